@@ -1,0 +1,72 @@
+"""What each output of a convolutional network sees, what that costs, and stride for dilation.
+
+Every public name is found here and is imported when it is first used, so `import atrous` loads
+neither numpy nor a framework.
+
+>>> import atrous
+>>> list(atrous.Window(kernel=3, dilation=4).taps(0))
+[0, 4, 8]
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from atrous.analysis import Field as Field
+    from atrous.analysis import Footprint as Footprint
+    from atrous.analysis import Inspection as Inspection
+    from atrous.api import inspect as inspect
+    from atrous.api import read as read
+    from atrous.errors import AtrousError as AtrousError
+    from atrous.errors import GeometryError as GeometryError
+    from atrous.errors import MissingDependencyError as MissingDependencyError
+    from atrous.errors import NetworkError as NetworkError
+    from atrous.errors import ReadError as ReadError
+    from atrous.errors import UnknownNameError as UnknownNameError
+    from atrous.errors import UnsupportedError as UnsupportedError
+    from atrous.geometry import Reads as Reads
+    from atrous.geometry import Window as Window
+    from atrous.network import Builder as Builder
+    from atrous.network import Network as Network
+
+    __version__: str
+
+# Public name -> the module that has it. The imports above repeat it for type checkers; a test
+# compares the two.
+_HOMES = {
+    "AtrousError": "atrous.errors",
+    "Builder": "atrous.network",
+    "Field": "atrous.analysis",
+    "Footprint": "atrous.analysis",
+    "GeometryError": "atrous.errors",
+    "Inspection": "atrous.analysis",
+    "MissingDependencyError": "atrous.errors",
+    "Network": "atrous.network",
+    "NetworkError": "atrous.errors",
+    "ReadError": "atrous.errors",
+    "Reads": "atrous.geometry",
+    "UnknownNameError": "atrous.errors",
+    "UnsupportedError": "atrous.errors",
+    "Window": "atrous.geometry",
+    "inspect": "atrous.api",
+    "read": "atrous.api",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        value: object = import_module("importlib.metadata").version("atrous")
+    elif name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+    else:
+        raise AttributeError(f"module 'atrous' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES, "__version__"})

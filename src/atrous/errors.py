@@ -1,0 +1,128 @@
+"""Every error that atrous raises on purpose: one root, and children that resemble a builtin.
+
+A caller catches `AtrousError` for all of them, or the builtin that fits: a bad window is also a
+`ValueError`, an unknown layer also a `KeyError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+
+# A name comes from outside: no message grows with it, and no search for near names either.
+_LONGEST_NAME = 80
+_MOST_NAMES = 8
+
+
+class AtrousError(Exception):
+    """The root of every error that atrous raises on purpose.
+
+    `subject` is the layer or file that the error concerns, and leads the message.
+
+    >>> error = AtrousError("stride must be at least 1, got 0.")
+    >>> error.subject = "features.0"
+    >>> print(error)
+    features.0: stride must be at least 1, got 0.
+    """
+
+    subject: str | None = None
+
+    def __str__(self) -> str:
+        # Not the builtin's own text: KeyError would quote it.
+        message = str(self.args[0]) if self.args else ""
+        return message if self.subject is None else f"{self.subject}: {message}"
+
+
+class GeometryError(AtrousError, ValueError):
+    """A window, padding or length that no op can have.
+
+    >>> isinstance(GeometryError("kernel must be at least 1, got 0."), ValueError)
+    True
+    """
+
+
+class NetworkError(AtrousError, ValueError):
+    """A network that contradicts itself: a cycle, a missing tensor, shapes that do not join.
+
+    >>> isinstance(NetworkError("`add` reads tensor `x9`, which nothing makes."), ValueError)
+    True
+    """
+
+
+class ReadError(AtrousError, ValueError):
+    """A source that cannot be read.
+
+    >>> isinstance(ReadError("the file ends in the middle of a tensor."), ValueError)
+    True
+    """
+
+
+class UnknownNameError(AtrousError, KeyError):
+    """A name that nothing has; `unknown` writes its message.
+
+    >>> print(UnknownNameError("no layer is named 'conv9'."))
+    no layer is named 'conv9'.
+    """
+
+
+class MissingDependencyError(AtrousError, ImportError):
+    """A library that is not installed, and that this call needs.
+
+    >>> isinstance(MissingDependencyError("reading a module needs torch."), ImportError)
+    True
+    """
+
+
+class UnsupportedError(AtrousError, NotImplementedError):
+    """A request that is understood and that atrous does not answer.
+
+    >>> isinstance(UnsupportedError("footprints of 4-D inputs."), NotImplementedError)
+    True
+    """
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
+    """The error for a `name` that is not among the `known` ones, which lists the near ones.
+
+    Near is by `difflib`, without regard to case. Where nothing is near, the first known names are
+    listed instead.
+
+    >>> print(unknown("network", "Resnet51", ["resnet50", "resnet152", "unet"]))
+    no network is named 'Resnet51'; near: resnet50, resnet152.
+    >>> print(unknown("network", "hourglass", ["unet", "resnet50", "tcn"]))
+    no network is named 'hourglass'; known: unet, resnet50, tcn.
+    """
+    known = list(dict.fromkeys(known))
+    by_lower = {candidate.lower(): candidate for candidate in known}
+    near = get_close_matches(name[:_LONGEST_NAME].lower(), by_lower, n=3)
+    shown = name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 3] + "..."
+    message = f"no {kind} is named {shown!r}"
+    if near:
+        return UnknownNameError(f"{message}; near: {', '.join(by_lower[key] for key in near)}.")
+    if not known:
+        return UnknownNameError(f"{message}; there are none.")
+    rest = len(known) - _MOST_NAMES
+    more = f" and {rest} more" if rest > 0 else ""
+    return UnknownNameError(f"{message}; known: {', '.join(known[:_MOST_NAMES])}{more}.")
+
+
+@contextmanager
+def concerning(subject: str) -> Iterator[None]:
+    """An `AtrousError` raised inside leads its message with `subject`, a layer or a file.
+
+    The error keeps its class and its traceback. Of nested blocks the innermost wins, because it
+    names the thing most exactly.
+
+    >>> with concerning("model.onnx"), concerning("layer4.0.conv2"):
+    ...     raise GeometryError("dilation must be at least 1, got 0.")
+    Traceback (most recent call last):
+        ...
+    atrous.errors.GeometryError: layer4.0.conv2: dilation must be at least 1, got 0.
+    """
+    try:
+        yield
+    except AtrousError as error:
+        if error.subject is None:
+            error.subject = subject
+        raise
