@@ -1,0 +1,72 @@
+"""The public names: each is found, type checkers see the same ones, and nothing hides them."""
+
+from __future__ import annotations
+
+import ast
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+import atrous
+from tests.processes import run_python
+
+SOURCE = Path(atrous.__file__).read_text()
+
+
+def names_for_type_checkers(source: str) -> dict[str, str]:
+    """Name -> module, from the imports under `if TYPE_CHECKING:`."""
+    names = {}
+    for block in ast.parse(source).body:
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING":
+            for statement in block.body:
+                if isinstance(statement, ast.ImportFrom):
+                    for alias in statement.names:
+                        # `import X` and not `import X as X` is no export for a strict checker.
+                        names[alias.asname or f"{alias.name} (not exported)"] = statement.module
+    return names
+
+
+@pytest.mark.parametrize("name", sorted(atrous._HOMES))
+def test_each_public_name_is_what_its_home_has(name):
+    assert getattr(atrous, name) is getattr(import_module(atrous._HOMES[name]), name)
+
+
+def test_type_checkers_see_the_names_that_resolve():
+    assert names_for_type_checkers(SOURCE) == atrous._HOMES
+
+
+def test_a_name_that_type_checkers_cannot_see_is_noticed():
+    wrong = SOURCE.replace("import Window as Window", "import Window")
+    assert wrong != SOURCE
+    assert names_for_type_checkers(wrong) != atrous._HOMES
+
+
+def test_a_star_import_and_dir_have_every_public_name():
+    namespace = {}
+    exec("from atrous import *", namespace)
+    assert set(atrous._HOMES) <= namespace.keys()
+    assert set(atrous._HOMES) | {"__version__"} <= set(dir(atrous))
+
+
+def test_the_version_is_the_installed_one():
+    assert atrous.__version__ == version("atrous")
+
+
+def test_an_unknown_name_is_an_attribute_error_that_says_the_name():
+    with pytest.raises(AttributeError, match="module 'atrous' has no attribute 'inspekt'"):
+        _ = atrous.inspekt
+
+
+def test_no_module_hides_a_public_name_once_every_module_is_imported():
+    script = """
+import atrous, pkgutil, types
+for found in pkgutil.walk_packages(atrous.__path__, "atrous."):
+    if not found.name.endswith("__main__"):
+        __import__(found.name)
+hidden = [n for n in atrous._HOMES if isinstance(getattr(atrous, n), types.ModuleType)]
+assert not hidden, hidden
+"""
+    result = run_python(script)
+    assert result.returncode == 0, result.stderr

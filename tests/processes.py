@@ -1,0 +1,51 @@
+"""Whole processes for tests: this checkout, this interpreter, and plain 80-column output."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def environment() -> dict[str, str]:
+    """The caller's variables, with what decides where atrous comes from and how it prints set."""
+    inherited = {key: value for key, value in os.environ.items() if key != "FORCE_COLOR"}
+    commands = os.pathsep.join([str(Path(sys.executable).parent), inherited.get("PATH", "")])
+    return inherited | {
+        "PATH": commands,
+        "PYTHONPATH": str(ROOT / "src"),
+        "PYTHONIOENCODING": "utf-8",
+        "COLUMNS": "80",
+        "NO_COLOR": "1",
+        "TERM": "dumb",
+    }
+
+
+def run_shell(command: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Runs a command line in bash; its output is both streams, as a terminal shows them."""
+    return subprocess.run(
+        ["bash", "-c", command],
+        cwd=cwd,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        timeout=300,
+    )
+
+
+def run_python(script: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Runs a script in a new interpreter; its output and errors are kept apart."""
+    return subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=cwd,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,
+    )
