@@ -1,0 +1,141 @@
+"""One axis of one operation at its actual size: periodic reads, and what happens at the border."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from atrous.errors import GeometryError
+from atrous.geometry.reads import Reads
+from atrous.geometry.taps import EMPTY, Taps
+
+__all__ = ["AxisMap", "Border", "Everything", "Local", "Prefix", "Table"]
+
+Border = Literal["drop", "clamp", "slide", "reflect", "wrap"]
+"""What a read outside the input means.
+
+`drop`: nothing is read (padding with a constant, windows that overhang). `clamp`: the nearest
+position (replicate padding, cubic resampling). `slide`: a group that overhangs the low end moves
+inside, at the high end it is clamped (linear resampling). `reflect`: mirrored at the first and last
+position. `wrap`: counted round the end.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """Each output reads a few positions around its own place.
+
+    >>> Local(Reads.identity(), 4, 4).at(2)
+    Taps(first=2, mask=1, counts=None)
+    """
+
+    reads: Reads
+    inputs: int
+    outputs: int
+    border: Border = "drop"
+
+    def at(self, output: int) -> Taps:
+        """What output `output` reads, inside the input."""
+        _check(output, self.outputs)
+        taps = self.reads.at(output)
+        if not taps.mask or (taps.first >= 0 and taps.last < self.inputs):
+            return taps
+        return Taps.of(_folded(taps, self.inputs, self.border))
+
+
+@dataclass(frozen=True, slots=True)
+class Everything:
+    """Each output reads every position.
+
+    >>> len(Everything(7, 1).at(0))
+    7
+    """
+
+    inputs: int
+    outputs: int
+
+    def at(self, output: int) -> Taps:
+        """What output `output` reads: all positions."""
+        _check(output, self.outputs)
+        return Taps(0, (1 << self.inputs) - 1) if self.inputs else EMPTY
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """Each output reads every position up to its own (from its own on where `reverse`).
+
+    >>> list(Prefix(4, 4).at(2))
+    [0, 1, 2]
+    """
+
+    inputs: int
+    outputs: int
+    reverse: bool = False
+
+    def at(self, output: int) -> Taps:
+        """What output `output` reads: a causal scan's history."""
+        _check(output, self.outputs)
+        if self.reverse:
+            return Taps(output, (1 << (self.inputs - output)) - 1)
+        return Taps(0, (1 << (output + 1)) - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """An explicit list of what each output reads, for what follows no period.
+
+    >>> Table(4, (Taps.of([3]), Taps.of([0, 2]))).outputs
+    2
+    """
+
+    inputs: int
+    rows: tuple[Taps, ...]
+
+    @property
+    def outputs(self) -> int:
+        """The number of outputs."""
+        return len(self.rows)
+
+    def at(self, output: int) -> Taps:
+        """What output `output` reads."""
+        _check(output, self.outputs)
+        return self.rows[output]
+
+
+AxisMap = Local | Everything | Prefix | Table
+
+
+def _check(output: int, outputs: int) -> None:
+    if not 0 <= output < outputs:
+        raise GeometryError(
+            f"output {output} does not exist along an axis of {outputs}; use 0 to {outputs - 1}."
+        )
+
+
+def fold(border: Border, length: int, first: int = 0) -> Callable[[int], int | None]:
+    """Where a read at a position outside `length` inputs goes; None where nothing is read.
+
+    `first` is the lowest position of the group read together, which `slide` needs.
+    """
+    if border == "clamp":
+        return lambda p: min(max(p, 0), length - 1)
+    if border == "slide":
+        move = max(-first, 0)
+        return lambda p: min(max(p + move, 0), length - 1)
+    if border == "wrap":
+        return lambda p: p % length
+    if border == "reflect":
+        turn = 2 * (length - 1)
+        return lambda p: (length - 1) - abs((p % turn) - (length - 1)) if turn else 0
+    return lambda p: p if 0 <= p < length else None
+
+
+def _folded(taps: Taps, length: int, border: Border) -> dict[int, int]:
+    place = fold(border, length, taps.first)
+    found: dict[int, int] = {}
+    for position, multiplicity in taps.items():
+        target = place(position)
+        if target is not None:
+            found[target] = found.get(target, 0) + multiplicity
+    return found

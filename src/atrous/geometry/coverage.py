@@ -1,0 +1,119 @@
+"""Holes, common factors and the rules about them for stacks of dilated windows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from math import gcd
+
+from atrous.errors import GeometryError
+from atrous.geometry.reads import Reads
+from atrous.geometry.taps import Taps
+from atrous.geometry.window import Window
+
+__all__ = ["HDC", "fills", "hdc", "holes", "inside_share", "stack_taps", "tail_factors"]
+
+
+def stack_taps(kernel: int, rates: Sequence[int]) -> Taps:
+    """What one output of a stack of stride-1 windows reads, as a set centred on padding `same`.
+
+    >>> taps = stack_taps(3, [2, 2, 2])
+    >>> taps.count, taps.size
+    (7, 13)
+    """
+    reads = Reads.identity()
+    for rate in rates:
+        window = Window(kernel, dilation=rate)
+        centred = Window(kernel, dilation=rate, pad_lo=(window.extent - 1) // 2)
+        reads = Reads.window(centred).after(reads, counted=False)
+    return reads.at(0)
+
+
+def holes(taps: Taps) -> tuple[range, ...]:
+    """The runs of unread positions between read ones.
+
+    >>> holes(Taps.of([0, 1, 4, 8]))
+    (range(2, 4), range(5, 8))
+    """
+    found = []
+    previous = None
+    for position in taps:
+        if previous is not None and position > previous + 1:
+            found.append(range(previous + 1, position))
+        previous = position
+    return tuple(found)
+
+
+def fills(kernel: int, rates: Sequence[int]) -> bool:
+    """True exactly where a stride-1 stack of one odd kernel reads without a hole.
+
+    With the rates in ascending order: `d_j <= 1 + (kernel - 1) * sum of the rates before it`.
+    The order of the layers does not matter.
+
+    >>> fills(3, [1, 2, 5]), fills(3, [2, 2, 2]), fills(3, [5, 1, 2])
+    (True, False, True)
+    """
+    if kernel % 2 == 0:
+        raise GeometryError(
+            f"the rule holds for odd kernels, got {kernel}; ask stack_taps instead."
+        )
+    reach = 0
+    for rate in sorted(rates):
+        if kernel > 1 and rate > 1 + (kernel - 1) * reach:
+            return False
+        reach += rate
+    return True
+
+
+def tail_factors(rates: Sequence[int]) -> tuple[int, ...]:
+    """For each layer, the common factor of its rate and all rates after it.
+
+    Above 1, neighbouring outputs read disjoint sub-grids of that layer's input.
+
+    >>> tail_factors([1, 2, 4]), tail_factors([4, 2, 1])
+    ((1, 2, 4), (1, 1, 1))
+    """
+    factors: list[int] = []
+    common = 0
+    for rate in reversed(rates):
+        common = gcd(common, rate)
+        factors.append(common)
+    return tuple(reversed(factors))
+
+
+@dataclass(frozen=True, slots=True)
+class HDC:
+    """The verdict of the hybrid-dilated-convolution rule, and the distance `m2` that it bounds."""
+
+    passes: bool
+    m2: int
+
+
+def hdc(kernel: int, rates: Sequence[int]) -> HDC:
+    """The HDC rule, for reference: `M_2 <= kernel` (Wang et al. 2018, section 3.2).
+
+    `M_n = r_n`, `M_i = max(M_{i+1} - 2 r_i, 2 r_i - M_{i+1}, r_i)`. It is neither necessary nor
+    sufficient for reading without holes: it passes (2, 2, 2) and rejects (1, 2, 5, 1, 2, 5).
+
+    >>> hdc(3, [2, 2, 2]), hdc(3, [1, 2, 9])
+    (HDC(passes=True, m2=2), HDC(passes=False, m2=5))
+    """
+    if not rates:
+        raise GeometryError("the HDC rule needs at least one rate; give the rates of the stack.")
+    distance = rates[-1]
+    for rate in reversed(rates[1:-1]):
+        distance = max(distance - 2 * rate, 2 * rate - distance, rate)
+    return HDC(distance <= kernel, distance)
+
+
+def inside_share(length: int, rate: int, kernel: int = 3) -> Fraction:
+    """The share of positions along one axis whose window lies wholly inside `length` inputs.
+
+    For an odd `same` kernel of 3 this is `max(0, 1 - 2 rate / length)`; for a square map, square it.
+
+    >>> round(float(inside_share(65, 12) ** 2), 2), inside_share(33, 36)
+    (0.4, Fraction(0, 1))
+    """
+    margin = Window(kernel, dilation=rate).extent - 1
+    return max(Fraction(0), 1 - Fraction(margin, length))

@@ -1,0 +1,90 @@
+"""Every framework's way of naming padding, as the pair `(lo, hi)` of one axis."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from atrous.errors import GeometryError
+from atrous.geometry.window import Window
+
+__all__ = ["Dialect", "causal", "pad", "same_lower", "same_torch", "same_upper"]
+
+Dialect = Literal["valid", "same", "same_upper", "same_lower", "causal"]
+
+
+def same_torch(kernel: int, dilation: int = 1) -> tuple[int, int]:
+    """PyTorch's `padding="same"`: `extent - 1` in all, the odd one on the high side (stride 1 only).
+
+    >>> same_torch(4, dilation=3)
+    (4, 5)
+    """
+    total = Window(kernel, 1, dilation).extent - 1
+    return total // 2, total - total // 2
+
+
+def same_upper(length: int, kernel: int, stride: int = 1, dilation: int = 1) -> tuple[int, int]:
+    """SAME of TensorFlow and Keras, `SAME_UPPER` of ONNX: `ceil(length / stride)` outputs.
+
+    The pads depend on the length; the odd one goes on the high side.
+
+    >>> same_upper(224, 3, stride=2), same_upper(225, 3, stride=2)
+    ((0, 1), (1, 1))
+    """
+    window = Window(kernel, stride, dilation)
+    outputs = -(-length // stride)
+    total = max((outputs - 1) * stride + window.extent - length, 0)
+    return total // 2, total - total // 2
+
+
+def same_lower(length: int, kernel: int, stride: int = 1, dilation: int = 1) -> tuple[int, int]:
+    """`SAME_LOWER` of ONNX: as `same_upper`, the odd one on the low side.
+
+    >>> same_lower(224, 3, stride=2)
+    (1, 0)
+    """
+    lo, hi = same_upper(length, kernel, stride, dilation)
+    return hi, lo
+
+
+def causal(kernel: int, stride: int = 1, dilation: int = 1) -> tuple[int, int]:
+    """Padding with which output `o` reads nothing behind input `o * stride + stride - 1`.
+
+    `(extent - stride, stride - 1)`: block `o` of `stride` inputs is complete when output `o` is
+    due. A window narrower than its stride gets negative padding on the low side.
+
+    >>> causal(3, dilation=4), causal(4, stride=2)
+    ((8, 0), (2, 1))
+    """
+    return Window(kernel, stride, dilation).extent - stride, stride - 1
+
+
+def pad(
+    dialect: Dialect, kernel: int, stride: int = 1, dilation: int = 1, length: int | None = None
+) -> tuple[int, int]:
+    """The pads that `dialect` names; `same` is `extent - 1` in all, whatever the stride.
+
+    `same_upper` and `same_lower` need the `length` of the axis where the stride is above 1.
+    Raises `GeometryError` for an unknown dialect or a length that is needed and not given.
+
+    >>> pad("valid", 3), pad("same", 3, dilation=2), pad("causal", 2, dilation=512)
+    ((0, 0), (2, 2), (512, 0))
+    """
+    if dialect == "valid":
+        return 0, 0
+    if dialect == "same":
+        return same_torch(kernel, dilation)
+    if dialect == "causal":
+        return causal(kernel, stride, dilation)
+    if dialect in ("same_upper", "same_lower"):
+        if length is None:
+            if stride > 1:
+                raise GeometryError(
+                    f"{dialect} at stride {stride} depends on the length of the axis; give it."
+                )
+            length = 1
+        rule = same_upper if dialect == "same_upper" else same_lower
+        return rule(length, kernel, stride, dilation)
+    raise GeometryError(
+        f"padding {dialect!r} is not known; use valid, same, same_upper, same_lower, causal or "
+        "explicit numbers."
+    )

@@ -1,0 +1,298 @@
+"""Which inputs each output reads along one axis: periodic, closed under composition and union."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from math import gcd, lcm
+
+from atrous.errors import GeometryError
+from atrous.geometry.taps import EMPTY, Taps
+from atrous.geometry.window import Window
+
+__all__ = ["Reads", "union"]
+
+MAX_PERIOD = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """A rule "output `o` reads inputs ..." that repeats every `period` outputs.
+
+    Output `q * period + phase` reads the positions of `phases[phase]`, moved by `q * shift`.
+    A window has period 1; what upsamples by `f` has period `f` and shift 1. Where the input ends
+    is not part of the rule: positions may be negative or beyond the end.
+
+    >>> stem = Reads.window(Window(7, stride=2, pad_lo=3))
+    >>> pool = Reads.window(Window(3, stride=2, pad_lo=1))
+    >>> both = pool.after(stem)
+    >>> both.stride, both.at(0).size, both.at(0).first
+    (Fraction(4, 1), 11, -5)
+    """
+
+    period: int
+    shift: int
+    phases: tuple[Taps, ...]
+
+    def __post_init__(self) -> None:
+        if self.period < 1 or self.shift < 1 or len(self.phases) != self.period:
+            raise GeometryError(
+                f"period {self.period}, shift {self.shift}, {len(self.phases)} phases: reads need "
+                "a period and a shift of at least 1 and one multiset for each phase."
+            )
+
+    @classmethod
+    def identity(cls) -> Reads:
+        """Each output reads the input at its own position."""
+        return IDENTITY
+
+    @classmethod
+    def window(cls, window: Window) -> Reads:
+        """The reads of a convolution or pool.
+
+        >>> list(Reads.window(Window(3, stride=2, dilation=4)).at(5))
+        [10, 14, 18]
+        """
+        mask = 0
+        for j in range(window.kernel):
+            mask |= 1 << (j * window.dilation)
+        return cls(1, window.stride, (Taps(-window.pad_lo, mask),))
+
+    @classmethod
+    def transposed(cls, window: Window) -> Reads:
+        """The reads of a transposed convolution: output `o` reads `i` where `window` has `i` read `o`.
+
+        >>> up = Reads.transposed(Window(3, stride=2, pad_lo=1))
+        >>> [list(up.at(o)) for o in range(4)]
+        [[0], [0, 1], [1], [1, 2]]
+        """
+        stride = window.stride
+        phases: list[list[int]] = [[] for _ in range(stride)]
+        for j in range(window.kernel):
+            offset = j * window.dilation - window.pad_lo
+            phase = offset % stride
+            phases[phase].append((phase - offset) // stride)
+        return cls(stride, 1, tuple(Taps.of(p) for p in phases))
+
+    @classmethod
+    def blocks(cls, inner: int, size: int) -> Reads:
+        """Each output reads the `size` positions that differ from it in one digit, `inner` apart.
+
+        With `inner` 1 these are the `size` neighbours of its own aligned block (windowed attention).
+
+        >>> list(Reads.blocks(1, 4).at(6))
+        [4, 5, 6, 7]
+        >>> list(Reads.blocks(2, 3).at(7))
+        [7, 9, 11]
+        """
+        period = inner * size
+        return cls(
+            period,
+            period,
+            tuple(
+                Taps.of(phase % inner + inner * digit for digit in range(size))
+                for phase in range(period)
+            ),
+        ).reduced()
+
+    @property
+    def stride(self) -> Fraction:
+        """Input positions per output position."""
+        return Fraction(self.shift, self.period)
+
+    @property
+    def is_identity(self) -> bool:
+        """True where every output reads exactly the input at its own position."""
+        return self == IDENTITY
+
+    @property
+    def support(self) -> Reads:
+        """The same reads as sets: every multiplicity is 1."""
+        if all(taps.counts is None for taps in self.phases):
+            return self
+        return Reads(self.period, self.shift, tuple(taps.support for taps in self.phases))
+
+    def at(self, output: int) -> Taps:
+        """What output `output` reads, unclipped.
+
+        >>> list(Reads.window(Window(2, stride=2)).at(3))
+        [6, 7]
+        """
+        turns, phase = divmod(output, self.period)
+        return self.phases[phase].shifted(turns * self.shift)
+
+    def after(self, inner: Reads, *, counted: bool = True) -> Reads:
+        """The reads of this operation applied to the outputs of `inner`.
+
+        `(A after B).at(o)` is the sum of `B.at(m)` over the positions `m` of `A.at(o)`. With
+        `counted=False` the results are sets, which is much cheaper.
+
+        >>> a, b = Reads.window(Window(2)), Reads.window(Window(2))
+        >>> list(a.after(b).at(0).items())
+        [(0, 1), (1, 2), (2, 1)]
+        """
+        if self == IDENTITY:
+            return inner if counted else inner.support
+        common = gcd(self.shift, inner.period)
+        turns = inner.period // common
+        period, shift = self.period * turns, inner.shift * (self.shift // common)
+        if period > MAX_PERIOD:
+            raise GeometryError(
+                f"the composed reads repeat only every {period} outputs; at most {MAX_PERIOD} are "
+                "kept: use sizes that divide."
+            )
+        merge = _sum_of if counted else _union_of
+        phases = []
+        for turn in range(turns):
+            base = turn * self.shift
+            for taps in self.phases:
+                phases.append(merge(taps, base, inner))
+        result = Reads(period, shift, tuple(phases))
+        return result.reduced() if period > 1 else result
+
+    def union(self, other: Reads, *, counted: bool = True) -> Reads:
+        """The reads of a join of two branches (multiplicities add up).
+
+        Raises `GeometryError` where the branches differ in stride: such a union does not repeat.
+
+        >>> wide, narrow = Window(3, dilation=2, pad_lo=2), Window(1)
+        >>> list(Reads.window(wide).union(Reads.window(narrow)).at(0).items())
+        [(-2, 1), (0, 2), (2, 1)]
+        """
+        if self is other and not counted:
+            return self
+        if self.stride != other.stride:
+            raise GeometryError(
+                f"branches with strides {self.stride} and {other.stride} do not line up; "
+                "bring them to one stride before they join."
+            )
+        period = lcm(self.period, other.period)
+        shift = self.shift * (period // self.period)
+        if period > MAX_PERIOD:
+            raise GeometryError(
+                f"the joined reads repeat only every {period} outputs; at most {MAX_PERIOD} are "
+                "kept: use sizes that divide."
+            )
+        merge = _add if counted else _unite
+        phases = tuple(merge(self.at(phase), other.at(phase)) for phase in range(period))
+        result = Reads(period, shift, phases)
+        return result.reduced() if period > 1 else result
+
+    def needed(self, outputs: range) -> range:
+        """The smallest range of inputs that holds all that `outputs` (consecutive) read.
+
+        >>> Reads.window(Window(3, stride=2, pad_lo=1)).needed(range(10, 20))
+        range(19, 40)
+        """
+        lows, highs = [], []
+        for phase, taps in enumerate(self.phases):
+            first = outputs.start + (phase - outputs.start) % self.period
+            if first >= outputs.stop or not taps.mask:
+                continue
+            last = first + (outputs.stop - 1 - first) // self.period * self.period
+            lows.append(taps.first + (first - phase) // self.period * self.shift)
+            highs.append(taps.last + (last - phase) // self.period * self.shift)
+        return range(min(lows), max(highs) + 1) if lows else range(0)
+
+    def touched(self, inputs: range) -> range:
+        """The smallest range of outputs that holds all that read any of `inputs` (consecutive).
+
+        >>> Reads.window(Window(3, stride=2, pad_lo=1)).touched(range(19, 20))
+        range(9, 11)
+        """
+        found: list[int] = []
+        for phase, taps in enumerate(self.phases):
+            for tap in taps:
+                low = -((tap - inputs.start) // self.shift)
+                high = (inputs.stop - 1 - tap) // self.shift
+                if low <= high:
+                    found += (low * self.period + phase, high * self.period + phase)
+        return range(min(found), max(found) + 1) if found else range(0)
+
+    def reduced(self) -> Reads:
+        """The same rule with the shortest period.
+
+        >>> Reads(2, 2, (Taps.of([0]), Taps.of([1]))).reduced().period
+        1
+        """
+        reads = self
+        common = gcd(self.period, self.shift)
+        factor = 2
+        while common > 1:
+            if common % factor:
+                factor += 1 if factor * factor < common else common - factor
+                continue
+            common //= factor
+            period, shift = reads.period // factor, reads.shift // factor
+            if all(
+                reads.phases[i + period] == reads.phases[i].shifted(shift)
+                for i in range(reads.period - period)
+            ):
+                reads = Reads(period, shift, reads.phases[:period])
+        return reads
+
+
+IDENTITY = Reads(1, 1, (Taps(0, 1),))
+
+
+def union(reads: Iterable[Reads], *, counted: bool = True) -> tuple[Reads, ...]:
+    """The join of many branches: one rule for each stride that occurs, in the order met.
+
+    >>> [str(r.stride) for r in union([Reads.window(Window(1)), Reads.window(Window(1, 2))])]
+    ['1', '2']
+    """
+    by_stride: dict[Fraction, Reads] = {}
+    for branch in reads:
+        known = by_stride.get(branch.stride)
+        by_stride[branch.stride] = branch if known is None else known.union(branch, counted=counted)
+    return tuple(by_stride.values())
+
+
+def _union_of(outer: Taps, base: int, inner: Reads) -> Taps:
+    if inner.period == 1:
+        taps, shift = inner.phases[0], inner.shift
+        if not outer.mask or not taps.mask:
+            return EMPTY
+        mask, result, bit = outer.mask, 0, 0
+        while mask:
+            if mask & 1:
+                result |= taps.mask << (bit * shift)
+                mask >>= 1
+                bit += 1
+            else:
+                low = (mask & -mask).bit_length() - 1
+                mask >>= low
+                bit += low
+        return Taps((base + outer.first) * shift + taps.first, result)
+    found = [inner.at(base + position) for position in outer]
+    found = [taps for taps in found if taps.mask]
+    if not found:
+        return EMPTY
+    first = min(taps.first for taps in found)
+    result = 0
+    for taps in found:
+        result |= taps.mask << (taps.first - first)
+    return Taps(first, result)
+
+
+def _sum_of(outer: Taps, base: int, inner: Reads) -> Taps:
+    counted: dict[int, int] = {}
+    for middle, paths in outer.items():
+        for position, multiplicity in inner.at(base + middle).items():
+            counted[position] = counted.get(position, 0) + paths * multiplicity
+    return Taps.of(counted)
+
+
+def _unite(a: Taps, b: Taps) -> Taps:
+    if not a.mask or not b.mask:
+        return (a if a.mask else b).support
+    first = min(a.first, b.first)
+    return Taps(first, a.mask << (a.first - first) | b.mask << (b.first - first))
+
+
+def _add(a: Taps, b: Taps) -> Taps:
+    counted = dict(a.items())
+    for position, multiplicity in b.items():
+        counted[position] = counted.get(position, 0) + multiplicity
+    return Taps.of(counted)

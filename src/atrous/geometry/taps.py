@@ -1,0 +1,148 @@
+"""A finite multiset of positions: what one output reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from atrous.errors import GeometryError
+
+__all__ = ["Taps"]
+
+
+@dataclass(frozen=True, slots=True)
+class Taps:
+    """Positions with multiplicities, the set of them held as the bits of one integer.
+
+    Bit `i` of `mask` says that position `first + i` is read; bit 0 is always set, so that equal
+    multisets are equal records. `counts` lists the multiplicities in ascending order of position;
+    `None` says that each is 1. The empty multiset is `Taps(0, 0)`.
+
+    >>> taps = Taps.of([4, 8, 8])
+    >>> list(taps), taps.multiplicities
+    ([4, 8], (1, 2))
+    >>> taps.size, taps.count, taps.max_gap, taps.step
+    (5, 2, 3, 4)
+    """
+
+    first: int
+    mask: int
+    counts: tuple[int, ...] | None = None
+
+    @classmethod
+    def of(cls, positions: Iterable[int] | Mapping[int, int]) -> Taps:
+        """The multiset of the given positions, or of a mapping from position to multiplicity."""
+        counted: dict[int, int] = {}
+        if isinstance(positions, Mapping):
+            counted = {p: m for p, m in positions.items() if m}
+        else:
+            for position in positions:
+                counted[position] = counted.get(position, 0) + 1
+        if not counted:
+            return EMPTY
+        if min(counted.values()) < 0:
+            raise GeometryError("a multiplicity is below 0; positions are read 0 times or more.")
+        first = min(counted)
+        mask = 0
+        for position in counted:
+            mask |= 1 << (position - first)
+        if all(m == 1 for m in counted.values()):
+            return cls(first, mask)
+        return cls(first, mask, tuple(counted[p] for p in sorted(counted)))
+
+    @classmethod
+    def from_mask(cls, first: int, mask: int) -> Taps:
+        """The set whose bit `i` of `mask` stands for position `first + i`.
+
+        >>> Taps.from_mask(0, 0b1010)
+        Taps(first=1, mask=5, counts=None)
+        """
+        if not mask:
+            return EMPTY
+        low = (mask & -mask).bit_length() - 1
+        return cls(first + low, mask >> low)
+
+    def __iter__(self) -> Iterator[int]:
+        mask, position = self.mask, self.first
+        while mask:
+            low = (mask & -mask).bit_length() - 1
+            position += low
+            yield position
+            mask >>= low + 1
+            position += 1
+
+    def __len__(self) -> int:
+        return self.mask.bit_count()
+
+    def __contains__(self, position: object) -> bool:
+        if not isinstance(position, int) or position < self.first:
+            return False
+        return bool(self.mask >> (position - self.first) & 1)
+
+    @property
+    def last(self) -> int:
+        """The highest position read."""
+        return self.first + self.mask.bit_length() - 1
+
+    @property
+    def size(self) -> int:
+        """`last - first + 1`, or 0 where nothing is read."""
+        return self.mask.bit_length()
+
+    @property
+    def count(self) -> int:
+        """How many distinct positions are read."""
+        return self.mask.bit_count()
+
+    @property
+    def total(self) -> int:
+        """The sum of the multiplicities."""
+        return self.count if self.counts is None else sum(self.counts)
+
+    @property
+    def multiplicities(self) -> tuple[int, ...]:
+        """How often each position is read, in ascending order of position."""
+        return (1,) * self.count if self.counts is None else self.counts
+
+    @property
+    def coverage(self) -> float:
+        """`count / size`: 1.0 where there is no hole (and where nothing is read)."""
+        return self.count / self.size if self.mask else 1.0
+
+    @property
+    def max_gap(self) -> int:
+        """The longest run of unread positions between two read ones."""
+        if self.count == self.size:
+            return 0
+        return max(map(len, f"{self.mask:b}".split("1")))
+
+    @property
+    def step(self) -> int:
+        """The greatest common divisor of the distances between positions (1 for a single one)."""
+        if self.mask & (self.mask >> 1) or self.count < 2:
+            return 1
+        from math import gcd
+
+        return gcd(*(len(run) + 1 for run in f"{self.mask:b}".split("1")[1:-1]))
+
+    @property
+    def support(self) -> Taps:
+        """The same positions, each read once."""
+        return self if self.counts is None else Taps(self.first, self.mask)
+
+    def items(self) -> Iterator[tuple[int, int]]:
+        """Pairs of position and multiplicity, in ascending order of position."""
+        return zip(self, self.multiplicities, strict=True)
+
+    def shifted(self, distance: int) -> Taps:
+        """The same reads, moved by `distance` positions.
+
+        >>> list(Taps.of([0, 2]).shifted(5))
+        [5, 7]
+        """
+        if not self.mask:
+            return self
+        return Taps(self.first + distance, self.mask, self.counts)
+
+
+EMPTY = Taps(0, 0)

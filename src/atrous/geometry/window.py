@@ -1,0 +1,119 @@
+"""One axis of one windowed operation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from atrous.errors import GeometryError
+
+__all__ = ["Window"]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The taps that one output reads along one axis.
+
+    Output `o` reads inputs `o * stride - pad_lo + dilation * j` for `0 <= j < kernel`.
+    Negative padding crops. Raises `GeometryError` unless kernel, stride and dilation are
+    integers of at least 1 and both pads are integers.
+
+    >>> list(Window(kernel=3, stride=2, dilation=4).taps(5))
+    [10, 14, 18]
+    >>> Window(kernel=3, dilation=2, pad_lo=2, pad_hi=2).output_length(65)
+    65
+    """
+
+    kernel: int
+    stride: int = 1
+    dilation: int = 1
+    pad_lo: int = 0
+    pad_hi: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("kernel", "stride", "dilation"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise GeometryError(
+                    f"{name} is {value!r}: a window needs a whole {name} of at least 1; "
+                    f"pass {name}=1 or more."
+                )
+        for name in ("pad_lo", "pad_hi"):
+            value = getattr(self, name)
+            if type(value) is not int:
+                raise GeometryError(
+                    f"{name} is {value!r}: padding is a whole number of positions "
+                    "(negative padding crops)."
+                )
+
+    @property
+    def extent(self) -> int:
+        """The distance from the first tap to the last, plus one: `(kernel - 1) * dilation + 1`.
+
+        >>> Window(3, dilation=6).extent
+        13
+        """
+        return (self.kernel - 1) * self.dilation + 1
+
+    def taps(self, output: int) -> range:
+        """The input positions that output `output` reads, unclipped: padding counts as positions.
+
+        >>> Window(3, stride=2, pad_lo=1).taps(0)
+        range(-1, 2)
+        """
+        first = output * self.stride - self.pad_lo
+        return range(first, first + self.extent, self.dilation)
+
+    def output_length(self, length: int, ceil: bool = False) -> int:
+        """The number of outputs along an axis of `length` inputs.
+
+        `floor((length + pad_lo + pad_hi - extent) / stride) + 1`. With `ceil` the last, partial
+        window counts as well, unless it would start in the padding behind the input (PyTorch's
+        rule for pools). Raises `GeometryError` where not even one window fits.
+
+        >>> Window(3, stride=2).output_length(8)
+        3
+        >>> Window(3, stride=2).output_length(8, ceil=True)
+        4
+        """
+        room = length + self.pad_lo + self.pad_hi - self.extent
+        if length < 0 or room < 0:
+            raise GeometryError(self._does_not_fit(length, -room))
+        if not ceil:
+            return room // self.stride + 1
+        outputs = -(-room // self.stride) + 1
+        if (outputs - 1) * self.stride >= length + self.pad_lo:
+            outputs -= 1
+        return outputs
+
+    def transposed_length(self, length: int, output_padding: int = 0) -> int:
+        """The number of outputs when this window is run backwards (transposed convolution).
+
+        `(length - 1) * stride - pad_lo - pad_hi + extent + output_padding`.
+
+        >>> Window(4, stride=2, pad_lo=1, pad_hi=1).transposed_length(16)
+        32
+        """
+        outputs = (
+            (length - 1) * self.stride - self.pad_lo - self.pad_hi + self.extent + output_padding
+        )
+        if length < 1 or outputs < 1:
+            raise GeometryError(
+                f"a transposed window of kernel {self.kernel}, stride {self.stride}, padding "
+                f"{self.pad_lo}+{self.pad_hi} makes {outputs} outputs of {length} inputs; "
+                "lower the padding."
+            )
+        return outputs
+
+    def _does_not_fit(self, length: int, missing: int) -> str:
+        kind = f"kernel {self.kernel}"
+        if self.dilation > 1:
+            kind += f", dilation {self.dilation}"
+        padding = (
+            f"padding {self.pad_lo}"
+            if self.pad_lo == self.pad_hi
+            else f"padding {self.pad_lo}+{self.pad_hi}"
+        )
+        fix = f"pad by {missing}"
+        if self.dilation > 1:
+            fix += " or lower the dilation"
+        return f"a window of {kind} spans {self.extent} inputs, got {length} with {padding}; {fix}."

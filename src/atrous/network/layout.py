@@ -1,0 +1,330 @@
+"""Where the positions of a tensor live: each dimension as digits of named spatial axes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from math import prod
+
+from atrous.geometry import AxisMap, Everything, Local, Reads, Table, Taps
+
+__all__ = ["Atom", "Dim", "Grid", "Layout", "Unrepresentable", "channels", "spatial"]
+
+
+class Unrepresentable(Exception):
+    """Raised inside the op table where positions cannot be followed; the node becomes opaque."""
+
+
+@dataclass(frozen=True, slots=True)
+class Atom:
+    """One digit of a dimension: `size` values that lie `weight` positions apart along `axis`.
+
+    `axis` is None for batch and channels. A dimension is a sequence of atoms, the most significant
+    first; so a height of 56 is `(Atom("h", 56),)`, and the same height cut into 8 windows of 7 is
+    `(Atom("h", 8, 7),)` and `(Atom("h", 7),)`.
+    """
+
+    axis: str | None
+    size: int
+    weight: int = 1
+
+
+Dim = tuple[Atom, ...]
+Layout = tuple[Dim, ...]
+Grid = dict[str, int]
+
+
+def channels(size: int) -> Dim:
+    """A dimension that holds no positions."""
+    return () if size == 1 else (Atom(None, size),)
+
+
+def spatial(axis: str, size: int) -> Dim:
+    """A dimension that is a whole spatial axis."""
+    return (Atom(axis, size),)
+
+
+def dim_size(dim: Dim) -> int:
+    """The number of indices of a dimension."""
+    size = 1
+    for atom in dim:
+        size *= atom.size
+    return size
+
+
+def shape_of(layout: Layout) -> tuple[int, ...]:
+    """The shape of a tensor of this layout."""
+    return tuple(dim_size(dim) for dim in layout)
+
+
+def grid_of(layout: Layout) -> Grid:
+    """The length of each spatial axis that a layout holds, in the order of its dimensions."""
+    grid: Grid = {}
+    for dim in layout:
+        for atom in dim:
+            if atom.axis is not None:
+                grid[atom.axis] = grid.get(atom.axis, 1) * atom.size
+    return grid
+
+
+def has_axes(dim: Dim) -> bool:
+    """True where a dimension holds digits of a spatial axis."""
+    return any(atom.axis is not None for atom in dim)
+
+
+def whole_axis(dim: Dim) -> str | None:
+    """The axis that a dimension is, digit for digit; None for channels; else it cannot be said.
+
+    Raises `Unrepresentable` for a dimension that mixes axes, or holds part of one.
+    """
+    if not has_axes(dim):
+        return None
+    if len(dim) == 1 and dim[0].weight == 1:
+        return dim[0].axis
+    names = sorted({atom.axis or "channels" for atom in dim})
+    raise Unrepresentable(f"works along a dimension that holds {' and '.join(names)} together")
+
+
+def merged(atoms: Iterable[Atom]) -> Dim:
+    """A dimension with adjacent digits of one axis fused where they count on."""
+    out: list[Atom] = []
+    for atom in atoms:
+        if out:
+            last = out[-1]
+            if last.axis == atom.axis and (
+                atom.axis is None or last.weight == atom.weight * atom.size
+            ):
+                out[-1] = Atom(atom.axis, last.size * atom.size, atom.weight if atom.axis else 1)
+                continue
+        out.append(atom)
+    return tuple(atom for atom in out if atom.size > 1 or atom.axis is not None)
+
+
+def reshape(layout: Layout, shape: Sequence[int]) -> Layout:
+    """The same elements under a new shape. Raises `Unrepresentable` where a digit would be cut."""
+    old = shape_of(layout)
+    if prod(old) != prod(shape):
+        raise Unrepresentable(f"reshapes {old} to {tuple(shape)}")
+    dims: list[Dim] = []
+    i = j = 0
+    while i < len(old) or j < len(shape):
+        if i < len(old) and j < len(shape) and old[i] == shape[j]:
+            dims.append(layout[i])
+            i, j = i + 1, j + 1
+            continue
+        if j < len(shape) and shape[j] == 1:
+            dims.append(())
+            j += 1
+            continue
+        if i < len(old) and old[i] == 1:
+            i += 1
+            continue
+        first_old, first_new = i, j
+        left, right = old[i], shape[j]
+        i, j = i + 1, j + 1
+        while left != right:
+            if left < right:
+                left *= old[i]
+                i += 1
+            else:
+                right *= shape[j]
+                j += 1
+        atoms = [atom for dim in layout[first_old:i] for atom in dim if atom.size > 1]
+        dims += _regroup(atoms, shape[first_new:j])
+    return tuple(dims)
+
+
+def _regroup(atoms: list[Atom], sizes: Sequence[int]) -> list[Dim]:
+    atoms = list(reversed(atoms))
+    dims = []
+    for size in sizes:
+        taken: list[Atom] = []
+        while size > 1:
+            atom = atoms.pop()
+            if size % atom.size == 0:
+                taken.append(atom)
+                size //= atom.size
+            elif atom.size % size == 0:
+                rest = atom.size // size
+                taken.append(Atom(atom.axis, size, atom.weight * rest if atom.axis else 1))
+                atoms.append(Atom(atom.axis, rest, atom.weight))
+                size = 1
+            else:
+                raise Unrepresentable(
+                    f"cuts {atom.axis or 'channels'} of {atom.size} into pieces of {size}"
+                )
+        dims.append(merged(taken))
+    return dims
+
+
+def refined(layout: Layout) -> tuple[Layout, dict[str, int]]:
+    """The layout with channels that became low digits of an axis counted as positions of it.
+
+    Depth-to-space spelled as reshape-permute-reshape ends in a dimension such as (h, channels):
+    the axis then has that many times the positions. Returns the factor of each axis so refined.
+    """
+    factors: dict[str, int] = {}
+    dims = list(layout)
+    for index, dim in enumerate(dims):
+        if len(dim) < 2 or dim[0].axis is None or dim[-1].axis is not None:
+            continue
+        axes = {atom.axis for atom in dim[:-1]}
+        if len(axes) != 1 or dim[-2].weight != 1:
+            continue
+        axis, factor = dim[0].axis, dim[-1].size
+        assert axis is not None
+        factors[axis] = factors.get(axis, 1) * factor
+        dims[index] = (*dim[:-1], Atom("\0" + axis, factor))
+        dims = [
+            tuple(Atom(a.axis, a.size, a.weight * factor) if a.axis == axis else a for a in d)
+            for d in dims
+        ]
+        dims[index] = (*dims[index][:-1], Atom(axis, factor))
+    return tuple(merged(dim) for dim in dims), factors
+
+
+def digits_map(
+    length: int, digits: Sequence[tuple[int, int, int]], free: Sequence[tuple[int, int]]
+) -> AxisMap:
+    """What outputs read whose coordinate shares some digits with the input and ranges over others.
+
+    `digits` holds `(size, output weight, input weight)`: with digit values `d`, output
+    `sum(d * output weight)` reads `sum(d * input weight)` plus every combination of the `free`
+    digits `(size, input weight)`.
+    """
+    ordered = sorted((d for d in digits if d[0] > 1), key=lambda d: -d[1])
+    outputs = prod(d[0] for d in ordered)
+    spread = prod(f[0] for f in free)
+    if spread == length:
+        return Everything(length, outputs)
+    offsets = [
+        sum(v * w for v, (_, w) in zip(values, free, strict=True))
+        for values in product(*(range(size) for size, _ in free))
+    ]
+
+    def row(digit_values: Sequence[tuple[int, int]]) -> Taps:
+        base = sum(value * weight for value, weight in digit_values)
+        return Taps.of(base + offset for offset in offsets)
+
+    if ordered and ordered[0][2] > 0:
+        (_, period, shift), rest = ordered[0], ordered[1:]
+        phases = tuple(
+            row([(v, d[2]) for v, d in zip(values, rest, strict=True)])
+            for values in product(*(range(d[0]) for d in rest))
+        )
+        return Local(Reads(period, shift, phases).reduced(), length, outputs)
+    rows = tuple(
+        row([(v, d[2]) for v, d in zip(values, ordered, strict=True)])
+        for values in product(*(range(d[0]) for d in ordered))
+    )
+    return Table(length, rows)
+
+
+def axis_atoms(layout: Layout) -> dict[str, list[tuple[int, Atom]]]:
+    """For each axis, its atoms with the dimension that holds each."""
+    found: dict[str, list[tuple[int, Atom]]] = {}
+    for index, dim in enumerate(layout):
+        for atom in dim:
+            if atom.axis is not None:
+                found.setdefault(atom.axis, []).append((index, atom))
+    return found
+
+
+def contracted(layout: Layout, dims: Iterable[int]) -> tuple[Layout, dict[str, AxisMap]]:
+    """The layout after the digits in `dims` were summed over, and what each axis then reads.
+
+    The dimensions stay, with size 1. Digits that remain count afresh, so that the low digit of an
+    axis held in the channels and summed over leaves a coarser axis.
+    """
+    gone = set(dims)
+    maps: dict[str, AxisMap] = {}
+    weights: dict[Atom, int] = {}
+    for axis, atoms in axis_atoms(layout).items():
+        free = [(atom.size, atom.weight) for index, atom in atoms if index in gone]
+        if not free:
+            continue
+        kept = sorted((a for index, a in atoms if index not in gone), key=lambda a: a.weight)
+        weight = 1
+        digits = []
+        for atom in kept:
+            weights[atom] = weight
+            digits.append((atom.size, weight, atom.weight))
+            weight *= atom.size
+        maps[axis] = digits_map(prod(a.size for _, a in atoms), digits, free)
+    dims_out = tuple(
+        () if index in gone else merged(Atom(a.axis, a.size, weights.get(a, a.weight)) for a in dim)
+        for index, dim in enumerate(layout)
+    )
+    return dims_out, maps
+
+
+def mixed(layout: Layout, dims: Iterable[int]) -> dict[str, AxisMap]:
+    """What each axis reads after an operation that lets all positions in `dims` see one another."""
+    inside = set(dims)
+    maps: dict[str, AxisMap] = {}
+    for axis, atoms in axis_atoms(layout).items():
+        free = [(atom.size, atom.weight) for index, atom in atoms if index in inside]
+        if not free:
+            continue
+        digits = [(a.size, a.weight, 0 if index in inside else a.weight) for index, a in atoms]
+        maps[axis] = digits_map(prod(a.size for _, a in atoms), digits, free)
+    return maps
+
+
+def joined(layouts: Sequence[Layout]) -> tuple[Layout, list[dict[str, AxisMap]]]:
+    """The layout of an elementwise operation with broadcasting, and what each operand is read at.
+
+    Raises `Unrepresentable` where one dimension would hold two different axes.
+    """
+    if all(layout == layouts[0] for layout in layouts[1:]):
+        return layouts[0], [{} for _ in layouts]
+    rank = max(len(layout) for layout in layouts)
+    padded = [((),) * (rank - len(layout)) + layout for layout in layouts]
+    dims: list[Dim] = []
+    for index in range(rank):
+        candidates = [layout[index] for layout in padded]
+        best = max(candidates, key=lambda d: (dim_size(d), has_axes(d), sum(a.weight for a in d)))
+        dims.append(best)
+    out = tuple(dims)
+    whole = axis_atoms(out)
+    for axis, atoms in whole.items():
+        weight = 1
+        for _, atom in sorted(atoms, key=lambda a: a[1].weight):
+            if atom.weight != weight and atom.size > 1:
+                raise Unrepresentable(f"joins tensors that hold {axis} in different dimensions")
+            weight *= atom.size
+    return out, [_projection(out, whole, layout) for layout in padded]
+
+
+def _projection(
+    out: Layout, whole: dict[str, list[tuple[int, Atom]]], operand: Layout
+) -> dict[str, AxisMap]:
+    digits: dict[str, list[tuple[int, int, int]]] = {axis: [] for axis in whole}
+    identical = True
+    for target, dim in zip(out, operand, strict=True):
+        if target == dim:
+            for atom in target:
+                if atom.axis is not None:
+                    digits[atom.axis].append((atom.size, atom.weight, atom.weight))
+            continue
+        same_digits = has_axes(dim) and [(a.axis, a.size) for a in target] == [
+            (a.axis, a.size) for a in dim
+        ]
+        if has_axes(dim) and not same_digits and dim_size(dim) > 1:
+            names = sorted({a.axis or "channels" for a in (*target, *dim)})
+            raise Unrepresentable(f"joins {' and '.join(names)} in one dimension")
+        identical = False
+        for position, atom in enumerate(target):
+            if atom.axis is not None:
+                weight = dim[position].weight if same_digits else 0
+                digits[atom.axis].append((atom.size, atom.weight, weight))
+    if identical:
+        return {}
+    maps: dict[str, AxisMap] = {}
+    for axis, length in grid_of(operand).items():
+        if axis not in digits:
+            raise Unrepresentable(f"joins tensors that hold {axis} in different dimensions")
+        if any(d[1] != d[2] and d[0] > 1 for d in digits[axis]) or length == 1:
+            maps[axis] = digits_map(length, digits[axis], [])
+    return {a: m for a, m in maps.items() if not (m.inputs == m.outputs == 1)}

@@ -1,0 +1,316 @@
+"""The vocabulary of the op table: one frozen record for each kind of operation.
+
+A record says what an op does, in the terms that all frameworks share; the rules beside it say how
+it moves positions and what it costs. Readers translate into these and nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import ClassVar, Literal
+
+from atrous.geometry import Coordinates, Interpolation, Rounding, Window
+
+__all__ = [
+    "AdaptivePool",
+    "Attention",
+    "Concat",
+    "Constant",
+    "Contract",
+    "Conv",
+    "ConvTranspose",
+    "Elementwise",
+    "Expand",
+    "Lookup",
+    "Linear",
+    "Mix",
+    "Op",
+    "Opaque",
+    "Pad",
+    "Permute",
+    "Pool",
+    "Reduce",
+    "Reorder",
+    "Repeat",
+    "Reshape",
+    "Resize",
+    "Roll",
+    "Scan",
+    "Shuffle",
+    "Slice",
+    "Unfold",
+]
+
+PadMode = Literal["constant", "reflect", "replicate", "circular"]
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """Any operation. `label` is what a reader of a report calls it, where that is not the kind."""
+
+    kind: ClassVar[str] = "op"
+
+
+@dataclass(frozen=True, slots=True)
+class Conv(Op):
+    """A convolution over the last dimensions, one window each; channels are the dimension before.
+
+    `padding_mode` says what the windows' padding is filled with.
+    """
+
+    windows: tuple[Window, ...]
+    channels: int
+    groups: int = 1
+    padding_mode: PadMode = "constant"
+    kind: ClassVar[str] = "conv"
+
+
+@dataclass(frozen=True, slots=True)
+class ConvTranspose(Op):
+    """A transposed convolution: each window run backwards."""
+
+    windows: tuple[Window, ...]
+    channels: int
+    groups: int = 1
+    output_padding: tuple[int, ...] = ()
+    kind: ClassVar[str] = "conv_transpose"
+
+
+@dataclass(frozen=True, slots=True)
+class Pool(Op):
+    """A max, average or other pool over the last dimensions.
+
+    `channelwise` is always true of pools; `ceil` counts a last, partial window.
+    """
+
+    windows: tuple[Window, ...]
+    how: Literal["max", "average", "lp"] = "max"
+    ceil: bool = False
+    count_include_pad: bool = True
+    kind: ClassVar[str] = "pool"
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptivePool(Op):
+    """A pool over the last dimensions to fixed output sizes; size 1 is global pooling."""
+
+    sizes: tuple[int, ...]
+    how: Literal["max", "average"] = "average"
+    kind: ClassVar[str] = "adaptive_pool"
+
+
+@dataclass(frozen=True, slots=True)
+class Resize(Op):
+    """Interpolation over the last dimensions to `sizes`; `scales` where the user gave them."""
+
+    sizes: tuple[int, ...]
+    how: Interpolation = "nearest"
+    coordinates: Coordinates = "asymmetric"
+    scales: tuple[Fraction | None, ...] = ()
+    rounding: Rounding = "floor"
+    antialias: bool = False
+    kind: ClassVar[str] = "resize"
+
+
+@dataclass(frozen=True, slots=True)
+class Pad(Op):
+    """Padding by `(lo, hi)` of each of the last dimensions; negative numbers crop."""
+
+    pads: tuple[tuple[int, int], ...]
+    mode: PadMode = "constant"
+    kind: ClassVar[str] = "pad"
+
+
+@dataclass(frozen=True, slots=True)
+class Slice(Op):
+    """`length` indices of dimension `dim` from `start` in steps of `step`.
+
+    `drop` takes the dimension away (length 1 only).
+    """
+
+    dim: int
+    start: int
+    length: int
+    step: int = 1
+    drop: bool = False
+    kind: ClassVar[str] = "slice"
+
+
+@dataclass(frozen=True, slots=True)
+class Concat(Op):
+    """A concatenation along dimension `dim`."""
+
+    dim: int
+    kind: ClassVar[str] = "concat"
+
+
+@dataclass(frozen=True, slots=True)
+class Roll(Op):
+    """A circular shift of dimension `dim`: output `o` reads `o - shift`, counted round the end."""
+
+    dim: int
+    shift: int
+    kind: ClassVar[str] = "roll"
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat(Op):
+    """Dimension `dim` laid out `times` times one after the other."""
+
+    dim: int
+    times: int
+    kind: ClassVar[str] = "repeat"
+
+
+@dataclass(frozen=True, slots=True)
+class Reshape(Op):
+    """The same elements in the same order under a new shape."""
+
+    shape: tuple[int, ...]
+    kind: ClassVar[str] = "reshape"
+
+
+@dataclass(frozen=True, slots=True)
+class Permute(Op):
+    """The dimensions in a new order."""
+
+    order: tuple[int, ...]
+    kind: ClassVar[str] = "permute"
+
+
+@dataclass(frozen=True, slots=True)
+class Expand(Op):
+    """Broadcasting to a shape."""
+
+    shape: tuple[int, ...]
+    kind: ClassVar[str] = "expand"
+
+
+@dataclass(frozen=True, slots=True)
+class Shuffle(Op):
+    """Depth to space by `factor` along the last dimensions, or space to depth where `down`."""
+
+    factors: tuple[int, ...]
+    down: bool = False
+    kind: ClassVar[str] = "pixel_shuffle"
+
+
+@dataclass(frozen=True, slots=True)
+class Unfold(Op):
+    """Sliding windows laid out in the channels, positions flattened into one dimension (im2col)."""
+
+    windows: tuple[Window, ...]
+    kind: ClassVar[str] = "unfold"
+
+
+@dataclass(frozen=True, slots=True)
+class Elementwise(Op):
+    """Any function of elements at the same place, with broadcasting: activations, sums, scaling.
+
+    Batch norm at inference is one. `label` is the name of the function.
+    """
+
+    label: str
+    in_place: bool = False
+    kind: ClassVar[str] = "elementwise"
+
+
+@dataclass(frozen=True, slots=True)
+class Reorder(Op):
+    """A permutation or choice of channels along `dim`; `length` is what comes out."""
+
+    dim: int
+    length: int
+    kind: ClassVar[str] = "reorder"
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup(Op):
+    """A table look-up of each element: adds a last dimension of `channels`."""
+
+    channels: int
+    kind: ClassVar[str] = "lookup"
+
+
+@dataclass(frozen=True, slots=True)
+class Linear(Op):
+    """A matrix over the last dimension, to `channels` outputs."""
+
+    channels: int
+    kind: ClassVar[str] = "linear"
+
+
+@dataclass(frozen=True, slots=True)
+class Contract(Op):
+    """A product of two tensors summed over shared indices, in einsum's notation.
+
+    Indices that both operands and the output hold are aligned.
+    """
+
+    equation: str
+    kind: ClassVar[str] = "matmul"
+
+
+@dataclass(frozen=True, slots=True)
+class Attention(Op):
+    """Scaled dot-product attention over `(..., tokens, channels)` query, key and value."""
+
+    causal: bool = False
+    kind: ClassVar[str] = "attention"
+
+
+@dataclass(frozen=True, slots=True)
+class Mix(Op):
+    """Anything in which all elements along `dims` see one another and the shape stays.
+
+    Softmax, layer norm, group norm, sorting. Where the dimensions hold only channels, positions
+    are not touched.
+    """
+
+    dims: tuple[int, ...]
+    label: str = "mix"
+    kind: ClassVar[str] = "mix"
+
+
+@dataclass(frozen=True, slots=True)
+class Reduce(Op):
+    """A sum, mean, maximum or the like over `dims`, kept with size 1 where `keep`."""
+
+    dims: tuple[int, ...]
+    keep: bool = False
+    label: str = "mean"
+    kind: ClassVar[str] = "reduce"
+
+
+@dataclass(frozen=True, slots=True)
+class Scan(Op):
+    """A recurrence along `dim`: output `o` reads its past, its future, or both.
+
+    `channels` replaces the last dimension where given; `macs` counts one step of one sequence.
+    """
+
+    dim: int
+    direction: Literal["forward", "reverse", "both"] = "forward"
+    channels: int | None = None
+    macs: int = 0
+    label: str = "scan"
+    kind: ClassVar[str] = "scan"
+
+
+@dataclass(frozen=True, slots=True)
+class Constant(Op):
+    """A tensor that does not depend on the input."""
+
+    shape: tuple[int, ...]
+    kind: ClassVar[str] = "constant"
+
+
+@dataclass(frozen=True, slots=True)
+class Opaque(Op):
+    """An operation whose reads are not known, and why. Results behind it are partial."""
+
+    label: str
+    reason: str
+    shape: tuple[int, ...]
+    kind: ClassVar[str] = "opaque"

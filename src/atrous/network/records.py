@@ -1,0 +1,188 @@
+"""A network as data: frozen records of tensors, parameters and nodes, in execution order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod
+
+from atrous.errors import NetworkError, unknown
+from atrous.geometry import AxisMap
+from atrous.network.layout import Grid, Layout, grid_of, shape_of
+from atrous.network.ops import Op
+
+__all__ = ["Network", "Node", "Param", "Tensor"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A value that flows through the network.
+
+    `layout` says which positions each dimension holds; `shape` and `grid` (the length of each
+    spatial axis) follow from it. `itemsize` is in bytes.
+    """
+
+    name: str
+    layout: Layout
+    itemsize: int = 4
+    shape: tuple[int, ...] = field(init=False)
+    grid: Grid = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", shape_of(self.layout))
+        object.__setattr__(self, "grid", grid_of(self.layout))
+
+    @property
+    def elements(self) -> int:
+        """The number of elements."""
+        return prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """The size in bytes."""
+        return self.elements * self.itemsize
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """A parameter tensor: `count` numbers of `itemsize` bytes each."""
+
+    name: str
+    count: int
+    itemsize: int = 4
+    trainable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One operation: what it is, what it reads, what it makes and what it costs.
+
+    `moves` holds, for each input, how each spatial axis moves; an axis that is not named there
+    keeps its positions. `mixes` names the axes along which this op lets all positions see one
+    another. `opaque` is the reason why positions cannot be followed through it, or empty.
+    """
+
+    name: str
+    op: Op
+    inputs: tuple[str, ...]
+    output: Tensor
+    moves: tuple[Mapping[str, AxisMap], ...]
+    macs: int = 0
+    params: tuple[str, ...] = ()
+    module: str = ""
+    alias: bool = False
+    mixes: tuple[str, ...] = ()
+    opaque: str = ""
+
+    @property
+    def kind(self) -> str:
+        """The kind of operation, such as `conv` or `pool`."""
+        return self.op.kind
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network: inputs, nodes in execution order, and the names of the output tensors.
+
+    >>> from atrous.network import Builder
+    >>> b = Builder()
+    >>> x = b.input("x", (1, 3, 32, 32))
+    >>> net = b.build(b.conv(x, 8, 3, padding=1))
+    >>> len(net.nodes), net.tensor(net.outputs[0]).shape, net.macs
+    (1, (1, 8, 32, 32), 221184)
+    """
+
+    inputs: tuple[Tensor, ...]
+    nodes: tuple[Node, ...]
+    outputs: tuple[str, ...]
+    params: Mapping[str, Param]
+    name: str = ""
+    notes: tuple[str, ...] = ()
+    _tensors: dict[str, Tensor] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        tensors = {tensor.name: tensor for tensor in self.inputs}
+        for node in self.nodes:
+            for name in node.inputs:
+                if name not in tensors:
+                    raise NetworkError(
+                        f"{node.name}: reads {name!r}, which nothing before it makes; "
+                        "list nodes in execution order."
+                    )
+            if node.output.name in tensors:
+                raise NetworkError(f"{node.name}: makes {node.output.name!r} a second time.")
+            tensors[node.output.name] = node.output
+        for name in self.outputs:
+            if name not in tensors:
+                raise unknown("output", name, tensors)
+        object.__setattr__(self, "_tensors", tensors)
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes)
+
+    def tensor(self, name: str) -> Tensor:
+        """The tensor of that name. Raises `UnknownNameError`, listing the near names."""
+        try:
+            return self._tensors[name]
+        except KeyError:
+            raise unknown("tensor", name, self._tensors) from None
+
+    def node(self, name: str) -> Node:
+        """The node of that name, or the last one inside the module of that name."""
+        return find(self.nodes, name)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of all convolutions, linear layers and matrix products."""
+        return sum(node.macs for node in self.nodes)
+
+    @property
+    def param_count(self) -> int:
+        """The number of parameters, each counted once however often it is used."""
+        return sum(param.count for param in self.params.values() if param.trainable)
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The names of the spatial axes, in the order of the first input that has any."""
+        names: dict[str, None] = {}
+        for tensor in self.inputs:
+            names.update(dict.fromkeys(tensor.grid))
+        return tuple(names)
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain data: inputs, nodes and outputs with shapes, for JSON."""
+        return {
+            "name": self.name,
+            "inputs": [{"name": t.name, "shape": list(t.shape)} for t in self.inputs],
+            "outputs": list(self.outputs),
+            "nodes": [
+                {
+                    "name": node.name,
+                    "op": node.kind,
+                    "inputs": list(node.inputs),
+                    "shape": list(node.output.shape),
+                    "macs": node.macs,
+                }
+                for node in self.nodes
+            ],
+        }
+
+    def __str__(self) -> str:
+        shapes = ", ".join(f"{t.name} {'x'.join(map(str, t.shape))}" for t in self.inputs)
+        return (
+            f"{self.name or 'network'}: {len(self.nodes)} nodes, input {shapes}, "
+            f"{self.param_count:,} parameters, {self.macs:,} MACs"
+        )
+
+
+def find(nodes: Sequence[Node], name: str) -> Node:
+    """The node called `name`; else the last one in the module `name`; else an error."""
+    inside = None
+    for node in nodes:
+        if node.name == name or node.output.name == name:
+            return node
+        if node.module == name or node.module.startswith(name + "."):
+            inside = node
+    if inside is not None and name:
+        return inside
+    raise unknown("layer", name, {n.name for n in nodes} | {n.module for n in nodes if n.module})

@@ -1,0 +1,169 @@
+"""Rules of what moves elements without computing: reshape, permute, expand, concat, roll."""
+
+from __future__ import annotations
+
+from math import prod
+
+from atrous.errors import NetworkError
+from atrous.geometry import AxisMap, Everything, Local, Reads, Table, Taps, Window
+from atrous.network.layout import (
+    Atom,
+    Dim,
+    Layout,
+    Unrepresentable,
+    channels,
+    dim_size,
+    has_axes,
+    joined,
+    refined,
+    reshape,
+    spatial,
+    whole_axis,
+)
+from atrous.network.ops import Concat, Constant, Expand, Permute, Reorder, Repeat, Reshape, Roll
+from atrous.network.records import Tensor
+from atrous.network.rules_windows import transposed_reads, window_reads
+from atrous.network.table import Effect, mixes_of, rule
+
+
+@rule(Constant)
+def _constant(op: Constant, inputs: tuple[Tensor, ...]) -> Effect:
+    return Effect(tuple(channels(size) for size in op.shape), ({},) * len(inputs))
+
+
+@rule(Reshape)
+def _reshape(op: Reshape, inputs: tuple[Tensor, ...]) -> Effect:
+    x = inputs[0]
+    if prod(op.shape) != prod(x.shape):
+        raise NetworkError(f"{x.shape} cannot be reshaped to {op.shape}: the sizes differ.")
+    try:
+        layout, factors = refined(reshape(x.layout, op.shape))
+    except Unrepresentable:
+        # Positions are cut apart: what comes out has none, and as a whole it reads them all.
+        layout = tuple(channels(size) for size in op.shape)
+        moves: dict[str, AxisMap] = {a: Everything(n, 1) for a, n in x.grid.items()}
+        return Effect(layout, (moves,), alias=True, mixes=mixes_of(moves))
+    maps: dict[str, AxisMap] = {}
+    for axis, factor in factors.items():
+        length = x.grid[axis]
+        reads = transposed_reads(Window(factor, stride=factor))
+        maps[axis] = Local(reads, length, length * factor)
+    # A size-1 axis that the new shape leaves out keeps its only position.
+    kept = {atom.axis for dim in layout for atom in dim}
+    for axis, length in x.grid.items():
+        if axis not in kept:
+            maps[axis] = Local(Reads.identity(), length, 1)
+    return Effect(layout, (maps,), alias=True)
+
+
+@rule(Permute)
+def _permute(op: Permute, inputs: tuple[Tensor, ...]) -> Effect:
+    x = inputs[0]
+    if sorted(op.order) != list(range(len(x.layout))):
+        raise NetworkError(f"order {op.order} is no permutation of {len(x.layout)} dimensions.")
+    return Effect(tuple(x.layout[i] for i in op.order), ({},), alias=True)
+
+
+@rule(Expand)
+def _expand(op: Expand, inputs: tuple[Tensor, ...]) -> Effect:
+    x = inputs[0]
+    extra = len(op.shape) - len(x.layout)
+    layout: list[Dim] = [channels(size) for size in op.shape[:extra]]
+    maps: dict[str, AxisMap] = {}
+    for dim, size in zip(x.layout, op.shape[extra:], strict=True):
+        if dim_size(dim) == size:
+            layout.append(dim)
+            continue
+        if dim_size(dim) != 1:
+            raise NetworkError(f"{x.shape} cannot be expanded to {op.shape}.")
+        layout.append(channels(size))
+        for atom in dim:
+            if atom.axis is not None:
+                maps[atom.axis] = Local(Reads.identity(), 1, 1)
+    return Effect(tuple(layout), (maps,), alias=True)
+
+
+@rule(Reorder)
+def _reorder(op: Reorder, inputs: tuple[Tensor, ...]) -> Effect:
+    x = inputs[0]
+    if has_axes(x.layout[op.dim]):
+        raise Unrepresentable("picks positions one by one")
+    return Effect((*x.layout[: op.dim], channels(op.length), *x.layout[op.dim + 1 :]), ({},))
+
+
+@rule(Roll)
+def _roll(op: Roll, inputs: tuple[Tensor, ...]) -> Effect:
+    x = inputs[0]
+    axis = whole_axis(x.layout[op.dim])
+    if axis is None:
+        return Effect(x.layout, ({},))
+    length = x.grid[axis]
+    reads = window_reads(Window(1, pad_lo=op.shift))
+    return Effect(x.layout, ({axis: Local(reads, length, length, "wrap")},))
+
+
+@rule(Repeat)
+def _repeat(op: Repeat, inputs: tuple[Tensor, ...]) -> Effect:
+    x = inputs[0]
+    dim = x.layout[op.dim]
+    axis = whole_axis(dim)
+    length = dim_size(dim)
+    out: Dim = channels(length * op.times)
+    maps: dict[str, AxisMap] = {}
+    if axis is not None:
+        out = (Atom(axis, length * op.times),)
+        maps[axis] = Local(Reads.identity(), length, length * op.times, "wrap")
+    return Effect((*x.layout[: op.dim], out, *x.layout[op.dim + 1 :]), (maps,))
+
+
+@rule(Concat)
+def _concat(op: Concat, inputs: tuple[Tensor, ...]) -> Effect:
+    others = [x.shape[: op.dim] + x.shape[op.dim + 1 :] for x in inputs]
+    if any(shape != others[0] for shape in others):
+        shapes = " and ".join(str(x.shape) for x in inputs)
+        raise NetworkError(f"{shapes} cannot be concatenated along dimension {op.dim}.")
+    total = sum(x.shape[op.dim] for x in inputs)
+    along = [x.layout[op.dim] for x in inputs]
+    rest: list[Layout] = [(*x.layout[: op.dim], (), *x.layout[op.dim + 1 :]) for x in inputs]
+    layout, joins = joined(rest)
+    moves = [dict(move) for move in joins]
+    out, mixes = _lined_up(along, total, moves)
+    return Effect((*layout[: op.dim], out, *layout[op.dim + 1 :]), tuple(moves), mixes=mixes)
+
+
+def _lined_up(
+    along: list[Dim], total: int, moves: list[dict[str, AxisMap]]
+) -> tuple[Dim, tuple[str, ...]]:
+    """The dimension made of parts laid end to end, entering in `moves` what each part does.
+
+    Parts of one axis keep their places. The longest carries the local field; shorter ones are
+    taken for a border (a circular pad spelled as a concatenation). Anything else that holds
+    positions loses their places: as a whole it reads them all.
+    """
+    axes = {atom.axis for dim in along for atom in dim} - {None}
+    if not axes:
+        return channels(total), ()
+    if len(axes) == 1 and all(len(dim) <= 1 and (not dim or dim[0].weight == 1) for dim in along):
+        axis = str(next(iter(axes)))
+        sizes = [dim_size(dim) if has_axes(dim) else 0 for dim in along]
+        longest = sizes.index(max(sizes))
+        before = 0
+        for part, dim in enumerate(along):
+            length = dim_size(dim)
+            if part == longest:
+                moves[part][axis] = Local(window_reads(Window(1, pad_lo=before)), length, total)
+            elif has_axes(dim):
+                rows = tuple(
+                    Taps(o - before, 1) if before <= o < before + length else Taps(0, 0)
+                    for o in range(total)
+                )
+                moves[part][axis] = Table(length, rows)
+            before += length
+        return spatial(axis, total), (axis,) if sizes.count(max(sizes)) > 1 else ()
+    mixes: dict[str, None] = {}
+    for part, dim in enumerate(along):
+        for name in sorted({atom.axis for atom in dim if atom.axis is not None}):
+            length = prod(atom.size for atom in dim if atom.axis == name)
+            moves[part][name] = Everything(length, 1)
+            mixes[name] = None
+    return channels(total), tuple(mixes)

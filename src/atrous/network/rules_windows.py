@@ -1,0 +1,359 @@
+"""Rules of what slides along an axis: convolutions, pools, resampling, padding, crops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from math import prod
+
+from atrous.errors import GeometryError, NetworkError
+from atrous.geometry import (
+    AxisMap,
+    Border,
+    Everything,
+    Local,
+    Reads,
+    Window,
+    adaptive,
+    resample,
+)
+from atrous.network.layout import (
+    Atom,
+    Dim,
+    Layout,
+    Unrepresentable,
+    channels,
+    contracted,
+    dim_size,
+    has_axes,
+    merged,
+    whole_axis,
+)
+from atrous.network.ops import (
+    AdaptivePool,
+    Conv,
+    ConvTranspose,
+    Pad,
+    PadMode,
+    Pool,
+    Resize,
+    Shuffle,
+    Slice,
+    Unfold,
+)
+from atrous.network.records import Tensor
+from atrous.network.table import Effect, mixes_of, rule
+
+_BORDERS: dict[PadMode, Border] = {
+    "constant": "drop",
+    "reflect": "reflect",
+    "replicate": "clamp",
+    "circular": "wrap",
+}
+
+window_reads = lru_cache(maxsize=4096)(Reads.window)
+transposed_reads = lru_cache(maxsize=4096)(Reads.transposed)
+
+
+@rule(Conv)
+def _conv(op: Conv, inputs: tuple[Tensor, ...]) -> Effect:
+    x = inputs[0]
+    rank = len(op.windows)
+    channel = _channel_dim(x, rank)
+    taken = _check_groups(x, channel, op.channels, op.groups)
+    layout, gathered = _mix_channels(x.layout, channel)
+    lengths = [
+        w.output_length(dim_size(d)) for w, d in zip(op.windows, layout[-rank:], strict=True)
+    ]
+    layout, maps = _slide(layout, op.windows, lengths, _BORDERS[op.padding_mode], x)
+    layout = (*layout[:channel], channels(op.channels), *layout[channel + 1 :])
+    moves = _chained(gathered, maps, x.grid)
+    taps = prod(w.kernel for w in op.windows)
+    outputs = prod(dim_size(d) for d in layout)
+    return Effect(layout, (moves,), outputs * taps * (taken // op.groups), mixes=mixes_of(moves))
+
+
+@rule(ConvTranspose)
+def _conv_transpose(op: ConvTranspose, inputs: tuple[Tensor, ...]) -> Effect:
+    x = inputs[0]
+    rank = len(op.windows)
+    channel = _channel_dim(x, rank)
+    taken = _check_groups(x, channel, op.channels, op.groups)
+    layout, gathered = _mix_channels(x.layout, channel)
+    extra = op.output_padding or (0,) * rank
+    dims: list[Dim] = []
+    maps: dict[str, AxisMap] = {}
+    for dim, window, more in zip(layout[-rank:], op.windows, extra, strict=True):
+        length = dim_size(dim)
+        outputs = window.transposed_length(length, more)
+        axis = whole_axis(dim)
+        if axis is None:
+            dims.append(channels(outputs))
+            continue
+        dims.append((Atom(axis, outputs),))
+        maps[axis] = Local(transposed_reads(window), length, outputs)
+    layout = (*layout[:channel], channels(op.channels), *dims)
+    moves = _chained(gathered, maps, x.grid)
+    taps = prod(w.kernel for w in op.windows)
+    macs = x.elements * taps * (op.channels // op.groups)
+    return Effect(layout, (moves,), macs, mixes=mixes_of(moves))
+
+
+@rule(Pool)
+def _pool(op: Pool, inputs: tuple[Tensor, ...]) -> Effect:
+    x = inputs[0]
+    rank = len(op.windows)
+    lengths = [
+        w.output_length(dim_size(d), op.ceil)
+        for w, d in zip(op.windows, x.layout[-rank:], strict=True)
+    ]
+    layout, maps = _slide(x.layout, op.windows, lengths, "drop", x)
+    return Effect(layout, (maps,), mixes=mixes_of(maps))
+
+
+@rule(AdaptivePool)
+def _adaptive_pool(op: AdaptivePool, inputs: tuple[Tensor, ...]) -> Effect:
+    x = inputs[0]
+    rank = len(op.sizes)
+    everything = [i - rank + len(x.layout) for i, size in enumerate(op.sizes) if size == 1]
+    layout, maps = contracted(x.layout, everything)
+    dims: list[Dim] = list(layout)
+    moves: dict[str, AxisMap] = dict(maps)
+    for i, size in enumerate(op.sizes):
+        index = i - rank + len(layout)
+        if size == 1 or dim_size(layout[index]) == size:
+            continue
+        axis = whole_axis(layout[index])
+        if axis is None:
+            dims[index] = channels(size)
+            continue
+        length = x.grid[axis]
+        dims[index] = (Atom(axis, size),)
+        moves[axis] = Local(adaptive(length, size), length, size)
+    return Effect(tuple(dims), (moves,), mixes=mixes_of(moves))
+
+
+@rule(Resize)
+def _resize(op: Resize, inputs: tuple[Tensor, ...]) -> Effect:
+    x = inputs[0]
+    rank = len(op.sizes)
+    scales = op.scales or (None,) * rank
+    border: Border = "slide" if op.how == "linear" else "clamp"
+
+    def reads(index: int, length: int) -> tuple[Reads, int]:
+        size = op.sizes[index]
+        return (
+            resample(
+                length,
+                size,
+                op.how,
+                op.coordinates,
+                scale=scales[index],
+                rounding=op.rounding,
+                antialias=op.antialias,
+            ),
+            size,
+        )
+
+    if op.antialias:
+        border = "drop"
+    layout, maps = _per_axis(x.layout, rank, reads, border)
+    return Effect(layout, (maps,), mixes=mixes_of(maps))
+
+
+@rule(Pad)
+def _pad(op: Pad, inputs: tuple[Tensor, ...]) -> Effect:
+    x = inputs[0]
+
+    def reads(index: int, length: int) -> tuple[Reads, int]:
+        lo, hi = op.pads[index]
+        if length + lo + hi < 0:
+            raise GeometryError(
+                f"padding {lo}+{hi} crops more than the {length} positions there are."
+            )
+        if op.mode == "reflect" and max(lo, hi) >= length:
+            raise GeometryError(
+                f"reflect padding {lo}+{hi} needs more than {max(lo, hi)} positions, got {length}; "
+                "pad by less or replicate."
+            )
+        return window_reads(Window(1, pad_lo=lo)), length + lo + hi
+
+    layout, maps = _per_axis(x.layout, len(op.pads), reads, _BORDERS[op.mode])
+    return Effect(layout, (maps,))
+
+
+@rule(Shuffle)
+def _shuffle(op: Shuffle, inputs: tuple[Tensor, ...]) -> Effect:
+    x = inputs[0]
+    rank = len(op.factors)
+    channel = _channel_dim(x, rank)
+    if has_axes(x.layout[channel]):
+        raise Unrepresentable("shuffles channels that hold positions")
+    total = prod(op.factors)
+    held = dim_size(x.layout[channel])
+    if not op.down and held % total:
+        raise NetworkError(
+            f"{held} channels cannot be shuffled to {'x'.join(map(str, op.factors))} positions "
+            f"each; use a multiple of {total}."
+        )
+
+    def reads(index: int, length: int) -> tuple[Reads, int]:
+        factor = op.factors[index]
+        if not op.down:
+            return transposed_reads(Window(factor, stride=factor)), length * factor
+        if length % factor:
+            raise NetworkError(
+                f"{length} positions cannot be folded by {factor}; use a multiple of {factor}."
+            )
+        return window_reads(Window(factor, stride=factor)), length // factor
+
+    layout, maps = _per_axis(x.layout, rank, reads, "drop")
+    after = held * total if op.down else held // total
+    layout = (*layout[:channel], channels(after), *layout[channel + 1 :])
+    return Effect(layout, (maps,))
+
+
+@rule(Unfold)
+def _unfold(op: Unfold, inputs: tuple[Tensor, ...]) -> Effect:
+    x = inputs[0]
+    rank = len(op.windows)
+    channel = _channel_dim(x, rank)
+    held = dim_size(x.layout[channel])
+    layout, gathered = _mix_channels(x.layout, channel)
+    lengths = [
+        w.output_length(dim_size(d)) for w, d in zip(op.windows, layout[-rank:], strict=True)
+    ]
+    layout, maps = _slide(layout, op.windows, lengths, "drop", x)
+    taps = prod(w.kernel for w in op.windows)
+    positions = merged(atom for dim in layout[-rank:] for atom in dim)
+    layout = (*layout[:channel], channels(held * taps), positions)
+    moves = _chained(gathered, maps, x.grid)
+    return Effect(layout, (moves,), mixes=mixes_of(moves))
+
+
+@rule(Slice)
+def _slice(op: Slice, inputs: tuple[Tensor, ...]) -> Effect:
+    x = inputs[0]
+    dim = x.layout[op.dim]
+    held = dim_size(dim)
+    if op.start < 0 or op.length < 0 or op.start + (op.length - 1) * op.step >= max(held, 1):
+        raise NetworkError(
+            f"slice {op.start}:{op.start + op.length * op.step}:{op.step} leaves a dimension of "
+            f"{held}."
+        )
+    maps: dict[str, AxisMap] = {}
+    out: Dim
+    if op.length == held and op.step == 1:
+        out = dim
+    elif not has_axes(dim):
+        out = channels(op.length)
+    else:
+        axis = whole_axis(dim)
+        assert axis is not None
+        out = (Atom(axis, op.length),)
+        window = Window(1, stride=op.step, pad_lo=-op.start)
+        maps[axis] = Local(window_reads(window), held, op.length)
+    layout = (*x.layout[: op.dim], out, *x.layout[op.dim + 1 :])
+    if op.drop:
+        layout = (*layout[: op.dim], *layout[op.dim + 1 :])
+    return Effect(layout, (maps,), alias=True)
+
+
+def _channel_dim(x: Tensor, rank: int) -> int:
+    index = len(x.layout) - rank - 1
+    if index < 0:
+        raise NetworkError(
+            f"{rank} spatial dimensions need an input of at least {rank + 1} dimensions, "
+            f"got {x.shape}."
+        )
+    return index
+
+
+def _check_groups(x: Tensor, channel: int, made: int, groups: int) -> int:
+    taken = x.shape[channel]
+    if groups < 1 or taken % groups or made % groups:
+        raise NetworkError(
+            f"{taken} input and {made} output channels do not divide into {groups} groups."
+        )
+    return taken
+
+
+def _mix_channels(layout: Layout, channel: int) -> tuple[Layout, dict[str, AxisMap]]:
+    if not has_axes(layout[channel]):
+        return layout, {}
+    out, maps = contracted(layout, [channel])
+    return out, maps
+
+
+def _slide(
+    layout: Layout,
+    windows: tuple[Window, ...],
+    lengths: list[int],
+    border: Border,
+    x: Tensor,
+) -> tuple[Layout, dict[str, AxisMap]]:
+    rank = len(windows)
+    dims = list(layout)
+    maps: dict[str, AxisMap] = {}
+    for i, (window, outputs) in enumerate(zip(windows, lengths, strict=True)):
+        index = i - rank + len(layout)
+        dim = dims[index]
+        held = dim_size(dim)
+        if outputs < 1:
+            raise GeometryError(f"leaves {outputs} outputs of {held} inputs; pad more.")
+        if not has_axes(dim):
+            dims[index] = channels(outputs)
+        elif len(dim) == 1 and dim[0].weight > 1 and window.stride == 1 and outputs == held:
+            # Phases kept in another dimension: a window over the high digit is a dilated one.
+            atom = dim[0]
+            axis = str(atom.axis)
+            length = x.grid[axis]
+            spread = Window(
+                window.kernel, 1, window.dilation * atom.weight, window.pad_lo * atom.weight
+            )
+            maps[axis] = Local(window_reads(spread), length, length, border)
+        else:
+            axis = str(whole_axis(dim))
+            dims[index] = (Atom(axis, outputs),)
+            if window.kernel == window.stride == 1 and not window.pad_lo and outputs == held:
+                continue
+            maps[axis] = Local(window_reads(window), held, outputs, border)
+    return tuple(dims), maps
+
+
+def _per_axis(
+    layout: Layout, rank: int, reads: Callable[[int, int], tuple[Reads, int]], border: Border
+) -> tuple[Layout, dict[str, AxisMap]]:
+    dims = list(layout)
+    maps: dict[str, AxisMap] = {}
+    for i in range(rank):
+        index = i - rank + len(layout)
+        length = dim_size(dims[index])
+        rule_of_axis, outputs = reads(i, length)
+        if rule_of_axis.is_identity and outputs == length:
+            continue
+        axis = whole_axis(dims[index])
+        if axis is None:
+            dims[index] = channels(outputs)
+            continue
+        dims[index] = (Atom(axis, outputs),)
+        maps[axis] = Local(rule_of_axis, length, outputs, border)
+    return tuple(dims), maps
+
+
+def _chained(
+    first: Mapping[str, AxisMap], then: Mapping[str, AxisMap], grid: Mapping[str, int]
+) -> dict[str, AxisMap]:
+    """The moves of two steps in one, `first` being a gathering of whole blocks."""
+    out = dict(first)
+    for axis, outer in then.items():
+        inner = first.get(axis)
+        if inner is None:
+            out[axis] = outer
+        elif isinstance(inner, Local) and isinstance(outer, Local):
+            if outer.border != "drop":
+                raise Unrepresentable(f"pads {axis} by {outer.border} over blocks of positions")
+            out[axis] = Local(outer.reads.after(inner.reads), grid[axis], outer.outputs)
+        else:
+            out[axis] = Everything(grid[axis], outer.outputs)
+    return out

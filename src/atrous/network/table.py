@@ -1,0 +1,97 @@
+"""The op table: one rule for each kind of operation, found by its record's class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from atrous.errors import NetworkError
+from atrous.geometry import AxisMap, Local
+from atrous.network.layout import Layout, Unrepresentable, channels
+from atrous.network.ops import Op, Opaque
+from atrous.network.records import Tensor
+
+__all__ = ["Effect", "effect", "rule"]
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What one op does: the layout it makes, how each input's axes move, and what it costs."""
+
+    layout: Layout
+    moves: tuple[Mapping[str, AxisMap], ...]
+    macs: int = 0
+    alias: bool = False
+    mixes: tuple[str, ...] = ()
+    opaque: str = ""
+
+
+O = TypeVar("O", bound=Op)  # noqa: E741 - the letter of the op
+Rule = Callable[[Any, tuple[Tensor, ...]], Effect]
+
+RULES: dict[type[Op], Rule] = {}
+
+
+def rule(kind: type[O]) -> Callable[[Callable[[O, tuple[Tensor, ...]], Effect]], Rule]:
+    """Register the rule of an op's record. A second rule for one record is an error."""
+
+    def register(function: Callable[[O, tuple[Tensor, ...]], Effect]) -> Rule:
+        if kind in RULES:
+            raise NetworkError(f"op {kind.kind!r} has a rule already; one op, one rule.")
+        RULES[kind] = function
+        return function
+
+    return register
+
+
+def effect(op: Op, inputs: tuple[Tensor, ...], shape: tuple[int, ...] | None = None) -> Effect:
+    """The effect of `op` on `inputs`.
+
+    Where positions cannot be followed the effect is opaque, with the reason; that needs the
+    output's `shape`, and without one it is a `NetworkError`. A `shape` that disagrees with the
+    rule makes the op opaque as well: a wrong position is worse than none.
+    """
+    try:
+        function = RULES[type(op)]
+    except KeyError:
+        raise NetworkError(f"op {op.kind!r} has no rule; register one with @rule.") from None
+    try:
+        result = function(op, inputs)
+    except Unrepresentable as reason:
+        if shape is None:
+            raise NetworkError(f"{op.kind} {reason}, so positions cannot be followed.") from None
+        return opaque(str(reason), shape, len(inputs))
+    if shape is not None:
+        made = tuple(_size(dim) for dim in result.layout)
+        if made != shape:
+            return opaque(f"makes {shape} where the rule says {made}", shape, len(inputs))
+    return result
+
+
+def opaque(reason: str, shape: tuple[int, ...], inputs: int) -> Effect:
+    """The effect of something not understood."""
+    layout = tuple(channels(size) for size in shape)
+    return Effect(layout, ({},) * inputs, opaque=reason)
+
+
+def mixes_of(*moves: Mapping[str, AxisMap]) -> tuple[str, ...]:
+    """The axes along which any operand is read as a whole, not locally."""
+    names: dict[str, None] = {}
+    for move in moves:
+        for axis, axis_map in move.items():
+            if not isinstance(axis_map, Local) and axis_map.inputs > 1:
+                names[axis] = None
+    return tuple(names)
+
+
+def _size(dim: tuple[Any, ...]) -> int:
+    size = 1
+    for atom in dim:
+        size *= atom.size
+    return size
+
+
+@rule(Opaque)
+def _opaque(op: Opaque, inputs: tuple[Tensor, ...]) -> Effect:
+    return opaque(op.reason, op.shape, len(inputs))
