@@ -1,0 +1,144 @@
+"""The receptive field of one axis, as numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from math import gcd
+
+from atrous.analysis.flow import Bundle
+from atrous.geometry import Taps
+
+__all__ = ["Field", "Phase", "field_of"]
+
+MOST_OUTPUTS = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """What the outputs of one phase read, relative to the position of the phase itself.
+
+    All numbers are in input positions; see `Field`.
+    """
+
+    size: int
+    taps: int
+    start: int
+    center: Fraction
+    coverage: float
+    max_gap: int
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """The receptive field along one spatial axis, in input positions, ignoring where it ends.
+
+    `size` is last read - first read + 1; `taps` the distinct positions read; `coverage` is
+    taps / size; `max_gap` the longest run of unread positions between two read ones; `stride` the
+    input positions per output position; `start` the first position that output 0 reads and
+    `center` the middle of that read; `step` the common factor of the distances between positions
+    read. After upsampling they depend on the output's phase: `size`, `taps` and `max_gap` are then
+    the largest, `coverage` the smallest over `phases`.
+
+    >>> import atrous
+    >>> field = atrous.inspect("stack:k3s2 k3d2", (1, 1, 64))["conv2"].field[0]
+    >>> field.size, field.taps, field.stride, field.coverage
+    (11, 9, Fraction(2, 1), 0.8181818181818182)
+    """
+
+    size: int
+    taps: int
+    stride: Fraction
+    start: int
+    center: Fraction
+    coverage: float
+    max_gap: int
+    step: int
+    axis: str = ""
+    phases: tuple[Phase, ...] = ()
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain data; fractions become floats, and are given exactly as text beside them."""
+        return {
+            "axis": self.axis,
+            "size": self.size,
+            "taps": self.taps,
+            "stride": float(self.stride),
+            "stride_exact": str(self.stride),
+            "start": self.start,
+            "center": float(self.center),
+            "coverage": self.coverage,
+            "max_gap": self.max_gap,
+            "step": self.step,
+            "phases": len(self.phases),
+        }
+
+    def __str__(self) -> str:
+        text = f"{self.axis or 'axis'}: {self.size} positions, stride {self.stride}"
+        if self.coverage < 1:
+            text += f", {self.coverage:.0%} read, gaps up to {self.max_gap}"
+        return text
+
+
+def field_of(axis: str, bundle: Bundle, outputs: int) -> Field | None:
+    """The field of an axis of `outputs` positions with these reads.
+
+    Branches whose strides differ do not repeat together: each output of the actual size then
+    counts as a phase. None where there are more of them than can be gone through.
+    """
+    if len(bundle) == 1:
+        reads = bundle[0]
+        stride = reads.stride
+        phases = tuple(_phase(taps) for taps in reads.phases)
+    else:
+        if outputs > MOST_OUTPUTS:
+            return None
+        # A plain grid beside one resampled to a size that does not divide: name the plain one.
+        stride = min((part.stride for part in bundle), key=lambda s: (s.denominator, s.numerator))
+        phases = tuple(_phase(_together(bundle, output)) for output in range(max(outputs, 1)))
+    zero = phases[0]
+    if len(phases) == 1:
+        return Field(
+            zero.size,
+            zero.taps,
+            stride,
+            zero.start,
+            zero.center,
+            zero.coverage,
+            zero.max_gap,
+            zero.step,
+            axis,
+            phases,
+        )
+    return Field(
+        size=max(p.size for p in phases),
+        taps=max(p.taps for p in phases),
+        stride=stride,
+        start=zero.start,
+        center=zero.center,
+        coverage=min(p.coverage for p in phases),
+        max_gap=max(p.max_gap for p in phases),
+        step=max(gcd(*(p.step for p in phases if p.taps > 1)), 1),
+        axis=axis,
+        phases=phases,
+    )
+
+
+def _phase(taps: Taps) -> Phase:
+    size, count = taps.mask.bit_length(), taps.mask.bit_count()
+    center = Fraction(2 * taps.first + size - 1, 2) if size else Fraction(0)
+    if count == size:
+        return Phase(size, count, taps.first, center, 1.0, 0, 1)
+    return Phase(size, count, taps.first, center, count / size, taps.max_gap, taps.step)
+
+
+def _together(bundle: Bundle, output: int) -> Taps:
+    parts = [taps for taps in (reads.at(output) for reads in bundle) if taps.mask]
+    if not parts:
+        return Taps(0, 0)
+    first = min(taps.first for taps in parts)
+    mask = 0
+    for taps in parts:
+        mask |= taps.mask << (taps.first - first)
+    return Taps(first, mask)

@@ -1,0 +1,298 @@
+"""The exact set of input positions that one output position reads, with the number of paths."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from atrous.errors import GeometryError, UnsupportedError
+from atrous.geometry import AxisMap, Everything, Local, Prefix, fold
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from atrous.network import Network, Node
+
+__all__ = ["Footprint", "footprint_of"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Footprint:
+    """The input positions that output position `at` reads, clipped to the input.
+
+    `mask` has the input's spatial shape and is True at every position read; `counts`, of the same
+    shape, says over how many paths (branches and taps; channels are not counted). Counts are
+    exact integers up to 2**62, rounded to float64 above. `origin` is the low corner of the box
+    that holds all positions read, `box` the counts inside it, `coverage` the share of it read.
+    Branches make unions that are no product of axes: a 1x7 beside a 7x1 reads a cross.
+
+    >>> import atrous
+    >>> foot = atrous.inspect("stack:k3d2 k3d2", (1, 1, 32, 32)).footprint()
+    >>> foot.at, foot.origin, foot.box.shape, round(foot.coverage, 3)
+    ((16, 16), (12, 12), (9, 9), 0.309)
+    """
+
+    at: tuple[int, ...]
+    origin: tuple[int, ...]
+    shape: tuple[int, ...]
+    axes: tuple[str, ...]
+    box: NDArray[Any] = field(repr=False)
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """True at every input position that is read."""
+        full = np.zeros(self.shape, dtype=np.bool_)
+        full[self._inside()] = self.box > 0
+        return full
+
+    @property
+    def counts(self) -> NDArray[Any]:
+        """How many paths lead from each input position to the output position."""
+        full = np.zeros(self.shape, dtype=self.box.dtype)
+        full[self._inside()] = self.box
+        return full
+
+    @property
+    def taps(self) -> int:
+        """How many input positions are read."""
+        return int(np.count_nonzero(self.box))
+
+    @property
+    def coverage(self) -> float:
+        """The share of the box that is read; 0.0 where nothing is."""
+        return self.taps / self.box.size if self.box.size else 0.0
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain data, the mask as the rows of its box."""
+        return {
+            "at": list(self.at),
+            "axes": list(self.axes),
+            "origin": list(self.origin),
+            "size": list(self.box.shape),
+            "input": list(self.shape),
+            "taps": self.taps,
+            "coverage": self.coverage,
+            "mask": (self.box > 0).astype(int).tolist(),
+        }
+
+    def __str__(self) -> str:
+        size = "x".join(map(str, self.box.shape))
+        return f"output {self.at} reads {self.taps:,} positions of a box of {size} at {self.origin}"
+
+    def _inside(self) -> tuple[slice, ...]:
+        return tuple(
+            slice(o, o + n) for o, n in zip(self.origin, self.box.shape, strict=True)
+        )
+
+
+@dataclass(slots=True)
+class _Region:
+    """Path counts on a box of a tensor's grid; everything outside is 0."""
+
+    origin: list[int]
+    counts: NDArray[Any]
+
+
+def footprint_of(
+    network: Network, tensor: str, at: Sequence[int] | None, source: str
+) -> Footprint:
+    """The footprint on the input `source` of position `at` of `tensor`.
+
+    `at` has one index for each spatial axis that the tensor has; None is the middle, `size // 2`.
+    Runs the graph backwards from one position, as a gradient would, on counts instead of numbers.
+    Raises `GeometryError` for a position that does not exist.
+    """
+    grid = network.tensor(tensor).grid
+    lengths = tuple(grid.values())
+    place = tuple(length // 2 for length in lengths) if at is None else tuple(at)
+    if len(place) != len(lengths) or any(
+        not 0 <= p < n for p, n in zip(place, lengths, strict=True)
+    ):
+        raise GeometryError(
+            f"position {place} is not in an output of {lengths}; give one index for each of "
+            f"{len(lengths)} spatial axes, counted from 0."
+        )
+    start = network.tensor(source)
+    reaching = _reaching(network, source)
+    one: NDArray[Any] = np.ones((1,) * len(place), dtype=_dtype(network, tensor, reaching))
+    regions = {tensor: _Region(list(place), one)}
+    if tensor != source:
+        for node in reversed(network.nodes):
+            region = regions.pop(node.output.name, None)
+            if region is None:
+                continue
+            if node.opaque:
+                raise UnsupportedError(
+                    f"{node.name}: {node.opaque}, so what is read through it is not known."
+                )
+            for name, moves in zip(node.inputs, node.moves, strict=True):
+                if name in reaching:
+                    back = _pulled(node, moves, network.tensor(name).grid, region)
+                    regions[name] = _added(regions.get(name), back)
+    shape = tuple(start.grid.values())
+    found = regions.get(source)
+    origin, box = _trimmed(found, len(shape))
+    return Footprint(place, origin, shape, tuple(start.grid), box)
+
+
+def _reaching(network: Network, source: str) -> set[str]:
+    found = {source}
+    for node in network.nodes:
+        if not found.isdisjoint(node.inputs):
+            found.add(node.output.name)
+    return found
+
+
+def _dtype(network: Network, tensor: str, reaching: set[str]) -> type:
+    """int64 where every count is sure to fit, else float64, else whole numbers of any size."""
+    paths: dict[str, int] = {tensor: 1}
+    most = 1
+    for node in reversed(network.nodes):
+        here = paths.pop(node.output.name, 0)
+        if not here:
+            continue
+        for name, moves in zip(node.inputs, node.moves, strict=True):
+            if name in reaching:
+                widths = prod(_widest(m) for m in moves.values())
+                paths[name] = paths.get(name, 0) + here * max(widths, 1)
+                most = max(most, paths[name])
+    if most < 1 << 62:
+        return np.int64
+    return np.float64 if most < 1 << 1000 else np.object_
+
+
+def _widest(step: AxisMap) -> int:
+    if isinstance(step, Local):
+        return max(taps.total for taps in step.reads.phases)
+    return step.inputs
+
+
+def _pulled(
+    node: Node, moves: Mapping[str, AxisMap], grid: Mapping[str, int], region: _Region
+) -> _Region:
+    axes = list(node.output.grid)
+    counts, origin = region.counts, dict(zip(axes, region.origin, strict=True))
+    gone = tuple(i for i, axis in enumerate(axes) if axis not in grid)
+    if gone:
+        counts = counts.sum(axis=gone)
+        axes = [axis for axis in axes if axis in grid]
+    for axis in grid:
+        if axis not in axes:
+            counts = counts[..., np.newaxis]
+            axes.append(axis)
+            origin[axis] = 0
+    order = [axes.index(axis) for axis in grid]
+    counts = counts.transpose(order)
+    lows = [origin[axis] for axis in grid]
+    for i, axis in enumerate(grid):
+        step = moves.get(axis)
+        if step is not None:
+            lows[i], moved = _adjoint(step, lows[i], np.moveaxis(counts, i, 0))
+            counts = np.moveaxis(moved, 0, i)
+    return _Region(lows, counts)
+
+
+def _adjoint(step: AxisMap, low: int, counts: NDArray[Any]) -> tuple[int, NDArray[Any]]:
+    """Counts on the outputs from `low` on, brought back to the inputs along the first axis."""
+    if isinstance(step, Local):
+        return _adjoint_local(step, low, counts)
+    if isinstance(step, Everything):
+        total = counts.sum(axis=0, keepdims=True)
+        return 0, np.repeat(total, step.inputs, axis=0)
+    if isinstance(step, Prefix):
+        out = np.zeros((step.inputs, *counts.shape[1:]), dtype=counts.dtype)
+        stop = low + counts.shape[0]
+        if step.reverse:
+            out[low:stop] = np.cumsum(counts, axis=0)
+            out[stop:] = out[stop - 1 : stop]
+        else:
+            out[low:stop] = np.cumsum(counts[::-1], axis=0)[::-1]
+            out[:low] = out[low : low + 1]
+        return 0, out
+    out = np.zeros((step.inputs, *counts.shape[1:]), dtype=counts.dtype)
+    for row in range(counts.shape[0]):
+        for position, paths in step.at(low + row).items():
+            out[position] += paths * counts[row]
+    return 0, out
+
+
+def _adjoint_local(step: Local, low: int, counts: NDArray[Any]) -> tuple[int, NDArray[Any]]:
+    outputs = range(low, low + counts.shape[0])
+    sliding: list[int] = []
+    if step.border == "slide":
+        while outputs and 0 > step.reads.at(outputs.start).first:
+            sliding.append(outputs.start)
+            outputs = outputs[1:]
+    hull = step.reads.needed(outputs)
+    buffer = np.zeros((len(hull), *counts.shape[1:]), dtype=counts.dtype)
+    period, shift = step.reads.period, step.reads.shift
+    for phase, taps in enumerate(step.reads.phases):
+        first = outputs.start + (phase - outputs.start) % period
+        if first >= outputs.stop:
+            continue
+        rows = counts[first - low :: period]
+        base = (first - phase) // period * shift - hull.start
+        span = (rows.shape[0] - 1) * shift + 1
+        for position, paths in taps.items():
+            target = buffer[base + position : base + position + span : shift]
+            target += rows if paths == 1 else rows * paths
+    lo, hi = max(hull.start, 0), min(hull.stop, step.inputs)
+    if step.border == "drop" and not sliding:
+        if hi <= lo:
+            return 0, np.zeros((1, *counts.shape[1:]), dtype=counts.dtype)
+        return lo, buffer[lo - hull.start : hi - hull.start]
+    if not sliding and lo == hull.start and hi == hull.stop:
+        return lo, buffer
+    out = np.zeros((step.inputs, *counts.shape[1:]), dtype=counts.dtype)
+    if hi > lo:
+        out[lo:hi] = buffer[lo - hull.start : hi - hull.start]
+    place = fold(step.border, step.inputs)
+    for position in (*range(hull.start, min(0, hull.stop)), *range(max(hi, hull.start), hull.stop)):
+        target_position = place(position)
+        if target_position is not None and not 0 <= position < step.inputs:
+            out[target_position] += buffer[position - hull.start]
+    for output in sliding:
+        for position, paths in step.at(output).items():
+            out[position] += paths * counts[output - low]
+    return 0, out
+
+
+def _added(known: _Region | None, more: _Region) -> _Region:
+    if known is None:
+        return more
+    if known.origin == more.origin and known.counts.shape == more.counts.shape:
+        return _Region(known.origin, known.counts + more.counts)
+    low = [min(a, b) for a, b in zip(known.origin, more.origin, strict=True)]
+    high = [
+        max(a + n, b + m)
+        for a, n, b, m in zip(
+            known.origin, known.counts.shape, more.origin, more.counts.shape, strict=True
+        )
+    ]
+    out = np.zeros([h - o for o, h in zip(low, high, strict=True)], dtype=known.counts.dtype)
+    for region in (known, more):
+        inside = tuple(
+            slice(o - base, o - base + n)
+            for o, base, n in zip(region.origin, low, region.counts.shape, strict=True)
+        )
+        out[inside] += region.counts
+    return _Region(low, out)
+
+
+def _trimmed(region: _Region | None, rank: int) -> tuple[tuple[int, ...], NDArray[Any]]:
+    empty: NDArray[Any] = np.zeros((0,) * max(rank, 1) if rank else (), dtype=np.int64)
+    if region is None:
+        return (0,) * rank, empty
+    read = region.counts > 0
+    bounds = []
+    for axis in range(rank):
+        along = np.flatnonzero(read.any(axis=tuple(i for i in range(rank) if i != axis)))
+        if not along.size:
+            return (0,) * rank, empty
+        bounds.append((int(along[0]), int(along[-1]) + 1))
+    box = region.counts[tuple(slice(a, b) for a, b in bounds)]
+    return tuple(o + a for o, (a, _) in zip(region.origin, bounds, strict=True)), box.copy()

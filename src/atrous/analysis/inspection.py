@@ -1,0 +1,387 @@
+"""The report of a network: what each layer sees and what it costs."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from atrous.analysis.field import Field, field_of
+from atrous.analysis.flow import Flow, flows
+from atrous.analysis.memory import Memory, memory_of
+from atrous.errors import NetworkError, UnsupportedError, concerning, unknown
+from atrous.network import Network, Node, Tensor
+
+if TYPE_CHECKING:
+    from atrous.analysis.footprint import Footprint
+
+__all__ = ["SCHEMA", "Finding", "Inspection", "Layer", "inspect_network"]
+
+SCHEMA = "atrous.inspection/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that needs attention: where, what, and how to mend it."""
+
+    code: str
+    severity: str
+    layer: str
+    message: str
+    fix: str
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain data."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One op of the network, in execution order.
+
+    `field` has one record for each spatial axis of the input; it is empty where the layer does not
+    depend on the input, and where reads are not known (`complete` is then False and `opaque` names
+    the ops at fault). `globals` names the ops that mixed all positions of an axis on the way here;
+    `field` stays the local field. `macs` counts multiply-accumulates (FLOPs are twice that),
+    `params` the parameters that this layer uses, `activation_bytes` the size of its output.
+    """
+
+    name: str
+    op: str
+    output_shape: tuple[int, ...]
+    macs: int
+    params: int
+    activation_bytes: int
+    field: tuple[Field, ...]
+    globals: tuple[str, ...]
+    global_axes: Mapping[str, tuple[str, ...]]
+    opaque: tuple[str, ...]
+    module: str
+    detail: str
+    tensor: str = field(repr=False)
+
+    @property
+    def is_global(self) -> bool:
+        """True once some op mixed all positions of an axis."""
+        return bool(self.globals)
+
+    @property
+    def complete(self) -> bool:
+        """False where the reads pass through an op that is not understood."""
+        return not self.opaque
+
+    @property
+    def flops(self) -> int:
+        """Two for each multiply-accumulate."""
+        return 2 * self.macs
+
+    @property
+    def output_stride(self) -> tuple[Fraction, ...]:
+        """Input positions per output position, for each spatial axis of the input."""
+        return tuple(axis.stride for axis in self.field)
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain data, for JSON."""
+        return {
+            "name": self.name,
+            "op": self.op,
+            "module": self.module,
+            "detail": self.detail,
+            "output_shape": list(self.output_shape),
+            "macs": self.macs,
+            "params": self.params,
+            "activation_bytes": self.activation_bytes,
+            "field": [axis.to_dict() for axis in self.field],
+            "is_global": self.is_global,
+            "globals": list(self.globals),
+            "global_axes": {axis: list(names) for axis, names in self.global_axes.items()},
+            "complete": self.complete,
+            "opaque": list(self.opaque),
+        }
+
+    def __str__(self) -> str:
+        shape = "x".join(map(str, self.output_shape))
+        seen = "; ".join(map(str, self.field)) or ("not known" if self.opaque else "no positions")
+        return f"{self.name} ({self.op}) {shape}: {seen}"
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What each layer of a network sees of one input, and what it costs.
+
+    >>> import atrous
+    >>> report = atrous.inspect("zoo:resnet50", (1, 3, 224, 224))
+    >>> report["layer4.2.conv3"].field[0].size, report.outputs[0].is_global
+    (427, True)
+    >>> report.macs, report.params
+    (4089184256, 25557032)
+    """
+
+    network: Network
+    input: str
+    layers: tuple[Layer, ...]
+    outputs: tuple[Layer, ...]
+    memory: Memory
+    findings: tuple[Finding, ...] = ()
+
+    def __getitem__(self, name: str) -> Layer:
+        """The layer of that name; else the last one inside the module of that name."""
+        inside = None
+        prefix = name + "."
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+            if layer.module == name or layer.module.startswith(prefix):
+                inside = layer
+        if inside is not None and name:
+            return inside
+        known = {layer.name: None for layer in self.layers}
+        known.update((layer.module, None) for layer in self.layers if layer.module)
+        raise unknown("layer", name, known)
+
+    def __iter__(self) -> Any:
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of all layers; FLOPs are twice that."""
+        return self.network.macs
+
+    @property
+    def flops(self) -> int:
+        """Two for each multiply-accumulate."""
+        return 2 * self.macs
+
+    @property
+    def params(self) -> int:
+        """Parameters, each counted once however often it is used."""
+        return self.network.param_count
+
+    @property
+    def parameter_bytes(self) -> int:
+        """The size of all parameters."""
+        return sum(p.count * p.itemsize for p in self.network.params.values())
+
+    @property
+    def activation_bytes(self) -> int:
+        """The sizes of all layers' outputs added up, views and in-place ops included."""
+        return sum(layer.activation_bytes for layer in self.layers)
+
+    @property
+    def peak_memory_bytes(self) -> int:
+        """The most bytes of activations alive at one time; parameters are not among them."""
+        return self.memory.peak_bytes
+
+    @property
+    def complete(self) -> bool:
+        """False where some layer's reads are not known."""
+        return not any(node.opaque for node in self.network.nodes) and all(
+            layer.complete for layer in self.outputs
+        )
+
+    @property
+    def opaque(self) -> tuple[str, ...]:
+        """The ops not understood, each with the reason."""
+        return tuple(f"{n.name}: {n.opaque}" for n in self.network.nodes if n.opaque)
+
+    def footprint(
+        self, layer: str | None = None, at: int | Sequence[int] | None = None
+    ) -> Footprint:
+        """Exactly the input positions that output position `at` of `layer` reads.
+
+        `layer` is the network's (last) output unless given; `at` its middle, `size // 2`. Raises
+        `UnsupportedError` where the reads pass through an op that is not understood.
+        """
+        from atrous.analysis.footprint import footprint_of
+
+        chosen = self.outputs[-1] if layer is None else self[layer]
+        place = (at,) if isinstance(at, int) else at
+        with concerning(chosen.name):
+            if chosen.opaque:
+                raise UnsupportedError(
+                    f"what is read through {', '.join(chosen.opaque)} is not known."
+                )
+            return footprint_of(self.network, chosen.tensor, place, self.input)
+
+    def seen_from(self, input: str) -> Inspection:
+        """The same report with the fields measured on another input of the network."""
+        return inspect_network(self.network, input=input)
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain data under a versioned schema."""
+        shapes = {t.name: list(t.shape) for t in self.network.inputs}
+        return {
+            "schema": SCHEMA,
+            "network": self.network.name,
+            "inputs": shapes,
+            "input": self.input,
+            "complete": self.complete,
+            "opaque": list(self.opaque),
+            "notes": list(self.network.notes),
+            "macs": self.macs,
+            "flops": self.flops,
+            "params": self.params,
+            "parameter_bytes": self.parameter_bytes,
+            "peak_memory_bytes": self.peak_memory_bytes,
+            "peak_memory_layer": self.memory.at,
+            "findings": [finding.to_dict() for finding in self.findings],
+            "outputs": [layer.to_dict() for layer in self.outputs],
+            "layers": [layer.to_dict() for layer in self.layers],
+        }
+
+    def to_json(self, indent: int | None = None) -> str:
+        """`to_dict` as JSON text."""
+        return json.dumps(self.to_dict(), indent=indent)
+
+    def __str__(self) -> str:
+        return str(_report().inspection_text(self))
+
+    def __rich__(self) -> Any:
+        return _report().inspection_view(self)
+
+    def _repr_html_(self) -> str:
+        return str(_report().inspection_html(self))
+
+
+def _report() -> Any:
+    # The report stands above the records it draws; a record finds it by name when asked to print.
+    return importlib.import_module("atrous.report")
+
+
+def inspect_network(
+    network: Network, *, input: str | None = None, output: str | None = None
+) -> Inspection:
+    """The report of a network already read, with fields measured on `input`.
+
+    Left out, `input` is the first input that has spatial axes. `output` reports on one layer as if
+    it were the network's only output.
+    """
+    source = _source(network, input)
+    found = flows(network, source.name)
+    axes = tuple(source.grid)
+    fields: dict[tuple[str, int, int], Field | None] = {}
+    kept: list[Any] = []
+
+    def fields_of(flow: Flow, grid: Mapping[str, int]) -> tuple[Field, ...] | None:
+        out = []
+        for axis in axes:
+            bundle = flow.reads.get(axis)
+            if bundle is None:
+                continue
+            # Only reads that drift apart depend on how many outputs there are.
+            length = grid.get(axis, 1) if len(bundle) > 1 else 0
+            key = (axis, id(bundle), length)
+            if key not in fields:
+                fields[key] = field_of(axis, bundle, length)
+                kept.append(bundle)
+            field = fields[key]
+            if field is None:
+                return None
+            out.append(field)
+        return tuple(out)
+
+    counts = {name: p.count if p.trainable else 0 for name, p in network.params.items()}
+    layers = []
+    for node in network.nodes:
+        flow = found.get(node.output.name)
+        seen: tuple[Field, ...] | None = ()
+        mixed: Mapping[str, tuple[str, ...]] = {}
+        gaps: tuple[str, ...] = ()
+        if flow is not None:
+            mixed, gaps = flow.mixed, flow.opaque
+            seen = fields_of(flow, node.output.grid)
+            if seen is None:
+                seen, gaps = (), (f"{node.name} (its branches never line up)",)
+        output_tensor = node.output
+        layers.append(
+            Layer(
+                node.name,
+                node.kind,
+                output_tensor.shape,
+                node.macs,
+                sum(counts[name] for name in node.params) if node.params else 0,
+                output_tensor.nbytes,
+                seen,
+                _names(mixed),
+                mixed,
+                gaps,
+                node.module,
+                detail_of(node),
+                output_tensor.name,
+            )
+        )
+    report = Inspection(network, source.name, tuple(layers), (), memory_of(network))
+    by_tensor = {layer.tensor: layer for layer in layers}
+    if output is not None:
+        ends = (report[output],)
+    else:
+        ends = tuple(
+            by_tensor[name] if name in by_tensor else _input_layer(network.tensor(name))
+            for name in network.outputs
+        )
+    return Inspection(network, source.name, report.layers, ends, report.memory)
+
+
+def _source(network: Network, name: str | None) -> Tensor:
+    names = {t.name: t for t in network.inputs}
+    if name is not None:
+        if name not in names:
+            raise unknown("input", name, names)
+        return names[name]
+    if not network.inputs:
+        raise NetworkError("the network has no input, so nothing can be read.")
+    return next((t for t in network.inputs if t.grid), network.inputs[0])
+
+
+def _input_layer(tensor: Tensor) -> Layer:
+    from atrous.geometry import Reads
+
+    fields = tuple(
+        field
+        for axis, length in tensor.grid.items()
+        if (field := field_of(axis, (Reads.identity(),), length)) is not None
+    )
+    return Layer(
+        tensor.name, "input", tensor.shape, 0, 0, tensor.nbytes, fields, (), {}, (), "", "",
+        tensor.name,
+    )  # fmt: skip
+
+
+def _names(mixed: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    if not mixed:
+        return ()
+    values = list(mixed.values())
+    if all(value is values[0] or value == values[0] for value in values[1:]):
+        return values[0]
+    return tuple(dict.fromkeys(name for value in values for name in value))
+
+
+def detail_of(node: Node) -> str:
+    """A short description of the op: `k3 s2 d1 p1` for windows, a label for the rest."""
+    op = node.op
+    windows = getattr(op, "windows", None)
+    if windows:
+        parts = []
+        for letter, attribute, usual in (("k", "kernel", None), ("s", "stride", 1), ("d", "dilation", 1)):
+            values = [getattr(w, attribute) for w in windows]
+            if any(value != usual for value in values):
+                parts.append(letter + _one_or_all(values))
+        pads = [str(w.pad_lo) if w.pad_lo == w.pad_hi else f"{w.pad_lo}+{w.pad_hi}" for w in windows]
+        if any(pad != "0" for pad in pads):
+            parts.append("p" + _one_or_all(pads))
+        if getattr(op, "groups", 1) > 1:
+            parts.append(f"g{op.groups}")
+        return " ".join(parts)
+    return str(getattr(op, "label", "") or "")
+
+
+def _one_or_all(values: Sequence[object]) -> str:
+    if all(value == values[0] for value in values):
+        return str(values[0])
+    return "(" + ",".join(map(str, values)) + ")"
