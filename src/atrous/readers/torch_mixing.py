@@ -1,0 +1,376 @@
+"""ATen ops that rearrange, multiply, normalise or reduce."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import torch
+
+from atrous.network import Tensor
+from atrous.network.layout import has_axes
+from atrous.network.ops import (
+    Attention,
+    Contract,
+    Elementwise,
+    Expand,
+    Linear,
+    Lookup,
+    Mix,
+    Permute,
+    Reduce,
+    Reorder,
+    Repeat,
+    Reshape,
+    Resize,
+    Scan,
+    Slice,
+)
+from atrous.readers.torch_ops import Call, Unclear, aten
+from atrous.readers.torch_values import Const, Value
+
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+@aten(
+    "view",
+    "reshape",
+    "_unsafe_view",
+    "flatten",
+    "unflatten",
+    "squeeze",
+    "unsqueeze",
+    "view_as",
+    "reshape_as",
+    "squeeze_",
+    "unsqueeze_",
+    "ravel",
+)
+def _reshape(call: Call) -> Value:
+    if call.shape == call.x.shape:
+        return call.x
+    return call.finish(Reshape(call.shape), call.x)
+
+
+@aten("permute")
+def _permute(call: Call) -> Value:
+    rank = len(call.x.shape)
+    return call.finish(Permute(tuple(d % rank for d in call["dims"])), call.x)
+
+
+@aten("transpose", "swapaxes", "swapdims")
+def _transpose(call: Call) -> Value:
+    rank = len(call.x.shape)
+    _, a, b = list(call.arguments.values())[:3]
+    order = list(range(rank))
+    order[a % rank], order[b % rank] = order[b % rank], order[a % rank]
+    return call.finish(Permute(tuple(order)), call.x)
+
+
+@aten("t", "mT", "adjoint", "numpy_T")
+def _t(call: Call) -> Value:
+    rank = len(call.x.shape)
+    order = (*range(rank - 2), rank - 1, rank - 2) if rank > 1 else (0,)
+    return call.finish(Permute(order), call.x)
+
+
+@aten("movedim", "moveaxis")
+def _movedim(call: Call) -> Value:
+    rank = len(call.x.shape)
+    _, source, target = list(call.arguments.values())[:3]
+    sources = [s % rank for s in (source if isinstance(source, list) else [source])]
+    targets = [t % rank for t in (target if isinstance(target, list) else [target])]
+    rest = iter(i for i in range(rank) if i not in sources)
+    by_target = dict(zip(targets, sources, strict=True))
+    return call.finish(
+        Permute(tuple(by_target[i] if i in by_target else next(rest) for i in range(rank))), call.x
+    )
+
+
+@aten("expand", "expand_as", "broadcast_to")
+def _expand(call: Call) -> Value:
+    if call.shape == call.x.shape:
+        return call.x
+    return call.finish(Expand(call.shape), call.x)
+
+
+@aten("repeat", "tile")
+def _repeat(call: Call) -> Value:
+    x = call.x
+    times = list(call["repeats"] if call["repeats"] is not None else call["dims"])
+    out = x
+    extra = len(times) - len(x.shape)
+    if extra > 0:
+        out = call.add(Reshape((1,) * extra + x.shape), out)
+    times = [1] * -extra + times if extra < 0 else times
+    for dim, count in enumerate(times):
+        if count == 1:
+            continue
+        if out.shape[dim] == 1 and not has_axes(out.layout[dim]):
+            shape = tuple(count if i == dim else n for i, n in enumerate(out.shape))
+            out = call.add(Expand(shape), out)
+        else:
+            out = call.add(Repeat(dim, count), out)
+    return out
+
+
+@aten("repeat_interleave")
+def _repeat_interleave(call: Call) -> Value:
+    x, dim, times = call.x, call["dim"], call["repeats"]
+    if not isinstance(times, int) or dim is None:
+        raise Unclear("repeats each place by its own number")
+    dim %= len(x.shape)
+    sizes = tuple(n * times if i == dim else n for i, n in enumerate(x.shape))
+    if not has_axes(x.layout[dim]):
+        return call.finish(Reorder(dim, x.shape[dim] * times), x)
+    return call.finish(Resize(sizes[dim:], "nearest", "asymmetric"), x)
+
+
+@aten("channel_shuffle", "native_channel_shuffle")
+def _channel_shuffle(call: Call) -> Value:
+    return call.finish(Reorder(1, call.x.shape[1]), call.x)
+
+
+@aten("index_select")
+def _index_select(call: Call) -> Value:
+    x = call.x
+    dim = call["dim"] % len(x.shape)
+    return _picked(call, x, dim, call["index"])
+
+
+@aten("index")
+def _index(call: Call) -> Value:
+    x, indices = call.x, call["indices"]
+    given = [i for i, index in enumerate(indices) if index is not None]
+    if len(given) != 1 or not isinstance(indices[given[0]], Const):
+        raise Unclear("picks places that depend on data, or several at once")
+    if len(indices[given[0]].shape) != 1:
+        raise Unclear("picks places by a table")
+    return _picked(call, x, given[0], indices[given[0]])
+
+
+def _picked(call: Call, x: Tensor, dim: int, index: Any) -> Value:
+    if not isinstance(index, Const):
+        raise Unclear("picks places that depend on data")
+    if not has_axes(x.layout[dim]):
+        return call.finish(Reorder(dim, call.shape[dim]), x)
+    if index.data is None:
+        raise Unclear("picks positions by an index that is not stored in the model")
+    places = [int(i) % x.shape[dim] for i in index.data.flatten().tolist()]
+    steps = {b - a for a, b in zip(places, places[1:], strict=False)}
+    if len(steps) > 1 or (steps and min(steps) < 1):
+        raise Unclear("picks positions in no regular order")
+    return call.finish(Slice(dim, places[0], len(places), steps.pop() if steps else 1), x)
+
+
+@aten("linear")
+def _linear(call: Call) -> Value:
+    weight = call["weight"]
+    if not isinstance(weight, Const):
+        raise Unclear("a linear layer whose weight depends on the input")
+    channels = weight.shape[0] if len(weight.shape) > 1 else 1
+    return call.finish(Linear(channels), call.x, params=call.params("weight", "bias"))
+
+
+@aten("matmul", "mm", "bmm", "mv", "dot")
+def _matmul(call: Call) -> Value:
+    left, right = list(call.arguments.values())[:2]
+    return _product(call, left, right)
+
+
+@aten("addmm", "baddbmm")
+def _addmm(call: Call) -> Value:
+    _, left, right = list(call.arguments.values())[:3]
+    return _product(call, left, right)
+
+
+def _product(call: Call, left: Any, right: Any) -> Value:
+    if isinstance(right, Const) and len(right.shape) == 2 and isinstance(left, Tensor):
+        return call.finish(Linear(right.shape[1]), left, params=call.params())
+    operands = [v if isinstance(v, Tensor) else call.constant(v) for v in (left, right)]
+    a, b = operands
+    if len(a.shape) < 2 or len(b.shape) < 2:
+        raise Unclear("multiplies by a vector")
+    rank = max(len(a.shape), len(b.shape)) - 2
+    names = []
+    for index, operand in enumerate(operands):
+        batch = len(operand.shape) - 2
+        letters = [_LETTERS[rank - batch + i] for i in range(batch)]
+        gone = [
+            i
+            for i in range(batch)
+            if operand.shape[i] == 1 and _batch_size(operands[1 - index], batch - i) > 1
+        ]
+        kept = operand
+        for i in reversed(gone):
+            kept = call.add(Slice(i, 0, 1, drop=True), kept)
+            del letters[i]
+        operands[index] = kept
+        names.append("".join(letters))
+    together = "".join(dict.fromkeys(sorted(names[0] + names[1])))
+    op = Contract(f"{names[0]}xy,{names[1]}yz->{together}xz")
+    return call.finish(op, *operands, params=call.params())
+
+
+def _batch_size(operand: Tensor, from_matrix: int) -> int:
+    index = len(operand.shape) - 2 - from_matrix
+    return operand.shape[index] if index >= 0 else 1
+
+
+@aten("einsum")
+def _einsum(call: Call) -> Value:
+    equation, values = call["equation"].replace(" ", ""), call["tensors"]
+    if "->" not in equation or "." in equation or len(values) != 2:
+        raise Unclear(f"einsum {equation}")
+    sides = equation.split("->")[0].split(",")
+    if any(len(set(side)) != len(side) for side in sides):
+        raise Unclear(f"einsum {equation} takes a diagonal")
+    operands = [v if isinstance(v, Tensor) else call.constant(v) for v in values]
+    return call.finish(Contract(equation), *operands, params=call.params())
+
+
+@aten(
+    "scaled_dot_product_attention",
+    "_scaled_dot_product_flash_attention_for_cpu",
+    "_scaled_dot_product_efficient_attention",
+)
+def _attention(call: Call) -> Value:
+    query, key, value = call["query"], call["key"], call["value"]
+    mask = call["attn_mask"]
+    if not all(isinstance(v, Tensor) for v in (query, key, value)):
+        operands = [v if isinstance(v, Tensor) else call.constant(v) for v in (query, key, value)]
+        query, key, value = operands
+    if isinstance(mask, Tensor):
+        raise Unclear("attends under a mask made from the input")
+    op = Attention(bool(call["is_causal"]))
+    made = call.finish(op, query, key, value, params=call.params("query", "key", "value"))
+    return [made] if isinstance(call.meta, list | tuple) else made
+
+
+@aten("softmax", "log_softmax", "_softmax", "_log_softmax", "_safe_softmax", "softmin")
+def _softmax(call: Call) -> Value:
+    dim = call["dim"] % len(call.x.shape)
+    return call.finish(Mix((dim,), "softmax"), call.x)
+
+
+@aten("layer_norm", "rms_norm", "_fused_rms_norm")
+def _layer_norm(call: Call) -> Value:
+    rank, count = len(call.x.shape), len(call["normalized_shape"])
+    op = Mix(tuple(range(rank - count, rank)), "layer_norm")
+    return call.finish(op, call.x, params=call.params("weight", "bias"))
+
+
+@aten("native_layer_norm")
+def _native_layer_norm(call: Call) -> Value:
+    rank, count = len(call.x.shape), len(call["normalized_shape"])
+    op = Mix(tuple(range(rank - count, rank)), "layer_norm")
+    made = call.finish(op, call.x, params=call.params("weight", "bias"))
+    return [made, None, None]
+
+
+@aten("group_norm")
+def _group_norm(call: Call) -> Value:
+    op = Mix(tuple(range(1, len(call.x.shape))), "group_norm")
+    return call.finish(op, call.x, params=call.params("weight", "bias"))
+
+
+@aten("native_group_norm")
+def _native_group_norm(call: Call) -> Value:
+    op = Mix(tuple(range(1, len(call.x.shape))), "group_norm")
+    return [call.finish(op, call.x, params=call.params("weight", "bias")), None, None]
+
+
+@aten("instance_norm")
+def _instance_norm(call: Call) -> Value:
+    params = call.params("weight", "bias", "running_mean", "running_var")
+    if not call["use_input_stats"]:
+        return call.finish(Elementwise("instance_norm"), call.x, params=params)
+    op = Mix(tuple(range(2, len(call.x.shape))), "instance_norm")
+    return call.finish(op, call.x, params=params)
+
+
+@aten("cosine_similarity", "linalg_vector_norm", "norm", "frobenius_norm")
+@aten("mean", "sum", "amax", "amin", "prod", "logsumexp", "nansum", "any", "all", "count_nonzero")
+@aten("argmax", "argmin", "std", "var", "median", "nanmean")
+def _reduce(call: Call) -> Value:
+    if isinstance(call.meta, list | tuple):
+        made = _reduced(call, call.shape)
+        return [made] * len(call.meta)
+    return _reduced(call, call.shape)
+
+
+@aten("max", "min", "var_mean", "std_mean", "aminmax", "mode", "kthvalue")
+def _reduce_or_join(call: Call) -> Value:
+    other = call["other"]
+    if other is not None:
+        operands = call.tensors()
+        return call.finish(Elementwise("maximum"), *operands, params=call.params())
+    return _reduce(call)
+
+
+def _reduced(call: Call, shape: tuple[int, ...]) -> Tensor:
+    x = call.x
+    rank = len(x.shape)
+    given = call["dim"] if "dim" in call.arguments else call["axis"]
+    given = [] if given is None else given if isinstance(given, list) else [given]
+    dims = tuple(sorted(d % rank for d in given)) or tuple(range(rank))
+    label = call.node.target.overloadpacket.__name__
+    return call.add(Reduce(dims, bool(call["keepdim"]), label), x, shape=shape)
+
+
+@aten("cumsum", "cumprod", "logcumsumexp")
+def _scan(call: Call) -> Value:
+    dim = call["dim"] % len(call.x.shape)
+    return call.finish(Scan(dim, label="cumsum"), call.x)
+
+
+@aten("sort", "topk", "argsort", "cummax", "cummin")
+def _sort(call: Call) -> Value:
+    x = call.x
+    dim = call["dim"]
+    dim = -1 if dim is None else dim
+    dim %= len(x.shape)
+    several = isinstance(call.meta, list | tuple)
+    out = call.add(Mix((dim,), "sort"), x)
+    if call.shape != x.shape:
+        if has_axes(x.layout[dim]):
+            raise Unclear("keeps the best positions of all")
+        out = call.finish(Reorder(dim, call.shape[dim]), out)
+    return [out, out] if several else out
+
+
+@aten("embedding")
+def _embedding(call: Call) -> Value:
+    weight, indices = call["weight"], call["indices"]
+    if not isinstance(indices, Tensor) or not isinstance(weight, Const):
+        raise Unclear("looks up in a table that depends on the input")
+    return call.finish(Lookup(weight.shape[-1]), indices, params=call.params("weight"))
+
+
+@aten("lstm", "gru", "rnn_tanh", "rnn_relu")
+def _recurrent(call: Call) -> Value:
+    name = call.node.target.overloadpacket.__name__
+    x = call["input"]
+    if not isinstance(x, Tensor) or call["batch_first"] is None or len(x.shape) != 3:
+        raise Unclear("a recurrent layer over packed or unbatched sequences")
+    gates = {"lstm": 4, "gru": 3}.get(name, 1)
+    params = [v for v in call["params"] if isinstance(v, Const)]
+    channels = call.shape[-1]
+    macs = sum(prod(v.shape) for v in params if len(v.shape) == 2)
+    op = Scan(
+        1 if call["batch_first"] else 0,
+        "both" if call["bidirectional"] else "forward",
+        channels,
+        macs,
+        name,
+    )
+    assert gates
+    made = call.finish(op, x, params=call.params())
+    rest: list[Value] = []
+    for meta in call.meta[1:]:
+        time = 1 if call["batch_first"] else 0
+        last = call.add(Reduce((time,), False, "last"), made)
+        shape = tuple(meta.shape) if isinstance(meta, torch.Tensor) else ()
+        held = prod(last.shape)
+        rest.append(call.add(Reshape(shape), last) if prod(shape) == held else None)
+    return [made, *rest]

@@ -1,0 +1,300 @@
+"""PyTorch models into networks, through `torch.export`; no layer is run."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from atrous.errors import ReadError
+from atrous.network import Builder, Network, Param, Tensor, discover
+from atrous.readers import torch_mixing, torch_windows
+from atrous.readers.torch_ops import SKIPPED, translate_call
+from atrous.readers.torch_values import Const, Value, static
+
+__all__ = ["read_torch"]
+
+_TRANSLATIONS = (torch_mixing, torch_windows)
+_CALL = re.compile(r"@(\d+)$")
+
+
+def read_torch(source: Any, input: Any = None) -> Network:
+    """The network of a `torch.nn.Module` or an `ExportedProgram`.
+
+    A module is exported in evaluation mode, on fake tensors, and left as it was. Layers are named
+    by their module path; a module called again gets `@1`, `@2` behind it. Raises `ReadError` where
+    no input shape is given for a module, or where `torch.export` cannot follow the code.
+    """
+    if isinstance(source, torch.export.ExportedProgram):
+        program, name = source, "exported program"
+        if input is not None:
+            program = _at_sizes(program, input)
+    elif isinstance(source, torch.nn.Module):
+        name = type(source).__name__
+        program = _exported(source, _examples(source, input, name), name)
+    else:
+        raise ReadError(f"a {type(source).__name__} is neither a module nor an exported program.")
+    if _mutates_what_is_read_later(program):
+        program = program.run_decompositions({})
+    reading = _Reading(program)
+    axes = discover(reading.shapes, reading.translate)
+    builder = Builder(name)
+    inputs = {
+        key: builder.input(key, shape, axes=axes[key], itemsize=reading.itemsizes[key])
+        for key, shape in reading.shapes.items()
+    }
+    outputs = reading.translate(builder, inputs)
+    if not outputs:
+        raise ReadError(f"{name}: no output depends on the input; nothing can be reported.")
+    return builder.build(*outputs)
+
+
+class _Reading:
+    """One exported program, ready to be translated any number of times."""
+
+    def __init__(self, program: torch.export.ExportedProgram) -> None:
+        self.graph = program.graph
+        self.submodules = dict(program.graph_module.named_children())
+        signature = program.graph_signature
+        self.constants = _constants(program)
+        self.outputs = [
+            spec.arg.name
+            for spec in signature.output_specs
+            if spec.kind.name == "USER_OUTPUT" and hasattr(spec.arg, "name")
+        ]
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.itemsizes: dict[str, int] = {}
+        user = set(signature.user_inputs)
+        for node in self.graph.nodes:
+            value = node.meta.get("val")
+            if node.op == "placeholder" and node.name in user and isinstance(value, torch.Tensor):
+                self.shapes[node.name] = static(value.shape)
+                self.itemsizes[node.name] = value.element_size()
+        if not self.shapes:
+            raise ReadError("the model takes no tensor; give one that does.")
+        self.dependent = self._dependent()
+        self.calls = Counter(
+            _stack(node)[0] for node in self.dependent if _base(node) not in SKIPPED
+        )
+
+    def _dependent(self) -> dict[Any, None]:
+        reached: dict[Any, None] = {}
+        found: dict[Any, None] = {}
+        for node in self.graph.nodes:
+            if node.op == "placeholder" and node.name in self.shapes:
+                reached[node] = None
+            elif any(source in reached for source in node.all_input_nodes):
+                reached[node] = None
+                if node.op == "call_function":
+                    found[node] = None
+        return found
+
+    def translate(self, builder: Builder, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        """Every node as an op of the builder; the tensors that are the outputs."""
+        values: dict[Any, Value] = {}
+        for node in self.graph.nodes:
+            if node.op == "placeholder":
+                values[node] = inputs.get(node.name) or self.constants.get(node.name)
+            elif node.op == "get_attr":
+                values[node] = _constant(node, ())
+            elif node.op == "call_function":
+                values[node] = self._call(builder, node, values)
+        used = {p for node in builder._nodes for p in node.params}
+        idle = sum(
+            param.count
+            for const in self.constants.values()
+            for param in const.params
+            if param.trainable and param.name not in used
+        )
+        if idle:
+            builder.notes.append(f"{idle:,} parameters are not used at inference")
+        by_name = {node.name: value for node, value in values.items()}
+        found = [by_name.get(name) for name in self.outputs]
+        return [value for value in found if isinstance(value, Tensor)]
+
+    def _call(self, builder: Builder, node: Any, values: Mapping[Any, Value]) -> Value:
+        if node not in self.dependent:
+            return _constant(node, self._params_behind(node, values))
+        key, path, again = _stack(node)
+        label = _base(node).rpartition(".")[2].rstrip("_") or "op"
+        name = path + again
+        if not path or self.calls[key] > 1:
+            name = f"{path}.{label}{again}" if path else label
+        return translate_call(builder, node, values, name, path)
+
+    def _params_behind(self, node: Any, values: Mapping[Any, Value]) -> tuple[Param, ...]:
+        found: dict[str, Param] = {}
+        for source in node.all_input_nodes:
+            value = values.get(source)
+            if isinstance(value, Const):
+                found.update((param.name, param) for param in value.params)
+        return tuple(found.values())
+
+
+def _constant(node: Any, params: tuple[Param, ...]) -> Value:
+    value = node.meta.get("val")
+    if isinstance(value, torch.Tensor):
+        return Const(static(value.shape), params)
+    if isinstance(value, list | tuple):
+        return tuple(
+            Const(static(v.shape), params) if isinstance(v, torch.Tensor) else v for v in value
+        )
+    return Const((), params) if value is None else value
+
+
+def _constants(program: torch.export.ExportedProgram) -> dict[str, Const]:
+    """Parameters and buffers by placeholder; a tensor under two names is one parameter."""
+    canonical: dict[int, str] = {}
+    found: dict[str, Const] = {}
+    state: dict[str, Any] = {**program.constants, **program.state_dict}
+    for spec in program.graph_signature.input_specs:
+        kind = spec.kind.name
+        if kind == "USER_INPUT" or spec.target is None:
+            continue
+        tensor = state.get(spec.target)
+        if not isinstance(tensor, torch.Tensor):
+            continue
+        name = canonical.setdefault(id(tensor), spec.target)
+        param = Param(name, tensor.numel(), tensor.element_size(), kind == "PARAMETER")
+        small = tensor if kind != "PARAMETER" and tensor.numel() <= 1 << 16 else None
+        found[spec.arg.name] = Const(static(tensor.shape), (param,), small)
+    return found
+
+
+def _base(node: Any) -> str:
+    """The name of an op without its overload, such as `aten.conv2d`."""
+    target = node.target
+    packet = getattr(target, "overloadpacket", None)
+    if packet is not None:
+        return f"{target.namespace}.{packet.__name__}"
+    return getattr(target, "__name__", str(target))
+
+
+def _stack(node: Any) -> tuple[str, str, str]:
+    """The call that a node belongs to, its module path, and `@N` for the N-th repetition."""
+    stack = node.meta.get("nn_module_stack") or {}
+    if not stack:
+        return "", "", ""
+    key, (path, _) = list(stack.items())[-1]
+    path = _CALL.sub("", path)
+    call = _CALL.search(key)
+    return key, path, f"@{call[1]}" if call else ""
+
+
+def _mutates_what_is_read_later(program: torch.export.ExportedProgram) -> bool:
+    """True where an in-place op changes a value that is read afterwards under its old name."""
+    order = {node: i for i, node in enumerate(program.graph.nodes)}
+    roots: dict[Any, Any] = {}
+    family: dict[Any, list[Any]] = {}
+    for node in program.graph.nodes:
+        schema = getattr(node.target, "_schema", None)
+        root = node
+        if node.op == "call_function" and schema is not None and node.args:
+            aliases = any(ret.alias_info is not None for ret in schema.returns)
+            first = node.args[0]
+            if aliases and isinstance(first, torch.fx.Node):
+                root = roots.get(first, first)
+            if getattr(schema, "is_mutable", False) and isinstance(first, torch.fx.Node):
+                base = roots.get(first, first)
+                for relative in (base, *family.get(base, ())):
+                    if any(order[user] > order[node] for user in relative.users):
+                        return True
+        roots[node] = root
+        if root is not node:
+            family.setdefault(root, []).append(node)
+    return False
+
+
+def _examples(module: torch.nn.Module, input: Any, name: str) -> tuple[Any, ...]:
+    if input is None:
+        raise ReadError(
+            f"{name}: a module does not say what it takes; give the input shape with batch and "
+            "channels, such as (1, 3, 224, 224), or example tensors."
+        )
+    if isinstance(input, torch.Tensor):
+        return (input,)
+    if not isinstance(input, Sequence):
+        raise ReadError(f"{name}: input {input!r} is neither a shape nor tensors.")
+    if all(isinstance(size, int) for size in input):
+        return (_example(module, tuple(input), name),)
+    return tuple(
+        value if isinstance(value, torch.Tensor) else _example(module, tuple(value), name)
+        for value in input
+    )
+
+
+def _example(module: torch.nn.Module, shape: tuple[int, ...], name: str) -> torch.Tensor:
+    if not shape or any(not isinstance(size, int) or size < 1 for size in shape):
+        raise ReadError(
+            f"{name}: input shape {shape} needs whole numbers of at least 1, with batch and "
+            "channels, such as (1, 3, 224, 224)."
+        )
+    like = next(
+        (p for p in module.parameters() if p.is_floating_point()),
+        torch.empty(0),
+    )
+    # Never written or read: the export runs on fake tensors of the same sizes.
+    return torch.empty(shape, dtype=like.dtype, device=like.device)
+
+
+def _exported(
+    module: torch.nn.Module, examples: tuple[Any, ...], name: str
+) -> torch.export.ExportedProgram:
+    with _evaluating(module), torch.no_grad():
+        try:
+            return torch.export.export(module, examples, strict=False)
+        except Exception as error:
+            lines = str(error).strip().splitlines()
+            reason = next((line.strip() for line in lines if line.strip()), type(error).__name__)
+            raise ReadError(
+                f"{name}: torch.export cannot follow it with inputs "
+                f"{[tuple(e.shape) for e in examples]}: {type(error).__name__}: {reason[:200]}"
+            ) from error
+
+
+@contextmanager
+def _evaluating(module: torch.nn.Module) -> Iterator[None]:
+    """The module in evaluation mode, every submodule put back afterwards."""
+    modes = [(part, part.training) for part in module.modules()]
+    fast = torch.backends.mha.get_fastpath_enabled()
+    try:
+        module.eval()
+        # The fused encoder layer hides its attention from the export.
+        torch.backends.mha.set_fastpath_enabled(False)
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        for part, training in modes:
+            part.training = training
+
+
+def _at_sizes(program: torch.export.ExportedProgram, input: Any) -> torch.export.ExportedProgram:
+    """The program itself where it is at these sizes already, else exported again at them."""
+    module = program.module()
+    examples = _examples(module, input, "exported program")
+    placeholders = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
+    wanted = [tuple(example.shape) for example in examples]
+    held = [placeholders[name].meta["val"].shape for name in program.graph_signature.user_inputs]
+    if all(isinstance(size, int) for shape in held for size in shape) and wanted == [
+        tuple(shape) for shape in held
+    ]:
+        return program
+    return _exported_again(module, examples)
+
+
+def _exported_again(
+    module: torch.nn.Module, examples: tuple[Any, ...]
+) -> torch.export.ExportedProgram:
+    try:
+        return torch.export.export(module, examples, strict=False)
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ReadError(
+            f"the exported program does not take inputs {[tuple(e.shape) for e in examples]}: "
+            f"{reason[:200]}"
+        ) from error
+

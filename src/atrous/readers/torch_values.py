@@ -1,0 +1,39 @@
+"""What flows between the nodes of an exported program while it is translated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from atrous.network import Param, Tensor
+
+__all__ = ["Const", "Value", "static"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Const:
+    """A tensor that does not depend on the input, with the parameters it is made of.
+
+    `data` is kept for small buffers only, for ops that need to know numbers (an index, say).
+    """
+
+    shape: tuple[int, ...]
+    params: tuple[Param, ...] = ()
+    data: Any = None
+
+
+Value = Tensor | Const | Sequence[Any] | int | float | bool | str | None
+"""A tensor of the network, a constant, a tuple of either, or a plain number."""
+
+
+def static(shape: Sequence[Any]) -> tuple[int, ...]:
+    """A shape as plain numbers; a symbolic size counts as what it was exported with."""
+    sizes = []
+    for size in shape:
+        if isinstance(size, int):
+            sizes.append(size)
+        else:
+            hint = size.node.hint
+            sizes.append(int(hint) if hint is not None else int(size))
+    return tuple(sizes)

@@ -1,0 +1,173 @@
+"""The oracle for who reads what: NaN at one input position, through the real model.
+
+Independent of our algebra: a NaN goes through convolutions with zero weights, pools, activations
+and resampling, so the outputs that turn NaN are exactly those that read the position.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+import atrous
+from atrous import Inspection
+
+
+@dataclass(frozen=True)
+class Probed:
+    """How much a probe compared, and how many of the comparisons it expected not to be read."""
+
+    layers: int
+    compared: int
+    unread: int
+    in_holes: int
+
+
+def assert_footprints_agree(
+    model: torch.nn.Module,
+    shape: Sequence[int],
+    *,
+    report: Inspection | None = None,
+    layers: int = 6,
+    places: int = 3,
+    probes: int = 18,
+    batch: int = 6,
+    seed: int = 0,
+) -> Probed:
+    """The footprints of some layers and of the outputs agree with the model at every probed position.
+
+    Probed positions lie inside footprints, in their holes, just outside their boxes, and anywhere.
+    """
+    rng = random.Random(seed)
+    model = model.eval()
+    report = report or atrous.inspect(model, tuple(shape))
+    watched = _watched(report, model, layers, rng)
+    assert watched, "no layer of the model can be watched"
+    masks = {}
+    wanted: list[tuple[int, ...]] = []
+    for name in watched:
+        grid = report.network.tensor(report[name].tensor).grid
+        spots = [tuple(n // 2 for n in grid.values()), tuple(0 for _ in grid)]
+        spots += [tuple(rng.randrange(n) for n in grid.values()) for _ in range(places)]
+        for at in dict.fromkeys(spots):
+            foot = report.footprint(name, at)
+            masks[name, at] = foot.mask
+            wanted += _telling(foot, rng)
+    rng.shuffle(wanted)
+    spatial = tuple(shape[2:])
+    anywhere = [tuple(rng.randrange(n) for n in spatial) for _ in range(4)]
+    chosen = list(dict.fromkeys([*anywhere, *wanted]))[:probes]
+    compared = unread = holes = 0
+    for first in range(0, len(chosen), batch):
+        group = chosen[first : first + batch]
+        seen = _run(model, shape, group, watched, report)
+        for (name, at), mask in masks.items():
+            for row, position in enumerate(group):
+                expected = bool(mask[position])
+                actual = bool(seen[name][(row, *at)])
+                assert actual == expected, (
+                    f"{name} at {at}: the model {'reads' if actual else 'does not read'} input "
+                    f"position {position}, the footprint says "
+                    f"{'it does' if expected else 'it does not'}"
+                )
+                compared += 1
+                if not expected:
+                    unread += 1
+                    holes += _inside_box(mask, position)
+    return Probed(len(watched), compared, unread, holes)
+
+
+def _watched(
+    report: Inspection, model: torch.nn.Module, count: int, rng: random.Random
+) -> list[str]:
+    modules = dict(model.named_modules())
+    names = [
+        layer.name
+        for layer in report.layers
+        if layer.complete
+        and layer.field
+        and layer.name in modules
+        and isinstance(modules[layer.name], torch.nn.Module)
+        and _plain(report, layer.tensor)
+    ]
+    last = [name for name in names[-1:]]
+    picked = rng.sample(names[:-1], min(count - len(last), len(names) - 1)) if len(names) > 1 else []
+    return [name for name in names if name in {*picked, *last}]
+
+
+def _plain(report: Inspection, tensor: str) -> bool:
+    axes = [
+        atom.axis for dim in report.network.tensor(tensor).layout for atom in dim if atom.axis
+    ]
+    return len(axes) == len(set(axes)) and tuple(axes) == tuple(
+        axis for axis in report.network.axes if axis in axes
+    )
+
+
+def _telling(foot: atrous.Footprint, rng: random.Random) -> list[tuple[int, ...]]:
+    """Positions that would show a mistake: read ones, holes, and the box's outer faces."""
+    if not foot.box.size:
+        return []
+    found: list[tuple[int, ...]] = []
+    read = np.argwhere(foot.box > 0)
+    for index in rng.sample(range(len(read)), min(2, len(read))):
+        found.append(tuple(int(o + i) for o, i in zip(foot.origin, read[index], strict=True)))
+    empty = np.argwhere(foot.box == 0)
+    for index in rng.sample(range(len(empty)), min(2, len(empty))):
+        found.append(tuple(int(o + i) for o, i in zip(foot.origin, empty[index], strict=True)))
+    middle = [o + n // 2 for o, n in zip(foot.origin, foot.box.shape, strict=True)]
+    for axis, (o, n) in enumerate(zip(foot.origin, foot.box.shape, strict=True)):
+        for edge in (o - 1, o, o + n - 1, o + n):
+            if 0 <= edge < foot.shape[axis]:
+                found.append(tuple(edge if i == axis else m for i, m in enumerate(middle)))
+    return found
+
+
+def _run(
+    model: torch.nn.Module,
+    shape: Sequence[int],
+    positions: Sequence[tuple[int, ...]],
+    watched: Sequence[str],
+    report: Inspection,
+) -> dict[str, np.ndarray]:
+    x = torch.zeros(len(positions) + 1, *shape[1:])
+    for row, position in enumerate(positions):
+        x[(row, slice(None), *position)] = float("nan")
+    seen: dict[str, np.ndarray] = {}
+    modules = dict(model.named_modules())
+    handles = []
+    for name in watched:
+        # Dimensions that hold a position; the batch stands first and is kept.
+        layout = report.network.tensor(report[name].tensor).layout
+        rest = tuple(i for i, dim in enumerate(layout) if i and not any(a.axis for a in dim))
+
+        def hook(
+            module: object, args: object, output: object, name: str = name, rest=rest
+        ) -> None:
+            value = output[0] if isinstance(output, list | tuple) else output
+            if name not in seen:
+                found = torch.isnan(value)
+                seen[name] = (found.any(dim=rest) if rest else found).numpy()
+
+        handles.append(modules[name].register_forward_hook(hook))
+    try:
+        with torch.no_grad():
+            model(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    for name, found in seen.items():
+        assert not found[-1].any(), f"{name}: NaN without a NaN in the input"
+    return seen
+
+
+def _inside_box(mask: np.ndarray, position: tuple[int, ...]) -> bool:
+    for axis in range(mask.ndim):
+        along = np.flatnonzero(mask.any(axis=tuple(i for i in range(mask.ndim) if i != axis)))
+        if not along.size or not along[0] <= position[axis] <= along[-1]:
+            return False
+    return True
