@@ -15,6 +15,8 @@ __all__ = ["Coordinates", "Interpolation", "Rounding", "adaptive", "resample"]
 
 Coordinates = Literal["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"]
 Interpolation = Literal["nearest", "linear", "cubic"]
+MAX_ROUNDED = 1 << 20
+
 Rounding = Literal["floor", "ceil", "round_prefer_floor", "round_prefer_ceil"]
 
 
@@ -33,9 +35,10 @@ def resample(
     Output `o` looks at the source point `(o + 1/2) / scale - 1/2` (half pixel), `o / scale`
     (asymmetric) or `o * (inputs - 1) / (outputs - 1)` (align corners), where `scale` is
     `outputs / inputs` unless given. Nearest reads the rounded point, linear the samples on both
-    sides, cubic two on each. A sample of weight 0 counts as read where frameworks multiply by it:
-    on an exact hit linear also reads one neighbour, the one that float32 arithmetic picks.
-    With `antialias` a shrinking axis reads all samples under the widened filter.
+    sides, cubic two on each; with `antialias` the filter is as wide as a shrinking axis needs.
+    A sample of weight 0 counts as read where frameworks multiply by it: on an exact hit linear also
+    reads one neighbour. Which one, and on which side of a tie nearest falls, is decided as PyTorch
+    decides it, in float32.
 
     >>> up = resample(4, 8, "linear", "half_pixel")
     >>> up.period, [list(up.at(o)) for o in (1, 2)]
@@ -43,31 +46,29 @@ def resample(
     """
     if inputs < 1 or outputs < 1:
         raise GeometryError(f"cannot resample {inputs} positions to {outputs}; both must be >= 1.")
-    if inputs == outputs and scale in (None, 1) and coordinates != "align_corners":
+    # Frameworks copy an axis that keeps its length; only plain cubic multiplies by weights of 0.
+    same = kind == "linear" or scale in (None, 1) or coordinates == "align_corners"
+    if inputs == outputs and same and (kind != "cubic" or antialias):
         return Reads.identity()
-    if inputs == outputs and coordinates == "align_corners":
-        return Reads.identity()
-    ratio = Fraction(inputs, outputs) if scale is None else 1 / scale
-    offset = Fraction(0)
-    if coordinates == "align_corners":
-        ratio = Fraction(inputs - 1, outputs - 1) if outputs > 1 else Fraction(0)
-    elif coordinates == "half_pixel" or (coordinates == "pytorch_half_pixel" and outputs > 1):
-        offset = (ratio - 1) / 2
-    if not ratio:
-        return _single(_touched(offset, 0, ratio, coordinates, kind, rounding), inputs)
-    if ratio.denominator > MAX_PERIOD:
+    grid = _Grid(inputs, outputs, kind, coordinates, scale, rounding, antialias)
+    if not grid.ratio:
+        return Reads(1, inputs, (grid.at(0),))
+    period, shift = grid.ratio.denominator, grid.ratio.numerator
+    if period <= MAX_PERIOD:
+        phases = tuple(grid.at(phase) for phase in range(period))
+        if all(
+            grid.at(o) == phases[o % period].shifted(o // period * shift)
+            for o in range(period, grid.rounded)
+        ):
+            return Reads(period, shift, phases).reduced()
+    # float32 arithmetic breaks the period: what repeats is the whole axis.
+    turns = -(-outputs // period)
+    if turns * period > MAX_PERIOD:
         raise GeometryError(
-            f"resampling {inputs} positions to {outputs} repeats only every {ratio.denominator} "
+            f"resampling {inputs} positions to {outputs} repeats only every {turns * period} "
             f"outputs; at most {MAX_PERIOD} are kept: use a simpler scale."
         )
-    phases = []
-    for phase in range(ratio.denominator):
-        source = ratio * phase + offset
-        if antialias and ratio > 1:
-            phases.append(_filtered(source, ratio, kind))
-        else:
-            phases.append(_touched(source, phase, ratio, coordinates, kind, rounding))
-    return Reads(ratio.denominator, ratio.numerator, tuple(phases)).reduced()
+    return Reads(turns * period, turns * shift, tuple(map(grid.at, range(turns * period))))
 
 
 def adaptive(inputs: int, outputs: int) -> Reads:
@@ -85,35 +86,66 @@ def adaptive(inputs: int, outputs: int) -> Reads:
     return Reads(ratio.denominator, ratio.numerator, phases)
 
 
-def _single(taps: Taps, inputs: int) -> Reads:
-    return Reads(1, inputs, (taps,))
+class _Grid:
+    """Where each output looks. Where float32 arithmetic is known, it decides on which side."""
 
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kind: Interpolation,
+        coordinates: Coordinates,
+        scale: Fraction | None,
+        rounding: Rounding,
+        antialias: bool,
+    ) -> None:
+        self.kind, self.rounding, self.antialias = kind, rounding, antialias
+        self.ratio = Fraction(inputs, outputs) if scale is None else 1 / scale
+        self.half_pixel = False
+        if coordinates == "align_corners":
+            self.ratio = Fraction(inputs - 1, outputs - 1) if outputs > 1 else Fraction(0)
+        elif coordinates == "half_pixel" or (coordinates == "pytorch_half_pixel" and outputs > 1):
+            self.half_pixel = True
+        self.step = _float32(float(self.ratio))
+        exact = self.step == self.ratio and self.ratio.denominator <= MAX_PERIOD
+        self.rounded = 0 if exact else outputs
+        if self.rounded > MAX_ROUNDED:
+            raise GeometryError(
+                f"resampling {inputs} positions to {outputs} depends on rounding; at most "
+                f"{MAX_ROUNDED} outputs are followed: use a scale that divides."
+            )
 
-def _touched(
-    source: Fraction,
-    output: int,
-    ratio: Fraction,
-    coordinates: Coordinates,
-    kind: Interpolation,
-    rounding: Rounding,
-) -> Taps:
-    whole = floor(source)
-    if kind == "nearest":
-        if source.denominator == 1 and coordinates == "asymmetric" and rounding == "floor":
-            whole = floor(_float32(_float32(float(ratio)) * output))
-        return Taps(whole if source.denominator == 1 else _rounded(source, rounding), 1)
-    if kind == "linear":
-        if source.denominator == 1:
-            whole = _float32_floor(output, ratio, coordinates)
-        return Taps(whole, 0b11)
-    return Taps(whole - 1, 0b1111)
+    def at(self, output: int) -> Taps:
+        """What output `output` reads, unclipped."""
+        if self.antialias:
+            return self._filtered(output)
+        if self.kind == "nearest":
+            return Taps(self._nearest(output), 1)
+        whole = floor(self._source32(output))
+        return Taps(whole, 0b11) if self.kind == "linear" else Taps(whole - 1, 0b1111)
 
+    def _source32(self, output: int) -> float:
+        if self.half_pixel:  # one fused multiply-add
+            return _float32(self.step * (output + 0.5) - 0.5)
+        return _float32(self.step * output)
 
-def _filtered(source: Fraction, ratio: Fraction, kind: Interpolation) -> Taps:
-    center = source + Fraction(1, 2)
-    support = ratio * (2 if kind == "cubic" else 1)
-    first = floor(center - support + Fraction(1, 2))
-    return Taps.of(range(first, floor(center + support + Fraction(1, 2))))
+    def _nearest(self, output: int) -> int:
+        if self.half_pixel and self.rounding == "round_prefer_ceil":
+            return floor(_float32(self._source32(output) + 0.5))
+        if not self.half_pixel and self.rounding == "floor":
+            return floor(self._source32(output))
+        source = self.ratio * output + ((self.ratio - 1) / 2 if self.half_pixel else 0)
+        return _rounded(source, self.rounding)
+
+    def _filtered(self, output: int) -> Taps:
+        half = 2 if self.kind == "cubic" else 1
+        support = _float32(half * self.step) if self.step >= 1 else half
+        if self.half_pixel:
+            center = _float32(self.step * (output + 0.5))
+        else:
+            center = _float32(self._source32(output) + 0.5)
+        first = floor(_float32(_float32(center - support) + 0.5))
+        return Taps.of(range(first, floor(_float32(_float32(center + support) + 0.5))))
 
 
 def _rounded(source: Fraction, rounding: Rounding) -> int:
@@ -127,12 +159,3 @@ def _rounded(source: Fraction, rounding: Rounding) -> int:
 
 def _float32(value: float) -> float:
     return float(struct.unpack("f", struct.pack("f", value))[0])
-
-
-def _float32_floor(output: int, ratio: Fraction, coordinates: Coordinates) -> int:
-    # An exact hit gives one of its neighbours the weight 0, or nearly so; which one a framework
-    # touches is decided by its float32 rounding (one multiply-add).
-    step = _float32(float(ratio))
-    if coordinates in ("align_corners", "asymmetric"):
-        return floor(_float32(step * output))
-    return floor(_float32(step * (output + 0.5) - 0.5))
