@@ -68,7 +68,7 @@ class Window:
 
         `floor((length + pad_lo + pad_hi - extent) / stride) + 1`. With `ceil` the last, partial
         window counts as well, unless it would start in the padding behind the input (PyTorch's
-        rule for pools). Raises `GeometryError` where not even one window fits.
+        rule for pools); it may be the only one. Raises `GeometryError` where no window is left.
 
         >>> Window(3, stride=2).output_length(8)
         3
@@ -76,13 +76,11 @@ class Window:
         4
         """
         room = length + self.pad_lo + self.pad_hi - self.extent
-        if length < 0 or room < 0:
-            raise GeometryError(self._does_not_fit(length, -room))
-        if not ceil:
-            return room // self.stride + 1
-        outputs = -(-room // self.stride) + 1
-        if (outputs - 1) * self.stride >= length + self.pad_lo:
+        outputs = (-(-room // self.stride) if ceil else room // self.stride) + 1
+        if ceil and (outputs - 1) * self.stride >= length + self.pad_lo:
             outputs -= 1
+        if length < 0 or outputs < 1:
+            raise GeometryError(self._does_not_fit(length, -room))
         return outputs
 
     def transposed_length(self, length: int, output_padding: int = 0) -> int:
