@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import prod
 
-from atrous.geometry import AxisMap, Everything, Local, Reads, Table, Taps
+from atrous.geometry import AxisMap, Border, Everything, Local, Reads, Table, Taps
 
 __all__ = ["Atom", "Dim", "Grid", "Layout", "Unrepresentable", "channels", "spatial"]
 
@@ -73,17 +73,66 @@ def has_axes(dim: Dim) -> bool:
     return any(atom.axis is not None for atom in dim)
 
 
-def whole_axis(dim: Dim) -> str | None:
+def whole_axis(dim: Dim, grid: Grid) -> str | None:
     """The axis that a dimension is, digit for digit; None for channels; else it cannot be said.
 
     Raises `Unrepresentable` for a dimension that mixes axes, or holds part of one.
     """
     if not has_axes(dim):
         return None
-    if len(dim) == 1 and dim[0].weight == 1:
+    if len(dim) == 1 and grid[str(dim[0].axis)] == dim[0].size:
         return dim[0].axis
     names = sorted({atom.axis or "channels" for atom in dim})
+    if len(names) == 1:
+        raise Unrepresentable(f"works along a dimension that holds a part of {names[0]}")
     raise Unrepresentable(f"works along a dimension that holds {' and '.join(names)} together")
+
+
+def along(
+    layout: Layout, index: int, reads: Reads, outputs: int, border: Border
+) -> tuple[Layout, dict[str, AxisMap]]:
+    """The layout after dimension `index` was read by `reads`, and what its axis then reads.
+
+    The dimension may be one digit of an axis (positions inside windows, or one phase of a grid);
+    the digits above it then count afresh. Raises `Unrepresentable` where it holds more than one.
+    """
+    dim = layout[index]
+    if not has_axes(dim):
+        return (*layout[:index], channels(outputs), *layout[index + 1 :]), {}
+    if len(dim) > 1:
+        whole_axis(dim, grid_of(layout))
+    axis, size, weight = str(dim[0].axis), dim[0].size, dim[0].weight
+    length = grid_of(layout)[axis]
+    block = size * weight
+    moved: AxisMap
+    if block == length and (weight == 1 or border in ("drop", "wrap")):
+        # The highest digit: what overhangs it overhangs the axis, so the rule itself is kept.
+        phases = tuple(
+            Taps.of({p * weight + low: m for p, m in taps.items()})
+            for taps in reads.phases
+            for low in range(weight)
+        )
+        spread = Reads(reads.period * weight, reads.shift * weight, phases).reduced()
+        moved = Local(spread if weight > 1 else reads, length, outputs * weight, border)
+    else:
+        inside = Local(reads, size, outputs, border)
+        rows = [tuple(inside.at(o).items()) for o in range(outputs)]
+        phases = tuple(
+            Taps.of({p * weight + low: m for p, m in row}) for row in rows for low in range(weight)
+        )
+        spread = Reads(outputs * weight, block, phases)
+        moved = Local(spread.reduced(), length, length // size * outputs)
+    out = [
+        tuple(
+            Atom(a.axis, a.size, a.weight // size * outputs)
+            if a.axis == axis and a.weight >= block
+            else a
+            for a in d
+        )
+        for d in layout
+    ]
+    out[index] = (Atom(axis, outputs, weight),)
+    return tuple(out), {axis: moved}
 
 
 def merged(atoms: Iterable[Atom]) -> Dim:
@@ -257,6 +306,37 @@ def contracted(layout: Layout, dims: Iterable[int]) -> tuple[Layout, dict[str, A
         for index, dim in enumerate(layout)
     )
     return dims_out, maps
+
+
+def chained(
+    first: Mapping[str, AxisMap], then: Mapping[str, AxisMap], grid: Mapping[str, int]
+) -> dict[str, AxisMap]:
+    """The moves of two steps in one, `first` being a gathering of digits."""
+    out = dict(first)
+    for axis, outer in then.items():
+        inner = first.get(axis)
+        if inner is None:
+            out[axis] = outer
+        elif isinstance(inner, Local) and isinstance(outer, Local) and _keeps_ends(inner, outer):
+            out[axis] = Local(outer.reads.after(inner.reads), grid[axis], outer.outputs)
+        else:
+            rows = []
+            for output in range(outer.outputs):
+                read: dict[int, int] = {}
+                for middle, paths in outer.at(output).items():
+                    for position, more in inner.at(middle).items():
+                        read[position] = read.get(position, 0) + paths * more
+                rows.append(Taps.of(read))
+            out[axis] = Table(grid[axis], tuple(rows))
+    return out
+
+
+def _keeps_ends(inner: Local, outer: Local) -> bool:
+    # Blocks laid end to end: what the outer step would read outside lies outside here as well.
+    blocks = inner.reads
+    return outer.border == "drop" and all(
+        taps.first >= 0 and taps.last < blocks.shift for taps in blocks.phases
+    )
 
 
 def mixed(layout: Layout, dims: Iterable[int]) -> dict[str, AxisMap]:

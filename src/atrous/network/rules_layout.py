@@ -11,7 +11,10 @@ from atrous.network.layout import (
     Dim,
     Layout,
     Unrepresentable,
+    along,
+    chained,
     channels,
+    contracted,
     dim_size,
     has_axes,
     joined,
@@ -94,19 +97,18 @@ def _reorder(op: Reorder, inputs: tuple[Tensor, ...]) -> Effect:
 @rule(Roll)
 def _roll(op: Roll, inputs: tuple[Tensor, ...]) -> Effect:
     x = inputs[0]
-    axis = whole_axis(x.layout[op.dim])
-    if axis is None:
+    if not has_axes(x.layout[op.dim]):
         return Effect(x.layout, ({},))
-    length = x.grid[axis]
     reads = window_reads(Window(1, pad_lo=op.shift))
-    return Effect(x.layout, ({axis: Local(reads, length, length, "wrap")},))
+    layout, maps = along(x.layout, op.dim, reads, x.shape[op.dim], "wrap")
+    return Effect(layout, (maps,))
 
 
 @rule(Repeat)
 def _repeat(op: Repeat, inputs: tuple[Tensor, ...]) -> Effect:
     x = inputs[0]
     dim = x.layout[op.dim]
-    axis = whole_axis(dim)
+    axis = whole_axis(dim, x.grid)
     length = dim_size(dim)
     out: Dim = channels(length * op.times)
     maps: dict[str, AxisMap] = {}
@@ -123,47 +125,52 @@ def _concat(op: Concat, inputs: tuple[Tensor, ...]) -> Effect:
         shapes = " and ".join(str(x.shape) for x in inputs)
         raise NetworkError(f"{shapes} cannot be concatenated along dimension {op.dim}.")
     total = sum(x.shape[op.dim] for x in inputs)
-    along = [x.layout[op.dim] for x in inputs]
-    rest: list[Layout] = [(*x.layout[: op.dim], (), *x.layout[op.dim + 1 :]) for x in inputs]
+    parts = [x.layout[op.dim] for x in inputs]
+    axes = {atom.axis for dim in parts for atom in dim} - {None}
+    lines_up = len(axes) == 1 and all(
+        not has_axes(dim) or (len(dim) == 1 and dim_size(dim) == x.grid[str(dim[0].axis)])
+        for dim, x in zip(parts, inputs, strict=True)
+    )
+    gathered: list[dict[str, AxisMap]] = [{} for _ in inputs]
+    layouts = [x.layout for x in inputs]
+    if axes and not lines_up:
+        # Places along the dimension are lost: whoever reads a part reads it as a whole.
+        for part, x in enumerate(inputs):
+            layouts[part], gathered[part] = contracted(x.layout, [op.dim])
+    rest: list[Layout] = [(*layout[: op.dim], (), *layout[op.dim + 1 :]) for layout in layouts]
     layout, joins = joined(rest)
-    moves = [dict(move) for move in joins]
-    out, mixes = _lined_up(along, total, moves)
+    moves = [
+        chained(first, then, x.grid) for first, then, x in zip(gathered, joins, inputs, strict=True)
+    ]
+    out: Dim = channels(total)
+    mixes: tuple[str, ...] = ()
+    if lines_up:
+        out, mixes = _lined_up(str(next(iter(axes))), parts, total, moves)
+    else:
+        mixes = mixes_of(*moves)
     return Effect((*layout[: op.dim], out, *layout[op.dim + 1 :]), tuple(moves), mixes=mixes)
 
 
 def _lined_up(
-    along: list[Dim], total: int, moves: list[dict[str, AxisMap]]
+    axis: str, parts: list[Dim], total: int, moves: list[dict[str, AxisMap]]
 ) -> tuple[Dim, tuple[str, ...]]:
-    """The dimension made of parts laid end to end, entering in `moves` what each part does.
+    """The dimension made of parts of one axis laid end to end, entering in `moves` what each does.
 
-    Parts of one axis keep their places. The longest carries the local field; shorter ones are
-    taken for a border (a circular pad spelled as a concatenation). Anything else that holds
-    positions loses their places: as a whole it reads them all.
+    Parts keep their places. The longest carries the local field; shorter ones are taken for a
+    border (a circular pad spelled as a concatenation).
     """
-    axes = {atom.axis for dim in along for atom in dim} - {None}
-    if not axes:
-        return channels(total), ()
-    if len(axes) == 1 and all(len(dim) <= 1 and (not dim or dim[0].weight == 1) for dim in along):
-        axis = str(next(iter(axes)))
-        sizes = [dim_size(dim) if has_axes(dim) else 0 for dim in along]
-        longest = sizes.index(max(sizes))
-        before = 0
-        for part, dim in enumerate(along):
-            length = dim_size(dim)
-            if part == longest:
-                moves[part][axis] = Local(window_reads(Window(1, pad_lo=before)), length, total)
-            elif has_axes(dim):
-                rows = tuple(
-                    Taps(o - before, 1) if before <= o < before + length else Taps(0, 0)
-                    for o in range(total)
-                )
-                moves[part][axis] = Table(length, rows)
-            before += length
-        return spatial(axis, total), (axis,) if sizes.count(max(sizes)) > 1 else ()
-    mixes: dict[str, None] = {}
-    for part, dim in enumerate(along):
-        for name in sorted({atom.axis for atom in dim if atom.axis is not None}):
-            length = prod(atom.size for atom in dim if atom.axis == name)
-            moves[part][name] = Everything(length, 1)
-            mixes[name] = None
-    return channels(total), tuple(mixes)
+    sizes = [dim_size(dim) if has_axes(dim) else 0 for dim in parts]
+    longest = sizes.index(max(sizes))
+    before = 0
+    for part, dim in enumerate(parts):
+        length = dim_size(dim)
+        if part == longest:
+            moves[part][axis] = Local(window_reads(Window(1, pad_lo=before)), length, total)
+        elif has_axes(dim):
+            rows = tuple(
+                Taps(o - before, 1) if before <= o < before + length else Taps(0, 0)
+                for o in range(total)
+            )
+            moves[part][axis] = Table(length, rows)
+        before += length
+    return spatial(axis, total), (axis,) if sizes.count(max(sizes)) > 1 else ()

@@ -94,7 +94,7 @@ def _scan(op: Scan, inputs: tuple[Tensor, ...]) -> Effect:
     if op.channels is not None:
         layout, maps = contracted(layout, [last])
         layout = (*layout[:last], channels(op.channels))
-    axis = whole_axis(x.layout[op.dim])
+    axis = whole_axis(x.layout[op.dim], x.grid)
     if axis is not None:
         length = x.grid[axis]
         if op.direction == "both":

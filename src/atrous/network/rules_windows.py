@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import lru_cache
 from math import prod
 
@@ -10,24 +10,21 @@ from atrous.errors import GeometryError, NetworkError
 from atrous.geometry import (
     AxisMap,
     Border,
-    Everything,
-    Local,
     Reads,
     Window,
     adaptive,
     resample,
 )
 from atrous.network.layout import (
-    Atom,
-    Dim,
     Layout,
     Unrepresentable,
+    along,
+    chained,
     channels,
     contracted,
     dim_size,
     has_axes,
     merged,
-    whole_axis,
 )
 from atrous.network.ops import (
     AdaptivePool,
@@ -65,9 +62,9 @@ def _conv(op: Conv, inputs: tuple[Tensor, ...]) -> Effect:
     lengths = [
         w.output_length(dim_size(d)) for w, d in zip(op.windows, layout[-rank:], strict=True)
     ]
-    layout, maps = _slide(layout, op.windows, lengths, _BORDERS[op.padding_mode], x)
+    layout, maps = _slide(layout, op.windows, lengths, _BORDERS[op.padding_mode])
     layout = (*layout[:channel], channels(op.channels), *layout[channel + 1 :])
-    moves = _chained(gathered, maps, x.grid)
+    moves = chained(gathered, maps, x.grid)
     taps = prod(w.kernel for w in op.windows)
     outputs = prod(dim_size(d) for d in layout)
     return Effect(layout, (moves,), outputs * taps * (taken // op.groups), mixes=mixes_of(moves))
@@ -78,22 +75,17 @@ def _conv_transpose(op: ConvTranspose, inputs: tuple[Tensor, ...]) -> Effect:
     x = inputs[0]
     rank = len(op.windows)
     channel = _channel_dim(x, rank)
-    taken = _check_groups(x, channel, op.channels, op.groups)
+    _check_groups(x, channel, op.channels, op.groups)
     layout, gathered = _mix_channels(x.layout, channel)
     extra = op.output_padding or (0,) * rank
-    dims: list[Dim] = []
-    maps: dict[str, AxisMap] = {}
-    for dim, window, more in zip(layout[-rank:], op.windows, extra, strict=True):
-        length = dim_size(dim)
-        outputs = window.transposed_length(length, more)
-        axis = whole_axis(dim)
-        if axis is None:
-            dims.append(channels(outputs))
-            continue
-        dims.append((Atom(axis, outputs),))
-        maps[axis] = Local(transposed_reads(window), length, outputs)
-    layout = (*layout[:channel], channels(op.channels), *dims)
-    moves = _chained(gathered, maps, x.grid)
+
+    def reads(index: int, length: int) -> tuple[Reads, int]:
+        window = op.windows[index]
+        return transposed_reads(window), window.transposed_length(length, extra[index])
+
+    layout, maps = _per_axis(layout, rank, reads, "drop")
+    layout = (*layout[:channel], channels(op.channels), *layout[channel + 1 :])
+    moves = chained(gathered, maps, x.grid)
     taps = prod(w.kernel for w in op.windows)
     macs = x.elements * taps * (op.channels // op.groups)
     return Effect(layout, (moves,), macs, mixes=mixes_of(moves))
@@ -107,7 +99,7 @@ def _pool(op: Pool, inputs: tuple[Tensor, ...]) -> Effect:
         w.output_length(dim_size(d), op.ceil)
         for w, d in zip(op.windows, x.layout[-rank:], strict=True)
     ]
-    layout, maps = _slide(x.layout, op.windows, lengths, "drop", x)
+    layout, maps = _slide(x.layout, op.windows, lengths, "drop")
     return Effect(layout, (maps,), mixes=mixes_of(maps))
 
 
@@ -117,20 +109,14 @@ def _adaptive_pool(op: AdaptivePool, inputs: tuple[Tensor, ...]) -> Effect:
     rank = len(op.sizes)
     everything = [i - rank + len(x.layout) for i, size in enumerate(op.sizes) if size == 1]
     layout, maps = contracted(x.layout, everything)
-    dims: list[Dim] = list(layout)
-    moves: dict[str, AxisMap] = dict(maps)
-    for i, size in enumerate(op.sizes):
-        index = i - rank + len(layout)
-        if size == 1 or dim_size(layout[index]) == size:
-            continue
-        axis = whole_axis(layout[index])
-        if axis is None:
-            dims[index] = channels(size)
-            continue
-        length = x.grid[axis]
-        dims[index] = (Atom(axis, size),)
-        moves[axis] = Local(adaptive(length, size), length, size)
-    return Effect(tuple(dims), (moves,), mixes=mixes_of(moves))
+
+    def reads(index: int, length: int) -> tuple[Reads, int]:
+        size = op.sizes[index]
+        return (adaptive(length, size) if size > 1 else Reads.identity()), size
+
+    layout, pooled = _per_axis(layout, rank, reads, "drop")
+    moves = chained(maps, pooled, x.grid)
+    return Effect(layout, (moves,), mixes=mixes_of(moves))
 
 
 @rule(Resize)
@@ -171,6 +157,8 @@ def _pad(op: Pad, inputs: tuple[Tensor, ...]) -> Effect:
             raise GeometryError(
                 f"padding {lo}+{hi} crops more than the {length} positions there are."
             )
+        if op.mode == "circular" and lo * hi < 0:
+            raise Unrepresentable("crops and wraps round in one step")
         if op.mode == "reflect" and max(lo, hi) >= length:
             raise GeometryError(
                 f"reflect padding {lo}+{hi} needs more than {max(lo, hi)} positions, got {length}; "
@@ -223,11 +211,11 @@ def _unfold(op: Unfold, inputs: tuple[Tensor, ...]) -> Effect:
     lengths = [
         w.output_length(dim_size(d)) for w, d in zip(op.windows, layout[-rank:], strict=True)
     ]
-    layout, maps = _slide(layout, op.windows, lengths, "drop", x)
+    layout, maps = _slide(layout, op.windows, lengths, "drop")
     taps = prod(w.kernel for w in op.windows)
     positions = merged(atom for dim in layout[-rank:] for atom in dim)
     layout = (*layout[:channel], channels(held * taps), positions)
-    moves = _chained(gathered, maps, x.grid)
+    moves = chained(gathered, maps, x.grid)
     return Effect(layout, (moves,), mixes=mixes_of(moves))
 
 
@@ -241,19 +229,11 @@ def _slice(op: Slice, inputs: tuple[Tensor, ...]) -> Effect:
             f"slice {op.start}:{op.start + op.length * op.step}:{op.step} leaves a dimension of "
             f"{held}."
         )
+    layout: Layout = x.layout
     maps: dict[str, AxisMap] = {}
-    out: Dim
-    if op.length == held and op.step == 1:
-        out = dim
-    elif not has_axes(dim):
-        out = channels(op.length)
-    else:
-        axis = whole_axis(dim)
-        assert axis is not None
-        out = (Atom(axis, op.length),)
-        window = Window(1, stride=op.step, pad_lo=-op.start)
-        maps[axis] = Local(window_reads(window), held, op.length)
-    layout = (*x.layout[: op.dim], out, *x.layout[op.dim + 1 :])
+    if op.length != held or op.step != 1:
+        reads = window_reads(Window(1, stride=op.step, pad_lo=-op.start))
+        layout, maps = along(layout, op.dim, reads, op.length, "drop")
     if op.drop:
         layout = (*layout[: op.dim], *layout[op.dim + 1 :])
     return Effect(layout, (maps,), alias=True)
@@ -286,74 +266,31 @@ def _mix_channels(layout: Layout, channel: int) -> tuple[Layout, dict[str, AxisM
 
 
 def _slide(
-    layout: Layout,
-    windows: tuple[Window, ...],
-    lengths: list[int],
-    border: Border,
-    x: Tensor,
+    layout: Layout, windows: tuple[Window, ...], lengths: list[int], border: Border
 ) -> tuple[Layout, dict[str, AxisMap]]:
-    rank = len(windows)
-    dims = list(layout)
-    maps: dict[str, AxisMap] = {}
-    for i, (window, outputs) in enumerate(zip(windows, lengths, strict=True)):
-        index = i - rank + len(layout)
-        dim = dims[index]
-        held = dim_size(dim)
+    for dim, outputs in zip(layout[-len(windows) :], lengths, strict=True):
         if outputs < 1:
-            raise GeometryError(f"leaves {outputs} outputs of {held} inputs; pad more.")
-        if not has_axes(dim):
-            dims[index] = channels(outputs)
-        elif len(dim) == 1 and dim[0].weight > 1 and window.stride == 1 and outputs == held:
-            # Phases kept in another dimension: a window over the high digit is a dilated one.
-            atom = dim[0]
-            axis = str(atom.axis)
-            length = x.grid[axis]
-            spread = Window(
-                window.kernel, 1, window.dilation * atom.weight, window.pad_lo * atom.weight
-            )
-            maps[axis] = Local(window_reads(spread), length, length, border)
-        else:
-            axis = str(whole_axis(dim))
-            dims[index] = (Atom(axis, outputs),)
-            if window.kernel == window.stride == 1 and not window.pad_lo and outputs == held:
-                continue
-            maps[axis] = Local(window_reads(window), held, outputs, border)
-    return tuple(dims), maps
+            raise GeometryError(f"leaves {outputs} outputs of {dim_size(dim)} inputs; pad more.")
+
+    def reads(index: int, _length: int) -> tuple[Reads, int]:
+        return window_reads(windows[index]), lengths[index]
+
+    return _per_axis(layout, len(windows), reads, border)
 
 
 def _per_axis(
     layout: Layout, rank: int, reads: Callable[[int, int], tuple[Reads, int]], border: Border
 ) -> tuple[Layout, dict[str, AxisMap]]:
-    dims = list(layout)
     maps: dict[str, AxisMap] = {}
     for i in range(rank):
         index = i - rank + len(layout)
-        length = dim_size(dims[index])
+        length = dim_size(layout[index])
         rule_of_axis, outputs = reads(i, length)
         if rule_of_axis.is_identity and outputs == length:
             continue
-        axis = whole_axis(dims[index])
-        if axis is None:
-            dims[index] = channels(outputs)
-            continue
-        dims[index] = (Atom(axis, outputs),)
-        maps[axis] = Local(rule_of_axis, length, outputs, border)
-    return tuple(dims), maps
-
-
-def _chained(
-    first: Mapping[str, AxisMap], then: Mapping[str, AxisMap], grid: Mapping[str, int]
-) -> dict[str, AxisMap]:
-    """The moves of two steps in one, `first` being a gathering of whole blocks."""
-    out = dict(first)
-    for axis, outer in then.items():
-        inner = first.get(axis)
-        if inner is None:
-            out[axis] = outer
-        elif isinstance(inner, Local) and isinstance(outer, Local):
-            if outer.border != "drop":
-                raise Unrepresentable(f"pads {axis} by {outer.border} over blocks of positions")
-            out[axis] = Local(outer.reads.after(inner.reads), grid[axis], outer.outputs)
-        else:
-            out[axis] = Everything(grid[axis], outer.outputs)
-    return out
+        layout, moved = along(layout, index, rule_of_axis, outputs, border)
+        for axis, axis_map in moved.items():
+            if axis in maps:
+                raise Unrepresentable(f"works along two dimensions that hold parts of {axis}")
+            maps[axis] = axis_map
+    return layout, maps
