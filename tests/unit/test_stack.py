@@ -1,0 +1,268 @@
+"""The stack notation: what it reads, what it writes, and how it says what is wrong."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atrous.errors import AtrousError, GeometryError, NetworkError, ReadError
+from atrous.geometry import Reads, Window, pad
+from atrous.network.stack import StackLayer, parse_stack, stack_network
+
+
+def shape_after(text: str, *shape: int) -> tuple[int, ...]:
+    network = stack_network(text, shape)
+    return network.tensor(network.outputs[0]).shape
+
+
+def error_of(text: str, shape: tuple[int, ...] = (1, 4, 32, 32)) -> str:
+    with pytest.raises(AtrousError) as caught:
+        stack_network(text, shape)
+    return str(caught.value)
+
+
+def test_the_example_of_the_documentation_is_four_convolutions():
+    layers = parse_stack("k3s2x64 k3s2x128 k3d2x128 k3d4x128")
+    assert layers == (
+        StackLayer("conv", (3,), (2,), (1,), "same", 64),
+        StackLayer("conv", (3,), (2,), (1,), "same", 128),
+        StackLayer("conv", (3,), (1,), (2,), "same", 128),
+        StackLayer("conv", (3,), (1,), (4,), "same", 128),
+    )
+    assert [layer.name for layer in layers] == ["conv1", "conv2", "conv3", "conv4"]
+
+
+def test_what_is_left_out_takes_its_usual_default():
+    (layer,) = parse_stack("k5")
+    assert layer == StackLayer("conv", (5,), (1,), (1,), "same", None)
+    assert shape_after("k5", 1, 7, 20, 21) == (1, 7, 20, 21)
+    # A pool has no hidden stride either.
+    assert shape_after("maxk2p0", 1, 7, 20, 21) == (1, 7, 19, 20)
+
+
+def test_layers_are_named_by_kind_and_place():
+    network = stack_network("k3 dwk3 maxk2s2 avgk3 tconvk2s2 ups2 convk1", (1, 4, 16, 16))
+    assert [node.name for node in network.nodes] == [
+        "conv1",
+        "dw2",
+        "max3",
+        "avg4",
+        "tconv5",
+        "up6",
+        "conv7",
+    ]
+    assert network.name == "k3 dwk3 maxk2s2 avgk3 tconvk2s2 ups2 k1"
+    assert network.outputs == ("conv7",)
+
+
+def test_the_parts_of_a_layer_come_in_any_order_and_spaces_may_stand_in_parentheses():
+    assert parse_stack("convx8samed( 2, 3 )k(3 ,5)s2") == parse_stack("k(3,5)s2d(2,3)x8")
+    assert parse_stack("\tk3\n k3  ") == parse_stack("k3 k3")
+    assert parse_stack("k(3)p1") == parse_stack("k3p(1,1)") == parse_stack("k+3p(1)")
+
+
+def test_one_value_an_axis_is_applied_in_order():
+    network = stack_network("k(1,7)s(1,2)d(1,3)", (1, 2, 30, 31))
+    assert network.nodes[0].op.windows == (
+        Window(1, 1, 1, 0, 0),
+        Window(7, 2, 3, 9, 9),
+    )
+
+
+def test_the_rank_of_the_input_is_that_of_the_network():
+    assert shape_after("k3s2x5", 2, 3, 9) == (2, 5, 5)
+    assert shape_after("k3s2x5", 2, 3, 9, 8) == (2, 5, 5, 4)
+    assert shape_after("k3s2x5", 2, 3, 9, 8, 7) == (2, 5, 5, 4, 4)
+
+
+def test_a_depthwise_layer_has_one_group_for_each_input_channel():
+    network = stack_network("dwk3 dwk3x12", (1, 6, 8, 8))
+    assert [(n.op.groups, n.op.channels) for n in network.nodes] == [(6, 6), (6, 12)]
+    assert network.param_count == 6 * 9 + 12 * 9
+
+
+def test_pools_and_upsampling_cost_nothing_and_keep_the_channels():
+    network = stack_network("maxk3s2 avgk3 ups(2,3)", (1, 6, 8, 8))
+    assert network.macs == network.param_count == 0
+    assert [node.op.how for node in network.nodes] == ["max", "average", "nearest"]
+    assert network.tensor("up3").shape == (1, 6, 8, 12)
+
+
+kernels = st.integers(1, 7)
+rates = st.integers(1, 5)
+strides = st.integers(1, 4)
+lengths = st.integers(30, 60)
+
+
+@given(kernels, strides, rates, lengths, st.sampled_from(["same", "valid", "causal"]))
+def test_a_word_of_padding_means_what_geometry_says(kernel, stride, dilation, length, word):
+    network = stack_network(f"k{kernel}s{stride}d{dilation}{word}", (1, 1, length))
+    window = Window(kernel, stride, dilation, *pad(word, kernel, stride, dilation))
+    assert network.nodes[0].op.windows == (window,)
+    assert network.tensor("conv1").shape == (1, 1, window.output_length(length))
+
+
+@given(kernels, strides, rates, lengths)
+def test_a_causal_layer_reads_nothing_behind_its_own_block(kernel, stride, dilation, length):
+    network = stack_network(f"k{kernel}s{stride}d{dilation}causal", (1, 1, length))
+    reads = Reads.window(network.nodes[0].op.windows[0])
+    assert reads.at(5).last == 5 * stride + stride - 1
+
+
+@given(kernels, strides, rates, lengths, st.sampled_from(["same", "causal"]))
+def test_a_transposed_layer_makes_stride_times_as_many_outputs(
+    kernel, stride, dilation, length, word
+):
+    text = f"tconvk{kernel}s{stride}d{dilation}{word}"
+    network = stack_network(text, (1, 1, length))
+    assert network.tensor("tconv1").shape == (1, 1, stride * length)
+    reads = Reads.transposed(network.nodes[0].op.windows[0])
+    if word == "causal":
+        # Nothing is read that has not come by the time the output is due.
+        for output in range(40, 40 + stride):
+            taps = reads.at(output)
+            assert not taps.mask or taps.last <= output // stride
+
+
+@given(st.integers(1, 9), st.integers(1, 300))
+def test_upsampling_repeats_every_position_exactly(factor, length):
+    network = stack_network(f"ups{factor}", (1, 1, length))
+    axis = network.nodes[0].moves[0].get("t")
+    if axis is None:
+        assert factor == 1
+        return
+    assert axis.outputs == factor * length
+    assert [list(axis.at(o)) for o in range(axis.outputs)] == [
+        [o // factor] for o in range(axis.outputs)
+    ]
+
+
+values = st.lists(st.integers(1, 40), min_size=1, max_size=3).map(tuple)
+paddings = st.one_of(
+    st.sampled_from(["same", "valid", "causal"]),
+    st.tuples(st.integers(-3, 9), st.integers(-3, 9)),
+)
+channels = st.one_of(st.none(), st.integers(1, 2048))
+layers = st.one_of(
+    st.builds(
+        StackLayer,
+        st.sampled_from(["conv", "dw", "tconv"]),
+        values,
+        values,
+        values,
+        paddings,
+        channels,
+    ),
+    st.builds(StackLayer, st.sampled_from(["max", "avg"]), values, values, values, paddings),
+    st.builds(StackLayer, st.just("up"), st.just((1,)), values),
+)
+
+
+@given(st.lists(layers, min_size=1, max_size=8))
+def test_what_is_written_is_read_back(stack):
+    text = " ".join(map(str, stack))
+    assert parse_stack(text) == tuple(stack)
+
+
+@given(st.text(alphabet="k3s2dpx(,)-1 upmaxvgtconsmelid0", max_size=40))
+def test_any_text_is_read_or_refused_with_a_caret_inside_it(text):
+    try:
+        stack = parse_stack(text)
+    except ReadError as error:
+        lines = str(error).split("\n")
+        assert len(lines) in (1, 3)
+        if len(lines) == 3:
+            assert lines[0].startswith("layer ")
+            assert lines[0].endswith(".")
+            assert lines[2].strip() == "^"
+            assert len(lines[2]) <= len(lines[1])
+            assert lines[1][len(lines[2]) - 1] != " " or "number" in lines[0]
+        else:
+            assert not text.strip()
+    else:
+        assert parse_stack(" ".join(map(str, stack))) == stack
+
+
+@pytest.mark.parametrize(
+    ("text", "layer", "column", "message"),
+    [
+        ("k3s2x64 k3q2", 2, 10, "'q' is not known; use k s d p x, same, valid or causal."),
+        ("k3 k3s0 k3", 2, 6, "stride is 0: a window needs a whole stride of at least 1."),
+        ("k(3,-1)", 1, 4, "kernel is -1: a window needs a whole kernel of at least 1."),
+        ("k3d0", 1, 3, "dilation is 0: a window needs a whole dilation of at least 1."),
+        ("k3x0", 1, 3, "channels is 0: a layer needs at least 1."),
+        ("k3 k99999999999999", 2, 4, "kernel is 99999999999999: at most 65,536 is read."),
+        ("k3 k3p-65537", 2, 6, "padding is -65537: at most 65,536 is read."),
+        ("maxs2", 1, 0, "`max` needs a kernel; add one, such as `k3`."),
+        ("maxk2x8", 1, 5, "`max` keeps the channels of its input; leave `x` out."),
+        ("k3k5", 1, 2, "the kernel is given twice; leave one out."),
+        ("k3samep1", 1, 6, "the padding is given twice; leave one out."),
+        ("ups2 up2", 2, 7, "`up` needs its factor as a stride; write `ups2`."),
+        ("up", 1, 1, "`up` needs its factor as a stride; write `ups2`."),
+        ("upk3s2", 1, 2, "`up` has no kernel; write its factor as a stride, `ups2`."),
+        ("deconvk3", 1, 0, "no kind is named 'deconv'; use conv, dw, max, avg, tconv, up."),
+        ("avgpoolk3", 1, 3, "'poolk' is not known; use k s d p x, same, valid or causal."),
+        ("3x3", 1, 0, "a number needs its letter before it, such as `k3` for the kernel."),
+        ("k3p", 1, 2, "padding needs a number here, such as 3 or (1,7)."),
+        ("k(1,a)", 1, 4, "kernel needs a number here, as in (1,7)."),
+        ("k3p(1,2,3)", 1, 3, "padding is (LO,HI) for every axis, got 3 numbers."),
+        ("k3x(1,2)", 1, 3, "channels is one number, got 2."),
+        ("k(1,2,3,4)", 1, 1, "kernel has 4 values; there are at most 3 axes."),
+    ],
+)
+def test_a_text_that_does_not_parse_is_shown_with_a_caret_under_the_place(
+    text, layer, column, message
+):
+    word = text.split(" ")[layer - 1]
+    expected = [f"layer {layer} `{word}`: {message}", f"  {text}", f"  {' ' * column}^"]
+    assert error_of(text).split("\n") == expected
+
+
+def test_a_long_text_is_shown_around_the_place_only():
+    message = error_of("k3 " * 200 + "k3z9 " + "k3 " * 200)
+    first, line, caret = message.split("\n")
+    assert first.startswith("layer 201 `k3z9`: 'z' is not known")
+    assert len(line) <= 80
+    assert line[len(caret) - 1] == "z"
+    assert len(error_of("k3" + "z" * 10**5)) < 300
+
+
+@pytest.mark.parametrize("text", ["", "   ", "\n"])
+def test_an_empty_stack_is_refused(text):
+    assert error_of(text).startswith("the stack has no layers; write some, such as")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("k65536d65536", "conv1: up to here the stack reaches over more than 262,144 input"),
+        ("k3s65536 k3s65536 k3", "conv2: up to here the stack reaches over more than 262,144"),
+        ("tconvk2s2 " * 40, "tconv13: up to here the stack upsamples by more than 4,096;"),
+        ("ups60000", "up1: up to here the stack upsamples by more than 4,096;"),
+        ("k1 " * 10**5, "the stack has 100,000 layers, of which at most 4,096 are read;"),
+    ],
+)
+def test_absurd_numbers_are_refused_before_anything_is_made_of_them(text, message):
+    assert error_of(text).startswith(message)
+
+
+def test_a_layer_that_does_not_fit_its_input_is_named():
+    with pytest.raises(GeometryError) as small:
+        stack_network("k3s2 k5d4valid", (1, 1, 16))
+    assert str(small.value) == (
+        "conv2: a window of kernel 5, dilation 4 spans 17 inputs, got 8 with padding 0; "
+        "pad by 9 or lower the dilation."
+    )
+    with pytest.raises(
+        NetworkError, match=r"^conv2: kernel has 2 values for 1 axes; give one or 1"
+    ):
+        stack_network("k3 k(1,7)", (1, 1, 64))
+    with pytest.raises(NetworkError, match=r"^dw1: 4 input and 6 output channels do not divide"):
+        stack_network("dwk3x6", (1, 4, 64))
+
+
+@pytest.mark.parametrize("shape", [(), (64,), (1, 64), (1, 1, 2, 3, 4, 5)])
+def test_an_input_without_1_to_3_spatial_sizes_is_refused(shape):
+    with pytest.raises(ReadError, match=r"^a stack takes an input of batch, channels and 1 to 3"):
+        stack_network("k3", shape)
