@@ -1,0 +1,12 @@
+"""Known networks, written with the builder: no framework is needed to ask what they see.
+
+A family is one file; each network is one function under `@known`, from which `zoo:NAME` finds it.
+"""
+
+# The order here is the order in which `names()` lists the families.
+from atrous.network.zoo import classic, resnet, mobilenet, unet, deeplab, audio  # isort: skip
+from atrous.network.zoo.registry import Entry, build, entry, known, names
+
+__all__ = ["Entry", "build", "entry", "known", "names"]
+
+_FAMILIES = (classic, resnet, mobilenet, unet, deeplab, audio)

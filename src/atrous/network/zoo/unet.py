@@ -1,0 +1,36 @@
+"""U-Net: an encoder, a decoder, and the maps of the one handed across to the other."""
+
+from __future__ import annotations
+
+from atrous.network.builder import Builder
+from atrous.network.records import Tensor
+from atrous.network.zoo.registry import known
+
+
+@known(
+    "unet",
+    "U-Net of 4 levels, padded, with 2x2 up-convolutions",
+    shape=(1, 1, 512, 512),
+    source="Ronneberger et al. 2015, padded so that sizes stay",
+)
+def _unet(b: Builder, x: Tensor) -> Tensor:
+    handed = []
+    for level in range(1, 5):
+        x = _double(b, x, 32 << level, f"enc{level}")
+        handed.append(x)
+        x = b.pool(x, 2, name=f"pool{level}")
+    x = _double(b, x, 1024, "bottom")
+    for level in range(4, 0, -1):
+        channels = 32 << level
+        x = b.conv_transpose(x, channels, 2, stride=2, bias=True, name=f"up{level}")
+        x = b.concat(handed[level - 1], x, name=f"concat{level}")
+        x = _double(b, x, channels, f"dec{level}")
+    return b.conv(x, 2, 1, bias=True, name="out")
+
+
+def _double(b: Builder, x: Tensor, channels: int, name: str) -> Tensor:
+    with b.scope(name):
+        for index in ("1", "2"):
+            x = b.conv(x, channels, 3, padding=1, bias=True, name=f"conv{index}")
+            x = b.relu(x, f"relu{index}")
+    return x
