@@ -107,7 +107,11 @@ class _Grid:
         elif coordinates == "half_pixel" or (coordinates == "pytorch_half_pixel" and outputs > 1):
             self.half_pixel = True
         self.step = _float32(float(self.ratio))
-        exact = self.step == self.ratio and self.ratio.denominator <= MAX_PERIOD
+        # These two roundings of nearest are done in whole numbers; see `_nearest`.
+        float32 = kind != "nearest" or antialias
+        float32 |= (self.half_pixel, rounding) in ((True, "round_prefer_ceil"), (False, "floor"))
+        exact = self.step == self.ratio or not float32
+        exact &= self.ratio.denominator <= MAX_PERIOD
         self.rounded = 0 if exact else outputs
         if self.rounded > MAX_ROUNDED:
             raise GeometryError(
