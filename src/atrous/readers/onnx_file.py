@@ -1,0 +1,236 @@
+"""Loads an ONNX file without trusting it: what cannot be right is one clear `ReadError`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from atrous.errors import ReadError
+from atrous.network.records import Param
+from atrous.readers.onnx_values import FLOATS, STRING, Const, checked, itemsize, nbytes
+
+if TYPE_CHECKING:
+    import onnx
+
+    from atrous.readers.onnx_values import Array
+
+__all__ = ["Source", "constant", "load", "sparse"]
+
+_LARGEST_FILE = 1 << 31
+_OLDEST_OPSET = 7
+_TYPED = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A model as it was read: the message, what to call it, and the folder that holds its data."""
+
+    model: onnx.ModelProto
+    label: str
+    folder: Path | None = None
+
+    @property
+    def opsets(self) -> dict[str, int]:
+        """The version of each operator set, the default one under the empty name."""
+        return {
+            "" if entry.domain == "ai.onnx" else entry.domain: entry.version
+            for entry in self.model.opset_import
+        }
+
+
+def load(source: str | Path | onnx.ModelProto) -> Source:
+    """The model of a file or message, without the data of its weights.
+
+    Raises `ReadError` for anything that is no ONNX model of operator set 7 or later.
+    """
+    import onnx
+
+    if isinstance(source, onnx.ModelProto):
+        return Source(source, source.graph.name[:80] or "ONNX model")
+    path = Path(source)
+    model = _parsed(path)
+    return Source(model, path.name, path.resolve().parent)
+
+
+def _parsed(path: Path) -> onnx.ModelProto:
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        if path.is_dir():
+            raise ReadError("is a folder; give the .onnx file in it.")
+        if not path.exists():
+            raise ReadError(f"there is no such file: {path}.")
+        if not path.is_file():
+            raise ReadError("is no regular file.")
+        size = path.stat().st_size
+        if size > _LARGEST_FILE:
+            raise ReadError(
+                f"is {size:,} bytes long and an ONNX file ends at 2 GiB; "
+                "keep its weights as external data."
+            )
+        if not size:
+            raise ReadError("is empty.")
+        return onnx.ModelProto.FromString(path.read_bytes())
+    except DecodeError:
+        raise ReadError("is truncated, or no ONNX file at all: it does not parse.") from None
+    except (OSError, ValueError) as error:
+        if isinstance(error, ReadError):
+            raise
+        raise ReadError(f"cannot be opened: {getattr(error, 'strerror', None) or error}.") from None
+
+
+def check(source: Source) -> None:
+    """Raise `ReadError` unless the message holds a graph and says which operators it uses."""
+    model = source.model
+    if not model.HasField("graph") or not (model.graph.node or model.graph.output):
+        raise ReadError("holds no graph; is this an ONNX model?")
+    version = source.opsets.get("")
+    if version is None:
+        if not any(node.domain in ("", "ai.onnx") for node in model.graph.node):
+            return
+        raise ReadError("does not say which operator set it uses; re-export it.")
+    if version < _OLDEST_OPSET:
+        raise ReadError(
+            f"uses operator set {version}; {_OLDEST_OPSET} and later are read: convert it with "
+            "onnx.version_converter."
+        )
+
+
+def constant(
+    tensor: onnx.TensorProto,
+    source: Source,
+    is_parameter: Callable[[str, int], bool],
+    name: str = "",
+) -> Const:
+    """The constant that a tensor of the file holds; its numbers stay where they are until needed.
+
+    `is_parameter` tells by name and count whether numbers are a parameter. Raises `ReadError`
+    where shape and data disagree, or external data is not where it may be.
+    """
+    name = name or tensor.name
+    what = f"the tensor {name[:80]!r}"
+    shape = checked(tensor.dims, what)
+    count = prod(shape)
+    dtype = tensor.data_type
+    trainable = dtype in FLOATS and is_parameter(name, count)
+    params = (Param(name, count, itemsize(dtype), trainable),)
+    if tensor.data_location == 1:
+        return Const(name, shape, dtype, params, _external(tensor, source, count, what))
+    _check_data(tensor, count, what)
+
+    def numbers() -> Array:
+        from onnx import numpy_helper
+
+        result: Array = numpy_helper.to_array(tensor)
+        return result
+
+    return Const(name, shape, dtype, params, numbers)
+
+
+def sparse(tensor: onnx.SparseTensorProto) -> Const:
+    """The constant that a sparse tensor stands for; it counts the numbers that are stored."""
+    values = tensor.values
+    shape = checked(tensor.dims, f"the tensor {values.name[:80]!r}")
+    count = sum(values.dims[:1])
+    if count < 0 or (shape and count > prod(shape)):
+        raise ReadError(f"the sparse tensor {values.name[:80]!r} holds {count} values.")
+    dtype = values.data_type
+    params = (Param(values.name, count, itemsize(dtype), dtype in FLOATS),) if values.name else ()
+    return Const(values.name, shape, dtype, params)
+
+
+def _check_data(tensor: onnx.TensorProto, count: int, what: str) -> None:
+    needed = nbytes(tensor.data_type, count)
+    if tensor.data_type == STRING or needed is None:
+        return
+    if tensor.HasField("raw_data"):
+        if len(tensor.raw_data) != needed:
+            raise ReadError(
+                f"{what} holds {len(tensor.raw_data):,} bytes where its shape needs {needed:,}; "
+                "the file is damaged."
+            )
+        return
+    held = max(len(getattr(tensor, field)) for field in _TYPED)
+    if held == count or (tensor.data_type in (14, 15) and held == 2 * count):
+        return
+    if nbytes(tensor.data_type, 8) != 8 * itemsize(tensor.data_type) and held * 4 >= needed:
+        return
+    raise ReadError(
+        f"{what} holds {held:,} numbers where its shape needs {count:,}; the file is damaged."
+    )
+
+
+def _external(tensor: onnx.TensorProto, source: Source, count: int, what: str) -> Any:
+    if source.folder is None:
+        return None  # a message has no folder; its shapes are all that is needed
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    location = entries.get("location", "")
+    path = _inside(source.folder, location, what)
+    needed = nbytes(tensor.data_type, count) or 0
+    offset = _number(entries.get("offset", "0"), what)
+    length = _number(entries.get("length", str(needed)), what)
+    size = path.stat().st_size
+    if length < needed:
+        raise ReadError(f"{what} keeps {length:,} bytes where its shape needs {needed:,}.")
+    if offset + length > size:
+        raise ReadError(
+            f"{what} lies at bytes {offset:,} to {offset + length:,} of {location!r}, which ends "
+            f"at {size:,}; the file is truncated."
+        )
+
+    def numbers() -> Array:
+        import onnx
+        from onnx import numpy_helper
+
+        with path.open("rb") as file:
+            file.seek(offset)
+            raw = file.read(needed)
+        held = onnx.TensorProto(dims=tensor.dims, data_type=tensor.data_type, raw_data=raw)
+        result: Array = numpy_helper.to_array(held)
+        return result
+
+    return numbers
+
+
+def _inside(folder: Path, location: str, what: str) -> Path:
+    # Backslashes and drives as well: the file may have been made for another system.
+    parts = location.replace("\\", "/").split("/")
+    shown = location[:80]
+    if not location or "\0" in location:
+        raise ReadError(f"{what} is external and does not say where.")
+    if parts[0] == "" or ":" in parts[0] or ".." in parts:
+        raise ReadError(
+            f"{what} is kept at {shown!r}, outside the folder of the model; that is not followed."
+        )
+    path = folder / location
+    try:
+        resolved = path.resolve()
+        inside, there = resolved.is_relative_to(folder), resolved.is_file()
+    except (OSError, RuntimeError, ValueError):
+        inside, there = True, False
+    if not inside:
+        raise ReadError(
+            f"{what} is kept at {shown!r}, a link out of the folder of the model; "
+            "that is not followed."
+        )
+    if not there:
+        raise ReadError(f"{what} is kept in {shown!r}, which is not beside the model.")
+    return resolved
+
+
+def _number(text: str, what: str) -> int:
+    if len(text) < 20 and text.isascii() and text.isdigit():
+        return int(text)
+    raise ReadError(f"{what} says that its data lies at {text[:40]!r}, which is no number.")
+
+
+def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """The graphs that a node holds in its attributes."""
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs

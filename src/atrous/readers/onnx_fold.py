@@ -1,0 +1,226 @@
+"""Constant folding: the arithmetic on shapes that exporters leave in the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from atrous.errors import ReadError
+from atrous.network.records import Param
+from atrous.readers.onnx_file import Source, constant, sparse
+from atrous.readers.onnx_values import FLOATS, MAX_FOLDED, STRING, Const, Value, checked
+
+if TYPE_CHECKING:
+    import onnx
+
+    from atrous.readers.onnx_values import Array
+
+__all__ = ["Folder", "infer", "literal", "measured"]
+
+_FLOAT, _INT64 = 1, 7
+
+# What onnx's reference implementation may run: its work is bounded by what goes in and comes out.
+_EVALUATED = frozenset(
+    """
+    Abs Add And ArgMax ArgMin BitShift Cast CastLike Ceil Clip Concat ConstantOfShape CumSum Div
+    Equal Expand Flatten Floor Gather GatherElements GatherND Greater GreaterOrEqual Less
+    LessOrEqual Max Min Mod Mul Neg Not Or Range Reciprocal ReduceMax ReduceMean ReduceMin
+    ReduceProd ReduceSum Reshape Round ScatterElements ScatterND Sign Slice Split Sqrt Squeeze Sub
+    Sum Tile Transpose Trilu Unsqueeze Where Xor
+    """.split()  # noqa: SIM905 - a list to be read
+)
+# Their output's size depends on the numbers, and is never above that of the input times its rank.
+_SHRINKING = frozenset(("Compress", "NonZero"))
+_MOST_FLOATS = 1 << 10
+_MOST_TOLD = 1 << 12
+_BUDGET = 1 << 24
+
+Shapes = list[tuple[tuple[int, ...] | None, int]]
+
+
+def infer(
+    node: onnx.NodeProto, inputs: Sequence[Value | None], opsets: dict[str, int]
+) -> tuple[Shapes, str]:
+    """The shape and type of each output by onnx's own inference, and why there is none.
+
+    A shape is None where it is not known in full, and the type 0 where that is not known.
+    """
+    from onnx import TensorProto, defs, helper, numpy_helper, shape_inference
+
+    nothing: Shapes = [(None, 0) for _ in node.output]
+    domain = "" if node.domain == "ai.onnx" else node.domain
+    version = opsets.get(domain, 1)
+    try:
+        schema = defs.get_schema(node.op_type, min(version, 1 << 20), domain)
+    except (defs.SchemaError, UnicodeError, TypeError, ValueError):
+        return nothing, ""
+    types: dict[str, Any] = {}
+    data: dict[str, Any] = {}
+    for name, value in zip(node.input, inputs, strict=True):
+        if value is None:
+            continue
+        types[name] = helper.make_tensor_type_proto(value.dtype or TensorProto.FLOAT, value.shape)
+        if isinstance(value, Const) and value.elements <= _MOST_TOLD:
+            array = value.array
+            if array is not None:
+                data[name] = numpy_helper.from_array(array, name)
+    try:
+        found = shape_inference.infer_node_outputs(
+            schema,
+            node,
+            types,
+            data,
+            opset_imports=[helper.make_opsetid(d, min(v, 1 << 20)) for d, v in opsets.items()],
+        )
+    except Exception as error:  # onnx raises several kinds, all about this node
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        return nothing, (lines[0] if lines else type(error).__name__)[:200]
+    result: Shapes = []
+    for name in node.output:
+        made = found.get(name)
+        if made is None or not made.HasField("tensor_type"):
+            result.append((None, 0))
+            continue
+        tensor = made.tensor_type
+        shape: tuple[int, ...] | None = None
+        if tensor.HasField("shape"):
+            dims = tensor.shape.dim
+            if all(dim.HasField("dim_value") and dim.dim_value >= 0 for dim in dims):
+                shape = tuple(dim.dim_value for dim in dims)
+        result.append((shape, tensor.elem_type))
+    return result, ""
+
+
+class Folder:
+    """Folds nodes all of whose inputs are constants, as long as that stays small."""
+
+    def __init__(self, opsets: dict[str, int]) -> None:
+        self._opsets = opsets
+        self._left = _BUDGET
+
+    def fold(self, node: onnx.NodeProto, inputs: Sequence[Const | None]) -> list[Const | None]:
+        """The constants that the node makes; None where not even the shape is known."""
+        params = _params(node, inputs)
+        shapes, _ = infer(node, inputs, self._opsets)
+        arrays = self._evaluated(node, inputs, shapes)
+        result: list[Const | None] = []
+        for index, name in enumerate(node.output):
+            shape, dtype = shapes[index]
+            if arrays is not None:
+                array = arrays[index]
+                result.append(
+                    Const(name, array.shape, dtype or _dtype(array), params, _holding(array))
+                )
+            elif shape is not None:
+                result.append(Const(name, checked(shape, "its result"), dtype, params))
+            else:
+                result.append(None)
+        return result
+
+    def _evaluated(
+        self, node: onnx.NodeProto, inputs: Sequence[Const | None], shapes: Shapes
+    ) -> list[Array] | None:
+        import numpy as np
+
+        if node.domain not in ("", "ai.onnx"):
+            return None
+        if node.op_type in _SHRINKING:
+            size = sum(x.elements * len(x.shape) for x in inputs if x is not None)
+        elif node.op_type in _EVALUATED:
+            size = 0
+            for shape, dtype in shapes:
+                if shape is None or dtype == STRING:
+                    return None
+                size += prod(shape)
+                if dtype in FLOATS and size > _MOST_FLOATS:
+                    return None
+        else:
+            return None
+        if size > min(MAX_FOLDED, self._left):
+            return None
+        arrays: dict[str, Array] = {}
+        for name, value in zip(node.input, inputs, strict=True):
+            if value is None:
+                continue
+            array = value.array
+            if array is None:
+                return None
+            arrays[name] = array
+        self._left -= size + sum(array.size for array in arrays.values())
+        try:
+            from onnx.reference import ReferenceEvaluator
+
+            with np.errstate(all="ignore"):
+                made = ReferenceEvaluator(node, opsets=self._opsets).run(None, arrays)
+        except Exception:  # the reference is no part of the file: without it, the shape remains
+            return None
+        results = [np.asarray(array) for array in made]
+        fits = len(results) == len(node.output) and all(r.size <= MAX_FOLDED for r in results)
+        return results if fits else None
+
+
+def _params(node: onnx.NodeProto, inputs: Sequence[Const | None]) -> tuple[Param, ...]:
+    # A scale and a zero point say how a weight is stored; the weight is the parameter.
+    if node.op_type in ("Shape", "Size"):
+        return ()
+    if node.op_type == "DequantizeLinear" and inputs and inputs[0] is not None:
+        return tuple(Param(param.name, param.count, param.itemsize) for param in inputs[0].params)
+    found = {param.name: param for x in inputs if x is not None for param in x.params}
+    return tuple(found.values())
+
+
+def _holding(array: Array) -> Any:
+    return lambda: array
+
+
+def _dtype(array: Array) -> int:
+    from onnx import helper
+
+    return int(helper.np_dtype_to_tensor_dtype(array.dtype))
+
+
+def measured(node: onnx.NodeProto, value: Value) -> Const:
+    """What `Shape` or `Size` says about a value."""
+    import numpy as np
+
+    if node.op_type == "Size":
+        numbers = np.asarray(prod(value.shape), np.int64)
+    else:
+        limits = {attribute.name: attribute.i for attribute in node.attribute}
+        part = slice(limits.get("start", 0), limits.get("end"))
+        numbers = np.asarray(value.shape[part], np.int64)
+    return Const(node.output[0], numbers.shape, _INT64, (), _holding(numbers))
+
+
+def _is_any(_: str, count: int) -> bool:
+    return count > 1
+
+
+def _is_none(_name: str, _count: int) -> bool:
+    return False
+
+
+def literal(node: onnx.NodeProto, source: Source) -> Const:
+    """What a `Constant` node holds. Matrices and kernels of floats count as parameters."""
+    import numpy as np
+
+    name = node.output[0]
+    for attribute in node.attribute:
+        if attribute.name == "value":
+            matrix = _is_any if len(attribute.t.dims) > 1 else _is_none
+            return constant(attribute.t, source, matrix, name)
+        if attribute.name == "sparse_value":
+            return sparse(attribute.sparse_tensor)
+        if attribute.name in ("value_string", "value_strings"):
+            shape = () if attribute.name == "value_string" else (len(attribute.strings),)
+            return Const(name, shape, STRING)
+        if attribute.name in ("value_float", "value_floats"):
+            floats = attribute.f if attribute.name == "value_float" else attribute.floats
+            numbers = np.asarray(floats, np.float32)
+            return Const(name, numbers.shape, _FLOAT, (), _holding(numbers))
+        if attribute.name in ("value_int", "value_ints"):
+            integers = attribute.i if attribute.name == "value_int" else attribute.ints
+            numbers = np.asarray(integers, np.int64)
+            return Const(name, numbers.shape, _INT64, (), _holding(numbers))
+    raise ReadError("is a Constant without a value.")

@@ -1,0 +1,371 @@
+"""ONNX operators that slide or resample, in the terms of the op table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from math import floor, isfinite
+from typing import cast
+
+from atrous.errors import ReadError
+from atrous.geometry import Coordinates, Interpolation, Rounding, Window, pad
+from atrous.network.ops import (
+    AdaptivePool,
+    Conv,
+    ConvTranspose,
+    Elementwise,
+    Pad,
+    PadMode,
+    Pool,
+    Resize,
+    Shuffle,
+)
+from atrous.network.records import Tensor
+from atrous.readers.onnx_call import Call, Made, Unsupported, translates
+from atrous.readers.onnx_values import Const, Value
+
+__all__: list[str] = []
+
+# A window's reads are held as bits: what a file may ask for is bounded here.
+MAX_EXTENT = 1 << 24
+MAX_WORK = 1 << 33
+MAX_STRIDE = 1 << 16
+
+
+def _numbers(call: Call, name: str, rank: int, default: int) -> tuple[int, ...]:
+    values = call.ints(name)
+    if values is None or (not values and rank):
+        return (default,) * rank
+    if len(values) != rank:
+        raise ReadError(f"{name} has {len(values)} values for {rank} spatial dimensions.")
+    return values
+
+
+def _windows(call: Call, kernel: Sequence[int], lengths: Sequence[int]) -> tuple[Window, ...]:
+    rank = len(kernel)
+    strides = _numbers(call, "strides", rank, 1)
+    dilations = _numbers(call, "dilations", rank, 1)
+    auto = call.text("auto_pad", "NOTSET") or "NOTSET"
+    pads = _numbers(call, "pads", 2 * rank, 0)
+    found = []
+    for i in range(rank):
+        k, s, d = kernel[i], strides[i], dilations[i]
+        bounded(k, d)
+        if auto == "NOTSET":
+            lo, hi = pads[i], pads[i + rank]
+        elif auto == "VALID":
+            lo, hi = 0, 0
+        elif auto in ("SAME_UPPER", "SAME_LOWER"):
+            lo, hi = pad(
+                "same_upper" if auto == "SAME_UPPER" else "same_lower", k, s, d, lengths[i]
+            )
+        else:
+            raise ReadError(f"auto_pad {auto[:40]!r} is not known.")
+        if max(abs(lo), abs(hi)) > MAX_EXTENT:
+            raise ReadError(f"padding {lo}+{hi} is beyond the 2**24 positions that are followed.")
+        found.append(Window(k, s, d, lo, hi))
+    return tuple(found)
+
+
+def bounded(kernel: int, dilation: int) -> None:
+    """Raise `ReadError` for a window too large to be followed."""
+    extent = (kernel - 1) * dilation + 1
+    if extent > MAX_EXTENT or kernel * extent > MAX_WORK:
+        raise ReadError(
+            f"a window of kernel {kernel}, dilation {dilation} spans {extent:,} positions; "
+            "windows of that size are not followed."
+        )
+
+
+def _spatial(x: Tensor, weight: Const) -> int:
+    rank = len(weight.shape) - 2
+    if rank < 1 or len(x.shape) != rank + 2:
+        raise ReadError(f"a weight of shape {weight.shape} does not fit an input of {x.shape}.")
+    if min(weight.shape) < 1:
+        raise ReadError(f"a weight of shape {weight.shape} holds nothing.")
+    return rank
+
+
+def _conv(call: Call, x: Tensor, weight: Const, bias: Value | None, out: int | None = 0) -> Tensor:
+    rank = _spatial(x, weight)
+    kernel = weight.shape[2:]
+    declared = call.ints("kernel_shape")
+    if declared and declared != kernel:
+        raise ReadError(f"kernel_shape says {declared[:8]} and the weight has {kernel}.")
+    groups = call.whole("group", 1)
+    if groups < 1 or weight.shape[1] * groups != x.shape[1]:
+        raise ReadError(
+            f"a weight of shape {weight.shape} in {groups} groups reads "
+            f"{weight.shape[1] * groups} channels, got {x.shape[1]}."
+        )
+    op = Conv(_windows(call, kernel, x.shape[2:]), weight.shape[0], groups)
+    assert rank == len(op.windows)
+    params = call.stored(weight, bias)
+    return call.emit(op, x, out=out, params=tuple({p.name: p for p in params}.values()))
+
+
+@translates("Conv", "ConvInteger")
+def _convolution(call: Call) -> Tensor:
+    bias = call.get(2) if call.op == "Conv" else None
+    return _conv(call, call.tensor(0), call.weight(1), bias)
+
+
+@translates("QLinearConv")
+def _quantized_convolution(call: Call) -> Tensor:
+    return _conv(call, call.tensor(0), call.weight(3), call.get(8))
+
+
+@translates("FusedConv")
+def _fused_convolution(call: Call) -> Tensor:
+    y = _conv(call, call.tensor(0), call.weight(1), call.get(2), out=None)
+    if call.get(3) is not None:
+        y = call.emit(Elementwise("add"), y, call.tensor(3))
+    activation = call.text("activation")
+    return call.emit(Elementwise(activation.lower()), y) if activation else y
+
+
+@translates("ConvTranspose")
+def _transposed(call: Call) -> Tensor:
+    x, weight = call.tensor(0), call.weight(1)
+    rank = _spatial(x, weight)
+    kernel = weight.shape[2:]
+    groups = call.whole("group", 1)
+    if groups < 1 or weight.shape[0] != x.shape[1]:
+        raise ReadError(
+            f"a weight of shape {weight.shape} reads {weight.shape[0]} channels, got {x.shape[1]}."
+        )
+    strides = _numbers(call, "strides", rank, 1)
+    dilations = _numbers(call, "dilations", rank, 1)
+    extra = _numbers(call, "output_padding", rank, 0)
+    pads = _numbers(call, "pads", 2 * rank, 0)
+    sizes = call.ints("output_shape")
+    auto = call.text("auto_pad", "NOTSET") or "NOTSET"
+    if sizes is not None and len(sizes) == rank + 2:
+        sizes = sizes[2:]
+    if sizes is not None and len(sizes) != rank:
+        raise ReadError(f"output_shape has {len(sizes)} values for {rank} spatial dimensions.")
+    windows = []
+    for i in range(rank):
+        k, s, d = kernel[i], strides[i], dilations[i]
+        bounded(k, d)
+        if s > MAX_STRIDE:
+            raise ReadError(f"stride {s} is above the {MAX_STRIDE:,} that are followed.")
+        lo, hi = pads[i], pads[i + rank]
+        if sizes is not None or auto in ("SAME_UPPER", "SAME_LOWER"):
+            length = x.shape[2 + i]
+            target = sizes[i] if sizes is not None else length * s
+            total = s * (length - 1) + extra[i] + Window(k, s, d).extent - target
+            half = total // 2
+            lo, hi = (half, total - half) if auto == "SAME_UPPER" else (total - half, half)
+            if total < 0:
+                raise Unsupported(f"asks for {target} outputs, more than its window makes")
+        elif auto == "VALID":
+            lo = hi = 0
+        elif auto != "NOTSET":
+            raise ReadError(f"auto_pad {auto[:40]!r} is not known.")
+        if max(abs(lo), abs(hi), abs(extra[i])) > MAX_EXTENT:
+            raise ReadError(f"padding {lo}+{hi} is beyond the 2**24 positions that are followed.")
+        windows.append(Window(k, s, d, lo, hi))
+    op = ConvTranspose(tuple(windows), weight.shape[1] * groups, groups, extra)
+    return call.emit(op, x, out=0, params=call.stored(weight, call.get(2)))
+
+
+@translates("MaxPool", "AveragePool", "LpPool", "QLinearAveragePool")
+def _pool(call: Call) -> list[Made]:
+    x = call.tensor(0)
+    kernel = call.ints("kernel_shape")
+    if not kernel or len(kernel) != len(x.shape) - 2:
+        raise ReadError(f"kernel_shape {(kernel or ())[:8]} does not fit an input of {x.shape}.")
+    if call.whole("channels_last"):
+        raise Unsupported("pools channels-last tensors")
+    how = {"MaxPool": "max", "LpPool": "lp"}.get(call.op, "average")
+    op = Pool(
+        _windows(call, kernel, x.shape[2:]),
+        how,  # type: ignore[arg-type]
+        bool(call.whole("ceil_mode")),
+        bool(call.whole("count_include_pad")),
+    )
+    made: list[Made] = [call.emit(op, x, out=0)]
+    if len(call.used) > 1 and call.used[1]:
+        made.append(call.opaque(1, "gives the places of maxima"))
+    return made
+
+
+@translates("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool", "QLinearGlobalAveragePool")
+def _global_pool(call: Call) -> Tensor:
+    x = call.tensor(0)
+    if call.whole("channels_last"):
+        raise Unsupported("pools channels-last tensors")
+    how = "max" if call.op == "GlobalMaxPool" else "average"
+    op = AdaptivePool((1,) * max(len(x.shape) - 2, 0), how)  # type: ignore[arg-type]
+    return call.emit(op, x, out=0)
+
+
+@translates("Upsample")
+def _upsample(call: Call) -> Tensor:
+    scales = call.reals("scales") if call.has("scales") else call.floats(1, "scales")
+    return _resized(call, scales, None, "asymmetric", None)
+
+
+@translates("Resize")
+def _resize(call: Call) -> Tensor:
+    if call.version < 11:
+        return _resized(call, call.floats(1, "scales"), None, "asymmetric", None)
+    scales, sizes = call.floats(2, "scales"), call.numbers(3, "sizes")
+    coordinates = call.text("coordinate_transformation_mode", "half_pixel")
+    return _resized(
+        call, scales, sizes or None, coordinates, call.text("nearest_mode", "round_prefer_floor")
+    )
+
+
+def _resized(
+    call: Call,
+    scales: Sequence[float] | None,
+    sizes: Sequence[int] | None,
+    coordinates: str,
+    nearest: str | None,
+) -> Tensor:
+    x = call.tensor(0)
+    rank = len(x.shape)
+    chosen = call.ints("axes") if call.version >= 18 else None
+    dims = [call.axis(a, rank) for a in chosen[:rank]] if chosen is not None else list(range(rank))
+    given = scales if scales is not None else sizes
+    if given is None or len(given) != len(dims):
+        raise ReadError(f"{call.op} needs one scale or size for each of {len(dims)} dimensions.")
+    lengths = [x.shape[d] for d in dims]
+    ratios: list[Fraction | None] = [None] * len(dims)
+    if scales is not None:
+        sizes, ratios = _scaled(lengths, scales)
+    elif sizes is not None:
+        sizes, ratios = _fitted(lengths, sizes, call.text("keep_aspect_ratio_policy", "stretch"))
+    assert sizes is not None
+    target = list(x.shape)
+    scale: list[Fraction | None] = [None] * rank
+    for d, size, ratio in zip(dims, sizes, ratios, strict=True):
+        if size < 1:
+            raise ReadError(f"resizes {x.shape[d]} positions to {size}.")
+        target[d] = size
+        scale[d] = None if ratio == Fraction(size, x.shape[d]) else ratio
+    return _interpolated(call, x, target, scale, coordinates, nearest)
+
+
+def _interpolated(
+    call: Call,
+    x: Tensor,
+    target: list[int],
+    scale: list[Fraction | None],
+    coordinates: str,
+    nearest: str | None,
+) -> Tensor:
+    rank = len(x.shape)
+    mode = call.text("mode", "nearest")
+    how = {"nearest": "nearest", "linear": "linear", "bilinear": "linear", "cubic": "cubic"}
+    if mode not in how:
+        raise Unsupported(f"interpolates by {mode[:40]!r}")
+    if coordinates == "tf_half_pixel_for_nn" and mode == "nearest" and nearest == "floor":
+        # floor((o + 1/2) / scale) is the half-pixel point rounded, ties upwards.
+        coordinates, nearest = "half_pixel", "round_prefer_ceil"
+    if coordinates == "half_pixel_symmetric" and all(s is None for s in scale):
+        coordinates = "half_pixel"
+    if coordinates not in ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"):
+        raise Unsupported(f"resizes with coordinates {coordinates[:40]!r}")
+    if mode == "nearest" and nearest not in (
+        None,
+        "floor",
+        "ceil",
+        "round_prefer_floor",
+        "round_prefer_ceil",
+    ):
+        raise ReadError(f"nearest_mode {nearest[:40]!r} is not known.")
+    changed = [d for d in range(rank) if target[d] != x.shape[d] or scale[d] is not None]
+    first = min([*changed, max(rank - 2, 0) if rank > 2 else rank - 1])
+
+    def op(sizes: Sequence[int], rounding: str) -> Resize:
+        return Resize(
+            tuple(sizes[first:]),
+            cast(Interpolation, how[mode]),
+            cast(Coordinates, coordinates),
+            tuple(scale[first:]) if any(s is not None for s in scale) else (),
+            cast(Rounding, rounding),
+            bool(call.whole("antialias")) and mode != "nearest",
+        )
+
+    if nearest is not None or mode != "nearest":
+        return call.emit(op(target, nearest or "floor"), x, out=0)
+    # Before version 11 nearest rounds up where it shrinks and down where it grows.
+    shrinks = [min(a, b) for a, b in zip(target, x.shape, strict=True)]
+    if shrinks == list(x.shape) or shrinks == target:
+        return call.emit(op(target, "ceil" if shrinks != list(x.shape) else "floor"), x, out=0)
+    return call.emit(op(target, "floor"), call.emit(op(shrinks, "ceil"), x), out=0)
+
+
+def _scaled(
+    lengths: Sequence[int], scales: Sequence[float]
+) -> tuple[list[int], list[Fraction | None]]:
+    import numpy as np
+
+    sizes: list[int] = []
+    ratios: list[Fraction | None] = []
+    for length, scale in zip(lengths, scales, strict=True):
+        if not isfinite(scale) or scale <= 0:
+            raise ReadError(f"a scale of {scale} makes no tensor; scales are above 0.")
+        with np.errstate(over="ignore"):
+            size = float(np.float32(scale) * np.float32(length))
+        if not size < 1 << 48:
+            raise ReadError(f"a scale of {scale} makes {size:.3g} positions of {length}.")
+        sizes.append(floor(size))
+        simple = Fraction(scale).limit_denominator(1 << 12)
+        close = np.float32(float(simple)) == np.float32(scale)
+        ratios.append(simple if close else Fraction(scale))
+    return sizes, ratios
+
+
+def _fitted(
+    lengths: Sequence[int], sizes: Sequence[int], policy: str
+) -> tuple[list[int], list[Fraction | None]]:
+    if policy == "stretch":
+        return list(sizes), [None] * len(lengths)
+    if policy not in ("not_larger", "not_smaller"):
+        raise ReadError(f"keep_aspect_ratio_policy {policy[:40]!r} is not known.")
+    ratios = [Fraction(size, length) for size, length in zip(sizes, lengths, strict=True)]
+    ratio = min(ratios) if policy == "not_larger" else max(ratios)
+    return [floor(ratio * length + Fraction(1, 2)) for length in lengths], [ratio] * len(lengths)
+
+
+_PAD_MODES: dict[str, PadMode] = {
+    "constant": "constant",
+    "reflect": "reflect",
+    "edge": "replicate",
+    "wrap": "circular",
+}
+
+
+@translates("Pad")
+def _pad(call: Call) -> Tensor:
+    x = call.tensor(0)
+    rank = len(x.shape)
+    mode = call.text("mode", "constant")
+    if mode not in _PAD_MODES:
+        raise ReadError(f"padding mode {mode[:40]!r} is not known.")
+    pads = call.listed("pads", 1, 11)
+    if pads is None:
+        raise ReadError("Pad needs pads.")
+    chosen = call.numbers(3, "axes") if call.version >= 18 else None
+    dims = [call.axis(a, rank) for a in chosen[:rank]] if chosen is not None else list(range(rank))
+    if len(pads) != 2 * len(dims):
+        raise ReadError(f"{len(pads)} pads do not fit {len(dims)} dimensions; give two for each.")
+    table = {d: (pads[i], pads[i + len(dims)]) for i, d in enumerate(dims)}
+    first = min([d for d, pair in table.items() if pair != (0, 0)], default=rank - 1)
+    wanted = tuple(table.get(d, (0, 0)) for d in range(first, rank))
+    if any(abs(number) > 1 << 48 for pair in wanted for number in pair):
+        raise ReadError("pads by more positions than a tensor can have.")
+    return call.emit(Pad(wanted, _PAD_MODES[mode]), x, out=0)
+
+
+@translates("DepthToSpace", "SpaceToDepth")
+def _shuffle(call: Call) -> Tensor:
+    x = call.tensor(0)
+    size = call.whole("blocksize", 1)
+    if not 1 <= size <= MAX_STRIDE:
+        raise ReadError(f"a block size of {size} is not one that is followed.")
+    return call.emit(Shuffle((size, size), call.op == "SpaceToDepth"), x, out=0)

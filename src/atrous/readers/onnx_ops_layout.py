@@ -1,0 +1,261 @@
+"""ONNX operators that move elements without computing, in the terms of the op table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from atrous.errors import ReadError
+from atrous.network.layout import has_axes
+from atrous.network.ops import (
+    Concat,
+    Elementwise,
+    Lookup,
+    Permute,
+    Reorder,
+    Repeat,
+    Reshape,
+    Slice,
+)
+from atrous.network.ops import Expand as ExpandOp
+from atrous.network.records import Tensor
+from atrous.readers.onnx_call import Call, Made, Unsupported, translates
+from atrous.readers.onnx_values import Const, Live, broadcast, checked
+
+__all__: list[str] = []
+
+
+@translates("Reshape")
+def _reshape(call: Call) -> Tensor:
+    x = call.tensor(0)
+    wanted = call.listed("shape", 1, 5)
+    if wanted is None:
+        raise ReadError("Reshape needs a shape.")
+    return call.emit(Reshape(_resolved(x.shape, wanted, bool(call.whole("allowzero")))), x, out=0)
+
+
+def _resolved(have: tuple[int, ...], wanted: Sequence[int], zeros: bool) -> tuple[int, ...]:
+    sizes = []
+    for i, size in enumerate(wanted[:65]):
+        if size == 0 and not zeros:
+            if i >= len(have):
+                raise ReadError(f"copies dimension {i} of {have}, which has {len(have)}.")
+            size = have[i]
+        sizes.append(size)
+    if min(sizes, default=1) < -1 or sizes.count(-1) > 1:
+        raise ReadError(f"{tuple(wanted[:8])} is no shape: at most one -1, nothing below.")
+    rest = prod(size for size in sizes if size != -1)
+    total = prod(have)
+    if -1 in sizes:
+        if not rest or total % rest:
+            raise ReadError(f"{have} cannot be reshaped to {tuple(sizes)}: the sizes differ.")
+        sizes[sizes.index(-1)] = total // rest
+    return checked(sizes, "its output")
+
+
+@translates("Flatten")
+def _flatten(call: Call) -> Tensor:
+    x = call.tensor(0)
+    axis = call.whole("axis", 1)
+    rank = len(x.shape)
+    if not -rank <= axis <= rank:
+        raise ReadError(f"dimension {axis} does not exist; the tensor has {rank}.")
+    axis = axis + rank if axis < 0 else axis
+    return call.emit(Reshape((prod(x.shape[:axis]), prod(x.shape[axis:]))), x, out=0)
+
+
+@translates("Squeeze")
+def _squeeze(call: Call) -> Tensor:
+    x = call.tensor(0)
+    rank = len(x.shape)
+    given = call.listed("axes", 1, 13)
+    axes = call.axes(given, rank) if given is not None else None
+    gone = [i for i, n in enumerate(x.shape) if n == 1] if axes is None else list(axes)
+    for axis in gone:
+        if x.shape[axis] != 1:
+            raise ReadError(f"squeezes dimension {axis}, which has {x.shape[axis]} indices.")
+    return call.emit(Reshape(tuple(n for i, n in enumerate(x.shape) if i not in gone)), x, out=0)
+
+
+@translates("Unsqueeze")
+def _unsqueeze(call: Call) -> Tensor:
+    x = call.tensor(0)
+    axes = call.listed("axes", 1, 13)
+    if axes is None or len(axes) > 64:
+        raise ReadError("Unsqueeze needs axes, at most 64.")
+    rank = len(x.shape) + len(axes)
+    new = {call.axis(axis, rank) for axis in axes}
+    if len(new) != len(axes):
+        raise ReadError(f"names one axis twice: {axes}.")
+    sizes = iter(x.shape)
+    return call.emit(Reshape(tuple(1 if i in new else next(sizes) for i in range(rank))), x, out=0)
+
+
+@translates("Transpose")
+def _transpose(call: Call) -> Tensor:
+    x = call.tensor(0)
+    order = call.ints("perm") or tuple(reversed(range(len(x.shape))))
+    return call.emit(Permute(order), x, out=0)
+
+
+@translates("Expand")
+def _expand(call: Call) -> Tensor:
+    x = call.tensor(0)
+    wanted = call.numbers(1, "shape")
+    if wanted is None:
+        raise ReadError("Expand needs a shape.")
+    target = checked(broadcast(x.shape, checked(wanted, "its output")), "its output")
+    return call.emit(ExpandOp(target), x, out=0)
+
+
+@translates("Tile")
+def _tile(call: Call) -> Tensor:
+    x = call.tensor(0)
+    repeats = call.numbers(1, "repeats")
+    if repeats is None or len(repeats) != len(x.shape) or min(repeats, default=1) < 0:
+        raise ReadError(f"Tile needs one number of repeats for each of {len(x.shape)} dimensions.")
+    checked([n * r for n, r in zip(x.shape, repeats, strict=True)], "its output")
+    if 0 in repeats:
+        raise Unsupported("makes an empty tensor")
+    return _steps(call, x, [Repeat(i, r) for i, r in enumerate(repeats) if r > 1])
+
+
+def _steps(call: Call, x: Tensor, ops: Sequence[Repeat | Slice]) -> Tensor:
+    if not ops:
+        return x
+    for op in ops[:-1]:
+        x = call.emit(op, x)
+    return call.emit(ops[-1], x, out=0)
+
+
+@translates("Slice")
+def _slice(call: Call) -> Tensor:
+    x = call.tensor(0)
+    rank = len(x.shape)
+    if call.version < 10:
+        starts, ends, axes = call.ints("starts"), call.ints("ends"), call.ints("axes")
+        steps = None
+    else:
+        starts, ends = call.numbers(1, "starts"), call.numbers(2, "ends")
+        axes, steps = call.numbers(3, "axes"), call.numbers(4, "steps")
+    if starts is None or ends is None or len(starts) > rank:
+        raise ReadError("Slice needs starts and ends, at most one for each dimension.")
+    axes = tuple(range(len(starts))) if axes is None else axes
+    steps = (1,) * len(starts) if steps is None else steps
+    if not len(starts) == len(ends) == len(axes) == len(steps):
+        raise ReadError("Slice has starts, ends, axes and steps of different lengths.")
+    ops: list[Slice] = []
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        dim = call.axis(axis, rank)
+        if step == 0:
+            raise ReadError("a slice's step is 0.")
+        taken = range(x.shape[dim])[start:end:step]
+        if not taken:
+            raise Unsupported("makes an empty tensor")
+        if step < 0 and len(taken) > 1:
+            # Backwards: no rule for positions, and only another order for channels.
+            x = call.emit(Reorder(dim, len(taken)), x)
+        elif len(taken) < x.shape[dim]:
+            ops.append(Slice(dim, taken[0], len(taken), step if len(taken) > 1 else 1))
+    return _steps(call, x, ops)
+
+
+@translates("Split")
+def _split(call: Call) -> list[Made]:
+    x = call.tensor(0)
+    dim = call.axis(call.whole("axis"), len(x.shape))
+    length, count = x.shape[dim], len(call.used)
+    sizes = call.listed("split", 1, 13)
+    if sizes is None:
+        piece = -(-length // max(count, 1))
+        sizes = tuple(min(piece, length - piece * i) for i in range(count))
+    if len(sizes) != count or sum(sizes) != length or min(sizes) < 0:
+        raise ReadError(f"splits {length} into {sizes[:8]} for {count} outputs.")
+    made: list[Made] = []
+    start = 0
+    for index, size in enumerate(sizes):
+        if not call.used[index]:
+            made.append(None)
+        elif size == 0:
+            made.append(call.opaque(index, "makes an empty tensor"))
+        else:
+            made.append(call.emit(Slice(dim, start, size), x, out=index))
+        start += size
+    return made
+
+
+@translates("Concat")
+def _concat(call: Call) -> Tensor:
+    return concatenated(call, [call.value(i) for i in range(len(call.inputs))], call.whole("axis"))
+
+
+@translates("QLinearConcat")
+def _quantized_concat(call: Call) -> Tensor:
+    parts = [call.value(i) for i in range(2, len(call.inputs), 3)]
+    return concatenated(call, parts, call.whole("axis"))
+
+
+def concatenated(call: Call, parts: Sequence[Const | Live], axis: int) -> Tensor:
+    """The parts end to end; constants become nodes, unless they are empty."""
+    dim = call.axis(axis, len(parts[0].shape))
+    for part in parts:
+        if len(part.shape) != len(parts[0].shape):
+            raise ReadError("joins tensors of different rank end to end.")
+    parts = [part for part in parts if part.shape[dim]]
+    return call.emit(Concat(dim), *(call.materialized(part) for part in parts), out=0)
+
+
+@translates("Gather")
+def _gather(call: Call) -> Made:
+    data, index = call.value(0), call.value(1)
+    dim = call.axis(call.whole("axis"), len(data.shape))
+    if isinstance(data, Const):
+        return _looked_up(call, data, call.tensor(1), dim)
+    if isinstance(index, Live):
+        raise Unsupported("gathers at places that are computed from the input")
+    x = data.tensor
+    length = x.shape[dim]
+    places = None if index.array is None else [int(i) for i in index.array.reshape(-1)]
+    if places is not None:
+        if any(not -length <= i < length for i in places):
+            raise ReadError(f"gathers index {max(places, key=abs)} of a dimension of {length}.")
+        places = [i % length for i in places]
+    if index.elements < 1:
+        raise Unsupported("makes an empty tensor")
+    after = (*x.shape[:dim], *index.shape, *x.shape[dim + 1 :])
+    op: Slice | Reorder = Reorder(dim, index.elements)
+    if places is not None and len(places) == 1:
+        op = Slice(dim, places[0], 1, drop=not index.shape)
+    elif places is not None:
+        step = places[1] - places[0]
+        if step > 0 and places == list(range(places[0], places[-1] + 1, step)):
+            op = Slice(dim, places[0], len(places), step)
+    if len(index.shape) < 2:
+        return call.emit(op, x, out=0, params=call.params(index))
+    return call.emit(Reshape(after), call.emit(op, x, params=call.params(index)), out=0)
+
+
+def _looked_up(call: Call, table: Const, index: Tensor, dim: int) -> Tensor:
+    params = call.params(table)
+    if dim:
+        raise Unsupported("looks up in a table by another dimension than the first")
+    if len(table.shape) == 1:
+        return call.emit(Elementwise("gather"), index, out=0, params=params)
+    rest = table.shape[1:]
+    if len(rest) == 1:
+        return call.emit(Lookup(rest[0]), index, out=0, params=params)
+    rows = call.emit(Lookup(prod(rest)), index, params=params)
+    return call.emit(Reshape((*index.shape, *rest)), rows, out=0)
+
+
+@translates("TopK")
+def _top_k(call: Call) -> list[Made]:
+    x = call.tensor(0)
+    dim = call.axis(call.whole("axis", -1), len(x.shape))
+    k = (call.whole("k"),) if call.version < 10 else call.numbers(1, "k")
+    if k is None or len(k) != 1:
+        raise ReadError("TopK needs one k.")
+    if has_axes(x.layout[dim]):
+        raise Unsupported("picks positions by their values")
+    op = Reorder(dim, k[0])
+    return [call.emit(op, x, out=i) if used else None for i, used in enumerate(call.used)]

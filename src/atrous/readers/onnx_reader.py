@@ -1,0 +1,265 @@
+"""ONNX files into networks: translates node by node, folds what is constant, names what is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from atrous.errors import AtrousError, ReadError, concerning
+from atrous.network import Builder, Network, Tensor, discover
+from atrous.network.ops import Constant
+from atrous.readers import onnx_ops, onnx_ops_layout, onnx_ops_math
+from atrous.readers.onnx_call import TRANSLATIONS, Call, Unsupported
+from atrous.readers.onnx_file import Source, check, constant, load, sparse, subgraphs
+from atrous.readers.onnx_fold import Folder, Shapes, infer, literal, measured
+from atrous.readers.onnx_graph import (
+    MAX_NESTING,
+    Ordered,
+    captured,
+    inlined,
+    layer_name,
+    one_line,
+    ordered,
+)
+from atrous.readers.onnx_inputs import Input, Inputs, Shape
+from atrous.readers.onnx_names import Provenance
+from atrous.readers.onnx_values import Const, Live, Value, itemsize
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["read_onnx"]
+
+_REGISTERED = (onnx_ops, onnx_ops_layout, onnx_ops_math)
+
+# Where an operator of another domain has a name of the default one, it means the same.
+_DOMAINS = ("", "ai.onnx", "com.microsoft")
+_CONTROL = ("If", "Loop", "Scan", "SequenceMap")
+
+
+def read_onnx(source: str | Path | onnx.ModelProto, input: Input = None) -> Network:
+    """The network in an ONNX file.
+
+    `input` gives the shapes that the file leaves open: one shape, one for each input, or a mapping
+    from their names; None where the file's shapes are static. Weights are not loaded. An operator
+    that is not understood becomes an opaque node; where not even the shape of its output is known,
+    all that follows is opaque as well, with shape `()`. Raises `ReadError` for a file that cannot
+    be read; every error names the file, and the layer where there is one.
+    """
+    if isinstance(source, str | Path):
+        label = Path(source).name
+    else:
+        label = source.graph.name[:80] or "ONNX model"
+    with _reading(label):
+        file = _File(load(source))
+        inputs = Inputs(file.inputs, input)
+
+        def translate(builder: Builder, tensors: dict[str, Tensor]) -> list[Tensor]:
+            return _Translation(file, inputs, builder).run(tensors)
+
+        axes = discover(inputs.shapes, translate)
+        builder = Builder(label)
+        builder.notes += inputs.notes
+        tensors = {
+            name: builder.input(
+                name, shape, axes=axes[name], itemsize=itemsize(file.types.get(name, 1))
+            )
+            for name, shape in inputs.shapes.items()
+        }
+        return builder.build(*translate(builder, tensors))
+
+
+@contextmanager
+def _reading(label: str) -> Iterator[None]:
+    """Errors raised inside lead with the file, then with the layer that they name."""
+    try:
+        yield
+    except AtrousError as error:
+        error.subject = label if error.subject is None else f"{label}: {error.subject}"
+        raise
+
+
+class _File:
+    """What a file holds before shapes are known: its nodes in order and its constants."""
+
+    def __init__(self, source: Source) -> None:
+        check(source)
+        self.source = source
+        self.opsets = source.opsets
+        self.graph = inlined(source.model).graph
+        self.provenance = Provenance(self.graph)
+        self.folder = Folder(self.opsets)
+        self.constants = self.initialisers(self.graph)
+        self.order = ordered(self.graph, ())
+        self.inputs = [item for item in self.graph.input if item.name not in self.constants]
+        self.types = {i.name: i.type.tensor_type.elem_type for i in self.inputs}
+
+    def initialisers(self, graph: onnx.GraphProto) -> dict[str, Value]:
+        """The constants of a graph, with what is known about each as a parameter."""
+        found: dict[str, Value] = {}
+        for tensor in graph.initializer:
+            if tensor.name in found:
+                raise ReadError(f"the initialiser {tensor.name[:80]!r} is there twice.")
+            found[tensor.name] = constant(tensor, self.source, self.provenance.is_parameter)
+        for item in graph.sparse_initializer:
+            found[item.values.name] = sparse(item)
+        return found
+
+
+class _Translation:
+    """One pass over a file's nodes with a builder."""
+
+    def __init__(self, file: _File, inputs: Inputs, builder: Builder) -> None:
+        self._file = file
+        self._inputs = inputs
+        self._builder = builder
+        self._count = 0
+
+    def run(self, tensors: Mapping[str, Tensor]) -> list[Tensor]:
+        """The tensors that the graph's outputs are."""
+        file = self._file
+        if not file.graph.output:
+            raise ReadError("has no output.")
+        values: dict[str, Value] = dict(file.constants)
+        for name, tensor in tensors.items():
+            values[name] = Live(tensor, file.types.get(name) or 1)
+        self._nodes(file.graph, file.order, values, 0)
+        return [self._output(values[item.name], item.name) for item in file.graph.output]
+
+    def _output(self, value: Value, name: str) -> Tensor:
+        if isinstance(value, Live):
+            return value.tensor
+        return self._builder.add(Constant(value.shape), name=name[:200], params=value.params)
+
+    def _nodes(
+        self, graph: onnx.GraphProto, order: Ordered, values: dict[str, Value], depth: int
+    ) -> None:
+        recorded = self._inputs.recorded(graph)
+        for node in order.nodes:
+            label = layer_name(node, self._count)
+            self._count += 1
+            used = [bool(name) and name in order.read for name in node.output]
+            with concerning(label):
+                if node.op_type in _CONTROL or any(True for _ in subgraphs(node)):
+                    made = self._control(node, label, values, used, recorded, depth)
+                else:
+                    made = self._node(node, label, values, used, recorded)
+            for name, value, wanted in zip(node.output, made, used, strict=False):
+                if value is not None:
+                    values[name] = value
+                elif wanted:
+                    raise ReadError(f"{label}: its output {name[:80]!r} is not one that it has.")
+
+    def _node(
+        self,
+        node: onnx.NodeProto,
+        label: str,
+        values: Mapping[str, Value],
+        used: Sequence[bool],
+        recorded: Mapping[str, Shape],
+    ) -> Sequence[Value | None]:
+        inputs = [values[name] if name else None for name in node.input]
+        live = [value for value in inputs if isinstance(value, Live)]
+        unknown = next((value.unknown for value in live if value.unknown), "")
+        if unknown:
+            call = self._call(node, label, inputs, [(None, 0)] * len(used), used)
+            return [call.opaque(i, unknown, known=False) if u else None for i, u in enumerate(used)]
+        if node.op_type in ("Shape", "Size") and live:
+            return [measured(node, live[0])]
+        if not live:
+            folded = self._constant(node, inputs)
+            if all(value is not None for value, u in zip(folded, used, strict=False) if u):
+                return folded
+        shapes, complaint = infer(node, inputs, self._file.opsets)
+        shapes = [
+            (recorded.get(name) if shape is None else shape, dtype)
+            for name, (shape, dtype) in zip(node.output, shapes, strict=True)
+        ]
+        return _translated(self._call(node, label, inputs, shapes, used), complaint)
+
+    def _call(
+        self,
+        node: onnx.NodeProto,
+        label: str,
+        inputs: Sequence[Value | None],
+        shapes: Shapes,
+        used: Sequence[bool],
+    ) -> Call:
+        version = self._file.opsets.get("", 1)
+        return Call(self._builder, node, label, inputs, shapes, version, used)
+
+    def _constant(
+        self, node: onnx.NodeProto, inputs: Sequence[Value | None]
+    ) -> Sequence[Const | None]:
+        consts = [value if isinstance(value, Const) else None for value in inputs]
+        if node.op_type == "Constant":
+            return [literal(node, self._file.source)]
+        if node.op_type in ("Shape", "Size") and consts and consts[0] is not None:
+            return [measured(node, consts[0])]
+        if node.op_type == "Identity":
+            return consts
+        return self._file.folder.fold(node, consts)
+
+    def _control(
+        self,
+        node: onnx.NodeProto,
+        label: str,
+        values: dict[str, Value],
+        used: Sequence[bool],
+        recorded: Mapping[str, Shape],
+        depth: int,
+    ) -> Sequence[Value | None]:
+        if depth >= MAX_NESTING:
+            raise ReadError(f"nests graphs deeper than {MAX_NESTING}; that is not read.")
+        inputs = [values[name] if name else None for name in node.input]
+        condition = inputs[0] if node.op_type == "If" and inputs else None
+        array = condition.array if isinstance(condition, Const) else None
+        if array is not None and array.size:
+            wanted = "then_branch" if array.reshape(-1)[0] else "else_branch"
+            for attribute in node.attribute:
+                if attribute.name == wanted and attribute.HasField("g"):
+                    return self._branch(attribute.g, values, depth)
+            raise ReadError(f"has no {wanted}.")
+        # What the graphs inside read from around them, the node reads.
+        around = [values[name] for g in subgraphs(node) for name in captured(g) if name in values]
+        shapes: Shapes = [(recorded.get(name), 0) for name in node.output]
+        call = self._call(node, label, [*inputs, *around], shapes, used)
+        return _opaque(call, f"what {node.op_type[:80]} runs is decided by data")
+
+    def _branch(
+        self, graph: onnx.GraphProto, values: dict[str, Value], depth: int
+    ) -> Sequence[Value | None]:
+        inside = {**values, **self._file.initialisers(graph)}
+        self._nodes(graph, ordered(graph, values), inside, depth + 1)
+        return [inside[item.name] for item in graph.output]
+
+
+def _translated(call: Call, complaint: str) -> Sequence[Value | None]:
+    translation = TRANSLATIONS.get(call.op) if call.node.domain in _DOMAINS else None
+    if translation is None:
+        domain = f"{call.node.domain[:40]}." if call.node.domain not in _DOMAINS[:2] else ""
+        return _opaque(call, f"the operator {domain}{call.op[:80]} is not known")
+    try:
+        made = translation(call)
+    except Unsupported as reason:
+        return _opaque(call, str(reason))
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        if isinstance(error, AtrousError):
+            raise
+        # The translations rely on what the operator's definition promises.
+        raise ReadError(f"is no valid {call.op}: {complaint or one_line(error)}.") from error
+    results = made if isinstance(made, Sequence) else [made]
+    return [_valued(call, i, value) for i, value in enumerate(results)]
+
+
+def _valued(call: Call, index: int, value: Tensor | Value | None) -> Value | None:
+    if not isinstance(value, Tensor):
+        return value
+    first = call.get(0)
+    return Live(value, call.dtype(index) or (first.dtype if first is not None else 1))
+
+
+def _opaque(call: Call, reason: str) -> Sequence[Value | None]:
+    return [call.opaque(i, reason) if used else None for i, used in enumerate(call.used)]
