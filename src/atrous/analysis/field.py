@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
 from fractions import Fraction
 from math import gcd
+from typing import Any
 
 from atrous.analysis.flow import Bundle
 from atrous.geometry import Taps
@@ -79,6 +81,17 @@ class Field:
         if self.coverage < 1:
             text += f", {self.coverage:.0%} read, gaps up to {self.max_gap}"
         return text
+
+    def __rich__(self) -> Any:
+        return _report().field_view(self)
+
+    def _repr_html_(self) -> str:
+        return str(_report().field_html(self))
+
+
+def _report() -> Any:
+    # The report stands above the records it draws; a record finds it by name when asked to print.
+    return importlib.import_module("atrous.report")
 
 
 def field_of(axis: str, bundle: Bundle, outputs: int) -> Field | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -80,13 +81,21 @@ class Footprint:
         }
 
     def __str__(self) -> str:
-        size = "x".join(map(str, self.box.shape))
-        return f"output {self.at} reads {self.taps:,} positions of a box of {size} at {self.origin}"
+        return str(_report().footprint_text(self))
+
+    def __rich__(self) -> Any:
+        return _report().footprint_view(self)
+
+    def _repr_html_(self) -> str:
+        return str(_report().footprint_html(self))
 
     def _inside(self) -> tuple[slice, ...]:
-        return tuple(
-            slice(o, o + n) for o, n in zip(self.origin, self.box.shape, strict=True)
-        )
+        return tuple(slice(o, o + n) for o, n in zip(self.origin, self.box.shape, strict=True))
+
+
+def _report() -> Any:
+    # The report stands above the records it draws; a record finds it by name when asked to print.
+    return importlib.import_module("atrous.report")
 
 
 @dataclass(slots=True)
@@ -97,9 +106,7 @@ class _Region:
     counts: NDArray[Any]
 
 
-def footprint_of(
-    network: Network, tensor: str, at: Sequence[int] | None, source: str
-) -> Footprint:
+def footprint_of(network: Network, tensor: str, at: Sequence[int] | None, source: str) -> Footprint:
     """The footprint on the input `source` of position `at` of `tensor`.
 
     `at` has one index for each spatial axis that the tensor has; None is the middle, `size // 2`.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atrous.analysis.field import Field, field_of
@@ -106,6 +108,12 @@ class Layer:
         shape = "x".join(map(str, self.output_shape))
         seen = "; ".join(map(str, self.field)) or ("not known" if self.opaque else "no positions")
         return f"{self.name} ({self.op}) {shape}: {seen}"
+
+    def __rich__(self) -> Any:
+        return _report().layer_view(self)
+
+    def _repr_html_(self) -> str:
+        return str(_report().layer_html(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +247,10 @@ class Inspection:
         """`to_dict` as JSON text."""
         return json.dumps(self.to_dict(), indent=indent)
 
+    def to_html(self, path: str | os.PathLike[str]) -> None:
+        """Writes the report as an HTML page of its own."""
+        Path(path).write_text(_report().inspection_page(self), encoding="utf-8")
+
     def __str__(self) -> str:
         return str(_report().inspection_text(self))
 
@@ -368,11 +380,17 @@ def detail_of(node: Node) -> str:
     windows = getattr(op, "windows", None)
     if windows:
         parts = []
-        for letter, attribute, usual in (("k", "kernel", None), ("s", "stride", 1), ("d", "dilation", 1)):
+        for letter, attribute, usual in (
+            ("k", "kernel", None),
+            ("s", "stride", 1),
+            ("d", "dilation", 1),
+        ):
             values = [getattr(w, attribute) for w in windows]
             if any(value != usual for value in values):
                 parts.append(letter + _one_or_all(values))
-        pads = [str(w.pad_lo) if w.pad_lo == w.pad_hi else f"{w.pad_lo}+{w.pad_hi}" for w in windows]
+        pads = [
+            str(w.pad_lo) if w.pad_lo == w.pad_hi else f"{w.pad_lo}+{w.pad_hi}" for w in windows
+        ]
         if any(pad != "0" for pad in pads):
             parts.append("p" + _one_or_all(pads))
         if getattr(op, "groups", 1) > 1:

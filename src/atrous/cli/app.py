@@ -1,0 +1,193 @@
+"""The verbs, each a small function, and the one place where errors become lines and exit codes."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from atrous.cli.output import complain, forgive, give_up_output, show, show_json
+from atrous.cli.sources import load, position
+from atrous.errors import AtrousError, ReadError, unknown
+
+if TYPE_CHECKING:
+    from atrous.report import Sort
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="atrous",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+# Typer brings its own copy of click from 0.29 on; both call their root error this.
+_USAGE: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+
+SOURCE_HELP = (
+    "The path of an .onnx file, zoo:NAME, stack:..., or MODULE:FUNCTION or FILE.py:FUNCTION, "
+    "which RUNS THAT CODE."
+)
+Source = Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE_HELP, show_default=False)]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        "-i",
+        metavar="SHAPE",
+        help="Batch, channels and sizes, such as 1,3,512,512. Several inputs: repeat it.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON under a versioned schema.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        import atrous
+
+        print(f"atrous {atrous.__version__}")  # noqa: T201
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def atrous(
+    context: typer.Context,
+    version: Annotated[  # noqa: ARG001 - its callback answers
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """What each output of a convolutional network sees, and what that costs."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())  # noqa: T201
+
+
+@app.command()
+def inspect(
+    source: Source,
+    input: Inputs = None,
+    layer: Annotated[
+        str | None,
+        typer.Option(
+            "--layer", "-l", metavar="NAME", help="One layer in depth, with its footprint drawn."
+        ),
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(metavar="INDEX", help="With --layer: the output position; its middle if not."),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The layer to report on as the network's output."),
+    ] = None,
+    sort: Annotated[
+        str, typer.Option(metavar="BY", help="order, name, field, macs, params or memory.")
+    ] = "order",
+    depth: Annotated[
+        int | None, typer.Option(min=1, help="Fold layers into modules of that many names.")
+    ] = None,
+    top: Annotated[int | None, typer.Option(min=1, help="Only that many rows.")] = None,
+    every: Annotated[
+        bool,
+        typer.Option("--all", help="Also layers that move no positions and cost no MACs."),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """What each layer sees and costs: receptive field, holes, stride, MACs, memory.
+
+    MODULE:FUNCTION and FILE.py:FUNCTION import that code from here and call it, so give only code
+    that you trust. It returns a PyTorch module, a path, a Network, or a model and an example input.
+
+    Examples:
+
+    - atrous inspect zoo:resnet50
+
+    - atrous inspect model.onnx --layer conv3
+
+    - atrous inspect "stack:k3 k3d2 k3d4" --input 1,16,64,64
+
+    - atrous inspect my.models:small --input 1,3,224,224 --sort macs --top 10
+    """
+    from atrous.analysis import inspect_network
+    from atrous.report import SORTS, Listed, inspection_view, layer_view
+
+    if sort not in SORTS:
+        raise unknown("order", sort, SORTS)
+    if at is not None and layer is None:
+        raise ReadError("--at is a position of one layer's output; give --layer as well.")
+    place = position(at)
+    report = inspect_network(load(source, input or ()), output=output)
+    if layer is None:
+        if json:
+            show_json(report.to_json())
+        else:
+            show(inspection_view(report, Listed(every, depth, cast("Sort", sort), top)))
+        return
+    chosen = report[layer]
+    footprint = report.footprint(chosen.name, place) if chosen.field else None
+    if json:
+        drawn = None if footprint is None else footprint.to_dict()
+        show_json({"schema": "atrous.layer/1", **chosen.to_dict(), "footprint": drawn})
+    else:
+        show(layer_view(chosen, footprint))
+
+
+@app.command()
+def zoo(json: Json = False) -> None:
+    """The known networks: name, usual input, parameters, output stride, receptive field."""
+    from atrous.analysis import inspect_network
+    from atrous.network import zoo
+    from atrous.report import networks_view
+
+    entries = [zoo.entry(name) for name in zoo.names()]
+    reports = [inspect_network(entry.build()) for entry in entries]
+    if json:
+        networks = [
+            {
+                **entry.to_dict(),
+                "params": report.params,
+                "macs": report.macs,
+                "field": [axis.to_dict() for axis in report.outputs[-1].field],
+                "is_global": report.outputs[-1].is_global,
+            }
+            for entry, report in zip(entries, reports, strict=True)
+        ]
+        show_json({"schema": "atrous.zoo/1", "networks": networks})
+        return
+    show(
+        networks_view(
+            [
+                (entry.name, entry.summary, report)
+                for entry, report in zip(entries, reports, strict=True)
+            ]
+        )
+    )
+
+
+def main() -> None:
+    """Runs the command line; every error on purpose is one line and exit code 2."""
+    forgive()
+    sys.exit(_run())
+
+
+def _run() -> int:
+    try:
+        result = app(prog_name="atrous", standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except AtrousError as error:
+        complain(str(error))
+        return 2
+    except _USAGE as error:
+        context = getattr(error, "ctx", None)
+        about = f"; see `{context.command_path} --help`" if context else "."
+        complain(error.format_message().rstrip(".") + about)
+        return 2
+    except (KeyboardInterrupt, typer.Abort):
+        complain("stopped.")
+        return 130
+    except BrokenPipeError:
+        give_up_output()
+        return 141

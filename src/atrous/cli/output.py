@@ -1,0 +1,97 @@
+"""What standard output can show, and how a report gets there."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from atrous.report import Look, View
+
+__all__ = ["complain", "forgive", "give_up_output", "look_of", "show", "show_json", "working"]
+
+_NEEDED = "─│┌…█▀░⣿·"
+
+
+def look_of(stream: TextIO) -> Look:
+    """What `stream` can show.
+
+    A pipe or a file gets 80 columns unless COLUMNS says otherwise, and no colour unless
+    FORCE_COLOR does; NO_COLOR and a dumb terminal get none.
+    """
+    from atrous.report import Look
+
+    size = shutil.get_terminal_size((80, 44))
+    try:
+        _NEEDED.encode(stream.encoding or "ascii")
+        unicode = True
+    except (UnicodeEncodeError, LookupError):
+        unicode = False
+    environ = os.environ
+    dumb = environ.get("TERM", "") in {"dumb", "unknown"}
+    colour = not environ.get("NO_COLOR") and (
+        bool(environ.get("FORCE_COLOR")) or (stream.isatty() and not dumb)
+    )
+    return Look(max(size.columns, 20), max(size.lines - 4, 10), unicode, colour)
+
+
+def show(view: View) -> None:
+    """Prints a report."""
+    look = look_of(sys.stdout)
+    if not look.colour:
+        print(view.text(look))  # noqa: T201 - printing is what this floor is for
+        return
+    from rich.console import Console
+
+    console = Console(width=look.width, force_terminal=True, highlight=False)
+    console.print(view, crop=False, overflow="ignore", no_wrap=True)
+
+
+def show_json(data: Mapping[str, object] | str) -> None:
+    """Prints JSON, and nothing beside it."""
+    print(data if isinstance(data, str) else json.dumps(data))  # noqa: T201
+
+
+def complain(message: str) -> None:
+    """Prints an error, in one line, on standard error."""
+    text = " ".join(message.split())
+    if sys.stderr is not None:
+        print(f"atrous: {text}", file=sys.stderr)  # noqa: T201
+
+
+def forgive() -> None:
+    """Letters that a stream's encoding does not have are escaped rather than an error."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+
+
+def give_up_output() -> None:
+    """Sends what is still to be written to nowhere: the reader of the pipe has gone."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """A spinner on standard error while something takes long; others' prints go there too."""
+    with redirect_stdout(sys.stderr):
+        if not look_of(sys.stderr).colour:
+            yield
+            return
+        from rich.console import Console
+
+        console = Console(stderr=True)
+        if not console.is_terminal:
+            yield
+            return
+        from rich.markup import escape
+
+        with console.status(escape(what)):
+            yield

@@ -1,0 +1,166 @@
+"""Sources and input shapes as they are typed on the command line."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import re
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from atrous.cli.output import working
+from atrous.errors import AtrousError, ReadError, unknown
+
+if TYPE_CHECKING:
+    from atrous.network import Network
+
+__all__ = ["load", "position", "shapes"]
+
+_LOCATION = re.compile(r"(?P<place>.+\.py|[^\W\d]\w*(\.[^\W\d]\w*)*):(?P<name>[^\W\d]\w*(\.\w+)*)")
+
+
+def load(source: str, inputs: Sequence[str]) -> Network:
+    """The network that `source` names; runs the user's code where it names a function of theirs."""
+    from atrous.api import read
+    from atrous.network import Network
+
+    given = shapes(inputs)
+    scheme = source.partition(":")[0]
+    if scheme in {"zoo", "stack"} and ":" in source:
+        return read(source, given)
+    location = _LOCATION.fullmatch(source)
+    if location is None or Path(source).exists():
+        _hint(source)
+        with working(f"reading {source}"):
+            return read(source, given)
+    with working(f"running {source}"):
+        made, example = _made(source, location["place"], location["name"])
+    if isinstance(made, Network):
+        if given is not None:
+            raise ReadError(f"{source} gives a network whose sizes are set; leave out --input.")
+        return made
+    with working(f"reading {source}"):
+        return read(made, example if given is None else given)
+
+
+def shapes(inputs: Sequence[str]) -> tuple[int, ...] | tuple[tuple[int, ...], ...] | None:
+    """The shape that `--input` gives, or the shapes of several inputs; None where it is left out.
+
+    >>> shapes(["1,3,512,512"]), shapes(["1,3,64,64; 1,16"])
+    ((1, 3, 512, 512), ((1, 3, 64, 64), (1, 16)))
+    """
+    found = [_sizes(part) for text in inputs for part in text.split(";") if part.strip()]
+    if not found:
+        if inputs:
+            raise ReadError(
+                "--input is empty; give batch, channels and sizes, such as 1,3,512,512."
+            )
+        return None
+    return found[0] if len(found) == 1 else tuple(found)
+
+
+def position(text: str | None) -> tuple[int, ...] | None:
+    """The output position that `--at` gives.
+
+    >>> position("16,16"), position(None)
+    ((16, 16), None)
+    """
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ReadError(
+            f"--at {text!r} is no position; give one index an axis, such as 16,16."
+        ) from None
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    try:
+        sizes = tuple(int(part) for part in re.split(r"[,x]", text.strip().strip("()[]")))
+    except ValueError:
+        raise ReadError(
+            f"--input {text.strip()!r} is no shape; give batch, channels and sizes, such as "
+            "1,3,512,512."
+        ) from None
+    if min(sizes) < 1:
+        raise ReadError(
+            f"--input {text.strip()!r} has a size of {min(sizes)}; every size is at least 1."
+        )
+    return sizes
+
+
+def _hint(source: str) -> None:
+    # The name of a known network alone is what one types first.
+    if re.fullmatch(r"\w+", source) and not Path(source).exists():
+        from atrous.network import zoo
+
+        if source in zoo.names():
+            raise ReadError(f"{source!r} is no file; the known network is zoo:{source}.")
+
+
+def _made(source: str, place: str, name: str) -> tuple[Any, Any]:
+    """What the user's function makes, and the example input where it gives one."""
+    try:
+        found: Any = _imported(place)
+        for part in name.split("."):
+            if not hasattr(found, part):
+                raise unknown("function", part, [n for n in vars(found) if not n.startswith("_")])
+            found = getattr(found, part)
+        made = found() if _is_called(found) else found
+    except AtrousError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise ReadError(f"{source} raised {_raised(error)}") from error
+    if isinstance(made, tuple) and len(made) == 2:
+        return made
+    return made, None
+
+
+def _is_called(found: Any) -> bool:
+    # A module is callable as well, and is the model already.
+    kinds: tuple[Callable[[Any], bool], ...] = (
+        inspect.isroutine,
+        inspect.isclass,
+        lambda value: isinstance(value, partial),
+    )
+    return any(kind(found) for kind in kinds)
+
+
+def _imported(place: str) -> ModuleType:
+    if not place.endswith(".py"):
+        sys.path.insert(0, str(Path.cwd()))
+        try:
+            return importlib.import_module(place)
+        except ModuleNotFoundError as error:
+            if error.name and (place == error.name or place.startswith(error.name + ".")):
+                raise ReadError(
+                    f"no module is named {error.name!r} here or among what is installed; a source "
+                    "is the path of an .onnx file, zoo:NAME, stack:..., MODULE:FUNCTION or "
+                    "FILE.py:FUNCTION."
+                ) from None
+            raise
+    path = Path(place).resolve()
+    if not path.is_file():
+        raise ReadError(f"{place}: there is no such file.")
+    sys.path.insert(0, str(path.parent))
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ReadError(f"{place}: Python cannot import it.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _raised(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {text}{where}" if text else f"{type(error).__name__}{where}"

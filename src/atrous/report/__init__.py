@@ -1,0 +1,181 @@
+"""Records as text, for terminals and for notebooks; computes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from atrous.analysis import Field, Inspection, Layer
+from atrous.report.layer import field_lines, layer_lines
+from atrous.report.layers import layer_table
+from atrous.report.lines import Line, Look, text_of
+from atrous.report.networks import network_lines
+from atrous.report.rows import SORTS, Sort, listing
+from atrous.report.summary import summary
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+
+    from atrous.analysis import Footprint
+
+__all__ = [
+    "SORTS",
+    "Listed",
+    "Look",
+    "Sort",
+    "View",
+    "field_html",
+    "field_view",
+    "footprint_html",
+    "footprint_text",
+    "footprint_view",
+    "inspection_html",
+    "inspection_page",
+    "inspection_text",
+    "inspection_view",
+    "layer_html",
+    "layer_text",
+    "layer_view",
+    "networks_view",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What the table of layers lists; see `rows.listing`."""
+
+    every: bool = False
+    depth: int | None = None
+    sort: Sort = "order"
+    top: int | None = None
+
+
+_USUAL = Listed()
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A report that is laid out when it is known how wide it may be.
+
+    `text(look)` is the plain text; Rich prints it as wide as its console and in colour.
+    """
+
+    lines: Callable[[Look], Sequence[Line]]
+
+    def text(self, look: Look | None = None) -> str:
+        """Plain text, without blanks at the ends of lines."""
+        return text_of(self.lines(replace(look or Look(), colour=False)))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.text import Text
+
+        look = Look(
+            options.max_width,
+            max(options.size.height - 4, 10) if console.is_terminal else Look().height,
+            unicode=not options.ascii_only,
+            colour=console.color_system is not None and not console.no_color,
+        )
+        for line in self.lines(look):
+            text = Text(no_wrap=True, overflow="ignore", end="\n")
+            for span in line:
+                text.append(span.text, span.style or None)
+            yield text
+
+
+def inspection_text(
+    inspection: Inspection, width: int = 80, *, unicode: bool = True, listed: Listed = _USUAL
+) -> str:
+    """The report in plain text: the summary first, then the table of layers."""
+    return inspection_view(inspection, listed).text(Look(width, unicode=unicode))
+
+
+def inspection_view(inspection: Inspection, listed: Listed = _USUAL) -> View:
+    """The report, as wide as where it is printed."""
+
+    def lines(look: Look) -> list[Line]:
+        found = listing(
+            inspection, every=listed.every, depth=listed.depth, sort=listed.sort, top=listed.top
+        )
+        return [*summary(inspection, look), (), *layer_table(found, look, listed.sort)]
+
+    return View(lines)
+
+
+def inspection_html(inspection: Inspection) -> str:
+    """The report as HTML, escaped and with no references to anything else."""
+    from atrous.report import html
+
+    return html.report(inspection)
+
+
+def inspection_page(inspection: Inspection) -> str:
+    """The report as an HTML page of its own."""
+    from atrous.report import html
+
+    return html.page(inspection.network.name or "atrous", html.report(inspection))
+
+
+def layer_view(layer: Layer, footprint: Footprint | None = None) -> View:
+    """One layer in depth; with its footprint drawn, where one is given."""
+
+    def lines(look: Look) -> Iterator[Line]:
+        yield from layer_lines(layer, look)
+        if footprint is not None:
+            yield ()
+            yield from _drawing(footprint, look)
+
+    return View(lambda look: list(lines(look)))
+
+
+def layer_text(layer: Layer, footprint: Footprint | None = None, width: int = 80) -> str:
+    """One layer in depth, in plain text."""
+    return layer_view(layer, footprint).text(Look(width))
+
+
+def layer_html(layer: Layer) -> str:
+    """One layer in depth, as HTML."""
+    return _block(layer_view(layer))
+
+
+def field_view(field: Field) -> View:
+    """The numbers of one axis."""
+    return View(lambda look: field_lines((field,), look))
+
+
+def field_html(field: Field) -> str:
+    """The numbers of one axis, as HTML."""
+    return _block(field_view(field))
+
+
+def footprint_view(footprint: Footprint) -> View:
+    """A footprint, drawn."""
+    return View(lambda look: _drawing(footprint, look))
+
+
+def footprint_text(footprint: Footprint, width: int = 80, height: int = 40) -> str:
+    """A footprint, drawn in plain text of at most that size."""
+    return footprint_view(footprint).text(Look(width, height))
+
+
+def footprint_html(footprint: Footprint) -> str:
+    """A footprint, drawn as HTML."""
+    return _block(footprint_view(footprint))
+
+
+def networks_view(known: Sequence[tuple[str, str, Inspection]]) -> View:
+    """The list of known networks: name, one line about it, and its report."""
+    return View(lambda look: network_lines(known, look))
+
+
+def _drawing(footprint: Footprint, look: Look) -> list[Line]:
+    # Only drawings need numpy.
+    from atrous.report.drawing import drawing
+
+    return drawing(footprint, look)
+
+
+def _block(view: View) -> str:
+    from atrous.report import html
+
+    return html.block(view.lines(Look(width=100, colour=True)))

@@ -1,0 +1,90 @@
+"""Small self-contained HTML, for notebooks and pages; everything from outside is escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from atrous.analysis import Inspection
+from atrous.report.layers import layer_columns, layer_notes
+from atrous.report.lines import Column, Line, Span, plain
+from atrous.report.rows import listing
+from atrous.report.summary import opening, statements
+
+__all__ = ["block", "page", "report"]
+
+_STYLES = {
+    "bold": "font-weight:600",
+    "dim": "opacity:.65",
+    "red": "color:#c0392b",
+    "yellow": "color:#a87900",
+    "cyan": "color:#0b7d8a",
+}
+
+
+def report(inspection: Inspection) -> str:
+    """The summary and the table of layers, with every column."""
+    facts = "".join(
+        f'<tr><th style="text-align:left;vertical-align:top">{_escaped(label)}</th>'
+        f'<td style="text-align:left">{_span(Span(text, style))}</td></tr>'
+        for label, text, style in statements(inspection)
+    )
+    found = listing(inspection)
+    notes = "".join(
+        f'<div style="opacity:.65">{_escaped(note)}</div>' for note in layer_notes(found)
+    )
+    rows = _table(layer_columns(found)) if found.rows else ""
+    title = _escaped(plain(opening(inspection)))
+    return (
+        f'<div style="font-variant-numeric:tabular-nums"><div><b>{title}</b></div>'
+        f"<table>{facts}</table>"
+        f'<div style="max-height:32em;overflow:auto">{rows}</div>{notes}</div>'
+    )
+
+
+def block(lines: Iterable[Line]) -> str:
+    """Lines as they stand, in a fixed-width font."""
+    text = "\n".join("".join(_span(span) for span in line) for line in lines)
+    return f'<pre style="line-height:1.15;overflow-x:auto">{text}</pre>'
+
+
+def page(title: str, body: str) -> str:
+    """A page that holds `body`, which is HTML already."""
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f"<title>{_escaped(title)}</title>"
+        "<style>body{font-family:sans-serif;margin:2em}td,th{padding:.1em .6em}</style>"
+        f"</head>\n<body>{body}</body></html>\n"
+    )
+
+
+def _table(columns: Sequence[Column]) -> str:
+    sides = ["right" if column.right else "left" for column in columns]
+    head = "".join(
+        f'<th style="text-align:{side}">{_escaped(column.title)}</th>'
+        for column, side in zip(columns, sides, strict=True)
+    )
+    rows = "".join(
+        "<tr>"
+        + "".join(
+            f'<td style="text-align:{side};white-space:nowrap">{_span(cell)}</td>'
+            for cell, side in zip(cells, sides, strict=True)
+        )
+        + "</tr>"
+        for cells in zip(*(column.cells for column in columns), strict=True)
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+def _span(span: Span) -> str:
+    text = escape(span.text)
+    fore, _, back = span.style.partition(" on ")
+    rules = [_STYLES[word] for word in fore.split() if word in _STYLES]
+    rules += [f"color:{word}" for word in fore.split() if word.startswith("#")]
+    if back:
+        rules.append(f"background:{back}")
+    return f'<span style="{";".join(rules)}">{text}</span>' if rules else text
+
+
+def _escaped(text: str) -> str:
+    return escape(Span(text).text)

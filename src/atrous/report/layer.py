@@ -1,0 +1,107 @@
+"""One layer in depth: every number of every axis, and every phase."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from atrous.analysis import Field, Layer, Phase
+from atrous.report.lines import Column, Line, Look, Span, line, table, wrapped
+from atrous.report.summary import field_text, global_text
+from atrous.report.units import bytes_text, fraction_text, quantity, shape_text, share_text
+
+__all__ = ["field_lines", "layer_lines"]
+
+_INDENT = 17
+_MOST_PHASES = 32
+
+_FACTS: tuple[tuple[str, Callable[[Field], str]], ...] = (
+    ("size", lambda axis: str(axis.size)),
+    ("taps", lambda axis: str(axis.taps)),
+    ("coverage", lambda axis: share_text(axis.coverage)),
+    ("max gap", lambda axis: str(axis.max_gap)),
+    ("step", lambda axis: str(axis.step)),
+    ("stride", lambda axis: str(axis.stride)),
+    ("start", lambda axis: str(axis.start)),
+    ("center", lambda axis: fraction_text(axis.center)),
+    ("phases", lambda axis: str(max(len(axis.phases), 1))),
+)
+
+_PHASE: tuple[tuple[str, Callable[[Phase], str]], ...] = (
+    ("size", lambda phase: str(phase.size)),
+    ("taps", lambda phase: str(phase.taps)),
+    ("coverage", lambda phase: share_text(phase.coverage)),
+    ("max gap", lambda phase: str(phase.max_gap)),
+    ("step", lambda phase: str(phase.step)),
+    ("start", lambda phase: str(phase.start)),
+    ("center", lambda phase: fraction_text(phase.center)),
+)
+
+
+def layer_lines(layer: Layer, look: Look) -> list[Line]:
+    """What one layer is, costs and sees."""
+    detail = f" {layer.detail}" if layer.detail and layer.detail != layer.op else ""
+    out: list[Line] = [line(Span(layer.name, "bold"), f": {layer.op}{detail}")]
+    facts = []
+    if layer.module and layer.module != layer.name:
+        facts.append(("module", layer.module))
+    size = bytes_text(layer.activation_bytes)
+    facts.append(("output", f"{shape_text(layer.output_shape)}, {size}"))
+    if layer.macs:
+        exact = f" ({layer.macs:,} MACs)"
+        cost = f"{quantity(layer.macs, 'MAC')} = {quantity(layer.flops, 'FLOP')}"
+        facts.append(("compute", cost + exact))
+    if layer.params:
+        exact = f" ({layer.params:,})" if layer.params >= 1000 else ""
+        facts.append(("parameters", quantity(layer.params) + exact))
+    if not layer.field:
+        facts.append(("receptive field", field_text(layer)))
+    if layer.is_global:
+        facts.append(("global", f"{global_text(layer)}; the field is the local one"))
+    for label, text in facts:
+        out.extend(wrapped(Span(label, "bold"), text, _INDENT, look))
+    if layer.field:
+        out.append(())
+        out.extend(field_lines(layer.field, look))
+    return out
+
+
+def field_lines(fields: tuple[Field, ...], look: Look) -> list[Line]:
+    """The numbers of each axis in a column of its own, and those of its phases below."""
+    columns = [Column("axis", tuple(Span(name) for name, _ in _FACTS), right=False)]
+    for axis in fields:
+        cells = tuple(Span(value(axis), _style(name, axis)) for name, value in _FACTS)
+        columns.append(Column(axis.axis or "axis", cells))
+    out = table(columns, look)
+    seen: dict[tuple[Phase, ...], list[str]] = {}
+    for axis in fields:
+        if len(axis.phases) > 1:
+            seen.setdefault(axis.phases, []).append(axis.axis)
+    for phases, names in seen.items():
+        out.append(())
+        out.append(line(_phase_words(phases, names)))
+        out.extend(_phase_table(phases, look))
+    return out
+
+
+def _phase_words(phases: tuple[Phase, ...], names: list[str]) -> str:
+    sizes = Counter(phase.size for phase in phases)
+    parts = (f"{size} at {count}" for size, count in sorted(sizes.items(), reverse=True)[:4])
+    more = " and other sizes at the rest" if len(sizes) > 4 else ""
+    return f"{', '.join(names)}: {len(phases)} phases of the output; size {', '.join(parts)}{more}"
+
+
+def _phase_table(phases: tuple[Phase, ...], look: Look) -> list[Line]:
+    shown = phases[:_MOST_PHASES]
+    columns = [Column("phase", tuple(Span(str(index)) for index in range(len(shown))))]
+    columns += [
+        Column(title, tuple(Span(value(phase)) for phase in shown)) for title, value in _PHASE
+    ]
+    out = table(columns, look)
+    if len(phases) > len(shown):
+        out.append(line(Span(f"{len(phases) - len(shown)} more phases", "dim")))
+    return out
+
+
+def _style(name: str, axis: Field) -> str:
+    return "yellow" if name in {"coverage", "max gap"} and axis.coverage < 1 else ""

@@ -1,0 +1,145 @@
+"""The table of layers: as many columns as there is room for, the most asked for first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+
+from atrous.analysis import Field
+from atrous.report.lines import GAP, Column, Line, Look, Span, line, table, wrapped_text
+from atrous.report.rows import Listing, Row, Sort
+from atrous.report.units import (
+    bytes_text,
+    fraction_text,
+    per_axis,
+    quantity,
+    shape_text,
+    share_text,
+)
+
+__all__ = ["layer_columns", "layer_notes", "layer_table"]
+
+# In the order in which they stand; `_ASKED` is the order in which they get room.
+_STANDING = (
+    "layer", "op", "output", "field", "taps", "gap", "cover", "stride", "start", "center", "step",
+    "MACs", "params", "activation",
+)  # fmt: skip
+_ASKED = (
+    "layer", "field", "stride", "cover", "output", "MACs", "op", "params", "gap", "activation",
+    "start", "center", "taps", "step",
+)  # fmt: skip
+_SORTED_BY = {"macs": "MACs", "params": "params", "memory": "activation"}
+_BASE = 7  # columns that come before the name of a layer may take more than its share
+_NAME_LEAST, _NAME_SHARE = 14, 36
+
+
+def layer_table(found: Listing, look: Look, sort: Sort = "order") -> list[Line]:
+    """The table, and under it what its marks mean and what it leaves out."""
+    notes = [
+        line(Span(row, "dim"))
+        for text in layer_notes(found)
+        for row in wrapped_text(text, look.width, look)
+    ]
+    if not found.rows:
+        return [line(Span("no layer moves positions or costs anything.", "dim")), *notes]
+    columns = {title: _column(title, found.rows) for title in _STANDING}
+    asked = list(_ASKED)
+    if sort in _SORTED_BY:
+        asked.remove(_SORTED_BY[sort])
+        asked.insert(2, _SORTED_BY[sort])
+    name = columns["layer"]
+    chosen, taken = {"layer"}, 0
+    for place, title in enumerate(asked[1:], start=1):
+        room = _NAME_LEAST if place < _BASE else _NAME_SHARE
+        width = taken + GAP + columns[title].width
+        if width + min(name.width, room) > look.width:
+            # A later, narrower column would look picked at random.
+            break
+        chosen.add(title)
+        taken = width
+    return table([columns[title] for title in _STANDING if title in chosen], look) + notes
+
+
+def layer_columns(found: Listing) -> list[Column]:
+    """Every column, for where there is room for all of them."""
+    return [_column(title, found.rows) for title in _STANDING]
+
+
+def layer_notes(found: Listing) -> list[str]:
+    """What the marks of the table mean, and what it leaves out."""
+    out: list[str] = []
+    if any(_mark(row) == "*" for row in found.rows):
+        out.append("* after an op that mixed all positions; the field is the local one")
+    if any(_mark(row) == "?" for row in found.rows):
+        out.append("? behind an op that is not understood")
+    if found.cut:
+        out.append(f"{found.cut} more rows")
+    if found.quiet:
+        params = f" ({quantity(found.quiet_params)} parameters)" if found.quiet_params else ""
+        many = "layer" if found.quiet == 1 else "layers"
+        out.append(
+            f"{found.quiet} of {found.layers} {many}{params} are left out, which move no positions "
+            "and cost no MACs; --all lists them"
+        )
+    return out
+
+
+def _column(title: str, rows: tuple[Row, ...]) -> Column:
+    if title == "layer":
+        cells = tuple(Span(row.name) for row in rows)
+        return Column(title, cells, right=False, shrink=_NAME_LEAST)
+    if title == "op":
+        return Column(title, tuple(Span(row.op, "dim") for row in rows), right=False)
+    if title == "field":
+        marked = any(_mark(row) for row in rows)
+        cells = tuple(Span(_size(row) + (_mark(row) or " " * marked)) for row in rows)
+        return Column(title + " " * marked, cells)
+    return Column(title, tuple(_CELLS[title](row) for row in rows))
+
+
+def _mark(row: Row) -> str:
+    if not row.layer.complete:
+        return "?"
+    return "*" if row.layer.is_global else ""
+
+
+def _size(row: Row) -> str:
+    return _axes(row, lambda axis: str(axis.size)) if row.layer.field else _absent(row)
+
+
+def _absent(row: Row) -> str:
+    # The mark beside it says why a field is not known; without one there are no positions.
+    return "" if row.layer.opaque else "-"
+
+
+def _axes(row: Row, value: Callable[[Field], str]) -> str:
+    return per_axis([value(axis) for axis in row.layer.field]) or "-"
+
+
+def _coverage(row: Row) -> Span:
+    style = "yellow" if any(axis.coverage < 1 for axis in row.layer.field) else ""
+    return Span(_axes(row, lambda axis: share_text(axis.coverage)), style)
+
+
+def _stride(value: Fraction) -> str:
+    return str(value)
+
+
+_CELLS: dict[str, Callable[[Row], Span]] = {
+    "output": lambda row: Span(_output(row.layer.output_shape)),
+    "stride": lambda row: Span(_axes(row, lambda axis: _stride(axis.stride))),
+    "cover": _coverage,
+    "gap": lambda row: Span(_axes(row, lambda axis: str(axis.max_gap))),
+    "start": lambda row: Span(_axes(row, lambda axis: str(axis.start))),
+    "center": lambda row: Span(_axes(row, lambda axis: fraction_text(axis.center))),
+    "taps": lambda row: Span(_axes(row, lambda axis: str(axis.taps))),
+    "step": lambda row: Span(_axes(row, lambda axis: str(axis.step))),
+    "MACs": lambda row: Span(quantity(row.macs) if row.macs else "-"),
+    "params": lambda row: Span(quantity(row.params) if row.params else "-"),
+    "activation": lambda row: Span(bytes_text(row.activation_bytes)),
+}
+
+
+def _output(shape: tuple[int, ...]) -> str:
+    # A batch of one is no news in every row.
+    return shape_text(shape[1:] if len(shape) > 1 and shape[0] == 1 else shape)

@@ -1,0 +1,149 @@
+"""Styled lines and the tables made of them: one layout for plain text, terminals and HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from atrous.report.units import clean, shortened
+
+__all__ = [
+    "Column",
+    "Line",
+    "Look",
+    "Span",
+    "line",
+    "plain",
+    "table",
+    "text_of",
+    "wrapped",
+    "wrapped_text",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A piece of text in one style, written as Rich writes styles; the text is printable."""
+
+    text: str
+    style: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", clean(self.text))
+
+
+Line = tuple[Span, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What can be shown: columns, rows, characters beyond ASCII, colour."""
+
+    width: int = 80
+    height: int = 40
+    unicode: bool = True
+    colour: bool = False
+
+    @property
+    def ellipsis(self) -> str:
+        """What stands for letters left out."""
+        return "…" if self.unicode else "..."
+
+    @property
+    def dash(self) -> str:
+        """What horizontal rules are made of."""
+        return "─" if self.unicode else "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table: its title, its cells, and where they stand.
+
+    A column with `shrink` gives way, down to that width; its cells lose their middle.
+    """
+
+    title: str
+    cells: tuple[Span, ...]
+    right: bool = True
+    shrink: int = 0
+
+    @property
+    def width(self) -> int:
+        """The width that the column wants."""
+        return max([len(self.title), *(len(cell.text) for cell in self.cells)])
+
+    @property
+    def least(self) -> int:
+        """The width that the column cannot go below."""
+        return min(self.width, max(self.shrink, len(self.title))) if self.shrink else self.width
+
+
+GAP = 2
+
+
+def line(*parts: str | Span) -> Line:
+    """A line of spans; bare text has no style."""
+    return tuple(part if isinstance(part, Span) else Span(part) for part in parts)
+
+
+def plain(text: Line) -> str:
+    """The letters of a line."""
+    return "".join(span.text for span in text)
+
+
+def text_of(lines: Iterable[Line]) -> str:
+    """Plain text of lines, without blanks at their ends."""
+    return "\n".join(plain(text).rstrip() for text in lines)
+
+
+def table(columns: Sequence[Column], look: Look) -> list[Line]:
+    """Titles, a rule and rows, every cell in its column.
+
+    Columns that shrink do so together until the table fits; one that still does not fit stands
+    over the edge rather than lose a number.
+    """
+    widths = [column.width for column in columns]
+    over = sum(widths) + GAP * (len(columns) - 1) - look.width
+    for index, column in enumerate(columns):
+        if over > 0 and column.shrink:
+            taken = min(over, widths[index] - column.least)
+            widths[index] -= taken
+            over -= taken
+    out = [_row([Span(column.title, "bold") for column in columns], columns, widths, look)]
+    out.append((Span(look.dash * (sum(widths) + GAP * (len(columns) - 1)), "dim"),))
+    rows = zip(*(column.cells for column in columns), strict=True)
+    out.extend(_row(cells, columns, widths, look) for cells in rows)
+    return out
+
+
+def _row(
+    cells: Sequence[Span], columns: Sequence[Column], widths: Sequence[int], look: Look
+) -> Line:
+    out: list[Span] = []
+    for index, (cell, column, width) in enumerate(zip(cells, columns, widths, strict=True)):
+        text = shortened(cell.text, width, look.ellipsis)
+        out.append(Span((text.rjust if column.right else text.ljust)(width), cell.style))
+        if index + 1 < len(columns):
+            out.append(Span(" " * GAP))
+    return tuple(out)
+
+
+def wrapped(label: Span, text: str, indent: int, look: Look, style: str = "") -> list[Line]:
+    """`label`, and `text` beside it from column `indent` on, in as many lines as it takes."""
+    rows = wrapped_text(text, max(look.width - indent, 20), look)
+    first = (Span(label.text.ljust(indent), label.style), Span(rows[0], style))
+    return [first, *((Span(" " * indent), Span(row, style)) for row in rows[1:])]
+
+
+def wrapped_text(text: str, room: int, look: Look) -> list[str]:
+    """Words in lines of at most `room`; a word that is longer loses its middle."""
+    rows: list[str] = []
+    current = ""
+    for word in clean(text).split(" "):
+        joined = f"{current} {word}" if current else word
+        if len(joined) > room and current:
+            rows.append(current)
+            joined = word
+        current = shortened(joined, room, look.ellipsis)
+    rows.append(current)
+    return rows

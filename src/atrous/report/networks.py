@@ -1,0 +1,64 @@
+"""The list of known networks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from atrous.analysis import Inspection
+from atrous.report.lines import GAP, Column, Line, Look, Span, line, table
+from atrous.report.summary import some
+from atrous.report.units import per_axis, quantity, shape_text
+
+__all__ = ["network_lines"]
+
+_TEXT = 30
+
+
+def network_lines(known: Sequence[tuple[str, str, Inspection]], look: Look) -> list[Line]:
+    """One line for each known network: its name, what it is, and what it sees."""
+    reports = [report for _, _, report in known]
+    name = Column("network", tuple(Span(name, "bold") for name, _, _ in known), right=False)
+    inputs = Column("input", tuple(Span(_inputs(report)) for report in reports))
+    numbers = [
+        Column("params", tuple(Span(quantity(report.params)) for report in reports)),
+        Column("stride", tuple(Span(_stride(report)) for report in reports)),
+        Column("field ", tuple(Span(_field(report)) for report in reports)),
+    ]
+    columns = [name, inputs, *numbers]
+    if _left(columns, look) < _TEXT:
+        # Saying what it is comes before its usual size.
+        columns = [name, *numbers]
+    room = _left(columns, look)
+    if room >= _TEXT // 2:
+        cells = tuple(Span(_cut(text, room, look), "dim") for _, text, _ in known)
+        columns.append(Column("what it is", cells, right=False))
+    out = table(columns, look)
+    if any(report.outputs[-1].is_global for report in reports):
+        note = "* after an op that mixed all positions; the field is the local one"
+        out.append(line(Span(note, "dim")))
+    return out
+
+
+def _left(columns: Sequence[Column], look: Look) -> int:
+    return look.width - sum(column.width + GAP for column in columns)
+
+
+def _inputs(report: Inspection) -> str:
+    return some([shape_text(tensor.shape) for tensor in report.network.inputs], 1)
+
+
+def _stride(report: Inspection) -> str:
+    return per_axis([str(axis.stride) for axis in report.outputs[-1].field]) or "-"
+
+
+def _field(report: Inspection) -> str:
+    layer = report.outputs[-1]
+    if layer.opaque:
+        return "? "
+    return (per_axis([str(axis.size) for axis in layer.field]) or "-") + "* "[not layer.is_global]
+
+
+def _cut(text: str, room: int, look: Look) -> str:
+    if len(text) <= room:
+        return text
+    return text[: max(room - len(look.ellipsis), 0)].rstrip() + look.ellipsis

@@ -1,0 +1,138 @@
+"""The first lines of a report: what needs attention, what the output sees, what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from atrous.analysis import Field, Inspection, Layer
+from atrous.report.lines import Line, Look, Span, line, wrapped
+from atrous.report.units import bytes_text, per_axis, quantity, shape_text, share_text
+
+__all__ = ["field_text", "global_text", "opening", "some", "statements", "summary"]
+
+_INDENT = 17
+_MOST_OUTPUTS = 4
+_SEVERITIES = {"error": "bold red", "warning": "yellow"}
+
+
+def summary(inspection: Inspection, look: Look) -> list[Line]:
+    """What the report says first."""
+    out: list[Line] = [opening(inspection)]
+    for label, text, style in statements(inspection):
+        out.extend(wrapped(Span(label, style or "bold"), text, _INDENT, look, style))
+    return out
+
+
+def opening(inspection: Inspection) -> Line:
+    """The network's name, how many layers it has, and whether all of them are understood."""
+    count = len(inspection.layers)
+    layers = f"{count} layer" if count == 1 else f"{count} layers"
+    name = Span(inspection.network.name or "network", "bold")
+    if inspection.complete:
+        return line(name, Span(f": {layers}, all understood", ""))
+    return line(name, f": {layers}, ", Span("results are partial", "bold red"))
+
+
+def field_text(layer: Layer) -> str:
+    """The receptive field in words: sizes, coverage, gaps, phases.
+
+    Axes that agree in everything are said once.
+    """
+    if layer.opaque:
+        return f"not known behind {some(layer.opaque)}"
+    if not layer.field:
+        return "none: it does not depend on the input's positions"
+    facts = [_axis_facts(axis) for axis in layer.field]
+    sizes = "x".join(str(axis.size) for axis in layer.field)
+    names = ", ".join(axis.axis for axis in layer.field)
+    if all(fact == facts[0] for fact in facts):
+        named = f" ({names})" if len(facts) > 1 or names else ""
+        return f"{sizes}{named}, {facts[0]}" + (" along each axis" if len(facts) > 1 else "")
+    parts = [f"{axis.axis}: {fact}" for axis, fact in zip(layer.field, facts, strict=True)]
+    return f"{sizes} ({names}); {'; '.join(parts)}"
+
+
+def global_text(layer: Layer) -> str:
+    """Which ops mixed all positions of which axes, or nothing."""
+    by_ops: dict[tuple[str, ...], list[str]] = {}
+    for axis, names in layer.global_axes.items():
+        by_ops.setdefault(tuple(names), []).append(axis)
+    parts = []
+    for names, axes in by_ops.items():
+        verb = "mixes" if len(names) == 1 else "mix"
+        parts.append(f"{some(names)} {verb} all positions along {', '.join(axes)}")
+    return "; ".join(parts)
+
+
+def some(names: Sequence[str], most: int = 3) -> str:
+    """A few names, and how many more there are."""
+    if len(names) <= most + 1:
+        return ", ".join(names)
+    return f"{', '.join(names[:most])} and {len(names) - most} more"
+
+
+def _axis_facts(axis: Field) -> str:
+    phases = len(axis.phases)
+    if axis.coverage == 1:
+        text = "100% read"
+    else:
+        text = f"{share_text(axis.coverage)} read, gaps up to {axis.max_gap}"
+    if axis.step > 1:
+        text += f", on a grid of every {axis.step}"
+    if phases > 1:
+        smallest = min(phase.size for phase in axis.phases)
+        if smallest != axis.size:
+            text += f", from {smallest} up by phase ({phases} phases)"
+    return text
+
+
+def statements(inspection: Inspection) -> Iterator[tuple[str, str, str]]:
+    """What the report says first, as labels, texts and styles; what needs attention leads."""
+    if not inspection.complete:
+        reasons = inspection.opaque
+        for reason in reasons[:5]:
+            yield "not understood", reason, "red"
+        if len(reasons) > 5:
+            yield "", f"and {len(reasons) - 5} more", "red"
+    for finding in inspection.findings:
+        style = _SEVERITIES.get(finding.severity, "cyan")
+        yield finding.severity, f"{finding.layer}: {finding.message} {finding.fix}".strip(), style
+    for note in inspection.network.notes[:5]:
+        yield "note", note, ""
+    inputs = inspection.network.inputs
+    for tensor in inputs[:_MOST_OUTPUTS]:
+        text = f"{tensor.name} {shape_text(tensor.shape)}"
+        if len(inputs) > 1 and tensor.name == inspection.input:
+            text += ", on which fields are measured"
+        yield "input", text, ""
+    if len(inputs) > _MOST_OUTPUTS:
+        yield "", f"and {len(inputs) - _MOST_OUTPUTS} more inputs", ""
+    outputs = inspection.outputs
+    for layer in outputs[:_MOST_OUTPUTS]:
+        yield "output", f"{layer.name} {shape_text(layer.output_shape)}", ""
+        yield from _seen(layer)
+    if len(outputs) > _MOST_OUTPUTS:
+        yield "", f"and {len(outputs) - _MOST_OUTPUTS} more outputs", ""
+    yield (
+        "compute",
+        f"{quantity(inspection.macs, 'MAC')} = {quantity(inspection.flops, 'FLOP')}",
+        "",
+    )
+    yield (
+        "parameters",
+        f"{quantity(inspection.params)}, {bytes_text(inspection.parameter_bytes)}",
+        "",
+    )
+    memory = f"{bytes_text(inspection.peak_memory_bytes)} of activations"
+    if inspection.memory.at:
+        memory += f", while {inspection.memory.at} runs"
+    yield "peak memory", memory, ""
+
+
+def _seen(layer: Layer) -> Iterator[tuple[str, str, str]]:
+    holes = any(axis.coverage < 1 for axis in layer.field)
+    yield "receptive field", field_text(layer), "yellow" if holes else ""
+    if layer.field:
+        yield "output stride", per_axis([str(axis.stride) for axis in layer.field]), ""
+    if layer.is_global:
+        yield "global", f"{global_text(layer)}; the field is the local one", ""

@@ -1,0 +1,120 @@
+"""Numbers as a reader wants them: three significant digits and a unit, strides as fractions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+__all__ = [
+    "bytes_text",
+    "clean",
+    "fraction_text",
+    "per_axis",
+    "quantity",
+    "shape_text",
+    "share_text",
+    "shortened",
+]
+
+_THOUSANDS = ("", "k", "M", "G", "T", "P", "E")
+_BYTES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+
+
+def quantity(count: int, unit: str = "") -> str:
+    """A count with a decimal prefix.
+
+    >>> quantity(432), quantity(25_557_032), quantity(4_089_184_256, "MAC"), quantity(999_999)
+    ('432', '25.6 M', '4.09 GMAC', '1.00 M')
+    """
+    number, prefix = _scaled(count, 1000, _THOUSANDS)
+    return f"{number} {prefix}{unit}".rstrip()
+
+
+def bytes_text(count: int) -> str:
+    """A number of bytes with a binary prefix.
+
+    >>> bytes_text(432), bytes_text(65_536), bytes_text(3 * 2**20 + 2**19)
+    ('432 B', '64.0 KiB', '3.50 MiB')
+    """
+    number, unit = _scaled(count, 1024, _BYTES)
+    return f"{number} {unit}"
+
+
+def share_text(share: float) -> str:
+    """A share in percent, which says 100% or 0% only where that is exact.
+
+    >>> share_text(1.0), share_text(0.8181), share_text(0.9999), share_text(0.0001)
+    ('100%', '82%', '>99%', '<1%')
+    """
+    if 0.995 <= share < 1:
+        return ">99%"
+    if 0 < share < 0.005:
+        return "<1%"
+    return f"{share:.0%}"
+
+
+def fraction_text(value: Fraction) -> str:
+    """A fraction: decimals where a few of them are exact, else a quotient.
+
+    >>> fraction_text(Fraction(32)), fraction_text(Fraction(1, 2)), fraction_text(Fraction(1, 3))
+    ('32', '0.5', '1/3')
+    """
+    if 8 % value.denominator == 0:
+        return f"{float(value):.3f}".rstrip("0").rstrip(".")
+    return str(value)
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """A shape, its sizes joined by x.
+
+    >>> shape_text((1, 3, 224, 224)), shape_text(())
+    ('1x3x224x224', 'scalar')
+    """
+    return "x".join(map(str, shape)) or "scalar"
+
+
+def per_axis(values: Sequence[str]) -> str:
+    """One value where all axes agree, else all of them joined by x.
+
+    >>> per_axis(["427", "427"]), per_axis(["15", "9"])
+    ('427', '15x9')
+    """
+    if all(value == values[0] for value in values[1:]):
+        return values[0] if values else ""
+    return "x".join(values)
+
+
+def clean(text: str) -> str:
+    """The text with everything that is not printable replaced: names come from outside.
+
+    >>> clean("conv\\x1b[31m\\n")
+    'conv?[31m?'
+    """
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+
+
+def shortened(text: str, width: int, mark: str = "…") -> str:
+    """The text in at most `width` characters, its middle left out: names end in what matters.
+
+    >>> shortened("backbone.layer4.2.conv2", 16), shortened("conv1", 16)
+    ('bac…er4.2.conv2', 'conv1')
+    """
+    if len(text) <= width:
+        return text
+    if width <= len(mark):
+        return text[-width:] if width > 0 else ""
+    head = (width - len(mark)) // 4
+    tail = width - len(mark) - head
+    return text[:head] + mark + text[len(text) - tail :]
+
+
+def _scaled(count: int, base: int, units: Sequence[str]) -> tuple[str, str]:
+    if abs(count) < base:
+        return str(count), units[0]
+    value, place = float(count), 0
+    # Rounded first: 999,999 is a million to three digits.
+    while float(f"{value:.3g}") >= (1000 if base == 1000 else 1024) and place + 1 < len(units):
+        value, place = value / base, place + 1
+    if value < 9.995:
+        return f"{value:.2f}", units[place]
+    return (f"{value:.1f}" if value < 99.95 else f"{value:.0f}"), units[place]
