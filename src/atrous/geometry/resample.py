@@ -51,8 +51,9 @@ def resample(
     if inputs == outputs and same and (kind != "cubic" or antialias):
         return Reads.identity()
     grid = _Grid(inputs, outputs, kind, coordinates, scale, rounding, antialias)
-    if not grid.ratio:
-        return Reads(1, inputs, (grid.at(0),))
+    if not grid.ratio:  # aligned corners of one position: every output looks at it
+        turns = outputs if outputs <= MAX_PERIOD else 1
+        return Reads(turns, inputs, (grid.at(0),) * turns)
     period, shift = grid.ratio.denominator, grid.ratio.numerator
     if period <= MAX_PERIOD:
         phases = tuple(grid.at(phase) for phase in range(period))
