@@ -1,0 +1,77 @@
+"""Windows against windows laid out one by one."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atrous.errors import GeometryError
+from atrous.geometry import Window
+from tests.oracles import drawing, window_taps
+from tests.property.drawn import windows
+
+
+@drawing(200)
+@given(windows(), st.integers(-20, 20))
+def test_taps_are_where_the_definition_puts_them(window: Window, output: int) -> None:
+    expected = window_taps(window.kernel, window.stride, window.dilation, window.pad_lo, output)
+    assert list(window.taps(output)) == expected
+    assert window.extent == expected[-1] - expected[0] + 1
+
+
+def windows_that_fit(window: Window, length: int, ceil: bool) -> int:
+    """Counted by laying one window after the other on the padded input.
+
+    With `ceil`, PyTorch's pools go on until a window reaches the padded end, and drop that one
+    again where it begins behind the input.
+    """
+    end = length + window.pad_hi
+
+    def taps(output: int) -> list[int]:
+        return window_taps(window.kernel, window.stride, window.dilation, window.pad_lo, output)
+
+    if not ceil:
+        return sum(taps(o)[-1] < end for o in range(60))
+    # The window that reaches the end may lie before the first: then there is none.
+    last = next(o for o in range(-60, 60) if taps(o)[-1] + 1 >= end)
+    return last if taps(last)[0] >= length else last + 1
+
+
+@drawing(400)
+@given(windows(), st.integers(1, 24), st.booleans())
+def test_output_length_counts_the_windows_that_fit(window: Window, length: int, ceil: bool) -> None:
+    expected = windows_that_fit(window, length, ceil)
+    if expected < 1:
+        with pytest.raises(GeometryError, match="spans"):
+            window.output_length(length, ceil)
+    else:
+        assert window.output_length(length, ceil) == expected
+
+
+@drawing(200)
+@given(windows(), st.integers(1, 10), st.integers(0, 3))
+def test_a_window_run_backwards_makes_the_positions_that_it_reads(
+    window: Window, length: int, extra: int
+) -> None:
+    # Inputs write at their taps; what is cropped on both sides goes, what is added on top stays.
+    written = [p for i in range(length) for p in window.taps(i)]
+    outputs = max(written) + 1 - window.pad_hi + extra
+    if outputs < 1:
+        with pytest.raises(GeometryError, match="lower the padding"):
+            window.transposed_length(length, extra)
+    else:
+        assert window.transposed_length(length, extra) == outputs
+
+
+@drawing(200)
+@given(windows(), st.integers(1, 24))
+def test_a_window_run_backwards_over_its_own_output_gives_the_length_back(
+    window: Window, length: int
+) -> None:
+    try:
+        outputs = window.output_length(length)
+    except GeometryError:
+        return
+    rest = (length + window.pad_lo + window.pad_hi - window.extent) % window.stride
+    assert window.transposed_length(outputs, rest) == length
