@@ -63,7 +63,7 @@ def test_automatic_padding_is_that_of_onnxruntime(auto_pad: str, dialect: Dialec
         if dialect == "valid" and window.extent > length:
             continue
         if dialect != "valid" and kernel <= stride - 3:
-            continue  # where far less is read than there is, ONNX Runtime crops, TensorFlow does not
+            continue  # there ONNX Runtime crops, and TensorFlow does not
         found = who_reads(auto_pad, length, kernel, stride, dilation)
         moved = Local(Reads.window(window), length, window.output_length(length))
         says = np.zeros((moved.outputs, length), bool)
