@@ -15,6 +15,7 @@ import torch
 
 import atrous
 from atrous import Inspection
+from atrous.network.layout import Layout, grid_of
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def assert_footprints_agree(
     batch: int = 6,
     seed: int = 0,
 ) -> Probed:
-    """The footprints of some layers and of the outputs agree with the model at every probed position.
+    """The footprints of some layers agree with the model at every probed position.
 
     Probed positions lie inside footprints, in their holes, just outside their boxes, and anywhere.
     """
@@ -92,20 +93,30 @@ def _watched(
         and layer.field
         and layer.name in modules
         and isinstance(modules[layer.name], torch.nn.Module)
-        and _plain(report, layer.tensor)
     ]
-    last = [name for name in names[-1:]]
-    picked = rng.sample(names[:-1], min(count - len(last), len(names) - 1)) if len(names) > 1 else []
+    last = names[-1:]
+    picked = (
+        rng.sample(names[:-1], min(count - len(last), len(names) - 1)) if len(names) > 1 else []
+    )
     return [name for name in names if name in {*picked, *last}]
 
 
-def _plain(report: Inspection, tensor: str) -> bool:
-    axes = [
-        atom.axis for dim in report.network.tensor(tensor).layout for atom in dim if atom.axis
-    ]
-    return len(axes) == len(set(axes)) and tuple(axes) == tuple(
-        axis for axis in report.network.axes if axis in axes
-    )
+def _on_grid(found: torch.Tensor, layout: Layout, rows: int) -> np.ndarray:
+    """NaN by batch row and position on the tensor's grid, whatever dimensions hold the digits.
+
+    The network was read at batch size 1; a larger batch leads the first dimension.
+    """
+    atoms = [atom for dim in layout for atom in dim]
+    array = found.reshape(rows, *(atom.size for atom in atoms))
+    order = []
+    for axis in grid_of(layout):
+        digits = [i for i, atom in enumerate(atoms) if atom.axis == axis]
+        order += sorted(digits, key=lambda i: -atoms[i].weight)
+    rest = tuple(i + 1 for i, atom in enumerate(atoms) if atom.axis is None)
+    array = array.permute(0, *(i + 1 for i in order), *rest)
+    if rest:
+        array = array.flatten(len(order) + 1).any(dim=-1)
+    return array.reshape(rows, *grid_of(layout).values()).numpy()
 
 
 def _telling(foot: atrous.Footprint, rng: random.Random) -> list[tuple[int, ...]]:
@@ -114,16 +125,16 @@ def _telling(foot: atrous.Footprint, rng: random.Random) -> list[tuple[int, ...]
         return []
     found: list[tuple[int, ...]] = []
     read = np.argwhere(foot.box > 0)
-    for index in rng.sample(range(len(read)), min(2, len(read))):
-        found.append(tuple(int(o + i) for o, i in zip(foot.origin, read[index], strict=True)))
-    empty = np.argwhere(foot.box == 0)
-    for index in rng.sample(range(len(empty)), min(2, len(empty))):
-        found.append(tuple(int(o + i) for o, i in zip(foot.origin, empty[index], strict=True)))
+    for among in (read, np.argwhere(foot.box == 0)):
+        drawn = rng.sample(range(len(among)), min(2, len(among)))
+        found += [tuple(int(v) for v in among[index] + foot.origin) for index in drawn]
     middle = [o + n // 2 for o, n in zip(foot.origin, foot.box.shape, strict=True)]
     for axis, (o, n) in enumerate(zip(foot.origin, foot.box.shape, strict=True)):
-        for edge in (o - 1, o, o + n - 1, o + n):
-            if 0 <= edge < foot.shape[axis]:
-                found.append(tuple(edge if i == axis else m for i, m in enumerate(middle)))
+        found += [
+            tuple(edge if i == axis else m for i, m in enumerate(middle))
+            for edge in (o - 1, o, o + n - 1, o + n)
+            if 0 <= edge < foot.shape[axis]
+        ]
     return found
 
 
@@ -141,17 +152,14 @@ def _run(
     modules = dict(model.named_modules())
     handles = []
     for name in watched:
-        # Dimensions that hold a position; the batch stands first and is kept.
         layout = report.network.tensor(report[name].tensor).layout
-        rest = tuple(i for i, dim in enumerate(layout) if i and not any(a.axis for a in dim))
 
         def hook(
-            module: object, args: object, output: object, name: str = name, rest=rest
+            module: object, args: object, output: object, name: str = name, layout: Layout = layout
         ) -> None:
             value = output[0] if isinstance(output, list | tuple) else output
             if name not in seen:
-                found = torch.isnan(value)
-                seen[name] = (found.any(dim=rest) if rest else found).numpy()
+                seen[name] = _on_grid(torch.isnan(value), layout, len(x))
 
         handles.append(modules[name].register_forward_hook(hook))
     try:

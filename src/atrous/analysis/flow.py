@@ -1,4 +1,4 @@
-"""What each tensor's positions read of one input, axis by axis: the reads composed down the graph."""
+"""What each tensor's positions read of one input: the reads composed down the graph."""
 
 from __future__ import annotations
 

@@ -231,7 +231,7 @@ def _adjoint_local(step: Local, low: int, counts: NDArray[Any]) -> tuple[int, ND
     outputs = range(low, low + counts.shape[0])
     sliding: list[int] = []
     if step.border == "slide":
-        while outputs and 0 > step.reads.at(outputs.start).first:
+        while outputs and step.reads.at(outputs.start).first < 0:
             sliding.append(outputs.start)
             outputs = outputs[1:]
     hull = step.reads.needed(outputs)

@@ -6,7 +6,8 @@ import importlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as record_field
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,7 +64,7 @@ class Layer:
     opaque: tuple[str, ...]
     module: str
     detail: str
-    tensor: str = field(repr=False)
+    tensor: str = record_field(repr=False)
 
     @property
     def is_global(self) -> bool:
@@ -116,7 +117,7 @@ class Layer:
         return str(_report().layer_html(self))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Inspection:
     """What each layer of a network sees of one input, and what it costs.
 
@@ -254,6 +255,8 @@ class Inspection:
     def __str__(self) -> str:
         return str(_report().inspection_text(self))
 
+    __repr__ = __str__
+
     def __rich__(self) -> Any:
         return _report().inspection_view(self)
 
@@ -302,14 +305,16 @@ def inspect_network(
     layers = []
     for node in network.nodes:
         flow = found.get(node.output.name)
-        seen: tuple[Field, ...] | None = ()
+        seen: tuple[Field, ...] = ()
         mixed: Mapping[str, tuple[str, ...]] = {}
         gaps: tuple[str, ...] = ()
         if flow is not None:
             mixed, gaps = flow.mixed, flow.opaque
-            seen = fields_of(flow, node.output.grid)
-            if seen is None:
-                seen, gaps = (), (f"{node.name} (its branches never line up)",)
+            known = fields_of(flow, node.output.grid)
+            if known is None:
+                gaps = (f"{node.name} (its branches never line up)",)
+            else:
+                seen = known
         output_tensor = node.output
         layers.append(
             Layer(
@@ -330,6 +335,7 @@ def inspect_network(
         )
     report = Inspection(network, source.name, tuple(layers), (), memory_of(network))
     by_tensor = {layer.tensor: layer for layer in layers}
+    ends: tuple[Layer, ...]
     if output is not None:
         ends = (report[output],)
     else:
@@ -393,8 +399,9 @@ def detail_of(node: Node) -> str:
         ]
         if any(pad != "0" for pad in pads):
             parts.append("p" + _one_or_all(pads))
-        if getattr(op, "groups", 1) > 1:
-            parts.append(f"g{op.groups}")
+        groups = getattr(op, "groups", 1)
+        if groups > 1:
+            parts.append(f"g{groups}")
         return " ".join(parts)
     return str(getattr(op, "label", "") or "")
 

@@ -110,7 +110,7 @@ def hdc(kernel: int, rates: Sequence[int]) -> HDC:
 def inside_share(length: int, rate: int, kernel: int = 3) -> Fraction:
     """The share of positions along one axis whose window lies wholly inside `length` inputs.
 
-    For an odd `same` kernel of 3 this is `max(0, 1 - 2 rate / length)`; for a square map, square it.
+    For kernel 3 this is `max(0, 1 - 2 rate / length)`; square it for a square map.
 
     >>> round(float(inside_share(65, 12) ** 2), 2), inside_share(33, 36)
     (0.4, Fraction(0, 1))

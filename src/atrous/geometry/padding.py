@@ -13,7 +13,7 @@ Dialect = Literal["valid", "same", "same_upper", "same_lower", "causal"]
 
 
 def same_torch(kernel: int, dilation: int = 1) -> tuple[int, int]:
-    """PyTorch's `padding="same"`: `extent - 1` in all, the odd one on the high side (stride 1 only).
+    """PyTorch's `padding="same"`: `extent - 1` in all, the odd one behind (stride 1 only).
 
     >>> same_torch(4, dilation=3)
     (4, 5)

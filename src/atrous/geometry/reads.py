@@ -14,6 +14,7 @@ from atrous.geometry.window import Window
 __all__ = ["Reads", "union"]
 
 MAX_PERIOD = 1 << 16
+MAX_EXTENT = 1 << 26
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +55,17 @@ class Reads:
         >>> list(Reads.window(Window(3, stride=2, dilation=4)).at(5))
         [10, 14, 18]
         """
-        mask = 0
-        for j in range(window.kernel):
-            mask |= 1 << (j * window.dilation)
+        if window.extent > MAX_EXTENT:
+            raise GeometryError(
+                f"a window of kernel {window.kernel}, dilation {window.dilation} spans "
+                f"{window.extent} inputs; at most {MAX_EXTENT} are kept."
+            )
+        mask = _repeated(1, window.kernel, window.dilation)
         return cls(1, window.stride, (Taps(-window.pad_lo, mask),))
 
     @classmethod
     def transposed(cls, window: Window) -> Reads:
-        """The reads of a transposed convolution: output `o` reads `i` where `window` has `i` read `o`.
+        """The reads of a transposed convolution: `o` reads `i` where `window` has `i` read `o`.
 
         >>> up = Reads.transposed(Window(3, stride=2, pad_lo=1))
         >>> [list(up.at(o)) for o in range(4)]
@@ -79,7 +83,7 @@ class Reads:
     def blocks(cls, inner: int, size: int) -> Reads:
         """Each output reads the `size` positions that differ from it in one digit, `inner` apart.
 
-        With `inner` 1 these are the `size` neighbours of its own aligned block (windowed attention).
+        With `inner` 1 these are the positions of its own aligned block (windowed attention).
 
         >>> list(Reads.blocks(1, 4).at(6))
         [4, 5, 6, 7]
@@ -143,12 +147,10 @@ class Reads:
                 "kept: use sizes that divide."
             )
         merge = _sum_of if counted else _union_of
-        phases = []
-        for turn in range(turns):
-            base = turn * self.shift
-            for taps in self.phases:
-                phases.append(merge(taps, base, inner))
-        result = Reads(period, shift, tuple(phases))
+        phases = tuple(
+            merge(taps, turn * self.shift, inner) for turn in range(turns) for taps in self.phases
+        )
+        result = Reads(period, shift, phases)
         return result.reduced() if period > 1 else result
 
     def union(self, other: Reads, *, counted: bool = True) -> Reads:
@@ -254,16 +256,12 @@ def _union_of(outer: Taps, base: int, inner: Reads) -> Taps:
         taps, shift = inner.phases[0], inner.shift
         if not outer.mask or not taps.mask:
             return EMPTY
-        mask, result, bit = outer.mask, 0, 0
-        while mask:
-            if mask & 1:
-                result |= taps.mask << (bit * shift)
-                mask >>= 1
-                bit += 1
-            else:
-                low = (mask & -mask).bit_length() - 1
-                mask >>= low
-                bit += low
+        if outer.count > 4 and (outer.count - 1) * outer.step == outer.size - 1:
+            result = _repeated(taps.mask, outer.count, outer.step * shift)
+        else:
+            result = 0
+            for position in Taps(0, outer.mask):
+                result |= taps.mask << (position * shift)
         return Taps((base + outer.first) * shift + taps.first, result)
     found = [inner.at(base + position) for position in outer]
     found = [taps for taps in found if taps.mask]
@@ -274,6 +272,15 @@ def _union_of(outer: Taps, base: int, inner: Reads) -> Taps:
     for taps in found:
         result |= taps.mask << (taps.first - first)
     return Taps(first, result)
+
+
+def _repeated(mask: int, count: int, distance: int) -> int:
+    """The union of `count` copies of a set, each `distance` further on, by doubling."""
+    done = 1
+    while 2 * done <= count:
+        mask |= mask << (done * distance)
+        done *= 2
+    return mask | mask << ((count - done) * distance)
 
 
 def _sum_of(outer: Taps, base: int, inner: Reads) -> Taps:

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 from atrous.network.builder import AXES, Builder
 from atrous.network.layout import Layout
-from atrous.network.ops import AdaptivePool, Conv, ConvTranspose, Linear, Op, Pool, Resize, Unfold
+from atrous.network.ops import (
+    AdaptivePool,
+    Conv,
+    ConvTranspose,
+    Linear,
+    Op,
+    Pool,
+    Resize,
+    Scan,
+    Unfold,
+)
 from atrous.network.records import Param, Tensor
 
 __all__ = ["discover"]
@@ -15,7 +26,7 @@ Axes = tuple[str | None, ...]
 Translate = Callable[[Builder, dict[str, Tensor]], object]
 
 
-class _Settled(Exception):
+class _Settled(Exception):  # noqa: N818 - a signal, not an error
     """Every input's axes are known; the rest of the translation need not run."""
 
 
@@ -47,7 +58,9 @@ class _Probe(Builder):
         if rank:
             self._slides(inputs[0].layout[-rank:])
         elif isinstance(op, Linear):
-            self._slides(inputs[0].layout[1:-1])
+            self._slides(inputs[0].layout[:-1], batch=False)
+        elif isinstance(op, Scan):
+            self._slides(inputs[0].layout[op.dim : op.dim + 1])
         return super().add(
             op, *inputs, name=name, module=module, params=params, shape=shape, itemsize=itemsize
         )
@@ -59,8 +72,14 @@ class _Probe(Builder):
             self._owner[axis] = (name, i)
         return self.input(name, shape, axes=axes)
 
-    def _slides(self, layout: Layout) -> None:
-        axes = {atom.axis for dim in layout for atom in dim if atom.axis in self._owner}
+    def _slides(self, layout: Layout, batch: bool = True) -> None:
+        """Take note of the dimensions of inputs in `layout`; without `batch`, not of the first."""
+        axes = {
+            atom.axis
+            for dim in layout
+            for atom in dim
+            if atom.axis in self._owner and (batch or self._owner[atom.axis][1])
+        }
         for axis in axes:
             name, index = self._owner[str(axis)]
             self.found.setdefault(name, set()).add(index)
@@ -78,10 +97,8 @@ def discover(shapes: Mapping[str, Sequence[int]], translate: Translate) -> dict[
     from the third on are.
     """
     probe = _Probe(shapes)
-    try:
+    with suppress(_Settled):
         translate(probe, {name: probe.probe(name, shape) for name, shape in shapes.items()})
-    except _Settled:
-        pass
     result: dict[str, Axes] = {}
     for name, shape in shapes.items():
         spatial = sorted(probe.found.get(name, set(range(2, len(shape)))))

@@ -12,7 +12,7 @@ from atrous.geometry import AxisMap, Border, Everything, Local, Reads, Table, Ta
 __all__ = ["Atom", "Dim", "Grid", "Layout", "Unrepresentable", "channels", "spatial"]
 
 
-class Unrepresentable(Exception):
+class Unrepresentable(Exception):  # noqa: N818 - a signal, not an error
     """Raised inside the op table where positions cannot be followed; the node becomes opaque."""
 
 

@@ -106,7 +106,7 @@ def _scan(op: Scan, inputs: tuple[Tensor, ...]) -> Effect:
 
 
 @rule(Attention)
-def _attention(op: Attention, inputs: tuple[Tensor, ...]) -> Effect:
+def _attention(_op: Attention, inputs: tuple[Tensor, ...]) -> Effect:
     query, key, value = inputs[:3]
     rank = len(query.layout)
     tokens = rank - 2
@@ -117,9 +117,9 @@ def _attention(op: Attention, inputs: tuple[Tensor, ...]) -> Effect:
         for dim in (operand.layout[-1], *((query.layout[-1],) if index else ())):
             if has_axes(dim):
                 raise Unrepresentable("attends over channels that hold positions")
-        if index and operand.layout[:tokens] != query.layout[:tokens]:
-            if any(has_axes(d) for d in (*operand.layout[:tokens], *query.layout[:tokens])):
-                raise Unrepresentable("attends between tensors with different leading positions")
+        leading = (operand.layout[:tokens], query.layout[:tokens])
+        if leading[0] != leading[1] and any(has_axes(d) for side in leading for d in side):
+            raise Unrepresentable("attends between tensors with different leading positions")
         if index == 0:
             moves.append({})
         elif operand.layout[tokens] == query.layout[tokens]:

@@ -81,5 +81,6 @@ def _one_shape(input: Any) -> tuple[int, ...] | None:
         return tuple(int(size) for size in shape)
     except (TypeError, ValueError):
         raise ReadError(
-            f"input {input!r} is no shape: give batch, channels and sizes, such as (1, 3, 512, 512)."
+            f"input {input!r} is no shape: give batch, channels and sizes, such as "
+            "(1, 3, 512, 512)."
         ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -157,7 +158,7 @@ def _picked(call: Call, x: Tensor, dim: int, index: Any) -> Value:
     if index.data is None:
         raise Unclear("picks positions by an index that is not stored in the model")
     places = [int(i) % x.shape[dim] for i in index.data.flatten().tolist()]
-    steps = {b - a for a, b in zip(places, places[1:], strict=False)}
+    steps = {b - a for a, b in pairwise(places)}
     if len(steps) > 1 or (steps and min(steps) < 1):
         raise Unclear("picks positions in no regular order")
     return call.finish(Slice(dim, places[0], len(places), steps.pop() if steps else 1), x)
@@ -353,7 +354,6 @@ def _recurrent(call: Call) -> Value:
     x = call["input"]
     if not isinstance(x, Tensor) or call["batch_first"] is None or len(x.shape) != 3:
         raise Unclear("a recurrent layer over packed or unbatched sequences")
-    gates = {"lstm": 4, "gru": 3}.get(name, 1)
     params = [v for v in call["params"] if isinstance(v, Const)]
     channels = call.shape[-1]
     macs = sum(prod(v.shape) for v in params if len(v.shape) == 2)
@@ -364,10 +364,13 @@ def _recurrent(call: Call) -> Value:
         macs,
         name,
     )
-    assert gates
     made = call.finish(op, x, params=call.params())
     rest: list[Value] = []
-    for meta in call.meta[1:]:
+    used = {user.args[1] for user in call.node.users if len(user.args) > 1}
+    for index, meta in enumerate(call.meta[1:], start=1):
+        if index not in used:
+            rest.append(None)
+            continue
         time = 1 if call["batch_first"] else 0
         last = call.add(Reduce((time,), False, "last"), made)
         shape = tuple(meta.shape) if isinstance(meta, torch.Tensor) else ()

@@ -225,7 +225,7 @@ class Call:
         return made if isinstance(self.meta, list | tuple) else made[0]
 
 
-class Unclear(Exception):
+class Unclear(Exception):  # noqa: N818 - a signal, not an error
     """Raised by a handler for arguments that it cannot translate; the call becomes opaque."""
 
 
@@ -292,16 +292,16 @@ def _is_pointwise(target: Any) -> bool:
         return False
     plain = getattr(torch.ops.aten, name.rstrip("_"), None)
     overload = getattr(plain, target._overloadname, None) if plain is not None else None
-    return torch.Tag.pointwise in getattr(overload, "tags", ()) or f"aten.{name[:-1]}" in ELEMENTWISE
+    return (
+        torch.Tag.pointwise in getattr(overload, "tags", ()) or f"aten.{name[:-1]}" in ELEMENTWISE
+    )
 
 
 def _plain(value: Any) -> Value:
     if isinstance(value, int | float | bool | str) or value is None:
         return value
     if isinstance(value, list | tuple):
-        return [
-            Const(static(v.shape)) if isinstance(v, torch.Tensor) else _plain(v) for v in value
-        ]
+        return [Const(static(v.shape)) if isinstance(v, torch.Tensor) else _plain(v) for v in value]
     try:
         return int(value)
     except Exception:

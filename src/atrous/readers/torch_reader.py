@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -98,7 +99,7 @@ class _Reading:
         values: dict[Any, Value] = {}
         for node in self.graph.nodes:
             if node.op == "placeholder":
-                values[node] = inputs.get(node.name) or self.constants.get(node.name)
+                values[node] = inputs.get(node.name, self.constants.get(node.name))
             elif node.op == "get_attr":
                 values[node] = _constant(node, ())
             elif node.op == "call_function":
@@ -228,7 +229,7 @@ def _examples(module: torch.nn.Module, input: Any, name: str) -> tuple[Any, ...]
 
 
 def _example(module: torch.nn.Module, shape: tuple[int, ...], name: str) -> torch.Tensor:
-    if not shape or any(not isinstance(size, int) or size < 1 for size in shape):
+    if not shape or min(shape) < 1:
         raise ReadError(
             f"{name}: input shape {shape} needs whole numbers of at least 1, with batch and "
             "channels, such as (1, 3, 224, 224)."
@@ -244,7 +245,9 @@ def _example(module: torch.nn.Module, shape: tuple[int, ...], name: str) -> torc
 def _exported(
     module: torch.nn.Module, examples: tuple[Any, ...], name: str
 ) -> torch.export.ExportedProgram:
-    with _evaluating(module), torch.no_grad():
+    with _evaluating(module), torch.no_grad(), warnings.catch_warnings():
+        # What export warns about (caches that it fills and drops again) does not concern reading.
+        warnings.simplefilter("ignore")
         try:
             return torch.export.export(module, examples, strict=False)
         except Exception as error:
@@ -297,4 +300,3 @@ def _exported_again(
             f"the exported program does not take inputs {[tuple(e.shape) for e in examples]}: "
             f"{reason[:200]}"
         ) from error
-

@@ -15,6 +15,7 @@ from atrous.network.ops import (
     Conv,
     ConvTranspose,
     Elementwise,
+    Expand,
     Pad,
     PadMode,
     Pool,
@@ -68,7 +69,10 @@ def _conv_transpose(call: Call) -> Value:
     pads = [(p, p) for p in _spread(call["padding"], rank)]
     extra = _spread(call["output_padding"], rank)
     op = ConvTranspose(
-        _windows(weight[2:], strides, rates, pads), weight[1] * call["groups"], call["groups"], extra
+        _windows(weight[2:], strides, rates, pads),
+        weight[1] * call["groups"],
+        call["groups"],
+        extra,
     )
     return _finish_conv(call, op)
 
@@ -276,6 +280,16 @@ def _pieces(call: Call, x: Tensor, dim: int, lengths: list[int], drop: bool) -> 
         made.append(call.add(op, x, shape=shape))
         start += length
     return made
+
+
+@aten("copy", "copy_")
+def _copy(call: Call) -> Value:
+    source = call["src"]
+    if not isinstance(source, Tensor):
+        return Const(call.shape, source.params if isinstance(source, Const) else ())
+    if source.shape == call.shape:
+        return source
+    return call.finish(Expand(call.shape), source)
 
 
 @aten("slice_scatter")
