@@ -5,19 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
-from math import ceil, log1p
+from math import ceil, log
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from atrous.analysis import Footprint
-from atrous.report.lines import Line, Look, Span, line
+from atrous.report.lines import Line, Look, Span, line, wrapped_text
 from atrous.report.units import share_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["ASCII_HALVES", "BRAILLE_DOTS", "HALVES", "drawing"]
+__all__ = ["ASCII_HALVES", "ASCII_SQUARES", "BRAILLE_DOTS", "HALVES", "SQUARES", "drawing"]
+
+SQUARES = ("██", "··")
+"""A position that is read, and one that is not."""
+
+ASCII_SQUARES = ("##", "..")
+"""The same without Unicode."""
 
 HALVES = " ▀▄█"
 """One character for two positions, one above the other: bit 0 is the upper one, bit 1 the lower."""
@@ -33,6 +39,7 @@ _ASCII_SHADES = " .+*#"
 # From few paths to many; readable on black and on white.
 _RAMP = ("#3f5fa8", "#3a7fb5", "#2f9ea6", "#3fae7f", "#7fb04a", "#c9a227", "#f08030")
 _MOST_PLANES = 3
+_LARGEST_SQUARES = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +53,7 @@ class _Picture:
 
 def drawing(footprint: Footprint, look: Look) -> list[Line]:
     """The footprint in words and as a picture, no larger than `look` where that can be."""
-    out = _words(footprint)
+    out = _wrapped(_words(footprint), look)
     box = footprint.box
     if not box.size or not box.ndim:
         return out
@@ -59,22 +66,30 @@ def drawing(footprint: Footprint, look: Look) -> list[Line]:
     return out
 
 
-def _words(footprint: Footprint) -> list[Line]:
-    at = ", ".join(map(str, footprint.at))
+def _wrapped(texts: list[Span], look: Look) -> list[Line]:
+    return [
+        line(Span(row, span.style))
+        for span in texts
+        for row in wrapped_text(span.text, look.width, look)
+    ]
+
+
+def _words(footprint: Footprint) -> list[Span]:
+    at = f"output ({', '.join(map(str, footprint.at))})" if footprint.at else "the output"
     if not footprint.taps:
-        return [line(f"output ({at}) reads no position of the input.")]
+        return [Span(f"{at} reads no position of the input")]
     spans = ", ".join(
         f"{axis} {low} to {low + size - 1}"
         for axis, low, size in zip(
             footprint.axes, footprint.origin, footprint.box.shape, strict=True
         )
     )
-    text = f"output ({at}) reads {spans}: {footprint.taps:,} of {footprint.box.size:,} positions"
+    text = f"{at} reads {spans}: {footprint.taps:,} of {footprint.box.size:,} positions"
     text += f" ({share_text(footprint.coverage)})"
     counts = footprint.box[footprint.box > 0]
     low, high = counts.min(), counts.max()
     paths = f"{_count(low)} to {_count(high)}" if low != high else _count(low)
-    return [line(text), line(Span(f"paths to each position read: {paths}", "dim"))]
+    return [Span(text), Span(f"paths to each position read: {paths}", "dim")]
 
 
 def _count(value: Any) -> str:
@@ -104,6 +119,10 @@ def _planes(footprint: Footprint) -> Iterator[tuple[str, NDArray[Any]]]:
 def _picture(plane: NDArray[Any], look: Look) -> _Picture:
     rows, columns = plane.shape
     width, height = max(look.width - 2, 1), max(look.height, 2)
+    if 2 * columns <= width and rows <= min(height, _LARGEST_SQUARES):
+        read, unread = SQUARES if look.unicode else ASCII_SQUARES
+        key = f"each {read} is a position read, each {unread} one that is not"
+        return _Picture(_squares(plane, look), 2 * columns, key)
     if columns <= width and ceil(rows / 2) <= height:
         key = "each character is two positions, one above the other"
         return _Picture(_halves(plane, look), columns, key)
@@ -114,20 +133,16 @@ def _picture(plane: NDArray[Any], look: Look) -> _Picture:
         shrunk = _blocks(plane, scale, scale).mean(axis=(1, 3))
         key = f"scale 1:{scale}; each half of a character is {scale}x{scale} positions"
         return _Picture(_halves(shrunk, look), shrunk.shape[1], key)
-    share = _shares(plane, 2 * scale, scale)
+    size = f"scale 1:{scale}; each character is {scale} positions wide and {2 * scale} tall"
     if plane.all():
         # With no hole to show, show where the paths concentrate.
-        paths = _blocks(plane, 2 * scale, scale).max(axis=(1, 3))
-        share = np.log1p(paths.astype(float)) / log1p(float(plane.max()))
-        key = (
-            f"scale 1:{scale}; each character is {scale} positions wide and {2 * scale} tall; "
-            "all are read, denser where more paths lead"
-        )
-        return _Picture([line(_shades(row, look)) for row in share], share.shape[1], key)
-    key = (
-        f"scale 1:{scale}; each character is {scale} positions wide and {2 * scale} tall, "
-        "denser where more are read"
-    )
+        peaks = _blocks(plane, 2 * scale, scale).max(axis=(1, 3))
+        bright = _Brightness.of(plane)
+        share = np.clip(np.vectorize(bright.place, otypes=[float])(peaks), 1e-9, 1)
+        key = f"{size}; all are read, denser where more paths lead"
+    else:
+        share = _shares(plane, 2 * scale, scale)
+        key = f"{size}, denser where more are read"
     return _Picture([line(_shades(row, look)) for row in share], share.shape[1], key)
 
 
@@ -140,14 +155,9 @@ def _strip(counts: NDArray[Any], origin: int, look: Look) -> _Picture:
     width = min(width, ceil(counts.size / scale))
     rows: list[Line] = []
     if scale == 1:
-        read, unread = ("█", "·") if look.unicode else ("#", ".")
+        read, unread = (pair[0] for pair in (SQUARES if look.unicode else ASCII_SQUARES))
         key = f"each {read} is a position read, each {unread} one that is not"
-        cells = [
-            Span(read, _shade(count, counts.max()) if look.colour else "")
-            if count
-            else Span(unread, "dim")
-            for count in counts
-        ]
+        cells = _cells(counts, _Brightness.of(counts), read, unread, look)
     else:
         share = _shares(counts[np.newaxis], 1, scale)[0]
         key = f"scale 1:{scale}; each character is {scale} positions, denser where more are read"
@@ -167,7 +177,22 @@ def _framed(picture: _Picture, look: Look) -> list[Line]:
         line(Span(corners[0] + rule + corners[1], "dim")),
         *((side, *row, side) for row in picture.rows),
         line(Span(corners[2] + rule + corners[3], "dim")),
-        line(Span(picture.key, "dim")),
+        *_wrapped([Span(picture.key, "dim")], look),
+    ]
+
+
+def _squares(plane: NDArray[Any], look: Look) -> list[Line]:
+    read, unread = SQUARES if look.unicode else ASCII_SQUARES
+    bright = _Brightness.of(plane)
+    return [tuple(_cells(row, bright, read, unread, look)) for row in plane]
+
+
+def _cells(
+    counts: NDArray[Any], bright: _Brightness, read: str, unread: str, look: Look
+) -> list[Span]:
+    return [
+        Span(read, bright.style(count) if look.colour else "") if count else Span(unread, "dim")
+        for count in counts
     ]
 
 
@@ -178,19 +203,20 @@ def _halves(plane: NDArray[Any], look: Look) -> list[Line]:
     if not look.colour:
         codes = (upper > 0) + 2 * (lower > 0)
         return [line("".join(letters[code] for code in row)) for row in codes]
-    most = plane.max()
+    bright = _Brightness.of(plane)
     return [
-        tuple(_pair(above, below, most, letters) for above, below in zip(*pair, strict=True))
+        tuple(_pair(above, below, bright, letters) for above, below in zip(*pair, strict=True))
         for pair in zip(upper, lower, strict=True)
     ]
 
 
-def _pair(above: Any, below: Any, most: Any, letters: str) -> Span:
-    if above and below and letters == HALVES:
-        return Span(letters[1], f"{_shade(above, most)} on {_shade(below, most)}")
+def _pair(above: Any, below: Any, bright: _Brightness, letters: str) -> Span:
     if not above and not below:
         return Span(" ")
-    return Span(letters[bool(above) + 2 * bool(below)], _shade(above or below, most))
+    upper, lower = bright.style(above or below), bright.style(below or above)
+    if upper != lower and letters == HALVES:
+        return Span(letters[1], f"{upper} on {lower}")
+    return Span(letters[bool(above) + 2 * bool(below)], upper)
 
 
 def _braille(plane: NDArray[Any], look: Look) -> list[Line]:
@@ -199,10 +225,10 @@ def _braille(plane: NDArray[Any], look: Look) -> list[Line]:
     codes = ((blocks > 0).transpose(0, 2, 1, 3) * dots).sum(axis=(2, 3))
     if not look.colour:
         return [line("".join(chr(0x2800 + int(code)) for code in row)) for row in codes]
-    peaks, most = blocks.max(axis=(1, 3)), plane.max()
+    peaks, bright = blocks.max(axis=(1, 3)), _Brightness.of(plane)
     return [
         tuple(
-            Span(chr(0x2800 + int(code)), _shade(peak, most) if peak else "")
+            Span(chr(0x2800 + int(code)), bright.style(peak) if peak else "")
             for code, peak in zip(row, values, strict=True)
         )
         for row, values in zip(codes, peaks, strict=True)
@@ -218,10 +244,27 @@ def _shades(shares: Any, look: Look) -> str:
     )
 
 
-def _shade(count: Any, most: Any) -> str:
-    # Path counts spread over many powers of ten.
-    place = log1p(float(count)) / log1p(float(most)) if most else 0.0
-    return _RAMP[min(int(place * len(_RAMP)), len(_RAMP) - 1)]
+@dataclass(frozen=True, slots=True)
+class _Brightness:
+    """Path counts from the fewest to the most, by their logarithm: they span powers of ten."""
+
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, counts: NDArray[Any]) -> _Brightness:
+        read = counts[counts > 0]
+        return cls(log(read.min()), log(read.max())) if read.size else cls(0.0, 0.0)
+
+    def place(self, count: Any) -> float:
+        """Where a count stands, from 0 to 1."""
+        if self.high <= self.low:
+            return 1.0
+        return min(max((log(count) - self.low) / (self.high - self.low), 0.0), 1.0)
+
+    def style(self, count: Any) -> str:
+        """The colour of a count."""
+        return _RAMP[min(int(self.place(count) * len(_RAMP)), len(_RAMP) - 1)]
 
 
 def _blocks(plane: NDArray[Any], down: int, across: int) -> NDArray[Any]:

@@ -118,7 +118,7 @@ def _axes(row: Row, value: Callable[[Field], str]) -> str:
 
 def _coverage(row: Row) -> Span:
     style = "yellow" if any(axis.coverage < 1 for axis in row.layer.field) else ""
-    return Span(_axes(row, lambda axis: share_text(axis.coverage)), style)
+    return Span(_axes(row, lambda axis: share_text(axis.coverage)).replace("%x", "x"), style)
 
 
 def _stride(value: Fraction) -> str:

@@ -78,11 +78,11 @@ def _axis_facts(axis: Field) -> str:
     else:
         text = f"{share_text(axis.coverage)} read, gaps up to {axis.max_gap}"
     if axis.step > 1:
-        text += f", on a grid of every {axis.step}"
+        text += f", step {axis.step}"
     if phases > 1:
         smallest = min(phase.size for phase in axis.phases)
         if smallest != axis.size:
-            text += f", from {smallest} up by phase ({phases} phases)"
+            text += f", {smallest} to {axis.size} by the phase of the output"
     return text
 
 

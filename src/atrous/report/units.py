@@ -33,8 +33,8 @@ def quantity(count: int, unit: str = "") -> str:
 def bytes_text(count: int) -> str:
     """A number of bytes with a binary prefix.
 
-    >>> bytes_text(432), bytes_text(65_536), bytes_text(3 * 2**20 + 2**19)
-    ('432 B', '64.0 KiB', '3.50 MiB')
+    >>> bytes_text(432), bytes_text(1024), bytes_text(65_536), bytes_text(3 * 2**20 + 2**19)
+    ('432 B', '1.00 KiB', '64.0 KiB', '3.50 MiB')
     """
     number, unit = _scaled(count, 1024, _BYTES)
     return f"{number} {unit}"
@@ -97,7 +97,7 @@ def shortened(text: str, width: int, mark: str = "…") -> str:
     """The text in at most `width` characters, its middle left out: names end in what matters.
 
     >>> shortened("backbone.layer4.2.conv2", 16), shortened("conv1", 16)
-    ('bac…er4.2.conv2', 'conv1')
+    ('bac…yer4.2.conv2', 'conv1')
     """
     if len(text) <= width:
         return text
@@ -113,7 +113,7 @@ def _scaled(count: int, base: int, units: Sequence[str]) -> tuple[str, str]:
         return str(count), units[0]
     value, place = float(count), 0
     # Rounded first: 999,999 is a million to three digits.
-    while float(f"{value:.3g}") >= (1000 if base == 1000 else 1024) and place + 1 < len(units):
+    while round(value) >= base and place + 1 < len(units):
         value, place = value / base, place + 1
     if value < 9.995:
         return f"{value:.2f}", units[place]
