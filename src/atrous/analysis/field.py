@@ -26,10 +26,14 @@ class Phase:
     size: int
     taps: int
     start: int
-    center: Fraction
     coverage: float
     max_gap: int
     step: int
+
+    @property
+    def center(self) -> Fraction:
+        """The middle of the read; 0 where nothing is read."""
+        return Fraction(2 * self.start + self.size - 1, 2) if self.size else Fraction(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +143,12 @@ def field_of(axis: str, bundle: Bundle, outputs: int) -> Field | None:
 
 
 def _phase(taps: Taps) -> Phase:
-    size, count = taps.mask.bit_length(), taps.mask.bit_count()
-    center = Fraction(2 * taps.first + size - 1, 2) if size else Fraction(0)
-    if count == size:
-        return Phase(size, count, taps.first, center, 1.0, 0, 1)
-    return Phase(size, count, taps.first, center, count / size, taps.max_gap, taps.step)
+    size = taps.mask.bit_length()
+    if taps.solid or not taps.mask & (taps.mask + 1):
+        # All ones: no hole, and no need to count.
+        return Phase(size, size, taps.first, 1.0, 0, 1)
+    count = taps.count
+    return Phase(size, count, taps.first, count / size, taps.max_gap, taps.step)
 
 
 def _together(bundle: Bundle, output: int) -> Taps:

@@ -138,7 +138,7 @@ class _Algebra:
 
     def union(self, branches: list[Bundle]) -> Bundle:
         first = branches[0]
-        if all(branch is first for branch in branches):
+        if len(branches) == 1 or (len(branches) == 2 and branches[1] is first):
             return first
         key = tuple(map(id, branches))
         known = self._union.get(key)

@@ -63,8 +63,8 @@ class Layer:
     global_axes: Mapping[str, tuple[str, ...]]
     opaque: tuple[str, ...]
     module: str
-    detail: str
     tensor: str = record_field(repr=False)
+    node: Node | None = record_field(repr=False, compare=False)
 
     @property
     def is_global(self) -> bool:
@@ -85,6 +85,11 @@ class Layer:
     def output_stride(self) -> tuple[Fraction, ...]:
         """Input positions per output position, for each spatial axis of the input."""
         return tuple(axis.stride for axis in self.field)
+
+    @property
+    def detail(self) -> str:
+        """A short description of the op: `k3 s2 d1 p1` for windows, a label for the rest."""
+        return "" if self.node is None else detail_of(self.node)
 
     def to_dict(self) -> dict[str, object]:
         """Plain data, for JSON."""
@@ -283,14 +288,23 @@ def inspect_network(
     fields: dict[tuple[str, int, int], Field | None] = {}
     kept: list[Any] = []
 
+    known_flows: dict[int, tuple[Field, ...]] = {}
+
     def fields_of(flow: Flow, grid: Mapping[str, int]) -> tuple[Field, ...] | None:
+        # Most ops hand their flow on as it is, so one object serves a run of layers.
+        known = known_flows.get(id(flow))
+        if known is not None:
+            return known
         out = []
+        periodic = True
         for axis in axes:
             bundle = flow.reads.get(axis)
             if bundle is None:
                 continue
             # Only reads that drift apart depend on how many outputs there are.
-            length = grid.get(axis, 1) if len(bundle) > 1 else 0
+            length = 0
+            if len(bundle) > 1:
+                length, periodic = grid.get(axis, 1), False
             key = (axis, id(bundle), length)
             if key not in fields:
                 fields[key] = field_of(axis, bundle, length)
@@ -299,6 +313,8 @@ def inspect_network(
             if field is None:
                 return None
             out.append(field)
+        if periodic:
+            known_flows[id(flow)] = tuple(out)
         return tuple(out)
 
     counts = {name: p.count if p.trainable else 0 for name, p in network.params.items()}
@@ -329,8 +345,8 @@ def inspect_network(
                 mixed,
                 gaps,
                 node.module,
-                detail_of(node),
                 output_tensor.name,
+                node,
             )
         )
     report = Inspection(network, source.name, tuple(layers), (), memory_of(network))
@@ -366,8 +382,7 @@ def _input_layer(tensor: Tensor) -> Layer:
         if (field := field_of(axis, (Reads.identity(),), length)) is not None
     )
     return Layer(
-        tensor.name, "input", tensor.shape, 0, 0, tensor.nbytes, fields, (), {}, (), "", "",
-        tensor.name,
+        tensor.name, "input", tensor.shape, 0, 0, tensor.nbytes, fields, (), {}, (), "", tensor.name, None
     )  # fmt: skip
 
 

@@ -61,7 +61,8 @@ class Reads:
                 f"{window.extent} inputs; at most {MAX_EXTENT} are kept."
             )
         mask = _repeated(1, window.kernel, window.dilation)
-        return cls(1, window.stride, (Taps(-window.pad_lo, mask),))
+        solid = window.extent == window.kernel
+        return cls(1, window.stride, (Taps(-window.pad_lo, mask, None, solid),))
 
     @classmethod
     def transposed(cls, window: Window) -> Reads:
@@ -164,7 +165,7 @@ class Reads:
         """
         if self is other and not counted:
             return self
-        if self.stride != other.stride:
+        if self.shift * other.period != other.shift * self.period:
             raise GeometryError(
                 f"branches with strides {self.stride} and {other.stride} do not line up; "
                 "bring them to one stride before they join."
@@ -235,7 +236,7 @@ class Reads:
         return reads
 
 
-IDENTITY = Reads(1, 1, (Taps(0, 1),))
+IDENTITY = Reads(1, 1, (Taps.interval(0, 1),))
 
 
 def union(reads: Iterable[Reads], *, counted: bool = True) -> tuple[Reads, ...]:
@@ -244,10 +245,12 @@ def union(reads: Iterable[Reads], *, counted: bool = True) -> tuple[Reads, ...]:
     >>> [str(r.stride) for r in union([Reads.window(Window(1)), Reads.window(Window(1, 2))])]
     ['1', '2']
     """
-    by_stride: dict[Fraction, Reads] = {}
+    by_stride: dict[tuple[int, int], Reads] = {}
     for branch in reads:
-        known = by_stride.get(branch.stride)
-        by_stride[branch.stride] = branch if known is None else known.union(branch, counted=counted)
+        common = gcd(branch.shift, branch.period)
+        stride = (branch.shift // common, branch.period // common)
+        known = by_stride.get(stride)
+        by_stride[stride] = branch if known is None else known.union(branch, counted=counted)
     return tuple(by_stride.values())
 
 
@@ -256,13 +259,17 @@ def _union_of(outer: Taps, base: int, inner: Reads) -> Taps:
         taps, shift = inner.phases[0], inner.shift
         if not outer.mask or not taps.mask:
             return EMPTY
+        if taps.solid and (outer.max_gap + 1) * shift <= taps.size:
+            # Copies of an interval that touch or overlap are an interval.
+            low = (base + outer.first) * shift + taps.first
+            return Taps.interval(low, (outer.size - 1) * shift + taps.size)
         if outer.count > 4 and (outer.count - 1) * outer.step == outer.size - 1:
             result = _repeated(taps.mask, outer.count, outer.step * shift)
         else:
             result = 0
             for position in Taps(0, outer.mask):
                 result |= taps.mask << (position * shift)
-        return Taps((base + outer.first) * shift + taps.first, result)
+        return _marked((base + outer.first) * shift + taps.first, result)
     found = [inner.at(base + position) for position in outer]
     found = [taps for taps in found if taps.mask]
     if not found:
@@ -271,7 +278,11 @@ def _union_of(outer: Taps, base: int, inner: Reads) -> Taps:
     result = 0
     for taps in found:
         result |= taps.mask << (taps.first - first)
-    return Taps(first, result)
+    return _marked(first, result)
+
+
+def _marked(first: int, mask: int) -> Taps:
+    return Taps(first, mask, None, not mask & (mask + 1))
 
 
 def _repeated(mask: int, count: int, distance: int) -> int:
@@ -294,8 +305,11 @@ def _sum_of(outer: Taps, base: int, inner: Reads) -> Taps:
 def _unite(a: Taps, b: Taps) -> Taps:
     if not a.mask or not b.mask:
         return (a if a.mask else b).support
+    for one, other in ((a, b), (b, a)):
+        if one.solid and one.first <= other.first and other.last <= one.last:
+            return one
     first = min(a.first, b.first)
-    return Taps(first, a.mask << (a.first - first) | b.mask << (b.first - first))
+    return _marked(first, a.mask << (a.first - first) | b.mask << (b.first - first))
 
 
 def _add(a: Taps, b: Taps) -> Taps:

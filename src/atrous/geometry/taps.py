@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from atrous.errors import GeometryError
 
@@ -16,7 +16,8 @@ class Taps:
 
     Bit `i` of `mask` says that position `first + i` is read; bit 0 is always set, so that equal
     multisets are equal records. `counts` lists the multiplicities in ascending order of position;
-    `None` says that each is 1. The empty multiset is `Taps(0, 0)`.
+    `None` says that each is 1. The empty multiset is `Taps(0, 0)`. `solid` marks a set that is
+    known to have no hole, which saves looking.
 
     >>> taps = Taps.of([4, 8, 8])
     >>> list(taps), taps.multiplicities
@@ -28,6 +29,16 @@ class Taps:
     first: int
     mask: int
     counts: tuple[int, ...] | None = None
+    solid: bool = field(default=False, compare=False, repr=False)
+
+    @classmethod
+    def interval(cls, first: int, size: int) -> Taps:
+        """Every position from `first` on, `size` of them.
+
+        >>> list(Taps.interval(-1, 3))
+        [-1, 0, 1]
+        """
+        return cls(first, (1 << size) - 1, None, True) if size > 0 else EMPTY
 
     @classmethod
     def of(cls, positions: Iterable[int] | Mapping[int, int]) -> Taps:
@@ -63,13 +74,10 @@ class Taps:
         return cls(first + low, mask >> low)
 
     def __iter__(self) -> Iterator[int]:
-        mask, position = self.mask, self.first
-        while mask:
-            low = (mask & -mask).bit_length() - 1
-            position += low
-            yield position
-            mask >>= low + 1
-            position += 1
+        if self.mask:
+            for position, bit in enumerate(reversed(f"{self.mask:b}"), start=self.first):
+                if bit == "1":
+                    yield position
 
     def __len__(self) -> int:
         return self.mask.bit_count()
@@ -92,7 +100,7 @@ class Taps:
     @property
     def count(self) -> int:
         """How many distinct positions are read."""
-        return self.mask.bit_count()
+        return self.mask.bit_length() if self.solid else self.mask.bit_count()
 
     @property
     def total(self) -> int:
@@ -112,14 +120,14 @@ class Taps:
     @property
     def max_gap(self) -> int:
         """The longest run of unread positions between two read ones."""
-        if self.count == self.size:
+        if self.solid or self.count == self.size:
             return 0
         return max(map(len, f"{self.mask:b}".split("1")))
 
     @property
     def step(self) -> int:
         """The greatest common divisor of the distances between positions (1 for a single one)."""
-        if self.mask & (self.mask >> 1) or self.count < 2:
+        if self.solid or self.mask & (self.mask >> 1) or self.count < 2:
             return 1
         from math import gcd
 
@@ -142,7 +150,7 @@ class Taps:
         """
         if not self.mask:
             return self
-        return Taps(self.first + distance, self.mask, self.counts)
+        return Taps(self.first + distance, self.mask, self.counts, self.solid)
 
 
 EMPTY = Taps(0, 0)
