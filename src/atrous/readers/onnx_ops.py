@@ -7,8 +7,8 @@ from fractions import Fraction
 from math import floor, isfinite
 from typing import cast
 
-from atrous.errors import ReadError
-from atrous.geometry import Coordinates, Interpolation, Rounding, Window, pad
+from atrous.errors import GeometryError, ReadError
+from atrous.geometry import Coordinates, Interpolation, Rounding, Window, pad, resample
 from atrous.network.ops import (
     AdaptivePool,
     Conv,
@@ -16,6 +16,7 @@ from atrous.network.ops import (
     Elementwise,
     Pad,
     PadMode,
+    Permute,
     Pool,
     Resize,
     Shuffle,
@@ -256,6 +257,7 @@ def _interpolated(
     scale: list[Fraction | None],
     coordinates: str,
     nearest: str | None,
+    out: int | None = 0,
 ) -> Tensor:
     rank = len(x.shape)
     mode = call.text("mode", "nearest")
@@ -278,7 +280,26 @@ def _interpolated(
     ):
         raise ReadError(f"nearest_mode {nearest[:40]!r} is not known.")
     changed = [d for d in range(rank) if target[d] != x.shape[d] or scale[d] is not None]
-    first = min([*changed, max(rank - 2, 0) if rank > 2 else rank - 1])
+    if changed and changed[0] == 1 and changed[-1] < rank - 1:
+        # Channels last: turned, so that nothing but positions is among the dimensions resized.
+        last = range(changed[-1] + 1, rank)
+        order = (0, *last, *range(1, last.start))
+        back = sorted(range(rank), key=order.__getitem__)
+        turned = call.emit(Permute(order), x)
+        y = _interpolated(
+            call,
+            turned,
+            [target[d] for d in order],
+            [scale[d] for d in order],
+            coordinates,
+            nearest,
+            None,
+        )
+        return call.emit(Permute(tuple(back)), y, out=0)
+    first = min([*changed, 2 if rank > 2 else rank - 1])
+    for d in changed:
+        kind, place = cast(Interpolation, how[mode]), cast(Coordinates, coordinates)
+        _check_axis(x.shape[d], target[d], kind, place, scale[d], nearest)
 
     def op(sizes: Sequence[int], rounding: str) -> Resize:
         return Resize(
@@ -291,12 +312,64 @@ def _interpolated(
         )
 
     if nearest is not None or mode != "nearest":
-        return call.emit(op(target, nearest or "floor"), x, out=0)
+        return call.emit(op(target, nearest or "floor"), x, out=out)
     # Before version 11 nearest rounds up where it shrinks and down where it grows.
     shrinks = [min(a, b) for a, b in zip(target, x.shape, strict=True)]
     if shrinks == list(x.shape) or shrinks == target:
-        return call.emit(op(target, "ceil" if shrinks != list(x.shape) else "floor"), x, out=0)
-    return call.emit(op(target, "floor"), call.emit(op(shrinks, "ceil"), x), out=0)
+        return call.emit(op(target, "ceil" if shrinks != list(x.shape) else "floor"), x, out=out)
+    return call.emit(op(target, "floor"), call.emit(op(shrinks, "ceil"), x), out=out)
+
+
+def _check_axis(
+    length: int,
+    size: int,
+    how: Interpolation,
+    coordinates: Coordinates,
+    scale: Fraction | None,
+    nearest: str | None,
+) -> None:
+    """Raise `Unsupported` where it cannot be said what is read.
+
+    Nearest interpolation at an exact tie reads what float32 arithmetic makes of it. Where runtimes
+    follow the formula of the standard in float32 and land elsewhere, nothing is claimed.
+    """
+    import numpy as np
+
+    rounding = nearest or ("ceil" if size < length else "floor")
+    if size > MAX_EXTENT:
+        raise Unsupported(f"makes {size:,} positions")
+    try:
+        reads = resample(
+            length, size, how, coordinates, scale=scale, rounding=cast(Rounding, rounding)
+        )
+    except GeometryError as error:
+        raise Unsupported(str(error)) from None
+    if how != "nearest":
+        return
+    o = np.arange(size, dtype=np.float32)
+    ratio = np.float32(size) / np.float32(length) if scale is None else np.float32(float(scale))
+    half = np.float32(0.5)
+    if coordinates == "align_corners":
+        source = o * np.float32(length - 1) / np.float32(max(size - 1, 1))
+    elif coordinates == "asymmetric":
+        source = o / ratio
+    elif coordinates == "pytorch_half_pixel" and size == 1:
+        source = o
+    else:
+        source = (o + half) / ratio - half
+    if rounding == "floor":
+        found = np.floor(source)
+    elif rounding == "ceil":
+        found = np.ceil(source)
+    elif rounding == "round_prefer_floor":
+        found = np.ceil(source - half)
+    else:
+        found = np.floor(source + half)
+    found = np.clip(found, 0, length - 1).astype(np.int64)
+    firsts = np.asarray([taps.first for taps in reads.phases], np.int64)
+    turns, phase = np.divmod(np.arange(size, dtype=np.int64), reads.period)
+    if (found != np.clip(firsts[phase] + turns * reads.shift, 0, length - 1)).any():
+        raise Unsupported(f"resizes {length} to {size}: which neighbour is nearest is a tie")
 
 
 def _scaled(

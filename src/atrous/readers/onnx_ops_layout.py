@@ -202,7 +202,8 @@ def concatenated(call: Call, parts: Sequence[Const | Live], axis: int) -> Tensor
         if len(part.shape) != len(parts[0].shape):
             raise ReadError("joins tensors of different rank end to end.")
     parts = [part for part in parts if part.shape[dim]]
-    return call.emit(Concat(dim), *(call.materialized(part) for part in parts), out=0)
+    tensors = [call.materialized(part) for part in parts]
+    return call.emit(Concat(dim), *tensors, out=0, params=call.params(*parts))
 
 
 @translates("Gather")

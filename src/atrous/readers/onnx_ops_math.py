@@ -44,16 +44,33 @@ def _label(name: str) -> str:
 
 
 @translates(*_ELEMENTWISE)
-def _elementwise(call: Call) -> Tensor:
+def _elementwise(call: Call) -> Made:
     values = [value for value in call.inputs if value is not None]
     if call.op in ("QuantizeLinear", "DequantizeLinear"):
         # One scale for each channel, or each block, is no operand that is broadcast.
         return call.emit(Elementwise(_label(call.op)), call.tensor(0), out=0)
     if call.op.startswith("QLinear"):
         values = [value for value in values if isinstance(value, Live) or value.elements > 1]
+    if call.op == "CastLike":
+        return _cast_like(call)
     if call.op == "Clip":
         values = [call.value(0), *call.live()[1:]]
     return joined(call, _label(call.op), values)
+
+
+def _cast_like(call: Call) -> Made:
+    x = call.value(0)
+    if isinstance(x, Live):
+        return call.emit(Elementwise("cast"), x.tensor, out=0)
+    # The other operand gives nothing but its type.
+    dtype, array = call.value(1).dtype, x.array
+    return Const(x.name, x.shape, dtype, x.params, None if array is None else lambda: array)
+
+
+@translates("EyeLike", "RandomNormalLike", "RandomUniformLike")
+def _like(call: Call) -> Const:
+    x = call.value(0)
+    return Const(call.node.output[0], x.shape, call.dtype(0) or x.dtype)
 
 
 def joined(call: Call, label: str, values: Sequence[Value]) -> Tensor:
