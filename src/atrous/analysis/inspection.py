@@ -153,7 +153,9 @@ class Inspection:
         if inside is not None and name:
             return inside
         known = {layer.name: None for layer in self.layers}
-        known.update((layer.module, None) for layer in self.layers if layer.module)
+        for layer in self.layers:
+            parts = layer.module.split(".") if layer.module else []
+            known.update((".".join(parts[:end]), None) for end in range(1, len(parts) + 1))
         raise unknown("layer", name, known)
 
     def __iter__(self) -> Any:

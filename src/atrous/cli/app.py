@@ -186,7 +186,6 @@ def _run() -> int:
         complain(error.format_message().rstrip(".") + about)
         return 2
     except (KeyboardInterrupt, typer.Abort):
-        complain("stopped.")
         return 130
     except BrokenPipeError:
         give_up_output()

@@ -59,10 +59,12 @@ def drawing(footprint: Footprint, look: Look) -> list[Line]:
         return out
     if box.ndim == 1:
         return [*out, *_framed(_strip(box, footprint.origin[0], look), look)]
-    for title, plane in _planes(footprint):
-        if title:
-            out.append(line(title))
-        out.extend(_framed(_picture(plane, look), look))
+    pictures = [(title, _picture(plane, look)) for title, plane in _planes(footprint)]
+    for index, (title, picture) in enumerate(pictures):
+        out.append(line(title))
+        # Slices that are read alike are explained once.
+        last = index + 1 == len(pictures) or pictures[index + 1][1].key != picture.key
+        out.extend(_framed(picture, look, keyed=last))
     return out
 
 
@@ -169,7 +171,7 @@ def _strip(counts: NDArray[Any], origin: int, look: Look) -> _Picture:
     return _Picture(rows, label + width, key)
 
 
-def _framed(picture: _Picture, look: Look) -> list[Line]:
+def _framed(picture: _Picture, look: Look, *, keyed: bool = True) -> list[Line]:
     corners = "┌┐└┘│" if look.unicode else "++++|"
     rule = look.dash * picture.width
     side = Span(corners[4], "dim")
@@ -177,7 +179,7 @@ def _framed(picture: _Picture, look: Look) -> list[Line]:
         line(Span(corners[0] + rule + corners[1], "dim")),
         *((side, *row, side) for row in picture.rows),
         line(Span(corners[2] + rule + corners[3], "dim")),
-        *_wrapped([Span(picture.key, "dim")], look),
+        *(_wrapped([Span(picture.key, "dim")], look) if keyed else ()),
     ]
 
 

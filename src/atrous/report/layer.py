@@ -86,6 +86,8 @@ def field_lines(fields: tuple[Field, ...], look: Look) -> list[Line]:
 
 def _phase_words(phases: tuple[Phase, ...], names: list[str]) -> str:
     sizes = Counter(phase.size for phase in phases)
+    if len(sizes) == 1:
+        return f"{', '.join(names)}: {len(phases)} phases of the output"
     parts = (f"{size} at {count}" for size, count in sorted(sizes.items(), reverse=True)[:4])
     more = " and other sizes at the rest" if len(sizes) > 4 else ""
     return f"{', '.join(names)}: {len(phases)} phases of the output; size {', '.join(parts)}{more}"

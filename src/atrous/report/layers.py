@@ -75,11 +75,11 @@ def layer_notes(found: Listing) -> list[str]:
     if found.cut:
         out.append(f"{found.cut} more rows")
     if found.quiet:
-        params = f" ({quantity(found.quiet_params)} parameters)" if found.quiet_params else ""
-        many = "layer" if found.quiet == 1 else "layers"
+        params = f" ({quantity(found.quiet_params)} params)" if found.quiet_params else ""
+        verbs = ("moves", "costs") if found.quiet == 1 else ("move", "cost")
         out.append(
-            f"{found.quiet} of {found.layers} {many}{params} are left out, which move no positions "
-            "and cost no MACs; --all lists them"
+            f"{found.quiet} of {found.layers} layers{params} {verbs[0]} no positions "
+            f"and {verbs[1]} no MACs: see --all"
         )
     return out
 

@@ -95,7 +95,7 @@ def op_text(layer: Layer, node: Node) -> str:
     name = layer.op
     detail = [part for part in layer.detail.split() if not part.startswith("p")]
     if isinstance(op, Conv) and op.groups > 1 and op.groups == op.channels:
-        name = "depthwise"
+        name = "dw"
         detail = [part for part in detail if not part.startswith("g")]
     elif isinstance(op, Pool):
         name = "avg" if op.how == "average" else op.how

@@ -1,0 +1,62 @@
+"""Reports as they are printed, letter for letter.
+
+`ATROUS_GOLDEN=write pytest tests/golden` writes the files anew; read the difference before it goes
+in.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from atrous.analysis import inspect_network
+from atrous.network import zoo
+from atrous.report import Listed, Look, inspection_text, inspection_view, layer_view
+from tests.golden.networks import ALL
+
+HERE = Path(__file__).parent
+
+
+def assert_is_golden(name: str, text: str) -> None:
+    path = HERE / f"{name}.txt"
+    if os.environ.get("ATROUS_GOLDEN") == "write":
+        path.write_text(text + "\n", encoding="utf-8")
+    assert text + "\n" == path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("name", ALL)
+def test_the_report_of_a_small_network(name, width):
+    text = inspection_text(inspect_network(ALL[name]()), width)
+    assert all(len(line) <= width for line in text.splitlines())
+    assert_is_golden(f"{name}.{width}", text)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_report_of_a_known_network(width):
+    report = inspect_network(zoo.build("resnet18", (1, 3, 224, 224)))
+    assert_is_golden(f"resnet18.{width}", inspection_text(report, width))
+
+
+def test_the_report_of_a_known_network_folded_sorted_and_cut():
+    report = inspect_network(zoo.build("resnet18", (1, 3, 224, 224)))
+    text = inspection_text(report, listed=Listed(depth=2, sort="params", top=4))
+    assert_is_golden("resnet18.folded", text)
+
+
+def test_the_report_without_unicode():
+    text = inspection_view(inspect_network(ALL["gridded"]())).text(Look(unicode=False))
+    assert text.isascii()
+    assert_is_golden("gridded.ascii", text)
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [("gridded", "stage2.conv2"), ("decoder", "out"), ("excited", "conv"), ("excited", "mul")],
+)
+def test_one_layer_in_depth_with_its_footprint(name, layer):
+    report = inspect_network(ALL[name]())
+    text = layer_view(report[layer], report.footprint(layer)).text()
+    assert_is_golden(f"{name}.{layer}", text)
