@@ -1,4 +1,4 @@
-"""Small ONNX models, and the oracle for who reads what: ONNX Runtime with one input position changed.
+"""Small ONNX models, and the oracle for who reads what: ONNX Runtime with one position changed.
 
 Independent of our algebra. A position counts as read where a NaN there makes the output NaN, or
 where a huge number there changes it (maxima and rectifiers swallow NaN in ONNX Runtime).
@@ -121,7 +121,7 @@ def _positions_read(
             x = feed[name].copy()
             x[tuple(where)] = value
             for i, made in enumerate(runner.run(None, {**feed, name: x})):
-                changed[i] |= np.isnan(made) if value != value else made != base[i]  # noqa: PLR0124
+                changed[i] |= np.isnan(made) if value != value else made != base[i]
         found[position] = [
             on_grid(c, network.tensor(o).layout)
             for c, o in zip(changed, network.outputs, strict=True)

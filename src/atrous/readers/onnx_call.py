@@ -18,6 +18,8 @@ from atrous.readers.onnx_values import FLOATS, MAX_AXIS, Const, Live, Value, che
 if TYPE_CHECKING:
     import onnx
 
+    from atrous.readers.onnx_values import Array
+
 __all__ = ["TRANSLATIONS", "Call", "Translation", "Unsupported", "translates"]
 
 Made = Tensor | Value | None
@@ -93,7 +95,8 @@ class Call:
     def text(self, name: str, default: str = "") -> str:
         """A string."""
         attribute = self._attribute(name, _STRING)
-        return default if attribute is None else str(attribute.s, "utf-8", "replace")
+        held: bytes = b"" if attribute is None else attribute.s
+        return default if attribute is None else held.decode("utf-8", "replace")
 
     def ints(self, name: str) -> tuple[int, ...] | None:
         """Whole numbers, or None where the attribute is absent."""
@@ -148,9 +151,7 @@ class Call:
         value = self.get(index)
         if value is None:
             return None
-        array = value.array if isinstance(value, Const) else None
-        if array is None or len(value.shape) > 1:
-            raise Unsupported(f"its {what} depend on data")
+        array = _listed(value, what)
         return tuple(int(x) for x in array.reshape(-1))
 
     def floats(self, index: int, what: str) -> tuple[float, ...] | None:
@@ -158,9 +159,7 @@ class Call:
         value = self.get(index)
         if value is None or (isinstance(value, Const) and value.elements == 0):
             return None
-        array = value.array if isinstance(value, Const) else None
-        if array is None or len(value.shape) > 1:
-            raise Unsupported(f"its {what} depend on data")
+        array = _listed(value, what)
         return tuple(float(x) for x in array.reshape(-1))
 
     def listed(self, name: str, index: int, since: int) -> tuple[int, ...] | None:
@@ -276,3 +275,11 @@ class Call:
             itemsize=itemsize(dtype),
         )
         return Live(tensor, dtype, unknown)
+
+
+def _listed(value: Value, what: str) -> Array:
+    if isinstance(value, Live):
+        raise Unsupported(f"its {what} depend on data")
+    if value.array is None or len(value.shape) > 1:
+        raise Unsupported(f"its {what} are not known, or too many to be read")
+    return value.array

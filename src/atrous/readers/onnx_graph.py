@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["Ordered", "captured", "inlined", "layer_name", "ordered"]
 
 MAX_NODES = 250_000
-MAX_NESTING = 32
+MAX_NESTING = 16
+MAX_CALLS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +170,8 @@ def _check_functions(model: onnx.ModelProto) -> None:
     sizes: dict[tuple[str, str], int] = {}
 
     def size(nodes: Iterable[onnx.NodeProto], path: tuple[tuple[str, str], ...]) -> int:
-        if len(path) > MAX_NESTING:
-            raise ReadError(f"nests functions deeper than {MAX_NESTING}; that is not read.")
+        if len(path) > MAX_CALLS:
+            raise ReadError(f"nests functions deeper than {MAX_CALLS}; that is not read.")
         total = 0
         for node in nodes:
             key = (node.domain, node.op_type)

@@ -337,7 +337,7 @@ def _check_axis(
 
     rounding = nearest or ("ceil" if size < length else "floor")
     if size > MAX_EXTENT:
-        raise Unsupported(f"makes {size:,} positions")
+        raise ReadError(f"resizes {length} positions to {size:,}; at most 2**24 are followed.")
     try:
         reads = resample(
             length, size, how, coordinates, scale=scale, rounding=cast(Rounding, rounding)
