@@ -123,7 +123,7 @@ def statements(inspection: Inspection) -> Iterator[tuple[str, str, str]]:
         f"{quantity(inspection.params)}, {bytes_text(inspection.parameter_bytes)}",
         "",
     )
-    memory = f"{bytes_text(inspection.peak_memory_bytes)} of activations"
+    memory = f"{bytes_text(inspection.memory.peak_bytes)} of activations"
     if inspection.memory.at:
         memory += f", while {inspection.memory.at} runs"
     yield "peak memory", memory, ""
