@@ -105,7 +105,9 @@ def shortened(text: str, width: int, mark: str = "…") -> str:
         return text[-width:] if width > 0 else ""
     head = (width - len(mark)) // 4
     tail = width - len(mark) - head
-    return text[:head] + mark + text[len(text) - tail :]
+    # The rest of a module's name says less than the letters before it.
+    rest = max(text.find(".", len(text) - tail, len(text) - tail + 4) - (len(text) - tail), 0)
+    return text[: head + rest] + mark + text[len(text) - tail + rest :]
 
 
 def _scaled(count: int, base: int, units: Sequence[str]) -> tuple[str, str]:
