@@ -39,6 +39,10 @@ class Family:
     def small():
         return net()
 
+    @staticmethod
+    def sized(width):
+        return net()
+
 ready = Builder("ready")
 ready = ready.build(ready.input("x", (1, 3, 8, 8)))
 '''
@@ -196,6 +200,8 @@ def test_an_error_in_ones_own_code_is_one_line_that_says_where(models):
         (["models:nett"], "no function is named 'nett'; near: net"),
         (["nothing:net"], "no module is named 'nothing'"),
         (["nothing.py:net"], "nothing.py: there is no such file"),
+        (["models.py"], "models.py:NAME"),
+        (["models:Family.sized"], "sized() missing 1 required positional argument: 'width'"),
         (["models:net", "--input", "1,3,8,8"], "leave out --input"),
     ],
 )

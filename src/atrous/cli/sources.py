@@ -97,6 +97,8 @@ def _sizes(text: str) -> tuple[int, ...]:
 
 
 def _hint(source: str) -> None:
+    if source.endswith(".py"):
+        raise ReadError(f"{source} is Python code; name the function to run in it: {source}:NAME.")
     # The name of a known network alone is what one types first.
     if re.fullmatch(r"\w+", source) and not Path(source).exists():
         from atrous.network import zoo
@@ -162,5 +164,7 @@ def _imported(place: str) -> ModuleType:
 def _raised(error: BaseException) -> str:
     text = " ".join(str(error).split())
     frames = traceback.extract_tb(error.__traceback__)
-    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    # A call that does not fit its function fails here, which says nothing about theirs.
+    last = frames[-1] if frames and frames[-1].filename != __file__ else None
+    where = f" ({Path(last.filename).name}, line {last.lineno})" if last else ""
     return f"{type(error).__name__}: {text}{where}" if text else f"{type(error).__name__}{where}"
