@@ -111,7 +111,8 @@ class Call:
     @property
     def op(self) -> str:
         """The operator's name."""
-        return self.node.op_type
+        name: str = self.node.op_type
+        return name
 
     # Inputs
 

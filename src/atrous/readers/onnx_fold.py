@@ -32,6 +32,13 @@ _EVALUATED = frozenset(
 )
 # Their output's size depends on the numbers, and is never above that of the input times its rank.
 _SHRINKING = frozenset(("Compress", "NonZero"))
+# Only the first input of these is what the output is made of.
+_MOVES = frozenset(
+    """
+    Cast Expand Flatten Gather GatherElements GatherND Identity Pad Reshape Slice Split Squeeze
+    Tile Transpose Unsqueeze
+    """.split()  # noqa: SIM905 - a list to be read
+)
 _MOST_FLOATS = 1 << 10
 _MOST_TOLD = 1 << 12
 _BUDGET = 1 << 24
@@ -166,6 +173,8 @@ def _params(node: onnx.NodeProto, inputs: Sequence[Const | None]) -> tuple[Param
         return ()
     if node.op_type == "DequantizeLinear" and inputs and inputs[0] is not None:
         return tuple(Param(param.name, param.count, param.itemsize) for param in inputs[0].params)
+    if node.op_type in _MOVES:
+        inputs = inputs[:1]
     found = {param.name: param for x in inputs if x is not None for param in x.params}
     return tuple(found.values())
 

@@ -18,6 +18,7 @@ _KIND = "pkg.torch.export.graph_signature.InputSpec.kind"
 _FOLDED = "pkg.onnxscript.optimizer.folded_from"
 # What exporters call numbers that are nobody's parameter, or whose name they lost.
 _MADE = re.compile(r"(val_\d+|onnx::.*|/.*|\d+|_?const.*|.*[Cc]onstant.*|.*__\d+|.*_cast|.*:\d+)\Z")
+_FOLDED_NAME = re.compile(r"val_\d+\Z")
 _LONGEST = 10_000
 _FROM_WEIGHT = frozenset(("Conv", "ConvTranspose", "Gemm", "FusedConv"))
 
@@ -86,15 +87,18 @@ class Provenance:
     def is_parameter(self, name: str, count: int) -> bool:
         """True where a constant of that name, with that many numbers, is a parameter.
 
-        A buffer is none, nor is a single number with a name that the exporter made up.
+        A buffer is none, nor is a single number with a name that the exporter made up. What PyTorch's
+        exporter folded is one if it was made from one.
         """
         kind = self._kinds.get(name)
         if kind is not None:
             return kind == "PARAMETER"
-        if name in self._folded:
-            return any(self._named(source) for source in self._folded[name])
-        return count > 1 or self._named(name)
+        if name in self._folded or (self._kinds and _FOLDED_NAME.match(name)):
+            return any(self._named(source, count) for source in self._folded.get(name, ()))
+        return count > 1 or self._named(name, count)
 
-    def _named(self, name: str) -> bool:
+    def _named(self, name: str, count: int) -> bool:
         kind = self._kinds.get(name)
-        return kind == "PARAMETER" if kind is not None else not _MADE.match(name)
+        if kind is not None:
+            return kind == "PARAMETER"
+        return not _MADE.match(name) and (count > 1 or "." in name)

@@ -410,7 +410,7 @@ def _recurrent(call: Call) -> list[Made]:
         gates * hidden * (x.shape[2] + hidden) * ways,
         call.op.lower(),
     )
-    params = call.stored(w, r) + call.params(*call.inputs[3:])
+    params = call.stored(w, r, call.get(3), call.get(7))
     y = call.emit(op, x, params=params)
     y = call.emit(Reshape((*y.shape[:2], ways, hidden)), y)
     made: list[Made] = [None, None, None]
