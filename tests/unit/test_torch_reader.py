@@ -117,7 +117,7 @@ def test_ops_not_understood_make_the_report_partial_and_are_named() -> None:
     assert report["conv"].field == ()
     assert report["conv"].opaque == ("grid_sampler",)
     assert report["conv"].macs == 36 * 36
-    with pytest.raises(atrous.UnsupportedError, match="^conv: what is read through grid_sampler"):
+    with pytest.raises(atrous.UnsupportedError, match=r"^conv: what is read through grid_sampler"):
         report.footprint()
 
 
@@ -158,3 +158,23 @@ def test_waveforms_and_channels_last_inputs_find_their_spatial_dimensions() -> N
     report = atrous.inspect(ChannelsLast(), (1, 16, 20, 3))
     assert [field.size for field in report.outputs[0].field] == [3, 5]
     assert report.footprint().mask.shape == (16, 20)
+
+
+def test_a_program_taken_apart_into_core_operators_reads_the_same() -> None:
+    class Mixed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Sequential(Block(), nn.AvgPool2d(2), nn.GELU(), nn.Conv2d(4, 4, 3))
+            self.head = nn.Linear(4, 5)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = torch.roll(self.body(x), (-2, 3), (2, 3))
+            return self.head(nn.functional.adaptive_avg_pool2d(x, 1).flatten(1))
+
+    whole = torch.export.export(Mixed().eval(), (torch.zeros(1, 3, 20, 20),), strict=False)
+    reports = [atrous.inspect(program) for program in (whole, whole.run_decompositions())]
+    assert all(report.complete for report in reports), reports[1].opaque
+    assert reports[0].outputs[0].field == reports[1].outputs[0].field
+    assert (reports[0].macs, reports[0].params) == (reports[1].macs, reports[1].params)
+    masks = [report.footprint().mask for report in reports]
+    assert (masks[0] == masks[1]).all()

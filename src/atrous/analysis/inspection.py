@@ -383,9 +383,8 @@ def _input_layer(tensor: Tensor) -> Layer:
         for axis, length in tensor.grid.items()
         if (field := field_of(axis, (Reads.identity(),), length)) is not None
     )
-    return Layer(
-        tensor.name, "input", tensor.shape, 0, 0, tensor.nbytes, fields, (), {}, (), "", tensor.name, None
-    )  # fmt: skip
+    name, shape, size = tensor.name, tensor.shape, tensor.nbytes
+    return Layer(name, "input", shape, 0, 0, size, fields, (), {}, (), "", name, None)
 
 
 def _names(mixed: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:

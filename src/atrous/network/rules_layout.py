@@ -99,8 +99,11 @@ def _roll(op: Roll, inputs: tuple[Tensor, ...]) -> Effect:
     x = inputs[0]
     if not has_axes(x.layout[op.dim]):
         return Effect(x.layout, ({},))
-    reads = window_reads(Window(1, pad_lo=op.shift))
-    layout, maps = along(x.layout, op.dim, reads, x.shape[op.dim], "wrap")
+    # A shift by all but one is a shift by one the other way: take the shorter.
+    length = x.shape[op.dim]
+    shift = (op.shift + length // 2) % length - length // 2
+    reads = window_reads(Window(1, pad_lo=shift))
+    layout, maps = along(x.layout, op.dim, reads, length, "wrap")
     return Effect(layout, (maps,))
 
 

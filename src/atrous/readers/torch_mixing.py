@@ -24,6 +24,7 @@ from atrous.network.ops import (
     Repeat,
     Reshape,
     Resize,
+    Roll,
     Scan,
     Slice,
 )
@@ -51,6 +52,19 @@ def _reshape(call: Call) -> Value:
     if call.shape == call.x.shape:
         return call.x
     return call.finish(Reshape(call.shape), call.x)
+
+
+@aten("as_strided")
+def _as_strided(call: Call) -> Value:
+    strides = [prod(call.shape[i + 1 :]) for i in range(len(call.shape))]
+    plain = all(
+        size == 1 or given == stride
+        for size, given, stride in zip(call.shape, call["stride"], strides, strict=True)
+    )
+    plain = plain and call.node.args[0].meta["val"].is_contiguous()
+    if call["storage_offset"] or not plain or prod(call.shape) != prod(call.x.shape):
+        raise Unclear("views its memory in another order")
+    return _reshape(call)
 
 
 @aten("permute")
@@ -158,6 +172,9 @@ def _picked(call: Call, x: Tensor, dim: int, index: Any) -> Value:
     if index.data is None:
         raise Unclear("picks positions by an index that is not stored in the model")
     places = [int(i) % x.shape[dim] for i in index.data.flatten().tolist()]
+    size = x.shape[dim]
+    if len(places) == size and places == [(places[0] + i) % size for i in range(size)]:
+        return call.finish(Roll(dim, -places[0]), x)
     steps = {b - a for a, b in pairwise(places)}
     if len(steps) > 1 or (steps and min(steps) < 1):
         raise Unclear("picks positions in no regular order")

@@ -47,8 +47,6 @@ BY_SHAPE_ALONE = {
 
 ELEMENTWISE = {
     "aten.batch_norm",
-    "aten._native_batch_norm_legit_no_training",
-    "aten._batch_norm_no_update",
     "aten.to",
     "aten._to_copy",
     "aten.type_as",
@@ -272,6 +270,12 @@ def pointwise(call: Call) -> Value:
     in_place = in_place and isinstance(first, Tensor)
     op = Elementwise(label.rstrip("_"), in_place)
     return call.finish(op, *operands, params=call.params())
+
+
+@aten("_native_batch_norm_legit_no_training", "_batch_norm_no_update")
+def _native_batch_norm(call: Call) -> Value:
+    made = call.finish(Elementwise("batch_norm"), call.x, params=call.params())
+    return [made, *([None] * (len(call.meta) - 1))]
 
 
 def _name_of(node: Any) -> str:

@@ -20,6 +20,7 @@ from atrous.readers.torch_values import Const, Value, static
 __all__ = ["read_torch"]
 
 _TRANSLATIONS = (torch_mixing, torch_windows)
+MOST_NUMBERS = 1 << 16
 _CALL = re.compile(r"@(\d+)$")
 
 
@@ -119,7 +120,7 @@ class _Reading:
 
     def _call(self, builder: Builder, node: Any, values: Mapping[Any, Value]) -> Value:
         if node not in self.dependent:
-            return _constant(node, self._params_behind(node, values))
+            return _constant(node, self._params_behind(node, values), _computed(node, values))
         key, path, again = _stack(node)
         label = _base(node).rpartition(".")[2].rstrip("_") or "op"
         name = path + again
@@ -131,20 +132,49 @@ class _Reading:
         found: dict[str, Param] = {}
         for source in node.all_input_nodes:
             value = values.get(source)
-            if isinstance(value, Const):
-                found.update((param.name, param) for param in value.params)
+            for part in value if isinstance(value, list | tuple) else (value,):
+                if isinstance(part, Const):
+                    found.update((param.name, param) for param in part.params)
         return tuple(found.values())
 
 
-def _constant(node: Any, params: tuple[Param, ...]) -> Value:
+def _constant(node: Any, params: tuple[Param, ...], data: Any = None) -> Value:
     value = node.meta.get("val")
     if isinstance(value, torch.Tensor):
-        return Const(static(value.shape), params)
+        return Const(static(value.shape), params, data)
     if isinstance(value, list | tuple):
         return tuple(
             Const(static(v.shape), params) if isinstance(v, torch.Tensor) else v for v in value
         )
     return Const((), params) if value is None else value
+
+
+def _computed(node: Any, values: Mapping[Any, Value]) -> Any:
+    """The numbers of a small integer constant, such as the index of a shift; None for the rest."""
+    value = node.meta.get("val")
+    if not isinstance(value, torch.Tensor) or value.is_floating_point():
+        return None
+    if getattr(node.target, "namespace", "") != "aten" or value.numel() > MOST_NUMBERS:
+        return None
+
+    def real(argument: Any) -> Any:
+        if not isinstance(argument, torch.fx.Node):
+            return argument
+        held = values.get(argument)
+        data = held.data if isinstance(held, Const) else held
+        if data is None:
+            raise ValueError
+        return data
+
+    try:
+        args = torch.fx.node.map_arg(tuple(node.args), real)
+        kwargs = dict(torch.fx.node.map_arg(dict(node.kwargs), real))
+        if "device" in kwargs:
+            kwargs["device"] = "cpu"
+        found = node.target(*args, **kwargs)
+    except Exception:
+        return None
+    return found if isinstance(found, torch.Tensor) else None
 
 
 def _constants(program: torch.export.ExportedProgram) -> dict[str, Const]:
@@ -161,7 +191,7 @@ def _constants(program: torch.export.ExportedProgram) -> dict[str, Const]:
             continue
         name = canonical.setdefault(id(tensor), spec.target)
         param = Param(name, tensor.numel(), tensor.element_size(), kind == "PARAMETER")
-        small = tensor if kind != "PARAMETER" and tensor.numel() <= 1 << 16 else None
+        small = tensor if kind != "PARAMETER" and tensor.numel() <= MOST_NUMBERS else None
         found[spec.arg.name] = Const(static(tensor.shape), (param,), small)
     return found
 
