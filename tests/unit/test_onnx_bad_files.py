@@ -221,6 +221,23 @@ def test_shapes_that_do_not_fit_the_inputs_are_refused() -> None:
     assert len(read_onnx(two, {"x": (2, 4), "z": (2, 4)}).inputs) == 2
 
 
+def test_examples_stand_for_their_shapes() -> None:
+    proto = one("Relu", ("n", 3, "h", "w"))
+    example = np.zeros((1, 3, 8, 9), np.float32)
+    for given in (example, (example,), {"x": example}):
+        assert read_onnx(proto, given).inputs[0].shape == (1, 3, 8, 9)
+
+
+def test_joining_very_many_positions_is_opaque_and_costs_nothing() -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "k"], ["a"], name="conv"),
+        helper.make_node("Concat", ["a", "a"], ["y"], axis=2, name="join"),
+    ]
+    with _bounded(64):
+        network = read_onnx(model(nodes, {"x": (1, 1, 1 << 23)}, {"k": weights(1, 1, 3)}))
+    assert "end to end" in network.node("join").opaque
+
+
 def test_other_sizes_than_the_file_says_are_read_and_noted() -> None:
     network = read_onnx(one("Conv", IMAGE, weights(4, 2, 3, 3)), (1, 2, 33, 40))
     assert network.nodes[-1].output.shape == (1, 4, 31, 38)

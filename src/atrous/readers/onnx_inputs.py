@@ -56,6 +56,8 @@ class Inputs:
         listed = ", ".join(name[:40] for name in names[:8])
         if given is None:
             return {}
+        if hasattr(given, "shape"):  # an example in place of its shape
+            given = _whole(given)
         if isinstance(given, Mapping):
             for name in given:
                 if name not in names:
@@ -141,6 +143,7 @@ def _static(item: onnx.ValueInfoProto, said: list[int | str] | None) -> Sequence
 
 
 def _whole(shape: Any) -> Shape:
+    shape = tuple(shape.shape) if hasattr(shape, "shape") else shape
     if isinstance(shape, Sequence) and all(type(size) is int for size in shape):
         return tuple(shape)
     raise ReadError(f"{shape!r} is no shape; give whole numbers such as (1, 3, 512, 512).")

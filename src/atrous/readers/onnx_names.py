@@ -87,8 +87,8 @@ class Provenance:
     def is_parameter(self, name: str, count: int) -> bool:
         """True where a constant of that name, with that many numbers, is a parameter.
 
-        A buffer is none, nor is a single number with a name that the exporter made up. What PyTorch's
-        exporter folded is one if it was made from one.
+        A buffer is none, nor is a single number with a name that the exporter made up. What
+        PyTorch's exporter folded is one if it was made from one.
         """
         kind = self._kinds.get(name)
         if kind is not None:

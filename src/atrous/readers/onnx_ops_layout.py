@@ -24,6 +24,9 @@ from atrous.readers.onnx_values import Const, Live, broadcast, checked
 
 __all__: list[str] = []
 
+# Parts laid end to end are followed position by position.
+_MOST_JOINED = 1 << 20
+
 
 @translates("Reshape")
 def _reshape(call: Call) -> Tensor:
@@ -202,6 +205,10 @@ def concatenated(call: Call, parts: Sequence[Const | Live], axis: int) -> Tensor
         if len(part.shape) != len(parts[0].shape):
             raise ReadError("joins tensors of different rank end to end.")
     parts = [part for part in parts if part.shape[dim]]
+    along = [part for part in parts if isinstance(part, Live) and has_axes(part.tensor.layout[dim])]
+    total = sum(part.shape[dim] for part in parts)
+    if len(along) > 1 and total > _MOST_JOINED:
+        raise Unsupported(f"joins {total:,} positions end to end, more than are followed")
     tensors = [call.materialized(part) for part in parts]
     return call.emit(Concat(dim), *tensors, out=0, params=call.params(*parts))
 
