@@ -38,6 +38,20 @@ def test_layers_are_found_by_module_path_and_modules_by_their_last_layer() -> No
     assert report["2"].output_shape == (1, 2, 4, 4)
 
 
+def test_a_module_with_layers_inside_is_found_by_its_last_layer_and_not_by_its_own_code() -> None:
+    class Dense(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(6, 4, 3, padding=1)
+
+        def forward(self, a: torch.Tensor) -> torch.Tensor:
+            return self.conv(torch.cat([a, a], dim=1))
+
+    report = atrous.inspect(nn.Sequential(Dense()), (1, 3, 8, 8))
+    assert [layer.name for layer in report.layers] == ["0.cat", "0.conv"]
+    assert report["0"].name == "0.conv"
+
+
 def test_an_exported_program_reads_like_its_module() -> None:
     model = Block().eval()
     program = torch.export.export(model, (torch.zeros(1, 3, 8, 8),), strict=False)
@@ -178,3 +192,22 @@ def test_a_program_taken_apart_into_core_operators_reads_the_same() -> None:
     assert (reports[0].macs, reports[0].params) == (reports[1].macs, reports[1].params)
     masks = [report.footprint().mask for report in reports]
     assert (masks[0] == masks[1]).all()
+
+
+def test_blocks_under_autocast_are_read_through() -> None:
+    class Guarded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inside = nn.Conv2d(2, 2, 3)
+            self.after = nn.Conv2d(2, 2, 5)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            with torch.autocast("cpu", enabled=False):
+                y = self.inside(x.float())
+            return self.after(y) + self.after(y * 2)
+
+    report = atrous.inspect(Guarded(), (1, 2, 12, 12))
+    assert report.complete
+    assert [layer.name for layer in report.layers] == ["inside", "mul", "after", "after@1", "add"]
+    assert report.outputs[0].field[0].size == 7
+    assert report.params == 38 + 102

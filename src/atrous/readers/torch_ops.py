@@ -47,7 +47,6 @@ BY_SHAPE_ALONE = {
 
 ELEMENTWISE = {
     "aten.batch_norm",
-    "aten.to",
     "aten._to_copy",
     "aten.type_as",
     "aten.prelu",
@@ -270,6 +269,14 @@ def pointwise(call: Call) -> Value:
     in_place = in_place and isinstance(first, Tensor)
     op = Elementwise(label.rstrip("_"), in_place)
     return call.finish(op, *operands, params=call.params())
+
+
+@aten("to")
+def _to(call: Call) -> Value:
+    source = call.node.args[0].meta.get("val")
+    if isinstance(source, torch.Tensor) and source.dtype == call.meta.dtype:
+        return call.x
+    return pointwise(call)
 
 
 @aten("_native_batch_norm_legit_no_training", "_batch_norm_no_update")

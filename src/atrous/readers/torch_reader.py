@@ -21,6 +21,9 @@ __all__ = ["read_torch"]
 
 _TRANSLATIONS = (torch_mixing, torch_windows)
 MOST_NUMBERS = 1 << 16
+TRANSPARENT = {"wrap_with_autocast", "wrap_with_set_grad_enabled"}
+"""Calls that run a block of the graph under a setting which does not touch positions."""
+
 _CALL = re.compile(r"@(\d+)$")
 
 
@@ -60,7 +63,7 @@ class _Reading:
 
     def __init__(self, program: torch.export.ExportedProgram) -> None:
         self.graph = program.graph
-        self.submodules = dict(program.graph_module.named_children())
+        self.owner = program.graph_module
         signature = program.graph_signature
         self.constants = _constants(program)
         self.outputs = [
@@ -78,33 +81,46 @@ class _Reading:
                 self.itemsizes[node.name] = value.element_size()
         if not self.shapes:
             raise ReadError("the model takes no tensor; give one that does.")
-        self.dependent = self._dependent()
-        self.calls = Counter(
-            _stack(node)[0] for node in self.dependent if _base(node) not in SKIPPED
-        )
+        self.dependent: dict[Any, None] = {}
+        self._depend(self.graph, {n for n in self.graph.nodes if n.name in self.shapes})
+        kept = [node for node in self.dependent if _base(node) not in {*SKIPPED, *TRANSPARENT}]
+        self.calls = Counter(_stack(node)[0] for node in kept)
+        self.parents = {
+            path[:dot] for path in {_stack(node)[1] for node in kept} for dot in _dots(path)
+        }
 
-    def _dependent(self) -> dict[Any, None]:
-        reached: dict[Any, None] = {}
-        found: dict[Any, None] = {}
-        for node in self.graph.nodes:
-            if node.op == "placeholder" and node.name in self.shapes:
-                reached[node] = None
-            elif any(source in reached for source in node.all_input_nodes):
-                reached[node] = None
-                if node.op == "call_function":
-                    found[node] = None
-        return found
+    def _depend(self, graph: Any, reached: set[Any]) -> None:
+        """Note the calls that depend on what is `reached`, blocks within the graph included."""
+        for node in graph.nodes:
+            if not any(source in reached for source in node.all_input_nodes):
+                continue
+            reached.add(node)
+            if node.op != "call_function":
+                continue
+            self.dependent[node] = None
+            if _base(node) in TRANSPARENT:
+                block, operands = self._block(node)
+                inside = [inner for inner in block.nodes if inner.op == "placeholder"]
+                pairs = zip(inside, operands, strict=True)
+                self._depend(block, {inner for inner, outer in pairs if outer in reached})
+
+    def _block(self, node: Any) -> tuple[Any, tuple[Any, ...]]:
+        """The graph that a `with` block became, and what is handed to it."""
+        at = next(
+            i
+            for i, argument in enumerate(node.args)
+            if isinstance(argument, torch.fx.Node) and argument.op == "get_attr"
+        )
+        return getattr(self.owner, node.args[at].target).graph, tuple(node.args[at + 1 :])
 
     def translate(self, builder: Builder, inputs: Mapping[str, Tensor]) -> list[Tensor]:
         """Every node as an op of the builder; the tensors that are the outputs."""
-        values: dict[Any, Value] = {}
-        for node in self.graph.nodes:
-            if node.op == "placeholder":
-                values[node] = inputs.get(node.name, self.constants.get(node.name))
-            elif node.op == "get_attr":
-                values[node] = _constant(node, ())
-            elif node.op == "call_function":
-                values[node] = self._call(builder, node, values)
+        values: dict[Any, Value] = {
+            node: inputs.get(node.name, self.constants.get(node.name))
+            for node in self.graph.nodes
+            if node.op == "placeholder"
+        }
+        self._run(builder, self.graph, values)
         used = {p for node in builder._nodes for p in node.params}
         idle = sum(
             param.count
@@ -118,13 +134,33 @@ class _Reading:
         found = [by_name.get(name) for name in self.outputs]
         return [value for value in found if isinstance(value, Tensor)]
 
+    def _run(self, builder: Builder, graph: Any, values: dict[Any, Value]) -> Value:
+        for node in graph.nodes:
+            if node.op == "get_attr":
+                values[node] = _constant(node, ())
+            elif node.op == "output":
+                (results,) = node.args
+                return [values.get(result) for result in results]
+            elif node.op != "call_function":
+                continue
+            elif node in self.dependent and _base(node) in TRANSPARENT:
+                block, operands = self._block(node)
+                inside = [inner for inner in block.nodes if inner.op == "placeholder"]
+                for inner, outer in zip(inside, operands, strict=True):
+                    values[inner] = values.get(outer) if isinstance(outer, torch.fx.Node) else outer
+                values[node] = self._run(builder, block, values)
+            else:
+                values[node] = self._call(builder, node, values)
+        return None
+
     def _call(self, builder: Builder, node: Any, values: Mapping[Any, Value]) -> Value:
         if node not in self.dependent:
             return _constant(node, self._params_behind(node, values), _computed(node, values))
         key, path, again = _stack(node)
         label = _base(node).rpartition(".")[2].rstrip("_") or "op"
         name = path + again
-        if not path or self.calls[key] > 1:
+        if not path or self.calls[key] > 1 or path in self.parents:
+            # Only a module that is this one op is called by its own name.
             name = f"{path}.{label}{again}" if path else label
         return translate_call(builder, node, values, name, path)
 
@@ -214,6 +250,10 @@ def _stack(node: Any) -> tuple[str, str, str]:
     path = _CALL.sub("", path)
     call = _CALL.search(key)
     return key, path, f"@{call[1]}" if call else ""
+
+
+def _dots(path: str) -> list[int]:
+    return [i for i, letter in enumerate(path) if letter == "."]
 
 
 def _mutates_what_is_read_later(program: torch.export.ExportedProgram) -> bool:

@@ -233,7 +233,8 @@ def _slice(call: Call) -> Value:
     if start == 0 and length == size and step == 1:
         return x
     if length == 0:
-        raise Unclear("slices to nothing")
+        # Nothing is left that could depend on the input.
+        return Const(call.shape)
     return call.finish(Slice(dim, start, length, step), x)
 
 
@@ -273,8 +274,12 @@ def _unbind(call: Call) -> Value:
 
 
 def _pieces(call: Call, x: Tensor, dim: int, lengths: list[int], drop: bool) -> Value:
-    start, made = 0, []
+    start = 0
+    made: list[Value] = []
     for length in lengths:
+        if length == 0:
+            made.append(Const(tuple(0 if i == dim else n for i, n in enumerate(x.shape))))
+            continue
         op = Slice(dim, start, length, drop=drop)
         shape = [length if i == dim else n for i, n in enumerate(x.shape) if not drop or i != dim]
         made.append(call.add(op, x, shape=shape))
@@ -318,8 +323,8 @@ def _slice_scatter(call: Call) -> Value:
 def _cat(call: Call) -> Value:
     values = call["tensors"]
     rank = len(call.shape)
+    values = [value for value in values if prod(value.shape)]
     parts = [v if isinstance(v, Tensor) else call.constant(v) for v in values]
-    parts = [part for part in parts if prod(part.shape)]
     if len(parts) == 1:
         return parts[0]
     return call.finish(Concat((call["dim"] or 0) % rank), *parts)
