@@ -208,6 +208,6 @@ def test_blocks_under_autocast_are_read_through() -> None:
 
     report = atrous.inspect(Guarded(), (1, 2, 12, 12))
     assert report.complete
-    assert [layer.name for layer in report.layers] == ["inside", "mul", "after", "after@1", "add"]
+    assert [layer.name for layer in report.layers] == ["inside", "after", "mul", "after@1", "add"]
     assert report.outputs[0].field[0].size == 7
     assert report.params == 38 + 102
