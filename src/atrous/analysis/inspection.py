@@ -203,8 +203,10 @@ class Inspection:
 
     @property
     def opaque(self) -> tuple[str, ...]:
-        """The ops not understood, each with the reason."""
-        return tuple(f"{n.name}: {n.opaque}" for n in self.network.nodes if n.opaque)
+        """The ops not understood, each with the reason, and outputs whose field never repeats."""
+        nodes = {n.name: f"{n.name}: {n.opaque}" for n in self.network.nodes if n.opaque}
+        fields = (gap for layer in self.outputs for gap in layer.opaque if gap not in nodes)
+        return (*nodes.values(), *dict.fromkeys(fields))
 
     def footprint(
         self, layer: str | None = None, at: int | Sequence[int] | None = None
@@ -219,10 +221,11 @@ class Inspection:
         chosen = self.outputs[-1] if layer is None else self[layer]
         place = (at,) if isinstance(at, int) else at
         with concerning(chosen.name):
-            if chosen.opaque:
-                raise UnsupportedError(
-                    f"what is read through {', '.join(chosen.opaque)} is not known."
-                )
+            # Where only the field cannot be written down, the footprint still can.
+            unknown_ops = [n.name for n in self.network.nodes if n.opaque]
+            gaps = [name for name in chosen.opaque if name in unknown_ops]
+            if gaps:
+                raise UnsupportedError(f"what is read through {', '.join(gaps)} is not known.")
             return footprint_of(self.network, chosen.tensor, place, self.input)
 
     def seen_from(self, input: str) -> Inspection:
