@@ -15,7 +15,8 @@ def inspect(source: Any, input: Any = None, *, output: str | None = None) -> Ins
     """What each layer of `source` sees and costs.
 
     `source` is a `torch.nn.Module`, a `torch.export.ExportedProgram`, a path to an `.onnx` file,
-    an `onnx.ModelProto`, `"zoo:NAME"`, `"stack:..."` or a `Network`. `input` is the input shape
+    an `onnx.ModelProto`, `"zoo:NAME"`, `"stack:..."`, `"timm:NAME"`, `"torchvision:NAME"`,
+    `"smp:NAME"` or a `Network`. `input` is the input shape
     with batch and channels, several shapes, or example tensors; an ONNX file with static shapes
     and a known network need none. `output` names the layer to report on as the output.
 

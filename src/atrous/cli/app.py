@@ -28,8 +28,8 @@ app = typer.Typer(
 _USAGE: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 SOURCE_HELP = (
-    "The path of an .onnx file, zoo:NAME, stack:..., or MODULE:FUNCTION or FILE.py:FUNCTION, "
-    "which RUNS THAT CODE."
+    "The path of an .onnx file, zoo:NAME, stack:..., timm:NAME, torchvision:NAME or smp:NAME, or "
+    "MODULE:FUNCTION or FILE.py:FUNCTION, which RUNS THAT CODE."
 )
 Source = Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE_HELP, show_default=False)]
 Inputs = Annotated[
@@ -107,6 +107,8 @@ def inspect(
     - atrous inspect model.onnx --layer conv3
 
     - atrous inspect "stack:k3 k3d2 k3d4" --input 1,16,64,64
+
+    - atrous inspect "timm:resnet18d?features_only=true&output_stride=8"
 
     - atrous inspect my.models:small --input 1,3,224,224 --sort macs --top 10
     """

@@ -29,11 +29,15 @@ def load(source: str, inputs: Sequence[str]) -> Network:
     """The network that `source` names; runs the user's code where it names a function of theirs."""
     from atrous.api import read
     from atrous.network import Network
+    from atrous.readers import SCHEMES
 
     given = shapes(inputs)
     scheme = source.partition(":")[0]
     if scheme in {"zoo", "stack"} and ":" in source:
         return read(source, given)
+    if scheme in SCHEMES and ":" in source:
+        with working(f"reading {source}"):
+            return read(source, given)
     location = _LOCATION.fullmatch(source)
     if location is None or Path(source).exists():
         _hint(source)
@@ -144,8 +148,8 @@ def _imported(place: str) -> ModuleType:
             if error.name and (place == error.name or place.startswith(error.name + ".")):
                 raise ReadError(
                     f"no module is named {error.name!r} here or among what is installed; a source "
-                    "is the path of an .onnx file, zoo:NAME, stack:..., MODULE:FUNCTION or "
-                    "FILE.py:FUNCTION."
+                    "is the path of an .onnx file, zoo:NAME, timm:NAME, torchvision:NAME, "
+                    "smp:NAME, stack:..., MODULE:FUNCTION or FILE.py:FUNCTION."
                 ) from None
             raise
     path = Path(place).resolve()

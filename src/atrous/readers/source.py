@@ -9,6 +9,7 @@ from typing import Any
 
 from atrous.errors import ReadError
 from atrous.network import Network
+from atrous.readers.named import SCHEMES, read_named
 
 __all__ = ["read"]
 
@@ -19,8 +20,10 @@ def read(source: Any, input: Any = None) -> Network:
     """The network that `source` holds, at the sizes that `input` gives.
 
     `source` is a `torch.nn.Module`, a `torch.export.ExportedProgram`, a path to an `.onnx` file,
-    an `onnx.ModelProto`, `"zoo:NAME"`, `"stack:..."` or a `Network`. `input` is a shape with batch
-    and channels, a tuple of shapes, or example tensors. Raises `ReadError` for a source that is
+    an `onnx.ModelProto`, `"zoo:NAME"`, `"stack:..."`, a model that an installed library has under a
+    name (`"timm:NAME"`, `"torchvision:NAME"`, `"smp:NAME"`, with arguments as
+    `"timm:resnet18?output_stride=8"`) or a `Network`. `input` is a shape with batch and channels, a
+    tuple of shapes, or example tensors. Raises `ReadError` for a source that is
     none of these or cannot be read, `UnknownNameError` for a name that no known network has.
 
     >>> print(read("stack:k3s2x8 k3x8", (1, 3, 32, 32)))
@@ -38,13 +41,15 @@ def read(source: Any, input: Any = None) -> Network:
             from atrous.network.stack import stack_network
 
             return stack_network(rest, _one_shape(input) or STACK_INPUT)
+        if scheme in SCHEMES:
+            return read_named(source, input)
     if isinstance(source, str | os.PathLike):
         path = Path(source)
         if path.suffix in {".onnx", ".pb", ".pbtxt"} or path.exists():
             return _read_onnx(path, input)
         raise ReadError(
             f"{os.fspath(source)!r} is no source: give the path of an .onnx file, zoo:NAME "
-            "(`atrous zoo` lists them), or stack:..."
+            "(`atrous zoo` lists them), timm:NAME, torchvision:NAME, smp:NAME, or stack:..."
         )
     if _is_from("torch", source):
         from atrous.readers.torch_reader import read_torch
@@ -54,7 +59,8 @@ def read(source: Any, input: Any = None) -> Network:
         return _read_onnx(source, input)
     raise ReadError(
         f"a {type(source).__name__} is no source: give a torch.nn.Module, an ExportedProgram, an "
-        "onnx.ModelProto, the path of an .onnx file, zoo:NAME, stack:... or a Network."
+        "onnx.ModelProto, the path of an .onnx file, zoo:NAME, timm:NAME, torchvision:NAME, "
+        "smp:NAME, stack:... or a Network."
     )
 
 
