@@ -1,4 +1,4 @@
-"""Whole random networks: footprints against NaN probing, fields against the footprints' interior."""
+"""Whole random networks: footprints against NaN probing, and fields against footprints."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812 - the name that PyTorch code gives it
 
 import atrous
 
