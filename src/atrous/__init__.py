@@ -14,9 +14,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from atrous.analysis import Comparison as Comparison
     from atrous.analysis import Field as Field
     from atrous.analysis import Footprint as Footprint
     from atrous.analysis import Inspection as Inspection
+    from atrous.api import compare as compare
     from atrous.api import inspect as inspect
     from atrous.api import read as read
     from atrous.errors import AtrousError as AtrousError
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "AtrousError": "atrous.errors",
     "Builder": "atrous.network",
+    "Comparison": "atrous.analysis",
     "Field": "atrous.analysis",
     "Footprint": "atrous.analysis",
     "GeometryError": "atrous.errors",
@@ -50,6 +53,7 @@ _HOMES = {
     "UnknownNameError": "atrous.errors",
     "UnsupportedError": "atrous.errors",
     "Window": "atrous.geometry",
+    "compare": "atrous.api",
     "inspect": "atrous.api",
     "read": "atrous.api",
 }

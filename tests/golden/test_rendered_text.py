@@ -12,8 +12,16 @@ from pathlib import Path
 import pytest
 
 from atrous.analysis import inspect_network
+from atrous.api import compare
 from atrous.network import zoo
-from atrous.report import Listed, Look, inspection_text, inspection_view, layer_view
+from atrous.report import (
+    Listed,
+    Look,
+    comparison_text,
+    inspection_text,
+    inspection_view,
+    layer_view,
+)
 from tests.golden.networks import ALL
 
 HERE = Path(__file__).parent
@@ -60,3 +68,21 @@ def test_one_layer_in_depth_with_its_footprint(name, layer):
     report = inspect_network(ALL[name]())
     text = layer_view(report[layer], report.footprint(layer)).text()
     assert_is_golden(f"{name}.{layer}", text)
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_the_usual_schemes_side_by_side(width):
+    text = comparison_text(compare(input=(1, 3, 512, 512)), width)
+    assert all(len(line) <= width for line in text.splitlines())
+    assert_is_golden(f"compare.{width}", text)
+
+
+def test_stacks_with_everything_that_can_go_wrong_side_by_side():
+    stacks = {
+        "even": "k3d1 k3d2 k3d3",
+        "rate 2": "k3d2 k3d2 k3d2",
+        "1x1": "k1s2x64 k(3,5)s2",
+        "sparse and long-named scheme": "k3d3s2 k3d9",
+        "decoder": "maxk2s2 k3x32 tconvk3s2x8",
+    }
+    assert_is_golden("compare.stacks", comparison_text(compare(stacks, input=(1, 8, 30, 32))))

@@ -230,7 +230,6 @@ def test_what_ones_own_code_does_not_have_is_said(models, arguments, says):
         (["zoo:resnet18", "--layer", "conv1", "--at", "900,1"], "(900, 1) is not in an output"),
         (["zoo:resnet18", "--depth", "0"], "--depth"),
         (["zoo:resnet18", "--colour"], "--colour"),
-        (["stack:k3s0"], "stride"),
         ([], "see `atrous inspect --help`"),
     ],
 )

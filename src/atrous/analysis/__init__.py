@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from atrous.analysis.compare import Comparison, Scheme, compare_networks, usual_stacks
 from atrous.analysis.field import Field, Phase
 from atrous.analysis.inspection import Finding, Inspection, Layer, inspect_network
 from atrous.analysis.memory import Memory
+from atrous.analysis.risks import Risk
 
 if TYPE_CHECKING:
     from atrous.analysis.footprint import Footprint as Footprint
 
 __all__ = [
+    "Comparison",
     "Field",
     "Finding",
     "Footprint",
@@ -19,7 +22,11 @@ __all__ = [
     "Layer",
     "Memory",
     "Phase",
+    "Risk",
+    "Scheme",
+    "compare_networks",
     "inspect_network",
+    "usual_stacks",
 ]
 
 

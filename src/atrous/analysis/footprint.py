@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from atrous.network import Network, Node
 
-__all__ = ["Footprint", "footprint_of"]
+__all__ = ["Footprint", "adjoint", "footprint_of"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -198,12 +198,12 @@ def _pulled(
     for i, axis in enumerate(grid):
         step = moves.get(axis)
         if step is not None:
-            lows[i], moved = _adjoint(step, lows[i], np.moveaxis(counts, i, 0))
+            lows[i], moved = adjoint(step, lows[i], np.moveaxis(counts, i, 0))
             counts = np.moveaxis(moved, 0, i)
     return _Region(lows, counts)
 
 
-def _adjoint(step: AxisMap, low: int, counts: NDArray[Any]) -> tuple[int, NDArray[Any]]:
+def adjoint(step: AxisMap, low: int, counts: NDArray[Any]) -> tuple[int, NDArray[Any]]:
     """Counts on the outputs from `low` on, brought back to the inputs along the first axis."""
     if isinstance(step, Local):
         return _adjoint_local(step, low, counts)

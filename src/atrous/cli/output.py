@@ -58,10 +58,17 @@ def show_json(data: Mapping[str, object] | str) -> None:
 
 
 def complain(message: str) -> None:
-    """Prints an error, in one line, on standard error."""
-    text = " ".join(message.split())
+    """Prints an error on standard error: one line, and below it the place where it can be shown.
+
+    A place is a line of text and a caret under a letter of it, which end the message.
+    """
+    rest, place = message, ""
+    lines = message.rstrip("\n").rsplit("\n", 2)
+    if len(lines) == 3 and lines[2].strip() == "^":
+        rest, place = lines[0], f"\n{lines[1].rstrip()}\n{lines[2].rstrip()}"
+    text = " ".join(rest.split())
     if sys.stderr is not None:
-        print(f"atrous: {text}", file=sys.stderr)  # noqa: T201
+        print(f"atrous: {text}{place}", file=sys.stderr)  # noqa: T201
 
 
 def forgive() -> None:

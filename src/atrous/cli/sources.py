@@ -20,9 +20,12 @@ from atrous.errors import AtrousError, ReadError, unknown
 if TYPE_CHECKING:
     from atrous.network import Network
 
-__all__ = ["load", "position", "shapes"]
+__all__ = ["load", "named_sources", "position", "shapes", "stack_text"]
 
 _LOCATION = re.compile(r"(?P<place>.+\.py|[^\W\d]\w*(\.[^\W\d]\w*)*):(?P<name>[^\W\d]\w*(\.\w+)*)")
+
+
+_NAMED = re.compile(r"(?P<name>[^=:]+)=(?P<source>.*)", re.DOTALL)
 
 
 def load(source: str, inputs: Sequence[str]) -> Network:
@@ -83,6 +86,29 @@ def position(text: str | None) -> tuple[int, ...] | None:
         raise ReadError(
             f"--at {text!r} is no position; give one index an axis, such as 16,16."
         ) from None
+
+
+def named_sources(texts: Sequence[str]) -> dict[str, str]:
+    """What `compare` is given: sources by name; a text that is nothing else is a stack.
+
+    >>> named_sources(["k3 k3d2", "old=zoo:vgg16"])
+    {'k3 k3d2': 'stack:k3 k3d2', 'old': 'zoo:vgg16'}
+    """
+    named: dict[str, str] = {}
+    for text in texts:
+        found = _NAMED.fullmatch(text)
+        name, source = (found["name"].strip(), found["source"]) if found else (text, text)
+        if ":" not in source and not source.endswith((".onnx", ".py")):
+            source = f"stack:{source}"
+        if name in named:
+            raise ReadError(f"{name!r} is given twice; give each its own name, as NAME=STACK.")
+        named[name] = source
+    return named
+
+
+def stack_text(source: str) -> str:
+    """A source as it is shown: a stack without its prefix."""
+    return source.removeprefix("stack:")
 
 
 def _sizes(text: str) -> tuple[int, ...]:

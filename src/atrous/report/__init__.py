@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from atrous.analysis import Field, Inspection, Layer
+from atrous.analysis import Comparison, Field, Inspection, Layer
+from atrous.report.comparison import comparison_lines
 from atrous.report.layer import field_lines, layer_lines
 from atrous.report.layers import layer_table
 from atrous.report.lines import Line, Look, text_of
@@ -25,6 +26,9 @@ __all__ = [
     "Look",
     "Sort",
     "View",
+    "comparison_html",
+    "comparison_text",
+    "comparison_view",
     "field_html",
     "field_view",
     "footprint_html",
@@ -161,6 +165,23 @@ def footprint_text(footprint: Footprint, width: int = 80, height: int = 40) -> s
 def footprint_html(footprint: Footprint) -> str:
     """A footprint, drawn as HTML."""
     return _block(footprint_view(footprint))
+
+
+def comparison_view(comparison: Comparison) -> View:
+    """Schemes side by side, as wide as where they are printed."""
+    return View(lambda look: comparison_lines(comparison, look))
+
+
+def comparison_text(comparison: Comparison, width: int = 80, *, unicode: bool = True) -> str:
+    """Schemes side by side, in plain text."""
+    return comparison_view(comparison).text(Look(width, unicode=unicode))
+
+
+def comparison_html(comparison: Comparison) -> str:
+    """Schemes side by side, as HTML, escaped and with no references to anything else."""
+    from atrous.report import html
+
+    return html.comparison(comparison)
 
 
 def networks_view(known: Sequence[tuple[str, str, Inspection]]) -> View:

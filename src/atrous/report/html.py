@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from atrous.analysis import Inspection
+from atrous.analysis import Comparison, Inspection
+from atrous.report.comparison import comparison_columns, comparison_notes, comparison_title
 from atrous.report.layers import layer_columns, layer_notes
 from atrous.report.lines import Column, Line, Span, plain
 from atrous.report.rows import listing
 from atrous.report.summary import opening, statements
 
-__all__ = ["block", "page", "report"]
+__all__ = ["block", "comparison", "page", "report"]
 
 _STYLES = {
     "bold": "font-weight:600",
@@ -39,6 +40,20 @@ def report(inspection: Inspection) -> str:
         f'<div style="font-variant-numeric:tabular-nums"><div><b>{title}</b></div>'
         f"<table>{facts}</table>"
         f'<div style="max-height:32em;overflow:auto">{rows}</div>{notes}</div>'
+    )
+
+
+def comparison(found: Comparison) -> str:
+    """Schemes side by side, with every column and what to know about each."""
+    notes = "".join(
+        f'<tr><th style="text-align:left;vertical-align:top">{_escaped(label)}</th>'
+        f'<td style="text-align:left">{_escaped(text)}</td></tr>'
+        for label, text, _ in comparison_notes(found)
+    )
+    title = _escaped(comparison_title(found))
+    return (
+        f'<div style="font-variant-numeric:tabular-nums"><div><b>{title}</b></div>'
+        f"{_table(comparison_columns(found))}<table>{notes}</table></div>"
     )
 
 

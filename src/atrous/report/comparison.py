@@ -1,0 +1,138 @@
+"""Schemes side by side: one table, what they agree in, and what to know before choosing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+
+from atrous.analysis import Comparison, Scheme
+from atrous.report.lines import Column, Line, Look, Span, line, table, wrapped
+from atrous.report.units import bytes_text, per_axis, quantity, shape_text, share_text
+
+__all__ = ["comparison_columns", "comparison_lines", "comparison_notes", "comparison_title"]
+
+_RATIO = Fraction(21, 20)
+_MOST_FIELDS = 5
+_WIDE = 120
+
+
+def comparison_lines(comparison: Comparison, look: Look) -> list[Line]:
+    """Title, table, which schemes see equally far, and each scheme's risks.
+
+    What a narrow page has no room for, it leaves out: the stacks first, then parameters, growth
+    in words and stride.
+    """
+    out = [line(Span(comparison_title(comparison), "bold")), ()]
+    columns = comparison_columns(comparison, look.width, look.ellipsis)
+    out += table(columns, look)
+    notes = list(comparison_notes(comparison))
+    if notes:
+        out.append(())
+    indent = min(max((len(label) for label, _, _ in notes), default=0) + 2, 24)
+    for label, text, style in notes:
+        if len(label) + 2 > indent:
+            out.append(line(Span(label, style or "bold")))
+            label = ""
+        out.extend(wrapped(Span(label, style or "bold"), text, indent, look))
+    return out
+
+
+def comparison_title(comparison: Comparison) -> str:
+    """What is compared, and on which input."""
+    count = len(comparison)
+    what = comparison.title or (f"{count} scheme" if count == 1 else f"{count} schemes")
+    shape = comparison.input
+    return f"{what}, each on its own input" if shape is None else f"{what} on {shape_text(shape)}"
+
+
+def comparison_columns(
+    comparison: Comparison, width: int | None = None, mark: str = "…"
+) -> list[Column]:
+    """The columns that `width` has room for; all of them where it is None."""
+    schemes = comparison.schemes
+    wide = width is None or width >= _WIDE
+    most = 2 * _MOST_FIELDS if wide else _MOST_FIELDS
+    names = _cells(schemes, [s.name for s in schemes], "bold")
+    name = Column("scheme", names, False, 0 if wide else 16)
+    output = _column("output", schemes, [shape_text(s.output_shape[1:]) for s in schemes])
+    fields = Column(
+        "field by layer",
+        tuple(Span(_fields(s, most, mark), "" if s.field else "dim") for s in schemes),
+    )
+    cover = Column(
+        "read",
+        tuple(
+            Span("?" if s.coverage is None else share_text(s.coverage), "yellow" * _holey(s))
+            for s in schemes
+        ),
+    )
+    never = Column(
+        "unread",
+        tuple(
+            Span(
+                "?" if s.unread is None else share_text(float(s.unread)), "yellow" * bool(s.unread)
+            )
+            for s in schemes
+        ),
+    )
+    macs = _column("MACs", schemes, [quantity(s.macs) for s in schemes])
+    memory = _column("memory", schemes, [bytes_text(s.peak_memory_bytes) for s in schemes])
+    stride = _column("stride", schemes, [per_axis([*map(str, s.output_stride)]) for s in schemes])
+    growth = Column("growth", _cells(schemes, [s.growth or "-" for s in schemes], ""), False)
+    params = _column("params", schemes, [quantity(s.params) for s in schemes])
+    source = Column("stack", _cells(schemes, [s.source for s in schemes], "dim"), False, 24)
+    always = [name, output, fields, cover, never, macs, memory]
+    wanted = [(stride, 2), (growth, 4), (params, 6)]
+    if any(scheme.source != scheme.name for scheme in schemes):
+        wanted.append((source, len(always) + len(wanted)))
+    columns = list(always)
+    for column, place in wanted:
+        longer = [*columns[:place], column, *columns[place:]]
+        if width is None or sum(c.least + 2 for c in longer) - 2 <= width:
+            columns = longer
+    return columns
+
+
+def comparison_notes(comparison: Comparison) -> Iterator[tuple[str, str, str]]:
+    """Which schemes see equally far and what they cost, then the risks; with label and style."""
+    for group in comparison.alike():
+        least = group[0].macs
+        parts = []
+        for scheme in group:
+            ratio = Fraction(scheme.macs, least) if least else Fraction(0)
+            times = f" for {_times(ratio)} the MACs" if ratio > _RATIO else ""
+            stride = per_axis([*map(str, scheme.output_stride)])
+            parts.append(f"{scheme.name} at stride {stride}{times}")
+        size = "x".join(str(axis.size) for axis in group[0].field)
+        yield f"{size} seen by", "; ".join(parts), "cyan"
+    for scheme in comparison.schemes:
+        for place, risk in enumerate(scheme.risks):
+            label = scheme.name if not place else ""
+            yield label, f"{risk.code}: {risk}", "yellow"
+
+
+def _fields(scheme: Scheme, most: int, mark: str) -> str:
+    if not scheme.field:
+        return "?"
+    last = per_axis([str(axis.size) for axis in scheme.field])
+    grown = [size for i, size in enumerate(scheme.fields) if not i or size != scheme.fields[i - 1]]
+    shown = [str(size) for size in grown[:-1]]
+    if len(shown) >= most:
+        shown = [*shown[: most - 3], mark, shown[-1]]
+    return " ".join([*shown, last]) + "*" * scheme.is_global
+
+
+def _holey(scheme: Scheme) -> bool:
+    return scheme.coverage is not None and scheme.coverage < 1
+
+
+def _times(ratio: Fraction) -> str:
+    return f"{float(ratio):.1f} times" if ratio < 10 else f"{float(ratio):.0f} times"
+
+
+def _column(title: str, schemes: Sequence[Scheme], texts: Sequence[str]) -> Column:
+    return Column(title, _cells(schemes, texts, ""))
+
+
+def _cells(schemes: Sequence[Scheme], texts: Sequence[str], style: str) -> tuple[Span, ...]:
+    return tuple(Span(text, style) for _, text in zip(schemes, texts, strict=True))
