@@ -22,6 +22,8 @@ IMAGE = {
     "resnet50": (2, 3, 224, 224),
     "resnet101": (1, 3, 224, 250),
     "resnet152": (1, 3, 224, 224),
+    "inception_v3": (1, 3, 299, 310),
+    "densenet121": (1, 3, 224, 250),
     "mobilenet_v2": (1, 3, 213, 224),
     "deeplabv3_resnet50": (1, 3, 520, 520),
     "deeplabv3_resnet50_os16": (1, 3, 511, 513),
@@ -31,6 +33,9 @@ IMAGE = {
 def torchvision_model(name: str) -> nn.Module:
     """The model of that name, its weights on the meta device, so that nothing is computed."""
     with torch.device("meta"):
+        if name == "inception_v3":
+            # Its initial weights would be drawn one by one; at inference the other head is idle.
+            return torchvision.models.inception_v3(aux_logits=False, init_weights=False).eval()
         if not name.startswith("deeplabv3"):
             return torchvision.models.get_model(name).eval()
         model = torchvision.models.segmentation.deeplabv3_resnet50(

@@ -31,6 +31,11 @@ EXPECTED = {
     "wavenet_3stacks",
     "tcn",
     "conv_tasnet",
+    "densenet121",
+    "inception_v3",
+    "fcn8s",
+    "drn_c_26",
+    "denseaspp121",
 }
 
 

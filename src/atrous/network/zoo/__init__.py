@@ -4,9 +4,31 @@ A family is one file; each network is one function under `@known`, from which `z
 """
 
 # The order here is the order in which `names()` lists the families.
-from atrous.network.zoo import classic, resnet, mobilenet, unet, deeplab, audio  # isort: skip
+from atrous.network.zoo import (  # isort: skip
+    classic,
+    inception,
+    resnet,
+    densenet,
+    drn,
+    mobilenet,
+    unet,
+    fcn,
+    deeplab,
+    audio,
+)
 from atrous.network.zoo.registry import Entry, build, entry, known, names
 
 __all__ = ["Entry", "build", "entry", "known", "names"]
 
-_FAMILIES = (classic, resnet, mobilenet, unet, deeplab, audio)
+_FAMILIES = (
+    classic,
+    inception,
+    resnet,
+    densenet,
+    drn,
+    mobilenet,
+    unet,
+    fcn,
+    deeplab,
+    audio,
+)

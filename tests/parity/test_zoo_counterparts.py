@@ -1,0 +1,157 @@
+"""Known networks that torchvision does not have, against PyTorch code of one channel.
+
+Every weight of such a counterpart is positive, no activation bends it and maxima are averages, so
+the gradient of an output position is positive exactly where it reads the input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as nnf
+
+import atrous
+
+CONVS = {1: nnf.conv1d, 2: nnf.conv2d, 3: nnf.conv3d}
+TRANSPOSED = {1: nnf.conv_transpose1d, 2: nnf.conv_transpose2d, 3: nnf.conv_transpose3d}
+POOLS = {2: nnf.avg_pool2d, 3: nnf.avg_pool3d}
+
+
+def weight(x: Tensor, kernel: int) -> Tensor:
+    rank = x.ndim - 2
+    return torch.full((1, 1, *[kernel] * rank), 1 / kernel**rank, dtype=x.dtype)
+
+
+def conv(x: Tensor, kernel: int, stride: int = 1, rate: int = 1, padding: int | None = None):
+    if padding is None:
+        padding = rate * (kernel - 1) // 2
+    function = CONVS[x.ndim - 2]
+    return function(x, weight(x, kernel), stride=stride, padding=padding, dilation=rate)
+
+
+def up(x: Tensor, kernel: int, stride: int, padding: int = 0, extra: int = 0) -> Tensor:
+    function = TRANSPOSED[x.ndim - 2]
+    return function(x, weight(x, kernel), stride=stride, padding=padding, output_padding=extra)
+
+
+def pool(x: Tensor, kernel: int, stride: int, padding: int = 0, ceil: bool = False) -> Tensor:
+    return POOLS[x.ndim - 2](x, kernel, stride, padding, ceil_mode=ceil)
+
+
+def resize(x: Tensor, like: Tensor) -> Tensor:
+    """Linear interpolation that also counts what it reads with weight zero, as NaN does."""
+    h, w = (
+        reads_of_linear(n, m).to(x.dtype) for n, m in zip(x.shape[2:], like.shape[2:], strict=True)
+    )
+    return h @ x @ w.T
+
+
+@cache
+def reads_of_linear(n: int, m: int) -> Tensor:
+    probes = torch.zeros(n, 1, n)
+    probes[range(n), 0, range(n)] = float("nan")
+    return torch.isnan(nnf.interpolate(probes, m, mode="linear", align_corners=False))[:, 0].T / 2
+
+
+def basic(x: Tensor, stride: int = 1, rate: int = 1, residual: bool = True) -> Tensor:
+    y = conv(conv(x, 3, stride, rate), 3, 1, rate)
+    return y + conv(x, 1, stride) if residual else y
+
+
+def drn_c_26(x: Tensor) -> Tensor:
+    x = conv(x, 7)
+    for blocks, stride, rate, residual in (
+        (1, 1, 1, True),
+        (1, 2, 1, True),
+        (2, 2, 1, True),
+        (2, 2, 1, True),
+        (2, 1, 2, True),
+        (2, 1, 4, True),
+        (1, 1, 2, False),
+        (1, 1, 1, False),
+    ):
+        for index in range(blocks):
+            x = basic(x, 1 if index else stride, rate, residual)
+    return x
+
+
+def fcn8s(x: Tensor) -> Tensor:
+    y = nnf.pad(x, (99, 99, 99, 99))
+    maps = []
+    for convs in (2, 2, 3, 3, 3):
+        for _ in range(convs):
+            y = conv(y, 3)
+        y = pool(y, 2, 2, ceil=True)
+        maps.append(y)
+    y = up(conv(y, 7, padding=0), 4, 2)
+    h, w = y.shape[2:]
+    y = up(y + maps[3][:, :, 5 : 5 + h, 5 : 5 + w], 4, 2)
+    h, w = y.shape[2:]
+    y = up(y + maps[2][:, :, 9 : 9 + h, 9 : 9 + w], 16, 8)
+    return y[:, :, 31 : 31 + x.shape[2], 31 : 31 + x.shape[3]]
+
+
+def dense(x: Tensor, layers: int, rate: int = 1) -> Tensor:
+    for _ in range(layers):
+        x = x + conv(x, 3, 1, rate)
+    return x
+
+
+def denseaspp121(x: Tensor) -> Tensor:
+    y = pool(conv(x, 7, 2), 3, 2, 1)
+    y = pool(dense(y, 6), 2, 2)
+    y = dense(dense(dense(y, 12), 24, 2), 16, 4)
+    for rate in (3, 6, 12, 18, 24):
+        y = y + conv(y, 3, 1, rate)
+    return resize(y, x)
+
+
+# What is compared, the layer of the known network, and an input that fields do not fill.
+COUNTERPARTS: dict[str, tuple[Callable[[Tensor], Tensor], str | None, tuple[int, ...]]] = {
+    "drn_c_26": (drn_c_26, "layer8.0.relu@1", (75, 650)),
+    "fcn8s": (fcn8s, None, (70, 513)),
+    "denseaspp121": (denseaspp121, None, (72, 3000)),
+}
+
+
+def read_by(function: Callable[[Tensor], Tensor], sizes: tuple[int, ...], at: tuple[int, ...]):
+    x = torch.ones(1, 1, *sizes, dtype=torch.float64, requires_grad=True)
+    function(x)[(0, 0, *at)].backward()
+    return x.grad[0, 0].numpy() != 0
+
+
+def assert_reads_the_same(
+    function: Callable[[Tensor], Tensor], report: atrous.Inspection, layer: str | None
+) -> None:
+    sizes = report.network.inputs[0].shape[2:]
+    found = report[layer] if layer else report.outputs[-1]
+    with torch.no_grad():
+        out = function(torch.ones(1, 1, *sizes, dtype=torch.float64)).shape[2:]
+    assert found.output_shape[2:] == out
+    for at in {
+        tuple(n // 2 for n in out),
+        tuple(n // 3 for n in out),
+        tuple(0 for _ in out),
+        tuple(n - 1 for n in out),
+    }:
+        mask = report.footprint(layer, at).mask
+        assert np.array_equal(mask, read_by(function, sizes, at)), at
+
+
+@pytest.mark.parametrize("name", COUNTERPARTS)
+def test_a_known_network_reads_what_its_counterpart_reads(name):
+    function, layer, sizes = COUNTERPARTS[name]
+    channels = atrous.read(f"zoo:{name}").inputs[0].shape[1]
+    report = atrous.inspect(f"zoo:{name}", (1, channels, *sizes))
+    assert_reads_the_same(function, report, layer)
+
+
+def test_the_check_notices_a_rate_that_is_wrong():
+    report = atrous.inspect("zoo:drn_c_26", (1, 3, 75, 650))
+    with pytest.raises(AssertionError):
+        assert_reads_the_same(lambda x: conv(drn_c_26(x), 3), report, "layer8.0.relu@1")
