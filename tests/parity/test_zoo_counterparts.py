@@ -111,10 +111,94 @@ def denseaspp121(x: Tensor) -> Tensor:
     return resize(y, x)
 
 
+def d_linknet34(x: Tensor) -> Tensor:
+    x = pool(conv(x, 7, 2), 3, 2, 1)
+    maps = []
+    for stage, blocks in enumerate((3, 4, 6, 3)):
+        for index in range(blocks):
+            x = basic(x, 2 if stage and not index else 1)
+        maps.append(x)
+    y = x
+    for rate in (1, 2, 4, 8):
+        y = conv(y, 3, 1, rate)
+        x = x + y
+    for skip in (maps[2], maps[1], maps[0]):
+        x = up(x, 3, 2, 1, 1) + skip
+    return conv(conv(up(up(x, 3, 2, 1, 1), 4, 2, 1), 3), 3)
+
+
+def pyramid(x: Tensor, stride: int = 1) -> Tensor:
+    x = conv(x, 3, 2) if stride > 1 else x
+    return sum(conv(x, 3, 1, rate) for rate in (1, 2, 4, 8, 16))
+
+
+def espnet(x: Tensor) -> Tensor:
+    half = pool(x, 3, 2, 1)
+    first = conv(x, 3, 2) + half
+    y = second = pyramid(first, 2)
+    for _ in range(2):
+        y = y + pyramid(y)
+    second = second + y + pool(half, 3, 2, 1)
+    y = third = pyramid(second, 2)
+    for _ in range(8):
+        y = y + pyramid(y)
+    y = pyramid(up(third + y, 2, 2) + second)
+    return up(conv(up(y, 2, 2) + first, 3), 2, 2)
+
+
+def van_b0(x: Tensor) -> Tensor:
+    for stage, blocks in enumerate((3, 3, 5, 2)):
+        x = conv(x, 3, 2) if stage else conv(x, 7, 4)
+        for _ in range(blocks):
+            x = x + conv(conv(x, 5), 7, 1, 3)
+            x = x + conv(x, 3)
+    return x
+
+
+def unet3d(x: Tensor) -> Tensor:
+    maps = []
+    for _ in range(3):
+        x = conv(x, 5, padding=0)
+        maps.append(x)
+        x = pool(x, 2, 2)
+    x = conv(x, 5, padding=0)
+    for skip in reversed(maps):
+        x = up(x, 2, 2)
+        for dim, size in enumerate(x.shape[2:], 2):
+            skip = skip.narrow(dim, (skip.shape[dim] - size) // 2, size)
+        x = conv(x + skip, 5, padding=0)
+    return x
+
+
+def bytenet_decoder(x: Tensor) -> Tensor:
+    for block in range(30):
+        rate = 1 << block % 5
+        x = x + conv(nnf.pad(x, (2 * rate, 0)), 3, 1, rate, padding=0)
+    return x
+
+
+def rave(x: Tensor) -> Tensor:
+    x = conv(x, 7)
+    for ratio in (4, 4, 4, 2):
+        x = conv(x, 2 * ratio + 1, ratio)
+    x = conv(conv(x, 5), 7)
+    for ratio in (2, 4, 4, 4):
+        x = up(x, 2 * ratio, ratio, ratio // 2)
+        for rate in (1, 3, 5):
+            x = x + conv(x, 3, 1, rate)
+    return conv(x, 7)
+
+
 # What is compared, the layer of the known network, and an input that fields do not fill.
 COUNTERPARTS: dict[str, tuple[Callable[[Tensor], Tensor], str | None, tuple[int, ...]]] = {
     "drn_c_26": (drn_c_26, "layer8.0.relu@1", (75, 650)),
     "fcn8s": (fcn8s, None, (70, 513)),
+    "d_linknet34": (d_linknet34, None, (64, 2112)),
+    "espnet": (espnet, None, (48, 3000)),
+    "van_b0": (van_b0, "norm4", (72, 4800)),
+    "unet3d": (unet3d, None, (92, 92, 132)),
+    "bytenet_decoder": (bytenet_decoder, None, (512,)),
+    "rave": (rave, None, (8192,)),
     "denseaspp121": (denseaspp121, None, (72, 3000)),
 }
 
@@ -134,8 +218,7 @@ def assert_reads_the_same(
         out = function(torch.ones(1, 1, *sizes, dtype=torch.float64)).shape[2:]
     assert found.output_shape[2:] == out
     for at in {
-        tuple(n // 2 for n in out),
-        tuple(n // 3 for n in out),
+        tuple(n // 2 + 1 for n in out),
         tuple(0 for _ in out),
         tuple(n - 1 for n in out),
     }:

@@ -36,6 +36,16 @@ EXPECTED = {
     "fcn8s",
     "drn_c_26",
     "denseaspp121",
+    "deeplabv3_mobilenet_v2",
+    "deeplabv3plus_resnet50",
+    "deeplabv3plus_resnet50_os8",
+    "d_linknet34",
+    "espnet",
+    "regseg_backbone",
+    "van_b0",
+    "bytenet_decoder",
+    "rave",
+    "unet3d",
 }
 
 

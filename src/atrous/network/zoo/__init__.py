@@ -11,10 +11,15 @@ from atrous.network.zoo import (  # isort: skip
     densenet,
     drn,
     mobilenet,
+    van,
     unet,
     fcn,
     deeplab,
+    linknet,
+    espnet,
+    regseg,
     audio,
+    text,
 )
 from atrous.network.zoo.registry import Entry, build, entry, known, names
 
@@ -27,8 +32,13 @@ _FAMILIES = (
     densenet,
     drn,
     mobilenet,
+    van,
     unet,
     fcn,
     deeplab,
+    linknet,
+    espnet,
+    regseg,
     audio,
+    text,
 )

@@ -1,4 +1,4 @@
-"""Networks along time: WaveNet, TCN and Conv-TasNet."""
+"""Networks along time: WaveNet, TCN, Conv-TasNet and RAVE."""
 
 from __future__ import annotations
 
@@ -133,3 +133,58 @@ def _global_norm(b: Builder, x: Tensor, name: str) -> Tensor:
     count = x.shape[1]
     params = (Param(f"{name}.weight", count), Param(f"{name}.bias", count))
     return b.add(Mix((1, 2), "global_norm"), x, name=name, params=params)
+
+
+@known(
+    "rave",
+    "RAVE-like encoder and decoder along 16 sub-bands: ratios 4, 4, 4, 2, rates 1, 3, 5",
+    shape=(1, 16, 8192),
+    source="Caillon and Esling 2021, padded in the middle, without filter bank and noise",
+)
+def _rave(b: Builder, x: Tensor) -> Tensor:
+    bands, capacity, latent, ratios = x.shape[1], 64, 128, (4, 4, 4, 2)
+    with b.scope("encoder"):
+        x = b.conv(x, capacity, 7, padding=3, bias=True, name="first")
+        for level, ratio in enumerate(ratios):
+            with b.scope(f"down.{level}"):
+                x = b.pointwise(b.batch_norm(x), label="leaky_relu")
+                x = b.conv(
+                    x,
+                    2 * x.shape[1],
+                    2 * ratio + 1,
+                    stride=ratio,
+                    padding=ratio,
+                    bias=True,
+                )
+        x = b.pointwise(x, label="leaky_relu")
+        x = b.conv(x, latent, 5, padding=2, bias=True, name="last")
+    with b.scope("decoder"):
+        x = b.conv(x, capacity << len(ratios), 7, padding=3, bias=True, name="first")
+        for level, ratio in enumerate(reversed(ratios)):
+            with b.scope(f"up.{level}"):
+                x = b.pointwise(x, label="leaky_relu")
+                x = b.conv_transpose(
+                    x,
+                    x.shape[1] // 2,
+                    2 * ratio,
+                    stride=ratio,
+                    padding=ratio // 2,
+                    bias=True,
+                )
+                for rate in (1, 3, 5):
+                    with b.scope(f"residual{rate}"):
+                        y = b.pointwise(x, label="leaky_relu", name="0")
+                        y = b.conv(
+                            y,
+                            x.shape[1],
+                            3,
+                            dilation=rate,
+                            padding=rate,
+                            bias=True,
+                            name="1",
+                        )
+                        y = b.pointwise(y, label="leaky_relu", name="2")
+                        y = b.conv(y, x.shape[1], 1, bias=True, name="3")
+                        x = b.join(x, y)
+        x = b.conv(x, bands, 7, padding=3, bias=True, name="last")
+        return b.pointwise(x, label="tanh")

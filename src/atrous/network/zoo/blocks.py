@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from atrous.network.builder import Builder, Padding, PerAxis
-from atrous.network.records import Tensor
+from collections.abc import Sequence
 
-__all__ = ["conv_bn_act"]
+from atrous.network.builder import Builder, Padding, PerAxis
+from atrous.network.ops import Mix, Slice
+from atrous.network.records import Param, Tensor
+
+__all__ = ["centre_crop", "channel_norm", "conv_bn_act", "crop"]
 
 
 def conv_bn_act(
@@ -42,3 +45,26 @@ def conv_bn_act(
         if act:
             x = b.pointwise(x, label=act, in_place=True, name=str(first + 2))
     return x
+
+
+def crop(
+    b: Builder, x: Tensor, starts: Sequence[int], sizes: Sequence[int], name: str, dim: int = 2
+) -> Tensor:
+    """`sizes` elements of the dimensions from `dim` on, each from its start."""
+    name = b.qualified(name)
+    for at, (start, size) in enumerate(zip(starts, sizes, strict=True), dim):
+        x = b.add(Slice(at, start, size), x, name=name)
+    return x
+
+
+def centre_crop(b: Builder, x: Tensor, sizes: Sequence[int], name: str) -> Tensor:
+    """The middle of `x`, `sizes` large."""
+    starts = [(have - want) // 2 for have, want in zip(x.shape[2:], sizes, strict=True)]
+    return crop(b, x, starts, sizes, name)
+
+
+def channel_norm(b: Builder, x: Tensor, name: str) -> Tensor:
+    """Layer norm over the channels of each position, so that no position sees another."""
+    name = b.qualified(name)
+    params = (Param(f"{name}.weight", x.shape[1]), Param(f"{name}.bias", x.shape[1]))
+    return b.add(Mix((1,), "layer_norm"), x, name=name, params=params)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from atrous.network.builder import Builder
-from atrous.network.ops import Slice
 from atrous.network.records import Tensor
+from atrous.network.zoo.blocks import crop
 from atrous.network.zoo.registry import known
 
 _CLASSES = 21
@@ -42,13 +40,7 @@ def _fcn8s(b: Builder, x: Tensor) -> Tensor:
     for pool, offset, name in ((4, 5, "upscore2"), (3, 9, "upscore_pool4")):
         x = b.conv_transpose(x, _CLASSES, 4, stride=2, name=name)
         y = b.conv(pooled[pool - 1], _CLASSES, 1, bias=True, name=f"score_pool{pool}")
-        y = _cropped(b, y, x.shape[2:], offset, f"score_pool{pool}c")
+        y = crop(b, y, (offset, offset), x.shape[2:], f"score_pool{pool}c")
         x = b.join(x, y, name=f"fuse_pool{pool}")
     x = b.conv_transpose(x, _CLASSES, 16, stride=8, name="upscore8")
-    return _cropped(b, x, sizes, 31, "score")
-
-
-def _cropped(b: Builder, x: Tensor, sizes: Sequence[int], offset: int, name: str) -> Tensor:
-    for dim, size in enumerate(sizes, 2):
-        x = b.add(Slice(dim, offset, size), x, name=b.qualified(name))
-    return x
+    return crop(b, x, (31, 31), sizes, "score")

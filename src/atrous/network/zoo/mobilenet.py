@@ -7,6 +7,8 @@ from atrous.network.records import Tensor
 from atrous.network.zoo.blocks import conv_bn_act
 from atrous.network.zoo.registry import known
 
+__all__ = ["mobilenet_v2_features"]
+
 _IMAGE = (1, 3, 224, 224)
 
 
@@ -50,10 +52,21 @@ def _slim_conv(
     source="Sandler et al. 2018, as in torchvision",
 )
 def _mobilenet_v2(b: Builder, x: Tensor) -> Tensor:
+    x = mobilenet_v2_features(b, x)
+    x = conv_bn_act(b, x, 1280, act="relu6", name="features.18")
+    return b.linear(b.flatten(b.global_pool(x)), 1000, name="classifier.1")
+
+
+def mobilenet_v2_features(b: Builder, x: Tensor, stride: int = 32) -> Tensor:
+    """The last 320 channels, with torchvision's names, at an output stride of 2 to 32.
+
+    Behind that stride blocks read at the rate of the strides that are missing; the block whose
+    stride is missing keeps its rate.
+    """
     x = conv_bn_act(b, x, 32, 3, stride=2, act="relu6", name="features.0")
-    index = 1
+    index, reached, rate = 1, 2, 1
     # expansion, channels, blocks, stride of the first block
-    for row in (
+    for expansion, channels, blocks, first in (
         (1, 16, 1, 1),
         (6, 24, 2, 2),
         (6, 32, 3, 2),
@@ -62,16 +75,20 @@ def _mobilenet_v2(b: Builder, x: Tensor) -> Tensor:
         (6, 160, 3, 2),
         (6, 320, 1, 1),
     ):
-        expansion, channels, blocks, stride = row
         for block in range(blocks):
+            asked = 1 if block else first
+            taken = asked if reached < stride else 1
             with b.scope(f"features.{index}"):
-                x = _inverted(b, x, expansion, channels, 1 if block else stride)
+                x = _inverted(b, x, expansion, channels, taken, rate)
+            reached *= taken
+            rate *= asked // taken
             index += 1
-    x = conv_bn_act(b, x, 1280, act="relu6", name=f"features.{index}")
-    return b.linear(b.flatten(b.global_pool(x)), 1000, name="classifier.1")
+    return x
 
 
-def _inverted(b: Builder, x: Tensor, expansion: int, channels: int, stride: int) -> Tensor:
+def _inverted(
+    b: Builder, x: Tensor, expansion: int, channels: int, stride: int, rate: int
+) -> Tensor:
     hidden = expansion * x.shape[1]
     y = x
     with b.scope("conv"):
@@ -79,6 +96,16 @@ def _inverted(b: Builder, x: Tensor, expansion: int, channels: int, stride: int)
         if expansion > 1:
             y = conv_bn_act(b, y, hidden, act="relu6", name="0")
             place = 1
-        y = conv_bn_act(b, y, hidden, 3, stride=stride, groups=hidden, act="relu6", name=str(place))
+        y = conv_bn_act(
+            b,
+            y,
+            hidden,
+            3,
+            stride=stride,
+            dilation=rate,
+            groups=hidden,
+            act="relu6",
+            name=str(place),
+        )
         y = b.batch_norm(b.conv(y, channels, 1, name=str(place + 1)), str(place + 2))
     return b.join(x, y) if stride == 1 and x.shape[1] == channels else y
