@@ -105,11 +105,6 @@ def test_regsegs_backbone_sees_3807_pixels_at_stride_16():
     assert [axis.size for axis in last.field] == [3807, 3807]
     assert report.outputs[0].output_stride == (16, 16)
     assert report.outputs[0].output_shape == (1, 320, 64, 128)
-    # With the paper's decoder, 3.34 million parameters.
-    head = 320 * 128 + 128 * 128 + 48 * 8 + 128 * 64 * 9 + 72 * 64 * 9
-    norms = 2 * (128 + 128 + 8 + 64 + 64)
-    total = report.params + head + norms + 64 * 19 + 19
-    assert total / 1e6 == pytest.approx(3.34, abs=0.005)
 
 
 def test_large_kernel_attention_is_a_window_of_23():
