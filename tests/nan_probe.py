@@ -82,6 +82,25 @@ def assert_footprints_agree(
     return Probed(len(watched), compared, unread, holes)
 
 
+def read_by(model: torch.nn.Module, shape: tuple[int, ...], batch: int = 64) -> np.ndarray:
+    """For each input position, which output positions turn NaN; both flattened.
+
+    Of an output, the first two dimensions are batch and channels.
+    """
+    spatial = shape[2:]
+    count = int(np.prod(spatial))
+    rows = []
+    for first in range(0, count, batch):
+        group = range(first, min(first + batch, count))
+        x = torch.zeros(len(group), *shape[1:])
+        for row, position in enumerate(group):
+            x[(row, slice(None), *np.unravel_index(position, spatial))] = float("nan")
+        with torch.no_grad():
+            y = model(x)
+        rows.append(torch.isnan(y).any(dim=1).flatten(1).numpy())
+    return np.concatenate(rows)
+
+
 def _watched(
     report: Inspection, model: torch.nn.Module, count: int, rng: random.Random
 ) -> list[str]:

@@ -7,7 +7,6 @@ from typing import Any
 
 from atrous.analysis import Comparison, Inspection, compare_networks, inspect_network, usual_stacks
 from atrous.errors import AtrousError, ReadError
-from atrous.network import Network
 from atrous.readers import read
 
 __all__ = ["compare", "inspect", "read"]
@@ -27,8 +26,7 @@ def inspect(source: Any, input: Any = None, *, output: str | None = None) -> Ins
     >>> report.outputs[0].field[0].size, report.outputs[0].output_stride
     (55, (Fraction(4, 1), Fraction(4, 1)))
     """
-    network = source if isinstance(source, Network) else read(source, input)
-    return inspect_network(network, output=output)
+    return inspect_network(read(source, input), output=output)
 
 
 def compare(

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812 - the name that PyTorch code gives it
 
 import atrous
+from tests.nan_probe import read_by
 
 Step = Callable[[torch.Tensor], torch.Tensor]
 
@@ -88,22 +89,6 @@ class RandomNetwork(nn.Module):
         return torch.cat([x[..., x.shape[-1] - around :], x], dim=-1) if around else x
 
 
-def _read_by(model: nn.Module, shape: tuple[int, ...]) -> np.ndarray:
-    """For each input position, which output positions turn NaN; both flattened."""
-    spatial = shape[2:]
-    count = int(np.prod(spatial))
-    rows = []
-    for first in range(0, count, 64):
-        batch = range(first, min(first + 64, count))
-        x = torch.zeros(len(batch), *shape[1:])
-        for row, position in enumerate(batch):
-            x[(row, slice(None), *np.unravel_index(position, spatial))] = float("nan")
-        with torch.no_grad():
-            y = model(x)
-        rows.append(torch.isnan(y).any(dim=1).flatten(1).numpy())
-    return np.concatenate(rows)
-
-
 def _network(seed: int, rank: int) -> tuple[nn.Module, tuple[int, ...]]:
     for attempt in range(100):
         torch.manual_seed(seed)
@@ -127,7 +112,7 @@ def test_every_output_of_a_random_network_reads_what_the_footprint_says(
     model, shape = _network(seed, rank)
     report = atrous.inspect(model, shape)
     assert report.complete, report.opaque
-    truth = _read_by(model, shape)
+    truth = read_by(model, shape)
     grid = report.outputs[0].output_shape[2:]
     every = list(np.ndindex(*grid))
     for at in every if len(every) <= 120 else random.Random(seed).sample(every, 120):

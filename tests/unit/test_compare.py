@@ -177,8 +177,8 @@ def test_a_field_beyond_the_input_is_said():
 
 def test_networks_of_any_kind_are_compared():
     b = Builder("odd")
-    x = b.input("x", (1, 3, 32, 32))
-    odd = b.build(b.add(Opaque("sort", "its order", (1, 3, 32, 32)), x, name="sort"))
+    x = b.input("x", (1, 3, 64, 64))
+    odd = b.build(b.add(Opaque("sort", "its order", (1, 3, 64, 64)), x, name="sort"))
     table = atrous.compare({"odd": odd, "known": "zoo:resnet18"}, input=(1, 3, 64, 64))
     assert (table["odd"].complete, table["odd"].unread, codes(table["odd"])) == (
         False,
@@ -188,7 +188,7 @@ def test_networks_of_any_kind_are_compared():
     assert table["known"].is_global
     assert "global" in codes(table["known"])
     assert comparison_text(table)
-    table = atrous.compare([odd, odd], input=(1, 3, 32, 32))
+    table = atrous.compare([odd, odd], input=(1, 3, 64, 64))
     assert [scheme.name for scheme in table] == ["odd", "odd (2)"]
 
 

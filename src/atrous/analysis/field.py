@@ -35,6 +35,12 @@ class Phase:
         """The middle of the read; 0 where nothing is read."""
         return Fraction(2 * self.start + self.size - 1, 2) if self.size else Fraction(0)
 
+    def to_dict(self) -> dict[str, object]:
+        """Plain data."""
+        return {name: getattr(self, name) for name in self.__slots__} | {
+            "center": float(self.center)
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Field:
@@ -77,7 +83,7 @@ class Field:
             "coverage": self.coverage,
             "max_gap": self.max_gap,
             "step": self.step,
-            "phases": len(self.phases),
+            "phases": [phase.to_dict() for phase in self.phases],
         }
 
     def __str__(self) -> str:

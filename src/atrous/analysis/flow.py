@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from atrous.errors import GeometryError
-from atrous.geometry import Local, Reads, union
+from atrous.geometry import Local, Reads, Table, union
 from atrous.network import Network, Node
+from atrous.network.ops import Concat
 
 __all__ = ["Flow", "flows"]
 
@@ -69,6 +70,8 @@ def _step(
     mixed = _mixed(node, operands)
     if gaps:
         return Flow({}, mixed, gaps)
+    if isinstance(node.op, Concat) and not _alike(node, operands):
+        return Flow({}, mixed, (f"{node.name} (parts that read differently lie end to end)",))
     reads: dict[str, Bundle] = {}
     try:
         for axis in axes:
@@ -94,6 +97,24 @@ def _step(
     except GeometryError as error:
         return Flow({}, mixed, (f"{node.name} ({error})",))
     return Flow(reads, mixed)
+
+
+def _alike(node: Node, operands: list[tuple[int, Flow]]) -> bool:
+    """True where the parts laid end to end along an axis see alike, as in a circular pad."""
+    for axis in node.output.grid:
+        steps = [(operand, node.moves[index].get(axis)) for index, operand in operands]
+        if any(isinstance(step, Table) for _, step in steps):
+            parts = [
+                sorted(
+                    (reads.stride, taps.mask)
+                    for reads in operand.reads.get(axis, ())
+                    for taps in reads.phases
+                )
+                for operand, _ in steps
+            ]
+            if any(part != parts[0] for part in parts):
+                return False
+    return True
 
 
 def _mixed(node: Node, operands: list[tuple[int, Flow]]) -> Mapping[str, tuple[str, ...]]:

@@ -78,6 +78,7 @@ class Footprint:
             "taps": self.taps,
             "coverage": self.coverage,
             "mask": (self.box > 0).astype(int).tolist(),
+            "counts": self.box.tolist(),
         }
 
     def __str__(self) -> str:

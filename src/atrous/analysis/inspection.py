@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as record_field
 from fractions import Fraction
+from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atrous.analysis.field import Field, field_of
 from atrous.analysis.flow import Flow, flows
 from atrous.analysis.memory import Memory, memory_of
-from atrous.errors import NetworkError, UnsupportedError, concerning, unknown
+from atrous.errors import GeometryError, NetworkError, UnsupportedError, concerning, unknown
 from atrous.network import Network, Node, Tensor
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Layer:
     activation_bytes: int
     field: tuple[Field, ...]
     globals: tuple[str, ...]
-    global_axes: Mapping[str, tuple[str, ...]]
+    global_axes: Mapping[str, tuple[str, ...]] = record_field(hash=False)
     opaque: tuple[str, ...]
     module: str
     tensor: str = record_field(repr=False)
@@ -144,6 +145,7 @@ class Inspection:
     def __getitem__(self, name: str) -> Layer:
         """The layer of that name; else the last one inside the module of that name."""
         inside = None
+        name = str(name)
         prefix = name + "."
         for layer in self.layers:
             if layer.name == name:
@@ -219,7 +221,7 @@ class Inspection:
         from atrous.analysis.footprint import footprint_of
 
         chosen = self.outputs[-1] if layer is None else self[layer]
-        place = (at,) if isinstance(at, int) else at
+        place = _whole(at)
         with concerning(chosen.name):
             # Where only the field cannot be written down, the footprint still can.
             unknown_ops = [n.name for n in self.network.nodes if n.opaque]
@@ -365,6 +367,17 @@ def inspect_network(
             for name in network.outputs
         )
     return Inspection(network, source.name, report.layers, ends, report.memory)
+
+
+def _whole(at: Any) -> tuple[int, ...] | None:
+    if at is None:
+        return None
+    try:
+        return (index(at),) if not isinstance(at, Sequence) else tuple(index(p) for p in at)
+    except TypeError:
+        raise GeometryError(
+            f"position {at!r} is not made of whole numbers; give one index for each spatial axis."
+        ) from None
 
 
 def _source(network: Network, name: str | None) -> Tensor:

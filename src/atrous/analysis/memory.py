@@ -21,6 +21,10 @@ class Memory:
     peak_bytes: int
     at: str
 
+    def to_dict(self) -> dict[str, object]:
+        """Plain data."""
+        return {"peak_bytes": self.peak_bytes, "at": self.at}
+
 
 def memory_of(network: Network) -> Memory:
     """The peak of `network` run eagerly, node by node, at its sizes."""

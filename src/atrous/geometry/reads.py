@@ -118,6 +118,14 @@ class Reads:
             return self
         return Reads(self.period, self.shift, tuple(taps.support for taps in self.phases))
 
+    def to_dict(self) -> dict[str, object]:
+        """Plain data: for each phase, position and multiplicity of what it reads."""
+        return {
+            "period": self.period,
+            "shift": self.shift,
+            "phases": [dict(taps.items()) for taps in self.phases],
+        }
+
     def at(self, output: int) -> Taps:
         """What output `output` reads, unclipped.
 

@@ -54,6 +54,10 @@ class Window:
         """
         return (self.kernel - 1) * self.dilation + 1
 
+    def to_dict(self) -> dict[str, int]:
+        """Plain data."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
     def taps(self, output: int) -> range:
         """The input positions that output `output` reads, unclipped: padding counts as positions.
 

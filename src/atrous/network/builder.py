@@ -12,6 +12,7 @@ from atrous.network.layout import Layout, channels, spatial
 from atrous.network.ops import (
     AdaptivePool,
     Concat,
+    Constant,
     Conv,
     ConvTranspose,
     Elementwise,
@@ -121,7 +122,8 @@ class Builder:
         with concerning(name):
             done = self._effect(op, inputs, expected)
         size = itemsize if itemsize is not None else (inputs[0].itemsize if inputs else 4)
-        output = Tensor(name, done.layout, size)
+        fixed = bool(inputs) and all(x.constant for x in inputs)
+        output = Tensor(name, done.layout, size, fixed or isinstance(op, Constant))
         for param in params:
             self._params.setdefault(param.name, param)
         self._nodes.append(
@@ -153,6 +155,18 @@ class Builder:
             self.name,
             tuple(self.notes),
         )
+
+    def mark(self) -> int:
+        """A place to return to with `undo`."""
+        return len(self._nodes)
+
+    def since(self, mark: int) -> tuple[Node, ...]:
+        """The nodes added since `mark`."""
+        return tuple(self._nodes[mark:])
+
+    def undo(self, mark: int) -> None:
+        """Take back every node added since `mark`."""
+        del self._nodes[mark:]
 
     def scope(self, name: str) -> Scope:
         """A `with` block in which names of layers begin with `name`."""

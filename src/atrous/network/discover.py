@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 
 from atrous.network.builder import AXES, Builder
-from atrous.network.layout import Layout
+from atrous.network.layout import Dim, Layout
 from atrous.network.ops import (
     AdaptivePool,
+    Attention,
     Conv,
     ConvTranspose,
     Linear,
+    Lookup,
     Op,
     Pool,
     Resize,
@@ -26,18 +27,16 @@ Axes = tuple[str | None, ...]
 Translate = Callable[[Builder, dict[str, Tensor]], object]
 
 
-class _Settled(Exception):  # noqa: N818 - a signal, not an error
-    """Every input's axes are known; the rest of the translation need not run."""
-
-
 class _Probe(Builder):
     """A builder that gives every dimension an axis of its own and watches what slides where."""
 
     def __init__(self, shapes: Mapping[str, Sequence[int]]) -> None:
         super().__init__()
-        self.found: dict[str, set[int]] = {}
+        self.slides: dict[str, set[int]] = {name: set() for name in shapes}
+        self.stands: dict[str, set[int]] = {name: set() for name in shapes}
+        self.channels: dict[str, set[int]] = {name: set() for name in shapes}
         self._owner: dict[str, tuple[str, int]] = {}
-        self._open = set(shapes)
+        self._sizes = shapes
 
     def add(
         self,
@@ -49,18 +48,25 @@ class _Probe(Builder):
         shape: Sequence[int] | None = None,
         itemsize: int | None = None,
     ) -> Tensor:
-        """Note where the op slides, then add it."""
-        rank = 0
+        """Note where the op slides and what it takes for channels, then add it."""
         if isinstance(op, Conv | ConvTranspose | Pool | Unfold):
+            layout = inputs[0].layout
             rank = len(op.windows)
+            for dim, window in zip(layout[-rank:], op.windows, strict=True):
+                slid = window.kernel > 1 or window.stride > 1
+                self._note(self.slides if slid else self.stands, (dim,))
+            if isinstance(op, Conv | ConvTranspose):
+                self._take(layout[len(layout) - rank - 1])
         elif isinstance(op, AdaptivePool | Resize):
-            rank = len(op.sizes)
-        if rank:
-            self._slides(inputs[0].layout[-rank:])
+            self._note(self.slides, inputs[0].layout[-len(op.sizes) :])
         elif isinstance(op, Linear):
-            self._slides(inputs[0].layout[:-1], batch=False)
+            self._take(inputs[0].layout[-1])
+        elif isinstance(op, Attention):
+            self._note(self.slides, inputs[0].layout[-2:-1])
         elif isinstance(op, Scan):
-            self._slides(inputs[0].layout[op.dim : op.dim + 1])
+            self._note(self.slides, inputs[0].layout[op.dim : op.dim + 1])
+        elif isinstance(op, Lookup):
+            self._note(self.slides, inputs[0].layout[1:])
         return super().add(
             op, *inputs, name=name, module=module, params=params, shape=shape, itemsize=itemsize
         )
@@ -72,36 +78,48 @@ class _Probe(Builder):
             self._owner[axis] = (name, i)
         return self.input(name, shape, axes=axes)
 
-    def _slides(self, layout: Layout, batch: bool = True) -> None:
-        """Take note of the dimensions of inputs in `layout`; without `batch`, not of the first."""
-        axes = {
-            atom.axis
-            for dim in layout
-            for atom in dim
-            if atom.axis in self._owner and (batch or self._owner[atom.axis][1])
-        }
-        for axis in axes:
-            name, index = self._owner[str(axis)]
-            self.found.setdefault(name, set()).add(index)
-        self._open -= {self._owner[str(axis)][0] for axis in axes}
-        if not self._open:
-            raise _Settled
+    def _note(self, where: dict[str, set[int]], layout: Layout) -> None:
+        for dim in layout:
+            for atom in dim:
+                if atom.axis in self._owner:
+                    name, index = self._owner[str(atom.axis)]
+                    where[name].add(index)
+
+    def _take(self, dim: Dim) -> None:
+        """Note for channels the one dimension of an input that is summed over as a whole."""
+        whole = []
+        for atom in dim:
+            owner = self._owner.get(str(atom.axis))
+            if owner is not None and self._sizes[owner[0]][owner[1]] == atom.size:
+                whole.append(owner)
+        # Several at once are a flattened map, which says nothing of what is a channel.
+        if len(whole) == 1:
+            name, index = whole[0]
+            self.channels[name].add(index)
 
 
 def discover(shapes: Mapping[str, Sequence[int]], translate: Translate) -> dict[str, Axes]:
     """For each input, the spatial axis that each dimension is, or None.
 
-    Runs `translate` once with every dimension as an axis of its own. The dimensions along which
-    the first convolution, pool or resampling slides are spatial, so that channels-last inputs and
-    waveforms without a channel dimension come out right; where nothing slides, all dimensions
-    from the third on are.
+    Runs `translate` once with every dimension as an axis of its own. Spatial is what a window
+    slides along, and every other dimension but the batch that no layer takes for its channels; so
+    channels-last inputs, waveforms without a channel dimension and video come out right. Where no
+    layer tells the channels, they are the second dimension.
     """
     probe = _Probe(shapes)
-    with suppress(_Settled):
-        translate(probe, {name: probe.probe(name, shape) for name, shape in shapes.items()})
+    translate(probe, {name: probe.probe(name, shape) for name, shape in shapes.items()})
     result: dict[str, Axes] = {}
     for name, shape in shapes.items():
-        spatial = sorted(probe.found.get(name, set(range(2, len(shape)))))
+        slides = probe.slides[name]
+        channels = probe.channels[name] or {1}
+        stands = probe.stands[name]
+        # A second dimension of one is a batch that stands second, unless something says otherwise.
+        still = {
+            i
+            for i in range(1, len(shape))
+            if i not in channels and (i > 1 or shape[i] > 1 or i in stands)
+        }
+        spatial = sorted(slides | still)
         names = AXES.get(len(spatial)) or tuple(f"axis{i}" for i in range(len(spatial)))
         by_index = dict(zip(spatial, names, strict=True))
         result[name] = tuple(by_index.get(i) for i in range(len(shape)))

@@ -19,12 +19,13 @@ class Tensor:
     """A value that flows through the network.
 
     `layout` says which positions each dimension holds; `shape` and `grid` (the length of each
-    spatial axis) follow from it. `itemsize` is in bytes.
+    spatial axis) follow from it. `itemsize` is in bytes; `constant` says that no input reaches it.
     """
 
     name: str
     layout: Layout
     itemsize: int = 4
+    constant: bool = False
     shape: tuple[int, ...] = field(init=False)
     grid: Grid = field(init=False, compare=False)
 
@@ -66,7 +67,7 @@ class Node:
     op: Op
     inputs: tuple[str, ...]
     output: Tensor
-    moves: tuple[Mapping[str, AxisMap], ...]
+    moves: tuple[Mapping[str, AxisMap], ...] = field(hash=False)
     macs: int = 0
     params: tuple[str, ...] = ()
     module: str = ""
@@ -95,7 +96,7 @@ class Network:
     inputs: tuple[Tensor, ...]
     nodes: tuple[Node, ...]
     outputs: tuple[str, ...]
-    params: Mapping[str, Param]
+    params: Mapping[str, Param] = field(hash=False)
     name: str = ""
     notes: tuple[str, ...] = ()
     _tensors: dict[str, Tensor] = field(init=False, repr=False, compare=False)

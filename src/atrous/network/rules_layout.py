@@ -134,6 +134,11 @@ def _concat(op: Concat, inputs: tuple[Tensor, ...]) -> Effect:
         not has_axes(dim) or (len(dim) == 1 and dim_size(dim) == x.grid[str(dim[0].axis)])
         for dim, x in zip(parts, inputs, strict=True)
     )
+    if lines_up and any(
+        not has_axes(dim) and dim_size(dim) and not x.constant
+        for dim, x in zip(parts, inputs, strict=True)
+    ):
+        raise Unrepresentable("lays what has no positions beside positions, along one axis")
     gathered: list[dict[str, AxisMap]] = [{} for _ in inputs]
     layouts = [x.layout for x in inputs]
     if axes and not lines_up:
@@ -148,19 +153,17 @@ def _concat(op: Concat, inputs: tuple[Tensor, ...]) -> Effect:
     out: Dim = channels(total)
     mixes: tuple[str, ...] = ()
     if lines_up:
-        out, mixes = _lined_up(str(next(iter(axes))), parts, total, moves)
+        out = _lined_up(str(next(iter(axes))), parts, total, moves)
     else:
         mixes = mixes_of(*moves)
     return Effect((*layout[: op.dim], out, *layout[op.dim + 1 :]), tuple(moves), mixes=mixes)
 
 
-def _lined_up(
-    axis: str, parts: list[Dim], total: int, moves: list[dict[str, AxisMap]]
-) -> tuple[Dim, tuple[str, ...]]:
+def _lined_up(axis: str, parts: list[Dim], total: int, moves: list[dict[str, AxisMap]]) -> Dim:
     """The dimension made of parts of one axis laid end to end, entering in `moves` what each does.
 
-    Parts keep their places. The longest carries the local field; shorter ones are taken for a
-    border (a circular pad spelled as a concatenation).
+    Parts keep their places. The longest carries the local field, which the others share where
+    they see alike (a circular pad spelled as a concatenation).
     """
     sizes = [dim_size(dim) if has_axes(dim) else 0 for dim in parts]
     longest = sizes.index(max(sizes))
@@ -176,4 +179,4 @@ def _lined_up(
             )
             moves[part][axis] = Table(length, rows)
         before += length
-    return spatial(axis, total), (axis,) if sizes.count(max(sizes)) > 1 else ()
+    return spatial(axis, total)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from atrous.errors import NetworkError
-from atrous.geometry import AxisMap, Local
-from atrous.network.layout import Layout, Unrepresentable, channels
+from atrous.geometry import AxisMap, Everything, Local
+from atrous.network.layout import Layout, Unrepresentable, channels, grid_of
 from atrous.network.ops import Op, Opaque
 from atrous.network.records import Tensor
 
@@ -62,11 +62,24 @@ def effect(op: Op, inputs: tuple[Tensor, ...], shape: tuple[int, ...] | None = N
         if shape is None:
             raise NetworkError(f"{op.kind} {reason}, so positions cannot be followed.") from None
         return opaque(str(reason), shape, len(inputs))
+    if len(result.moves) < len(inputs):
+        result = _with_weights(result, inputs)
     if shape is not None:
         made = tuple(_size(dim) for dim in result.layout)
         if made != shape:
             return opaque(f"makes {shape} where the rule says {made}", shape, len(inputs))
     return result
+
+
+def _with_weights(result: Effect, inputs: tuple[Tensor, ...]) -> Effect:
+    """Operands beyond those a rule moves are weights made from the input: each is read whole."""
+    grid = grid_of(result.layout)
+    whole: list[Mapping[str, AxisMap]] = [
+        {axis: Everything(length, grid.get(axis, 1)) for axis, length in x.grid.items()}
+        for x in inputs[len(result.moves) :]
+    ]
+    mixes = tuple(dict.fromkeys((*result.mixes, *mixes_of(*whole))))
+    return replace(result, moves=(*result.moves, *whole), mixes=mixes)
 
 
 def opaque(reason: str, shape: tuple[int, ...], inputs: int) -> Effect:

@@ -10,6 +10,7 @@ from typing import Any
 from atrous.errors import ReadError
 from atrous.network import Network
 from atrous.readers.named import SCHEMES, read_named
+from atrous.readers.shapes import as_shape, is_shape
 
 __all__ = ["read"]
 
@@ -30,6 +31,7 @@ def read(source: Any, input: Any = None) -> Network:
     k3s2x8 k3x8: 2 nodes, input x 1x3x32x32, 792 parameters, 202,752 MACs
     """
     if isinstance(source, Network):
+        _check_sizes(source, input)
         return source
     if isinstance(source, str) and ":" in source:
         scheme, _, rest = source.partition(":")
@@ -44,6 +46,8 @@ def read(source: Any, input: Any = None) -> Network:
         if scheme in SCHEMES:
             return read_named(source, input)
     if isinstance(source, str | os.PathLike):
+        if not os.fspath(source):
+            raise ReadError("the source is empty: give the path of an .onnx file, or zoo:NAME.")
         path = Path(source)
         if path.suffix in {".onnx", ".pb", ".pbtxt"} or path.exists():
             return _read_onnx(path, input)
@@ -64,6 +68,21 @@ def read(source: Any, input: Any = None) -> Network:
     )
 
 
+def _check_sizes(network: Network, input: Any) -> None:
+    if input is None:
+        return
+    given = (
+        [as_shape(input)]
+        if not isinstance(input, list | tuple) or is_shape(input)
+        else [as_shape(shape) for shape in input]
+    )
+    held = [tensor.shape for tensor in network.inputs]
+    if given != held:
+        raise ReadError(
+            f"the network is read at {held}, not at {given}; read its source again at those sizes."
+        )
+
+
 def _read_onnx(source: Any, input: Any) -> Network:
     from atrous.readers.onnx_reader import read_onnx
 
@@ -80,13 +99,5 @@ def _is_from(framework: str, source: Any) -> bool:
 def _one_shape(input: Any) -> tuple[int, ...] | None:
     if input is None:
         return None
-    shape = getattr(input, "shape", input)
-    if isinstance(shape, list | tuple) and len(shape) == 1 and not isinstance(shape[0], int):
-        shape = getattr(shape[0], "shape", shape[0])
-    try:
-        return tuple(int(size) for size in shape)
-    except (TypeError, ValueError):
-        raise ReadError(
-            f"input {input!r} is no shape: give batch, channels and sizes, such as "
-            "(1, 3, 512, 512)."
-        ) from None
+    single = isinstance(input, list | tuple) and len(input) == 1 and not is_shape(input)
+    return as_shape(input[0] if single else input)

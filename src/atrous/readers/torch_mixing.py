@@ -6,8 +6,6 @@ from itertools import pairwise
 from math import prod
 from typing import Any
 
-import torch
-
 from atrous.network import Tensor
 from atrous.network.layout import has_axes
 from atrous.network.ops import (
@@ -184,8 +182,8 @@ def _picked(call: Call, x: Tensor, dim: int, index: Any) -> Value:
 @aten("linear")
 def _linear(call: Call) -> Value:
     weight = call["weight"]
-    if not isinstance(weight, Const):
-        raise Unclear("a linear layer whose weight depends on the input")
+    if not isinstance(call["input"], Tensor):
+        raise Unclear("multiplies a constant by weights made from the input")
     channels = weight.shape[0] if len(weight.shape) > 1 else 1
     return call.finish(Linear(channels), call.x, params=call.params("weight", "bias"))
 
@@ -198,13 +196,18 @@ def _matmul(call: Call) -> Value:
 
 @aten("addmm", "baddbmm")
 def _addmm(call: Call) -> Value:
-    _, left, right = list(call.arguments.values())[:3]
-    return _product(call, left, right)
+    addend, left, right = list(call.arguments.values())[:3]
+    if not isinstance(addend, Tensor):
+        return _product(call, left, right)
+    if not isinstance(left, Tensor) and not isinstance(right, Tensor):
+        return call.finish(Elementwise("add"), addend, params=call.params())
+    made = _product(call, left, right)
+    return call.finish(Elementwise("add"), addend, made)
 
 
 def _product(call: Call, left: Any, right: Any) -> Value:
     if isinstance(right, Const) and len(right.shape) == 2 and isinstance(left, Tensor):
-        return call.finish(Linear(right.shape[1]), left, params=call.params())
+        return call.add(Linear(right.shape[1]), left, params=call.params(), shape=call.shape)
     operands = [v if isinstance(v, Tensor) else call.constant(v) for v in (left, right)]
     a, b = operands
     if len(a.shape) < 2 or len(b.shape) < 2:
@@ -227,7 +230,7 @@ def _product(call: Call, left: Any, right: Any) -> Value:
         names.append("".join(letters))
     together = "".join(dict.fromkeys(sorted(names[0] + names[1])))
     op = Contract(f"{names[0]}xy,{names[1]}yz->{together}xz")
-    return call.finish(op, *operands, params=call.params())
+    return call.add(op, *operands, params=call.params(), shape=call.shape)
 
 
 def _batch_size(operand: Tensor, from_matrix: int) -> int:
@@ -307,7 +310,14 @@ def _instance_norm(call: Call) -> Value:
     return call.finish(op, call.x, params=params)
 
 
-@aten("cosine_similarity", "linalg_vector_norm", "norm", "frobenius_norm")
+@aten("cosine_similarity")
+def _cosine_similarity(call: Call) -> Value:
+    both = call.add(Elementwise("mul"), *call.tensors(), params=call.params())
+    dim = call["dim"] % len(both.shape)
+    return call.finish(Reduce((dim,), label="cosine_similarity"), both)
+
+
+@aten("linalg_vector_norm", "norm", "frobenius_norm")
 @aten("mean", "sum", "amax", "amin", "prod", "logsumexp", "nansum", "any", "all", "count_nonzero")
 @aten("argmax", "argmin", "std", "var", "median", "nanmean")
 def _reduce(call: Call) -> Value:
@@ -336,13 +346,23 @@ def _reduced(call: Call, shape: tuple[int, ...]) -> Tensor:
     return call.add(Reduce(dims, bool(call["keepdim"]), label), x, shape=shape)
 
 
-@aten("cumsum", "cumprod", "logcumsumexp")
+@aten("cumsum", "cumprod", "logcumsumexp", "cummax", "cummin")
 def _scan(call: Call) -> Value:
     dim = call["dim"] % len(call.x.shape)
-    return call.finish(Scan(dim, label="cumsum"), call.x)
+    made = call.finish(Scan(dim, label="cumsum"), call.x)
+    return [made, made] if isinstance(call.meta, list | tuple) else made
 
 
-@aten("sort", "topk", "argsort", "cummax", "cummin")
+@aten("glu")
+def _glu(call: Call) -> Value:
+    x = call.x
+    dim = call["dim"] % len(x.shape)
+    half = x.shape[dim] // 2
+    parts = [call.add(Slice(dim, start, half), x) for start in (0, half)]
+    return call.finish(Elementwise("glu"), *parts)
+
+
+@aten("sort", "topk", "argsort")
 def _sort(call: Call) -> Value:
     x = call.x
     dim = call["dim"]
@@ -389,8 +409,10 @@ def _recurrent(call: Call) -> Value:
             rest.append(None)
             continue
         time = 1 if call["batch_first"] else 0
+        # A last state of any layer and direction has seen the whole sequence.
         last = call.add(Reduce((time,), False, "last"), made)
-        shape = tuple(meta.shape) if isinstance(meta, torch.Tensor) else ()
-        held = prod(last.shape)
-        rest.append(call.add(Reshape(shape), last) if prod(shape) == held else None)
+        shape = call.shape_of(meta)
+        batch = prod(last.shape[:-1])
+        held = call.add(Reorder(len(last.shape) - 1, prod(shape) // batch), last)
+        rest.append(call.add(Reshape(shape), held))
     return [made, *rest]

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from typing import Any
 
 import torch
 
 from atrous.errors import NetworkError, ReadError
-from atrous.network import Builder, Param, Tensor
-from atrous.network.ops import Constant, Elementwise, Op, Opaque
+from atrous.network import Builder, Node, Param, Tensor
+from atrous.network.ops import (
+    Constant,
+    Conv,
+    ConvTranspose,
+    Elementwise,
+    Linear,
+    Mix,
+    Op,
+    Opaque,
+    Scan,
+)
 from atrous.readers.torch_values import Const, Value, static
 
 __all__ = ["SKIPPED", "Call", "aten", "translate_call"]
@@ -44,6 +55,18 @@ BY_SHAPE_ALONE = {
     "aten.new_empty",
 }
 """Ops that take from their input its shape and nothing else."""
+
+SHAPE_OF_SECOND = {
+    "aten.expand_as",
+    "aten.view_as",
+    "aten.reshape_as",
+    "aten.type_as",
+    "aten.copy",
+    "aten.copy_",
+}
+"""Ops that take from one of their operands its shape or type and no values."""
+
+WEIGHTED = (Conv, ConvTranspose, Linear, Mix, Scan)
 
 ELEMENTWISE = {
     "aten.batch_norm",
@@ -113,6 +136,7 @@ class Call:
         self.name = name
         self.module = module
         self._values = values
+        self.lost = False
         self.arguments = self._bound()
         self.meta = node.meta.get("val")
 
@@ -131,7 +155,9 @@ class Call:
 
     def _value(self, value: Any) -> Any:
         if isinstance(value, torch.fx.Node):
-            return self._values.get(value)
+            found = self._values.get(value)
+            self.lost = self.lost or found is LOST
+            return found
         if isinstance(value, list | tuple):
             return [self._value(part) for part in value]
         return value
@@ -196,7 +222,13 @@ class Call:
         )
 
     def finish(self, op: Op, *inputs: Tensor, params: Sequence[Param] = ()) -> Tensor:
-        """Add the op that makes this call's output, checked against the shape that PyTorch has."""
+        """Add the op that makes this call's output, checked against the shape that PyTorch has.
+
+        Weights, offsets and first states that are made from the input are read whole.
+        """
+        if isinstance(op, WEIGHTED):
+            names = {x.name for x in inputs}
+            inputs = (*inputs, *(t for t in self.tensors() if t.name not in names))
         return self.add(op, *inputs, params=params, shape=self.shape)
 
     def constant(self, value: Const) -> Tensor:
@@ -222,6 +254,13 @@ class Call:
         return made if isinstance(self.meta, list | tuple) else made[0]
 
 
+class Lost:
+    """Stands for an output that depends on the input and that no op of the network makes."""
+
+
+LOST = Lost()
+
+
 class Unclear(Exception):  # noqa: N818 - a signal, not an error
     """Raised by a handler for arguments that it cannot translate; the call becomes opaque."""
 
@@ -242,15 +281,41 @@ def translate_call(
     if not call.tensors() or base in BY_SHAPE_ALONE:
         value = call.meta
         return Const(static(value.shape)) if isinstance(value, torch.Tensor) else _plain(value)
+    if call.lost:
+        return call.opaque("reads an output of an op that is not followed")
+    before = builder.mark()
     try:
-        handler = HANDLERS.get(base)
-        if handler is not None:
-            return handler(call)
-        if base in ELEMENTWISE or _is_pointwise(node.target):
-            return pointwise(call)
-        return call.opaque(f"{node.target} has no entry in the op table")
+        made = _handled(call, base)
+        unread = _unread(call, made, builder.since(before))
+        if unread and base not in SHAPE_OF_SECOND:
+            raise Unclear(f"also reads {', '.join(unread)}, which its rule does not follow")
+        return made
     except Unclear as reason:
+        builder.undo(before)
         return call.opaque(str(reason))
+
+
+def _handled(call: Call, base: str) -> Value:
+    handler = HANDLERS.get(base)
+    if handler is not None:
+        made = handler(call)
+    elif base in ELEMENTWISE or _is_pointwise(call.node.target):
+        made = pointwise(call)
+    else:
+        raise Unclear(f"{call.node.target} has no entry in the op table")
+    if isinstance(made, list | tuple):
+        return [LOST if part is None else part for part in made]
+    return made
+
+
+def _unread(call: Call, made: Value, nodes: Sequence[Node]) -> list[str]:
+    """The tensors that a call takes and that no op made for it reads: none may be forgotten."""
+    read = {name for node in nodes for name in node.inputs}
+    results = made if isinstance(made, list | tuple) else [made]
+    read |= {result.name for result in results if isinstance(result, Tensor)}
+    if all(isinstance(result, Const) and not prod(result.shape) for result in results):
+        return []
+    return sorted({tensor.name for tensor in call.tensors()} - read)
 
 
 def pointwise(call: Call) -> Value:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,7 +13,9 @@ import torch
 
 from atrous.errors import ReadError
 from atrous.network import Builder, Network, Param, Tensor, discover
+from atrous.network.ops import Constant
 from atrous.readers import torch_mixing, torch_windows
+from atrous.readers.shapes import as_shape, is_shape
 from atrous.readers.torch_ops import SKIPPED, translate_call
 from atrous.readers.torch_values import Const, Value, static
 
@@ -21,6 +23,9 @@ __all__ = ["read_torch"]
 
 _TRANSLATIONS = (torch_mixing, torch_windows)
 MOST_NUMBERS = 1 << 16
+SEVERAL_VIEWS = {
+    f"aten.{name}" for name in ("chunk", "split", "split_with_sizes", "tensor_split", "unbind")
+}
 TRANSPARENT = {"wrap_with_autocast", "wrap_with_set_grad_enabled"}
 """Calls that run a block of the graph under a setting which does not touch positions."""
 
@@ -132,7 +137,13 @@ class _Reading:
             builder.notes.append(f"{idle:,} parameters are not used at inference")
         by_name = {node.name: value for node, value in values.items()}
         found = [by_name.get(name) for name in self.outputs]
-        return [value for value in found if isinstance(value, Tensor)]
+        return [
+            builder.add(Constant(v.shape), name=name, params=v.params)
+            if isinstance(v, Const)
+            else v
+            for name, v in zip(self.outputs, found, strict=True)
+            if isinstance(v, Tensor | Const)
+        ]
 
     def _run(self, builder: Builder, graph: Any, values: dict[Any, Value]) -> Value:
         for node in graph.nodes:
@@ -264,8 +275,11 @@ def _mutates_what_is_read_later(program: torch.export.ExportedProgram) -> bool:
     for node in program.graph.nodes:
         schema = getattr(node.target, "_schema", None)
         root = node
-        if node.op == "call_function" and schema is not None and node.args:
+        if node.op == "call_function" and _base(node) == "getitem":
+            root = roots.get(node.args[0], node.args[0])
+        elif node.op == "call_function" and schema is not None and node.args:
             aliases = any(ret.alias_info is not None for ret in schema.returns)
+            aliases = aliases or _base(node) in SEVERAL_VIEWS
             first = node.args[0]
             if aliases and isinstance(first, torch.fx.Node):
                 root = roots.get(first, first)
@@ -288,22 +302,15 @@ def _examples(module: torch.nn.Module, input: Any, name: str) -> tuple[Any, ...]
         )
     if isinstance(input, torch.Tensor):
         return (input,)
-    if not isinstance(input, Sequence):
-        raise ReadError(f"{name}: input {input!r} is neither a shape nor tensors.")
-    if all(isinstance(size, int) for size in input):
-        return (_example(module, tuple(input), name),)
+    if is_shape(input) or not isinstance(input, list | tuple):
+        return (_example(module, as_shape(input, name)),)
     return tuple(
-        value if isinstance(value, torch.Tensor) else _example(module, tuple(value), name)
+        value if isinstance(value, torch.Tensor) else _example(module, as_shape(value, name))
         for value in input
     )
 
 
-def _example(module: torch.nn.Module, shape: tuple[int, ...], name: str) -> torch.Tensor:
-    if not shape or min(shape) < 1:
-        raise ReadError(
-            f"{name}: input shape {shape} needs whole numbers of at least 1, with batch and "
-            "channels, such as (1, 3, 224, 224)."
-        )
+def _example(module: torch.nn.Module, shape: tuple[int, ...]) -> torch.Tensor:
     like = next(
         (p for p in module.parameters() if p.is_floating_point()),
         torch.empty(0),

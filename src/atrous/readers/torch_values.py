@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from atrous.network import Param, Tensor
+from atrous.errors import ReadError
+from atrous.network import Param
 
 __all__ = ["Const", "Value", "static"]
 
@@ -23,7 +24,7 @@ class Const:
     data: Any = None
 
 
-Value = Tensor | Const | Sequence[Any] | int | float | bool | str | None
+Value = Any
 """A tensor of the network, a constant, a tuple of either, or a plain number."""
 
 
@@ -35,5 +36,10 @@ def static(shape: Sequence[Any]) -> tuple[int, ...]:
             sizes.append(size)
         else:
             hint = size.node.hint
-            sizes.append(int(hint) if hint is not None else int(size))
+            if hint is None:
+                raise ReadError(
+                    "a size inside the model depends on the data that it is run on, so the shapes "
+                    "behind it are not known; export it with sizes that do not."
+                )
+            sizes.append(int(hint))
     return tuple(sizes)

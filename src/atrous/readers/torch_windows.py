@@ -78,12 +78,10 @@ def _conv_transpose(call: Call) -> Value:
 
 
 def _finish_conv(call: Call, op: Conv | ConvTranspose) -> Value:
-    operands = [call.x]
-    weight = call["weight"]
-    if isinstance(weight, Tensor):
-        # Weights made from the input: they may see all of it, but hold no positions.
-        operands.append(weight)
-    return call.finish(op, *operands, params=call.params("weight", "bias"))
+    x = call["input"]
+    if not isinstance(x, Tensor):
+        raise Unclear("slides weights made from the input over a constant")
+    return call.finish(op, x, params=call.params("weight", "bias"))
 
 
 @aten("max_pool1d", "max_pool2d", "max_pool3d")

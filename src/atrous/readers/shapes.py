@@ -1,0 +1,47 @@
+"""Input shapes as users give them: tuples, lists, arrays, numpy integers."""
+
+from __future__ import annotations
+
+from operator import index
+from typing import Any
+
+from atrous.errors import ReadError
+
+__all__ = ["as_shape", "is_shape"]
+
+
+def is_shape(value: Any) -> bool:
+    """True for a sequence of numbers, right or wrong; False for anything that holds sequences.
+
+    >>> is_shape((1, 3, 8, 8)), is_shape([(1, 3), (1, 2)])
+    (True, False)
+    """
+    return isinstance(value, list | tuple) and all(
+        (not isinstance(size, str | list | tuple) and not hasattr(size, "shape"))
+        or getattr(size, "shape", None) == ()
+        for size in value
+    )
+
+
+def as_shape(value: Any, subject: str = "input") -> tuple[int, ...]:
+    """A shape as plain integers; of an array, its shape. Raises `ReadError` for anything else.
+
+    >>> as_shape([1, 3, 32, 32])
+    (1, 3, 32, 32)
+    """
+    given = getattr(value, "shape", value)
+    try:
+        if isinstance(given, str | bytes | dict):
+            raise TypeError
+        shape = tuple(index(size) for size in given)
+    except TypeError:
+        raise ReadError(
+            f"{subject}: {str(value)[:60]!r} is no shape: give batch, channels and sizes as whole "
+            "numbers, such as (1, 3, 512, 512)."
+        ) from None
+    if not shape or min(shape) < 1:
+        raise ReadError(
+            f"{subject}: input shape {shape} needs whole numbers of at least 1, with batch and "
+            "channels, such as (1, 3, 224, 224)."
+        )
+    return shape
