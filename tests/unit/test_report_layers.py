@@ -190,7 +190,7 @@ def test_a_report_is_written_as_a_page(report, tmp_path):
 
 def test_partial_results_and_findings_come_before_everything_else(report):
     finding = Finding("gridding", "warning", "conv9", "reads 7 of 13 inputs.", "Use rates 1, 2, 3.")
-    lines = inspection_text(replace(report, findings=(finding,))).splitlines()
+    lines = inspection_text(replace(report, _known={"findings": (finding,)})).splitlines()
     at = next(i for i, line in enumerate(lines) if line.startswith("warning"))
     assert "conv9: reads 7 of 13 inputs. Use rates 1, 2, 3." in " ".join(lines[at].split())
     first = next(i for i, line in enumerate(lines) if line.startswith("input "))

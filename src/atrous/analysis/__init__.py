@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from atrous.analysis.compare import Comparison, Scheme, compare_networks, usual_stacks
 from atrous.analysis.field import Field, Phase
-from atrous.analysis.inspection import Finding, Inspection, Layer, inspect_network
+from atrous.analysis.findings import Finding
+from atrous.analysis.inspection import Inspection, Layer, inspect_network
 from atrous.analysis.memory import Memory
 from atrous.analysis.risks import Risk
 

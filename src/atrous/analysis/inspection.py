@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atrous.analysis.field import Field, field_of
+from atrous.analysis.findings.record import Finding
 from atrous.analysis.flow import Flow, flows
 from atrous.analysis.memory import Memory, memory_of
 from atrous.errors import GeometryError, NetworkError, UnsupportedError, concerning, unknown
@@ -22,24 +23,9 @@ from atrous.network import Network, Node, Tensor
 if TYPE_CHECKING:
     from atrous.analysis.footprint import Footprint
 
-__all__ = ["SCHEMA", "Finding", "Inspection", "Layer", "inspect_network"]
+__all__ = ["SCHEMA", "Inspection", "Layer", "inspect_network"]
 
 SCHEMA = "atrous.inspection/1"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that needs attention: where, what, and how to mend it."""
-
-    code: str
-    severity: str
-    layer: str
-    message: str
-    fix: str
-
-    def to_dict(self) -> dict[str, object]:
-        """Plain data."""
-        return {name: getattr(self, name) for name in self.__slots__}
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +126,8 @@ class Inspection:
     layers: tuple[Layer, ...]
     outputs: tuple[Layer, ...]
     memory: Memory
-    findings: tuple[Finding, ...] = ()
+    # What is worked out only when it is asked for; it follows from the rest, so it is no state.
+    _known: dict[str, Any] = record_field(default_factory=dict, repr=False, compare=False)
 
     def __getitem__(self, name: str) -> Layer:
         """The layer of that name; else the last one inside the module of that name."""
@@ -195,6 +182,18 @@ class Inspection:
     def peak_memory_bytes(self) -> int:
         """The most bytes of activations alive at one time; parameters are not among them."""
         return self.memory.peak_bytes
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What needs attention, the most serious first, each with its layer and a fix."""
+        if "findings" not in self._known:
+            from atrous.analysis.findings import findings_of
+            from atrous.analysis.findings.evidence import Evidence
+
+            evidence = Evidence(self.network, self.input, self.layers, self.outputs)
+            self._known["findings"] = findings_of(evidence)
+        found: tuple[Finding, ...] = self._known["findings"]
+        return found
 
     @property
     def complete(self) -> bool:

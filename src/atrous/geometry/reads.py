@@ -185,7 +185,7 @@ class Reads:
                 f"the joined reads repeat only every {period} outputs; at most {MAX_PERIOD} are "
                 "kept: use sizes that divide."
             )
-        merge = _add if counted else _unite
+        merge = _add if counted else Taps.united
         phases = tuple(merge(self.at(phase), other.at(phase)) for phase in range(period))
         result = Reads(period, shift, phases)
         return result.reduced() if period > 1 else result
@@ -205,6 +205,14 @@ class Reads:
             lows.append(taps.first + (first - phase) // self.period * self.shift)
             highs.append(taps.last + (last - phase) // self.period * self.shift)
         return range(min(lows), max(highs) + 1) if lows else range(0)
+
+    def image(self, outputs: Taps) -> Taps:
+        """The set of all positions that any of `outputs` reads.
+
+        >>> list(Reads.window(Window(3, dilation=4)).image(Taps.of([0, 1])))
+        [0, 1, 4, 5, 8, 9]
+        """
+        return _union_of(outputs, 0, self) if outputs.mask else EMPTY
 
     def touched(self, inputs: range) -> range:
         """The smallest range of outputs that holds all that read any of `inputs` (consecutive).
@@ -308,16 +316,6 @@ def _sum_of(outer: Taps, base: int, inner: Reads) -> Taps:
         for position, multiplicity in inner.at(base + middle).items():
             counted[position] = counted.get(position, 0) + paths * multiplicity
     return Taps.of(counted)
-
-
-def _unite(a: Taps, b: Taps) -> Taps:
-    if not a.mask or not b.mask:
-        return (a if a.mask else b).support
-    for one, other in ((a, b), (b, a)):
-        if one.solid and one.first <= other.first and other.last <= one.last:
-            return one
-    first = min(a.first, b.first)
-    return _marked(first, a.mask << (a.first - first) | b.mask << (b.first - first))
 
 
 def _add(a: Taps, b: Taps) -> Taps:

@@ -142,6 +142,21 @@ class Taps:
         """Pairs of position and multiplicity, in ascending order of position."""
         return zip(self, self.multiplicities, strict=True)
 
+    def united(self, other: Taps) -> Taps:
+        """The set of positions that either reads.
+
+        >>> list(Taps.of([0, 4]).united(Taps.of([4, 5])))
+        [0, 4, 5]
+        """
+        if not self.mask or not other.mask:
+            return (self if self.mask else other).support
+        for one, two in ((self, other), (other, self)):
+            if one.solid and one.first <= two.first and two.last <= one.last:
+                return one
+        first = min(self.first, other.first)
+        mask = self.mask << (self.first - first) | other.mask << (other.first - first)
+        return Taps(first, mask, None, not mask & (mask + 1))
+
     def shifted(self, distance: int) -> Taps:
         """The same reads, moved by `distance` positions.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from atrous.analysis import Field, Inspection, Layer
+from atrous.analysis import Field, Finding, Inspection, Layer
 from atrous.report.lines import Line, Look, Span, line, wrapped
 from atrous.report.units import bytes_text, per_axis, quantity, shape_text, share_text
 
@@ -12,6 +12,8 @@ __all__ = ["field_text", "global_text", "opening", "some", "statements", "summar
 
 _INDENT = 17
 _MOST_OUTPUTS = 4
+_MOST_FINDINGS = 10
+_SAID_ELSEWHERE = frozenset({"global", "opaque"})
 _SEVERITIES = {"error": "bold red", "warning": "yellow"}
 
 
@@ -94,9 +96,7 @@ def statements(inspection: Inspection) -> Iterator[tuple[str, str, str]]:
             yield "not understood", reason, "red"
         if len(reasons) > 5:
             yield "", f"and {len(reasons) - 5} more", "red"
-    for finding in inspection.findings:
-        style = _SEVERITIES.get(finding.severity, "cyan")
-        yield finding.severity, f"{finding.layer}: {finding.message} {finding.fix}".strip(), style
+    yield from _found(inspection.findings)
     for note in inspection.network.notes[:5]:
         yield "note", note, ""
     inputs = inspection.network.inputs
@@ -127,6 +127,24 @@ def statements(inspection: Inspection) -> Iterator[tuple[str, str, str]]:
     if inspection.memory.at:
         memory += f", while {inspection.memory.at} runs"
     yield "peak memory", memory, ""
+
+
+def _found(findings: Sequence[Finding]) -> Iterator[tuple[str, str, str]]:
+    """Findings, those that say the same of several layers together.
+
+    What is only worth knowing goes without its fix; what other lines say is left out.
+    """
+    groups: dict[tuple[str, str, str], list[Finding]] = {}
+    for finding in findings:
+        if finding.code not in _SAID_ELSEWHERE:
+            groups.setdefault((finding.code, finding.severity, finding.message), []).append(finding)
+    for (code, severity, message), alike in list(groups.items())[:_MOST_FINDINGS]:
+        text = f"{code}, {some([finding.layer for finding in alike], 2)}: {message}"
+        if severity != "info":
+            text += f" {alike[0].fix}"
+        yield severity, text.strip(), _SEVERITIES.get(severity, "cyan")
+    if len(groups) > _MOST_FINDINGS:
+        yield "", f"and {len(groups) - _MOST_FINDINGS} more findings, all of them in the JSON", ""
 
 
 def _seen(layer: Layer) -> Iterator[tuple[str, str, str]]:

@@ -1,0 +1,112 @@
+"""What finders look at: the report's layers, who makes and reads each tensor, traces on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from atrous.analysis.field import Field, field_of
+from atrous.analysis.trace import Seen, traced
+from atrous.geometry import Reads, Window
+from atrous.network import Network, Node
+from atrous.network.ops import Conv, Pool
+
+if TYPE_CHECKING:
+    from atrous.analysis.inspection import Layer
+
+__all__ = ["Evidence", "Span"]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One window of a convolution or pool, the axis it runs along, and the lengths there."""
+
+    window: Window
+    axis: str
+    inputs: int
+    outputs: int
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A network with the fields of its layers, measured on the input `source`."""
+
+    network: Network
+    source: str
+    layers: Sequence[Layer]
+    outputs: Sequence[Layer]
+
+    @cached_property
+    def by_tensor(self) -> dict[str, Layer]:
+        """The layer that makes each tensor."""
+        return {layer.tensor: layer for layer in self.layers}
+
+    @cached_property
+    def consumers(self) -> dict[str, list[Node]]:
+        """The nodes that read each tensor, in execution order."""
+        found: dict[str, list[Node]] = {}
+        for node in self.network.nodes:
+            for name in dict.fromkeys(node.inputs):
+                found.setdefault(name, []).append(node)
+        return found
+
+    @cached_property
+    def makers(self) -> dict[str, Node]:
+        """The node that makes each tensor."""
+        return {node.output.name: node for node in self.network.nodes}
+
+    @cached_property
+    def source_lengths(self) -> dict[str, int]:
+        """The length of each axis of the input that fields are measured on."""
+        return self.network.tensor(self.source).grid
+
+    @cached_property
+    def _traces(self) -> dict[tuple[str, tuple[tuple[str, int], ...]], dict[str, Seen]]:
+        return {}
+
+    def trace(self, output: Layer, at: dict[str, int]) -> dict[str, Seen]:
+        """What position `at` of an output reads of every tensor before it."""
+        key = (output.tensor, tuple(sorted(at.items())))
+        if key not in self._traces:
+            self._traces[key] = traced(self.network, output.tensor, at)
+        return self._traces[key]
+
+    def field(self, tensor: str, axis: str) -> Field | None:
+        """The field of a tensor along an axis; None where it is not known."""
+        layer = self.by_tensor.get(tensor)
+        if layer is None:
+            length = self.source_lengths.get(axis) if tensor == self.source else None
+            return field_of(axis, (Reads.identity(),), length) if length else None
+        return next((field for field in layer.field if field.axis == axis), None)
+
+    @cached_property
+    def _spans(self) -> dict[str, tuple[Span, ...]]:
+        return {node.name: _spans(node, self.network) for node in self.network.nodes}
+
+    def spans(self, node: Node) -> tuple[Span, ...]:
+        """The windows of a convolution or pool; none where one runs along no whole axis."""
+        return self._spans[node.name]
+
+    def positions(self, output: Layer) -> dict[str, int]:
+        """The axes along which an output still has positions, and how many."""
+        return self.network.tensor(output.tensor).grid
+
+
+def _spans(node: Node, network: Network) -> tuple[Span, ...]:
+    if not isinstance(node.op, Conv | Pool):
+        return ()
+    windows = node.op.windows
+    layout = network.tensor(node.inputs[0]).layout
+    found = []
+    for index, window in enumerate(windows):
+        dim = layout[index - len(windows)]
+        if len(dim) != 1 or dim[0].axis is None or dim[0].weight != 1:
+            return ()
+        axis = dim[0].axis
+        outputs = node.output.grid.get(axis)
+        if outputs is None:
+            return ()
+        found.append(Span(window, axis, dim[0].size, outputs))
+    return tuple(found)

@@ -1,0 +1,72 @@
+"""Findings about how far a network sees: beyond its input, everywhere, or not known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from atrous.analysis.findings.evidence import Evidence
+from atrous.analysis.findings.record import Finding
+from atrous.analysis.findings.registry import finder
+from atrous.network.ops import Conv, Pool
+
+
+@finder("opaque")
+def opaque(evidence: Evidence) -> Iterator[Finding]:
+    """Ops that are not understood."""
+    for node in evidence.network.nodes:
+        if node.opaque:
+            yield Finding(
+                "opaque",
+                "error",
+                node.name,
+                f"{node.opaque}; what is read through it is not known.",
+                "Inspect a part without it, with output= set to a layer before it.",
+            )
+
+
+@finder("global")
+def mixing(evidence: Evidence) -> Iterator[Finding]:
+    """The op that made an output global which still has positions."""
+    for output in evidence.outputs:
+        positions = evidence.positions(output)
+        axes = [a for a in output.global_axes if positions.get(a, 1) > 1]
+        if not axes:
+            continue
+        names = list(dict.fromkeys(name for a in axes for name in output.global_axes[a]))
+        more = f", as {len(names) - 1} ops after it do" if len(names) > 1 else ""
+        yield Finding(
+            "global",
+            "info",
+            names[0],
+            f"mixes all positions along {', '.join(axes)}{more}: every position of {output.name} "
+            "depends on the whole input.",
+            "Tiles and streams cannot be exact; fields are the local ones.",
+        )
+
+
+@finder("field-exceeds-input")
+def field_exceeds_input(evidence: Evidence) -> Iterator[Finding]:
+    """The first window from which on the field is larger than the input along every axis."""
+    lengths = evidence.source_lengths
+    first = None
+    later = 0
+    for layer in evidence.layers:
+        if layer.node is None or not isinstance(layer.node.op, Conv | Pool) or layer.opaque:
+            continue
+        if layer.field and all(f.size > lengths.get(f.axis, f.size) for f in layer.field):
+            if first is None:
+                first = layer
+            later += 1
+    if first is None:
+        return
+    sizes = "x".join(str(field.size) for field in first.field)
+    given = "x".join(str(lengths[field.axis]) for field in first.field)
+    count = "the last layer" if later == 1 else f"the first of {later} layers"
+    yield Finding(
+        "field-exceeds-input",
+        "info",
+        first.name,
+        f"sees {sizes} of an input of {given}; it is {count} with a field beyond the input.",
+        "A larger input gives these layers more to see; at this one, fewer or lower rates see "
+        "as much.",
+    )

@@ -1,0 +1,38 @@
+"""The record of a finding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["SEVERITIES", "Finding", "Severity"]
+
+Severity = Literal["error", "warning", "info"]
+"""`error`: numbers are missing or partial. `warning`: the network loses or distorts something.
+`info`: true, often on purpose, worth knowing."""
+
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that needs attention: where, what, and how to mend it.
+
+    >>> import atrous
+    >>> found = atrous.inspect("stack:k3d2 k3d2 k3d2", (1, 1, 64)).findings[0]
+    >>> found.code, found.severity, found.layer
+    ('gridding', 'warning', 'conv3')
+    """
+
+    code: str
+    severity: Severity
+    layer: str
+    message: str
+    fix: str
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain data."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    def __str__(self) -> str:
+        return f"{self.severity}: {self.layer}: {self.message} {self.fix}".strip()

@@ -1,0 +1,153 @@
+"""Findings about the sets that outputs read: holes, and sub-grids that never meet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from atrous.analysis.field import Field
+from atrous.analysis.findings.evidence import Evidence
+from atrous.analysis.findings.record import Finding
+from atrous.analysis.findings.registry import finder
+from atrous.analysis.trace import Seen
+from atrous.network import Node
+
+if TYPE_CHECKING:
+    from atrous.analysis.inspection import Layer
+
+NEARLY_FULL = 0.95
+
+
+@finder("gridding")
+def gridding(evidence: Evidence) -> Iterator[Finding]:
+    """Holes in what an output reads of the input, at the layer that opens them.
+
+    Walking up from the output, reads are whole until a layer spreads them further than the layers
+    behind it fill. That layer is named; of several, the one that leaves the longest gap.
+    """
+    for output in evidence.outputs:
+        for fields in _with_holes(output, evidence):
+            field = fields[0]
+            worst = min(range(len(field.phases)), key=lambda i: field.phases[i].coverage)
+            trace = evidence.trace(output, {f.axis: worst for f in fields})
+            opener = _opener(evidence, trace, field.axis)
+            if opener is None:
+                continue
+            phase = field.phases[worst]
+            axes = ", ".join(f.axis for f in fields)
+            yield Finding(
+                "gridding",
+                "warning" if phase.coverage < NEARLY_FULL else "info",
+                opener.name,
+                f"opens holes that no layer before it fills: {output.name} reads {phase.taps} of "
+                f"{phase.size} input positions along {axes}, with gaps of up to {phase.max_gap}.",
+                _filled(opener, field.axis, evidence),
+            )
+
+
+@finder("subgrids")
+def subgrids(evidence: Evidence) -> Iterator[Finding]:
+    """Neighbouring outputs that read disjoint sub-grids of what some layer reads.
+
+    It takes two dilated windows in a row: with one alone the next layer joins the grids. Usual in
+    sequence models, whose rates double, so along a single axis it is only worth knowing.
+    """
+    for output in reversed(evidence.outputs):
+        positions = evidence.positions(output)
+        for field in output.field:
+            if positions.get(field.axis, 1) < 2 or output.opaque:
+                continue
+            found = _on_subgrids(evidence, output, field)
+            if len(found) < 2:
+                continue
+            node, step = found[0]
+            widest = max(step for _, step in found)
+            reached = f", {widest} further on" if widest > step else ""
+            yield Finding(
+                "subgrids",
+                "warning" if len(positions) > 1 else "info",
+                node.name,
+                f"from here on neighbouring positions of {output.name} share nothing: they read "
+                f"sub-grids {step} apart of its input{reached}, through {len(found)} layers.",
+                "End with a window of rate 1, or with rates that have no common factor.",
+            )
+
+
+def _with_holes(output: Layer, evidence: Evidence) -> list[list[Field]]:
+    """The axes of an output with holes, together where they agree in every number."""
+    groups: list[list[Field]] = []
+    if output.opaque:
+        return groups
+    positions = evidence.positions(output)
+    for field in output.field:
+        if positions.get(field.axis, 1) < 2 or field.coverage == 1:
+            continue
+        for group in groups:
+            if group[0].phases == field.phases:
+                group.append(field)
+                break
+        else:
+            groups.append([field])
+    return groups
+
+
+def _opener(evidence: Evidence, trace: Mapping[str, Seen], axis: str) -> Node | None:
+    """The layer at which holes open that reach the input: its output is read whole, its input not.
+
+    Looked for from the input on, through tensors that are read with holes.
+    """
+    waiting, met = [evidence.source], {evidence.source}
+    found: list[tuple[int, Node]] = []
+    while waiting:
+        tensor = waiting.pop()
+        for node in evidence.consumers.get(tensor, ()):
+            name = node.output.name
+            seen = trace.get(name, {}).get(axis)
+            if seen is None or name in met or not seen.mask:
+                continue
+            if seen.count < seen.size:
+                met.add(name)
+                waiting.append(name)
+            else:
+                step = node.moves[node.inputs.index(tensor)].get(axis)
+                reads = getattr(step, "reads", None)
+                if reads is not None:
+                    found.append((reads.image(seen).max_gap, node))
+    best = max(found, key=lambda pair: pair[0], default=None)
+    return None if best is None or not best[0] else best[1]
+
+
+def _filled(node: Node, axis: str, evidence: Evidence) -> str:
+    for span in evidence.spans(node):
+        if span.axis != axis:
+            continue
+        if span.window.kernel < span.window.stride:
+            return "Give it a window at least as wide as its stride."
+        if span.window.dilation > 1:
+            return (
+                "Lower its rate, or put smaller rates beside it: in ascending order each rate is "
+                "to be at most 1 + (kernel - 1) x the sum of those before it, as in 1, 2, 5."
+            )
+    return "Put a layer of rate 1 before it."
+
+
+def _on_subgrids(evidence: Evidence, output: Layer, field: Field) -> list[tuple[Node, int]]:
+    """The windows whose input is read on sub-grids on which neighbouring outputs never meet."""
+    axis = field.axis
+    trace = evidence.trace(output, {f.axis: 0 for f in output.field})
+    found = []
+    for node in evidence.network.nodes:
+        if node.output.name not in trace:
+            continue
+        for span in evidence.spans(node):
+            if span.axis != axis or span.window.dilation == 1 or span.window.kernel == 1:
+                continue
+            seen = trace.get(node.inputs[0], {}).get(axis)
+            step = 1 if seen is None else seen.step
+            before = evidence.field(node.inputs[0], axis)
+            if step == 1 or before is None:
+                continue
+            apart = field.stride / before.stride
+            if apart.denominator == 1 and apart.numerator % step:
+                found.append((node, step))
+    return found

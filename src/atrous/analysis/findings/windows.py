@@ -1,0 +1,213 @@
+"""Findings about single windows at their actual sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+from atrous.analysis.findings.evidence import Evidence, Span
+from atrous.analysis.findings.record import Finding
+from atrous.analysis.findings.registry import finder
+from atrous.analysis.findings.words import cells, positions
+from atrous.geometry import Local, Reads
+from atrous.network import Node
+from atrous.network.ops import Conv, ConvTranspose, Pad, Pool
+
+
+@finder("aspp-center")
+def aspp_center(evidence: Evidence) -> Iterator[Finding]:
+    """Dilated convolutions of which a position sees only one tap, the others being padding.
+
+    Looked for where a rate is more than half of its map: below that every position has two taps
+    inside.
+    """
+    for node in evidence.network.nodes:
+        found = evidence.spans(node)
+        if not isinstance(node.op, Conv) or not any(
+            s.window.dilation > 1 and s.window.kernel > 1 and s.inputs < 2 * s.window.dilation
+            for s in found
+        ):
+            continue
+        counts = [_inside(node, span) for span in found]
+        if any(count is None for count in counts):
+            continue
+        whole = [max(s.window.kernel, 1) for s in found]
+        alone = full = Fraction(1)
+        for count, kernel in zip(counts, whole, strict=True):
+            alone *= _share(count or (), 1)
+            full *= _share(count or (), kernel)
+        if not alone:
+            continue
+        size = "x".join(str(s.inputs) for s in found)
+        rate = max(s.window.dilation for s in found)
+        taps = "x".join(map(str, whole))
+        least = min(s.inputs for s in found)
+        yield Finding(
+            "aspp-center",
+            "warning" if alone >= Fraction(1, 2) else "info",
+            node.name,
+            f"rate {rate} on a map of {size}: only one of its {taps} taps lies inside at "
+            f"{_percent(alone)} of positions, all of them at {_percent(full)}"
+            + ("; it is a 1x1 convolution here." if alone == 1 else "."),
+            f"Use rates below {(least + 1) // 2} at this input size, or a larger input.",
+        )
+
+
+@finder("narrow-window")
+def narrow_window(evidence: Evidence) -> Iterator[Finding]:
+    """Windows whose taps skip part of their input for good, as a 1x1 of stride 2 does.
+
+    Beside something that reads the same tensor without skipping it is only worth knowing.
+    """
+    for node in evidence.network.nodes:
+        found = evidence.spans(node)
+        if all(s.window.stride == 1 for s in found):
+            continue
+        share = _read_share(found)
+        if share == 1:
+            continue
+        others = [
+            other
+            for other in evidence.consumers.get(node.inputs[0], ())
+            if other is not node and _read_share(evidence.spans(other)) == 1
+        ]
+        lost = not others and node.inputs[0] not in evidence.network.outputs
+        kernel = "x".join(str(s.window.kernel) for s in found)
+        stride = max(s.window.stride for s in found)
+        rate = max(s.window.dilation for s in found)
+        rated = f" at rate {rate}" if rate > 1 else ""
+        rest = "nothing reads the rest." if lost else "other branches read the rest."
+        yield Finding(
+            "narrow-window",
+            "warning" if lost else "info",
+            node.name,
+            f"a {kernel} window{rated} with stride {stride} reads {_percent(share)} of its input; "
+            + rest,
+            f"Average over {stride} positions before it, or widen the window to its stride.",
+        )
+
+
+@finder("checkerboard")
+def checkerboard(evidence: Evidence) -> Iterator[Finding]:
+    """Transposed convolutions whose outputs receive unequal numbers of contributions by phase."""
+    for node in evidence.network.nodes:
+        if not isinstance(node.op, ConvTranspose):
+            continue
+        for window in node.op.windows:
+            totals = [taps.total for taps in Reads.transposed(window).phases]
+            if min(totals) == max(totals):
+                continue
+            rounded = -(-window.kernel // window.stride) * window.stride
+            yield Finding(
+                "checkerboard",
+                "warning",
+                node.name,
+                f"kernel {window.kernel} is no multiple of stride {window.stride}: along an axis "
+                f"outputs receive {_list(totals)} contributions in turn, a checkerboard.",
+                f"Use kernel {rounded}, or resize and convolve.",
+            )
+            break
+
+
+@finder("half-cell-shift")
+def half_cell_shift(evidence: Evidence) -> Iterator[Finding]:
+    """Windows whose outputs lie half a cell or more beside their inputs, padded unevenly.
+
+    Measured between the middles of the two maps, in cells of the output. Causal windows look back
+    on purpose. An even kernel at an even rate, padded alike on both sides, is centred but reads
+    the positions on both sides of its own: beside the strided layer that it stands for it is off.
+    """
+    for node in evidence.network.nodes:
+        for span, lo, hi, inputs in _padded(node, evidence):
+            window = span.window
+            spread = window.extent - 1
+            if spread == 0 or (hi <= 0 and lo >= spread):
+                continue
+            # Twice the distance between the middles of outputs and inputs, in input positions.
+            twice = (span.outputs - 1) * window.stride + spread - 2 * lo - (inputs - 1)
+            if abs(twice) >= window.stride and span.outputs > 1:
+                shift = Fraction(twice, 2 * window.stride)
+                cell = _cell(node, span, evidence)
+                yield Finding(
+                    "half-cell-shift",
+                    "warning" if abs(shift) >= 1 else "info",
+                    node.name,
+                    f"kernel {window.kernel} padded {lo}+{hi} shifts the map by "
+                    f"{cells(abs(shift))}, {positions(abs(shift * cell))}, along {span.axis}.",
+                    "Use an odd kernel, or make up for it with the next layer's padding.",
+                )
+                break
+            even = window.kernel % 2 == 0 and window.dilation % 2 == 0 and window.stride == 1
+            if even and lo == hi and lo * 2 == spread:
+                off, cell = Fraction(window.dilation, 2), _cell(node, span, evidence)
+                yield Finding(
+                    "half-cell-shift",
+                    "warning",
+                    node.name,
+                    f"kernel {window.kernel} at rate {window.dilation}, padded {lo}+{hi}, reads "
+                    f"the cells beside its own and never its own: {cells(off)}, "
+                    f"{positions(off * cell)}, off the strided layer that it stands for.",
+                    f"Pad {lo - window.dilation // 2}+{hi + window.dilation // 2} instead.",
+                )
+                break
+
+
+def _inside(node: Node, span: Span) -> tuple[int, ...] | None:
+    """How many taps each output has inside the input; None where padding is no padding."""
+    step = node.moves[0].get(span.axis)
+    if step is None:
+        return (1,) * span.outputs
+    if not isinstance(step, Local) or step.border != "drop":
+        return None
+    return tuple(step.at(output).count for output in range(span.outputs))
+
+
+def _share(counts: tuple[int, ...], wanted: int) -> Fraction:
+    return Fraction(sum(count == wanted for count in counts), max(len(counts), 1))
+
+
+def _read_share(found: tuple[Span, ...]) -> Fraction:
+    """The share of its input that windows read, away from its ends."""
+    share = Fraction(1)
+    for span in found:
+        window = span.window
+        if window.stride > 1 and span.outputs > 1:
+            phases = {tap % window.stride for tap in window.taps(0)}
+            share *= Fraction(len(phases), window.stride)
+    return share
+
+
+def _padded(node: Node, evidence: Evidence) -> Iterator[tuple[Span, int, int, int]]:
+    """Each window with its padding in all, a padding op right before it counted in."""
+    if not isinstance(node.op, Conv | Pool):
+        return
+    found = evidence.spans(node)
+    before = evidence.makers.get(node.inputs[0]) if node.inputs else None
+    pads: dict[str, tuple[int, int]] = {}
+    if before is not None and isinstance(before.op, Pad):
+        rank = len(before.op.pads)
+        for index, pair in enumerate(before.op.pads):
+            dim = before.output.layout[index - rank]
+            if len(dim) == 1 and dim[0].axis is not None:
+                pads[dim[0].axis] = pair
+    for span in found:
+        lo, hi = pads.get(span.axis, (0, 0))
+        inputs = span.inputs - lo - hi
+        yield span, span.window.pad_lo + lo, span.window.pad_hi + hi, inputs
+
+
+def _cell(node: Node, span: Span, evidence: Evidence) -> Fraction:
+    field = evidence.field(node.output.name, span.axis)
+    return Fraction(1) if field is None else field.stride
+
+
+def _percent(share: Fraction) -> str:
+    if 0 < share < Fraction(1, 1000):
+        return "below 0.1%"
+    digits = 1 if 0 < share < Fraction(1, 100) or Fraction(99, 100) < share < 1 else 0
+    return f"{float(share):.{digits}%}"
+
+
+def _list(values: list[int]) -> str:
+    shown = ", ".join(map(str, values[:6]))
+    return shown if len(values) <= 6 else f"{shown} ..."
