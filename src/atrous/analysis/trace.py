@@ -12,64 +12,55 @@ __all__ = ["Seen", "traced"]
 Seen = Mapping[str, Taps]
 """The positions read along each axis, ignoring where the tensor ends."""
 
-_ONE = Taps.interval(0, 1)
 
+def traced(network: Network, tensor: str, at: Mapping[str, int], source: str) -> Mapping[str, Seen]:
+    """What position `at` of `tensor` reads of each tensor between it and the input `source`.
 
-def traced(network: Network, tensor: str, at: Mapping[str, int]) -> dict[str, Seen]:
-    """What position `at` of `tensor` reads of each tensor that it depends on, by tensor name.
-
-    The other direction of `flows`, for one position: sets, axis by axis, united over all
-    consumers. Local reads only: what a global op reads counts as the position in front of it, and
-    only where no local path leads there. Nothing is followed through an opaque op.
+    The other direction of `flows`, for one position: sets along each axis of the input, united
+    over all consumers. Like there, reads are local: what a global op reads counts as the position
+    in front of it, and only where no local operand stands beside it. Nothing is followed through
+    an opaque op.
 
     >>> from atrous.network.stack import stack_network
     >>> net = stack_network("k3 k3d2 k3d2", (1, 1, 64))
-    >>> {name: list(seen["t"]) for name, seen in traced(net, "conv3", {"t": 9}).items()}["conv1"]
+    >>> list(traced(net, "conv3", {"t": 9}, net.inputs[0].name)["conv1"]["t"])
     [5, 7, 9, 11, 13]
     """
-    grids = {t.name: tuple(t.grid) for t in network.inputs}
-    grids.update((node.output.name, tuple(node.output.grid)) for node in network.nodes)
+    axes = tuple(network.tensor(source).grid)
+    reaching = {source}
+    grids: dict[str, Mapping[str, int]] = {t.name: t.grid for t in network.inputs}
+    for node in network.nodes:
+        grids[node.output.name] = node.output.grid
+        if not reaching.isdisjoint(node.inputs):
+            reaching.add(node.output.name)
     done: dict[tuple[int, Taps], tuple[AxisMap, Taps]] = {}
-    local: dict[str, dict[str, Taps]] = {
-        tensor: {axis: Taps.interval(at.get(axis, 0), 1) for axis in grids[tensor]}
+    seen: dict[str, dict[str, Taps]] = {
+        tensor: {axis: Taps.interval(at.get(axis, 0), 1) for axis in axes}
     }
-    passed: dict[str, dict[str, Taps]] = {}
     for node in reversed(network.nodes):
-        name = node.output.name
-        views = _settled(local, passed, name)
+        views = seen.get(node.output.name)
         if views is None or node.opaque:
             continue
-        for source, moves in zip(node.inputs, node.moves, strict=True):
-            here = local.setdefault(source, {})
-            for axis in grids[source]:
-                taps = views.get(axis)
-                step = moves.get(axis)
-                kept = taps is not None
-                if taps is None:
-                    taps = _ONE
-                if isinstance(step, Local):
-                    key = (id(step), taps)
-                    known = done.get(key)
+        operands = [(i, name) for i, name in enumerate(node.inputs) if name in reaching]
+        for axis, taps in views.items():
+            here: list[tuple[str, Taps]] = []
+            passed: list[tuple[str, Taps]] = []
+            for index, name in operands:
+                step = node.moves[index].get(axis)
+                if axis not in grids[name]:
+                    passed.append((name, taps))
+                elif step is None:
+                    here.append((name, taps))
+                elif isinstance(step, Local):
+                    known = done.get((id(step), taps))
                     if known is None:
                         # The step is kept so that its id stays its own.
-                        known = done[key] = (step, step.reads.image(taps))
-                    taps = known[1]
-                elif step is not None:
-                    kept = False
-                into = here if kept else passed.setdefault(source, {})
+                        known = done[id(step), taps] = (step, step.reads.image(taps))
+                    (here if axis in node.output.grid else passed).append((name, known[1]))
+                else:
+                    passed.append((name, taps))
+            for name, found in here or passed:
+                into = seen.setdefault(name, {})
                 before = into.get(axis)
-                into[axis] = taps if before is None or before is taps else before.united(taps)
-    for found in network.inputs:
-        _settled(local, passed, found.name)
-    return dict(local)
-
-
-def _settled(
-    local: dict[str, dict[str, Taps]], passed: dict[str, dict[str, Taps]], name: str
-) -> dict[str, Taps] | None:
-    views = local.get(name)
-    for axis, taps in passed.pop(name, {}).items():
-        if views is None:
-            views = local[name] = {}
-        views.setdefault(axis, taps)
-    return views
+                into[axis] = found if before is None or before is found else before.united(found)
+    return seen

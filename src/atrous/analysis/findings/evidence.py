@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -63,14 +63,14 @@ class Evidence:
         return self.network.tensor(self.source).grid
 
     @cached_property
-    def _traces(self) -> dict[tuple[str, tuple[tuple[str, int], ...]], dict[str, Seen]]:
+    def _traces(self) -> dict[tuple[str, tuple[tuple[str, int], ...]], Mapping[str, Seen]]:
         return {}
 
-    def trace(self, output: Layer, at: dict[str, int]) -> dict[str, Seen]:
+    def trace(self, output: Layer, at: dict[str, int]) -> Mapping[str, Seen]:
         """What position `at` of an output reads of every tensor before it."""
         key = (output.tensor, tuple(sorted(at.items())))
         if key not in self._traces:
-            self._traces[key] = traced(self.network, output.tensor, at)
+            self._traces[key] = traced(self.network, output.tensor, at, self.source)
         return self._traces[key]
 
     def field(self, tensor: str, axis: str) -> Field | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from atrous.analysis.field import Field
+from atrous.analysis.field import Field, Phase
 from atrous.analysis.findings.evidence import Evidence
 from atrous.analysis.findings.record import Finding
 from atrous.analysis.findings.registry import finder
@@ -26,22 +26,27 @@ def gridding(evidence: Evidence) -> Iterator[Finding]:
     behind it fill. That layer is named; of several, the one that leaves the longest gap.
     """
     for output in evidence.outputs:
+        opened: dict[str, tuple[Node, str, list[tuple[str, Phase]]]] = {}
         for fields in _with_holes(output, evidence):
-            field = fields[0]
-            worst = min(range(len(field.phases)), key=lambda i: field.phases[i].coverage)
-            trace = evidence.trace(output, {f.axis: worst for f in fields})
-            opener = _opener(evidence, trace, field.axis)
-            if opener is None:
-                continue
-            phase = field.phases[worst]
-            axes = ", ".join(f.axis for f in fields)
+            phases, axis = fields[0].phases, fields[0].axis
+            worst = min(range(len(phases)), key=lambda i: phases[i].coverage)
+            opener = _opener(
+                evidence, evidence.trace(output, {f.axis: worst for f in fields}), axis
+            )
+            if opener is not None:
+                axes = ", ".join(field.axis for field in fields)
+                of_node = opened.setdefault(opener.name, (opener, axis, []))
+                of_node[2].append((axes, phases[worst]))
+        for node, axis, found in opened.values():
+            shares = ", ".join(f"{p.taps} of {p.size} along {axes}" for axes, p in found)
             yield Finding(
                 "gridding",
-                "warning" if phase.coverage < NEARLY_FULL else "info",
-                opener.name,
-                f"opens holes that no layer before it fills: {output.name} reads {phase.taps} of "
-                f"{phase.size} input positions along {axes}, with gaps of up to {phase.max_gap}.",
-                _filled(opener, field.axis, evidence),
+                "warning" if min(p.coverage for _, p in found) < NEARLY_FULL else "info",
+                node.name,
+                f"opens holes that no layer before it fills: of the input positions in its field "
+                f"{output.name} reads {shares}, with gaps of up to "
+                f"{max(p.max_gap for _, p in found)}.",
+                _filled(node, axis, evidence),
             )
 
 
