@@ -85,7 +85,7 @@ def test_dense_aspp_alone_opens_holes_at_its_largest_rate_and_a_layer_of_rate_1_
 def test_axes_with_different_holes_are_told_apart():
     report = stack("k3d(1,2) k3d(2,2)")
     (finding,) = found(report, "gridding").values()
-    assert "reads 5 of 7 along w" in finding.message
+    assert "reads 5 of 9 along w" in finding.message
     both = stack("k3d(2,4) k3d(2,4)")
     (finding,) = found(both, "gridding").values()
     assert "reads 5 of 9 along h, 5 of 17 along w, with gaps of up to 3" in finding.message
