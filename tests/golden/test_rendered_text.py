@@ -21,6 +21,7 @@ from atrous.report import (
     inspection_text,
     inspection_view,
     layer_view,
+    networks_view,
 )
 from tests.golden.networks import ALL
 
@@ -86,3 +87,12 @@ def test_stacks_with_everything_that_can_go_wrong_side_by_side():
         "decoder": "maxk2s2 k3x32 tconvk3s2x8",
     }
     assert_is_golden("compare.stacks", comparison_text(compare(stacks, input=(1, 8, 30, 32))))
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_the_list_of_known_networks(width):
+    entries = [zoo.entry(name) for name in zoo.names()]
+    view = networks_view([(e.name, e.summary, inspect_network(e.build())) for e in entries])
+    text = view.text(Look(width=width))
+    assert all(len(line) <= width for line in text.splitlines())
+    assert_is_golden(f"zoo.{width}", text)

@@ -214,7 +214,10 @@ def compare(
 
 @app.command()
 def zoo(json: Json = False) -> None:
-    """The known networks: name, usual input, parameters, output stride, receptive field."""
+    """The known networks: parameters, output stride, receptive field, coverage.
+
+    Wide terminals also see each network's usual input and the coarsest stride inside it.
+    """
     from atrous.analysis import inspect_network
     from atrous.network import zoo
     from atrous.report import networks_view

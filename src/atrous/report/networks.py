@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from atrous.analysis import Inspection
 from atrous.report.lines import GAP, Column, Line, Look, Span, line, table
 from atrous.report.summary import some
-from atrous.report.units import per_axis, quantity, shape_text
+from atrous.report.units import per_axis, quantity, shape_text, share_text
 
 __all__ = ["network_lines"]
 
@@ -19,15 +19,16 @@ def network_lines(known: Sequence[tuple[str, str, Inspection]], look: Look) -> l
     reports = [report for _, _, report in known]
     name = Column("network", tuple(Span(name, "bold") for name, _, _ in known), right=False)
     inputs = Column("input", tuple(Span(_inputs(report)) for report in reports))
+    coarsest = Column("coarsest", tuple(Span(_coarsest(report)) for report in reports))
     numbers = [
         Column("params", tuple(Span(quantity(report.params)) for report in reports)),
         Column("stride", tuple(Span(_stride(report)) for report in reports)),
         Column("field ", tuple(Span(_field(report)) for report in reports)),
+        Column("cover", tuple(_cover(report) for report in reports)),
     ]
-    columns = [name, inputs, *numbers]
-    if _left(columns, look) < _TEXT:
-        # Saying what it is comes before its usual size.
-        columns = [name, *numbers]
+    # Saying what it is comes before its usual size.
+    choices = ([name, inputs, coarsest, *numbers], [name, coarsest, *numbers], [name, *numbers])
+    columns = next((c for c in choices if _left(c, look) >= _TEXT), choices[-1])
     room = _left(columns, look)
     if room >= _TEXT // 2:
         cells = tuple(Span(_cut(text, room, look), "dim") for _, text, _ in known)
@@ -56,6 +57,19 @@ def _field(report: Inspection) -> str:
     if layer.opaque:
         return "? "
     return (per_axis([str(axis.size) for axis in layer.field]) or "-") + "* "[not layer.is_global]
+
+
+def _cover(report: Inspection) -> Span:
+    layer = report.outputs[-1]
+    shares = [share_text(axis.coverage) for axis in layer.field]
+    style = "yellow" if any(axis.coverage < 1 for axis in layer.field) else ""
+    return Span(per_axis(shares).replace("%x", "x") or "-", style)
+
+
+def _coarsest(report: Inspection) -> str:
+    """The largest stride of any layer; an output that was made larger again does not show it."""
+    strides = [axis.stride for layer in report.layers for axis in layer.field]
+    return str(max(strides)) if strides else "-"
 
 
 def _cut(text: str, room: int, look: Look) -> str:
