@@ -9,6 +9,7 @@ import onnx
 import pytest
 from onnx import helper
 
+import atrous
 from atrous.readers.onnx_reader import read_onnx
 from tests.onnx_probe import assert_reads_agree, ints, model, one, session, weights
 
@@ -607,3 +608,15 @@ def test_nearest_resizing_is_followed_or_opaque_where_a_tie_rounds_either_way() 
             read = [node.moves[0]["t"].at(o).first for o in range(size)]
             assert read == found.reshape(-1).astype(int).tolist(), (length, size, node.op)
     assert opaque < 10
+
+
+def test_an_offset_made_from_the_input_is_read_whole() -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "k"], ["a"]),
+        helper.make_node("ReduceMean", ["a"], ["b"], axes=[0, 2, 3], keepdims=0),
+        helper.make_node("Conv", ["x", "k", "b"], ["y"], name="again"),
+    ]
+    proto = model(nodes, {"x": (1, 2, 6, 6)}, {"k": weights(3, 2, 3, 3)}, opset=13)
+    report = atrous.inspect(proto)
+    assert report["again"].is_global
+    assert report.footprint().taps == 36

@@ -23,7 +23,7 @@ from atrous.network.ops import (
 )
 from atrous.network.records import Tensor
 from atrous.readers.onnx_call import Call, Made, Unsupported, translates
-from atrous.readers.onnx_values import Const, Value
+from atrous.readers.onnx_values import Const, Live, Value
 
 __all__: list[str] = []
 
@@ -102,7 +102,9 @@ def _conv(call: Call, x: Tensor, weight: Const, bias: Value | None, out: int | N
     op = Conv(_windows(call, kernel, x.shape[2:]), weight.shape[0], groups)
     assert rank == len(op.windows)
     params = call.stored(weight, bias)
-    return call.emit(op, x, out=out, params=tuple({p.name: p for p in params}.values()))
+    offset = (bias.tensor,) if isinstance(bias, Live) else ()
+    named = tuple({p.name: p for p in params}.values())
+    return call.emit(op, x, *offset, out=out, params=named)
 
 
 @translates("Conv", "ConvInteger")

@@ -37,6 +37,8 @@ _REGISTERED = (onnx_ops, onnx_ops_layout, onnx_ops_math)
 # Where an operator of another domain has a name of the default one, it means the same.
 _DOMAINS = ("", "ai.onnx", "com.microsoft")
 _CONTROL = ("If", "Loop", "Scan", "SequenceMap")
+# What these leave out of their operands has no say in what comes out.
+_TAKES_NO_VALUES = ("CastLike", "Where")
 
 
 def read_onnx(source: str | Path | onnx.ModelProto, input: Input = None) -> Network:
@@ -241,9 +243,12 @@ def _translated(call: Call, complaint: str) -> Sequence[Value | None]:
     if translation is None:
         domain = f"{call.node.domain[:40]}." if call.node.domain not in _DOMAINS[:2] else ""
         return _opaque(call, f"the operator {domain}{call.op[:80]} is not known")
+    before = call.builder.mark()
     try:
         made = translation(call)
+        _check_all_read(call, made, before)
     except Unsupported as reason:
+        call.builder.undo(before)
         return _opaque(call, str(reason))
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         if isinstance(error, AtrousError):
@@ -252,6 +257,20 @@ def _translated(call: Call, complaint: str) -> Sequence[Value | None]:
         raise ReadError(f"is no valid {call.op}: {complaint or one_line(error)}.") from error
     results = made if isinstance(made, Sequence) else [made]
     return [_valued(call, i, value) for i, value in enumerate(results)]
+
+
+def _check_all_read(call: Call, made: object, before: int) -> None:
+    """No input that depends on the network's inputs may be forgotten."""
+    if call.op in _TAKES_NO_VALUES:
+        return
+    results = made if isinstance(made, Sequence) else [made]
+    read = {name for node in call.builder.since(before) for name in node.inputs}
+    for result in results:
+        tensor = result.tensor if isinstance(result, Live) else result
+        if isinstance(tensor, Tensor):
+            read.add(tensor.name)
+    if any(value.tensor.name not in read for value in call.live()):
+        raise Unsupported("also reads an input that its rule does not follow")
 
 
 def _valued(call: Call, index: int, value: Tensor | Value | None) -> Value | None:
