@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Footprint", "adjoint", "footprint_of"]
 
+MOST_EXACT = 1 << 62
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Footprint:
@@ -126,23 +128,13 @@ def footprint_of(network: Network, tensor: str, at: Sequence[int] | None, source
         )
     start = network.tensor(source)
     reaching = _reaching(network, source)
-    one: NDArray[Any] = np.ones((1,) * len(place), dtype=_dtype(network, tensor, reaching))
-    regions = {tensor: _Region(list(place), one)}
-    if tensor != source:
-        for node in reversed(network.nodes):
-            region = regions.pop(node.output.name, None)
-            if region is None:
-                continue
-            if node.opaque:
-                raise UnsupportedError(
-                    f"{node.name}: {node.opaque}, so what is read through it is not known."
-                )
-            for name, moves in zip(node.inputs, node.moves, strict=True):
-                if name in reaching:
-                    back = _pulled(node, moves, network.tensor(name).grid, region)
-                    regions[name] = _added(regions.get(name), back)
+    bound = _bound(network, tensor, reaching)
+    kind = np.int64 if bound <= MOST_EXACT else np.float64 if bound < 1 << 1000 else np.object_
+    found, peak = _backwards(network, tensor, place, source, reaching, kind)
+    if kind is np.float64 and peak <= MOST_EXACT:
+        # The bound was too careful: every count on the way fits after all.
+        found, _ = _backwards(network, tensor, place, source, reaching, np.int64)
     shape = tuple(start.grid.values())
-    found = regions.get(source)
     origin, box = _trimmed(found, len(shape))
     return Footprint(place, origin, shape, tuple(start.grid), box)
 
@@ -155,8 +147,38 @@ def _reaching(network: Network, source: str) -> set[str]:
     return found
 
 
-def _dtype(network: Network, tensor: str, reaching: set[str]) -> type:
-    """int64 where every count is sure to fit, else float64, else whole numbers of any size."""
+def _backwards(
+    network: Network,
+    tensor: str,
+    place: tuple[int, ...],
+    source: str,
+    reaching: set[str],
+    kind: type,
+) -> tuple[_Region | None, float]:
+    """The counts on the input, and the largest count anywhere on the way."""
+    one: NDArray[Any] = np.ones((1,) * len(place), dtype=kind)
+    regions = {tensor: _Region(list(place), one)}
+    peak = 1.0
+    for node in reversed(network.nodes) if tensor != source else ():
+        region = regions.pop(node.output.name, None)
+        if region is None:
+            continue
+        if node.opaque:
+            raise UnsupportedError(
+                f"{node.name}: {node.opaque}, so what is read through it is not known."
+            )
+        for name, moves in zip(node.inputs, node.moves, strict=True):
+            if name in reaching:
+                back = _pulled(node, moves, network.tensor(name).grid, region)
+                joined = _added(regions.get(name), back)
+                if kind is np.float64 and joined.counts.size:
+                    peak = max(peak, float(joined.counts.max()))
+                regions[name] = joined
+    return regions.get(source), peak
+
+
+def _bound(network: Network, tensor: str, reaching: set[str]) -> int:
+    """A number that no count on the way exceeds."""
     paths: dict[str, int] = {tensor: 1}
     most = 1
     for node in reversed(network.nodes):
@@ -168,9 +190,7 @@ def _dtype(network: Network, tensor: str, reaching: set[str]) -> type:
                 widths = prod(_widest(m) for m in moves.values())
                 paths[name] = paths.get(name, 0) + here * max(widths, 1)
                 most = max(most, paths[name])
-    if most < 1 << 62:
-        return np.int64
-    return np.float64 if most < 1 << 1000 else np.object_
+    return most
 
 
 def _widest(step: AxisMap) -> int:
