@@ -16,8 +16,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from atrous.analysis import Comparison as Comparison
     from atrous.analysis import Field as Field
+    from atrous.analysis import Finding as Finding
     from atrous.analysis import Footprint as Footprint
     from atrous.analysis import Inspection as Inspection
+    from atrous.analysis import Layer as Layer
+    from atrous.analysis import Phase as Phase
     from atrous.api import compare as compare
     from atrous.api import inspect as inspect
     from atrous.api import read as read
@@ -42,12 +45,15 @@ _HOMES = {
     "Builder": "atrous.network",
     "Comparison": "atrous.analysis",
     "Field": "atrous.analysis",
+    "Finding": "atrous.analysis",
     "Footprint": "atrous.analysis",
     "GeometryError": "atrous.errors",
     "Inspection": "atrous.analysis",
+    "Layer": "atrous.analysis",
     "MissingDependencyError": "atrous.errors",
     "Network": "atrous.network",
     "NetworkError": "atrous.errors",
+    "Phase": "atrous.analysis",
     "ReadError": "atrous.errors",
     "Reads": "atrous.geometry",
     "UnknownNameError": "atrous.errors",

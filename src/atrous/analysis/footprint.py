@@ -32,6 +32,9 @@ class Footprint:
     exact integers up to 2**62, rounded to float64 above. `origin` is the low corner of the box
     that holds all positions read, `box` the counts inside it, `coverage` the share of it read.
     Branches make unions that are no product of axes: a 1x7 beside a 7x1 reads a cross.
+    A position is read where any channel of it reaches any channel of the output position; channels
+    are not kept apart on the way, so branches laid side by side and picked apart again, with no
+    layer between that mixes them, count together.
 
     >>> import atrous
     >>> foot = atrous.inspect("stack:k3d2 k3d2", (1, 1, 32, 32)).footprint()

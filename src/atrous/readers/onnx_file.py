@@ -63,7 +63,7 @@ def _parsed(path: Path) -> onnx.ModelProto:
         if path.is_dir():
             raise ReadError("is a folder; give the .onnx file in it.")
         if not path.exists():
-            raise ReadError(f"there is no such file: {path}.")
+            raise ReadError("there is no such file; give the path of an .onnx file.")
         if not path.is_file():
             raise ReadError("is no regular file.")
         size = path.stat().st_size

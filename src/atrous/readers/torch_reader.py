@@ -374,6 +374,6 @@ def _exported_again(
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ReadError(
-            f"the exported program does not take inputs {[tuple(e.shape) for e in examples]}: "
-            f"{reason[:200]}"
+            f"the exported program does not take inputs {[tuple(e.shape) for e in examples]}; "
+            f"leave them out, give the module, or export it with dynamic shapes: {reason[:200]}"
         ) from error
