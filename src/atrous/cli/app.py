@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from atrous.cli.output import complain, forgive, give_up_output, show, show_json
-from atrous.cli.sources import load, named_sources, position, shapes, stack_text
+from atrous.cli.sources import difference, load, named_sources, position, shapes, stack_text
 from atrous.errors import AtrousError, ReadError, unknown
 
 if TYPE_CHECKING:
@@ -93,6 +93,13 @@ def inspect(
         bool,
         typer.Option("--all", help="Also layers that move no positions and cost no MACs."),
     ] = False,
+    diff: Annotated[
+        str | None,
+        typer.Option(
+            metavar="OLD",
+            help="What differs from OLD: a SOURCE, or a report saved with --json (a .json file).",
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """What each layer sees and costs: receptive field, holes, stride, MACs, memory.
@@ -111,16 +118,27 @@ def inspect(
     - atrous inspect "timm:resnet18d?features_only=true&output_stride=8"
 
     - atrous inspect my.models:small --input 1,3,224,224 --sort macs --top 10
+
+    - atrous inspect model.onnx --diff before.json
     """
     from atrous.analysis import inspect_network
-    from atrous.report import SORTS, Listed, inspection_view, layer_view
+    from atrous.report import SORTS, Listed, diff_view, inspection_view, layer_view
 
     if sort not in SORTS:
         raise unknown("order", sort, SORTS)
     if at is not None and layer is None:
         raise ReadError("--at is a position of one layer's output; give --layer as well.")
+    if diff is not None and (layer is not None or depth is not None or sort != "order"):
+        raise ReadError("--diff lists layers as they run; leave out --layer, --depth and --sort.")
     place = position(at)
     report = inspect_network(load(source, input or ()), output=output)
+    if diff is not None:
+        found = difference(diff, input or (), report)
+        if json:
+            show_json(found.to_json())
+        else:
+            show(diff_view(found, every=every, top=top))
+        return
     if layer is None:
         if json:
             show_json(report.to_json())
@@ -210,6 +228,90 @@ def compare(
         show_json(table.to_json())
     else:
         show(comparison_view(table))
+
+
+@app.command()
+def check(
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[SOURCE]",
+            help=f"{SOURCE_HELP} Left out: those of [tool.atrous] in pyproject.toml.",
+            show_default=False,
+        ),
+    ] = None,
+    input: Inputs = None,
+    receptive_field: Annotated[
+        str | None, typer.Option(metavar="RULE", help="Of each output, per axis: '>=300'.")
+    ] = None,
+    coverage: Annotated[
+        str | None, typer.Option(metavar="RULE", help="The share of it read: '==100%'.")
+    ] = None,
+    output_stride: Annotated[
+        str | None, typer.Option(metavar="RULE", help="Input positions per output: '==8'.")
+    ] = None,
+    macs: Annotated[str | None, typer.Option(metavar="RULE", help="In all: '<=20G'.")] = None,
+    params: Annotated[str | None, typer.Option(metavar="RULE", help="In all: '<=25M'.")] = None,
+    memory: Annotated[
+        str | None, typer.Option(metavar="RULE", help="Peak of activations: '<=512MiB'.")
+    ] = None,
+    no: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CODES", help="Findings that must not be: gridding,checkerboard."),
+    ] = None,
+    layer: Annotated[
+        str | None,
+        typer.Option(
+            "--layer", "-l", metavar="NAME", help="Where field, coverage and stride are looked at."
+        ),
+    ] = None,
+    config: Annotated[
+        str, typer.Option(metavar="PATH", help="The file with [tool.atrous].")
+    ] = "pyproject.toml",
+    json: Json = False,
+) -> None:
+    """Whether networks keep rules: exit code 0, or 1 and a line for each broken rule.
+
+    A rule is one of <= >= == != < > and a number, with k M G T (counts), KiB MiB GiB (memory) or %
+    (coverage); several are separated by commas, and all must hold, for every output and axis.
+    Quote them, for the shell. Without rules, those of [tool.atrous] in pyproject.toml count; its
+    keys are the same words, and `source`, `input`, `layer` and `no`.
+
+    Examples:
+
+    - atrous check zoo:resnet50 --receptive-field ">=300" --macs "<=5G" --no gridding
+
+    - atrous check model.onnx --output-stride "==8" --memory "<=512MiB"
+
+    - atrous check
+    """
+    from atrous.analysis import inspect_network
+    from atrous.analysis.check import check_report
+    from atrous.cli.settings import asked_checks
+    from atrous.report import check_view
+
+    rules = {
+        "receptive-field": receptive_field,
+        "coverage": coverage,
+        "output-stride": output_stride,
+        "macs": macs,
+        "params": params,
+        "memory": memory,
+    }
+    found = []
+    for asked in asked_checks(source, input, layer, rules, no, config):
+        assert asked.source is not None
+        report = inspect_network(load(asked.source, asked.inputs))
+        kept = check_report(report, asked.rules, forbidden=asked.forbidden, layer=asked.layer)
+        found.append((asked.source, kept))
+        if not json:
+            show(check_view(kept, asked.source))
+    if json:
+        checks = [{"source": name, **kept.to_dict()} for name, kept in found]
+        holds = all(kept for _, kept in found)
+        show_json({"schema": "atrous.check/1", "holds": holds, "checks": checks})
+    if not all(kept for _, kept in found):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import json
 import re
 import sys
 import traceback
@@ -15,12 +16,14 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from atrous.cli.output import working
-from atrous.errors import AtrousError, ReadError, unknown
+from atrous.errors import AtrousError, ReadError, concerning, unknown
 
 if TYPE_CHECKING:
+    from atrous.analysis import Inspection
+    from atrous.analysis.diff import Diff
     from atrous.network import Network
 
-__all__ = ["load", "named_sources", "position", "shapes", "stack_text"]
+__all__ = ["difference", "load", "named_sources", "position", "shapes", "stack_text"]
 
 _LOCATION = re.compile(r"(?P<place>.+\.py|[^\W\d]\w*(\.[^\W\d]\w*)*):(?P<name>[^\W\d]\w*(\.\w+)*)")
 
@@ -54,6 +57,24 @@ def load(source: str, inputs: Sequence[str]) -> Network:
         return made
     with working(f"reading {source}"):
         return read(made, example if given is None else given)
+
+
+def difference(old: str, inputs: Sequence[str], report: Inspection) -> Diff:
+    """What differs between `report` and an old one: a source, or a report saved as JSON."""
+    from atrous.analysis import inspect_network
+    from atrous.analysis.diff import diff_reports
+
+    if not old.endswith(".json"):
+        before = inspect_network(load(old, inputs)).to_dict()
+        return diff_reports(before, report.to_dict())
+    with concerning(old):
+        try:
+            saved = json.loads(Path(old).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ReadError(f"{error.strerror or type(error).__name__}.") from None
+        except (ValueError, RecursionError) as error:
+            raise ReadError(f"it is no JSON: {error}.") from None
+        return diff_reports(saved, report.to_dict())
 
 
 def shapes(inputs: Sequence[str]) -> tuple[int, ...] | tuple[tuple[int, ...], ...] | None:

@@ -7,7 +7,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from atrous.analysis import Comparison, Field, Inspection, Layer
+from atrous.analysis.check import Check
+from atrous.analysis.diff import Diff
+from atrous.report.checks import check_lines, outcome_text
 from atrous.report.comparison import comparison_lines
+from atrous.report.diff import diff_lines
 from atrous.report.layer import field_lines, layer_lines
 from atrous.report.layers import layer_table
 from atrous.report.lines import Line, Look, text_of
@@ -26,9 +30,15 @@ __all__ = [
     "Look",
     "Sort",
     "View",
+    "check_html",
+    "check_text",
+    "check_view",
     "comparison_html",
     "comparison_text",
     "comparison_view",
+    "diff_html",
+    "diff_text",
+    "diff_view",
     "field_html",
     "field_view",
     "footprint_html",
@@ -42,6 +52,7 @@ __all__ = [
     "layer_text",
     "layer_view",
     "networks_view",
+    "outcome_text",
 ]
 
 
@@ -167,6 +178,21 @@ def footprint_html(footprint: Footprint) -> str:
     return _block(footprint_view(footprint))
 
 
+def check_view(check: Check, name: str = "") -> View:
+    """What came of the rules on one network, called `name` where its own name says less."""
+    return View(lambda _: check_lines(check, name))
+
+
+def check_text(check: Check, name: str = "") -> str:
+    """What came of the rules on one network, in plain text."""
+    return check_view(check, name).text()
+
+
+def check_html(check: Check) -> str:
+    """What came of the rules on one network, as HTML."""
+    return _block(check_view(check))
+
+
 def comparison_view(comparison: Comparison) -> View:
     """Schemes side by side, as wide as where they are printed."""
     return View(lambda look: comparison_lines(comparison, look))
@@ -182,6 +208,21 @@ def comparison_html(comparison: Comparison) -> str:
     from atrous.report import html
 
     return html.comparison(comparison)
+
+
+def diff_view(diff: Diff, *, every: bool = False, top: int | None = None) -> View:
+    """What a change did, as wide as where it is printed."""
+    return View(lambda look: diff_lines(diff, look, every=every, top=top))
+
+
+def diff_text(diff: Diff, width: int = 80) -> str:
+    """What a change did, in plain text."""
+    return diff_view(diff).text(Look(width))
+
+
+def diff_html(diff: Diff) -> str:
+    """What a change did, as HTML."""
+    return _block(diff_view(diff))
 
 
 def networks_view(known: Sequence[tuple[str, str, Inspection]]) -> View:

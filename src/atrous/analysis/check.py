@@ -1,0 +1,172 @@
+"""Whether a report keeps rules: one record for each rule and place, with what was got."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from atrous.analysis.field import Field
+from atrous.analysis.findings import codes
+from atrous.analysis.inspection import Inspection, Layer
+from atrous.analysis.rules import Rule
+from atrous.errors import unknown
+
+__all__ = ["Check", "Outcome", "check_report", "known_code"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One rule at one place: what was got there, and whether that keeps the rule.
+
+    `layer` is empty for a rule on the whole network, `axis` where the rule is not on one axis.
+    `got` is exact; None where it is not known or does not exist, which breaks the rule, and
+    `reason` then says why. For a finding that must not be there, `reason` is its message.
+    """
+
+    rule: str
+    text: str
+    layer: str
+    axis: str
+    got: Fraction | None
+    holds: bool
+    reason: str = ""
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain data, for JSON."""
+        return {
+            "rule": self.rule,
+            "text": self.text,
+            "layer": self.layer,
+            "axis": self.axis,
+            "got": None if self.got is None else float(self.got),
+            "got_exact": None if self.got is None else str(self.got),
+            "holds": self.holds,
+            "reason": self.reason,
+        }
+
+    def __str__(self) -> str:
+        return str(_report().outcome_text(self))
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Check:
+    """What came of the rules on one network; True where all of them hold.
+
+    >>> import atrous
+    >>> from atrous.analysis.rules import parse_rules
+    >>> report = atrous.inspect("stack:k3d2 k3d2", (1, 4, 32))
+    >>> check = check_report(report, parse_rules("coverage", "==1"), forbidden=("gridding",))
+    >>> bool(check), [outcome.rule for outcome in check.broken]
+    (False, ['coverage', 'gridding'])
+    """
+
+    network: str
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def broken(self) -> tuple[Outcome, ...]:
+        """The outcomes that break their rule."""
+        return tuple(outcome for outcome in self.outcomes if not outcome.holds)
+
+    def __bool__(self) -> bool:
+        return not self.broken
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain data, for JSON."""
+        return {
+            "network": self.network,
+            "holds": bool(self),
+            "outcomes": [outcome.to_dict() for outcome in self.outcomes],
+        }
+
+    def to_json(self, indent: int | None = None) -> str:
+        """`to_dict` as JSON text."""
+        return json.dumps(self.to_dict(), indent=indent)
+
+    def __str__(self) -> str:
+        return str(_report().check_text(self))
+
+    __repr__ = __str__
+
+    def __rich__(self) -> Any:
+        return _report().check_view(self)
+
+    def _repr_html_(self) -> str:
+        return str(_report().check_html(self))
+
+
+def _report() -> Any:
+    # The report stands above the records it draws; a record finds it by name when asked to print.
+    return importlib.import_module("atrous.report")
+
+
+def known_code(code: str) -> str:
+    """The code of a finding. Raises `UnknownNameError`, listing the near ones."""
+    if code not in codes():
+        raise unknown("finding", code, codes())
+    return code
+
+
+def check_report(
+    report: Inspection,
+    rules: Sequence[Rule] = (),
+    *,
+    forbidden: Sequence[str] = (),
+    layer: str | None = None,
+) -> Check:
+    """Whether `report` keeps all rules, and has none of the forbidden findings.
+
+    Receptive field, coverage and output stride are those of the network's outputs, or of `layer`;
+    they must hold for each of these and along each axis. MACs, parameters and peak memory are
+    those of the whole network, findings those of all its layers. Where an op on the way is not
+    understood the field is not known, which breaks a rule on it.
+    """
+    places = report.outputs if layer is None else (report[layer],)
+    outcomes: list[Outcome] = []
+    for rule in rules:
+        outcomes += _outcomes(report, rule, places)
+    for code in map(known_code, dict.fromkeys(forbidden)):
+        found = [finding for finding in report.findings if finding.code == code]
+        outcomes += [
+            Outcome(code, f"no {code}", finding.layer, "", None, False, finding.message)
+            for finding in found
+        ]
+        if not found:
+            outcomes.append(Outcome(code, f"no {code}", "", "", None, True))
+    return Check(report.network.name, tuple(outcomes))
+
+
+def _outcomes(report: Inspection, rule: Rule, places: Sequence[Layer]) -> Iterator[Outcome]:
+    totals = {
+        "macs": report.macs,
+        "params": report.params,
+        "memory": report.peak_memory_bytes,
+    }
+    if rule.quantity in totals:
+        got = Fraction(totals[rule.quantity])
+        yield Outcome(rule.quantity, rule.text, "", "", got, rule.holds(got))
+        return
+    for place in places:
+        if place.opaque:
+            reason = f"not known behind {', '.join(place.opaque[:3])}"
+            yield Outcome(rule.quantity, rule.text, place.name, "", None, False, reason)
+        elif not place.field:
+            reason = "nothing: it does not depend on the input's positions"
+            yield Outcome(rule.quantity, rule.text, place.name, "", None, False, reason)
+        for axis in place.field:
+            got = _of_axis(rule, axis)
+            yield Outcome(rule.quantity, rule.text, place.name, axis.axis, got, rule.holds(got))
+
+
+def _of_axis(rule: Rule, axis: Field) -> Fraction:
+    if rule.quantity == "receptive-field":
+        return Fraction(axis.size)
+    if rule.quantity == "output-stride":
+        return axis.stride
+    # Not `coverage`, which is rounded: a share of 1 must be exact.
+    worst = [Fraction(p.taps, p.size) for p in axis.phases if p.size]
+    return min(worst, default=Fraction(1))

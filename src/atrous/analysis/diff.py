@@ -1,0 +1,213 @@
+"""What a change did: two reports as plain data, layer by layer and in all."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from atrous.analysis.inspection import SCHEMA as INSPECTION
+from atrous.errors import ReadError
+
+__all__ = ["Change", "Delta", "Diff", "Kind", "diff_reports"]
+
+SCHEMA = "atrous.diff/1"
+
+Kind = Literal["added", "removed", "changed"]
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """One thing that changed, as plain data before and after; None where it does not exist."""
+
+    what: str
+    old: Any
+    new: Any
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain data."""
+        return {"what": self.what, "old": self.old, "new": self.new}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A layer that one report has and the other does not, or that differs; and in what."""
+
+    layer: str
+    op: str
+    kind: Kind
+    deltas: tuple[Delta, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain data."""
+        return {
+            "layer": self.layer,
+            "op": self.op,
+            "kind": self.kind,
+            "deltas": [delta.to_dict() for delta in self.deltas],
+        }
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Diff:
+    """What differs between two reports; False where nothing does.
+
+    `totals` is about the whole network, `outputs` about its outputs in their order (`layer` is the
+    name of the new one), `layers` about layers of one name, in the new order with each removed
+    layer after the one that it followed. `same` counts the layers that do not differ.
+
+    >>> import atrous
+    >>> old, new = (atrous.inspect(f"stack:k3 {k}", (1, 4, 32)) for k in ("k3s2", "k3d2"))
+    >>> diff = diff_reports(old.to_dict(), new.to_dict())
+    >>> [(change.layer, [delta.what for delta in change.deltas]) for change in diff.layers]
+    [('conv2', ['op', 'output', 'field', 'stride', 'macs', 'activation'])]
+    """
+
+    old: str
+    new: str
+    totals: tuple[Delta, ...]
+    outputs: tuple[Change, ...]
+    layers: tuple[Change, ...]
+    same: int
+
+    def __bool__(self) -> bool:
+        return bool(self.totals or self.outputs or self.layers)
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain data under a versioned schema."""
+        return {
+            "schema": SCHEMA,
+            "old": self.old,
+            "new": self.new,
+            "totals": [delta.to_dict() for delta in self.totals],
+            "outputs": [change.to_dict() for change in self.outputs],
+            "layers": [change.to_dict() for change in self.layers],
+            "same": self.same,
+        }
+
+    def to_json(self, indent: int | None = None) -> str:
+        """`to_dict` as JSON text."""
+        return json.dumps(self.to_dict(), indent=indent)
+
+    def __str__(self) -> str:
+        return str(_report().diff_text(self))
+
+    __repr__ = __str__
+
+    def __rich__(self) -> Any:
+        return _report().diff_view(self)
+
+    def _repr_html_(self) -> str:
+        return str(_report().diff_html(self))
+
+
+def _report() -> Any:
+    # The report stands above the records it draws; a record finds it by name when asked to print.
+    return importlib.import_module("atrous.report")
+
+
+def diff_reports(old: Any, new: Any) -> Diff:
+    """What differs between two reports as `Inspection.to_dict` writes them, layers told by name.
+
+    Raises `ReadError` where one of them is no such report.
+    """
+    for record in (old, new):
+        schema = record.get("schema") if isinstance(record, Mapping) else None
+        if schema != INSPECTION:
+            raise ReadError(
+                f"its schema is {str(schema)[:40]!r}, not {INSPECTION!r}; save a report with "
+                "`atrous inspect SOURCE --json`."
+            )
+    try:
+        return _diff(old, new)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ReadError(
+            f"it is not a whole report ({type(error).__name__}: {error}); save one with "
+            "`atrous inspect SOURCE --json`."
+        ) from None
+
+
+def _diff(old: Record, new: Record) -> Diff:
+    before = {layer["name"]: layer for layer in old["layers"]}
+    after = {layer["name"]: layer for layer in new["layers"]}
+    changes: list[Change] = []
+    for name in _order(list(before), list(after)):
+        a, b = before.get(name), after.get(name)
+        deltas = _deltas(_facts(a), _facts(b))
+        if deltas:
+            kind: Kind = "added" if a is None else "removed" if b is None else "changed"
+            changes.append(Change(name, str((b or a or {})["op"]), kind, deltas))
+    outputs = []
+    for place in range(max(len(old["outputs"]), len(new["outputs"]))):
+        a = old["outputs"][place] if place < len(old["outputs"]) else None
+        b = new["outputs"][place] if place < len(new["outputs"]) else None
+        seen = [_seen(layer) if layer is not None else {} for layer in (a, b)]
+        deltas = _deltas(seen[0], seen[1])
+        if deltas:
+            kind = "added" if a is None else "removed" if b is None else "changed"
+            outputs.append(Change(str((b or a or {})["name"]), "output", kind, deltas))
+    same = len(after.keys() & before.keys()) - sum(c.kind == "changed" for c in changes)
+    names = (str(old["network"]), str(new["network"]))
+    return Diff(*names, _deltas(_totals(old), _totals(new)), tuple(outputs), tuple(changes), same)
+
+
+def _order(old: Sequence[str], new: Sequence[str]) -> list[str]:
+    """The new names in order, each old one that is gone after the name that it followed."""
+    following: dict[str, list[str]] = {}
+    kept = set(new)
+    last = ""
+    for name in old:
+        if name in kept:
+            last = name
+        else:
+            following.setdefault(last, []).append(name)
+    out = list(following.get("", ()))
+    for name in new:
+        out += [name, *following.get(name, ())]
+    return out
+
+
+def _deltas(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Delta, ...]:
+    return tuple(
+        Delta(what, old.get(what), new.get(what))
+        for what in dict.fromkeys((*old, *new))
+        if old.get(what) != new.get(what)
+    )
+
+
+def _totals(report: Record) -> dict[str, Any]:
+    return {
+        "input": {name: list(shape) for name, shape in report["inputs"].items()},
+        "macs": int(report["macs"]),
+        "params": int(report["params"]),
+        "memory": int(report["peak_memory_bytes"]),
+        "opaque": list(report["opaque"]),
+        "findings": sorted(f"{f['code']}: {f['layer']}" for f in report["findings"]),
+    }
+
+
+def _facts(layer: Record | None) -> dict[str, Any]:
+    if layer is None:
+        return {}
+    op = f"{layer['op']} {layer['detail']}".strip()
+    costs = {
+        "macs": int(layer["macs"]),
+        "params": int(layer["params"]),
+        "activation": int(layer["activation_bytes"]),
+    }
+    return {"op": op, **_seen(layer), **costs}
+
+
+def _seen(layer: Record) -> dict[str, Any]:
+    fields = layer["field"]
+    return {
+        "output": [int(size) for size in layer["output_shape"]],
+        "field": [int(axis["size"]) for axis in fields],
+        "coverage": [float(axis["coverage"]) for axis in fields],
+        "stride": [str(axis["stride_exact"]) for axis in fields],
+        "global": list(layer["globals"]),
+        "complete": bool(layer["complete"]),
+    }

@@ -1,0 +1,161 @@
+"""Rules about a report, as they are typed: `>=300`, `<=20G`, `==1`."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal, NoReturn, get_args
+
+from atrous.errors import ReadError, unknown
+
+__all__ = ["QUANTITIES", "Quantity", "Relation", "Rule", "parse_rules"]
+
+Quantity = Literal["receptive-field", "coverage", "output-stride", "macs", "params", "memory"]
+Relation = Literal["<=", ">=", "==", "!=", "<", ">"]
+
+QUANTITIES: tuple[Quantity, ...] = get_args(Quantity)
+
+_RELATIONS: dict[Relation, Callable[[Fraction, Fraction], bool]] = {
+    "<=": operator.le,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    ">": operator.gt,
+}
+_COUNTS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+_UNITS: dict[Quantity, dict[str, int | Fraction]] = {
+    "receptive-field": {"": 1},
+    "coverage": {"": 1, "%": Fraction(1, 100)},
+    "output-stride": {"": 1},
+    "macs": {**_COUNTS},
+    "params": {**_COUNTS},
+    "memory": {**_BYTES},
+}
+_EXAMPLES: dict[Quantity, str] = {
+    "receptive-field": ">=300",
+    "coverage": "==100%",
+    "output-stride": "==8",
+    "macs": "<=20G",
+    "params": "<=25M",
+    "memory": "<=512MiB",
+}
+_SIGN = re.compile(r"[<>=!]+")
+_NUMBER = re.compile(r"(\d[\d_]*)(\.\d+|/\d+)?", re.ASCII)
+_LONGEST = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One bound on one quantity. `value` is exact and in the quantity's own unit.
+
+    Shares are fractions of 1, memory is in bytes; `text` is the rule as it was written.
+
+    >>> parse_rules("macs", "<=1.5G")[0].holds(Fraction(1_500_000_000))
+    True
+    """
+
+    quantity: Quantity
+    relation: Relation
+    value: Fraction
+    text: str
+
+    def holds(self, got: Fraction) -> bool:
+        """Whether `got` keeps the rule."""
+        return _RELATIONS[self.relation](got, self.value)
+
+    def __str__(self) -> str:
+        return f"{self.quantity} {self.text}"
+
+
+def parse_rules(quantity: str, text: str) -> tuple[Rule, ...]:
+    """The rules on `quantity` that a text names: bounds separated by commas, all of which hold.
+
+    A bound is one of `<= >= == != < >` and a number, with a unit where the quantity has one: k, M,
+    G, T for macs and params, B, KiB, MiB, GiB, TiB for memory, % for coverage. Numbers may be
+    quotients, such as `1/2`.
+
+    Raises `UnknownNameError` for a quantity that there is not, `ReadError` for a text that does not
+    parse: its first line says what is wrong, the lines below it show where.
+
+    >>> [str(rule) for rule in parse_rules("receptive-field", ">=300, <=500")]
+    ['receptive-field >=300', 'receptive-field <=500']
+    >>> parse_rules("memory", "<=512MB")
+    Traceback (most recent call last):
+        ...
+    atrous.errors.ReadError: memory: 'MB' is no unit of memory; use B, KiB, MiB, GiB or TiB.
+      <=512MB
+           ^
+    """
+    if quantity not in QUANTITIES:
+        raise unknown("rule", quantity, QUANTITIES)
+    known: Quantity = quantity
+    return _Text(known, text).rules()
+
+
+class _Text:
+    def __init__(self, quantity: Quantity, text: str) -> None:
+        self.quantity, self.text = quantity, text
+
+    def rules(self) -> tuple[Rule, ...]:
+        if len(self.text) > _LONGEST:
+            raise ReadError(
+                f"{self.quantity}: a rule has at most {_LONGEST} letters, got {len(self.text)}."
+            )
+        found, at = [], 0
+        while True:
+            rule, at = self._rule(self._skip(at))
+            found.append(rule)
+            if at == len(self.text):
+                return tuple(found)
+            at += 1
+
+    def _rule(self, start: int) -> tuple[Rule, int]:
+        sign = _SIGN.match(self.text, start)
+        if sign is None:
+            self._fail(start, "a rule starts with one of <= >= == != < >")
+        relation = next((r for r in _RELATIONS if r == sign.group()), None)
+        if relation is None:
+            hint = {"=": "==", "=>": ">=", "=<": "<="}.get(sign.group(), "<= >= == != < or >")
+            self._fail(start, f"{sign.group()!r} compares nothing; write {hint}")
+        at = self._skip(sign.end())
+        number = _NUMBER.match(self.text, at)
+        if number is None:
+            self._fail(at, "a number goes here")
+        at = self._skip(number.end())
+        comma = self.text.find(",", at)
+        end = len(self.text) if comma < 0 else comma
+        unit = self.text[at:end].strip()
+        units = _UNITS[self.quantity]
+        if unit not in units:
+            self._fail(at, self._no_unit(unit))
+        try:
+            value = Fraction(number.group().replace("_", "")) * units[unit]
+        except ZeroDivisionError:
+            self._fail(number.start(2) + 1, "nothing can be divided by 0")
+        if self.quantity == "coverage" and value > 1:
+            self._fail(number.start(), "coverage is a share of at most 1; write 90% or 0.9")
+        return Rule(self.quantity, relation, value, self.text[start:end].strip()), end
+
+    def _no_unit(self, unit: str) -> str:
+        names = [name for name in _UNITS[self.quantity] if name]
+        listed = f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else "".join(names)
+        if not unit:
+            return f"{self.quantity} needs a unit; use {listed}"
+        if not names:
+            return f"{unit!r} is no unit of {self.quantity}, which has none"
+        return f"{unit!r} is no unit of {self.quantity}; use {listed}"
+
+    def _skip(self, at: int) -> int:
+        while at < len(self.text) and self.text[at].isspace():
+            at += 1
+        return at
+
+    def _fail(self, at: int, message: str) -> NoReturn:
+        shown = "".join(c if c.isprintable() else " " for c in self.text)
+        example = "" if ";" in message else f", such as {_EXAMPLES[self.quantity]}"
+        raise ReadError(f"{self.quantity}: {message}{example}.\n  {shown}\n  {' ' * at}^")

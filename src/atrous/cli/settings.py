@@ -1,0 +1,163 @@
+"""The section `[tool.atrous]` of a pyproject.toml: which networks keep which rules."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from atrous.analysis.check import known_code
+from atrous.analysis.rules import QUANTITIES, Rule, parse_rules
+from atrous.errors import ReadError, concerning, unknown
+
+__all__ = ["Asked", "asked_checks", "asked_in", "asked_on_line"]
+
+_KEYS = ("source", "input", "layer", "no", *QUANTITIES)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One network to check, the rules that it keeps, and the findings that it must not have."""
+
+    source: str | None
+    inputs: tuple[str, ...]
+    layer: str | None
+    rules: tuple[Rule, ...]
+    forbidden: tuple[str, ...]
+
+
+def asked_checks(
+    source: str | None,
+    inputs: list[str] | None,
+    layer: str | None,
+    rules: Mapping[str, str | None],
+    forbidden: list[str] | None,
+    config: str,
+) -> tuple[Asked, ...]:
+    """What is to be checked: the options with a source, else what the file asks for.
+
+    A source without rules is checked against those of the section itself. Raises `ReadError` where
+    nothing is asked for.
+    """
+    line = asked_on_line(source, inputs, layer, rules, forbidden)
+    if line.rules or line.forbidden:
+        if source is None:
+            raise ReadError("give the SOURCE that these rules are for, before or after them.")
+        return (line,)
+    found = asked_in(Path(config))
+    if source is not None:
+        if len(found) != 1 or not (found[0].rules or found[0].forbidden):
+            raise ReadError(
+                f"there are no rules for {source}: give some, such as --macs '<=20G', or write "
+                f"them into [tool.atrous] of {config}."
+            )
+        own = found[0]
+        return (replace(own, source=source, inputs=line.inputs, layer=layer or own.layer),)
+    if inputs or layer is not None:
+        raise ReadError("--input and --layer go with a SOURCE; give one.")
+    if not found:
+        raise ReadError(f"{config}: there are no checks in [tool.atrous]; give SOURCE and rules.")
+    for asked in found:
+        if asked.source is None:
+            raise ReadError(f'{config}: a check has no source; add one, such as source = "a:b".')
+        if not (asked.rules or asked.forbidden):
+            raise ReadError(f"{config}: the check of {asked.source} has no rules; add some.")
+    return found
+
+
+def asked_on_line(
+    source: str | None,
+    inputs: list[str] | None,
+    layer: str | None,
+    rules: Mapping[str, str | None],
+    forbidden: list[str] | None,
+) -> Asked:
+    """What the options of one command line ask for.
+
+    >>> asked = asked_on_line("zoo:vgg16", None, None, {"macs": "<=20G"}, ["gridding,subgrids"])
+    >>> [str(rule) for rule in asked.rules], asked.forbidden
+    (['macs <=20G'], ('gridding', 'subgrids'))
+    """
+    parsed = [r for key, text in rules.items() if text is not None for r in parse_rules(key, text)]
+    found = [code for text in forbidden or () for code in _codes(text)]
+    if forbidden and not found:
+        raise ReadError("--no is empty; name findings, such as --no gridding,checkerboard.")
+    return Asked(source, tuple(inputs or ()), layer, tuple(parsed), tuple(found))
+
+
+def asked_in(path: Path) -> tuple[Asked, ...]:
+    """The checks that `[tool.atrous]` of a file asks for; none where it has no such section.
+
+    Its keys are those of the options: `source`, `input`, `layer`, `no` and the rules. Several
+    networks are tables `[[tool.atrous.check]]` with the same keys, of which they take over what
+    they leave out from the section itself.
+    """
+    with concerning(str(path)):
+        try:
+            data = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise ReadError(f"{reason}; give SOURCE, or name the file with --config.") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ReadError(f"not TOML: {error}.") from None
+        tool = data.get("tool", {})
+        section = tool.get("atrous", {}) if isinstance(tool, dict) else None
+        if not isinstance(section, dict):
+            raise ReadError("[tool.atrous] is a table of keys.")
+        several = section.get("check", [])
+        if not isinstance(several, list) or not all(isinstance(one, dict) for one in several):
+            raise ReadError("checks of several networks are tables [[tool.atrous.check]].")
+        shared = {key: value for key, value in section.items() if key != "check"}
+        tables = [{**shared, **one} for one in several] or ([shared] if shared else [])
+        return tuple(_asked(table) for table in tables)
+
+
+def _asked(table: Mapping[str, Any]) -> Asked:
+    rules: list[Rule] = []
+    for key, value in table.items():
+        if key not in _KEYS:
+            raise unknown("key of [tool.atrous]", key, (*_KEYS, "check"))
+        if key in QUANTITIES:
+            if not isinstance(value, str):
+                raise ReadError(f'{key} is {value!r}; write a rule in quotes, such as "=={value}".')
+            rules += parse_rules(key, value)
+    return Asked(
+        _text(table, "source"),
+        _inputs(table.get("input")),
+        _text(table, "layer"),
+        tuple(rules),
+        _listed(table.get("no", [])),
+    )
+
+
+def _text(table: Mapping[str, Any], key: str) -> str | None:
+    value = table.get(key)
+    if value is not None and not isinstance(value, str):
+        raise ReadError(f"{key} is {value!r}; write it in quotes.")
+    return value
+
+
+def _inputs(value: Any) -> tuple[str, ...]:
+    """A shape as text or as a list of numbers, or a list of such texts."""
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, list) and value and all(type(size) is int for size in value):
+        return (",".join(map(str, value)),)
+    if isinstance(value, list) and value and all(isinstance(text, str) for text in value):
+        return tuple(value)
+    raise ReadError(f"input is {value!r}; write a shape, such as [1, 3, 512, 512].")
+
+
+def _listed(value: Any) -> tuple[str, ...]:
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise ReadError(f'no is {value!r}; write a list of findings, such as ["gridding"].')
+    return tuple(code for text in texts for code in _codes(text))
+
+
+def _codes(text: str) -> list[str]:
+    return [known_code(code.strip()) for code in text.split(",") if code.strip()]

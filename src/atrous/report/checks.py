@@ -1,0 +1,62 @@
+"""What came of rules: one line for each broken one, in words."""
+
+from __future__ import annotations
+
+from atrous.analysis.check import Check, Outcome
+from atrous.report.lines import Line, Span, line
+from atrous.report.units import bytes_text, fraction_text, quantity, share_text
+
+__all__ = ["check_lines", "outcome_text"]
+
+
+def check_lines(check: Check, name: str = "") -> list[Line]:
+    """A line for each broken rule and place; one line in all where every rule holds.
+
+    Lines are never wrapped: they are for logs, and for tools that read logs.
+    """
+    name = name or check.network or "network"
+    merged: dict[tuple[str, str, str, object, str], list[Outcome]] = {}
+    for outcome in check.broken:
+        key = (outcome.rule, outcome.text, outcome.layer, outcome.got, outcome.reason)
+        merged.setdefault(key, []).append(outcome)
+    if not merged:
+        count = len({(outcome.rule, outcome.text) for outcome in check.outcomes})
+        rules = "1 rule holds" if count == 1 else f"{count} rules hold"
+        return [line(Span(f"{name}: "), Span(rules, "cyan"))]
+    out = []
+    for group in merged.values():
+        axes = ", ".join(outcome.axis for outcome in group if outcome.axis)
+        out.append(line(Span(f"{name}: "), Span(_broken(group[0], axes), "red")))
+    return out
+
+
+def outcome_text(outcome: Outcome) -> str:
+    """One outcome in words."""
+    if outcome.holds:
+        return f"{outcome.text} holds"
+    return _broken(outcome, outcome.axis)
+
+
+def _broken(outcome: Outcome, axes: str) -> str:
+    where = f" at {outcome.layer}" if outcome.layer else ""
+    along = f" along {axes}" if axes else ""
+    if outcome.got is None and outcome.text.startswith("no "):
+        return f"{outcome.rule}{where}, which must not be: {outcome.reason}"
+    if outcome.got is None:
+        return f"{outcome.rule}{where} is {outcome.reason}, must be {outcome.text}"
+    return f"{outcome.rule}{where}{along} is {_got(outcome)}, must be {outcome.text}"
+
+
+def _got(outcome: Outcome) -> str:
+    got = outcome.got
+    assert got is not None
+    if outcome.rule == "coverage":
+        return f"{share_text(float(got))} ({got})"
+    if outcome.rule == "output-stride":
+        return fraction_text(got)
+    count = int(got)
+    if outcome.rule == "memory":
+        return f"{bytes_text(count)} ({count:,} B)"
+    if outcome.rule in ("macs", "params") and count >= 1000:
+        return f"{quantity(count)} ({count:,})"
+    return str(count)

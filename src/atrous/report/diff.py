@@ -1,0 +1,129 @@
+"""What a change did, in words: the totals first, then the outputs, then layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from atrous.analysis.diff import Change, Delta, Diff
+from atrous.report.lines import Line, Look, Span, line, wrapped
+from atrous.report.summary import some
+from atrous.report.units import bytes_text, per_axis, quantity, shape_text, share_text
+
+__all__ = ["diff_lines"]
+
+_SIGNS = {"added": ("+", "cyan"), "removed": ("-", "red"), "changed": ("~", "yellow")}
+# What moves no positions and costs nothing only follows the layers around it.
+_QUIET = {"constant", "elementwise", "expand", "permute", "reorder", "reshape"}
+_INDENT = 14
+_LABELS = {"macs": "compute", "params": "parameters", "memory": "peak memory"}
+
+
+def diff_lines(
+    diff: Diff, look: Look, *, every: bool = False, top: int | None = None
+) -> list[Line]:
+    """What a change did. `every` lists layers that only follow others too; `top` that many."""
+    out: list[Line] = [line(Span(_opening(diff), "bold"))]
+    for delta in diff.totals:
+        out += wrapped(
+            Span(_LABELS.get(delta.what, delta.what), "bold"), _delta(delta), _INDENT, look
+        )
+    for change in diff.outputs:
+        out += wrapped(Span("output", "bold"), f"{change.layer}: {_words(change)}", _INDENT, look)
+    shown = [c for c in diff.layers if every or c.op not in _QUIET]
+    quiet = len(diff.layers) - len(shown)
+    cut = shown if top is None else shown[:top]
+    if cut:
+        out.append(())
+    for change in cut:
+        sign, style = _SIGNS[change.kind]
+        out.append(line(Span(f"{sign} {change.layer}", style)))
+        out += [(Span("    "), *found) for found in _wrapped(_words(change, by_layer=True), look)]
+    rest = []
+    if len(shown) > len(cut):
+        rest.append(f"and {len(shown) - len(cut)} more layers")
+    if quiet:
+        rest.append(f"{quiet} more that move no positions and cost no MACs differ: see --all")
+    if rest:
+        out += [(), line(Span("; ".join(rest), "dim"))]
+    return out
+
+
+def _wrapped(text: str, look: Look) -> Iterator[Line]:
+    narrow = Look(look.width - 4, look.height, look.unicode, look.colour)
+    yield from (found[1:] for found in wrapped(Span(""), text, 0, narrow))
+
+
+def _opening(diff: Diff) -> str:
+    if not diff:
+        return f"{diff.new or 'network'}: nothing differs"
+    counts = {kind: sum(c.kind == kind for c in diff.layers) for kind in _SIGNS}
+    parts = [f"{count} {kind}" for kind, count in counts.items() if count]
+    names = diff.new if diff.old == diff.new else f"{diff.old} -> {diff.new}"
+    return f"{names}: {', '.join([*parts, f'{diff.same} the same'])}"
+
+
+def _words(change: Change, *, by_layer: bool = False) -> str:
+    if change.kind != "changed":
+        wanted = ("op", "output", "field", "coverage", "stride", "macs", "params")
+        facts = [
+            _named(d.what, _value(d.what, d.new if change.kind == "added" else d.old))
+            for d in change.deltas
+            if d.what in wanted
+        ]
+        return ("" if by_layer else f"{change.kind}: ") + "; ".join(facts)
+    return "; ".join(f"{_prefix(d.what)}{_delta(d)}" for d in change.deltas)
+
+
+def _named(what: str, text: str) -> str:
+    return f"{_prefix(what)}{text}"
+
+
+def _prefix(what: str) -> str:
+    return {"op": "", "macs": "MACs "}.get(what, f"{what} ")
+
+
+def _delta(delta: Delta) -> str:
+    if delta.what in ("findings", "opaque", "global"):
+        gone = [name for name in delta.old or () if name not in (delta.new or ())]
+        come = [name for name in delta.new or () if name not in (delta.old or ())]
+        parts = [f"new: {some(come)}"] if come else []
+        parts += [f"gone: {some(gone)}"] if gone else []
+        return ", ".join(parts) or "in another order"
+    text = f"{_value(delta.what, delta.old)} -> {_value(delta.what, delta.new)}"
+    if delta.what in ("macs", "params", "memory", "activation") and delta.old and delta.new:
+        text += f" ({_ratio(delta.new / delta.old)})"
+    return text
+
+
+def _ratio(ratio: float) -> str:
+    if 0.95 < ratio < 1.05:
+        # A factor would hide what small changes are.
+        return f"{ratio - 1:+.2g}" if abs(ratio - 1) < 1e-4 else f"{ratio - 1:+.2%}"
+    return f"x{ratio:.3g}"
+
+
+def _value(what: str, value: Any) -> str:
+    if value is None:
+        return "none"
+    shown: dict[str, Callable[[Any], str]] = {
+        "input": _inputs,
+        "output": shape_text,
+        "field": lambda sizes: per_axis([*map(str, sizes)]) or "none",
+        "coverage": lambda shares: per_axis([share_text(share) for share in shares]) or "none",
+        "stride": lambda strides: per_axis(strides) or "none",
+        "macs": quantity,
+        "params": quantity,
+        "memory": bytes_text,
+        "activation": bytes_text,
+        "complete": lambda known: "understood" if known else "not understood",
+    }
+    return shown[what](value) if what in shown else _plain(value)
+
+
+def _plain(value: Any) -> str:
+    return some(value) if isinstance(value, list) else str(value)
+
+
+def _inputs(shapes: dict[str, Sequence[int]]) -> str:
+    return some([f"{name} {shape_text(shape)}" for name, shape in shapes.items()])
