@@ -197,10 +197,66 @@ COUNTERPARTS: dict[str, tuple[Callable[[Tensor], Tensor], str | None, tuple[int,
     "d_linknet34": (d_linknet34, None, (64, 2112)),
     "espnet": (espnet, None, (48, 3000)),
     "van_b0": (van_b0, "norm4", (72, 4800)),
-    "unet3d": (unet3d, None, (92, 92, 132)),
+    "unet3d": (unet3d, None, (92, 92, 108)),
     "bytenet_decoder": (bytenet_decoder, None, (512,)),
     "rave": (rave, None, (8192,)),
     "denseaspp121": (denseaspp121, None, (72, 3000)),
+}
+
+
+def bottlenecks(x: Tensor, rates: tuple[int, int, int]) -> list[Tensor]:
+    """ResNet-50's stages; a stage whose rate is not the one before lost its stride to it."""
+    x = pool(conv(x, 7, 2), 3, 2, 1)
+    maps, before = [], 1
+    for stage, (blocks, rate) in enumerate(zip((3, 4, 6, 3), (1, *rates), strict=True)):
+        for index in range(blocks):
+            stride = 2 if stage and not index and rate == before else 1
+            x = conv(x, 3, stride, rate if index else before) + conv(x, 1, stride)
+        before = rate
+        maps.append(x)
+    return maps
+
+
+def spread(x: Tensor, rates: tuple[int, ...]) -> Tensor:
+    return x + sum(conv(x, 3, 1, rate) for rate in rates)
+
+
+def deeplabv3plus_resnet50(x: Tensor) -> Tensor:
+    maps = bottlenecks(x, (1, 1, 2))
+    return conv(conv(resize(spread(maps[3], (6, 12, 18)), maps[0]) + maps[0], 3), 3)
+
+
+def deeplabv3plus_resnet50_os8(x: Tensor) -> Tensor:
+    maps = bottlenecks(x, (1, 2, 4))
+    return conv(conv(resize(spread(maps[3], (12, 24, 36)), maps[0]) + maps[0], 3), 3)
+
+
+def deeplabv3_mobilenet_v2(x: Tensor) -> Tensor:
+    x = conv(conv(x, 3, 2), 3)
+    for blocks, stride, rate in ((2, 2, 1), (3, 2, 1), (4, 2, 1), (3, 1, 1), (3, 1, 2), (1, 1, 2)):
+        for index in range(blocks):
+            # The first block of the stage that lost its stride still reads at rate 1.
+            lost = blocks == 3 and rate == 2 and not index
+            x = conv(x, 3, 1 if index else stride, 1 if lost else rate)
+    return x
+
+
+def regseg_backbone(x: Tensor) -> Tensor:
+    x = conv(x, 3, 2)
+    for stride in (2, 2, 1, 1, 2):
+        shortcut = pool(x, 2, 2, ceil=True) if stride > 1 else x
+        x = conv(x, 3, stride) + shortcut
+    for rate in (1, 2, *(4,) * 4, *(14,) * 7):
+        x = x + conv(x, 3) + conv(x, 3, 1, rate)
+    return x
+
+
+# Global pooling is left out of these: what is compared is the field that stays local.
+LOCAL: dict[str, tuple[Callable[[Tensor], Tensor], str, int]] = {
+    "deeplabv3plus_resnet50": (deeplabv3plus_resnet50, "decoder.classifier", 2048),
+    "deeplabv3plus_resnet50_os8": (deeplabv3plus_resnet50_os8, "decoder.classifier", 2048),
+    "deeplabv3_mobilenet_v2": (deeplabv3_mobilenet_v2, "classifier.1", 1024),
+    "regseg_backbone": (regseg_backbone, "blocks.17.relu3", 8192),
 }
 
 
@@ -235,6 +291,20 @@ def test_a_known_network_reads_what_its_counterpart_reads(name):
     channels = atrous.read(f"zoo:{name}").inputs[0].shape[1]
     report = atrous.inspect(f"zoo:{name}", (1, channels, *sizes))
     assert_reads_the_same(function, report, layer)
+
+
+@pytest.mark.parametrize("name", LOCAL)
+def test_the_local_field_of_a_known_network_is_its_counterparts(name):
+    function, layer, length = LOCAL[name]
+    field = atrous.inspect(f"zoo:{name}", (1, 3, 32, length))[layer].field[1]
+    middle = length // (2 * int(field.stride))
+    seen = [
+        np.flatnonzero(read_by(function, (32, length), (0, middle + phase)).any(axis=0))
+        for phase in range(4)
+    ]
+    assert field.size == max(read[-1] - read[0] + 1 for read in seen) < length
+    assert field.taps == max(len(read) for read in seen)
+    assert field.coverage == min(len(read) / (read[-1] - read[0] + 1) for read in seen)
 
 
 def test_the_check_notices_a_rate_that_is_wrong():

@@ -152,6 +152,11 @@ def test_what_a_library_itself_misses_is_named(monkeypatch, tmp_path):
         "smp:Unet: segmentation_models_pytorch is installed and cannot be imported: "
         "RuntimeError: two lines"
     )
+    (tmp_path / "segmentation_models_pytorch.py").write_text(
+        "raise RuntimeError('operator torchvision::nms does not exist')\n"
+    )
+    with pytest.raises(ReadError, match=r"does not exist; install the torchvision of your torch$"):
+        atrous.read("smp:Unet")
 
 
 @pytest.mark.parametrize(

@@ -254,9 +254,12 @@ def _imported(library: _Library, request: Request) -> ModuleType:
             f"{request.subject} needs {missing}, which is not installed: pip install {package}"
         ) from None
     except Exception as error:
+        raised = _raised(error)
+        # What a torchvision says that was built for another torch.
+        fix = "; install the torchvision of your torch" if "torchvision::" in raised else ""
         raise ReadError(
             f"{request.subject}: {library.module} is installed and cannot be imported: "
-            f"{_raised(error)}"
+            f"{raised}{fix}"
         ) from error
 
 
