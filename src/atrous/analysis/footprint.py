@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from atrous.analysis.effective import Effective, effective_box
 from atrous.errors import GeometryError, UnsupportedError
 from atrous.geometry import AxisMap, Everything, Local, Prefix, fold
 
@@ -71,6 +72,20 @@ class Footprint:
     def coverage(self) -> float:
         """The share of the box that is read; 0.0 where nothing is."""
         return self.taps / self.box.size if self.box.size else 0.0
+
+    def effective(self, share: float = 0.95) -> Effective:
+        """The box that holds `share` of all paths: the analytic effective receptive field.
+
+        The density is that of path counts, which is what gradients follow where all weights are
+        alike (Luo et al. 2016); the faces with the fewest paths are taken away from the box while
+        enough are left.
+
+        >>> import atrous
+        >>> foot = atrous.inspect("stack:" + "k3 " * 10, (1, 1, 64, 64)).footprint()
+        >>> foot.box.shape, foot.effective().size
+        ((21, 21), (13, 13))
+        """
+        return effective_box(self.box, share, self.origin)
 
     def to_dict(self) -> dict[str, object]:
         """Plain data, the mask as the rows of its box."""

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 from atrous.analysis.field import Field, field_of
 from atrous.analysis.findings.record import Finding
 from atrous.analysis.flow import Flow, flows
-from atrous.analysis.memory import Memory, memory_of
+from atrous.analysis.memory import Memory, bytes_moved_in, memory_of
 from atrous.errors import GeometryError, NetworkError, UnsupportedError, concerning, unknown
 from atrous.network import Network, Node, Tensor
 
 if TYPE_CHECKING:
     from atrous.analysis.footprint import Footprint
+    from atrous.analysis.information import Information
+    from atrous.analysis.trace import Trace
 
 __all__ = ["SCHEMA", "Inspection", "Layer", "inspect_network"]
 
@@ -52,6 +54,7 @@ class Layer:
     module: str
     tensor: str = record_field(repr=False)
     node: Node | None = record_field(repr=False, compare=False)
+    bytes_moved: int = 0
 
     @property
     def is_global(self) -> bool:
@@ -67,6 +70,15 @@ class Layer:
     def flops(self) -> int:
         """Two for each multiply-accumulate."""
         return 2 * self.macs
+
+    @property
+    def intensity(self) -> float:
+        """Arithmetic intensity: FLOPs for each byte moved, 0.0 where none is.
+
+        Bytes moved are each input and parameter read once and the output written once; views move
+        nothing. Caches that hold less, and kernels that read twice, move more.
+        """
+        return self.flops / self.bytes_moved if self.bytes_moved else 0.0
 
     @property
     def output_stride(self) -> tuple[Fraction, ...]:
@@ -89,6 +101,8 @@ class Layer:
             "macs": self.macs,
             "params": self.params,
             "activation_bytes": self.activation_bytes,
+            "bytes_moved": self.bytes_moved,
+            "intensity": self.intensity,
             "field": [axis.to_dict() for axis in self.field],
             "is_global": self.is_global,
             "globals": list(self.globals),
@@ -229,6 +243,35 @@ class Inspection:
                 raise UnsupportedError(f"what is read through {', '.join(gaps)} is not known.")
             return footprint_of(self.network, chosen.tensor, place, self.input)
 
+    def information(self, layer: str | None = None) -> Information:
+        """How many positions of `layer` (the last output) read each input position, exactly.
+
+        Raises `UnsupportedError` where the reads pass through an op that is not understood.
+        """
+        from atrous.analysis.information import information_of
+
+        chosen = self.outputs[-1] if layer is None else self[layer]
+        with concerning(chosen.name):
+            return information_of(self.network, chosen.tensor, self.input, chosen.name)
+
+    def trace(self, layer: str | None = None, at: Sequence[int] | None = None) -> Trace:
+        """What one position of `layer` (the last output) reads of every tensor before it.
+
+        `at` has one index for each axis of the input, 0 unless given; like fields, a trace ignores
+        where tensors end. Coverage that falls below 1 from a layer to the ones before it shows
+        where holes open, coverage that comes back where they are filled.
+
+        >>> import atrous
+        >>> trace = atrous.inspect("stack:k3 k3d2 k3d4", (1, 1, 64)).trace()
+        >>> [(seen.name, seen.field[0].taps, seen.field[0].size) for seen in trace]
+        [('conv2', 3, 9), ('conv1', 7, 13), ('x', 15, 15)]
+        """
+        from atrous.analysis.trace import trace_of
+
+        chosen = self.outputs[-1] if layer is None else self[layer]
+        with concerning(chosen.name):
+            return trace_of(self, chosen, at)
+
     def seen_from(self, input: str) -> Inspection:
         """The same report with the fields measured on another input of the network."""
         return inspect_network(self.network, input=input)
@@ -323,6 +366,7 @@ def inspect_network(
             known_flows[id(flow)] = tuple(out)
         return tuple(out)
 
+    moved = bytes_moved_in(network)
     counts = {name: p.count if p.trainable else 0 for name, p in network.params.items()}
     layers = []
     for node in network.nodes:
@@ -353,6 +397,7 @@ def inspect_network(
                 node.module,
                 output_tensor.name,
                 node,
+                moved(node),
             )
         )
     report = Inspection(network, source.name, tuple(layers), (), memory_of(network))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from atrous.network import Network
+from atrous.network import Network, Node
+from atrous.network.ops import Elementwise
 
-__all__ = ["Memory", "memory_of"]
+__all__ = ["Memory", "bytes_moved_in", "memory_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +62,25 @@ def memory_of(network: Network) -> Memory:
         for name in dying.get(index, ()):
             alive -= sizes[name]
     return Memory(peak, at)
+
+
+def bytes_moved_in(network: Network) -> Callable[[Node], int]:
+    """How many bytes a node of `network` moves: inputs and parameters read once, output written.
+
+    Views move nothing.
+    """
+    sizes = {t.name: t.nbytes for t in network.inputs}
+    sizes.update((node.output.name, node.output.nbytes) for node in network.nodes)
+    held = {name: param.count * param.itemsize for name, param in network.params.items()}
+
+    def moved(node: Node) -> int:
+        if node.alias and not isinstance(node.op, Elementwise):
+            return 0
+        total = sizes[node.output.name]
+        for name in node.inputs:
+            total += sizes[name]
+        for name in node.params:
+            total += held[name]
+        return total
+
+    return moved

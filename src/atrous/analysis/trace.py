@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING
 
-from atrous.geometry import AxisMap, Local, Taps
+from atrous.analysis.field import Field, field_of
+from atrous.errors import GeometryError, UnsupportedError, unknown
+from atrous.geometry import AxisMap, Local, Reads, Taps
 from atrous.network import Network
 
-__all__ = ["Seen", "traced"]
+if TYPE_CHECKING:
+    from atrous.analysis.inspection import Inspection, Layer
+
+__all__ = ["Seen", "Trace", "TracedLayer", "trace_of", "traced"]
 
 Seen = Mapping[str, Taps]
 """The positions read along each axis, ignoring where the tensor ends."""
@@ -64,3 +72,104 @@ def traced(network: Network, tensor: str, at: Mapping[str, int], source: str) ->
                 before = into.get(axis)
                 into[axis] = found if before is None or before is found else before.united(found)
     return seen
+
+
+@dataclass(frozen=True, slots=True)
+class TracedLayer:
+    """What the traced position reads of a layer's output: one field for each axis of the input.
+
+    Sizes, gaps and places are in positions of that layer; `stride` is how many of them lie between
+    neighbouring positions of the traced output.
+    """
+
+    name: str
+    field: tuple[Field, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain data."""
+        return {"name": self.name, "field": [axis.to_dict() for axis in self.field]}
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What position `at` of `output` reads of each layer before it, from the output backwards."""
+
+    output: str
+    at: tuple[int, ...]
+    layers: tuple[TracedLayer, ...]
+
+    def __iter__(self) -> Iterator[TracedLayer]:
+        return iter(self.layers)
+
+    def __getitem__(self, name: str) -> TracedLayer:
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise unknown("traced layer", name, {layer.name for layer in self.layers})
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain data."""
+        return {
+            "output": self.output,
+            "at": list(self.at),
+            "layers": [layer.to_dict() for layer in self.layers],
+        }
+
+    def __str__(self) -> str:
+        rows = [f"{self.output} at {self.at} reads"]
+        rows += [f"  {layer.name}: {'; '.join(map(str, layer.field))}" for layer in self.layers]
+        return "\n".join(rows)
+
+
+def trace_of(report: Inspection, output: Layer, at: Sequence[int] | None) -> Trace:
+    """The trace of one position of a layer, as records. `at` is 0 along every axis unless given."""
+    if output.opaque:
+        raise UnsupportedError(f"what is read through {', '.join(output.opaque)} is not known.")
+    axes = tuple(report.network.tensor(report.input).grid)
+    place = (0,) * len(axes) if at is None else tuple(at)
+    if len(place) != len(axes):
+        raise GeometryError(f"position {place} needs one index for each of {len(axes)} axes.")
+    seen = traced(report.network, output.tensor, dict(zip(axes, place, strict=True)), report.input)
+    strides = {axis.axis: axis.stride for axis in output.field}
+    known: dict[tuple[str, Taps, Fraction], Field] = {}
+
+    def fields(tensor: str, before: Mapping[str, Fraction]) -> tuple[Field, ...]:
+        out = []
+        for axis in axes:
+            taps = seen[tensor].get(axis)
+            if taps is None or axis not in before or axis not in strides:
+                continue
+            stride = strides[axis] / before[axis]
+            key = (axis, taps, stride)
+            if key not in known:
+                known[key] = _field(axis, taps, stride)
+            out.append(known[key])
+        return tuple(out)
+
+    layers = [
+        TracedLayer(layer.name, fields(layer.tensor, {f.axis: f.stride for f in layer.field}))
+        for layer in reversed(report.layers)
+        if layer.tensor in seen and layer.tensor != output.tensor
+    ]
+    if report.input in seen:
+        layers.append(
+            TracedLayer(report.input, fields(report.input, dict.fromkeys(axes, Fraction(1))))
+        )
+    return Trace(output.name, place, tuple(layers))
+
+
+def _field(axis: str, taps: Taps, stride: Fraction) -> Field:
+    one = field_of(axis, (Reads(1, 1, (taps,)),), 1)
+    assert one is not None
+    return Field(
+        one.size,
+        one.taps,
+        stride,
+        one.start,
+        one.center,
+        one.coverage,
+        one.max_gap,
+        one.step,
+        axis,
+        one.phases,
+    )

@@ -51,6 +51,8 @@ def layer_lines(layer: Layer, look: Look) -> list[Line]:
         exact = f" ({layer.macs:,} MACs)"
         cost = f"{quantity(layer.macs, 'MAC')} = {quantity(layer.flops, 'FLOP')}"
         facts.append(("compute", cost + exact))
+        moved = bytes_text(layer.bytes_moved)
+        facts.append(("intensity", f"{layer.intensity:.3g} FLOP/byte, {moved} moved"))
     if layer.params:
         exact = f" ({layer.params:,})" if layer.params >= 1000 else ""
         facts.append(("parameters", quantity(layer.params) + exact))

@@ -1,0 +1,103 @@
+"""The effective receptive field from path counts: where the middle of the weight lies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from atrous.errors import GeometryError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Effective", "effective_box"]
+
+
+@dataclass(frozen=True, slots=True)
+class Effective:
+    """A box that holds `share` of a density over the input (or a little more: `held`).
+
+    `origin` is its low corner and `size` its extent along each axis; `of` is the extent of the
+    whole field that it lies in.
+    """
+
+    share: float
+    held: float
+    origin: tuple[int, ...]
+    size: tuple[int, ...]
+    of: tuple[int, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain data."""
+        return {
+            "share": self.share,
+            "held": self.held,
+            "origin": list(self.origin),
+            "size": list(self.size),
+            "of": list(self.of),
+        }
+
+    def __str__(self) -> str:
+        size, whole = ("x".join(map(str, s)) for s in (self.size, self.of))
+        return f"{self.held:.1%} within {size} of {whole}"
+
+
+def effective_box(density: NDArray[Any], share: float, origin: tuple[int, ...]) -> Effective:
+    """The box left after taking away its lightest faces while `share` stays inside.
+
+    Faces that weigh the same go together, so that a symmetric density has a symmetric box.
+    """
+    if not 0 < share <= 1:
+        raise GeometryError(f"a share of {share} is not between 0 and 1; ask for 0.95, say.")
+    rank = density.ndim
+    if not density.size or not density.any():
+        return Effective(share, 1.0, origin, (0,) * rank, (0,) * rank)
+    # Whole numbers beyond float64 come as objects: scaled first, they all fit.
+    weights = (density / density.max()).astype(np.float64)
+    table = np.zeros([n + 1 for n in weights.shape])
+    table[(slice(1, None),) * rank] = weights
+    for axis in range(rank):
+        np.cumsum(table, axis=axis, out=table)
+    bounds = [(0, n) for n in weights.shape]
+    total = held = _inside(table, bounds)
+    # Sums are differences of larger ones: what rounding loses must decide nothing.
+    least, slack = total * share - 1e-12 * total, 1e-12 * total
+    while True:
+        faces = []
+        for axis, (low, high) in enumerate(bounds):
+            for cut in ((low, low + 1), (high - 1, high)):
+                face = [*bounds[:axis], cut, *bounds[axis + 1 :]]
+                faces.append((_inside(table, face), axis, cut))
+        lightest = min((weight for weight, axis, _ in faces if _width(bounds[axis]) > 1), default=0)
+        after = list(bounds)
+        for weight, axis, cut in faces:
+            low, high = after[axis]
+            if weight <= lightest + slack and high - low > 1:
+                after[axis] = (low + 1, high) if cut[0] == bounds[axis][0] else (low, high - 1)
+        rest = _inside(table, after)
+        if after == bounds or rest < least:
+            break
+        bounds, held = after, rest
+    return Effective(
+        share,
+        min(held / total, 1.0),
+        tuple(o + low for o, (low, _) in zip(origin, bounds, strict=True)),
+        tuple(map(_width, bounds)),
+        tuple(density.shape),
+    )
+
+
+def _width(bound: tuple[int, int]) -> int:
+    return bound[1] - bound[0]
+
+
+def _inside(table: NDArray[np.float64], bounds: list[tuple[int, int]]) -> float:
+    """The weight inside a box, from the table of sums up to each corner."""
+    total = 0.0
+    for corner in product((0, 1), repeat=len(bounds)):
+        value = table[tuple(bound[end] for bound, end in zip(bounds, corner, strict=True))]
+        total += float(value) * (-1.0) ** (len(bounds) - sum(corner))
+    return total
