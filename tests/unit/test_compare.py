@@ -11,7 +11,6 @@ import pytest
 import atrous
 from atrous.analysis import usual_stacks
 from atrous.analysis.compare import growth_of
-from atrous.analysis.risks import grids_of
 from atrous.network import Builder
 from atrous.network.ops import Opaque
 from atrous.report import comparison_text
@@ -21,6 +20,10 @@ SEES_AS_FAR = ("strided", "dilated, doubling", "hybrid")
 
 def codes(scheme) -> list[str]:
     return [risk.code for risk in scheme.risks]
+
+
+def scheme_table(rates):
+    return atrous.compare([" ".join(f"k3d{rate}" for rate in rates)], input=(1, 1, 64, 64))
 
 
 def one(stack: str, *shape: int):
@@ -110,7 +113,6 @@ def test_the_last_row_and_column_of_8x8_are_dropped_by_an_unpadded_stride_2():
     scheme = one("k3s2valid", 1, 1, 8, 8)
     assert scheme.output_shape == (1, 1, 3, 3)
     assert scheme.unread == Fraction(64 - 49, 64)
-    assert "unread" in codes(scheme)
 
 
 def test_a_1x1_stride_2_reads_a_quarter_and_a_3x3_stride_2_all():
@@ -120,58 +122,28 @@ def test_a_1x1_stride_2_reads_a_quarter_and_a_3x3_stride_2_all():
 
 
 @pytest.mark.parametrize(
-    ("rates", "taps", "size", "share"),
-    [((2, 2, 2), 7, 13, "29%"), ((2, 4, 8), 15, 29, "27%"), ((1, 2, 9), 21, 25, "71%")],
+    ("rates", "taps", "size"), [((2, 2, 2), 7, 13), ((2, 4, 8), 15, 29), ((1, 2, 9), 21, 25)]
 )
-def test_holes_are_said_in_numbers(rates, taps, size, share):
+def test_holes_are_said_in_numbers(rates, taps, size):
     scheme = one(" ".join(f"k3d{rate}" for rate in rates), 1, 1, 64, 64)
-    text = str(next(risk for risk in scheme.risks if risk.code == "gridding"))
-    assert f"reads {taps} of {size} positions along each axis, {share} of the square" in text
+    assert scheme.coverage == taps / size
+    message = next(risk.message for risk in scheme.risks if risk.code == "gridding")
+    assert f"{taps} of {size}" in message
+    assert " ".join(message.split()) in " ".join(comparison_text(scheme_table(rates)).split())
 
 
-@pytest.mark.parametrize("rates", [(1, 2, 5), (1, 2, 3), (1, 2, 4, 8)])
-def test_full_fields_have_no_risk(rates):
+@pytest.mark.parametrize("rates", [(1, 2, 5), (1, 2, 3), (5, 2, 1), (1, 2, 4, 1)])
+def test_full_fields_whose_last_rates_share_no_factor_have_no_risk(rates):
     assert codes(one(" ".join(f"k3d{rate}" for rate in rates), 1, 1, 64, 64)) == []
 
 
-def components(outputs: int, reads) -> int:
-    """How many sets outputs fall into that share inputs, directly or through others."""
-    groups: list[tuple[set[int], int]] = []
-    for output in range(outputs):
-        merged = set(reads.at(output))
-        rest = []
-        for seen, count in groups:
-            if merged & seen:
-                merged |= seen
-            else:
-                rest.append((seen, count))
-        groups = [*rest, (merged, 1)]
-    return len(groups)
-
-
-@pytest.mark.parametrize(
-    "stack",
-    ["k3d2 k3d2", "k3d2 k3d4", "k3s2 k3d2", "k3d3s2 k3d9", "k3d4s2 k3d2", "k3d6s4", "k3"],
-)
-def test_sub_grids_are_counted_as_outputs_that_share_no_input(stack):
-    report = atrous.inspect(f"stack:{stack}", (1, 1, 999))
-    field = report.outputs[0].field[0]
-    taps = report.network  # the reads, enumerated layer by layer
-    seen = {o: {o} for o in range(200)}
-    for node in reversed(taps.nodes):
-        window = node.op.windows[0]
-        seen = {o: {p for q in at for p in window.taps(q)} for o, at in seen.items()}
-
-    class Enumerated:
-        def at(self, output):
-            return seen[output]
-
-    assert grids_of(field) == components(200, Enumerated())
+def test_doubling_rates_read_everything_and_leave_neighbours_on_sub_grids():
+    scheme = atrous.compare(input=(1, 1, 64, 64))["dilated, doubling"]
+    assert (scheme.coverage, codes(scheme)) == (1, ["subgrids"])
 
 
 def test_a_field_beyond_the_input_is_said():
-    risk = next(r for r in one("k3d4 k3d8", 1, 1, 20).risks if r.code == "field-exceeds-input")
-    assert "sees 25 positions along t of an input of 20" in risk.message
+    assert "field-exceeds-input" in codes(one("k3d4 k3d8", 1, 1, 20))
     assert "field-exceeds-input" not in codes(one("k3d4 k3d8", 1, 1, 25))
 
 
@@ -186,7 +158,7 @@ def test_networks_of_any_kind_are_compared():
         ["opaque"],
     )
     assert table["known"].is_global
-    assert "global" in codes(table["known"])
+    assert table["known"].risks == table["known"].report.findings
     assert comparison_text(table)
     table = atrous.compare([odd, odd], input=(1, 3, 64, 64))
     assert [scheme.name for scheme in table] == ["odd", "odd (2)"]
@@ -230,4 +202,4 @@ def test_in_a_notebook_every_column_is_there_and_names_are_escaped():
     assert "<b>" not in page.replace("<div><b>", "")
     for title in ("scheme", "output", "stride", "field by layer", "growth", "params", "stack"):
         assert f">{title}</th>" in page
-    assert "7 of 13" in page
+    assert "gridding, conv3: " in page

@@ -9,7 +9,6 @@ from atrous.analysis.field import Field, Phase
 from atrous.analysis.findings import Finding
 from atrous.analysis.inspection import Inspection, Layer, inspect_network
 from atrous.analysis.memory import Memory
-from atrous.analysis.risks import Risk
 
 if TYPE_CHECKING:
     from atrous.analysis.footprint import Footprint as Footprint
@@ -23,7 +22,6 @@ __all__ = [
     "Layer",
     "Memory",
     "Phase",
-    "Risk",
     "Scheme",
     "compare_networks",
     "inspect_network",

@@ -12,8 +12,8 @@ from math import prod
 from typing import Any, Literal
 
 from atrous.analysis.field import Field
+from atrous.analysis.findings.record import Finding
 from atrous.analysis.inspection import Inspection, inspect_network
-from atrous.analysis.risks import Risk, risks_of
 from atrous.errors import AtrousError, GeometryError, UnsupportedError, unknown
 from atrous.network import Network
 
@@ -31,7 +31,8 @@ class Scheme:
 
     `fields` is the size of the receptive field after each layer, the largest of the axes; `growth`
     says how it grows with depth (see `growth_of`). `unread` is the share of the input's positions
-    that no output reads; None where it is not known. `report` has everything else.
+    that no output reads; None where it is not known. `risks` are the findings of its report, and
+    `report` has everything else.
     """
 
     name: str
@@ -46,7 +47,7 @@ class Scheme:
     peak_memory_bytes: int
     is_global: bool
     complete: bool
-    risks: tuple[Risk, ...]
+    risks: tuple[Finding, ...]
     report: Inspection = record_field(repr=False, compare=False)
 
     @property
@@ -245,7 +246,6 @@ def _scheme(name: str, source: str, network: Network) -> Scheme:
         fields = tuple(
             max(axis.size for axis in layer.field) for layer in report.layers if layer.field
         )
-        unread = _unread(report)
         return Scheme(
             name,
             source,
@@ -253,13 +253,13 @@ def _scheme(name: str, source: str, network: Network) -> Scheme:
             output.field,
             fields,
             growth_of(fields),
-            unread,
+            _unread(report),
             report.macs,
             report.params,
             report.peak_memory_bytes,
             output.is_global,
             report.complete,
-            risks_of(report, unread),
+            report.findings,
             report,
         )
     except AtrousError as error:

@@ -7,6 +7,7 @@ from fractions import Fraction
 
 from atrous.analysis import Comparison, Scheme
 from atrous.report.lines import Column, Line, Look, Span, line, table, wrapped
+from atrous.report.summary import SEVERITIES
 from atrous.report.units import bytes_text, per_axis, quantity, shape_text, share_text
 
 __all__ = ["comparison_columns", "comparison_lines", "comparison_notes", "comparison_title"]
@@ -14,6 +15,7 @@ __all__ = ["comparison_columns", "comparison_lines", "comparison_notes", "compar
 _RATIO = Fraction(21, 20)
 _MOST_FIELDS = 5
 _WIDE = 120
+_MOST_RISKS = 3
 
 
 def comparison_lines(comparison: Comparison, look: Look) -> list[Line]:
@@ -106,9 +108,15 @@ def comparison_notes(comparison: Comparison) -> Iterator[tuple[str, str, str]]:
         size = "x".join(str(axis.size) for axis in group[0].field)
         yield f"{size} seen by", "; ".join(parts), "cyan"
     for scheme in comparison.schemes:
-        for place, risk in enumerate(scheme.risks):
-            label = scheme.name if not place else ""
-            yield label, f"{risk.code}: {risk}", "yellow"
+        for place, risk in enumerate(scheme.risks[:_MOST_RISKS]):
+            label = "" if place else scheme.name
+            yield (
+                label,
+                f"{risk.code}, {risk.layer}: {risk.message}",
+                SEVERITIES.get(risk.severity, "cyan"),
+            )
+        if len(scheme.risks) > _MOST_RISKS:
+            yield "", f"and {len(scheme.risks) - _MOST_RISKS} more findings", "dim"
 
 
 def _fields(scheme: Scheme, most: int, mark: str) -> str:

@@ -8,13 +8,13 @@ from atrous.analysis import Field, Finding, Inspection, Layer
 from atrous.report.lines import Line, Look, Span, line, wrapped
 from atrous.report.units import bytes_text, per_axis, quantity, shape_text, share_text
 
-__all__ = ["field_text", "global_text", "opening", "some", "statements", "summary"]
+__all__ = ["SEVERITIES", "field_text", "global_text", "opening", "some", "statements", "summary"]
 
 _INDENT = 17
 _MOST_OUTPUTS = 4
 _MOST_FINDINGS = 10
 _SAID_ELSEWHERE = frozenset({"global", "opaque"})
-_SEVERITIES = {"error": "bold red", "warning": "yellow"}
+SEVERITIES = {"error": "bold red", "warning": "yellow"}
 
 
 def summary(inspection: Inspection, look: Look) -> list[Line]:
@@ -142,7 +142,7 @@ def _found(findings: Sequence[Finding]) -> Iterator[tuple[str, str, str]]:
         text = f"{code}, {some([finding.layer for finding in alike], 2)}: {message}"
         if severity != "info":
             text += f" {alike[0].fix}"
-        yield severity, text.strip(), _SEVERITIES.get(severity, "cyan")
+        yield severity, text.strip(), SEVERITIES.get(severity, "cyan")
     if len(groups) > _MOST_FINDINGS:
         yield "", f"and {len(groups) - _MOST_FINDINGS} more findings, all of them in the JSON", ""
 
