@@ -64,8 +64,8 @@ def compare(
             is_stack = isinstance(source, str) and ":" not in source and "." not in source
             networks[name] = read(f"stack:{source}" if is_stack else source, input)
         except AtrousError as error:
-            if error.subject is None and len(named) > 1:
-                error.subject = name
+            if len(named) > 1:
+                error.subject = f"{name}, {error.subject}" if error.subject else name
             raise
     sources = {name: source for name, source in named.items() if isinstance(source, str)}
     return compare_networks(networks, sources, title=title)

@@ -164,6 +164,12 @@ def test_networks_of_any_kind_are_compared():
     assert [scheme.name for scheme in table] == ["odd", "odd (2)"]
 
 
+def test_the_share_that_nothing_reads_is_that_of_the_flow_of_information():
+    stacks = ["k1s2x4 k3s2", "k3s2valid", "k3d3s4 tconvk3s2", "k(1,3)s(3,1)"]
+    for scheme in atrous.compare(stacks, input=(1, 2, 19, 22)):
+        assert scheme.unread == scheme.report.information().never_read > 0
+
+
 def test_a_comparison_is_plain_data():
     table = atrous.compare(input=(1, 3, 32, 32), depth=3)
     data = json.loads(table.to_json())
@@ -174,12 +180,14 @@ def test_a_comparison_is_plain_data():
 
 
 def test_what_is_wrong_is_said():
-    with pytest.raises(atrous.GeometryError, match="depth is a whole number from 1 to 16, got 17"):
-        atrous.compare(input=(1, 3, 32), depth=17)
+    with pytest.raises(atrous.GeometryError, match="depth is a whole number from 1 to 12, got 13"):
+        atrous.compare(input=(1, 3, 32), depth=13)
     with pytest.raises(atrous.ReadError, match="nothing to compare"):
         atrous.compare([], input=(1, 3, 32))
     with pytest.raises(atrous.ReadError, match="far: layer 1 `k3q`: 'q' is not known"):
         atrous.compare({"near": "k3", "far": "k3q"}, input=(1, 3, 32))
+    with pytest.raises(atrous.ReadError, match=r"strided, conv12: up to here the stack"):
+        atrous.compare(input=(1, 3, 32), depth=12, kernel=99)
     with pytest.raises(atrous.ReadError, match=r"plain: a stack takes .* got 1x3;"):
         atrous.compare(input=(1, 3))
     with pytest.raises(atrous.UnknownNameError, match="near: strided"):

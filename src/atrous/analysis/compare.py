@@ -20,7 +20,7 @@ from atrous.network import Network
 __all__ = ["Comparison", "Growth", "Scheme", "compare_networks", "growth_of", "usual_stacks"]
 
 SCHEMA = "atrous.comparison/1"
-MOST_LAYERS = 16
+MOST_LAYERS = 12
 
 Growth = Literal["linear", "exponential", "slowing", "mixed", ""]
 

@@ -159,7 +159,7 @@ def compare(
     stacks: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[STACK ...]",
+            metavar="STACK",
             help='Each in quotes, such as "k3s2x64 k3d2"; NAME=STACK names it. Or any SOURCE of '
             "`inspect`. Left out: the usual schemes.",
             show_default=False,
@@ -235,7 +235,7 @@ def check(
     source: Annotated[
         str | None,
         typer.Argument(
-            metavar="[SOURCE]",
+            metavar="SOURCE",
             help=f"{SOURCE_HELP} Left out: those of [tool.atrous] in pyproject.toml.",
             show_default=False,
         ),
