@@ -99,6 +99,11 @@ def test_behind_an_op_that_is_not_understood_nothing_is_counted():
         report.trace()
 
 
+def test_an_axis_too_long_to_count_is_refused_with_the_way_out():
+    with pytest.raises(UnsupportedError, match="ask with a shorter input"):
+        atrous.inspect("stack:k3 k3", (1, 1, 32_000)).information()
+
+
 # Effective fields
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Information", "information_of"]
 
 MOST_BOXES = 10
+MOST_PAIRS = 1 << 28
 
 Rows = tuple[int, ...]
 """What each output position along one axis reads, as the bits of an integer."""
@@ -92,7 +93,8 @@ def information_of(network: Network, tensor: str, source: str, name: str = "") -
     Reads are carried down the graph as unions of boxes, each a boolean matrix per axis; a box that
     lies in another is dropped, so that most networks keep one. How many outputs read a position is
     then a sum over intersections of boxes, which are boxes (inclusion and exclusion). Raises
-    `UnsupportedError` behind an opaque op, and where more than 10 boxes overlap.
+    `UnsupportedError` behind an opaque op, where more than 10 boxes overlap, and along axes too
+    long for a matrix (about 16,000 positions).
     """
     counts, boxes = readers(network, tensor, source)
     start, end = network.tensor(source), network.tensor(tensor)
@@ -112,14 +114,18 @@ def information_of(network: Network, tensor: str, source: str, name: str = "") -
 def readers(network: Network, tensor: str, source: str) -> tuple[NDArray[np.int64], int]:
     """For each input position the number of positions of `tensor` that read it; and the boxes."""
     grid = network.tensor(source).grid
-    grids: dict[str, Mapping[str, int]] = {t.name: t.grid for t in network.inputs}
     own: Box = {axis: tuple(1 << i for i in range(n)) for axis, n in grid.items()}
     found: dict[str, list[Box]] = {source: [own]}
     memo: dict[tuple[int, int], tuple[AxisMap, Rows, Rows]] = {}
     for node in network.nodes:
-        grids[node.output.name] = node.output.grid
         if tensor in found:
             break
+        for axis, length in grid.items():
+            if length * node.output.grid.get(axis, 1) > MOST_PAIRS:
+                raise UnsupportedError(
+                    f"{node.name}: {node.output.grid[axis]} positions along {axis} of an input of "
+                    f"{length} are too many to count one by one; ask with a shorter input."
+                )
         boxes: list[Box] = []
         for name, moves in zip(node.inputs, node.moves, strict=True):
             for box in found.get(name, ()):
