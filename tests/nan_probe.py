@@ -62,10 +62,11 @@ def assert_footprints_agree(
     spatial = tuple(shape[2:])
     anywhere = [tuple(rng.randrange(n) for n in spatial) for _ in range(4)]
     chosen = list(dict.fromkeys([*anywhere, *wanted]))[:probes]
+    base = _base(model, shape, seed)
     compared = unread = holes = 0
     for first in range(0, len(chosen), batch):
         group = chosen[first : first + batch]
-        seen = _run(model, shape, group, watched, report)
+        seen = _run(model, base, group, watched, report)
         for (name, at), mask in masks.items():
             for row, position in enumerate(group):
                 expected = bool(mask[position])
@@ -157,14 +158,27 @@ def _telling(foot: atrous.Footprint, rng: random.Random) -> list[tuple[int, ...]
     return found
 
 
+def _base(model: torch.nn.Module, shape: Sequence[int], seed: int) -> torch.Tensor:
+    """The input to put NaN into: zeros, or small numbers where the model divides by its input."""
+    zeros = torch.zeros(1, *shape[1:])
+    with torch.no_grad():
+        out = model(zeros)
+    values = (
+        out.values() if isinstance(out, dict) else out if isinstance(out, list | tuple) else [out]
+    )
+    if not any(bool(torch.isnan(v).any()) for v in values if isinstance(v, torch.Tensor)):
+        return zeros
+    return 0.1 * torch.randn(zeros.shape, generator=torch.Generator().manual_seed(seed))
+
+
 def _run(
     model: torch.nn.Module,
-    shape: Sequence[int],
+    base: torch.Tensor,
     positions: Sequence[tuple[int, ...]],
     watched: Sequence[str],
     report: Inspection,
 ) -> dict[str, np.ndarray]:
-    x = torch.zeros(len(positions) + 1, *shape[1:])
+    x = base.repeat(len(positions) + 1, *[1] * (base.ndim - 1))
     for row, position in enumerate(positions):
         x[(row, slice(None), *position)] = float("nan")
     seen: dict[str, np.ndarray] = {}
