@@ -9,6 +9,7 @@ from atrous.network.layout import Dim, Layout
 from atrous.network.ops import (
     AdaptivePool,
     Attention,
+    Contract,
     Conv,
     ConvTranspose,
     Linear,
@@ -63,6 +64,9 @@ class _Probe(Builder):
             self._take(inputs[0].layout[-1])
         elif isinstance(op, Attention):
             self._note(self.slides, inputs[0].layout[-2:-1])
+            self._take(inputs[0].layout[-1])
+        elif isinstance(op, Contract):
+            self._take_summed(op.equation, inputs)
         elif isinstance(op, Scan):
             self._note(self.slides, inputs[0].layout[op.dim : op.dim + 1])
         elif isinstance(op, Lookup):
@@ -84,6 +88,17 @@ class _Probe(Builder):
                 if atom.axis in self._owner:
                     name, index = self._owner[str(atom.axis)]
                     where[name].add(index)
+
+    def _take_summed(self, equation: str, inputs: tuple[Tensor, ...]) -> None:
+        """Note for channels what a product with a constant sums over, as a linear layer does."""
+        holds = [any(a.axis in self._owner for dim in x.layout for a in dim) for x in inputs]
+        if holds.count(True) != 1:
+            return
+        index = holds.index(True)
+        terms, _, result = equation.partition("->")
+        for letter, dim in zip(terms.split(",")[index], inputs[index].layout, strict=True):
+            if letter not in result:
+                self._take(dim)
 
     def _take(self, dim: Dim) -> None:
         """Note for channels the one dimension of an input that is summed over as a whole."""

@@ -352,6 +352,47 @@ def mixed(layout: Layout, dims: Iterable[int]) -> dict[str, AxisMap]:
     return maps
 
 
+def gathered(out: Layout, operand: Layout, becomes: Sequence[int | None]) -> dict[str, AxisMap]:
+    """What each axis of an operand is read at by a product of tensors.
+
+    Dimension `i` of the operand lines up with dimension `becomes[i]` of the output, index by index,
+    or is summed over where that is None. Dimensions line up digit by digit; the digits may lie
+    other distances apart on each side, as those of windows and of the pooled queries inside them
+    do. Raises `Unrepresentable` where the output does not hold all digits of an axis.
+    """
+    whole = axis_atoms(out)
+    for axis, atoms in whole.items():
+        weight = 1
+        for _, atom in sorted(atoms, key=lambda a: a[1].weight):
+            if atom.size > 1 and atom.weight != weight:
+                raise Unrepresentable(f"multiplies parts of {axis}")
+            weight *= atom.size
+    pairs: dict[tuple[int, str | None, int], int] = {}
+    aligned: set[int] = set()
+    for index, target in enumerate(becomes):
+        if target is None or not has_axes(operand[index]):
+            continue
+        left = [a for a in out[target] if a.size > 1]
+        right = [a for a in operand[index] if a.size > 1]
+        if [(a.axis, a.size) for a in left] == [(a.axis, a.size) for a in right]:
+            aligned.add(index)
+            pairs.update(
+                {(target, a.axis, a.weight): b.weight for a, b in zip(left, right, strict=True)}
+            )
+    maps: dict[str, AxisMap] = {}
+    for axis, atoms in axis_atoms(operand).items():
+        length = prod(atom.size for _, atom in atoms)
+        free = [(a.size, a.weight) for i, a in atoms if i not in aligned and a.size > 1]
+        digits = [
+            (a.size, a.weight, pairs.get((i, axis, a.weight), 0)) for i, a in whole.get(axis, ())
+        ]
+        outputs = prod(size for size, _, _ in digits)
+        same = all(here == there or size == 1 for size, here, there in digits)
+        if free or not same or outputs != length:
+            maps[axis] = digits_map(length, digits, free)
+    return {a: m for a, m in maps.items() if not (m.inputs == m.outputs == 1)}
+
+
 def joined(layouts: Sequence[Layout]) -> tuple[Layout, list[dict[str, AxisMap]]]:
     """The layout of an elementwise operation with broadcasting, and what each operand is read at.
 

@@ -40,6 +40,7 @@ __all__ = [
     "Shuffle",
     "Slice",
     "Unfold",
+    "Windows",
 ]
 
 PadMode = Literal["constant", "reflect", "replicate", "circular"]
@@ -202,6 +203,18 @@ class Unfold(Op):
 
     windows: tuple[Window, ...]
     kind: ClassVar[str] = "unfold"
+
+
+@dataclass(frozen=True, slots=True)
+class Windows(Op):
+    """Sliding windows along dimension `dim`, laid out in a new last dimension (Tensor.unfold).
+
+    Each index of the new dimension counts as reading its whole window, as in `Unfold`.
+    """
+
+    dim: int
+    window: Window
+    kind: ClassVar[str] = "windows"
 
 
 @dataclass(frozen=True, slots=True)

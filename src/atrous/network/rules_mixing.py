@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from math import prod
 
 from atrous.errors import NetworkError
@@ -11,11 +10,10 @@ from atrous.network.layout import (
     Dim,
     Layout,
     Unrepresentable,
-    axis_atoms,
     channels,
     contracted,
     dim_size,
-    grid_of,
+    gathered,
     has_axes,
     joined,
     mixed,
@@ -108,38 +106,24 @@ def _scan(op: Scan, inputs: tuple[Tensor, ...]) -> Effect:
 @rule(Attention)
 def _attention(_op: Attention, inputs: tuple[Tensor, ...]) -> Effect:
     query, key, value = inputs[:3]
-    rank = len(query.layout)
-    tokens = rank - 2
-    out: list[Dim] = list(query.layout)
-    out[-1] = value.layout[-1]
-    moves: list[dict[str, AxisMap]] = []
-    for index, operand in enumerate((query, key, value)):
-        for dim in (operand.layout[-1], *((query.layout[-1],) if index else ())):
-            if has_axes(dim):
-                raise Unrepresentable("attends over channels that hold positions")
-        leading = (operand.layout[:tokens], query.layout[:tokens])
-        if leading[0] != leading[1] and any(has_axes(d) for side in leading for d in side):
-            raise Unrepresentable("attends between tensors with different leading positions")
-        if index == 0:
-            moves.append({})
-        elif operand.layout[tokens] == query.layout[tokens]:
-            moves.append(mixed(operand.layout, [tokens]))
-        else:
-            moves.append(_read_whole(operand, tokens))
+    tokens = len(query.layout) - 2
+    out: Layout = (*query.layout[:-1], value.layout[-1])
+    moves: list[dict[str, AxisMap]] = [{}]
+    for operand in (query, key, value):
+        if has_axes(operand.layout[-1]):
+            raise Unrepresentable("attends over channels that hold positions")
+    for operand in (key, value):
+        for here, there in zip(operand.layout[:tokens], out, strict=False):
+            # A dimension of one attends to all that it is broadcast to; another must line up.
+            digits = [[(a.axis, a.size) for a in dim if a.size > 1] for dim in (here, there)]
+            if has_axes(here) and dim_size(here) > 1 and digits[0] != digits[1]:
+                raise Unrepresentable("attends between tensors with different leading positions")
+        moves.append(gathered(out, operand.layout, (*range(tokens), None, None)))
     length, size = dim_size(key.layout[tokens]), dim_size(query.layout[-1])
     rows = prod(query.shape[:-1])
     macs = rows * length * (size + dim_size(value.layout[-1]))
     moves += [{} for _ in inputs[3:]]
-    return Effect(tuple(out), tuple(moves), macs, mixes=mixes_of(*moves))
-
-
-def _read_whole(operand: Tensor, dim: int) -> dict[str, AxisMap]:
-    axes = {atom.axis for atom in operand.layout[dim] if atom.axis is not None}
-    for axis, atoms in axis_atoms(operand.layout).items():
-        if axis in axes and any(index != dim for index, _ in atoms):
-            raise Unrepresentable(f"attends over a part of {axis}")
-    grid = operand.grid
-    return {axis: Everything(grid[axis], 1) for axis in sorted(axes)}
+    return Effect(out, tuple(moves), macs, mixes=mixes_of(*moves))
 
 
 @rule(Contract)
@@ -173,40 +157,8 @@ def _contract(op: Contract, inputs: tuple[Tensor, ...]) -> Effect:
         kept[letter] = held[letter]
         seen |= axes
     layout = tuple(kept[letter] for letter in result)
-    out_atoms = axis_atoms(layout)
-    grid = grid_of(layout)
     moves = []
     for letters, x in zip((left, right), inputs, strict=True):
-        gone = [
-            i
-            for i, letter in enumerate(letters)
-            if letter not in result or kept[letter] != x.layout[i]
-        ]
-        moves.append(_operand_moves(x, gone, out_atoms, grid))
-    for axis, atoms in out_atoms.items():
-        total = prod(atom.size for _, atom in atoms)
-        if not any(x.grid.get(axis) == total for x in inputs):
-            raise Unrepresentable(f"multiplies parts of {axis}")
-    macs = prod(sizes.values())
-    return Effect(layout, tuple(moves), macs, mixes=mixes_of(*moves))
-
-
-def _operand_moves(
-    x: Tensor, gone: list[int], out_atoms: Collection[str], grid: dict[str, int]
-) -> dict[str, AxisMap]:
-    inside = set(gone)
-    maps: dict[str, AxisMap] = {}
-    whole = mixed(x.layout, gone)
-    for axis, atoms in axis_atoms(x.layout).items():
-        vanished = [atom for index, atom in atoms if index in inside]
-        if not vanished:
-            continue
-        if axis not in out_atoms or len(vanished) == len(atoms):
-            if len(vanished) != len(atoms):
-                raise Unrepresentable(f"sums over a part of {axis}")
-            maps[axis] = Everything(x.grid[axis], grid.get(axis, 1))
-        elif grid[axis] == x.grid[axis]:
-            maps[axis] = whole[axis]
-        else:
-            raise Unrepresentable(f"sums over a part of {axis}")
-    return maps
+        becomes = [result.index(letter) if letter in result else None for letter in letters]
+        moves.append(gathered(layout, x.layout, becomes))
+    return Effect(layout, tuple(moves), prod(sizes.values()), mixes=mixes_of(*moves))

@@ -25,6 +25,7 @@ from atrous.network.layout import (
     dim_size,
     has_axes,
     merged,
+    reshape,
 )
 from atrous.network.ops import (
     AdaptivePool,
@@ -37,6 +38,7 @@ from atrous.network.ops import (
     Shuffle,
     Slice,
     Unfold,
+    Windows,
 )
 from atrous.network.records import Tensor
 from atrous.network.table import Effect, mixes_of, rule
@@ -99,8 +101,19 @@ def _pool(op: Pool, inputs: tuple[Tensor, ...]) -> Effect:
         w.output_length(dim_size(d), op.ceil)
         for w, d in zip(op.windows, x.layout[-rank:], strict=True)
     ]
+    last = x.layout[-1]
+    if rank == 1 and len(last) > 1 and has_axes(last) and _is_block(op.windows[0], dim_size(last)):
+        # Blocks laid end to end along flattened positions: cut them out, then pool each.
+        blocks = (*x.shape[:-1], lengths[0], op.windows[0].kernel)
+        layout, maps = contracted(reshape(x.layout, blocks), [len(blocks) - 1])
+        return Effect(layout[:-1], (maps,), mixes=mixes_of(maps))
     layout, maps = _slide(x.layout, op.windows, lengths, "drop")
     return Effect(layout, (maps,), mixes=mixes_of(maps))
+
+
+def _is_block(window: Window, length: int) -> bool:
+    plain = window.dilation == 1 and not window.pad_lo and not window.pad_hi
+    return plain and window.kernel == window.stride and length % window.kernel == 0
 
 
 @rule(AdaptivePool)
@@ -217,6 +230,16 @@ def _unfold(op: Unfold, inputs: tuple[Tensor, ...]) -> Effect:
     layout = (*layout[:channel], channels(held * taps), positions)
     moves = chained(gathered, maps, x.grid)
     return Effect(layout, (moves,), mixes=mixes_of(moves))
+
+
+@rule(Windows)
+def _windows(op: Windows, inputs: tuple[Tensor, ...]) -> Effect:
+    x = inputs[0]
+    count = op.window.output_length(x.shape[op.dim])
+    if count < 1:
+        raise GeometryError(f"leaves {count} windows of {x.shape[op.dim]} inputs.")
+    layout, maps = along(x.layout, op.dim, window_reads(op.window), count, "drop")
+    return Effect((*layout, channels(op.window.kernel)), (maps,), alias=True, mixes=mixes_of(maps))
 
 
 @rule(Slice)

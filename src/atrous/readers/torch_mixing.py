@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from math import prod
 from typing import Any
 
+from atrous.geometry import Window
 from atrous.network import Tensor
 from atrous.network.layout import has_axes
 from atrous.network.ops import (
@@ -25,11 +27,13 @@ from atrous.network.ops import (
     Roll,
     Scan,
     Slice,
+    Windows,
 )
 from atrous.readers.torch_ops import Call, Unclear, aten
 from atrous.readers.torch_values import Const, Value
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
+_CAPITALS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 @aten(
@@ -63,6 +67,20 @@ def _as_strided(call: Call) -> Value:
     if call["storage_offset"] or not plain or prod(call.shape) != prod(call.x.shape):
         raise Unclear("views its memory in another order")
     return _reshape(call)
+
+
+@aten("unfold")
+def _unfold(call: Call) -> Value:
+    x, size, step = call.x, call["size"], call["step"]
+    dim = call["dimension"] % len(x.shape)
+    count = (x.shape[dim] - size) // step + 1
+    if size != step:
+        return call.finish(Windows(dim, Window(size, step)), x)
+    out = call.add(Slice(dim, 0, count * size), x) if count * size < x.shape[dim] else x
+    shape = (*x.shape[:dim], count, size, *x.shape[dim + 1 :])
+    out = call.add(Reshape(shape), out)
+    order = [i for i in range(len(shape)) if i != dim + 1]
+    return call.finish(Permute((*order, dim + 1)), out)
 
 
 @aten("permute")
@@ -182,10 +200,20 @@ def _picked(call: Call, x: Tensor, dim: int, index: Any) -> Value:
 @aten("linear")
 def _linear(call: Call) -> Value:
     weight = call["weight"]
-    if not isinstance(call["input"], Tensor):
-        raise Unclear("multiplies a constant by weights made from the input")
+    if not isinstance(weight, Const):
+        return _linear_by_input(call, weight)
     channels = weight.shape[0] if len(weight.shape) > 1 else 1
     return call.finish(Linear(channels), call.x, params=call.params("weight", "bias"))
+
+
+def _linear_by_input(call: Call, weight: Any) -> Value:
+    """`x @ weight.T` where the weight, made by the model, may hold positions of its own."""
+    x = call["input"]
+    if not isinstance(weight, Tensor) or len(weight.shape) != 2 or call["bias"] is not None:
+        raise Unclear("a linear layer whose weight depends on the input")
+    left = x if isinstance(x, Tensor) else call.constant(x)
+    lead = _LETTERS[: len(left.shape) - 1]
+    return call.finish(Contract(f"{lead}y,zy->{lead}z"), left, weight, params=call.params("input"))
 
 
 @aten("matmul", "mm", "bmm", "mv", "dot")
@@ -241,13 +269,48 @@ def _batch_size(operand: Tensor, from_matrix: int) -> int:
 @aten("einsum")
 def _einsum(call: Call) -> Value:
     equation, values = call["equation"].replace(" ", ""), call["tensors"]
-    if "->" not in equation or "." in equation or len(values) != 2:
-        raise Unclear(f"einsum {equation}")
-    sides = equation.split("->")[0].split(",")
-    if any(len(set(side)) != len(side) for side in sides):
-        raise Unclear(f"einsum {equation} takes a diagonal")
     operands = [v if isinstance(v, Tensor) else call.constant(v) for v in values]
-    return call.finish(Contract(equation), *operands, params=call.params())
+    terms, result = _einsum_terms(equation, [len(v.shape) for v in operands])
+    if any(len(set(term)) != len(term) for term in (*terms, result)):
+        raise Unclear(f"einsum {equation} takes a diagonal")
+    sizes: dict[str, int] = {}
+    for term, operand in zip(terms, operands, strict=True):
+        for letter, size in zip(term, operand.shape, strict=True):
+            if sizes.setdefault(letter, size) != size:
+                raise Unclear(f"einsum {equation} broadcasts inside a product")
+    # From the left, two at a time; what no later operand and no output needs is summed at once.
+    while len(operands) > 1:
+        later = set(result).union(*terms[2:])
+        both = "".join(dict.fromkeys(terms[0] + terms[1]))
+        made = result if len(operands) == 2 else "".join(x for x in both if x in later)
+        op = Contract(f"{terms[0]},{terms[1]}->{made}")
+        operands[:2] = [call.add(op, *operands[:2], params=call.params())]
+        terms[:2] = [made]
+    (out,), (term,) = operands, terms
+    gone = tuple(i for i, letter in enumerate(term) if letter not in result)
+    if gone:
+        out = call.add(Reduce(gone, label="sum"), out)
+        term = "".join(letter for letter in term if letter in result)
+    if term != result:
+        out = call.add(Permute(tuple(term.index(letter) for letter in result)), out)
+    return out
+
+
+def _einsum_terms(equation: str, ranks: Sequence[int]) -> tuple[list[str], str]:
+    """The letters of each operand and of the result, an ellipsis spelled out in capitals."""
+    left, arrow, result = equation.partition("->")
+    terms = left.split(",")
+    widths = [rank - len(t.replace("...", "")) for t, rank in zip(terms, ranks, strict=True)]
+    spelled = [
+        term.replace("...", _CAPITALS[len(_CAPITALS) - width :] if width else "")
+        for term, width in zip(terms, widths, strict=True)
+    ]
+    most = max((w for t, w in zip(terms, widths, strict=True) if "..." in t), default=0)
+    free = _CAPITALS[len(_CAPITALS) - most :] if most else ""
+    if not arrow:
+        letters = "".join(terms).replace(".", "")
+        result = free + "".join(sorted(x for x in set(letters) if letters.count(x) == 1))
+    return spelled, result.replace("...", free)
 
 
 @aten(
