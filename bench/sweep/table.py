@@ -1,0 +1,125 @@
+"""The tables of the sweep: `python bench/sweep/table.py` writes README.md from results.json."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+
+HEAD = """# The sweep
+
+One network of about each family of timm 1.0.31 and torchvision 0.28.0, built with random weights
+(torch 2.13.0, seed 0), read by `atrous`, and probed: NaN goes into single input positions of the
+real model, and at six of its layers, at up to five places each, an output turns NaN exactly where
+its footprint says that it reads. Written by `python bench/sweep/table.py` from `results.json`,
+which `python bench/sweep/sweep.py --onnx` measures. Images have 128 px on a side, or what the model
+was made for.
+"""
+
+KINDS = {
+    "exact": "complete; nothing but a head (or nothing at all) mixes all positions",
+    "global": "complete; some op inside mixes all positions, and is named",
+    "partial": "some ops are not followed, and are named with the reason",
+    "unprobed": "the probe says nothing",
+    "not run": "not built, not read, or not measured",
+    "disagrees": "a footprint and the model differ",
+}
+
+
+def kind_of(entry: Mapping[str, Any]) -> str:
+    """Which row of the table a model counts in."""
+    status = entry["status"]
+    if status in ("disagrees", "unprobed"):
+        return status
+    if status != "agrees":
+        return "not run"
+    if not entry["complete"]:
+        return "partial"
+    return "exact" if not entry["global"] or entry["only_head_global"] else "global"
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """A Markdown table."""
+    lines = [list(head), *(list(map(str, row)) for row in rows)]
+    text = [f"| {' | '.join(line)} |" for line in lines]
+    text.insert(1, f"|{' --- |' * len(lines[0])}")
+    return "\n".join(text) + "\n"
+
+
+def onnx_of(entry: Mapping[str, Any]) -> str:
+    """What the comparison with the ONNX export came to, in a word or the reason."""
+    if "onnx" not in entry:
+        return "-"
+    return "agrees" if entry["onnx"].get("agrees") else "no"
+
+
+def document(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """The whole document."""
+    kinds = {name: kind_of(entry) for name, entry in results.items()}
+    counts = Counter(kinds.values())
+    plain = [n for n, e in results.items() if e.get("convolutional") and e["status"] == "agrees"]
+    whole = sum(results[n]["complete"] for n in plain)
+    probed = [e["probed"] for e in results.values() if "probed" in e]
+    compared = sum(p["compared"] for p in probed)
+    unread = sum(p["unread"] for p in probed)
+    twice = [e for e in results.values() if "onnx" in e]
+    same = sum(bool(e["onnx"].get("agrees")) for e in twice)
+    parts = [
+        HEAD,
+        table(
+            ("", "models", "means"),
+            ((kind, counts[kind], means) for kind, means in KINDS.items()),
+        ),
+        (
+            f"{compared:,} comparisons in {len(probed)} models, {unread:,} of them of positions that "
+            f"are not read: {counts['disagrees']} disagreements. Of {len(plain)} purely convolutional "
+            f"models (no attention, product of two maps or recurrence) {whole} are complete. "
+            f"Compared with their ONNX exports: {same} of {len(twice)} reports are the same in costs, "
+            "in the field of every sliding layer, and in the last footprint.\n"
+        ),
+        "## Partial, unprobed, and not run\n",
+        table(
+            ("model", "is", "because"),
+            (
+                (name, kinds[name], entry.get("reason") or "; ".join(entry.get("opaque", ())))
+                for name, entry in results.items()
+                if kinds[name] in ("partial", "unprobed", "not run", "disagrees")
+            ),
+        ),
+        "## All\n",
+        "`field` is the local receptive field of the first output, in pixels of the input.\n",
+        table(
+            ("model", "is", "field", "mix all positions", "compared", "ONNX"),
+            (
+                (
+                    name,
+                    kinds[name],
+                    "x".join(map(str, entry.get("field", ()))) or "-",
+                    f"{len(entry['globals'])}: {', '.join(entry['global_ops'])}"
+                    if entry.get("globals")
+                    else "-",
+                    entry.get("probed", {}).get("compared", "-"),
+                    onnx_of(entry),
+                )
+                for name, entry in results.items()
+            ),
+        ),
+    ]
+    differing = [
+        (name, entry["onnx"].get("reason", ""))
+        for name, entry in results.items()
+        if "onnx" in entry and not entry["onnx"].get("agrees")
+    ]
+    if differing:
+        shown = ((name, " ".join(why.split()).replace("|", "/")[:160]) for name, why in differing)
+        parts += ["## ONNX exports that differ or were not made\n", table(("model", "why"), shown)]
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    found = json.loads((HERE / "results.json").read_text())
+    (HERE / "README.md").write_text(document(found))
