@@ -75,11 +75,12 @@ def document(results: Mapping[str, Mapping[str, Any]]) -> str:
             ((kind, counts[kind], means) for kind, means in KINDS.items()),
         ),
         (
-            f"{compared:,} comparisons in {len(probed)} models, {unread:,} of them of positions that "
-            f"are not read: {counts['disagrees']} disagreements. Of {len(plain)} purely convolutional "
-            f"models (no attention, product of two maps or recurrence) {whole} are complete. "
-            f"Compared with their ONNX exports: {same} of {len(twice)} reports are the same in costs, "
-            "in the field of every sliding layer, and in the last footprint.\n"
+            f"{compared:,} comparisons in {len(probed)} models, {unread:,} of them of positions "
+            f"that are not read: {counts['disagrees']} disagreements. Of {len(plain)} purely "
+            "convolutional models (no attention, product of two maps or recurrence) "
+            f"{whole} are complete. Compared with their ONNX exports: {same} of {len(twice)} "
+            "reports are the same in costs, in the field of every sliding layer, and in the last "
+            "footprint.\n"
         ),
         "## Partial, unprobed, and not run\n",
         table(
