@@ -108,7 +108,7 @@ def described(report: atrous.Inspection) -> dict[str, Any]:
     mixing = [node for node in nodes if node.mixes and not node.opaque]
     # A head: once an op has mixed all positions, no tensor holds any.
     head = False
-    if mixing:
+    if mixing and not {node.kind for node in mixing} & {*ATTENDS, "concat"}:
         after = nodes[nodes.index(mixing[0]) :]
         head = not any(n > 1 for node in after for n in node.output.grid.values())
     output = report.outputs[0]

@@ -17,7 +17,10 @@ One network of about each family of timm 1.0.31 and torchvision 0.28.0, built wi
 real model, and at six of its layers, at up to five places each, an output turns NaN exactly where
 its footprint says that it reads. Written by `python bench/sweep/table.py` from `results.json`,
 which `python bench/sweep/sweep.py --onnx` measures. Images have 128 px on a side, or what the model
-was made for.
+was made for. Peak memory against PyTorch's profiler is in `memory.json` (`memory.py`).
+
+timm's csatv2 mixes the images of a batch (its products of queries and keys leave out the channel
+dimension), so a probe of several images at once says nothing of it.
 """
 
 KINDS = {
