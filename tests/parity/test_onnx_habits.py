@@ -108,3 +108,31 @@ def test_every_spelling_has_the_same_field_products_and_footprint() -> None:
         assert (report.footprint().counts == first.footprint().counts).all(), name
     assert first.outputs[0].field[0].size == 11
     assert first.params == 4 * 27 + 4 * 36 + 16 + 8
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_pieces_kept_in_a_sequence_are_followed(axis: int) -> None:
+    nodes = [
+        _node("Conv", "x k", "c", pads=[1, 1, 1, 1]),
+        _node("SplitToSequence", "c sizes", "parts", axis=axis),
+        _node("SequenceAt", "parts one", "b"),
+        _node("SequenceAt", "parts zero", "a"),
+        _node("Concat", "b a", "y", axis=1) if axis == 1 else _node("Relu", "b", "y"),
+    ]
+    constants = {
+        "k": weights(4, 2, 3, 3),
+        "sizes": ints(1, 3) if axis == 1 else ints(2, 4),
+        "zero": np.array(0, np.int64),
+        "one": np.array(1, np.int64),
+    }
+    assert_reads_agree(model(nodes, {"x": (1, 2, 6, 5)}, constants))
+
+
+def test_a_sequence_whose_piece_depends_on_data_is_named() -> None:
+    nodes = [
+        _node("SplitToSequence", "x", "parts", axis=1),
+        _node("ArgMax", "x", "i", axis=1, keepdims=0),
+        _node("SequenceAt", "parts i", "y"),
+    ]
+    report = atrous.inspect(model(nodes, {"x": (1, 2)}, {}))
+    assert not report.complete

@@ -25,6 +25,7 @@ from atrous.readers.onnx_graph import (
 )
 from atrous.readers.onnx_inputs import Input, Inputs, Shape
 from atrous.readers.onnx_names import Provenance
+from atrous.readers.onnx_sequences import SEQUENCES, sequence
 from atrous.readers.onnx_values import Const, Live, Value, itemsize
 
 if TYPE_CHECKING:
@@ -164,6 +165,10 @@ class _Translation:
     ) -> Sequence[Value | None]:
         inputs = [values[name] if name else None for name in node.input]
         live = [value for value in inputs if isinstance(value, Live)]
+        if node.op_type in SEQUENCES and live:
+            made = self._sequence(self._call(node, label, inputs, [(None, 0)] * len(used), used))
+            if made is not None:
+                return [made]
         unknown = next((value.unknown for value in live if value.unknown), "")
         if unknown:
             call = self._call(node, label, inputs, [(None, 0)] * len(used), used)
@@ -180,6 +185,14 @@ class _Translation:
             for name, (shape, dtype) in zip(node.output, shapes, strict=True)
         ]
         return _translated(self._call(node, label, inputs, shapes, used), complaint)
+
+    def _sequence(self, call: Call) -> Value | None:
+        before = call.builder.mark()
+        try:
+            return sequence(call)
+        except Unsupported:
+            call.builder.undo(before)
+            return None
 
     def _call(
         self,
