@@ -33,11 +33,14 @@ def project(folder: Path, text: str) -> Path:
     return folder
 
 
+NOTE = " (the local field; avgpool sees all positions)"
+
+
 def test_rules_that_hold_give_exit_code_0_and_one_line():
     arguments = ["--receptive-field", ">=300", "--output-stride", "==32", "--macs", "<=5G"]
     result = atrous("check", "zoo:resnet50", *arguments)
     assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout == "zoo:resnet50: 3 rules hold\n"
+    assert result.stdout == f"zoo:resnet50: 3 rules hold{NOTE}\n"
 
 
 def test_broken_rules_give_exit_code_1_and_a_line_each():
@@ -45,9 +48,24 @@ def test_broken_rules_give_exit_code_1_and_a_line_each():
     result = atrous("check", "zoo:resnet50", "--input", "1,3,224,224", *arguments)
     assert (result.returncode, result.stderr) == (1, "")
     assert result.stdout.splitlines() == [
-        "zoo:resnet50: receptive-field at fc along h, w is 427, must be >=500",
+        f"zoo:resnet50: receptive-field at fc along h, w is 427{NOTE}, must be >=500",
         "zoo:resnet50: macs is 4.09 G (4,089,184,256), must be <=4G",
     ]
+
+
+def test_a_global_output_keeps_no_upper_bound_on_what_it_sees():
+    result = atrous("check", "zoo:resnet50", "--receptive-field", "<=500")
+    assert result.returncode == 1
+    assert (
+        result.stdout
+        == f"zoo:resnet50: receptive-field at fc along h, w is 427{NOTE}, must be <=500\n"
+    )
+
+
+def test_a_source_without_rules_is_told_to_give_some(tmp_path):
+    result = atrous("check", "stack:k3", "-i", "1,3,8,8", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "give rules" in result.stderr
 
 
 def test_json_has_every_outcome_and_the_same_exit_code():
@@ -88,7 +106,7 @@ def test_rules_of_the_section_itself_are_for_its_source_or_for_one_that_is_named
         (["zoo:vgg61", "--macs", "<=1G"], "near: vgg16"),
         (["zoo:vgg16", "--macs", "<=1G", "--layer", "featurs"], "near: features"),
         (["--macs", "<=1G"], "give the SOURCE"),
-        (["zoo:vgg16"], "pyproject.toml: No such file or directory; give SOURCE"),
+        (["zoo:vgg16"], "there are no rules for zoo:vgg16: give rules, such as"),
         ([], "pyproject.toml: No such file or directory"),
         (["zoo:vgg16", "--mac", "<=1G"], "--mac"),
     ],

@@ -10,7 +10,7 @@ from atrous.analysis.findings import codes
 from atrous.analysis.findings.registry import FINDERS, finder
 from atrous.errors import NetworkError
 from atrous.network import Builder
-from atrous.network.ops import Opaque
+from atrous.network.ops import Opaque, Slice
 
 
 def found(report, code):
@@ -424,3 +424,34 @@ def test_findings_come_most_serious_first_and_each_says_its_layer_message_and_fi
 def test_one_code_has_one_finder():
     with pytest.raises(NetworkError, match="'gridding' has a finder already"):
         finder("gridding")(FINDERS["gridding"])
+
+
+def test_a_shift_names_the_worst_axis_and_all_that_share_it():
+    b = Builder("shifts")
+    x = b.input("x", (1, 3, 16, 16))
+    both = b.conv(x, 3, 2, padding=[(0, 1), (0, 1)], name="both")
+    b.conv(both, 3, (2, 6), padding=[(0, 1), (0, 4)], name="one")
+    report = inspect_network(b.build(b.conv(both, 3, (2, 6), padding=[(0, 1), (0, 4)], name="end")))
+    found = {f.layer: f for f in report.findings if f.code == "half-cell-shift"}
+    assert found["both"].message.endswith("along h and w.")
+    assert found["end"].message.endswith("along w.")
+    assert found["end"].severity == "warning" or "1.5 cells" in found["end"].message
+
+
+def test_a_dilated_checkerboard_is_put_down_to_its_rate():
+    report = atrous.inspect("stack:tconvk4s2d2", (1, 1, 64))
+    (finding,) = [f for f in report.findings if f.code == "checkerboard"]
+    assert "rate 2 shares a factor with stride 2" in finding.message
+    assert finding.fix.startswith("Use rate 1 and kernel 4")
+
+
+def test_a_strided_slice_reads_no_more_than_the_window_beside_it():
+    b = Builder("both skip")
+    x = b.input("x", (1, 3, 16, 16))
+    x = b.conv(x, 3, 1, name="all")
+    narrow = b.conv(x, 3, 1, stride=2, name="narrow")
+    rows = b.add(Slice(2, 0, 8, 2), x, name="rows")
+    report = inspect_network(b.build(b.join(narrow, b.add(Slice(3, 0, 8, 2), rows, name="cut"))))
+    (finding,) = [f for f in report.findings if f.code == "narrow-window"]
+    assert finding.severity == "warning"
+    assert "nothing reads the rest" in finding.message

@@ -122,8 +122,9 @@ def check_report(
 
     Receptive field, coverage and output stride are those of the network's outputs, or of `layer`;
     they must hold for each of these and along each axis. MACs, parameters and peak memory are
-    those of the whole network, findings those of all its layers. Where an op on the way is not
-    understood the field is not known, which breaks a rule on it.
+    those of the whole network, findings those of all its layers. Behind an op that mixes all
+    positions of an axis the field is the local one, which breaks an upper bound on it. Where an op
+    on the way is not understood the field is not known, which breaks a rule on it.
     """
     places = report.outputs if layer is None else (report[layer],)
     outcomes: list[Outcome] = []
@@ -159,7 +160,14 @@ def _outcomes(report: Inspection, rule: Rule, places: Sequence[Layer]) -> Iterat
             yield Outcome(rule.quantity, rule.text, place.name, "", None, False, reason)
         for axis in place.field:
             got = _of_axis(rule, axis)
-            yield Outcome(rule.quantity, rule.text, place.name, axis.axis, got, rule.holds(got))
+            holds, reason = rule.holds(got), ""
+            mixed = place.global_axes.get(axis.axis, ())
+            if mixed:
+                # The local field is no upper bound on what such an output sees.
+                bounded = rule.quantity == "receptive-field" and rule.relation in ("<", "<=")
+                holds = holds and not bounded
+                reason = f"the local field; {mixed[0]} sees all positions"
+            yield Outcome(rule.quantity, rule.text, place.name, axis.axis, got, holds, reason)
 
 
 def _of_axis(rule: Rule, axis: Field) -> Fraction:

@@ -46,6 +46,11 @@ def asked_checks(
         if source is None:
             raise ReadError("give the SOURCE that these rules are for, before or after them.")
         return (line,)
+    if source is not None and not Path(config).exists():
+        raise ReadError(
+            f"there are no rules for {source}: give rules, such as --macs '<=20G', or write them "
+            f"into [tool.atrous] of {config}."
+        )
     found = asked_in(Path(config))
     if source is not None:
         if len(found) != 1 or not (found[0].rules or found[0].forbidden):

@@ -22,7 +22,9 @@ def check_lines(check: Check, name: str = "") -> list[Line]:
     if not merged:
         count = len({(outcome.rule, outcome.text) for outcome in check.outcomes})
         rules = "1 rule holds" if count == 1 else f"{count} rules hold"
-        return [line(Span(f"{name}: "), Span(rules, "cyan"))]
+        notes = dict.fromkeys(outcome.reason for outcome in check.outcomes if outcome.reason)
+        note = f" ({'; '.join(notes)})" if notes else ""
+        return [line(Span(f"{name}: "), Span(rules + note, "cyan"))]
     out = []
     for group in merged.values():
         axes = ", ".join(outcome.axis for outcome in group if outcome.axis)
@@ -44,7 +46,8 @@ def _broken(outcome: Outcome, axes: str) -> str:
         return f"{outcome.rule}{where}, which must not be: {outcome.reason}"
     if outcome.got is None:
         return f"{outcome.rule}{where} is {outcome.reason}, must be {outcome.text}"
-    return f"{outcome.rule}{where}{along} is {_got(outcome)}, must be {outcome.text}"
+    note = f" ({outcome.reason})" if outcome.reason else ""
+    return f"{outcome.rule}{where}{along} is {_got(outcome)}{note}, must be {outcome.text}"
 
 
 def _got(outcome: Outcome) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from math import gcd
 
 from atrous.analysis.findings.evidence import Evidence, Span
 from atrous.analysis.findings.record import Finding
@@ -69,7 +70,7 @@ def narrow_window(evidence: Evidence) -> Iterator[Finding]:
         others = [
             other
             for other in evidence.consumers.get(node.inputs[0], ())
-            if other is not node and _read_share(evidence.spans(other)) == 1
+            if other is not node and _reads_all(other, node.inputs[0])
         ]
         lost = not others and node.inputs[0] not in evidence.network.outputs
         kernel = "x".join(str(s.window.kernel) for s in found)
@@ -98,13 +99,18 @@ def checkerboard(evidence: Evidence) -> Iterator[Finding]:
             if min(totals) == max(totals):
                 continue
             rounded = -(-window.kernel // window.stride) * window.stride
+            cause = f"kernel {window.kernel} is no multiple of stride {window.stride}"
+            fix = f"Use kernel {rounded}, or resize and convolve."
+            if gcd(window.dilation, window.stride) > 1:
+                cause = f"rate {window.dilation} shares a factor with stride {window.stride}"
+                fix = f"Use rate 1 and kernel {rounded}, or resize and convolve."
             yield Finding(
                 "checkerboard",
                 "warning",
                 node.name,
-                f"kernel {window.kernel} is no multiple of stride {window.stride}: along an axis "
-                f"outputs receive {_list(totals)} contributions in turn, a checkerboard.",
-                f"Use kernel {rounded}, or resize and convolve.",
+                f"{cause}: along an axis outputs receive {_list(totals)} contributions in turn, "
+                "a checkerboard.",
+                fix,
             )
             break
 
@@ -118,6 +124,8 @@ def half_cell_shift(evidence: Evidence) -> Iterator[Finding]:
     the positions on both sides of its own: beside the strided layer that it stands for it is off.
     """
     for node in evidence.network.nodes:
+        worst: dict[Fraction, list[str]] = {}
+        text: dict[Fraction, str] = {}
         for span, lo, hi, inputs in _padded(node, evidence):
             window = span.window
             spread = window.extent - 1
@@ -126,17 +134,14 @@ def half_cell_shift(evidence: Evidence) -> Iterator[Finding]:
             # Twice the distance between the middles of outputs and inputs, in input positions.
             twice = (span.outputs - 1) * window.stride + spread - 2 * lo - (inputs - 1)
             if abs(twice) >= window.stride and span.outputs > 1:
-                shift = Fraction(twice, 2 * window.stride)
+                shift = abs(Fraction(twice, 2 * window.stride))
                 cell = _cell(node, span, evidence)
-                yield Finding(
-                    "half-cell-shift",
-                    "warning" if abs(shift) >= 1 else "info",
-                    node.name,
+                worst.setdefault(shift, []).append(span.axis)
+                text[shift] = (
                     f"kernel {window.kernel} padded {lo}+{hi} shifts the map by "
-                    f"{cells(abs(shift))}, {positions(abs(shift * cell))}, along {span.axis}.",
-                    "Use an odd kernel, or make up for it with the next layer's padding.",
+                    f"{cells(shift)}, {positions(shift * cell)}, along "
                 )
-                break
+                continue
             even = window.kernel % 2 == 0 and window.dilation % 2 == 0 and window.stride == 1
             if even and lo == hi and lo * 2 == spread:
                 off, cell = Fraction(window.dilation, 2), _cell(node, span, evidence)
@@ -150,6 +155,15 @@ def half_cell_shift(evidence: Evidence) -> Iterator[Finding]:
                     f"Pad {lo - window.dilation // 2}+{hi + window.dilation // 2} instead.",
                 )
                 break
+        if worst:
+            most = max(worst)
+            yield Finding(
+                "half-cell-shift",
+                "warning" if most >= 1 else "info",
+                node.name,
+                f"{text[most]}{' and '.join(worst[most])}.",
+                "Use an odd kernel, or make up for it with the next layer's padding.",
+            )
 
 
 def _inside(node: Node, span: Span) -> tuple[int, ...] | None:
@@ -175,6 +189,20 @@ def _read_share(found: tuple[Span, ...]) -> Fraction:
             phases = {tap % window.stride for tap in window.taps(0)}
             share *= Fraction(len(phases), window.stride)
     return share
+
+
+def _reads_all(node: Node, tensor: str) -> bool:
+    """True where some operand of `node` leaves out no position of `tensor`, away from its ends."""
+    for name, moves in zip(node.inputs, node.moves, strict=True):
+        if name == tensor and all(
+            not isinstance(step, Local) or _steps_over_none(step.reads) for step in moves.values()
+        ):
+            return True
+    return False
+
+
+def _steps_over_none(reads: Reads) -> bool:
+    return len({tap % reads.shift for taps in reads.phases for tap in taps}) == reads.shift
 
 
 def _padded(node: Node, evidence: Evidence) -> Iterator[tuple[Span, int, int, int]]:
