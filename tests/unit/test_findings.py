@@ -455,3 +455,14 @@ def test_a_strided_slice_reads_no_more_than_the_window_beside_it():
     (finding,) = [f for f in report.findings if f.code == "narrow-window"]
     assert finding.severity == "warning"
     assert "nothing reads the rest" in finding.message
+
+
+def test_a_crop_on_the_wrong_side_of_an_image_is_a_join_that_does_not_line_up():
+    for start in (0, 2):
+        b = Builder("crops")
+        x = b.input("x", (1, 3, 16, 16))
+        wide = b.conv(x, 3, 3, name="wide")
+        rows = b.add(Slice(2, start, 14), b.conv(x, 3, 1, name="thin"), name="rows")
+        cut = b.add(Slice(3, start, 14), rows, name="cut")
+        report = inspect_network(b.build(b.join(wide, cut)))
+        assert "misaligned-join" in [finding.code for finding in report.findings]

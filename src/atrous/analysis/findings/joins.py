@@ -16,14 +16,17 @@ from atrous.network.ops import Concat, Elementwise
 HALF = Fraction(1, 2)
 
 
+TIME_LIKE = ("t", "d")
+
+
 @finder("misaligned-join")
 def misaligned_join(evidence: Evidence) -> Iterator[Finding]:
     """Joins whose branches are centred half a cell or more apart somewhere on the map.
 
-    A branch is where the middle of its read is, on the mean over its phases; branches that end at
-    the same last position line up as well (causal ones). Of branches with different strides the
-    ends of the map are compared. Only the join where a shift arises is named, not those that
-    inherit it.
+    A branch is where the middle of its read is, on the mean over its phases; along time or depth
+    branches that end at the same last position line up as well (causal ones). Of branches with
+    different strides the ends of the map are compared. Only the join where a shift arises is
+    named, not those that inherit it.
     """
     shifted: dict[str, frozenset[str]] = {}
     for node in evidence.network.nodes:
@@ -53,7 +56,7 @@ def _apart(node: Node, evidence: Evidence) -> Finding | None:
             ends = (0, length - 1)
             centers = max(abs(_middle(field, o) - _middle(first, o)) for o in ends)
             lasts = max(abs(_last(field, o) - _last(first, o)) for o in ends)
-            shift = min(centers, lasts)
+            shift = min(centers, lasts) if axis in TIME_LIKE else centers
             if shift >= HALF * cell and (worst is None or shift / cell > worst[0]):
                 worst = (shift / cell, shift, axis, first_name, name)
     if worst is None:
