@@ -33,7 +33,7 @@ def residual_network(nodes: int) -> Network:
     x = b.input("x", (1, 3, 256, 256))
     x = b.conv(x, 16, 3, stride=2, padding=1, name="stem")
     block = 0
-    while len(b._nodes) < nodes:
+    while b.mark() < nodes:
         with b.scope(f"block{block}"):
             stride = 2 if block in (3, 6) else 1
             y = b.conv(x, 16, 3, stride=stride, padding=1, name="conv1")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from math import prod
 
 from atrous.errors import AtrousError, NetworkError, concerning
@@ -194,9 +193,7 @@ class Builder:
         with concerning(name):
             windows = self._windows(x, kernel, stride, dilation, padding)
             op = Conv(windows, channels, groups)
-            taken = x.shape[len(x.shape) - len(windows) - 1]
-            weight = channels * taken * prod(w.kernel for w in windows) // max(groups, 1)
-        return self.add(op, x, name=name, params=_params(name, weight, channels if bias else 0))
+        return self.add(op, x, name=name, params=_filters(name, x, op, bias))
 
     def conv_transpose(
         self,
@@ -218,9 +215,7 @@ class Builder:
             windows = self._windows(x, kernel, stride, dilation, padding)
             extra = per_axis(output_padding, len(windows), "output_padding")
             op = ConvTranspose(windows, channels, groups, extra)
-            taken = x.shape[len(x.shape) - len(windows) - 1]
-            weight = channels * taken * prod(w.kernel for w in windows) // max(groups, 1)
-        return self.add(op, x, name=name, params=_params(name, weight, channels if bias else 0))
+        return self.add(op, x, name=name, params=_filters(name, x, op, bias))
 
     def pool(
         self,
@@ -371,13 +366,14 @@ class Scope:
         self._builder._scope.pop()
 
 
+def _filters(name: str, x: Tensor, op: Conv | ConvTranspose, bias: bool) -> list[Param]:
+    taken = x.shape[len(x.shape) - len(op.windows) - 1]
+    weight = op.channels * taken * prod(w.kernel for w in op.windows) // max(op.groups, 1)
+    return _params(name, weight, op.channels if bias else 0)
+
+
 def _params(name: str, weight: int, bias: int) -> list[Param]:
     found = [Param(f"{name}.weight", weight)]
     if bias:
         found.append(Param(f"{name}.bias", bias))
     return found
-
-
-def renamed(network: Network, name: str) -> Network:
-    """The same network under another name."""
-    return replace(network, name=name)

@@ -70,7 +70,7 @@ def _windows(call: Call, kernel: Sequence[int], lengths: Sequence[int]) -> tuple
 
 def bounded(kernel: int, dilation: int) -> None:
     """Raise `ReadError` for a window too large to be followed."""
-    extent = (kernel - 1) * dilation + 1
+    extent = Window(kernel, dilation=dilation).extent
     if extent > MAX_EXTENT or kernel * extent > MAX_WORK:
         raise ReadError(
             f"a window of kernel {kernel}, dilation {dilation} spans {extent:,} positions; "

@@ -23,7 +23,7 @@ from atrous.network.ops import (
 )
 from atrous.readers.torch_values import Const, Value, static
 
-__all__ = ["SKIPPED", "Call", "aten", "translate_call"]
+__all__ = ["SKIPPED", "Call", "aten", "name_of", "translate_call"]
 
 SKIPPED = {
     "aten.alias",
@@ -100,7 +100,6 @@ ELEMENTWISE = {
     "aten.subtract",
     "aten.true_divide",
     "aten.softsign",
-    "aten.expand_as_elementwise",
     "aten.logical_not",
     "aten.rsub",
     "aten.fill",
@@ -270,7 +269,7 @@ def translate_call(
 ) -> Value:
     """One node of an exported graph as ops of the builder; what it makes, as a value."""
     call = Call(builder, node, values, name, module)
-    base = _name_of(node)
+    base = name_of(node)
     if base == "getitem":
         source, index = node.args
         made = values.get(source)
@@ -322,7 +321,7 @@ def pointwise(call: Call) -> Value:
     """Any elementwise op over its tensor arguments, parameters and numbers aside."""
     if not isinstance(call.meta, torch.Tensor):
         raise Unclear("makes several tensors")
-    label = _name_of(call.node).rpartition(".")[2]
+    label = name_of(call.node).rpartition(".")[2]
     in_place = label.endswith("_")
     operands = call.tensors()
     first = next(iter(call.arguments.values()))
@@ -350,7 +349,8 @@ def _native_batch_norm(call: Call) -> Value:
     return [made, *([None] * (len(call.meta) - 1))]
 
 
-def _name_of(node: Any) -> str:
+def name_of(node: Any) -> str:
+    """The name of an op without its overload, such as `aten.conv2d`."""
     target = node.target
     packet = getattr(target, "overloadpacket", None)
     if packet is not None:

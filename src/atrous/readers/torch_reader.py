@@ -16,7 +16,7 @@ from atrous.network import Builder, Network, Param, Tensor, discover
 from atrous.network.ops import Constant
 from atrous.readers import torch_mixing, torch_windows
 from atrous.readers.shapes import as_shape, is_shape
-from atrous.readers.torch_ops import SKIPPED, translate_call
+from atrous.readers.torch_ops import SKIPPED, name_of, translate_call
 from atrous.readers.torch_values import Const, Value, static
 
 __all__ = ["read_torch"]
@@ -88,7 +88,7 @@ class _Reading:
             raise ReadError("the model takes no tensor; give one that does.")
         self.dependent: dict[Any, None] = {}
         self._depend(self.graph, {n for n in self.graph.nodes if n.name in self.shapes})
-        kept = [node for node in self.dependent if _base(node) not in {*SKIPPED, *TRANSPARENT}]
+        kept = [node for node in self.dependent if name_of(node) not in {*SKIPPED, *TRANSPARENT}]
         self.calls = Counter(_stack(node)[0] for node in kept)
         self.parents = {
             path[:dot] for path in {_stack(node)[1] for node in kept} for dot in _dots(path)
@@ -103,7 +103,7 @@ class _Reading:
             if node.op != "call_function":
                 continue
             self.dependent[node] = None
-            if _base(node) in TRANSPARENT:
+            if name_of(node) in TRANSPARENT:
                 block, operands = self._block(node)
                 inside = [inner for inner in block.nodes if inner.op == "placeholder"]
                 pairs = zip(inside, operands, strict=True)
@@ -126,7 +126,7 @@ class _Reading:
             if node.op == "placeholder"
         }
         self._run(builder, self.graph, values)
-        used = {p for node in builder._nodes for p in node.params}
+        used = {p for node in builder.since(0) for p in node.params}
         idle = sum(
             param.count
             for const in self.constants.values()
@@ -154,7 +154,7 @@ class _Reading:
                 return [values.get(result) for result in results]
             elif node.op != "call_function":
                 continue
-            elif node in self.dependent and _base(node) in TRANSPARENT:
+            elif node in self.dependent and name_of(node) in TRANSPARENT:
                 block, operands = self._block(node)
                 inside = [inner for inner in block.nodes if inner.op == "placeholder"]
                 for inner, outer in zip(inside, operands, strict=True):
@@ -168,7 +168,7 @@ class _Reading:
         if node not in self.dependent:
             return _constant(node, self._params_behind(node, values), _computed(node, values))
         key, path, again = _stack(node)
-        label = _base(node).rpartition(".")[2].rstrip("_") or "op"
+        label = name_of(node).rpartition(".")[2].rstrip("_") or "op"
         name = path + again
         if not path or self.calls[key] > 1 or path in self.parents:
             # Only a module that is this one op is called by its own name.
@@ -243,15 +243,6 @@ def _constants(program: torch.export.ExportedProgram) -> dict[str, Const]:
     return found
 
 
-def _base(node: Any) -> str:
-    """The name of an op without its overload, such as `aten.conv2d`."""
-    target = node.target
-    packet = getattr(target, "overloadpacket", None)
-    if packet is not None:
-        return f"{target.namespace}.{packet.__name__}"
-    return getattr(target, "__name__", str(target))
-
-
 def _stack(node: Any) -> tuple[str, str, str]:
     """The call that a node belongs to, its module path, and `@N` for the N-th repetition."""
     stack = node.meta.get("nn_module_stack") or {}
@@ -275,11 +266,11 @@ def _mutates_what_is_read_later(program: torch.export.ExportedProgram) -> bool:
     for node in program.graph.nodes:
         schema = getattr(node.target, "_schema", None)
         root = node
-        if node.op == "call_function" and _base(node) == "getitem":
+        if node.op == "call_function" and name_of(node) == "getitem":
             root = roots.get(node.args[0], node.args[0])
         elif node.op == "call_function" and schema is not None and node.args:
             aliases = any(ret.alias_info is not None for ret in schema.returns)
-            aliases = aliases or _base(node) in SEVERAL_VIEWS
+            aliases = aliases or name_of(node) in SEVERAL_VIEWS
             first = node.args[0]
             if aliases and isinstance(first, torch.fx.Node):
                 root = roots.get(first, first)

@@ -192,13 +192,7 @@ def _scales(call: Call, rank: int) -> tuple[Fraction | None, ...]:
 
 @aten("pad", "constant_pad_nd")
 def _pad(call: Call) -> Value:
-    modes: dict[str, PadMode] = {
-        "constant": "constant",
-        "reflect": "reflect",
-        "replicate": "replicate",
-        "circular": "circular",
-    }
-    return _padded(call, call["pad"], modes[call["mode"] or "constant"])
+    return _padded(call, call["pad"], call["mode"] or "constant")
 
 
 @aten("reflection_pad1d", "reflection_pad2d", "reflection_pad3d")
