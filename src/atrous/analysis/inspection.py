@@ -145,21 +145,8 @@ class Inspection:
 
     def __getitem__(self, name: str) -> Layer:
         """The layer of that name; else the last one inside the module of that name."""
-        inside = None
-        name = str(name)
-        prefix = name + "."
-        for layer in self.layers:
-            if layer.name == name:
-                return layer
-            if layer.module == name or layer.module.startswith(prefix):
-                inside = layer
-        if inside is not None and name:
-            return inside
-        known = {layer.name: None for layer in self.layers}
-        for layer in self.layers:
-            parts = layer.module.split(".") if layer.module else []
-            known.update((".".join(parts[:end]), None) for end in range(1, len(parts) + 1))
-        raise unknown("layer", name, known)
+        node = self.network.node(str(name))
+        return next(layer for layer in self.layers if layer.node is node)
 
     def __iter__(self) -> Any:
         return iter(self.layers)

@@ -186,4 +186,8 @@ def find(nodes: Sequence[Node], name: str) -> Node:
             inside = node
     if inside is not None and name:
         return inside
-    raise unknown("layer", name, {n.name for n in nodes} | {n.module for n in nodes if n.module})
+    known = {node.name: None for node in nodes}
+    for node in nodes:
+        parts = node.module.split(".") if node.module else []
+        known.update((".".join(parts[:end]), None) for end in range(1, len(parts) + 1))
+    raise unknown("layer", name, known)

@@ -86,40 +86,30 @@ def _finish_conv(call: Call, op: Conv | ConvTranspose) -> Value:
 
 @aten("max_pool1d", "max_pool2d", "max_pool3d")
 def _max_pool(call: Call) -> Value:
-    rank = int(call.node.target.overloadpacket.__name__[-2])
-    kernels = _spread(call["kernel_size"], rank)
-    strides = _spread(call["stride"] or kernels, rank)
-    pads = [(p, p) for p in _spread(call["padding"], rank)]
-    windows = _windows(kernels, strides, _spread(call["dilation"], rank), pads)
-    return call.finish(Pool(windows, "max", bool(call["ceil_mode"])), call.x)
+    return call.finish(Pool(_pooled(call), "max", bool(call["ceil_mode"])), call.x)
 
 
-@aten(
-    "max_pool1d_with_indices",
-    "max_pool2d_with_indices",
-    "max_pool3d_with_indices",
-)
+@aten("max_pool1d_with_indices", "max_pool2d_with_indices", "max_pool3d_with_indices")
 def _max_pool_with_indices(call: Call) -> Value:
-    rank = int(call.node.target.overloadpacket.__name__[8])
-    kernels = _spread(call["kernel_size"], rank)
-    strides = _spread(call["stride"] or kernels, rank)
-    pads = [(p, p) for p in _spread(call["padding"], rank)]
-    windows = _windows(kernels, strides, _spread(call["dilation"], rank), pads)
-    op = Pool(windows, "max", bool(call["ceil_mode"]))
-    pooled = call.finish(op, call.x)
     # The indices are read where the values are.
+    pooled = _max_pool(call)
     return [pooled, pooled]
 
 
 @aten("avg_pool1d", "avg_pool2d", "avg_pool3d")
 def _avg_pool(call: Call) -> Value:
-    rank = int(call.node.target.overloadpacket.__name__[-2])
+    include = bool(call["count_include_pad"])
+    return call.finish(Pool(_pooled(call), "average", bool(call["ceil_mode"]), include), call.x)
+
+
+def _pooled(call: Call) -> tuple[Window, ...]:
+    """The windows of a pool, whose stride is its kernel unless given."""
+    name = call.node.target.overloadpacket.__name__
+    rank = int(name[name.index("pool") + len("pool")])
     kernels = _spread(call["kernel_size"], rank)
     strides = _spread(call["stride"] or kernels, rank)
     pads = [(p, p) for p in _spread(call["padding"], rank)]
-    windows = _windows(kernels, strides, (1,) * rank, pads)
-    op = Pool(windows, "average", bool(call["ceil_mode"]), bool(call["count_include_pad"]))
-    return call.finish(op, call.x)
+    return _windows(kernels, strides, _spread(call["dilation"] or 1, rank), pads)
 
 
 @aten(
