@@ -296,7 +296,7 @@ def _adjoint_local(step: Local, low: int, counts: NDArray[Any]) -> tuple[int, ND
     out = np.zeros((step.inputs, *counts.shape[1:]), dtype=counts.dtype)
     if hi > lo:
         out[lo:hi] = buffer[lo - hull.start : hi - hull.start]
-    place = fold(step.border, step.inputs)
+    place = fold(step.border, step.inputs, phases=step.phases)
     for position in (*range(hull.start, min(0, hull.stop)), *range(max(hi, hull.start), hull.stop)):
         target_position = place(position)
         if target_position is not None and not 0 <= position < step.inputs:

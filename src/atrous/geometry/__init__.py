@@ -2,6 +2,8 @@
 
 from atrous.geometry.axis import AxisMap, Border, Everything, Local, Prefix, Table, fold
 from atrous.geometry.coverage import HDC, fills, hdc, holes, inside_share, stack_taps, tail_factors
+from atrous.geometry.dense import Dense, Tail, sparse_window
+from atrous.geometry.lockstep import Lockstep, follow, unequal
 from atrous.geometry.padding import Dialect, causal, pad, same_lower, same_torch, same_upper
 from atrous.geometry.reads import Reads, union
 from atrous.geometry.resample import Coordinates, Interpolation, Rounding, adaptive, resample
@@ -13,20 +15,24 @@ __all__ = [
     "AxisMap",
     "Border",
     "Coordinates",
+    "Dense",
     "Dialect",
     "Everything",
     "Interpolation",
     "Local",
+    "Lockstep",
     "Prefix",
     "Reads",
     "Rounding",
     "Table",
+    "Tail",
     "Taps",
     "Window",
     "adaptive",
     "causal",
     "fills",
     "fold",
+    "follow",
     "hdc",
     "holes",
     "inside_share",
@@ -35,7 +41,9 @@ __all__ = [
     "same_lower",
     "same_torch",
     "same_upper",
+    "sparse_window",
     "stack_taps",
     "tail_factors",
+    "unequal",
     "union",
 ]

@@ -26,14 +26,22 @@ position. `wrap`: counted round the end.
 class Local:
     """Each output reads a few positions around its own place.
 
+    With `phases` above 1 every so-manieth position is a map of its own, and the border is that of
+    each of these maps.
+
     >>> Local(Reads.identity(), 4, 4).at(2)
     Taps(first=2, mask=1, counts=None)
+    >>> from atrous.geometry.window import Window
+    >>> wide = Reads.window(Window(3, dilation=2, pad_lo=2))
+    >>> list(Local(wide, 6, 6, "reflect", phases=2).at(5))
+    [3, 5]
     """
 
     reads: Reads
     inputs: int
     outputs: int
     border: Border = "drop"
+    phases: int = 1
 
     def at(self, output: int) -> Taps:
         """What output `output` reads, inside the input."""
@@ -41,7 +49,7 @@ class Local:
         taps = self.reads.at(output)
         if not taps.mask or (taps.first >= 0 and taps.last < self.inputs):
             return taps
-        return Taps.of(_folded(taps, self.inputs, self.border))
+        return Taps.of(_folded(taps, self.inputs, self.border, self.phases))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +121,19 @@ def _check(output: int, outputs: int) -> None:
         )
 
 
-def fold(border: Border, length: int, first: int = 0) -> Callable[[int], int | None]:
+def fold(
+    border: Border, length: int, first: int = 0, phases: int = 1
+) -> Callable[[int], int | None]:
     """Where a read at a position outside `length` inputs goes; None where nothing is read.
 
-    `first` is the lowest position of the group read together, which `slide` needs.
+    `first` is the lowest position of the group read together, which `slide` needs. With `phases`
+    above 1, each of the maps of every `phases`-th position is folded by itself.
+
+    >>> [fold("reflect", 7, phases=2)(p) for p in (-2, -1, 7, 8)]
+    [2, 3, 3, 4]
     """
+    if phases > 1:
+        return _fold_phases(border, length, phases)
     if border == "clamp":
         return lambda p: min(max(p, 0), length - 1)
     if border == "slide":
@@ -131,8 +147,19 @@ def fold(border: Border, length: int, first: int = 0) -> Callable[[int], int | N
     return lambda p: p if 0 <= p < length else None
 
 
-def _folded(taps: Taps, length: int, border: Border) -> dict[int, int]:
-    place = fold(border, length, taps.first)
+def _fold_phases(border: Border, length: int, phases: int) -> Callable[[int], int | None]:
+    folds = [fold(border, -(-(length - phase) // phases)) for phase in range(phases)]
+
+    def place(position: int) -> int | None:
+        turns, phase = divmod(position, phases)
+        found = folds[phase](turns)
+        return None if found is None else found * phases + phase
+
+    return place
+
+
+def _folded(taps: Taps, length: int, border: Border, phases: int) -> dict[int, int]:
+    place = fold(border, length, taps.first, phases)
     found: dict[int, int] = {}
     for position, multiplicity in taps.items():
         target = place(position)

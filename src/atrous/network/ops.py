@@ -116,10 +116,14 @@ class Resize(Op):
 
 @dataclass(frozen=True, slots=True)
 class Pad(Op):
-    """Padding by `(lo, hi)` of each of the last dimensions; negative numbers crop."""
+    """Padding by `(lo, hi)` of each of the last dimensions; negative numbers crop.
+
+    Where `phases` are given, each of the maps of every `phases`-th position is padded by itself.
+    """
 
     pads: tuple[tuple[int, int], ...]
     mode: PadMode = "constant"
+    phases: tuple[int, ...] = ()
     kind: ClassVar[str] = "pad"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from math import prod
 
@@ -10,6 +11,7 @@ from atrous.errors import GeometryError, NetworkError
 from atrous.geometry import (
     AxisMap,
     Border,
+    Local,
     Reads,
     Window,
     adaptive,
@@ -172,7 +174,8 @@ def _pad(op: Pad, inputs: tuple[Tensor, ...]) -> Effect:
             )
         if op.mode == "circular" and lo * hi < 0:
             raise Unrepresentable("crops and wraps round in one step")
-        if op.mode == "reflect" and max(lo, hi) >= length:
+        turns = op.phases[index] if op.phases else 1
+        if op.mode == "reflect" and max(lo, hi) // turns >= length // turns:
             raise GeometryError(
                 f"reflect padding {lo}+{hi} needs more than {max(lo, hi)} positions, got {length}; "
                 "pad by less or replicate."
@@ -180,6 +183,14 @@ def _pad(op: Pad, inputs: tuple[Tensor, ...]) -> Effect:
         return window_reads(Window(1, pad_lo=lo)), length + lo + hi
 
     layout, maps = _per_axis(x.layout, len(op.pads), reads, _BORDERS[op.mode])
+    if op.phases:
+        dims = x.layout[len(x.layout) - len(op.pads) :]
+        for dim, turns in zip(dims, op.phases, strict=True):
+            step = maps.get(str(dim[0].axis)) if len(dim) == 1 else None
+            if isinstance(step, Local):
+                maps[str(dim[0].axis)] = replace(step, phases=turns)
+            elif turns > 1:
+                raise Unrepresentable("pads phases along a dimension that holds a part of an axis")
     return Effect(layout, (maps,))
 
 

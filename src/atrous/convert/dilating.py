@@ -1,0 +1,216 @@
+"""Strides to dilation: every stride past the target goes, and what follows keeps its reach."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+
+from atrous.convert.records import Change, Head, Heads, Plan, Refusal
+from atrous.convert.rules import Around, Made, dilated
+from atrous.convert.walk import Place, pruned, remade, strides
+from atrous.errors import AtrousError
+from atrous.geometry import Tail
+from atrous.network import Network, Node, Tensor
+from atrous.network.ops import Concat, Constant, Contract, Conv, Elementwise, Op
+
+__all__ = ["plan_dilation"]
+
+
+def plan_dilation(
+    network: Network,
+    target: Mapping[str, int],
+    outputs: Sequence[str],
+    *,
+    heads: Heads = "scale",
+    tail: Tail = "crop",
+) -> Plan | Refusal:
+    """The plan in which no map that `outputs` need is coarser than `target`, by axis.
+
+    The walk goes from the inputs and carries, for each tensor and axis, the stride removed so far.
+    """
+    reference = pruned(network, outputs)
+    return _Dilation(reference, target, heads, tail).run()
+
+
+class _Dilation:
+    def __init__(
+        self, reference: Network, target: Mapping[str, int], heads: Heads, tail: Tail
+    ) -> None:
+        self.reference = reference
+        self.target = target
+        self.heads_mode = heads
+        self.tail = tail
+        self.strides = strides(reference)
+        self.factors: dict[str, dict[str, int]] = {}
+        self.padded: dict[str, dict[str, int]] = {}
+        self.made: dict[str, Tensor] = {}
+        self.seen: dict[tuple[str, int], tuple[int, int]] = {}
+        self.in_head = _heads(reference)
+        self.heads: list[Head] = []
+
+    def run(self) -> Plan | Refusal:
+        for tensor in self.reference.inputs:
+            self.factors[tensor.name] = dict.fromkeys(tensor.grid, 1)
+            self.padded[tensor.name] = {}
+            self.made[tensor.name] = tensor
+            self._note(tensor, tensor)
+        nodes: list[Node] = []
+        changes: list[Change] = []
+        for node in self.reference.nodes:
+            done = self._node(node)
+            if isinstance(done, Refusal):
+                return done
+            made, new = done
+            nodes.append(new)
+            if made.op != node.op:
+                changes.append(
+                    Change(node.name, node.module, node.op, made.op, made.axes, made.dense)
+                )
+        reference = self.reference
+        candidate = Network(
+            reference.inputs,
+            tuple(nodes),
+            reference.outputs,
+            reference.params,
+            reference.name,
+            reference.notes,
+        )
+        return Plan(
+            reference,
+            candidate,
+            tuple(changes),
+            self.factors,
+            "dilate" if changes else "none",
+            tuple(self.target.values()),
+            tuple(self.heads),
+        )
+
+    def _node(self, node: Node) -> tuple[Made, Node] | Refusal:
+        old = tuple(self.reference.tensor(name) for name in node.inputs)
+        new = tuple(self.made[name] for name in node.inputs)
+        place = Place(node, old, new)
+        factors = self._joined(place)
+        if isinstance(factors, Refusal):
+            return factors
+        keep = self.heads_mode == "keep" and node.output.name in self.in_head
+        around = Around(
+            factors,
+            self._strides_before(node),
+            self.target,
+            self.seen,
+            self.padded[node.inputs[0]] if node.inputs else {},
+            self.reference.axes,
+            self.tail,
+            keep,
+        )
+        made = dilated(place, around)
+        if isinstance(made, Refusal):
+            return made
+        try:
+            after = remade(node, made.op, new)
+        except AtrousError as error:
+            return Refusal("shapes", node.name, self._why(place, error))
+        grid = after.output.grid
+        self.factors[node.output.name] = {axis: made.factors.get(axis, 1) for axis in grid}
+        self.padded[node.output.name] = made.padded or (
+            dict(around.padded) if _passes(node.op) else {}
+        )
+        self.made[node.output.name] = after.output
+        self._note(node.output, after.output)
+        self._head(node, made.op, factors)
+        return made, after
+
+    def _strides_before(self, node: Node) -> dict[str, Fraction]:
+        found: dict[str, Fraction] = {}
+        for name in node.inputs:
+            for axis, stride in self.strides[name].items():
+                found.setdefault(axis, stride)
+        return found
+
+    def _joined(self, place: Place) -> dict[str, int] | Refusal:
+        """The factor that all inputs share, by axis."""
+        found: dict[str, tuple[int, str]] = {}
+        for old, new in zip(place.old, place.new, strict=True):
+            for axis, length in old.grid.items():
+                factor = self.factors[old.name].get(axis, 1)
+                if length == 1 and new.grid.get(axis, 1) == 1 and len(place.old) > 1:
+                    continue
+                known, name = found.setdefault(axis, (factor, old.name))
+                if known != factor and isinstance(place.node.op, Elementwise | Concat | Contract):
+                    return Refusal("join", place.node.name, self._unlike(place, axis, name, old))
+        if isinstance(place.node.op, Elementwise) and any(f > 1 for f, _ in found.values()):
+            table = next((x for x in place.old if x.constant and _is_map(x, place)), None)
+            if table is not None:
+                shape = "x".join(map(str, table.shape))
+                return Refusal(
+                    "join",
+                    place.node.name,
+                    f"it joins a table of fixed size {shape} ({table.name}) with a map that gets "
+                    "larger; resize the table first, or convert the part before it (outputs=...).",
+                )
+        return {axis: factor for axis, (factor, _) in found.items()}
+
+    def _unlike(self, place: Place, axis: str, name: str, other: Tensor) -> str:
+        first = place.node.inputs.index(name)
+        second = place.old.index(other)
+        one, two = place.new[first].grid[axis], place.new[second].grid[axis]
+        return (
+            f"its inputs no longer fit: {name} has {one} positions along {axis} after the "
+            f"conversion and {other.name} has {two} (both had {other.grid[axis]}); convert the "
+            "part before it (outputs=...), or ask for resampling at joins (resample=True)."
+        )
+
+    def _why(self, place: Place, error: AtrousError) -> str:
+        shapes = " and ".join("x".join(map(str, x.shape)) for x in place.new)
+        return f"with inputs of {shapes} it cannot be: {error}"
+
+    def _note(self, old: Tensor, new: Tensor) -> None:
+        for axis, length in old.grid.items():
+            factor = self.factors[old.name].get(axis, 1)
+            self.seen[axis, length] = (new.grid.get(axis, length), factor)
+
+    def _head(self, node: Node, after: Op, factors: Mapping[str, int]) -> None:
+        if node.output.name not in self.in_head or not isinstance(node.op, Conv):
+            return
+        assert isinstance(after, Conv)
+        axis = next(iter(factors), None)
+        if axis is None or factors[axis] == 1:
+            return
+        before, now = node.op.windows[-1].dilation, after.windows[-1].dilation
+        if before == 1:
+            return
+        stride = self._strides_before(node)[axis]
+        self.heads.append(
+            Head(node.name, before, now, int(before * stride), int(now * stride / factors[axis]))
+        )
+
+
+def _passes(op: Op) -> bool:
+    return isinstance(op, Elementwise)
+
+
+def _is_map(x: Tensor, place: Place) -> bool:
+    """True where a constant has more than one value along what is an axis of another input."""
+    for other in place.old:
+        for index in range(1, min(len(x.shape), len(other.shape)) + 1):
+            if x.shape[-index] > 1 and any(atom.axis for atom in other.layout[-index]):
+                return True
+    return False
+
+
+def _heads(network: Network) -> set[str]:
+    """The tensors made by heads: what reads one map at several rates, and all behind it."""
+    rates: dict[str, set[int]] = {}
+    for node in network.nodes:
+        if isinstance(node.op, Conv) and node.inputs:
+            for window in node.op.windows:
+                if window.kernel > 1:
+                    rates.setdefault(node.inputs[0], set()).add(window.dilation)
+    roots = {name for name, found in rates.items() if len(found) > 1}
+    found: set[str] = set()
+    for node in network.nodes:
+        if any(name in found for name in node.inputs) or (
+            any(name in roots for name in node.inputs) and not isinstance(node.op, Constant)
+        ):
+            found.add(node.output.name)
+    return found

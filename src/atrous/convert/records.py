@@ -1,0 +1,114 @@
+"""What a conversion is made of: changes to ops, or a refusal that says why not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from atrous.errors import AtrousError
+from atrous.geometry import Dense
+from atrous.network import Network
+from atrous.network.ops import Op
+
+__all__ = ["Change", "ConversionError", "Direction", "Factors", "Heads", "Plan", "Refusal"]
+
+Heads = Literal["scale", "keep"]
+"""Whether the rates of a head behind a changed map follow it (`scale`) or stay (`keep`)."""
+
+Direction = Literal["dilate", "stride", "none"]
+"""Which way a plan goes: strides to dilation, dilation to strides, or nowhere."""
+
+Factors = Mapping[str, int]
+"""Axis -> candidate positions for each position of the reference."""
+
+
+class ConversionError(AtrousError, ValueError):
+    """A conversion that would not compute the same; `refusal` says which rule and layer.
+
+    >>> isinstance(ConversionError("up1: upsamples a map that has changed."), ValueError)
+    True
+    """
+
+    refusal: Refusal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a rule made no edit: falsy, with the rule's name, the layer, and the reason with its fix.
+
+    >>> bool(Refusal("join", "cat", "its inputs differ in size."))
+    False
+    """
+
+    rule: str
+    layer: str
+    reason: str
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __str__(self) -> str:
+        return f"{self.layer}: {self.reason}" if self.layer else self.reason
+
+    def error(self) -> ConversionError:
+        """The refusal as the error that a public function raises."""
+        error = ConversionError(self.reason)
+        error.subject = self.layer or None
+        error.refusal = self
+        return error
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One op that becomes another.
+
+    `dense` has, for a window op whose stride went or whose rate grew, one entry for each window:
+    how the window follows from the original one at any size. `axes` names the axis of each window.
+    """
+
+    node: str
+    module: str
+    before: Op
+    after: Op
+    axes: tuple[str | None, ...] = ()
+    dense: tuple[Dense, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A network and what it becomes.
+
+    `reference` is what the source computes as far as the wanted outputs need it, `candidate` the
+    same with every change made. `factors` says, for each tensor by name, how many positions of the
+    denser map there are for each one of the other. `heads` lists the layers of heads whose rates
+    `heads="keep"` left alone or `"scale"` multiplied: layer, rates before and after, and stride
+    before and after.
+    """
+
+    reference: Network
+    candidate: Network
+    changes: tuple[Change, ...]
+    factors: Mapping[str, Factors] = field(hash=False)
+    direction: Direction
+    target: tuple[int, ...]
+    heads: tuple[Head, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A dilated layer of a head behind a changed map, and its reach in pixels of the input.
+
+    Reach is the distance between neighbouring taps: the rate times the stride of the map.
+    """
+
+    layer: str
+    rate_before: int
+    rate_after: int
+    reach_before: int
+    reach_after: int
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain data."""
+        return {name: getattr(self, name) for name in self.__slots__}
