@@ -113,6 +113,7 @@ class Builder:
         params: Sequence[Param] = (),
         shape: Sequence[int] | None = None,
         itemsize: int | None = None,
+        origin: str = "",
     ) -> Tensor:
         """Any op of the op table. `shape` is what the source says comes out, checked if given."""
         label = getattr(op, "label", "") or op.kind
@@ -138,6 +139,7 @@ class Builder:
                 alias=done.alias,
                 mixes=done.mixes,
                 opaque=done.opaque,
+                origin=origin,
             )
         )
         return output

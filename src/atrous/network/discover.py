@@ -48,6 +48,7 @@ class _Probe(Builder):
         params: Sequence[Param] = (),
         shape: Sequence[int] | None = None,
         itemsize: int | None = None,
+        origin: str = "",
     ) -> Tensor:
         """Note where the op slides and what it takes for channels, then add it."""
         if isinstance(op, Conv | ConvTranspose | Pool | Unfold):
@@ -72,7 +73,14 @@ class _Probe(Builder):
         elif isinstance(op, Lookup):
             self._note(self.slides, inputs[0].layout[1:])
         return super().add(
-            op, *inputs, name=name, module=module, params=params, shape=shape, itemsize=itemsize
+            op,
+            *inputs,
+            name=name,
+            module=module,
+            params=params,
+            shape=shape,
+            itemsize=itemsize,
+            origin=origin,
         )
 
     def probe(self, name: str, shape: Sequence[int]) -> Tensor:

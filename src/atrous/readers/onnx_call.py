@@ -242,6 +242,7 @@ class Call:
             params=params,
             shape=expected,
             itemsize=itemsize(dtype) if dtype else None,
+            origin=self.node.output[0],
         )
         for axis, length in tensor.grid.items():
             if length > MAX_AXIS:

@@ -218,6 +218,7 @@ class Call:
             params=params,
             shape=shape,
             itemsize=self.itemsize,
+            origin=self.node.name,
         )
 
     def finish(self, op: Op, *inputs: Tensor, params: Sequence[Param] = ()) -> Tensor:
