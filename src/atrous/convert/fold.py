@@ -1,0 +1,81 @@
+"""Paddings folded into the windows behind them, where one module does both."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from atrous.convert.walk import remade, window_axes
+from atrous.errors import AtrousError
+from atrous.network import Network, Node
+from atrous.network.ops import Conv, Pad, Pool
+
+__all__ = ["folded"]
+
+
+def folded(network: Network) -> Network:
+    """The network with `pad, then conv or pool` as one window, within one module.
+
+    So a layer that pads its own input, as modules with TensorFlow's SAME do, is one layer again.
+    What the window reads is the same; only the padding's place differs.
+
+    >>> from atrous.geometry import Window
+    >>> from atrous.network import Builder
+    >>> b = Builder()
+    >>> x = b.input("x", (1, 3, 8, 8))
+    >>> padded = b.add(Pad(((0, 1), (0, 1))), x, name="stem.pad", module="stem")
+    >>> conv = Conv((Window(3, 2), Window(3, 2)), 4)
+    >>> net = folded(b.build(b.add(conv, padded, name="stem", module="stem")))
+    >>> len(net.nodes), net.nodes[0].op.windows[0].pad_hi
+    (1, 1)
+    """
+    users = Counter(name for node in network.nodes for name in node.inputs)
+    users.update(network.outputs)
+    makers = {node.output.name: node for node in network.nodes}
+    gone: set[str] = set()
+    nodes: list[Node] = []
+    for node in network.nodes:
+        pad = makers.get(node.inputs[0]) if node.inputs else None
+        if pad is not None and users[pad.output.name] == 1 and _belongs(pad, node):
+            joined = _joined(network, pad, node)
+            if joined is not None:
+                gone.add(pad.name)
+                node = joined
+        nodes.append(node)
+    if not gone:
+        return network
+    kept = tuple(node for node in nodes if node.name not in gone)
+    return Network(
+        network.inputs, kept, network.outputs, network.params, network.name, network.notes
+    )
+
+
+def _belongs(pad: Node, node: Node) -> bool:
+    return (
+        isinstance(pad.op, Pad)
+        and pad.op.mode == "constant"
+        and isinstance(node.op, Conv | Pool)
+        and bool(node.module)
+        and pad.module == node.module
+    )
+
+
+def _joined(network: Network, pad: Node, node: Node) -> Node | None:
+    assert isinstance(pad.op, Pad)
+    assert isinstance(node.op, Conv | Pool)
+    x = network.tensor(pad.inputs[0])
+    count = len(node.op.windows)
+    if len(pad.op.pads) > count:
+        return None
+    pads = ((0, 0),) * (count - len(pad.op.pads)) + pad.op.pads
+    windows = tuple(
+        replace(w, pad_lo=w.pad_lo + lo, pad_hi=w.pad_hi + hi)
+        for w, (lo, hi) in zip(node.op.windows, pads, strict=True)
+    )
+    inputs = (x, *(network.tensor(name) for name in node.inputs[1:]))
+    try:
+        window_axes(replace(node, op=replace(node.op, windows=windows)), x)
+        made = remade(node, replace(node.op, windows=windows), inputs)
+    except (AtrousError, ValueError):
+        return None
+    return replace(made, inputs=(pad.inputs[0], *node.inputs[1:]))

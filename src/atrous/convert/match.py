@@ -1,0 +1,65 @@
+"""Which node of one network is which node of another: by parameters, then names, then modules."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from atrous.network import Network, Node
+
+__all__ = ["matched"]
+
+
+def matched(reference: Network, candidate: Network) -> dict[str, Node]:
+    """For the nodes of the reference, by name, their twins in the candidate; none for the rest.
+
+    Nodes with the same parameters are twins, the n-th use of each with the n-th; then nodes with
+    the same name and kind of operation; then the one node of a module with the last one of the
+    module that has its name.
+    """
+    found: dict[str, Node] = {}
+    taken: set[str] = set()
+
+    def pair(one: Node, two: Node) -> None:
+        found[one.name] = two
+        taken.add(two.name)
+
+    by_params: dict[tuple[str, tuple[str, ...]], list[Node]] = defaultdict(list)
+    for node in candidate.nodes:
+        if node.params:
+            by_params[node.kind, node.params].append(node)
+    uses: dict[tuple[str, tuple[str, ...]], int] = defaultdict(int)
+    for node in reference.nodes:
+        if not node.params:
+            continue
+        key = node.kind, node.params
+        twins = by_params.get(key, [])
+        if uses[key] < len(twins):
+            pair(node, twins[uses[key]])
+        uses[key] += 1
+    by_name = {node.name: node for node in candidate.nodes}
+    for node in reference.nodes:
+        twin = by_name.get(node.name)
+        if (
+            node.name not in found
+            and twin is not None
+            and twin.name not in taken
+            and twin.kind == node.kind
+        ):
+            pair(node, twin)
+    own: dict[str, list[Node]] = defaultdict(list)
+    for node in reference.nodes:
+        own[node.module].append(node)
+    last: dict[str, Node] = {}
+    for node in candidate.nodes:
+        last[node.module] = node
+    for node in reference.nodes:
+        twin = last.get(node.module)
+        if (
+            node.name not in found
+            and node.module
+            and len(own[node.module]) == 1
+            and twin is not None
+            and twin.name not in taken
+        ):
+            pair(node, twin)
+    return found

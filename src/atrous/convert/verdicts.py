@@ -1,0 +1,39 @@
+"""The words in which certificates speak."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["Cause", "Verdict", "worst"]
+
+Verdict = Literal["exact", "interior", "shifted", "approximate", "broken"]
+"""`exact`: equal, borders included. `interior`: equal beyond a margin. `shifted`: equal at another
+phase. `approximate`: an operation that mixes all positions meets another number of them. `broken`:
+something else is computed."""
+
+_ORDER: tuple[Verdict, ...] = ("exact", "interior", "shifted", "approximate", "broken")
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """A layer, and why what it computes is not what the reference computes."""
+
+    layer: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.layer}: {self.why}"
+
+    def to_dict(self) -> dict[str, str]:
+        """Plain data."""
+        return {"layer": self.layer, "why": self.why}
+
+
+def worst(verdicts: tuple[Verdict, ...]) -> Verdict:
+    """The one that promises least.
+
+    >>> worst(("exact", "shifted", "interior"))
+    'shifted'
+    """
+    return max(verdicts, key=_ORDER.index, default="exact")
