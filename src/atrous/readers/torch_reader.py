@@ -7,6 +7,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,6 +24,8 @@ __all__ = ["read_torch"]
 
 _TRANSLATIONS = (torch_mixing, torch_windows)
 MOST_NUMBERS = 1 << 16
+# Where the modules live that say which operation they are.
+_ONE_OP = "atrous.runtime.dense"
 SEVERAL_VIEWS = {
     f"aten.{name}" for name in ("chunk", "split", "split_with_sizes", "tensor_split", "unbind")
 }
@@ -30,6 +33,7 @@ TRANSPARENT = {"wrap_with_autocast", "wrap_with_set_grad_enabled"}
 """Calls that run a block of the graph under a setting which does not touch positions."""
 
 _CALL = re.compile(r"@(\d+)$")
+_NONE: Mapping[str, Any] = {}
 
 
 def read_torch(source: Any, input: Any = None) -> Network:
@@ -50,7 +54,7 @@ def read_torch(source: Any, input: Any = None) -> Network:
         raise ReadError(f"a {type(source).__name__} is neither a module nor an exported program.")
     if _mutates_what_is_read_later(program):
         program = program.run_decompositions({})
-    reading = _Reading(program)
+    reading = _Reading(program, _folded(source))
     axes = discover(reading.shapes, reading.translate)
     builder = Builder(name)
     inputs = {
@@ -66,7 +70,9 @@ def read_torch(source: Any, input: Any = None) -> Network:
 class _Reading:
     """One exported program, ready to be translated any number of times."""
 
-    def __init__(self, program: torch.export.ExportedProgram) -> None:
+    def __init__(
+        self, program: torch.export.ExportedProgram, folded: Mapping[str, Any] = _NONE
+    ) -> None:
         self.graph = program.graph
         self.owner = program.graph_module
         signature = program.graph_signature
@@ -89,6 +95,7 @@ class _Reading:
         self.dependent: dict[Any, None] = {}
         self._depend(self.graph, {n for n in self.graph.nodes if n.name in self.shapes})
         kept = [node for node in self.dependent if name_of(node) not in {*SKIPPED, *TRANSPARENT}]
+        self.blocks = _blocks(self.dependent, folded)
         self.calls = Counter(_stack(node)[0] for node in kept)
         self.parents = {
             path[:dot] for path in {_stack(node)[1] for node in kept} for dot in _dots(path)
@@ -154,6 +161,10 @@ class _Reading:
                 return [values.get(result) for result in results]
             elif node.op != "call_function":
                 continue
+            elif node in self.blocks:
+                block = self.blocks[node]
+                if node is block.last:
+                    values[node] = _as_one(builder, block, values)
             elif node in self.dependent and name_of(node) in TRANSPARENT:
                 block, operands = self._block(node)
                 inside = [inner for inner in block.nodes if inner.op == "placeholder"]
@@ -183,6 +194,60 @@ class _Reading:
                 if isinstance(part, Const):
                     found.update((param.name, param) for param in part.params)
         return tuple(found.values())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Block:
+    """The nodes of one call of a module that says which operation it is."""
+
+    module: Any
+    path: str
+    first: Any
+    last: Any
+
+
+def _folded(source: Any) -> dict[str, Any]:
+    """The modules that are one operation in several steps, by path."""
+    if not isinstance(source, torch.nn.Module):
+        return {}
+    return {
+        path: part
+        for path, part in source.named_modules()
+        if type(part).__module__ == _ONE_OP and hasattr(part, "as_op")
+    }
+
+
+def _blocks(dependent: Mapping[Any, None], folded: Mapping[str, Any]) -> dict[Any, _Block]:
+    if not folded:
+        return {}
+    calls: dict[str, list[Any]] = {}
+    for node in dependent:
+        key, path, _ = _stack(node)
+        if path in folded:
+            calls.setdefault(key, []).append(node)
+    found: dict[Any, _Block] = {}
+    for nodes in calls.values():
+        inside = set(nodes)
+        first = next(n for n in nodes[0].all_input_nodes if n not in inside)
+        path = _stack(nodes[0])[1]
+        block = _Block(folded[path], path, first, nodes[-1])
+        found.update(dict.fromkeys(nodes, block))
+    return found
+
+
+def _as_one(builder: Builder, block: _Block, values: Mapping[Any, Value]) -> Value:
+    x = values[block.first]
+    shape = static(block.last.meta["val"].shape)
+    rank = len(x.shape) - 2
+    return builder.add(
+        block.module.as_op(x.shape[-rank:]),
+        x,
+        name=block.path + _stack(block.last)[2],
+        module=block.path,
+        shape=shape,
+        itemsize=x.itemsize,
+        origin=block.last.name,
+    )
 
 
 def _constant(node: Any, params: tuple[Param, ...], data: Any = None) -> Value:

@@ -1,0 +1,352 @@
+"""A plan's changes inside a module's own code: its forward traced, and the calls in it edited."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.fx import Graph, GraphModule, Node, Tracer
+from torch.nn import functional
+
+from atrous.convert.edits import Edit
+from atrous.convert.records import Change, Refusal
+from atrous.geometry import Dense, Window
+from atrous.network import Node as Layer
+from atrous.network.ops import Conv, Op, Pad, Pool, Slice
+from atrous.runtime.dense import AvgPool, DensePad, PhasePad
+
+__all__ = ["rewrite_code"]
+
+_CONVS = {functional.conv1d, functional.conv2d, functional.conv3d}
+_MAX = {functional.max_pool1d, functional.max_pool2d, functional.max_pool3d}
+_MAX |= {torch.max_pool1d, torch.max_pool2d, torch.max_pool3d}
+_AVG = {functional.avg_pool1d, functional.avg_pool2d, functional.avg_pool3d, torch.avg_pool1d}
+_ARGUMENTS: dict[str, tuple[str, ...]] = {
+    "conv": ("input", "weight", "bias", "stride", "padding", "dilation", "groups"),
+    "max": ("input", "kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices"),
+    "average": (
+        "input",
+        "kernel_size",
+        "stride",
+        "padding",
+        "ceil_mode",
+        "count_include_pad",
+        "divisor_override",
+    ),
+    "pad": ("input", "pad", "mode", "value"),
+}
+
+
+class _Tracer(Tracer):
+    """Traces one module's own code; the modules that it calls stay whole, but for some."""
+
+    def __init__(self, inside: Collection[nn.Module]) -> None:
+        super().__init__(param_shapes_constant=True)
+        self._inside = {id(module) for module in inside}
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return id(m) not in self._inside
+
+
+def rewrite_code(
+    root: nn.Module,
+    path: str,
+    layers: Sequence[Layer],
+    changes: Sequence[Change | None],
+    inside: Sequence[nn.Module] = (),
+) -> tuple[GraphModule, list[Edit]] | Refusal:
+    """The module as a `GraphModule` in which the changes are made, its state dict's keys kept.
+
+    `layers` are the windowed operations that its own code runs (and that of the modules `inside`
+    it), in the order in which they run, and `changes` what becomes of each, or None. Refused where
+    the code cannot be traced, or does not run these operations.
+    """
+    name = path or type(root).__name__
+    try:
+        graphs = [_traced(root, inside, training=mode) for mode in (False, True)]
+    except Exception as error:
+        return Refusal(
+            "code",
+            name,
+            f"the code of {type(root).__name__} calls functions with strides of their own and "
+            f"torch.fx cannot trace it ({_line(error)}); use modules for pools and convolutions.",
+        )
+    if str(graphs[0]) != str(graphs[1]):
+        return Refusal(
+            "code",
+            name,
+            f"the code of {type(root).__name__} does something else in training; use modules such "
+            "as nn.Dropout for what differs.",
+        )
+    graph = graphs[0]
+    steps = _steps(graph, layers)
+    if isinstance(steps, str):
+        return Refusal("code", name, f"the code of {type(root).__name__} {steps}.")
+    extra: dict[str, nn.Module] = {}
+    edits: list[Edit] = []
+    for step, layer, change in zip(steps, layers, changes, strict=True):
+        if change is None:
+            continue
+        reason = _edit(graph, step, layer, change, extra, edits)
+        if reason:
+            return Refusal("code", layer.name, reason)
+    _drop_unused(graph)
+    made = _module(root, graph, extra)
+    made.train(root.training)
+    return made, [Edit(name, "class", type(root).__name__, "GraphModule"), *edits]
+
+
+def _traced(root: nn.Module, inside: Sequence[nn.Module], *, training: bool) -> Graph:
+    modes = [(part, part.training) for part in root.modules()]
+    try:
+        root.train(training)
+        return _Tracer(inside).trace(root)
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+def _line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:120]}" if lines else type(error).__name__
+
+
+def _kind(node: Node) -> str:
+    if node.op != "call_function":
+        return ""
+    if node.target in _CONVS:
+        return "conv"
+    if node.target in _MAX:
+        return "max"
+    if node.target in _AVG:
+        return "average"
+    if node.target is functional.pad:
+        pads = _bound(node, "pad")["pad"]
+        return "pad" if not isinstance(pads, list | tuple) or any(pads) else ""
+    if node.target is operator.getitem and _strided(node.args[1]):
+        return "slice"
+    return ""
+
+
+def _wanted(op: Op) -> str:
+    if isinstance(op, Pool):
+        return "max" if op.how == "max" else "average"
+    return {Conv: "conv", Pad: "pad", Slice: "slice"}.get(type(op), "")
+
+
+def _strided(index: Any) -> bool:
+    items = index if isinstance(index, tuple) else (index,)
+    return any(isinstance(item, slice) and item != slice(None) for item in items)
+
+
+def _bound(node: Node, kind: str) -> dict[str, Any]:
+    names = _ARGUMENTS[kind]
+    found = dict(zip(names, node.args, strict=False))
+    found.update(node.kwargs)
+    return {name: found.get(name) for name in names}
+
+
+def _steps(graph: Graph, layers: Sequence[Layer]) -> list[Node] | str:
+    """The traced call of each layer, kind by kind in order; or in which way they differ."""
+    found: dict[str, list[Node]] = {}
+    for node in graph.nodes:
+        kind = _kind(node)
+        if kind:
+            found.setdefault(kind, []).append(node)
+    kinds = [_wanted(layer.op) for layer in layers]
+    if "pad" in found:
+        # A padding folded into the window behind it is no layer of its own.
+        folded = len(found["pad"]) - kinds.count("pad")
+        before = [n for n in found["pad"] if _feeds(n)]
+        if 0 < folded == len(before):
+            found["pad"] = [n for n in found["pad"] if n not in before]
+    taken: dict[str, int] = {}
+    out = []
+    for kind in kinds:
+        index = taken.get(kind, 0)
+        nodes = found.get(kind, [])
+        if kind == "slice":
+            # One indexing may cut several dimensions.
+            nodes = [n for n in nodes for _ in range(_cuts(n))]
+        if index >= len(nodes):
+            return f"does not call as many functions ({kind}) as the network has layers"
+        out.append(nodes[index])
+        taken[kind] = index + 1
+    return out
+
+
+def _cuts(node: Node) -> int:
+    index: Any = node.args[1]
+    items = index if isinstance(index, tuple) else (index,)
+    return sum(isinstance(item, slice) and item != slice(None) for item in items)
+
+
+def _feeds(pad: Node) -> bool:
+    users = list(pad.users)
+    constant = _bound(pad, "pad")["mode"] in (None, "constant")
+    return constant and len(users) == 1 and _kind(users[0]) in ("conv", "max", "average")
+
+
+def _edit(
+    graph: Graph,
+    step: Node,
+    layer: Layer,
+    change: Change,
+    extra: dict[str, nn.Module],
+    edits: list[Edit],
+) -> str:
+    kind = _wanted(change.before)
+    if kind == "slice":
+        return _edit_slice(step, layer, change, edits)
+    arguments = _bound(step, kind)
+    if kind == "pad":
+        return _edit_pad(graph, step, change, arguments, extra, edits)
+    assert isinstance(change.after, Conv | Pool)
+    dense = change.dense or tuple(Dense(w, 1, w.stride) for w in change.after.windows)
+    source = arguments["input"]
+    if isinstance(source, Node) and _kind(source) == "pad" and _feeds(source):
+        source = _bound(source, "pad")["input"]
+    if kind == "average":
+        count: Any = "padded" if arguments["count_include_pad"] in (None, True) else "inside"
+        pool = AvgPool(dense, count, arguments["divisor_override"])
+        _replace(graph, step, _called(graph, step, source, pool, "pool", extra))
+        edits.append(Edit(layer.name, "function", "avg_pool", str(pool)))
+        return ""
+    windows = [one.fixed for one in dense]
+    held = [w for w in windows if w is not None and w.pad_lo == w.pad_hi]
+    if len(held) < len(dense) or (kind == "max" and any(w.pad_lo > w.extent // 2 for w in held)):
+        value = float("-inf") if kind == "max" else 0.0
+        source = _called(graph, step, source, DensePad(dense, value), "pad", extra)
+        held = [_unpadded(one) for one in dense]
+        edits.append(Edit(layer.name, "input padding", None, str(extra[source.target])))
+    named = {
+        "stride": tuple(w.stride for w in held),
+        "padding": tuple(w.pad_lo for w in held),
+        "dilation": tuple(w.dilation for w in held),
+    }
+    before = {name: arguments[name] for name in named}
+    arguments.update(named, input=source)
+    if kind == "max":
+        arguments["ceil_mode"] = False
+        arguments["return_indices"] = arguments["return_indices"] or False
+    else:
+        arguments["groups"] = 1 if arguments["groups"] is None else arguments["groups"]
+    step.args = (arguments.pop("input"), arguments.pop(_ARGUMENTS[kind][1]))
+    step.kwargs = arguments
+    edits += [
+        Edit(layer.name, name, before[name], value)
+        for name, value in named.items()
+        if before[name] != value
+    ]
+    return ""
+
+
+def _unpadded(one: Dense) -> Window:
+    window = one.at(4 * one.factor * (one.window.extent + one.window.stride))
+    return Window(window.kernel, window.stride, window.dilation)
+
+
+def _edit_pad(
+    graph: Graph,
+    step: Node,
+    change: Change,
+    arguments: dict[str, Any],
+    extra: dict[str, nn.Module],
+    edits: list[Edit],
+) -> str:
+    before, after = change.before, change.after
+    assert isinstance(before, Pad)
+    assert isinstance(after, Pad)
+    flat = arguments["pad"]
+    if not isinstance(flat, list | tuple) or not all(isinstance(n, int) for n in flat):
+        return "its padding is worked out from the size of its input; use a padding module."
+    if after.phases:
+        factors = [one.factor for one in change.dense]
+        pad = PhasePad(before.pads, factors, after.mode)
+        source = _called(graph, step, arguments["input"], pad, "pad", extra)
+        _replace(graph, step, source)
+        edits.append(Edit(change.node, "function", f"pad({list(flat)})", str(pad)))
+        return ""
+    wanted = [n for lo, hi in reversed(after.pads) for n in (lo, hi)]
+    # Dimensions before the first padded one stay as they are written.
+    wanted += [0] * (len(flat) - len(wanted))
+    arguments["pad"] = wanted
+    mode = arguments["mode"] or "constant"
+    step.args = (arguments["input"], wanted)
+    step.kwargs = {"mode": mode, "value": arguments["value"]}
+    edits.append(Edit(change.node, "padding", list(flat), wanted))
+    return ""
+
+
+def _edit_slice(step: Node, layer: Layer, change: Change, edits: list[Edit]) -> str:
+    before, after = change.before, change.after
+    assert isinstance(before, Slice)
+    assert isinstance(after, Slice)
+    index: Any = step.args[1]
+    items = list(index) if isinstance(index, tuple) else [index]
+    rank = len(layer.output.shape) + before.drop
+    if Ellipsis in items:
+        at = items.index(Ellipsis)
+        items[at : at + 1] = [slice(None)] * (rank - len(items) + 1)
+    if before.dim >= len(items) or not isinstance(items[before.dim], slice):
+        return "it picks positions in a way that cannot be edited; use a strided slice."
+    was = items[before.dim]
+    stop = None if was.stop is None else after.start + (after.length - 1) * after.step + 1
+    items[before.dim] = slice(after.start or None, stop, after.step)
+    step.args = (step.args[0], tuple(items))
+    edits.append(Edit(change.node, "slice", str(was), str(items[before.dim])))
+    return ""
+
+
+def _drop_unused(graph: Graph) -> None:
+    """Take out the paddings that were folded into the windows behind them."""
+    for node in reversed(graph.nodes):
+        if node.op == "call_function" and node.target is functional.pad and not node.users:
+            graph.erase_node(node)
+
+
+def _called(
+    graph: Graph, step: Node, source: Any, module: nn.Module, kind: str, extra: dict[str, nn.Module]
+) -> Node:
+    name = f"atrous_{kind}{len(extra)}"
+    extra[name] = module
+    with graph.inserting_before(step):
+        return graph.call_module(name, (source,))
+
+
+def _replace(graph: Graph, old: Node, new: Node) -> None:
+    old.replace_all_uses_with(new)
+    graph.erase_node(old)
+
+
+def _module(root: nn.Module, graph: Graph, extra: dict[str, nn.Module]) -> GraphModule:
+    for name, module in extra.items():
+        root.add_module(name, module)
+    try:
+        made = GraphModule(root, graph, type(root).__name__)
+    finally:
+        for name in extra:
+            delattr(root, name)
+    _complete(made, root)
+    return made
+
+
+def _complete(made: nn.Module, root: nn.Module) -> None:
+    """Every parameter, buffer and module of `root` that the code does not use, as it was there."""
+    for name, parameter in root._parameters.items():
+        if name not in made._parameters:
+            made.register_parameter(name, parameter)
+    for name, buffer in root._buffers.items():
+        persistent = name not in root._non_persistent_buffers_set
+        if name in made._buffers:
+            del made._buffers[name]
+        made.register_buffer(name, buffer, persistent=persistent)
+    for name, child in root._modules.items():
+        held = made._modules.get(name)
+        if held is None:
+            made.add_module(name, child) if child is not None else made.register_module(name, None)
+        elif held is not child and child is not None:
+            _complete(held, child)
