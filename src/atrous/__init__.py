@@ -10,7 +10,9 @@ neither numpy nor a framework.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,9 +23,14 @@ if TYPE_CHECKING:
     from atrous.analysis import Inspection as Inspection
     from atrous.analysis import Layer as Layer
     from atrous.analysis import Phase as Phase
+    from atrous.api import audit as audit
     from atrous.api import compare as compare
+    from atrous.api import convert as convert
     from atrous.api import inspect as inspect
     from atrous.api import read as read
+    from atrous.convert import Certificate as Certificate
+    from atrous.convert import ConversionError as ConversionError
+    from atrous.convert import Edit as Edit
     from atrous.errors import AtrousError as AtrousError
     from atrous.errors import GeometryError as GeometryError
     from atrous.errors import MissingDependencyError as MissingDependencyError
@@ -35,6 +42,7 @@ if TYPE_CHECKING:
     from atrous.geometry import Window as Window
     from atrous.network import Builder as Builder
     from atrous.network import Network as Network
+    from atrous.runtime.conversion import Conversion as Conversion
 
     __version__: str
 
@@ -43,7 +51,11 @@ if TYPE_CHECKING:
 _HOMES = {
     "AtrousError": "atrous.errors",
     "Builder": "atrous.network",
+    "Certificate": "atrous.convert",
     "Comparison": "atrous.analysis",
+    "Conversion": "atrous.runtime.conversion",
+    "ConversionError": "atrous.convert",
+    "Edit": "atrous.convert",
     "Field": "atrous.analysis",
     "Finding": "atrous.analysis",
     "Footprint": "atrous.analysis",
@@ -59,12 +71,25 @@ _HOMES = {
     "UnknownNameError": "atrous.errors",
     "UnsupportedError": "atrous.errors",
     "Window": "atrous.geometry",
+    "audit": "atrous.api",
     "compare": "atrous.api",
+    "convert": "atrous.api",
     "inspect": "atrous.api",
     "read": "atrous.api",
 }
 
 __all__ = list(_HOMES)
+
+
+class _Package(ModuleType):
+    """The package, on which the folder `convert` does not hide the function of that name."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> object:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from atrous.analysis import Comparison, Inspection, compare_networks, inspect_network, usual_stacks
 from atrous.errors import AtrousError, ReadError
 from atrous.readers import read
 
-__all__ = ["compare", "inspect", "read"]
+if TYPE_CHECKING:
+    from atrous.convert import Certificate, Heads
+    from atrous.geometry import Tail
+    from atrous.runtime.conversion import Conversion
+
+__all__ = ["audit", "compare", "convert", "inspect", "read"]
 
 
 def inspect(source: Any, input: Any = None, *, output: str | None = None) -> Inspection:
@@ -69,6 +74,79 @@ def compare(
             raise
     sources = {name: source for name, source in named.items() if isinstance(source, str)}
     return compare_networks(networks, sources, title=title)
+
+
+def convert(
+    source: Any,
+    output_stride: int | Sequence[int],
+    *,
+    input: Any = None,
+    outputs: str | Sequence[str] | None = None,
+    heads: Heads = "scale",
+    tail: Tail = "crop",
+    measure: bool = True,
+) -> Conversion:
+    """`source` with no map coarser than `output_stride`, and with the values that it had.
+
+    A smaller output stride than now trades strides for dilation: the map behind has more positions,
+    and every so-manieth of them is what it was. A larger one trades dilation for strides, wherever
+    that is exact at the positions that are left. `output_stride` is one number, or one an axis.
+    `source` and `input` are as for `inspect`; of a module, a copy is converted.
+
+    `outputs` names the outputs or layers whose maps are wanted (the network's outputs, if left
+    out); what only others need is not converted. `heads="scale"` lets the rates of a dilated head
+    behind a changed map follow it, so that their reach in input pixels stays; `"keep"` leaves them.
+    `tail` says what happens where the original drops the last positions of a map: `"crop"` keeps
+    borders exact, `"keep"` keeps the map's size. `measure=False` leaves out the runs in float64.
+
+    Raises `ConversionError` where the result would not compute the same, naming the layer and the
+    reason.
+
+    >>> import atrous
+    >>> dense = atrous.convert("stack:k3s2 k3s2 k3", 2, input=(1, 64, 65, 65))
+    >>> for edit in dense.edits:
+    ...     print(edit)
+    conv2: stride (2, 2) -> (1, 1)
+    conv3: dilation (1, 1) -> (2, 2)
+    conv3: padding (1, 1) -> (2, 2)
+    >>> dense.certificate.verdict, dense.certificate.outputs[0].factor
+    ('exact', (Fraction(2, 1), Fraction(2, 1)))
+    """
+    # What runs models needs numpy; reports do without.
+    from atrous.runtime.conversion import convert_source
+
+    return convert_source(
+        source,
+        output_stride,
+        input=input,
+        outputs=outputs,
+        heads=heads,
+        tail=tail,
+        measure=measure,
+    )
+
+
+def audit(
+    reference: Any, candidate: Any, *, input: Any = None, outputs: str | Sequence[str] | None = None
+) -> Certificate:
+    """What `candidate`, converted from `reference` by somebody, has in common with it.
+
+    Both are sources as for `inspect`, of one kind and with the same parameters by name; `input` is
+    the shape at which they are compared (and at sizes beside it). For each output, or layer that
+    `outputs` names: how many positions the candidate has for each one of the reference, at which
+    phase they hold the same, the margin and the error, and the verdict; `causes` names first the
+    layer that is at fault, and what it should be.
+
+    Raises `ReadError` where the two do not have the same parameters or outputs.
+
+    >>> import atrous
+    >>> found = atrous.audit("stack:k3s2 k3 k3", "stack:k3 k3d2 k3", input=(1, 64, 64, 64))
+    >>> found.verdict, str(found.causes[0])
+    ('broken', 'conv3: rate 1, padding 1; a stride of 2 was removed before it, so it should have rate 2, padding 2')
+    """
+    from atrous.runtime.audit import audit_sources
+
+    return audit_sources(reference, candidate, input=input, outputs=outputs)
 
 
 def _named(schemes: Sequence[Any] | Mapping[str, Any]) -> dict[str, Any]:

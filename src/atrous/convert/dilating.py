@@ -11,6 +11,7 @@ from atrous.convert.walk import Place, pruned, remade, strides
 from atrous.errors import AtrousError
 from atrous.geometry import Tail
 from atrous.network import Network, Node, Tensor
+from atrous.network.layout import has_axes
 from atrous.network.ops import Concat, Constant, Contract, Conv, Elementwise, Op
 
 __all__ = ["plan_dilation"]
@@ -45,6 +46,7 @@ class _Dilation:
         self.padded: dict[str, dict[str, int]] = {}
         self.made: dict[str, Tensor] = {}
         self.seen: dict[tuple[str, int], tuple[int, int]] = {}
+        self.sizes: dict[int, int] = {}
         self.in_head = _heads(reference)
         self.heads: list[Head] = []
 
@@ -98,8 +100,10 @@ class _Dilation:
             self._strides_before(node),
             self.target,
             self.seen,
+            self.sizes,
             self.padded[node.inputs[0]] if node.inputs else {},
             self.reference.axes,
+            self.strides[node.output.name],
             self.tail,
             keep,
         )
@@ -165,6 +169,9 @@ class _Dilation:
         return f"with inputs of {shapes} it cannot be: {error}"
 
     def _note(self, old: Tensor, new: Tensor) -> None:
+        for dim, size, made in zip(old.layout, old.shape, new.shape, strict=True):
+            if has_axes(dim):
+                self.sizes[size] = made
         for axis, length in old.grid.items():
             factor = self.factors[old.name].get(axis, 1)
             self.seen[axis, length] = (new.grid.get(axis, length), factor)

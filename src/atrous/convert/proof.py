@@ -179,10 +179,9 @@ class _Walk:
                 known.lock(node, axis, lock, bad)
                 continue
             if not (here.local(axis) and there.local(axis)):
-                if lock == _SAME and not bad and one == two:
-                    known.lock(node, axis, lock, bad)
-                else:
-                    known.lock(node, axis, lock, bad)
+                # Read as a whole: where outputs lie, another operand says.
+                known.rest.setdefault(axis, lock)
+                if lock != _SAME or bad or one != two:
                     known.mix(Cause(node.name, f"it mixes all positions along {axis}"))
                 continue
             out = follow(here.reads(axis), there.reads(axis), lock)
@@ -213,6 +212,7 @@ class _Known:
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor
         self.locks: dict[str, Lockstep] = {}
+        self.rest: dict[str, Lockstep] = {}
         self.bad: dict[str, int] = {}
         self.mixed: list[Cause] = []
         self.broken: list[Cause] = []
@@ -248,7 +248,7 @@ class _Known:
         return Twin(
             reference,
             candidate,
-            dict(self.locks),
+            {**self.rest, **self.locks},
             {axis: bad for axis, bad in self.bad.items() if bad},
             tuple(self.mixed),
             tuple(dict.fromkeys(self.broken)),

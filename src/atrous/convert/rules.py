@@ -44,15 +44,18 @@ class Around:
     """What a rule may know: factors and strides before the op, by axis, and what is wanted.
 
     `seen` says, for each length that the original has along an axis, what it has become and by
-    which factor; `padded` how many positions a padding just before has added.
+    which factor; `sizes` the same for dimensions of any make; `padded` how many positions a padding
+    just before has added; `after` the strides behind the op.
     """
 
     factors: dict[str, int]
     strides: dict[str, Fraction]
     target: Mapping[str, int]
     seen: Mapping[tuple[str, int], tuple[int, int]]
+    sizes: Mapping[int, int]
     padded: dict[str, int]
     axes: tuple[str, ...]
+    after: Mapping[str, Fraction]
     tail: Tail = "crop"
     keep: bool = False
 
@@ -99,6 +102,9 @@ def dilated(place: Place, around: Around) -> Made | Refusal:
         if all(factor == 1 for factor in around.factors.values()):
             return Made(place.node.op, dict(around.factors))
     except ValueError as reason:
+        if _fine(around):
+            # Digits of an axis (space-to-depth, windows) where nothing is to be done.
+            return Made(place.node.op, dict(around.factors))
         return Refusal(place.node.kind, place.node.name, f"{reason}.")
     return Refusal(
         place.node.kind,
@@ -150,6 +156,13 @@ def _slid(
         found.append(one)
         made.append(window if axis is None or _unchanged(one) else one.at(place.length(axis)))
     return axes, found, made
+
+
+def _fine(around: Around) -> bool:
+    """True where nothing before the op has changed and nothing behind it is too coarse."""
+    return all(factor == 1 for factor in around.factors.values()) and all(
+        stride <= around.target.get(axis, stride) for axis, stride in around.after.items()
+    )
 
 
 def _outward(axes: tuple[str | None, ...], dense: list[Dense], around: Around) -> dict[str, int]:
@@ -286,22 +299,13 @@ def _reshape(op: Reshape | Expand, place: Place, around: Around) -> Made | Refus
     old = place.node.output
     shape = resized(op.shape, old, lengths)
     if isinstance(op, Expand):
+        # What is spread over a map takes the size that the map has now.
+        before = (1,) * (len(op.shape) - len(place.old[0].shape)) + place.old[0].shape
         shape = tuple(
-            around.seen.get((axis, size), (made, 1))[0] if made == size and axis else made
-            for size, made, axis in zip(op.shape, shape, _trailing(around.axes, old), strict=True)
+            around.sizes.get(size, made) if was == 1 and made == size > 1 else made
+            for was, size, made in zip(before, op.shape, shape, strict=True)
         )
     return Made(replace(op, shape=shape), dict(around.factors))
-
-
-def _trailing(axes: tuple[str, ...], like: Any) -> list[str | None]:
-    """The axis that each dimension would be, were the last ones spatial; None where one is known."""
-    rank = len(like.shape)
-    found: list[str | None] = [None] * (rank - len(axes)) + list(axes)[-rank:]
-    known = [
-        any(atom.axis for atom in dim) or n == 1
-        for dim, n in zip(like.layout, like.shape, strict=True)
-    ]
-    return [None if k or rank < 4 else axis for k, axis in zip(known, found, strict=True)]
 
 
 @_dilates(

@@ -165,6 +165,13 @@ class _Striding:
             coarsest = max((s[axis] for s in self.strides.values() if axis in s), default=1)
             if target == coarsest or (max(reached, default=0) >= target and self._trades(axis)):
                 continue
+            if (target / coarsest).denominator > 1:
+                return Refusal(
+                    "output stride",
+                    "",
+                    f"an output stride of {target} is no multiple of {coarsest}, the coarsest "
+                    f"stride along {axis}; ask for one.",
+                )
             last = [node for node in self.reference.nodes if axis in self._windows(node)]
             wide = [node for node in last if self._windows(node)[axis].kernel > 1]
             if not wide:

@@ -1,0 +1,368 @@
+"""Conversions from end to end: read, plan, rewrite, read again, certify."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from atrous.analysis import Finding, inspect_network
+from atrous.convert.certificate import Certificate
+from atrous.convert.dilating import plan_dilation
+from atrous.convert.edits import Edit
+from atrous.convert.fold import folded
+from atrous.convert.network_edits import network_edits
+from atrous.convert.records import Direction, Head, Heads, Plan, Refusal
+from atrous.convert.striding import plan_striding
+from atrous.convert.walk import ancestors, needed, pruned, strides
+from atrous.errors import ReadError, UnsupportedError
+from atrous.geometry import Tail
+from atrous.network import Network, Tensor
+from atrous.readers import SCHEMES, read
+from atrous.readers.shapes import as_shape, is_shape
+from atrous.runtime.certify import Pair, Shapes, Weights, certify
+
+__all__ = [
+    "Asked",
+    "Conversion",
+    "NetworkPair",
+    "beside",
+    "certified",
+    "coarsest",
+    "convert_source",
+    "plan_for",
+    "small_enough",
+]
+
+# Multiply-accumulates of one run in float64 that take a few seconds on two cores.
+_BUDGET = 25e9
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """A converted model, what was changed in it, and what is certified of it.
+
+    `model` is of the kind of the source: a module, an `onnx.ModelProto`, or a `Network`. `edits`
+    are its changes in the order of the layers, `heads` what happened to the rates of a head behind
+    the changed map, `findings` what to look at in the result.
+    """
+
+    model: Any = field(repr=False)
+    certificate: Certificate
+    edits: tuple[Edit, ...]
+    direction: Direction = "none"
+    output_stride: tuple[int, ...] = ()
+    heads: tuple[Head, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, without the model."""
+        return {
+            "schema": "atrous.conversion/1",
+            "direction": self.direction,
+            "output_stride": list(self.output_stride),
+            "edits": [edit.to_dict() for edit in self.edits],
+            "certificate": self.certificate.to_dict(),
+            "heads": [head.to_dict() for head in self.heads],
+            "findings": [finding.to_dict() for finding in self.findings],
+            "notes": list(self.notes),
+        }
+
+    def to_json(self) -> str:
+        """JSON under the schema `atrous.conversion/1`."""
+        return json.dumps(self.to_dict())
+
+    def __str__(self) -> str:
+        text: str = importlib.import_module("atrous.report").conversion_text(self)
+        return text
+
+    def _repr_html_(self) -> str:
+        html: str = importlib.import_module("atrous.report").conversion_html(self)
+        return html
+
+
+def convert_source(
+    source: Any,
+    output_stride: int | Sequence[int],
+    *,
+    input: Any = None,
+    outputs: str | Sequence[str] | None = None,
+    heads: Heads = "scale",
+    tail: Tail = "crop",
+    measure: bool = True,
+) -> Conversion:
+    """See `atrous.convert`."""
+    if heads not in ("scale", "keep"):
+        raise ReadError(f"heads is {heads!r}: use 'scale' or 'keep'.")
+    if tail not in ("crop", "keep"):
+        raise ReadError(f"tail is {tail!r}: use 'crop' or 'keep'.")
+    names = (outputs,) if isinstance(outputs, str) else outputs
+    asked = Asked(output_stride, None if names is None else tuple(names), heads, tail, measure)
+    if isinstance(source, str) and source.partition(":")[0] in SCHEMES:
+        from atrous.readers.named import make, parse
+
+        made = make(parse(source))
+        return _torch(made.model, made.input if input is None else input, asked)
+    if isinstance(source, Network) or (
+        isinstance(source, str) and source.partition(":")[0] in ("zoo", "stack")
+    ):
+        return _network(read(source, input), asked)
+    if isinstance(source, str | os.PathLike):
+        from atrous.runtime.onnx_conversion import convert_onnx
+
+        return convert_onnx(Path(source), input, asked)
+    kinds = {base.__module__.partition(".")[0] for base in type(source).__mro__}
+    if "onnx" in kinds:
+        from atrous.runtime.onnx_conversion import convert_onnx
+
+        return convert_onnx(source, input, asked)
+    import_torch = "torch" in kinds
+    if import_torch and hasattr(source, "state_dict") and hasattr(source, "named_modules"):
+        return _torch(source, input, asked)
+    if import_torch:
+        raise UnsupportedError(
+            f"a {type(source).__name__} cannot be converted; convert the module that it was "
+            "exported from, and export that."
+        )
+    read(source, input)  # says what a source is
+    raise UnsupportedError(f"a {type(source).__name__} cannot be converted.")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a conversion is to be: see `atrous.convert`."""
+
+    output_stride: int | Sequence[int]
+    names: tuple[str, ...] | None
+    heads: Heads
+    tail: Tail
+    measure: bool
+
+
+def plan_for(network: Network, asked: Asked) -> Plan:
+    """The plan that gives the wanted outputs the wanted stride. Raises `ConversionError`."""
+    wanted = needed(network, asked.names)
+    refusal = _no_map(network, wanted)
+    if refusal is not None:
+        raise refusal.error()
+    reference = pruned(network, wanted)
+    target = _target(reference, asked.output_stride)
+    now = coarsest(reference)
+    finer = [axis for axis, stride in target.items() if stride < now.get(axis, 1)]
+    coarser = [axis for axis, stride in target.items() if stride > now.get(axis, 1)]
+    if finer and coarser:
+        raise Refusal(
+            "output stride",
+            "",
+            f"an output stride of {tuple(target.values())} is finer than now along "
+            f"{', '.join(finer)} and coarser along {', '.join(coarser)}; convert one after the "
+            "other.",
+        ).error()
+    plan: Plan | Refusal
+    if coarser:
+        opaque = next((node for node in reference.nodes if node.opaque), None)
+        if opaque is not None:
+            raise Refusal(
+                "opaque", opaque.name, f"it is not understood ({opaque.opaque.rstrip('.')})."
+            ).error()
+        plan = plan_striding(network, target, wanted)
+    else:
+        plan = plan_dilation(network, target, wanted, heads=asked.heads, tail=asked.tail)
+    if isinstance(plan, Refusal):
+        raise plan.error()
+    return plan
+
+
+def coarsest(network: Network) -> dict[str, Fraction]:
+    """The coarsest stride along each axis."""
+    found: dict[str, Fraction] = {}
+    for held in strides(network).values():
+        for axis, stride in held.items():
+            found[axis] = max(found.get(axis, Fraction(1)), stride)
+    return found
+
+
+def _target(network: Network, output_stride: int | Sequence[int]) -> dict[str, int]:
+    axes = network.axes
+    values = (output_stride,) if isinstance(output_stride, int) else tuple(output_stride)
+    if len(values) == 1:
+        values *= len(axes)
+    if any(type(value) is not int or value < 1 for value in values):
+        raise ReadError(f"output stride {output_stride!r} is no whole number of at least 1.")
+    if len(values) != len(axes):
+        raise ReadError(
+            f"output stride {output_stride!r} has {len(values)} values for {len(axes)} spatial "
+            f"axes ({', '.join(axes) or 'none'}); give one, or one each."
+        )
+    return dict(zip(axes, values, strict=True))
+
+
+def _no_map(network: Network, outputs: Sequence[str]) -> Refusal | None:
+    """Why no output has positions whose stride could change."""
+    if any(network.tensor(name).grid for name in outputs):
+        return None
+    held = ancestors(network, outputs)
+    last = None
+    for node in network.nodes:
+        if node.output.name not in held:
+            continue
+        if node.opaque:
+            return Refusal("opaque", node.name, f"it is not understood ({node.opaque}).")
+        before = [network.tensor(name) for name in node.inputs]
+        if any(t.grid for t in before) and not node.output.grid:
+            last = node, next(t for t in before if t.grid)
+    if last is None:
+        return Refusal("global", "", "no output has spatial positions; there is no map to convert.")
+    node, source = last
+    inner = next((n.module or n.name for n in network.nodes if n.output.name == source.name), "")
+    return Refusal(
+        "global",
+        node.name,
+        "it mixes all positions, and no output behind it has any left to convert; name the layers "
+        f"whose maps you want, such as outputs={inner.split('.')[0]!r}.",
+    )
+
+
+def _shapes(input: Any, network: Network | None = None) -> Shapes:
+    if input is None:
+        assert network is not None
+        return tuple(tensor.shape for tensor in network.inputs)
+    if is_shape(input) or not isinstance(input, list | tuple):
+        return (as_shape(input),)
+    return tuple(as_shape(shape) for shape in input)
+
+
+def beside(shapes: Shapes, inputs: Sequence[Tensor]) -> list[Shapes]:
+    """Input shapes that divide where the given ones do not: one position more along each axis."""
+    found = tuple(
+        tuple(
+            size + 1 if any(atom.axis for atom in dim) else size
+            for dim, size in zip(tensor.layout, shape, strict=True)
+        )
+        for tensor, shape in zip(inputs, shapes, strict=True)
+    )
+    return [found] if found != shapes else []
+
+
+def small_enough(shapes: Shapes, reference: Network, candidate: Network) -> Shapes:
+    """The given shapes, or smaller ones where a run in float64 would take long.
+
+    Smaller ones divide by the coarsest stride as the given ones do.
+    """
+    macs = max(reference.macs, candidate.macs)
+    axes = max((len(t.grid) for t in reference.inputs), default=0)
+    if macs <= _BUDGET or not axes:
+        return shapes
+    scale = (_BUDGET / macs) ** (1 / axes)
+    both = (*coarsest(reference).values(), *coarsest(candidate).values())
+    step = int(max(both, default=Fraction(1)))
+    return tuple(
+        tuple(
+            min(max(math.ceil(size * scale / step), 2) * step + size % step, size)
+            if any(atom.axis for atom in dim)
+            else size
+            for dim, size in zip(tensor.layout, shape, strict=True)
+        )
+        for tensor, shape in zip(reference.inputs, shapes, strict=True)
+    )
+
+
+def _torch(model: Any, input: Any, asked: Asked) -> Conversion:
+    from atrous.readers.torch_reader import read_torch
+    from atrous.runtime.rewrite_torch import rewrite_torch
+    from atrous.runtime.torch_pair import TorchPair
+
+    whole = folded(read_torch(model, input))
+    plan = plan_for(whole, asked)
+    done = rewrite_torch(model, plan)
+    if isinstance(done, Refusal):
+        raise done.error()
+    made, edits = done
+    shapes = _shapes(input)
+    try:
+        after = folded(read_torch(made, shapes))
+    except ReadError as error:
+        raise Refusal(
+            "code",
+            "",
+            "the model's own code does not take the larger maps; convert the part before the "
+            f"layer that fails (outputs=...): {error}",
+        ).error() from error
+    weights: tuple[Weights, ...] = ("drawn", "own")
+    pair = TorchPair(model, made, asked.names, weights=weights)
+    pair.known(shapes, (whole, after))
+    return certified(made, plan, edits, pair, shapes, asked, after)
+
+
+def _network(network: Network, asked: Asked) -> Conversion:
+    plan = plan_for(network, asked)
+    pair = NetworkPair(plan.reference, plan.candidate)
+    edits = network_edits(plan)
+    shapes = tuple(t.shape for t in network.inputs)
+    return certified(plan.candidate, plan, edits, pair, shapes, asked, plan.candidate)
+
+
+class NetworkPair:
+    """Two networks as data: there is nothing to run."""
+
+    precision = "not run: a network as data has no weights"
+    weights: tuple[Weights, ...] = ("own",)
+
+    def __init__(self, reference: Network, candidate: Network) -> None:
+        self.both = reference, candidate
+
+    def networks(self, shapes: Shapes) -> tuple[Network, Network]:
+        """The two networks, whose sizes are set."""
+        return self.both
+
+    def arrays(self, *_: Any) -> None:
+        """Nothing can be run."""
+
+    def first_difference(self, *_: Any) -> None:
+        """Nothing can be run."""
+
+
+def certified(
+    made: Any,
+    plan: Plan,
+    edits: tuple[Edit, ...],
+    pair: Pair,
+    shapes: Shapes,
+    asked: Asked,
+    after: Network,
+) -> Conversion:
+    """The conversion of a model that is made, with its certificate; `after` is it as a network."""
+    notes = list(plan.notes)
+    at = shapes
+    others: list[Shapes] = []
+    if not asked.measure:
+        pair = NetworkPair(plan.reference, folded(after))
+        pair.precision = "not run, as asked"
+    elif not isinstance(pair, NetworkPair):
+        # Runs at the given size, or at a smaller one where that would take long.
+        at = small_enough(shapes, plan.reference, plan.candidate)
+        others = beside(at, plan.reference.inputs)
+        if at != shapes:
+            others = [at, *others]
+    certificate = certify(pair, shapes, others, asked.names, run=at == shapes, notes=notes)
+    return Conversion(
+        made,
+        certificate,
+        edits,
+        plan.direction,
+        plan.target,
+        plan.heads,
+        _worth_saying(after),
+        tuple(notes),
+    )
+
+
+def _worth_saying(network: Network) -> tuple[Finding, ...]:
+    return tuple(f for f in inspect_network(network).findings if f.code == "aspp-center")

@@ -1,0 +1,160 @@
+"""Two PyTorch models run side by side in float64, with drawn and with their own weights."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from atrous.errors import ReadError
+
+__all__ = ["Runner", "draw_weights", "random_inputs", "share_weights"]
+
+
+class Runner:
+    """A copy of a model in float64 and evaluation mode, whose outputs or inner maps are wanted.
+
+    `names` are modules whose outputs are taken; for None those of the model itself.
+    """
+
+    def __init__(self, model: nn.Module, names: Sequence[str] | None = None) -> None:
+        self.model = copy.deepcopy(model).double().eval()
+        self.names = None if names is None else tuple(names)
+
+    def run(self, inputs: Sequence[torch.Tensor]) -> list[Any]:
+        """The wanted tensors as arrays."""
+        with torch.no_grad(), _quiet():
+            if self.names is None:
+                made = self.model(*inputs)
+                return [_array(t) for t in pytree.tree_leaves(made) if isinstance(t, torch.Tensor)]
+            caught: dict[str, torch.Tensor] = {}
+            with _caught(self.model, self.names, caught):
+                self.model(*inputs)
+        missing = [name for name in self.names if name not in caught]
+        if missing:
+            raise ReadError(f"{missing[0]}: this module did not run, or made no tensor.")
+        return [_array(caught[name]) for name in self.names]
+
+    def maps(self, inputs: Sequence[torch.Tensor], names: Sequence[str]) -> dict[str, Any]:
+        """What each of these modules makes, for those that run once and make a tensor."""
+        caught: dict[str, torch.Tensor] = {}
+        with torch.no_grad(), _quiet(), _caught(self.model, names, caught):
+            self.model(*inputs)
+        return {name: _array(value) for name, value in caught.items()}
+
+
+def _array(tensor: torch.Tensor) -> Any:
+    return tensor.detach().double().numpy() if tensor.is_floating_point() else tensor.numpy()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def _caught(
+    model: nn.Module, names: Sequence[str], caught: dict[str, torch.Tensor]
+) -> Iterator[None]:
+    hooks = []
+
+    def catcher(name: str) -> Any:
+        def catch(_module: nn.Module, _args: Any, output: Any) -> None:
+            found = next((t for t in pytree.tree_leaves(output) if torch.is_tensor(t)), None)
+            if found is not None:
+                # In-place activations behind it must not change what it made.
+                caught[name] = found.detach().clone()
+
+        return catch
+
+    try:
+        for name in names:
+            try:
+                part = model.get_submodule(name)
+            except AttributeError:
+                continue
+            hooks.append(part.register_forward_hook(catcher(name)))
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def random_inputs(
+    shapes: Sequence[Sequence[int]], seed: int = 0, batch: int | None = None
+) -> list[torch.Tensor]:
+    """Normal random inputs of these shapes, in float64."""
+    generator = torch.Generator().manual_seed(seed)
+    return [
+        torch.randn(
+            (batch, *shape[1:]) if batch else tuple(shape), generator=generator, dtype=torch.double
+        )
+        for shape in shapes
+    ]
+
+
+def draw_weights(runner: Runner, shapes: Sequence[Sequence[int]], seed: int = 0) -> None:
+    """Draws every parameter anew, and calibrates batch norms on random inputs.
+
+    Filters keep the size of what they are given, scales lie around 1, so that no branch that is
+    switched off at the start (a scale of 0, a layer scale of 1e-6) can hide what it computes.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(tensor: torch.Tensor, scale: float) -> torch.Tensor:
+        return torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype) * scale
+
+    with torch.no_grad():
+        for name, parameter in runner.model.named_parameters():
+            if not parameter.is_floating_point():
+                continue
+            if parameter.dim() > 1:
+                parameter.copy_(normal(parameter, (2 / parameter[0].numel()) ** 0.5))
+            elif name.endswith("bias"):
+                parameter.copy_(normal(parameter, 0.1))
+            else:
+                drawn = torch.rand(parameter.shape, generator=generator, dtype=parameter.dtype)
+                parameter.copy_(drawn + 0.5)
+    norms = [m for m in runner.model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    kept = [(norm, norm.momentum) for norm in norms]
+    try:
+        for norm in norms:
+            norm.train()
+            norm.momentum = 1.0
+        with torch.no_grad(), _quiet():
+            runner.model(*random_inputs(shapes, seed + 1, batch=2))
+    except (RuntimeError, ValueError, AssertionError):
+        # A batch of two does not fit this model: its norms keep what they were made with.
+        pass
+    finally:
+        for norm, momentum in kept:
+            norm.momentum = momentum
+        runner.model.eval()
+
+
+def share_weights(source: nn.Module, target: nn.Module) -> None:
+    """Gives `target` the parameters and buffers of `source`, key by key.
+
+    Raises `ReadError` naming the first key that one of them lacks or has in another shape.
+    """
+    held, wanted = source.state_dict(), target.state_dict()
+    for name, value in wanted.items():
+        if name not in held:
+            raise ReadError(
+                f"the candidate has {name!r} and the reference does not; both must have the same "
+                "parameters."
+            )
+        if held[name].shape != value.shape:
+            raise ReadError(
+                f"{name!r} is {tuple(held[name].shape)} in the reference and {tuple(value.shape)} "
+                "in the candidate; both must have the same parameters."
+            )
+    target.load_state_dict({name: held[name] for name in wanted})
