@@ -1,5 +1,8 @@
 """The command `atrous`: one verb per question; parses, calls, prints."""
 
+from atrous.cli import trade
 from atrous.cli.app import app, main
 
 __all__ = ["app", "main"]
+
+_VERBS = (trade,)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from atrous.analysis.diff import Diff
     from atrous.network import Network
 
-__all__ = ["difference", "load", "named_sources", "position", "shapes", "stack_text"]
+__all__ = ["difference", "load", "model", "named_sources", "position", "shapes", "stack_text"]
 
 _LOCATION = re.compile(r"(?P<place>.+\.py|[^\W\d]\w*(\.[^\W\d]\w*)*):(?P<name>[^\W\d]\w*(\.\w+)*)")
 
@@ -57,6 +57,23 @@ def load(source: str, inputs: Sequence[str]) -> Network:
         return made
     with working(f"reading {source}"):
         return read(made, example if given is None else given)
+
+
+def model(source: str, inputs: Sequence[str]) -> tuple[Any, Any]:
+    """What `source` names, as `atrous.convert` takes it, and its input; the user's code is run."""
+    from atrous.readers import SCHEMES
+
+    given = shapes(inputs)
+    scheme = source.partition(":")[0]
+    if scheme in {"zoo", "stack", *SCHEMES} and ":" in source:
+        return source, given
+    location = _LOCATION.fullmatch(source)
+    if location is None or Path(source).exists():
+        _hint(source)
+        return source, given
+    with working(f"running {source}"):
+        made, example = _made(source, location["place"], location["name"])
+    return made, example if given is None else given
 
 
 def difference(old: str, inputs: Sequence[str], report: Inspection) -> Diff:

@@ -34,7 +34,9 @@ class Checked:
     @property
     def agrees(self) -> bool:
         """Whether the two halves say the same, as far as a measurement can tell."""
-        return agreeing(self.proved, self.measured)
+        # A model's own weights can hide what it computes: a scale of 0 switches a branch off.
+        hidden = self.weights == "own" and self.measured != "differs"
+        return hidden or agreeing(self.proved, self.measured)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""

@@ -67,6 +67,12 @@ def _joined(network: Network, pad: Node, node: Node) -> Node | None:
     count = len(node.op.windows)
     if len(pad.op.pads) > count:
         return None
+    op = node.op
+    if isinstance(op, Pool) and op.how == "average" and not op.count_include_pad:
+        if any(w.pad_lo or w.pad_hi for w in op.windows):
+            return None
+        # What is padded before the pool lies inside the map that the pool sees.
+        op = replace(op, count_include_pad=True)
     pads = ((0, 0),) * (count - len(pad.op.pads)) + pad.op.pads
     windows = tuple(
         replace(w, pad_lo=w.pad_lo + lo, pad_hi=w.pad_hi + hi)
@@ -74,8 +80,8 @@ def _joined(network: Network, pad: Node, node: Node) -> Node | None:
     )
     inputs = (x, *(network.tensor(name) for name in node.inputs[1:]))
     try:
-        window_axes(replace(node, op=replace(node.op, windows=windows)), x)
-        made = remade(node, replace(node.op, windows=windows), inputs)
+        window_axes(replace(node, op=replace(op, windows=windows)), x)
+        made = remade(node, replace(op, windows=windows), inputs)
     except (AtrousError, ValueError):
         return None
     return replace(made, inputs=(pad.inputs[0], *node.inputs[1:]))

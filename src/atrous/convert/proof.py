@@ -197,6 +197,7 @@ class _Walk:
             first = not any(anchor.bad.values())
             length_here, length_there = here.rows(axis, grid[axis]), there.rows(axis, 0)
             worse = unequal(length_here, length_there, lock, out, bad)
+            worse |= _divided(node, twin, axis, here, there, out)
             if worse and first:
                 known.border.append(
                     Cause(node.name, _edge(node, twin, axis, worse, grid[axis], lock))
@@ -342,6 +343,32 @@ def _because(was: Window, now: Window, lock: Lockstep, right: Window) -> str:
     else:
         why = f"a stride of {lock.factor} was removed before it"
     return f"{why}, so it should {verb} rate {right.dilation}, {_pads(right)}"
+
+
+def _divided(node: Node, twin: Node, axis: str, here: Step, there: Step, out: Lockstep) -> int:
+    """The reference outputs of an average pool that are divided by another number of taps."""
+    one, two = node.op, twin.op
+    if not (isinstance(one, Pool) and isinstance(two, Pool) and one.how == "average"):
+        return 0
+    found = 0
+    for output in range(node.output.grid[axis]):
+        place = out.candidate(output)
+        if place is None or not 0 <= place < twin.output.grid.get(axis, 0):
+            continue
+        index = _index(node, axis)
+        was = _divisor(one, index, here.length(axis), output)
+        if was != _divisor(two, index, there.length(axis), place):
+            found |= 1 << output
+    return found
+
+
+def _divisor(op: Pool, index: int, length: int, output: int) -> int:
+    window = op.windows[index]
+    low, high = 0, length
+    if op.count_include_pad:
+        lo, hi = op.counted[index] if op.counted else (window.pad_lo, window.pad_hi)
+        low, high = -lo, length + hi
+    return sum(low <= tap < high for tap in window.taps(output))
 
 
 def _length(here: Step, axis: str, lock: Lockstep) -> int:

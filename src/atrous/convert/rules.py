@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, TypeVar
@@ -158,6 +158,17 @@ def _slid(
     return axes, found, made
 
 
+def counted_pads(
+    dense: Sequence[Dense], windows: Sequence[Window], before: Sequence[tuple[int, int]] = ()
+) -> tuple[tuple[int, int], ...]:
+    """What an average counts of the padding of dense windows; empty where it is all of it."""
+    was = before or [(one.window.pad_lo, one.window.pad_hi) for one in dense]
+    held = tuple(
+        (one.factor * lo, one.factor * hi) for one, (lo, hi) in zip(dense, was, strict=True)
+    )
+    return () if held == tuple((w.pad_lo, w.pad_hi) for w in windows) else held
+
+
 def _fine(around: Around) -> bool:
     """True where nothing before the op has changed and nothing behind it is too coarse."""
     return all(factor == 1 for factor in around.factors.values()) and all(
@@ -196,6 +207,8 @@ def _pool(op: Pool, place: Place, around: Around) -> Made | Refusal:
     if tuple(windows) == op.windows:
         return Made(op, factors, axes)
     after = replace(op, windows=tuple(windows), ceil=op.ceil and any(map(_unchanged, dense)))
+    if op.how == "average" and op.count_include_pad:
+        after = replace(after, counted=counted_pads(dense, windows, op.counted))
     return Made(after, factors, axes, tuple(dense))
 
 

@@ -72,6 +72,8 @@ def follow(reference: Reads, candidate: Reads, lock: Lockstep) -> Lockstep | Non
     >>> follow(plain, dilated, Lockstep(factor=2)), follow(plain, plain, Lockstep(factor=2))
     (Lockstep(factor=2, phase=0, step=1, start=0), None)
     """
+    if lock == SAME and reference == candidate:
+        return SAME
     ratio = lock.ratio * reference.stride / candidate.stride
     if reference.is_identity and candidate.is_identity:
         return lock
@@ -150,6 +152,8 @@ def unequal(
     the reference inputs that differ already. Outputs that `out` gives no twin do not count; a twin
     that does not exist, since the candidate ends before it, differs.
     """
+    if not bad and lock == out == SAME and reference == candidate:
+        return 0
     found = 0
     for output in range(reference.outputs):
         twin = out.candidate(output)

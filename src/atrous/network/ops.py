@@ -82,13 +82,16 @@ class ConvTranspose(Op):
 class Pool(Op):
     """A max, average or other pool over the last dimensions.
 
-    `channelwise` is always true of pools; `ceil` counts a last, partial window.
+    `channelwise` is always true of pools; `ceil` counts a last, partial window. An average divides
+    by the taps inside the map, and with `count_include_pad` by those in its padding as well: that
+    of the windows, or where `counted` gives it that `(lo, hi)` of each axis.
     """
 
     windows: tuple[Window, ...]
     how: Literal["max", "average", "lp"] = "max"
     ceil: bool = False
     count_include_pad: bool = True
+    counted: tuple[tuple[int, int], ...] = ()
     kind: ClassVar[str] = "pool"
 
 

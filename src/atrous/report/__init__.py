@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
     from atrous.analysis import Footprint
+    from atrous.convert import Certificate
+    from atrous.runtime.conversion import Conversion
 
 __all__ = [
     "SORTS",
@@ -30,12 +32,18 @@ __all__ = [
     "Look",
     "Sort",
     "View",
+    "certificate_html",
+    "certificate_text",
+    "certificate_view",
     "check_html",
     "check_text",
     "check_view",
     "comparison_html",
     "comparison_text",
     "comparison_view",
+    "conversion_html",
+    "conversion_text",
+    "conversion_view",
     "diff_html",
     "diff_text",
     "diff_view",
@@ -223,6 +231,40 @@ def diff_text(diff: Diff, width: int = 80) -> str:
 def diff_html(diff: Diff) -> str:
     """What a change did, as HTML."""
     return _block(diff_view(diff))
+
+
+def conversion_view(conversion: Conversion, *, every: bool = True) -> View:
+    """A conversion: verdict, price and diff, as wide as where it is printed."""
+    from atrous.report.conversion import conversion_lines
+
+    return View(lambda look: conversion_lines(conversion, look, every=every))
+
+
+def conversion_text(conversion: Conversion, width: int = 80) -> str:
+    """A conversion, in plain text."""
+    return conversion_view(conversion).text(Look(width))
+
+
+def conversion_html(conversion: Conversion) -> str:
+    """A conversion, as HTML."""
+    return _block(conversion_view(conversion))
+
+
+def certificate_view(certificate: Certificate) -> View:
+    """A certificate, as wide as where it is printed."""
+    from atrous.report.conversion import certificate_lines
+
+    return View(lambda look: certificate_lines(certificate, look))
+
+
+def certificate_text(certificate: Certificate, width: int = 80) -> str:
+    """A certificate, in plain text."""
+    return certificate_view(certificate).text(Look(width))
+
+
+def certificate_html(certificate: Certificate) -> str:
+    """A certificate, as HTML."""
+    return _block(certificate_view(certificate))
 
 
 def networks_view(known: Sequence[tuple[str, str, Inspection]]) -> View:

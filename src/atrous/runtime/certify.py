@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -18,6 +19,7 @@ from atrous.runtime.compare_maps import Compared, compare_maps
 
 __all__ = ["Pair", "Shapes", "certify", "price"]
 
+_AXIS = re.compile(r" along (\w+)\b")
 Shape = tuple[int, ...]
 Shapes = tuple[Shape, ...]
 Weights = Literal["own", "drawn"]
@@ -102,7 +104,7 @@ def certify(
     if any(not r.agrees or (r.verdict == "broken" and not causes) for r in results):
         first = pair.first_difference(shapes, networks, [o.proof for o in found])
         if first is not None:
-            causes = (first, *causes)
+            causes = (*causes, first)
     return Certificate(
         results,
         causes,
@@ -219,10 +221,18 @@ def _certified(output: _Output) -> OutputCertificate:
 
 def _causes(found: Sequence[_Output], results: Sequence[OutputCertificate]) -> tuple[Cause, ...]:
     """The causes of all outputs in the order of the layers, worst kinds first."""
-    causes: dict[Cause, None] = {}
+    merged: dict[tuple[str, str], tuple[str, list[str]]] = {}
     for output, result in zip(found, results, strict=True):
-        if result.verdict != "exact":
-            causes.update(dict.fromkeys(output.proof.causes))
+        for cause in output.proof.causes if result.verdict != "exact" else ():
+            axis = _AXIS.search(cause.why)
+            key = cause.layer, _AXIS.sub(" along *", cause.why)
+            _, axes = merged.setdefault(key, (cause.why, []))
+            if axis is not None and axis[1] not in axes:
+                axes.append(axis[1])
+    causes: dict[Cause, None] = {
+        Cause(layer, _AXIS.sub(f" along {', '.join(axes)}", why) if axes else why): None
+        for (layer, _), (why, axes) in merged.items()
+    }
     for result in results:
         for check in result.checks:
             if not check.agrees:

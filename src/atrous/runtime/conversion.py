@@ -24,6 +24,7 @@ from atrous.convert.walk import ancestors, needed, pruned, strides
 from atrous.errors import ReadError, UnsupportedError
 from atrous.geometry import Tail
 from atrous.network import Network, Tensor
+from atrous.network.ops import Conv
 from atrous.readers import SCHEMES, read
 from atrous.readers.shapes import as_shape, is_shape
 from atrous.runtime.certify import Pair, Shapes, Weights, certify
@@ -42,6 +43,7 @@ __all__ = [
 
 # Multiply-accumulates of one run in float64 that take a few seconds on two cores.
 _BUDGET = 25e9
+_GROUPED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,12 +253,20 @@ def beside(shapes: Shapes, inputs: Sequence[Tensor]) -> list[Shapes]:
     return [found] if found != shapes else []
 
 
+def _work(network: Network) -> int:
+    """Multiply-accumulates, those of grouped convolutions counted as slow as they are in float64."""
+    return sum(
+        node.macs * (_GROUPED if isinstance(node.op, Conv) and node.op.groups > 1 else 1)
+        for node in network.nodes
+    )
+
+
 def small_enough(shapes: Shapes, reference: Network, candidate: Network) -> Shapes:
     """The given shapes, or smaller ones where a run in float64 would take long.
 
     Smaller ones divide by the coarsest stride as the given ones do.
     """
-    macs = max(reference.macs, candidate.macs)
+    macs = max(_work(reference), _work(candidate))
     axes = max((len(t.grid) for t in reference.inputs), default=0)
     if macs <= _BUDGET or not axes:
         return shapes

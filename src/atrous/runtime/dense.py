@@ -141,7 +141,14 @@ class AvgPool(nn.Module):
     def as_op(self, sizes: Sequence[int]) -> Op:
         """The operation that this is, on a map of these sizes."""
         windows = tuple(one.at(size) for one, size in zip(self.dense, sizes, strict=True))
-        return Pool(windows, "average", False, self.count != "inside")
+        was = [one.original(size) for one, size in zip(self.dense, sizes, strict=True)]
+        held = tuple(
+            (one.factor * w.pad_lo, one.factor * w.pad_hi)
+            for one, w in zip(self.dense, was, strict=True)
+        )
+        if self.count == "inside" or held == tuple((w.pad_lo, w.pad_hi) for w in windows):
+            held = ()
+        return Pool(windows, "average", False, self.count != "inside", held)
 
     def extra_repr(self) -> str:
         """The window of each axis, and what the mean divides by."""

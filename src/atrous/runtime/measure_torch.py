@@ -124,6 +124,8 @@ def draw_weights(runner: Runner, shapes: Sequence[Sequence[int]], seed: int = 0)
                 drawn = torch.rand(parameter.shape, generator=generator, dtype=parameter.dtype)
                 parameter.copy_(drawn + 0.5)
     norms = [m for m in runner.model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if not norms:
+        return
     kept = [(norm, norm.momentum) for norm in norms]
     try:
         for norm in norms:

@@ -1,0 +1,206 @@
+"""The verbs that trade stride for dilation: `convert`, and `audit` for what others converted."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+
+from atrous.cli.app import Inputs, Json, Source, app
+from atrous.cli.output import show, show_json, working
+from atrous.cli.sources import model
+from atrous.errors import ReadError
+
+__all__ = ["audit", "convert"]
+
+Outputs = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAMES",
+        help="The outputs or layers whose maps are wanted, separated by commas; all outputs if "
+        "left out.",
+    ),
+]
+
+
+@app.command()
+def convert(
+    source: Source,
+    output_stride: Annotated[
+        str,
+        typer.Option(
+            "--output-stride", "-s", metavar="STRIDE", help="One number, or one an axis: 8 or 8,16."
+        ),
+    ],
+    input: Inputs = None,
+    outputs: Outputs = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Where to write the result: .onnx for an .onnx file, .pt2 for a PyTorch model. "
+            "Left out: only the report.",
+        ),
+    ] = None,
+    heads: Annotated[
+        str,
+        typer.Option(
+            metavar="HOW",
+            help="scale: a dilated head behind the changed map keeps its reach in input pixels. "
+            "keep: it keeps its rates.",
+        ),
+    ] = "scale",
+    tail: Annotated[
+        str,
+        typer.Option(
+            metavar="HOW",
+            help="Where the original drops the last positions of a map. crop: borders stay exact. "
+            "keep: the map keeps its size.",
+        ),
+    ] = "crop",
+    measure: Annotated[
+        bool, typer.Option(help="Run both in float64 as well, beside the proof by structure.")
+    ] = True,
+    every: Annotated[bool, typer.Option("--all", help="All layers of the diff.")] = False,
+    json: Json = False,
+) -> None:
+    """Stride for dilation, or back, with the weights kept and the result proven.
+
+    A smaller output stride than now takes strides out and dilates what follows; a larger one puts
+    strides where dilation allows. The report starts with the verdict: exact (borders included),
+    interior (beyond a margin), shifted (at another phase), approximate (some layers mix all
+    positions) or broken. A conversion that would compute something else is refused, and nothing is
+    written.
+
+    Examples:
+
+    - atrous convert model.onnx --output-stride 8 -o dense.onnx
+
+    - atrous convert "timm:resnet18d?features_only=true" --output-stride 8
+
+    - atrous convert zoo:resnet50 --output-stride 16 --outputs layer4
+
+    - atrous convert published_os8.onnx --output-stride 32 -o cheap.onnx
+    """
+    from atrous.api import convert as converted
+    from atrous.report import conversion_view
+
+    stride = _stride(output_stride)
+    made, given = model(source, input or ())
+    path = None if target is None else _checked_target(target, source, made)
+    with working(f"converting {source}"):
+        result = converted(
+            made,
+            stride,
+            input=given,
+            outputs=_names(outputs),
+            heads=cast(Any, heads),
+            tail=cast(Any, tail),
+            measure=measure,
+        )
+        if path is not None:
+            _write(result.model, path, source, given)
+    if json:
+        show_json(result.to_json())
+    else:
+        show(conversion_view(result, every=every))
+
+
+@app.command()
+def audit(
+    reference: Annotated[
+        str, typer.Argument(metavar="REFERENCE", help="The original: a SOURCE of `inspect`.")
+    ],
+    candidate: Annotated[
+        str, typer.Argument(metavar="CANDIDATE", help="What somebody converted from it.")
+    ],
+    input: Inputs = None,
+    outputs: Outputs = None,
+    json: Json = False,
+) -> None:
+    """What a converted model has in common with its original: exit code 0, or 1 if it is broken.
+
+    Follows both graphs side by side, runs both on the same inputs with the same weights, and says
+    for each output which positions hold the same values, at which phase and margin, and which
+    layer is the first at fault and what it should be.
+
+    Examples:
+
+    - atrous audit "timm:resnet18d?features_only=true"
+    "timm:resnet18d?features_only=true&output_stride=8"
+
+    - atrous audit original.onnx dense.onnx
+
+    - atrous audit models.py:plain models.py:dilated --input 1,3,224,224
+    """
+    from atrous.api import audit as audited
+    from atrous.report import certificate_view
+
+    one, given = model(reference, input or ())
+    two, _ = model(candidate, ())
+    with working(f"comparing {candidate} with {reference}"):
+        certificate = audited(one, two, input=given, outputs=_names(outputs))
+    if json:
+        show_json(certificate.to_json())
+    else:
+        show(certificate_view(certificate))
+    if certificate.verdict == "broken":
+        raise typer.Exit(1)
+
+
+def _stride(text: str) -> int | tuple[int, ...]:
+    """One number, or one an axis.
+
+    >>> _stride("8"), _stride("8,16")
+    (8, (8, 16))
+    """
+    try:
+        values = tuple(int(part) for part in re.split(r"[,x]", text.strip().strip("()[]")))
+    except ValueError:
+        raise ReadError(
+            f"--output-stride {text!r} is no stride; give one number, or one an axis, such as 8,16."
+        ) from None
+    return values[0] if len(values) == 1 else values
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise ReadError("--outputs is empty; give names of layers, such as layer4.")
+    return names
+
+
+def _checked_target(target: str, source: str, made: Any) -> Path:
+    """Where to write, known to be possible before any work is done."""
+    path = Path(target)
+    is_file = isinstance(made, str) and made == source and Path(source).exists()
+    wanted = ".onnx" if is_file else ".pt2"
+    if isinstance(made, str) and made.partition(":")[0] in ("zoo", "stack"):
+        raise ReadError(f"{source} has no weights, so there is nothing to write; leave out -o.")
+    if path.suffix != wanted:
+        raise ReadError(
+            f"--output {target}: {source} is written as a {wanted} file; name one, such as "
+            f"{path.with_suffix(wanted).name}."
+        )
+    if path.is_dir():
+        raise ReadError(f"--output {target} is a folder; name a file in it.")
+    if not path.parent.is_dir():
+        raise ReadError(f"--output {target}: there is no folder {path.parent}.")
+    return path
+
+
+def _write(made: Any, path: Path, source: str, given: Any) -> None:
+    if path.suffix == ".onnx":
+        from atrous.runtime.rewrite_onnx import save_onnx
+
+        save_onnx(made, path, source=Path(source))
+        return
+    from atrous.runtime.save_torch import save_torch
+
+    save_torch(made, path, source, given)
