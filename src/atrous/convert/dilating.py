@@ -12,7 +12,7 @@ from atrous.errors import AtrousError
 from atrous.geometry import Tail
 from atrous.network import Network, Node, Tensor
 from atrous.network.layout import has_axes
-from atrous.network.ops import Concat, Constant, Contract, Conv, Elementwise, Op
+from atrous.network.ops import Concat, Constant, Contract, Conv, Elementwise, Op, Pool
 
 __all__ = ["plan_dilation"]
 
@@ -49,6 +49,7 @@ class _Dilation:
         self.sizes: dict[int, int] = {}
         self.in_head = _heads(reference)
         self.heads: list[Head] = []
+        self.tails: list[str] = []
 
     def run(self) -> Plan | Refusal:
         for tensor in self.reference.inputs:
@@ -85,6 +86,7 @@ class _Dilation:
             "dilate" if changes else "none",
             tuple(self.target.values()),
             tuple(self.heads),
+            tuple(self.tails[:1]),
         )
 
     def _node(self, node: Node) -> tuple[Made, Node] | Refusal:
@@ -122,7 +124,31 @@ class _Dilation:
         self.made[node.output.name] = after.output
         self._note(node.output, after.output)
         self._head(node, made.op, factors)
+        self._tail(place, made)
         return made, after
+
+    def _tail(self, place: Place, made: Made) -> None:
+        for axis, one in zip(made.axes, made.dense, strict=False):
+            if axis is None or not isinstance(place.node.op, Conv | Pool):
+                continue
+            length = place.length(axis)
+            whole, most = -(-(length - one.padded) // one.stride), one.outward * one.kept(length)
+            if whole <= most or one.outputs(length) >= whole > most and self.tail == "crop":
+                continue
+            if self.tail == "crop":
+                text = (
+                    f"the original drops the end of its map here, so the dense map is cropped to "
+                    f"{one.outputs(length)} of {whole} positions along {axis} and borders stay "
+                    "exact; tail='keep' keeps its size, and then the border differs"
+                )
+            else:
+                text = (
+                    f"the original drops the end of its map here, and the dense map keeps all "
+                    f"{whole} positions along {axis}, so the border behind it differs; "
+                    "tail='crop' keeps borders exact"
+                )
+            self.tails.append(f"{place.node.name}: {text}")
+            return
 
     def _strides_before(self, node: Node) -> dict[str, Fraction]:
         found: dict[str, Fraction] = {}

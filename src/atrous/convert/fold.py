@@ -10,7 +10,10 @@ from atrous.errors import AtrousError
 from atrous.network import Network, Node
 from atrous.network.ops import Conv, Pad, Pool
 
-__all__ = ["folded"]
+__all__ = ["PAD", "folded"]
+
+PAD = "atrous_pad"
+"""What the names of paddings begin with that a conversion puts into a module's code."""
 
 
 def folded(network: Network) -> Network:
@@ -55,9 +58,20 @@ def _belongs(pad: Node, node: Node) -> bool:
         isinstance(pad.op, Pad)
         and pad.op.mode == "constant"
         and isinstance(node.op, Conv | Pool)
-        and bool(node.module)
-        and pad.module == node.module
+        and pad.op.value == _neutral(node.op)
+        and (pad.module == node.module or _own(pad.module) == node.module)
     )
+
+
+def _neutral(op: Conv | Pool) -> float:
+    """What an op's own padding is filled with, as far as its result shows."""
+    return float("-inf") if isinstance(op, Pool) and op.how == "max" else 0.0
+
+
+def _own(module: str) -> str | None:
+    """The module in whose code a conversion put this padding; None for any other."""
+    path, _, name = module.rpartition(".")
+    return path if name.startswith(PAD) else None
 
 
 def _joined(network: Network, pad: Node, node: Node) -> Node | None:

@@ -33,8 +33,20 @@ from atrous.network.ops import (
 
 __all__ = ["plan_striding"]
 
-_SAME_PLACES = (Elementwise, Concat, Contract, Permute, Reshape, Expand, Reorder, Lookup, Linear)
-_MIXES = (Attention, Mix, Reduce)
+_SAME_PLACES = (
+    Attention,
+    Concat,
+    Contract,
+    Elementwise,
+    Expand,
+    Linear,
+    Lookup,
+    Mix,
+    Permute,
+    Reduce,
+    Reorder,
+    Reshape,
+)
 _ANY = 0  # divides nothing and is divided by all: gcd(_ANY, n) is n
 
 
@@ -121,7 +133,7 @@ class _Striding:
             if window is not None:
                 allowed = _common([_divides(window), out.get(axis, 1) * window.stride])
                 cap = gcd(cap, allowed)
-            elif isinstance(node.op, _MIXES) or axis not in out:
+            elif axis not in out:
                 pass
             elif isinstance(node.op, _SAME_PLACES):
                 cap = gcd(cap, out[axis])

@@ -122,11 +122,13 @@ class Pad(Op):
     """Padding by `(lo, hi)` of each of the last dimensions; negative numbers crop.
 
     Where `phases` are given, each of the maps of every `phases`-th position is padded by itself.
+    `value` is what constant padding is filled with, where the source says it.
     """
 
     pads: tuple[tuple[int, int], ...]
     mode: PadMode = "constant"
     phases: tuple[int, ...] = ()
+    value: float = 0.0
     kind: ClassVar[str] = "pad"
 
 

@@ -189,7 +189,7 @@ def _pad(op: Pad, inputs: tuple[Tensor, ...]) -> Effect:
             step = maps.get(str(dim[0].axis)) if len(dim) == 1 else None
             if isinstance(step, Local):
                 maps[str(dim[0].axis)] = replace(step, phases=turns)
-            elif turns > 1:
+            elif turns > 1 and step is not None:
                 raise Unrepresentable("pads phases along a dimension that holds a part of an axis")
     return Effect(layout, (maps,))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import warnings
 from collections import Counter
@@ -379,8 +380,12 @@ def _exported(
     module: torch.nn.Module, examples: tuple[Any, ...], name: str
 ) -> torch.export.ExportedProgram:
     with _evaluating(module), torch.no_grad(), warnings.catch_warnings():
-        # What export warns about (caches that it fills and drops again) does not concern reading.
+        # What export warns about (caches that it fills and drops again) does not concern reading,
+        # and what it logs of a shape that does not fit is in the error.
         warnings.simplefilter("ignore")
+        log = logging.getLogger("torch._subclasses.fake_tensor")
+        level = log.level
+        log.setLevel(logging.CRITICAL)
         try:
             return torch.export.export(module, examples, strict=False)
         except Exception as error:
@@ -390,6 +395,8 @@ def _exported(
                 f"{name}: torch.export cannot follow it with inputs "
                 f"{[tuple(e.shape) for e in examples]}: {type(error).__name__}: {reason[:200]}"
             ) from error
+        finally:
+            log.setLevel(level)
 
 
 @contextmanager

@@ -182,7 +182,8 @@ def _scales(call: Call, rank: int) -> tuple[Fraction | None, ...]:
 
 @aten("pad", "constant_pad_nd")
 def _pad(call: Call) -> Value:
-    return _padded(call, call["pad"], call["mode"] or "constant")
+    value = float(call["value"] or 0)
+    return _padded(call, call["pad"], call["mode"] or "constant", value)
 
 
 @aten("reflection_pad1d", "reflection_pad2d", "reflection_pad3d")
@@ -195,14 +196,14 @@ def _replication_pad(call: Call) -> Value:
     return _padded(call, call["padding"], "replicate")
 
 
-def _padded(call: Call, flat: Sequence[int], mode: PadMode) -> Value:
+def _padded(call: Call, flat: Sequence[int], mode: PadMode, value: float = 0.0) -> Value:
     pairs = [(flat[i], flat[i + 1]) for i in range(0, len(flat), 2)]
     pads = tuple(reversed(pairs))
     while pads and pads[0] == (0, 0):
         pads = pads[1:]
     if not pads:
         return call.x
-    return call.finish(Pad(pads, mode), call.x)
+    return call.finish(Pad(pads, mode, value=value), call.x)
 
 
 @aten("slice")

@@ -7,7 +7,7 @@ import json
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -296,19 +296,42 @@ def _torch(model: Any, input: Any, asked: Asked) -> Conversion:
         raise done.error()
     made, edits = done
     shapes = _shapes(input)
+    notes: tuple[str, ...] = ()
     try:
         after = folded(read_torch(made, shapes))
     except ReadError as error:
-        raise Refusal(
-            "code",
-            "",
-            "the model's own code does not take the larger maps; convert the part before the "
-            f"layer that fails (outputs=...): {error}",
-        ).error() from error
+        if asked.names is None or not _runs_up_to(made, asked.names, shapes):
+            raise _unfit(error).error() from error
+        after = plan.candidate
+        notes = (
+            "what lies behind the converted part does not take its larger maps, so the whole model "
+            "no longer runs; take the part (the structure is that of the plan)",
+        )
     weights: tuple[Weights, ...] = ("drawn", "own")
     pair = TorchPair(model, made, asked.names, weights=weights)
     pair.known(shapes, (whole, after))
-    return certified(made, plan, edits, pair, shapes, asked, after)
+    return certified(
+        made, replace(plan, notes=(*plan.notes, *notes)), edits, pair, shapes, asked, after
+    )
+
+
+def _unfit(error: ReadError) -> Refusal:
+    return Refusal(
+        "code",
+        "",
+        "the model's own code does not take maps of the new size; convert the part before the "
+        f"layer that fails (outputs=...): {error}",
+    )
+
+
+def _runs_up_to(model: Any, names: Sequence[str], shapes: Shapes) -> bool:
+    from atrous.runtime.measure_torch import Runner, random_inputs
+
+    try:
+        Runner(model, names).run(random_inputs(shapes))
+    except (ReadError, RuntimeError):
+        return False
+    return True
 
 
 def _network(network: Network, asked: Asked) -> Conversion:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import operator
 from collections.abc import Collection, Sequence
+from itertools import count
 from typing import Any
 
 import torch
 from torch import nn
 from torch.fx import Graph, GraphModule, Node, Tracer
+from torch.fx.graph_module import reduce_graph_module
 from torch.nn import functional
 
 from atrous.convert.edits import Edit
+from atrous.convert.fold import PAD
 from atrous.convert.records import Change, Refusal
 from atrous.geometry import Dense, Window
 from atrous.network import Node as Layer
@@ -90,7 +94,7 @@ def rewrite_code(
     for step, layer, change in zip(steps, layers, changes, strict=True):
         if change is None:
             continue
-        reason = _edit(graph, step, layer, change, extra, edits)
+        reason = _edit(root, graph, step, layer, change, extra, edits)
         if reason:
             return Refusal("code", layer.name, reason)
     _drop_unused(graph)
@@ -186,11 +190,20 @@ def _cuts(node: Node) -> int:
 
 def _feeds(pad: Node) -> bool:
     users = list(pad.users)
-    constant = _bound(pad, "pad")["mode"] in (None, "constant")
-    return constant and len(users) == 1 and _kind(users[0]) in ("conv", "max", "average")
+    held = _bound(pad, "pad")
+    if held["mode"] not in (None, "constant") or len(users) != 1:
+        return False
+    neutral = float("-inf") if _kind(users[0]) == "max" else 0.0
+    return _kind(users[0]) in ("conv", "max", "average") and (held["value"] or 0.0) == neutral
+
+
+def _is_ours(root: nn.Module, node: Node) -> bool:
+    """True for the padding that an earlier conversion put in front of a call."""
+    return node.op == "call_module" and isinstance(root.get_submodule(str(node.target)), DensePad)
 
 
 def _edit(
+    root: nn.Module,
     graph: Graph,
     step: Node,
     layer: Layer,
@@ -209,15 +222,17 @@ def _edit(
     source = arguments["input"]
     if isinstance(source, Node) and _kind(source) == "pad" and _feeds(source):
         source = _bound(source, "pad")["input"]
+    elif isinstance(source, Node) and _is_ours(root, source):
+        source = source.args[0]
     if kind == "average":
-        count: Any = "padded" if arguments["count_include_pad"] in (None, True) else "inside"
-        pool = AvgPool(dense, count, arguments["divisor_override"])
+        held_in: Any = "padded" if arguments["count_include_pad"] in (None, True) else "inside"
+        pool = AvgPool(dense, held_in, arguments["divisor_override"])
         _replace(graph, step, _called(graph, step, source, pool, "pool", extra))
         edits.append(Edit(layer.name, "function", "avg_pool", str(pool)))
         return ""
     windows = [one.fixed for one in dense]
     held = [w for w in windows if w is not None and w.pad_lo == w.pad_hi]
-    if len(held) < len(dense) or (kind == "max" and any(w.pad_lo > w.extent // 2 for w in held)):
+    if len(held) < len(dense) or (kind == "max" and any(w.pad_lo > w.kernel // 2 for w in held)):
         value = float("-inf") if kind == "max" else 0.0
         source = _called(graph, step, source, DensePad(dense, value), "pad", extra)
         held = [_unpadded(one) for one in dense]
@@ -304,14 +319,16 @@ def _edit_slice(step: Node, layer: Layer, change: Change, edits: list[Edit]) -> 
 def _drop_unused(graph: Graph) -> None:
     """Take out the paddings that were folded into the windows behind them."""
     for node in reversed(graph.nodes):
-        if node.op == "call_function" and node.target is functional.pad and not node.users:
+        ours = node.op == "call_module" and str(node.target).startswith(PAD)
+        if (ours or node.target is functional.pad) and not node.users:
             graph.erase_node(node)
 
 
 def _called(
     graph: Graph, step: Node, source: Any, module: nn.Module, kind: str, extra: dict[str, nn.Module]
 ) -> Node:
-    name = f"atrous_{kind}{len(extra)}"
+    taken = {str(node.target) for node in graph.nodes if node.op == "call_module"}
+    name = next(n for i in count() if (n := f"atrous_{kind}{i}") not in taken and n not in extra)
     extra[name] = module
     with graph.inserting_before(step):
         return graph.call_module(name, (source,))
@@ -326,11 +343,45 @@ def _module(root: nn.Module, graph: Graph, extra: dict[str, nn.Module]) -> Graph
     for name, module in extra.items():
         root.add_module(name, module)
     try:
-        made = GraphModule(root, graph, type(root).__name__)
+        made = Recoded(root, graph, type(root).__name__)
     finally:
         for name in extra:
             delattr(root, name)
     _complete(made, root)
+    return made
+
+
+class Recoded(GraphModule):
+    """A `GraphModule` whose copies, pickled ones too, keep what its code does not use.
+
+    `GraphModule` itself copies only the parameters and modules that its graph names, and forgets
+    which buffers are not saved; a state dict would not fit any more.
+    """
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Recoded:
+        made: Recoded = super().__deepcopy__(memo)
+        held = nn.Module()
+        for name in ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"):
+            held.__dict__[name] = copy.deepcopy(self.__dict__[name], memo)
+        _complete(made, held)
+        made.train(self.training)
+        return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        _, arguments = super().__reduce__()
+        return _restored, arguments
+
+
+def _restored(*arguments: Any) -> Recoded:
+    """A pickled `Recoded` again."""
+    held = nn.Module()
+    held.__dict__.update(
+        {name: value for name, value in arguments[0].items() if name in held.__dict__}
+    )
+    plain = reduce_graph_module(*arguments)
+    made = Recoded(plain, plain.graph, arguments[0].get("_graphmodule_cls_name", "GraphModule"))
+    _complete(made, held)
+    made.train(held.training)
     return made
 
 
@@ -347,6 +398,13 @@ def _complete(made: nn.Module, root: nn.Module) -> None:
     for name, child in root._modules.items():
         held = made._modules.get(name)
         if held is None:
-            made.add_module(name, child) if child is not None else made.register_module(name, None)
+            made.register_module(name, child)
         elif held is not child and child is not None:
-            _complete(held, child)
+            if type(held) is nn.Module or isinstance(held, Recoded):
+                _complete(held, child)
+            else:
+                made._modules[name] = child
+    # In the order of the original, which state dicts show.
+    order = [*root._modules, *(n for n in made._modules if n not in root._modules)]
+    made._modules = {name: made._modules[name] for name in order}
+    made._parameters = {name: made._parameters[name] for name in root._parameters}

@@ -111,8 +111,8 @@ def _windowed(layer: Layer) -> tuple[nn.Module, list[Edit]] | Refusal:
 
 
 def _fits_max(module: nn.Module, window: Window) -> bool:
-    # PyTorch's max pools take a padding of at most half the extent.
-    return not isinstance(module, _MAX) or window.pad_lo <= window.extent // 2
+    # PyTorch's max pools take a padding of at most half the kernel, whatever the rate.
+    return not isinstance(module, _MAX) or window.pad_lo <= window.kernel // 2
 
 
 def _set(module: Any, windows: Sequence[Window], *, padding: bool) -> None:
