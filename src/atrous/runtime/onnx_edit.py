@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from atrous.convert.records import Factors
 from atrous.network.records import Tensor
 from atrous.readers.onnx_file import subgraphs
+from atrous.readers.onnx_graph import inlined
 from atrous.readers.onnx_values import Const, Live, Value
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from atrous.readers.onnx_values import Array
 
-__all__ = ["Edit", "Unwritable", "graphs", "set_ints", "without"]
+__all__ = ["Edit", "Unwritable", "copied", "graphs", "set_ints", "without"]
 
 _ANONYMOUS = 4  # the IR version from which initialisers need not be inputs
 
@@ -49,6 +50,26 @@ def without(node: onnx.NodeProto, *names: str) -> None:
     for index in reversed(range(len(node.attribute))):
         if node.attribute[index].name in names:
             del node.attribute[index]
+
+
+def copied(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy that calls no functions of its own."""
+    import onnx
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    if not model.functions:
+        return copy
+    shell = inlined(model)
+    for ours, theirs in (
+        (copy.graph.node, shell.graph.node),
+        (copy.graph.value_info, shell.graph.value_info),
+        (copy.opset_import, shell.opset_import),
+    ):
+        del ours[:]
+        ours.extend(theirs)
+    del copy.functions[:]
+    return copy
 
 
 class Edit:

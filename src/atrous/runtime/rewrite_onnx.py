@@ -14,12 +14,11 @@ from atrous.geometry import Dense, Window, sparse_window
 from atrous.network import Network, Node, Tensor
 from atrous.network.ops import Conv, ConvTranspose, Op, Pad, Pool
 from atrous.readers.onnx_file import Source, check, load
-from atrous.readers.onnx_graph import inlined
 from atrous.readers.onnx_inputs import declared
 from atrous.readers.onnx_reader import Followed, follow_onnx
 from atrous.readers.onnx_values import Live
 from atrous.runtime import onnx_sizes, onnx_windows
-from atrous.runtime.onnx_edit import Edit, Unwritable
+from atrous.runtime.onnx_edit import Edit, Unwritable, copied
 from atrous.runtime.onnx_outputs import Annotations, Outputs, downstream
 from atrous.runtime.onnx_steps import WRITERS, Step
 
@@ -66,27 +65,7 @@ def rewritten(source: str | Path | onnx.ModelProto, plan: Plan) -> Rewritten | R
     """
     loaded = load(source)
     check(loaded)
-    return _Rewrite(Source(_copied(loaded.model), loaded.label, loaded.folder), plan).run()
-
-
-def _copied(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy that calls no functions of its own."""
-    import onnx
-
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    if not model.functions:
-        return copy
-    shell = inlined(model)
-    for ours, theirs in (
-        (copy.graph.node, shell.graph.node),
-        (copy.graph.value_info, shell.graph.value_info),
-        (copy.opset_import, shell.opset_import),
-    ):
-        del ours[:]
-        ours.extend(theirs)
-    del copy.functions[:]
-    return copy
+    return _Rewrite(Source(copied(loaded.model), loaded.label, loaded.folder), plan).run()
 
 
 class _Rewrite:

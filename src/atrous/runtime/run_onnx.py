@@ -10,7 +10,8 @@ import numpy as np
 
 from atrous.errors import AtrousError, MissingDependencyError, ReadError, unknown
 from atrous.readers.onnx_file import check, load
-from atrous.readers.onnx_graph import inlined, one_line
+from atrous.readers.onnx_graph import one_line
+from atrous.runtime.onnx_edit import copied
 
 if TYPE_CHECKING:
     import onnx
@@ -44,23 +45,12 @@ class OnnxRunner:
         folder: Path | None = None,
         threads: int = 1,
     ) -> None:
-        import onnx
-
         _runtime()
         source = load(model)
         check(source)
         self.folder = folder if folder is not None else source.folder
         self.threads = threads
-        self._model = onnx.ModelProto()
-        self._model.CopyFrom(source.model)
-        if source.model.functions:
-            del self._model.functions[:]
-            shell = inlined(source.model)
-            for field in ("node", "value_info"):
-                self._model.graph.ClearField(field)
-                getattr(self._model.graph, field).extend(getattr(shell.graph, field))
-            self._model.ClearField("opset_import")
-            self._model.opset_import.extend(shell.opset_import)
+        self._model = copied(source.model)
         graph = self._model.graph
         stored = {item.name for item in graph.initializer}
         self.inputs = tuple(item.name for item in graph.input if item.name not in stored)
@@ -144,8 +134,8 @@ def random_inputs(
     """One array for each input of the model, in order: numbers from a normal distribution.
 
     `shapes` has the sizes by name; an input that it leaves out has those of the file, which must
-    be numbers then. Integers are drawn from 0 to 255 where they have 8 bits, else from 0 and 1,
-    which are places in every table.
+    be numbers then. Bytes are drawn from 0 to 255, other integers from 0 and 1, which are places in
+    every table.
     """
     from onnx import helper
 
