@@ -77,7 +77,8 @@ class Edit:
 
     `values` are what the names of the unchanged file stand for; `shapes` the shapes that the
     tensors of its network get and `factors` how many positions each axis has for one. A constant is
-    never changed: who needs another gets one of its own. `rephrased` holds the first output of
+    never changed: who needs another gets one of its own. `open` names the axes whose length the
+    file leaves open. `rephrased` holds the first output of
     every node that is said in other operators.
     """
 
@@ -88,10 +89,12 @@ class Edit:
         shapes: Mapping[str, tuple[int, ...]],
         factors: Mapping[str, Factors],
         opset: int,
+        open_axes: set[str],
     ) -> None:
         self.model = model
         self.values = values
         self.opset = opset
+        self.open = open_axes
         self.rephrased: set[str] = set()
         self._factors = factors
         self._shapes = shapes

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from atrous.readers.onnx_values import Array
 
-__all__ = ["unbounded"]
+__all__ = ["follow"]
 
 _TO_THE_END = (1 << 31) - 1
 _OPEN = "and the file leaves that size open; give the file static shapes."
@@ -207,16 +207,19 @@ def _split(edit: Edit, node: onnx.NodeProto, steps: Sequence[Step]) -> None:
 
 @writes("Gather")
 def _gather(edit: Edit, node: onnx.NodeProto, steps: Sequence[Step]) -> None:
+    import numpy as np
+
     op = steps[0].after
     if not isinstance(op, Slice):
         return
     old = [int(i) for i in _array(edit, node.input[1], "indices").reshape(-1)]
     if steps[0].open[0] and min(old) < 0:
         raise Unwritable(f"it counts index {min(old)} from the end, {_OPEN}")
+    if not edit.is_fixed(node.input[1]):
+        raise Unwritable("its indices are computed from sizes; write them out.")
     new = [op.start + i * op.step for i in range(op.length)]
-    if len(new) != len(old):
-        raise Unwritable(f"it picks {len(old)} positions and {len(new)} would be there to pick.")
-    edit.renumbered(node, 1, old, new)
+    array = np.asarray(new[0] if op.drop else new, np.int64)
+    edit.replaced(node, 1, edit.constant(array, f"{node.input[1]}_dense", node))
 
 
 @writes("Reshape")
@@ -251,7 +254,7 @@ def _expand(edit: Edit, node: onnx.NodeProto, steps: Sequence[Step]) -> None:  #
 
 
 @writes("Resize", "Upsample")
-def _resize(edit: Edit, node: onnx.NodeProto, steps: Sequence[Step]) -> None:
+def _resize(edit: Edit, node: onnx.NodeProto, steps: Sequence[Step]) -> None:  # noqa: ARG001
     x, y = node.input[0], node.output[0]
     rank = len(edit.new_shape(x))
     chosen = _attribute(node, "axes")
@@ -266,10 +269,10 @@ def _resize(edit: Edit, node: onnx.NodeProto, steps: Sequence[Step]) -> None:
         old = [int(n) for n in _array(edit, sizes, "sizes").reshape(-1)]
         edit.renumbered(node, 3, old, [edit.new_shape(y)[d] for d in dims])
         return
-    _rescale(edit, node, dims, open_=any(any(step.open) for step in steps))
+    _rescale(edit, node, dims)
 
 
-def _rescale(edit: Edit, node: onnx.NodeProto, dims: list[int], *, open_: bool) -> None:
+def _rescale(edit: Edit, node: onnx.NodeProto, dims: list[int]) -> None:
     import numpy as np
     from onnx import helper
 
@@ -285,7 +288,9 @@ def _rescale(edit: Edit, node: onnx.NodeProto, dims: list[int], *, open_: bool) 
         length, size = edit.new_shape(x)[dim], edit.new_shape(y)[dim]
         ratio = Fraction(edit.factor(y, dim), edit.factor(x, dim))
         tried = (
-            [scale * float(ratio), scale] if open_ else [scale, scale * float(ratio), size / length]
+            [scale * float(ratio), scale]
+            if edit.open
+            else [scale, scale * float(ratio), size / length]
         )
         fitting = [s for s in tried if int(np.float32(s) * np.float32(length)) == size]
         if not fitting:
@@ -300,7 +305,13 @@ def _rescale(edit: Edit, node: onnx.NodeProto, dims: list[int], *, open_: bool) 
         edit.replaced(node, index, name)
 
 
-def unbounded(edit: Edit, node: onnx.NodeProto) -> None:
-    """A Slice that took all positions of a map, by their number, takes all of the denser map."""
-    if node.op_type == "Slice" and node.input[0] in edit.values and edit.resized(node.input[0]):
-        _slice(edit, node, ())
+def follow(edit: Edit, node: onnx.NodeProto) -> None:
+    """What a plan does not mention and a file says by numbers all the same.
+
+    A Slice that took all positions of a map takes all of the denser one; a Resize by scales that
+    makes the same size of another one has other scales.
+    """
+    if node.op_type not in ("Slice", "Resize", "Upsample"):
+        return
+    if node.input[0] in edit.values and edit.resized(node.input[0]):
+        (_slice if node.op_type == "Slice" else _resize)(edit, node, ())

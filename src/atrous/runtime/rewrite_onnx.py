@@ -12,7 +12,7 @@ from atrous.convert.records import Change, Plan, Refusal
 from atrous.errors import AtrousError
 from atrous.geometry import Dense, Window, sparse_window
 from atrous.network import Network, Node, Tensor
-from atrous.network.ops import Conv, ConvTranspose, Op, Pad, Pool
+from atrous.network.ops import Conv, ConvTranspose, Op, Pad, Pool, Slice
 from atrous.readers.onnx_file import Source, check, load
 from atrous.readers.onnx_inputs import declared
 from atrous.readers.onnx_reader import Followed, follow_onnx
@@ -104,7 +104,7 @@ class _Rewrite:
             if graph_node.output[0] in groups:
                 continue
             try:
-                onnx_sizes.unbounded(edit, graph_node)
+                onnx_sizes.follow(edit, graph_node)
             except Unwritable as reason:
                 return Refusal("onnx", graph_node.name or graph_node.output[0], str(reason))
         edit.finish()
@@ -121,7 +121,7 @@ class _Rewrite:
         tensors = (*candidate.inputs, *(node.output for node in candidate.nodes))
         shapes = {t.name: t.shape for t in tensors}
         opset = self.source.opsets.get("", 1)
-        return Edit(self.model, before.values, shapes, self.plan.factors, opset)
+        return Edit(self.model, before.values, shapes, self.plan.factors, opset, self.open)
 
     # Sizes that the file leaves open
 
@@ -293,12 +293,17 @@ class _Rewrite:
         for node in after.network.nodes:
             read.setdefault(node.origin, []).append(node.op)
         place: dict[str, int] = {}
-        for node in self.plan.candidate.nodes:
+        candidate = self.plan.candidate
+        for node in candidate.nodes:
             if not node.origin or node.origin in edit.rephrased or node.origin not in read:
                 continue
             wanted = self.settled.get(node.name, node.op)
             if self.smaller and not isinstance(wanted, Conv | ConvTranspose | Pool | Pad):
                 continue
+            if isinstance(wanted, Slice) and wanted == Slice(
+                wanted.dim, 0, candidate.tensor(node.inputs[0]).shape[wanted.dim]
+            ):
+                continue  # takes everything now, and is read as nothing
             found, start = read[node.origin], place.get(node.origin, 0)
             if wanted not in found[start:]:
                 return Refusal(
