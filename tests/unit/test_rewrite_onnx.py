@@ -205,6 +205,38 @@ def test_a_shape_put_together_from_numbers_and_sizes_gets_other_numbers():
     assert stated["a"][2].dim_value == 16
 
 
+def computed_pads(shape: Sequence[int | str]) -> onnx.ModelProto:
+    """Pads by 1, worked out from the size of the map as exporters of TF-style padding do."""
+    nodes = [
+        conv("x", "w", "a", "first", strides=[2, 2], pads=[1] * 4),
+        helper.make_node("Shape", ["a"], ["shape"], name="shape"),
+        helper.make_node("Gather", ["shape", "places"], ["sizes"], name="sizes"),
+        helper.make_node("Sub", ["sizes", "less"], ["more"], name="more"),
+        helper.make_node("Concat", ["low", "more"], ["pads"], name="pads", axis=0),
+        helper.make_node("Pad", ["a", "pads"], ["b"], name="pad"),
+        conv("b", "v", "y", "last"),
+    ]
+    held = {"w": normal(4, 3, 3, 3), "v": normal(4, 4, 3, 3), "places": ints(2, 3)}
+    held |= {"less": ints(15, 15), "low": ints(0, 0, 1, 1, 0, 0)}
+    return model(nodes, {"x": shape}, held)
+
+
+def test_numbers_computed_from_sizes_that_do_not_follow_are_written_out():
+    proto = computed_pads(("n", 3, 32, 32))
+    plan = planned(proto, 1, (1, 3, 32, 32))
+    made = written(proto, plan)
+    assert_same_values(proto, made, plan, shapes={"x": (2, 3, 32, 32)})
+
+
+def test_numbers_computed_from_open_sizes_that_do_not_follow_are_refused():
+    proto = computed_pads((1, 3, "h", "w"))
+    assert refused(proto, planned(proto, 1, (1, 3, 32, 32))) == (
+        "pad: it would make 1x4x51x51 in the rewritten file, and the plan says 1x4x36x36: its size "
+        "is computed in a way that does not follow; give the file static shapes, for example with "
+        "python -m onnxruntime.tools.make_dynamic_shape_fixed."
+    )
+
+
 # Outputs
 
 

@@ -78,7 +78,8 @@ class Edit:
     `values` are what the names of the unchanged file stand for; `shapes` the shapes that the
     tensors of its network get and `factors` how many positions each axis has for one. A constant is
     never changed: who needs another gets one of its own. `open` names the axes whose length the
-    file leaves open. `rephrased` holds the first output of
+    file leaves open; `static` says that it leaves nothing open, and `pinned` that numbers which are
+    computed from sizes give way to constants. `rephrased` holds the first output of
     every node that is said in other operators.
     """
 
@@ -89,12 +90,13 @@ class Edit:
         shapes: Mapping[str, tuple[int, ...]],
         factors: Mapping[str, Factors],
         opset: int,
-        open_axes: set[str],
     ) -> None:
         self.model = model
         self.values = values
         self.opset = opset
-        self.open = open_axes
+        self.open: set[str] = set()
+        self.pinned = False
+        self.static = False
         self.rephrased: set[str] = set()
         self._factors = factors
         self._shapes = shapes
@@ -261,7 +263,12 @@ class Edit:
             return self.constant(made, f"{name}_dense", node)
         maker = self._makers.get(name)
         if maker is None or maker.op_type != "Concat":
-            return None
+            # Numbers that stay may come from a size that is open.
+            kept = any(a == b != 0 for a, b in zip(old, new, strict=True))
+            if not self.pinned or array is None or (kept and not self.static):
+                return None
+            made = np.asarray(new, array.dtype).reshape(array.shape)
+            return self.constant(made, f"{name}_dense", node)
         parts, start, changed = [], 0, False
         for part in maker.input:
             value = self.values.get(part)

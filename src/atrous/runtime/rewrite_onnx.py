@@ -65,11 +65,23 @@ def rewritten(source: str | Path | onnx.ModelProto, plan: Plan) -> Rewritten | R
     """
     loaded = load(source)
     check(loaded)
-    return _Rewrite(Source(copied(loaded.model), loaded.label, loaded.folder), plan).run()
+
+    def attempt(*, pinned: bool) -> Rewritten | Refusal:
+        copy = Source(copied(loaded.model), loaded.label, loaded.folder)
+        return _Rewrite(copy, plan, pinned=pinned).run()
+
+    made = attempt(pinned=False)
+    if isinstance(made, Rewritten):
+        return made
+    # Numbers that the file computes from sizes did not all follow: where sizes are static, the
+    # right ones can be written in their place.
+    again = attempt(pinned=True)
+    return again if isinstance(again, Rewritten) else made
 
 
 class _Rewrite:
-    def __init__(self, source: Source, plan: Plan) -> None:
+    def __init__(self, source: Source, plan: Plan, *, pinned: bool) -> None:
+        self.pinned = pinned
         self.source = source
         self.plan = plan
         self.model = source.model
@@ -121,7 +133,11 @@ class _Rewrite:
         tensors = (*candidate.inputs, *(node.output for node in candidate.nodes))
         shapes = {t.name: t.shape for t in tensors}
         opset = self.source.opsets.get("", 1)
-        return Edit(self.model, before.values, shapes, self.plan.factors, opset, self.open)
+        edit = Edit(self.model, before.values, shapes, self.plan.factors, opset)
+        edit.open = self.open
+        edit.pinned = self.pinned and not self.open
+        edit.static = not self._open_anywhere()
+        return edit
 
     # Sizes that the file leaves open
 
@@ -272,10 +288,12 @@ class _Rewrite:
                     "onnx",
                     _layer(before.network, value.tensor),
                     f"it would make {shown} in the rewritten file, and the plan says {meant}: its "
-                    "size is computed in a way that does not follow; simplify the file first, for "
-                    "example with onnxsim.",
+                    f"size is computed in a way that does not follow; {self._way_out()}.",
                 )
         return self._other_ops(after, edit)
+
+    def _way_out(self) -> str:
+        return _STATIC if self.open else "simplify the file first, for example with onnxsim"
 
     def _fewer(self, tensor: Tensor, shape: tuple[int, ...]) -> bool:
         """True for a map that is smaller than planned, where that is so on purpose."""
@@ -310,7 +328,7 @@ class _Rewrite:
                     "onnx",
                     node.name,
                     f"the rewritten file reads as {found[-1]} there, and the plan says {wanted}; "
-                    "simplify the file first, for example with onnxsim.",
+                    f"{self._way_out()}.",
                 )
             place[node.origin] = found.index(wanted, start) + 1
         return None
