@@ -315,10 +315,10 @@ def test_real_models_at_stride_8_keep_every_value(name, tmp_path):
         assert_goes_back(path, made, 32)
 
 
-@pytest.mark.parametrize("size", [64, 79, 96])
-def test_a_real_model_of_open_size_keeps_every_value_at_other_sizes(size, tmp_path):
+def test_a_real_model_of_open_size_keeps_every_value_at_other_sizes(tmp_path):
     path = exported(trunk("resnet18"), 64, tmp_path / "model.onnx", dynamo=False, dynamic=True)
     plan = planned(path, 8, (1, 3, 64, 64))
     made = written(path, plan)
     assert made.notes == ()
-    assert_same_values(path, made, plan, shapes={"x": (2, 3, size, size + 9)})
+    for size in (64, 79, 96):
+        assert_same_values(path, made, plan, shapes={"x": (2, 3, size, size + 9)})
