@@ -64,7 +64,7 @@ def pool(kind: str, kernel: list[int], **attributes: object) -> onnx.NodeProto:
     return helper.make_node(kind, ["a"], ["b"], name="mid", kernel_shape=kernel, **attributes)
 
 
-@pytest.mark.parametrize("size", [31, 32, 33, 34])
+@pytest.mark.parametrize("size", [31, 32, 34])
 @pytest.mark.parametrize("auto", ["SAME_UPPER", "SAME_LOWER", "VALID"])
 @pytest.mark.parametrize("kernel", [2, 3, 4])
 def test_padding_that_the_runtime_works_out_is_written_in_numbers(auto, kernel, size):
@@ -83,7 +83,7 @@ def test_padding_that_the_runtime_works_out_is_written_in_numbers(auto, kernel, 
 
 
 @pytest.mark.parametrize("size", [29, 32])
-@pytest.mark.parametrize("opset", [11, 17, 21])
+@pytest.mark.parametrize("opset", [11, 21])
 @pytest.mark.parametrize("include", [0, 1])
 @pytest.mark.parametrize(
     "said",
@@ -307,7 +307,7 @@ REPHRASED = ("resnet18d", "densenet121")  # pools with more padding than their k
 
 @pytest.mark.parametrize("name", MODELS)
 def test_real_models_at_stride_8_keep_every_value(name, tmp_path):
-    dynamo = name in ("mobilenet_v2", "convnext_atto")
+    dynamo = name == "convnext_atto"
     size = 96 if name == "resnet18d" else 64
     path = exported(trunk(name), size, tmp_path / "model.onnx", dynamo=dynamo)
     made = assert_converts(path, 8, same_ops=name not in REPHRASED)
