@@ -169,7 +169,7 @@ def _external(tensor: onnx.TensorProto, source: Source, count: int, what: str) -
         return None  # a message has no folder; its shapes are all that is needed
     entries = {entry.key: entry.value for entry in tensor.external_data}
     location = entries.get("location", "")
-    path = _inside(source.folder, location, what)
+    path = inside(source.folder, location, what)
     needed = nbytes(tensor.data_type, count) or 0
     offset = _number(entries.get("offset", "0"), what)
     length = _number(entries.get("length", str(needed)), what)
@@ -196,7 +196,8 @@ def _external(tensor: onnx.TensorProto, source: Source, count: int, what: str) -
     return numbers
 
 
-def _inside(folder: Path, location: str, what: str) -> Path:
+def inside(folder: Path, location: str, what: str) -> Path:
+    """The file of external data at `location`; a `ReadError` where it is not in the folder."""
     # Backslashes and drives as well: the file may have been made for another system.
     parts = location.replace("\\", "/").split("/")
     shown = location[:80]
@@ -209,10 +210,10 @@ def _inside(folder: Path, location: str, what: str) -> Path:
     path = folder / location
     try:
         resolved = path.resolve()
-        inside, there = resolved.is_relative_to(folder), resolved.is_file()
+        within, there = resolved.is_relative_to(folder), resolved.is_file()
     except (OSError, RuntimeError, ValueError):
-        inside, there = True, False
-    if not inside:
+        within, there = True, False
+    if not within:
         raise ReadError(
             f"{what} is kept at {shown!r}, a link out of the folder of the model; "
             "that is not followed."

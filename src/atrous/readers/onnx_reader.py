@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,7 @@ from atrous.readers.onnx_values import Const, Live, Value, itemsize
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["read_onnx"]
+__all__ = ["Followed", "follow_onnx", "read_onnx"]
 
 _REGISTERED = (onnx_ops, onnx_ops_layout, onnx_ops_math)
 
@@ -56,22 +57,46 @@ def read_onnx(source: str | Path | onnx.ModelProto, input: Input = None) -> Netw
     else:
         label = source.graph.name[:80] or "ONNX model"
     with _reading(label):
-        file = _File(load(source))
-        inputs = Inputs(file.inputs, input)
+        return _followed(load(source), label, input).network
 
-        def translate(builder: Builder, tensors: dict[str, Tensor]) -> list[Tensor]:
-            return _Translation(file, inputs, builder).run(tensors)
 
-        axes = discover(inputs.shapes, translate)
-        builder = Builder(label)
-        builder.notes += inputs.notes
-        tensors = {
-            name: builder.input(
-                name, shape, axes=axes[name], itemsize=itemsize(file.types.get(name, 1))
-            )
-            for name, shape in inputs.shapes.items()
-        }
-        return builder.build(*translate(builder, tensors))
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A network, and what each name in the file stands for: a constant or one of its tensors."""
+
+    network: Network
+    values: Mapping[str, Value]
+
+
+def follow_onnx(source: Source, input: Input = None) -> Followed:
+    """The network in a loaded file, as `read_onnx` has it, with the values by the file's names."""
+    with _reading(source.label):
+        return _followed(source, source.label, input)
+
+
+def _followed(source: Source, label: str, input: Input) -> Followed:
+    file = _File(source)
+    inputs = Inputs(file.inputs, input)
+    values: dict[str, Value] = {}
+
+    def translate(builder: Builder, tensors: dict[str, Tensor]) -> list[Tensor]:
+        translation = _Translation(file, inputs, builder)
+        outputs = translation.run(tensors)
+        values.clear()
+        values.update(translation.values)
+        return outputs
+
+    axes = discover(inputs.shapes, translate)
+    builder = Builder(label)
+    builder.notes += inputs.notes
+    tensors = {
+        name: builder.input(
+            name, shape, axes=axes[name], itemsize=itemsize(file.types.get(name, 1))
+        )
+        for name, shape in inputs.shapes.items()
+    }
+    network = builder.build(*translate(builder, tensors))
+    return Followed(network, values)
 
 
 @contextmanager
@@ -119,6 +144,7 @@ class _Translation:
         self._inputs = inputs
         self._builder = builder
         self._count = 0
+        self.values: dict[str, Value] = {}
 
     def run(self, tensors: Mapping[str, Tensor]) -> list[Tensor]:
         """The tensors that the graph's outputs are."""
@@ -129,6 +155,7 @@ class _Translation:
         for name, tensor in tensors.items():
             values[name] = Live(tensor, file.types.get(name) or 1)
         self._nodes(file.graph, file.order, values, 0)
+        self.values.update(values)
         return [self._output(values[item.name], item.name) for item in file.graph.output]
 
     def _output(self, value: Value, name: str) -> Tensor:
@@ -248,6 +275,7 @@ class _Translation:
     ) -> Sequence[Value | None]:
         inside = {**values, **self._file.initialisers(graph)}
         self._nodes(graph, ordered(graph, values), inside, depth + 1)
+        self.values.update(inside)
         return [inside[item.name] for item in graph.output]
 
 
