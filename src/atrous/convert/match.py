@@ -12,9 +12,9 @@ __all__ = ["matched"]
 def matched(reference: Network, candidate: Network) -> dict[str, Node]:
     """For the nodes of the reference, by name, their twins in the candidate; none for the rest.
 
-    Nodes with the same parameters are twins, the n-th use of each with the n-th; then nodes with
-    the same name and kind of operation; then the one node of a module with the last one of the
-    module that has its name.
+    Nodes with the same parameters are twins, the n-th use of each with the n-th; then the calls of
+    one name in one module, in order, where both networks have as many; then the one node of a
+    module with the last one of the module that has its name.
     """
     found: dict[str, Node] = {}
     taken: set[str] = set()
@@ -36,16 +36,15 @@ def matched(reference: Network, candidate: Network) -> dict[str, Node]:
         if uses[key] < len(twins):
             pair(node, twins[uses[key]])
         uses[key] += 1
-    by_name = {node.name: node for node in candidate.nodes}
-    for node in reference.nodes:
-        twin = by_name.get(node.name)
-        if (
-            node.name not in found
-            and twin is not None
-            and twin.name not in taken
-            and twin.kind == node.kind
-        ):
-            pair(node, twin)
+    here, there = _calls(reference), _calls(candidate)
+    for key, nodes in here.items():
+        twins = there.get(key, [])
+        if len(nodes) != len(twins):
+            # One more or less: which is which, the names do not say.
+            continue
+        for node, twin in zip(nodes, twins, strict=True):
+            if node.name not in found and twin.name not in taken:
+                pair(node, twin)
     own: dict[str, list[Node]] = defaultdict(list)
     for node in reference.nodes:
         own[node.module].append(node)
@@ -53,13 +52,21 @@ def matched(reference: Network, candidate: Network) -> dict[str, Node]:
     for node in candidate.nodes:
         last[node.module] = node
     for node in reference.nodes:
-        twin = last.get(node.module)
+        twin = last.get(node.module, node)
         if (
             node.name not in found
             and node.module
             and len(own[node.module]) == 1
-            and twin is not None
+            and twin is not node
             and twin.name not in taken
         ):
             pair(node, twin)
+    return found
+
+
+def _calls(network: Network) -> dict[tuple[str, str, str], list[Node]]:
+    """Nodes by module, kind and name, the number of the call left out."""
+    found: dict[tuple[str, str, str], list[Node]] = defaultdict(list)
+    for node in network.nodes:
+        found[node.module, node.kind, node.name.rpartition("@")[0] or node.name].append(node)
     return found

@@ -47,7 +47,7 @@ _ARGUMENTS: dict[str, tuple[str, ...]] = {
 class _Tracer(Tracer):
     """Traces one module's own code; the modules that it calls stay whole, but for some."""
 
-    def __init__(self, inside: Collection[nn.Module]) -> None:
+    def __init__(self, inside: Collection[nn.Module] = ()) -> None:
         super().__init__(param_shapes_constant=True)
         self._inside = {id(module) for module in inside}
 
@@ -199,7 +199,7 @@ def _feeds(pad: Node) -> bool:
 
 def _is_ours(root: nn.Module, node: Node) -> bool:
     """True for the padding that an earlier conversion put in front of a call."""
-    return node.op == "call_module" and isinstance(root.get_submodule(str(node.target)), DensePad)
+    return node.op == "call_module" and isinstance(getattr(root, str(node.target), None), DensePad)
 
 
 def _edit(
