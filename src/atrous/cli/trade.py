@@ -197,7 +197,7 @@ def _checked_target(target: str, source: str, made: Any) -> Path:
 
 def _write(made: Any, path: Path, source: str, given: Any) -> None:
     if path.suffix == ".onnx":
-        from atrous.runtime.rewrite_onnx import save_onnx
+        from atrous.runtime.save_onnx import save_onnx
 
         save_onnx(made, path, source=Path(source))
         return

@@ -12,7 +12,7 @@ from atrous.errors import AtrousError
 from atrous.geometry import Tail
 from atrous.network import Network, Node, Tensor
 from atrous.network.layout import has_axes
-from atrous.network.ops import Concat, Constant, Contract, Conv, Elementwise, Op, Pool
+from atrous.network.ops import Concat, Constant, Contract, Conv, Elementwise, Op, Pool, Slice
 
 __all__ = ["plan_dilation"]
 
@@ -48,6 +48,7 @@ class _Dilation:
         self.seen: dict[tuple[str, int], tuple[int, int]] = {}
         self.sizes: dict[int, int] = {}
         self.in_head = _heads(reference)
+        self.parts = _parts(reference)
         self.heads: list[Head] = []
         self.tails: list[str] = []
 
@@ -106,6 +107,7 @@ class _Dilation:
             self.padded[node.inputs[0]] if node.inputs else {},
             self.reference.axes,
             self.strides[node.output.name],
+            self.parts,
             self.tail,
             keep,
         )
@@ -229,6 +231,21 @@ def _is_map(x: Tensor, place: Place) -> bool:
             if x.shape[-index] > 1 and any(atom.axis for atom in other.layout[-index]):
                 return True
     return False
+
+
+def _parts(network: Network) -> set[str]:
+    """Strided slices of one map that start at different positions (focus layers)."""
+    makers = {node.output.name: node for node in network.nodes}
+    groups: dict[tuple[str, int, int], dict[str, int]] = {}
+    for node in network.nodes:
+        if not isinstance(node.op, Slice) or node.op.step == 1:
+            continue
+        source = node.inputs[0]
+        while source in makers and isinstance(makers[source].op, Slice):
+            source = makers[source].inputs[0]
+        key = source, node.op.dim, node.op.step
+        groups.setdefault(key, {})[node.output.name] = node.op.start
+    return {name for found in groups.values() if len(set(found.values())) > 1 for name in found}
 
 
 def _heads(network: Network) -> set[str]:

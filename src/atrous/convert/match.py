@@ -37,8 +37,8 @@ def matched(reference: Network, candidate: Network) -> dict[str, Node]:
             pair(node, twins[uses[key]])
         uses[key] += 1
     here, there = _calls(reference), _calls(candidate)
-    for key, nodes in here.items():
-        twins = there.get(key, [])
+    for call, nodes in here.items():
+        twins = there.get(call, [])
         if len(nodes) != len(twins):
             # One more or less: which is which, the names do not say.
             continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, TypeVar
@@ -45,7 +45,8 @@ class Around:
 
     `seen` says, for each length that the original has along an axis, what it has become and by
     which factor; `sizes` the same for dimensions of any make; `padded` how many positions a padding
-    just before has added; `after` the strides behind the op.
+    just before has added; `after` the strides behind the op; `parts` names the slices that together
+    take all phases of a map.
     """
 
     factors: dict[str, int]
@@ -56,6 +57,7 @@ class Around:
     padded: dict[str, int]
     axes: tuple[str, ...]
     after: Mapping[str, Fraction]
+    parts: Collection[str]
     tail: Tail = "crop"
     keep: bool = False
 
@@ -227,6 +229,10 @@ def _slice(op: Slice, place: Place, around: Around) -> Made | Refusal:
         return Made(op, dict(around.factors))
     length = place.length(axis)
     made = one.at(length)
+    if place.node.output.name in around.parts:
+        # One of several phases of a map: all of them keep one length.
+        w = one.window
+        made = Window(1, one.stride, 1, one.factor * w.pad_lo, one.factor * w.pad_hi)
     outputs = 1 if op.drop else made.output_length(length)
     if made.pad_hi > 0:
         outputs = (length + made.pad_lo - 1) // made.stride + 1

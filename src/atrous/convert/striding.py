@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from math import gcd
 
-from atrous.convert.records import Change, Plan, Refusal
+from atrous.convert.records import Change, Direction, Plan, Refusal
 from atrous.convert.walk import Place, pruned, remade, resized, strides, window_axes
 from atrous.errors import AtrousError
 from atrous.geometry import Window, sparse_window
-from atrous.network import Network, Node
+from atrous.network import Network, Node, Tensor
+from atrous.network.layout import has_axes
 from atrous.network.ops import (
     Attention,
     Concat,
@@ -29,6 +31,7 @@ from atrous.network.ops import (
     Reorder,
     Reshape,
     Resize,
+    Slice,
 )
 
 __all__ = ["plan_striding"]
@@ -99,7 +102,7 @@ class _Striding:
                 changes.append(Change(node.name, node.module, node.op, op, axes))
         r = self.reference
         candidate = Network(r.inputs, tuple(nodes), r.outputs, r.params, r.name, r.notes)
-        direction = "stride" if changes else "none"
+        direction: Direction = "stride" if changes else "none"
         target = tuple(self.target.values())
         return Plan(r, candidate, tuple(changes), self.factors, direction, target)
 
@@ -118,7 +121,7 @@ class _Striding:
         self.factors = caps
 
     def _wanted(self, name: str, axis: str) -> int:
-        stride = self.strides[name].get(axis, 1)
+        stride = self.strides[name].get(axis, Fraction(1))
         factor = self.target.get(axis, 1) / stride
         return int(factor) if factor.denominator == 1 and factor >= 1 else 1
 
@@ -135,7 +138,7 @@ class _Striding:
                 cap = gcd(cap, allowed)
             elif axis not in out:
                 pass
-            elif isinstance(node.op, _SAME_PLACES):
+            elif isinstance(node.op, _SAME_PLACES) or _of_channels(node, self.tensors):
                 cap = gcd(cap, out[axis])
                 if out[axis] != cap:
                     out[axis], changed = cap, True
@@ -152,18 +155,17 @@ class _Striding:
         return changed
 
     def _windows(self, node: Node) -> dict[str, Window]:
-        if not isinstance(node.op, Conv | Pool | Pad) or not node.inputs:
+        if not isinstance(node.op, Conv | Pool | Pad | Slice) or not node.inputs:
             return {}
         try:
             axes = window_axes(node, self.tensors[node.inputs[0]])
         except ValueError:
             return {}
-        if isinstance(node.op, Pad):
-            if node.op.mode != "constant":
-                return {}
-            windows = tuple(Window(1, 1, 1, lo, hi) for lo, hi in node.op.pads)
-        else:
-            windows = node.op.windows
+        if isinstance(node.op, Pad) and node.op.mode != "constant":
+            return {}
+        if isinstance(node.op, Slice) and node.op.drop:
+            return {}
+        windows = self._all(node.op, self.tensors[node.inputs[0]])
         return {axis: w for axis, w in zip(axes, windows, strict=True) if axis is not None}
 
     def _short(self) -> Refusal | None:
@@ -174,7 +176,9 @@ class _Striding:
                 for name in self.tensors
                 if axis in self.factors[name]
             ]
-            coarsest = max((s[axis] for s in self.strides.values() if axis in s), default=1)
+            coarsest = max(
+                (s[axis] for s in self.strides.values() if axis in s), default=Fraction(1)
+            )
             if target == coarsest or (max(reached, default=0) >= target and self._trades(axis)):
                 continue
             if (target / coarsest).denominator > 1:
@@ -219,7 +223,9 @@ class _Striding:
         if not windows:
             return self._sized(place)
         after: list[Window] = []
-        for axis, window in zip(window_axes(node, place.old[0]), self._all(op), strict=True):
+        for axis, window in zip(
+            window_axes(node, place.old[0]), self._all(op, place.old[0]), strict=True
+        ):
             if axis is None:
                 after.append(window)
                 continue
@@ -237,14 +243,21 @@ class _Striding:
             if made is None:
                 return Refusal("stride", node.name, f"its padding does not divide by {factor}.")
             after.append(made)
+        if isinstance(op, Slice):
+            (window,) = after
+            length = window.output_length(place.new[0].shape[op.dim])
+            return replace(op, start=-window.pad_lo, step=window.stride, length=length)
         if isinstance(op, Pad):
             return replace(op, pads=tuple((w.pad_lo, w.pad_hi) for w in after))
         assert isinstance(op, Conv | Pool)
         return replace(op, windows=tuple(after))
 
-    def _all(self, op: Op) -> tuple[Window, ...]:
+    def _all(self, op: Op, x: Tensor) -> tuple[Window, ...]:
         if isinstance(op, Pad):
             return tuple(Window(1, 1, 1, lo, hi) for lo, hi in op.pads)
+        if isinstance(op, Slice):
+            rest = x.shape[op.dim] - op.start - (op.length - 1) * op.step - 1
+            return (Window(1, op.step, 1, -op.start, -rest),)
         assert isinstance(op, Conv | Pool)
         return op.windows
 
@@ -278,6 +291,12 @@ class _Striding:
             )
             sizes.append(-(-size // factor))
         return replace(op, sizes=tuple(sizes))
+
+
+def _of_channels(node: Node, tensors: Mapping[str, Tensor]) -> bool:
+    """True for a slice that picks channels."""
+    op = node.op
+    return isinstance(op, Slice) and not has_axes(tensors[node.inputs[0]].layout[op.dim])
 
 
 def _divides(window: Window) -> int:

@@ -370,14 +370,20 @@ def certified(
     shapes: Shapes,
     asked: Asked,
     after: Network,
+    sizes: Sequence[Shapes] | None = None,
 ) -> Conversion:
-    """The conversion of a model that is made, with its certificate; `after` is it as a network."""
+    """The conversion of a model that is made, with its certificate; `after` is it as a network.
+
+    `sizes` are further input shapes to compare at; those beside the given one, if left out.
+    """
     notes = list(plan.notes)
     at = shapes
     others: list[Shapes] = []
     if not asked.measure:
         pair = NetworkPair(plan.reference, folded(after))
         pair.precision = "not run, as asked"
+    elif sizes is not None:
+        others = list(sizes)
     elif not isinstance(pair, NetworkPair):
         # Runs at the given size, or at a smaller one where that would take long.
         at = small_enough(shapes, plan.reference, plan.candidate)

@@ -190,7 +190,7 @@ def _does(module: nn.Module, layer: Layer) -> bool:
     if type(op) is not type(wanted):
         return False
     assert isinstance(wanted, Conv | Pool)
-    return bool(op.windows == wanted.windows)
+    return bool(getattr(op, "windows", None) == wanted.windows)
 
 
 def _read(module: nn.Module, shape: tuple[int, ...]) -> Any:

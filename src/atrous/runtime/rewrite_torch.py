@@ -55,10 +55,10 @@ def rewrite_torch(model: nn.Module, plan: Plan) -> tuple[nn.Module, tuple[Edit, 
             around = _called_once(path, plan.reference.nodes)
             code.setdefault(around, []).append(path)
     for path in sorted(code, key=lambda p: -p.count(".") if p else 1):
-        done = _recoded(made, path, code[path], ordered, changes)
-        if isinstance(done, Refusal):
-            return done
-        replaced, more = done
+        recoded = _recoded(made, path, code[path], ordered, changes)
+        if isinstance(recoded, Refusal):
+            return recoded
+        replaced, more = recoded
         edits += more
         if not path:
             made = replaced

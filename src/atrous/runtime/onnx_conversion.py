@@ -1,0 +1,40 @@
+"""ONNX files from end to end: read, plan, rewrite, read again, certify."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from atrous.convert.network_edits import network_edits
+from atrous.convert.records import Refusal
+from atrous.errors import AtrousError
+from atrous.readers import read
+from atrous.runtime.certify import Shapes
+from atrous.runtime.conversion import Asked, Conversion, beside, certified, plan_for
+from atrous.runtime.onnx_pair import OnnxPair
+from atrous.runtime.rewrite_onnx import rewritten
+
+__all__ = ["convert_onnx"]
+
+
+def convert_onnx(source: Any, input: Any, asked: Asked) -> Conversion:
+    """The conversion of a file or message; its model is an `onnx.ModelProto`."""
+    network = read(source, input)
+    plan = plan_for(network, asked)
+    made = rewritten(source, plan)
+    if isinstance(made, Refusal):
+        raise made.error()
+    shapes = tuple(tensor.shape for tensor in network.inputs)
+    folder = source.resolve().parent if isinstance(source, Path) else None
+    pair = OnnxPair(source, made.model, asked.names, folder=folder)
+    after = pair.networks(shapes)[1]
+    plan = replace(plan, notes=(*plan.notes, *made.notes))
+    others: list[Shapes] = []
+    for more in beside(shapes, network.inputs):
+        try:
+            pair.networks(more)
+        except AtrousError:
+            continue  # the file has one size
+        others.append(more)
+    return certified(made.model, plan, network_edits(plan), pair, shapes, asked, after, others)
