@@ -24,9 +24,9 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-import tests.conftest  # noqa: E402, F401 - torchvision's op schemas, where its library cannot load
-from atrous import AtrousError, ConversionError, convert  # noqa: E402
-from atrous.readers.named import make, parse  # noqa: E402
+import tests.conftest  # noqa: F401 - torchvision's op schemas, where its library cannot load
+from atrous import AtrousError, ConversionError, convert
+from atrous.readers.named import make, parse
 
 HERE = Path(__file__).parent
 SIZES = (96, 127, 128, 129)
@@ -79,9 +79,13 @@ def draw(model, size):
 def maps(model, x, layer):
     """The model's maps, coarsest last, or the one of a layer."""
     caught = []
-    hook = model.get_submodule(layer).register_forward_hook(
-        lambda _m, _a, out: caught.append(out.detach().clone())
-    ) if layer else None
+    hook = (
+        model.get_submodule(layer).register_forward_hook(
+            lambda _m, _a, out: caught.append(out.detach().clone())
+        )
+        if layer
+        else None
+    )
     out = model(x)
     if hook is not None:
         hook.remove()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 import pickle
 from collections.abc import Sequence
 
@@ -165,7 +164,7 @@ def test_squeeze_and_excitation_is_approximate_and_exact_behind_a_constant_gate(
     assert done.certificate.agrees
     assert done.certificate.causes[0].layer.startswith("layer3.0.se")
     assert "mixes all positions along h, w" in done.certificate.causes[0].why
-    for name, part in list(model.named_modules()):
+    for name, _ in list(model.named_modules()):
         if name.endswith(".se"):
             parent, _, last = name.rpartition(".")
             setattr(model.get_submodule(parent), last, Gate())
@@ -491,7 +490,7 @@ def test_a_skip_that_no_longer_fits_is_refused_with_the_join_named():
 
 def test_a_transposed_convolution_behind_the_change_is_refused_by_name():
     model = Decoder(nn.ConvTranspose2d(4, 4, 2, 2))
-    with pytest.raises(ConversionError, match="^up: it spreads each position over 2"):
+    with pytest.raises(ConversionError, match=r"^up: it spreads each position over 2"):
         atrous.convert(model, 2, input=(1, 3, 32, 32))
 
 

@@ -135,7 +135,7 @@ class _Dilation:
                 continue
             length = place.length(axis)
             whole, most = -(-(length - one.padded) // one.stride), one.outward * one.kept(length)
-            if whole <= most or one.outputs(length) >= whole > most and self.tail == "crop":
+            if whole <= most or (one.outputs(length) >= whole > most and self.tail == "crop"):
                 continue
             if self.tail == "crop":
                 text = (

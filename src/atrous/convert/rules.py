@@ -308,7 +308,7 @@ def _resize(op: Resize, place: Place, around: Around) -> Made | Refusal:
 
 
 @_dilates(AdaptivePool)
-def _adaptive_pool(op: AdaptivePool, place: Place, around: Around) -> Made | Refusal:
+def _adaptive_pool(op: AdaptivePool, _place: Place, around: Around) -> Made | Refusal:
     return Made(op, dict.fromkeys(around.factors, 1))
 
 
@@ -355,7 +355,7 @@ def _positionless(op: Op, place: Place, around: Around) -> Made | Refusal:
 
 
 @_dilates(Opaque)
-def _opaque(op: Opaque, place: Place, around: Around) -> Made | Refusal:
+def _opaque(op: Opaque, place: Place, _around: Around) -> Made | Refusal:
     return Refusal(
         "opaque",
         place.node.name,

@@ -45,8 +45,8 @@ class Step:
         """How many positions the axis has before the step."""
         return self.grid[axis]
 
-    def then(self, moves: Mapping[str, AxisMap], grid: Mapping[str, int]) -> Step:
-        """This step and one more; `grid` is that of the tensor in between."""
+    def then(self, moves: Mapping[str, AxisMap]) -> Step:
+        """This step and one more."""
         maps, rules = dict(self.maps), dict(self.rules)
         for axis, outer in moves.items():
             rule = outer.reads if isinstance(outer, Local) else None
@@ -99,7 +99,7 @@ def segments(
         if maker is not None:
             for source, moves in zip(maker.inputs, maker.moves, strict=True):
                 for anchor, step in back(source).items():
-                    more = step.then(moves, network.tensor(source).grid)
+                    more = step.then(moves)
                     found[anchor] = more if anchor not in found else found[anchor].union(more)
         known[name] = found
         return found
@@ -108,8 +108,7 @@ def segments(
     for index, name in enumerate(inputs):
         steps = back(name)
         if node is not None:
-            grid = network.tensor(name).grid
-            steps = {a: step.then(node.moves[index], grid) for a, step in steps.items()}
+            steps = {a: step.then(node.moves[index]) for a, step in steps.items()}
         out.append(steps)
     return out
 

@@ -12,7 +12,7 @@ from atrous.geometry.window import Window
 __all__ = ["Dense", "Tail", "sparse_window"]
 
 Tail = Literal["crop", "keep"]
-"""Where the original drops a tail: `crop` the map so that borders stay exact, or `keep` it whole."""
+"""Where the original drops a tail: `crop` the map so that borders stay exact, or `keep` it."""
 
 
 @dataclass(frozen=True, slots=True)

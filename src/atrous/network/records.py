@@ -61,7 +61,8 @@ class Node:
     `moves` holds, for each input, how each spatial axis moves; an axis that is not named there
     keeps its positions. `mixes` names the axes along which this op lets all positions see one
     another. `opaque` is the reason why positions cannot be followed through it, or empty. `origin`
-    is what the source calls the operation: an ONNX node's first output, a node of an exported graph.
+    is what the source calls the operation: an ONNX node's first output, a node of an exported
+    graph.
     """
 
     name: str

@@ -37,7 +37,7 @@ class Pair(Protocol):
     def arrays(
         self, shapes: Shapes, weights: Weights, outputs: Sequence[tuple[str, str]]
     ) -> tuple[list[Any], list[Any]] | None:
-        """What both make of the same random inputs, for each pair of outputs; None where unknown."""
+        """What both make of the same random inputs, by output; None where unknown."""
 
     def first_difference(
         self, shapes: Shapes, networks: tuple[Network, Network], proofs: Sequence[Proof]

@@ -147,6 +147,8 @@ def _trimmed(bad: Array) -> list[tuple[int, int]] | None:
 
     One end at a time, always the slice that is worst.
     """
+    if not bad.ndim:
+        return None if bad else []
     ends = [[0, n] for n in bad.shape]
     while True:
         box = bad[tuple(slice(lo, hi) for lo, hi in ends)]

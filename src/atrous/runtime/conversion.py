@@ -254,7 +254,7 @@ def beside(shapes: Shapes, inputs: Sequence[Tensor]) -> list[Shapes]:
 
 
 def _work(network: Network) -> int:
-    """Multiply-accumulates, those of grouped convolutions counted as slow as they are in float64."""
+    """Multiply-accumulates; grouped convolutions count as slow as they are in float64."""
     return sum(
         node.macs * (_GROUPED if isinstance(node.op, Conv) and node.op.groups > 1 else 1)
         for node in network.nodes
@@ -303,10 +303,11 @@ def _torch(model: Any, input: Any, asked: Asked) -> Conversion:
         if asked.names is None or not _runs_up_to(made, asked.names, shapes):
             raise _unfit(error).error() from error
         after = plan.candidate
-        notes = (
+        text = (
             "what lies behind the converted part does not take its larger maps, so the whole model "
-            "no longer runs; take the part (the structure is that of the plan)",
+            "no longer runs; take the part (the structure is that of the plan)"
         )
+        notes = (text,)
     weights: tuple[Weights, ...] = ("drawn", "own")
     pair = TorchPair(model, made, asked.names, weights=weights)
     pair.known(shapes, (whole, after))
@@ -351,7 +352,7 @@ class NetworkPair:
     def __init__(self, reference: Network, candidate: Network) -> None:
         self.both = reference, candidate
 
-    def networks(self, shapes: Shapes) -> tuple[Network, Network]:
+    def networks(self, shapes: Shapes) -> tuple[Network, Network]:  # noqa: ARG002 - a protocol
         """The two networks, whose sizes are set."""
         return self.both
 

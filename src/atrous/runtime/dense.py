@@ -35,7 +35,7 @@ class PadInput:
         self.dense = tuple(dense)
         self.value = value
 
-    def __call__(self, module: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[object, ...]:
+    def __call__(self, _module: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[object, ...]:
         """The arguments with the first one padded."""
         return (padded(args[0], self.dense, self.value), *args[1:])
 
@@ -207,8 +207,8 @@ class PhasePad(nn.Module):
             [place(p) for p in range(-factor * lo, size + factor * hi)], device=device
         )
 
-    def as_op(self, sizes: Sequence[int]) -> Op:
-        """The operation that this is, on a map of these sizes."""
+    def as_op(self, _sizes: Sequence[int]) -> Op:
+        """The operation that this is, on a map of any size."""
         pads = tuple((f * lo, f * hi) for (lo, hi), f in zip(self.pads, self.factors, strict=True))
         phases = self.factors if self.mode != "constant" and max(self.factors) > 1 else ()
         return Pad(pads, self.mode, phases)

@@ -47,7 +47,10 @@ class OnnxPair:
         return self._read[shapes]
 
     def arrays(
-        self, shapes: Shapes, weights: Weights, outputs: Sequence[tuple[str, str]]
+        self,
+        shapes: Shapes,
+        weights: Weights,  # noqa: ARG002 - a file has its own
+        outputs: Sequence[tuple[str, str]],
     ) -> tuple[list[Any], list[Any]] | None:
         """What both make of the same inputs, with their own weights."""
         if self._runners is None:
@@ -74,7 +77,10 @@ class OnnxPair:
         return made[0], made[1]
 
     def first_difference(
-        self, shapes: Shapes, networks: tuple[Network, Network], proofs: Sequence[Proof]
+        self,
+        _shapes: Shapes,
+        _networks: tuple[Network, Network],
+        _proofs: Sequence[Proof],
     ) -> Cause | None:
         """Left to the structure: values inside a file have no names that both share."""
         return None

@@ -17,16 +17,16 @@ from atrous.readers import SCHEMES
 __all__ = ["save_torch"]
 
 
-def save_torch(model: nn.Module, path: Path, source: str, input: Any) -> None:
+def save_torch(model: nn.Module, path: Path, source: str, example: Any) -> None:
     """Writes the exported program of a module, in evaluation mode, at its input shape.
 
     The file appears under its name when it is complete: it is written beside it and renamed.
     """
-    if input is None and source.partition(":")[0] in SCHEMES:
+    if example is None and source.partition(":")[0] in SCHEMES:
         from atrous.readers.named import make, parse
 
-        input = make(parse(source)).input
-    shapes = [input] if input and isinstance(input[0], int) else list(input or ())
+        example = make(parse(source)).input
+    shapes = [example] if example and isinstance(example[0], int) else list(example or ())
     if not shapes:
         raise ReadError("a .pt2 file is written at one input shape; give --input.")
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
