@@ -176,6 +176,7 @@ def one(source):
         if done.certificate.verdict == "approximate":
             plain = gated(model, done.certificate)
             try:
+                draw(plain, SIZES[0])
                 again = convert(
                     plain, stride, input=(1, 3, SIZES[2], SIZES[2]), outputs=layer, measure=False
                 )
