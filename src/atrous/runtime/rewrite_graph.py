@@ -358,6 +358,13 @@ class Recoded(GraphModule):
     which buffers are not saved; a state dict would not fit any more.
     """
 
+    def __init__(self, root: Any, graph: Graph, class_name: str = "GraphModule") -> None:
+        super().__init__(root, graph, class_name)
+        for node in self.graph.nodes:
+            # An export would take this for the place of all that the module runs inside.
+            if node.op == "call_module":
+                node.meta.pop("nn_module_stack", None)
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Recoded:
         made: Recoded = super().__deepcopy__(memo)
         held = nn.Module()
