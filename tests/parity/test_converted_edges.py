@@ -97,3 +97,51 @@ def test_code_inside_a_graph_is_read_by_the_modules_that_run_it() -> None:
     assert ("1.conv", "") in names
     assert not any(opaque for _, opaque in names)
     assert not atrous.convert(done.model, 1, input=(1, 2, 22)).edits
+
+
+class Windowed(nn.Module):
+    """Pads by hand and calls a pool or a convolution, all in its own code."""
+
+    def __init__(self, pads: tuple[int, int], how: str, **given: Any) -> None:
+        super().__init__()
+        self.pads, self.how, self.given = pads, how, given
+        self.weight = nn.Parameter(torch.randn(2, 2, 3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.pad(x, self.pads)
+        if self.how == "conv":
+            return F.conv1d(x, self.weight, **self.given)
+        return (F.avg_pool1d if self.how == "average" else F.max_pool1d)(x, **self.given)
+
+
+@pytest.mark.parametrize("pads", [(1, 0), (0, 1), (2, 2), (1, -1), (-2, 3)])
+@pytest.mark.parametrize(
+    ("how", "given"),
+    [
+        ("average", {"kernel_size": 3, "stride": 2, "padding": 1, "count_include_pad": False}),
+        ("average", {"kernel_size": 3, "stride": 2, "count_include_pad": False}),
+        ("average", {"kernel_size": 2, "stride": 2, "ceil_mode": True}),
+        ("max", {"kernel_size": 2, "stride": 2, "padding": 1, "ceil_mode": True}),
+        ("conv", {"stride": 2, "padding": 1}),
+    ],
+)
+def test_what_code_pads_before_a_call_stays_apart_from_what_the_call_pads(
+    pads: tuple[int, int], how: str, given: dict[str, Any]
+) -> None:
+    model = nn.Sequential(Windowed(pads, how, **given), Windowed((1, 1), "conv", dilation=1))
+    found = atrous.convert(model, 1, input=(1, 2, 21)).certificate
+    assert (found.verdict, found.agrees) == ("exact", True), [str(c) for c in found.causes]
+    x = torch.randn(1, 2, 24)
+    dense = atrous.convert(model, 1, input=(1, 2, 21), measure=False).model
+    with torch.no_grad():
+        here, there = model(x), dense(x)[..., ::2]
+    assert torch.allclose(there[..., : here.shape[-1]], here, atol=1e-5)
+
+
+def test_a_shift_is_told_where_a_stride_appeared() -> None:
+    one = nn.Sequential(nn.Conv1d(2, 2, 3, 1, 1), nn.Conv1d(2, 2, 3, 1, 1))
+    two = nn.Sequential(nn.Conv1d(2, 2, 3, 2, 0), nn.Conv1d(2, 2, 3, 1, 1))
+    two.load_state_dict(one.state_dict())
+    found = atrous.audit(one, two, input=(1, 2, 21))
+    assert found.verdict == "broken"
+    assert "keep them in place" in str(found.causes[1]), [str(c) for c in found.causes]

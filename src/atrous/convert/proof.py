@@ -391,8 +391,7 @@ def _moved(node: Node, twin: Node, axis: str, out: Lockstep, lock: Lockstep) -> 
     one, two = node.op, twin.op
     if isinstance(one, Conv | Pool) and isinstance(two, Conv | Pool) and lock.step == 1:
         was, now = one.windows[_index(node, axis)], two.windows[_index(twin, axis)]
-        right = Dense(was, lock.factor, now.stride)
-        pads = right.factor * was.pad_lo
+        pads = lock.factor * was.pad_lo
         return f"{_pads(now)}; {text}; {pads} on the low side would keep them in place"
     return text
 
