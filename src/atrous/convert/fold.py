@@ -88,6 +88,11 @@ def _joined(network: Network, pad: Node, node: Node) -> Node | None:
         # What is padded before the pool lies inside the map that the pool sees.
         op = replace(op, count_include_pad=True)
     pads = ((0, 0),) * (count - len(pad.op.pads)) + pad.op.pads
+    for w, (lo, hi) in zip(node.op.windows, pads, strict=True):
+        if lo < 0 < w.pad_lo or hi < 0 < w.pad_hi:
+            return None  # what is cropped is gone, and zeros stand in its place
+        if isinstance(op, Pool) and op.ceil and hi:
+            return None  # a partial window may begin in what is padded here
     windows = tuple(
         replace(w, pad_lo=w.pad_lo + lo, pad_hi=w.pad_hi + hi)
         for w, (lo, hi) in zip(node.op.windows, pads, strict=True)

@@ -185,19 +185,18 @@ class _Walk:
                     known.mix(Cause(node.name, f"it mixes all positions along {axis}"))
                 continue
             out = follow(here.reads(axis), there.reads(axis), lock)
-            if out is None:
+            partly = out is not None and out.step > 1 and out.factor > 1
+            if out is None or (partly and not (lock.step > 1 and lock.factor > 1)):
                 known.lock(node, axis, _guess(here, there, axis, lock), 0)
                 if isinstance(node.op, Resize | AdaptivePool):
                     known.mix(Cause(node.name, "it resamples a map of another size"))
                 else:
                     known.broken.append(Cause(node.name, _rate(node, twin, axis, lock, here)))
                 continue
-            if out.step > 1 and out.factor > 1 and not (lock.step > 1 and lock.factor > 1):
-                known.broken.append(Cause(node.name, _rate(node, twin, axis, lock, here)))
             first = not any(anchor.bad.values())
             length_here, length_there = here.rows(axis, grid[axis]), there.rows(axis, 0)
             worse = unequal(length_here, length_there, lock, out, bad)
-            worse |= _divided(node, twin, axis, here, there, out)
+            worse |= self._divided(node, twin, axis, out)
             if worse and first:
                 known.border.append(
                     Cause(node.name, _edge(node, twin, axis, worse, grid[axis], lock))
@@ -205,6 +204,24 @@ class _Walk:
             if (out.phase or out.start) and not (lock.phase or lock.start):
                 known.moved.append(Cause(node.name, _moved(node, twin, axis, out, lock)))
             known.lock(node, axis, out, worse)
+
+    def _divided(self, node: Node, twin: Node, axis: str, out: Lockstep) -> int:
+        """The reference outputs of an average pool that are divided by another number of taps."""
+        one, two = node.op, twin.op
+        if not (isinstance(one, Pool) and isinstance(two, Pool) and one.how == "average"):
+            return 0
+        # The pool's own inputs: a step may begin at a map further up.
+        length = self.reference.tensor(node.inputs[0]).grid[axis]
+        longer = self.candidate.tensor(twin.inputs[0]).grid[axis]
+        index = _index(node, axis)
+        found = 0
+        for output in range(node.output.grid[axis]):
+            place = out.candidate(output)
+            if place is None or not 0 <= place < twin.output.grid.get(axis, 0):
+                continue
+            if _divisor(one, index, length, output) != _divisor(two, index, longer, place):
+                found |= 1 << output
+        return found
 
 
 class _Known:
@@ -345,23 +362,6 @@ def _because(was: Window, now: Window, lock: Lockstep, right: Window) -> str:
     return f"{why}, so it should {verb} rate {right.dilation}, {_pads(right)}"
 
 
-def _divided(node: Node, twin: Node, axis: str, here: Step, there: Step, out: Lockstep) -> int:
-    """The reference outputs of an average pool that are divided by another number of taps."""
-    one, two = node.op, twin.op
-    if not (isinstance(one, Pool) and isinstance(two, Pool) and one.how == "average"):
-        return 0
-    found = 0
-    for output in range(node.output.grid[axis]):
-        place = out.candidate(output)
-        if place is None or not 0 <= place < twin.output.grid.get(axis, 0):
-            continue
-        index = _index(node, axis)
-        was = _divisor(one, index, here.length(axis), output)
-        if was != _divisor(two, index, there.length(axis), place):
-            found |= 1 << output
-    return found
-
-
 def _divisor(op: Pool, index: int, length: int, output: int) -> int:
     window = op.windows[index]
     low, high = 0, length
@@ -391,8 +391,7 @@ def _moved(node: Node, twin: Node, axis: str, out: Lockstep, lock: Lockstep) -> 
     one, two = node.op, twin.op
     if isinstance(one, Conv | Pool) and isinstance(two, Conv | Pool) and lock.step == 1:
         was, now = one.windows[_index(node, axis)], two.windows[_index(twin, axis)]
-        right = Dense(was, lock.factor, now.stride)
-        pads = right.factor * was.pad_lo
+        pads = lock.factor * was.pad_lo
         return f"{_pads(now)}; {text}; {pads} on the low side would keep them in place"
     return text
 

@@ -47,7 +47,7 @@ class Pair(Protocol):
 
 @dataclass(slots=True)
 class _Output:
-    """What was found of one output so far."""
+    """What was found of one output so far; `proof` is the one that promises least."""
 
     names: tuple[str, str]
     proof: Proof
@@ -98,6 +98,13 @@ def certify(
             ran |= arrays is not None
             for index, proof in enumerate(proofs):
                 _check(found[index], here, outputs[index], proof, at, weights, arrays, index)
+        for output, proof in zip(found, proofs, strict=True):
+            if worst((output.proof.verdict, proof.verdict)) != output.proof.verdict:
+                said.append(
+                    f"{output.names[0]} is {output.proof.verdict} at {_text(shapes)} and "
+                    f"{proof.verdict} at {_text(at)}, of which margin, phase and causes tell"
+                )
+                output.proof = proof
     assert networks is not None
     results = tuple(_certified(output) for output in found)
     causes = _causes(found, results)

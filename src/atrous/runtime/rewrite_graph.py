@@ -17,10 +17,10 @@ from torch.nn import functional
 from atrous.convert.edits import Edit
 from atrous.convert.fold import PAD
 from atrous.convert.records import Change, Refusal
-from atrous.geometry import Dense, Window
+from atrous.geometry import Dense, Window, same_torch
 from atrous.network import Node as Layer
 from atrous.network.ops import Conv, Op, Pad, Pool, Slice
-from atrous.runtime.dense import AvgPool, DensePad, PhasePad
+from atrous.runtime.dense import AvgPool, Count, DensePad, PhasePad
 
 __all__ = ["rewrite_code"]
 
@@ -160,26 +160,24 @@ def _steps(graph: Graph, layers: Sequence[Layer]) -> list[Node] | str:
         kind = _kind(node)
         if kind:
             found.setdefault(kind, []).append(node)
-    kinds = [_wanted(layer.op) for layer in layers]
-    if "pad" in found:
-        # A padding folded into the window behind it is no layer of its own.
-        folded = len(found["pad"]) - kinds.count("pad")
-        before = [n for n in found["pad"] if _feeds(n)]
-        if 0 < folded == len(before):
-            found["pad"] = [n for n in found["pad"] if n not in before]
     taken: dict[str, int] = {}
-    out = []
-    for kind in kinds:
-        index = taken.get(kind, 0)
-        nodes = found.get(kind, [])
+    out: dict[int, Node] = {}
+    # Paddings last: one that is folded into the window behind it is no layer of its own.
+    order = sorted(range(len(layers)), key=lambda i: isinstance(layers[i].op, Pad))
+    folded: set[Node | None] = set()
+    for place in order:
+        kind = _wanted(layers[place].op)
+        nodes = [node for node in found.get(kind, []) if node not in folded]
         if kind == "slice":
             # One indexing may cut several dimensions.
             nodes = [n for n in nodes for _ in range(_cuts(n))]
+        index = taken.get(kind, 0)
         if index >= len(nodes):
             return f"does not call as many functions ({kind}) as the network has layers"
-        out.append(nodes[index])
+        out[place] = nodes[index]
         taken[kind] = index + 1
-    return out
+        folded.add(_folded(nodes[index], layers[place].op))
+    return [out[place] for place in range(len(layers))]
 
 
 def _cuts(node: Node) -> int:
@@ -195,6 +193,28 @@ def _feeds(pad: Node) -> bool:
         return False
     neutral = float("-inf") if _kind(users[0]) == "max" else 0.0
     return _kind(users[0]) in ("conv", "max", "average") and (held["value"] or 0.0) == neutral
+
+
+def _folded(step: Node, op: Op) -> Node | None:
+    """The call that pads the input of a window, where the window has that padding folded in."""
+    if not isinstance(op, Conv | Pool):
+        return None
+    held = _bound(step, _wanted(op))
+    source = held["input"]
+    if not isinstance(source, Node) or _kind(source) != "pad" or not _feeds(source):
+        return None
+    own = _own_pads(held["padding"], op.windows)
+    return source if own != [(w.pad_lo, w.pad_hi) for w in op.windows] else None
+
+
+def _own_pads(padding: Any, windows: Sequence[Window]) -> list[tuple[int, int]]:
+    """What a call pads by itself, as its argument says."""
+    if padding == "same":
+        return [same_torch(w.kernel, w.dilation) for w in windows]
+    given = padding if isinstance(padding, list | tuple) else [padding]
+    numbers = [n if isinstance(n, int) else 0 for n in given]
+    numbers = numbers * len(windows) if len(numbers) == 1 else numbers
+    return [(n, n) for n in numbers]
 
 
 def _is_ours(root: nn.Module, node: Node) -> bool:
@@ -220,12 +240,15 @@ def _edit(
     assert isinstance(change.after, Conv | Pool)
     dense = change.dense or tuple(Dense(w, 1, w.stride) for w in change.after.windows)
     source = arguments["input"]
-    if isinstance(source, Node) and _kind(source) == "pad" and _feeds(source):
-        source = _bound(source, "pad")["input"]
+    folded = _folded(step, layer.op)
+    if folded is not None:
+        source = _bound(folded, "pad")["input"]
     elif isinstance(source, Node) and _is_ours(root, source):
         source = source.args[0]
     if kind == "average":
-        held_in: Any = "padded" if arguments["count_include_pad"] in (None, True) else "inside"
+        # A padding that was folded in is part of the map that the pool averages.
+        whole = isinstance(change.before, Pool) and change.before.count_include_pad
+        held_in: Count = "padded" if whole else "inside"
         pool = AvgPool(dense, held_in, arguments["divisor_override"])
         _replace(graph, step, _called(graph, step, source, pool, "pool", extra))
         edits.append(Edit(layer.name, "function", "avg_pool", str(pool)))
@@ -357,6 +380,13 @@ class Recoded(GraphModule):
     `GraphModule` itself copies only the parameters and modules that its graph names, and forgets
     which buffers are not saved; a state dict would not fit any more.
     """
+
+    def __init__(self, root: Any, graph: Graph, class_name: str = "GraphModule") -> None:
+        super().__init__(root, graph, class_name)
+        for node in self.graph.nodes:
+            # An export would take this for the place of all that the module runs inside.
+            if node.op == "call_module":
+                node.meta.pop("nn_module_stack", None)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Recoded:
         made: Recoded = super().__deepcopy__(memo)

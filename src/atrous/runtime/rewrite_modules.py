@@ -137,8 +137,14 @@ def _unhook(module: nn.Module) -> None:
             del module._forward_pre_hooks[key]
 
 
+def _mirrors(module: Any) -> bool:
+    """True where a module pads with anything but a constant; a padding of 0 has no mode."""
+    given = module.padding if isinstance(module.padding, tuple) else (module.padding,)
+    return getattr(module, "padding_mode", "zeros") != "zeros" and any(given)
+
+
 def _by_attributes(module: Any, dense: Sequence[Dense]) -> bool:
-    if getattr(module, "padding_mode", "zeros") != "zeros":
+    if _mirrors(module):
         return False
     _unhook(module)
     windows = [one.fixed or one.window for one in dense]
@@ -147,7 +153,7 @@ def _by_attributes(module: Any, dense: Sequence[Dense]) -> bool:
 
 
 def _by_hook(module: Any, dense: Sequence[Dense]) -> bool:
-    if getattr(module, "padding_mode", "zeros") != "zeros":
+    if _mirrors(module):
         return False
     _unhook(module)
     windows = [one.at(_some_length(one)) for one in dense]
@@ -336,6 +342,7 @@ def _pad(layer: Layer) -> tuple[nn.Module, list[Edit]] | Refusal:
         if isinstance(module, PhasePad):
             return Refusal("module", layer.path, "it pads phases already.")
         made: nn.Module = PhasePad(held or was.pads, factors, op.mode)
+        made.train(module.training)
         return made, _edits(layer.path, before, _described(made))
     made = copy.copy(module)
     made.padding = tuple(n for lo, hi in reversed(op.pads) for n in (lo, hi))

@@ -1,0 +1,147 @@
+"""Conversions at their edges: small models, each with one thing that is easily got wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812 - the name that PyTorch code gives it
+
+import atrous
+from atrous.readers.torch_reader import read_torch
+
+
+class Every(nn.Module):
+    """Takes every so-manieth position, from one on."""
+
+    def __init__(self, start: int, step: int) -> None:
+        super().__init__()
+        self.start, self.step = start, step
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[..., self.start :: self.step]
+
+
+class Averaged(nn.Module):
+    """Averages by a function of its own code."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.avg_pool1d(x, 2, 2)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+def test_upsampling_behind_a_denser_map_is_approximate_and_both_halves_say_so(mode: str) -> None:
+    # Every second output of a nearest upsampling has a twin; no stride shows the original's map.
+    model = nn.Sequential(nn.Conv1d(2, 3, 3, 2, 1), nn.Upsample(scale_factor=2, mode=mode))
+    found = atrous.convert(model, 1, input=(1, 2, 16)).certificate
+    assert (found.verdict, found.agrees) == ("approximate", True)
+    assert str(found.causes[0]) == "1: it resamples a map of another size"
+
+
+def test_the_divisor_of_an_average_is_counted_on_the_map_that_the_pool_itself_reads() -> None:
+    # The slice before it has no twin by name, so the step to the pool begins at the convolution.
+    model = nn.Sequential(
+        nn.Conv1d(2, 2, 3, 3, 1),
+        Averaged(),
+        Every(1, 3),
+        nn.AvgPool1d(2, 1, 1, count_include_pad=False),
+    )
+    found = atrous.convert(model, 3, input=(1, 2, 14)).certificate
+    assert (found.verdict, found.agrees) == ("exact", True), [str(c) for c in found.causes]
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+def test_a_padding_mode_with_no_padding_is_no_reason_to_refuse(mode: str) -> None:
+    model = nn.Sequential(nn.Conv1d(2, 3, 3, 2), nn.Conv1d(3, 2, 2, padding_mode=mode))
+    done = atrous.convert(model, 1, input=(1, 2, 21))
+    assert (done.certificate.verdict, done.model[1].dilation) == ("exact", (2,))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_what_takes_the_place_of_a_padding_module_keeps_its_training_mode(training: bool) -> None:
+    model = nn.Sequential(nn.Conv1d(2, 2, 3, 2, 1), nn.ReflectionPad1d(1), nn.Conv1d(2, 2, 3))
+    model.train(training)
+    done = atrous.convert(model, 1, input=(1, 2, 21))
+    assert {module.training for module in done.model.modules()} == {training}
+
+
+def test_a_certificate_tells_of_the_size_that_makes_it_promise_less() -> None:
+    # The way back fits its padding to one size; one position more, and the last output is missing.
+    model = nn.Sequential(nn.Conv1d(2, 2, 3), nn.MaxPool1d(2, 2, ceil_mode=True))
+    dense = atrous.convert(model, 1, input=(1, 2, 16)).model
+    found = atrous.convert(dense, 2, input=(1, 2, 16)).certificate
+    assert found.verdict == "interior"
+    assert [str(cause) for cause in found.causes]
+    assert any(map(any, found.outputs[0].margin))
+    assert any("interior at 1x2x17" in note for note in found.notes), found.notes
+
+
+def test_code_inside_a_graph_is_read_by_the_modules_that_run_it() -> None:
+    class Padded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv1d(2, 2, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            made: torch.Tensor = self.conv(F.pad(x, (2, 0), mode="circular"))
+            return made
+
+    model = nn.Sequential(
+        nn.Conv1d(2, 2, 3, 2, 1), Padded(), nn.Conv1d(2, 2, 3, padding=1, padding_mode="reflect")
+    )
+    done = atrous.convert(model, 1, input=(1, 2, 22))
+    assert (done.certificate.verdict, done.certificate.agrees) == ("exact", True)
+    names: list[Any] = [(n.module, n.opaque) for n in read_torch(done.model, (1, 2, 22)).nodes]
+    assert ("1.conv", "") in names
+    assert not any(opaque for _, opaque in names)
+    assert not atrous.convert(done.model, 1, input=(1, 2, 22)).edits
+
+
+class Windowed(nn.Module):
+    """Pads by hand and calls a pool or a convolution, all in its own code."""
+
+    def __init__(self, pads: tuple[int, int], how: str, **given: Any) -> None:
+        super().__init__()
+        self.pads, self.how, self.given = pads, how, given
+        self.weight = nn.Parameter(torch.randn(2, 2, 3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.pad(x, self.pads)
+        if self.how == "conv":
+            return F.conv1d(x, self.weight, **self.given)
+        return (F.avg_pool1d if self.how == "average" else F.max_pool1d)(x, **self.given)
+
+
+@pytest.mark.parametrize("pads", [(1, 0), (0, 1), (2, 2), (1, -1), (-2, 3)])
+@pytest.mark.parametrize(
+    ("how", "given"),
+    [
+        ("average", {"kernel_size": 3, "stride": 2, "padding": 1, "count_include_pad": False}),
+        ("average", {"kernel_size": 3, "stride": 2, "count_include_pad": False}),
+        ("average", {"kernel_size": 2, "stride": 2, "ceil_mode": True}),
+        ("max", {"kernel_size": 2, "stride": 2, "padding": 1, "ceil_mode": True}),
+        ("conv", {"stride": 2, "padding": 1}),
+    ],
+)
+def test_what_code_pads_before_a_call_stays_apart_from_what_the_call_pads(
+    pads: tuple[int, int], how: str, given: dict[str, Any]
+) -> None:
+    model = nn.Sequential(Windowed(pads, how, **given), Windowed((1, 1), "conv", dilation=1))
+    found = atrous.convert(model, 1, input=(1, 2, 21)).certificate
+    assert (found.verdict, found.agrees) == ("exact", True), [str(c) for c in found.causes]
+    x = torch.randn(1, 2, 24)
+    dense = atrous.convert(model, 1, input=(1, 2, 21), measure=False).model
+    with torch.no_grad():
+        here, there = model(x), dense(x)[..., ::2]
+    assert torch.allclose(there[..., : here.shape[-1]], here, atol=1e-5)
+
+
+def test_a_shift_is_told_where_a_stride_appeared() -> None:
+    one = nn.Sequential(nn.Conv1d(2, 2, 3, 1, 1), nn.Conv1d(2, 2, 3, 1, 1))
+    two = nn.Sequential(nn.Conv1d(2, 2, 3, 2, 0), nn.Conv1d(2, 2, 3, 1, 1))
+    two.load_state_dict(one.state_dict())
+    found = atrous.audit(one, two, input=(1, 2, 21))
+    assert found.verdict == "broken"
+    assert "keep them in place" in str(found.causes[1]), [str(c) for c in found.causes]
