@@ -181,8 +181,10 @@ class _Walk:
                 join = behind[anchor.candidate]
                 known.mix(Cause(join, "it joins a map that is resampled to the size of another"))
                 # Where outputs lie, the operand says that keeps its size.
-                for axis, lock in anchor.locks.items() if step is not None else ():
-                    known.rest.setdefault(axis, _guess(here[anchor.reference], step, axis, lock))
+                if step is not None:
+                    for axis, lock in anchor.locks.items():
+                        guess = _guess(here[anchor.reference], step, axis, lock)
+                        known.rest.setdefault(axis, guess)
             elif step is not None:
                 self._step(node, twin, anchor, here[anchor.reference], step, known)
         return known.twin(node.output.name, candidate)
