@@ -229,7 +229,10 @@ class _Walk:
                 and not (lock.step > 1 and lock.factor > 1)
             )
             if out is None or (thinned and isinstance(node.op, Resize)):
-                known.lock(node, axis, _guess(here, there, axis, lock), 0)
+                guess = _guess(here, there, axis, lock)
+                if isinstance(node.op, Resize | AdaptivePool):
+                    guess = _whole(guess, grid[axis], twin.output.grid.get(axis, 1))
+                known.lock(node, axis, guess, 0)
                 if isinstance(node.op, Resize | AdaptivePool):
                     known.mix(Cause(node.name, "it resamples a map of another size"))
                 else:
@@ -347,6 +350,13 @@ def _margin(bad: int, length: int) -> tuple[int, int]:
 def _guess(here: Step, there: Step, axis: str, lock: Lockstep) -> Lockstep:
     ratio = lock.ratio * here.reads(axis).stride / there.reads(axis).stride
     return Lockstep(ratio.numerator, 0, ratio.denominator, 0)
+
+
+def _whole(guess: Lockstep, here: int, there: int) -> Lockstep:
+    """Where a map of another size lies, by its size where strides give no whole number."""
+    if guess.step == 1 or guess.factor == 1:
+        return guess
+    return Lockstep(-(-there // here)) if there >= here else Lockstep(1, 0, -(-here // there), 0)
 
 
 def _other(node: Node, twin: Node) -> str:

@@ -79,8 +79,8 @@ def rewrite_code(
         return Refusal(
             "code",
             name,
-            f"the code of {type(root).__name__} {_does(layers)} and torch.fx cannot trace it "
-            f"({_line(error)}); use modules for {'pools and convolutions' if layers else 'joins'}.",
+            f"the code of {type(root).__name__} {_does(changes)} and torch.fx cannot trace it "
+            f"({_line(error)}); use modules for {_what(changes)}.",
         )
     if str(graphs[0]) != str(graphs[1]):
         return Refusal(
@@ -118,10 +118,13 @@ def rewrite_code(
     return made, [Edit(name, "class", type(root).__name__, "GraphModule"), *edits, *joined]
 
 
-def _does(layers: Sequence[Layer]) -> str:
-    return (
-        "calls functions with strides of their own" if layers else "joins maps that no longer fit"
-    )
+def _does(changes: Sequence[Change | None]) -> str:
+    strided = "calls functions with strides of their own"
+    return strided if any(changes) else "joins maps that no longer fit"
+
+
+def _what(changes: Sequence[Change | None]) -> str:
+    return "pools and convolutions" if any(changes) else "joins"
 
 
 def _dense(change: Change | None) -> tuple[Dense, ...]:
@@ -395,6 +398,12 @@ class Recoded(GraphModule):
     `GraphModule` itself copies only the parameters and modules that its graph names, and forgets
     which buffers are not saved; a state dict would not fit any more.
     """
+
+    def __init__(self, root: nn.Module, graph: Graph, class_name: str = "GraphModule") -> None:
+        # Where a node says which module it calls, an export takes that for all that runs within.
+        for node in graph.nodes:
+            node.meta.pop("nn_module_stack", None)
+        super().__init__(root, graph, class_name)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Recoded:
         made: Recoded = super().__deepcopy__(memo)
