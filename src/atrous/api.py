@@ -84,6 +84,7 @@ def convert(
     outputs: str | Sequence[str] | None = None,
     heads: Heads = "scale",
     tail: Tail = "crop",
+    resample: bool = False,
     measure: bool = True,
 ) -> Conversion:
     """`source` with no map coarser than `output_stride`, and with the values that it had.
@@ -97,7 +98,9 @@ def convert(
     out); what only others need is not converted. `heads="scale"` lets the rates of a dilated head
     behind a changed map follow it, so that their reach in input pixels stays; `"keep"` leaves them.
     `tail` says what happens where the original drops the last positions of a map: `"crop"` keeps
-    borders exact, `"keep"` keeps the map's size. `measure=False` leaves out the runs in float64.
+    borders exact, `"keep"` keeps the map's size. `resample=True` resamples a map whose join with
+    another no longer fits, as in a decoder with skips, linearly to the size of the smaller one;
+    what lies behind such a join is approximate. `measure=False` leaves out the runs in float64.
 
     Raises `ConversionError` where the result would not compute the same, naming the layer and the
     reason.
@@ -122,6 +125,7 @@ def convert(
         outputs=outputs,
         heads=heads,
         tail=tail,
+        resample=resample,
         measure=measure,
     )
 

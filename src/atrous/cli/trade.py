@@ -62,6 +62,14 @@ def convert(
             "keep: the map keeps its size.",
         ),
     ] = "crop",
+    resample: Annotated[
+        bool,
+        typer.Option(
+            "--resample",
+            help="Where the inputs of a join no longer fit (a decoder's skips), resample the "
+            "larger one linearly; what lies behind is approximate.",
+        ),
+    ] = False,
     measure: Annotated[
         bool, typer.Option(help="Run both in float64 as well, beside the proof by structure.")
     ] = True,
@@ -100,6 +108,7 @@ def convert(
             outputs=_names(outputs),
             heads=cast(Any, heads),
             tail=cast(Any, tail),
+            resample=resample,
             measure=measure,
         )
         if path is not None:

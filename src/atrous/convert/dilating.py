@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
+from itertools import count
+from math import prod
 
-from atrous.convert.records import Change, Head, Heads, Plan, Refusal
+from atrous.convert.records import Change, Head, Heads, Plan, Refusal, Resampled
 from atrous.convert.rules import Around, Made, dilated
 from atrous.convert.walk import Place, pruned, remade, strides
 from atrous.errors import AtrousError
 from atrous.geometry import Tail
 from atrous.network import Network, Node, Tensor
 from atrous.network.layout import has_axes
-from atrous.network.ops import Concat, Constant, Contract, Conv, Elementwise, Op, Pool, Slice
+from atrous.network.ops import (
+    Concat,
+    Constant,
+    Contract,
+    Conv,
+    Elementwise,
+    Op,
+    Pool,
+    Resize,
+    Slice,
+)
 
 __all__ = ["plan_dilation"]
 
@@ -24,23 +37,32 @@ def plan_dilation(
     *,
     heads: Heads = "scale",
     tail: Tail = "crop",
+    resample: bool = False,
 ) -> Plan | Refusal:
     """The plan in which no map that `outputs` need is coarser than `target`, by axis.
 
     The walk goes from the inputs and carries, for each tensor and axis, the stride removed so far.
+    With `resample`, an input of a join that has more positions than another is resampled to the
+    size of that one; without, such a join is refused.
     """
     reference = pruned(network, outputs)
-    return _Dilation(reference, target, heads, tail).run()
+    return _Dilation(reference, target, heads, tail, resample).run()
 
 
 class _Dilation:
     def __init__(
-        self, reference: Network, target: Mapping[str, int], heads: Heads, tail: Tail
+        self,
+        reference: Network,
+        target: Mapping[str, int],
+        heads: Heads,
+        tail: Tail,
+        resample: bool,
     ) -> None:
         self.reference = reference
         self.target = target
         self.heads_mode = heads
         self.tail = tail
+        self.resample = resample
         self.strides = strides(reference)
         self.factors: dict[str, dict[str, int]] = {}
         self.padded: dict[str, dict[str, int]] = {}
@@ -51,6 +73,8 @@ class _Dilation:
         self.parts = _parts(reference)
         self.heads: list[Head] = []
         self.tails: list[str] = []
+        self.resampled: list[Resampled] = []
+        self.nodes: list[Node] = []
 
     def run(self) -> Plan | Refusal:
         for tensor in self.reference.inputs:
@@ -58,14 +82,13 @@ class _Dilation:
             self.padded[tensor.name] = {}
             self.made[tensor.name] = tensor
             self._note(tensor, tensor)
-        nodes: list[Node] = []
         changes: list[Change] = []
         for node in self.reference.nodes:
             done = self._node(node)
             if isinstance(done, Refusal):
                 return done
             made, new = done
-            nodes.append(new)
+            self.nodes.append(new)
             if made.op != node.op:
                 changes.append(
                     Change(node.name, node.module, node.op, made.op, made.axes, made.dense)
@@ -73,7 +96,7 @@ class _Dilation:
         reference = self.reference
         candidate = Network(
             reference.inputs,
-            tuple(nodes),
+            tuple(self.nodes),
             reference.outputs,
             reference.params,
             reference.name,
@@ -88,12 +111,14 @@ class _Dilation:
             tuple(self.target.values()),
             tuple(self.heads),
             tuple(self.tails[:1]),
+            tuple(self.resampled),
         )
 
     def _node(self, node: Node) -> tuple[Made, Node] | Refusal:
         old = tuple(self.reference.tensor(name) for name in node.inputs)
         new = tuple(self.made[name] for name in node.inputs)
-        place = Place(node, old, new)
+        place = self._fitted(Place(node, old, new)) if self.resample else Place(node, old, new)
+        node, new = place.node, place.new
         factors = self._joined(place)
         if isinstance(factors, Refusal):
             return factors
@@ -159,6 +184,59 @@ class _Dilation:
                 found.setdefault(axis, stride)
         return found
 
+    def _fitted(self, place: Place) -> Place:
+        """The join with its inputs at one size: that of the one with the fewest positions.
+
+        What joins anything but whole maps of one original size stays as it is.
+        """
+        node = place.node
+        maps = [i for i, x in enumerate(place.old) if prod(x.grid.values()) > 1]
+        if len(maps) < 2 or not isinstance(node.op, Elementwise | Concat):
+            return place
+        fits = {i: self._fit(place, i) for i in maps}
+        least = min(maps, key=fits.__getitem__)
+        whole = _whole(place.old[least])
+        if (
+            not whole
+            or any(_whole(place.old[i]) != whole for i in maps)
+            or (
+                isinstance(node.op, Concat)
+                and node.op.dim >= len(place.old[least].shape) - len(whole)
+            )
+            or any(a > b for i in maps for a, b in zip(fits[least], fits[i], strict=True))
+        ):
+            return place
+        made: dict[str, Tensor] = {}
+        for i in maps:
+            if fits[i] != fits[least] and place.new[i].name not in made:
+                made[place.new[i].name] = self._resampled(node, place.old[i], place.old[least])
+        if not made:
+            return place
+        new = tuple(made.get(x.name, x) for x in place.new)
+        old = tuple(place.old[least] if x.name in made else x for x in place.old)
+        return Place(replace(node, inputs=tuple(x.name for x in new)), old, new)
+
+    def _fit(self, place: Place, index: int) -> tuple[tuple[int, int], ...]:
+        """By axis, the factor and the length that an input has now."""
+        old, new = place.old[index], place.new[index]
+        return tuple((self.factors[old.name].get(a, 1), new.grid.get(a, 1)) for a in old.grid)
+
+    def _resampled(self, join: Node, source: Tensor, other: Tensor) -> Tensor:
+        """The map `source` at the size that `other` has now, before a join."""
+        taken = {node.output.name for node in (*self.reference.nodes, *self.nodes)}
+        names = (f"{join.name}.resample{n or ''}" for n in count())
+        name = next(n for n in names if n not in taken)
+        x, sizes = self.made[source.name], tuple(self.made[other.name].grid.values())
+        op = Resize(sizes, "linear", "half_pixel")
+        bare = Node(name, op, (x.name,), replace(x, name=name), (), module=join.module)
+        node = remade(bare, op, (x,))
+        self.nodes.append(node)
+        self.resampled.append(Resampled(join.name, source.name, other.name, sizes, name))
+        self.factors[name] = dict(self.factors[other.name])
+        self.padded[name] = {}
+        self.strides[name] = self.strides[source.name]
+        return node.output
+
     def _joined(self, place: Place) -> dict[str, int] | Refusal:
         """The factor that all inputs share, by axis."""
         found: dict[str, tuple[int, str]] = {}
@@ -222,6 +300,15 @@ class _Dilation:
 
 def _passes(op: Op) -> bool:
     return isinstance(op, Elementwise)
+
+
+def _whole(x: Tensor) -> tuple[tuple[str | None, int], ...]:
+    """The axes of a channels-first map and their lengths; empty for any other tensor."""
+    dims = x.layout[2:]
+    if not 1 <= len(dims) <= 3 or any(len(dim) != 1 or dim[0].axis is None for dim in dims):
+        return ()
+    found = tuple((dim[0].axis, dim[0].size) for dim in dims)
+    return found if dict(found) == dict(x.grid) else ()
 
 
 def _is_map(x: Tensor, place: Place) -> bool:

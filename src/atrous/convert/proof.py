@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -79,6 +79,11 @@ class _Walk:
         self.here = held | {t.name for t in reference.inputs}
         self.there = {twin.output.name for twin in self.pairs.values()}
         self.there |= {t.name for t in candidate.inputs}
+        self.names = {twin.name: name for name, twin in self.pairs.items()}
+        self.makers = tuple({n.output.name: n for n in net} for net in (reference, candidate))
+        self.resized = any(
+            isinstance(n.op, Resize) and n.name not in self.names for n in candidate.nodes
+        )
 
     def run(self) -> None:
         for node in self.reference.nodes:
@@ -112,17 +117,37 @@ class _Walk:
         return Proof(one, verdict, axes, locks, margins, causes)
 
     def _between(self, tensor: Tensor, one: str, two: str) -> Twin:
+        more = self._resampled((one,), (two,))
         here = segments(self.reference, (one,), self.here)
-        there = segments(self.candidate, (two,), self.there)
+        there = segments(self.candidate, (two,), self.there | more)
         stand = Node(tensor.name, Elementwise("output"), (), tensor, ())
-        return self._compared(stand, stand, here[0], there[0], two)
+        return self._compared(stand, stand, here[0], there[0], two, more)
 
     def _node(self, node: Node, twin: Node) -> Twin:
+        more = self._resampled(node.inputs, twin.inputs)
         here = segments(self.reference, node.inputs, self.here, node)
-        there = segments(self.candidate, twin.inputs, self.there, twin)
+        there = segments(self.candidate, twin.inputs, self.there | more, twin)
         steps_here = _merged(here)
         steps_there = _merged(there)
-        return self._compared(node, twin, steps_here, steps_there, twin.output.name)
+        return self._compared(node, twin, steps_here, steps_there, twin.output.name, more)
+
+    def _resampled(self, here: Sequence[str], there: Sequence[str]) -> frozenset[str]:
+        """The maps that only the candidate resamples on the way to these tensors."""
+        if not self.resized:
+            return frozenset()
+        known = _resized(self.makers[0], here, self.here)
+        found = _resized(self.makers[1], there, self.there)
+        return found if len(found) > len(known) else frozenset()
+
+    def _aside(self, there: dict[str, Step], more: frozenset[str]) -> dict[str, str]:
+        """Takes resampled maps out of `there`; the anchors behind them, with the join of each."""
+        behind: dict[str, str] = {}
+        for name in [name for name in there if name in more]:
+            del there[name]
+            user = next(n.name for n in self.candidate.nodes if name in n.inputs)
+            for anchor in segments(self.candidate, (name,), self.there)[0]:
+                behind.setdefault(anchor, self.names.get(user, user))
+        return behind
 
     def _compared(
         self,
@@ -131,14 +156,18 @@ class _Walk:
         here: Mapping[str, Step],
         there: Mapping[str, Step],
         candidate: str,
+        more: frozenset[str] = frozenset(),
     ) -> Twin:
+        there = dict(there)
+        behind = self._aside(there, more)
         anchors = [self.twins[name] for name in here if name in self.twins]
         known = _Known(node.output)
         for anchor in anchors:
             known.inherit(anchor)
         partners = {twin.candidate for twin in anchors}
-        missing = [name for name in there if name not in partners]
-        left = [a.candidate for a in anchors if a.candidate not in there]
+        read = {**there, **behind}
+        missing = [name for name in read if name not in partners]
+        left = [a.candidate for a in anchors if a.candidate not in read]
         if (missing or left) and not node.output.constant:
             self._unlike(node, twin, known, left, missing)
         if node.opaque or twin.opaque:
@@ -148,7 +177,15 @@ class _Walk:
             known.broken.append(Cause(node.name, wrong))
         for anchor in anchors:
             step = there.get(anchor.candidate)
-            if step is not None:
+            if anchor.candidate in behind:
+                join = behind[anchor.candidate]
+                known.mix(Cause(join, "it joins a map that is resampled to the size of another"))
+                # Where outputs lie, the operand says that keeps its size.
+                if step is not None:
+                    for axis, lock in anchor.locks.items():
+                        guess = _guess(here[anchor.reference], step, axis, lock)
+                        known.rest.setdefault(axis, guess)
+            elif step is not None:
                 self._step(node, twin, anchor, here[anchor.reference], step, known)
         return known.twin(node.output.name, candidate)
 
@@ -187,7 +224,10 @@ class _Walk:
             out = follow(here.reads(axis), there.reads(axis), lock)
             partly = out is not None and out.step > 1 and out.factor > 1
             if out is None or (partly and not (lock.step > 1 and lock.factor > 1)):
-                known.lock(node, axis, _guess(here, there, axis, lock), 0)
+                guess = _guess(here, there, axis, lock)
+                if isinstance(node.op, Resize | AdaptivePool):
+                    guess = _whole(guess, grid[axis], twin.output.grid.get(axis, 1))
+                known.lock(node, axis, guess, 0)
                 if isinstance(node.op, Resize | AdaptivePool):
                     known.mix(Cause(node.name, "it resamples a map of another size"))
                 else:
@@ -275,6 +315,24 @@ class _Known:
         )
 
 
+def _resized(
+    makers: Mapping[str, Node], names: Sequence[str], held: Collection[str]
+) -> frozenset[str]:
+    """What resizes make between held tensors and these."""
+    found, left = set(), [name for name in names if name not in held]
+    seen = set(left)
+    while left:
+        maker = makers.get(left.pop())
+        if maker is None:
+            continue
+        if isinstance(maker.op, Resize):
+            found.add(maker.output.name)
+        more = {name for name in maker.inputs if name not in held and name not in seen}
+        seen |= more
+        left += more
+    return frozenset(found)
+
+
 def _merged(found: Sequence[Mapping[str, Step]]) -> dict[str, Step]:
     merged: dict[str, Step] = {}
     for steps in found:
@@ -303,6 +361,13 @@ def _margin(bad: int, length: int) -> tuple[int, int]:
 def _guess(here: Step, there: Step, axis: str, lock: Lockstep) -> Lockstep:
     ratio = lock.ratio * here.reads(axis).stride / there.reads(axis).stride
     return Lockstep(ratio.numerator, 0, ratio.denominator, 0)
+
+
+def _whole(guess: Lockstep, here: int, there: int) -> Lockstep:
+    """Where a map of another size lies, by its size where strides give no whole number."""
+    if guess.step == 1 or guess.factor == 1:
+        return guess
+    return Lockstep(-(-there // here)) if there >= here else Lockstep(1, 0, -(-here // there), 0)
 
 
 def _other(node: Node, twin: Node) -> str:

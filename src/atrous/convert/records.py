@@ -11,7 +11,16 @@ from atrous.geometry import Dense
 from atrous.network import Network
 from atrous.network.ops import Op
 
-__all__ = ["Change", "ConversionError", "Direction", "Factors", "Heads", "Plan", "Refusal"]
+__all__ = [
+    "Change",
+    "ConversionError",
+    "Direction",
+    "Factors",
+    "Heads",
+    "Plan",
+    "Refusal",
+    "Resampled",
+]
 
 Heads = Literal["scale", "keep"]
 """Whether the rates of a head behind a changed map follow it (`scale`) or stay (`keep`)."""
@@ -76,6 +85,25 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Resampled:
+    """An input of a join that is resampled, linearly, to the size of another one.
+
+    `join` names the node, `source` the tensor that has more positions than `other`, which sets the
+    size; `node` is the `Resize` between `source` and the join.
+    """
+
+    join: str
+    source: str
+    other: str
+    sizes: tuple[int, ...]
+    node: str
+
+    def __str__(self) -> str:
+        how = ("linear", "bilinear", "trilinear")[len(self.sizes) - 1]
+        return f"{how} to the size of {self.other}"
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """A network and what it becomes.
 
@@ -83,7 +111,7 @@ class Plan:
     same with every change made. `factors` says, for each tensor by name, how many positions of the
     denser map there are for each one of the other. `heads` lists the layers of heads whose rates
     `heads="keep"` left alone or `"scale"` multiplied: layer, rates before and after, and stride
-    before and after.
+    before and after. `resampled` lists the inputs of joins that lost their fit.
     """
 
     reference: Network
@@ -94,6 +122,7 @@ class Plan:
     target: tuple[int, ...]
     heads: tuple[Head, ...] = ()
     notes: tuple[str, ...] = ()
+    resampled: tuple[Resampled, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

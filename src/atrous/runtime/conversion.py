@@ -98,6 +98,7 @@ def convert_source(
     outputs: str | Sequence[str] | None = None,
     heads: Heads = "scale",
     tail: Tail = "crop",
+    resample: bool = False,
     measure: bool = True,
 ) -> Conversion:
     """See `atrous.convert`."""
@@ -106,7 +107,8 @@ def convert_source(
     if tail not in ("crop", "keep"):
         raise ReadError(f"tail is {tail!r}: use 'crop' or 'keep'.")
     names = (outputs,) if isinstance(outputs, str) else outputs
-    asked = Asked(output_stride, None if names is None else tuple(names), heads, tail, measure)
+    wanted = None if names is None else tuple(names)
+    asked = Asked(output_stride, wanted, heads, tail, measure, resample)
     if isinstance(source, str) and source.partition(":")[0] in SCHEMES:
         from atrous.readers.named import make, parse
 
@@ -146,6 +148,7 @@ class Asked:
     heads: Heads
     tail: Tail
     measure: bool
+    resample: bool = False
 
 
 def plan_for(network: Network, asked: Asked) -> Plan:
@@ -176,7 +179,14 @@ def plan_for(network: Network, asked: Asked) -> Plan:
             ).error()
         plan = plan_striding(network, target, wanted)
     else:
-        plan = plan_dilation(network, target, wanted, heads=asked.heads, tail=asked.tail)
+        plan = plan_dilation(
+            network,
+            target,
+            wanted,
+            heads=asked.heads,
+            tail=asked.tail,
+            resample=asked.resample,
+        )
     if isinstance(plan, Refusal):
         raise plan.error()
     return plan

@@ -16,7 +16,7 @@ from torch.nn import functional
 from atrous.geometry import Dense, Window, fold
 from atrous.network.ops import Op, Pad, PadMode, Pool
 
-__all__ = ["AvgPool", "Count", "DensePad", "PadInput", "PhasePad", "padded"]
+__all__ = ["AvgPool", "Count", "DensePad", "PadInput", "PhasePad", "Resample", "padded"]
 
 Count = Literal["inside", "padded", "all"]
 """Which taps an average divides by: those inside the map, those inside the map and its padding, or
@@ -216,3 +216,20 @@ class PhasePad(nn.Module):
     def extra_repr(self) -> str:
         """Pads, factors and mode."""
         return f"{self.pads}, factors={self.factors}, mode={self.mode!r}"
+
+
+class Resample(nn.Module):
+    """A map resampled linearly to the size of another: pixels are areas, `align_corners=False`."""
+
+    def __init__(self, rank: int) -> None:
+        super().__init__()
+        self.mode = ("linear", "bilinear", "trilinear")[rank - 1]
+
+    def forward(self, x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+        """`x` with the spatial size of `like`."""
+        size = like.shape[2:]
+        return functional.interpolate(x, size=size, mode=self.mode, align_corners=False)
+
+    def extra_repr(self) -> str:
+        """The kind of interpolation."""
+        return self.mode

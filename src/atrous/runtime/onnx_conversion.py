@@ -22,6 +22,14 @@ def convert_onnx(source: Any, input: Any, asked: Asked) -> Conversion:
     """The conversion of a file or message; its model is an `onnx.ModelProto`."""
     network = read(source, input)
     plan = plan_for(network, asked)
+    if plan.resampled:
+        raise Refusal(
+            "resample",
+            plan.resampled[0].join,
+            "its inputs no longer fit, and resampling at joins is not written into ONNX files; "
+            "convert the PyTorch model and export that, or convert the part before the join "
+            "(outputs=...).",
+        ).error()
     made = rewritten(source, plan)
     if isinstance(made, Refusal):
         raise made.error()

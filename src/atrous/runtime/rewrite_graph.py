@@ -21,6 +21,7 @@ from atrous.geometry import Dense, Window, same_torch
 from atrous.network import Node as Layer
 from atrous.network.ops import Conv, Op, Pad, Pool, Slice
 from atrous.runtime.dense import AvgPool, Count, DensePad, PhasePad
+from atrous.runtime.rewrite_joins import Join, edit_joins
 
 __all__ = ["rewrite_code"]
 
@@ -61,12 +62,15 @@ def rewrite_code(
     layers: Sequence[Layer],
     changes: Sequence[Change | None],
     inside: Sequence[nn.Module] = (),
+    joins: Sequence[Join] = (),
 ) -> tuple[GraphModule, list[Edit]] | Refusal:
     """The module as a `GraphModule` in which the changes are made, its state dict's keys kept.
 
     `layers` are the windowed operations that its own code runs (and that of the modules `inside`
-    it), in the order in which they run, and `changes` what becomes of each, or None. Refused where
-    the code cannot be traced, or does not run these operations.
+    it), in the order in which they run, and `changes` what becomes of each, or None; `joins` are
+    the joins that it performs. Code that runs several times has them as often. Refused where the
+    code cannot be traced, does not run these operations, or would have to differ from run to run
+    (`calls`).
     """
     name = path or type(root).__name__
     try:
@@ -75,8 +79,8 @@ def rewrite_code(
         return Refusal(
             "code",
             name,
-            f"the code of {type(root).__name__} calls functions with strides of their own and "
-            f"torch.fx cannot trace it ({_line(error)}); use modules for pools and convolutions.",
+            f"the code of {type(root).__name__} {_does(changes)} and torch.fx cannot trace it "
+            f"({_line(error)}); use modules for {_what(changes)}.",
         )
     if str(graphs[0]) != str(graphs[1]):
         return Refusal(
@@ -86,11 +90,22 @@ def rewrite_code(
             "as nn.Dropout for what differs.",
         )
     graph = graphs[0]
+    runs = _runs(graph, layers)
+    size = len(layers) // runs
+    for index in range(size, len(layers)):
+        if _dense(changes[index]) != _dense(changes[index % size]):
+            why = "its code runs several times, to other ends; give each run a module of its own."
+            return Refusal("calls", layers[index].name, why)
+    layers, changes = layers[:size], changes[:size]
     steps = _steps(graph, layers)
     if isinstance(steps, str):
         return Refusal("code", name, f"the code of {type(root).__name__} {steps}.")
     extra: dict[str, nn.Module] = {}
     edits: list[Edit] = []
+    joined: list[Edit] = []
+    refusal = edit_joins(graph, joins, extra, joined)
+    if refusal is not None:
+        return refusal
     for step, layer, change in zip(steps, layers, changes, strict=True):
         if change is None:
             continue
@@ -100,7 +115,31 @@ def rewrite_code(
     _drop_unused(graph)
     made = _module(root, graph, extra)
     made.train(root.training)
-    return made, [Edit(name, "class", type(root).__name__, "GraphModule"), *edits]
+    return made, [Edit(name, "class", type(root).__name__, "GraphModule"), *edits, *joined]
+
+
+def _does(changes: Sequence[Change | None]) -> str:
+    strided = "calls functions with strides of their own"
+    return strided if any(changes) else "joins maps that no longer fit"
+
+
+def _what(changes: Sequence[Change | None]) -> str:
+    return "pools and convolutions" if any(changes) else "joins"
+
+
+def _dense(change: Change | None) -> tuple[Dense, ...]:
+    return () if change is None else change.dense
+
+
+def _runs(graph: Graph, layers: Sequence[Layer]) -> int:
+    """How often the code runs, by how often the network has what it calls."""
+    calls = [_kind(node) for node in graph.nodes for _ in range(_cuts(node))]
+    kinds = [_wanted(layer.op) for layer in layers]
+    # Paddings are often folded into what is behind them.
+    held = [kind for kind in dict.fromkeys(kinds) if kind != "pad"] or ["pad"]
+    found = {kinds.count(kind) / max(calls.count(kind), 1) for kind in held}
+    often = found.pop()
+    return int(often) if not found and often >= 1 and often.is_integer() else 1
 
 
 def _traced(root: nn.Module, inside: Sequence[nn.Module], *, training: bool) -> Graph:
@@ -181,6 +220,8 @@ def _steps(graph: Graph, layers: Sequence[Layer]) -> list[Node] | str:
 
 
 def _cuts(node: Node) -> int:
+    if _kind(node) != "slice":
+        return 1
     index: Any = node.args[1]
     items = index if isinstance(index, tuple) else (index,)
     return sum(isinstance(item, slice) and item != slice(None) for item in items)
@@ -382,11 +423,12 @@ class Recoded(GraphModule):
     """
 
     def __init__(self, root: Any, graph: Graph, class_name: str = "GraphModule") -> None:
+        # Where a node says which module it calls, an export takes that for all that runs within.
+        for node in graph.nodes:
+            node.meta.pop("nn_module_stack", None)
         super().__init__(root, graph, class_name)
         for node in self.graph.nodes:
-            # An export would take this for the place of all that the module runs inside.
-            if node.op == "call_module":
-                node.meta.pop("nn_module_stack", None)
+            node.meta.pop("nn_module_stack", None)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Recoded:
         made: Recoded = super().__deepcopy__(memo)

@@ -12,6 +12,7 @@ from atrous.convert.records import Change, Plan, Refusal
 from atrous.network import Node
 from atrous.network.ops import Conv, ConvTranspose, Expand, Pad, Pool, Reshape, Resize, Slice
 from atrous.runtime.rewrite_graph import rewrite_code
+from atrous.runtime.rewrite_joins import Join, joins_of
 from atrous.runtime.rewrite_modules import Layer, edit_layer, is_layer
 
 __all__ = ["rewrite_torch"]
@@ -35,7 +36,11 @@ def rewrite_torch(model: nn.Module, plan: Plan) -> tuple[nn.Module, tuple[Edit, 
     by_path: dict[str, list[Node]] = {}
     for node in ordered:
         by_path.setdefault(node.module, []).append(node)
-    code: dict[str, list[str]] = {}
+    joins = joins_of(plan)
+    code: dict[str, list[str]] = {join.layer.module: [] for join in joins if join.resampled}
+    for path in code:
+        if _part(made, path) is None:
+            return Refusal("module", path, f"the model has no module {path!r}.")
     for path, nodes in by_path.items():
         if not any(node.name in changes for node in nodes):
             continue
@@ -54,10 +59,17 @@ def rewrite_torch(model: nn.Module, plan: Plan) -> tuple[nn.Module, tuple[Edit, 
             # Called again, to other ends: the calls are told apart in the code around them.
             around = _called_once(path, plan.reference.nodes)
             code.setdefault(around, []).append(path)
-    for path in sorted(code, key=lambda p: -p.count(".") if p else 1):
-        recoded = _recoded(made, path, code[path], ordered, changes)
+    while code:
+        path = max(code, key=lambda p: p.count(".") if p else -1)
+        inner = code.pop(path)
+        recoded = _recoded(made, path, inner, ordered, changes, joins)
         if isinstance(recoded, Refusal):
-            return recoded
+            if recoded.rule != "calls" or not path:
+                return recoded
+            # Its runs differ: they are told apart in the code around it.
+            around = _called_once(path, plan.reference.nodes)
+            code.setdefault(around, []).extend((*inner, path))
+            continue
         replaced, more = recoded
         edits += more
         if not path:
@@ -128,6 +140,7 @@ def _recoded(
     inner: Sequence[str],
     ordered: Sequence[Node],
     changes: dict[str, Change],
+    joins: Sequence[Join],
 ) -> tuple[nn.Module, list[Edit]] | Refusal:
     root = model.get_submodule(path)
     paths = {path}
@@ -138,17 +151,8 @@ def _recoded(
     layers = [node for node in ordered if node.module in paths]
     inside = [model.get_submodule(p) for p in paths if p != path]
     found: list[Change | None] = [changes.get(node.name) for node in layers]
-    once = [node for node in layers if "@" not in node.name]
-    if not inner and len(once) < len(layers):
-        # The module runs several times; every run is the same code.
-        first = {node.name: changes.get(node.name) for node in once}
-        for node in layers:
-            twin = first.get(node.name.rpartition("@")[0] or node.name)
-            mine = changes.get(node.name)
-            if (twin and twin.dense) != (mine and mine.dense):
-                return _recoded(model, _called_once(path, ordered), [path], ordered, changes)
-        layers, found = once, [first[node.name] for node in once]
-    return rewrite_code(root, path, layers, found, inside)
+    within = [join for join in joins if join.layer.module in paths]
+    return rewrite_code(root, path, layers, found, inside, within)
 
 
 def _put(model: nn.Module, path: str, module: nn.Module) -> None:
