@@ -19,7 +19,7 @@ import atrous
 from atrous.convert import Certificate, ConversionError, OutputCertificate
 from atrous.errors import AtrousError
 from atrous.runtime.conversion import Conversion
-from tests.property.drawn_models import Drawn, drawn_model, runs, with_random_weights
+from tests.property.drawn_models import Drawn, runs, with_random_weights
 
 Model = nn.Module
 

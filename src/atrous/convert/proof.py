@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from atrous.convert.match import matched
@@ -169,7 +169,7 @@ class _Walk:
         missing = [name for name in read if name not in partners]
         left = [a.candidate for a in anchors if a.candidate not in read]
         if (missing or left) and not node.output.constant:
-            self._unlike(node, twin, known, left, missing)
+            self._unlike(node, known, left, missing)
         if node.opaque or twin.opaque:
             known.mixed.append(Cause(node.name, f"it is not understood: {node.opaque}"))
         wrong = _other(node, twin)
@@ -189,9 +189,7 @@ class _Walk:
                 self._step(node, twin, anchor, here[anchor.reference], step, known)
         return known.twin(node.output.name, candidate)
 
-    def _unlike(
-        self, node: Node, twin: Node, known: _Known, left: list[str], missing: list[str]
-    ) -> None:
+    def _unlike(self, node: Node, known: _Known, left: list[str], missing: list[str]) -> None:
         if known.broken:
             return
         got = ", ".join(missing) or "nothing"
@@ -231,7 +229,9 @@ class _Walk:
                 if isinstance(node.op, Resize | AdaptivePool):
                     known.mix(Cause(node.name, "it resamples a map of another size"))
                 else:
-                    known.broken.append(Cause(node.name, _rate(node, twin, axis, lock, here)))
+                    known.broken.append(
+                        Cause(node.name, _rate(node, twin, axis, lock, here, there))
+                    )
                 continue
             first = not any(anchor.bad.values())
             length_here, length_there = here.rows(axis, grid[axis]), there.rows(axis, 0)
@@ -393,12 +393,13 @@ def _index(node: Node, axis: str) -> int:
     return 0
 
 
-def _rate(node: Node, twin: Node, axis: str, lock: Lockstep, here: Step) -> str:
+def _rate(node: Node, twin: Node, axis: str, lock: Lockstep, here: Step, there: Step) -> str:
     """What rate, stride and padding the candidate has, and what it should have."""
     one, two = node.op, twin.op
     if not (isinstance(one, Conv | Pool) and isinstance(two, Conv | Pool)):
         return f"it reads other positions along {axis} than the reference"
-    was, now = one.windows[_index(node, axis)], two.windows[_index(twin, axis)]
+    was = _with_pads(one.windows[_index(node, axis)], here, axis, node.output)
+    now = _with_pads(two.windows[_index(twin, axis)], there, axis, twin.output)
     if lock.step > 1 or lock.factor < 1:
         want = Fraction(was.dilation * lock.factor, lock.step)
         return (
@@ -412,6 +413,17 @@ def _rate(node: Node, twin: Node, axis: str, lock: Lockstep, here: Step) -> str:
     if now.dilation == right.dilation and now.kernel == right.kernel:
         return f"{_pads(now)} does not keep positions in step; it should be {_pads(right)}"
     return f"rate {now.dilation}, {_pads(now)}; {_because(was, now, lock, right)}"
+
+
+def _with_pads(window: Window, step: Step, axis: str, output: Tensor) -> Window:
+    """The window with the padding that lies before it counted in."""
+    reads = step.reads(axis)
+    if reads.period > 1 or reads.stride != window.stride or axis not in output.grid:
+        return window
+    lo = -reads.phases[0].first
+    hi = (output.grid[axis] - 1) * window.stride + window.extent - step.length(axis) - lo
+    plain = hi == window.pad_hi or lo == window.pad_lo
+    return window if plain else replace(window, pad_lo=lo, pad_hi=hi)
 
 
 def _because(was: Window, now: Window, lock: Lockstep, right: Window) -> str:

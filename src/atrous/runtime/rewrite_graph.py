@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import operator
 from collections.abc import Collection, Sequence
 from itertools import count
@@ -11,7 +10,6 @@ from typing import Any
 import torch
 from torch import nn
 from torch.fx import Graph, GraphModule, Node, Tracer
-from torch.fx.graph_module import reduce_graph_module
 from torch.nn import functional
 
 from atrous.convert.edits import Edit
@@ -21,6 +19,7 @@ from atrous.geometry import Dense, Window, same_torch
 from atrous.network import Node as Layer
 from atrous.network.ops import Conv, Op, Pad, Pool, Slice
 from atrous.runtime.dense import AvgPool, Count, DensePad, PhasePad
+from atrous.runtime.recoded import recoded
 from atrous.runtime.rewrite_joins import Join, edit_joins
 
 __all__ = ["rewrite_code"]
@@ -52,7 +51,7 @@ class _Tracer(Tracer):
         super().__init__(param_shapes_constant=True)
         self._inside = {id(module) for module in inside}
 
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+    def is_leaf_module(self, m: nn.Module, _qualified_name: str) -> bool:
         return id(m) not in self._inside
 
 
@@ -113,9 +112,9 @@ def rewrite_code(
         if reason:
             return Refusal("code", layer.name, reason)
     _drop_unused(graph)
-    made = _module(root, graph, extra)
+    made = recoded(root, graph, extra, whole=not path)
     made.train(root.training)
-    return made, [Edit(name, "class", type(root).__name__, "GraphModule"), *edits, *joined]
+    return made, [Edit(name, "class", type(root).__name__, type(made).__name__), *edits, *joined]
 
 
 def _does(changes: Sequence[Change | None]) -> str:
@@ -401,82 +400,3 @@ def _called(
 def _replace(graph: Graph, old: Node, new: Node) -> None:
     old.replace_all_uses_with(new)
     graph.erase_node(old)
-
-
-def _module(root: nn.Module, graph: Graph, extra: dict[str, nn.Module]) -> GraphModule:
-    for name, module in extra.items():
-        root.add_module(name, module)
-    try:
-        made = Recoded(root, graph, type(root).__name__)
-    finally:
-        for name in extra:
-            delattr(root, name)
-    _complete(made, root)
-    return made
-
-
-class Recoded(GraphModule):
-    """A `GraphModule` whose copies, pickled ones too, keep what its code does not use.
-
-    `GraphModule` itself copies only the parameters and modules that its graph names, and forgets
-    which buffers are not saved; a state dict would not fit any more.
-    """
-
-    def __init__(self, root: Any, graph: Graph, class_name: str = "GraphModule") -> None:
-        # Where a node says which module it calls, an export takes that for all that runs within.
-        for node in graph.nodes:
-            node.meta.pop("nn_module_stack", None)
-        super().__init__(root, graph, class_name)
-        for node in self.graph.nodes:
-            node.meta.pop("nn_module_stack", None)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Recoded:
-        made: Recoded = super().__deepcopy__(memo)
-        held = nn.Module()
-        for name in ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"):
-            held.__dict__[name] = copy.deepcopy(self.__dict__[name], memo)
-        _complete(made, held)
-        made.train(self.training)
-        return made
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        _, arguments = super().__reduce__()
-        return _restored, arguments
-
-
-def _restored(*arguments: Any) -> Recoded:
-    """A pickled `Recoded` again."""
-    held = nn.Module()
-    held.__dict__.update(
-        {name: value for name, value in arguments[0].items() if name in held.__dict__}
-    )
-    plain = reduce_graph_module(*arguments)
-    made = Recoded(plain, plain.graph, arguments[0].get("_graphmodule_cls_name", "GraphModule"))
-    _complete(made, held)
-    made.train(held.training)
-    return made
-
-
-def _complete(made: nn.Module, root: nn.Module) -> None:
-    """Every parameter, buffer and module of `root` that the code does not use, as it was there."""
-    for name, parameter in root._parameters.items():
-        if name not in made._parameters:
-            made.register_parameter(name, parameter)
-    for name, buffer in root._buffers.items():
-        persistent = name not in root._non_persistent_buffers_set
-        if name in made._buffers:
-            del made._buffers[name]
-        made.register_buffer(name, buffer, persistent=persistent)
-    for name, child in root._modules.items():
-        held = made._modules.get(name)
-        if held is None:
-            made.register_module(name, child)
-        elif held is not child and child is not None:
-            if type(held) is nn.Module or isinstance(held, Recoded):
-                _complete(held, child)
-            else:
-                made._modules[name] = child
-    # In the order of the original, which state dicts show.
-    order = [*root._modules, *(n for n in made._modules if n not in root._modules)]
-    made._modules = {name: made._modules[name] for name in order}
-    made._parameters = {name: made._parameters[name] for name in root._parameters}
