@@ -16,12 +16,12 @@ from torch.nn import functional
 
 import atrous
 from atrous import ConversionError
+from atrous.convert.asked import Asked, plan_for
 from atrous.convert.fold import folded
 from atrous.convert.proof import prove
 from atrous.network import Builder
 from atrous.network.ops import Resize
 from atrous.readers.torch_reader import read_torch
-from atrous.runtime.conversion import Asked, plan_for
 
 CONVS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 POOLS = {1: functional.max_pool1d, 2: functional.max_pool2d, 3: functional.max_pool3d}

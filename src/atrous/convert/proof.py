@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from fractions import Fraction
+from dataclasses import dataclass, field
 
+from atrous.convert.faults import (
+    divisor,
+    edge_text,
+    margin_of,
+    moved_text,
+    other,
+    place_text,
+    rate_text,
+    window_index,
+)
 from atrous.convert.match import matched
 from atrous.convert.segments import Step, segments
 from atrous.convert.verdicts import Cause, Verdict
-from atrous.errors import GeometryError
-from atrous.geometry import Dense, Lockstep, Window, follow, unequal
+from atrous.geometry import Lockstep, follow, unequal
 from atrous.network import Network, Node, Tensor
-from atrous.network.ops import AdaptivePool, Conv, Elementwise, Pool, Resize
+from atrous.network.ops import AdaptivePool, Elementwise, Pool, Resize
 
 __all__ = ["Proof", "Twin", "prove"]
 
@@ -99,7 +107,7 @@ class _Walk:
             twin = self._between(tensor, one, two)
         axes = tuple(tensor.grid)
         locks = tuple(twin.locks.get(axis, _SAME) for axis in axes)
-        margins = tuple(_margin(twin.bad.get(axis, 0), tensor.grid[axis]) for axis in axes)
+        margins = tuple(margin_of(twin.bad.get(axis, 0), tensor.grid[axis]) for axis in axes)
         verdict: Verdict = "exact"
         if twin.broken:
             verdict = "broken"
@@ -172,7 +180,7 @@ class _Walk:
             self._unlike(node, known, left, missing)
         if node.opaque or twin.opaque:
             known.mixed.append(Cause(node.name, f"it is not understood: {node.opaque}"))
-        wrong = _other(node, twin)
+        wrong = other(node, twin)
         if wrong:
             known.broken.append(Cause(node.name, wrong))
         for anchor in anchors:
@@ -230,7 +238,7 @@ class _Walk:
                     known.mix(Cause(node.name, "it resamples a map of another size"))
                 else:
                     known.broken.append(
-                        Cause(node.name, _rate(node, twin, axis, lock, here, there))
+                        Cause(node.name, rate_text(node, twin, axis, lock, here, there))
                     )
                 continue
             first = not any(anchor.bad.values())
@@ -239,10 +247,10 @@ class _Walk:
             worse |= self._divided(node, twin, axis, out)
             if worse and first:
                 known.border.append(
-                    Cause(node.name, _edge(node, twin, axis, worse, grid[axis], lock))
+                    Cause(node.name, edge_text(node, twin, axis, worse, grid[axis], lock))
                 )
             if (out.phase or out.start) and not (lock.phase or lock.start):
-                known.moved.append(Cause(node.name, _moved(node, twin, axis, out, lock)))
+                known.moved.append(Cause(node.name, moved_text(node, twin, axis, out, lock)))
             known.lock(node, axis, out, worse)
 
     def _divided(self, node: Node, twin: Node, axis: str, out: Lockstep) -> int:
@@ -253,13 +261,13 @@ class _Walk:
         # The pool's own inputs: a step may begin at a map further up.
         length = self.reference.tensor(node.inputs[0]).grid[axis]
         longer = self.candidate.tensor(twin.inputs[0]).grid[axis]
-        index = _index(node, axis)
+        index = window_index(node, axis)
         found = 0
         for output in range(node.output.grid[axis]):
             place = out.candidate(output)
             if place is None or not 0 <= place < twin.output.grid.get(axis, 0):
                 continue
-            if _divisor(one, index, length, output) != _divisor(two, index, longer, place):
+            if divisor(one, index, length, output) != divisor(two, index, longer, place):
                 found |= 1 << output
         return found
 
@@ -297,7 +305,7 @@ class _Known:
                 Cause(
                     node.name,
                     f"it joins maps that lie differently along {axis}: position i is "
-                    f"{_place(known)} in one and {_place(lock)} in another",
+                    f"{place_text(known)} in one and {place_text(lock)} in another",
                 )
             )
         self.bad[axis] = self.bad.get(axis, 0) | bad
@@ -341,23 +349,6 @@ def _merged(found: Sequence[Mapping[str, Step]]) -> dict[str, Step]:
     return merged
 
 
-def _margin(bad: int, length: int) -> tuple[int, int]:
-    """The runs of bad positions at the ends; all of them where some lie in the middle."""
-    if not bad:
-        return 0, 0
-    lo = ((~bad & (bad + 1)).bit_length() - 1) if bad & 1 else 0
-    rest = bad >> lo
-    if not rest:
-        return lo, 0
-    first = (rest & -rest).bit_length() - 1 + lo
-    tail = length - first
-    if bad >> first == (1 << tail) - 1:
-        return lo, tail
-    # Scattered: the smaller side that takes them all in.
-    last = bad.bit_length()
-    return (last, 0) if last <= tail else (lo, tail)
-
-
 def _guess(here: Step, there: Step, axis: str, lock: Lockstep) -> Lockstep:
     ratio = lock.ratio * here.reads(axis).stride / there.reads(axis).stride
     return Lockstep(ratio.numerator, 0, ratio.denominator, 0)
@@ -368,120 +359,3 @@ def _whole(guess: Lockstep, here: int, there: int) -> Lockstep:
     if guess.step == 1 or guess.factor == 1:
         return guess
     return Lockstep(-(-there // here)) if there >= here else Lockstep(1, 0, -(-here // there), 0)
-
-
-def _other(node: Node, twin: Node) -> str:
-    """In which way two ops are not the same function, windows aside."""
-    one, two = node.op, twin.op
-    if isinstance(one, Conv) and isinstance(two, Conv):
-        if one.groups != two.groups or one.channels != two.channels:
-            return "it has other groups or channels in the candidate"
-    elif isinstance(one, Pool) and isinstance(two, Pool):
-        if one.how != two.how:
-            return f"it pools by {two.how} in the candidate, and by {one.how} in the reference"
-    elif isinstance(one, Elementwise) and isinstance(two, Elementwise) and one.label != two.label:
-        return f"it is {two.label} in the candidate, and {one.label} in the reference"
-    return ""
-
-
-def _index(node: Node, axis: str) -> int:
-    """Which window of an op slides along an axis."""
-    count = len(node.op.windows) if isinstance(node.op, Conv | Pool) else 0
-    for index, dim in enumerate(node.output.layout[len(node.output.layout) - count :]):
-        if any(atom.axis == axis for atom in dim):
-            return index
-    return 0
-
-
-def _rate(node: Node, twin: Node, axis: str, lock: Lockstep, here: Step, there: Step) -> str:
-    """What rate, stride and padding the candidate has, and what it should have."""
-    one, two = node.op, twin.op
-    if not (isinstance(one, Conv | Pool) and isinstance(two, Conv | Pool)):
-        return f"it reads other positions along {axis} than the reference"
-    was = _with_pads(one.windows[_index(node, axis)], here, axis, node.output)
-    now = _with_pads(two.windows[_index(twin, axis)], there, axis, twin.output)
-    if lock.step > 1 or lock.factor < 1:
-        want = Fraction(was.dilation * lock.factor, lock.step)
-        return (
-            f"rate {now.dilation}, {_pads(now)}; only every {lock.step}th position is left, so it "
-            f"should have rate {want}"
-        )
-    try:
-        right = Dense(was, lock.factor, now.stride).at(_length(here, axis, lock))
-    except GeometryError:
-        return f"stride {now.stride} cannot come of stride {was.stride} behind {lock.factor}"
-    if now.dilation == right.dilation and now.kernel == right.kernel:
-        return f"{_pads(now)} does not keep positions in step; it should be {_pads(right)}"
-    return f"rate {now.dilation}, {_pads(now)}; {_because(was, now, lock, right)}"
-
-
-def _with_pads(window: Window, step: Step, axis: str, output: Tensor) -> Window:
-    """The window with the padding that lies before it counted in."""
-    reads = step.reads(axis)
-    if reads.period > 1 or reads.stride != window.stride or axis not in output.grid:
-        return window
-    lo = -reads.phases[0].first
-    hi = (output.grid[axis] - 1) * window.stride + window.extent - step.length(axis) - lo
-    plain = hi == window.pad_hi or lo == window.pad_lo
-    return window if plain else replace(window, pad_lo=lo, pad_hi=hi)
-
-
-def _because(was: Window, now: Window, lock: Lockstep, right: Window) -> str:
-    verb = "have"
-    if was.stride > now.stride and lock.factor == 1:
-        why, verb = "the stride is removed here", "keep"
-    elif was.stride > now.stride:
-        why = f"the stride is removed here, behind a factor of {lock.factor}"
-    elif lock.factor == 1:
-        why, verb = "no stride was removed before it", "keep"
-    else:
-        why = f"a stride of {lock.factor} was removed before it"
-    return f"{why}, so it should {verb} rate {right.dilation}, {_pads(right)}"
-
-
-def _divisor(op: Pool, index: int, length: int, output: int) -> int:
-    window = op.windows[index]
-    low, high = 0, length
-    if op.count_include_pad:
-        lo, hi = op.counted[index] if op.counted else (window.pad_lo, window.pad_hi)
-        low, high = -lo, length + hi
-    return sum(low <= tap < high for tap in window.taps(output))
-
-
-def _length(here: Step, axis: str, lock: Lockstep) -> int:
-    return here.length(axis) * lock.factor
-
-
-def _pads(window: Window) -> str:
-    if window.pad_lo == window.pad_hi:
-        return f"padding {window.pad_lo}"
-    return f"padding ({window.pad_lo}, {window.pad_hi})"
-
-
-def _place(lock: Lockstep) -> str:
-    times = "i" if lock.factor == 1 else f"{lock.factor}i"
-    return times if not lock.phase else f"{times}{lock.phase:+d}"
-
-
-def _moved(node: Node, twin: Node, axis: str, out: Lockstep, lock: Lockstep) -> str:
-    text = f"from here on position i of the reference is position {_place(out)} along {axis}"
-    one, two = node.op, twin.op
-    if isinstance(one, Conv | Pool) and isinstance(two, Conv | Pool) and lock.step == 1:
-        was, now = one.windows[_index(node, axis)], two.windows[_index(twin, axis)]
-        pads = lock.factor * was.pad_lo
-        return f"{_pads(now)}; {text}; {pads} on the low side would keep them in place"
-    return text
-
-
-def _edge(node: Node, twin: Node, axis: str, bad: int, length: int, lock: Lockstep) -> str:
-    lo, hi = _margin(bad, length)
-    where = " and ".join(
-        text for text in (f"the first {lo}" if lo else "", f"the last {hi}" if hi else "") if text
-    )
-    one, two = node.op, twin.op
-    text = f"{where} of {length} positions along {axis} differ: the border lies elsewhere"
-    if isinstance(one, Conv | Pool) and isinstance(two, Conv | Pool) and lock.step == 1:
-        was, now = one.windows[_index(node, axis)], two.windows[_index(twin, axis)]
-        if lock.factor * was.pad_lo != now.pad_lo or lock.factor * was.pad_hi != now.pad_hi:
-            return f"{_pads(now)} of {lock.factor} times {_pads(was)}: {text}"
-    return text

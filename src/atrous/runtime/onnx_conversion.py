@@ -6,12 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from atrous.convert.asked import Asked, plan_for
 from atrous.convert.network_edits import network_edits
 from atrous.convert.records import Refusal
 from atrous.errors import AtrousError
 from atrous.readers import read
 from atrous.runtime.certify import Shapes
-from atrous.runtime.conversion import Asked, Conversion, beside, certified, plan_for
+from atrous.runtime.conversion import Conversion, beside, certified
 from atrous.runtime.onnx_pair import OnnxPair
 from atrous.runtime.rewrite_onnx import rewritten
 
