@@ -131,6 +131,9 @@ def gated(model, certificate):
                 break
             except AttributeError:
                 path = path.rpartition(".")[0]
+        if isinstance(model.get_submodule(path), torch.nn.AdaptiveAvgPool2d):
+            # The pool inside squeeze-and-excitation: the gate is the module around it.
+            path = path.rpartition(".")[0]
         parent, _, last = path.rpartition(".")
         try:
             setattr(model.get_submodule(parent), last, Gate())

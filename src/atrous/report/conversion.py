@@ -25,7 +25,7 @@ _MEANING: dict[Verdict, str] = {
     "exact": "the values are kept, borders included",
     "interior": "the values are kept beyond a margin at the border",
     "shifted": "the values are kept at another phase",
-    "approximate": "operations that mix all positions see another number of them",
+    "approximate": "layers that mix all positions, or resample, see a map of another size",
     "broken": "something else is computed",
 }
 
