@@ -145,3 +145,38 @@ def test_a_shift_is_told_where_a_stride_appeared() -> None:
     found = atrous.audit(one, two, input=(1, 2, 21))
     assert found.verdict == "broken"
     assert "keep them in place" in str(found.causes[1]), [str(c) for c in found.causes]
+
+
+def test_a_first_layer_that_works_in_place_does_not_change_what_the_other_model_is_run_on() -> None:
+    model = nn.Sequential(nn.LeakyReLU(0.2, inplace=True), nn.Conv1d(2, 3, 3, 2, 1))
+    found = atrous.convert(model, 1, input=(1, 2, 21)).certificate
+    assert (found.verdict, found.agrees) == ("exact", True), [str(c) for c in found.causes]
+
+
+def test_a_map_that_ends_within_a_long_margin_agrees_with_its_structure() -> None:
+    one = nn.Sequential(nn.Conv1d(2, 4, 3, 1, 1), *(nn.Conv1d(4, 4, 3, 1, 1) for _ in range(7)))
+    two = nn.Sequential(nn.Conv1d(2, 4, 3, 1, 0), *(nn.Conv1d(4, 4, 3, 1, 1) for _ in range(7)))
+    two.load_state_dict(one.state_dict())
+    found = atrous.audit(one, two, input=(1, 2, 19))
+    assert (found.verdict, found.agrees) == ("shifted", True), [str(c) for c in found.causes]
+    assert found.outputs[0].phase == (-1,)
+
+
+def test_strides_that_share_no_factor_are_broken_in_both_halves() -> None:
+    one, two = nn.Conv1d(2, 3, 1, 3), nn.Conv1d(2, 3, 1, 2)
+    two.load_state_dict(one.state_dict())
+    found = atrous.audit(nn.Sequential(one), nn.Sequential(two), input=(1, 2, 30))
+    assert (found.verdict, found.agrees) == ("broken", True), [str(c) for c in found.causes]
+
+
+def test_a_map_of_one_value_proves_nothing() -> None:
+    one = nn.Sequential(
+        nn.Conv1d(2, 2, 3, 2, 1), nn.ReLU(), nn.Conv1d(2, 2, 3, 1, 1), nn.Hardtanh(5, 6)
+    )
+    two = nn.Sequential(
+        nn.Conv1d(2, 2, 3, 1, 1), nn.ReLU(), nn.Conv1d(2, 2, 3, 1, 1), nn.Hardtanh(5, 6)
+    )
+    two.load_state_dict(one.state_dict())
+    found = atrous.audit(one, two, input=(1, 2, 30))
+    assert (found.verdict, found.agrees) == ("broken", True), [str(c) for c in found.causes]
+    assert {check.measured for check in found.outputs[0].checks} == {None}

@@ -129,7 +129,7 @@ class Residual(nn.Module):
         self.main, self.shortcut = main, shortcut
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.relu(self.main(x) + self.shortcut(x))
+        return F.leaky_relu(self.main(x) + self.shortcut(x), 0.2)
 
 
 class Beside(nn.Module):
@@ -151,7 +151,7 @@ class Twice(nn.Module):
         self.layer = layer
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.layer(torch.relu(self.layer(x)))
+        return self.layer(torch.tanh(self.layer(x)))
 
 
 class Spread(nn.Module):
@@ -312,7 +312,7 @@ class _Maker:
         return _NORM[self.rank - 1](self.channels)
 
     def _relu(self) -> nn.Module:
-        return nn.ReLU(inplace=self.rng.random() < 0.5)
+        return nn.LeakyReLU(0.2, inplace=self.rng.random() < 0.5)  # with no map of zeros only
 
     def _back(self) -> nn.Module:
         kernel, rate = self.rng.randint(1, 4), self.rng.choice([1, 2])
@@ -423,7 +423,7 @@ def _sound(found: Drawn) -> bool:
             made = runs(found.model, found.at(more))
         except (RuntimeError, IndexError, ValueError):
             return False
-        if min(made.shape[2:]) < 2 or not torch.isfinite(made).all():
+        if min(made.shape[2:]) < (5 if made.dim() == 3 else 3) or not torch.isfinite(made).all():
             return False
     return True
 

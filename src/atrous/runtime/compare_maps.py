@@ -48,11 +48,13 @@ def compare_maps(
     dims: Sequence[int],
     locks: Sequence[Lockstep],
     precision: str = "float64",
+    margins: Sequence[tuple[int, int]] = (),
 ) -> Compared:
     """Whether `candidate` holds the values of `reference` where `locks` say, or at another phase.
 
     `dims` are the dimensions that hold positions, one for each lock. Every phase is tried where
     the one expected does not hold; the margin is the smallest that leaves only equal positions.
+    One that leaves few of them counts only where `margins`, expected of a structure, leave as few.
 
     >>> x = np.arange(8.0).reshape(1, 8)
     >>> compare_maps(x[:, ::2], x, [1], [Lockstep(factor=2)]).verdict
@@ -64,8 +66,8 @@ def compare_maps(
     scale = float(np.std(reference)) or float(np.abs(reference).max()) or 1.0
     if not (np.isfinite(reference).all() and np.isfinite(candidate).all()):
         scale = float("nan")
-    best = _at(reference, candidate, dims, locks, scale, tolerance)
-    if best is not None and (best.verdict in ("exact", "interior") or scale != scale):
+    best = _at(reference, candidate, dims, locks, scale, tolerance, margins)
+    if best is not None and (best.verdict == "exact" or scale != scale):
         return best
     ranges = [range(lock.factor) if lock.step == 1 else range(lock.step) for lock in locks]
     if int(np.prod([len(r) for r in ranges])) > _MOST_PHASES:
@@ -86,9 +88,10 @@ def compare_maps(
     return best
 
 
-def _rank(found: Compared) -> tuple[int, float]:
-    order = {"exact": 0, "interior": 1, "shifted": 2, "differs": 3}
-    return order[found.verdict], found.relative_error
+def _rank(found: Compared) -> tuple[bool, int, bool, float]:
+    """The fewest positions left out first: a few may agree by luck, most of them do not."""
+    left_out = sum(lo + hi for lo, hi in found.margin)
+    return found.verdict == "differs", left_out, any(found.phase), found.relative_error
 
 
 def _at(
@@ -98,12 +101,14 @@ def _at(
     locks: Sequence[Lockstep],
     scale: float,
     tolerance: float,
+    margins: Sequence[tuple[int, int]] = (),
 ) -> Compared | None:
     one, two = reference, candidate
     offsets: list[tuple[int, int]] = []
+    expected: list[tuple[int, int]] = []
     if one.ndim != two.ndim:
         return None
-    for dim, lock in zip(dims, locks, strict=True):
+    for axis, (dim, lock) in enumerate(zip(dims, locks, strict=True)):
         pairs = [
             (i, lock.candidate(i)) for i in range(lock.start % lock.step, one.shape[dim], lock.step)
         ]
@@ -113,6 +118,9 @@ def _at(
         lost = [i for i, j in pairs if j is None or not 0 <= j < two.shape[dim]]
         low = sum(i < held[0][0] for i in lost)
         offsets.append((low, len(lost) - low))
+        if margins:
+            lo, hi = margins[axis][0], reference.shape[dim] - margins[axis][1]
+            expected.append((sum(i < lo for i, _ in held), sum(i >= hi for i, _ in held)))
         one = one.take([i for i, _ in held], axis=dim)
         two = two.take([j for _, j in held], axis=dim)
     if one.shape != two.shape:
@@ -127,11 +135,17 @@ def _at(
     order = np.argsort(np.argsort(dims))
     bad = np.transpose(bad, order) if bad.ndim > 1 else bad
     trimmed = _trimmed(bad)
+    if trimmed is None and expected:
+        box = bad[tuple(slice(lo, n - hi) for (lo, hi), n in zip(expected, bad.shape, strict=True))]
+        trimmed = expected if box.size and not box.any() else None
     if relative != relative:
         return Compared("differs", phase, tuple(offsets), largest, relative)
     if trimmed is None:
         return Compared("differs", phase, ((0, 0),) * len(locks), largest, relative)
     margin = tuple((lo + a, hi + b) for (lo, hi), (a, b) in zip(offsets, trimmed, strict=True))
+    if any(lock.step > 1 and lock.factor > 1 for lock in locks):
+        # Most positions have no twin at all, whatever the others hold.
+        return Compared("differs", phase, margin, largest, relative)
     clean = not bad.any() and relative <= tolerance
     if any(phase):
         verdict: Measured = "shifted"
@@ -145,7 +159,7 @@ def _at(
 def _trimmed(bad: Array) -> list[tuple[int, int]] | None:
     """The fewest positions to leave out at each end so that none is bad; None where none is left.
 
-    One end at a time, always the slice that is worst.
+    One end at a time: up to the nearest bad slice, and of two that are as near to the worse one.
     """
     if not bad.ndim:
         return None if bad else []
@@ -156,13 +170,15 @@ def _trimmed(bad: Array) -> list[tuple[int, int]] | None:
             return None
         if not box.any():
             break
-        worst, at = -1.0, (0, 0)
+        cuts: list[tuple[int, float, int, int]] = []
         for axis in range(box.ndim):
-            for side, index in ((0, 0), (1, -1)):
-                share = float(box.take(index, axis=axis).mean())
-                if share > worst:
-                    worst, at = share, (axis, side)
-        ends[at[0]][at[1]] += 1 if at[1] == 0 else -1
+            shares = box.mean(axis=tuple(d for d in range(box.ndim) if d != axis))
+            wrong = np.flatnonzero(shares)
+            first, last = int(wrong[0]), int(wrong[-1])
+            cuts.append((first + 1, -float(shares[first]), axis, 0))
+            cuts.append((len(shares) - last, -float(shares[last]), axis, 1))
+        depth, _, axis, side = min(cuts)
+        ends[axis][side] += depth if side == 0 else -depth
     kept = [(hi - lo) / n for (lo, hi), n in zip(ends, bad.shape, strict=True)]
     # A few positions that happen to agree prove nothing.
     if min(kept) < 0.25:

@@ -31,12 +31,12 @@ class Runner:
         """The wanted tensors as arrays."""
         with torch.no_grad(), _quiet():
             if self.names is None:
-                made = self.model(*inputs)
+                made = self.model(*_copies(inputs))
                 return [_array(t) for t in pytree.tree_leaves(made) if isinstance(t, torch.Tensor)]
             caught: dict[str, torch.Tensor] = {}
             with _caught(self.model, self.names, caught):
                 try:
-                    self.model(*inputs)
+                    self.model(*_copies(inputs))
                 except RuntimeError:
                     # What lies behind the wanted maps may not take them.
                     if any(name not in caught for name in self.names):
@@ -50,8 +50,13 @@ class Runner:
         """What each of these modules makes, for those that run once and make a tensor."""
         caught: dict[str, torch.Tensor] = {}
         with torch.no_grad(), _quiet(), _caught(self.model, names, caught):
-            self.model(*inputs)
+            self.model(*_copies(inputs))
         return {name: _array(value) for name, value in caught.items()}
+
+
+def _copies(inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """The inputs anew: a first layer that works in place must not change what the next run gets."""
+    return [tensor.clone() for tensor in inputs]
 
 
 def _array(tensor: torch.Tensor) -> Any:
