@@ -144,6 +144,8 @@ def test_what_cannot_be_converted_is_refused_in_one_line(arguments, says):
         ("dense.pb", "is written as a .onnx file; name one, such as dense.onnx"),
         ("missing/dense.onnx", "there is no folder missing"),
         ("folder.onnx", "is a folder; name a file in it"),
+        (".", "is a folder; name a file in it"),
+        ("", "is a folder; name a file in it"),
     ],
 )
 def test_a_target_that_cannot_be_written_is_refused_before_any_work(tmp_path, target, says):

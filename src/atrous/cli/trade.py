@@ -192,13 +192,13 @@ def _checked_target(target: str, source: str, made: Any) -> Path:
     wanted = ".onnx" if is_file else ".pt2"
     if isinstance(made, str) and made.partition(":")[0] in ("zoo", "stack"):
         raise ReadError(f"{source} has no weights, so there is nothing to write; leave out -o.")
+    if path.is_dir():
+        raise ReadError(f"--output {target or path} is a folder; name a file in it.")
     if path.suffix != wanted:
         raise ReadError(
             f"--output {target}: {source} is written as a {wanted} file; name one, such as "
             f"{path.with_suffix(wanted).name}."
         )
-    if path.is_dir():
-        raise ReadError(f"--output {target} is a folder; name a file in it.")
     if not path.parent.is_dir():
         raise ReadError(f"--output {target}: there is no folder {path.parent}.")
     return path
