@@ -46,7 +46,7 @@ def test_convert_prints_the_verdict_the_price_and_the_diff():
     expected = library.convert(STACK, 2, input=(1, 3, 65, 65))
     assert result.stdout == str(expected) + "\n"
     lines = result.stdout.splitlines()
-    assert lines[0] == "exact: the values are kept, borders included"
+    assert lines[0] == "exact: the same positions are read, borders included"
     assert lines.index("+++ output stride 2") == lines.index("--- output stride 4") + 1
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from operator import index
+from typing import Any
 
 from atrous.convert.dilating import plan_dilation
 from atrous.convert.records import Heads, Plan, Refusal
@@ -81,10 +83,14 @@ def coarsest(network: Network) -> dict[str, Fraction]:
 
 def _target(network: Network, output_stride: int | Sequence[int]) -> dict[str, int]:
     axes = network.axes
-    values = (output_stride,) if isinstance(output_stride, int) else tuple(output_stride)
+    given: Any = output_stride
+    try:
+        values = tuple(map(index, given)) if isinstance(given, list | tuple) else (index(given),)
+    except TypeError:
+        values = (0,)
     if len(values) == 1:
-        values *= len(axes)
-    if any(type(value) is not int or value < 1 for value in values):
+        values *= max(len(axes), 1)
+    if any(value < 1 for value in values):
         raise ReadError(f"output stride {output_stride!r} is no whole number of at least 1.")
     if len(values) != len(axes):
         raise ReadError(

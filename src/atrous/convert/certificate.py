@@ -6,6 +6,7 @@ import importlib
 import json
 from dataclasses import dataclass
 from fractions import Fraction
+from math import isfinite
 from typing import Any, Literal
 
 from atrous.convert.verdicts import Cause, Verdict, worst
@@ -21,7 +22,7 @@ class Checked:
 
     `proved` is what the structure says at that size and `measured` what two runs in `precision`
     show; None where they could not be run. `weights` are the model's own or drawn anew with
-    calibrated norms.
+    calibrated norms; `alone` says that no others can be tried.
     """
 
     sizes: tuple[int, ...]
@@ -30,18 +31,25 @@ class Checked:
     measured: Measured | None = None
     max_error: float | None = None
     relative_error: float | None = None
+    alone: bool = False
 
     @property
     def agrees(self) -> bool:
         """Whether the two halves say the same, as far as a measurement can tell."""
         # A model's own weights can hide what it computes: a scale of 0 switches a branch off.
-        hidden = self.weights == "own" and self.measured != "differs"
+        hidden = self.weights == "own" and self.measured != "differs" and not self.alone
         return hidden or agreeing(self.proved, self.measured)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
         found = {name: getattr(self, name) for name in self.__slots__}
-        return {**found, "sizes": list(self.sizes), "agrees": self.agrees}
+        errors = {name: _finite(found[name]) for name in ("max_error", "relative_error")}
+        return {**found, **errors, "sizes": list(self.sizes), "agrees": self.agrees}
+
+
+def _finite(value: float | None) -> float | None:
+    """The number, or None where JSON has none for it."""
+    return value if value is not None and isfinite(value) else None
 
 
 def agreeing(proved: Verdict, measured: Measured | None) -> bool:
@@ -95,8 +103,8 @@ class OutputCertificate:
             "factor": [str(f) for f in self.factor],
             "phase": list(self.phase),
             "margin": [list(m) for m in self.margin],
-            "max_error": self.max_error,
-            "relative_error": self.relative_error,
+            "max_error": _finite(self.max_error),
+            "relative_error": _finite(self.relative_error),
             "shape_before": list(self.shape_before),
             "shape_after": list(self.shape_after),
             "agrees": self.agrees,

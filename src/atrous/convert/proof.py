@@ -18,9 +18,19 @@ from atrous.convert.faults import (
 from atrous.convert.match import matched
 from atrous.convert.segments import Step, segments
 from atrous.convert.verdicts import Cause, Verdict
+from atrous.convert.walk import ancestors
 from atrous.geometry import Lockstep, follow, unequal
 from atrous.network import Network, Node, Tensor
-from atrous.network.ops import AdaptivePool, Elementwise, Pool, Resize
+from atrous.network.layout import has_axes
+from atrous.network.ops import (
+    AdaptivePool,
+    Conv,
+    ConvTranspose,
+    Elementwise,
+    Linear,
+    Pool,
+    Resize,
+)
 
 __all__ = ["Proof", "Twin", "prove"]
 
@@ -102,14 +112,16 @@ class _Walk:
     def output(self, one: str, two: str) -> Proof:
         tensor = self.reference.tensor(one)
         twin = self.twins.get(one)
+        lost = self._lost(one, two)
         if twin is None or twin.candidate != two:
             # The output itself has no twin by name: compare what leads to it.
             twin = self._between(tensor, one, two)
         axes = tuple(tensor.grid)
         locks = tuple(twin.locks.get(axis, _SAME) for axis in axes)
         margins = tuple(margin_of(twin.bad.get(axis, 0), tensor.grid[axis]) for axis in axes)
+        broken = (*twin.broken, *lost)
         verdict: Verdict = "exact"
-        if twin.broken:
+        if broken:
             verdict = "broken"
         elif twin.mixed:
             verdict = "approximate"
@@ -121,8 +133,36 @@ class _Walk:
             lo + hi >= tensor.grid[axis] for (lo, hi), axis in zip(margins, axes, strict=True)
         ):
             verdict = "broken"
-        causes = (*twin.broken, *twin.mixed, *twin.moved, *twin.border)
+        causes = (*broken, *twin.mixed, *twin.moved, *twin.border)
         return Proof(one, verdict, axes, locks, margins, causes)
+
+    def _lost(self, one: str, two: str) -> list[Cause]:
+        """Layers with weights that only one network has, and outputs of another width."""
+        found: list[Cause] = []
+        here, there = ancestors(self.reference, [one]), ancestors(self.candidate, [two])
+        twins = {twin.name for twin in self.pairs.values()}
+        for network, held, names, side in (
+            (self.reference, here, set(self.pairs), "candidate"),
+            (self.candidate, there, twins, "reference"),
+        ):
+            found += [
+                Cause(node.name, f"it has no counterpart in the {side}")
+                for node in network.nodes
+                if node.output.name in held
+                and isinstance(node.op, Conv | ConvTranspose | Linear)
+                and node.name not in names
+            ]
+        sizes = [
+            [n for n, dim in zip(t.shape, t.layout, strict=True) if not has_axes(dim)]
+            for t in (self.reference.tensor(one), self.candidate.tensor(two))
+        ]
+        if not found and sizes[0] != sizes[1]:
+            shapes = [
+                "x".join(map(str, t.shape))
+                for t in (self.reference.tensor(one), self.candidate.tensor(two))
+            ]
+            found.append(Cause(one, f"it is {shapes[0]} in one and {shapes[1]} in the other"))
+        return found[:8]
 
     def _between(self, tensor: Tensor, one: str, two: str) -> Twin:
         more = self._resampled((one,), (two,))

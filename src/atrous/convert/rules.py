@@ -229,8 +229,8 @@ def _slice(op: Slice, place: Place, around: Around) -> Made | Refusal:
         return Made(op, dict(around.factors))
     length = place.length(axis)
     made = one.at(length)
-    if place.node.output.name in around.parts:
-        # One of several phases of a map: all of them keep one length.
+    if place.node.output.name in around.parts or op.step == 1 or rest >= op.step:
+        # One of several phases of a map, which all keep one length; or a crop.
         w = one.window
         made = Window(1, one.stride, 1, one.factor * w.pad_lo, one.factor * w.pad_hi)
     outputs = 1 if op.drop else made.output_length(length)
@@ -238,6 +238,8 @@ def _slice(op: Slice, place: Place, around: Around) -> Made | Refusal:
         outputs = (length + made.pad_lo - 1) // made.stride + 1
     after = replace(op, start=-made.pad_lo, length=outputs, step=made.stride)
     factors = {**around.factors, axis: one.outward}
+    if made.pad_hi == 0:
+        one = replace(one, window=replace(window, pad_hi=0))  # it goes on to the end
     return Made(after, factors, (axis,), (one,))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Cause", "Verdict", "worst"]
+__all__ = ["Cause", "Verdict", "severity", "worst"]
 
 Verdict = Literal["exact", "interior", "shifted", "approximate", "broken"]
 """`exact`: equal, borders included. `interior`: equal beyond a margin. `shifted`: equal at another
@@ -28,6 +28,11 @@ class Cause:
     def to_dict(self) -> dict[str, str]:
         """Plain data."""
         return {"layer": self.layer, "why": self.why}
+
+
+def severity(verdict: Verdict) -> int:
+    """How little a verdict promises: 0 for `exact`, more for the others."""
+    return _ORDER.index(verdict)
 
 
 def worst(verdicts: tuple[Verdict, ...]) -> Verdict:

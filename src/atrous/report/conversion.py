@@ -63,9 +63,11 @@ def certificate_lines(certificate: Certificate, look: Look) -> list[Line]:
 
 def _opening(certificate: Certificate, names: str) -> Line:
     verdict = certificate.verdict
-    return line(
-        Span(names), Span(verdict, _STYLES[verdict]), Span(f": {_MEANING[verdict]}", "bold")
-    )
+    meaning = _MEANING[verdict]
+    if not any(check.measured for output in certificate.outputs for check in output.checks):
+        # Nothing was run: only who reads what is known.
+        meaning = meaning.replace("the values are kept", "the same positions are read")
+    return line(Span(names), Span(verdict, _STYLES[verdict]), Span(f": {meaning}", "bold"))
 
 
 def _facts(certificate: Certificate, look: Look) -> Iterator[Line]:

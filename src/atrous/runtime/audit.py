@@ -14,7 +14,7 @@ from atrous.network import Network
 from atrous.readers import SCHEMES, read
 from atrous.readers.shapes import as_shape, is_shape
 from atrous.runtime.certify import Pair, Shapes, certify
-from atrous.runtime.conversion import NetworkPair, beside, small_enough
+from atrous.runtime.conversion import NetworkPair, beside, output_names, small_enough
 
 __all__ = ["audit_sources"]
 
@@ -29,8 +29,7 @@ def audit_sources(
     outputs: str | Sequence[str] | None = None,
 ) -> Certificate:
     """See `atrous.audit`."""
-    names = (outputs,) if isinstance(outputs, str) else outputs
-    names = None if names is None else tuple(names)
+    names = output_names(outputs)
     (one, usual), (two, _) = _made(reference), _made(candidate)
     given = usual if input is None else input
     kinds = _kind(one), _kind(two)
@@ -50,10 +49,13 @@ def audit_sources(
         pair = OnnxPair(one, two, names)
         shapes = tuple(t.shape for t in network.inputs)
     else:
+        if kinds[0] != kinds[1]:
+            raise ReadError(
+                f"the reference is of the kind {kinds[0]} and the candidate of the kind "
+                f"{kinds[1]}; an audit compares two of one kind, with the same parameters by name."
+            )
         networks = folded(read(one, given)), folded(read(two, given))
         pair = NetworkPair(*networks)
-        if kinds[0] != kinds[1]:
-            pair.precision = f"not run: one is a {kinds[0]} model, the other a {kinds[1]} one"
         shapes = tuple(t.shape for t in networks[0].inputs)
     if isinstance(pair, NetworkPair):
         return certify(pair, shapes, (), names, titles=titles)

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 from atrous.analysis import inspect_network
 from atrous.convert.certificate import Certificate, Checked, Measured, OutputCertificate, Price
 from atrous.convert.proof import Proof, prove
-from atrous.convert.verdicts import Cause, Verdict, worst
+from atrous.convert.verdicts import Cause, Verdict, severity, worst
 from atrous.convert.walk import needed, pruned, strides
 from atrous.errors import AtrousError
 from atrous.network import Network, Tensor
@@ -97,7 +97,8 @@ def certify(
             arrays = pair.arrays(at, weights, outputs) if run or at is not shapes else None
             ran |= arrays is not None
             for index, proof in enumerate(proofs):
-                _check(found[index], here, outputs[index], proof, at, weights, arrays, index)
+                alone = "drawn" not in pair.weights
+                _check(found[index], here, outputs[index], proof, at, weights, arrays, index, alone)
         for output, proof in zip(found, proofs, strict=True):
             if worst((output.proof.verdict, proof.verdict)) != output.proof.verdict:
                 said.append(
@@ -158,9 +159,10 @@ def _check(
     weights: Weights,
     arrays: tuple[list[Any], list[Any]] | None,
     index: int,
+    alone: bool,
 ) -> None:
     sizes = tuple(networks[0].inputs[0].grid.values()) or at[0]
-    checked = Checked(sizes, weights, proof.verdict)
+    checked = Checked(sizes, weights, proof.verdict, alone=alone)
     if arrays is not None:
         one, two = arrays[0][index], arrays[1][index]
         dims = _dims(networks[0].tensor(names[0]), proof)
@@ -235,7 +237,8 @@ def _certified(output: _Output) -> OutputCertificate:
 def _causes(found: Sequence[_Output], results: Sequence[OutputCertificate]) -> tuple[Cause, ...]:
     """The causes of all outputs in the order of the layers, worst kinds first."""
     merged: dict[tuple[str, str], tuple[str, list[str]]] = {}
-    for output, result in zip(found, results, strict=True):
+    pairs = list(zip(found, results, strict=True))
+    for output, result in sorted(pairs, key=lambda pair: -severity(pair[1].verdict)):
         for cause in output.proof.causes if result.verdict != "exact" else ():
             axis = _AXIS.search(cause.why)
             key = cause.layer, _AXIS.sub(" along *", cause.why)

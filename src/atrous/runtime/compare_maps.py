@@ -63,6 +63,8 @@ def compare_maps(
     (1,)
     """
     tolerance = TOLERANCE[precision]
+    if reference.dtype.kind in "bui":
+        reference, candidate = reference.astype(np.float64), candidate.astype(np.float64)
     scale = float(np.std(reference)) or float(np.abs(reference).max()) or 1.0
     if not (np.isfinite(reference).all() and np.isfinite(candidate).all()):
         scale = float("nan")

@@ -85,6 +85,20 @@ class Conversion:
         return html
 
 
+def output_names(outputs: Any) -> tuple[str, ...] | None:
+    """The names that `outputs` gives; None for all. Raises `ReadError` for what is no name."""
+    if outputs is None:
+        return None
+    names = (outputs,) if isinstance(outputs, str) else outputs
+    if (
+        not isinstance(names, list | tuple)
+        or not names
+        or not all(isinstance(name, str) and name for name in names)
+    ):
+        raise ReadError(f"outputs is {outputs!r}: give names of outputs or layers, or none.")
+    return tuple(names)
+
+
 def convert_source(
     source: Any,
     output_stride: int | Sequence[int],
@@ -101,8 +115,8 @@ def convert_source(
         raise ReadError(f"heads is {heads!r}: use 'scale' or 'keep'.")
     if tail not in ("crop", "keep"):
         raise ReadError(f"tail is {tail!r}: use 'crop' or 'keep'.")
-    names = (outputs,) if isinstance(outputs, str) else outputs
-    wanted = None if names is None else tuple(names)
+    names = output_names(outputs)
+    wanted = names
     asked = Asked(output_stride, wanted, heads, tail, measure, resample)
     if isinstance(source, str) and source.partition(":")[0] in SCHEMES:
         from atrous.readers.named import make, parse
@@ -294,6 +308,15 @@ def certified(
         if at != shapes:
             others = [at, *others]
     certificate = certify(pair, shapes, others, asked.names, run=at == shapes, notes=notes)
+    if certificate.verdict == "broken" and asked.heads != "keep" and asked.tail != "keep":
+        cause = next(iter(certificate.causes), None)
+        raise Refusal(
+            "certificate",
+            "" if cause is None else cause.layer,
+            "the result would compute something else: "
+            f"{'the outputs differ' if cause is None else cause.why}; convert the part before it "
+            "(outputs=...).",
+        ).error()
     return Conversion(
         made,
         certificate,

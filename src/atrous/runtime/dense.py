@@ -47,7 +47,7 @@ def padded(x: torch.Tensor, dense: Sequence[Dense], value: float = 0.0) -> torch
     """`x` with the padding of the dense windows along its last axes; negative padding crops."""
     pads: list[int] = []
     for one, length in zip(reversed(dense), reversed(x.shape), strict=False):
-        window = one.at(length)
+        window = one.at(int(length))
         pads += [window.pad_lo, window.pad_hi]
     return functional.pad(x, pads, value=value) if any(pads) else x
 
@@ -98,7 +98,8 @@ class AvgPool(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The pooled map."""
         rank = len(self.dense)
-        sizes = list(x.shape[-rank:])
+        # Tracers hand out sizes as tensors.
+        sizes = [int(size) for size in x.shape[-rank:]]
         windows = [one.at(size) for one, size in zip(self.dense, sizes, strict=True)]
         x = padded(x, self.dense)
         for axis, (window, size) in enumerate(zip(windows, sizes, strict=True)):
@@ -195,7 +196,7 @@ class PhasePad(nn.Module):
             if not (lo or hi):
                 continue
             dim = x.dim() - rank + axis
-            x = x.index_select(dim, self._places(x.shape[dim], lo, hi, factor, x.device))
+            x = x.index_select(dim, self._places(int(x.shape[dim]), lo, hi, factor, x.device))
         return x
 
     def _places(

@@ -11,12 +11,21 @@ from atrous.convert.network_edits import network_edits
 from atrous.convert.records import Refusal
 from atrous.errors import AtrousError
 from atrous.readers import read
+from atrous.readers.onnx_file import load
+from atrous.readers.onnx_inputs import declared
 from atrous.runtime.certify import Shapes
 from atrous.runtime.conversion import Conversion, beside, certified
 from atrous.runtime.onnx_pair import OnnxPair
 from atrous.runtime.rewrite_onnx import rewritten
 
 __all__ = ["convert_onnx"]
+
+
+def _open(source: Any) -> bool:
+    """Whether the file leaves a size of its inputs open."""
+    graph = load(source).model.graph
+    sizes = [size for item in graph.input for size in declared(item) or ["?"]]
+    return not all(isinstance(size, int) for size in sizes)
 
 
 def convert_onnx(source: Any, input: Any, asked: Asked) -> Conversion:
@@ -40,7 +49,7 @@ def convert_onnx(source: Any, input: Any, asked: Asked) -> Conversion:
     after = pair.networks(shapes)[1]
     plan = replace(plan, notes=(*plan.notes, *made.notes))
     others: list[Shapes] = []
-    for more in beside(shapes, network.inputs):
+    for more in beside(shapes, network.inputs) if _open(source) else ():
         try:
             pair.networks(more)
         except AtrousError:

@@ -372,7 +372,19 @@ def _edit_slice(step: Node, layer: Layer, change: Change, edits: list[Edit]) -> 
     if before.dim >= len(items) or not isinstance(items[before.dim], slice):
         return "it picks positions in a way that cannot be edited; use a strided slice."
     was = items[before.dim]
-    stop = None if was.stop is None else after.start + (after.length - 1) * after.step + 1
+    if isinstance(was.start, Node) or isinstance(was.stop, Node) or isinstance(was.step, Node):
+        return (
+            "it is cut at places that are worked out from sizes; pad by negative numbers instead."
+        )
+    if (was.start or 0) < 0 or ((was.stop or 0) < 0 and not change.dense):
+        return "it is cut from its end; pad by negative numbers instead (F.pad), or cut elsewhere."
+    stop: int | None = None
+    if was.stop is not None and was.stop < 0:
+        stop = was.stop * change.dense[0].factor
+    elif was.stop is not None:
+        stop = after.start + (after.length - 1) * after.step + 1
+    elif change.dense and change.dense[0].window.pad_hi < 0:
+        stop = change.dense[0].factor * change.dense[0].window.pad_hi
     items[before.dim] = slice(after.start or None, stop, after.step)
     step.args = (step.args[0], tuple(items))
     edits.append(Edit(change.node, "slice", str(was), str(items[before.dim])))

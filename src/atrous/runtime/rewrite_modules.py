@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -73,6 +72,17 @@ def edit_layer(layer: Layer) -> tuple[nn.Module, list[Edit]] | Refusal:
     return Refusal("module", layer.path, f"a {type(module).__name__} has no windows to change.")
 
 
+def _copied(module: nn.Module) -> Any:
+    """The module once more, with the same parameters, buffers and submodules.
+
+    Not `copy.copy`, which parametrized modules (weight norm) refuse.
+    """
+    kind: Any = type(module)
+    made = kind.__new__(kind)
+    made.__dict__.update(module.__dict__)
+    return made
+
+
 def _dense(change: Change) -> tuple[Dense, ...]:
     if change.dense:
         return change.dense
@@ -95,7 +105,7 @@ def _windowed(layer: Layer) -> tuple[nn.Module, list[Edit]] | Refusal:
         tries.append(_by_attributes)
     tries += [_by_hook, _by_hook_without_same, _by_base_class]
     for attempt in tries:
-        tried = copy.copy(module)
+        tried = _copied(module)
         # A copy shares parameters and buffers; its hooks are its own.
         tried._forward_pre_hooks = type(module._forward_pre_hooks)(module._forward_pre_hooks)
         if not attempt(tried, dense):
@@ -263,7 +273,7 @@ def _average(layer: Layer) -> tuple[nn.Module, list[Edit]] | Refusal:
     if type(module) in _AVG and all(
         w is not None and w.dilation == 1 and w.pad_lo == w.pad_hi for w in windows
     ):
-        tried = copy.copy(module)
+        tried = _copied(module)
         held = [w for w in windows if w is not None]
         whole = isinstance(module.stride, int)
         tried.stride = _spread([w.stride for w in held], whole)
@@ -299,7 +309,7 @@ def _back(module: nn.Module, dense: Sequence[Dense]) -> nn.Module | None:
         return None
     if any(w.pad_lo != w.pad_hi for w in windows) or type(module) not in _AVG:
         return None
-    tried: Any = copy.copy(module)
+    tried: Any = _copied(module)
     whole = isinstance(tried.stride, int)
     tried.stride = _spread([w.stride for w in windows], whole)
     tried.padding = _spread([w.pad_lo for w in windows], whole)
@@ -318,7 +328,7 @@ def _as_windows(pool: Any) -> list[tuple[int, int]]:
 
 
 def _transposed(layer: Layer) -> tuple[nn.Module, list[Edit]] | Refusal:
-    module: Any = copy.copy(layer.module)
+    module: Any = _copied(layer.module)
     before = _described(module)
     op = layer.change.after
     assert isinstance(op, ConvTranspose)
@@ -344,7 +354,7 @@ def _pad(layer: Layer) -> tuple[nn.Module, list[Edit]] | Refusal:
         made: nn.Module = PhasePad(held or was.pads, factors, op.mode)
         made.train(module.training)
         return made, _edits(layer.path, before, _described(made))
-    made = copy.copy(module)
+    made = _copied(module)
     made.padding = tuple(n for lo, hi in reversed(op.pads) for n in (lo, hi))
     return made, _edits(layer.path, before, _described(made))
 

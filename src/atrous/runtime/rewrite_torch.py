@@ -29,7 +29,13 @@ def rewrite_torch(model: nn.Module, plan: Plan) -> tuple[nn.Module, tuple[Edit, 
     can say the change. Code that calls functions with strides of its own becomes a `GraphModule`
     in its module's place.
     """
-    made = copy.deepcopy(model)
+    try:
+        made = copy.deepcopy(model)
+    except (RuntimeError, TypeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        return Refusal(
+            "copy", "", f"the model cannot be copied ({reason[:160]}); make it copyable."
+        )
     edits: list[Edit] = []
     changes = {c.node: c for c in plan.changes if not isinstance(c.after, _FOLLOWS)}
     ordered = [node for node in plan.reference.nodes if isinstance(node.op, (*_WINDOWED, Slice))]

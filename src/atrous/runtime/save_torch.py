@@ -41,6 +41,9 @@ def save_torch(model: nn.Module, path: Path, source: str, example: Any) -> None:
         os.close(handle)
         try:
             torch.export.save(program, name)
+            mask = os.umask(0)
+            os.umask(mask)
+            Path(name).chmod(0o666 & ~mask)
             Path(name).replace(path)
         except BaseException:
             Path(name).unlink(missing_ok=True)
