@@ -92,7 +92,8 @@ def _with_pads(window: Window, step: Step, axis: str, output: Tensor) -> Window:
         return window
     lo = -reads.phases[0].first
     hi = (output.grid[axis] - 1) * window.stride + window.extent - step.length(axis) - lo
-    plain = hi == window.pad_hi or lo == window.pad_lo
+    # What the last stride leaves over of the padding shows in no length.
+    plain = lo == window.pad_lo and hi <= window.pad_hi < hi + window.stride
     return window if plain else replace(window, pad_lo=lo, pad_hi=hi)
 
 
