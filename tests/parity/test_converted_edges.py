@@ -180,3 +180,23 @@ def test_a_map_of_one_value_proves_nothing() -> None:
     found = atrous.audit(one, two, input=(1, 2, 30))
     assert (found.verdict, found.agrees) == ("broken", True), [str(c) for c in found.causes]
     assert {check.measured for check in found.outputs[0].checks} == {None}
+
+
+class Spread(nn.Module):
+    """The mean of a map, through a convolution, spread over the map again."""
+
+    def __init__(self, padding: int, stride: int = 1) -> None:
+        super().__init__()
+        self.mix = nn.Conv1d(2, 2, 3, stride, padding)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean = self.mix(x.mean(dim=2, keepdim=True))
+        return x + F.interpolate(mean, size=x.shape[2:], mode="nearest")
+
+
+def test_a_window_along_a_pooled_dimension_is_compared_as_well() -> None:
+    one, two = nn.Sequential(Spread(1)), nn.Sequential(Spread(2, 2))
+    two.load_state_dict(one.state_dict())
+    found = atrous.audit(one, two, input=(1, 2, 21))
+    assert (found.verdict, found.agrees) == ("broken", True), [str(c) for c in found.causes]
+    assert str(found.causes[0]).startswith("0.mix: its window along a dimension of 1 is")

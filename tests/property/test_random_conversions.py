@@ -19,7 +19,7 @@ import atrous
 from atrous.convert import Certificate, ConversionError, OutputCertificate
 from atrous.errors import AtrousError
 from atrous.runtime.conversion import Conversion
-from tests.property.drawn_models import Drawn, runs, with_random_weights
+from tests.property.drawn_models import Drawn, drawn_model, runs, with_random_weights
 
 Model = nn.Module
 
@@ -222,8 +222,22 @@ def assert_all_of_a_conversion(drawn: Drawn, stride: int) -> Conversion | None:
     back = converted(drawn, done.model, drawn.stride)
     if back is not None:
         assert_certified(done.model, back.model, drawn, back.certificate)
-        if drawn.plain:
-            assert attributes(back.model) == attributes(drawn.model)
+    return done
+
+
+def assert_strides_and_back(drawn: Drawn) -> Conversion | None:
+    """Rates traded for strides, and back: the attributes that the model had."""
+    for stride in (4, 3, 2):
+        done = converted(drawn, drawn.model, stride)
+        if done is not None and done.edits:
+            break
+    else:
+        return None
+    assert_certified(drawn.model, done.model, drawn, done.certificate)
+    back = converted(drawn, done.model, 1)
+    assert back is not None
+    assert_certified(done.model, back.model, drawn, back.certificate)
+    assert attributes(back.model) == attributes(drawn.model)
     return done
 
 
@@ -298,3 +312,49 @@ def assert_audit_of_a_wrong_conversion(drawn: Drawn, stride: int, seed: int) -> 
     found = atrous.audit(drawn.model, wrong, input=drawn.shape)
     assert_certified(drawn.model, wrong, drawn, found)
     return f"{how}, {found.verdict}"
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_conversions_of_random_models_are_what_their_certificates_say(seed: int) -> None:
+    drawn = drawn_model(seed)
+    assert_all_of_a_conversion(drawn, random.Random(seed).choice(finer(drawn)))
+
+
+@pytest.mark.parametrize(("seed", "rank"), [(0, 2), (1, 2), (2, 2), (3, 3), (4, 3)])
+def test_conversions_of_maps_and_volumes_are_what_their_certificates_say(
+    seed: int, rank: int
+) -> None:
+    drawn = drawn_model(seed, rank)
+    assert_all_of_a_conversion(drawn, random.Random(seed).choice(finer(drawn)))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_conversions_of_odd_kernels_with_even_padding_are_exact(seed: int) -> None:
+    drawn = drawn_model(seed, plain=True)
+    done = assert_all_of_a_conversion(drawn, finer(drawn)[0])
+    assert done is not None
+    assert done.certificate.verdict == "exact"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_rates_traded_for_strides_come_back_to_the_attributes_that_they_were(seed: int) -> None:
+    assert_strides_and_back(drawn_model(seed, plain=True, rates=True))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_audits_of_wrong_conversions_of_random_models_say_what_runs_show(seed: int) -> None:
+    drawn = drawn_model(100 + seed)
+    stride = random.Random(seed).choice(finer(drawn))
+    assert_audit_of_a_wrong_conversion(drawn, stride, seed)
+
+
+def test_a_wrong_model_is_told_from_a_right_one() -> None:
+    drawn = drawn_model(0, plain=True)
+    dense = atrous.convert(drawn.model, finer(drawn)[0], input=drawn.shape)
+    (found,) = dense.certificate.outputs
+    assert_verdict(drawn.model, dense.model, [drawn.shape], found, tight=True)
+    wrong = copy.deepcopy(dense.model)
+    for value in wrong.parameters():
+        value.data += 1
+    with pytest.raises(AssertionError, match="exact, and not at"):
+        assert_verdict(drawn.model, wrong, [drawn.shape], found, tight=True)

@@ -9,9 +9,11 @@ from atrous.convert.segments import Step
 from atrous.errors import GeometryError
 from atrous.geometry import Dense, Lockstep, Window
 from atrous.network import Node, Tensor
+from atrous.network.layout import has_axes
 from atrous.network.ops import Conv, Elementwise, Pool
 
 __all__ = [
+    "aside",
     "divisor",
     "edge_text",
     "margin_of",
@@ -52,6 +54,33 @@ def other(node: Node, twin: Node) -> str:
     elif isinstance(one, Elementwise) and isinstance(two, Elementwise) and one.label != two.label:
         return f"it is {two.label} in the candidate, and {one.label} in the reference"
     return ""
+
+
+def aside(node: Node, twin: Node, x: Tensor, y: Tensor) -> str:
+    """In which way windows differ along dimensions that hold no positions, such as pooled ones."""
+    one, two = node.op, twin.op
+    if not (isinstance(one, Conv | Pool) and isinstance(two, Conv | Pool)):
+        return ""
+    count = len(one.windows)
+    if count != len(two.windows) or count > len(x.layout) or len(x.layout) != len(y.layout):
+        return ""
+    for index, (was, now) in enumerate(zip(one.windows, two.windows, strict=True)):
+        dim = len(x.layout) - count + index
+        if was == now or has_axes(x.layout[dim]) or has_axes(y.layout[dim]):
+            continue
+        if _read(was, x.shape[dim], node.output.shape[dim]) != _read(
+            now, y.shape[dim], twin.output.shape[dim]
+        ):
+            return f"its window along a dimension of {x.shape[dim]} is {now} and was {was}"
+    return ""
+
+
+def _read(window: Window, length: int, outputs: int) -> list[dict[int, int]]:
+    """Which tap of a window meets which position, for every output."""
+    return [
+        {tap: p for tap, p in enumerate(window.taps(output)) if 0 <= p < length}
+        for output in range(outputs)
+    ]
 
 
 def window_index(node: Node, axis: str) -> int:

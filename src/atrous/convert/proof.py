@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from atrous.convert.faults import (
+    aside,
     divisor,
     edge_text,
     margin_of,
@@ -221,6 +222,9 @@ class _Walk:
         if node.opaque or twin.opaque:
             known.mixed.append(Cause(node.name, f"it is not understood: {node.opaque}"))
         wrong = other(node, twin)
+        if not wrong and node.inputs and twin.inputs:
+            x, y = self.reference.tensor(node.inputs[0]), self.candidate.tensor(twin.inputs[0])
+            wrong = aside(node, twin, x, y)
         if wrong:
             known.broken.append(Cause(node.name, wrong))
         for anchor in anchors:
