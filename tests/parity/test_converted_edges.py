@@ -200,3 +200,22 @@ def test_a_window_along_a_pooled_dimension_is_compared_as_well() -> None:
     found = atrous.audit(one, two, input=(1, 2, 21))
     assert (found.verdict, found.agrees) == ("broken", True), [str(c) for c in found.causes]
     assert str(found.causes[0]).startswith("0.mix: its window along a dimension of 1 is")
+
+
+@pytest.mark.parametrize("length", [10, 11, 12])
+def test_a_slice_without_an_end_has_none_in_the_dense_model(length: int) -> None:
+    one = nn.Sequential(Every(2, 3), nn.Conv1d(2, 2, 1))
+    after_another = nn.Sequential(Every(2, 2), Every(1, 2), nn.Conv1d(2, 2, 1))
+    for model, stride in ((one, 3), (after_another, 4)):
+        dense = atrous.convert(model, 1, input=(1, 2, length)).model
+        for size in range(length, length + 6):
+            x = torch.randn(1, 2, size)
+            assert torch.allclose(dense(x)[..., ::stride], model(x)), (stride, size)
+
+
+def test_windows_that_lie_in_padding_alone_between_the_twins_do_not_hide_the_rest() -> None:
+    # Behind a padding of one more on both sides, the dense pool makes -inf where no twin is.
+    one = nn.Sequential(nn.MaxPool1d(3, 3, 1), nn.Conv1d(2, 2, 1))
+    dense = nn.Sequential(nn.ConstantPad1d((3, 3), float("-inf")), nn.MaxPool1d(3, 1, 1))
+    found = atrous.audit(one, nn.Sequential(dense, one[1]), input=(1, 2, 20))
+    assert (found.verdict, found.agrees) == ("shifted", True), [str(c) for c in found.causes]

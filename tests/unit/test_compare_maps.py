@@ -64,3 +64,16 @@ def test_maps_of_strides_that_share_no_factor_differ_whatever_they_share() -> No
     found = compare_maps(x[..., ::3], x[..., ::2], [2], [Lockstep(factor=3, step=2)])
     assert found.verdict == "differs"
     assert found.max_error == 0
+
+
+def test_a_border_that_holds_one_value_is_not_where_two_maps_are_the_same() -> None:
+    x, y = RNG.normal(size=(1, 2, 8)), RNG.normal(size=(1, 2, 8))
+    x[..., 5:] = y[..., 5:] = 0.25
+    assert compare_maps(x, y, [2], [Lockstep()]).verdict == "differs"
+
+
+def test_a_small_box_of_a_map_is_not_where_two_maps_are_the_same() -> None:
+    x = RNG.normal(size=(1, 2, 9, 9))
+    y = x + 1
+    y[..., :4, :4] = x[..., :4, :4]
+    assert compare_maps(x, y, [2, 3], [Lockstep(), Lockstep()]).verdict == "differs"

@@ -328,8 +328,10 @@ def _parts(network: Network) -> set[str]:
         if not isinstance(node.op, Slice) or node.op.step == 1:
             continue
         source = node.inputs[0]
-        while source in makers and isinstance(makers[source].op, Slice):
-            source = makers[source].inputs[0]
+        while (cut := makers.get(source)) is not None and isinstance(cut.op, Slice):
+            if cut.op.dim == node.op.dim:
+                break  # one after the other, not side by side
+            source = cut.inputs[0]
         key = source, node.op.dim, node.op.step
         groups.setdefault(key, {})[node.output.name] = node.op.start
     return {name for found in groups.values() if len(set(found.values())) > 1 for name in found}

@@ -238,7 +238,7 @@ def _slice(op: Slice, place: Place, around: Around) -> Made | Refusal:
         outputs = (length + made.pad_lo - 1) // made.stride + 1
     after = replace(op, start=-made.pad_lo, length=outputs, step=made.stride)
     factors = {**around.factors, axis: one.outward}
-    if made.pad_hi == 0:
+    if made.pad_hi >= 0:
         one = replace(one, window=replace(window, pad_hi=0))  # it goes on to the end
     return Made(after, factors, (axis,), (one,))
 

@@ -66,7 +66,7 @@ def compare_maps(
     if reference.dtype.kind in "bui":
         reference, candidate = reference.astype(np.float64), candidate.astype(np.float64)
     scale = float(np.std(reference)) or float(np.abs(reference).max()) or 1.0
-    if not (np.isfinite(reference).all() and np.isfinite(candidate).all()):
+    if not np.isfinite(reference).all():
         scale = float("nan")
     best = _at(reference, candidate, dims, locks, scale, tolerance, margins)
     if best is not None and (best.verdict == "exact" or scale != scale):
@@ -137,10 +137,16 @@ def _at(
     order = np.argsort(np.argsort(dims))
     bad = np.transpose(bad, order) if bad.ndim > 1 else bad
     trimmed = _trimmed(bad)
+    if trimmed is not None and any(lo + hi for lo, hi in trimmed):
+        kept = one
+        for dim, (lo, hi) in zip(dims, trimmed, strict=True):
+            kept = kept.take(range(lo, one.shape[dim] - hi), axis=dim)
+        if not (kept != kept.min(tuple(dims), keepdims=True)).any():
+            trimmed = None  # one value everywhere, as where only padding is read
     if trimmed is None and expected:
         box = bad[tuple(slice(lo, n - hi) for (lo, hi), n in zip(expected, bad.shape, strict=True))]
         trimmed = expected if box.size and not box.any() else None
-    if relative != relative:
+    if not np.isfinite(relative):
         return Compared("differs", phase, tuple(offsets), largest, relative)
     if trimmed is None:
         return Compared("differs", phase, ((0, 0),) * len(locks), largest, relative)
@@ -183,6 +189,6 @@ def _trimmed(bad: Array) -> list[tuple[int, int]] | None:
         ends[axis][side] += depth if side == 0 else -depth
     kept = [(hi - lo) / n for (lo, hi), n in zip(ends, bad.shape, strict=True)]
     # A few positions that happen to agree prove nothing.
-    if min(kept) < 0.25:
+    if np.prod(kept) < 0.25:
         return None
     return [(lo, n - hi) for (lo, hi), n in zip(ends, bad.shape, strict=True)]
