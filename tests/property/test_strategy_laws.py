@@ -110,16 +110,16 @@ def test_a_strategy_has_the_gradients_of_what_it_computes(name: str) -> None:
 def test_a_strategy_passes_gradcheck_twice(name: str, groups: int) -> None:
     kernel, pads = ((1, 1), (0, -1)) if name == "slices" else ((2, 3), (3, 1))
     windows_of = (Window(kernel[0], 1, 2, *pads), Window(kernel[1], 2, 3, *pads[::-1]))
-    call = Convolution(2, 2, 4, (5, 6), windows_of, groups)
+    call = Convolution(1, 2, 2, (4, 5), windows_of, groups)
     generator = torch.Generator().manual_seed(0)
-    shapes = (2, 2, 5, 6), (4, 2 // groups, *kernel), (4,)
+    shapes = (1, 2, 4, 5), (2, 2 // groups, *kernel), (2,)
     inputs = [
         torch.randn(shape, dtype=torch.float64, generator=generator, requires_grad=True)
         for shape in shapes
     ]
     run = STRATEGIES[name].run
     assert torch.autograd.gradcheck(lambda *given: run(*given, call), inputs)
-    assert torch.autograd.gradgradcheck(lambda *given: run(*given, call), inputs)
+    assert torch.autograd.gradgradcheck(lambda *given: run(*given, call), inputs, fast_mode=True)
 
 
 @pytest.mark.parametrize("name", sorted({*NAMES} - {"channels_last"}))

@@ -26,31 +26,28 @@ def convolve(
 ) -> Tensor:
     """PyTorch's convolution with any padding: what both sides share is its own, the rest is added.
 
-    It needs positions to convolve, so that an empty axis is padded beforehand altogether; and it
-    makes no channels of none, where the sum is zero.
+    Channels that lie side by side in `x` do so in the result. PyTorch needs positions to convolve,
+    so that an empty axis is padded beforehand altogether; and it makes no channels of none, where
+    the sum is zero.
     """
     if x.shape[1] == 0:
         made = replace(call, batch=x.shape[0], sizes=tuple(x.shape[2:])).shape
         zeros = x.new_zeros(made) + 0 * weight.sum()
         return zeros if bias is None else zeros + bias.reshape(-1, *(1,) * call.rank)
+    last = is_channels_last(x)
     within = [max(min(lo, hi), 0) for lo, hi in call.padding]
     if 0 in x.shape[2:]:
         within = [0] * call.rank
-    rest = [(lo - at, hi - at) for at, (lo, hi) in zip(within, call.padding, strict=True)]
-    x = padded(x, rest)
-    if call.rank == 1 and is_channels_last(x):
-        # PyTorch knows the layout with two axes only.
-        return functional.conv2d(
-            x.unsqueeze(2),
-            weight.unsqueeze(2),
-            bias,
-            (1, *call.stride),
-            (0, *within),
-            (1, *call.dilation),
-            call.groups,
-        ).squeeze(2)
-    function = _CONVOLUTIONS[call.rank - 1]
-    return function(x, weight, bias, call.stride, within, call.dilation, call.groups)
+    x = padded(x, [(lo - at, hi - at) for at, (lo, hi) in zip(within, call.padding, strict=True)])
+    stride, dilation = call.stride, call.dilation
+    if not last or call.rank > 1:
+        y = _CONVOLUTIONS[call.rank - 1](x, weight, bias, stride, within, dilation, call.groups)
+    else:  # PyTorch knows the layout from two axes on.
+        x, weight = to_channels_last(x).unsqueeze(2), weight.unsqueeze(2)
+        options = (1, *stride), (0, *within), (1, *dilation), call.groups
+        y = functional.conv2d(x, weight, bias, *options).squeeze(2)
+    # It keeps the layout, unless it falls back to a slow kernel.
+    return to_channels_last(y) if last else y
 
 
 @strategy("framework")
