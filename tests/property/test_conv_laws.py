@@ -272,3 +272,22 @@ def test_autocast_lowers_what_is_convolved() -> None:
 def test_byte_order_is_no_obstacle() -> None:
     x, weight = np.ones((1, 1, 4), ">f4"), np.ones((1, 1, 2), "<f4")
     assert atrous.conv(x, weight).tolist() == [[[2.0, 2.0, 2.0]]]
+
+
+class Layer(torch.nn.Module):
+    """A layer that calls `conv`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(2, 3, 3, 2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return atrous.conv(x, self.weight, dilation=(2, 3), padding="same")
+
+
+def test_a_model_that_calls_conv_is_exported_for_every_size() -> None:
+    size = torch.export.Dim("size", min=2)
+    layer, x = Layer(), torch.ones(1, 3, 9, 9)
+    program = torch.export.export(layer, (x,), dynamic_shapes=({2: size},))
+    larger = torch.arange(351.0).reshape(1, 3, 13, 9)
+    assert torch.equal(program.module()(larger), layer(larger))

@@ -208,6 +208,18 @@ def test_what_is_shown_stays_short() -> None:
     assert len(str(caught.value)) < 200
 
 
+@pytest.mark.parametrize("module", [np, torch])
+def test_a_truth_value_is_no_1_that_was_seen_before(module: Any) -> None:
+    arrays = made(module, X), made(module, WEIGHT)
+    for name in ("stride", "dilation", "padding", "groups"):
+        assert atrous.conv(*arrays, **{name: 1}) is not None
+        with pytest.raises(GeometryError, match=f"{name} is True"):
+            atrous.conv(*arrays, **{name: True})
+    assert atrous.conv(*arrays, stride=(1, 1)) is not None
+    with pytest.raises(GeometryError, match=r"stride is \(1, True\)"):
+        atrous.conv(*arrays, stride=(1, True))
+
+
 def test_whole_numbers_of_any_library_are_options() -> None:
     expected = convolution(X, WEIGHT, stride=(2, 1), padding=((1, 2), (0, 0)))
     found = convolution(X, WEIGHT, stride=[np.int64(2), 1], padding=[(np.int8(1), 2), 0])

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from atrous.errors import concerning
 from atrous.runtime.conv_arguments import (
-    ELEMENTS,
     Padding,
     PerAxis,
     convolution,
-    element,
     is_tensor,
+    known_convolution,
     library,
 )
 
@@ -65,15 +64,15 @@ def conv(
     with concerning("conv"):
         x, weight, bias = _cast(x, weight, bias)
         of_torch = library(x, weight, bias) == "torch"
-        call = convolution(
+        call = known_convolution(
             x.shape,
             weight.shape,
             None if bias is None else bias.shape,
-            stride=stride,
-            dilation=dilation,
-            padding=padding,
-            groups=groups,
-            bytes_each=ELEMENTS[element(x)],
+            stride,
+            dilation,
+            padding,
+            groups,
+            x.dtype.itemsize,
         )
     if of_torch:
         from atrous.runtime import conv_torch
@@ -120,7 +119,7 @@ def conv_transpose(
             groups=groups,
             transposed=True,
             output_padding=output_padding,
-            bytes_each=ELEMENTS[element(x)],
+            bytes_each=x.dtype.itemsize,
         )
     if of_torch:
         from atrous.runtime import conv_torch

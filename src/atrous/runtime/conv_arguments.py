@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import lru_cache
 from math import prod
 from operator import index
 from typing import Any, Literal
@@ -12,7 +13,16 @@ from atrous.errors import ArgumentError, ArgumentTypeError, GeometryError
 from atrous.geometry import Dialect, Window, pad
 from atrous.runtime.convolution import Convolution
 
-__all__ = ["ELEMENTS", "Padding", "PerAxis", "convolution", "element", "is_tensor", "library"]
+__all__ = [
+    "ELEMENTS",
+    "Padding",
+    "PerAxis",
+    "convolution",
+    "element",
+    "is_tensor",
+    "known_convolution",
+    "library",
+]
 
 PerAxis = int | Sequence[int]
 """One number for all axes, or one for each."""
@@ -49,6 +59,8 @@ def library(x: object, weight: object, bias: object) -> Literal["numpy", "torch"
     Raises `ArgumentTypeError` for other things, for elements that are no floating point numbers
     of 16 to 64 bits, and for elements that differ; `ArgumentError` for devices that differ.
     """
+    if _alike(x, weight, bias):
+        return "torch"
     given = {"x": x, "weight": weight} | ({} if bias is None else {"bias": bias})
     kinds = {name: _kind(name, array) for name, array in given.items()}
     for name, array in given.items():
@@ -73,6 +85,22 @@ def library(x: object, weight: object, bias: object) -> Literal["numpy", "torch"
                 f"{name} is on {device} and x on {other}: both need one device; move one of them."
             )
     return kinds["x"]
+
+
+def _alike(x: Any, weight: Any, bias: Any) -> bool:
+    """Whether these are plain tensors of one kind: the usual case, told in the least time."""
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(x, torch.Tensor) or not isinstance(weight, torch.Tensor):
+        return False
+    kind, device, strided = x.dtype, x.device, torch.strided
+    if kind != weight.dtype or device != weight.device or not kind.is_floating_point:
+        return False
+    if bias is not None:
+        if not isinstance(bias, torch.Tensor) or bias.dtype != kind or bias.device != device:
+            return False
+        if bias.layout != strided:
+            return False
+    return bool(kind.itemsize > 1 and x.layout == strided and weight.layout == strided)
 
 
 _THINGS = {"numpy": "NumPy array", "torch": "torch tensor"}
@@ -163,6 +191,42 @@ def convolution(
     return made
 
 
+_known = lru_cache(maxsize=1024)(convolution)
+
+
+def known_convolution(
+    x: Sequence[int],
+    weight: Sequence[int],
+    bias: Sequence[int] | None,
+    stride: PerAxis,
+    dilation: PerAxis,
+    padding: Padding,
+    groups: int,
+    bytes_each: int,
+) -> Convolution:
+    """`convolution`, remembered: layers are run again and again."""
+    options = {
+        "stride": stride,
+        "dilation": dilation,
+        "padding": padding,
+        "groups": groups,
+        "bytes_each": bytes_each,
+    }
+    torch = sys.modules.get("torch")
+    # A truth value equals 1 as a key, and what is traced has sizes that are no numbers.
+    plain = _is_plain(stride) and _is_plain(dilation) and _is_plain(padding) and _is_plain(groups)
+    if not plain or (torch is not None and torch.compiler.is_compiling()):
+        return convolution(x, weight, bias, **options)  # type: ignore[arg-type]
+    shape = None if bias is None else tuple(bias)
+    return _known(tuple(x), tuple(weight), shape, **options)
+
+
+def _is_plain(option: object) -> bool:
+    if type(option) is tuple:
+        return all(map(_is_plain, option))
+    return type(option) is int or type(option) is str
+
+
 def _assert_fits(made: Convolution, bytes_each: int) -> None:
     """Raises where the result would be empty, or larger than any memory."""
     axes = zip(made.windows, made.sizes, made.output_padding, strict=True)
@@ -174,7 +238,9 @@ def _assert_fits(made: Convolution, bytes_each: int) -> None:
                 window.output_length(size)
         except GeometryError as error:
             raise GeometryError(f"along spatial axis {axis} of x, {error}") from None
-    if prod(made.shape) * bytes_each > _MOST_BYTES:
+    elements = prod(made.shape)
+    # While a model is traced, sizes may be symbols, which no bound should narrow.
+    if type(elements) is int and elements * bytes_each > _MOST_BYTES:
         raise ArgumentError(
             f"the result would have shape {made.shape}: that is more than {_MOST_BYTES} bytes, all "
             "that a process can address; lower padding or split the batch."
@@ -233,7 +299,8 @@ def _windows(
             )
         dialect = _DIALECTS[padding]
         axes = zip(kernel, strides, rates, sizes, strict=True)
-        pads = [pad(dialect, k, s, d, n) for k, s, d, n in axes]
+        # At stride 1 no rule asks for the size, which is a symbol while a model is traced.
+        pads = [pad(dialect, k, s, d, int(n) if s > 1 else None) for k, s, d, n in axes]
     else:
         pads = _pads(padding, len(kernel))
     every = zip(kernel, strides, rates, pads, strict=True)

@@ -26,11 +26,11 @@ _HALVES = (torch.float16, torch.bfloat16)
 
 def cast(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
     """The tensors with the element that autocast asks for, if it is on; float64 stays."""
-    if not torch.amp.is_autocast_available(x.device.type):
+    if not torch.amp.is_autocast_available(device := x.device.type):
         return x, weight, bias
-    if not torch.is_autocast_enabled(x.device.type):
+    if not torch.is_autocast_enabled(device):
         return x, weight, bias
-    wanted = torch.get_autocast_dtype(x.device.type)
+    wanted = torch.get_autocast_dtype(device)
     lower = (torch.float32, *_HALVES)
 
     def one(array: Tensor) -> Tensor:
@@ -44,11 +44,12 @@ def conv(x: Tensor, weight: Tensor, bias: Tensor | None, call: Convolution) -> T
     if call.depthwise and x.device.type == "cpu" and 0 not in x.shape:
         made = conv_depthwise(x, weight, bias, call.stride, call.dilation, call.padding, "none")
         return _in_layout(made, x)
+    run = STRATEGIES[_chosen(call)].run
     wide = _summed_in(x)
-    y = STRATEGIES[_chosen(call)].run(
-        x.to(wide), weight.to(wide), None if bias is None else bias.to(wide), call
-    )
-    return _in_layout(y.to(x.dtype), x)
+    if wide == x.dtype:
+        return _in_layout(run(x, weight, bias, call), x)
+    bias = None if bias is None else bias.to(wide)
+    return _in_layout(run(x.to(wide), weight.to(wide), bias, call).to(x.dtype), x)
 
 
 def conv_transpose(x: Tensor, weight: Tensor, bias: Tensor | None, call: Convolution) -> Tensor:
@@ -75,6 +76,9 @@ def conv_transpose(x: Tensor, weight: Tensor, bias: Tensor | None, call: Convolu
 
 def _chosen(call: Convolution) -> str:
     """The framework's own, unless its padding would be much larger than the map itself."""
+    traced = any(type(size) is not int for size in call.sizes)
+    if traced or max(map(max, call.padding)) <= min(call.sizes):
+        return "framework"
     held = work = 1
     for size, outputs, (lo, hi) in zip(call.sizes, call.outputs, call.padding, strict=True):
         held *= max(size + max(lo, 0) + max(hi, 0), 1)

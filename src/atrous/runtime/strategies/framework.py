@@ -35,10 +35,11 @@ def convolve(
         zeros = x.new_zeros(made) + 0 * weight.sum()
         return zeros if bias is None else zeros + bias.reshape(-1, *(1,) * call.rank)
     last = is_channels_last(x)
-    within = [max(min(lo, hi), 0) for lo, hi in call.padding]
-    if 0 in x.shape[2:]:
-        within = [0] * call.rank
-    x = padded(x, [(lo - at, hi - at) for at, (lo, hi) in zip(within, call.padding, strict=True)])
+    within = [lo for lo, hi in call.padding if lo == hi >= 0]
+    if len(within) < call.rank or 0 in x.shape:
+        within = [0 if 0 in x.shape else max(min(lo, hi), 0) for lo, hi in call.padding]
+        each = zip(within, call.padding, strict=True)
+        x = padded(x, [(lo - at, hi - at) for at, (lo, hi) in each])
     stride, dilation = call.stride, call.dilation
     if not last or call.rank > 1:
         y = _CONVOLUTIONS[call.rank - 1](x, weight, bias, stride, within, dilation, call.groups)
