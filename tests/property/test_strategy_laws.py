@@ -140,6 +140,16 @@ def test_taps_in_the_padding_alone_are_skipped() -> None:
     assert STRATEGIES["taps"].run(x, weight, None, call).tolist() == [[[0.0, 2.0, 4.0, 6.0]]]
 
 
+def test_a_map_that_is_cropped_away_has_gradients_of_zero() -> None:
+    call = Convolution(1, 1, 1, (2,), (Window(2, 1, 1, -2, 3),))
+    x = torch.tensor([[[float("nan"), 1.0]]], requires_grad=True)
+    weight = torch.tensor([[[1.0, float("inf")]]], requires_grad=True)
+    y = STRATEGIES["taps"].run(x, weight, torch.ones(1), call)
+    assert y.tolist() == [[[1.0, 1.0]]]
+    y.sum().backward()
+    assert x.grad.tolist() == weight.grad.tolist() == [[[0.0, 0.0]]]
+
+
 @pytest.mark.parametrize(
     ("name", "call", "reason"),
     [

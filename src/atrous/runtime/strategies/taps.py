@@ -56,7 +56,7 @@ class Taps:
             y[(..., *(slice(one.start, one.stop) for one in cut))] += part
         if y is None:
             # No tap reads anything: the gradients are zero, and not absent.
-            y = _zeros(x, call) + 0 * weight.sum()
+            y = _zeros(x, call) + x[:0].sum() + weight[:0].sum()
         if bias is not None:
             y = y + bias.reshape(-1, *(1,) * call.rank)
         return y.to(element)
