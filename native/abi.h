@@ -39,7 +39,7 @@ typedef struct {
     int64_t batch, channels;
     int64_t in[3], out[3], kernel[3], stride[3], dilation[3], pad[3];
     int32_t dtype, layout, activation, threads;
-    // 0: weights are (channels, taps). 1: (taps, channels), which channels-last kernels read as it is.
+    // 0: weights are (channels, taps). 1: (taps, channels), for channels last only.
     int32_t packed_weight, reserved;
 } atrous_depthwise_layer;
 

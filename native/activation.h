@@ -1,4 +1,5 @@
-// Activations on whole vectors, applied to a result while it is still in a register.
+// Activations, applied to results while they are still in the first-level cache. A function of their own:
+// inlined into the kernels they would cost these their registers.
 //
 // float32: exp within 2 units in the last place (range reduction by log 2, Taylor polynomial of degree
 // 7 on |r| <= log(2)/2); GELU by erfc(z) = exp(-z^2) t P(t), t = 1 / (1 + 0.3 z), relative error 1e-6,
@@ -93,6 +94,19 @@ template <class T> ATROUS_INLINE Vec<T> activated(Vec<T> x, int32_t activation) 
             return gelu(x);
         default:
             return x;
+    }
+}
+
+// values[i] = activation(values[i]) for i < count.
+template <class T> __attribute__((noinline)) void activate(T *values, int64_t count, int32_t activation) {
+    constexpr int64_t L = Types<T>::lanes;
+    int64_t i = 0;
+    for (; i + L <= count; i += L) store<T>(values + i, activated<T>(load(values + i), activation));
+    if (i < count) {
+        alignas(ATROUS_VECTOR_BYTES) T rest[L] = {};
+        for (int64_t lane = 0; lane < count - i; ++lane) rest[lane] = values[i + lane];
+        store<T>(rest, activated<T>(load(rest), activation));
+        for (int64_t lane = 0; lane < count - i; ++lane) values[i + lane] = rest[lane];
     }
 }
 

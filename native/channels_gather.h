@@ -25,7 +25,7 @@ template <class T> struct Rows {
     const T *packed;
     const Segment *segments;
     int64_t n_segments;
-    int64_t chunk, chunks;
+    int64_t chunk, chunks;  // of channels: what one thread takes at a time
     RowOrder deep, high;
 };
 
@@ -66,8 +66,8 @@ inline int64_t most_segments(const Axis &wide) {
 
 template <class T, int C, int N>
 ATROUS_INLINE void channels_block(const T *x, int64_t x_step, const int64_t *offset, const T *weight,
-                                  const int64_t *weight_offset, int64_t taps, const T *bias, int32_t activation,
-                                  T *out, int64_t out_step) {
+                                  const int64_t *weight_offset, int64_t taps, const T *bias, T *out,
+                                  int64_t out_step) {
     typedef Vec<T> V;
     constexpr int64_t L = Types<T>::lanes;
     V sum[C][N];
@@ -90,67 +90,223 @@ ATROUS_INLINE void channels_block(const T *x, int64_t x_step, const int64_t *off
     ATROUS_UNROLL(8)
     for (int c = 0; c < C; ++c) {
         ATROUS_UNROLL(4)
-        for (int n = 0; n < N; ++n) store<T>(out + c * out_step + n * L, activated<T>(sum[c][n], activation));
+        for (int n = 0; n < N; ++n) store<T>(out + c * out_step + n * L, sum[c][n]);
     }
 }
 
 // All channels [0, channels) of C neighbouring columns.
 template <class T, int C, int N>
 ATROUS_INLINE void channels_columns(int64_t channels, const T *x, int64_t x_step, const int64_t *offset, const T *weight,
-                                    const int64_t *weight_offset, int64_t taps, const T *bias, int32_t activation,
-                                    T *out, int64_t out_step, int64_t ahead) {
+                                    const int64_t *weight_offset, int64_t taps, const T *bias, T *out,
+                                    int64_t out_step, int64_t newest) {
     constexpr int64_t L = Types<T>::lanes;
     int64_t c = 0;
     for (; c + N * L <= channels; c += N * L) {
+        // One block ahead: strided pieces of rows are beyond what hardware foresees.
         ATROUS_UNROLL(8)
         for (int column = 0; column < C; ++column) {
-            __builtin_prefetch(x + c + ahead + column * x_step);
+            __builtin_prefetch(x + c + newest + (C + column) * x_step);
             __builtin_prefetch(out + c + (C + column) * out_step, 1);
         }
         channels_block<T, C, N>(x + c, x_step, offset, weight + c, weight_offset, taps,
-                                bias != nullptr ? bias + c : nullptr, activation, out + c, out_step);
+                                bias != nullptr ? bias + c : nullptr, out + c, out_step);
     }
     while (c < channels) {
         // The last vector steps back rather than stop short; a chunk has at least one.
         if (c + L > channels) c = channels - L;
         channels_block<T, C, 1>(x + c, x_step, offset, weight + c, weight_offset, taps,
-                                bias != nullptr ? bias + c : nullptr, activation, out + c, out_step);
+                                bias != nullptr ? bias + c : nullptr, out + c, out_step);
         c += L;
     }
 }
 
+// C outputs that lie one rate apart read inputs one tap apart: output c reads c to c + K - 1 of the inputs at
+// x, x + step, x + 2 step, ... So each input is loaded once and meets up to K weights, which stay in registers
+// for a row of the kernel. `weight_step` is negative where offsets fall as taps rise.
+template <class T, int C, int K>
+ATROUS_INLINE void sliding_block(const T *x, int64_t step, const int64_t *offset, const T *weight,
+                                 const int64_t *weight_offset, int64_t rows, int64_t weight_step, const T *bias, T *out,
+                                 int64_t out_step) {
+    typedef Vec<T> V;
+    V sum[C];
+    const V start = bias != nullptr ? load(bias) : V{};
+    ATROUS_UNROLL(8)
+    for (int c = 0; c < C; ++c) sum[c] = start;
+    for (int64_t row = 0; row < rows; ++row) {
+        const T *from = x + offset[row * K], *w = weight + weight_offset[row * K];
+        V factor[K];
+        ATROUS_UNROLL(8)
+        for (int k = 0; k < K; ++k) factor[k] = load(w + k * weight_step);
+        ATROUS_UNROLL(16)
+        for (int i = 0; i < C + K - 1; ++i) {
+            const V value = load(from + i * step);
+            ATROUS_UNROLL(8)
+            for (int k = 0; k < K; ++k) {
+                if (i - k >= 0 && i - k < C) sum[i - k] += factor[k] * value;
+            }
+        }
+    }
+    ATROUS_UNROLL(8)
+    for (int c = 0; c < C; ++c) store<T>(out + c * out_step, sum[c]);
+}
+
+template <class T, int C, int K>
+void sliding_columns(int64_t width, const T *x, int64_t step, const int64_t *offset, const T *weight,
+                     const int64_t *weight_offset, int64_t rows, int64_t weight_step, const T *bias, T *out,
+                     int64_t out_step, int64_t newest) {
+    constexpr int64_t L = Types<T>::lanes;
+    for (int64_t c = 0; c < width; c += L) {
+        if (c + L > width) c = width - L;  // the last vector steps back rather than stop short
+        ATROUS_UNROLL(8)
+        for (int column = 0; column < C; ++column) {
+            __builtin_prefetch(x + c + newest + (C + column) * step);
+            __builtin_prefetch(out + c + (C + column) * out_step, 1);
+        }
+        sliding_block<T, C, K>(x + c, step, offset, weight + c, weight_offset, rows, weight_step,
+                               bias != nullptr ? bias + c : nullptr, out + c, out_step);
+    }
+}
+
+template <class T> struct Sliding {
+    typedef void (*Columns)(int64_t width, const T *x, int64_t step, const int64_t *offset, const T *weight,
+                            const int64_t *weight_offset, int64_t rows, int64_t weight_step, const T *bias, T *out,
+                            int64_t out_step, int64_t newest);
+
+    // For kernels of K columns, the function for 1 to 8 outputs at a time; null for other kernels.
+    static const Columns *of(int64_t kernel) {
+#define ATROUS_TABLE(K)                                                                                       \
+    static const Columns table##K[] = {                                                                       \
+        sliding_columns<T, 1, K>, sliding_columns<T, 2, K>, sliding_columns<T, 3, K>, sliding_columns<T, 4, K>, \
+        sliding_columns<T, 5, K>, sliding_columns<T, 6, K>, sliding_columns<T, 7, K>, sliding_columns<T, 8, K>};
+        ATROUS_TABLE(2)
+        ATROUS_TABLE(3)
+        ATROUS_TABLE(5)
+        ATROUS_TABLE(7)
+#undef ATROUS_TABLE
+        switch (kernel) {
+            case 2:
+                return table2;
+            case 3:
+                return table3;
+            case 5:
+                return table5;
+            case 7:
+                return table7;
+            default:
+                return nullptr;
+        }
+    }
+};
+
 // Fewer channels than a vector has lanes.
 template <class T>
 void channels_scalar(int64_t channels, const T *x, const int64_t *offset, const T *weight, const int64_t *weight_offset,
-                     int64_t taps, const T *bias, int32_t activation, T *out) {
-    constexpr int64_t L = Types<T>::lanes;
-    Vec<T> sum{};
+                     int64_t taps, const T *bias, T *out) {
     for (int64_t c = 0; c < channels; ++c) {
         T one = bias != nullptr ? bias[c] : T(0);
         for (int64_t t = 0; t < taps; ++t) one += weight[weight_offset[t] + c] * x[offset[t] + c];
-        sum[c % L] = one;
+        out[c] = one;
     }
-    sum = activated<T>(sum, activation);
-    for (int64_t c = 0; c < channels; ++c) out[c] = sum[c % L];
+}
+
+// One segment of one row, for some of the channels.
+template <class T> struct Piece {
+    const T *x, *weight, *bias;
+    T *out;
+    const int64_t *offset, *weight_offset;  // of the segment's taps, row of the kernel by row
+    int64_t width, taps, rows;
+    int64_t newest;  // the offset of the input row that came into reach last, and is in no cache yet
+};
+
+template <class T> void plain_segment(const Rows<T> &rows, const Segment &segment, Piece<T> *piece) {
+    const Axis &wide = rows.all->axis[2];
+    const int64_t channels = rows.all->layer->channels, width = piece->width;
+    const int64_t x_step = wide.in_step * channels, out_step = wide.out_step * channels;
+    const int32_t activation = rows.all->layer->activation;
+    for (int64_t m = segment.m0; m < segment.m1;) {
+        const T *from = piece->x + m * x_step;
+        T *to = piece->out + segment.phase * channels + m * out_step;
+        const int64_t left = segment.m1 - m;
+        int64_t done = 1;
+        if (width < Types<T>::lanes) {
+            channels_scalar<T>(width, from, piece->offset, piece->weight, piece->weight_offset, piece->taps, piece->bias, to);
+        } else {
+#define ATROUS_COLUMNS(C, N)                                                                                    \
+    channels_columns<T, C, N>(width, from, x_step, piece->offset, piece->weight, piece->weight_offset, piece->taps, \
+                              piece->bias, to, out_step, piece->newest);                                        \
+    done = C;
+            if (left >= 6 && left != 7 && left != 8 && left != 9) {
+                ATROUS_COLUMNS(6, 2)
+            } else if (left >= 4 && left != 5) {
+                ATROUS_COLUMNS(4, 2)
+            } else if (left >= 3) {
+                ATROUS_COLUMNS(3, 4)
+            } else if (left == 2) {
+                ATROUS_COLUMNS(2, 4)
+            } else {
+                ATROUS_COLUMNS(1, 4)
+            }
+#undef ATROUS_COLUMNS
+        }
+        if (activation != ATROUS_NONE) {
+            for (int64_t column = 0; column < done; ++column) activate<T>(to + column * out_step, width, activation);
+        }
+        m += done;
+    }
+}
+
+// By `sliding_columns`, where kernel, stride and dilation allow it. Says whether it did.
+template <class T> bool sliding_segment(const Rows<T> &rows, const Segment &segment, Piece<T> *piece) {
+    const Axis &wide = rows.all->axis[2];
+    const int64_t count = segment.j1 - segment.j0, columns = segment.m1 - segment.m0, channels = rows.all->layer->channels;
+    const auto *slide = Sliding<T>::of(count);
+    if (slide == nullptr || piece->rows == 0 || piece->width < Types<T>::lanes) return false;
+    const Tap *taps = wide.of(segment.phase) + segment.j0;
+    const int64_t distance = taps[1].offset - taps[0].offset;
+    const int64_t gap = larger(distance, -distance), apart = gap / wide.in_step;
+    // Fewer than three outputs a phase would share too little; and jumping between columns costs more cache
+    // lines than three taps save loads.
+    if (gap % wide.in_step != 0 || columns < 3 * apart || (apart > 1 && count < 5)) return false;
+    const int64_t lowest = distance > 0 ? 0 : count - 1;
+    const int64_t weight_step = (taps[1].weight - taps[0].weight) * (distance > 0 ? channels : -channels);
+    const int64_t x_step = wide.in_step * channels, out_step = wide.out_step * channels;
+    const int32_t activation = rows.all->layer->activation;
+    const int64_t most = count > 5 ? 6 : 8;
+    for (int64_t phase = 0; phase < apart; ++phase) {
+        int64_t left = (columns - phase + apart - 1) / apart, m = segment.m0 + phase;
+        for (int64_t blocks = (left + most - 1) / most; blocks > 0; --blocks) {
+            const int64_t at_once = (left + blocks - 1) / blocks;
+            T *to = piece->out + segment.phase * channels + m * out_step;
+                slide[at_once - 1](piece->width, piece->x + m * x_step, gap * channels, piece->offset + lowest, piece->weight,
+                               piece->weight_offset + lowest, piece->rows, weight_step, piece->bias, to, apart * out_step,
+                               piece->newest);
+            if (activation != ATROUS_NONE) {
+                for (int64_t c = 0; c < at_once; ++c) activate<T>(to + c * apart * out_step, piece->width, activation);
+            }
+            m += at_once * apart;
+            left -= at_once;
+        }
+    }
+    return true;
 }
 
 template <class T> void channels_body(void *context, int64_t begin, int64_t end) {
     Rows<T> &rows = *static_cast<Rows<T> *>(context);
     Gather<T> &all = *rows.all;
     const Axis *axis = all.axis;
-    const int64_t channels = all.layer->channels;
+    const int64_t channels = all.layer->channels, line = axis[2].in * channels;
     const int64_t *kernel = all.layer->kernel;
-    const int64_t x_step = axis[2].in_step * channels, out_step = axis[2].out_step * channels;
-    char *memory = static_cast<char *>(atrous::scratch(0, static_cast<size_t>(all.taps) * 2 * sizeof(int64_t) + 64));
-    if (memory == nullptr) {
+    const int64_t entries = all.taps * rows.n_segments;
+    int64_t *offset = static_cast<int64_t *>(atrous::scratch(0, static_cast<size_t>(entries) * 2 * sizeof(int64_t) + 64));
+    if (offset == nullptr) {
         all.failed = ATROUS_NO_MEMORY;
         return;
     }
-    int64_t *offset = reinterpret_cast<int64_t *>(memory), *weight_offset = offset + all.taps;
-    const int32_t activation = all.layer->activation;
+    int64_t *weight_offset = offset + entries;
+    int64_t key[4] = {-1, -1, -1, -1};
     for (int64_t item = begin; item < end; ++item) {
         int64_t rest = item;
-        const int64_t h = rows.high.row(rest % axis[1].out);
+        const int64_t place = rest % axis[1].out, h = rows.high.row(place);
         rest /= axis[1].out;
         const int64_t d = rows.deep.row(rest % axis[0].out);
         rest /= axis[0].out;
@@ -158,54 +314,44 @@ template <class T> void channels_body(void *context, int64_t begin, int64_t end)
         const int64_t c0 = chunk * rows.chunk;
         const int64_t width = chunk + 1 < rows.chunks ? rows.chunk : channels - c0;
         const Run deep = run_at(axis[0], d), high = run_at(axis[1], h);
-        const T *image = all.x + batch * axis[0].in * axis[1].in * axis[2].in * channels + c0;
-        const T *x = image + (deep.at * axis[1].in + high.at) * axis[2].in * channels;
+        const T *x = all.x + ((batch * axis[0].in + deep.at) * axis[1].in + high.at) * line + c0;
         T *out = all.out + ((batch * axis[0].out + d) * axis[1].out + h) * axis[2].out * channels + c0;
-        const T *weight = rows.packed + c0;
-        const T *bias = all.bias != nullptr ? all.bias + c0 : nullptr;
-        for (int64_t s = 0; s < rows.n_segments; ++s) {
-            const Segment &segment = rows.segments[s];
-            const Tap *wide = axis[2].of(segment.phase);
+        const int64_t found[4] = {deep.taps - axis[0].taps, deep.count, high.taps - axis[1].taps, high.count};
+        const int64_t kernel_rows = deep.count * high.count;
+        if (memcmp(found, key, sizeof key) != 0) {
+            memcpy(key, found, sizeof key);
             int64_t taps = 0;
-            for (int64_t a = 0; a < deep.count; ++a) {
-                for (int64_t b = 0; b < high.count; ++b) {
-                    const int64_t row = (deep.taps[a].offset * axis[1].in + high.taps[b].offset) * axis[2].in;
-                    const int64_t first = (deep.taps[a].weight * kernel[1] + high.taps[b].weight) * kernel[2];
-                    for (int64_t j = segment.j0; j < segment.j1; ++j, ++taps) {
-                        offset[taps] = (row + wide[j].offset) * channels;
-                        weight_offset[taps] = (first + wide[j].weight) * channels;
+            for (int64_t s = 0; s < rows.n_segments; ++s) {
+                const Segment &segment = rows.segments[s];
+                const Tap *wide = axis[2].of(segment.phase);
+                for (int64_t a = 0; a < deep.count; ++a) {
+                    for (int64_t b = 0; b < high.count; ++b) {
+                        const int64_t row = deep.taps[a].offset * axis[1].in + high.taps[b].offset;
+                        const int64_t first = (deep.taps[a].weight * kernel[1] + high.taps[b].weight) * kernel[2];
+                        for (int64_t j = segment.j0; j < segment.j1; ++j, ++taps) {
+                            offset[taps] = row * line + wide[j].offset * channels;
+                            weight_offset[taps] = (first + wide[j].weight) * channels;
+                        }
                     }
                 }
             }
-            const int64_t ahead = taps > 0 ? offset[taps - 1] : 0;
-            for (int64_t m = segment.m0; m < segment.m1;) {
-                const T *from = x + m * x_step;
-                T *to = out + segment.phase * channels + m * out_step;
-                const int64_t left = segment.m1 - m;
-                if (width < Types<T>::lanes) {
-                    channels_scalar<T>(width, from, offset, weight, weight_offset, taps, bias, activation, to);
-                    ++m;
-                    continue;
-                }
-#define ATROUS_COLUMNS(C, N)                                                                                   \
-    {                                                                                                          \
-        channels_columns<T, C, N>(width, from, x_step, offset, weight, weight_offset, taps, bias, activation, to, \
-                                  out_step, ahead + C * x_step);                                                                   \
-        m += C;                                                                                                \
-    }
-                if (left >= 6 && left != 7 && left != 8 && left != 9) {
-                    ATROUS_COLUMNS(6, 2)
-                } else if (left >= 4 && left != 5) {
-                    ATROUS_COLUMNS(4, 2)
-                } else if (left >= 3) {
-                    ATROUS_COLUMNS(3, 4)
-                } else if (left == 2) {
-                    ATROUS_COLUMNS(2, 4)
-                } else {
-                    ATROUS_COLUMNS(1, 4)
-                }
-#undef ATROUS_COLUMNS
-            }
+        }
+        Piece<T> piece;
+        piece.rows = kernel_rows;
+        piece.width = width;
+        piece.x = x;
+        piece.out = out;
+        piece.weight = rows.packed + c0;
+        piece.bias = all.bias != nullptr ? all.bias + c0 : nullptr;
+        int64_t taps = 0;
+        for (int64_t s = 0; s < rows.n_segments; ++s) {
+            const Segment &segment = rows.segments[s];
+            piece.offset = offset + taps;
+            piece.weight_offset = weight_offset + taps;
+            piece.taps = kernel_rows * (segment.j1 - segment.j0);
+            piece.newest = piece.taps > 0 ? larger(piece.offset[0], piece.offset[piece.taps - 1]) : 0;
+            if (!sliding_segment(rows, segment, &piece)) plain_segment(rows, segment, &piece);
+            taps += piece.taps;
         }
     }
 }

@@ -84,6 +84,7 @@ bool sound(const atrous_depthwise_layer *layer) {
     }
     if (layer->dtype != ATROUS_FLOAT32 && layer->dtype != ATROUS_FLOAT64) return false;
     if (layer->layout != ATROUS_PLANES && layer->layout != ATROUS_CHANNELS_LAST) return false;
+    if (layer->packed_weight && layer->layout != ATROUS_CHANNELS_LAST) return false;
     return layer->activation >= ATROUS_NONE && layer->activation <= ATROUS_GELU;
 }
 
@@ -93,7 +94,7 @@ bool holds_nothing(const atrous_depthwise_layer *layer, const int64_t *sizes) {
 
 int run_gather(const atrous_depthwise_layer *layer, int backwards, const void *x, const void *weight, const void *bias,
                void *out) {
-    if (!sound(layer)) return ATROUS_BAD_ARGUMENT;
+    if (!sound(layer) || (backwards && layer->activation != ATROUS_NONE)) return ATROUS_BAD_ARGUMENT;
     if (holds_nothing(layer, backwards ? layer->in : layer->out)) return ATROUS_OK;
     return entry().kernels->gather(layer, backwards, x, weight, bias, out);
 }

@@ -57,7 +57,7 @@ template <class T> struct Direct {
 
 template <class T, int B>
 ATROUS_INLINE void direct_block(const T *x, const int64_t *offset, const T *weight, int64_t taps, int64_t last,
-                                T bias, int32_t activation, T *out) {
+                                T bias, T *out) {
     typedef Vec<T> V;
     constexpr int64_t L = Types<T>::lanes;
     V sum[B];
@@ -71,17 +71,17 @@ ATROUS_INLINE void direct_block(const T *x, const int64_t *offset, const T *weig
         sum[B - 1] += w * load(from + last);
     }
     ATROUS_UNROLL(8)
-    for (int v = 0; v < B - 1; ++v) store<T>(out + v * L, activated<T>(sum[v], activation));
-    store<T>(out + last, activated<T>(sum[B - 1], activation));
+    for (int v = 0; v < B - 1; ++v) store<T>(out + v * L, sum[v]);
+    store<T>(out + last, sum[B - 1]);
 }
 
 template <class T>
 void direct_blocks(int64_t count, const T *x, const int64_t *offset, const T *weight, int64_t taps, int64_t last,
-                   T bias, int32_t activation, T *out) {
+                   T bias, T *out) {
     switch (count) {
 #define ATROUS_CASE(B) \
     case B:            \
-        return direct_block<T, B>(x, offset, weight, taps, last, bias, activation, out);
+        return direct_block<T, B>(x, offset, weight, taps, last, bias, out);
         ATROUS_CASE(1)
         ATROUS_CASE(2)
         ATROUS_CASE(3)
@@ -96,8 +96,7 @@ void direct_blocks(int64_t count, const T *x, const int64_t *offset, const T *we
 
 template <class T, int B>
 ATROUS_INLINE void masked_block(const T *x, T *const *out, const Mask<T> *const *masks, const int64_t *const *column,
-                                const int64_t *offset, const T *weight, int64_t rows, int64_t columns, T bias,
-                                int32_t activation) {
+                                const int64_t *offset, const T *weight, int64_t rows, int64_t columns, T bias) {
     typedef Vec<T> V;
     V sum[B];
     ATROUS_UNROLL(4)
@@ -111,7 +110,7 @@ ATROUS_INLINE void masked_block(const T *x, T *const *out, const Mask<T> *const 
         }
     }
     ATROUS_UNROLL(4)
-    for (int v = 0; v < B; ++v) store<T>(out[v], activated<T>(sum[v], activation));
+    for (int v = 0; v < B; ++v) store<T>(out[v], sum[v]);
 }
 
 // The offsets and weights of the taps that one class of rows reads, for each group and for the masks.
@@ -149,7 +148,6 @@ void fill_row_taps(const Direct<T> &direct, const Run &deep, const Run &high, co
 
 template <class T> void direct_row(const Direct<T> &direct, const T *x, T *out, const RowTaps<T> &table, T bias) {
     constexpr int64_t L = Types<T>::lanes;
-    const int32_t activation = direct.all->layer->activation;
     const int64_t *offset = table.offset;
     const T *weight = table.weight;
     for (int64_t g = 0; g < direct.n_groups; ++g) {
@@ -161,7 +159,7 @@ template <class T> void direct_row(const Direct<T> &direct, const T *x, T *out, 
             const int64_t count = (left + blocks - 1) / blocks;
             const int64_t at = v * L, last = direct.at(v + count - 1) - smaller(at, direct.at(v));
             const int64_t from = smaller(at, direct.at(v));
-            direct_blocks<T>(count, x + from, offset, weight, taps, last, bias, activation, out + from);
+            direct_blocks<T>(count, x + from, offset, weight, taps, last, bias, out + from);
             v += count;
             left -= count;
             --blocks;
@@ -184,7 +182,7 @@ template <class T> void direct_row(const Direct<T> &direct, const T *x, T *out, 
         switch (count) {
 #define ATROUS_CASE(B)                                                                                      \
     case B:                                                                                                 \
-        masked_block<T, B>(x, to, masks, column, offset, weight, table.rows, columns, bias, activation);     \
+        masked_block<T, B>(x, to, masks, column, offset, weight, table.rows, columns, bias);                 \
         break;
             ATROUS_CASE(1)
             ATROUS_CASE(2)
@@ -215,6 +213,7 @@ template <class T> void direct_body(void *context, int64_t begin, int64_t end) {
     // Planes larger than a cache are walked in the order of the dilation's phases.
     const bool large = in_plane * static_cast<int64_t>(sizeof(T)) > (256 << 10);
     const RowOrder order(high_axis.out, large ? period_of(*all.layer, 1, all.backwards) : 1);
+    const int32_t activation = all.layer->activation;
     int64_t staged = -1;
     for (int64_t item = begin; item < end; ++item) {
         const int64_t plane = item / direct.bands, band = item % direct.bands;
@@ -251,6 +250,7 @@ template <class T> void direct_body(void *context, int64_t begin, int64_t end) {
             }
             T *out = all.out + ((plane * deep_axis.out + d) * high_axis.out + h) * all.axis[2].out;
             direct_row(direct, x + (deep.at * high + tall.at) * width, out, table, bias);
+            if (activation != ATROUS_NONE) activate<T>(out, all.axis[2].out, activation);
         }
     }
 }
@@ -365,7 +365,9 @@ template <class T> Staged<T> plan_bands(Gather<T> *all) {
     for (int a = 0; a < 3; ++a) staged.band[a] = larger<int64_t>(1, all->axis[a].longest());
     staged.measure();
     for (int a = 0; a < 3; ++a) {
-        const int64_t least = a == 2 ? 64 : 1;
+        // A band below its halo would copy more than it computes.
+        const int64_t halo = (all->axis[a].offset_max - all->axis[a].offset_min) / all->axis[a].in_step;
+        const int64_t least = larger<int64_t>(a == 2 ? 64 : 1, halo);
         while (staged.elements() * static_cast<int64_t>(sizeof(T)) > kStagedBytes && staged.band[a] > least) {
             staged.band[a] = larger(least, (staged.band[a] + 1) / 2);
             staged.measure();
@@ -512,7 +514,7 @@ template <class T> struct Program {
 
 template <class T, int B>
 ATROUS_INLINE void staged_block(const T *x, const int64_t *offset, const T *weight, int64_t taps, const Place *places,
-                                T bias, int32_t activation, int64_t step, T *out) {
+                                T bias, int64_t step, T *out) {
     constexpr int64_t L = Types<T>::lanes;
     Vec<T> sum[B];
     const T *from[B];
@@ -529,7 +531,7 @@ ATROUS_INLINE void staged_block(const T *x, const int64_t *offset, const T *weig
     }
     ATROUS_UNROLL(8)
     for (int v = 0; v < B; ++v) {
-        const Vec<T> value = activated<T>(sum[v], activation);
+        const Vec<T> value = sum[v];
         T *to = out + places[v].to;
         const int64_t lanes = places[v].lanes;
         if (step == 1) {
@@ -552,7 +554,6 @@ ATROUS_INLINE void staged_block(const T *x, const int64_t *offset, const T *weig
 }
 
 template <class T> void run_program(const Gather<T> &all, const Program<T> &program, const T *scratch, T bias, T *out) {
-    const int32_t activation = all.layer->activation;
     const int64_t step = all.axis[2].out_step;
     for (int64_t phase = 0; phase < program.phases; ++phase) {
         const int64_t tap = program.first_tap[phase], taps = program.first_tap[phase + 1] - tap;
@@ -565,7 +566,7 @@ template <class T> void run_program(const Gather<T> &all, const Program<T> &prog
             switch (count) {
 #define ATROUS_CASE(B)                                                                              \
     case B:                                                                                         \
-        staged_block<T, B>(scratch, offset, weight, taps, place, bias, activation, step, out);       \
+        staged_block<T, B>(scratch, offset, weight, taps, place, bias, step, out);                   \
         break;
                 ATROUS_CASE(1)
                 ATROUS_CASE(2)
@@ -579,6 +580,19 @@ template <class T> void run_program(const Gather<T> &all, const Program<T> &prog
             }
             place += count;
             left -= count;
+        }
+    }
+}
+
+// Forward only: the outputs of a band are runs of rows.
+template <class T> void activate_band(const Staged<T> &staged, const int64_t *begin, T *out) {
+    const Axis *axis = staged.all->axis;
+    int64_t stop[3];
+    for (int a = 0; a < 3; ++a) stop[a] = smaller(begin[a] + staged.band[a], axis[a].out);
+    for (int64_t d = begin[0]; d < stop[0]; ++d) {
+        for (int64_t h = begin[1]; h < stop[1]; ++h) {
+            activate<T>(out + (d * axis[1].out + h) * axis[2].out + begin[2], stop[2] - begin[2],
+                        staged.all->layer->activation);
         }
     }
 }
@@ -609,7 +623,9 @@ template <class T> void staged_body(void *context, int64_t begin_item, int64_t e
         stage(staged, all.x + plane * in_plane, begin, other, scratch);
         const T *weight = all.weight + channel * all.taps;
         for (int64_t t = 0; t < program.first_tap[program.phases]; ++t) program.weight[t] = weight[program.weight_index[t]];
-        run_program<T>(all, program, scratch, all.bias != nullptr ? all.bias[channel] : T(0), all.out + plane * out_plane);
+        T *out = all.out + plane * out_plane;
+        run_program<T>(all, program, scratch, all.bias != nullptr ? all.bias[channel] : T(0), out);
+        if (all.layer->activation != ATROUS_NONE) activate_band<T>(staged, begin, out);
     }
 }
 

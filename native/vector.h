@@ -81,8 +81,8 @@ template <class T> ATROUS_INLINE void store_some(T *to, Vec<T> value, int64_t co
 #undef ATROUS_PIECE
 }
 
-template <class A> ATROUS_INLINE A smaller(A a, A b) { return a < b ? a : b; }
-template <class A> ATROUS_INLINE A larger(A a, A b) { return a < b ? b : a; }
+template <class A> constexpr ATROUS_INLINE A smaller(A a, A b) { return a < b ? a : b; }
+template <class A> constexpr ATROUS_INLINE A larger(A a, A b) { return a < b ? b : a; }
 ATROUS_INLINE int64_t ceil_div(int64_t a, int64_t b) { return a > 0 ? (a + b - 1) / b : -(-a / b); }
 
 }  // namespace

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -38,12 +39,14 @@ def run_shell(command: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str
     )
 
 
-def run_python(script: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    """Runs a script in a new interpreter; its output and errors are kept apart."""
+def run_python(
+    script: str, cwd: Path = ROOT, variables: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Runs a script in a new interpreter, with `variables` set; output and errors kept apart."""
     return subprocess.run(
         [sys.executable, "-c", script],
         cwd=cwd,
-        env=environment(),
+        env=environment() | dict(variables or {}),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",

@@ -1,0 +1,161 @@
+"""The native depthwise kernels against sums over taps, for every instruction set that runs here."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from atrous.runtime.kernels import native
+from atrous.runtime.kernels.layer import Depthwise, forward
+from atrous.runtime.kernels.library import library
+from tests.depthwise_fuzz import Case, assert_agrees, drawn, expected, inputs, results
+from tests.processes import run_python
+
+needs_kernels = pytest.mark.skipif(not native().available, reason=native().reason)
+
+
+def cases(count, seed, **changes):
+    rng = random.Random(seed)
+    return [replace(case, **changes) for case in (drawn(rng, n) for n in range(count))]
+
+
+@pytest.fixture(params=native().isas or ("none",))
+def instruction_set(request):
+    library().atrous_use_instruction_set(request.param.encode())
+    yield request.param
+    library().atrous_use_instruction_set(native().isa.encode())
+
+
+def test_the_kernels_are_there_where_they_can_be_built():
+    if shutil.which("c++") and shutil.which("cmake") and native().reason != "ATROUS_ISA=off":
+        assert native().available, native().reason
+
+
+@needs_kernels
+@pytest.mark.parametrize("seed", range(4))
+def test_random_layers_agree_with_the_sums_over_taps(instruction_set, seed):
+    for case in cases(60, seed):
+        assert_agrees(case)
+
+
+@needs_kernels
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("rate", [1, 2, 7, 31, 40, 64])
+def test_rates_up_to_beyond_the_map_agree(instruction_set, rate, last):
+    layer = Depthwise(
+        2, 40, (37, 65), (37, 65), (3, 5), (1, 1), (rate, rate), (rate, 2 * rate),
+        channels_last=last, threads=2,
+    )  # fmt: skip
+    assert_agrees(Case(layer, ((rate, rate), (2 * rate, 2 * rate)), True, 0))
+
+
+@needs_kernels
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("stride", [1, 3])
+@pytest.mark.parametrize("length", [60_001, 65_539])
+def test_rows_longer_than_the_scratch_memory_agree(instruction_set, length, stride, last):
+    outputs = (length + 4 - 4 - 1) // stride + 1
+    layer = Depthwise(
+        1, 3, (length,), (outputs,), (3,), (stride,), (2,), (2,), channels_last=last, threads=2
+    )
+    assert_agrees(Case(layer, ((2, 2),), True, 0))
+
+
+@needs_kernels
+def test_maps_larger_than_the_scratch_memory_agree(instruction_set):
+    for sizes, stride in (((150, 210), 2), ((20, 70, 90), 2), ((150, 210), 1)):
+        axes = len(sizes)
+        outputs = tuple((n + 4 - 4 - 1) // stride + 1 for n in sizes)
+        layer = Depthwise(
+            1, 2, sizes, outputs, (3,) * axes, (stride,) * axes, (2,) * axes, (2,) * axes
+        )
+        assert_agrees(Case(layer, ((2, 2),) * axes, False, 1))
+
+
+@needs_kernels
+def test_results_do_not_depend_on_the_threads(instruction_set):
+    for case in cases(30, 11):
+        values = inputs(case)
+        one = results(replace(case, layer=replace(case.layer, threads=1)), *values)
+        for threads in (2, 3, 7):
+            many = results(replace(case, layer=replace(case.layer, threads=threads)), *values)
+            for a, b in zip(one, many, strict=True):
+                np.testing.assert_array_equal(a, b)
+
+
+@needs_kernels
+def test_one_bad_input_reaches_only_the_outputs_that_read_it(instruction_set):
+    rng = random.Random(5)
+    for number in range(25):
+        case = drawn(rng, number)
+        case = replace(case, layer=replace(case.layer, activation="none"))
+        x, weight, bias, grad = inputs(case)
+        at = tuple(rng.randrange(n) for n in x.shape)
+        x[at] = np.nan
+        want = expected(case, x, np.ones_like(weight), bias, grad)[0]
+        got = results(case, x, np.ones_like(weight), bias, grad)[0]
+        np.testing.assert_array_equal(np.isnan(got), np.isnan(want))
+
+
+@needs_kernels
+def test_a_wrong_kernel_is_noticed():
+    case = cases(1, 3)[0]
+    wrong = replace(case, layer=replace(case.layer, pad=tuple(p + 1 for p in case.layer.pad)))
+    values = inputs(case)
+    before = expected(case, *values)[0]
+    got = results(replace(wrong, layer=replace(wrong.layer, activation="none")), *values)[0]
+    assert abs(got - before).max() > 1e-3
+
+
+@needs_kernels
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"batch": -1},
+        {"channels": -4},
+        {"input": (-1, 8)},
+        {"kernel": (0, 3)},
+        {"stride": (0, 1)},
+        {"dilation": (1, -2)},
+        {"dilation": (1 << 61, 1)},
+        {"batch": 1 << 40, "channels": 1 << 40},
+        {"pad": (1 << 62, 0)},
+    ],
+)
+def test_what_no_layer_can_have_is_refused_before_any_memory_is_touched(change):
+    layer = Depthwise(1, 4, (8, 8), (8, 8), (3, 3), (1, 1), (1, 1), (1, 1))
+    with pytest.raises(ValueError, match="the depthwise kernel refused"):
+        forward(replace(layer, **change), 0, 0, None, 0)
+
+
+@needs_kernels
+def test_empty_maps_are_no_work():
+    for change in ({"batch": 0}, {"channels": 0}, {"output": (0, 8)}):
+        layer = Depthwise(1, 4, (8, 8), (8, 8), (3, 3), (1, 1), (1, 1), (1, 1))
+        forward(replace(layer, **change), 0, 0, None, 0)
+
+
+def said(environment):
+    script = "from atrous.runtime.kernels import native; print(native())"
+    result = run_python(script, variables=environment)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_the_environment_chooses_the_instruction_set():
+    assert said({"ATROUS_ISA": "off"}) == "no native kernels: ATROUS_ISA=off\n"
+    if native().available:
+        assert said({"ATROUS_ISA": native().isas[0]}).startswith(
+            f"native kernels, {native().isas[0]} (of"
+        )
+        assert "is none of those that run here" in said({"ATROUS_ISA": "sse9"})
+
+
+def test_a_library_that_does_not_load_is_told(tmp_path):
+    broken = tmp_path / "libatrous_kernels.so"
+    broken.write_bytes(b"not a library")
+    assert "does not load" in said({"ATROUS_LIBRARY": str(broken)})
