@@ -204,6 +204,37 @@ def ours(problem: Problem, layout: Layout) -> Way | None:
     return our_gradient(problem, x, weight, grad)
 
 
+def our_strategy(name: str) -> Peer:
+    """One exact strategy for layers that mix channels, as `optimize` tries it."""
+
+    def run(problem: Problem, layout: Layout) -> Way | None:
+        from atrous.runtime.conv_arguments import convolution
+        from atrous.runtime.strategies import STRATEGIES
+
+        case = problem.case
+        if case.depthwise or name not in STRATEGIES:
+            return None
+        call = convolution(
+            problem.x.shape,
+            problem.weight.shape,
+            problem.bias.shape,
+            stride=case.stride,
+            dilation=case.rates,
+            padding=case.padding,
+            groups=case.groups,
+        )
+        if not STRATEGIES[name].applies(call):
+            return None
+        x, weight = in_layout(problem.x, layout), in_layout(problem.weight, layout)
+        return of_torch(lambda: STRATEGIES[name].run(x, weight, problem.bias, call))
+
+    return run
+
+
+for _strategy in ("framework", "phases", "taps", "slices"):
+    peer(f"{OURS}: {_strategy}", "contiguous", "channels_last")(our_strategy(_strategy))
+
+
 def our_gradient(
     problem: Problem, x: torch.Tensor, weight: torch.Tensor, grad: torch.Tensor
 ) -> Way:

@@ -92,7 +92,7 @@ def line(found: dict[str, Any]) -> str:
     """One case in one line: ours and the fastest peer."""
     best: dict[bool, tuple[float, str]] = {}
     for label, c in found["contestants"].items():
-        ours = c["by"] == OURS
+        ours = c["by"].startswith(OURS)
         best[ours] = min(best.get(ours, (float("inf"), "")), (c["median_ms"], label))
     text = f"{found['name']}"
     if True in best:

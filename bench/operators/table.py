@@ -20,6 +20,7 @@ MARK = "<!-- written by table.py -->"
 OURS = "atrous"
 EAGER = "PyTorch"
 LAYOUTS = ("contiguous", "channels_last")
+STRATEGIES = ("framework", "phases", "taps", "slices")
 OPS = ("forward", "data gradient", "weight gradient")
 Entry = dict[str, Any]
 
@@ -39,7 +40,7 @@ def fastest(entry: Entry, names: Iterable[str], layout: str = "") -> tuple[float
 
 def peers(entry: Entry) -> set[str]:
     """Everybody but us."""
-    return {c["by"] for c in entry["contestants"].values()} - {OURS}
+    return {c["by"] for c in entry["contestants"].values() if not c["by"].startswith(OURS)}
 
 
 def ours(entry: Entry, layout: str = "") -> float:
@@ -201,6 +202,23 @@ def bandwidth(entries: list[Entry], product: float) -> Iterator[str]:
     )
 
 
+def strategies(entries: list[Entry]) -> Iterator[str]:
+    """What each exact strategy takes where channels mix; `optimize` takes the fastest."""
+    names = [f"{OURS}: {name}" for name in STRATEGIES]
+    yield from head("case", "atrous.conv, ms", *STRATEGIES, "fastest peer", "times the fastest")
+    for entry in entries:
+        each = [fastest(entry, [name])[0] for name in names]
+        if not entry["depthwise"] and any(math.isfinite(t) for t in each):
+            peer = fastest(entry, peers(entry))[0]
+            yield row(
+                entry["name"].removesuffix(", forward"),
+                milliseconds(ours(entry)),
+                *(milliseconds(t) for t in each),
+                milliseconds(peer),
+                number(ratio(peer, min(*each, ours(entry)))),
+            )
+
+
 def everything(entries: list[Entry]) -> Iterator[str]:
     """Every case, in the order of the run."""
     yield from head(
@@ -210,7 +228,11 @@ def everything(entries: list[Entry]) -> Iterator[str]:
     for entry in entries:
         peer, who = fastest(entry, peers(entry))
         errors = {
-            of: [c["error"] for c in entry["contestants"].values() if (c["by"] == OURS) == of]
+            of: [
+                c["error"]
+                for c in entry["contestants"].values()
+                if c["by"].startswith(OURS) == of
+            ]
             for of in (True, False)
         }
         yield row(
@@ -242,6 +264,9 @@ def tables(found: dict[str, Any]) -> str:
         "### The fastest peer, case by case",
         "The fastest peer's time over ours: each in the better layout, then both in one layout.",
         "\n".join(standing(entries)),
+        "### Strategies for layers that mix channels",
+        "Each in its better layout; `atrous.conv` does not measure, `optimize` does.",
+        "\n".join(strategies(entries)),
         "### Memory",
         "\n".join(bandwidth(entries, found["product_gmacs"])),
         "### Every case",
