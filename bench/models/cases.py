@@ -39,7 +39,7 @@ class Model:
 
 
 def calibrate(model: nn.Module, x: torch.Tensor) -> None:
-    """Gives every batch norm the statistics of its input, so that values neither die nor explode."""
+    """Gives every batch norm the statistics of its input, so that values stay of one size."""
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if not norms:
         return
@@ -68,12 +68,12 @@ MODELS = (
         )
         for stride in (8, 16)
     ),
-    Model("ConvNeXt-T, output stride 8", partial(segmentation.convnext_dense, 256), (1, 3, 256, 256)),
+    Model(
+        "ConvNeXt-T, output stride 8", partial(segmentation.convnext_dense, 256), (1, 3, 256, 256)
+    ),
     Model("Large-kernel attention", segmentation.LargeKernelNetwork, (1, 3, 512, 512)),
     Model("Conv-TasNet separator", sound.Separator, (1, 512, 4000)),
-    Model(
-        "Conv-TasNet separator, causal", partial(sound.Separator, "cumulative"), (1, 512, 4000)
-    ),
+    Model("Conv-TasNet separator, causal", partial(sound.Separator, "cumulative"), (1, 512, 4000)),
     Model("WaveNet", sound.WaveNet, (1, 1, 16000)),
     Model("D-LinkNet-34", segmentation.RoadNetwork, (1, 3, 512, 512)),
     Model("ResNet-50, output stride 8", segmentation.resnet_dense, (1, 3, 513, 513)),

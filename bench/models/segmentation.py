@@ -1,4 +1,4 @@
-"""Networks for dense prediction: DeepLabv3+ on mobile backbones, D-LinkNet, large-kernel attention."""
+"""Networks for dense prediction: DeepLabv3+, D-LinkNet, large-kernel attention, backbones."""
 
 from __future__ import annotations
 
@@ -121,8 +121,11 @@ class Widen(nn.Sequential):
 
 
 class RoadNetwork(nn.Module):
-    """D-LinkNet-34 (Zhou et al. 2018): ResNet-34, a chain of rates 1, 2, 4, 8 whose steps are
-    summed, and a decoder that adds the encoder's maps."""
+    """D-LinkNet-34 (Zhou et al. 2018).
+
+    ResNet-34, a chain of rates 1, 2, 4, 8 whose steps are summed, and a decoder that adds the
+    encoder's maps.
+    """
 
     def __init__(self) -> None:
         super().__init__()

@@ -20,6 +20,10 @@ MARK = "<!-- written by table.py -->"
 OURS = "atrous"
 TORCH = ("PyTorch", "PyTorch, channels last", "torch.compile", "torch.compile, frozen")
 OTHERS = ("ONNX Runtime", "OpenVINO")
+BESIDE = (
+    "The other's time over ours, above 1 where we are faster. Errors are the largest, relative to "
+    "the largest output of the model in float64."
+)
 Entry = dict[str, Any]
 
 
@@ -117,8 +121,7 @@ def tables(found: dict[str, Any]) -> str:
         "### Milliseconds",
         "\n".join(times(entries)),
         "### Times ours",
-        "The other's time over ours, above 1 where we are faster. Errors are the largest, relative "
-        "to the largest output of the model in float64.",
+        BESIDE,
         "\n".join(ratios(entries)),
         "### What runs the layers",
         "\n".join(chosen(entries)),

@@ -72,9 +72,7 @@ class Case:
 
     @property
     def output_sizes(self) -> tuple[int, ...]:
-        return tuple(
-            w.output_length(n) for w, n in zip(self.windows, self.sizes, strict=True)
-        )
+        return tuple(w.output_length(n) for w, n in zip(self.windows, self.sizes, strict=True))
 
     @property
     def group_count(self) -> int:
@@ -196,7 +194,7 @@ ASPP = ((33, (12, 24, 36)), (65, (12, 24, 36)))
 
 
 def dense() -> Iterator[Case]:
-    """Layers that mix channels: where the arithmetic is the price, and rates should cost nothing."""
+    """Layers that mix channels: the arithmetic is the price, and rates should cost nothing."""
     for rate in DENSE_RATES:
         yield Case("FACTS", "forward", 64, (128, 128), (3, 3), dilation=rate, groups=1)
     for size, rates in ASPP:

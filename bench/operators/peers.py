@@ -124,9 +124,7 @@ class Problem:
     @cached_property
     def truth(self) -> np.ndarray:
         """The result in float64."""
-        x, weight, bias, grad = (
-            t.double() for t in (self.x, self.weight, self.bias, self.grad)
-        )
+        x, weight, bias, grad = (t.double() for t in (self.x, self.weight, self.bias, self.grad))
         if self.case.op == "forward":
             return self.forward(x, weight, bias).numpy()
         return self.backward(grad, self.padded(x), weight).numpy()

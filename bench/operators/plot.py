@@ -1,4 +1,6 @@
-"""Draws docs/time_against_rate.svg from `results.json`: `python bench/operators/plot.py [FILE [SVG]]`.
+"""Draws docs/time_against_rate.svg from `results.json`.
+
+    python bench/operators/plot.py [FILE [SVG]]
 
 Time of a layer against its rate, for us and every peer: nothing is measured here. Written by hand
 rather than by a plotting library, so that the picture is small, the same on every machine, and its
@@ -129,8 +131,7 @@ def panel(drawn: list[Line], title: str, x0: float, y0: float) -> list[str]:
         y = place(1, 10**exponent)[1]
         out.append(stroke([(left, y), (right, y)], "#dddddd", 1))
         out.append(text(left - 5, y + 4, milliseconds(exponent), "end"))
-    for rate in rates:
-        out.append(text(place(rate, 1)[0], bottom + 15, str(rate)))
+    out += [text(place(rate, 1)[0], bottom + 15, str(rate)) for rate in rates]
     for line in drawn:
         points = [place(*point) for point in line.points]
         out.append(stroke(points, line.ink.color, line.ink.width, line.dashes))
@@ -165,16 +166,12 @@ def picture(found: dict[str, Any]) -> str:
         x0 = (index % COLUMNS) * WIDTH
         y0 = LEGEND + (index // COLUMNS) * HEIGHT
         body += panel(lines(found["cases"], suite, op), title, x0, y0)
-    title = "Time of dilated layers against their rate"
-    return "\n".join(
-        [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
-            'font-family="sans-serif" fill="#222222" role="img">',
-            f"<title>{title}</title>",
-            *body,
-            "</svg>\n",
-        ]
+    start = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+        'font-family="sans-serif" fill="#222222" role="img">'
     )
+    title = "<title>Time of dilated layers against their rate</title>"
+    return "\n".join([start, title, *body, "</svg>\n"])
 
 
 def main() -> None:

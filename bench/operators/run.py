@@ -1,6 +1,6 @@
 """Times one layer after the other, ours beside every peer, all of a case in turns.
 
-    python bench/operators/run.py [--quick] [--only TEXT] [--peers NAME,...] [--turns N] [--out FILE]
+    python bench/operators/run.py [--quick] [--only TEXT] [--peers NAME,...] [--out FILE]
 
 All take the same float32 numbers and the same threads. Written are, for each case, the medians over
 turns, the fastest calls and the largest errors against float64, with the machine and the versions

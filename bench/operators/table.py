@@ -48,7 +48,7 @@ def ours(entry: Entry, layout: str = "") -> float:
 
 
 def ahead(entry: Entry, layout: str = "") -> float:
-    """The fastest peer's time over ours: above 1 we are faster. With a layout, both have that one."""
+    """The fastest peer's time over ours, in the better layout of each or both in one."""
     return ratio(fastest(entry, peers(entry), layout)[0], ours(entry, layout))
 
 
@@ -164,7 +164,10 @@ def standing(entries: list[Entry]) -> Iterator[str]:
     )  # fmt: skip
     kinds = {
         "all": entries,
-        **{f"depthwise, {op}": [e for e in entries if e["depthwise"] and e["op"] == op] for op in OPS},
+        **{
+            f"depthwise, {op}": [e for e in entries if e["depthwise"] and e["op"] == op]
+            for op in OPS
+        },
         "dense, forward": [e for e in entries if not e["depthwise"]],
     }
     for name, group in kinds.items():
@@ -195,8 +198,8 @@ def bandwidth(entries: list[Entry], product: float) -> Iterator[str]:
         return
     low = min(shares, key=lambda name: shares[name])
     yield (
-        f"{len(known)} cases are bound by memory: their arithmetic, at the {product:.0f} GMAC/s of a "
-        "matrix product in this run, takes less than half the time of a plain copy of the same "
+        f"{len(known)} cases are bound by memory: their arithmetic, at the {product:.0f} GMAC/s of "
+        "a matrix product in this run, takes less than half the time of a plain copy of the same "
         f"bytes. {sum(s >= 0.7 for s in known)} of them reach 70% of the copy's bandwidth; the "
         f"geometric mean is {mean(known):.0%}, the least {shares[low]:.0%} ({low})."
     )
@@ -229,9 +232,7 @@ def everything(entries: list[Entry]) -> Iterator[str]:
         peer, who = fastest(entry, peers(entry))
         errors = {
             of: [
-                c["error"]
-                for c in entry["contestants"].values()
-                if c["by"].startswith(OURS) == of
+                c["error"] for c in entry["contestants"].values() if c["by"].startswith(OURS) == of
             ]
             for of in (True, False)
         }
@@ -251,9 +252,12 @@ def everything(entries: list[Entry]) -> Iterator[str]:
 def tables(found: dict[str, Any]) -> str:
     entries = found["cases"]
     quick = " A quick run: few cases and few turns." if found["quick"] else ""
+    opening = (
+        f"{sentence(found['machine'])} {len(entries)} cases in {found['seconds'] / 60:.0f} "
+        f"minutes; {found['turns']} turns each.{quick}"
+    )
     parts = [
-        f"{sentence(found['machine'])} {len(entries)} cases in {found['seconds'] / 60:.0f} minutes; "
-        f"{found['turns']} turns each.{quick}",
+        opening,
         "### Rates",
         "The largest time over all rates, in times of the same layer at rate 1 (and the rate).",
         "\n".join(flatness_summary(entries)),

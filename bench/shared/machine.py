@@ -37,10 +37,10 @@ def processor() -> tuple[str, list[str]]:
     path = Path("/proc/cpuinfo")
     if not path.exists():
         return platform.processor() or platform.machine(), []
-    fields = dict(
-        (key.strip(), value.strip())
+    fields = {
+        key.strip(): value.strip()
         for key, _, value in (line.partition(":") for line in path.read_text().splitlines())
-    )
+    }
     flags = fields.get("flags", fields.get("Features", "")).split()
     return fields.get("model name", platform.machine()), [s for s in SETS if s in flags]
 

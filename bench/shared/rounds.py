@@ -20,6 +20,7 @@ SHORT = 0.005  # seconds: shorter calls are repeated in a turn
 FAR = 10  # times the fastest: further behind than that, the place is not in doubt
 FAR_SECONDS = 1.0  # what such a contestant may take in all
 
+
 @dataclass(frozen=True, slots=True)
 class Contestant:
     """One way to do the case's work: `call` does it once, with everything prepared before."""
