@@ -57,12 +57,12 @@ def of_torch(call: Callable[[], torch.Tensor], **notes: Any) -> Way:
 
 
 def ours(problem: Problem) -> Way:
-    """As a user calls it. How many layers run by which strategy is kept; times are measured here."""
+    """As a user calls it, with nothing known from before; counts the layers of each strategy."""
     import atrous
 
     if not hasattr(atrous, "optimize"):
         raise ImportError("atrous.optimize is not in this version")
-    with tempfile.TemporaryDirectory() as folder:  # nothing is known from runs before
+    with tempfile.TemporaryDirectory() as folder:
         os.environ["ATROUS_CACHE"] = folder
         fast = atrous.optimize(problem.model, problem.x)
     chosen: dict[str, int] = {}
