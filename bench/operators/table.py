@@ -250,34 +250,47 @@ def everything(entries: list[Entry]) -> Iterator[str]:
 
 
 def tables(found: dict[str, Any]) -> str:
+    """The machine, then each section that has something to show."""
     entries = found["cases"]
     quick = " A quick run: few cases and few turns." if found["quick"] else ""
-    opening = (
+    parts = [
         f"{sentence(found['machine'])} {len(entries)} cases in {found['seconds'] / 60:.0f} "
         f"minutes; {found['turns']} turns each.{quick}"
-    )
-    parts = [
-        opening,
-        "### Rates",
-        "The largest time over all rates, in times of the same layer at rate 1 (and the rate).",
-        "\n".join(flatness_summary(entries)),
-        "\n".join(flatness(entries)),
-        "### PyTorch's cliffs",
-        "PyTorch's time over ours, each in its better layout.",
-        "\n".join(cliffs(entries)),
-        "### The fastest peer, case by case",
-        "The fastest peer's time over ours: each in the better layout, then both in one layout.",
-        "\n".join(standing(entries)),
-        "### Strategies for layers that mix channels",
-        "Each in its better layout; `atrous.conv` does not measure, `optimize` does.",
-        "\n".join(strategies(entries)),
-        "### Memory",
-        "\n".join(bandwidth(entries, found["product_gmacs"])),
-        "### Every case",
-        "Medians. Errors are the largest of any layout (and of any peer), against float64.",
-        "\n".join(everything(entries)),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    sections = (
+        (
+            "Rates",
+            "The largest time over all rates, in times of the same layer at rate 1 (and the rate).",
+            [*flatness_summary(entries), "", *flatness(entries)],
+        ),
+        (
+            "PyTorch's cliffs",
+            "PyTorch's time over ours, each in its better layout.",
+            list(cliffs(entries)),
+        ),
+        (
+            "The fastest peer, case by case",
+            "The fastest peer's time over ours: each in its better layout, then both in one.",
+            list(standing(entries)),
+        ),
+        (
+            "Strategies for layers that mix channels",
+            "Each in its better layout; `atrous.conv` does not measure, `optimize` does.",
+            list(strategies(entries)),
+        ),
+        ("Memory", "", list(bandwidth(entries, found["product_gmacs"]))),
+        (
+            "Every case",
+            "Medians. Errors are the largest of any layout (and of any peer), against float64.",
+            list(everything(entries)),
+        ),
+    )
+    for title, note, lines in sections:
+        body = "\n".join(lines).strip()
+        # A table without rows is its head and the line below it.
+        if body and not (body.startswith("|") and body.count("\n") < 2):
+            parts += [f"### {title}", *filter(None, [note]), body]
+    return "\n\n".join(parts) + "\n"
 
 
 def main() -> None:
