@@ -98,10 +98,15 @@ ATROUS_INLINE void channels_block(const T *x, int64_t x_step, const int64_t *off
 template <class T, int C, int N>
 ATROUS_INLINE void channels_columns(int64_t channels, const T *x, int64_t x_step, const int64_t *offset, const T *weight,
                                     const int64_t *weight_offset, int64_t taps, const T *bias, int32_t activation,
-                                    T *out, int64_t out_step) {
+                                    T *out, int64_t out_step, int64_t ahead) {
     constexpr int64_t L = Types<T>::lanes;
     int64_t c = 0;
     for (; c + N * L <= channels; c += N * L) {
+        ATROUS_UNROLL(8)
+        for (int column = 0; column < C; ++column) {
+            __builtin_prefetch(x + c + ahead + column * x_step);
+            __builtin_prefetch(out + c + (C + column) * out_step, 1);
+        }
         channels_block<T, C, N>(x + c, x_step, offset, weight + c, weight_offset, taps,
                                 bias != nullptr ? bias + c : nullptr, activation, out + c, out_step);
     }
@@ -172,6 +177,7 @@ template <class T> void channels_body(void *context, int64_t begin, int64_t end)
                     }
                 }
             }
+            const int64_t ahead = taps > 0 ? offset[taps - 1] : 0;
             for (int64_t m = segment.m0; m < segment.m1;) {
                 const T *from = x + m * x_step;
                 T *to = out + segment.phase * channels + m * out_step;
@@ -184,7 +190,7 @@ template <class T> void channels_body(void *context, int64_t begin, int64_t end)
 #define ATROUS_COLUMNS(C, N)                                                                                   \
     {                                                                                                          \
         channels_columns<T, C, N>(width, from, x_step, offset, weight, weight_offset, taps, bias, activation, to, \
-                                  out_step);                                                                   \
+                                  out_step, ahead + C * x_step);                                                                   \
         m += C;                                                                                                \
     }
                 if (left >= 6 && left != 7 && left != 8 && left != 9) {

@@ -19,6 +19,7 @@
 namespace {
 
 constexpr int kBlock = 8;                   // accumulators in flight: two per cycle, four cycles each
+constexpr int64_t kDirectVectors = 6;       // from this width on, rows are read where they lie
 constexpr int64_t kStagedBytes = 96 << 10;  // of scratch for one band: within any second-level cache
 
 template <class T> struct Gather {
@@ -45,6 +46,7 @@ template <class T> struct Direct {
     int64_t n_groups;
     int64_t *masked;     // vectors that need masks
     Mask<T> *masks;      // [masked vector][tap of the width]
+    int64_t *column;     // likewise: where the tap reads; 0 where nothing of it is inside
     int64_t n_masked;
     int64_t bands, band_rows;
 
@@ -93,8 +95,9 @@ void direct_blocks(int64_t count, const T *x, const int64_t *offset, const T *we
 }
 
 template <class T, int B>
-ATROUS_INLINE void masked_block(const T *const *x, T *const *out, const Mask<T> *const *masks, const int64_t *offset,
-                                const T *weight, int64_t rows, int64_t columns, T bias, int32_t activation) {
+ATROUS_INLINE void masked_block(const T *x, T *const *out, const Mask<T> *const *masks, const int64_t *const *column,
+                                const int64_t *offset, const T *weight, int64_t rows, int64_t columns, T bias,
+                                int32_t activation) {
     typedef Vec<T> V;
     V sum[B];
     ATROUS_UNROLL(4)
@@ -102,8 +105,9 @@ ATROUS_INLINE void masked_block(const T *const *x, T *const *out, const Mask<T> 
     for (int64_t row = 0, t = 0; row < rows; ++row) {
         for (int64_t j = 0; j < columns; ++j, ++t) {
             const V w = splat(weight[t]);
+            const T *row_of_x = x + offset[t];
             ATROUS_UNROLL(4)
-            for (int v = 0; v < B; ++v) sum[v] += w * only<T>(load(x[v] + offset[t]), masks[v][j]);
+            for (int v = 0; v < B; ++v) sum[v] += w * only<T>(load(row_of_x + column[v][j]), masks[v][j]);
         }
     }
     ATROUS_UNROLL(4)
@@ -133,7 +137,8 @@ void fill_row_taps(const Direct<T> &direct, const Run &deep, const Run &high, co
                 const int64_t row = deep.taps[a].offset * plane + high.taps[b].offset * width;
                 const int64_t first = (deep.taps[a].weight * kernel[1] + high.taps[b].weight) * kernel[2];
                 for (int64_t j = j0; j < j1; ++j, ++place) {
-                    table->offset[place] = row + wide.taps[j].offset;
+                    // Masked vectors have their own columns: a tap that is outside may be far outside.
+                    table->offset[place] = g < direct.n_groups ? row + wide.taps[j].offset : row;
                     table->weight[place] = weight[first + wide.taps[j].weight];
                 }
             }
@@ -166,20 +171,20 @@ template <class T> void direct_row(const Direct<T> &direct, const T *x, T *out, 
     }
     const int64_t columns = direct.all->axis[2].count(0);
     for (int64_t m = 0; m < direct.n_masked; m += 4) {
-        const T *from[4];
         T *to[4];
         const Mask<T> *masks[4];
+        const int64_t *column[4];
         const int64_t count = smaller<int64_t>(4, direct.n_masked - m);
         for (int64_t v = 0; v < count; ++v) {
             const int64_t at = direct.at(direct.masked[m + v]);
-            from[v] = x + at;
             to[v] = out + at;
             masks[v] = direct.masks + (m + v) * columns;
+            column[v] = direct.column + (m + v) * columns;
         }
         switch (count) {
 #define ATROUS_CASE(B)                                                                                      \
     case B:                                                                                                 \
-        masked_block<T, B>(from, to, masks, offset, weight, table.rows, columns, bias, activation);          \
+        masked_block<T, B>(x, to, masks, column, offset, weight, table.rows, columns, bias, activation);     \
         break;
             ATROUS_CASE(1)
             ATROUS_CASE(2)
@@ -263,11 +268,13 @@ template <class T> int direct(Gather<T> *all) {
     const size_t mask_bytes = static_cast<size_t>(partial_vectors * larger<int64_t>(columns, 1)) * sizeof(Mask<T>);
     const size_t group_bytes = static_cast<size_t>(runs) * sizeof(Group);
     char *memory = static_cast<char *>(
-        atrous::scratch(2, mask_bytes + group_bytes + static_cast<size_t>(partial_vectors) * sizeof(int64_t)));
+        atrous::scratch(2, mask_bytes + group_bytes +
+                               static_cast<size_t>(partial_vectors * (1 + columns)) * sizeof(int64_t)));
     if (memory == nullptr) return ATROUS_NO_MEMORY;
     direct.masks = reinterpret_cast<Mask<T> *>(memory);
     direct.groups = reinterpret_cast<Group *>(memory + mask_bytes);
     direct.masked = reinterpret_cast<int64_t *>(memory + mask_bytes + group_bytes);
+    direct.column = direct.masked + partial_vectors;
     direct.n_groups = direct.n_masked = 0;
     for (int64_t v = 0; v < vectors; ++v) {
         const int64_t at = direct.at(v);
@@ -284,7 +291,10 @@ template <class T> int direct(Gather<T> *all) {
         if (j0 >= j1) j0 = j1 = 0;
         if (partial) {
             Mask<T> *masks = direct.masks + direct.n_masked * columns;
+            int64_t *column = direct.column + direct.n_masked * columns;
             for (int64_t j = 0; j < columns; ++j) {
+                const int64_t start = at + wide.taps[j].offset;
+                column[j] = start > -L && start < wide.in ? start : 0;
                 for (int64_t lane = 0; lane < L; ++lane) {
                     const int64_t from = at + wide.taps[j].offset + lane;
                     masks[j][lane] = from >= 0 && from < wide.in ? I(-1) : I(0);
@@ -317,10 +327,10 @@ template <class T> struct Staged {
     Gather<T> *all;
     int64_t band[3], bands[3];  // in m, the positions of one output phase
     int64_t rows[3];            // scratch rows along depth and height; [2]: the pitch of one phase
-    int64_t taps_most;          // of one phase of all axes together
 
     int64_t row_length() const { return all->axis[2].in_step * rows[2]; }
     int64_t elements() const { return rows[0] * rows[1] * row_length() + 2 * Types<T>::lanes; }
+    int64_t count() const { return bands[0] * bands[1] * bands[2]; }
 
     void measure() {
         for (int a = 0; a < 3; ++a) {
@@ -332,192 +342,26 @@ template <class T> struct Staged {
         // Vectors reach beyond a band's last output, by less than their length.
         rows[2] += Types<T>::lanes;
     }
-};
 
-template <class T>
-void stage(const Staged<T> &staged, const T *plane, const int64_t *begin, bool clear, T *scratch) {
-    const Axis *axis = staged.all->axis;
-    const int64_t step = axis[2].in_step, pitch = staged.rows[2], length = staged.row_length();
-    const int64_t base = axis[2].in_step * begin[2] + axis[2].offset_min;
-    for (int64_t d = 0; d < staged.rows[0]; ++d) {
-        const int64_t deep = axis[0].in_step * begin[0] + axis[0].offset_min + d;
-        for (int64_t h = 0; h < staged.rows[1]; ++h) {
-            const int64_t high = axis[1].in_step * begin[1] + axis[1].offset_min + h;
-            T *row = scratch + (d * staged.rows[1] + h) * length;
-            const bool inside = deep >= 0 && deep < axis[0].in && high >= 0 && high < axis[1].in;
-            if (!inside || clear) memset(row, 0, static_cast<size_t>(length) * sizeof(T));
-            if (!inside) continue;
-            const T *from = plane + (deep * axis[1].in + high) * axis[2].in;
-            for (int64_t phase = 0; phase < step; ++phase) {
-                // Position i of this phase is input base + phase + step * i.
-                const int64_t start = base + phase;
-                const int64_t lo = larger<int64_t>(0, ceil_div(-start, step));
-                const int64_t hi = smaller(pitch, ceil_div(axis[2].in - start, step));
-                T *to = row + phase * pitch;
-                const T *source = from + start;
-                if (step == 1) {
-                    if (hi > lo) memcpy(to + lo, source + lo, static_cast<size_t>(hi - lo) * sizeof(T));
-                } else if (step == 2) {
-                    for (int64_t i = lo; i < hi; ++i) to[i] = source[2 * i];
-                } else {
-                    for (int64_t i = lo; i < hi; ++i) to[i] = source[step * i];
-                }
-            }
-        }
-    }
-}
-
-template <class T, int B>
-ATROUS_INLINE void staged_block(const T *x, const int64_t *offset, const T *weight, int64_t taps, const int64_t *place,
-                                T bias, Vec<T> *sums) {
-    Vec<T> sum[B];
-    ATROUS_UNROLL(8)
-    for (int v = 0; v < B; ++v) sum[v] = splat(bias);
-    for (int64_t t = 0; t < taps; ++t) {
-        const Vec<T> w = splat(weight[t]);
-        const T *from = x + offset[t];
-        ATROUS_UNROLL(8)
-        for (int v = 0; v < B; ++v) sum[v] += w * load(from + place[v]);
-    }
-    ATROUS_UNROLL(8)
-    for (int v = 0; v < B; ++v) sums[v] = sum[v];
-}
-
-// Where the vectors that are collected for one block read and write.
-template <class T> struct Pending {
-    int64_t place[kBlock];
-    T *out[kBlock];
-    int64_t lanes[kBlock];
-    int count = 0;
-};
-
-template <class T>
-void flush(const Gather<T> &all, const T *x, const int64_t *offset, const T *weight, int64_t taps, T bias,
-           Pending<T> *pending) {
-    constexpr int64_t L = Types<T>::lanes;
-    Vec<T> sums[kBlock];
-    switch (pending->count) {
-        case 0:
-            return;
-#define ATROUS_CASE(B)                                                                \
-    case B:                                                                           \
-        staged_block<T, B>(x, offset, weight, taps, pending->place, bias, sums);       \
-        break;
-            ATROUS_CASE(1)
-            ATROUS_CASE(2)
-            ATROUS_CASE(3)
-            ATROUS_CASE(4)
-            ATROUS_CASE(5)
-            ATROUS_CASE(6)
-            ATROUS_CASE(7)
-            ATROUS_CASE(8)
-#undef ATROUS_CASE
-    }
-    const int64_t step = all.axis[2].out_step;
-    for (int v = 0; v < pending->count; ++v) {
-        const Vec<T> value = activated<T>(sums[v], all.layer->activation);
-        T *to = pending->out[v];
-        const int64_t lanes = pending->lanes[v];
-        if (step != 1) {
-            alignas(ATROUS_VECTOR_BYTES) T spill[L];
-            store<T>(spill, value);
-            if (step == 2 && lanes == L) {
-                ATROUS_UNROLL(16)
-                for (int64_t lane = 0; lane < L; ++lane) to[2 * lane] = spill[lane];
-            } else {
-                for (int64_t lane = 0; lane < lanes; ++lane) to[step * lane] = spill[lane];
-            }
-        } else if (lanes == L) {
-            store<T>(to, value);
-        } else {
-            store_some<T>(to, value, lanes);
-        }
-    }
-    pending->count = 0;
-}
-
-template <class T> void staged_body(void *context, int64_t begin_item, int64_t end_item) {
-    constexpr int64_t L = Types<T>::lanes;
-    Staged<T> &staged = *static_cast<Staged<T> *>(context);
-    Gather<T> &all = *staged.all;
-    const Axis *axis = all.axis;
-    const int64_t *kernel = all.layer->kernel;
-    const int64_t in_plane = axis[0].in * axis[1].in * axis[2].in;
-    const int64_t out_plane = axis[0].out * axis[1].out * axis[2].out;
-    const int64_t bands = staged.bands[0] * staged.bands[1] * staged.bands[2];
-    const int64_t length = staged.row_length(), pitch = staged.rows[2];
-    const size_t data = static_cast<size_t>(staged.elements()) * sizeof(T);
-    char *memory = static_cast<char *>(
-        atrous::scratch(0, data + static_cast<size_t>(staged.taps_most) * (sizeof(int64_t) + sizeof(T)) + 64));
-    if (memory == nullptr) {
-        all.failed = ATROUS_NO_MEMORY;
-        return;
-    }
-    T *scratch = reinterpret_cast<T *>(memory);
-    int64_t *offset = reinterpret_cast<int64_t *>(memory + (data + 63) / 64 * 64);
-    T *weight = reinterpret_cast<T *>(offset + staged.taps_most);
-    memset(memory, 0, data);
-    for (int64_t item = begin_item; item < end_item; ++item) {
-        const int64_t plane = item / bands, channel = plane % all.layer->channels;
-        int64_t rest = item % bands, begin[3], stop[3];
+    // Where band `index` begins, in m.
+    void begin(int64_t index, int64_t *m) const {
         for (int a = 2; a >= 0; --a) {
-            begin[a] = rest % staged.bands[a] * staged.band[a];
-            rest /= staged.bands[a];
-        }
-        stage(staged, all.x + plane * in_plane, begin, staged.bands[2] > 1, scratch);
-        const T bias = all.bias != nullptr ? all.bias[channel] : T(0);
-        T *out = all.out + plane * out_plane;
-        for (int64_t pd = 0; pd < axis[0].phases; ++pd) {
-            for (int64_t ph = 0; ph < axis[1].phases; ++ph) {
-                for (int64_t pw = 0; pw < axis[2].phases; ++pw) {
-                    const int64_t phase[3] = {pd, ph, pw};
-                    for (int a = 0; a < 3; ++a) {
-                        stop[a] = smaller(begin[a] + staged.band[a], axis[a].length(phase[a]));
-                    }
-                    int64_t taps = 0;
-                    for (const Tap *d = axis[0].of(pd), *de = d + axis[0].count(pd); d < de; ++d) {
-                        for (const Tap *h = axis[1].of(ph), *he = h + axis[1].count(ph); h < he; ++h) {
-                            for (const Tap *w = axis[2].of(pw), *we = w + axis[2].count(pw); w < we; ++w) {
-                                const int64_t shift = w->offset - axis[2].offset_min;
-                                offset[taps] = ((d->offset - axis[0].offset_min) * staged.rows[1] +
-                                                (h->offset - axis[1].offset_min)) * length +
-                                               shift % axis[2].in_step * pitch + shift / axis[2].in_step;
-                                weight[taps++] = all.weight[channel * all.taps +
-                                                            (d->weight * kernel[1] + h->weight) * kernel[2] + w->weight];
-                            }
-                        }
-                    }
-                    Pending<T> pending;
-                    for (int64_t d = begin[0]; d < stop[0]; ++d) {
-                        for (int64_t h = begin[1]; h < stop[1]; ++h) {
-                            const int64_t row = ((d - begin[0]) * axis[0].in_step * staged.rows[1] +
-                                                 (h - begin[1]) * axis[1].in_step) * length;
-                            T *to = out + ((pd + axis[0].out_step * d) * axis[1].out + ph + axis[1].out_step * h) *
-                                              axis[2].out + pw;
-                            for (int64_t w = begin[2]; w < stop[2]; w += L) {
-                                // The last full vector steps back rather than stop short.
-                                const int64_t at = stop[2] - w >= L || stop[2] - begin[2] < L ? w : stop[2] - L;
-                                const int v = pending.count++;
-                                pending.place[v] = row + at - begin[2];
-                                pending.out[v] = to + axis[2].out_step * at;
-                                pending.lanes[v] = smaller(L, stop[2] - at);
-                                if (pending.count == kBlock) {
-                                    flush<T>(all, scratch, offset, weight, taps, bias, &pending);
-                                }
-                            }
-                        }
-                    }
-                    flush<T>(all, scratch, offset, weight, taps, bias, &pending);
-                }
-            }
+            m[a] = index % bands[a] * band[a];
+            index /= bands[a];
         }
     }
-}
 
+    // The scratch offset of a tap of the width, relative to its output.
+    int64_t along_width(const Tap &tap) const {
+        const int64_t shift = tap.offset - all->axis[2].offset_min, step = all->axis[2].in_step;
+        return step == 1 ? shift : shift % step * rows[2] + shift / step;
+    }
+};
+
+// The largest bands whose scratch stays within `kStagedBytes`.
 template <class T> Staged<T> plan_bands(Gather<T> *all) {
     Staged<T> staged;
     staged.all = all;
-    staged.taps_most = all->taps;
     for (int a = 0; a < 3; ++a) staged.band[a] = larger<int64_t>(1, all->axis[a].longest());
     staged.measure();
     for (int a = 0; a < 3; ++a) {
@@ -530,9 +374,248 @@ template <class T> Staged<T> plan_bands(Gather<T> *all) {
     return staged;
 }
 
+template <class T> ATROUS_INLINE void copy_run(T *to, const T *from, int64_t count) {
+    constexpr int64_t L = Types<T>::lanes;
+    if (count < L) {
+        for (int64_t i = 0; i < count; ++i) to[i] = from[i];
+        return;
+    }
+    for (int64_t i = 0; i + L <= count; i += L) store<T>(to + i, load(from + i));
+    store<T>(to + count - L, load(from + count - L));
+}
+
+// Copies the band that begins at `begin`. `clear` says that another band was here before.
+template <class T> void stage(const Staged<T> &staged, const T *plane, const int64_t *begin, bool clear, T *scratch) {
+    const Axis *axis = staged.all->axis;
+    const int64_t step = axis[2].in_step, pitch = staged.rows[2], length = staged.row_length();
+    if (clear) memset(scratch, 0, static_cast<size_t>(staged.elements()) * sizeof(T));
+    const int64_t start[3] = {axis[0].in_step * begin[0] + axis[0].offset_min,
+                              axis[1].in_step * begin[1] + axis[1].offset_min,
+                              axis[2].in_step * begin[2] + axis[2].offset_min};
+    const int64_t d0 = larger<int64_t>(0, -start[0]), d1 = smaller(staged.rows[0], axis[0].in - start[0]);
+    const int64_t h0 = larger<int64_t>(0, -start[1]), h1 = smaller(staged.rows[1], axis[1].in - start[1]);
+    for (int64_t phase = 0; phase < step; ++phase) {
+        // Position i of this phase is input first + step * i.
+        const int64_t first = start[2] + phase;
+        const int64_t lo = larger<int64_t>(0, ceil_div(-first, step));
+        const int64_t hi = smaller(pitch, ceil_div(axis[2].in - first, step));
+        if (lo >= hi) continue;
+        for (int64_t d = d0; d < d1; ++d) {
+            for (int64_t h = h0; h < h1; ++h) {
+                T *to = scratch + (d * staged.rows[1] + h) * length + phase * pitch + lo;
+                const T *from = plane + ((start[0] + d) * axis[1].in + start[1] + h) * axis[2].in + first + step * lo;
+                if (step == 1) {
+                    copy_run(to, from, hi - lo);
+                } else if (step == 2) {
+                    for (int64_t i = 0; i < hi - lo; ++i) to[i] = from[2 * i];
+                } else {
+                    for (int64_t i = 0; i < hi - lo; ++i) to[i] = from[step * i];
+                }
+            }
+        }
+    }
+}
+
+// Where one vector reads, relative to the scratch, and writes, relative to the output plane.
+struct Place {
+    int64_t from, to, lanes;
+};
+
+// What is done for every plane of one band: for each output phase its taps, then its vectors.
+template <class T> struct Program {
+    int64_t band = -1;
+    int64_t phases;
+    int64_t *first_tap, *first_place;  // of each phase, and the end
+    int64_t *offset, *weight_index;
+    Place *places;
+    T *weight;
+
+    static size_t bytes(const Staged<T> &staged) {
+        const Axis *axis = staged.all->axis;
+        int64_t phases = 1, places = 1;
+        for (int a = 0; a < 3; ++a) {
+            phases *= axis[a].phases;
+            places *= axis[a].phases *
+                      (a < 2 ? staged.band[a] : (staged.band[a] + Types<T>::lanes - 1) / Types<T>::lanes);
+        }
+        return static_cast<size_t>(2 * (phases + 1) + 2 * staged.all->taps) * sizeof(int64_t) +
+               static_cast<size_t>(places) * sizeof(Place) + static_cast<size_t>(staged.all->taps) * sizeof(T);
+    }
+
+    void place(const Staged<T> &staged, char *memory) {
+        const Axis *axis = staged.all->axis;
+        phases = axis[0].phases * axis[1].phases * axis[2].phases;
+        first_tap = reinterpret_cast<int64_t *>(memory);
+        first_place = first_tap + phases + 1;
+        offset = first_place + phases + 1;
+        weight_index = offset + staged.all->taps;
+        weight = reinterpret_cast<T *>(weight_index + staged.all->taps);
+        const size_t used = static_cast<size_t>(reinterpret_cast<char *>(weight + staged.all->taps) - memory);
+        places = reinterpret_cast<Place *>(memory + (used + 7) / 8 * 8);
+    }
+
+    void build(const Staged<T> &staged, int64_t index) {
+        constexpr int64_t L = Types<T>::lanes;
+        const Axis *axis = staged.all->axis;
+        const int64_t *kernel = staged.all->layer->kernel;
+        const int64_t length = staged.row_length();
+        int64_t begin[3], taps = 0, found = 0, phase = 0;
+        staged.begin(index, begin);
+        band = index;
+        for (int64_t pd = 0; pd < axis[0].phases; ++pd) {
+            for (int64_t ph = 0; ph < axis[1].phases; ++ph) {
+                for (int64_t pw = 0; pw < axis[2].phases; ++pw, ++phase) {
+                    first_tap[phase] = taps;
+                    first_place[phase] = found;
+                    for (const Tap *d = axis[0].of(pd), *de = d + axis[0].count(pd); d < de; ++d) {
+                        for (const Tap *h = axis[1].of(ph), *he = h + axis[1].count(ph); h < he; ++h) {
+                            const int64_t row = ((d->offset - axis[0].offset_min) * staged.rows[1] +
+                                                 (h->offset - axis[1].offset_min)) * length;
+                            const int64_t above = (d->weight * kernel[1] + h->weight) * kernel[2];
+                            for (const Tap *w = axis[2].of(pw), *we = w + axis[2].count(pw); w < we; ++w, ++taps) {
+                                offset[taps] = row + staged.along_width(*w);
+                                weight_index[taps] = above + w->weight;
+                            }
+                        }
+                    }
+                    const int64_t stop[3] = {smaller(begin[0] + staged.band[0], axis[0].length(pd)),
+                                             smaller(begin[1] + staged.band[1], axis[1].length(ph)),
+                                             smaller(begin[2] + staged.band[2], axis[2].length(pw))};
+                    for (int64_t d = begin[0]; d < stop[0]; ++d) {
+                        for (int64_t h = begin[1]; h < stop[1]; ++h) {
+                            const int64_t from = ((d - begin[0]) * axis[0].in_step * staged.rows[1] +
+                                                  (h - begin[1]) * axis[1].in_step) * length;
+                            const int64_t to = ((pd + axis[0].out_step * d) * axis[1].out + ph + axis[1].out_step * h) *
+                                                   axis[2].out + pw;
+                            for (int64_t w = begin[2]; w < stop[2]; w += L) {
+                                // The last full vector steps back rather than stop short.
+                                const int64_t at = stop[2] - w >= L || stop[2] - begin[2] < L ? w : stop[2] - L;
+                                places[found++] = Place{from + at - begin[2], to + axis[2].out_step * at,
+                                                        smaller(L, stop[2] - at)};
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        first_tap[phase] = taps;
+        first_place[phase] = found;
+        // A short vector of the only band may write on into the next row, whose own vector comes later.
+        const int64_t out_plane = axis[0].out * axis[1].out * axis[2].out;
+        if (phases == 1 && axis[2].out_step == 1 && staged.count() == 1) {
+            for (int64_t p = 0; p < found; ++p) {
+                if (places[p].to + L <= out_plane) places[p].lanes = L;
+            }
+        }
+    }
+};
+
+template <class T, int B>
+ATROUS_INLINE void staged_block(const T *x, const int64_t *offset, const T *weight, int64_t taps, const Place *places,
+                                T bias, int32_t activation, int64_t step, T *out) {
+    constexpr int64_t L = Types<T>::lanes;
+    Vec<T> sum[B];
+    const T *from[B];
+    ATROUS_UNROLL(8)
+    for (int v = 0; v < B; ++v) {
+        sum[v] = splat(bias);
+        from[v] = x + places[v].from;
+    }
+    for (int64_t t = 0; t < taps; ++t) {
+        const Vec<T> w = splat(weight[t]);
+        const int64_t shift = offset[t];
+        ATROUS_UNROLL(8)
+        for (int v = 0; v < B; ++v) sum[v] += w * load(from[v] + shift);
+    }
+    ATROUS_UNROLL(8)
+    for (int v = 0; v < B; ++v) {
+        const Vec<T> value = activated<T>(sum[v], activation);
+        T *to = out + places[v].to;
+        const int64_t lanes = places[v].lanes;
+        if (step == 1) {
+            if (lanes == L) {
+                store<T>(to, value);
+            } else {
+                store_some<T>(to, value, lanes);
+            }
+        } else {
+            alignas(ATROUS_VECTOR_BYTES) T spill[L];
+            store<T>(spill, value);
+            if (lanes == L) {
+                ATROUS_UNROLL(16)
+                for (int64_t lane = 0; lane < L; ++lane) to[step * lane] = spill[lane];
+            } else {
+                for (int64_t lane = 0; lane < lanes; ++lane) to[step * lane] = spill[lane];
+            }
+        }
+    }
+}
+
+template <class T> void run_program(const Gather<T> &all, const Program<T> &program, const T *scratch, T bias, T *out) {
+    const int32_t activation = all.layer->activation;
+    const int64_t step = all.axis[2].out_step;
+    for (int64_t phase = 0; phase < program.phases; ++phase) {
+        const int64_t tap = program.first_tap[phase], taps = program.first_tap[phase + 1] - tap;
+        const int64_t *offset = program.offset + tap;
+        const T *weight = program.weight + tap;
+        const Place *place = program.places + program.first_place[phase];
+        int64_t left = program.first_place[phase + 1] - program.first_place[phase];
+        for (int64_t blocks = (left + kBlock - 1) / kBlock; blocks > 0; --blocks) {
+            const int64_t count = (left + blocks - 1) / blocks;
+            switch (count) {
+#define ATROUS_CASE(B)                                                                              \
+    case B:                                                                                         \
+        staged_block<T, B>(scratch, offset, weight, taps, place, bias, activation, step, out);       \
+        break;
+                ATROUS_CASE(1)
+                ATROUS_CASE(2)
+                ATROUS_CASE(3)
+                ATROUS_CASE(4)
+                ATROUS_CASE(5)
+                ATROUS_CASE(6)
+                ATROUS_CASE(7)
+                ATROUS_CASE(8)
+#undef ATROUS_CASE
+            }
+            place += count;
+            left -= count;
+        }
+    }
+}
+
+template <class T> void staged_body(void *context, int64_t begin_item, int64_t end_item) {
+    Staged<T> &staged = *static_cast<Staged<T> *>(context);
+    Gather<T> &all = *staged.all;
+    const Axis *axis = all.axis;
+    const int64_t in_plane = axis[0].in * axis[1].in * axis[2].in;
+    const int64_t out_plane = axis[0].out * axis[1].out * axis[2].out;
+    const int64_t planes = all.layer->batch * all.layer->channels;
+    const size_t data = (static_cast<size_t>(staged.elements()) * sizeof(T) + 63) / 64 * 64;
+    char *memory = static_cast<char *>(atrous::scratch(0, data + Program<T>::bytes(staged) + 64));
+    if (memory == nullptr) {
+        all.failed = ATROUS_NO_MEMORY;
+        return;
+    }
+    T *scratch = reinterpret_cast<T *>(memory);
+    Program<T> program;
+    program.place(staged, memory + data);
+    for (int64_t item = begin_item; item < end_item; ++item) {
+        // Band by band: all planes of one band share its program and its zeros.
+        const int64_t band = item / planes, plane = item % planes, channel = plane % all.layer->channels;
+        int64_t begin[3];
+        staged.begin(band, begin);
+        const bool other = program.band != band;
+        if (other) program.build(staged, band);
+        stage(staged, all.x + plane * in_plane, begin, other, scratch);
+        const T *weight = all.weight + channel * all.taps;
+        for (int64_t t = 0; t < program.first_tap[program.phases]; ++t) program.weight[t] = weight[program.weight_index[t]];
+        run_program<T>(all, program, scratch, all.bias != nullptr ? all.bias[channel] : T(0), all.out + plane * out_plane);
+    }
+}
+
 template <class T> int staged(Gather<T> *all) {
     Staged<T> staged = plan_bands(all);
-    const int64_t items = all->layer->batch * all->layer->channels * staged.bands[0] * staged.bands[1] * staged.bands[2];
+    const int64_t items = all->layer->batch * all->layer->channels * staged.count();
     atrous::parallel(items, all->layer->threads, staged_body<T>, &staged);
     return all->failed;
 }
@@ -553,7 +636,8 @@ int planes_gather(const atrous_depthwise_layer &layer, bool backwards, const voi
     }
     const Axis &wide = all.axis[2];
     const bool plain = wide.in_step == 1 && wide.out_step == 1;
-    return plain && wide.out >= Types<T>::lanes ? direct(&all) : staged(&all);
+    // Rows of few vectors leave too little to overlap: then the rows of a plane are better pooled.
+    return plain && wide.out >= kDirectVectors * Types<T>::lanes ? direct(&all) : staged(&all);
 }
 
 }  // namespace

@@ -73,8 +73,7 @@ template <class T> void planes_weight_body(void *context, int64_t first, int64_t
     const Axis *axis = all.axis;
     const int64_t in_plane = axis[0].in * axis[1].in * axis[2].in;
     const int64_t out_plane = axis[0].out * axis[1].out * axis[2].out;
-    const int64_t length = staged.row_length(), pitch = staged.rows[2];
-    const int64_t bands = staged.bands[0] * staged.bands[1] * staged.bands[2];
+    const int64_t length = staged.row_length(), bands = staged.count();
     const size_t data = (static_cast<size_t>(staged.elements()) * sizeof(T) + 63) / 64 * 64;
     char *memory = static_cast<char *>(atrous::scratch(0, data + static_cast<size_t>(all.taps) * sizeof(double)));
     if (memory == nullptr) {
@@ -88,13 +87,10 @@ template <class T> void planes_weight_body(void *context, int64_t first, int64_t
         for (int64_t t = 0; t < all.taps; ++t) sums[t] = 0;
         for (int64_t piece = 0; piece < layer.batch * bands; ++piece) {
             const int64_t plane = piece / bands * layer.channels + channel;
-            int64_t rest = piece % bands, begin[3], stop[3];
-            for (int a = 2; a >= 0; --a) {
-                begin[a] = rest % staged.bands[a] * staged.band[a];
-                stop[a] = smaller(begin[a] + staged.band[a], axis[a].out);
-                rest /= staged.bands[a];
-            }
-            stage(staged, all.x + plane * in_plane, begin, staged.bands[2] > 1, scratch);
+            int64_t begin[3], stop[3];
+            staged.begin(piece % bands, begin);
+            for (int a = 0; a < 3; ++a) stop[a] = smaller(begin[a] + staged.band[a], axis[a].out);
+            stage(staged, all.x + plane * in_plane, begin, bands > 1, scratch);
             const T *grad = work.grad + plane * out_plane + begin[2];
             const int64_t width = stop[2] - begin[2];
             Mask<T> tail;
@@ -122,8 +118,7 @@ template <class T> void planes_weight_body(void *context, int64_t first, int64_t
                             int64_t offset[8];
                             const int64_t k = smaller<int64_t>(count - j, 8);
                             for (int64_t n = 0; n < k; ++n) {
-                                const int64_t shift = axis[2].taps[j + n].offset - axis[2].offset_min;
-                                offset[n] = shift % axis[2].in_step * pitch + shift / axis[2].in_step;
+                                offset[n] = staged.along_width(axis[2].taps[j + n]);
                             }
                             double found[8] = {};
                             switch (k) {

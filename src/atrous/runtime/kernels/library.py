@@ -1,8 +1,8 @@
 """Finds and loads the native kernels; says why where there are none.
 
 The library is plain C (`native/abi.h`), so one build serves every Python and every PyTorch. It lies
-beside this file in an installed package. In a checkout it is taken from the package installed beside
-it, whose interface must have the number that this file expects.
+beside this file in an installed package. A checkout takes it from the package that is installed as
+well, whose interface must have the number that this file expects.
 
 `ATROUS_ISA` chooses the instruction set (`baseline`, `avx2`, `avx512`, `neon`) or turns the kernels
 `off`; `ATROUS_LIBRARY` is the path of another build.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
@@ -121,10 +122,8 @@ def _find() -> Path | None:
     if given:
         return Path(given)
     folders = [Path(__file__).parent]
-    try:
+    with suppress(PackageNotFoundError):
         folders.append(Path(str(distribution("atrous").locate_file(_FOLDER))))
-    except PackageNotFoundError:
-        pass
     for folder in folders:
         for name in _NAMES:
             if (folder / name).is_file():
