@@ -226,13 +226,14 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="also models that have a result")
     parser.add_argument("--quick", action="store_true", help="one turn each, nothing is kept")
     parser.add_argument("--turns", type=int, help="turns of each contestant; 7, or 1 when quick")
-    parser.add_argument("--peers", default="", help=f"some of: {'; '.join(PEERS)} (with ;)")
+    parser.add_argument("--peers", default="", help=f"parts of names, of: {'; '.join(PEERS)}")
     parser.add_argument("--threads", type=int, help="as many as PyTorch takes, if left out")
     parser.add_argument("--out", type=Path, help="results.json beside this file, unless quick")
     asked = parser.parse_args()
-    names = [name.strip() for name in asked.peers.split(";") if name.strip()] or list(PEERS)
-    if unknown := set(names) - PEERS.keys():
-        parser.error(f"no peer is named {', '.join(unknown)}; there are {'; '.join(PEERS)}")
+    parts = asked.peers.lower().split(",")
+    names = [name for name in PEERS if any(part in name.lower() for part in parts)]
+    if not names:
+        parser.error(f"no peer is named like {asked.peers}; there are {'; '.join(PEERS)}")
     words = [word.lower() for word in asked.names] or [""]
     chosen = [case for case in MODELS if any(word in case.name.lower() for word in words)]
     partial = asked.quick or asked.peers

@@ -202,6 +202,20 @@ def ours(problem: Problem, layout: Layout) -> Way | None:
     return our_gradient(problem, x, weight, grad)
 
 
+@peer(f"{OURS}, prepared", "contiguous", "channels_last")
+def prepared(problem: Problem, layout: Layout) -> Way | None:
+    """With the weights packed beforehand, as sessions and frozen graphs have them."""
+    from atrous.runtime.kernels.torch_depthwise import prepare
+
+    case = problem.case
+    if case.op != "forward" or not case.depthwise:
+        return None
+    x = in_layout(problem.x, layout)
+    stride = (case.stride,) * len(case.sizes)
+    run = prepare(problem.weight, problem.bias, stride, case.rates, case.padding, case.activation)
+    return of_torch(lambda: run(x))
+
+
 def our_strategy(name: str) -> Peer:
     """One exact strategy for layers that mix channels, as `optimize` tries it."""
 
@@ -236,24 +250,20 @@ for _strategy in ("framework", "phases", "taps", "slices"):
 def our_gradient(
     problem: Problem, x: torch.Tensor, weight: torch.Tensor, grad: torch.Tensor
 ) -> Way:
-    """A gradient through autograd, as in training: the engine's overhead is ours to pay."""
-    from atrous.runtime.kernels.torch_ops import conv_depthwise
+    """A gradient by our operator, without the autograd engine, as PyTorch's is asked for."""
+    from atrous.runtime.kernels import torch_ops  # noqa: F401 - registers the operators
 
     case = problem.case
-    wanted = x if case.op == "data gradient" else weight
-    with torch.enable_grad():
-        wanted = wanted.detach().requires_grad_()
-        data = case.op == "data gradient"
-        y = conv_depthwise(
-            wanted if data else x,
-            weight if data else wanted,
-            None,
-            (case.stride,) * len(case.sizes),
-            case.rates,
-            case.padding,
-            "none",
-        )
-    return of_torch(lambda: torch.autograd.grad(y, wanted, grad, retain_graph=True)[0])
+    geometry = (
+        (case.stride,) * len(case.sizes),
+        case.rates,
+        [lo for lo, _ in case.padding],
+        [hi for _, hi in case.padding],
+    )
+    ops = torch.ops.atrous
+    if case.op == "data gradient":
+        return of_torch(lambda: ops.depthwise_data_gradient(grad, weight, *geometry, case.sizes))
+    return of_torch(lambda: ops.depthwise_weight_gradient(x, grad, *geometry, case.kernel))
 
 
 @peer("PyTorch", "contiguous", "channels_last")

@@ -32,7 +32,7 @@ class Ink:
 
 
 INKS = (
-    Ink(("atrous",), "atrous", "#c2185b", 3),
+    Ink(("atrous", "atrous, prepared"), "atrous", "#c2185b", 3),
     Ink(("PyTorch",), "PyTorch", "#e07b00"),
     Ink(("torch.compile", "torch.compile, frozen"), "torch.compile", "#8a6d3b"),
     Ink(("ONNX Runtime",), "ONNX Runtime", "#1f77b4"),
@@ -142,7 +142,7 @@ def panel(drawn: list[Line], title: str, x0: float, y0: float) -> list[str]:
     return out
 
 
-def legend(width: float, y: float) -> list[str]:
+def legend(width: float, y: float, quick: bool) -> list[str]:
     out = []
     step = (width - 2 * LEFT) / len(INKS)
     for index, ink in enumerate(INKS):
@@ -153,6 +153,8 @@ def legend(width: float, y: float) -> list[str]:
         "milliseconds against the rate, both axes logarithmic; solid: contiguous, dashed: channels "
         "last; lower is better"
     )
+    if quick:
+        note += " (a quick run)"
     out.append(text(LEFT, y + 26, note, "start", 12))
     return out
 
@@ -161,7 +163,10 @@ def picture(found: dict[str, Any]) -> str:
     """The whole picture as SVG that refers to nothing outside itself."""
     width = COLUMNS * WIDTH + 10
     height = -(-len(PANELS) // COLUMNS) * HEIGHT + LEGEND
-    body = [f'<rect width="{width}" height="{height}" fill="#ffffff"/>', *legend(width, 18)]
+    body = [
+        f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
+        *legend(width, 18, found["quick"]),
+    ]
     for index, (suite, op, title) in enumerate(PANELS):
         x0 = (index % COLUMNS) * WIDTH
         y0 = LEGEND + (index // COLUMNS) * HEIGHT

@@ -1,6 +1,6 @@
 """Times one layer after the other, ours beside every peer, all of a case in turns.
 
-    python bench/operators/run.py [--quick] [--only TEXT] [--peers NAME,...] [--out FILE]
+    python bench/operators/run.py [--quick] [--only TEXT] [--peers PART,...] [--out FILE]
 
 All take the same float32 numbers and the same threads. Written are, for each case, the medians over
 turns, the fastest calls and the largest errors against float64, with the machine and the versions
@@ -116,7 +116,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a few cases, few turns")
     parser.add_argument("--only", default="", help="cases whose name contains this, in any case")
-    parser.add_argument("--peers", default="", help=f"some of: {', '.join(PEERS)}")
+    parser.add_argument("--peers", default="", help=f"parts of names, of: {'; '.join(PEERS)}")
     parser.add_argument("--turns", type=int, help="turns of each contestant; 7, or 3 when quick")
     parser.add_argument("--threads", type=int, help="as many as PyTorch takes, if left out")
     parser.add_argument("--out", type=Path, help="results.json beside this file, unless quick")
@@ -127,9 +127,10 @@ def main() -> None:
     if asked.list:
         print("\n".join(case.name for case in chosen))
         return
-    names = [name.strip() for name in asked.peers.split(",") if name.strip()] or list(PEERS)
-    if unknown := set(names) - PEERS.keys():
-        parser.error(f"no peer is named {', '.join(unknown)}; there are {', '.join(PEERS)}")
+    words = asked.peers.lower().split(",")
+    names = [name for name in PEERS if any(word in name.lower() for word in words)]
+    if not names:
+        parser.error(f"no peer is named like {asked.peers}; there are {'; '.join(PEERS)}")
     turns = asked.turns or (3 if asked.quick else 7)
     partial = asked.quick or asked.only or asked.peers
     path = asked.out or (None if partial else HERE / "results.json")
