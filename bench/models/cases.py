@@ -1,0 +1,80 @@
+"""The models that are timed: a name, how to make one, and the shape of its input."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+import tests.conftest  # noqa: F401 - torchvision's op schemas, where its library cannot load
+
+# isort: split
+import segmentation
+import sound
+
+__all__ = ["MODELS", "Model"]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """`make` gives random weights; `build` also settles the batch norms on random input."""
+
+    name: str
+    make: Callable[[], nn.Module]
+    input: tuple[int, ...]
+
+    def build(self) -> tuple[nn.Module, torch.Tensor]:
+        """The model in evaluation mode, and an input. The same each time."""
+        torch.manual_seed(0)
+        model = self.make()
+        x = torch.randn(self.input)
+        calibrate(model, torch.randn(2, *self.input[1:]))
+        return model.eval(), x
+
+
+def calibrate(model: nn.Module, x: torch.Tensor) -> None:
+    """Gives every batch norm the statistics of its input, so that values stay of one size."""
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if not norms:
+        return
+    model.eval()
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.train()
+        norm.momentum = 1.0
+    with torch.no_grad():
+        model(x)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    model.eval()
+
+
+MODELS = (
+    *(
+        Model(
+            f"DeepLabv3+ {title}, output stride {stride}",
+            partial(segmentation.DeepLab, backbone, stride),
+            (1, 3, 513, 513),
+        )
+        for title, backbone in (
+            ("MobileNetV2", "mobilenetv2_100"),
+            ("MobileNetV3", "mobilenetv3_large_100"),
+        )
+        for stride in (8, 16)
+    ),
+    Model(
+        "ConvNeXt-T, output stride 8", partial(segmentation.convnext_dense, 256), (1, 3, 256, 256)
+    ),
+    Model("Large-kernel attention", segmentation.LargeKernelNetwork, (1, 3, 512, 512)),
+    Model("Conv-TasNet separator", sound.Separator, (1, 512, 4000)),
+    Model("Conv-TasNet separator, causal", partial(sound.Separator, "cumulative"), (1, 512, 4000)),
+    Model("WaveNet", sound.WaveNet, (1, 1, 16000)),
+    Model("D-LinkNet-34", segmentation.RoadNetwork, (1, 3, 512, 512)),
+    Model("ResNet-50, output stride 8", segmentation.resnet_dense, (1, 3, 513, 513)),
+)
