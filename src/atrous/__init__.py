@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from atrous.convert import Certificate as Certificate
     from atrous.convert import ConversionError as ConversionError
     from atrous.convert import Edit as Edit
+    from atrous.errors import ArgumentError as ArgumentError
+    from atrous.errors import ArgumentTypeError as ArgumentTypeError
     from atrous.errors import AtrousError as AtrousError
     from atrous.errors import GeometryError as GeometryError
     from atrous.errors import MissingDependencyError as MissingDependencyError
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
     from atrous.geometry import Window as Window
     from atrous.network import Builder as Builder
     from atrous.network import Network as Network
+    from atrous.runtime.conv import conv as conv
+    from atrous.runtime.conv import conv_transpose as conv_transpose
     from atrous.runtime.conversion import Conversion as Conversion
     from atrous.runtime.optimize.records import Explanation as Explanation
     from atrous.runtime.optimize.records import LayerChoice as LayerChoice
@@ -52,6 +56,8 @@ if TYPE_CHECKING:
 # Public name -> the module that has it. The imports above repeat it for type checkers; a test
 # compares the two.
 _HOMES = {
+    "ArgumentError": "atrous.errors",
+    "ArgumentTypeError": "atrous.errors",
     "AtrousError": "atrous.errors",
     "Builder": "atrous.network",
     "Certificate": "atrous.convert",
@@ -78,6 +84,8 @@ _HOMES = {
     "Window": "atrous.geometry",
     "audit": "atrous.api",
     "compare": "atrous.api",
+    "conv": "atrous.runtime.conv",
+    "conv_transpose": "atrous.runtime.conv",
     "convert": "atrous.api",
     "inspect": "atrous.api",
     "optimize": "atrous.api",

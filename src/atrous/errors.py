@@ -42,6 +42,22 @@ class GeometryError(AtrousError, ValueError):
     """
 
 
+class ArgumentError(AtrousError, ValueError):
+    """An array whose shape or place does not fit the others, or an option out of its range.
+
+    >>> isinstance(ArgumentError("groups is 3, which does not divide 8 channels."), ValueError)
+    True
+    """
+
+
+class ArgumentTypeError(AtrousError, TypeError):
+    """An argument of a kind, or with elements of a kind, that the function does not take.
+
+    >>> isinstance(ArgumentTypeError("x is int64; convert it to float32."), TypeError)
+    True
+    """
+
+
 class NetworkError(AtrousError, ValueError):
     """A network that contradicts itself: a cycle, a missing tensor, shapes that do not join.
 

@@ -62,6 +62,11 @@ except SystemExit as done:
     assert_loads_none_of((*FRAMEWORKS, "onnx"), script)
 
 
+def test_convolving_arrays_loads_no_framework():
+    script = "import numpy, atrous; atrous.conv(numpy.ones((1, 2, 5)), numpy.ones((3, 2, 2)))"
+    assert_loads_none_of((*FRAMEWORKS, "onnx", "rich"), script)
+
+
 def test_an_import_that_loads_too_much_is_noticed():
     with pytest.raises(AssertionError, match="loads numpy"):
         assert_loads_none_of(HEAVY, "import numpy")

@@ -75,3 +75,20 @@ def test_a_window_run_backwards_over_its_own_output_gives_the_length_back(
         return
     rest = (length + window.pad_lo + window.pad_hi - window.extent) % window.stride
     assert window.transposed_length(outputs, rest) == length
+
+
+@drawing(200)
+@given(windows(), st.integers(0, 24))
+def test_a_tap_reaches_the_outputs_at_which_it_lies_on_an_input(
+    window: Window, length: int
+) -> None:
+    try:
+        outputs = window.output_length(length)
+    except GeometryError:
+        with pytest.raises(GeometryError, match="spans"):
+            window.reached(0, length)
+        return
+    for tap in range(window.kernel):
+        reached = window.reached(tap, length)
+        assert list(reached) == [o for o in range(outputs) if 0 <= window.taps(o)[tap] < length]
+        assert 0 <= reached.start <= reached.stop

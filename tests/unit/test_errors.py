@@ -13,6 +13,8 @@ from atrous.errors import AtrousError, GeometryError, UnknownNameError, concerni
 @pytest.mark.parametrize(
     ("name", "builtin"),
     [
+        ("ArgumentError", ValueError),
+        ("ArgumentTypeError", TypeError),
         ("GeometryError", ValueError),
         ("NetworkError", ValueError),
         ("ReadError", ValueError),

@@ -5,6 +5,7 @@ from atrous.geometry.coverage import HDC, fills, hdc, holes, inside_share, stack
 from atrous.geometry.dense import Dense, Tail, sparse_window
 from atrous.geometry.lockstep import Lockstep, follow, unequal
 from atrous.geometry.padding import Dialect, causal, pad, same_lower, same_torch, same_upper
+from atrous.geometry.phases import Phased, phased
 from atrous.geometry.reads import Reads, union
 from atrous.geometry.resample import Coordinates, Interpolation, Rounding, adaptive, resample
 from atrous.geometry.taps import Taps
@@ -21,6 +22,7 @@ __all__ = [
     "Interpolation",
     "Local",
     "Lockstep",
+    "Phased",
     "Prefix",
     "Reads",
     "Rounding",
@@ -37,6 +39,7 @@ __all__ = [
     "holes",
     "inside_share",
     "pad",
+    "phased",
     "resample",
     "same_lower",
     "same_torch",

@@ -67,6 +67,20 @@ class Window:
         first = output * self.stride - self.pad_lo
         return range(first, first + self.extent, self.dilation)
 
+    def reached(self, tap: int, length: int) -> range:
+        """The outputs whose tap number `tap` falls on one of `length` inputs, not on padding.
+
+        They follow one another; an empty range says that the tap lies in the padding everywhere.
+        Raises `GeometryError` where no window is left.
+
+        >>> [Window(3, dilation=4, pad_lo=4, pad_hi=4).reached(tap, 6) for tap in range(3)]
+        [range(4, 6), range(0, 6), range(0, 2)]
+        """
+        shift = self.pad_lo - self.dilation * tap
+        first = max(-(-shift // self.stride), 0)
+        stop = min((length - 1 + shift) // self.stride + 1, self.output_length(length))
+        return range(first, max(first, stop))
+
     def output_length(self, length: int, ceil: bool = False) -> int:
         """The number of outputs along an axis of `length` inputs.
 

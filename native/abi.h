@@ -1,0 +1,66 @@
+// The C interface of the native kernels: plain pointers, memory owned by the caller, no Python.
+//
+// Every function returns 0, or one of the codes below; nothing is written after a refusal.
+// Tensors are dense. Spatial sizes come as (depth, height, width); missing leading axes are 1.
+#ifndef ATROUS_ABI_H
+#define ATROUS_ABI_H
+
+#include <stdint.h>
+
+#if defined(_WIN32)
+#define ATROUS_EXPORT __declspec(dllexport)
+#else
+#define ATROUS_EXPORT __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// Grows with every change of this file; the loader refuses a library with another number.
+#define ATROUS_ABI_VERSION 1
+
+enum { ATROUS_OK = 0, ATROUS_BAD_ARGUMENT = 1, ATROUS_NO_MEMORY = 2 };
+enum { ATROUS_FLOAT32 = 0, ATROUS_FLOAT64 = 1 };
+// PLANES: (batch, channels, depth, height, width). CHANNELS_LAST: (batch, depth, height, width, channels).
+enum { ATROUS_PLANES = 0, ATROUS_CHANNELS_LAST = 1 };
+enum {
+    ATROUS_NONE = 0,
+    ATROUS_RELU = 1,
+    ATROUS_RELU6 = 2,
+    ATROUS_SILU = 3,
+    ATROUS_HARDSWISH = 4,
+    ATROUS_GELU = 5,
+};
+
+// One depthwise layer, always described as the forward convolution: output o reads the inputs
+// o * stride - pad + dilation * j. `pad` may be negative; the high padding follows from `out`.
+typedef struct {
+    int64_t batch, channels;
+    int64_t in[3], out[3], kernel[3], stride[3], dilation[3], pad[3];
+    int32_t dtype, layout, activation, threads;
+    // 0: weights are (channels, taps). 1: (taps, channels), which channels-last kernels read as it is.
+    int32_t packed_weight, reserved;
+} atrous_depthwise_layer;
+
+ATROUS_EXPORT int32_t atrous_abi_version(void);
+// The instruction sets that this library has and this machine runs, best last, separated by blanks.
+ATROUS_EXPORT const char *atrous_instruction_sets(void);
+ATROUS_EXPORT const char *atrous_instruction_set(void);
+// 0 where `name` is one of `atrous_instruction_sets()`.
+ATROUS_EXPORT int atrous_use_instruction_set(const char *name);
+
+// out = activation(bias + x * weight); bias may be null.
+ATROUS_EXPORT int atrous_depthwise_forward(const atrous_depthwise_layer *layer, const void *x,
+                                           const void *weight, const void *bias, void *out);
+// The gradient of the sum of out * grad_out by x, plus a bias (which makes it the transposed layer).
+ATROUS_EXPORT int atrous_depthwise_data_gradient(const atrous_depthwise_layer *layer, const void *grad_out,
+                                                 const void *weight, const void *bias, void *grad_x);
+// The gradient by the weights, (channels, taps) whatever `packed_weight` says.
+ATROUS_EXPORT int atrous_depthwise_weight_gradient(const atrous_depthwise_layer *layer, const void *x,
+                                                   const void *grad_out, void *grad_weight);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,155 @@
+// Which instruction set runs, and the checks that every call passes.
+#include <atomic>
+#include <cstdio>
+#include <cstring>
+
+#include "kernels.h"
+
+namespace atrous {
+
+extern const Kernels kernels_baseline;
+#if defined(ATROUS_X86)
+extern const Kernels kernels_avx2;
+extern const Kernels kernels_avx512;
+#endif
+
+namespace {
+
+struct Entry {
+    const char *name;
+    const Kernels *kernels;
+    bool (*runs)();
+};
+
+#if defined(ATROUS_X86)
+bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+bool has_avx512() {
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
+}
+#endif
+bool always() { return true; }
+
+// Best last. On 64-bit Arm the baseline has NEON.
+const Entry entries[] = {
+#if defined(__aarch64__)
+    {"neon", &kernels_baseline, always},
+#else
+    {"baseline", &kernels_baseline, always},
+#endif
+#if defined(ATROUS_X86)
+    {"avx2", &kernels_avx2, has_avx2},
+    {"avx512", &kernels_avx512, has_avx512},
+#endif
+};
+
+std::atomic<const Entry *> chosen{nullptr};
+
+const Entry &entry() {
+    const Entry *current = chosen.load(std::memory_order_acquire);
+    if (current == nullptr) {
+        for (const Entry &one : entries) {
+            if (one.runs()) current = &one;
+        }
+        chosen.store(current, std::memory_order_release);
+    }
+    return *current;
+}
+
+constexpr int64_t kMost = int64_t(1) << 62;
+
+// Whether a * b stays below 2^62; the product goes to *a.
+bool multiply(int64_t *a, int64_t b) {
+    if (*a < 0 || b < 0 || (b != 0 && *a > kMost / b)) return false;
+    *a *= b;
+    return true;
+}
+
+// What the kernels rely on. The caller has validated with names; this only keeps memory safe.
+bool sound(const atrous_depthwise_layer *layer) {
+    if (layer == nullptr || layer->batch < 0 || layer->channels < 0) return false;
+    int64_t in = 8, out = 8, taps = 16;
+    if (!multiply(&in, layer->batch) || !multiply(&in, layer->channels)) return false;
+    if (!multiply(&out, layer->batch) || !multiply(&out, layer->channels)) return false;
+    if (!multiply(&taps, layer->channels)) return false;
+    for (int a = 0; a < 3; ++a) {
+        if (layer->in[a] < 0 || layer->out[a] < 0) return false;
+        if (layer->kernel[a] < 1 || layer->stride[a] < 1 || layer->dilation[a] < 1) return false;
+        if (!multiply(&in, layer->in[a]) || !multiply(&out, layer->out[a])) return false;
+        if (!multiply(&taps, layer->kernel[a])) return false;
+        if (layer->pad[a] > kMost / 4 || layer->pad[a] < -kMost / 4) return false;
+        int64_t reach = layer->dilation[a], walked = layer->stride[a];
+        if (!multiply(&reach, layer->kernel[a]) || reach > kMost / 4) return false;
+        if (!multiply(&walked, layer->out[a] + 1) || walked > kMost / 4) return false;
+    }
+    if (layer->dtype != ATROUS_FLOAT32 && layer->dtype != ATROUS_FLOAT64) return false;
+    if (layer->layout != ATROUS_PLANES && layer->layout != ATROUS_CHANNELS_LAST) return false;
+    return layer->activation >= ATROUS_NONE && layer->activation <= ATROUS_GELU;
+}
+
+bool holds_nothing(const atrous_depthwise_layer *layer, const int64_t *sizes) {
+    return layer->batch == 0 || layer->channels == 0 || sizes[0] == 0 || sizes[1] == 0 || sizes[2] == 0;
+}
+
+int run_gather(const atrous_depthwise_layer *layer, int backwards, const void *x, const void *weight, const void *bias,
+               void *out) {
+    if (!sound(layer)) return ATROUS_BAD_ARGUMENT;
+    if (holds_nothing(layer, backwards ? layer->in : layer->out)) return ATROUS_OK;
+    return entry().kernels->gather(layer, backwards, x, weight, bias, out);
+}
+
+}  // namespace
+}  // namespace atrous
+
+extern "C" {
+
+int32_t atrous_abi_version(void) { return ATROUS_ABI_VERSION; }
+
+const char *atrous_instruction_sets(void) {
+    static char names[64];
+    char text[64] = "";
+    for (const auto &one : atrous::entries) {
+        if (!one.runs()) continue;
+        if (text[0] != 0) std::strcat(text, " ");
+        std::strcat(text, one.name);
+    }
+    std::memcpy(names, text, sizeof names);
+    return names;
+}
+
+const char *atrous_instruction_set(void) { return atrous::entry().name; }
+
+int atrous_use_instruction_set(const char *name) {
+    for (const auto &one : atrous::entries) {
+        if (name != nullptr && std::strcmp(name, one.name) == 0 && one.runs()) {
+            atrous::chosen.store(&one, std::memory_order_release);
+            return ATROUS_OK;
+        }
+    }
+    return ATROUS_BAD_ARGUMENT;
+}
+
+int atrous_depthwise_forward(const atrous_depthwise_layer *layer, const void *x, const void *weight, const void *bias,
+                             void *out) {
+    return atrous::run_gather(layer, 0, x, weight, bias, out);
+}
+
+int atrous_depthwise_data_gradient(const atrous_depthwise_layer *layer, const void *grad_out, const void *weight,
+                                   const void *bias, void *grad_x) {
+    return atrous::run_gather(layer, 1, grad_out, weight, bias, grad_x);
+}
+
+int atrous_depthwise_weight_gradient(const atrous_depthwise_layer *layer, const void *x, const void *grad_out,
+                                     void *grad_weight) {
+    if (!atrous::sound(layer)) return ATROUS_BAD_ARGUMENT;
+    if (layer->channels == 0) return ATROUS_OK;
+    if (atrous::holds_nothing(layer, layer->out) || atrous::holds_nothing(layer, layer->in)) {
+        const size_t size = layer->dtype == ATROUS_FLOAT64 ? 8 : 4;
+        const size_t cells = static_cast<size_t>(layer->channels * layer->kernel[0] * layer->kernel[1] *
+                                                 layer->kernel[2]);
+        std::memset(grad_weight, 0, cells * size);
+        return ATROUS_OK;
+    }
+    return atrous::entry().kernels->weight_gradient(layer, x, grad_out, grad_weight);
+}
+}

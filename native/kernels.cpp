@@ -1,0 +1,38 @@
+// All kernels of one instruction set. Compiled once for each, with ATROUS_NAME naming it.
+#include "kernels.h"
+
+#include "channels_gather.h"
+#include "channels_weight.h"
+#include "planes_gather.h"
+#include "planes_weight.h"
+
+#define ATROUS_JOIN_(a, b) a##b
+#define ATROUS_JOIN(a, b) ATROUS_JOIN_(a, b)
+
+namespace {
+
+int gather(const atrous_depthwise_layer *layer, int backwards, const void *x, const void *weight, const void *bias,
+           void *out) {
+    const bool wide = layer->dtype == ATROUS_FLOAT64, last = layer->layout == ATROUS_CHANNELS_LAST;
+    if (last) {
+        return wide ? channels_gather<double>(*layer, backwards != 0, x, weight, bias, out)
+                    : channels_gather<float>(*layer, backwards != 0, x, weight, bias, out);
+    }
+    return wide ? planes_gather<double>(*layer, backwards != 0, x, weight, bias, out)
+                : planes_gather<float>(*layer, backwards != 0, x, weight, bias, out);
+}
+
+int weight_gradient(const atrous_depthwise_layer *layer, const void *x, const void *grad, void *out) {
+    const bool wide = layer->dtype == ATROUS_FLOAT64, last = layer->layout == ATROUS_CHANNELS_LAST;
+    if (last) {
+        return wide ? channels_weight<double>(*layer, x, grad, out) : channels_weight<float>(*layer, x, grad, out);
+    }
+    return wide ? planes_weight<double>(*layer, x, grad, out) : planes_weight<float>(*layer, x, grad, out);
+}
+
+}  // namespace
+
+namespace atrous {
+extern const Kernels ATROUS_JOIN(kernels_, ATROUS_NAME);
+const Kernels ATROUS_JOIN(kernels_, ATROUS_NAME) = {gather, weight_gradient};
+}  // namespace atrous

@@ -1,0 +1,89 @@
+// Vectors of one instruction set, by the vector extension of GCC and Clang: no intrinsics.
+//
+// Everything here and in the kernels lies in an unnamed namespace: the same source is compiled once per
+// instruction set, and a linker must not take one version's function for another's.
+#ifndef ATROUS_VECTOR_H
+#define ATROUS_VECTOR_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#ifndef ATROUS_VECTOR_BYTES
+#define ATROUS_VECTOR_BYTES 16
+#endif
+
+#define ATROUS_INLINE inline __attribute__((always_inline))
+#define ATROUS_PRAGMA(text) _Pragma(#text)
+#if defined(__clang__)
+#define ATROUS_UNROLL(times) ATROUS_PRAGMA(clang loop unroll(full))
+#else
+#define ATROUS_UNROLL(times) ATROUS_PRAGMA(GCC unroll times)
+#endif
+
+namespace {
+
+template <class T> struct Traits;
+template <> struct Traits<float> {
+    typedef int32_t integer;
+};
+template <> struct Traits<double> {
+    typedef int64_t integer;
+};
+
+template <class T> struct Types {
+    typedef typename Traits<T>::integer I;
+    typedef T V __attribute__((vector_size(ATROUS_VECTOR_BYTES)));
+    typedef I M __attribute__((vector_size(ATROUS_VECTOR_BYTES)));
+    typedef T Loose __attribute__((vector_size(ATROUS_VECTOR_BYTES), aligned(sizeof(T)), may_alias));
+    static constexpr int64_t lanes = ATROUS_VECTOR_BYTES / sizeof(T);
+};
+
+template <class T> using Vec = typename Types<T>::V;
+template <class T> using Mask = typename Types<T>::M;
+
+template <class T> ATROUS_INLINE Vec<T> load(const T *from) {
+    return *reinterpret_cast<const typename Types<T>::Loose *>(from);
+}
+
+template <class T> ATROUS_INLINE void store(T *to, Vec<T> value) {
+    *reinterpret_cast<typename Types<T>::Loose *>(to) = value;
+}
+
+template <class T> ATROUS_INLINE Vec<T> splat(T value) {
+    return value - Vec<T>{};  // minus zero: keeps the sign of a zero, and compiles to one broadcast
+}
+
+// The lanes where `keep` has all bits set, zero elsewhere, whatever the others hold.
+template <class T> ATROUS_INLINE Vec<T> only(Vec<T> value, Mask<T> keep) {
+    return reinterpret_cast<Vec<T>>(reinterpret_cast<Mask<T>>(value) & keep);
+}
+
+template <class T> ATROUS_INLINE Vec<T> choose(Mask<T> which, Vec<T> yes, Vec<T> no) {
+    return reinterpret_cast<Vec<T>>((which & reinterpret_cast<Mask<T>>(yes)) |
+                                    (~which & reinterpret_cast<Mask<T>>(no)));
+}
+
+// The first `count` lanes, for 0 < count < lanes: two overlapping pieces instead of a loop.
+template <class T> ATROUS_INLINE void store_some(T *to, Vec<T> value, int64_t count) {
+    alignas(ATROUS_VECTOR_BYTES) T spill[Types<T>::lanes];
+    store(spill, value);
+#define ATROUS_PIECE(size)                                          \
+    if (Types<T>::lanes > (size) && count >= (size)) {              \
+        memcpy(to, spill, (size) * sizeof(T));                      \
+        memcpy(to + count - (size), spill + count - (size), (size) * sizeof(T)); \
+        return;                                                     \
+    }
+    ATROUS_PIECE(8)
+    ATROUS_PIECE(4)
+    ATROUS_PIECE(2)
+    ATROUS_PIECE(1)
+#undef ATROUS_PIECE
+}
+
+template <class A> ATROUS_INLINE A smaller(A a, A b) { return a < b ? a : b; }
+template <class A> ATROUS_INLINE A larger(A a, A b) { return a < b ? b : a; }
+ATROUS_INLINE int64_t ceil_div(int64_t a, int64_t b) { return a > 0 ? (a + b - 1) / b : -(-a / b); }
+
+}  // namespace
+#endif

@@ -1,0 +1,103 @@
+"""Convolutions of torch tensors: native kernels for depthwise ones, exact strategies for the rest.
+
+The result has the layout of `x` and its element. 16-bit elements are summed in float32: by the
+device's own kernels where it has them, else by computing in float32. Everything is differentiable.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from atrous.runtime.convolution import Convolution
+from atrous.runtime.kernels.torch_ops import conv_depthwise
+from atrous.runtime.strategies import STRATEGIES, is_channels_last, padded, to_channels_last
+
+__all__ = ["cast", "conv", "conv_transpose"]
+
+_TRANSPOSED = (
+    functional.conv_transpose1d,
+    functional.conv_transpose2d,
+    functional.conv_transpose3d,
+)
+_HALVES = (torch.float16, torch.bfloat16)
+
+
+def cast(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The tensors with the element that autocast asks for, if it is on; float64 stays."""
+    if not torch.amp.is_autocast_available(device := x.device.type):
+        return x, weight, bias
+    if not torch.is_autocast_enabled(device):
+        return x, weight, bias
+    wanted = torch.get_autocast_dtype(device)
+    lower = (torch.float32, *_HALVES)
+
+    def one(array: Tensor) -> Tensor:
+        return array.to(wanted) if isinstance(array, Tensor) and array.dtype in lower else array
+
+    return one(x), one(weight), None if bias is None else one(bias)
+
+
+def conv(x: Tensor, weight: Tensor, bias: Tensor | None, call: Convolution) -> Tensor:
+    """The convolution, in the layout and of the elements of `x`."""
+    if call.depthwise and x.device.type == "cpu" and 0 not in x.shape:
+        made = conv_depthwise(x, weight, bias, call.stride, call.dilation, call.padding, "none")
+        return _in_layout(made, x)
+    run = STRATEGIES[_chosen(call)].run
+    wide = _summed_in(x)
+    if wide == x.dtype:
+        return _in_layout(run(x, weight, bias, call), x)
+    bias = None if bias is None else bias.to(wide)
+    return _in_layout(run(x.to(wide), weight.to(wide), bias, call).to(x.dtype), x)
+
+
+def conv_transpose(x: Tensor, weight: Tensor, bias: Tensor | None, call: Convolution) -> Tensor:
+    """The transposed convolution, in the layout and of the elements of `x`.
+
+    PyTorch cuts the same off both sides. What is left is cut afterwards, or filled with zeros.
+    """
+    wide = _summed_in(x)
+    cut = [max(min(lo, hi), 0) for lo, hi in call.padding]
+    rest = [(at - lo, at - hi) for at, (lo, hi) in zip(cut, call.padding, strict=True)]
+    if call.in_channels:
+        function = _TRANSPOSED[call.rank - 1]
+        more, groups = call.output_padding, call.groups
+        y = function(
+            x.to(wide), weight.to(wide), None, call.stride, cut, more, groups, call.dilation
+        )
+        y = padded(y, rest)
+    else:  # PyTorch makes no channels of none.
+        y = x.new_zeros(call.shape, dtype=wide) + 0 * weight.to(wide).sum()
+    if bias is not None:
+        y = y + bias.to(wide).reshape(-1, *(1,) * call.rank)
+    return _in_layout(y.to(x.dtype), x)
+
+
+def _chosen(call: Convolution) -> str:
+    """The framework's own, unless its padding would be much larger than the map itself."""
+    traced = any(type(size) is not int for size in call.sizes)
+    if traced or max(map(max, call.padding)) <= min(call.sizes):
+        return "framework"
+    held = work = 1
+    for size, outputs, (lo, hi) in zip(call.sizes, call.outputs, call.padding, strict=True):
+        held *= max(size + max(lo, 0) + max(hi, 0), 1)
+        work *= max(size, outputs)
+    return "taps" if held > 16 * work else "framework"
+
+
+def _summed_in(x: Tensor) -> torch.dtype:
+    """The element to compute with, so that sums are in float32 or wider."""
+    if x.device.type != "cpu" or x.dtype not in _HALVES:
+        return x.dtype
+    mkldnn = torch.ops.mkldnn
+    known = (
+        mkldnn._is_mkldnn_bf16_supported()
+        if x.dtype == torch.bfloat16
+        else mkldnn._is_mkldnn_fp16_supported()
+    )
+    return x.dtype if known and 0 not in x.shape else torch.float32
+
+
+def _in_layout(y: Tensor, x: Tensor) -> Tensor:
+    return to_channels_last(y) if is_channels_last(x) else y.contiguous()

@@ -1,0 +1,5 @@
+"""Native depthwise kernels, where the installed package has them, and what is known about them."""
+
+from atrous.runtime.kernels.library import Native, native
+
+__all__ = ["Native", "native"]

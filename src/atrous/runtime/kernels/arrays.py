@@ -1,0 +1,140 @@
+"""The depthwise kernels on NumPy arrays: float32 and float64, both layouts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from atrous.runtime.kernels import layer as kernels
+from atrous.runtime.kernels.layer import Depthwise, output_size
+
+__all__ = ["depthwise", "depthwise_transposed"]
+
+_Pairs = Sequence[tuple[int, int]]
+
+
+def depthwise(
+    x: Any,
+    weight: Any,
+    bias: Any,
+    *,
+    stride: tuple[int, ...],
+    dilation: tuple[int, ...],
+    padding: _Pairs,
+    activation: str = "none",
+    threads: int | None = None,
+) -> Any:
+    """`activation(bias + x * weight)` for `x` (N, C, *sizes) and `weight` (C m, 1, *kernel).
+
+    The result has the layout of `x`: channels last where the channels lie closest. Arguments are
+    valid (`runtime.conv` checks them), and the kernels are there.
+
+    >>> import numpy as np
+    >>> from atrous.runtime.kernels import native
+    >>> x, w = np.arange(5.0).reshape(1, 1, 5), np.ones((1, 1, 2))
+    >>> def run():
+    ...     return depthwise(x, w, None, stride=(1,), dilation=(3,), padding=((0, 0),))
+    >>> run().ravel().tolist() if native().available else [3.0, 5.0]
+    [3.0, 5.0]
+    """
+    channels = weight.shape[0]
+    if channels != x.shape[1]:
+        x = np.repeat(x, channels // x.shape[1], axis=1)
+    sizes = output_size(x.shape[2:], weight.shape[2:], stride, dilation, padding)
+    last = _channels_last(x)
+    x = _dense(x, last)
+    out = _empty((x.shape[0], channels, *sizes), x.dtype, last)
+    layer = _layer(x, weight, stride, dilation, padding, sizes, last, activation, threads)
+    weight = np.ascontiguousarray(weight)
+    bias = None if bias is None else np.ascontiguousarray(bias)
+    kernels.forward(
+        layer,
+        x.ctypes.data,
+        weight.ctypes.data,
+        None if bias is None else bias.ctypes.data,
+        out.ctypes.data,
+    )
+    return out
+
+
+def depthwise_transposed(
+    x: Any,
+    weight: Any,
+    bias: Any,
+    *,
+    stride: tuple[int, ...],
+    dilation: tuple[int, ...],
+    padding: _Pairs,
+    sizes: tuple[int, ...],
+    threads: int | None = None,
+) -> Any:
+    """The transposed convolution of one filter a channel, to spatial `sizes`.
+
+    It is the data gradient of the convolution that reads maps of `sizes` and gives maps like `x`.
+    """
+    last = _channels_last(x)
+    x = _dense(x, last)
+    out = _empty((*x.shape[:2], *sizes), x.dtype, last)
+    layer = _layer(out, weight, stride, dilation, padding, x.shape[2:], last, "none", threads)
+    weight = np.ascontiguousarray(weight)
+    bias = None if bias is None else np.ascontiguousarray(bias)
+    kernels.data_gradient(
+        layer,
+        x.ctypes.data,
+        weight.ctypes.data,
+        None if bias is None else bias.ctypes.data,
+        out.ctypes.data,
+    )
+    return out
+
+
+def _layer(
+    x: Any,
+    weight: Any,
+    stride: tuple[int, ...],
+    dilation: tuple[int, ...],
+    padding: _Pairs,
+    sizes: tuple[int, ...],
+    last: bool,
+    activation: str,
+    threads: int | None,
+) -> Depthwise:
+    return Depthwise(
+        x.shape[0],
+        x.shape[1],
+        tuple(x.shape[2:]),
+        tuple(sizes),
+        tuple(weight.shape[2:]),
+        tuple(stride),
+        tuple(dilation),
+        tuple(lo for lo, _ in padding),
+        wide=x.dtype == np.float64,
+        channels_last=last,
+        activation=activation,
+        threads=threads or _threads(),
+    )
+
+
+def _threads() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _channels_last(x: Any) -> bool:
+    if x.ndim < 3 or x.flags.c_contiguous:
+        return False
+    return bool(np.moveaxis(x, 1, -1).flags.c_contiguous)
+
+
+def _dense(x: Any, last: bool) -> Any:
+    return x if last else np.ascontiguousarray(x)
+
+
+def _empty(shape: tuple[int, ...], dtype: Any, last: bool) -> Any:
+    if not last:
+        return np.empty(shape, dtype)
+    return np.moveaxis(np.empty((shape[0], *shape[2:], shape[1]), dtype), -1, 1)

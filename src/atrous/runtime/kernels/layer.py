@@ -1,0 +1,115 @@
+"""One depthwise layer as the kernels see it, and the three calls on raw memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ctypes import Array, byref, c_int64
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from atrous.geometry import Window
+from atrous.runtime.kernels.library import LayerStruct, library
+
+__all__ = [
+    "ACTIVATIONS",
+    "Depthwise",
+    "data_gradient",
+    "forward",
+    "output_size",
+    "weight_gradient",
+]
+
+# The activations that the kernels apply to a result before it is stored, by their numbers.
+ACTIVATIONS = {"none": 0, "relu": 1, "relu6": 2, "silu": 3, "hardswish": 4, "gelu": 5}
+
+_CODES = {1: "an argument is out of range", 2: "there is no memory for its scratch space"}
+
+
+@dataclass(frozen=True, slots=True)
+class Depthwise:
+    """A depthwise convolution of one channel multiplier; sizes are those of 1 to 3 axes.
+
+    Always described forwards, also for its gradients: output `o` reads inputs
+    `o * stride - pad + dilation * j`. `pad` is the low padding; the high one follows from `output`.
+    `wide` is float64 rather than float32, `channels_last` the layout of both maps, `packed` says
+    that weights come as (taps, channels) rather than (channels, taps).
+    """
+
+    batch: int
+    channels: int
+    input: tuple[int, ...]
+    output: tuple[int, ...]
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    pad: tuple[int, ...]
+    wide: bool = False
+    channels_last: bool = False
+    activation: str = "none"
+    threads: int = 1
+    packed: bool = False
+
+
+def output_size(
+    sizes: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+) -> tuple[int, ...]:
+    """The spatial sizes that a convolution gives.
+
+    >>> output_size((8, 9), (3, 3), (2, 1), (1, 2), ((1, 1), (0, 2)))
+    (4, 7)
+    """
+    return tuple(
+        Window(k, s, d, lo, hi).output_length(n)
+        for n, k, s, d, (lo, hi) in zip(sizes, kernel, stride, dilation, padding, strict=True)
+    )
+
+
+@lru_cache(maxsize=4096)
+def _struct(layer: Depthwise) -> Any:
+    def three(values: tuple[int, ...], fill: int) -> Array[c_int64]:
+        return (c_int64 * 3)(*((fill,) * (3 - len(values)) + values))
+
+    return byref(
+        LayerStruct(
+            batch=layer.batch,
+            channels=layer.channels,
+            input=three(layer.input, 1),
+            output=three(layer.output, 1),
+            kernel=three(layer.kernel, 1),
+            stride=three(layer.stride, 1),
+            dilation=three(layer.dilation, 1),
+            pad=three(layer.pad, 0),
+            dtype=int(layer.wide),
+            layout=int(layer.channels_last),
+            activation=ACTIVATIONS[layer.activation],
+            threads=layer.threads,
+            packed_weight=int(layer.packed),
+        )
+    )
+
+
+def forward(layer: Depthwise, x: int, weight: int, bias: int | None, out: int) -> None:
+    """Writes `activation(bias + x * weight)` to the memory at `out`; all are addresses."""
+    _checked(library().atrous_depthwise_forward(_struct(layer), x, weight, bias, out))
+
+
+def data_gradient(layer: Depthwise, grad: int, weight: int, bias: int | None, out: int) -> None:
+    """Writes the gradient by the input; with a bias, that is the transposed convolution."""
+    _checked(library().atrous_depthwise_data_gradient(_struct(layer), grad, weight, bias, out))
+
+
+def weight_gradient(layer: Depthwise, x: int, grad: int, out: int) -> None:
+    """Writes the gradient by the weights, as (channels, taps)."""
+    _checked(library().atrous_depthwise_weight_gradient(_struct(layer), x, grad, out))
+
+
+def _checked(code: int) -> None:
+    if code == 2:
+        raise MemoryError(f"the depthwise kernel refused: {_CODES[code]}.")
+    if code != 0:
+        raise ValueError(f"the depthwise kernel refused: {_CODES.get(code, code)}.")

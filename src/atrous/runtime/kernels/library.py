@@ -1,0 +1,141 @@
+"""Finds and loads the native kernels; says why where there are none.
+
+The library is plain C (`native/abi.h`), so one build serves every Python and every PyTorch. It lies
+beside this file in an installed package. A checkout takes it from the package that is installed as
+well, whose interface must have the number that this file expects.
+
+`ATROUS_ISA` chooses the instruction set (`baseline`, `avx2`, `avx512`, `neon`) or turns the kernels
+`off`; `ATROUS_LIBRARY` is the path of another build.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any
+
+__all__ = ["ABI_VERSION", "LayerStruct", "Native", "library", "native"]
+
+# The number of native/abi.h that `LayerStruct` and the calls below are written for.
+ABI_VERSION = 1
+
+_NAMES = ("libatrous_kernels.so", "libatrous_kernels.dylib", "atrous_kernels.dll")
+_FOLDER = Path("atrous", "runtime", "kernels")
+
+
+class LayerStruct(ctypes.Structure):
+    """`atrous_depthwise_layer` of native/abi.h, field by field."""
+
+    _fields_ = (
+        ("batch", ctypes.c_int64),
+        ("channels", ctypes.c_int64),
+        ("input", ctypes.c_int64 * 3),
+        ("output", ctypes.c_int64 * 3),
+        ("kernel", ctypes.c_int64 * 3),
+        ("stride", ctypes.c_int64 * 3),
+        ("dilation", ctypes.c_int64 * 3),
+        ("pad", ctypes.c_int64 * 3),
+        ("dtype", ctypes.c_int32),
+        ("layout", ctypes.c_int32),
+        ("activation", ctypes.c_int32),
+        ("threads", ctypes.c_int32),
+        ("packed_weight", ctypes.c_int32),
+        ("reserved", ctypes.c_int32),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Native:
+    """Whether the native kernels run here, with which instruction set, and if not, why.
+
+    `isas` are the instruction sets that this build has and this machine runs, the best one last.
+
+    >>> from atrous.runtime.kernels import native
+    >>> found = native()
+    >>> found.available or found.reason != ""
+    True
+    """
+
+    available: bool
+    isa: str
+    isas: tuple[str, ...]
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        if not self.available:
+            return f"no native kernels: {self.reason}"
+        return f"native kernels, {self.isa} (of {', '.join(self.isas)}), {self.path}"
+
+
+def native() -> Native:
+    """What `library` loads, or the reason why it loads nothing."""
+    return _load()[1]
+
+
+def library() -> Any:
+    """The loaded library, or None where the kernels are not available."""
+    return _load()[0]
+
+
+@cache
+def _load() -> tuple[Any, Native]:
+    wanted = os.environ.get("ATROUS_ISA", "").strip().lower()
+    if wanted == "off":
+        return None, _absent("ATROUS_ISA=off")
+    path = _find()
+    if path is None:
+        return None, _absent(
+            "this installation was built without a C++ compiler; install one and run "
+            "`pip install --force-reinstall --no-deps atrous` to build them"
+        )
+    try:
+        loaded = ctypes.CDLL(str(path))
+        version = int(loaded.atrous_abi_version())
+    except (OSError, AttributeError) as error:
+        return None, _absent(f"{path} does not load ({error})")
+    if version != ABI_VERSION:
+        return None, _absent(
+            f"{path} has interface {version}, this package needs {ABI_VERSION}; run `pip install .`"
+        )
+    _declare(loaded)
+    isas = tuple(loaded.atrous_instruction_sets().decode().split())
+    if wanted and loaded.atrous_use_instruction_set(wanted.encode()) != 0:
+        return None, _absent(
+            f"ATROUS_ISA={wanted[:40]!r} is none of those that run here: {', '.join(isas)}, off"
+        )
+    isa = loaded.atrous_instruction_set().decode()
+    return loaded, Native(True, isa, isas, str(path), "")
+
+
+def _absent(reason: str) -> Native:
+    return Native(False, "", (), "", reason)
+
+
+def _find() -> Path | None:
+    given = os.environ.get("ATROUS_LIBRARY")
+    if given:
+        return Path(given)
+    folders = [Path(__file__).parent]
+    with suppress(PackageNotFoundError):
+        folders.append(Path(str(distribution("atrous").locate_file(_FOLDER))))
+    for folder in folders:
+        for name in _NAMES:
+            if (folder / name).is_file():
+                return folder / name
+    return None
+
+
+def _declare(loaded: Any) -> None:
+    layer, data = ctypes.POINTER(LayerStruct), ctypes.c_void_p
+    loaded.atrous_instruction_sets.restype = ctypes.c_char_p
+    loaded.atrous_instruction_set.restype = ctypes.c_char_p
+    loaded.atrous_use_instruction_set.argtypes = [ctypes.c_char_p]
+    loaded.atrous_depthwise_forward.argtypes = [layer, data, data, data, data]
+    loaded.atrous_depthwise_data_gradient.argtypes = [layer, data, data, data, data]
+    loaded.atrous_depthwise_weight_gradient.argtypes = [layer, data, data, data]

@@ -1,0 +1,243 @@
+"""The depthwise kernels on PyTorch tensors, without autograd; `torch_ops` registers them.
+
+float32 and float64 on the CPU run in the native kernels; float16 and bfloat16 are computed in
+float32 and rounded once. Where the kernels are not available, or a tensor lies elsewhere, PyTorch
+runs the same layer, dilated ones as phases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from atrous.runtime.kernels import layer as kernels
+from atrous.runtime.kernels.layer import Depthwise, output_size
+from atrous.runtime.kernels.library import library
+from atrous.runtime.kernels.phases import by_framework, data_by_framework, weight_by_framework
+
+__all__ = [
+    "activate",
+    "depthwise",
+    "depthwise_data_gradient",
+    "depthwise_weight_gradient",
+    "prepare",
+]
+
+Pairs = Sequence[tuple[int, int]]
+
+_NATIVE = (torch.float32, torch.float64)
+_SMALL = (torch.float16, torch.bfloat16)
+_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+_FUNCTIONS = {
+    "relu": torch.nn.functional.relu,
+    "relu6": torch.nn.functional.relu6,
+    "silu": torch.nn.functional.silu,
+    "hardswish": torch.nn.functional.hardswish,
+    "gelu": torch.nn.functional.gelu,
+}
+
+
+def activate(x: torch.Tensor, activation: str) -> torch.Tensor:
+    """The activation of that name, of `layer.ACTIVATIONS`, by PyTorch."""
+    return x if activation == "none" else _FUNCTIONS[activation](x)
+
+
+def depthwise(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    padding: Pairs,
+    activation: str = "none",
+) -> torch.Tensor:
+    """`activation(bias + x * weight)` for `x` (N, C, *sizes) and `weight` (C m, 1, *kernel).
+
+    The result has the dtype and the layout of `x`. No gradient is recorded.
+    """
+    if x.dtype in _SMALL and x.device.type == "cpu":
+        wide = None if bias is None else bias.float()
+        out = depthwise(x.float(), weight.float(), wide, stride, dilation, padding, activation)
+        return out.to(x.dtype)
+    if not _runs_here(x):
+        out = by_framework(x, weight, bias, stride, dilation, padding)
+        return activate(out, activation)
+    channels = weight.shape[0]
+    if channels != x.shape[1]:
+        x = x.repeat_interleave(channels // x.shape[1], dim=1)
+    last = _is_last(x)
+    x = _dense(x, last)
+    kernel = tuple(weight.shape[2:])
+    sizes = output_size(x.shape[2:], kernel, stride, dilation, padding)
+    out = _empty(x, (x.shape[0], channels, *sizes), last)
+    layer = _layer(x.shape, sizes, kernel, stride, dilation, padding, x.dtype, last, activation)
+    weight = weight.contiguous()
+    bias = None if bias is None else bias.contiguous()
+    kernels.forward(layer, x.data_ptr(), weight.data_ptr(), _address(bias), out.data_ptr())
+    return out
+
+
+def depthwise_data_gradient(
+    grad: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    padding: Pairs,
+    sizes: Sequence[int],
+) -> torch.Tensor:
+    """The gradient by an input of spatial `sizes`; with a bias, the transposed convolution.
+
+    `grad` is (N, C m, *output sizes); the result (N, C, *sizes) has its layout and dtype.
+    """
+    if grad.dtype in _SMALL and grad.device.type == "cpu":
+        wide = None if bias is None else bias.float()
+        out = depthwise_data_gradient(
+            grad.float(), weight.float(), wide, stride, dilation, padding, sizes
+        )
+        return out.to(grad.dtype)
+    if not _runs_here(grad):
+        out = data_by_framework(grad, weight, stride, dilation, padding, sizes)
+        return out if bias is None else out + bias.reshape(-1, *(1,) * len(sizes))
+    last = _is_last(grad)
+    grad = _dense(grad, last)
+    kernel = tuple(weight.shape[2:])
+    shape = (grad.shape[0], grad.shape[1], *sizes)
+    out = _empty(grad, shape, last)
+    layer = _layer(
+        shape, grad.shape[2:], kernel, stride, dilation, padding, grad.dtype, last, "none"
+    )
+    weight = weight.contiguous()
+    bias = None if bias is None else bias.contiguous()
+    kernels.data_gradient(layer, grad.data_ptr(), weight.data_ptr(), _address(bias), out.data_ptr())
+    return out
+
+
+def depthwise_weight_gradient(
+    x: torch.Tensor,
+    grad: torch.Tensor,
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    padding: Pairs,
+    kernel: Sequence[int],
+) -> torch.Tensor:
+    """The gradient by the weights, (C m, 1, *kernel), in the dtype of `x`."""
+    if x.dtype in _SMALL and x.device.type == "cpu":
+        out = depthwise_weight_gradient(x.float(), grad.float(), stride, dilation, padding, kernel)
+        return out.to(x.dtype)
+    if not _runs_here(x):
+        return weight_by_framework(x, grad, stride, dilation, padding, kernel)
+    channels = grad.shape[1]
+    if channels != x.shape[1]:
+        x = x.repeat_interleave(channels // x.shape[1], dim=1)
+    # Both maps in one layout: that of the input.
+    last = _is_last(x)
+    x, grad = _dense(x, last), _dense(grad, last)
+    out = x.new_empty((channels, 1, *kernel))
+    layer = _layer(
+        x.shape, grad.shape[2:], tuple(kernel), stride, dilation, padding, x.dtype, last, "none"
+    )
+    kernels.weight_gradient(layer, x.data_ptr(), grad.data_ptr(), out.data_ptr())
+    return out
+
+
+def prepare(
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    padding: Pairs,
+    activation: str = "none",
+) -> Any:
+    """A function of `x` alone, with the weights packed for both layouts; float32 or float64.
+
+    It computes what `depthwise` computes, and costs less for small maps: nothing is packed or
+    looked up again while shapes stay the same.
+    """
+    weight = weight.detach().contiguous()
+    bias = None if bias is None else bias.detach().contiguous()
+    channels, kernel = weight.shape[0], tuple(weight.shape[2:])
+    packed = weight.reshape(channels, -1).t().contiguous()
+    known: dict[Any, tuple[Depthwise, tuple[int, ...]]] = {}
+    addresses = (weight.data_ptr(), packed.data_ptr(), _address(bias))
+
+    def run(x: torch.Tensor) -> torch.Tensor:
+        if x.dtype != weight.dtype or x.shape[1] != channels or not _runs_here(x):
+            return depthwise(x, weight, bias, stride, dilation, padding, activation)
+        last = _is_last(x)
+        x = _dense(x, last)
+        key = (x.shape, last, torch.get_num_threads())
+        if key not in known:
+            sizes = output_size(x.shape[2:], kernel, stride, dilation, padding)
+            known[key] = (
+                _layer(
+                    x.shape, sizes, kernel, stride, dilation, padding, x.dtype, last, activation,
+                    packed=last,
+                ),
+                (x.shape[0], channels, *sizes),
+            )  # fmt: skip
+        layer, shape = known[key]
+        out = _empty(x, shape, last)
+        kernels.forward(
+            layer, x.data_ptr(), addresses[1 if last else 0], addresses[2], out.data_ptr()
+        )
+        return out
+
+    # The tensors behind the addresses live as long as the function.
+    run.tensors = (weight, packed, bias)  # type: ignore[attr-defined]
+    return run
+
+
+def _runs_here(x: torch.Tensor) -> bool:
+    return x.device.type == "cpu" and x.dtype in _NATIVE and library() is not None
+
+
+def _is_last(x: torch.Tensor) -> bool:
+    form = _LAST.get(x.dim())
+    return form is not None and not x.is_contiguous() and x.is_contiguous(memory_format=form)
+
+
+def _dense(x: torch.Tensor, last: bool) -> torch.Tensor:
+    # A conjugated or negated view has other values than its memory.
+    x = x.resolve_neg()
+    return x.contiguous(memory_format=_LAST[x.dim()]) if last else x.contiguous()
+
+
+def _empty(like: torch.Tensor, shape: Sequence[int], last: bool) -> torch.Tensor:
+    form = _LAST[len(shape)] if last else torch.contiguous_format
+    return torch.empty(tuple(shape), dtype=like.dtype, memory_format=form)
+
+
+def _address(tensor: torch.Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
+
+
+def _layer(
+    shape: Sequence[int],
+    sizes: Sequence[int],
+    kernel: tuple[int, ...],
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    padding: Pairs,
+    dtype: torch.dtype,
+    last: bool,
+    activation: str,
+    packed: bool = False,
+) -> Depthwise:
+    return Depthwise(
+        shape[0],
+        shape[1],
+        tuple(shape[2:]),
+        tuple(sizes),
+        kernel,
+        tuple(stride),
+        tuple(dilation),
+        tuple(lo for lo, _ in padding),
+        wide=dtype == torch.float64,
+        channels_last=last,
+        activation=activation,
+        threads=torch.get_num_threads(),
+        packed=packed,
+    )
