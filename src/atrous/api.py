@@ -171,8 +171,9 @@ def optimize(model: Any, example: Any, *, training: bool = False) -> Optimized:
     Choices are kept in a cache folder (`ATROUS_CACHE`, else in `XDG_CACHE_HOME` or `~/.cache`) for
     this machine, number of threads and versions, so that the same layers are not measured again.
 
-    Raises `ReadError` for arguments that are no module or no tensors, are not on the CPU, or a
-    model in training mode without `training=True`.
+    Raises `ArgumentTypeError` for what is no module or no tensor, `ArgumentError` for what is not
+    on the CPU, a model that cannot run on the example, or one in training mode without
+    `training=True`.
 
     >>> import torch, atrous
     >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU()).eval()

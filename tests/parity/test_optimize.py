@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 import atrous
-from atrous.errors import AtrousError, ReadError
+from atrous.errors import ArgumentError, ArgumentTypeError
 from atrous.runtime.optimize import registry
 from atrous.runtime.optimize.driver import optimize_model
 from atrous.runtime.optimize.registry import PLAIN, Implementation, runs_of, using
@@ -579,6 +579,5 @@ BAD = [
 
 @pytest.mark.parametrize(("model", "example", "message"), BAD)
 def test_bad_arguments_are_named_with_the_rule_and_the_fix(model, example, message):
-    with pytest.raises(ReadError, match=message) as caught:
+    with pytest.raises((ArgumentError, ArgumentTypeError), match=message):
         atrous.optimize(model, example)
-    assert isinstance(caught.value, AtrousError)

@@ -7,47 +7,46 @@ from typing import Any
 import torch
 from torch import nn
 
-from atrous.errors import ReadError
+from atrous.errors import ArgumentError, ArgumentTypeError
 
 __all__ = ["checked"]
 
 
 def checked(model: Any, example: Any, *, training: bool) -> tuple[torch.Tensor, ...]:
-    """The example's tensors. Raises `ReadError` naming the argument, the rule and the fix."""
+    """The example's tensors.
+
+    Raises `ArgumentError` or `ArgumentTypeError` naming the argument, the rule and the fix.
+    """
     if not isinstance(model, nn.Module):
-        raise ReadError(
+        raise ArgumentTypeError(
             f"model is a {type(model).__name__}; optimize works on a torch.nn.Module, so give one."
         )
-    if isinstance(model, torch.jit.ScriptModule | torch.fx.GraphModule) and not hasattr(
-        model, "named_parameters"
-    ):
-        raise ReadError("model is compiled already; give the module that it was made from.")
     inputs = (example,) if isinstance(example, torch.Tensor) else example
     if not isinstance(inputs, list | tuple) or not inputs:
-        raise ReadError(
+        raise ArgumentTypeError(
             f"example is {_what(example)}; give a tensor such as the model is called with, "
             "torch.randn(1, 3, 224, 224), or a tuple of tensors."
         )
     for place, value in enumerate(inputs):
         if not isinstance(value, torch.Tensor):
-            raise ReadError(
+            raise ArgumentTypeError(
                 f"example[{place}] is a {type(value).__name__}; every input is a tensor. Wrap a "
                 "model that takes more in a module that takes tensors."
             )
         if value.device.type != "cpu" or value.layout != torch.strided:
             kind = value.device.type if value.device.type != "cpu" else str(value.layout)
-            raise ReadError(
+            raise ArgumentError(
                 f"example[{place}] is a tensor of {kind}; optimize measures dense tensors on the "
                 "CPU: give example.cpu(), and the model on the CPU as well."
             )
         if not value.numel():
-            raise ReadError(
+            raise ArgumentError(
                 f"example[{place}] has shape {tuple(value.shape)}, which is empty; there is "
                 "nothing to measure, so give every size at least 1."
             )
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if tensor.device.type != "cpu":
-            raise ReadError(
+            raise ArgumentError(
                 f"model has {name!r} on {tensor.device}; optimize measures on the CPU, so give "
                 "model.cpu()."
             )
@@ -55,7 +54,7 @@ def checked(model: Any, example: Any, *, training: bool) -> tuple[torch.Tensor, 
         for path, part in model.named_modules():
             if part.training and (path == "" or _differs(part)):
                 where = f"its {path!r} is" if path else "it is"
-                raise ReadError(
+                raise ArgumentError(
                     f"model is to run for inference and {where} in training mode; call "
                     "model.eval(), or give training=True."
                 )

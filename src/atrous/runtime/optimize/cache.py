@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib
 import json
 import os
 import platform
@@ -14,6 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
+
+from atrous.runtime.kernels import native
 
 __all__ = ["Choices", "folder", "machine", "versions"]
 
@@ -51,10 +52,7 @@ def versions() -> tuple[tuple[str, str], ...]:
 
 
 def _isa() -> str:
-    try:
-        found = importlib.import_module("atrous.runtime.kernels").native()
-    except (ImportError, AttributeError):
-        return "none"
+    found = native()
     return str(found.isa) if found.available else "none"
 
 

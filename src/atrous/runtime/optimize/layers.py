@@ -6,7 +6,6 @@ Used where training is asked for, and where a model cannot be traced as a whole.
 from __future__ import annotations
 
 import copy
-import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ import torch
 from torch import nn
 
 from atrous.geometry import same_torch
+from atrous.runtime.kernels.torch_ops import conv_depthwise
 from atrous.runtime.optimize.calls import Call
 from atrous.runtime.optimize.choose import difference, tolerance
 from atrous.runtime.optimize.records import LayerChoice
@@ -26,28 +26,17 @@ __all__ = ["Swapped", "shared_copy", "swapped"]
 _CONVS: tuple[type[nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
-def _depthwise() -> Any:
-    """The depthwise convolution that can be differentiated; None where it is not installed."""
-    try:
-        return importlib.import_module("atrous.runtime.kernels.torch_ops").conv_depthwise
-    except ImportError:
-        return None
-
-
 class _Depthwise:
     """The forward of a depthwise convolution by our kernels, for inputs of the usual rank."""
 
     def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
         """The convolution."""
-        runs = _depthwise()
-        if runs is None or x.dim() != self.weight.dim():
+        if x.dim() != self.weight.dim():
             made: torch.Tensor = super().forward(x)  # type: ignore[misc]
             return made
-        pads = padding_of(self)
-        found: torch.Tensor = runs(
-            x, self.weight, self.bias, self.stride, self.dilation, pads, "none"
+        return conv_depthwise(
+            x, self.weight, self.bias, self.stride, self.dilation, padding_of(self)
         )
-        return found
 
 
 class DepthwiseConv1d(_Depthwise, nn.Conv1d):
@@ -114,7 +103,7 @@ def swapped(
         for path, part in made.named_modules()
         if type(part) in _SWAPS and _is_depthwise(part)
     ]
-    seen = _caught(made, layers, inputs) if layers and _depthwise() is not None else {}
+    seen = _caught(made, layers, inputs) if layers else {}
     found: list[LayerChoice] = []
     for at, (path, part) in enumerate(layers):
         progress(path, at / len(layers))
