@@ -282,6 +282,16 @@ def test_the_scale_and_the_sum_of_a_convnext_block_are_folded_through_the_permut
     assert not any("mul" in str(node.target) for node in plan.program.graph.nodes)
 
 
+def test_a_prelu_of_one_slope_is_fused_and_follows_its_parameter():
+    model, shape = small("temporal")
+    x = torch.randn(shape)
+    fast = optimized(model.eval(), x)
+    assert [row.op for row in fast.explain().layers][-2] == "conv k1 + add + leaky_relu"
+    with torch.no_grad():
+        model[3].weight.fill_(-0.7)
+    assert_same(fast, model, x)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_state_dicts_have_the_same_keys_in_the_same_order(kind):
     model, shape = small(kind)

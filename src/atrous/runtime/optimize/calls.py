@@ -96,7 +96,7 @@ class Call:
             window = [f"s{joined(self.stride)}", f"d{joined(self.dilation)}", f"p{pads}"]
             parts += [*window, f"g{self.groups}"]
         parts += [*(["add"] if self.adds else []), *(["over"] if self.overwrites else [])]
-        parts += [str(self.activation), self.dtype, self.layout]
+        parts += [self.activation.name, self.dtype, self.layout]
         return " ".join(parts)
 
     @property

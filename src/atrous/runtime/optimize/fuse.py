@@ -4,6 +4,7 @@ activation behind them."""
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from math import prod
 from typing import Any
@@ -12,22 +13,36 @@ import torch
 from torch.fx import Graph, Node
 
 from atrous.geometry import same_torch
-from atrous.runtime.optimize.activations import of_aten
+from atrous.runtime.optimize.activations import Activation, of_aten
 from atrous.runtime.optimize.calls import Call
 from atrous.runtime.optimize.clean import constants_of, drop_unused, is_call, merged
 from atrous.runtime.optimize.fold import CONVS, LINEAR, has_constant_weights
 
-__all__ = ["fuse", "is_layer", "layer"]
+__all__ = ["call_of", "fuse", "is_layer", "layer"]
+
+_SLOPED = "leaky_relu"
 
 
-def layer(x: Any, weight: Any, bias: Any, other: Any = None) -> Any:
-    """Stands in the graph for a call that a strategy will compute."""
-    raise NotImplementedError((x, weight, bias, other))
+def layer(x: Any, weight: Any, bias: Any, other: Any = None, slope: Any = None) -> Any:
+    """Stands in the graph for a call that a strategy will compute.
+
+    `slope` is the parameter of a PReLU, which is a leaky ReLU of that slope.
+    """
+    raise NotImplementedError((x, weight, bias, other, slope))
 
 
 def is_layer(node: Any) -> bool:
     """Whether a node is the call of a layer; then its meta has the `call`."""
     return isinstance(node, Node) and node.target is layer
+
+
+def call_of(node: Node, values: Mapping[Node, Any]) -> Call:
+    """The call of a layer's node, a slope that is a parameter taken from the values."""
+    call: Call = node.meta["call"]
+    if len(node.args) < 5:
+        return call
+    slope = float(values[node.args[4]])
+    return replace(call, activation=Activation(_SLOPED, (slope,)))
 
 
 def fuse(graph: Graph) -> None:
@@ -41,7 +56,7 @@ def fuse(graph: Graph) -> None:
     for node in list(graph.nodes):
         found: Node | None = node if is_layer(node) else None
         while found is not None:
-            found = _absorbed(graph, found)
+            found = _absorbed(graph, found, constants)
     drop_unused(graph)
 
 
@@ -133,7 +148,7 @@ def _with_padding(call: Call, pad: Node) -> Call | None:
     return replace(call, input=tuple(map(int, x.meta["val"].shape)), padding=padding)
 
 
-def _absorbed(graph: Graph, node: Node) -> Node | None:
+def _absorbed(graph: Graph, node: Node, constants: set[Node]) -> Node | None:
     """The call together with the one operation that uses it; None where that stays apart."""
     if len(node.users) != 1:
         return None
@@ -152,6 +167,15 @@ def _absorbed(graph: Graph, node: Node) -> Node | None:
             user.replace_all_uses_with(node)
             graph.erase_node(user)
             return node
+    if is_call(user, "aten.prelu.default") and user.args[0] is node and user.args[1] in constants:
+        slope = user.args[1]
+        if slope.meta["val"].numel() == 1:
+            node.args = (*(*node.args, None)[:4], slope)
+            node.meta["call"] = replace(call, activation=Activation(_SLOPED, (0.0,)))
+            merged(node, user)
+            user.replace_all_uses_with(node)
+            graph.erase_node(user)
+            return None
     if call.adds or not is_call(user, "aten.add.Tensor") or user.kwargs or len(user.args) != 2:
         return None
     others = [one for one in user.args if one is not node]

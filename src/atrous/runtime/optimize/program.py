@@ -12,9 +12,9 @@ import torch
 from torch import nn
 from torch.fx import Graph, Node
 
-from atrous.runtime.optimize.calls import Call, laid_out
+from atrous.runtime.optimize.calls import laid_out
 from atrous.runtime.optimize.clean import constants_of
-from atrous.runtime.optimize.fuse import is_layer
+from atrous.runtime.optimize.fuse import call_of, is_layer
 from atrous.runtime.optimize.records import Layout
 from atrous.runtime.optimize.registry import PLAIN, get, runs_of
 from atrous.runtime.optimize.trace import held
@@ -65,7 +65,7 @@ class Program:
             args: tuple[Any, ...] = tuple(node.args)
             target: Any = node.target
             if is_layer(node):
-                call: Call = node.meta["call"]
+                call = call_of(node, values)
                 weight, bias = values[node.args[1]], values.get(node.args[2])
                 strategy = get(self.strategies.get(node.name, PLAIN))
                 target = runs_of(strategy, weight, bias, call)

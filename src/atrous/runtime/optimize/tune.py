@@ -14,7 +14,7 @@ from torch.fx import Graph, Node
 from atrous.runtime.optimize.cache import Choices
 from atrous.runtime.optimize.calls import laid_out
 from atrous.runtime.optimize.choose import Choice, choose
-from atrous.runtime.optimize.fuse import is_layer
+from atrous.runtime.optimize.fuse import call_of, is_layer
 from atrous.runtime.optimize.program import Program, values_of
 from atrous.runtime.optimize.records import Layout
 from atrous.runtime.optimize.timing import Timer
@@ -66,7 +66,7 @@ def tuned(
         for done, node in enumerate(nodes):
             if is_layer(node):
                 progress(node.meta["layer"], done / len(nodes))
-                call = node.meta["call"]
+                call = call_of(node, values)
                 operands = [held[node.args[0]], *([held[node.args[3]]] if call.adds else [])]
                 weight, bias = values[node.args[1]], values.get(node.args[2])
                 choice = choose(call, weight, bias, tuple(operands), choices, timer)
