@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from atrous.api import compare as compare
     from atrous.api import convert as convert
     from atrous.api import inspect as inspect
+    from atrous.api import optimize as optimize
     from atrous.api import read as read
     from atrous.convert import Certificate as Certificate
     from atrous.convert import ConversionError as ConversionError
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from atrous.runtime.conv import conv as conv
     from atrous.runtime.conv import conv_transpose as conv_transpose
     from atrous.runtime.conversion import Conversion as Conversion
+    from atrous.runtime.optimize.records import Explanation as Explanation
+    from atrous.runtime.optimize.records import LayerChoice as LayerChoice
 
     __version__: str
 
@@ -62,12 +65,14 @@ _HOMES = {
     "Conversion": "atrous.runtime.conversion",
     "ConversionError": "atrous.convert",
     "Edit": "atrous.convert",
+    "Explanation": "atrous.runtime.optimize.records",
     "Field": "atrous.analysis",
     "Finding": "atrous.analysis",
     "Footprint": "atrous.analysis",
     "GeometryError": "atrous.errors",
     "Inspection": "atrous.analysis",
     "Layer": "atrous.analysis",
+    "LayerChoice": "atrous.runtime.optimize.records",
     "MissingDependencyError": "atrous.errors",
     "Network": "atrous.network",
     "NetworkError": "atrous.errors",
@@ -83,6 +88,7 @@ _HOMES = {
     "conv_transpose": "atrous.runtime.conv",
     "convert": "atrous.api",
     "inspect": "atrous.api",
+    "optimize": "atrous.api",
     "read": "atrous.api",
 }
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from atrous.analysis import Footprint
     from atrous.convert import Certificate
     from atrous.runtime.conversion import Conversion
+    from atrous.runtime.optimize.records import Explanation
 
 __all__ = [
     "SORTS",
@@ -47,6 +48,9 @@ __all__ = [
     "diff_html",
     "diff_text",
     "diff_view",
+    "explanation_html",
+    "explanation_text",
+    "explanation_view",
     "field_html",
     "field_view",
     "footprint_html",
@@ -265,6 +269,23 @@ def certificate_text(certificate: Certificate, width: int = 80) -> str:
 def certificate_html(certificate: Certificate) -> str:
     """A certificate, as HTML."""
     return _block(certificate_view(certificate))
+
+
+def explanation_view(explanation: Explanation, *, top: int | None = None) -> View:
+    """What `optimize` did, as wide as where it is printed; at most `top` layers."""
+    from atrous.report.optimized import explanation_lines
+
+    return View(lambda look: explanation_lines(explanation, look, top=top))
+
+
+def explanation_text(explanation: Explanation, width: int = 80) -> str:
+    """What `optimize` did, in plain text."""
+    return explanation_view(explanation).text(Look(width))
+
+
+def explanation_html(explanation: Explanation) -> str:
+    """What `optimize` did, as HTML."""
+    return _block(explanation_view(explanation))
 
 
 def networks_view(known: Sequence[tuple[str, str, Inspection]]) -> View:

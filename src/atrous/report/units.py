@@ -9,6 +9,7 @@ __all__ = [
     "bytes_text",
     "clean",
     "fraction_text",
+    "ms_text",
     "per_axis",
     "quantity",
     "shape_text",
@@ -71,6 +72,18 @@ def shape_text(shape: Sequence[int]) -> str:
     ('1x3x224x224', 'scalar')
     """
     return "x".join(map(str, shape)) or "scalar"
+
+
+def ms_text(milliseconds: float) -> str:
+    """Milliseconds to three digits.
+
+    >>> ms_text(0.01234), ms_text(1.5), ms_text(85.17), ms_text(1234.5)
+    ('0.012 ms', '1.50 ms', '85.2 ms', '1234 ms')
+    """
+    if milliseconds < 0.9995:
+        return f"{milliseconds:.3f} ms"
+    digits = 2 if milliseconds < 9.995 else 1 if milliseconds < 99.95 else 0
+    return f"{milliseconds:.{digits}f} ms"
 
 
 def per_axis(values: Sequence[str]) -> str:

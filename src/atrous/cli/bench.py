@@ -1,0 +1,110 @@
+"""`bench`: how much faster a model runs on this machine, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from typing import Annotated, Any
+
+import typer
+
+from atrous.cli.app import Inputs, Json, Source, app
+from atrous.cli.output import look_of, show, show_json
+from atrous.cli.sources import model
+from atrous.errors import MissingDependencyError
+
+__all__ = ["bench"]
+
+
+@app.command()
+def bench(
+    source: Source,
+    input: Inputs = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Threads to run on; as many as PyTorch takes."),
+    ] = None,
+    training: Annotated[
+        bool, typer.Option("--training", help="Measure forward and backward, gradients kept.")
+    ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Measure again what was measured before.")
+    ] = False,
+    top: Annotated[
+        int | None, typer.Option(min=1, help="Only that many rows, the slowest layers.")
+    ] = 20,
+    every: Annotated[bool, typer.Option("--all", help="All layers.")] = False,
+    json: Json = False,
+) -> None:
+    """How much faster a PyTorch model runs by `atrous.optimize`, measured here, layer by layer.
+
+    Runs the model as it is and optimized, in turns, on random input, and shows the medians; for
+    each layer the strategy that won, what it and the operations fused into it took before and
+    after, and the largest difference. A network without weights (stack:..., zoo:NAME) gets random
+    ones where it is a plain stack; an .onnx file has no PyTorch modules.
+
+    Examples:
+
+    - atrous bench torchvision:mobilenet_v3_large
+
+    - atrous bench "timm:mobilenetv2_100?output_stride=8&features_only=true" --input 1,3,513,513
+
+    - atrous bench "stack:dwk3d1 dwk3d4 dwk3d16" --input 1,64,128,128 --threads 1
+
+    - atrous bench my.models:small --input 1,3,224,224 --json
+    """
+    made, given = model(source, input or ())
+    try:
+        from atrous.runtime.optimize.sources import module_of
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f"bench runs models with {error.name}, which is not installed: "
+            "pip install atrous[torch]"
+        ) from None
+    from atrous.report import explanation_view
+    from atrous.runtime.optimize.sources import bench_module
+
+    with _progress(f"measuring {source}") as progress:
+        runs, example = module_of(made, given)
+        found = bench_module(
+            runs, example, threads=threads, training=training, fresh=fresh, progress=progress
+        )
+    if json:
+        show_json(found.to_json())
+    else:
+        show(explanation_view(found, top=None if every else top))
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[str, float], None]]:
+    """A bar on standard error, where that is a terminal; others' prints go there too."""
+    import sys
+
+    def silent(_layer: str, _share: float) -> None:
+        return None
+
+    with redirect_stdout(sys.stderr):
+        if not look_of(sys.stderr).colour:
+            yield silent
+            return
+        from rich.console import Console
+        from rich.markup import escape
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+        console = Console(stderr=True)
+        if not console.is_terminal:
+            yield silent
+            return
+        columns: tuple[Any, ...] = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[layer]}"),
+        )
+        with Progress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task(escape(what), total=1.0, layer="")
+
+            def told(layer: str, share: float) -> None:
+                bar.update(task, completed=share, layer=escape(layer))
+
+            yield told

@@ -1,0 +1,100 @@
+"""What `optimize` did, in words and a table: the whole first, then a row for each layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from atrous.report.lines import Column, Line, Look, Span, line, table, wrapped
+from atrous.report.units import ms_text, shape_text, shortened
+from atrous.runtime.optimize.records import Explanation, LayerChoice
+
+__all__ = ["explanation_lines"]
+
+_INDENT = 14
+_PLAIN = "torch"
+_MODES = {
+    "graph": "one graph, weights folded and packed",
+    "layers": "layer by layer",
+    "original": "the original, unchanged",
+}
+
+
+def explanation_lines(found: Explanation, look: Look, *, top: int | None = None) -> list[Line]:
+    """An explanation: times of the whole, how it runs, and the table; `top` keeps that many rows.
+
+    Where there are more rows than `top`, the slowest before are kept, still in order.
+    """
+    out = [_opening(found), *_facts(found, look)]
+    if found.layers:
+        rows = _shown(found.layers, top)
+        out += [(), *table(_columns(rows), look)]
+        if len(rows) < len(found.layers):
+            left = len(found.layers) - len(rows)
+            out.append(line(Span(f"and {left} more layers: see --all", "dim")))
+    return out
+
+
+def _opening(found: Explanation) -> Line:
+    times = f"{ms_text(found.ms_before)} -> {ms_text(found.ms_after)}"
+    if found.mode == "original":
+        return line(Span(f"{found.model}: "), Span("kept as it is", "bold yellow"), f": {times}")
+    return line(
+        Span(f"{found.model}: "),
+        Span(f"{found.ratio:.2f} times as fast", "bold cyan"),
+        Span(f": {times}", "bold"),
+    )
+
+
+def _facts(found: Explanation, look: Look) -> Iterator[Line]:
+    for note in found.notes:
+        yield from wrapped(Span("note", "bold"), note, _INDENT, look)
+    runs = _MODES[found.mode]
+    if found.mode == "graph":
+        runs += f", {found.layout.replace('_', ' ')}"
+    if found.training:
+        runs += ", with gradients"
+    yield from wrapped(Span("runs as", "bold"), runs, _INDENT, look)
+    yield from wrapped(
+        Span("difference", "bold"),
+        f"{found.max_difference:.1e} of the largest output",
+        _INDENT,
+        look,
+    )
+    shapes = ", ".join(shape_text(shape) for shape in found.input)
+    yield from wrapped(Span("input", "bold"), shapes, _INDENT, look)
+    versions = ", ".join(f"{name} {version}" for name, version in found.versions)
+    threads = "1 thread" if found.threads == 1 else f"{found.threads} threads"
+    yield from wrapped(
+        Span("measured", "bold"), f"{found.machine}, {threads}, {versions}", _INDENT, look
+    )
+
+
+def _shown(layers: tuple[LayerChoice, ...], top: int | None) -> tuple[LayerChoice, ...]:
+    if top is None or len(layers) <= top:
+        return layers
+    slow = sorted(range(len(layers)), key=lambda at: -layers[at].ms_before)[:top]
+    return tuple(layers[at] for at in sorted(slow))
+
+
+def _columns(rows: tuple[LayerChoice, ...]) -> list[Column]:
+    def cells(texts: list[str]) -> tuple[Span, ...]:
+        return tuple(Span(text) for text in texts)
+
+    return [
+        Column("layer", cells([row.layer for row in rows]), right=False, shrink=12),
+        Column("op", cells([row.op for row in rows]), right=False, shrink=14),
+        Column("strategy", tuple(_strategy(row) for row in rows), right=False),
+        Column("before", cells([ms_text(row.ms_before) for row in rows])),
+        Column("after", cells([ms_text(row.ms_after) for row in rows])),
+        Column("difference", cells([_difference(row) for row in rows])),
+    ]
+
+
+def _strategy(row: LayerChoice) -> Span:
+    return Span(shortened(row.strategy, 20), "" if row.strategy == _PLAIN else "cyan")
+
+
+def _difference(row: LayerChoice) -> str:
+    if row.max_difference is None:
+        return "?"
+    return f"{row.max_difference:.1e}" if row.max_difference else "0"

@@ -1,0 +1,74 @@
+"""What `optimize` is given, checked before any work is done."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from atrous.errors import ArgumentError, ArgumentTypeError
+
+__all__ = ["checked"]
+
+
+def checked(model: Any, example: Any, *, training: bool) -> tuple[torch.Tensor, ...]:
+    """The example's tensors.
+
+    Raises `ArgumentError` or `ArgumentTypeError` naming the argument, the rule and the fix.
+    """
+    if not isinstance(model, nn.Module):
+        raise ArgumentTypeError(
+            f"model is a {type(model).__name__}; optimize works on a torch.nn.Module, so give one."
+        )
+    inputs = (example,) if isinstance(example, torch.Tensor) else example
+    if not isinstance(inputs, list | tuple) or not inputs:
+        raise ArgumentTypeError(
+            f"example is {_what(example)}; give a tensor such as the model is called with, "
+            "torch.randn(1, 3, 224, 224), or a tuple of tensors."
+        )
+    for place, value in enumerate(inputs):
+        if not isinstance(value, torch.Tensor):
+            raise ArgumentTypeError(
+                f"example[{place}] is a {type(value).__name__}; every input is a tensor. Wrap a "
+                "model that takes more in a module that takes tensors."
+            )
+        if value.device.type != "cpu" or value.layout != torch.strided:
+            kind = value.device.type if value.device.type != "cpu" else str(value.layout)
+            raise ArgumentError(
+                f"example[{place}] is a tensor of {kind}; optimize measures dense tensors on the "
+                "CPU: give example.cpu(), and the model on the CPU as well."
+            )
+        if not value.numel():
+            raise ArgumentError(
+                f"example[{place}] has shape {tuple(value.shape)}, which is empty; there is "
+                "nothing to measure, so give every size at least 1."
+            )
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if tensor.device.type != "cpu":
+            raise ArgumentError(
+                f"model has {name!r} on {tensor.device}; optimize measures on the CPU, so give "
+                "model.cpu()."
+            )
+    if not training:
+        for path, part in model.named_modules():
+            if part.training and (path == "" or _differs(part)):
+                where = f"its {path!r} is" if path else "it is"
+                raise ArgumentError(
+                    f"model is to run for inference and {where} in training mode; call "
+                    "model.eval(), or give training=True."
+                )
+    return tuple(inputs)
+
+
+def _differs(part: nn.Module) -> bool:
+    """Whether a module does something else in training."""
+    kinds = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
+    return isinstance(part, kinds)
+
+
+def _what(example: Any) -> str:
+    if isinstance(example, list | tuple):
+        return "empty"
+    text = repr(example)
+    return f"{text[:40]}" if len(text) <= 40 else f"a {type(example).__name__}"

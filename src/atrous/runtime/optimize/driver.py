@@ -1,0 +1,288 @@
+"""`optimize` from end to end: check, trace, tune, compare, and keep the faster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from atrous.errors import ArgumentError
+from atrous.runtime.optimize.arguments import checked
+from atrous.runtime.optimize.cache import Choices, machine, versions
+from atrous.runtime.optimize.choose import difference, tolerance
+from atrous.runtime.optimize.explained import copied, layer_rows
+from atrous.runtime.optimize.layers import swapped
+from atrous.runtime.optimize.module import Optimized, signature_of
+from atrous.runtime.optimize.records import Explanation, LayerChoice, Layout, Mode
+from atrous.runtime.optimize.timing import Timer, times
+from atrous.runtime.optimize.trace import Traced, traced
+from atrous.runtime.optimize.tune import Progress
+from atrous.runtime.optimize.whole import Candidate, candidates
+
+__all__ = ["optimize_model"]
+
+_GAIN = 0.98
+"""The whole is handed out only if it takes at most this share of the original's time."""
+_WIDER = 5.0
+"""Differences of layers add up over a model: the whole may differ by this many times a layer's."""
+
+
+def _silent(_layer: str, _share: float) -> None:
+    return None
+
+
+def _layer(runs: Any) -> dict[str, float]:
+    # What else the machine does only adds to a short run: the least says most about it.
+    return times(runs, of=min)
+
+
+def _whole(runs: Any) -> dict[str, float]:
+    return times(runs, seconds=3.0, least=4, most=30)
+
+
+def optimize_model(
+    model: nn.Module,
+    example: Any,
+    *,
+    training: bool = False,
+    choices: Choices | None = None,
+    timer: Timer = _layer,
+    whole_timer: Timer = _whole,
+    progress: Progress = _silent,
+) -> Optimized:
+    """See `atrous.optimize`. The timers measure layers and the whole; tests give made ones."""
+    inputs = checked(model, example, training=training)
+    if isinstance(model, Optimized):
+        model = model._original
+    inputs = tuple(x.detach() for x in inputs)
+    reference = _reference(model, inputs)
+    choices = Choices() if choices is None else choices
+    notes: list[str] = []
+    if not training:
+        found = traced(model, inputs)
+        if isinstance(found, Traced):
+            graph = copied(found)
+            strides = tuple(_strides(value) for value in reference)
+            made = candidates(model, found, inputs, strides, choices, timer, progress)
+            choices.save()
+            return _kept(model, inputs, reference, made, graph, whole_timer, notes)
+        notes.append(f"layer by layer, because {found.reason}")
+    result = swapped(model, inputs, timer, progress, training=training)
+    if not any(row.strategy != "torch" for row in result.layers):
+        notes.append("no layer is faster by another strategy.")
+        return _original(model, inputs, result.layers, notes, whole_timer, training=training)
+    far = _furthest(reference, _flat(_called(result.model, inputs)))
+    if not far <= _allowed(reference):
+        notes.append(f"the original is kept: layers swapped, the output differs by {far:.1e}.")
+        return _original(model, inputs, (), notes, whole_timer, training=training)
+    runs = {
+        "before": _runner(model, inputs, training=training),
+        "after": _runner(result.model, inputs, training=training),
+    }
+    taken = whole_timer(runs)
+    if taken["after"] > _GAIN * taken["before"]:
+        notes.append("the original is kept: the whole is not faster.")
+        return _original(model, inputs, result.layers, notes, whole_timer, training=training)
+    about = _explained(
+        model, inputs, "layers", "contiguous", taken, far, result.layers, notes, training=training
+    )
+    return Optimized(result.model, {}, about)
+
+
+def _kept(
+    model: nn.Module,
+    inputs: tuple[torch.Tensor, ...],
+    reference: list[Any],
+    made: Sequence[Candidate],
+    graph: Traced,
+    whole_timer: Timer,
+    notes: list[str],
+) -> Optimized:
+    """The fastest of the programs that give what the original gives, or the original."""
+    runs: dict[str, Callable[[], Any]] = {"before": _runner(model, inputs, training=False)}
+    furthest: dict[str, float] = {}
+    probes = [(inputs, reference), *_drawn(model, inputs)]
+    for one in made:
+        far = 0.0
+        for given, wanted in probes:
+            with torch.no_grad():
+                far = max(far, _furthest(wanted, _flat(one.plan(model, given))))
+        furthest[one.layout] = far
+        if far <= _allowed(reference):
+            runs[one.layout] = _planned(one, model, inputs)
+        else:
+            notes.append(f"{_name(one.layout)}: the output differs by {far:.1e}.")
+    taken = whole_timer(runs)
+    best = min(taken, key=lambda name: taken[name])
+    if best != "before" and taken[best] > _GAIN * taken["before"]:
+        best = "before"
+    for name, ms in taken.items():
+        if name not in ("before", best):
+            notes.append(f"{_name(name)}: {ms:.3g} ms.")
+    if best == "before":
+        notes.insert(0, "the original is kept: nothing was faster and equal.")
+        return _original(model, inputs, (), notes, None, training=False, ms=taken["before"])
+    chosen = next(one for one in made if one.layout == best)
+    rows = layer_rows(model, inputs, graph, chosen.tuned)
+    spent = {"before": taken["before"], "after": taken[best]}
+    about = _explained(
+        model, inputs, "graph", chosen.layout, spent, furthest[best], rows, notes, training=False
+    )
+    key = signature_of(inputs)
+    return Optimized(model, {key: chosen.plan}, about)
+
+
+def _original(
+    model: nn.Module,
+    inputs: tuple[torch.Tensor, ...],
+    rows: tuple[LayerChoice, ...],
+    notes: list[str],
+    whole_timer: Timer | None,
+    *,
+    training: bool,
+    ms: float = 0.0,
+) -> Optimized:
+    if whole_timer is not None:
+        ms = whole_timer({"before": _runner(model, inputs, training=training)})["before"]
+    spent = {"before": ms, "after": ms}
+    about = _explained(
+        model, inputs, "original", "contiguous", spent, 0.0, rows, notes, training=training
+    )
+    return Optimized(model, {}, about)
+
+
+def _explained(
+    model: nn.Module,
+    inputs: tuple[torch.Tensor, ...],
+    mode: Mode,
+    layout: Layout,
+    taken: dict[str, float],
+    far: float,
+    rows: tuple[LayerChoice, ...],
+    notes: list[str],
+    *,
+    training: bool,
+) -> Explanation:
+    return Explanation(
+        model=type(model).__name__,
+        mode=mode,
+        layout=layout,
+        ms_before=taken["before"],
+        ms_after=taken["after"],
+        max_difference=far,
+        layers=rows,
+        input=tuple(tuple(x.shape) for x in inputs),
+        threads=torch.get_num_threads(),
+        machine=machine(),
+        versions=versions(),
+        training=training,
+        notes=tuple(notes),
+    )
+
+
+def _runner(model: nn.Module, inputs: Sequence[torch.Tensor], *, training: bool) -> Any:
+    """One run of a model; for training also the gradients, in evaluation so that no state moves."""
+
+    def forward() -> object:
+        with torch.inference_mode():
+            return model(*inputs)
+
+    def both() -> object:
+        wanted = [p for p in model.parameters() if p.requires_grad]
+        with torch.enable_grad():
+            parts = [y for y in _flat(model(*inputs)) if _has_gradient(y)]
+            total = sum(y.sum() for y in parts)
+            return torch.autograd.grad(total, wanted, allow_unused=True) if parts else None
+
+    return both if training else forward
+
+
+def _planned(one: Candidate, model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> Any:
+    def run() -> object:
+        with torch.inference_mode():
+            return one.plan(model, inputs)
+
+    return run
+
+
+def _has_gradient(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.requires_grad
+
+
+def _called(model: nn.Module, inputs: Sequence[torch.Tensor]) -> Any:
+    """What the model makes of copies of the inputs, since it may write into them."""
+    modes = [(part, part.training) for part in model.modules()]
+    try:
+        model.eval()
+        return model(*(x.clone() for x in inputs))
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+def _reference(model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> list[Any]:
+    """What the original makes of the example."""
+    try:
+        with torch.no_grad():
+            return _flat(_called(model, inputs))
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
+        raise ArgumentError(
+            f"model cannot run on example: {type(error).__name__}: {reason}; give an example that "
+            f"{type(model).__name__} takes, not {shapes}."
+        ) from error
+
+
+def _drawn(
+    model: nn.Module, inputs: tuple[torch.Tensor, ...]
+) -> list[tuple[tuple[torch.Tensor, ...], list[Any]]]:
+    """Other inputs of the same shapes, and what the original makes of them, where it can."""
+    if not all(x.is_floating_point() for x in inputs):
+        return []
+    generator = torch.Generator().manual_seed(0)
+    drawn = tuple(torch.randn(x.shape, generator=generator).to(x.dtype) for x in inputs)
+    try:
+        with torch.no_grad():
+            wanted = _flat(_called(model, drawn))
+    except (RuntimeError, ValueError, IndexError, AssertionError):
+        return []
+    return [(drawn, wanted)]
+
+
+def _flat(outputs: Any) -> list[Any]:
+    return list(torch.utils._pytree.tree_leaves(outputs))
+
+
+def _furthest(reference: Sequence[Any], made: Sequence[Any]) -> float:
+    """The largest difference between outputs; infinite where they are not of one kind."""
+    if len(reference) != len(made):
+        return float("inf")
+    far = 0.0
+    for one, two in zip(reference, made, strict=True):
+        if isinstance(one, torch.Tensor) and isinstance(two, torch.Tensor):
+            far = max(far, difference(one, two))
+        elif isinstance(one, torch.Tensor) or isinstance(two, torch.Tensor) or one != two:
+            return float("inf")
+    return far
+
+
+def _allowed(reference: Sequence[Any]) -> float:
+    kinds = [value.dtype for value in reference if isinstance(value, torch.Tensor)]
+    return _WIDER * max((tolerance(kind) for kind in kinds), default=0.0)
+
+
+def _strides(value: Any) -> tuple[int, ...] | None:
+    """How the original hands out a tensor; None where its elements share memory."""
+    if not isinstance(value, torch.Tensor) or value.layout != torch.strided:
+        return None
+    shared = any(
+        step == 0 and size > 1 for size, step in zip(value.shape, value.stride(), strict=True)
+    )
+    return None if shared else tuple(value.stride())
+
+
+def _name(layout: str) -> str:
+    return layout.replace("_", " ")

@@ -1,0 +1,102 @@
+"""What `optimize` chose, layer by layer, and what that gained."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+__all__ = ["Explanation", "LayerChoice", "Layout", "Mode"]
+
+Layout = Literal["contiguous", "channels_last"]
+Mode = Literal["graph", "layers", "original"]
+"""How the result runs: as one prepared graph, layer by layer, or as it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerChoice:
+    """How one layer runs, and what it and the operations fused into it took before and after.
+
+    `ms_before` and `ms_after` are medians within whole runs of the model; `max_difference` is the
+    largest difference from PyTorch's own operation, as a share of the largest output. `candidates`
+    are the strategies that were tried with their milliseconds, alone; `why` says why others were
+    not.
+    """
+
+    layer: str
+    op: str
+    strategy: str
+    ms_before: float
+    ms_after: float
+    max_difference: float | None = None
+    candidates: tuple[tuple[str, float], ...] = ()
+    why: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {**asdict(self), "candidates": dict(self.candidates), "why": list(self.why)}
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What became of a model: each layer's strategy, and the whole before and after.
+
+    `ms_before` and `ms_after` are medians of alternating runs of the whole model on the example;
+    `max_difference` is the largest difference of any output, as a share of its largest value.
+    `mode` is `"original"` where nothing was faster and equal; `notes` say why.
+    """
+
+    model: str
+    mode: Mode
+    layout: Layout
+    ms_before: float
+    ms_after: float
+    max_difference: float
+    layers: tuple[LayerChoice, ...]
+    input: tuple[tuple[int, ...], ...]
+    threads: int
+    machine: str
+    versions: tuple[tuple[str, str], ...]
+    training: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def ratio(self) -> float:
+        """How many times faster the whole is: before divided by after."""
+        return self.ms_before / self.ms_after if self.ms_after else 1.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "schema": "atrous.explanation/1",
+            "model": self.model,
+            "mode": self.mode,
+            "layout": self.layout,
+            "training": self.training,
+            "ms_before": self.ms_before,
+            "ms_after": self.ms_after,
+            "ratio": self.ratio,
+            "max_difference": self.max_difference,
+            "input": [list(shape) for shape in self.input],
+            "threads": self.threads,
+            "machine": self.machine,
+            "versions": dict(self.versions),
+            "notes": list(self.notes),
+            "layers": [layer.to_dict() for layer in self.layers],
+        }
+
+    def to_json(self, indent: int | None = None) -> str:
+        """JSON under the schema `atrous.explanation/1`."""
+        return json.dumps(self.to_dict(), indent=indent)
+
+    def __str__(self) -> str:
+        text: str = importlib.import_module("atrous.report").explanation_text(self)
+        return text
+
+    def __rich__(self) -> Any:
+        return importlib.import_module("atrous.report").explanation_view(self)
+
+    def _repr_html_(self) -> str:
+        html: str = importlib.import_module("atrous.report").explanation_html(self)
+        return html

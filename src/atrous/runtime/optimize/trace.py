@@ -1,0 +1,141 @@
+"""A model as one graph of ATen operations on its parameters, by `torch.export`."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.fx import Graph, Node
+
+from atrous.convert.records import Refusal
+
+__all__ = ["Traced", "held", "layer_of", "traced"]
+
+_UNKNOWABLE = {"aten.as_strided.default", "aten.set_.source_Tensor"}
+"""What reads memory as it lies: its meaning changes with the layout."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """A functional graph whose `get_attr` nodes are parameters and buffers by key.
+
+    `constants` are tensors that the code itself made, by the target of their `get_attr` nodes;
+    `mutating` are the operations that the model's own code does in place; `spec` is how the flat
+    outputs are put together.
+    """
+
+    graph: Graph
+    constants: dict[str, torch.Tensor]
+    mutating: frozenset[str]
+    spec: Any
+
+
+def traced(model: nn.Module, inputs: Sequence[torch.Tensor]) -> Traced | Refusal:
+    """The graph of the model in evaluation mode on these inputs; refused where it has none."""
+    name = type(model).__name__
+    try:
+        with _quiet(), torch.no_grad():
+            first = torch.export.export(model, tuple(inputs), strict=False)
+            mutating = frozenset(_base(n) for n in first.graph.nodes if _is_mutating(n))
+            program = first.run_decompositions({})
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [""])[0][:160]
+        return Refusal("trace", name, f"torch.export cannot follow it ({_kind(error)}{reason}).")
+    signature = program.graph_signature
+    if signature.buffers_to_mutate or signature.user_inputs_to_mutate:
+        what = [*signature.buffers_to_mutate.values(), *signature.user_inputs_to_mutate.values()]
+        return Refusal("trace", name, f"it changes {what[0]!r} when it runs.")
+    for node in program.graph.nodes:
+        if str(node.target) in _UNKNOWABLE or not _is_op(node):
+            return Refusal("trace", name, f"its graph has {node.target}, which is not understood.")
+        if any(not isinstance(size, int) for size in getattr(node.meta.get("val"), "shape", ())):
+            return Refusal("trace", name, "its sizes depend on the values of its input.")
+    graph, constants = _lifted(program)
+    return Traced(graph, constants, mutating, program.call_spec.out_spec)
+
+
+def held(model: nn.Module, key: str) -> tuple[dict[str, Any], str]:
+    """Where a parameter or buffer is held: the dict, and its key there."""
+    path, _, name = key.rpartition(".")
+    module = model.get_submodule(path)
+    return (module._parameters if name in module._parameters else module._buffers), name
+
+
+def layer_of(node: Node) -> str:
+    """The path of the module whose code made a node; the node's name outside every module."""
+    stack = node.meta.get("nn_module_stack") or {}
+    path = next(reversed(stack.values()))[0] if stack else ""
+    return str(path) or node.name
+
+
+def _lifted(program: Any) -> tuple[Graph, dict[str, torch.Tensor]]:
+    """The graph with its state as `get_attr` nodes; what is left as placeholders is the input."""
+    signature = program.graph_signature
+    states = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    lifted = dict(signature.inputs_to_lifted_tensor_constants)
+    graph = Graph()
+    constants: dict[str, torch.Tensor] = {}
+    made: dict[Node, Node] = {}
+    for node in program.graph.nodes:
+        if node.op == "placeholder" and node.name in states:
+            made[node] = graph.get_attr(states[node.name])
+        elif node.op == "placeholder" and node.name in lifted:
+            target = f"constant:{lifted[node.name]}"
+            constants[target] = program.constants[lifted[node.name]]
+            made[node] = graph.get_attr(target)
+        else:
+            made[node] = graph.node_copy(node, lambda one: made[one])
+            if node.op == "placeholder":
+                made[node].meta["input"] = True
+        made[node].meta = {**node.meta, **made[node].meta}
+        made[node].meta["covers"] = (node.name,)
+        made[node].meta["layer"] = layer_of(node)
+    # `get_attr` warns about targets that no module has.
+    return graph, constants
+
+
+def _is_op(node: Node) -> bool:
+    if node.op in ("placeholder", "output"):
+        return True
+    is_getitem = getattr(node.target, "__name__", "") == "getitem"
+    return node.op == "call_function" and (
+        is_getitem or isinstance(node.target, torch._ops.OpOverload)
+    )
+
+
+def _is_mutating(node: Node) -> bool:
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and bool(schema.is_mutable)
+
+
+def _base(node: Node) -> str:
+    """`aten.relu` for `aten.relu_.default`."""
+    return str(node.target).partition(".default")[0].partition(".Tensor")[0].rstrip("_")
+
+
+def _kind(error: Exception) -> str:
+    return f"{type(error).__name__}: "
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What `torch.export` announces about its own doings does not concern the caller."""
+    logger = logging.getLogger("torch")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    fast = torch.backends.mha.get_fastpath_enabled()
+    # The fused encoder layer hides its attention from the export.
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        logger.setLevel(level)
