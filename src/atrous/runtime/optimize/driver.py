@@ -35,11 +35,11 @@ def _silent(_layer: str, _share: float) -> None:
 
 def _layer(runs: Any) -> dict[str, float]:
     # What else the machine does only adds to a short run: the least says most about it.
-    return times(runs, of=min)
+    return times(runs, seconds=0.2, least=2, cutoff=1.5, of=min)
 
 
 def _whole(runs: Any) -> dict[str, float]:
-    return times(runs, seconds=3.0, least=4, most=30)
+    return times(runs, seconds=3.0, least=3, most=30)
 
 
 def optimize_model(

@@ -188,7 +188,7 @@ def _strided(x: torch.Tensor, strides: tuple[int, ...]) -> torch.Tensor:
 
 
 def profiled(
-    program: Program, model: nn.Module, inputs: Sequence[torch.Tensor], rounds: int = 5
+    program: Program, model: nn.Module, inputs: Sequence[torch.Tensor], rounds: int = 3
 ) -> dict[Node, float]:
     """The milliseconds of each step within whole runs, as medians."""
     steps = program.steps(model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
@@ -22,12 +23,13 @@ def times(
     seconds: float = 0.25,
     least: int = 3,
     most: int = 25,
+    cutoff: float = math.inf,
     of: Callable[[Sequence[float]], float] = median,
 ) -> dict[str, float]:
     """The milliseconds of each of `runs`, which take turns: the median, or what `of` makes of them.
 
-    As many rounds as fit into `seconds`, between `least` and `most`. What took more than twice as
-    long as the best is not run again.
+    As many rounds as fit into `seconds`, between `least` and `most`. What took more than
+    `cutoff` times as long as the best is not run again.
 
     >>> ticks = iter(range(100))
     >>> times({"one": lambda: None}, clock=lambda: next(ticks), least=3)
@@ -40,7 +42,7 @@ def times(
             break
         best = min((min(values) for values in taken.values() if values), default=0.0)
         for name, run in runs.items():
-            if turn >= 1 and min(taken[name]) > 2 * best:
+            if turn >= 1 and min(taken[name]) > cutoff * best:
                 continue
             begin = clock()
             run()
