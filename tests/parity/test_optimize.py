@@ -138,6 +138,20 @@ class Causal(nn.Module):
         return x + self.mix(torch.tanh(self.filter(padded)) * torch.sigmoid(self.gate(padded)))
 
 
+class Gated(nn.Module):
+    """A block of WaveNet: one convolution for filter and gate."""
+
+    def __init__(self, channels, rate):
+        super().__init__()
+        self.rate = rate
+        self.both = nn.Conv1d(channels, 2 * channels, 2, dilation=rate)
+        self.mix = nn.Conv1d(channels, channels, 1)
+
+    def forward(self, x):
+        one, two = self.both(functional.pad(x, (self.rate, 0))).chunk(2, dim=1)
+        return x + self.mix(torch.tanh(one) * torch.sigmoid(two))
+
+
 class Residual(nn.Module):
     """A block of a ResNet, of any rank."""
 
@@ -200,6 +214,8 @@ def small(kind):
             8,
             50,
         )
+    if kind == "gated":
+        return nn.Sequential(Gated(6, 1), Gated(6, 4), nn.Conv1d(6, 4, 1, bias=False)), (2, 6, 40)
     if kind == "residual":
         parts = [
             Residual(nn.Conv2d, nn.BatchNorm2d, 6, 2),
@@ -224,7 +240,7 @@ def small(kind):
     return Heads(), (1, 3, 24, 30)
 
 
-KINDS = ["mobile", "convnext", "temporal", "residual", "volume", "line", "heads"]
+KINDS = ["mobile", "convnext", "temporal", "gated", "residual", "volume", "line", "heads"]
 
 
 @pytest.mark.parametrize("layout", ["channels_last", "contiguous"])
@@ -280,6 +296,17 @@ def test_the_scale_and_the_sum_of_a_convnext_block_are_folded_through_the_permut
     assert ops["1.two"] == "linear + add"
     (plan,) = fast._plans.values()
     assert not any("mul" in str(node.target) for node in plan.program.graph.nodes)
+
+
+def test_a_convolution_that_is_split_becomes_one_for_each_part():
+    model, shape = small("gated")
+    fast = optimized(model.eval(), torch.randn(shape))
+    rows = fast.explain().layers
+    assert [row.op for row in rows if row.layer.startswith("1.both")] == [
+        "conv k2 d4 + tanh",
+        "conv k2 d4 + sigmoid",
+    ]
+    assert [row.layer for row in rows][:3] == ["0.both", "0.both@1", "0.mix"]
 
 
 def test_a_prelu_of_one_slope_is_fused_and_follows_its_parameter():

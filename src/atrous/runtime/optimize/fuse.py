@@ -66,10 +66,10 @@ def _as_layer(graph: Graph, node: Node, names: Counter[str]) -> None:
     if call is None:
         return
     covered = [node]
-    if call.op == "conv" and is_call(x, "aten.constant_pad_nd.default") and len(x.users) == 1:
+    if call.op == "conv" and is_call(x, "aten.constant_pad_nd.default") and _is_for_convs(x):
         inner = _with_padding(call, x)
         if inner is not None:
-            covered.append(x)
+            covered += [x] if len(x.users) == 1 else []
             call, x = inner, x.args[0]
     with graph.inserting_before(node):
         made = graph.call_function(layer, (x, weight, bias))
@@ -131,6 +131,11 @@ def _per_axis(value: Any, rank: int) -> tuple[int, ...]:
         return ()
     values = (value,) if isinstance(value, int) else tuple(value)
     return values * rank if len(values) == 1 else values
+
+
+def _is_for_convs(pad: Node) -> bool:
+    """Whether only convolutions read it, so that each may take the padding upon itself."""
+    return all(is_call(user, *CONVS) for user in pad.users)
 
 
 def _with_padding(call: Call, pad: Node) -> Call | None:

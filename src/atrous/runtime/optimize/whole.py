@@ -21,6 +21,7 @@ from atrous.runtime.optimize.module import Plan, Recipe
 from atrous.runtime.optimize.program import Program, Strides
 from atrous.runtime.optimize.records import Layout
 from atrous.runtime.optimize.registry import get
+from atrous.runtime.optimize.split import split
 from atrous.runtime.optimize.timing import Timer
 from atrous.runtime.optimize.trace import Traced, traced
 from atrous.runtime.optimize.tune import Progress, Tuned, in_layout, tuned
@@ -45,6 +46,7 @@ def lowered(found: Traced) -> Graph:
     graph = found.graph
     clean(graph)
     fold(graph)
+    split(graph)
     fuse(graph)
     overwrite(graph)
     return graph
