@@ -102,12 +102,21 @@ def data_by_framework(
     padding: Pairs,
     sizes: Sequence[int],
 ) -> torch.Tensor:
-    """The gradient by an input of spatial `sizes`, by autograd through `by_framework`."""
-    shape = (grad.shape[0], weight.shape[0], *sizes)
-    with torch.enable_grad():
-        x = torch.zeros(shape, dtype=grad.dtype, device=grad.device, requires_grad=True)
-        out = by_framework(x, weight.detach(), None, stride, dilation, padding)
-    return torch.autograd.grad(out, x, grad.detach())[0]
+    """The gradient by an input of spatial `sizes`, with a channel for each filter.
+
+    At stride 1 it is the convolution with the kernel turned round, padded by what the window reaches
+    beyond; so it runs as phases too.
+    """
+    if set(stride) == {1}:
+        kernel = weight.shape[2:]
+        reach = [Window(k, dilation=d).extent - 1 for k, d in zip(kernel, dilation, strict=True)]
+        around = [(r - lo, r - hi) for r, (lo, hi) in zip(reach, padding, strict=True)]
+        turned = weight.flip(tuple(range(2, weight.dim())))
+        return by_framework(grad, turned, None, stride, dilation, around)
+    shape = [n + lo + hi for n, (lo, hi) in zip(sizes, padding, strict=True)]
+    padded = grad.new_empty((*grad.shape[:2], *shape))
+    found = _backward(grad, padded, weight, stride, dilation, 0)
+    return functional.pad(found, [-edge for edge in _flat(padding)])
 
 
 def weight_by_framework(
@@ -118,9 +127,23 @@ def weight_by_framework(
     padding: Pairs,
     kernel: Sequence[int],
 ) -> torch.Tensor:
-    """The gradient by the weights, by autograd through `by_framework`."""
-    shape = (grad.shape[1], 1, *kernel)
-    with torch.enable_grad():
-        weight = torch.zeros(shape, dtype=x.dtype, device=x.device, requires_grad=True)
-        out = by_framework(x.detach(), weight, None, stride, dilation, padding)
-    return torch.autograd.grad(out, weight, grad.detach())[0]
+    """The gradient by the weights, (C m, 1, *kernel)."""
+    padded = functional.pad(x, _flat(padding))
+    weight = x.new_empty((grad.shape[1], 1, *kernel))
+    return _backward(grad, padded, weight, stride, dilation, 1)
+
+
+def _backward(
+    grad: torch.Tensor,
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    which: int,
+) -> torch.Tensor:
+    none, mask = [0] * len(stride), [which == 0, which == 1, False]
+    found = torch.ops.aten.convolution_backward(
+        grad, x, weight, None, list(stride), none, list(dilation), False, none, x.shape[1], mask
+    )
+    wanted: torch.Tensor = found[which]
+    return wanted

@@ -161,7 +161,7 @@ def prepare(
     channels, kernel = weight.shape[0], tuple(weight.shape[2:])
     packed = weight.reshape(channels, -1).t().contiguous()
     known: dict[Any, tuple[Depthwise, tuple[int, ...]]] = {}
-    addresses = (weight.data_ptr(), packed.data_ptr(), _address(bias))
+    plain, bias_at = (weight.data_ptr(), packed.data_ptr()), _address(bias)
 
     def run(x: torch.Tensor) -> torch.Tensor:
         if x.dtype != weight.dtype or x.shape[1] != channels or not _runs_here(x):
@@ -180,9 +180,7 @@ def prepare(
             )  # fmt: skip
         layer, shape = known[key]
         out = _empty(x, shape, last)
-        kernels.forward(
-            layer, x.data_ptr(), addresses[1 if last else 0], addresses[2], out.data_ptr()
-        )
+        kernels.forward(layer, x.data_ptr(), plain[last], bias_at, out.data_ptr())
         return out
 
     # The tensors behind the addresses live as long as the function.

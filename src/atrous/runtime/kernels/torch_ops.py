@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from atrous.runtime.kernels import torch_depthwise as kernels
-from atrous.runtime.kernels.phases import plain
+from atrous.runtime.kernels.phases import by_framework, plain
 from atrous.runtime.kernels.torch_depthwise import activate
 
 __all__ = ["conv_depthwise"]
@@ -46,7 +46,6 @@ def _pairs(pad_lo: Ints, pad_hi: Ints) -> tuple[tuple[int, int], ...]:
     return tuple(zip(pad_lo, pad_hi, strict=True))
 
 
-@torch.library.impl(_LIBRARY, "depthwise", "CompositeExplicitAutograd")
 def _forward(
     x: torch.Tensor,
     weight: torch.Tensor,
@@ -62,7 +61,6 @@ def _forward(
     )  # fmt: skip
 
 
-@torch.library.impl(_LIBRARY, "depthwise_data_gradient", "CompositeExplicitAutograd")
 def _data(
     grad: torch.Tensor,
     weight: torch.Tensor,
@@ -77,7 +75,6 @@ def _data(
     )
 
 
-@torch.library.impl(_LIBRARY, "depthwise_weight_gradient", "CompositeExplicitAutograd")
 def _weight(
     x: torch.Tensor,
     grad: torch.Tensor,
@@ -99,7 +96,6 @@ def _like(x: torch.Tensor, shape: Sequence[Any]) -> torch.Tensor:
     return torch.empty(tuple(shape), dtype=x.dtype, device=x.device)
 
 
-@torch.library.register_fake("atrous::depthwise", lib=_LIBRARY)
 def _fake_forward(
     x: torch.Tensor,
     weight: torch.Tensor,
@@ -121,7 +117,6 @@ def _fake_forward(
     return _like(x, (x.shape[0], weight.shape[0], *sizes))
 
 
-@torch.library.register_fake("atrous::depthwise_data_gradient", lib=_LIBRARY)
 def _fake_data(
     grad: torch.Tensor,
     weight: torch.Tensor,
@@ -135,7 +130,6 @@ def _fake_data(
     return _like(grad, (*grad.shape[:2], *sizes))
 
 
-@torch.library.register_fake("atrous::depthwise_weight_gradient", lib=_LIBRARY)
 def _fake_weight(
     x: torch.Tensor,
     grad: torch.Tensor,
@@ -234,11 +228,13 @@ def _back_weight(ctx: Any, outer: torch.Tensor) -> tuple[Any, ...]:
     return by_x, by_grad, None, None, None, None, None
 
 
-for _name, _backward, _context in (
-    ("depthwise", _back, _keep),
-    ("depthwise_data_gradient", _back_data, _keep_data),
-    ("depthwise_weight_gradient", _back_weight, _keep_weight),
+for _name, _run, _fake, _backward, _context in (
+    ("depthwise", _forward, _fake_forward, _back, _keep),
+    ("depthwise_data_gradient", _data, _fake_data, _back_data, _keep_data),
+    ("depthwise_weight_gradient", _weight, _fake_weight, _back_weight, _keep_weight),
 ):
+    _LIBRARY.impl(_name, _run, "CompositeExplicitAutograd")
+    torch.library.register_fake(f"atrous::{_name}", _fake, lib=_LIBRARY)
     torch.library.register_autograd(
         f"atrous::{_name}", _backward, setup_context=_context, lib=_LIBRARY
     )
@@ -268,6 +264,9 @@ def conv_depthwise(
         dtype = torch.get_autocast_dtype(x.device.type)
         x, weight = x.to(dtype), weight.to(dtype)
         bias = None if bias is None else bias.to(dtype)
+    if torch._C._are_functorch_transforms_active():
+        # Operators registered from Python have no rules for these transforms.
+        return activate(by_framework(x, weight, bias, stride, dilation, padding), activation)
     if torch.onnx.is_in_onnx_export():
         return activate(plain(x, weight, bias, stride, dilation, padding), activation)
     if _is_plain(x, weight, bias):
@@ -292,7 +291,6 @@ def _is_plain(*tensors: torch.Tensor | None) -> bool:
     if any(type(tensor) not in _PLAIN for tensor in present):
         return False
     return not (
-        torch._C._are_functorch_transforms_active()
-        or torch._C._len_torch_dispatch_stack() > 0
+        torch._C._len_torch_dispatch_stack() > 0
         or any(torch.autograd.forward_ad.unpack_dual(one).tangent is not None for one in present)
     )
