@@ -104,8 +104,8 @@ def data_by_framework(
 ) -> torch.Tensor:
     """The gradient by an input of spatial `sizes`, with a channel for each filter.
 
-    At stride 1 it is the convolution with the kernel turned round, padded by what the window reaches
-    beyond; so it runs as phases too.
+    At stride 1 it is the convolution with the kernel turned round, padded by what the window
+    reaches beyond; so it runs as phases too.
     """
     if set(stride) == {1}:
         kernel = weight.shape[2:]

@@ -63,7 +63,7 @@ def depthwise(
         return out.to(x.dtype)
     if not _runs_here(x):
         out = by_framework(x, weight, bias, stride, dilation, padding)
-        return activate(out, activation)
+        return _dense(activate(out, activation), _is_last(x))
     channels = weight.shape[0]
     if channels != x.shape[1]:
         x = x.repeat_interleave(channels // x.shape[1], dim=1)
@@ -100,7 +100,9 @@ def depthwise_data_gradient(
         return out.to(grad.dtype)
     if not _runs_here(grad):
         out = data_by_framework(grad, weight, stride, dilation, padding, sizes)
-        return out if bias is None else out + bias.reshape(-1, *(1,) * len(sizes))
+        if bias is not None:
+            out = out + bias.reshape(-1, *(1,) * len(sizes))
+        return _dense(out, _is_last(grad))
     last = _is_last(grad)
     grad = _dense(grad, last)
     kernel = tuple(weight.shape[2:])
@@ -128,7 +130,7 @@ def depthwise_weight_gradient(
         out = depthwise_weight_gradient(x.float(), grad.float(), stride, dilation, padding, kernel)
         return out.to(x.dtype)
     if not _runs_here(x):
-        return weight_by_framework(x, grad, stride, dilation, padding, kernel)
+        return weight_by_framework(x, grad, stride, dilation, padding, kernel).contiguous()
     channels = grad.shape[1]
     if channels != x.shape[1]:
         x = x.repeat_interleave(channels // x.shape[1], dim=1)
