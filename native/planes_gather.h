@@ -20,7 +20,7 @@ namespace {
 
 constexpr int kBlock = 8;                   // accumulators in flight: two per cycle, four cycles each
 constexpr int64_t kDirectVectors = 6;       // from this width on, rows are read where they lie
-constexpr int64_t kStagedBytes = 96 << 10;  // of scratch for one band: within any second-level cache
+constexpr int64_t kStagedBytes = 224 << 10;  // of scratch for one band: within a second-level cache
 
 template <class T> struct Gather {
     const atrous_depthwise_layer *layer;
@@ -372,6 +372,11 @@ template <class T> Staged<T> plan_bands(Gather<T> *all) {
             staged.band[a] = larger(least, (staged.band[a] + 1) / 2);
             staged.measure();
         }
+    }
+    if (staged.elements() * static_cast<int64_t>(sizeof(T)) > kStagedBytes) {
+        // Halos too large for any band: then nothing is copied twice.
+        for (int a = 0; a < 2; ++a) staged.band[a] = larger<int64_t>(1, all->axis[a].longest());
+        staged.measure();
     }
     return staged;
 }

@@ -152,9 +152,20 @@ template <class T> void planes_weight_body(void *context, int64_t first, int64_t
             for (int64_t t = 0; t < taps;) {
                 const int64_t k = smaller(wide ? smaller<int64_t>(8, columns - t % columns) : 9, taps - t);
                 double found[9] = {};
-                for (int64_t d = 0; d < size[0]; ++d) {
-                    dot_taps<T>(k, wide, scratch + d * axis[0].in_step * staged.rows[1] * length, axis[1].in_step * length,
-                                offset + t, grad + d * grad_plane, grad_row, size[1], size[2], tail_at, tail, found);
+                int64_t low[2] = {0, 0}, high[2] = {size[0], size[1]};
+                for (int a = 0; a < 2 && wide; ++a) {
+                    // Outputs whose tap lies in the padding have nothing to add.
+                    const int64_t row = t / columns, tap = a == 0 ? row / axis[1].count(0) : row % axis[1].count(0);
+                    int64_t lo, hi;
+                    axis[a].valid(0, axis[a].taps[tap].offset, &lo, &hi);
+                    low[a] = larger(low[a], lo - begin[a]);
+                    high[a] = smaller(high[a], hi - begin[a]);
+                }
+                for (int64_t d = low[0]; d < high[0] && low[1] < high[1]; ++d) {
+                    const int64_t row = d * axis[0].in_step * staged.rows[1] + low[1] * axis[1].in_step;
+                    dot_taps<T>(k, wide, scratch + row * length, axis[1].in_step * length, offset + t,
+                                grad + d * grad_plane + low[1] * grad_row, grad_row, high[1] - low[1], size[2], tail_at,
+                                tail, found);
                 }
                 for (int64_t n = 0; n < k; ++n) sums[t + n] += found[n];
                 t += k;
