@@ -44,7 +44,7 @@ def conv(x: Tensor, weight: Tensor, bias: Tensor | None, call: Convolution) -> T
     if call.depthwise and x.device.type == "cpu" and 0 not in x.shape:
         made = conv_depthwise(x, weight, bias, call.stride, call.dilation, call.padding, "none")
         return _in_layout(made, x)
-    run = STRATEGIES[_chosen(call)].run
+    run = STRATEGIES[_chosen(call, is_channels_last(x))].run
     wide = _summed_in(x)
     if wide == x.dtype:
         return _in_layout(run(x, weight, bias, call), x)
@@ -57,6 +57,10 @@ def conv_transpose(x: Tensor, weight: Tensor, bias: Tensor | None, call: Convolu
 
     PyTorch cuts the same off both sides. What is left is cut afterwards, or filled with zeros.
     """
+    one_each = call.depthwise and call.out_channels == call.groups and x.device.type == "cpu"
+    known_elsewhere = torch.onnx.is_in_onnx_export() or torch._C._are_functorch_transforms_active()
+    if one_each and not known_elsewhere and 0 not in x.shape and 0 not in call.outputs:
+        return _in_layout(_depthwise_transposed(x, weight, bias, call), x)
     wide = _summed_in(x)
     cut = [max(min(lo, hi), 0) for lo, hi in call.padding]
     rest = [(at - lo, at - hi) for at, (lo, hi) in zip(cut, call.padding, strict=True)]
@@ -74,9 +78,32 @@ def conv_transpose(x: Tensor, weight: Tensor, bias: Tensor | None, call: Convolu
     return _in_layout(y.to(x.dtype), x)
 
 
-def _chosen(call: Convolution) -> str:
-    """The framework's own, unless its padding would be much larger than the map itself."""
+def _depthwise_transposed(
+    x: Tensor, weight: Tensor, bias: Tensor | None, call: Convolution
+) -> Tensor:
+    """The data gradient of the convolution that reads the result and gives maps like `x`."""
+    more = call.output_padding or (0,) * call.rank
+    # Less padding behind is what `output_padding` means.
+    pad_lo = [lo for lo, _ in call.padding]
+    pad_hi = [hi - extra for (_, hi), extra in zip(call.padding, more, strict=True)]
+    wide = torch.float32 if x.dtype in _HALVES else x.dtype
+    y: Tensor = torch.ops.atrous.depthwise_data_gradient(
+        x.to(wide), weight.to(wide), call.stride, call.dilation, pad_lo, pad_hi, call.outputs
+    )
+    if bias is not None:
+        y = y + bias.to(wide).reshape(-1, *(1,) * call.rank)
+    return y.to(x.dtype)
+
+
+def _chosen(call: Convolution, last: bool) -> str:
+    """The framework's own, unless it would read or hold much more than the layer needs.
+
+    That is a strided layer of one tap in planes, of which it reads all of the map, and padding much
+    larger than the map itself.
+    """
     traced = any(type(size) is not int for size in call.sizes)
+    if not traced and not last and max(call.stride) > 1 and STRATEGIES["slices"].applies(call):
+        return "slices"
     if traced or max(map(max, call.padding)) <= min(call.sizes):
         return "framework"
     held = work = 1

@@ -40,11 +40,10 @@ def depthwise(
     >>> run().ravel().tolist() if native().available else [3.0, 5.0]
     [3.0, 5.0]
     """
-    channels = weight.shape[0]
+    channels, last = weight.shape[0], _channels_last(x)
     if channels != x.shape[1]:
         x = np.repeat(x, channels // x.shape[1], axis=1)
     sizes = output_size(x.shape[2:], weight.shape[2:], stride, dilation, padding)
-    last = _channels_last(x)
     x = _dense(x, last)
     out = _empty((x.shape[0], channels, *sizes), x.dtype, last)
     layer = _layer(x, weight, stride, dilation, padding, sizes, last, activation, threads)
@@ -131,7 +130,9 @@ def _channels_last(x: Any) -> bool:
 
 
 def _dense(x: Any, last: bool) -> Any:
-    return x if last else np.ascontiguousarray(x)
+    if not last:
+        return np.ascontiguousarray(x)
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
 
 
 def _empty(shape: tuple[int, ...], dtype: Any, last: bool) -> Any:

@@ -64,10 +64,9 @@ def depthwise(
     if not _runs_here(x):
         out = by_framework(x, weight, bias, stride, dilation, padding)
         return _dense(activate(out, activation), _is_last(x))
-    channels = weight.shape[0]
+    channels, last = weight.shape[0], _is_last(x)
     if channels != x.shape[1]:
         x = x.repeat_interleave(channels // x.shape[1], dim=1)
-    last = _is_last(x)
     x = _dense(x, last)
     kernel = tuple(weight.shape[2:])
     sizes = output_size(x.shape[2:], kernel, stride, dilation, padding)
@@ -131,11 +130,10 @@ def depthwise_weight_gradient(
         return out.to(x.dtype)
     if not _runs_here(x):
         return weight_by_framework(x, grad, stride, dilation, padding, kernel).contiguous()
-    channels = grad.shape[1]
+    channels, last = grad.shape[1], _is_last(x)
     if channels != x.shape[1]:
         x = x.repeat_interleave(channels // x.shape[1], dim=1)
     # Both maps in one layout: that of the input.
-    last = _is_last(x)
     x, grad = _dense(x, last), _dense(grad, last)
     out = x.new_empty((channels, 1, *kernel))
     layer = _layer(
