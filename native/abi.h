@@ -18,7 +18,7 @@ extern "C" {
 #endif
 
 // Grows with every change of this file; the loader refuses a library with another number.
-#define ATROUS_ABI_VERSION 1
+#define ATROUS_ABI_VERSION 2
 
 enum { ATROUS_OK = 0, ATROUS_BAD_ARGUMENT = 1, ATROUS_NO_MEMORY = 2 };
 enum { ATROUS_FLOAT32 = 0, ATROUS_FLOAT64 = 1 };
@@ -49,6 +49,10 @@ ATROUS_EXPORT const char *atrous_instruction_sets(void);
 ATROUS_EXPORT const char *atrous_instruction_set(void);
 // 0 where `name` is one of `atrous_instruction_sets()`.
 ATROUS_EXPORT int atrous_use_instruction_set(const char *name);
+
+// The address of the `GOMP_parallel` of an OpenMP runtime that this process has, whose threads are then
+// shared; null for threads of our own.
+ATROUS_EXPORT void atrous_use_team(void *parallel_function);
 
 // out = activation(bias + x * weight); bias may be null.
 ATROUS_EXPORT int atrous_depthwise_forward(const atrous_depthwise_layer *layer, const void *x,

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "kernels.h"
+#include "threads.h"
 
 namespace atrous {
 
@@ -129,6 +130,8 @@ int atrous_use_instruction_set(const char *name) {
     }
     return ATROUS_BAD_ARGUMENT;
 }
+
+void atrous_use_team(void *parallel_function) { atrous::use_team(parallel_function); }
 
 int atrous_depthwise_forward(const atrous_depthwise_layer *layer, const void *x, const void *weight, const void *bias,
                              void *out) {

@@ -36,6 +36,16 @@ struct Job {
     std::atomic<int> wanted{0};   // workers that may still join
     std::atomic<int> working{0};  // workers that have not finished
 
+    // Pieces of a quarter of a fair share: whoever is held up leaves the rest to others.
+    void prepare(int64_t all, int threads, void (*what)(void *, int64_t, int64_t), void *with) {
+        body = what;
+        context = with;
+        items = all;
+        const int64_t pieces = static_cast<int64_t>(threads) * 4;
+        chunk = items > pieces ? items / pieces : 1;
+        next.store(0, std::memory_order_relaxed);
+    }
+
     void run() {
         for (;;) {
             const int64_t begin = next.fetch_add(chunk, std::memory_order_relaxed);
@@ -67,12 +77,7 @@ class Pool {
             return;
         }
         const int helpers = grow(threads - 1);
-        job_.body = body;
-        job_.context = context;
-        job_.items = items;
-        const int64_t pieces = static_cast<int64_t>(helpers + 1) * 4;
-        job_.chunk = items > pieces ? items / pieces : 1;
-        job_.next.store(0, std::memory_order_relaxed);
+        job_.prepare(items, helpers + 1, body, context);
         job_.working.store(helpers, std::memory_order_relaxed);
         job_.wanted.store(helpers, std::memory_order_relaxed);
         {
@@ -154,7 +159,31 @@ struct Slot {
 
 thread_local Slot slots[4];
 
+// The team of an OpenMP runtime that the process has already, and the process it belongs to.
+typedef void (*Team)(void (*body)(void *), void *data, unsigned threads, unsigned flags);
+std::atomic<Team> team{nullptr};
+#if !defined(_WIN32)
+std::atomic<pid_t> team_process{0};
+#endif
+
+bool has_team() {
+    if (team.load(std::memory_order_acquire) == nullptr) return false;
+#if defined(_WIN32)
+    return true;
+#else
+    // After fork() an OpenMP runtime waits for threads that are not there.
+    return team_process.load(std::memory_order_relaxed) == getpid();
+#endif
+}
+
 }  // namespace
+
+void use_team(void *parallel_function) {
+#if !defined(_WIN32)
+    team_process.store(getpid(), std::memory_order_relaxed);
+#endif
+    team.store(reinterpret_cast<Team>(parallel_function), std::memory_order_release);
+}
 
 void parallel(int64_t items, int32_t threads, void (*body)(void *, int64_t, int64_t), void *context) {
     if (items <= 0) return;
@@ -162,8 +191,16 @@ void parallel(int64_t items, int32_t threads, void (*body)(void *, int64_t, int6
         body(context, 0, items);
         return;
     }
-    const int64_t most = items < threads ? items : threads;
-    Pool::instance().run(items, static_cast<int>(most), body, context);
+    const int most = static_cast<int>(items < threads ? items : threads);
+    if (has_team()) {
+        Job job;
+        job.prepare(items, most, body, context);
+        // Always all of the team: one that changes its size starts new threads.
+        team.load(std::memory_order_acquire)([](void *one) { static_cast<Job *>(one)->run(); }, &job,
+                                             static_cast<unsigned>(threads), 0);
+        return;
+    }
+    Pool::instance().run(items, most, body, context);
 }
 
 void *scratch(int slot, size_t bytes) {

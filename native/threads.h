@@ -12,6 +12,10 @@ namespace atrous {
 void parallel(int64_t items, int32_t threads, void (*body)(void *context, int64_t begin, int64_t end),
               void *context);
 
+// From here on `parallel` borrows the threads of an OpenMP runtime, whose `GOMP_parallel` this is; null goes
+// back to its own. Where a framework computes with the same threads, two pools would fight for the cores.
+void use_team(void *parallel_function);
+
 // At least `bytes` of this thread's own memory, aligned to 64 bytes and valid until this thread's next
 // call with the same slot (0 to 3); null when there is no memory left.
 void *scratch(int slot, size_t bytes);

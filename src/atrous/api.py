@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from atrous.analysis import Comparison, Inspection, compare_networks, inspect_network, usual_stacks
-from atrous.errors import AtrousError, ReadError
+from atrous.errors import AtrousError, MissingDependencyError, ReadError
 from atrous.readers import read
 
 if TYPE_CHECKING:
@@ -181,8 +181,14 @@ def optimize(model: Any, example: Any, *, training: bool = False) -> Optimized:
     >>> list(fast.state_dict()), [row.layer for row in fast.explain().layers if row.layer != "0"]
     (['0.weight', '0.bias'], [])
     """
-    from atrous.runtime.optimize.driver import optimize_model
-
+    try:
+        from atrous.runtime.optimize.driver import optimize_model
+    except ImportError as error:
+        if error.name != "torch":
+            raise
+        raise MissingDependencyError(
+            "optimize: running a module needs PyTorch; run `pip install torch`."
+        ) from error
     return optimize_model(model, example, training=training)
 
 

@@ -261,7 +261,9 @@ def test_the_zoo_as_json_says_what_each_network_sees():
 def test_the_version_is_printed():
     from importlib.metadata import version
 
-    assert atrous("--version").stdout == f"atrous {version('atrous')}\n"
+    from atrous.runtime.kernels import native
+
+    assert atrous("--version").stdout == f"atrous {version('atrous')}, {native()}\n"
 
 
 def test_no_arguments_print_the_help():

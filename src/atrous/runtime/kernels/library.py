@@ -22,7 +22,7 @@ from typing import Any
 __all__ = ["ABI_VERSION", "LayerStruct", "Native", "library", "native"]
 
 # The number of native/abi.h that `LayerStruct` and the calls below are written for.
-ABI_VERSION = 1
+ABI_VERSION = 2
 
 _NAMES = ("libatrous_kernels.so", "libatrous_kernels.dylib", "atrous_kernels.dll")
 _FOLDER = Path("atrous", "runtime", "kernels")
@@ -136,6 +136,7 @@ def _declare(loaded: Any) -> None:
     loaded.atrous_instruction_sets.restype = ctypes.c_char_p
     loaded.atrous_instruction_set.restype = ctypes.c_char_p
     loaded.atrous_use_instruction_set.argtypes = [ctypes.c_char_p]
+    loaded.atrous_use_team.argtypes = [data]
     loaded.atrous_depthwise_forward.argtypes = [layer, data, data, data, data]
     loaded.atrous_depthwise_data_gradient.argtypes = [layer, data, data, data, data]
     loaded.atrous_depthwise_weight_gradient.argtypes = [layer, data, data, data]

@@ -16,6 +16,7 @@ from atrous.runtime.kernels import layer as kernels
 from atrous.runtime.kernels.layer import Depthwise, output_size
 from atrous.runtime.kernels.library import library
 from atrous.runtime.kernels.phases import by_framework, data_by_framework, weight_by_framework
+from atrous.runtime.kernels.team import share_threads
 
 __all__ = [
     "activate",
@@ -26,6 +27,8 @@ __all__ = [
 ]
 
 Pairs = Sequence[tuple[int, int]]
+
+share_threads()
 
 _NATIVE = (torch.float32, torch.float64)
 _SMALL = (torch.float16, torch.bfloat16)
