@@ -93,11 +93,20 @@ bool holds_nothing(const atrous_depthwise_layer *layer, const int64_t *sizes) {
     return layer->batch == 0 || layer->channels == 0 || sizes[0] == 0 || sizes[1] == 0 || sizes[2] == 0;
 }
 
+// A single output has no stride; scratch memory grows with strides.
+atrous_depthwise_layer plain_strides(atrous_depthwise_layer layer) {
+    for (int a = 0; a < 3; ++a) {
+        if (layer.out[a] == 1) layer.stride[a] = 1;
+    }
+    return layer;
+}
+
 int run_gather(const atrous_depthwise_layer *layer, int backwards, const void *x, const void *weight, const void *bias,
                void *out) {
     if (!sound(layer) || (backwards && layer->activation != ATROUS_NONE)) return ATROUS_BAD_ARGUMENT;
     if (holds_nothing(layer, backwards ? layer->in : layer->out)) return ATROUS_OK;
-    return entry().kernels->gather(layer, backwards, x, weight, bias, out);
+    const atrous_depthwise_layer plain = plain_strides(*layer);
+    return entry().kernels->gather(&plain, backwards, x, weight, bias, out);
 }
 
 }  // namespace
@@ -154,6 +163,7 @@ int atrous_depthwise_weight_gradient(const atrous_depthwise_layer *layer, const 
         std::memset(grad_weight, 0, cells * size);
         return ATROUS_OK;
     }
-    return atrous::entry().kernels->weight_gradient(layer, x, grad_out, grad_weight);
+    const atrous_depthwise_layer plain = atrous::plain_strides(*layer);
+    return atrous::entry().kernels->weight_gradient(&plain, x, grad_out, grad_weight);
 }
 }

@@ -255,3 +255,41 @@ def test_many_python_threads_at_once_get_their_own_results():
             got = list(pool.map(lambda one: depthwise(*one, None, *geometry), given))
             for a, b in zip(got, want, strict=True):
                 torch.testing.assert_close(a, b)
+
+
+def test_shapes_dtypes_and_biases_that_do_not_fit_are_refused():
+    x, weight, bias = (one.detach().float() for one in tensors())
+    geometry = ([2, 1], [1, 2], [1, 2], [0, 1])
+    run = torch.ops.atrous.depthwise
+    wrong = [
+        (x, weight.half(), bias),
+        (x.double(), weight, bias),
+        (x, weight[:2], bias[:2]),
+        (x, weight.repeat(1, 2, 1, 1), bias),
+        (x, weight, bias[:1]),
+        (x, weight[0], bias),
+    ]
+    for given in wrong:
+        with pytest.raises(ValueError, match=r"depthwise: .* do not (fit|mix)"):
+            run(*given, *geometry, "none")
+
+
+# PyTorch builds the decompositions of forward derivatives with its own deprecated scripting.
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+def test_forward_derivatives_and_negated_weights_are_right():
+    x, weight, bias = (one.detach() for one in tensors())
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(x, torch.ones_like(x))
+        found = torch.autograd.forward_ad.unpack_dual(
+            conv_depthwise(dual, weight, bias, *GEOMETRY)
+        ).tangent
+    torch.testing.assert_close(found, torchs(torch.ones_like(x), weight, None, *GEOMETRY))
+    negated = torch._neg_view(weight)
+    want = torchs(x, -weight, bias, *GEOMETRY)
+    torch.testing.assert_close(depthwise(x, negated, bias, *GEOMETRY), want)
+
+
+def test_a_stride_beyond_the_map_takes_no_memory():
+    x, weight = torch.randn(1, 2, 10), torch.randn(2, 1, 3)
+    got = depthwise(x, weight, None, (2**38,), (1,), ((0, 0),))
+    torch.testing.assert_close(got, torchs(x, weight, None, (11,), (1,), ((0, 0),)))

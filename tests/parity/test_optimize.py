@@ -618,3 +618,109 @@ BAD = [
 def test_bad_arguments_are_named_with_the_rule_and_the_fix(model, example, message):
     with pytest.raises((ArgumentError, ArgumentTypeError), match=message):
         atrous.optimize(model, example)
+
+
+class _Positions(nn.Module):
+    """Adds what depends on a buffer alone, at the full shape of what it is added to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(50, 16)
+        self.register_buffer("angles", torch.randn(1, 40, 16))
+        self.net = nn.Sequential(nn.Conv1d(16, 16, 3, padding=8, dilation=8, groups=16), nn.ReLU())
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.net((self.embed(tokens) + torch.tanh(self.angles)).transpose(1, 2))
+
+
+def test_what_depends_on_parameters_alone_is_never_overwritten():
+    torch.manual_seed(0)
+    model, tokens = _Positions().eval(), torch.randint(0, 50, (1, 40))
+    fast = atrous.optimize(model, tokens)
+    for _ in range(4):
+        torch.testing.assert_close(fast(tokens), model(tokens), atol=1e-5, rtol=1e-5)
+
+
+def test_optimizing_leaves_no_trace_in_the_model_the_example_or_the_generator():
+    class Writes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(8, 8, 3, padding=4, dilation=4, groups=8)
+            self.norm = nn.BatchNorm2d(8)
+            self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.calls += 1
+            return self.norm(self.conv(x.mul_(2.0)))
+
+    for training in (False, True):
+        model = Writes().train(training)
+        image = torch.randn(1, 8, 20, 20)
+        state = {name: one.clone() for name, one in model.state_dict().items()}
+        before, generator = image.clone(), torch.get_rng_state()
+        atrous.optimize(model, image, training=training)
+        assert torch.equal(image, before)
+        assert torch.equal(torch.get_rng_state(), generator)
+        assert all(torch.equal(one, state[name]) for name, one in model.state_dict().items())
+        assert model.training is training
+
+
+def test_statistics_that_a_batch_norm_gathers_later_are_seen():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.ReLU()).eval()
+    image = torch.randn(2, 3, 20, 20)
+    fast = atrous.optimize(model, image)
+    fast(image)
+    model.train()
+    model(image * 3 + 1)
+    model.eval()
+    torch.testing.assert_close(fast(image), model(image), atol=1e-5, rtol=1e-5)
+
+
+def test_a_model_that_changed_its_parts_hooks_or_dtype_runs_as_it_is():
+    torch.manual_seed(0)
+    image = torch.randn(1, 8, 20, 20)
+
+    def made():
+        model = nn.Sequential(nn.Conv2d(8, 16, 3), nn.ReLU(), nn.Conv2d(16, 4, 1)).eval()
+        return model, atrous.optimize(model, image)
+
+    model, fast = made()
+    model[0] = nn.Conv2d(8, 16, 3)
+    torch.testing.assert_close(fast(image), model(image))
+    model, fast = made()
+    model[0].register_forward_hook(lambda _part, _given, y: y * 2)
+    torch.testing.assert_close(fast(image), model(image))
+    model, fast = made()
+    model.bfloat16()
+    with pytest.raises(RuntimeError):
+        fast(image)
+    model, fast = made()
+    model.to("meta")
+    assert fast(image).device == model(image).device
+    model, fast = made()
+    for part in (model[0], model[2]):
+        new = nn.Parameter(torch.randn_like(part.weight))
+        del part.weight
+        part.weight = new
+        torch.testing.assert_close(fast(image), model(image), atol=1e-5, rtol=1e-5)
+
+
+def test_models_whose_graph_fails_are_kept():
+    class Energies(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            with torch.enable_grad():
+                x = x.detach().requires_grad_()
+                return torch.autograd.grad((x**3).sum(), x)[0]
+
+    class Complex(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 2, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.view_as_complex(self.conv(x).permute(0, 2, 3, 1).contiguous())
+
+    for model in (Energies().eval(), Complex().eval()):
+        image = torch.randn(1, 3, 12, 12)
+        torch.testing.assert_close(atrous.optimize(model, image)(image), model(image))

@@ -22,7 +22,9 @@ def bench(
     input: Inputs = None,
     threads: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Threads to run on; as many as PyTorch takes."),
+        typer.Option(
+            min=1, max=1024, metavar="N", help="Threads to run on; as many as PyTorch takes."
+        ),
     ] = None,
     training: Annotated[
         bool, typer.Option("--training", help="Measure forward and backward, gradients kept.")

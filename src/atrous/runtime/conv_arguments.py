@@ -215,6 +215,7 @@ def known_convolution(
     torch = sys.modules.get("torch")
     # A truth value equals 1 as a key, and what is traced has sizes that are no numbers.
     plain = _is_plain(stride) and _is_plain(dilation) and _is_plain(padding) and _is_plain(groups)
+    plain = plain and all(type(size) is int for size in (*x, *weight))
     if not plain or (torch is not None and torch.compiler.is_compiling()):
         return convolution(x, weight, bias, **options)  # type: ignore[arg-type]
     shape = None if bias is None else tuple(bias)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -98,19 +99,25 @@ def _load() -> tuple[Any, Native]:
         loaded = ctypes.CDLL(str(path))
         version = int(loaded.atrous_abi_version())
     except (OSError, AttributeError) as error:
-        return None, _absent(f"{path} does not load ({error})")
+        return None, _warned(f"{path} does not load ({error})")
     if version != ABI_VERSION:
-        return None, _absent(
+        return None, _warned(
             f"{path} has interface {version}, this package needs {ABI_VERSION}; run `pip install .`"
         )
     _declare(loaded)
     isas = tuple(loaded.atrous_instruction_sets().decode().split())
     if wanted and loaded.atrous_use_instruction_set(wanted.encode()) != 0:
-        return None, _absent(
+        return None, _warned(
             f"ATROUS_ISA={wanted[:40]!r} is none of those that run here: {', '.join(isas)}, off"
         )
     isa = loaded.atrous_instruction_set().decode()
     return loaded, Native(True, isa, isas, str(path), "")
+
+
+def _warned(reason: str) -> Native:
+    """Absent by mistake rather than by choice: said aloud, once."""
+    warnings.warn(f"no native kernels: {reason}", RuntimeWarning, stacklevel=4)
+    return _absent(reason)
 
 
 def _absent(reason: str) -> Native:

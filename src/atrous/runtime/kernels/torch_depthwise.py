@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from atrous.errors import ArgumentError
 from atrous.runtime.kernels import layer as kernels
 from atrous.runtime.kernels.layer import Depthwise, output_size
 from atrous.runtime.kernels.library import library
@@ -60,6 +61,7 @@ def depthwise(
 
     The result has the dtype and the layout of `x`. No gradient is recorded.
     """
+    _assert_fit(x, weight, bias, weight.shape[0] % max(x.shape[1], 1) == 0)
     if x.dtype in _SMALL and x.device.type == "cpu":
         wide = None if bias is None else bias.float()
         out = depthwise(x.float(), weight.float(), wide, stride, dilation, padding, activation)
@@ -75,8 +77,7 @@ def depthwise(
     sizes = output_size(x.shape[2:], kernel, stride, dilation, padding)
     out = _empty(x, (x.shape[0], channels, *sizes), last)
     layer = _layer(x.shape, sizes, kernel, stride, dilation, padding, x.dtype, last, activation)
-    weight = weight.contiguous()
-    bias = None if bias is None else bias.contiguous()
+    weight, bias = _plain(weight), None if bias is None else _plain(bias)
     kernels.forward(layer, x.data_ptr(), weight.data_ptr(), _address(bias), out.data_ptr())
     return out
 
@@ -94,6 +95,7 @@ def depthwise_data_gradient(
 
     `grad` is (N, C m, *output sizes); the result (N, C, *sizes) has its layout and dtype.
     """
+    _assert_fit(grad, weight, bias, weight.shape[0] == grad.shape[1])
     if grad.dtype in _SMALL and grad.device.type == "cpu":
         wide = None if bias is None else bias.float()
         out = depthwise_data_gradient(
@@ -113,8 +115,7 @@ def depthwise_data_gradient(
     layer = _layer(
         shape, grad.shape[2:], kernel, stride, dilation, padding, grad.dtype, last, "none"
     )
-    weight = weight.contiguous()
-    bias = None if bias is None else bias.contiguous()
+    weight, bias = _plain(weight), None if bias is None else _plain(bias)
     kernels.data_gradient(layer, grad.data_ptr(), weight.data_ptr(), _address(bias), out.data_ptr())
     return out
 
@@ -128,6 +129,7 @@ def depthwise_weight_gradient(
     kernel: Sequence[int],
 ) -> torch.Tensor:
     """The gradient by the weights, (C m, 1, *kernel), in the dtype of `x`."""
+    _assert_fit(x, grad, None, grad.shape[1] % max(x.shape[1], 1) == 0, maps=True)
     if x.dtype in _SMALL and x.device.type == "cpu":
         out = depthwise_weight_gradient(x.float(), grad.float(), stride, dilation, padding, kernel)
         return out.to(x.dtype)
@@ -159,15 +161,15 @@ def prepare(
     It computes what `depthwise` computes, and costs less for small maps: nothing is packed or
     looked up again while shapes stay the same.
     """
-    weight = weight.detach().contiguous()
-    bias = None if bias is None else bias.detach().contiguous()
+    weight, bias = _plain(weight.detach()), None if bias is None else _plain(bias.detach())
     channels, kernel = weight.shape[0], tuple(weight.shape[2:])
     packed = weight.reshape(channels, -1).t().contiguous()
     known: dict[Any, tuple[Depthwise, tuple[int, ...]]] = {}
+    here = weight.device.type == "cpu"
     plain, bias_at = (weight.data_ptr(), packed.data_ptr()), _address(bias)
 
     def run(x: torch.Tensor) -> torch.Tensor:
-        if x.dtype != weight.dtype or x.shape[1] != channels or not _runs_here(x):
+        if x.dtype != weight.dtype or x.shape[1] != channels or not (_runs_here(x) and here):
             return depthwise(x, weight, bias, stride, dilation, padding, activation)
         last = _is_last(x)
         x = _dense(x, last)
@@ -191,8 +193,39 @@ def prepare(
     return run
 
 
+def _assert_fit(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    channels: bool,
+    *,
+    maps: bool = False,
+) -> None:
+    """Raises where the kernels would read what is not there, or as what it is not."""
+    right = channels and x.dim() == weight.dim() and 3 <= x.dim() <= 5
+    right = right and (maps or weight.shape[1] == 1)
+    right = right and (bias is None or tuple(bias.shape) == (weight.shape[0],))
+    if not right:
+        raise ArgumentError(
+            f"depthwise: shapes {tuple(x.shape)} and {tuple(weight.shape)} with bias "
+            f"{None if bias is None else tuple(bias.shape)} do not fit; give x (N, C, sizes), "
+            "weight (C m, 1, kernel) and bias (C m,)."
+        )
+    for one in (weight, bias):
+        if one is not None and (one.dtype != x.dtype or one.device != x.device):
+            raise ArgumentError(
+                f"depthwise: {x.dtype} on {x.device} and {one.dtype} on {one.device} do not mix; "
+                "convert one of them."
+            )
+
+
 def _runs_here(x: torch.Tensor) -> bool:
     return x.device.type == "cpu" and x.dtype in _NATIVE and library() is not None
+
+
+def _plain(tensor: torch.Tensor) -> torch.Tensor:
+    # A negated view has other values than its memory.
+    return tensor.resolve_neg().contiguous()
 
 
 def _is_last(x: torch.Tensor) -> bool:
@@ -201,9 +234,7 @@ def _is_last(x: torch.Tensor) -> bool:
 
 
 def _dense(x: torch.Tensor, last: bool) -> torch.Tensor:
-    # A conjugated or negated view has other values than its memory.
-    x = x.resolve_neg()
-    return x.contiguous(memory_format=_LAST[x.dim()]) if last else x.contiguous()
+    return x.resolve_neg().contiguous(memory_format=_LAST[x.dim()]) if last else _plain(x)
 
 
 def _empty(like: torch.Tensor, shape: Sequence[int], last: bool) -> torch.Tensor:

@@ -27,7 +27,12 @@ def folder() -> Path:
     if own:
         return Path(own)
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "atrous"
+    if base:
+        return Path(base) / "atrous"
+    try:
+        return Path.home() / ".cache" / "atrous"
+    except RuntimeError:  # a user without a home
+        return Path(tempfile.gettempdir()) / "atrous-cache"
 
 
 @cache

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -56,20 +57,56 @@ def optimize_model(
     inputs = checked(model, example, training=training)
     if isinstance(model, Optimized):
         model = model._original
-    inputs = tuple(x.detach() for x in inputs)
+    # Copies: a model may write into what it is given, and is run many times.
+    inputs = tuple(x.detach().clone() for x in inputs)
+    with _unmoved(model):
+        return _optimized(model, inputs, training, choices, timer, whole_timer, progress)
+
+
+@contextmanager
+def _unmoved(model: nn.Module) -> Iterator[None]:
+    """Runs of the model leave no trace: buffers and the generator are put back."""
+    before = [(one, one.detach().clone()) for one in model.buffers()]
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        with torch.no_grad():
+            for one, value in before:
+                if not torch.equal(one, value):
+                    one.copy_(value)
+
+
+def _optimized(
+    model: nn.Module,
+    inputs: tuple[torch.Tensor, ...],
+    training: bool,
+    choices: Choices | None,
+    timer: Timer,
+    whole_timer: Timer,
+    progress: Progress,
+) -> Optimized:
     reference = _reference(model, inputs)
     choices = Choices() if choices is None else choices
     notes: list[str] = []
     if not training:
         found = traced(model, inputs)
         if isinstance(found, Traced):
-            graph = copied(found)
-            strides = tuple(_strides(value) for value in reference)
-            made = candidates(model, found, inputs, strides, choices, timer, progress)
-            choices.save()
-            return _kept(model, inputs, reference, made, graph, whole_timer, notes)
-        notes.append(f"layer by layer, because {found.reason}")
-    result = swapped(model, inputs, timer, progress, training=training)
+            try:
+                graph = copied(found)
+                strides = tuple(_strides(value) for value in reference)
+                made = candidates(model, found, inputs, strides, choices, timer, progress)
+                choices.save()
+                return _kept(model, inputs, reference, made, graph, whole_timer, notes)
+            except (RuntimeError, TypeError, ValueError, IndexError) as error:
+                notes.append(f"layer by layer, because its graph fails: {_said(error)}")
+        else:
+            notes.append(f"layer by layer, because {found.reason}")
+    try:
+        result = swapped(model, inputs, timer, progress, training=training)
+    except (RuntimeError, TypeError, ValueError) as error:
+        notes.append(f"the original is kept: {_said(error)}")
+        return _original(model, inputs, (), notes, None, training=training)
     if not any(row.strategy != "torch" for row in result.layers):
         notes.append("no layer is faster by another strategy.")
         return _original(model, inputs, result.layers, notes, whole_timer, training=training)
@@ -91,6 +128,10 @@ def optimize_model(
     return Optimized(result.model, {}, about)
 
 
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:160]}"
+
+
 def _kept(
     model: nn.Module,
     inputs: tuple[torch.Tensor, ...],
@@ -107,8 +148,10 @@ def _kept(
     for one in made:
         far = 0.0
         for given, wanted in probes:
-            with torch.no_grad():
-                far = max(far, _furthest(wanted, _flat(one.plan(model, given))))
+            # Twice: what a run writes over shows in the next one.
+            for _ in range(2):
+                with torch.no_grad():
+                    far = max(far, _furthest(wanted, _flat(one.plan(model, given))))
         furthest[one.layout] = far
         if far <= _allowed(reference):
             runs[one.layout] = _planned(one, model, inputs)
@@ -186,22 +229,34 @@ def _runner(model: nn.Module, inputs: Sequence[torch.Tensor], *, training: bool)
     """One run of a model; for training also the gradients, in evaluation so that no state moves."""
 
     def forward() -> object:
-        with torch.inference_mode():
+        with torch.no_grad():
             return model(*inputs)
 
     def both() -> object:
+        model.eval()
         wanted = [p for p in model.parameters() if p.requires_grad]
         with torch.enable_grad():
             parts = [y for y in _flat(model(*inputs)) if _has_gradient(y)]
             total = sum(y.sum() for y in parts)
             return torch.autograd.grad(total, wanted, allow_unused=True) if parts else None
 
-    return both if training else forward
+    if not training:
+        return forward
+
+    def kept() -> object:
+        modes = [(part, part.training) for part in model.modules()]
+        try:
+            return both()
+        finally:
+            for part, mode in modes:
+                part.training = mode
+
+    return kept
 
 
 def _planned(one: Candidate, model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> Any:
     def run() -> object:
-        with torch.inference_mode():
+        with torch.no_grad():
             return one.plan(model, inputs)
 
     return run

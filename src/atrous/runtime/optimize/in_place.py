@@ -9,7 +9,7 @@ import torch
 from torch.fx import Graph, Node
 
 from atrous.runtime.optimize.calls import Call
-from atrous.runtime.optimize.clean import is_call, target_of
+from atrous.runtime.optimize.clean import constants_of, is_call, target_of
 from atrous.runtime.optimize.fuse import is_layer
 
 __all__ = ["overwrite"]
@@ -47,10 +47,12 @@ def overwrite(graph: Graph, only: frozenset[str] | None = None) -> None:
     The operand is a result of its own memory, of the result's shape and dtype, that nothing else
     uses. `only` names the operations (`aten.relu`) that may; None is all of them.
     """
+    # What depends on parameters alone is computed once and held: it is read again by the next run.
+    kept = constants_of(graph)
     for node in graph.nodes:
         if is_layer(node):
             call: Call = node.meta["call"]
-            if call.adds and only is None and _is_free(node, node.args[3]):
+            if call.adds and only is None and _is_free(node, node.args[3], kept):
                 node.meta["call"] = replace(call, overwrites=True)
             continue
         base, _, overload = target_of(node).removeprefix("aten.").partition(".")
@@ -59,18 +61,18 @@ def overwrite(graph: Graph, only: frozenset[str] | None = None) -> None:
         if not (unary or binary) or (only is not None and f"aten.{base}" not in only):
             continue
         swaps = base in ("add", "mul") and not node.kwargs and len(node.args) == 2
-        if swaps and not _is_free(node, node.args[0]) and _is_free(node, node.args[1]):
+        if swaps and not _is_free(node, node.args[0], kept) and _is_free(node, node.args[1], kept):
             node.args = node.args[::-1]
-        if not _is_free(node, node.args[0]):
+        if not _is_free(node, node.args[0], kept):
             continue
         packet = getattr(_aten, f"{base}_", None)
         if packet is not None and overload in packet.overloads():
             node.target = getattr(packet, overload)
 
 
-def _is_free(node: Node, operand: Any) -> bool:
+def _is_free(node: Node, operand: Any, kept: set[Node]) -> bool:
     """Whether a node may overwrite an operand."""
-    if not isinstance(operand, Node) or len(operand.users) != 1:
+    if not isinstance(operand, Node) or len(operand.users) != 1 or operand in kept:
         return False
     if [*node.args, *node.kwargs.values()].count(operand) != 1 or not _is_fresh(operand):
         return False

@@ -31,7 +31,10 @@ class _Depthwise:
 
     def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
         """The convolution."""
-        if x.dim() != self.weight.dim():
+        weight = self.weight
+        fits = x.dim() == weight.dim() and x.shape[1] == self.in_channels
+        if not fits or x.dtype != weight.dtype or x.device != weight.device:
+            # PyTorch's own layer says what is wrong, or does what is asked for.
             made: torch.Tensor = super().forward(x)  # type: ignore[misc]
             return made
         return conv_depthwise(

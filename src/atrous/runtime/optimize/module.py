@@ -41,13 +41,22 @@ class Plan:
         self._spec = spec
         self._is_leaf = bool(spec.is_leaf())
         self._homes = state_of(program.graph, model)
-        self._mark: object = None
+        # Running statistics are written without a trace, but they are counted.
+        self._homes += [
+            (part._buffers, "num_batches_tracked")
+            for part in model.modules()
+            if part._buffers.get("num_batches_tracked") is not None
+        ]
+        self._parts = [(part, _hooks(part), _children(part)) for part in model.modules()]
+        self._mark: tuple[Any, ...] | None = None
         self._runs: Callable[..., list[Any]] | None = None
+        self._dtypes: list[torch.dtype] | None = None
+        self.program_dtypes()
 
     def __call__(self, model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> Any:
         """The model's outputs."""
         mark = self._seen()
-        if self._runs is None or mark != self._mark:
+        if self._runs is None or self._mark is None or not _same(mark, self._mark):
             self._runs = compiled(self.program, model)
             self._mark = mark
         made = self._runs(*inputs)
@@ -57,14 +66,46 @@ class Plan:
         """Prepares the weights anew before the next run."""
         self._runs = None
 
-    def _seen(self) -> object:
-        tensors = [home[name] for home, name in self._homes]
-        try:
-            versions = [t._version for t in tensors]
-        except RuntimeError:
-            # Tensors made under inference mode count no versions.
-            versions = []
-        return [t.data_ptr() for t in tensors], versions
+    def fits(self) -> bool:
+        """Whether the model is as it was: in evaluation, of the same parts and hooks, here."""
+        for part, hooks, children in self._parts:
+            if part.training or _hooks(part) != hooks or _children(part) != children:
+                return False
+        tensors = (home.get(name) for home, name in self._homes)
+        wanted = self.program_dtypes()
+        return all(
+            t is not None and t.device.type == "cpu" and t.dtype == dtype
+            for t, dtype in zip(tensors, wanted, strict=True)
+        )
+
+    def program_dtypes(self) -> list[torch.dtype]:
+        """The dtypes of the state that the program was made for."""
+        if self._dtypes is None:
+            self._dtypes = [home[name].dtype for home, name in self._homes]
+        return self._dtypes
+
+    def _seen(self) -> tuple[Any, ...]:
+        # The tensors themselves: an address alone may be that of a later one.
+        return tuple(
+            (home[name], home[name].data_ptr(), _version(home[name])) for home, name in self._homes
+        )
+
+
+def _version(tensor: torch.Tensor) -> int:
+    # Tensors made under inference mode count no versions.
+    return -1 if tensor.is_inference() else tensor._version
+
+
+def _same(one: tuple[Any, ...], two: tuple[Any, ...]) -> bool:
+    return all(a[0] is b[0] and a[1:] == b[1:] for a, b in zip(one, two, strict=True))
+
+
+def _children(part: nn.Module) -> list[int]:
+    return [id(child) for child in part._modules.values()]
+
+
+def _hooks(part: nn.Module) -> tuple[int, int]:
+    return len(part._forward_hooks), len(part._forward_pre_hooks)
 
 
 def signature_of(inputs: tuple[Any, ...]) -> Signature:
@@ -148,7 +189,7 @@ class Optimized(nn.Module):
         if self._recipes:
             self._make_again()
         found: Plan | None = self._plans.get(signature_of(args))
-        return found
+        return found if found is not None and found.fits() else None
 
     def _make_again(self) -> None:
         """Makes the programs of a copy, by its recipes."""
@@ -193,4 +234,5 @@ def _is_watched() -> bool:
         or torch._C._len_torch_dispatch_stack() > 0
         or torch._C._len_torch_function_stack() > 0
         or torch._C._functorch.peek_interpreter_stack() is not None
+        or torch.autograd.forward_ad._current_level >= 0
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,10 @@ def bench_module(
         torch.set_num_threads(before)
 
 
+_MOST = 2**31
+"""Elements of an input that is drawn: 8 GiB."""
+
+
 class Stack(nn.Module):
     """A plain stack of convolutions and pools with random weights, under the network's names."""
 
@@ -143,6 +148,11 @@ def _examples(given: Any) -> tuple[torch.Tensor, ...]:
         given if isinstance(given, list | tuple) and not is_shape(given) else (given,)
     )
     generator = torch.Generator().manual_seed(0)
+    for one in several:
+        if not isinstance(one, torch.Tensor) and prod(as_shape(one)) > _MOST:
+            raise UnsupportedError(
+                f"input {tuple(as_shape(one))} has more than {_MOST} elements; give a smaller one."
+            )
     return tuple(
         one if isinstance(one, torch.Tensor) else torch.randn(as_shape(one), generator=generator)
         for one in several

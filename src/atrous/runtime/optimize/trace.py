@@ -39,6 +39,11 @@ class Traced:
 def traced(model: nn.Module, inputs: Sequence[torch.Tensor]) -> Traced | Refusal:
     """The graph of the model in evaluation mode on these inputs; refused where it has none."""
     name = type(model).__name__
+    hooked = next((path for path, part in model.named_modules() if part._forward_hooks), None)
+    if hooked is not None:
+        return Refusal(
+            "trace", name, f"{hooked or name} has forward hooks, which graphs leave out."
+        )
     try:
         with _quiet(), torch.no_grad():
             first = torch.export.export(model, tuple(inputs), strict=False)
