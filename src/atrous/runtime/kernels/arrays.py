@@ -48,15 +48,7 @@ def depthwise(
     x = _dense(x, last)
     out = _empty((x.shape[0], channels, *sizes), x.dtype, last)
     layer = _layer(x, weight, stride, dilation, padding, sizes, last, activation, threads)
-    weight = np.ascontiguousarray(weight)
-    bias = None if bias is None else np.ascontiguousarray(bias)
-    kernels.forward(
-        layer,
-        x.ctypes.data,
-        weight.ctypes.data,
-        None if bias is None else bias.ctypes.data,
-        out.ctypes.data,
-    )
+    _run(kernels.forward, layer, x, weight, bias, out)
     return out
 
 
@@ -79,16 +71,15 @@ def depthwise_transposed(
     x = _dense(x, last)
     out = _empty((*x.shape[:2], *sizes), x.dtype, last)
     layer = _layer(out, weight, stride, dilation, padding, x.shape[2:], last, "none", threads)
+    _run(kernels.data_gradient, layer, x, weight, bias, out)
+    return out
+
+
+def _run(kernel: Any, layer: Depthwise, x: Any, weight: Any, bias: Any, out: Any) -> None:
     weight = np.ascontiguousarray(weight)
     bias = None if bias is None else np.ascontiguousarray(bias)
-    kernels.data_gradient(
-        layer,
-        x.ctypes.data,
-        weight.ctypes.data,
-        None if bias is None else bias.ctypes.data,
-        out.ctypes.data,
-    )
-    return out
+    at = None if bias is None else bias.ctypes.data
+    kernel(layer, x.ctypes.data, weight.ctypes.data, at, out.ctypes.data)
 
 
 def _layer(

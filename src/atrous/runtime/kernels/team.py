@@ -20,12 +20,7 @@ __all__ = ["share_threads"]
 
 @cache
 def share_threads() -> bool:
-    """Lets the kernels compute on PyTorch's threads; False where PyTorch has others.
-
-    >>> from atrous.runtime.kernels import native
-    >>> share_threads() in (True, False) if native().available else True
-    True
-    """
+    """Lets the kernels compute on PyTorch's threads; False where PyTorch has others."""
     loaded, home = library(), Path(torch.__file__).parent
     if loaded is None or "OpenMP" not in torch.__config__.parallel_info():
         return False

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from atrous.runtime.kernels import torch_depthwise as kernels
-from atrous.runtime.kernels.phases import by_framework, plain
+from atrous.runtime.kernels.fallback import by_framework, plain
 from atrous.runtime.kernels.torch_depthwise import activate
 
 __all__ = ["conv_depthwise"]
@@ -192,10 +192,11 @@ def _through(grad: torch.Tensor, x: torch.Tensor, activation: str) -> torch.Tens
     return grad * (below + x * torch.exp(-0.5 * x * x) / math.sqrt(2 * math.pi))
 
 
-def _keep_data(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+def _keep_two(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+    """For either gradient: both are linear in two tensors, and end with sizes."""
     del output
-    grad, weight, *geometry, _ = inputs
-    ctx.save_for_backward(grad, weight)
+    one, other, *geometry, _ = inputs
+    ctx.save_for_backward(one, other)
     ctx.geometry = geometry
 
 
@@ -211,13 +212,6 @@ def _back_data(ctx: Any, outer: torch.Tensor) -> tuple[Any, ...]:
     return by_grad, by_weight, None, None, None, None, None
 
 
-def _keep_weight(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
-    del output
-    x, grad, *geometry, _ = inputs
-    ctx.save_for_backward(x, grad)
-    ctx.geometry = geometry
-
-
 def _back_weight(ctx: Any, outer: torch.Tensor) -> tuple[Any, ...]:
     x, grad = ctx.saved_tensors
     by_x = by_grad = None
@@ -230,8 +224,8 @@ def _back_weight(ctx: Any, outer: torch.Tensor) -> tuple[Any, ...]:
 
 for _name, _run, _fake, _backward, _context in (
     ("depthwise", _forward, _fake_forward, _back, _keep),
-    ("depthwise_data_gradient", _data, _fake_data, _back_data, _keep_data),
-    ("depthwise_weight_gradient", _weight, _fake_weight, _back_weight, _keep_weight),
+    ("depthwise_data_gradient", _data, _fake_data, _back_data, _keep_two),
+    ("depthwise_weight_gradient", _weight, _fake_weight, _back_weight, _keep_two),
 ):
     _LIBRARY.impl(_name, _run, "CompositeExplicitAutograd")
     torch.library.register_fake(f"atrous::{_name}", _fake, lib=_LIBRARY)
