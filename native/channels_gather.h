@@ -371,16 +371,7 @@ template <class T>
 int channels_gather(const atrous_depthwise_layer &layer, bool backwards, const void *x, const void *weight,
                     const void *bias, void *out) {
     Gather<T> all;
-    all.layer = &layer;
-    all.backwards = backwards;
-    all.x = static_cast<const T *>(x);
-    all.weight = static_cast<const T *>(weight);
-    all.bias = static_cast<const T *>(bias);
-    all.out = static_cast<T *>(out);
-    all.taps = layer.kernel[0] * layer.kernel[1] * layer.kernel[2];
-    for (int a = 0; a < 3; ++a) {
-        if (!all.axis[a].build(layer, a, backwards)) return ATROUS_NO_MEMORY;
-    }
+    if (!all.set(layer, backwards, x, weight, bias, out)) return ATROUS_NO_MEMORY;
     const size_t room = static_cast<size_t>(most_segments(all.axis[2]) + 1) * sizeof(Segment);
     Segment *segments = static_cast<Segment *>(atrous::scratch(2, room));
     const T *packed = packed_weight<T>(layer, all.weight, all.taps);

@@ -158,15 +158,7 @@ template <class T> void channels_weight_body(void *context, int64_t begin, int64
 template <class T>
 int channels_weight(const atrous_depthwise_layer &layer, const void *x, const void *grad, void *out) {
     Gather<T> all;
-    all.layer = &layer;
-    all.backwards = false;
-    all.x = static_cast<const T *>(x);
-    all.weight = all.bias = nullptr;
-    all.out = nullptr;
-    all.taps = layer.kernel[0] * layer.kernel[1] * layer.kernel[2];
-    for (int a = 0; a < 3; ++a) {
-        if (!all.axis[a].build(layer, a, false)) return ATROUS_NO_MEMORY;
-    }
+    if (!all.set(layer, false, x)) return ATROUS_NO_MEMORY;
     const size_t room = static_cast<size_t>(most_segments(all.axis[2]) + 1) * sizeof(Segment);
     Segment *segments = static_cast<Segment *>(atrous::scratch(2, room));
     if (segments == nullptr) return ATROUS_NO_MEMORY;

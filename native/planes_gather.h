@@ -30,6 +30,22 @@ template <class T> struct Gather {
     Axis axis[3];
     int64_t taps;  // per channel
     int failed = 0;
+
+    // False where there is no memory.
+    bool set(const atrous_depthwise_layer &described, bool backwards_, const void *x_, const void *weight_ = nullptr,
+             const void *bias_ = nullptr, void *out_ = nullptr) {
+        layer = &described;
+        backwards = backwards_;
+        x = static_cast<const T *>(x_);
+        weight = static_cast<const T *>(weight_);
+        bias = static_cast<const T *>(bias_);
+        out = static_cast<T *>(out_);
+        taps = described.kernel[0] * described.kernel[1] * described.kernel[2];
+        for (int a = 0; a < 3; ++a) {
+            if (!axis[a].build(described, a, backwards)) return false;
+        }
+        return true;
+    }
 };
 
 // ---- direct ---------------------------------------------------------------------------------------
@@ -645,16 +661,7 @@ template <class T>
 int planes_gather(const atrous_depthwise_layer &layer, bool backwards, const void *x, const void *weight,
                   const void *bias, void *out) {
     Gather<T> all;
-    all.layer = &layer;
-    all.backwards = backwards;
-    all.x = static_cast<const T *>(x);
-    all.weight = static_cast<const T *>(weight);
-    all.bias = static_cast<const T *>(bias);
-    all.out = static_cast<T *>(out);
-    all.taps = layer.kernel[0] * layer.kernel[1] * layer.kernel[2];
-    for (int a = 0; a < 3; ++a) {
-        if (!all.axis[a].build(layer, a, backwards)) return ATROUS_NO_MEMORY;
-    }
+    if (!all.set(layer, backwards, x, weight, bias, out)) return ATROUS_NO_MEMORY;
     const Axis &wide = all.axis[2];
     const bool plain = wide.in_step == 1 && wide.out_step == 1;
     // Rows of few vectors leave too little to overlap: then the rows of a plane are better pooled.

@@ -180,15 +180,7 @@ template <class T> void planes_weight_body(void *context, int64_t first, int64_t
 template <class T>
 int planes_weight(const atrous_depthwise_layer &layer, const void *x, const void *grad, void *out) {
     Gather<T> all;
-    all.layer = &layer;
-    all.backwards = false;
-    all.x = static_cast<const T *>(x);
-    all.weight = all.bias = nullptr;
-    all.out = nullptr;
-    all.taps = layer.kernel[0] * layer.kernel[1] * layer.kernel[2];
-    for (int a = 0; a < 3; ++a) {
-        if (!all.axis[a].build(layer, a, false)) return ATROUS_NO_MEMORY;
-    }
+    if (!all.set(layer, false, x)) return ATROUS_NO_MEMORY;
     WeightGradient<T> work{plan_bands(&all), static_cast<const T *>(grad), static_cast<T *>(out)};
     atrous::parallel(layer.channels, layer.threads, planes_weight_body<T>, &work);
     return all.failed;
