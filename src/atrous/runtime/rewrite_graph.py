@@ -19,6 +19,7 @@ from atrous.geometry import Dense, Window, same_torch
 from atrous.network import Node as Layer
 from atrous.network.ops import Conv, Op, Pad, Pool, Slice
 from atrous.runtime.dense import AvgPool, Count, DensePad, PhasePad
+from atrous.runtime.modes import in_mode
 from atrous.runtime.recoded import recoded
 from atrous.runtime.rewrite_joins import Join, edit_joins
 
@@ -142,13 +143,8 @@ def _runs(graph: Graph, layers: Sequence[Layer]) -> int:
 
 
 def _traced(root: nn.Module, inside: Sequence[nn.Module], *, training: bool) -> Graph:
-    modes = [(part, part.training) for part in root.modules()]
-    try:
-        root.train(training)
+    with in_mode(root, training=training):
         return _Tracer(inside).trace(root)
-    finally:
-        for part, mode in modes:
-            part.training = mode
 
 
 def _line(error: BaseException) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from atrous.errors import ArgumentError
+from atrous.runtime.modes import in_mode
 from atrous.runtime.optimize.arguments import checked
 from atrous.runtime.optimize.cache import Choices, machine, versions
 from atrous.runtime.optimize.choose import difference, tolerance
@@ -106,7 +107,7 @@ def _optimized(
         result = swapped(model, inputs, timer, progress, training=training)
     except (RuntimeError, TypeError, ValueError) as error:
         notes.append(f"the original is kept: {_said(error)}")
-        return _original(model, inputs, (), notes, None, training=training)
+        return _original(model, inputs, (), notes, whole_timer, training=training)
     if not any(row.strategy != "torch" for row in result.layers):
         notes.append("no layer is faster by another strategy.")
         return _original(model, inputs, result.layers, notes, whole_timer, training=training)
@@ -233,25 +234,13 @@ def _runner(model: nn.Module, inputs: Sequence[torch.Tensor], *, training: bool)
             return model(*inputs)
 
     def both() -> object:
-        model.eval()
         wanted = [p for p in model.parameters() if p.requires_grad]
-        with torch.enable_grad():
+        with torch.enable_grad(), in_mode(model, training=False):
             parts = [y for y in _flat(model(*inputs)) if _has_gradient(y)]
             total = sum(y.sum() for y in parts)
             return torch.autograd.grad(total, wanted, allow_unused=True) if parts else None
 
-    if not training:
-        return forward
-
-    def kept() -> object:
-        modes = [(part, part.training) for part in model.modules()]
-        try:
-            return both()
-        finally:
-            for part, mode in modes:
-                part.training = mode
-
-    return kept
+    return both if training else forward
 
 
 def _planned(one: Candidate, model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> Any:
@@ -268,13 +257,8 @@ def _has_gradient(value: Any) -> bool:
 
 def _called(model: nn.Module, inputs: Sequence[torch.Tensor]) -> Any:
     """What the model makes of copies of the inputs, since it may write into them."""
-    modes = [(part, part.training) for part in model.modules()]
-    try:
-        model.eval()
+    with in_mode(model, training=False):
         return model(*(x.clone() for x in inputs))
-    finally:
-        for part, mode in modes:
-            part.training = mode
 
 
 def _reference(model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> list[Any]:

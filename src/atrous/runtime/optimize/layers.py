@@ -15,6 +15,7 @@ from torch import nn
 
 from atrous.geometry import same_torch
 from atrous.runtime.kernels.torch_ops import conv_depthwise
+from atrous.runtime.modes import in_mode
 from atrous.runtime.optimize.calls import Call
 from atrous.runtime.optimize.choose import difference, tolerance
 from atrous.runtime.optimize.records import LayerChoice
@@ -135,17 +136,12 @@ def _caught(
         return catch
 
     hooks = [part.register_forward_pre_hook(catcher(path)) for path, part in layers]
-    modes = [(part, part.training) for part in model.modules()]
     try:
-        # In evaluation, so that no running mean moves.
-        model.eval()
-        with torch.no_grad():
+        with torch.no_grad(), in_mode(model, training=False):
             model(*(x.clone() for x in inputs))
     finally:
         for hook in hooks:
             hook.remove()
-        for part, mode in modes:
-            part.training = mode
     return caught
 
 

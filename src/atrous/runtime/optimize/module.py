@@ -50,8 +50,7 @@ class Plan:
         self._parts = [(part, _hooks(part), _children(part)) for part in model.modules()]
         self._mark: tuple[Any, ...] | None = None
         self._runs: Callable[..., list[Any]] | None = None
-        self._dtypes: list[torch.dtype] | None = None
-        self.program_dtypes()
+        self._dtypes = [home[name].dtype for home, name in self._homes]
 
     def __call__(self, model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> Any:
         """The model's outputs."""
@@ -72,17 +71,10 @@ class Plan:
             if part.training or _hooks(part) != hooks or _children(part) != children:
                 return False
         tensors = (home.get(name) for home, name in self._homes)
-        wanted = self.program_dtypes()
         return all(
             t is not None and t.device.type == "cpu" and t.dtype == dtype
-            for t, dtype in zip(tensors, wanted, strict=True)
+            for t, dtype in zip(tensors, self._dtypes, strict=True)
         )
-
-    def program_dtypes(self) -> list[torch.dtype]:
-        """The dtypes of the state that the program was made for."""
-        if self._dtypes is None:
-            self._dtypes = [home[name].dtype for home, name in self._homes]
-        return self._dtypes
 
     def _seen(self) -> tuple[Any, ...]:
         # The tensors themselves: an address alone may be that of a later one.
