@@ -5,7 +5,6 @@ With a file it prints them instead.
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from collections.abc import Iterable, Iterator
@@ -14,9 +13,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "shared"))
 from machine import sentence
+from readme import write
 
 HERE = Path(__file__).parent
-MARK = "<!-- written by table.py -->"
 OURS = "atrous"
 FORMS = (OURS, f"{OURS}, prepared")
 EAGER = "PyTorch"
@@ -296,16 +295,5 @@ def tables(found: dict[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def main() -> None:
-    """Puts the tables into the README, or prints those of another file."""
-    given = sys.argv[1:]
-    found = json.loads(Path(given[0] if given else HERE / "results.json").read_text())
-    if given:
-        print(tables(found), end="")
-        return
-    path = HERE / "README.md"
-    path.write_text(path.read_text().split(MARK)[0] + MARK + "\n\n" + tables(found))
-
-
 if __name__ == "__main__":
-    main()
+    write(HERE, tables)
