@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
-from atrous.errors import ArgumentError
 from atrous.runtime.modes import in_mode
 from atrous.runtime.optimize.arguments import checked
 from atrous.runtime.optimize.cache import Choices, machine, versions
-from atrous.runtime.optimize.choose import difference, tolerance
 from atrous.runtime.optimize.explained import copied, layer_rows
 from atrous.runtime.optimize.layers import swapped
 from atrous.runtime.optimize.module import Optimized, signature_of
 from atrous.runtime.optimize.records import Explanation, LayerChoice, Layout, Mode
+from atrous.runtime.optimize.same import Judge, called, flat, reference_of
 from atrous.runtime.optimize.timing import Timer, times
 from atrous.runtime.optimize.trace import Traced, traced
 from atrous.runtime.optimize.tune import Progress
@@ -27,8 +27,6 @@ __all__ = ["optimize_model"]
 
 _GAIN = 0.98
 """The whole is handed out only if it takes at most this share of the original's time."""
-_WIDER = 5.0
-"""Differences of layers add up over a model: the whole may differ by this many times a layer's."""
 
 
 def _silent(_layer: str, _share: float) -> None:
@@ -87,7 +85,7 @@ def _optimized(
     whole_timer: Timer,
     progress: Progress,
 ) -> Optimized:
-    reference = _reference(model, inputs)
+    reference = reference_of(model, inputs)
     choices = Choices() if choices is None else choices
     notes: list[str] = []
     if not training:
@@ -111,9 +109,11 @@ def _optimized(
     if not any(row.strategy != "torch" for row in result.layers):
         notes.append("no layer is faster by another strategy.")
         return _original(model, inputs, result.layers, notes, whole_timer, training=training)
-    far = _furthest(reference, _flat(_called(result.model, inputs)))
-    if not far <= _allowed(reference):
-        notes.append(f"the original is kept: layers swapped, the output differs by {far:.1e}.")
+    verdict = Judge(model, inputs, reference)(lambda given: called(result.model, given))
+    if verdict.note:
+        notes.append(f"layers swapped: {verdict.note}")
+    if not verdict.same:
+        notes.append("the original is kept.")
         return _original(model, inputs, (), notes, whole_timer, training=training)
     runs = {
         "before": _runner(model, inputs, training=training),
@@ -124,7 +124,15 @@ def _optimized(
         notes.append("the original is kept: the whole is not faster.")
         return _original(model, inputs, result.layers, notes, whole_timer, training=training)
     about = _explained(
-        model, inputs, "layers", "contiguous", taken, far, result.layers, notes, training=training
+        model,
+        inputs,
+        "layers",
+        "contiguous",
+        taken,
+        verdict.difference,
+        result.layers,
+        notes,
+        training=training,
     )
     return Optimized(result.model, {}, about)
 
@@ -145,19 +153,14 @@ def _kept(
     """The fastest of the programs that give what the original gives, or the original."""
     runs: dict[str, Callable[[], Any]] = {"before": _runner(model, inputs, training=False)}
     furthest: dict[str, float] = {}
-    probes = [(inputs, reference), *_drawn(model, inputs)]
+    judge = Judge(model, inputs, reference)
     for one in made:
-        far = 0.0
-        for given, wanted in probes:
-            # Twice: what a run writes over shows in the next one.
-            for _ in range(2):
-                with torch.no_grad():
-                    far = max(far, _furthest(wanted, _flat(one.plan(model, given))))
-        furthest[one.layout] = far
-        if far <= _allowed(reference):
+        verdict = judge(partial(one.plan, model))
+        furthest[one.layout] = verdict.difference
+        if verdict.note:
+            notes.append(f"{_name(one.layout)}: {verdict.note}")
+        if verdict.same:
             runs[one.layout] = _planned(one, model, inputs)
-        else:
-            notes.append(f"{_name(one.layout)}: the output differs by {far:.1e}.")
     taken = whole_timer(runs)
     best = min(taken, key=lambda name: taken[name])
     if best != "before" and taken[best] > _GAIN * taken["before"]:
@@ -236,7 +239,7 @@ def _runner(model: nn.Module, inputs: Sequence[torch.Tensor], *, training: bool)
     def both() -> object:
         wanted = [p for p in model.parameters() if p.requires_grad]
         with torch.enable_grad(), in_mode(model, training=False):
-            parts = [y for y in _flat(model(*inputs)) if _has_gradient(y)]
+            parts = [y for y in flat(model(*inputs)) if _has_gradient(y)]
             total = sum(y.sum() for y in parts)
             return torch.autograd.grad(total, wanted, allow_unused=True) if parts else None
 
@@ -253,64 +256,6 @@ def _planned(one: Candidate, model: nn.Module, inputs: tuple[torch.Tensor, ...])
 
 def _has_gradient(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and value.requires_grad
-
-
-def _called(model: nn.Module, inputs: Sequence[torch.Tensor]) -> Any:
-    """What the model makes of copies of the inputs, since it may write into them."""
-    with in_mode(model, training=False):
-        return model(*(x.clone() for x in inputs))
-
-
-def _reference(model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> list[Any]:
-    """What the original makes of the example."""
-    try:
-        with torch.no_grad():
-            return _flat(_called(model, inputs))
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
-        raise ArgumentError(
-            f"model cannot run on example: {type(error).__name__}: {reason}; give an example that "
-            f"{type(model).__name__} takes, not {shapes}."
-        ) from error
-
-
-def _drawn(
-    model: nn.Module, inputs: tuple[torch.Tensor, ...]
-) -> list[tuple[tuple[torch.Tensor, ...], list[Any]]]:
-    """Other inputs of the same shapes, and what the original makes of them, where it can."""
-    if not all(x.is_floating_point() for x in inputs):
-        return []
-    generator = torch.Generator().manual_seed(0)
-    drawn = tuple(torch.randn(x.shape, generator=generator).to(x.dtype) for x in inputs)
-    try:
-        with torch.no_grad():
-            wanted = _flat(_called(model, drawn))
-    except (RuntimeError, ValueError, IndexError, AssertionError):
-        return []
-    return [(drawn, wanted)]
-
-
-def _flat(outputs: Any) -> list[Any]:
-    return list(torch.utils._pytree.tree_leaves(outputs))
-
-
-def _furthest(reference: Sequence[Any], made: Sequence[Any]) -> float:
-    """The largest difference between outputs; infinite where they are not of one kind."""
-    if len(reference) != len(made):
-        return float("inf")
-    far = 0.0
-    for one, two in zip(reference, made, strict=True):
-        if isinstance(one, torch.Tensor) and isinstance(two, torch.Tensor):
-            far = max(far, difference(one, two))
-        elif isinstance(one, torch.Tensor) or isinstance(two, torch.Tensor) or one != two:
-            return float("inf")
-    return far
-
-
-def _allowed(reference: Sequence[Any]) -> float:
-    kinds = [value.dtype for value in reference if isinstance(value, torch.Tensor)]
-    return _WIDER * max((tolerance(kind) for kind in kinds), default=0.0)
 
 
 def _strides(value: Any) -> tuple[int, ...] | None:
