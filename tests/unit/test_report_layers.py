@@ -11,11 +11,11 @@ from rich.console import Console
 
 from atrous import Builder
 from atrous.analysis import Finding, inspect_network
+from atrous.draw.rows import SORTS, listing
 from atrous.network import zoo
 from atrous.network.ops import Opaque
 from atrous.report import Listed, Look, inspection_text, inspection_view, layer_text
 from atrous.report.lines import Column, Span, plain, table
-from atrous.report.rows import SORTS, listing
 from tests.golden.networks import ALL
 
 

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import pytest
 
-from atrous.report.units import (
+from atrous.draw.units import (
     bytes_text,
     clean,
     fraction_text,

@@ -16,6 +16,7 @@ from atrous.analysis.findings.record import Finding
 from atrous.analysis.inspection import Inspection, inspect_network
 from atrous.errors import AtrousError, GeometryError, UnsupportedError, unknown
 from atrous.network import Network
+from atrous.shown import Shown
 
 __all__ = ["Comparison", "Growth", "Scheme", "compare_networks", "growth_of", "usual_stacks"]
 
@@ -26,7 +27,7 @@ Growth = Literal["linear", "exponential", "slowing", "mixed", ""]
 
 
 @dataclass(frozen=True, slots=True)
-class Scheme:
+class Scheme(Shown):
     """One network of a comparison: what its (last) output sees of the input, and what that costs.
 
     `fields` is the size of the receptive field after each layer, the largest of the axes; `growth`
@@ -132,6 +133,13 @@ class Comparison:
             if len({scheme.macs for scheme in group}) > 1
         ]
         return tuple(found)
+
+    def plot(self) -> Any:
+        """Growth with depth and prices side by side, as an `altair.Chart`.
+
+        Raises `MissingDependencyError` without the extra `report`.
+        """
+        return importlib.import_module("atrous.report").comparison_plot(self)
 
     def to_dict(self) -> dict[str, object]:
         """Plain data under a versioned schema."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from atrous.errors import GeometryError
+from atrous.shown import Shown
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,7 +18,7 @@ __all__ = ["Effective", "effective_box"]
 
 
 @dataclass(frozen=True, slots=True)
-class Effective:
+class Effective(Shown):
     """A box that holds `share` of a density over the input (or a little more: `held`).
 
     `origin` is its low corner and `size` its extent along each axis; `of` is the extent of the

@@ -10,6 +10,7 @@ from typing import Any
 
 from atrous.analysis.flow import Bundle
 from atrous.geometry import Taps
+from atrous.shown import Shown
 
 __all__ = ["Field", "Phase", "field_of"]
 
@@ -17,7 +18,7 @@ MOST_OUTPUTS = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
-class Phase:
+class Phase(Shown):
     """What the outputs of one phase read, relative to the position of the phase itself.
 
     All numbers are in input positions; see `Field`.

@@ -87,6 +87,20 @@ class Footprint:
         """
         return effective_box(self.box, share, self.origin)
 
+    def plot(self, image: Any = None) -> Any:
+        """The footprint as an `altair.Chart`: brightness for paths, holes dark, the 95% box.
+
+        `image`, a path or a Pillow image, is stretched over the input and shows where it is read.
+        Raises `MissingDependencyError` without the extra `report`, `ReadError` for what is no
+        image, `UnsupportedError` where nothing is read, or an image has no two axes to lie on.
+
+        >>> import atrous
+        >>> chart = atrous.inspect("stack:k3d2 k3d2", (1, 1, 32, 32)).footprint().plot()
+        >>> chart.title.text
+        'Output (16, 16) reads 25 of 9x9 positions'
+        """
+        return _report().footprint_plot(self, image)
+
     def to_dict(self) -> dict[str, object]:
         """Plain data, the mask as the rows of its box."""
         return {

@@ -14,6 +14,7 @@ import numpy as np
 from atrous.errors import UnsupportedError
 from atrous.geometry import AxisMap
 from atrous.network import Network, Node
+from atrous.shown import Shown
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,7 +32,7 @@ Box = Mapping[str, Rows]
 
 
 @dataclass(frozen=True, slots=True)
-class Information:
+class Information(Shown):
     """How many positions of an output read each position of the input, borders included.
 
     `least`, `mean` and `most` are over all input positions, `never_read` is the share of them that

@@ -11,7 +11,7 @@ from dataclasses import field as record_field
 from fractions import Fraction
 from operator import index
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from atrous.analysis.field import Field, field_of
 from atrous.analysis.findings.record import Finding
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from atrous.analysis.footprint import Footprint
     from atrous.analysis.information import Information
     from atrous.analysis.trace import Trace
+
+Kind = Literal["overview", "field", "resolution", "coverage", "cost", "memory"]
+"""What `plot` draws."""
+Colouring = Literal["coverage", "cost", "resolution"]
+"""What the boxes of a graph are coloured by."""
 
 __all__ = ["SCHEMA", "Inspection", "Layer", "inspect_network"]
 
@@ -289,9 +294,51 @@ class Inspection:
         """`to_dict` as JSON text."""
         return json.dumps(self.to_dict(), indent=indent)
 
-    def to_html(self, path: str | os.PathLike[str]) -> None:
-        """Writes the report as an HTML page of its own."""
-        Path(path).write_text(_report().inspection_page(self), encoding="utf-8")
+    def to_html(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        image: Any = None,
+        beside: Inspection | None = None,
+    ) -> None:
+        """Writes the report as one HTML file that opens offline.
+
+        Findings, charts, the footprint of every layer, the graph, and the table of layers. `image`,
+        a path or a Pillow image, is stretched over the input and lies behind the footprints;
+        `beside` is another report, shown next to this one with what differs. Needs the extra
+        `report`: raises `MissingDependencyError` without it, `ReadError` for what is no image.
+        """
+        page = _report().inspection_page(self, image=image, beside=beside)
+        Path(path).write_text(page, encoding="utf-8")
+
+    def plot(self, kind: Kind = "overview", *, beside: Inspection | None = None) -> Any:
+        """A chart of the report, as an `altair.Chart`: shown in notebooks, `.save("x.svg")`.
+
+        `kind` is `"field"` (receptive field by depth), `"resolution"` (sizes of maps),
+        `"coverage"` (holes opened and filled), `"cost"` (by stage), `"memory"` (over time) or
+        `"overview"`, all of them. `beside` is another report in the same axes. Raises
+        `MissingDependencyError` without the extra `report`.
+
+        >>> import atrous
+        >>> chart = atrous.inspect("stack:k3 k3d2 k3d4", (1, 8, 64, 64)).plot("field")
+        >>> chart.title
+        'Receptive field by depth'
+        """
+        return _report().inspection_plot(self, kind, beside)
+
+    def graph(self, module: str = "", *, colour: Colouring = "coverage") -> str:
+        """The network as a graph, in SVG: modules folded, findings as marks.
+
+        `module` names the one whose inside is drawn; `colour` says what boxes are coloured by:
+        `"coverage"`, `"cost"` or `"resolution"`. Raises `UnknownNameError` for a module that is
+        not there, `MissingDependencyError` without the extra `report`.
+
+        >>> import atrous
+        >>> svg = atrous.inspect("zoo:resnet50").graph("layer4.0", colour="cost")
+        >>> svg.startswith("<svg") and "downsample" in svg
+        True
+        """
+        return str(_report().inspection_graph(self, module, colour))
 
     def __str__(self) -> str:
         return str(_report().inspection_text(self))

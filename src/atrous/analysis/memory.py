@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from atrous.analysis.strides import views_of
 from atrous.network import Network, Node
 from atrous.network.ops import Elementwise
+from atrous.shown import Shown
 
 __all__ = ["Memory", "bytes_moved_in", "memory_of"]
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class Memory(Shown):
     """The most bytes of activations alive at one time, and the layer during which they are.
 
     Convention, that of an eager run of modules within modules: inputs stay allocated throughout;
@@ -25,6 +26,8 @@ class Memory:
 
     peak_bytes: int
     at: str
+    alive: tuple[int, ...] = field(default=(), repr=False)
+    """Bytes alive while each node runs, in the order of the nodes."""
 
     def to_dict(self) -> dict[str, object]:
         """Plain data."""
@@ -49,14 +52,16 @@ def memory_of(network: Network) -> Memory:
         dying.setdefault(index, []).append(name)
     alive = sum(sizes[t.name] for t in network.inputs)
     peak, at = alive, ""
+    course: list[int] = []
     for index, node in enumerate(network.nodes):
         if storage[node.output.name] == node.output.name:
             alive += sizes[node.output.name]
+        course.append(alive)
         if alive > peak:
             peak, at = alive, node.name
         for name in dying.get(index, ()):
             alive -= sizes[name]
-    return Memory(peak, at)
+    return Memory(peak, at, tuple(course))
 
 
 def bytes_moved_in(network: Network) -> Callable[[Node], int]:

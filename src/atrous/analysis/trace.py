@@ -11,6 +11,7 @@ from atrous.analysis.field import Field, field_of
 from atrous.errors import GeometryError, UnsupportedError, unknown
 from atrous.geometry import AxisMap, Local, Reads, Taps
 from atrous.network import Network
+from atrous.shown import Shown
 
 if TYPE_CHECKING:
     from atrous.analysis.inspection import Inspection, Layer
@@ -75,7 +76,7 @@ def traced(network: Network, tensor: str, at: Mapping[str, int], source: str) ->
 
 
 @dataclass(frozen=True, slots=True)
-class TracedLayer:
+class TracedLayer(Shown):
     """What the traced position reads of a layer's output: one field for each axis of the input.
 
     Sizes, gaps and places are in positions of that layer; `stride` is how many of them lie between
@@ -91,7 +92,7 @@ class TracedLayer:
 
 
 @dataclass(frozen=True, slots=True)
-class Trace:
+class Trace(Shown):
     """What position `at` of `output` reads of each layer before it, from the output backwards."""
 
     output: str

@@ -10,6 +10,7 @@ from math import isfinite
 from typing import Any, Literal
 
 from atrous.convert.verdicts import Cause, Verdict, worst
+from atrous.shown import Shown
 
 __all__ = ["Certificate", "Checked", "OutputCertificate", "Price", "agreeing"]
 
@@ -17,7 +18,7 @@ Measured = Literal["exact", "interior", "shifted", "differs"]
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(Shown):
     """One comparison: at one input size, with one set of weights.
 
     `proved` is what the structure says at that size and `measured` what two runs in `precision`
@@ -69,7 +70,7 @@ def agreeing(proved: Verdict, measured: Measured | None) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class OutputCertificate:
+class OutputCertificate(Shown):
     """What holds of one output.
 
     By spatial axis: `factor` is how many positions the candidate has for each one of the reference
@@ -113,7 +114,7 @@ class OutputCertificate:
 
 
 @dataclass(frozen=True, slots=True)
-class Price:
+class Price(Shown):
     """What one side costs at the given input: MACs, peak of activations, the coarsest stride."""
 
     macs: int

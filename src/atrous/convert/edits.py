@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from atrous.shown import Shown
+
 __all__ = ["Edit"]
 
 
 @dataclass(frozen=True, slots=True)
-class Edit:
+class Edit(Shown):
     """`attribute` of `layer` was `before` and is `after`; None where there was or is none.
 
     >>> print(Edit("layer4.0.conv2", "stride", (2, 2), (1, 1)))

@@ -10,6 +10,7 @@ from atrous.errors import AtrousError
 from atrous.geometry import Dense
 from atrous.network import Network
 from atrous.network.ops import Op
+from atrous.shown import Shown
 
 __all__ = [
     "Change",
@@ -43,7 +44,7 @@ class ConversionError(AtrousError, ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(Shown):
     """Why a rule made no edit: falsy, with the rule's name, the layer, and the reason with its fix.
 
     >>> bool(Refusal("join", "cat", "its inputs differ in size."))

@@ -10,6 +10,7 @@ from math import gcd, lcm
 from atrous.errors import GeometryError
 from atrous.geometry.taps import EMPTY, Taps
 from atrous.geometry.window import Window
+from atrous.shown import Shown
 
 __all__ = ["Reads", "union"]
 
@@ -18,7 +19,7 @@ MAX_EXTENT = 1 << 26
 
 
 @dataclass(frozen=True, slots=True)
-class Reads:
+class Reads(Shown):
     """A rule "output `o` reads inputs ..." that repeats every `period` outputs.
 
     Output `q * period + phase` reads the positions of `phases[phase]`, moved by `q * shift`.

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from atrous.errors import GeometryError
+from atrous.shown import Shown
 
 __all__ = ["Window"]
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class Window(Shown):
     """The taps that one output reads along one axis.
 
     Output `o` reads inputs `o * stride - pad_lo + dilation * j` for `0 <= j < kernel`.

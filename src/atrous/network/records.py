@@ -10,12 +10,13 @@ from atrous.errors import NetworkError, unknown
 from atrous.geometry import AxisMap
 from atrous.network.layout import Grid, Layout, grid_of, shape_of
 from atrous.network.ops import Op
+from atrous.shown import Shown
 
 __all__ = ["Network", "Node", "Param", "Tensor"]
 
 
 @dataclass(frozen=True, slots=True)
-class Tensor:
+class Tensor(Shown):
     """A value that flows through the network.
 
     `layout` says which positions each dimension holds; `shape` and `grid` (the length of each
@@ -45,7 +46,7 @@ class Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class Param:
+class Param(Shown):
     """A parameter tensor: `count` numbers of `itemsize` bytes each."""
 
     name: str
@@ -55,7 +56,7 @@ class Param:
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class Node(Shown):
     """One operation: what it is, what it reads, what it makes and what it costs.
 
     `moves` holds, for each input, how each spatial axis moves; an axis that is not named there
@@ -85,7 +86,7 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
+class Network(Shown):
     """A network: inputs, nodes in execution order, and the names of the output tensors.
 
     >>> from atrous.network import Builder

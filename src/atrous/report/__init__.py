@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from atrous.analysis import Comparison, Field, Inspection, Layer
 from atrous.analysis.check import Check
 from atrous.analysis.diff import Diff
+from atrous.draw.rows import SORTS, Sort, listing
 from atrous.report.checks import check_lines, outcome_text
 from atrous.report.comparison import comparison_lines
 from atrous.report.diff import diff_lines
@@ -16,13 +17,13 @@ from atrous.report.layer import field_lines, layer_lines
 from atrous.report.layers import layer_table
 from atrous.report.lines import Line, Look, text_of
 from atrous.report.networks import network_lines
-from atrous.report.rows import SORTS, Sort, listing
 from atrous.report.summary import summary
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
     from atrous.analysis import Footprint
+    from atrous.analysis.inspection import Colouring, Kind
     from atrous.convert import Certificate
     from atrous.runtime.conversion import Conversion
     from atrous.runtime.optimize.records import Explanation
@@ -40,24 +41,31 @@ __all__ = [
     "check_text",
     "check_view",
     "comparison_html",
+    "comparison_plot",
     "comparison_text",
     "comparison_view",
     "conversion_html",
+    "conversion_page",
+    "conversion_plot",
     "conversion_text",
     "conversion_view",
     "diff_html",
     "diff_text",
     "diff_view",
     "explanation_html",
+    "explanation_plot",
     "explanation_text",
     "explanation_view",
     "field_html",
     "field_view",
     "footprint_html",
+    "footprint_plot",
     "footprint_text",
     "footprint_view",
+    "inspection_graph",
     "inspection_html",
     "inspection_page",
+    "inspection_plot",
     "inspection_text",
     "inspection_view",
     "layer_html",
@@ -136,11 +144,72 @@ def inspection_html(inspection: Inspection) -> str:
     return html.report(inspection)
 
 
-def inspection_page(inspection: Inspection) -> str:
-    """The report as an HTML page of its own."""
-    from atrous.report import html
+def inspection_page(
+    inspection: Inspection, *, image: Any = None, beside: Inspection | None = None
+) -> str:
+    """The report as one HTML file; see `Inspection.to_html`."""
+    from atrous.report.pages import report_page
 
-    return html.page(inspection.network.name or "atrous", html.report(inspection))
+    return report_page(_named(inspection, beside), image)
+
+
+def conversion_page(conversion: Conversion, image: Any = None) -> str:
+    """A conversion as one HTML file; see `Conversion.to_html`."""
+    from atrous.report.pages import conversion_page as page
+
+    return page(conversion, image)
+
+
+def inspection_plot(inspection: Inspection, kind: Kind, beside: Inspection | None) -> Any:
+    """See `Inspection.plot`."""
+    from atrous.draw.charts import inspection_chart
+
+    return inspection_chart(_named(inspection, beside), kind)
+
+
+def inspection_graph(inspection: Inspection, module: str, colour: Colouring) -> str:
+    """See `Inspection.graph`."""
+    from atrous.draw.graph import graph_svg
+
+    return graph_svg(inspection, module, colour)
+
+
+def footprint_plot(footprint: Footprint, image: Any) -> Any:
+    """See `Footprint.plot`."""
+    from atrous.draw.footprints import footprint_chart
+
+    return footprint_chart(footprint, image)
+
+
+def comparison_plot(comparison: Comparison) -> Any:
+    """See `Comparison.plot`."""
+    from atrous.draw.charts import comparison_chart
+
+    return comparison_chart(comparison)
+
+
+def conversion_plot(conversion: Conversion, kind: Kind) -> Any:
+    """See `Conversion.plot`."""
+    from atrous.draw.charts import inspection_chart
+    from atrous.report.pages import sides_of
+
+    return inspection_chart(sides_of(conversion), kind)
+
+
+def explanation_plot(explanation: Explanation) -> Any:
+    """See `Explanation.plot`."""
+    from atrous.draw.charts import explanation_chart
+
+    return explanation_chart(explanation)
+
+
+def _named(inspection: Inspection, beside: Inspection | None) -> dict[str, Inspection]:
+    """One report, or the other one first: what changed stands on the right."""
+    name = inspection.network.name or "network"
+    if beside is None:
+        return {name: inspection}
+    other = beside.network.name or "network"
+    return {f"{other} (before)" if other == name else other: beside, name: inspection}
 
 
 def layer_view(layer: Layer, footprint: Footprint | None = None) -> View:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from atrous.analysis.check import Check, Outcome
+from atrous.draw.units import bytes_text, fraction_text, quantity, share_text
 from atrous.report.lines import Line, Span, line
-from atrous.report.units import bytes_text, fraction_text, quantity, share_text
 
 __all__ = ["check_lines", "outcome_text"]
 

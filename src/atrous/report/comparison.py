@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 from atrous.analysis import Comparison, Scheme
+from atrous.draw.units import bytes_text, per_axis, quantity, shape_text, share_text
 from atrous.report.lines import Column, Line, Look, Span, line, table, wrapped
 from atrous.report.summary import SEVERITIES
-from atrous.report.units import bytes_text, per_axis, quantity, shape_text, share_text
 
 __all__ = ["comparison_columns", "comparison_lines", "comparison_notes", "comparison_title"]
 

@@ -7,8 +7,8 @@ from fractions import Fraction
 
 from atrous.convert import Certificate, Edit, OutputCertificate, Verdict
 from atrous.convert.records import Head
+from atrous.draw.units import bytes_text, fraction_text, per_axis, quantity, shape_text
 from atrous.report.lines import Line, Look, Span, line, wrapped
-from atrous.report.units import bytes_text, fraction_text, per_axis, quantity, shape_text
 from atrous.runtime.conversion import Conversion
 
 __all__ = ["certificate_lines", "conversion_lines"]

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from atrous.analysis.diff import Change, Delta, Diff
+from atrous.draw.units import bytes_text, per_axis, quantity, shape_text, share_text
 from atrous.report.lines import Line, Look, Span, line, wrapped
 from atrous.report.summary import some
-from atrous.report.units import bytes_text, per_axis, quantity, shape_text, share_text
 
 __all__ = ["diff_lines"]
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from atrous.analysis import Footprint
+from atrous.draw.units import share_text
 from atrous.report.lines import Line, Look, Span, line, wrapped_text
-from atrous.report.units import share_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from atrous.analysis import Comparison, Inspection
+from atrous.draw.rows import listing
 from atrous.report.comparison import comparison_columns, comparison_notes, comparison_title
 from atrous.report.layers import layer_columns, layer_notes
 from atrous.report.lines import Column, Line, Span, plain
-from atrous.report.rows import listing
 from atrous.report.summary import opening, statements
 
 __all__ = ["block", "comparison", "page", "report"]

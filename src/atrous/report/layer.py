@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Callable
 
 from atrous.analysis import Field, Layer, Phase
+from atrous.draw.units import bytes_text, fraction_text, quantity, shape_text, share_text
 from atrous.report.lines import Column, Line, Look, Span, line, table, wrapped
 from atrous.report.summary import field_text, global_text
-from atrous.report.units import bytes_text, fraction_text, quantity, shape_text, share_text
 
 __all__ = ["field_lines", "layer_lines"]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from fractions import Fraction
 
 from atrous.analysis import Field
-from atrous.report.lines import GAP, Column, Line, Look, Span, line, table, wrapped_text
-from atrous.report.rows import Listing, Row, Sort
-from atrous.report.units import (
+from atrous.draw.rows import Listing, Row, Sort
+from atrous.draw.units import (
     bytes_text,
     fraction_text,
     per_axis,
@@ -16,8 +16,9 @@ from atrous.report.units import (
     shape_text,
     share_text,
 )
+from atrous.report.lines import GAP, Column, Line, Look, Span, line, table, wrapped_text
 
-__all__ = ["layer_columns", "layer_notes", "layer_table"]
+__all__ = ["layer_columns", "layer_keys", "layer_notes", "layer_table"]
 
 # In the order in which they stand; `_ASKED` is the order in which they get room.
 _STANDING = (
@@ -65,6 +66,13 @@ def layer_columns(found: Listing) -> list[Column]:
     return [_column(title, found.rows) for title in _STANDING]
 
 
+def layer_keys(found: Listing) -> list[list[float | str]]:
+    """For each row what its cells sort by, in the order of `layer_columns`: numbers, not texts."""
+    return [
+        [_key(title, row, place) for title in _STANDING] for place, row in enumerate(found.rows)
+    ]
+
+
 def layer_notes(found: Listing) -> list[str]:
     """What the marks of the table mean, and what it leaves out."""
     out: list[str] = []
@@ -95,6 +103,31 @@ def _column(title: str, rows: tuple[Row, ...]) -> Column:
         cells = tuple(Span(_size(row) + (_mark(row) or " " * marked)) for row in rows)
         return Column(title + " " * marked, cells)
     return Column(title, tuple(_CELLS[title](row) for row in rows))
+
+
+def _key(title: str, row: Row, place: int) -> float | str:
+    if title == "layer":
+        return place
+    if title == "op":
+        return row.op
+    if title == "output":
+        return math.prod(row.layer.output_shape)
+    costs = {"MACs": row.macs, "params": row.params, "activation": row.activation_bytes}
+    if title in costs:
+        return costs[title]
+    return max((float(_NUMBERS[title](axis)) for axis in row.layer.field), default=-math.inf)
+
+
+_NUMBERS: dict[str, Callable[[Field], float | Fraction]] = {
+    "field": lambda axis: axis.size,
+    "taps": lambda axis: axis.taps,
+    "gap": lambda axis: axis.max_gap,
+    "cover": lambda axis: axis.coverage,
+    "stride": lambda axis: axis.stride,
+    "start": lambda axis: axis.start,
+    "center": lambda axis: axis.center,
+    "step": lambda axis: axis.step,
+}
 
 
 def _mark(row: Row) -> str:

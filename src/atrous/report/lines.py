@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from atrous.report.units import clean, shortened
+from atrous.draw.units import clean, shortened
 
 __all__ = [
     "Column",

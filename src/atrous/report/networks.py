@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from atrous.analysis import Inspection
+from atrous.draw.units import per_axis, quantity, shape_text, share_text
 from atrous.report.lines import GAP, Column, Line, Look, Span, line, table
 from atrous.report.summary import some
-from atrous.report.units import per_axis, quantity, shape_text, share_text
 
 __all__ = ["network_lines"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from atrous.draw.units import ms_text, shape_text, shortened
 from atrous.report.lines import Column, Line, Look, Span, line, table, wrapped
-from atrous.report.units import ms_text, shape_text, shortened
 from atrous.runtime.optimize.records import Explanation, LayerChoice
 
 __all__ = ["explanation_lines"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from atrous.analysis import Field, Finding, Inspection, Layer
+from atrous.draw.units import bytes_text, per_axis, quantity, shape_text, share_text
 from atrous.report.lines import Line, Look, Span, line, wrapped
-from atrous.report.units import bytes_text, per_axis, quantity, shape_text, share_text
 
 __all__ = ["SEVERITIES", "field_text", "global_text", "opening", "some", "statements", "summary"]
 

@@ -12,7 +12,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from atrous.analysis import Finding, inspect_network
+from atrous.analysis import Finding, Inspection, inspect_network
+from atrous.analysis.inspection import Kind
 from atrous.convert.asked import Asked, coarsest, plan_for
 from atrous.convert.certificate import Certificate
 from atrous.convert.edits import Edit
@@ -58,6 +59,29 @@ class Conversion:
     heads: tuple[Head, ...] = ()
     findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
+    networks: tuple[Network, Network] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def before(self) -> Inspection | None:
+        """The report of the source, where it was kept."""
+        return None if self.networks is None else inspect_network(self.networks[0])
+
+    @property
+    def after(self) -> Inspection | None:
+        """The report of the result, where it was kept."""
+        return None if self.networks is None else inspect_network(self.networks[1])
+
+    def plot(self, kind: Kind = "overview") -> Any:
+        """The charts of `Inspection.plot` with before and after in each."""
+        return importlib.import_module("atrous.report").conversion_plot(self, kind)
+
+    def to_html(self, path: str | os.PathLike[str], *, image: Any = None) -> None:
+        """Writes a page: verdict, certificate and diff, then before and after side by side.
+
+        Needs the extra `report`. `image` is as for `Inspection.to_html`.
+        """
+        page = importlib.import_module("atrous.report").conversion_page(self, image)
+        Path(path).write_text(page, encoding="utf-8")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, without the model."""
@@ -326,6 +350,7 @@ def certified(
         plan.heads,
         _worth_saying(after),
         tuple(notes),
+        (plan.reference, after),
     )
 
 

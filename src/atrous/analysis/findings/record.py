@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from atrous.shown import Shown
+
 __all__ = ["SEVERITIES", "Finding", "Severity"]
 
 Severity = Literal["error", "warning", "info"]
@@ -15,7 +17,7 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Shown):
     """Something that needs attention: where, what, and how to mend it.
 
     >>> import atrous

@@ -7,6 +7,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from atrous.shown import Shown
+
 __all__ = ["Explanation", "LayerChoice", "Layout", "Mode"]
 
 Layout = Literal["contiguous", "channels_last"]
@@ -15,7 +17,7 @@ Mode = Literal["graph", "layers", "original"]
 
 
 @dataclass(frozen=True, slots=True)
-class LayerChoice:
+class LayerChoice(Shown):
     """How one layer runs, and what it and the operations fused into it took before and after.
 
     `ms_before` and `ms_after` are medians within whole runs of the model; `max_difference` is the
@@ -65,6 +67,13 @@ class Explanation:
     def ratio(self) -> float:
         """How many times faster the whole is: before divided by after."""
         return self.ms_before / self.ms_after if self.ms_after else 1.0
+
+    def plot(self) -> Any:
+        """Milliseconds of the slowest layers before and after, as an `altair.Chart`.
+
+        Raises `MissingDependencyError` without the extra `report`.
+        """
+        return importlib.import_module("atrous.report").explanation_plot(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""

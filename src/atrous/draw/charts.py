@@ -1,0 +1,466 @@
+"""Charts of reports, as Altair charts: for notebooks, pages, PNG and SVG.
+
+Altair draws with Vega, of which one bundle of 0.8 MB makes every chart of a page live offline, and
+whose charts become PNG and SVG without a browser. Plotly would put 4.5 MB into each page, Bokeh
+needs a browser for pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, get_args
+
+from atrous.analysis.inspection import Kind
+from atrous.draw.colours import MARK, SERIES
+from atrous.draw.needs import drawing_needs
+from atrous.draw.rows import Row, listing
+from atrous.draw.units import bytes_text, quantity
+from atrous.errors import unknown
+
+if TYPE_CHECKING:
+    from atrous.analysis import Comparison, Inspection
+    from atrous.runtime.optimize.records import Explanation
+
+__all__ = [
+    "KINDS",
+    "comparison_chart",
+    "cost_chart",
+    "coverage_chart",
+    "explanation_chart",
+    "field_chart",
+    "inspection_chart",
+    "inspection_charts",
+    "memory_chart",
+    "resolution_chart",
+    "stages",
+]
+
+KINDS: tuple[str, ...] = get_args(Kind)
+Named = Mapping[str, "Inspection"]
+
+WIDTH, HEIGHT = 560, 200
+MOST_STAGES = 16
+_DEPTH = "layers that move positions or compute, in order"
+_MIB = 2**20
+
+
+def altair_module(what: str = "plot") -> Any:
+    """Altair, or the error that says how to get it."""
+    with drawing_needs(what):
+        import altair
+    return altair
+
+
+def inspection_chart(reports: Named, kind: Kind = "overview") -> Any:
+    """The chart called `kind`, or all of them below one another.
+
+    Several reports share each chart, so that they compare. Raises `UnknownNameError` for a kind
+    that does not exist.
+    """
+    if kind not in KINDS:
+        raise unknown("kind of plot", kind, KINDS)
+    if kind != "overview":
+        return _CHARTS[kind](reports)
+    alt = altair_module()
+    charts = inspection_charts(reports)
+    return alt.vconcat(*charts, spacing=24, title=_title(reports)).resolve_scale(
+        color="independent", strokeDash="independent"
+    )
+
+
+def inspection_charts(reports: Named) -> list[Any]:
+    """All charts of `inspection_chart`, one by one."""
+    return [chart(reports) for chart in _CHARTS.values()]
+
+
+def field_chart(reports: Named) -> Any:
+    """Receptive field against depth, with the positions really read and the input's size."""
+    alt = altair_module()
+    rows = []
+    for name, report in reports.items():
+        for depth, row in enumerate(_shown(report), 1):
+            for axis in row.layer.field:
+                common = {"report": name, "depth": depth, "layer": row.name, "axis": axis.axis}
+                rows += [
+                    {**common, "what": "field", "positions": axis.size},
+                    {**common, "what": "read", "positions": axis.taps},
+                ]
+    rows = _alike(rows, ("report", "depth", "layer", "what", "positions"))
+    lines = (
+        alt.Chart(alt.Data(values=rows))
+        .mark_line(interpolate="step-after", strokeWidth=2)
+        .encode(
+            x=_depth(alt),
+            y=alt.Y("positions:Q", title="input positions", scale=alt.Scale(type="sqrt")),
+            color=_colour(alt, _keys(rows, reports), "series:N"),
+            strokeDash=alt.StrokeDash(
+                "what:N", sort=["field", "read"], legend=alt.Legend(title=None, orient="top")
+            ),
+            detail="axis:N",
+            tooltip=["report:N", "layer:N", "axis:N", "what:N", "positions:Q"],
+        )
+    )
+    sizes = [
+        {"label": f"input, {axis}", "positions": length}
+        for report in list(reports.values())[:1]
+        for axis, length in report.network.tensor(report.input).grid.items()
+    ]
+    sizes = _alike(sizes, ("positions",), key="label")
+    rule = alt.Chart(alt.Data(values=sizes)).encode(y="positions:Q")
+    marks = rule.mark_rule(color=MARK, strokeDash=[2, 3]) + rule.mark_text(
+        color=MARK, align="left", dx=4, dy=-6, x=0
+    ).encode(text="label:N")
+    return _named(lines + marks, "Receptive field by depth")
+
+
+def resolution_chart(reports: Named) -> Any:
+    """The sizes of the maps, one after the other: the pyramid."""
+    alt = altair_module()
+    rows = [
+        {"report": name, "depth": depth, "layer": row.name, "axis": axis, "positions": length}
+        for name, report in reports.items()
+        for depth, row in enumerate(_shown(report), 1)
+        for axis, length in _grid(row).items()
+    ]
+    rows = _alike(rows, ("report", "depth", "layer", "positions"))
+    chart = (
+        alt.Chart(alt.Data(values=rows))
+        .mark_line(interpolate="step-after", strokeWidth=2)
+        .encode(
+            x=_depth(alt),
+            y=alt.Y("positions:Q", title="positions of the map", scale=alt.Scale(type="sqrt")),
+            color=_colour(alt, _keys(rows, reports), "series:N"),
+            detail="axis:N",
+            tooltip=["report:N", "layer:N", "axis:N", "positions:Q"],
+        )
+    )
+    return _named(chart, "Resolution of the maps")
+
+
+def coverage_chart(reports: Named) -> Any:
+    """Holes: what each layer reads of its field, and what the output reads of each layer's map."""
+    alt = altair_module()
+    rows: list[dict[str, Any]] = []
+    for name, report in reports.items():
+        depths = {row.layer.name: depth for depth, row in enumerate(_shown(report), 1)}
+        read = [
+            (row.name, depth, "input, by this layer", min(a.coverage for a in row.layer.field))
+            for depth, row in enumerate(_shown(report), 1)
+            if row.layer.field
+        ]
+        read += [
+            (layer, depths[layer], "this map, by the output", share)
+            for layer, share in _traced(report).items()
+            if layer in depths
+        ]
+        rows += [
+            {"report": name, "layer": layer, "depth": depth, "series": what, "share": share}
+            for layer, depth, what, share in sorted(read, key=lambda one: (one[2], one[1]))
+        ]
+    chart = (
+        alt.Chart(alt.Data(values=rows))
+        .mark_line(interpolate="step-after", strokeWidth=2)
+        .encode(
+            x=_depth(alt),
+            y=alt.Y(
+                "share:Q",
+                title="read of the field, per axis",
+                axis=alt.Axis(format="%"),
+                scale=alt.Scale(domain=[0, 1]),
+            ),
+            color=_colour(alt, ["input, by this layer", "this map, by the output"], "series:N"),
+            strokeDash=_dash(alt, reports),
+            tooltip=["report:N", "layer:N", "series:N", alt.Tooltip("share:Q", format=".1%")],
+        )
+    )
+    return _named(chart, "Coverage: holes opened and filled")
+
+
+def cost_chart(reports: Named) -> Any:
+    """MACs, parameters and activations of each stage, as shares of the whole."""
+    alt = altair_module()
+    rows = []
+    for name, report in reports.items():
+        for stage, cost in stages(report).items():
+            for what, (value, whole, text) in cost.items():
+                rows.append(
+                    {
+                        "report": name,
+                        "stage": stage,
+                        "what": what,
+                        "value": value,
+                        "share": value / whole if whole else 0.0,
+                        "text": text,
+                    }
+                )
+    chart = (
+        alt.Chart(alt.Data(values=rows))
+        .mark_bar(height={"band": 0.9})
+        .encode(
+            x=alt.X("share:Q", title="share of the whole", axis=alt.Axis(format="%")),
+            y=alt.Y("stage:N", title=None, sort=None),
+            yOffset=alt.YOffset("series:N", sort=None),
+            color=_colour(alt, _costs(rows, reports), "series:N"),
+            tooltip=[
+                "report:N",
+                "stage:N",
+                "what:N",
+                "text:N",
+                alt.Tooltip("share:Q", format=".1%"),
+            ],
+        )
+    )
+    # A number: a page that says the width cannot leave the height to the bars.
+    return _named(chart, "Cost by stage", height=max(11 * len(rows), 60))
+
+
+def memory_chart(reports: Named) -> Any:
+    """Bytes of activations alive while each layer runs, with the peak marked."""
+    alt = altair_module()
+    rows, peaks = [], []
+    for name, report in reports.items():
+        course: list[dict[str, Any]] = [
+            {"report": name, "series": name, "step": step, "layer": layer.name, "mib": alive / _MIB}
+            for step, (layer, alive) in enumerate(
+                zip(report.layers, report.memory.alive, strict=True), 1
+            )
+        ]
+        rows += _steps(course, "mib")
+        top = next((row for row in course if row["layer"] == report.memory.at), None)
+        if top is not None:
+            text = f"{bytes_text(report.memory.peak_bytes)}, {report.memory.at}"
+            left = int(top["step"]) > len(course) / 2
+            peaks.append({**top, "text": text, "align": "right" if left else "left"})
+    area = (
+        alt.Chart(alt.Data(values=rows))
+        .mark_area(interpolate="step-after", line=True, opacity=0.25)
+        .encode(
+            x=alt.X("step:Q", title="layers in the order they run", axis=_whole(alt)),
+            y=alt.Y("mib:Q", title="MiB alive", stack=None),
+            color=_colour(alt, list(reports), "series:N", several=len(reports) > 1),
+            tooltip=["report:N", "layer:N", alt.Tooltip("mib:Q", format=".2f")],
+        )
+    )
+    marks = alt.Chart(alt.Data(values=peaks)).encode(x="step:Q", y="mib:Q")
+    points = marks.mark_point(color=MARK, filled=True, size=60, opacity=1)
+    labels = [
+        marks.transform_filter(f"datum.align == '{side}'")
+        .mark_text(color=MARK, align=side, dx=-8 if side == "right" else 8, dy=-8)
+        .encode(text="text:N")
+        for side in dict.fromkeys(peak["align"] for peak in peaks)
+    ]
+    chart = alt.layer(area, points, *labels)
+    return _named(chart, "Activation memory while it runs")
+
+
+def comparison_chart(found: Comparison) -> Any:
+    """Schemes: the field's growth with depth, and what the output costs."""
+    alt = altair_module()
+    grown = [
+        {"scheme": scheme.name, "depth": depth, "positions": size}
+        for scheme in found
+        for depth, size in enumerate(scheme.fields, 1)
+    ]
+    names = [scheme.name for scheme in found]
+    growth = (
+        alt.Chart(alt.Data(values=grown))
+        .mark_line(point=True)
+        .encode(
+            x=_depth(alt),
+            y=alt.Y("positions:Q", title="field, input positions"),
+            color=_colour(alt, names, "scheme:N"),
+            tooltip=["scheme:N", "depth:Q", "positions:Q"],
+        )
+        .properties(title="Receptive field by depth", width=300, height=260)
+    )
+    bars = [
+        {"scheme": scheme.name, "what": what, "value": value, "text": text}
+        for scheme in found
+        for what, value, text in (
+            ("MACs", scheme.macs, quantity(scheme.macs, "MAC")),
+            ("peak memory", scheme.peak_memory_bytes, bytes_text(scheme.peak_memory_bytes)),
+            ("read", scheme.coverage or 0.0, f"{scheme.coverage or 0.0:.0%}"),
+        )
+    ]
+    base = alt.Chart().encode(
+        y=alt.Y("scheme:N", title=None, sort=None),
+        x=alt.X("value:Q", title=None, axis=None),
+    )
+    prices = (
+        alt.layer(
+            base.mark_bar().encode(
+                color=_colour(alt, names, "scheme:N"), tooltip=["scheme:N", "what:N", "text:N"]
+            ),
+            base.mark_text(align="left", dx=3).encode(text="text:N"),
+            data=alt.Data(values=bars),
+        )
+        .properties(width=130, height=alt.Step(22))
+        .facet(column=alt.Column("what:N", title=None, sort=None))
+        .resolve_scale(x="independent")
+    )
+    shape = "x".join(map(str, found.input or ()))
+    return alt.hconcat(growth, prices, title=f"Schemes on {shape}")
+
+
+def explanation_chart(found: Explanation, top: int = 24) -> Any:
+    """Milliseconds of the layers that take longest, before and after `optimize`."""
+    alt = altair_module()
+    slowest = sorted(found.layers, key=lambda row: -row.ms_before)[:top]
+    rows = [
+        {"layer": f"{row.layer}, {row.op}", "when": when, "ms": ms, "strategy": row.strategy}
+        for row in slowest
+        for when, ms in (("before", row.ms_before), ("after", row.ms_after))
+    ]
+    chart = (
+        alt.Chart(alt.Data(values=rows))
+        .mark_bar()
+        .encode(
+            x=alt.X("ms:Q", title="milliseconds"),
+            y=alt.Y("layer:N", title=None, sort=None, axis=alt.Axis(labelLimit=260)),
+            yOffset=alt.YOffset("when:N", sort=["before", "after"]),
+            color=_colour(alt, ["before", "after"], "when:N"),
+            tooltip=["layer:N", "when:N", "strategy:N", alt.Tooltip("ms:Q", format=".3f")],
+        )
+    )
+    times = f"{found.ms_before:.3g} ms before, {found.ms_after:.3g} ms after"
+    return _named(chart, f"{found.model}: {times}", height=alt.Step(9))
+
+
+def stages(report: Inspection) -> dict[str, dict[str, tuple[int, int, str]]]:
+    """MACs, parameters and activation bytes of each stage: value, whole and text.
+
+    Stages are the modules at the greatest depth at which there are no more than sixteen that cost.
+    """
+    rows = _priced(report, 1)
+    for depth in range(2, 6):
+        deeper = _priced(report, depth)
+        if len(deeper) > MOST_STAGES:
+            break
+        rows = deeper
+    whole = (report.macs, report.params, report.activation_bytes)
+    return {
+        row.name: {
+            what: (value, of, text(value))
+            for what, value, of, text in zip(
+                ("MACs", "parameters", "activations"),
+                (row.macs, row.params, row.activation_bytes),
+                whole,
+                (lambda n: quantity(n, "MAC"), quantity, bytes_text),
+                strict=True,
+            )
+        }
+        for row in rows
+    }
+
+
+def _priced(report: Inspection, depth: int) -> list[Row]:
+    rows = listing(report, depth=depth, every=True).rows
+    return [row for row in rows if row.macs or row.params or row.activation_bytes]
+
+
+_CHARTS: dict[str, Callable[[Named], Any]] = {
+    "field": field_chart,
+    "resolution": resolution_chart,
+    "coverage": coverage_chart,
+    "cost": cost_chart,
+    "memory": memory_chart,
+}
+
+
+def _shown(report: Inspection) -> Sequence[Row]:
+    return listing(report).rows
+
+
+def _grid(row: Row) -> Mapping[str, int]:
+    node = row.layer.node
+    return {} if node is None else node.output.grid
+
+
+def _traced(report: Inspection) -> dict[str, float]:
+    """What the last output reads of each layer's map, of the least axis; empty where not known."""
+    if not report.outputs or report.outputs[-1].opaque or not report.outputs[-1].field:
+        return {}
+    return {
+        seen.name: min(axis.coverage for axis in seen.field)
+        for seen in report.trace()
+        if seen.field
+    }
+
+
+def _alike(
+    rows: Sequence[dict[str, Any]], same: Iterable[str], key: str = "axis"
+) -> list[dict[str, Any]]:
+    """Rows of axes that say the same become one row that names them all."""
+    found: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    names = tuple(same)
+    for row in rows:
+        found.setdefault(tuple(row[name] for name in names), []).append(row)
+    joined = []
+    for members in found.values():
+        texts = [str(row[key]) for row in members]
+        joined.append({**members[0], key: ", ".join(dict.fromkeys(texts))})
+    if key == "axis":
+        # One line an axis, unless all axes agree everywhere.
+        if any("," not in row["axis"] for row in joined) and any("," in r["axis"] for r in joined):
+            return [dict(row) for row in rows]
+        return joined
+    for row in joined:
+        parts = [part for part in row[key].split(", ") if part != "input"]
+        row[key] = "input, " + ", ".join(parts)
+    return joined
+
+
+def _keys(rows: list[dict[str, Any]], reports: Named) -> list[str]:
+    """Gives each row its series: the axis, the report, or both; returns all in order."""
+    several = len(reports) > 1
+    for row in rows:
+        axis = row["axis"]
+        row["series"] = f"{row['report']}, {axis}" if several else axis
+    return list(dict.fromkeys(row["series"] for row in rows))
+
+
+def _costs(rows: list[dict[str, Any]], reports: Named) -> list[str]:
+    for row in rows:
+        row["series"] = f"{row['what']}, {row['report']}" if len(reports) > 1 else row["what"]
+    return list(dict.fromkeys(row["series"] for row in rows))
+
+
+def _steps(course: Sequence[dict[str, Any]], value: str) -> list[dict[str, Any]]:
+    """Only where the value changes, and the end: steps look the same with fewer points."""
+    return [
+        row
+        for place, row in enumerate(course)
+        if place in (0, len(course) - 1) or row[value] != course[place - 1][value]
+    ]
+
+
+def _depth(alt: Any) -> Any:
+    return alt.X(
+        "depth:Q", title="layers that move positions or compute, in order", axis=_whole(alt)
+    )
+
+
+def _whole(alt: Any) -> Any:
+    return alt.Axis(format="d", tickMinStep=1, grid=False)
+
+
+def _colour(alt: Any, names: Sequence[str], by: str, *, several: bool = True) -> Any:
+    colours = [SERIES[place % len(SERIES)] for place in range(len(names))]
+    legend = alt.Legend(title=None, orient="top", labelLimit=260) if several else None
+    return alt.Color(by, scale=alt.Scale(domain=list(names), range=colours), legend=legend)
+
+
+def _dash(alt: Any, reports: Named) -> Any:
+    if len(reports) < 2:
+        return alt.Undefined
+    return alt.StrokeDash(
+        "report:N", sort=list(reports), legend=alt.Legend(title=None, orient="top")
+    )
+
+
+def _title(reports: Named) -> str:
+    return " and ".join(reports)
+
+
+def _named(chart: Any, title: str, height: Any = HEIGHT) -> Any:
+    return chart.properties(title=title, width=WIDTH, height=height, description=title)

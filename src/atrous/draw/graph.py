@@ -1,0 +1,228 @@
+"""Networks as graphs in SVG, laid out by Graphviz's `dot`, which pygraphviz's wheels bring along.
+
+Graphviz gets boxes of known sizes and gives back places and curves; the picture is drawn here, so
+that a page can restyle it, and readers of screens get names instead of shapes.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING, get_args
+from xml.etree import ElementTree as Xml
+
+from atrous.analysis.inspection import Colouring
+from atrous.draw.colours import MARK, ramp_at
+from atrous.draw.folded import Box, Folded, fold
+from atrous.draw.needs import drawing_needs
+from atrous.draw.units import quantity, shape_text, share_text
+from atrous.errors import unknown
+
+if TYPE_CHECKING:
+    from atrous.analysis import Inspection
+
+__all__ = ["COLOURINGS", "graph_svg"]
+
+COLOURINGS: tuple[str, ...] = get_args(Colouring)
+
+_POINTS = 72.0
+_LETTER, _HEIGHT, _SMALL = 6.6, 38.0, 5.6
+_NEUTRAL = "#d4d4d8"
+_ALONE = Lock()
+"""Graphviz keeps state that threads may not share."""
+
+
+def graph_svg(report: Inspection, module: str = "", colour: Colouring = "coverage") -> str:
+    """The inside of a module as SVG text; modules in it are one box each.
+
+    Boxes are coloured by the coverage of the field behind them, by their share of the MACs
+    (`"cost"`), or by the stride of their output against the input (`"resolution"`); a mark
+    counts the findings inside. Raises `UnknownNameError` for what has no such name.
+    """
+    if colour not in COLOURINGS:
+        raise unknown("colouring", colour, COLOURINGS)
+    folded = fold(report, module)
+    laid = _laid_out(folded)
+    return Xml.tostring(_drawn(report, folded, laid, colour), encoding="unicode")
+
+
+@dataclass(frozen=True, slots=True)
+class _Laid:
+    """Centres of boxes and curves of edges, in points from the top left, and the whole size."""
+
+    size: tuple[float, float]
+    centres: dict[str, tuple[float, float]]
+    curves: tuple[tuple[tuple[float, float], ...], ...]
+
+
+def _width(box: Box) -> float:
+    return max(48.0, 18 + max(len(box.label) * _LETTER, len(_below(box)) * _SMALL))
+
+
+def _below(box: Box) -> str:
+    if box.kind in ("input", "output"):
+        return shape_text(box.shape) if box.shape else ""
+    if box.detail and box.kind in ("module", "elementwise"):
+        return box.detail
+    return f"{box.kind} {box.detail}".strip()
+
+
+def _laid_out(folded: Folded) -> _Laid:
+    with drawing_needs("drawing a network"):
+        import pygraphviz  # type: ignore[import-untyped]
+    # Names of layers may hold anything: Graphviz sees numbers.
+    numbers = {box.name: str(place) for place, box in enumerate(folded.boxes)}
+    with _ALONE, _quiet():
+        graph = pygraphviz.AGraph(
+            directed=True, rankdir="TB", nodesep="0.25", ranksep="0.3", splines="spline"
+        )
+        for box in folded.boxes:
+            graph.add_node(
+                numbers[box.name],
+                label="",
+                shape="box",
+                fixedsize="true",
+                width=f"{_width(box) / _POINTS:.4f}",
+                height=f"{_HEIGHT / _POINTS:.4f}",
+            )
+        for edge in folded.edges:
+            graph.add_edge(numbers[edge.start], numbers[edge.end], arrowhead="none")
+        graph.layout("dot")
+        _, _, wide, tall = _numbers(graph.graph_attr["bb"])
+        centres = {}
+        for box in folded.boxes:
+            x, y = _numbers(graph.get_node(numbers[box.name]).attr["pos"])
+            centres[box.name] = (x, tall - y)
+        curves = []
+        for edge in folded.edges:
+            text = graph.get_edge(numbers[edge.start], numbers[edge.end]).attr["pos"]
+            pairs = (_numbers(part) for part in text.split() if not part.startswith(("e,", "s,")))
+            curves.append(tuple((x, tall - y) for x, y in pairs))
+        graph.close()
+    return _Laid((wide, tall), centres, tuple(curves))
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(float(part) for part in text.split(","))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Graphviz's font library writes about the machine's font settings; no letters are drawn."""
+    before = os.environ.get("FONTCONFIG_FILE")
+    os.environ["FONTCONFIG_FILE"] = os.devnull
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop("FONTCONFIG_FILE", None)
+        else:
+            os.environ["FONTCONFIG_FILE"] = before
+
+
+def _drawn(report: Inspection, folded: Folded, laid: _Laid, colour: Colouring) -> Xml.Element:
+    wide, tall = laid.size
+    svg = Xml.Element(
+        "svg",
+        xmlns="http://www.w3.org/2000/svg",
+        viewBox=f"-8 -8 {wide + 16:.1f} {tall + 16:.1f}",
+        width=f"{wide + 16:.0f}",
+        height=f"{tall + 16:.0f}",
+        role="group",
+    )
+    svg.set("aria-label", f"Graph of {folded.module or report.network.name or 'the network'}")
+    svg.set("class", "graph")
+    svg.set("font-family", "system-ui, sans-serif")
+    lines = Xml.SubElement(svg, "g", fill="none", stroke="#8c8c94")
+    lines.set("stroke-width", "1.3")
+    lines.set("class", "edges")
+    for curve in laid.curves:
+        start, *rest = curve
+        path = f"M{start[0]:.1f},{start[1]:.1f}C" + " ".join(f"{x:.1f},{y:.1f}" for x, y in rest)
+        Xml.SubElement(lines, "path", d=path)
+    for box in folded.boxes:
+        _node(svg, box, laid.centres[box.name], report, colour)
+    return svg
+
+
+def _node(
+    svg: Xml.Element, box: Box, centre: tuple[float, float], report: Inspection, colour: Colouring
+) -> None:
+    wide, (x, y) = _width(box), centre
+    ends = box.kind in ("input", "output")
+    group = Xml.SubElement(svg, "g", {"class": f"box {box.kind}"})
+    if box.opens:
+        group.set("data-module", box.name)
+    fills = {} if ends else {way: _fill(box, report, way) for way in COLOURINGS}
+    for way, fill in fills.items():
+        group.set(f"data-{way}", fill)
+        group.set(f"data-{way}-ink", _ink(fill))
+    fill = fills.get(colour, "none")
+    rect = Xml.SubElement(
+        group,
+        "rect",
+        x=f"{x - wide / 2:.1f}",
+        y=f"{y - _HEIGHT / 2:.1f}",
+        width=f"{wide:.1f}",
+        height=f"{_HEIGHT:.1f}",
+        rx="14" if ends else "5",
+        fill=fill,
+        stroke="#6b6b74",
+    )
+    rect.set("stroke-width", "2.4" if box.opens else "1")
+    Xml.SubElement(rect, "title").text = _told(box)
+    ink = "#77777f" if ends else _ink(fill)
+    below = _below(box)
+    _text(group, box.label, x, y + (-2 if below else 4), 11, ink)
+    if below:
+        _text(group, below, x, y + 11, 9, ink)
+    if box.findings:
+        mark = Xml.SubElement(group, "g", {"class": "mark"})
+        at = {"cx": f"{x + wide / 2:.1f}", "cy": f"{y - _HEIGHT / 2:.1f}"}
+        Xml.SubElement(mark, "circle", at, r="8", fill=MARK)
+        _text(mark, str(len(box.findings)), x + wide / 2, y - _HEIGHT / 2 + 3.5, 10, "#ffffff")
+
+
+def _text(home: Xml.Element, text: str, x: float, y: float, size: int, ink: str) -> None:
+    made = Xml.SubElement(home, "text", x=f"{x:.1f}", y=f"{y:.1f}", fill=ink)
+    made.set("font-size", str(size))
+    made.set("text-anchor", "middle")
+    made.text = "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def _told(box: Box) -> str:
+    """All about a box in words, for a pointer that rests on it and for readers of screens."""
+    parts = [f"{box.label}: {_below(box)}"]
+    if box.shape:
+        parts.append(f"output {shape_text(box.shape)}")
+    if box.macs:
+        parts.append(quantity(box.macs, "MAC"))
+    if box.coverage is not None:
+        parts.append(f"{share_text(box.coverage)} of the field read")
+    if box.stride is not None:
+        parts.append(f"stride {box.stride:g}")
+    if box.findings:
+        parts.append("findings: " + ", ".join(box.findings))
+    return ", ".join(parts)
+
+
+def _fill(box: Box, report: Inspection, colour: str) -> str:
+    if colour == "coverage":
+        share = box.coverage
+    elif colour == "cost":
+        share = box.macs / report.macs if report.macs else 0.0
+    else:
+        # Each halving of the resolution is a step towards dark.
+        share = None if box.stride is None else 1 - math.log2(min(max(box.stride, 1), 64)) / 6
+    if share is None:
+        return _NEUTRAL
+    return "#" + "".join(f"{part:02x}" for part in ramp_at(share))
+
+
+def _ink(fill: str) -> str:
+    red, green, blue = (int(fill[at : at + 2], 16) for at in (1, 3, 5))
+    return "#000000" if 0.299 * red + 0.587 * green + 0.114 * blue > 128 else "#ffffff"

@@ -1,0 +1,266 @@
+"""Reports as pages of their own: one file that opens offline, with charts, footprints and graphs.
+
+What a page needs is inside it: Vega for its charts, images as data, the layouts of graphs. Its
+content policy forbids the browser to load anything else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from atrous.analysis import Inspection
+from atrous.analysis.diff import diff_reports
+from atrous.analysis.findings.record import SEVERITIES
+from atrous.draw.charts import inspection_charts
+from atrous.draw.folded import modules
+from atrous.draw.footprints import jpeg, opened
+from atrous.draw.graph import COLOURINGS, graph_svg
+from atrous.draw.images import Cut, Ground, cuts, data_url, png
+from atrous.draw.needs import drawing_needs
+from atrous.draw.rows import listing
+from atrous.draw.units import share_text
+from atrous.errors import AtrousError, UnsupportedError
+from atrous.report.diff import diff_lines
+from atrous.report.html import block
+from atrous.report.layers import layer_columns, layer_keys, layer_notes
+from atrous.report.lines import Look, plain
+from atrous.report.summary import opening, statements
+
+if TYPE_CHECKING:
+    from atrous.analysis import Footprint
+    from atrous.runtime.conversion import Conversion
+
+__all__ = ["conversion_page", "report_page", "sides_of"]
+
+MOST_FOOTPRINTS = 400
+"""Distinct pictures of footprints in one page."""
+FOOTPRINT_BYTES = 1_200_000
+"""What they may take together; layers beyond that are named as left out."""
+MOST_GRAPH_BOXES = 3000
+
+
+def report_page(reports: Mapping[str, Inspection], image: Any = None) -> str:
+    """One or two reports as a page; two stand side by side, with what differs between them.
+
+    `image`, a path or a Pillow image, lies behind the footprints. Raises
+    `MissingDependencyError` without the libraries of the extra `report`, `ReadError` for what is
+    no image, and `UnsupportedError` for an image with an input that has not two axes.
+    """
+    return _page(reports, image, {})
+
+
+def conversion_page(conversion: Conversion, image: Any = None) -> str:
+    """A conversion as a page: verdict, certificate and diff, then before and after side by side."""
+    from atrous.report.conversion import conversion_lines
+
+    verdict = conversion.certificate.verdict
+    words = block(conversion_lines(conversion, Look(width=92, colour=True)))
+    return _page(sides_of(conversion), image, {"conversion": words, "verdict": verdict})
+
+
+def sides_of(conversion: Conversion) -> dict[str, Inspection]:
+    """The reports before and after. Raises `UnsupportedError` where they were not kept."""
+    before, after = conversion.before, conversion.after
+    if before is None or after is None:
+        raise UnsupportedError("this conversion does not hold its reports; make it by `convert`.")
+    return {"before": before, "after": after}
+
+
+def _page(reports: Mapping[str, Inspection], image: Any, more: Mapping[str, Any]) -> str:
+    with drawing_needs("a page"):
+        import jinja2
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("atrous.report", "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    sides = [
+        _side(place, name, report, image) for place, (name, report) in enumerate(reports.items())
+    ]
+    charts = [{"title": chart.title, "spec": _spec(chart)} for chart in inspection_charts(reports)]
+    data = {
+        "charts": [chart["spec"] for chart in charts],
+        "sides": [{key: side[key] for key in ("footprints", "graphs", "image")} for side in sides],
+    }
+    title = more.get("verdict", "")
+    names = [side["title"] for side in sides]
+    return environment.get_template("report.html").render(
+        title=" and ".join(dict.fromkeys(names)) + (f": {title}" if title else ""),
+        sides=sides,
+        charts=charts,
+        colourings=COLOURINGS,
+        diff=_diff(reports),
+        conversion=more.get("conversion"),
+        # In JSON, `<` may always be written so; then no text in it ends the element.
+        data=json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
+        vega=_vega(),
+        style=_part("report.css"),
+        script=_part("report.js"),
+    )
+
+
+def _side(place: int, name: str, report: Inspection, image: Any) -> dict[str, Any]:
+    found = listing(report, every=True)
+    usual = {row.name for row in listing(report).rows}
+    columns = layer_columns(found)
+    keys = layer_keys(found)
+    footprints, places, left_out = _footprints(report, "shade" if image is not None else "solid")
+    by_layer = {row.name: row.layer for row in found.rows}
+    return {
+        "place": place,
+        "name": name,
+        "title": report.network.name or name,
+        "opening": plain(opening(report)),
+        "facts": [
+            (label, text) for label, text, _ in statements(report) if label not in SEVERITIES
+        ],
+        "findings": report.findings,
+        "opaque": report.opaque,
+        "columns": [{"title": column.title.strip(), "right": column.right} for column in columns],
+        "rows": [
+            {
+                "usual": row.name in usual,
+                "cells": [
+                    {"text": cell.text.strip(), "key": key, "style": cell.style}
+                    for cell, key in zip(cells, key_row, strict=True)
+                ],
+            }
+            for row, cells, key_row in zip(
+                found.rows, zip(*(c.cells for c in columns), strict=True), keys, strict=True
+            )
+        ],
+        "notes": [note for note in layer_notes(listing(report)) if "--all" not in note],
+        "footprints": footprints,
+        "places": [(layer, place) for layer, place in places.items()],
+        # Behind an op that mixes all positions there is no more to see.
+        "first": next((name for name in reversed(places) if not by_layer[name].is_global), ""),
+        "left_out": left_out,
+        "modules": modules(report),
+        "graphs": _graphs(report),
+        "image": _image(report, image),
+    }
+
+
+def _footprints(
+    report: Inspection, ground: Ground
+) -> tuple[list[dict[str, Any]], dict[str, int], int]:
+    """Pictures of footprints, which layer has which, and how many layers found no room.
+
+    Layers that only pass positions on have their input's footprint: each picture is kept once.
+    """
+    pictures: list[dict[str, Any]] = []
+    known: dict[Any, int] = {}
+    places: dict[str, int] = {}
+    spent = left_out = 0
+    chosen = [layer for layer in report.layers if layer.field and layer.node is not None]
+    for layer in chosen:
+        try:
+            footprint = report.footprint(layer.name)
+        except AtrousError:
+            continue
+        if not footprint.box.size:
+            continue
+        key = (footprint.origin, footprint.box.shape, footprint.box.tobytes(), footprint.at)
+        if key not in known:
+            if len(pictures) >= MOST_FOOTPRINTS or spent > FOOTPRINT_BYTES:
+                left_out += 1
+                continue
+            picture = _picture(footprint, ground)
+            spent += sum(len(cut["url"]) for cut in picture["cuts"])
+            known[key] = len(pictures)
+            pictures.append(picture)
+        places[layer.name] = known[key]
+    return pictures, places, left_out
+
+
+def _picture(footprint: Footprint, ground: Ground) -> dict[str, Any]:
+    size = "x".join(map(str, footprint.box.shape))
+    at = ", ".join(map(str, footprint.at))
+    box = footprint.effective()
+    read = footprint.coverage
+    text = (
+        f"Output ({at}) reads {footprint.taps:,} of {size} input positions "
+        f"({share_text(read)}); {footprint.box.max():,} paths at most to one of them. "
+        f"{box}."
+    )
+    if isinstance(footprint.box.max().item(), float):
+        most = f"{float(footprint.box.max()):.1e}"
+        text = text.replace(f"{footprint.box.max():,}", most)
+    return {"text": text, "cuts": [_cut(cut, ground) for cut in cuts(footprint)]}
+
+
+def _cut(cut: Cut, ground: Ground) -> dict[str, Any]:
+    through = "" if cut.through is None else f"at {cut.through[0]} = {cut.through[1]}"
+    return {
+        "url": data_url(png(cut.counts, ground)),
+        "axes": list(cut.axes),
+        "origin": list(cut.origin),
+        "size": list(cut.counts.shape),
+        "shape": list(cut.shape),
+        "box": list(cut.effective),
+        "through": through,
+    }
+
+
+def _graphs(report: Inspection) -> dict[str, str]:
+    """The graph of every module's inside, as long as there is room for all of them."""
+    names = modules(report)
+    if len(report.layers) + len(names) > MOST_GRAPH_BOXES:
+        names = names[:1]
+    return {name: graph_svg(report, name) for name in names}
+
+
+def _image(report: Inspection, image: Any) -> str:
+    if image is None:
+        return ""
+    grid = report.network.tensor(report.input).grid
+    if len(grid) != 2:
+        raise UnsupportedError(
+            f"an image lies over two axes, but the input has {len(grid)}: "
+            f"{', '.join(grid) or 'none'}; leave the image out."
+        )
+    height, width = grid.values()
+    picture = opened(image)
+    # As sharp as a screen shows it, and in the input's proportions.
+    scale = min(1.0, 1024 / max(height, width))
+    shown = picture.resize((max(1, round(width * scale)), max(1, round(height * scale))))
+    return data_url(jpeg(shown), "image/jpeg")
+
+
+def _diff(reports: Mapping[str, Inspection]) -> str:
+    if len(reports) != 2:
+        return ""
+    (_, one), (_, two) = reports.items()
+    found = diff_reports(one.to_dict(), two.to_dict())
+    return block(diff_lines(found, Look(width=92, colour=True), top=60))
+
+
+def _spec(chart: Any) -> dict[str, Any]:
+    spec: dict[str, Any] = chart.properties(width="container").to_dict()
+    for part in ("config", "$schema"):
+        spec.pop(part, None)
+    # The width is the page's to say, the height the chart's.
+    spec["autosize"] = {"type": "fit-x", "contains": "padding"}
+    return spec
+
+
+@cache
+def _vega() -> str:
+    """Vega, Vega-Lite and their loader in one script."""
+    with drawing_needs("a page"):
+        import vl_convert
+    text: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    # Inside strings `\\/` is `/`; elsewhere in a script neither of the two can stand.
+    return text.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+
+
+@cache
+def _part(name: str) -> str:
+    from importlib.resources import files
+
+    return files("atrous.report").joinpath("templates", name).read_text(encoding="utf-8")
