@@ -180,14 +180,6 @@ def test_html_is_well_formed_and_has_every_listed_layer(report):
     assert all(row.name in html for row in listing(report).rows)
 
 
-def test_a_report_is_written_as_a_page(report, tmp_path):
-    path = tmp_path / "report.html"
-    report.to_html(path)
-    page = path.read_text(encoding="utf-8")
-    assert page.startswith("<!doctype html>")
-    assert "http" not in page
-
-
 def test_partial_results_and_findings_come_before_everything_else(report):
     finding = Finding("gridding", "warning", "conv9", "reads 7 of 13 inputs.", "Use rates 1, 2, 3.")
     lines = inspection_text(replace(report, _known={"findings": (finding,)})).splitlines()

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from atrous.cli.output import complain, forgive, give_up_output, show, show_json
-from atrous.cli.sources import difference, load, named_sources, position, shapes, stack_text
+from atrous.cli.pages import place_for, put
+from atrous.cli.sources import (
+    difference,
+    load,
+    named_sources,
+    other_report,
+    position,
+    shapes,
+    stack_text,
+)
 from atrous.errors import AtrousError, ReadError, unknown
 
 if TYPE_CHECKING:
@@ -40,6 +49,13 @@ Inputs = Annotated[
         metavar="SHAPE",
         help="Batch, channels and sizes, such as 1,3,512,512. Several inputs: repeat it.",
     ),
+]
+Html = Annotated[
+    str | None, typer.Option(metavar="PATH", help="Also write a page that opens offline to PATH.")
+]
+Image = Annotated[
+    str | None,
+    typer.Option(metavar="PATH", help="With --html: an image to lay behind the footprints."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON under a versioned schema.")]
 
@@ -101,9 +117,18 @@ def inspect(
             help="What differs from OLD: a SOURCE, or a report saved with --json (a .json file).",
         ),
     ] = None,
+    html: Html = None,
+    image: Image = None,
+    graph: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="Write the network as a graph, modules folded, to .svg."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """What each layer sees and costs: receptive field, holes, stride, MACs, memory.
+
+    --html writes a page that opens offline, with charts, the footprint of every layer and the
+    graph; with --diff OLD (a SOURCE) both stand side by side.
 
     MODULE:FUNCTION and FILE.py:FUNCTION import that code from here and call it, so give only code
     that you trust. It returns a PyTorch module, a path, a Network, or a model and an example input.
@@ -121,9 +146,18 @@ def inspect(
     - atrous inspect my.models:small --input 1,3,224,224 --sort macs --top 10
 
     - atrous inspect model.onnx --diff before.json
+
+    - atrous inspect model.onnx --html report.html --image photo.jpg
     """
     from atrous.analysis import inspect_network
-    from atrous.report import SORTS, Listed, diff_view, inspection_view, layer_view
+    from atrous.report import (
+        SORTS,
+        Listed,
+        diff_view,
+        inspection_page,
+        inspection_view,
+        layer_view,
+    )
 
     if sort not in SORTS:
         raise unknown("order", sort, SORTS)
@@ -132,7 +166,18 @@ def inspect(
     if diff is not None and (layer is not None or depth is not None or sort != "order"):
         raise ReadError("--diff lists layers as they run; leave out --layer, --depth and --sort.")
     place = position(at)
+    if image is not None and html is None:
+        raise ReadError("--image lies behind the footprints of a page; give --html as well.")
+    if html is not None and layer is not None:
+        raise ReadError("--html has every layer; leave out --layer.")
+    page = None if html is None else place_for(html, "--html", ".html")
+    drawn_at = None if graph is None else place_for(graph, "--graph", ".svg")
     report = inspect_network(load(source, input or ()), output=output)
+    if drawn_at is not None:
+        put(report.graph(), drawn_at, "--graph")
+    if page is not None:
+        beside = None if diff is None else other_report(diff, input or ())
+        put(inspection_page(report, image=image, beside=beside), page, "--html")
     if diff is not None:
         found = difference(diff, input or (), report)
         if json:

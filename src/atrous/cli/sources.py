@@ -23,7 +23,16 @@ if TYPE_CHECKING:
     from atrous.analysis.diff import Diff
     from atrous.network import Network
 
-__all__ = ["difference", "load", "model", "named_sources", "position", "shapes", "stack_text"]
+__all__ = [
+    "difference",
+    "load",
+    "model",
+    "named_sources",
+    "other_report",
+    "position",
+    "shapes",
+    "stack_text",
+]
 
 _LOCATION = re.compile(r"(?P<place>.+\.py|[^\W\d]\w*(\.[^\W\d]\w*)*):(?P<name>[^\W\d]\w*(\.\w+)*)")
 
@@ -74,6 +83,17 @@ def model(source: str, inputs: Sequence[str]) -> tuple[Any, Any]:
     with working(f"running {source}"):
         made, example = _made(source, location["place"], location["name"])
     return made, example if given is None else given
+
+
+def other_report(old: str, inputs: Sequence[str]) -> Inspection:
+    """The report of a source that stands beside another one."""
+    from atrous.analysis import inspect_network
+
+    if old.endswith(".json"):
+        raise ReadError(
+            f"--diff {old}: a saved report has no network to draw; give a SOURCE with --html."
+        )
+    return inspect_network(load(old, inputs))
 
 
 def difference(old: str, inputs: Sequence[str], report: Inspection) -> Diff:

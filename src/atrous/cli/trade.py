@@ -8,8 +8,9 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from atrous.cli.app import Inputs, Json, Source, app
+from atrous.cli.app import Html, Image, Inputs, Json, Source, app
 from atrous.cli.output import show, show_json, working
+from atrous.cli.pages import place_for, put
 from atrous.cli.sources import model
 from atrous.errors import ReadError
 
@@ -74,6 +75,8 @@ def convert(
         bool, typer.Option(help="Run both in float64 as well, beside the proof by structure.")
     ] = True,
     every: Annotated[bool, typer.Option("--all", help="All layers of the diff.")] = False,
+    html: Html = None,
+    image: Image = None,
     json: Json = False,
 ) -> None:
     """Stride for dilation, or back, with the weights kept and the result proven.
@@ -93,13 +96,18 @@ def convert(
     - atrous convert zoo:resnet50 --output-stride 16 --outputs layer4
 
     - atrous convert published_os8.onnx --output-stride 32 -o cheap.onnx
+
+    - atrous convert zoo:resnet50 --output-stride 8 --outputs layer4 --html change.html
     """
     from atrous.api import convert as converted
-    from atrous.report import conversion_view
+    from atrous.report import conversion_page, conversion_view
 
     stride = _stride(output_stride)
     made, given = model(source, input or ())
     path = None if target is None else _checked_target(target, source, made)
+    if image is not None and html is None:
+        raise ReadError("--image lies behind the footprints of a page; give --html as well.")
+    page = None if html is None else place_for(html, "--html", ".html")
     with working(f"converting {source}"):
         result = converted(
             made,
@@ -113,6 +121,8 @@ def convert(
         )
         if path is not None:
             _write(result.model, path, source, given)
+        if page is not None:
+            put(conversion_page(result, image), page, "--html")
     if json:
         show_json(result.to_json())
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from atrous.draw.charts import altair_module
@@ -66,13 +67,13 @@ def opened(image: Any) -> Image.Image:
     with drawing_needs("an image behind a footprint"):
         from PIL import Image
     try:
-        found = image if isinstance(image, Image.Image) else Image.open(image)
-        if found.width * found.height > MOST_PIXELS:
-            raise ReadError(
-                f"{_name(image)} has {found.width} x {found.height} pixels; more than "
-                f"{MOST_PIXELS:,} are not read. Make it smaller."
-            )
-        return found.convert("RGB")
+        with nullcontext(image) if isinstance(image, Image.Image) else Image.open(image) as found:
+            if found.width * found.height > MOST_PIXELS:
+                raise ReadError(
+                    f"{_name(image)} has {found.width} x {found.height} pixels; more than "
+                    f"{MOST_PIXELS:,} are not read. Make it smaller."
+                )
+            return found.convert("RGB")
     except FileNotFoundError:
         raise ReadError(f"{_name(image)}: there is no such file; {_ANOTHER}") from None
     except Image.DecompressionBombError:

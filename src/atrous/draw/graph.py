@@ -19,7 +19,7 @@ from atrous.analysis.inspection import Colouring
 from atrous.draw.colours import MARK, ramp_at
 from atrous.draw.folded import Box, Folded, fold
 from atrous.draw.needs import drawing_needs
-from atrous.draw.units import quantity, shape_text, share_text
+from atrous.draw.units import clean, quantity, shape_text, share_text
 from atrous.errors import unknown
 
 if TYPE_CHECKING:
@@ -134,7 +134,9 @@ def _drawn(report: Inspection, folded: Folded, laid: _Laid, colour: Colouring) -
         height=f"{tall + 16:.0f}",
         role="group",
     )
-    svg.set("aria-label", f"Graph of {folded.module or report.network.name or 'the network'}")
+    svg.set(
+        "aria-label", clean(f"Graph of {folded.module or report.network.name or 'the network'}")
+    )
     svg.set("class", "graph")
     svg.set("font-family", "system-ui, sans-serif")
     lines = Xml.SubElement(svg, "g", fill="none", stroke="#8c8c94")
@@ -156,7 +158,7 @@ def _node(
     ends = box.kind in ("input", "output")
     group = Xml.SubElement(svg, "g", {"class": f"box {box.kind}"})
     if box.opens:
-        group.set("data-module", box.name)
+        group.set("data-module", clean(box.name))
     fills = {} if ends else {way: _fill(box, report, way) for way in COLOURINGS}
     for way, fill in fills.items():
         group.set(f"data-{way}", fill)
@@ -174,7 +176,7 @@ def _node(
         stroke="#6b6b74",
     )
     rect.set("stroke-width", "2.4" if box.opens else "1")
-    Xml.SubElement(rect, "title").text = _told(box)
+    Xml.SubElement(rect, "title").text = clean(_told(box))
     ink = "#77777f" if ends else _ink(fill)
     below = _below(box)
     _text(group, box.label, x, y + (-2 if below else 4), 11, ink)
@@ -191,7 +193,7 @@ def _text(home: Xml.Element, text: str, x: float, y: float, size: int, ink: str)
     made = Xml.SubElement(home, "text", x=f"{x:.1f}", y=f"{y:.1f}", fill=ink)
     made.set("font-size", str(size))
     made.set("text-anchor", "middle")
-    made.text = "".join(letter if letter.isprintable() else "?" for letter in text)
+    made.text = clean(text)
 
 
 def _told(box: Box) -> str:

@@ -1,0 +1,36 @@
+"""Pages and pictures that verbs write: looked at before any work is done, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from atrous.errors import ReadError
+
+__all__ = ["place_for", "put"]
+
+
+def place_for(target: str, option: str, ending: str) -> Path:
+    """Where to write, known to be possible. Raises `ReadError`, which names the option."""
+    path = Path(target)
+    if not target or path.is_dir():
+        raise ReadError(f"{option} {target or path} is a folder; name a file in it.")
+    if path.suffix.lower() not in (ending, ".htm" if ending == ".html" else ending):
+        raise ReadError(f"{option} {target}: give it the ending {ending}.")
+    if not path.parent.is_dir():
+        raise ReadError(f"{option} {target}: there is no folder {path.parent}.")
+    return path
+
+
+def put(text: str, path: Path, option: str) -> None:
+    """Writes a file in one step, so that none is left half written."""
+    made = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        try:
+            made.write_text(text, encoding="utf-8")
+            made.replace(path)
+        finally:
+            made.unlink(missing_ok=True)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ReadError(f"{option} {path}: {reason}.") from None

@@ -1,0 +1,145 @@
+"""Charts: valid, with the report's numbers in them, and pictures for papers."""
+
+from __future__ import annotations
+
+import pytest
+
+import atrous
+from atrous.draw.charts import KINDS, stages
+from atrous.draw.colours import SERIES
+from atrous.draw.rows import listing
+from atrous.errors import UnknownNameError
+from atrous.runtime.optimize.records import Explanation, LayerChoice
+
+
+@pytest.fixture(scope="module")
+def report():
+    return atrous.inspect("zoo:deeplabv3_resnet50", (1, 3, 129, 129))
+
+
+def rows_of(chart):
+    """All rows of data in a chart's description, layers and all."""
+    found = []
+
+    def visit(part):
+        if isinstance(part, dict):
+            values = (
+                part.get("data", {}).get("values") if isinstance(part.get("data"), dict) else []
+            )
+            found.extend(values or [])
+            for child in part.values():
+                visit(child)
+        elif isinstance(part, list):
+            for child in part:
+                visit(child)
+
+    visit(chart.to_dict())
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_of_chart_becomes_a_picture(report, kind, tmp_path):
+    report.plot(kind).save(tmp_path / "chart.svg")
+    report.plot(kind).save(tmp_path / "chart.png")
+    assert (tmp_path / "chart.svg").read_text().startswith("<svg")
+    assert (tmp_path / "chart.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_field_chart_has_the_fields(report):
+    drawn = {
+        (r["layer"], r["what"]): r["positions"]
+        for r in rows_of(report.plot("field"))
+        if "what" in r
+    }
+    for row in listing(report).rows:
+        for axis in row.layer.field[:1]:
+            assert drawn[row.name, "field"] == axis.size
+            assert drawn[row.name, "read"] == axis.taps
+
+
+def test_axes_that_differ_are_lines_of_their_own():
+    chart = atrous.inspect("stack:k(3,5) k3s(1,2) k3", (1, 1, 32, 64)).plot("field")
+    drawn = {
+        (r["layer"], r["axis"]): r["positions"] for r in rows_of(chart) if r.get("what") == "field"
+    }
+    assert drawn["conv3", "h"] == 7
+    assert drawn["conv3", "w"] == 11
+
+
+def test_the_memory_chart_has_the_peak(report):
+    rows = rows_of(report.plot("memory"))
+    assert max(row["mib"] for row in rows) * 2**20 == report.peak_memory_bytes
+    assert any(report.memory.at in row.get("text", "") for row in rows)
+    assert len(report.memory.alive) == len(report.layers)
+
+
+def test_stages_add_up_to_the_whole(report):
+    found = stages(report)
+    assert sum(stage["MACs"][0] for stage in found.values()) == report.macs
+    assert sum(stage["activations"][0] for stage in found.values()) == report.activation_bytes
+    assert len(found) <= 16
+
+
+def test_the_coverage_chart_shows_the_hole_that_a_trace_finds():
+    report = atrous.inspect("stack:k3 k3d2 k3d2", (1, 1, 64, 64))
+    shares = {
+        (row["layer"], row["series"]): row["share"] for row in rows_of(report.plot("coverage"))
+    }
+    assert (
+        shares["conv1", "this map, by the output"] == report.trace()["conv1"].field[0].coverage < 1
+    )
+    assert shares["conv3", "input, by this layer"] == report["conv3"].field[0].coverage
+
+
+def test_two_reports_share_a_chart(report):
+    other = atrous.inspect("zoo:resnet50", (1, 3, 129, 129))
+    for kind in KINDS:
+        names = {row.get("report") for row in rows_of(report.plot(kind, beside=other))}
+        assert {"resnet50", "deeplabv3_resnet50"} <= names
+
+
+def test_comparisons_explanations_and_conversions_are_drawn(tmp_path):
+    atrous.compare(input=(1, 3, 64, 64)).plot().save(tmp_path / "a.svg")
+    atrous.convert("stack:k3s2 k3", 1, input=(1, 8, 33, 33)).plot("field").save(tmp_path / "b.svg")
+    row = LayerChoice("0", "conv k3 d2", "depthwise kernel", 2.0, 0.5)
+    about = Explanation(
+        "Net", "graph", "contiguous", 4.0, 2.0, 0.0, (row,), ((1, 3, 8, 8),), 2, "", ()
+    )
+    assert {r["ms"] for r in rows_of(about.plot())} == {2.0, 0.5}
+    about.plot().save(tmp_path / "c.svg")
+
+
+def test_an_unknown_kind_is_named_with_the_known_ones(report):
+    with pytest.raises(UnknownNameError, match="resolution"):
+        report.plot("speed")
+
+
+def test_colours_stay_apart_for_those_who_see_two_of_three():
+    """Under Vienot's simulation of deuteranopia and protanopia, and in grey, no two are alike."""
+    matrices = {
+        "deuteranopia": ((0.367, 0.861, -0.228), (0.280, 0.673, 0.047), (-0.012, 0.043, 0.969)),
+        "protanopia": ((0.152, 1.053, -0.205), (0.115, 0.786, 0.099), (-0.004, -0.048, 1.052)),
+    }
+    rgb = [tuple(int(c[at : at + 2], 16) / 255 for at in (1, 3, 5)) for c in SERIES[:4]]
+    for rows in matrices.values():
+        seen = [tuple(sum(m * v for m, v in zip(row, c, strict=True)) for row in rows) for c in rgb]
+        for place, one in enumerate(seen):
+            for other in seen[:place]:
+                assert sum((a - b) ** 2 for a, b in zip(one, other, strict=True)) > 0.02
+
+
+def test_every_public_record_has_a_form_for_notebooks():
+    report = atrous.inspect("stack:k3s2 k3d2", (1, 1, 33, 33))
+    made = atrous.convert("stack:k3s2 k3", 1, input=(1, 8, 33, 33))
+    records = [
+        report, report.layers[0], report.layers[0].field[0], report.layers[0].field[0].phases[0],
+        report.footprint(), report.footprint().effective(), report.trace(), report.information(),
+        report.memory, report.network, report.network.nodes[0], *report.findings,
+        atrous.compare(input=(1, 3, 64, 64)), atrous.compare(input=(1, 3, 64, 64)).schemes[0],
+        made, made.certificate, made.certificate.outputs[0], *made.edits,
+        LayerChoice("<b>", "conv", "torch", 1.0, 1.0), atrous.Window(3), atrous.Reads.identity(),
+    ]  # fmt: skip
+    for record in records:
+        html = record._repr_html_()
+        assert html.startswith("<"), type(record)
+        assert "<b>'" not in html
