@@ -1,0 +1,1 @@
+"""The interactive page: edit a stack and see what it reads, costs, and how to mend it."""

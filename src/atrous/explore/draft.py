@@ -1,0 +1,216 @@
+"""What is edited in the page: a stack and its input, as a value that is written into a URL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from urllib.parse import parse_qs, urlencode
+
+from atrous.analysis import Inspection, inspect_network
+from atrous.draw.dots import Dots, dots_of
+from atrous.errors import AtrousError, ReadError
+from atrous.network import Network
+from atrous.network.builder import AXES
+from atrous.network.stack import StackLayer, parse_stack, stack_network
+
+__all__ = ["KINDS", "PADDINGS", "Draft"]
+
+KINDS = {
+    "conv": "convolution",
+    "dw": "depthwise convolution",
+    "max": "max pooling",
+    "avg": "average pooling",
+    "tconv": "transposed convolution",
+    "up": "nearest upsampling",
+}
+PADDINGS = ("same", "valid", "causal")
+
+MOST_LAYERS = 400
+"""More layers than anybody edits by hand."""
+MOST_POSITIONS = 1 << 20
+"""Of the input: the footprint has a number for each."""
+MOST_TEXT = 20_000
+_DRAWN = 33
+"""The input of the dot picture has at most so many positions, unless the stack needs more."""
+_MOST_DOTS = 160
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A stack in the notation of `atrous.read`, and the shape of its input.
+
+    Every edit makes another draft, and raises what the library raises for a stack that cannot be.
+
+    >>> draft = Draft.of("k3d2 k3d2", (1, 16, 64, 64))
+    >>> draft.with_text(0, "dilation", "1").text, draft.moved(0, 1).text
+    ('k3 k3d2', 'k3d2 k3d2')
+    >>> Draft.from_query(draft.query) == draft
+    True
+    """
+
+    layers: tuple[StackLayer, ...]
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, text: str, shape: Sequence[int]) -> Draft:
+        """A draft from the notation. Raises what `stack_network` raises."""
+        if len(text) > MOST_TEXT:
+            raise ReadError(f"the stack is longer than {MOST_TEXT:,} letters.")
+        layers = parse_stack(text)
+        if len(layers) > MOST_LAYERS:
+            raise ReadError(f"the stack has {len(layers)} layers; this page takes {MOST_LAYERS}.")
+        if len(shape) - 2 not in AXES or min(shape) < 1:
+            raise ReadError("the input is batch, channels and 1 to 3 sizes, such as 1,3,64,64.")
+        if prod(shape[2:]) > MOST_POSITIONS or prod(shape) > 64 * MOST_POSITIONS:
+            raise ReadError(
+                f"the input has more than {MOST_POSITIONS:,} positions, or many channels of them; "
+                "take a smaller one here, and `atrous inspect` for the large one."
+            )
+        draft = cls(layers, tuple(shape))
+        draft.network()
+        return draft
+
+    @classmethod
+    def from_query(cls, query: str) -> Draft:
+        """A draft from the query of a URL. Raises `ReadError` and what `of` raises."""
+        found = parse_qs(query, max_num_fields=20)
+        stack, shape = found.get("stack"), found.get("input")
+        if not stack or not shape:
+            raise ReadError("the link has no stack and input; it ends in ?stack=...&input=...")
+        return cls.of(stack[-1], shape_of(shape[-1]))
+
+    @property
+    def text(self) -> str:
+        """The stack in the notation."""
+        return " ".join(map(str, self.layers))
+
+    @property
+    def shape_text(self) -> str:
+        """The shape as it is typed."""
+        return ",".join(map(str, self.shape))
+
+    @property
+    def query(self) -> str:
+        """What the draft is in a URL."""
+        return urlencode({"stack": self.text, "input": self.shape_text})
+
+    def network(self) -> Network:
+        """The network."""
+        return stack_network(self.text, self.shape)
+
+    def report(self) -> Inspection:
+        """Its report."""
+        return inspect_network(self.network())
+
+    def replaced(self, layers: Sequence[StackLayer]) -> Draft:
+        """The same input with other layers, checked, and named by their places."""
+        return Draft.of(" ".join(map(str, layers)), self.shape)
+
+    def with_text(self, place: int, part: str, text: str) -> Draft:
+        """One part of one layer set to what was typed: numbers, one an axis, or a padding."""
+        layer = self.layers[place]
+        if part == "kind":
+            return self.replaced(_with(self.layers, place, _as_kind(layer, text)))
+        if part == "padding":
+            if text in PADDINGS:
+                return self.replaced(_with(self.layers, place, replace(layer, padding=text)))  # type: ignore[arg-type]
+            numbers = _numbers(text, "padding")
+            low, high = numbers if len(numbers) == 2 else (numbers[0], numbers[-1])
+            return self.replaced(_with(self.layers, place, replace(layer, padding=(low, high))))
+        if part == "channels":
+            channels = None if not text.strip() else _numbers(text, part)[0]
+            return self.replaced(_with(self.layers, place, replace(layer, channels=channels)))
+        changed = replace(layer, **{part: _numbers(text, part)})  # type: ignore[arg-type]
+        return self.replaced(_with(self.layers, place, changed))
+
+    def added(self, place: int) -> Draft:
+        """Another layer behind `place`: a convolution of kernel 3."""
+        new = parse_stack("k3")[0]
+        return self.replaced((*self.layers[: place + 1], new, *self.layers[place + 1 :]))
+
+    def removed(self, place: int) -> Draft:
+        """Without one layer. Raises `ReadError` for the last one that there is."""
+        if len(self.layers) == 1:
+            raise ReadError("a stack has at least one layer.")
+        return self.replaced((*self.layers[:place], *self.layers[place + 1 :]))
+
+    def moved(self, place: int, to: int) -> Draft:
+        """With one layer elsewhere."""
+        rest = [*self.layers[:place], *self.layers[place + 1 :]]
+        rest.insert(min(max(to, 0), len(rest)), self.layers[place])
+        return self.replaced(rest)
+
+    def dots(self) -> Dots:
+        """The dot picture along the last axis, on an input short enough to tell positions apart."""
+        axis = AXES[len(self.shape) - 2][-1]
+        layers = [_along(layer, len(self.shape) - 3) for layer in self.layers]
+        text = " ".join(map(str, layers))
+        length = min(self.shape[-1], _DRAWN)
+        while True:
+            try:
+                network = stack_network(text, (1, self.shape[1], length))
+            except AtrousError:
+                if length >= min(self.shape[-1], _MOST_DOTS):
+                    raise
+                length = min(2 * length, self.shape[-1], _MOST_DOTS)
+                continue
+            drawn = dots_of(network, "t")
+            return Dots(axis, drawn.rows)
+
+
+def shape_of(text: str) -> tuple[int, ...]:
+    """A shape as it is typed. Raises `ReadError`.
+
+    >>> shape_of("1, 3, 64, 64")
+    (1, 3, 64, 64)
+    """
+    try:
+        shape = tuple(int(part) for part in text.replace("x", ",").split(","))
+    except ValueError:
+        shape = ()
+    if not 3 <= len(shape) <= 5 or not all(0 < size <= 1 << 24 for size in shape):
+        raise ReadError(
+            f"{text[:40]!r} is no shape; give batch, channels and 1 to 3 sizes, such as 1,3,64,64."
+        )
+    return shape
+
+
+def _numbers(text: str, part: str) -> tuple[int, ...]:
+    try:
+        numbers = tuple(int(word) for word in text.replace("(", "").replace(")", "").split(","))
+    except ValueError:
+        numbers = ()
+    if not 0 < len(numbers) <= 3 or any(abs(number) > 1 << 16 for number in numbers):
+        raise ReadError(
+            f"{part} {text[:20]!r} is no whole number, nor one for each axis: 3 or 1,7."
+        )
+    return numbers
+
+
+def _with(layers: Sequence[StackLayer], place: int, layer: StackLayer) -> list[StackLayer]:
+    return [*layers[:place], layer, *layers[place + 1 :]]
+
+
+def _as_kind(layer: StackLayer, kind: str) -> StackLayer:
+    """The layer as another kind, without what that kind does not take."""
+    changed = replace(layer, kind=kind)  # type: ignore[arg-type]
+    if kind == "up":
+        stride = layer.stride if layer.stride != (1,) else (2,)
+        return replace(
+            changed, stride=stride, kernel=(1,), dilation=(1,), padding="same", channels=None
+        )
+    if layer.kind == "up":
+        changed = replace(changed, kernel=(3,))
+    return replace(changed, channels=None) if kind in ("max", "avg") else changed
+
+
+def _along(layer: StackLayer, axis: int) -> StackLayer:
+    """The layer as it is along one axis."""
+
+    def one(values: tuple[int, ...]) -> tuple[int, ...]:
+        return (values[axis],) if len(values) > 1 else values
+
+    return replace(
+        layer, kernel=one(layer.kernel), stride=one(layer.stride), dilation=one(layer.dilation)
+    )

@@ -1,0 +1,94 @@
+"""`atrous explore`: the page's server, on the loopback interface and nowhere else."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import webbrowser
+from collections.abc import Callable
+from typing import Any
+
+from atrous.draw.needs import drawing_needs
+from atrous.errors import ReadError
+from atrous.explore.guard import Guard
+
+__all__ = ["HOST", "serve"]
+
+HOST = "127.0.0.1"
+MOST_AT_ONCE = 200
+"""Connections: a page holds a few; more than that is no person."""
+
+
+def serve(
+    query: str = "",
+    *,
+    port: int = 0,
+    show: bool = True,
+    ready: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Serves the page until it is interrupted; `ready` is told its address.
+
+    `port` 0 is any free one. Raises `MissingDependencyError` without the extra `explore`, and
+    `ReadError` for a port that cannot be had.
+    """
+    with drawing_needs("explore", "explore"):
+        import fastapi
+        import nicegui  # noqa: F401 - before anything listens
+        import uvicorn
+    from atrous.explore.page import attach
+
+    listener = _listener(port)
+    port = listener.getsockname()[1]
+    address = f"http://{HOST}:{port}/" + (f"?{query}" if query else "")
+    app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    attach(app)
+    config = uvicorn.Config(
+        _guarded(app, port),
+        log_level="critical",
+        access_log=False,
+        ws_max_size=1 << 20,
+        limit_concurrency=MOST_AT_ONCE,
+        timeout_keep_alive=10,
+        timeout_graceful_shutdown=1,
+        server_header=False,
+        proxy_headers=False,
+    )
+    server = uvicorn.Server(config)
+
+    def announce() -> None:
+        while not server.started and not server.should_exit:
+            if stopped.wait(0.05):
+                return
+        ready(address)
+        if show:
+            webbrowser.open(address)
+
+    stopped = threading.Event()
+    threading.Thread(target=announce, daemon=True).start()
+    try:
+        server.run(sockets=[listener])
+    except KeyboardInterrupt:
+        pass
+    finally:
+        stopped.set()
+        listener.close()
+
+
+def _guarded(app: Any, port: int) -> Any:
+    return Guard(app, port)
+
+
+def _listener(port: int) -> socket.socket:
+    if not 0 <= port < 1 << 16:
+        raise ReadError(f"--port {port} is no port; give one from 1 to 65535, or 0 for a free one.")
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((HOST, port))
+    except OSError as error:
+        listener.close()
+        raise ReadError(
+            f"--port {port}: {error.strerror or error}; give another one, or 0 for a free one."
+        ) from None
+    listener.set_inheritable(True)
+    return listener
