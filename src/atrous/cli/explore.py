@@ -1,0 +1,50 @@
+"""The verb that opens the page to play with stride and dilation."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from atrous.cli.app import app
+
+__all__ = ["explore"]
+
+
+@app.command()
+def explore(
+    stack: Annotated[
+        str | None,
+        typer.Argument(metavar="STACK", help='What to begin with, in quotes, such as "k3d2 k3d2".'),
+    ] = None,
+    input: Annotated[
+        str, typer.Option("--input", "-i", metavar="SHAPE", help="Batch, channels and sizes.")
+    ] = "1,8,64,64",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Where to listen; 0 is any free port.")
+    ] = 0,
+    open_: Annotated[bool, typer.Option("--open/--no-open", help="Open a browser.")] = True,
+) -> None:
+    """A page to edit a stack and see at once what it reads and costs. Stop it with Ctrl-C.
+
+    It is served on this machine only; files opened in it stay here, and nothing in them runs.
+
+    Examples:
+
+    - atrous explore
+
+    - atrous explore "k3d2 k3d2 k3d2" --input 1,16,64,64
+    """
+    from atrous.draw.needs import drawing_needs
+
+    with drawing_needs("explore", "explore"):
+        from atrous.explore.draft import Draft, shape_of
+        from atrous.explore.server import serve
+    query = "" if stack is None else Draft.of(stack.removeprefix("stack:"), shape_of(input)).query
+    serve(query, port=port, show=open_, ready=_announce)
+
+
+def _announce(address: str) -> None:
+    print(f"atrous explore: {address}  (Ctrl-C stops it)", flush=True)  # noqa: T201
+    sys.stdout.flush()

@@ -1,0 +1,66 @@
+"""Networks that a visitor opens: known ones, and .onnx files, which stay on this machine."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+from collections import OrderedDict
+from pathlib import Path
+
+from atrous.analysis import Inspection
+from atrous.api import inspect
+from atrous.errors import ReadError
+
+__all__ = ["Pages", "file_report", "known_report"]
+
+MOST_PAGES = 32
+
+
+def known_report(name: str) -> Inspection:
+    """The report of a known network at its usual input."""
+    return inspect(f"zoo:{name}")
+
+
+def file_report(name: str, content: bytes) -> Inspection:
+    """The report of an .onnx file. Nothing in it runs. Raises `AtrousError` for a bad one."""
+    shown = Path(name).name[:60] or "the file"
+    if not name.lower().endswith(".onnx"):
+        raise ReadError(f"{shown}: give an .onnx file.")
+    with tempfile.TemporaryDirectory() as folder:
+        # The visitor's name is shown, never used as a path.
+        path = Path(folder, "model.onnx")
+        path.write_bytes(content)
+        try:
+            return inspect(str(path))
+        except Exception as error:
+            text = str(error).replace(str(path), shown)
+            if isinstance(error, ReadError | ValueError):
+                raise ReadError(text) from None
+            raise ReadError(f"{shown} cannot be read: {text}") from None
+
+
+class Pages:
+    """Pages of reports by a name that nobody guesses; the oldest make room."""
+
+    def __init__(self) -> None:
+        self._texts: OrderedDict[str, str] = OrderedDict()
+
+    def add(self, report: Inspection) -> str:
+        """Writes the report's page, and returns its name."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "report.html")
+            report.to_html(path)
+            text = path.read_text(encoding="utf-8")
+        name = secrets.token_urlsafe(24)
+        self._texts[name] = text
+        while len(self._texts) > MOST_PAGES:
+            self._texts.popitem(last=False)
+        return name
+
+    def get(self, name: str) -> str | None:
+        """The page of that name."""
+        return self._texts.get(name)
+
+    def drop(self, name: str) -> None:
+        """Forgets a page."""
+        self._texts.pop(name, None)

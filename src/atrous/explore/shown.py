@@ -1,0 +1,122 @@
+"""What the page shows of a report, as HTML: tables and the footprint; everything is escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from atrous.analysis import Comparison, Inspection
+from atrous.draw.images import Cut, cuts, data_url, png
+from atrous.draw.units import bytes_text, per_axis, quantity, shape_text, share_text
+from atrous.errors import AtrousError
+
+__all__ = ["comparison_table", "footprint_figure", "layer_numbers", "totals"]
+
+
+def totals(report: Inspection) -> str:
+    """One line: what the output sees, and what the whole costs."""
+    last = report.outputs[-1]
+    field = per_axis([str(axis.size) for axis in last.field]) or "none"
+    read = min((axis.coverage for axis in last.field), default=0.0)
+    return (
+        f"Output {shape_text(last.output_shape)}; receptive field {field}, {share_text(read)} read "
+        f"along the axis with most holes; {quantity(report.macs, 'MAC')}, "
+        f"{quantity(report.params)} parameters, peak memory {bytes_text(report.peak_memory_bytes)}."
+    )
+
+
+def layer_numbers(report: Inspection) -> str:
+    """The table of layers: sizes, field, coverage, stride and cost."""
+    head = (
+        "layer",
+        "op",
+        "output",
+        "field",
+        "read",
+        "coverage",
+        "stride",
+        "MACs",
+        "params",
+        "memory",
+    )
+    rows = [
+        (
+            layer.name,
+            f"{layer.op} {layer.detail}",
+            shape_text(layer.output_shape),
+            per_axis([str(axis.size) for axis in layer.field]),
+            per_axis([str(axis.taps) for axis in layer.field]),
+            share_text(min((axis.coverage for axis in layer.field), default=0.0)),
+            per_axis([str(axis.stride) for axis in layer.field]),
+            quantity(layer.macs),
+            quantity(layer.params),
+            bytes_text(layer.activation_bytes),
+        )
+        for layer in report.layers
+    ]
+    return _table("Layers", head, rows)
+
+
+def comparison_table(found: Comparison) -> str:
+    """Schemes side by side."""
+    head = ("scheme", "layers", "output", "field", "read", "unread", "MACs", "memory")
+    rows = [
+        (
+            scheme.name,
+            scheme.source,
+            shape_text(scheme.output_shape),
+            per_axis([str(axis.size) for axis in scheme.field]),
+            share_text(scheme.coverage or 0.0),
+            "not known" if scheme.unread is None else share_text(float(scheme.unread)),
+            quantity(scheme.macs),
+            bytes_text(scheme.peak_memory_bytes),
+        )
+        for scheme in found
+    ]
+    return _table("Schemes", head, rows)
+
+
+def footprint_figure(report: Inspection, layer: str) -> tuple[str, str]:
+    """The footprint of a layer's middle as SVG, and what it says; or nothing and the reason."""
+    try:
+        footprint = report.footprint(layer)
+    except AtrousError as error:
+        return "", str(error)
+    drawn = "".join(map(_figure, cuts(footprint)))
+    box = footprint.effective()
+    at = ", ".join(map(str, footprint.at))
+    size = "x".join(map(str, footprint.box.shape))
+    text = (
+        f"Output ({at}) of {layer} reads {footprint.taps:,} of {size} positions "
+        f"({share_text(footprint.coverage)}); the frame holds {box}."
+    )
+    return drawn, text
+
+
+def _figure(cut: Cut) -> str:
+    (top, left), (tall, wide) = cut.origin, cut.counts.shape
+    pad = max(1, round(0.04 * max(tall, wide)))
+    view = f"{left - pad} {top - pad} {wide + 2 * pad} {tall + 2 * pad}"
+    shape = 'preserveAspectRatio="none" style="height:3rem"' if cut.shape[0] == 1 else ""
+    y, x, high, across = cut.effective
+    names = " and ".join(axis for axis in cut.axes if axis)
+    return (
+        f'<svg viewBox="{view}" role="img" aria-label="Footprint over {escape(names)}" {shape}>'
+        f'<image href="{data_url(png(cut.counts))}" x="{left}" y="{top}" width="{wide}" '
+        f'height="{tall}" preserveAspectRatio="none"/>'
+        f'<rect class="frame" x="{x}" y="{y}" width="{across}" height="{high}"/></svg>'
+    )
+
+
+def _table(label: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    titles = "".join(f'<th scope="col">{escape(title)}</th>' for title in head)
+    body = "".join(
+        f'<tr><th scope="row">{escape(first)}</th>'
+        + "".join(f"<td>{escape(cell)}</td>" for cell in rest)
+        + "</tr>"
+        for first, *rest in rows
+    )
+    return (
+        f'<table class="numbers" aria-label="{escape(label)}"><thead><tr>{titles}</tr></thead>'
+        f"<tbody>{body}</tbody></table>"
+    )
