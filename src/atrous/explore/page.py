@@ -240,7 +240,7 @@ class Explorer:
                 "Point at a dot: below it is what it reads, above it what reads it. The input is "
                 "at the bottom."
             ).classes("note")
-            ui.element("div").props("id=dots").classes("w-full")
+            ui.element("div").props('id=dots tabindex=0 role=region aria-label="Picture of reads"')
             with ui.row().classes("gap-1"):
                 for text, call in (
                     ("Left", "step(-1)"),

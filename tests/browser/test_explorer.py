@@ -1,0 +1,413 @@
+"""The explorer in a real browser: every control and preset, links, files, and bad input."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+import atrous
+from atrous.draw.units import quantity, shape_text
+from atrous.explore.code import onnx_code
+from atrous.explore.draft import KINDS, Draft
+from atrous.explore.presets import PRESETS
+from tests.servers import explorer
+
+
+@pytest.fixture(scope="module")
+def address(browser):
+    with explorer() as found:
+        yield found
+
+
+def numbers(page):
+    """The table of numbers, as it stands in the page."""
+    return page.eval_on_selector_all(
+        "table[aria-label=Layers] tbody tr",
+        "rows => rows.map(row => [...row.cells].map(cell => cell.textContent))",
+    )
+
+
+def stack(page):
+    return page.get_by_label("Stack", exact=True)
+
+
+def wait_for(page, text):
+    """Until the page shows the stack: its link says so, after all else."""
+    query = Draft.of(text, (1, 8, 64, 64)).query.partition("&")[0]
+    page.wait_for_function("query => location.search.includes(query)", arg=query)
+
+
+def assert_shows(page, text, shape):
+    """The page's numbers are those of `atrous.inspect`."""
+    report = atrous.inspect(f"stack:{text}", shape)
+    page.wait_for_function(
+        "count => document.querySelectorAll('table[aria-label=Layers] tbody tr').length === count",
+        arg=len(report.layers),
+    )
+    for cells, layer in zip(numbers(page), report.layers, strict=True):
+        assert cells[0] == layer.name
+        assert cells[2] == shape_text(layer.output_shape)
+        assert cells[3].split("x")[0] == str(layer.field[0].size)
+        assert cells[4].split("x")[0] == str(layer.field[0].taps)
+        assert cells[7] == quantity(layer.macs)
+    for finding in report.findings[:8]:
+        assert page.get_by_text(finding.message, exact=True).count() >= 1
+
+
+def choose(page, label, option):
+    page.get_by_label(label, exact=True).click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.title)
+def test_each_preset_shows_its_lesson_and_the_librarys_numbers(visit, address, preset):
+    with visit(address + "/") as page:
+        page.wait_for_selector("#dots svg")
+        choose(page, "Preset", preset.title)
+        wait_for(page, Draft.of(preset.stack, preset.input).text)
+        assert page.get_by_text(preset.lesson).is_visible()
+        assert_shows(page, preset.stack, preset.input)
+        rows = page.locator("#dots svg text").all_inner_texts()
+        assert rows == ["x", *(layer.name for layer in Draft.of(preset.stack, preset.input).layers)]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_it_is_laid_out_and_without_barriers(visit, address, serious, width, theme):
+    with visit(address + "/?stack=k3d2+k3d2&input=1,8,64,64", width, theme) as page:
+        page.wait_for_selector("#dots svg")
+        page.wait_for_selector("#slide svg")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert serious(page) == []
+
+
+def test_a_link_holds_the_state(visit, address):
+    with visit(address + "/") as page:
+        page.wait_for_selector("#dots svg")
+        stack(page).fill("k5s2x16 k3d3 dwk3")
+        wait_for(page, "k5s2x16 k3d3 dwk3")
+        link = page.url
+    with visit(link) as page:
+        page.wait_for_selector("#dots svg")
+        assert stack(page).input_value() == "k5s2x16 k3d3 dwk3"
+        assert_shows(page, "k5s2x16 k3d3 dwk3", (1, 8, 64, 64))
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "stack=k3q9&input=1,8,64,64",
+        "stack=k3&input=huge",
+        "nothing=1",
+        "stack=k3&input=1,8,99999,99999",
+    ],
+)
+def test_a_link_that_cannot_be_read_says_so_and_shows_a_preset(visit, address, query):
+    with visit(f"{address}/?{query}") as page:
+        page.wait_for_selector("#dots svg")
+        assert "The link could not be read" in page.get_by_role("alert").first.inner_text()
+        assert stack(page).input_value() == PRESETS[0].stack
+
+
+def test_each_part_of_a_layer_is_edited(visit, address):
+    with visit(address + "/?stack=k3+k3&input=1,8,64,64") as page:
+        page.wait_for_selector("#dots svg")
+        page.get_by_role("button", name="conv1: k3").click()
+        page.wait_for_function("document.querySelector('#slide-text').textContent.length > 0")
+        for label, text, made in (
+            ("Kernel", "5", "k5 k3"),
+            ("Stride", "2", "k5s2 k3"),
+            ("Dilation", "3", "k5s2d3 k3"),
+            ("Padding", "causal", "k5s2d3causal k3"),
+            ("Padding", "2,1", "k5s2d3p(2,1) k3"),
+            ("Channels", "16", "k5s2d3p(2,1)x16 k3"),
+            ("Kernel", "1,7", "k(1,7)s2d3p(2,1)x16 k3"),
+        ):
+            page.get_by_label(label, exact=True).fill(text)
+            wait_for(page, made)
+        assert_shows(page, "k(1,7)s2d3p(2,1)x16 k3", (1, 8, 64, 64))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_is_chosen(visit, address, kind):
+    with visit(address + "/?stack=k3+k3&input=1,8,64,64") as page:
+        page.wait_for_selector("#dots svg")
+        if kind != "conv":
+            choose(page, "Kind", KINDS[kind])
+            made = {"up": "k3 ups2"}.get(kind, f"k3 {kind}k3")
+            wait_for(page, made)
+        made = Draft.from_query(page.url.partition("?")[2])
+        assert made.layers[1].kind == kind
+        assert_shows(page, made.text, (1, 8, 64, 64))
+
+
+def test_layers_are_added_removed_and_moved_by_button_and_by_dragging(visit, address):
+    with visit(address + "/?stack=k3+k5&input=1,8,64,64") as page:
+        page.wait_for_selector("#dots svg")
+        page.get_by_role("button", name="Add after").click()
+        wait_for(page, "k3 k5 k3")
+        page.get_by_role("button", name="Up", exact=True).click()
+        wait_for(page, "k3 k3 k5")
+        page.get_by_role("button", name="Down", exact=True).click()
+        wait_for(page, "k3 k5 k3")
+        page.get_by_role("button", name="conv2: k5").click()
+        page.get_by_role("button", name="Remove").click()
+        wait_for(page, "k3 k3")
+        stack(page).fill("k3 k5 k7")
+        wait_for(page, "k3 k5 k7")
+        page.get_by_role("button", name="conv3: k7").drag_to(
+            page.get_by_role("button", name="conv1: k3")
+        )
+        wait_for(page, "k7 k3 k5")
+
+
+def test_the_last_layer_stays(visit, address):
+    with visit(address + "/?stack=k3&input=1,8,64,64") as page:
+        page.wait_for_selector("#dots svg")
+        page.get_by_role("button", name="Remove").click()
+        page.get_by_text("a stack has at least one layer.").wait_for()
+
+
+def test_a_finding_is_mended_by_its_button(visit, address):
+    with visit(address + "/?stack=k3d2+k3d2+k3d2&input=1,8,64,64") as page:
+        page.wait_for_selector("#dots svg")
+        page.get_by_role("button", name="Apply: rates 1, 2, 3").first.click()
+        wait_for(page, "k3 k3d2 k3d3")
+        page.get_by_text("Nothing needs attention.").wait_for()
+
+
+def test_pointing_at_a_dot_lights_what_it_reads_and_what_reads_it(visit, address):
+    text = "k3d2 k3s2 k3"
+    dots = Draft.of(text, (1, 8, 64, 64)).dots()
+    with visit(address + "/?stack=k3d2+k3s2+k3&input=1,8,64,64") as page:
+        page.wait_for_selector("#dots svg")
+        for output in (0, 5, dots.rows[-1].length - 1):
+            page.locator(f"#dots circle[data-row='3'][data-at='{output}']").hover()
+            lit = page.eval_on_selector_all(
+                "#dots circle.down[data-row='0']", "all => all.map(one => Number(one.dataset.at))"
+            )
+            assert tuple(sorted(lit)) == dots.reaches(output)
+        page.locator("#dots circle[data-row='0'][data-at='10']").hover()
+        lit = page.eval_on_selector_all(
+            "#dots circle.up[data-row='3']", "all => all.map(one => Number(one.dataset.at))"
+        )
+        assert sorted(lit) == [at for at in range(dots.rows[-1].length) if 10 in dots.reaches(at)]
+
+
+def test_the_dots_are_reached_without_a_pointer(visit, address):
+    with visit(address + "/?stack=k3+k3&input=1,8,64,64") as page:
+        page.wait_for_selector("#dots svg")
+        said = page.locator("#dots-text")
+        before = said.inner_text()
+        page.get_by_role("button", name="Right").click()
+        assert said.inner_text() != before
+        page.get_by_role("button", name="Left").click()
+        assert said.inner_text() == before
+        page.get_by_role("button", name="Layer down").click()
+        assert "conv1" in said.inner_text()
+        page.get_by_role("button", name="Layer up").click()
+        assert "conv2" in said.inner_text()
+
+
+def test_the_kernel_slides(visit, address):
+    with visit(address + "/?stack=k3d2s2&input=1,8,64,64") as page:
+        page.wait_for_selector("#slide svg")
+        said = page.locator("#slide-text")
+        assert said.inner_text().startswith("Output (0, 0) reads h -2, 0, 2 and w -2, 0, 2")
+        assert page.locator("#slide .read").count() == 9
+        page.get_by_role("button", name="Step").click()
+        assert said.inner_text().startswith("Output (0, 1) reads h -2, 0, 2 and w 0, 2, 4")
+        page.get_by_role("button", name="Back").click()
+        assert said.inner_text().startswith("Output (0, 0)")
+        page.get_by_role("button", name="Play").click()
+        page.wait_for_function(
+            "!document.querySelector('#slide-text').textContent.startsWith('Output (0, 0)')"
+        )
+        page.get_by_role("button", name="Pause").click()
+        now = said.inner_text()
+        page.wait_for_timeout(600)
+        assert said.inner_text() == now
+
+
+def test_a_stack_is_converted(visit, address):
+    with visit(address + "/?stack=k3s2+k3s2+k3&input=1,8,65,65") as page:
+        page.wait_for_selector("#dots svg")
+        choose(page, "Output stride", "2")
+        page.get_by_role("button", name="Convert").click()
+        page.wait_for_function("location.search.includes('k3s2+k3+k3d2')")
+        page.get_by_text("exact: the old stack is beside it").wait_for()
+
+
+def test_schemes_stand_side_by_side(visit, address):
+    with visit(address + "/?stack=k3d2+k3d2&input=1,8,64,64") as page:
+        page.wait_for_selector("#dots svg")
+        page.get_by_label("Beside").fill("k5 k5")
+        page.wait_for_function(
+            "document.querySelector('table[aria-label=Schemes]').textContent.includes('k5 k5')"
+        )
+        table = {
+            row[0]: row
+            for row in page.eval_on_selector_all(
+                "table[aria-label=Schemes] tbody tr",
+                "rows => rows.map(row => [...row.cells].map(cell => cell.textContent))",
+            )
+        }
+        found = atrous.compare({"this": "k3d2 k3d2", "beside": "k5 k5"}, input=(1, 8, 64, 64))
+        assert table["this stack"][6] == quantity(found["this"].macs)
+        assert table["beside"][6] == quantity(found["beside"].macs)
+        assert {"plain", "strided", "hybrid"} <= table.keys()
+
+
+def test_code_is_shown_in_three_dialects(visit, address):
+    with visit(address + "/?stack=k3d2x4&input=1,8,64,64") as page:
+        page.wait_for_selector("#dots svg")
+        for name, part in (
+            ("PyTorch", "nn.Conv2d(8, 4, 3"),
+            ("Keras", "layers.Conv2D(4, 3"),
+            ("ONNX", "add('Conv'"),
+        ):
+            page.get_by_role("radio", name=name).click()
+            page.wait_for_function(
+                "part => document.querySelector('.code').textContent.includes(part)", arg=part
+            )
+
+
+def test_the_theme_turns(visit, address):
+    with visit(address + "/") as page:
+        page.wait_for_selector("#dots svg")
+        page.get_by_role("button", name="Theme").click()
+        page.wait_for_selector("body.body--dark")
+        page.get_by_role("button", name="Theme").click()
+        page.wait_for_selector("body.body--light")
+        page.get_by_role("button", name="Copy link").click()
+        page.get_by_text("The link holds this stack.").wait_for()
+
+
+@pytest.mark.parametrize(
+    ("label", "text", "said"),
+    [
+        ("Stack", "k3q9", "'q' is not known"),
+        ("Stack", "", "the stack has no layers"),
+        ("Stack", "k99valid", "conv1"),
+        ("Input: batch, channels, sizes", "1,8", "is no shape"),
+        ("Input: batch, channels, sizes", "1,8,99999,99999", "more than"),
+        ("Kernel", "0", "kernel"),
+        ("Kernel", "many", "is no whole number"),
+        ("Stride", "-1", "stride"),
+        ("Dilation", "1.5", "is no whole number"),
+        ("Padding", "some", "is no whole number"),
+        ("Channels", "0", "channels"),
+        ("Beside: another stack, or nothing", "k3k3", "k3k3"),
+    ],
+)
+def test_what_cannot_be_is_said_at_the_control_and_the_picture_stays(
+    visit, address, label, text, said
+):
+    with visit(address + "/?stack=k3d2+k3&input=1,8,64,64") as page:
+        page.wait_for_selector("#dots svg")
+        before = numbers(page), page.locator("#dots").inner_html(), page.url
+        field = page.get_by_label(label, exact=True)
+        field.fill(text)
+        message = page.locator("label.q-field", has=field).locator(
+            ".q-field__messages [role=alert]"
+        )
+        message.wait_for()
+        assert said in message.inner_text()
+        assert (numbers(page), page.locator("#dots").inner_html(), page.url) == before
+        # And once it can be again, nothing is said any more.
+        stack(page).fill("k3d2 k3 k3")
+        wait_for(page, "k3d2 k3 k3")
+
+
+def test_a_known_network_opens_as_a_report(visit, address):
+    with visit(address + "/") as page:
+        page.wait_for_selector("#dots svg")
+        choose(page, "Known network", "deeplabv3_resnet50")
+        page.get_by_role("button", name="Open", exact=True).click()
+        frame = page.frame_locator("iframe")
+        frame.locator("html[data-drawn=yes]").wait_for()
+        assert frame.locator("h1").inner_text() == "deeplabv3_resnet50"
+
+
+def test_a_dropped_file_opens_as_a_report(visit, address, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(onnx_code(Draft.of("k3d2 k3d2", (1, 8, 64, 64))), {"__name__": "script"})
+    content = (tmp_path / "stack.onnx").read_bytes()
+    with visit(address + "/") as page:
+        page.wait_for_selector("#dots svg")
+        transfer = page.evaluate_handle(
+            """bytes => {
+                const transfer = new DataTransfer();
+                transfer.items.add(new File([new Uint8Array(bytes)], "mine.onnx"));
+                return transfer;
+            }""",
+            list(content),
+        )
+        page.locator(".q-uploader").dispatch_event("dragenter", {"dataTransfer": transfer})
+        page.locator(".q-uploader__dnd").dispatch_event("drop", {"dataTransfer": transfer})
+        frame = page.frame_locator("iframe")
+        frame.locator("html[data-drawn=yes]").wait_for()
+        assert frame.locator("tbody tr").count() >= 2
+        # And by the button.
+        with page.expect_file_chooser() as chooser:
+            page.get_by_role("button", name="Choose an .onnx file").click()
+        chooser.value.set_files(tmp_path / "stack.onnx")
+        page.wait_for_timeout(1500)
+        frame.locator("html[data-drawn=yes]").wait_for()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("bad.onnx", b"\x00\x01 no model", "bad.onnx"),
+        ("empty.onnx", b"", "empty.onnx"),
+        ("page.html", b"<script>alert(1)</script>", "no .onnx file"),
+    ],
+)
+def test_a_bad_file_is_explained_and_the_page_stays(visit, address, tmp_path, name, content, said):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with visit(address + "/?stack=k3d2&input=1,8,64,64") as page:
+        page.wait_for_selector("#dots svg")
+        with page.expect_file_chooser() as chooser:
+            page.get_by_role("button", name="Choose an .onnx file").click()
+        chooser.value.set_files(path)
+        message = page.get_by_role("alert").filter(has_text=re.compile(re.escape(said)))
+        message.wait_for()
+        assert "/tmp" not in message.inner_text()
+        assert_shows(page, "k3d2", (1, 8, 64, 64))
+
+
+def test_two_people_do_not_see_each_others_state(visit, address):
+    with (
+        visit(address + "/?stack=k3&input=1,8,64,64") as one,
+        visit(address + "/?stack=k5&input=1,8,64,64") as two,
+    ):
+        one.wait_for_selector("#dots svg")
+        two.wait_for_selector("#dots svg")
+        stack(one).fill("k3 k3 k3")
+        wait_for(one, "k3 k3 k3")
+        stack(two).fill("k7d2")
+        wait_for(two, "k7d2")
+        assert_shows(one, "k3 k3 k3", (1, 8, 64, 64))
+        assert_shows(two, "k7d2", (1, 8, 64, 64))
+        assert stack(one).input_value() == "k3 k3 k3"
+
+
+def test_two_hundred_layers_are_still_usable(visit, address):
+    with visit(address + "/") as page:
+        page.wait_for_selector("#dots svg")
+        text = " ".join(["k3"] * 200)
+        stack(page).fill(text)
+        page.wait_for_function(
+            "document.querySelectorAll('table[aria-label=Layers] tbody tr').length === 200"
+        )
+        page.get_by_role("button", name="conv150: k3").click()
+        page.wait_for_function(
+            "document.querySelector('#slide svg').getAttribute('aria-label').includes('conv150')"
+        )
+        page.get_by_label("Dilation", exact=True).fill("2")
+        page.wait_for_function(
+            "[...document.querySelectorAll('table[aria-label=Layers] tbody tr')][149].textContent.includes('d2')"
+        )
