@@ -33,7 +33,7 @@ def file_report(name: str, content: bytes) -> Inspection:
         try:
             return inspect(str(path))
         except Exception as error:
-            text = str(error).replace(str(path), shown)
+            text = str(error).replace(str(path), shown).replace(path.name, shown)
             if isinstance(error, ReadError | ValueError):
                 raise ReadError(text) from None
             raise ReadError(f"{shown} cannot be read: {text}") from None

@@ -122,7 +122,8 @@ class Explorer:
             ui.button("Theme", on_click=lambda: self.turn_theme(dark)).props(
                 "flat color=white no-caps"
             )
-        with ui.element("div").classes("explorer"):
+        self.home = ui.element("div").classes("explorer")
+        with self.home:
             with ui.column().classes("stacked"):
                 self.build_presets(problem)
                 self.build_stack()
@@ -298,15 +299,17 @@ class Explorer:
 
     def typed(self, label: str, take: Callable[[str], None]) -> ui.input:
         """A field; what is wrong with its text is said below it."""
-        made = ui.input(label).classes("w-full")
 
-        def changed(event: events.ValueChangeEventArguments[Any]) -> None:
-            if not self.filling:
-                with self.said_at(made):
-                    take(str(event.value or ""))
+        def wrong(value: Any) -> str | None:
+            if self.filling:
+                return None
+            try:
+                take(str(value or ""))
+            except AtrousError as error:
+                return _first_line(error)
+            return None
 
-        made.on_value_change(changed)
-        return made
+        return ui.input(label, validation=wrong).classes("w-full")
 
     def alert(self, text: str = "") -> ui.label:
         """A place for what went wrong."""
@@ -321,21 +324,11 @@ class Explorer:
         place.set_visibility(bool(text))
 
     @contextmanager
-    def said_at(self, field: ui.input) -> Iterator[None]:
-        try:
-            yield
-        except AtrousError as error:
-            # Where a place is shown below the first line, the first line says it in words.
-            field.error = str(error).splitlines()[0]
-        else:
-            field.error = None
-
-    @contextmanager
     def said(self, place: ui.label) -> Iterator[None]:
         try:
             yield
         except AtrousError as error:
-            self.say(place, str(error).splitlines()[0])
+            self.say(place, _first_line(error))
         else:
             self.say(place)
 
@@ -428,7 +421,7 @@ class Explorer:
         try:
             name = await run.io_bound(lambda: self.pages.add(made()))
         except AtrousError as error:
-            self.say(self.open_problem, str(error).splitlines()[0])
+            self.say(self.open_problem, _first_line(error))
             return
         if name is None:  # the server is stopping
             return
@@ -461,19 +454,25 @@ class Explorer:
 
     def show(self, *, only_layer: bool = False) -> None:
         """Brings all that is shown up to date."""
-        self.filling = True
-        try:
-            self.fill()
-        finally:
-            self.filling = False
-        name = self.draft.layers[self.place].name
+        # In the page itself: the button that asked may be gone before all is shown.
+        with self.home:
+            self.filling = True
+            try:
+                self.fill()
+            finally:
+                self.filling = False
+            self.show_layer()
+            if not only_layer:
+                self.show_stack()
+
+    def show_layer(self) -> None:
         with self.said(self.slide_problem):
             ui.run_javascript(f"atrous.slide({json.dumps(sliding(self.draft, self.place))})")
-        drawn, text = footprint_figure(self.report, name)
+        drawn, text = footprint_figure(self.report, self.draft.layers[self.place].name)
         self.footprint.set_content(drawn)
         self.footprint_text.set_text(text)
-        if only_layer:
-            return
+
+    def show_stack(self) -> None:
         with self.said(self.dots_problem):
             ui.run_javascript(f"atrous.dots({json.dumps(self.draft.dots().to_dict())})")
         self.numbers.set_content(layer_numbers(self.report))
@@ -587,3 +586,8 @@ class Explorer:
             self.code.set_content(
                 f'<pre class="code" tabindex="0" role="region" aria-label="Code">{text}</pre>'
             )
+
+
+def _first_line(error: AtrousError) -> str:
+    """Where a message also draws the place, its first line says it in words."""
+    return str(error).splitlines()[0]
