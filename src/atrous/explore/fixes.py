@@ -68,15 +68,16 @@ def _tries(
         yield from ((what, tried, draft.shape) for what, tried in _other_rates(layers))
         return
     if finding.code == "field-exceeds-input":
-        field = draft.report()[finding.layer].field
-        sizes = tuple(max(n, axis.size) for n, axis in zip(draft.shape[2:], field, strict=True))
+        fields = [layer.field for layer in draft.report().layers if layer.field]
+        largest = [max(axis.size for axis in axes) for axes in zip(*fields, strict=True)]
+        sizes = tuple(max(pair) for pair in zip(draft.shape[2:], largest, strict=True))
         shape = (*draft.shape[:2], *sizes)
         yield f"an input of {'x'.join(map(str, sizes))}", layers, shape
         return
     if place is None:
         return
     layer = layers[place]
-    for what, changed in _of_layer(layer, finding.code, draft.shape):
+    for what, changed in _of_layer(layer, finding.code):
         yield (
             f"{finding.layer} with {what}",
             [*layers[:place], changed, *layers[place + 1 :]],
@@ -99,9 +100,7 @@ def _other_rates(layers: list[StackLayer]) -> Iterator[tuple[str, list[StackLaye
     )
 
 
-def _of_layer(
-    layer: StackLayer, code: str, shape: tuple[int, ...]
-) -> Iterator[tuple[str, StackLayer]]:
+def _of_layer(layer: StackLayer, code: str) -> Iterator[tuple[str, StackLayer]]:
     if code == "checkerboard":
         stride = max(layer.stride)
         for kernel in (stride * -(-max(layer.kernel) // stride), 2 * stride):
@@ -109,6 +108,8 @@ def _of_layer(
     elif code == "half-cell-shift":
         for kernel in (max(layer.kernel) + 1, max(max(layer.kernel) - 1, 1)):
             yield f"kernel {kernel}", replace(layer, kernel=(kernel,))
+            evenly = replace(layer, kernel=(kernel,), padding="same")
+            yield f"kernel {kernel}, padded alike on both sides", evenly
         yield "padding that is alike on both sides", replace(layer, padding="same")
     elif code == "narrow-window":
         for kernel in (max(layer.stride), max(layer.stride) + 1):
@@ -118,4 +119,3 @@ def _of_layer(
         while rate > 1:
             rate = rate * 2 // 3
             yield f"rate {rate}", replace(layer, dilation=(rate,))
-    del shape

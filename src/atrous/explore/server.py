@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 import webbrowser
 from collections.abc import Callable
-from typing import Any
 
 from atrous.draw.needs import drawing_needs
 from atrous.errors import ReadError
@@ -37,13 +37,15 @@ def serve(
         import uvicorn
     from atrous.explore.page import attach
 
+    # What visitors ask for and is not there is theirs to know; faults of the page are still said.
+    logging.getLogger("nicegui").setLevel(logging.ERROR)
     listener = _listener(port)
     port = listener.getsockname()[1]
     address = f"http://{HOST}:{port}/" + (f"?{query}" if query else "")
     app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     attach(app)
     config = uvicorn.Config(
-        _guarded(app, port),
+        Guard(app, port),
         log_level="critical",
         access_log=False,
         ws_max_size=1 << 20,
@@ -72,10 +74,6 @@ def serve(
     finally:
         stopped.set()
         listener.close()
-
-
-def _guarded(app: Any, port: int) -> Any:
-    return Guard(app, port)
 
 
 def _listener(port: int) -> socket.socket:

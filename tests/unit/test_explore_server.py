@@ -1,0 +1,249 @@
+"""The explorer's server: this machine only, its own pages only, bounded, and hard to upset."""
+
+from __future__ import annotations
+
+import http.client
+import random
+import socket
+from pathlib import Path
+
+import pytest
+
+from atrous.errors import AtrousError, ReadError
+from atrous.explore.draft import MOST_LAYERS, Draft, shape_of
+from atrous.explore.files import MOST_PAGES, Pages, file_report
+from atrous.explore.fixes import fix_for
+from atrous.explore.guard import MOST_BYTES
+from atrous.explore.server import serve
+from tests.processes import run_python, run_shell
+from tests.servers import explorer
+
+
+@pytest.fixture(scope="module")
+def port():
+    with explorer() as address:
+        yield int(address.rpartition(":")[2])
+
+
+def answer(port, method="GET", path="/", headers=(), body=b"", host=None):
+    """Status and body of one request, with exactly these headers."""
+    link = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    link.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+    if host != "":
+        link.putheader("Host", host or f"127.0.0.1:{port}")
+    for name, value in headers:
+        link.putheader(name, value)
+    link.endheaders(body or None)
+    found = link.getresponse()
+    text = found.read()
+    link.close()
+    return found.status, text
+
+
+def test_its_own_page_is_served(port):
+    status, text = answer(port)
+    assert status == 200
+    assert b"atrous explore" in text
+    assert answer(port, host=f"localhost:{port}")[0] == 200
+    assert answer(port, headers=[("Origin", f"http://127.0.0.1:{port}")])[0] == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["", "evil.example", "127.0.0.1", "127.0.0.1:1", "127.0.0.1.evil.example", "[::1]", "x" * 300],
+)
+def test_a_host_that_is_not_this_server_is_refused(port, host):
+    assert answer(port, host=host)[0] in (400, 403)
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "https://127.0.0.1", "http://127.0.0.1:1", "file://"]
+)
+def test_a_page_from_elsewhere_is_refused(port, origin):
+    assert answer(port, headers=[("Origin", origin)])[0] == 403
+    path = "/_nicegui_ws/socket.io/?EIO=4&transport=polling"
+    assert answer(port, path=path, headers=[("Origin", origin)])[0] == 403
+    upgrade = [
+        ("Origin", origin),
+        ("Connection", "Upgrade"),
+        ("Upgrade", "websocket"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ]
+    assert (
+        answer(port, path="/_nicegui_ws/socket.io/?EIO=4&transport=websocket", headers=upgrade)[0]
+        == 403
+    )
+
+
+def test_it_listens_on_the_loopback_interface_only(port):
+    found = [
+        line.split()
+        for name in ("tcp", "tcp6")
+        for line in Path("/proc/net", name).read_text().splitlines()[1:]
+    ]
+    # Addresses in hexadecimal, the loopback one with its bytes turned round; 0A is listening.
+    listening = [row[1] for row in found if row[3] == "0A" and row[1].endswith(f":{port:04X}")]
+    assert listening == [f"0100007F:{port:04X}"]
+
+
+def test_too_large_a_body_is_refused_by_what_it_claims(port):
+    for size in (str(MOST_BYTES + 1), "9" * 40, "-1", "many"):
+        assert answer(port, "POST", headers=[("Content-Length", size)])[0] in (400, 413)
+
+
+def test_a_body_that_claims_nothing_is_cut_off(port):
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as link:
+        head = f"POST /x HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nTransfer-Encoding: chunked\r\n\r\n"
+        link.sendall(head.encode())
+        chunk = b"100000\r\n" + b"x" * 0x100000 + b"\r\n"
+        try:
+            for _ in range(8):
+                link.sendall(chunk)
+        except OSError:
+            pass
+    assert answer(port)[0] == 200
+
+
+def test_ten_thousand_malformed_requests_change_nothing(port):
+    rng = random.Random(0)
+    host = f"127.0.0.1:{port}"
+    paths = [
+        "/",
+        "/?stack=",
+        "/atrous-report/",
+        "/_nicegui_ws/socket.io/?EIO=4&transport=polling",
+        "/%00",
+        "/_nicegui/client/",
+        "/atrous-static/../../etc/passwd",
+        "/_nicegui/auto/static/",
+    ]
+    methods = ["GET", "POST", "PUT", "DELETE", "G\x00T", "", "OPTIONS", "PATCH", "HEAD"]
+
+    def junk(most):
+        return bytes(rng.randrange(256) for _ in range(rng.randrange(most)))
+
+    def request():
+        kind = rng.randrange(4)
+        if kind == 0:
+            return junk(200) + b"\r\n\r\n"
+        path = rng.choice(paths).encode() + junk(40)
+        if kind == 1:
+            return b"GET " + path + b" HTTP/1.1\r\n" + junk(80) + b"\r\n\r\n"
+        body = junk(60)
+        head = f"{rng.choice(methods)} ".encode() + path.replace(b" ", b"") + b" HTTP/1.1\r\n"
+        head += f"Host: {host}\r\nContent-Length: {len(body) + rng.randrange(-1, 2)}\r\n".encode()
+        if kind == 3:
+            head += b"Cookie: " + junk(30).replace(b"\n", b"") + b"\r\n"
+        return head + b"Connection: close\r\n\r\n" + body
+
+    for turn in range(10_000):
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as link:
+            try:
+                link.sendall(request())
+                if turn % 50 == 0:
+                    link.settimeout(1)
+                    link.recv(100)
+            except OSError:
+                pass
+    status, text = answer(port)
+    assert status == 200
+    assert b"atrous explore" in text
+    assert answer(port, path="/atrous-report/nothing")[0] == 404
+    assert answer(port, path="/atrous-static/../../../../etc/passwd")[0] in (400, 404)
+
+
+def test_a_file_runs_nothing_and_is_named_by_its_own_name(tmp_path):
+    with pytest.raises(ReadError, match=r"^evil\.onnx"):
+        file_report("../../evil.onnx", b"import os; os.system('touch /tmp/ran')")
+    with pytest.raises(ReadError, match=r"give an \.onnx file"):
+        file_report("model.pt", b"")
+
+
+def test_pages_are_kept_for_a_while_and_no_more():
+    import atrous
+
+    pages = Pages()
+    report = atrous.inspect("stack:k3", (1, 1, 9))
+    names = [pages.add(report) for _ in range(3)]
+    assert len(set(names)) == 3
+    assert pages.get(names[0]).startswith("<!doctype html>")
+    pages.drop(names[0])
+    assert pages.get(names[0]) is None
+    assert pages.get("anything") is None
+    assert MOST_PAGES < 100
+
+
+@pytest.mark.parametrize(
+    ("text", "shape"),
+    [
+        ("k3 " * (MOST_LAYERS + 1), (1, 1, 64)),
+        ("k3", (1, 1, 1 << 21)),
+        ("k3", (1, 1 << 20, 64, 64)),
+        ("k3", (1, 3)),
+        ("k" + "9" * 30_000, (1, 1, 64)),
+        ("ups4096 ups4096", (1, 1, 64)),
+    ],
+)
+def test_a_draft_is_bounded_before_memory_is_taken(text, shape):
+    with pytest.raises(AtrousError):
+        Draft.of(text, shape)
+
+
+def test_shapes_are_read_as_they_are_typed():
+    assert shape_of("1x3x64x64") == shape_of(" 1, 3,64,64") == (1, 3, 64, 64)
+    for wrong in ("", "1,3", "a,b,c", "1,3,0", "1,3,-4,4", "1,2,3,4,5,6", "1,3," + "9" * 50):
+        with pytest.raises(ReadError, match="is no shape"):
+            shape_of(wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "shape", "code"),
+    [
+        ("k3d2 k3d2 k3d2", (1, 8, 64, 64), "gridding"),
+        ("k3d4 k3d4", (1, 8, 64), "subgrids"),
+        ("k3 tconvk3s2", (1, 8, 32, 32), "checkerboard"),
+        ("k3d36", (1, 8, 33, 33), "aspp-center"),
+        ("k1s2 k3", (1, 8, 64, 64), "narrow-window"),
+        ("k3 k3 k3 k3 k3 k3", (1, 8, 9, 9), "field-exceeds-input"),
+        ("k4p(0,3) k3", (1, 8, 64, 64), "half-cell-shift"),
+    ],
+)
+def test_an_offered_fix_mends_its_finding(text, shape, code):
+    draft = Draft.of(text, shape)
+    finding = next(f for f in draft.report().findings if f.code == code)
+    fix = fix_for(draft, finding)
+    assert fix is not None
+    same = [f for f in fix.draft.report().findings if f.code == code and f.layer == finding.layer]
+    assert not same or code == "field-exceeds-input"
+
+
+def test_the_command_says_what_is_wrong_in_one_line():
+    for arguments, complaint in (
+        ("k3q9", "'q' is not known"),
+        ("k3 --input 1,3", "is no shape"),
+        ("--port 70000", "'--port'"),
+    ):
+        result = run_shell(f"atrous explore {arguments}")
+        assert result.returncode == 2
+        assert complaint in result.stdout
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        result = run_shell(f"atrous explore --no-open --port {taken.getsockname()[1]}")
+        assert result.returncode == 2
+        assert "give another one" in result.stdout
+
+
+def test_without_the_library_one_line_says_how_to_get_it():
+    script = """
+import sys
+sys.modules["nicegui"] = None
+from atrous.cli import main
+sys.argv = ["atrous", "explore", "--no-open"]
+main()
+"""
+    result = run_python(script)
+    assert result.returncode == 2, result.stdout + result.stderr
+    assert "pip install 'atrous[explore]'" in result.stderr
+    assert serve.__doc__
