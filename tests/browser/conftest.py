@@ -34,7 +34,7 @@ def visit(browser):
             viewport={"width": width, "height": 900}, color_scheme=theme, **options
         )
         page = context.new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(30_000)
         said = []
         page.on(
             "console", lambda m: said.append(m.text) if m.type in ("error", "warning") else None

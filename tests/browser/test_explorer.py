@@ -39,20 +39,26 @@ def wait_for(page, text):
 
 
 def assert_shows(page, text, shape):
-    """The page's numbers are those of `atrous.inspect`."""
+    """The page's numbers are those of `atrous.inspect`, as soon as it has settled."""
     report = atrous.inspect(f"stack:{text}", shape)
-    page.wait_for_function(
-        "count => document.querySelectorAll('table[aria-label=Layers] tbody tr').length === count",
-        arg=len(report.layers),
-    )
-    for cells, layer in zip(numbers(page), report.layers, strict=True):
-        assert cells[0] == layer.name
-        assert cells[2] == shape_text(layer.output_shape)
-        assert cells[3].split("x")[0] == str(layer.field[0].size)
-        assert cells[4].split("x")[0] == str(layer.field[0].taps)
-        assert cells[7] == quantity(layer.macs)
+    wanted = [
+        [
+            layer.name,
+            shape_text(layer.output_shape),
+            str(layer.field[0].size),
+            str(layer.field[0].taps),
+            quantity(layer.macs),
+        ]
+        for layer in report.layers
+    ]
+    for _ in range(200):
+        cells = [[c[0], c[2], c[3].split("x")[0], c[4].split("x")[0], c[7]] for c in numbers(page)]
+        if cells == wanted:
+            break
+        page.wait_for_timeout(50)
+    assert cells == wanted
     for finding in report.findings[:8]:
-        assert page.get_by_text(finding.message, exact=True).count() >= 1
+        page.get_by_text(finding.message, exact=True).first.wait_for()
 
 
 def choose(page, label, option):
@@ -177,18 +183,23 @@ def test_a_finding_is_mended_by_its_button(visit, address):
         page.get_by_text("Nothing needs attention.").wait_for()
 
 
+def point_at(page, row, at):
+    page.locator("#dots").scroll_into_view_if_needed()
+    page.mouse.move(*page.evaluate("([row, at]) => atrous.where(row, at)", [row, at]))
+
+
 def test_pointing_at_a_dot_lights_what_it_reads_and_what_reads_it(visit, address):
     text = "k3d2 k3s2 k3"
     dots = Draft.of(text, (1, 8, 64, 64)).dots()
     with visit(address + "/?stack=k3d2+k3s2+k3&input=1,8,64,64") as page:
         page.wait_for_selector("#dots svg")
         for output in (0, 5, dots.rows[-1].length - 1):
-            page.locator(f"#dots circle[data-row='3'][data-at='{output}']").hover()
+            point_at(page, 3, output)
             lit = page.eval_on_selector_all(
                 "#dots circle.down[data-row='0']", "all => all.map(one => Number(one.dataset.at))"
             )
             assert tuple(sorted(lit)) == dots.reaches(output)
-        page.locator("#dots circle[data-row='0'][data-at='10']").hover()
+        point_at(page, 0, 10)
         lit = page.eval_on_selector_all(
             "#dots circle.up[data-row='3']", "all => all.map(one => Number(one.dataset.at))"
         )

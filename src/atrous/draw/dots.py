@@ -62,6 +62,8 @@ def dots_of(network: Network, axis: str) -> Dots:
     [source, *more] = network.inputs
     rows = [Row(source.name, source.grid[axis])]
     below = source
+    # Layers that are alike read alike.
+    known: dict[object, tuple[tuple[int, ...], ...]] = {}
     for node in network.nodes:
         if more or node.inputs != (below.name,) or node.opaque or axis not in node.output.grid:
             raise UnsupportedError(
@@ -70,15 +72,12 @@ def dots_of(network: Network, axis: str) -> Dots:
         length = node.output.grid[axis]
         move = node.moves[0].get(axis)
         inside = range(below.grid[axis])
-        rows.append(
-            Row(
-                node.name,
-                length,
-                tuple(
-                    (at,) if move is None else tuple(p for p in move.at(at) if p in inside)
-                    for at in range(length)
-                ),
+        key = (move, len(inside), length)
+        if key not in known:
+            known[key] = tuple(
+                (at,) if move is None else tuple(p for p in move.at(at) if p in inside)
+                for at in range(length)
             )
-        )
+        rows.append(Row(node.name, length, known[key]))
         below = node.output
     return Dots(axis, tuple(rows))

@@ -31,7 +31,7 @@ from atrous.explore.presets import PRESETS
 from atrous.explore.shown import comparison_table, footprint_figure, layer_numbers, totals
 from atrous.explore.sliding import sliding
 from atrous.network import zoo
-from atrous.network.stack import stack_network
+from atrous.network.stack import parse_stack, stack_network
 
 __all__ = ["attach"]
 
@@ -45,14 +45,16 @@ _PARTS = (
     ("channels", "Channels"),
 )
 
-_DRAG = {
-    "dragstart": "(e) => e.dataTransfer.setData('text/plain', 'PLACE')",
-    "dragover": "(e) => { e.preventDefault(); e.currentTarget.classList.add('over'); }",
-    "dragleave": "(e) => e.currentTarget.classList.remove('over')",
-}
+_ENTRY = "e.target.closest('[data-place]')"
+_CLICK = f"(e) => {{ const at = {_ENTRY}; if (at) emit(at.dataset.place); }}"
+_DRAG = f"(e) => e.dataTransfer.setData('text/plain', {_ENTRY}?.dataset.place ?? '')"
+_OVER = (
+    "(e) => { e.preventDefault(); "
+    "for (const one of e.currentTarget.children) one.classList.toggle('over', one === e.target); }"
+)
 _DROP = (
-    "(e) => { e.preventDefault(); e.currentTarget.classList.remove('over'); "
-    "emit(e.dataTransfer.getData('text/plain')); }"
+    f"(e) => {{ e.preventDefault(); const at = {_ENTRY}; "
+    "if (at) emit([e.dataTransfer.getData('text/plain'), at.dataset.place]); }"
 )
 _PLAIN = "outline dense no-caps padding='2px 10px'"
 
@@ -115,7 +117,10 @@ class Explorer:
         ui.add_head_html(f'<script src="{_STATIC}/explore.js"></script>')
         ui.colors(primary="#00589b")
         dark = ui.dark_mode(None)
-        with ui.header().style("background:#00406f"), ui.row().classes("w-full items-center gap-4"):
+        with (
+            ui.header(fixed=False).style("background:#00406f"),
+            ui.row().classes("w-full items-center gap-4"),
+        ):
             ui.html("<h1>atrous explore</h1>", sanitize=False)
             ui.space()
             ui.button("Copy link", on_click=self.copy_link).props("flat color=white no-caps")
@@ -140,6 +145,7 @@ class Explorer:
                 self.build_compare()
                 self.build_code()
                 self.build_opened()
+            self.later = ui.timer(0.03, self.show_rest, active=False, immediate=False)
         ui.context.client.on_disconnect(self.leave)
         self.show()
         if self.beside:
@@ -169,8 +175,13 @@ class Explorer:
             self.stack = self.typed("Stack", self.take_stack)
             self.shape = self.typed("Input: batch, channels, sizes", self.take_shape)
             ui.label("Layers: choose one to edit it, drag to move it.").classes("note")
-            self.list = ui.element("div").classes("layers").props('role=group aria-label="Layers"')
-            self.buttons: list[ui.button] = []
+            # One element for all layers: hundreds of widgets would slow every edit.
+            self.list = ui.html("", sanitize=False).classes("layers")
+            self.list.props('role=group aria-label="Layers"')
+            self.list.on("click", self.chosen, js_handler=_CLICK)
+            self.list.on("dragstart", js_handler=_DRAG)
+            self.list.on("dragover", js_handler=_OVER)
+            self.list.on("drop", self.dropped, js_handler=_DROP)
 
     def build_layer(self) -> None:
         with self.part("Layer"):
@@ -464,6 +475,8 @@ class Explorer:
             self.show_layer()
             if not only_layer:
                 self.show_stack()
+                # The pictures go out before what takes longer and is read later.
+                self.later.activate()
 
     def show_layer(self) -> None:
         with self.said(self.slide_problem):
@@ -477,16 +490,21 @@ class Explorer:
             ui.run_javascript(f"atrous.dots({json.dumps(self.draft.dots().to_dict())})")
         self.numbers.set_content(layer_numbers(self.report))
         self.totals.set_text(totals(self.report))
-        self.show_findings()
-        self.show_comparison()
-        self.show_code()
         ui.navigate.history.replace(f"/?{self.draft.query}")
+
+    def show_rest(self) -> None:
+        """What an edit changes beside the pictures; the last of quick edits counts."""
+        self.later.deactivate()
+        with self.home:
+            self.show_findings()
+            self.show_comparison()
+            self.show_code()
 
     def fill(self) -> None:
         layer = self.draft.layers[self.place]
         for field, text in ((self.stack, self.draft.text), (self.shape, self.draft.shape_text)):
             # What is being typed is not rewritten while it means the same.
-            if not self.means(field.value, text):
+            if field.value != text and not _means(str(field.value), text):
                 field.set_value(text)
             field.error = None
         values = {
@@ -510,37 +528,34 @@ class Explorer:
         if self.beside_input.value != self.beside:
             self.beside_input.set_value(self.beside)
 
-    def means(self, typed: Any, text: str) -> bool:
-        try:
-            return Draft.of(str(typed), self.draft.shape).text == text
-        except AtrousError:
-            return str(typed).replace(" ", "") == text
-
     def fill_list(self) -> None:
-        layers = self.draft.layers
-        while len(self.buttons) > len(layers):
-            self.buttons.pop().delete()
-        with self.list:
-            while len(self.buttons) < len(layers):
-                self.buttons.append(self.entry(len(self.buttons)))
-        for place, (button, layer) in enumerate(zip(self.buttons, layers, strict=True)):
-            button.set_text(f"{layer.name}: {layer}")
-            chosen = place == self.place
-            button.classes(add="chosen" if chosen else "", remove="" if chosen else "chosen")
-            button.props(f"aria-pressed={'true' if chosen else 'false'}")
+        entries = "".join(
+            f'<button type="button" draggable="true" data-place="{place}" '
+            f'aria-pressed="{str(place == self.place).lower()}">{escape(one.name)}: {one}</button>'
+            for place, one in enumerate(self.draft.layers)
+        )
+        if self.list.content != entries:
+            self.list.set_content(entries)
 
-    def entry(self, place: int) -> ui.button:
-        button = ui.button("", on_click=lambda: self.choose(place))
-        button.props("flat dense no-caps align=left color=inherit draggable=true")
-        for name, handler in _DRAG.items():
-            button.on(name, js_handler=handler.replace("PLACE", str(place)))
-        button.on("drop", lambda event: self.dropped(event, place), js_handler=_DROP)
-        return button
+    def chosen(self, event: events.GenericEventArguments) -> None:
+        place = self._place(event.args)
+        if place is not None:
+            self.choose(place)
+            # The list is written anew; who came by keyboard stays where they were.
+            with self.home:
+                ui.run_javascript(f"document.querySelector('[data-place=\"{place}\"]')?.focus()")
 
-    def dropped(self, event: events.GenericEventArguments, to: int) -> None:
-        given = event.args[0] if isinstance(event.args, list) else event.args
-        if isinstance(given, str) and given.isdigit() and int(given) < len(self.draft.layers):
-            self.move(int(given), to)
+    def dropped(self, event: events.GenericEventArguments) -> None:
+        given = event.args if isinstance(event.args, list) else []
+        places = [place for one in given if (place := self._place(one)) is not None]
+        if len(places) == 2:
+            self.move(*places)
+
+    def _place(self, given: Any) -> int | None:
+        """A layer's place from a message, which anybody may have made up."""
+        text = str(given)
+        known = text.isascii() and text.isdigit() and len(text) < 6
+        return int(text) if known and int(text) < len(self.draft.layers) else None
 
     def show_findings(self) -> None:
         self.findings.clear()
@@ -591,3 +606,11 @@ class Explorer:
 def _first_line(error: AtrousError) -> str:
     """Where a message also draws the place, its first line says it in words."""
     return str(error).splitlines()[0]
+
+
+def _means(typed: str, text: str) -> bool:
+    """Whether what was typed is the same stack or shape, written in another way."""
+    try:
+        return " ".join(map(str, parse_stack(typed))) == text
+    except AtrousError:
+        return typed.replace(" ", "") == text

@@ -12,7 +12,7 @@ const atrous = (() => {
   }
 
   // Dots: one row a map, the input at the bottom.
-  let data = null, marks = [], lit = null;
+  let data = null, drawn = null, lit = null;
 
   function dots(given) {
     data = given;
@@ -24,29 +24,44 @@ const atrous = (() => {
     const svg = element("svg", { viewBox: `0 0 ${wide} ${tall}`, role: "img", "aria-label": "Which output reads which inputs, layer by layer; the text below says it for the output that is lit" });
     let count = 0;
     for (const row of rows) for (const reads of row.reads) count += reads.length;
-    const lines = element("g", { class: "lines" }, svg), bright = element("g", { class: "bright" }, svg);
+    const lines = element("path", { class: "lines" }, svg), bright = element("g", { class: "bright" }, svg);
     if (count <= MOST_LINES) {
+      const path = [];
       rows.forEach((row, place) => row.reads.forEach((reads, at) => reads.forEach((from) => {
-        element("line", { x1: x(row, at), y1: y(place), x2: x(rows[place - 1], from), y2: y(place - 1) }, lines);
+        path.push(`M${x(row, at).toFixed(1)},${y(place)}L${x(rows[place - 1], from).toFixed(1)},${y(place - 1)}`);
       })));
+      lines.setAttribute("d", path.join(""));
     }
-    marks = rows.map((row, place) => {
+    // All dots are one path of points with round ends; those that are lit lie on top of it.
+    const radius = (row) => Math.max(1.6, Math.min(6, gap / 4, (wide - left) / row.length / 2.6));
+    rows.forEach((row, place) => {
       const label = element("text", { x: left - 10, y: y(place) + 4, "text-anchor": "end" }, svg);
       label.textContent = row.name;
-      const radius = Math.max(1.6, Math.min(6, gap / 4, (wide - left) / row.length / 2.6));
-      return Array.from({ length: row.length }, (_, at) =>
-        element("circle", { cx: x(row, at), cy: y(place), r: radius, "data-row": place, "data-at": at }, svg));
+      const path = Array.from({ length: row.length }, (_, at) => `M${x(row, at).toFixed(1)},${y(place)}h0`);
+      element("path", { class: "dots", d: path.join(""), "stroke-width": 2 * radius(row) }, svg);
     });
+    const lights = element("g", {}, svg);
+    svg.append(bright, lights);
     svg.addEventListener("pointermove", (event) => {
-      const dot = event.target.closest?.("circle");
-      if (dot) light(Number(dot.dataset.row), Number(dot.dataset.at));
+      const point = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
+      const place = Math.round((tall - 14 - point.y) / gap);
+      if (place < 0 || place >= rows.length || point.x < left) return;
+      const length = rows[place].length;
+      const at = Math.min(Math.max(Math.floor((point.x - left) / (wide - left - 8) * length), 0), length - 1);
+      if (Math.abs(point.y - y(place)) < gap * 0.45 && !(lit && lit[0] === place && lit[1] === at)) light(place, at);
     });
-    svg.lines = bright;
-    svg.where = { x, y };
+    drawn = { svg, bright, lights, x, y, radius };
     home.replaceChildren(svg);
     const last = rows.length - 1;
     light(last, Math.floor(rows[last].length / 2));
     home.dataset.version = String(Number(home.dataset.version || 0) + 1);
+  }
+
+  // Where a dot is on the screen.
+  function where(place, at) {
+    const { svg, x, y } = drawn;
+    const point = new DOMPoint(x(data.rows[place], at), y(place)).matrixTransform(svg.getScreenCTM());
+    return [point.x, point.y];
   }
 
   function light(place, at) {
@@ -67,11 +82,17 @@ const atrous = (() => {
         for (const from of reads) if (up[row - 1].has(from)) { up[row].add(one); pairs.push([row, one, from, "up"]); }
       });
     }
-    marks.forEach((row, level) => row.forEach((dot, one) => {
-      dot.setAttribute("class", level === place && one === at ? "chosen" : down[level].has(one) ? "down" : up[level].has(one) && level > place ? "up" : "");
-    }));
-    const svg = document.querySelector("#dots svg"), { x, y } = svg.where;
-    svg.lines.replaceChildren(...pairs.slice(0, MOST_LINES).map(([row, one, from, way]) => element("line", {
+    const { bright, lights, x, y, radius } = drawn;
+    const dots = [];
+    rows.forEach((row, level) => {
+      const add = (one, way) => dots.push(element("circle", {
+        cx: x(row, one), cy: y(level), r: radius(row) * (way === "chosen" ? 1.3 : 1), class: way, "data-row": level, "data-at": one,
+      }));
+      if (level > place) for (const one of up[level]) add(one, "up");
+      if (level <= place) for (const one of down[level]) add(one, level === place ? "chosen" : "down");
+    });
+    lights.replaceChildren(...dots);
+    bright.replaceChildren(...pairs.slice(0, MOST_LINES).map(([row, one, from, way]) => element("line", {
       x1: x(rows[row], one), y1: y(row), x2: x(rows[row - 1], from), y2: y(row - 1), class: way,
     })));
     const read = [...down[0]].sort((a, b) => a - b), seen = [...up[rows.length - 1]].sort((a, b) => a - b);
@@ -144,5 +165,5 @@ const atrous = (() => {
   }
   function turn(by) { at += by; paint(); }
 
-  return { dots, light, step, climb, slide, play, turn };
+  return { dots, light, where, step, climb, slide, play, turn };
 })();

@@ -1,0 +1,91 @@
+"""Times pages in a real browser: from an edit to the picture, and a large report to its first use.
+
+    python bench/explore/run.py [--turns N]
+
+Needs `pip install ".[test]"` and Chromium. An edit is typed into the rate of a layer in the middle;
+the picture is there when the dots, the footprint and the table are those of the new stack, seen by
+the browser itself, so that the way to the server and back is in it. Prints medians and the worst.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from playwright.sync_api import sync_playwright
+
+import atrous
+from tests.browser.conftest import CHROMIUM
+from tests.servers import explorer
+
+EDIT = """
+async (value) => {
+    const field = document.querySelector("input[aria-label=Dilation]");
+    const dots = document.getElementById("dots"), before = dots.dataset.version;
+    const table = document.querySelector("table[aria-label=Layers]");
+    const watched = () => dots.dataset.version !== before
+        && document.querySelector("table[aria-label=Layers]") !== table;
+    const start = performance.now();
+    field.value = value;
+    field.dispatchEvent(new Event("input", { bubbles: true }));
+    while (!watched()) await new Promise(requestAnimationFrame);
+    // Until it is on the screen.
+    await new Promise(requestAnimationFrame);
+    return performance.now() - start;
+}
+"""
+
+
+def edits(page, address, layers, turns):
+    """Milliseconds of each edit of a stack with so many layers."""
+    stack = "+".join(["k3"] * layers)
+    page.goto(f"{address}/?stack={stack}&input=1,8,64,64")
+    page.wait_for_selector("#dots svg")
+    page.get_by_role("button", name=f"conv{layers // 2}: k3").click()
+    page.wait_for_timeout(500)
+    found = []
+    for turn in range(turns + 2):
+        found.append(page.evaluate(EDIT, str(2 + turn % 3)))
+        page.wait_for_timeout(200)
+    return found[2:]
+
+
+def first_use(page, path):
+    """Milliseconds until all of the page answers; its charts are then being drawn."""
+    page.goto(path.as_uri())
+    page.wait_for_selector("html[data-ready=yes]", state="attached")
+    ready = page.evaluate("performance.getEntriesByType('navigation')[0].domComplete")
+    page.wait_for_selector("html[data-drawn=yes]", state="attached")
+    return ready
+
+
+def main() -> None:
+    """Prints what is measured."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--turns", type=int, default=20)
+    turns = parser.parse_args().turns
+    with sync_playwright() as running, explorer() as address:
+        browser = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        for layers in (5, 20, 200):
+            times = edits(page, address, layers, turns)
+            print(
+                f"{layers} layers: {statistics.median(times):.0f} ms from an edit to the picture, "
+                f"{max(times):.0f} ms at most of {turns}"
+            )
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "report.html")
+            atrous.inspect("zoo:resnet152").to_html(path)
+            times = [first_use(page, path) for _ in range(5)]
+            size = path.stat().st_size / 2**20
+            middle = statistics.median(times)
+            print(f"report of ResNet-152: {size:.2f} MiB, {middle:.0f} ms to first use")
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
