@@ -86,10 +86,10 @@ def onnx_code(draft: Draft) -> str:
     )
 
 
-CODES: dict[str, tuple[str, Callable[[Draft], str]]] = {
-    "PyTorch": ("python", pytorch_code),
-    "Keras": ("python", keras_code),
-    "ONNX": ("python", onnx_code),
+CODES: dict[str, Callable[[Draft], str]] = {
+    "PyTorch": pytorch_code,
+    "Keras": keras_code,
+    "ONNX": onnx_code,
 }
 
 

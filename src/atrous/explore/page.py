@@ -7,8 +7,7 @@ last good picture stays.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from html import escape
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -16,22 +15,20 @@ from typing import Any
 
 from fastapi import FastAPI, Response
 from nicegui import app as nicegui_app
-from nicegui import events, run, ui
+from nicegui import events, ui
 from starlette.requests import Request
 
-from atrous.analysis import compare_networks, usual_stacks
 from atrous.errors import AtrousError
-from atrous.explore.code import CODES
+from atrous.explore.below import Code, Findings, Schemes
 from atrous.explore.converted import converted
 from atrous.explore.draft import KINDS, Draft, shape_of
-from atrous.explore.files import Pages, file_report, known_report
-from atrous.explore.fixes import fix_for
-from atrous.explore.guard import MOST_BYTES
+from atrous.explore.files import Pages
+from atrous.explore.opening import Opening
 from atrous.explore.presets import PRESETS
-from atrous.explore.shown import comparison_table, footprint_figure, layer_numbers, totals
+from atrous.explore.shown import footprint_figure, layer_numbers
 from atrous.explore.sliding import sliding
-from atrous.network import zoo
-from atrous.network.stack import parse_stack, stack_network
+from atrous.explore.widgets import PLAIN, alert, part, said, say, typed
+from atrous.network.stack import parse_stack
 
 __all__ = ["attach"]
 
@@ -56,7 +53,6 @@ _DROP = (
     f"(e) => {{ e.preventDefault(); const at = {_ENTRY}; "
     "if (at) emit([e.dataTransfer.getData('text/plain'), at.dataset.place]); }"
 )
-_PLAIN = "outline dense no-caps padding='2px 10px'"
 
 
 def attach(app: FastAPI) -> None:
@@ -97,8 +93,6 @@ class Explorer:
         self.beside = preset.beside
         self.place = len(self.draft.layers) - 1
         self.filling = False
-        self.opened: list[str] = []
-        self.open_problem: ui.label
 
     # Building.
 
@@ -134,19 +128,20 @@ class Explorer:
                 self.build_stack()
                 self.build_layer()
                 self.build_convert()
-                self.build_open()
+                self.opening = Opening(self.pages)
             with ui.column().classes("stacked"):
-                self.build_findings()
+                self.findings = Findings(self.take)
                 self.build_dots()
                 with ui.element("div").classes("pair w-full"):
                     self.build_footprint()
                     self.build_slide()
                 self.build_numbers()
-                self.build_compare()
-                self.build_code()
-                self.build_opened()
+                self.schemes = Schemes()
+                self.code = Code()
+                self.opening.build_frame()
             self.later = ui.timer(0.03, self.show_rest, active=False, immediate=False)
-        ui.context.client.on_disconnect(self.leave)
+        ui.context.client.on_disconnect(self.opening.leave)
+        self.schemes.put_beside(self.beside)
         self.show()
         if self.beside:
             self.filling = True
@@ -154,26 +149,19 @@ class Explorer:
             self.lesson.set_text(PRESETS[0].lesson)
             self.filling = False
 
-    def part(self, title: str) -> Any:
-        """A part of the page with its heading."""
-        home = ui.element("section").classes("part")
-        with home:
-            ui.html(f"<h2>{title}</h2>", sanitize=False)
-        return home
-
     def build_presets(self, problem: str) -> None:
-        with self.part("Presets"):
+        with part("Presets"):
             titles = {place: preset.title for place, preset in enumerate(PRESETS)}
             self.preset = ui.select(titles, label="Preset", on_change=self.take_preset).classes(
                 "w-full"
             )
             self.lesson = ui.label("").classes("note")
-            self.link_problem = self.alert(problem)
+            self.link_problem = alert(problem)
 
     def build_stack(self) -> None:
-        with self.part("Stack"):
-            self.stack = self.typed("Stack", self.take_stack)
-            self.shape = self.typed("Input: batch, channels, sizes", self.take_shape)
+        with part("Stack"):
+            self.stack = typed("Stack", self.take_stack, self.is_filling)
+            self.shape = typed("Input: batch, channels, sizes", self.take_shape, self.is_filling)
             ui.label("Layers: choose one to edit it, drag to move it.").classes("note")
             # One element for all layers: hundreds of widgets would slow every edit.
             self.list = ui.html("", sanitize=False).classes("layers")
@@ -184,7 +172,7 @@ class Explorer:
             self.list.on("drop", self.dropped, js_handler=_DROP)
 
     def build_layer(self) -> None:
-        with self.part("Layer"):
+        with part("Layer"):
             self.layer_name = ui.label("").classes("text-weight-bold")
             self.parts: dict[str, Any] = {}
             with ui.element("div").classes("fields"):
@@ -194,7 +182,7 @@ class Explorer:
                             KINDS, label=label, on_change=lambda e: self.take_part("kind", e.value)
                         )
                     else:
-                        self.parts[name] = self.typed(label, self._part_taker(name))
+                        self.parts[name] = typed(label, self._part_taker(name), self.is_filling)
             ui.label(
                 "Padding: same, valid, causal, or lo,hi. Several axes: 1,7. "
                 "Channels left empty are the input's."
@@ -206,48 +194,21 @@ class Explorer:
                     ("Up", lambda: self.move(self.place, self.place - 1)),
                     ("Down", lambda: self.move(self.place, self.place + 1)),
                 ):
-                    ui.button(text, on_click=action).props(_PLAIN)
-            self.layer_problem = self.alert()
+                    ui.button(text, on_click=action).props(PLAIN)
+            self.layer_problem = alert()
 
     def build_convert(self) -> None:
-        with self.part("Convert"):
+        with part("Convert"):
             with ui.row().classes("items-center gap-2"):
                 self.output_stride = ui.select(
                     [1, 2, 4, 8, 16, 32], value=8, label="Output stride"
                 ).style("min-width:8rem")
                 ui.button("Convert", on_click=self.convert).props("outline no-caps")
             self.convert_text = ui.label("").classes("note").props("aria-live=polite")
-            self.convert_problem = self.alert()
-
-    def build_open(self) -> None:
-        with self.part("Open a network"):
-            names = list(zoo.names())
-            with ui.row().classes("items-center gap-2 w-full no-wrap"):
-                self.known = ui.select(names, value="resnet50", label="Known network").classes(
-                    "col"
-                )
-                ui.button("Open", on_click=self.open_known).props("outline no-caps")
-            self.upload = ui.upload(
-                label="Drop an .onnx file here; it stays on this machine",
-                auto_upload=True,
-                max_file_size=MOST_BYTES - (1 << 20),
-                on_upload=self.open_file,
-                on_rejected=self.refuse_file,
-            )
-            self.upload.props('accept=".onnx" flat bordered').classes("w-full")
-            # The widget's own button has no name for readers of screens.
-            ui.button(
-                "Choose an .onnx file", on_click=lambda: self.upload.run_method("pickFiles")
-            ).props(_PLAIN)
-            self.open_problem = self.alert()
-
-    def build_findings(self) -> None:
-        with self.part("Findings"):
-            self.findings = ui.column().classes("gap-2 w-full").props("aria-live=polite")
-            self.totals = ui.label("").classes("note")
+            self.convert_problem = alert()
 
     def build_dots(self) -> None:
-        with self.part("Reads"):
+        with part("Reads"):
             ui.label(
                 "Point at a dot: below it is what it reads, above it what reads it. The input is "
                 "at the bottom."
@@ -260,18 +221,18 @@ class Explorer:
                     ("Layer up", "climb(1)"),
                     ("Layer down", "climb(-1)"),
                 ):
-                    ui.button(text).props(_PLAIN).on("click", js_handler=f"() => atrous.{call}")
+                    ui.button(text).props(PLAIN).on("click", js_handler=f"() => atrous.{call}")
             ui.html('<p id="dots-text" aria-live="polite"></p>', sanitize=False)
-            self.dots_problem = self.alert()
+            self.dots_problem = alert()
 
     def build_footprint(self) -> None:
-        with self.part("Footprint"):
+        with part("Footprint"):
             self.footprint_layer = ui.label("").classes("note")
             self.footprint = ui.html("", sanitize=False).classes("footprint w-full")
             self.footprint_text = ui.label("").classes("note")
 
     def build_slide(self) -> None:
-        with self.part("Sliding kernel"):
+        with part("Sliding kernel"):
             ui.element("div").props("id=slide").classes("w-full")
             with ui.row().classes("gap-1"):
                 for text, call in (
@@ -280,70 +241,20 @@ class Explorer:
                     ("Back", "turn(-1)"),
                     ("Step", "turn(1)"),
                 ):
-                    ui.button(text).props(_PLAIN).on("click", js_handler=f"() => atrous.{call}")
+                    ui.button(text).props(PLAIN).on("click", js_handler=f"() => atrous.{call}")
             ui.html('<p id="slide-text" class="note"></p>', sanitize=False)
-            self.slide_problem = self.alert()
+            self.slide_problem = alert()
 
     def build_numbers(self) -> None:
-        with self.part("Numbers"):
+        with part("Numbers"):
             self.numbers = ui.html("", sanitize=False).classes("scroll tall")
             self.numbers.props('tabindex=0 role=region aria-label="Numbers of each layer"')
 
-    def build_compare(self) -> None:
-        with self.part("Compare"):
-            self.beside_input = self.typed("Beside: another stack, or nothing", self.take_beside)
-            self.comparison = ui.html("", sanitize=False).classes("scroll")
-            self.comparison.props('tabindex=0 role=region aria-label="Schemes side by side"')
-
-    def build_code(self) -> None:
-        with self.part("Code"):
-            self.language = ui.radio(list(CODES), value="PyTorch", on_change=self.show_code)
-            self.language.props("inline")
-            self.code = ui.html("", sanitize=False).classes("w-full")
-            self.code_problem = self.alert()
-
-    def build_opened(self) -> None:
-        self.opened_part = self.part("Opened network")
-        with self.opened_part:
-            self.frame = ui.html("", sanitize=False).classes("w-full")
-        self.opened_part.set_visibility(False)
-
-    def typed(self, label: str, take: Callable[[str], None]) -> ui.input:
-        """A field; what is wrong with its text is said below it."""
-
-        def wrong(value: Any) -> str | None:
-            if self.filling:
-                return None
-            try:
-                take(str(value or ""))
-            except AtrousError as error:
-                return _first_line(error)
-            return None
-
-        return ui.input(label, validation=wrong).classes("w-full")
-
-    def alert(self, text: str = "") -> ui.label:
-        """A place for what went wrong."""
-        made = ui.label(text).classes("problem").props("role=alert")
-        made.set_visibility(bool(text))
-        return made
-
-    # Saying what is wrong.
-
-    def say(self, place: ui.label, text: str = "") -> None:
-        place.set_text(text)
-        place.set_visibility(bool(text))
-
-    @contextmanager
-    def said(self, place: ui.label) -> Iterator[None]:
-        try:
-            yield
-        except AtrousError as error:
-            self.say(place, _first_line(error))
-        else:
-            self.say(place)
-
     # Edits.
+
+    def is_filling(self) -> bool:
+        """True while fields are set by the page and not by its visitor."""
+        return self.filling
 
     def take(self, draft: Draft, place: int | None = None) -> None:
         """Shows another draft."""
@@ -358,8 +269,8 @@ class Explorer:
         if self.filling or event.value is None:
             return
         preset = PRESETS[event.value]
-        self.beside = preset.beside
-        self.say(self.link_problem)
+        self.schemes.put_beside(preset.beside)
+        say(self.link_problem)
         if preset.output_stride:
             self.output_stride.set_value(preset.output_stride)
         draft = Draft.of(preset.stack, preset.input)
@@ -372,31 +283,25 @@ class Explorer:
     def take_shape(self, text: str) -> None:
         self.take(Draft.of(self.draft.text, shape_of(text)))
 
-    def take_beside(self, text: str) -> None:
-        if text.strip():
-            stack_network(text, self.draft.shape)
-        self.beside = text
-        self.show_comparison()
-
     def _part_taker(self, part: str) -> Callable[[str], None]:
         return lambda text: self.take(self.draft.with_text(self.place, part, text))
 
     def take_part(self, part: str, value: Any) -> None:
         if not self.filling and value is not None:
-            with self.said(self.layer_problem):
+            with said(self.layer_problem):
                 self.take(self.draft.with_text(self.place, part, str(value)))
 
     def add(self) -> None:
-        with self.said(self.layer_problem):
+        with said(self.layer_problem):
             self.take(self.draft.added(self.place), self.place + 1)
 
     def remove(self) -> None:
-        with self.said(self.layer_problem):
+        with said(self.layer_problem):
             self.take(self.draft.removed(self.place))
 
     def move(self, place: int, to: int) -> None:
         if 0 <= to < len(self.draft.layers):
-            with self.said(self.layer_problem):
+            with said(self.layer_problem):
                 self.take(self.draft.moved(place, to), to)
 
     def choose(self, place: int) -> None:
@@ -405,50 +310,12 @@ class Explorer:
 
     def convert(self) -> None:
         self.convert_text.set_text("")
-        with self.said(self.convert_problem):
+        with said(self.convert_problem):
             before = self.draft.text
             made, verdict = converted(self.draft, int(self.output_stride.value))
-            self.beside = before
+            self.schemes.put_beside(before)
             self.take(made)
             self.convert_text.set_text(f"{verdict}: the old stack is beside it under Compare.")
-
-    # Opening.
-
-    async def open_known(self) -> None:
-        name = str(self.known.value)
-        await self.open(lambda: known_report(name))
-
-    async def open_file(self, event: events.UploadEventArguments) -> None:
-        content = await event.file.read()
-        name = event.file.name
-        await self.open(lambda: file_report(name, content))
-        self.upload.reset()
-
-    def refuse_file(self) -> None:
-        self.say(self.open_problem, "That is no .onnx file, or too large for this page.")
-
-    async def open(self, made: Callable[[], Any]) -> None:
-        self.say(self.open_problem)
-        try:
-            name = await run.io_bound(lambda: self.pages.add(made()))
-        except AtrousError as error:
-            self.say(self.open_problem, _first_line(error))
-            return
-        if name is None:  # the server is stopping
-            return
-        self.leave()
-        self.opened.append(name)
-        self.frame.set_content(
-            '<iframe title="Report of the opened network" sandbox="allow-scripts" '
-            f'src="/atrous-report/{name}"></iframe>'
-        )
-        self.opened_part.set_visibility(True)
-        ui.run_javascript(f"document.getElementById('c{self.opened_part.id}').scrollIntoView()")
-
-    def leave(self) -> None:
-        for name in self.opened:
-            self.pages.drop(name)
-        self.opened.clear()
 
     def copy_link(self) -> None:
         ui.run_javascript("navigator.clipboard?.writeText(location.href)")
@@ -479,26 +346,26 @@ class Explorer:
                 self.later.activate()
 
     def show_layer(self) -> None:
-        with self.said(self.slide_problem):
+        with said(self.slide_problem):
             ui.run_javascript(f"atrous.slide({json.dumps(sliding(self.draft, self.place))})")
         drawn, text = footprint_figure(self.report, self.draft.layers[self.place].name)
         self.footprint.set_content(drawn)
         self.footprint_text.set_text(text)
 
     def show_stack(self) -> None:
-        with self.said(self.dots_problem):
+        with said(self.dots_problem):
             ui.run_javascript(f"atrous.dots({json.dumps(self.draft.dots().to_dict())})")
         self.numbers.set_content(layer_numbers(self.report))
-        self.totals.set_text(totals(self.report))
+        self.findings.total(self.report)
         ui.navigate.history.replace(f"/?{self.draft.query}")
 
     def show_rest(self) -> None:
         """What an edit changes beside the pictures; the last of quick edits counts."""
         self.later.deactivate()
         with self.home:
-            self.show_findings()
-            self.show_comparison()
-            self.show_code()
+            self.findings.show(self.draft, self.report)
+            self.schemes.show(self.draft)
+            self.code.show(self.draft)
 
     def fill(self) -> None:
         layer = self.draft.layers[self.place]
@@ -525,8 +392,6 @@ class Explorer:
         self.parts["channels"].set_enabled(layer.kind not in ("max", "avg", "up"))
         self.layer_name.set_text(layer.name)
         self.fill_list()
-        if self.beside_input.value != self.beside:
-            self.beside_input.set_value(self.beside)
 
     def fill_list(self) -> None:
         entries = "".join(
@@ -556,56 +421,6 @@ class Explorer:
         text = str(given)
         known = text.isascii() and text.isdigit() and len(text) < 6
         return int(text) if known and int(text) < len(self.draft.layers) else None
-
-    def show_findings(self) -> None:
-        self.findings.clear()
-        with self.findings:
-            if not self.report.findings:
-                ui.label("Nothing needs attention.")
-            for finding in self.report.findings[:8]:
-                with ui.column().classes(f"finding {finding.severity} gap-1 w-full"):
-                    ui.label(f"{finding.severity}: {finding.code}, {finding.layer}").classes(
-                        "text-weight-bold"
-                    )
-                    ui.label(finding.message)
-                    ui.label(finding.fix).classes("note")
-                    fix = fix_for(self.draft, finding) if len(self.draft.layers) <= 40 else None
-                    if fix is not None:
-                        ui.button(
-                            f"Apply: {fix.what}", on_click=lambda draft=fix.draft: self.take(draft)
-                        ).props(_PLAIN)
-
-    def show_comparison(self) -> None:
-        draft = self.draft
-        texts = {"this stack": draft.text}
-        if self.beside.strip():
-            texts["beside"] = self.beside
-        depth = min(len(draft.layers), 6)
-        kernel = max(draft.layers[0].kernel[0], 2)
-        texts |= usual_stacks(kernel, depth, draft.shape[1])
-        networks, sources = {}, {}
-        for name, text in texts.items():
-            try:
-                networks[name] = stack_network(text, draft.shape)
-                sources[name] = text if len(text) < 60 else f"{text[:57]}..."
-            except AtrousError:
-                # One that does not fit this input has no row.
-                continue
-        self.comparison.set_content(comparison_table(compare_networks(networks, sources)))
-
-    def show_code(self) -> None:
-        self.code.set_content("")
-        with self.said(self.code_problem):
-            _, written = CODES[str(self.language.value)]
-            text = escape(written(self.draft))
-            self.code.set_content(
-                f'<pre class="code" tabindex="0" role="region" aria-label="Code">{text}</pre>'
-            )
-
-
-def _first_line(error: AtrousError) -> str:
-    """Where a message also draws the place, its first line says it in words."""
-    return str(error).splitlines()[0]
 
 
 def _means(typed: str, text: str) -> bool:
