@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import atrous
-from atrous.errors import AtrousError
+from atrous.errors import AtrousError, UnsupportedError
 from atrous.explore.code import keras_code, onnx_code, pytorch_code
 from atrous.explore.draft import Draft
 from atrous.explore.presets import PRESETS
@@ -76,5 +76,14 @@ def test_the_onnx_code_is_the_stack(draft, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("draft", DRAFTS, ids=lambda draft: draft.text)
-def test_the_keras_code_is_python(draft):
-    compile(keras_code(draft), "keras", "exec")
+def test_the_keras_code_is_python_or_says_what_keras_lacks(draft):
+    lacking = [
+        layer
+        for layer in draft.layers
+        if layer.kind == "tconv" and max(layer.stride) > 1 and max(layer.dilation) > 1
+    ]
+    if lacking:
+        with pytest.raises(UnsupportedError, match=f"{lacking[0].name}: Keras has no transposed"):
+            keras_code(draft)
+    else:
+        compile(keras_code(draft), "keras", "exec")

@@ -178,9 +178,18 @@ def _keras(node: Node, channels: tuple[int, int]) -> Iterator[str]:
     rates = _arguments([("dilation_rate", [w.dilation for w in op.windows])])
     pads = _pads(node)
     if isinstance(op, ConvTranspose):
+        if any(w.stride > 1 and w.dilation > 1 for w in op.windows):
+            raise UnsupportedError(
+                f"{node.name}: Keras has no transposed layer with both a stride and a rate."
+            )
         yield f"layers.Conv{rank}DTranspose({out}, {kernel}{strides}{rates}),"
         missing = op.output_padding or (0,) * rank
-        ends = [(lo, hi - extra) for (lo, hi), extra in zip(pads, missing, strict=True)]
+        # Keras makes at least stride outputs for each input, also behind the last one.
+        behind = [max(w.stride - w.extent, 0) for w in op.windows]
+        ends = [
+            (lo, hi - extra + more)
+            for (lo, hi), extra, more in zip(pads, missing, behind, strict=True)
+        ]
         more = tuple((max(-lo, 0), max(-hi, 0)) for lo, hi in ends)
         less = tuple((max(lo, 0), max(hi, 0)) for lo, hi in ends)
     else:
@@ -194,9 +203,13 @@ def _keras(node: Node, channels: tuple[int, int]) -> Iterator[str]:
         yield f"layers.Cropping{rank}D({_pairs(less)}),"
     if isinstance(op, ConvTranspose):
         return
+    apart = bool(strides and rates)
+    if apart:
+        # Keras has no layer with both: all outputs are made, and every so-manieth is kept.
+        kept, strides = _value([w.stride for w in op.windows]), ""
     if isinstance(op, Conv) and op.groups > 1:
         name = f"DepthwiseConv{rank}D" if rank < 3 and out == op.groups else ""
-        if name and len({w.stride for w in op.windows}) == 1:
+        if name and (not strides or len({w.stride for w in op.windows}) == 1):
             yield f"layers.{name}({kernel}{strides}{rates}),"
         else:
             yield f"layers.Conv{rank}D({out}, {kernel}{strides}{rates}, groups={op.groups}),"
@@ -209,6 +222,8 @@ def _keras(node: Node, channels: tuple[int, int]) -> Iterator[str]:
         name = "MaxPooling" if op.how == "max" else "AveragePooling"
         step = f", strides={_value([w.stride for w in op.windows])}"
         yield f"layers.{name}{rank}D({kernel}{step}),"
+    if apart:
+        yield f"layers.MaxPooling{rank}D(1, strides={kept}),  # every so-manieth position"
 
 
 def _onnx(node: Node, channels: tuple[int, int]) -> Iterator[str]:
