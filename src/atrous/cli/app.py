@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from atrous.cli.output import complain, forgive, give_up_output, show, show_json
+from atrous.cli.output import complain, forgive, give_up_output, show, show_json, working
 from atrous.cli.pages import place_for, put
 from atrous.cli.sources import (
     difference,
@@ -177,7 +177,8 @@ def inspect(
         put(report.graph(), drawn_at, "--graph")
     if page is not None:
         beside = None if diff is None else other_report(diff, input or ())
-        put(inspection_page(report, image=image, beside=beside), page, "--html")
+        with working(f"drawing {page.name}"):
+            put(inspection_page(report, image=image, beside=beside), page, "--html")
     if diff is not None:
         found = difference(diff, input or (), report)
         if json:

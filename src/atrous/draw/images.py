@@ -115,8 +115,11 @@ def levels(counts: NDArray[Any], shades: int = SHADES) -> NDArray[np.uint8]:
     read = counts > 0
     if not read.any():
         return out
-    # Counts may be whole numbers beyond float64: their logarithms are not.
-    logs = np.array([math.log(count) for count in counts[read].tolist()])
+    if counts.dtype == object:
+        # Whole numbers may lie beyond float64: their logarithms do not.
+        logs = np.array([math.log(count) for count in counts[read].tolist()])
+    else:
+        logs = np.log(counts[read].astype(np.float64))
     low, high = logs.min(), logs.max()
     share = (logs - low) / (high - low) if high > low else np.ones_like(logs)
     out[read] = 1 + np.round(share * (shades - 1)).astype(np.uint8)

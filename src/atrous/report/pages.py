@@ -9,9 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import cache
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from atrous.analysis import Inspection
+import numpy as np
+
+from atrous.analysis import Inspection, Layer
 from atrous.analysis.diff import diff_reports
 from atrous.analysis.findings.record import SEVERITIES
 from atrous.draw.charts import inspection_charts
@@ -30,6 +33,8 @@ from atrous.report.lines import Look, plain
 from atrous.report.summary import opening, statements
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from atrous.analysis import Footprint
     from atrous.runtime.conversion import Conversion
 
@@ -158,14 +163,19 @@ def _footprints(
     places: dict[str, int] = {}
     spent = left_out = 0
     chosen = [layer for layer in report.layers if layer.field and layer.node is not None]
+    made = {layer.tensor: layer.name for layer in chosen}
     for layer in chosen:
+        before = made.get(_passed_on(layer))
+        if before in places:
+            places[layer.name] = places[before]
+            continue
         try:
             footprint = report.footprint(layer.name)
         except AtrousError:
             continue
         if not footprint.box.size:
             continue
-        key = (footprint.origin, footprint.box.shape, footprint.box.tobytes(), footprint.at)
+        key = (footprint.origin, footprint.box.shape, footprint.at, _digest(footprint.box))
         if key not in known:
             if len(pictures) >= MOST_FOOTPRINTS or spent > FOOTPRINT_BYTES:
                 left_out += 1
@@ -176,6 +186,20 @@ def _footprints(
             pictures.append(picture)
         places[layer.name] = known[key]
     return pictures, places, left_out
+
+
+def _digest(counts: NDArray[Any]) -> bytes:
+    """The counts in few bytes: a page may have hundreds of large footprints."""
+    plain = counts.dtype != object
+    content = np.ascontiguousarray(counts).tobytes() if plain else repr(counts.tolist()).encode()
+    return blake2b(content, digest_size=16).digest()
+
+
+def _passed_on(layer: Layer) -> str:
+    """The tensor whose positions the layer hands on as they are, or none."""
+    node = layer.node
+    kept = node is not None and len(node.inputs) == 1 and not node.mixes and not any(node.moves)
+    return node.inputs[0] if node is not None and kept else ""
 
 
 def _picture(footprint: Footprint, ground: Ground) -> dict[str, Any]:
