@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from atrous.errors import AtrousError, ReadError
+from atrous.errors import AtrousError, ReadError, UnsupportedError
 from atrous.explore.draft import MOST_LAYERS, Draft, shape_of
 from atrous.explore.files import MOST_PAGES, Pages, file_report
 from atrous.explore.fixes import fix_for
 from atrous.explore.guard import MOST_BYTES
 from atrous.explore.server import serve
+from atrous.explore.shown import footprint_figure
+from atrous.explore.sliding import sliding
 from tests.processes import run_python, run_shell
 from tests.servers import explorer
 
@@ -188,6 +190,30 @@ def test_pages_are_kept_for_a_while_and_no_more():
 def test_a_draft_is_bounded_before_memory_is_taken(text, shape):
     with pytest.raises(AtrousError):
         Draft.of(text, shape)
+
+
+@pytest.mark.parametrize(
+    ("text", "shape", "said"),
+    [
+        ("tconvk65536valid", (1, 1, 64), "a map of 65,599 positions is too long for dots"),
+        ("k60000d4valid", (1, 1, 1 << 20), "needs more than 160 positions along t"),
+    ],
+)
+def test_what_cannot_be_drawn_as_dots_says_why(text, shape, said):
+    draft = Draft.of(text, shape)
+    with pytest.raises(UnsupportedError, match=said):
+        draft.dots()
+    with pytest.raises(UnsupportedError):
+        sliding(draft, 0)
+
+
+def test_a_footprint_that_would_take_long_is_not_counted():
+    draft = Draft.of("k3 " * 400, (1, 1, 1024, 1024))
+    drawn, text = footprint_figure(draft.report(), "conv400")
+    assert drawn == ""
+    assert "reads too much to be counted while you wait" in text
+    drawn, text = footprint_figure(draft.report(), "conv10")
+    assert "reads 441 of 21x21 positions" in text
 
 
 def test_shapes_are_read_as_they_are_typed():

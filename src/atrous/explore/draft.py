@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlencode
 
 from atrous.analysis import Inspection, inspect_network
 from atrous.draw.dots import Dots, dots_of
-from atrous.errors import AtrousError, ReadError
+from atrous.errors import AtrousError, ReadError, UnsupportedError
 from atrous.network import Network
 from atrous.network.builder import AXES
 from atrous.network.stack import StackLayer, parse_stack, stack_network
@@ -34,6 +34,7 @@ MOST_TEXT = 20_000
 _DRAWN = 33
 """The input of the dot picture has at most so many positions, unless the stack needs more."""
 _MOST_DOTS = 160
+_LONGEST = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +153,18 @@ class Draft:
                 network = stack_network(text, (1, self.shape[1], length))
             except AtrousError:
                 if length >= min(self.shape[-1], _MOST_DOTS):
-                    raise
+                    raise UnsupportedError(
+                        f"the stack needs more than {_MOST_DOTS} positions along {axis}, too many "
+                        "for dots."
+                    ) from None
                 length = min(2 * length, self.shape[-1], _MOST_DOTS)
                 continue
+            longest = max(node.output.grid["t"] for node in network.nodes)
+            if longest > _LONGEST:
+                raise UnsupportedError(
+                    f"a map of {longest:,} positions is too long for dots; at most {_LONGEST:,} "
+                    "are drawn."
+                )
             drawn = dots_of(network, "t")
             return Dots(axis, drawn.rows)
 

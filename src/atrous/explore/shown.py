@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from html import escape
+from math import prod
 
 from atrous.analysis import Comparison, Inspection
 from atrous.draw.images import Cut, cuts, data_url, png
@@ -11,6 +12,9 @@ from atrous.draw.units import bytes_text, per_axis, quantity, shape_text, share_
 from atrous.errors import AtrousError
 
 __all__ = ["comparison_table", "footprint_figure", "layer_numbers", "totals"]
+
+MOST_STEPS = 15_000_000
+"""A second or two: more would keep the page from answering."""
 
 
 def totals(report: Inspection) -> str:
@@ -78,6 +82,8 @@ def comparison_table(found: Comparison) -> str:
 
 def footprint_figure(report: Inspection, layer: str) -> tuple[str, str]:
     """The footprint of a layer's middle as SVG, and what it says; or nothing and the reason."""
+    if _steps(report, layer) > MOST_STEPS:
+        return "", f"{layer} reads too much to be counted while you wait; try a smaller input."
     try:
         footprint = report.footprint(layer)
     except AtrousError as error:
@@ -91,6 +97,17 @@ def footprint_figure(report: Inspection, layer: str) -> tuple[str, str]:
         f"({share_text(footprint.coverage)}); the frame holds {box}."
     )
     return drawn, text
+
+
+def _steps(report: Inspection, layer: str) -> int:
+    """About how many positions are looked at on the way back from one output to the input."""
+    whole = prod(report.network.tensor(report.input).grid.values())
+    total = 0
+    for one in report.layers:
+        total += min(prod(axis.size for axis in one.field), whole)
+        if one.name == layer:
+            break
+    return total
 
 
 def _figure(cut: Cut) -> str:

@@ -13,6 +13,7 @@ from atrous.network.stack import stack_network
 __all__ = ["sliding"]
 
 _LEAST, _MOST = 6, 15
+_LONGEST = 400
 
 
 def sliding(draft: Draft, place: int) -> Mapping[str, object]:
@@ -46,6 +47,8 @@ def sliding(draft: Draft, place: int) -> Mapping[str, object]:
             sizes = [min(2 * size, 4 * _MOST) for size in sizes]
     [node] = network.nodes
     grid = network.inputs[0].grid
+    if max(node.output.grid.values()) > _LONGEST:
+        raise UnsupportedError(f"{layer.name}: it makes too many outputs to be shown one by one.")
     axes = list(grid)[-2:]
     taps = [_taps(node, list(grid).index(axis), axis, node.output.grid[axis]) for axis in axes]
     length = [grid[axis] for axis in axes]
