@@ -195,7 +195,7 @@ def test_a_draft_is_bounded_before_memory_is_taken(text, shape):
 @pytest.mark.parametrize(
     ("text", "shape", "said"),
     [
-        ("tconvk65536valid", (1, 1, 64), "a map of 65,599 positions is too long for dots"),
+        ("tconvk65536valid", (1, 1, 64), "a map of 65,568 positions is too long for dots"),
         ("k60000d4valid", (1, 1, 1 << 20), "needs more than 160 positions along t"),
     ],
 )
