@@ -358,6 +358,7 @@ def test_a_dropped_file_opens_as_a_report(visit, address, tmp_path, monkeypatch)
         frame = page.frame_locator("iframe")
         frame.locator("html[data-drawn=yes]").wait_for()
         assert frame.locator("tbody tr").count() >= 2
+        assert frame.locator("h1").inner_text() == "mine.onnx"
         # And by the button.
         with page.expect_file_chooser() as chooser:
             page.get_by_role("button", name="Choose an .onnx file").click()

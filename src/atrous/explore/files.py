@@ -5,10 +5,11 @@ from __future__ import annotations
 import secrets
 import tempfile
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 
-from atrous.analysis import Inspection
-from atrous.api import inspect
+from atrous.analysis import Inspection, inspect_network
+from atrous.api import inspect, read
 from atrous.errors import ReadError
 
 __all__ = ["Pages", "file_report", "known_report"]
@@ -31,7 +32,8 @@ def file_report(name: str, content: bytes) -> Inspection:
         path = Path(folder, "model.onnx")
         path.write_bytes(content)
         try:
-            return inspect(str(path))
+            # The visitor's name for it, in the report as well.
+            return inspect_network(replace(read(str(path)), name=shown))
         except Exception as error:
             text = str(error).replace(str(path), shown).replace(path.name, shown)
             if isinstance(error, ReadError | ValueError):
