@@ -78,6 +78,17 @@ def test_each_preset_shows_its_lesson_and_the_librarys_numbers(visit, address, p
         assert rows == ["x", *(layer.name for layer in Draft.of(preset.stack, preset.input).layers)]
 
 
+def test_a_preset_is_taken_again_after_an_edit(visit, address):
+    with visit(address + "/") as page:
+        page.wait_for_selector("#dots svg")
+        choose(page, "Preset", "Gridding")
+        wait_for(page, "k3d2 k3d2 k3d2")
+        stack(page).fill("k5")
+        wait_for(page, "k5")
+        choose(page, "Preset", "Gridding")
+        wait_for(page, "k3d2 k3d2 k3d2")
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_it_is_laid_out_and_without_barriers(visit, address, serious, width, theme):
@@ -172,7 +183,10 @@ def test_the_last_layer_stays(visit, address):
     with visit(address + "/?stack=k3&input=1,8,64,64") as page:
         page.wait_for_selector("#dots svg")
         page.get_by_role("button", name="Remove").click()
-        page.get_by_text("a stack has at least one layer.").wait_for()
+        said = page.get_by_text("a stack has at least one layer.")
+        said.wait_for()
+        stack(page).fill("k3 k3")
+        said.wait_for(state="hidden")
 
 
 def test_a_finding_is_mended_by_its_button(visit, address):

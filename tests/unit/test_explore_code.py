@@ -19,6 +19,8 @@ STACKS = [
     ("k(1,7)s(2,1)x8 k3p(3,0) tconvk2s3causal k3p(-1,2)", (2, 3, 24, 30)),
     ("k3 dwk3s2 maxk3s2same tconvk4s2 avgk3d2", (1, 4, 12, 13, 14)),
     ("k2causal maxk2d3causal tconvk5s2valid", (1, 4, 50)),
+    ("dwk4s3 avgk5", (1, 4, 12, 17, 12)),
+    ("tconvk5s(3,1)d(1,2)x4p5", (1, 4, 9, 9)),
 ]
 
 

@@ -167,7 +167,7 @@ def test_pages_are_kept_for_a_while_and_no_more():
 
     pages = Pages()
     report = atrous.inspect("stack:k3", (1, 1, 9))
-    names = [pages.add(report) for _ in range(3)]
+    names = [pages.add(lambda: report) for _ in range(3)]
     assert len(set(names)) == 3
     assert pages.get(names[0]).startswith("<!doctype html>")
     pages.drop(names[0])
@@ -205,6 +205,42 @@ def test_what_cannot_be_drawn_as_dots_says_why(text, shape, said):
         draft.dots()
     with pytest.raises(UnsupportedError):
         sliding(draft, 0)
+
+
+@pytest.mark.parametrize("text", ["k3d100", "k3d500", "k65536", "k255s2"])
+def test_a_window_that_is_too_wide_to_slide_says_so(text):
+    with pytest.raises(UnsupportedError, match=r"too wide to be shown|too many outputs"):
+        sliding(Draft.of(text, (1, 8, 64, 64)), 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "shape"),
+    [
+        ("avgk5d3p2", (1, 4, 16)),
+        ("k(3,4)d2p5", (1, 4, 33, 33)),
+        ("k4d2 avgk3s3d2 dwk1p2", (1, 4, 48)),
+        ("k1s3d2x12causal dwk1s2p0", (1, 4, 16)),
+        ("k5d2x8p2 maxk(4,3)s2d2 ups2", (1, 4, 33, 33)),
+    ],
+)
+def test_a_fix_brings_no_new_warning_and_says_where_it_changes_the_output(text, shape):
+    draft = Draft.of(text, shape)
+    report = draft.report()
+    warned = {f.code for f in report.findings if f.severity != "info"}
+    for finding in report.findings:
+        fix = fix_for(draft, finding)
+        if fix is not None:
+            after = fix.draft.report()
+            new = {f.code for f in after.findings if f.severity != "info"} - warned
+            assert new <= {"gridding", "subgrids"}
+            assert not new or warned & {"gridding", "subgrids"}
+            moved = after.outputs[0].output_shape != report.outputs[0].output_shape
+            assert moved == ("(output " in fix.what)
+
+
+def test_looking_for_fixes_stops_when_asked():
+    draft = Draft.of("k3d2 k3d2 k3d2", (1, 8, 64, 64))
+    assert fix_for(draft, draft.report().findings[0], stop=lambda: True) is None
 
 
 def test_a_footprint_that_would_take_long_is_not_counted():

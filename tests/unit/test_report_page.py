@@ -163,6 +163,23 @@ def test_a_users_image_lies_behind_the_footprints(tmp_path):
         inspection_page(atrous.inspect("stack:k3", (1, 1, 9)), image=photo)
 
 
+def test_a_page_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text("the old one")
+    path.chmod(0o644)
+    report = atrous.inspect("stack:k3", (1, 1, 9))
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        report.to_html(tmp_path / "nowhere" / "report.html")
+    report.to_html(path)
+    assert path.read_text().startswith("<!doctype html>")
+    assert [found.name for found in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_a_footprint_too_large_for_a_page_is_left_out_and_said():
+    report = atrous.inspect("stack:k3d1500 k3d1500", (1, 1, 8000, 8000))
+    assert "layers are left out" in inspection_page(report)
+
+
 @pytest.mark.parametrize("missing", ["altair", "jinja2", "vl_convert", "pygraphviz", "PIL"])
 def test_without_a_library_one_line_says_which_and_how_to_get_it(missing):
     script = f"""

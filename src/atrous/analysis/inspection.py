@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from dataclasses import field as record_field
 from fractions import Fraction
 from operator import index
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from atrous.analysis.field import Field, field_of
@@ -19,6 +18,7 @@ from atrous.analysis.flow import Flow, flows
 from atrous.analysis.memory import Memory, bytes_moved_in, memory_of
 from atrous.errors import GeometryError, NetworkError, UnsupportedError, concerning, unknown
 from atrous.network import Network, Node, Tensor
+from atrous.shown import write_whole
 
 if TYPE_CHECKING:
     from atrous.analysis.footprint import Footprint
@@ -309,7 +309,7 @@ class Inspection:
         `report`: raises `MissingDependencyError` without it, `ReadError` for what is no image.
         """
         page = _report().inspection_page(self, image=image, beside=beside)
-        Path(path).write_text(page, encoding="utf-8")
+        write_whole(path, page)
 
     def plot(self, kind: Kind = "overview", *, beside: Inspection | None = None) -> Any:
         """A chart of the report, as an `altair.Chart`: shown in notebooks, `.save("x.svg")`.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from atrous.errors import ReadError
+from atrous.shown import write_whole
 
 __all__ = ["place_for", "put"]
 
@@ -24,13 +24,8 @@ def place_for(target: str, option: str, ending: str) -> Path:
 
 def put(text: str, path: Path, option: str) -> None:
     """Writes a file in one step, so that none is left half written."""
-    made = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        try:
-            made.write_text(text, encoding="utf-8")
-            made.replace(path)
-        finally:
-            made.unlink(missing_ok=True)
+        write_whole(path, text)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise ReadError(f"{option} {path}: {reason}.") from None

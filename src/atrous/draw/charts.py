@@ -338,19 +338,15 @@ def stages(report: Inspection) -> dict[str, dict[str, tuple[int, int, str]]]:
             break
         rows = deeper
     whole = (report.macs, report.params, report.activation_bytes)
-    return {
-        row.name: {
-            what: (value, of, text(value))
-            for what, value, of, text in zip(
-                ("MACs", "parameters", "activations"),
-                (row.macs, row.params, row.activation_bytes),
-                whole,
-                (lambda n: quantity(n, "MAC"), quantity, bytes_text),
-                strict=True,
-            )
+    found: dict[str, dict[str, tuple[int, int, str]]] = {}
+    for row in rows:
+        costs = {
+            "MACs": (row.macs, whole[0], quantity(row.macs, "MAC")),
+            "parameters": (row.params, whole[1], quantity(row.params)),
+            "activations": (row.activation_bytes, whole[2], bytes_text(row.activation_bytes)),
         }
-        for row in rows
-    }
+        found[row.name] = costs
+    return found
 
 
 def _priced(report: Inspection, depth: int) -> list[Row]:

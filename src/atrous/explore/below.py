@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from html import escape
+from time import monotonic
 
 from nicegui import ui
 
@@ -19,8 +20,8 @@ from atrous.network.stack import stack_network
 __all__ = ["Code", "Findings", "Schemes"]
 
 MOST_FINDINGS = 8
-MOST_MENDED = 40
-"""Fixes are tried on stacks of up to so many layers: each try is a report."""
+PATIENCE = 0.3
+"""Seconds for which fixes are looked for: each try is a report, and all visitors wait for it."""
 
 
 class Findings:
@@ -39,6 +40,7 @@ class Findings:
     def show(self, draft: Draft, report: Inspection) -> None:
         """The findings of a draft."""
         self._list.clear()
+        until = monotonic() + PATIENCE
         with self._list:
             if not report.findings:
                 ui.label("Nothing needs attention.")
@@ -48,7 +50,7 @@ class Findings:
                     ui.label(title).classes("text-weight-bold")
                     ui.label(finding.message)
                     ui.label(finding.fix).classes("note")
-                    fix = fix_for(draft, finding) if len(draft.layers) <= MOST_MENDED else None
+                    fix = fix_for(draft, finding, report, stop=lambda: monotonic() > until)
                     if fix is not None:
                         button = ui.button(f"Apply: {fix.what}").props(PLAIN)
                         button.on_click(lambda made=fix.draft: self._take(made))

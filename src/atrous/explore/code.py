@@ -134,6 +134,8 @@ def _torch(node: Node, channels: tuple[int, int]) -> Iterator[str]:
     if isinstance(op, Pool):
         # PyTorch pads pools by half a kernel at most.
         even = even and all(2 * lo <= w.kernel for lo, w in zip(low, op.windows, strict=True))
+        # Its average pool over three axes looks at the map without its padding.
+        even = even and (op.how == "max" or rank < 3 or not any(low))
     fill = "float('-inf')" if isinstance(op, Pool) and op.how == "max" else "0"
     if not even:
         yield f"nn.ConstantPad{rank}d({_flat(pads)}, {fill}),"
@@ -178,7 +180,7 @@ def _keras(node: Node, channels: tuple[int, int]) -> Iterator[str]:
     rates = _arguments([("dilation_rate", [w.dilation for w in op.windows])])
     pads = _pads(node)
     if isinstance(op, ConvTranspose):
-        if any(w.stride > 1 and w.dilation > 1 for w in op.windows):
+        if strides and rates:
             raise UnsupportedError(
                 f"{node.name}: Keras has no transposed layer with both a stride and a rate."
             )

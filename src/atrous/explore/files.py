@@ -5,8 +5,10 @@ from __future__ import annotations
 import secrets
 import tempfile
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 
 from atrous.analysis import Inspection, inspect_network
 from atrous.api import inspect, read
@@ -46,12 +48,13 @@ class Pages:
 
     def __init__(self) -> None:
         self._texts: OrderedDict[str, str] = OrderedDict()
+        self._alone = Lock()
 
-    def add(self, report: Inspection) -> str:
-        """Writes the report's page, and returns its name."""
-        with tempfile.TemporaryDirectory() as folder:
+    def add(self, made: Callable[[], Inspection]) -> str:
+        """Makes a report and writes its page, one at a time; returns its name."""
+        with self._alone, tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "report.html")
-            report.to_html(path)
+            made().to_html(path)
             text = path.read_text(encoding="utf-8")
         name = secrets.token_urlsafe(24)
         self._texts[name] = text

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from nicegui import events, run, ui
 
+from atrous.analysis import Inspection
 from atrous.errors import AtrousError
 from atrous.explore.files import Pages, file_report, known_report
 from atrous.explore.guard import MOST_BYTES
@@ -66,11 +66,11 @@ class Opening:
     def _refuse(self) -> None:
         say(self._problem, "That is no .onnx file, or too large for this page.")
 
-    async def _open(self, made: Callable[[], Any]) -> None:
+    async def _open(self, made: Callable[[], Inspection]) -> None:
         say(self._problem)
         try:
             # Beside the loop that serves all visitors.
-            name = await run.io_bound(lambda: self._pages.add(made()))
+            name = await run.io_bound(lambda: self._pages.add(made))
         except AtrousError as error:
             say(self._problem, first_line(error))
             return

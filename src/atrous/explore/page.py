@@ -260,6 +260,16 @@ class Explorer:
         """Shows another draft."""
         report = draft.report()
         self.draft, self.report = draft, report
+        # What was said of the stack before this one is said no more.
+        for problem in (self.layer_problem, self.convert_problem, self.link_problem):
+            say(problem)
+        self.convert_text.set_text("")
+        preset = None if self.preset.value is None else PRESETS[self.preset.value]
+        if preset and Draft.of(preset.stack, preset.input) != draft:
+            self.filling = True
+            self.preset.set_value(None)
+            self.lesson.set_text("")
+            self.filling = False
         if place is not None:
             self.place = place
         self.place = min(self.place, len(draft.layers) - 1)

@@ -39,6 +39,8 @@ def serve(
 
     # What visitors ask for and is not there is theirs to know; faults of the page are still said.
     logging.getLogger("nicegui").setLevel(logging.ERROR)
+    for link in ("engineio.server", "socketio.server"):
+        logging.getLogger(link).setLevel(logging.CRITICAL)
     listener = _listener(port)
     port = listener.getsockname()[1]
     address = f"http://{HOST}:{port}/" + (f"?{query}" if query else "")

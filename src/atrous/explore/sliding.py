@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 
 from atrous.errors import AtrousError, UnsupportedError
 from atrous.explore.draft import Draft
@@ -14,6 +15,7 @@ __all__ = ["sliding"]
 
 _LEAST, _MOST = 6, 15
 _LONGEST = 400
+_MOST_CELLS = 3000
 
 
 def sliding(draft: Draft, place: int) -> Mapping[str, object]:
@@ -52,9 +54,20 @@ def sliding(draft: Draft, place: int) -> Mapping[str, object]:
     axes = list(grid)[-2:]
     taps = [_taps(node, list(grid).index(axis), axis, node.output.grid[axis]) for axis in axes]
     length = [grid[axis] for axis in axes]
+    if _cells(taps, length) > _MOST_CELLS:
+        raise UnsupportedError(f"{layer.name}: its window is too wide to be shown sliding.")
     if len(axes) == 1:
         axes, taps, length = ["", *axes], [[[0]], *taps], [1, *length]
     return {"name": layer.name, "axes": axes, "length": length, "taps": taps}
+
+
+def _cells(taps: list[list[list[int]]], length: list[int]) -> int:
+    """How many squares the input with its padding, and the output, are made of."""
+    spans = []
+    for axis, size in zip(taps, length, strict=True):
+        all_of_them = [0, size - 1, *(edge for one in axis for edge in (min(one), max(one)))]
+        spans.append(max(all_of_them) - min(all_of_them) + 1)
+    return prod(spans) + prod(map(len, taps))
 
 
 def _taps(node: Node, place: int, axis: str, outputs: int) -> list[list[int]]:

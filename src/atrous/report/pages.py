@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from functools import cache
 from hashlib import blake2b
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from atrous.draw.graph import COLOURINGS, graph_svg
 from atrous.draw.images import Cut, Ground, cuts, data_url, png
 from atrous.draw.needs import drawing_needs
 from atrous.draw.rows import listing
-from atrous.draw.units import share_text
+from atrous.draw.units import clean, share_text
 from atrous.errors import AtrousError, UnsupportedError
 from atrous.report.diff import diff_lines
 from atrous.report.html import block
@@ -44,6 +45,8 @@ MOST_FOOTPRINTS = 400
 """Distinct pictures of footprints in one page."""
 FOOTPRINT_BYTES = 1_200_000
 """What they may take together; layers beyond that are named as left out."""
+MOST_POSITIONS = 8_000_000
+"""Of one footprint: each is a number while it is counted."""
 MOST_GRAPH_BOXES = 3000
 
 
@@ -145,7 +148,7 @@ def _side(place: int, name: str, report: Inspection, image: Any) -> dict[str, An
         # Behind an op that mixes all positions there is no more to see.
         "first": next((name for name in reversed(places) if not by_layer[name].is_global), ""),
         "left_out": left_out,
-        "modules": modules(report),
+        "modules": [clean(name) for name in modules(report)],
         "graphs": _graphs(report),
         "image": _image(report, image),
     }
@@ -162,12 +165,16 @@ def _footprints(
     known: dict[Any, int] = {}
     places: dict[str, int] = {}
     spent = left_out = 0
+    whole = prod(report.network.tensor(report.input).grid.values())
     chosen = [layer for layer in report.layers if layer.field and layer.node is not None]
     made = {layer.tensor: layer.name for layer in chosen}
     for layer in chosen:
         before = made.get(_passed_on(layer))
         if before in places:
             places[layer.name] = places[before]
+            continue
+        if min(whole, prod(axis.size for axis in layer.field)) > MOST_POSITIONS:
+            left_out += 1
             continue
         try:
             footprint = report.footprint(layer.name)
@@ -236,7 +243,7 @@ def _graphs(report: Inspection) -> dict[str, str]:
     names = modules(report)
     if len(report.layers) + len(names) > MOST_GRAPH_BOXES:
         names = names[:1]
-    return {name: graph_svg(report, name) for name in names}
+    return {clean(name): graph_svg(report, name) for name in names}
 
 
 def _image(report: Inspection, image: Any) -> str:

@@ -27,6 +27,7 @@ from atrous.network.ops import Conv
 from atrous.readers import SCHEMES, read
 from atrous.readers.shapes import as_shape, is_shape
 from atrous.runtime.certify import Pair, Shapes, Weights, certify
+from atrous.shown import write_whole
 
 __all__ = [
     "Conversion",
@@ -81,7 +82,7 @@ class Conversion:
         Needs the extra `report`. `image` is as for `Inspection.to_html`.
         """
         page = importlib.import_module("atrous.report").conversion_page(self, image)
-        Path(path).write_text(page, encoding="utf-8")
+        write_whole(path, page)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, without the model."""
