@@ -23,7 +23,7 @@ def write_whole(path: str | os.PathLike[str], text: str) -> None:
     target = Path(path)
     made = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        made.write_text(text, encoding="utf-8")
+        made.write_text(text, encoding="utf-8", errors="backslashreplace")
         made.replace(target)
     finally:
         made.unlink(missing_ok=True)

@@ -7,10 +7,13 @@ from xml.etree import ElementTree as Xml
 import pytest
 
 import atrous
+from atrous.analysis import inspect_network
 from atrous.draw.folded import fold, modules
 from atrous.draw.graph import COLOURINGS, graph_svg
-from atrous.errors import UnknownNameError
+from atrous.errors import UnknownNameError, UnsupportedError
 from atrous.network import Builder, zoo
+from atrous.network.ops import Elementwise
+from atrous.report import inspection_page
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -83,6 +86,17 @@ def test_names_from_outside_are_text_and_nothing_else():
         "svg", "g", "path", "rect", "title", "text", "circle",
     }  # fmt: skip
     assert any("<img src=x>" in (text.text or "") for text in tree.iter(f"{SVG}text"))
+
+
+def test_what_is_too_tangled_to_lay_out_is_refused_and_left_out_of_pages():
+    b = Builder("tangled")
+    maps = [b.input("x", (1, 2, 8, 8))]
+    for place in range(260):
+        maps.append(b.add(Elementwise("add"), b.conv(maps[-1], 2, 1), maps[place // 2]))
+    report = inspect_network(b.build(maps[-1]))
+    with pytest.raises(UnsupportedError, match="too tangled to lay out"):
+        graph_svg(report)
+    assert "Too many edges cross here" in inspection_page(report)
 
 
 def test_unknown_modules_and_colours_are_named_with_the_known_ones():

@@ -78,6 +78,15 @@ def test_a_page_from_elsewhere_is_refused(port, origin):
     )
 
 
+def test_a_link_from_elsewhere_leads_here_and_nothing_else_does(port):
+    site = ("Sec-Fetch-Site", "cross-site")
+    link = [site, ("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "document")]
+    assert answer(port, headers=link)[0] == 200
+    for kind in ("image", "iframe", "script", "empty"):
+        assert answer(port, headers=[site, ("Sec-Fetch-Dest", kind)])[0] == 403
+    assert answer(port, path="/atrous-report/x", headers=link)[0] == 403
+
+
 def test_it_listens_on_the_loopback_interface_only(port):
     found = [
         line.split()
@@ -236,6 +245,13 @@ def test_a_fix_brings_no_new_warning_and_says_where_it_changes_the_output(text, 
             assert not new or warned & {"gridding", "subgrids"}
             moved = after.outputs[0].output_shape != report.outputs[0].output_shape
             assert moved == ("(output " in fix.what)
+
+
+def test_numbers_too_many_are_refused():
+    draft = Draft.of("k3", (1, 8, 64, 64))
+    for part, text in (("channels", "8,9"), ("padding", "1,2,3")):
+        with pytest.raises(ReadError, match=part):
+            draft.with_text(0, part, text)
 
 
 def test_looking_for_fixes_stops_when_asked():

@@ -122,6 +122,7 @@ def test_names_from_outside_cannot_leave_their_place():
 def test_networks_without_positions_without_findings_and_in_one_and_three_axes_have_pages():
     b = Builder("flat")
     flat = inspect_network(b.build(b.linear(b.input("x", (4, 16)), 3)))
+    assert len(json.loads(Page(inspection_page(flat)).scripts["data"])["charts"]) == 2
     for one in (
         flat,
         atrous.inspect("stack:k3", (1, 1, 9)),

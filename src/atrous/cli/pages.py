@@ -13,7 +13,11 @@ __all__ = ["place_for", "put"]
 def place_for(target: str, option: str, ending: str) -> Path:
     """Where to write, known to be possible. Raises `ReadError`, which names the option."""
     path = Path(target)
-    if not target or path.is_dir():
+    try:
+        is_folder = path.is_dir()
+    except OSError as error:
+        raise ReadError(f"{option}: {error.strerror or type(error).__name__}.") from None
+    if not target or is_folder:
         raise ReadError(f"{option} {target or path} is a folder; name a file in it.")
     if path.suffix.lower() not in (ending, ".htm" if ending == ".html" else ending):
         raise ReadError(f"{option} {target}: give it the ending {ending}.")

@@ -62,15 +62,24 @@ def inspection_chart(reports: Named, kind: Kind = "overview") -> Any:
     if kind != "overview":
         return _CHARTS[kind](reports)
     alt = altair_module()
-    charts = inspection_charts(reports)
+    charts = inspection_charts(reports) or [memory_chart(reports)]
     return alt.vconcat(*charts, spacing=24, title=_title(reports)).resolve_scale(
         color="independent", strokeDash="independent"
     )
 
 
 def inspection_charts(reports: Named) -> list[Any]:
-    """All charts of `inspection_chart`, one by one."""
-    return [chart(reports) for chart in _CHARTS.values()]
+    """All charts of `inspection_chart` for which there is something to draw, one by one."""
+    rows = [row for report in reports.values() for row in _shown(report)]
+    nodes = any(report.layers for report in reports.values())
+    there = {
+        "field": any(row.layer.field for row in rows),
+        "resolution": any(_grid(row) for row in rows),
+        "coverage": any(row.layer.field for row in rows),
+        "cost": any(stages(report) for report in reports.values()),
+        "memory": nodes,
+    }
+    return [chart(reports) for kind, chart in _CHARTS.items() if there[kind]]
 
 
 def field_chart(reports: Named) -> Any:

@@ -65,7 +65,7 @@ def opened(image: Any) -> Image.Image:
     pixels.
     """
     with drawing_needs("an image behind a footprint"):
-        from PIL import Image
+        from PIL import Image, ImageOps
     try:
         with nullcontext(image) if isinstance(image, Image.Image) else Image.open(image) as found:
             if found.width * found.height > MOST_PIXELS:
@@ -73,7 +73,8 @@ def opened(image: Any) -> Image.Image:
                     f"{_name(image)} has {found.width} x {found.height} pixels; more than "
                     f"{MOST_PIXELS:,} are not read. Make it smaller."
                 )
-            return found.convert("RGB")
+            # As a camera was held, not as its rows lie in the file.
+            return ImageOps.exif_transpose(found).convert("RGB")
     except FileNotFoundError:
         raise ReadError(f"{_name(image)}: there is no such file; {_ANOTHER}") from None
     except Image.DecompressionBombError:

@@ -20,7 +20,7 @@ from atrous.draw.colours import MARK, ramp_at
 from atrous.draw.folded import Box, Folded, fold
 from atrous.draw.needs import drawing_needs
 from atrous.draw.units import clean, quantity, shape_text, share_text
-from atrous.errors import unknown
+from atrous.errors import UnsupportedError, unknown
 
 if TYPE_CHECKING:
     from atrous.analysis import Inspection
@@ -29,6 +29,8 @@ __all__ = ["COLOURINGS", "graph_svg"]
 
 COLOURINGS: tuple[str, ...] = get_args(Colouring)
 
+MOST_TANGLED = 60_000
+"""Boxes times edges beyond a chain: the layout takes seconds from there on."""
 _POINTS = 72.0
 _LETTER, _HEIGHT, _SMALL = 6.6, 38.0, 5.6
 _NEUTRAL = "#d4d4d8"
@@ -41,11 +43,18 @@ def graph_svg(report: Inspection, module: str = "", colour: Colouring = "coverag
 
     Boxes are coloured by the coverage of the field behind them, by their share of the MACs
     (`"cost"`), or by the stride of their output against the input (`"resolution"`); a mark
-    counts the findings inside. Raises `UnknownNameError` for what has no such name.
+    counts the findings inside. Raises `UnknownNameError` for what has no such name, and
+    `UnsupportedError` where so many edges cross that laying them out would take minutes.
     """
     if colour not in COLOURINGS:
         raise unknown("colouring", colour, COLOURINGS)
     folded = fold(report, module)
+    tangle = len(folded.boxes) * (len(folded.edges) - len(folded.boxes) + 1)
+    if tangle > MOST_TANGLED:
+        raise UnsupportedError(
+            f"{module or 'the network'} has {len(folded.boxes)} boxes and {len(folded.edges)} "
+            "edges, too tangled to lay out; draw the modules in it."
+        )
     laid = _laid_out(folded)
     return Xml.tostring(_drawn(report, folded, laid, colour), encoding="unicode")
 

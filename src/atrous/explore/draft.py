@@ -117,10 +117,17 @@ class Draft:
             if text in PADDINGS:
                 return self.replaced(_with(self.layers, place, replace(layer, padding=text)))  # type: ignore[arg-type]
             numbers = _numbers(text, "padding")
+            if len(numbers) > 2:
+                raise ReadError(
+                    f"padding {text[:20]!r} is one number, or one for each end: 1 or 2,0."
+                )
             low, high = numbers if len(numbers) == 2 else (numbers[0], numbers[-1])
             return self.replaced(_with(self.layers, place, replace(layer, padding=(low, high))))
         if part == "channels":
-            channels = None if not text.strip() else _numbers(text, part)[0]
+            given = _numbers(text, part) if text.strip() else ()
+            if len(given) > 1:
+                raise ReadError(f"channels {text[:20]!r} is one whole number, or nothing.")
+            channels = given[0] if given else None
             return self.replaced(_with(self.layers, place, replace(layer, channels=channels)))
         changed = replace(layer, **{part: _numbers(text, part)})  # type: ignore[arg-type]
         return self.replaced(_with(self.layers, place, changed))

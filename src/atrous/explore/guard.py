@@ -38,7 +38,7 @@ class Guard:
         if problem is not None:
             await _refuse(scope, receive, send, *problem)
             return
-        await self._app(scope, _counted(receive), send)
+        await self._app(scope, _counted(receive), _unframed(send))
 
     def _problem(self, scope: Scope) -> tuple[int, str] | None:
         headers: dict[bytes, list[bytes]] = {}
@@ -49,7 +49,9 @@ class Guard:
             return 403, "This server answers to its own address only: open it as it was printed."
         if any(origin.lower() not in self._origins for origin in headers.get(b"origin", [])):
             return 403, "This server answers to its own pages only."
-        if b"cross-site" in headers.get(b"sec-fetch-site", []) and scope["path"] != "/":
+        # A link elsewhere may lead here; an image, a frame or a script elsewhere may not.
+        arrives = headers.get(b"sec-fetch-dest") == [b"document"] and scope["path"] == "/"
+        if b"cross-site" in headers.get(b"sec-fetch-site", []) and not arrives:
             return 403, "This server answers to its own pages only."
         sizes = headers.get(b"content-length", [b"0"])
         if any(not size.isdigit() or len(size) > 12 or int(size) > MOST_BYTES for size in sizes):
@@ -71,6 +73,18 @@ def _counted(receive: Receive) -> Receive:
         return message
 
     return bounded
+
+
+def _unframed(send: Send) -> Send:
+    """Answers that pages elsewhere may not put into a frame."""
+
+    async def marked(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            headers = [*message.get("headers", ()), (b"x-frame-options", b"SAMEORIGIN")]
+            message = {**message, "headers": headers}
+        await send(message)
+
+    return marked
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, why: str) -> None:

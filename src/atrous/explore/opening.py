@@ -74,6 +74,10 @@ class Opening:
         except AtrousError as error:
             say(self._problem, first_line(error))
             return
+        except Exception as error:
+            # A file may ask for more than there is; the page goes on, and says so.
+            say(self._problem, f"This network cannot be shown: {type(error).__name__}.")
+            return
         if name is None:  # the server is stopping
             return
         self.leave()

@@ -223,6 +223,7 @@ class Explorer:
                 ):
                     ui.button(text).props(PLAIN).on("click", js_handler=f"() => atrous.{call}")
             ui.html('<p id="dots-text" aria-live="polite"></p>', sanitize=False)
+            self.dots_note = ui.label("").classes("note")
             self.dots_problem = alert()
 
     def build_footprint(self) -> None:
@@ -364,7 +365,11 @@ class Explorer:
 
     def show_stack(self) -> None:
         with said(self.dots_problem):
-            ui.run_javascript(f"atrous.dots({json.dumps(self.draft.dots().to_dict())})")
+            dots = self.draft.dots()
+            ui.run_javascript(f"atrous.dots({json.dumps(dots.to_dict())})")
+            drawn, whole = dots.rows[0].length, self.draft.shape[-1]
+            less = f"Drawn on an input of {drawn} of the {whole} positions along {dots.axis}."
+            self.dots_note.set_text(less if drawn < whole else "")
         self.numbers.set_content(layer_numbers(self.report))
         self.findings.total(self.report)
         ui.navigate.history.replace(f"/?{self.draft.query}")
@@ -388,7 +393,7 @@ class Explorer:
             "kernel": layer.kernel,
             "stride": layer.stride,
             "dilation": layer.dilation,
-            "padding": layer.padding if isinstance(layer.padding, tuple) else (layer.padding,),
+            "padding": _ends(layer.padding),
             "channels": () if layer.channels is None else (layer.channels,),
         }
         for name, value in values.items():
@@ -431,6 +436,13 @@ class Explorer:
         text = str(given)
         known = text.isascii() and text.isdigit() and len(text) < 6
         return int(text) if known and int(text) < len(self.draft.layers) else None
+
+
+def _ends(padding: str | tuple[int, int]) -> tuple[object, ...]:
+    """Padding as it is typed: a word, one number for both ends, or two."""
+    if isinstance(padding, str):
+        return (padding,)
+    return padding if padding[0] != padding[1] else padding[:1]
 
 
 def _means(typed: str, text: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from hashlib import blake2b
 from math import prod
@@ -121,8 +122,8 @@ def _side(place: int, name: str, report: Inspection, image: Any) -> dict[str, An
     by_layer = {row.name: row.layer for row in found.rows}
     return {
         "place": place,
-        "name": name,
-        "title": report.network.name or name,
+        "name": clean(name),
+        "title": clean(report.network.name or name),
         "opening": plain(opening(report)),
         "facts": [
             (label, text) for label, text, _ in statements(report) if label not in SEVERITIES
@@ -243,7 +244,12 @@ def _graphs(report: Inspection) -> dict[str, str]:
     names = modules(report)
     if len(report.layers) + len(names) > MOST_GRAPH_BOXES:
         names = names[:1]
-    return {clean(name): graph_svg(report, name) for name in names}
+    drawn = {}
+    for name in names:
+        # One that is too tangled is left out; its place in the page says so.
+        with suppress(UnsupportedError):
+            drawn[clean(name)] = graph_svg(report, name)
+    return drawn
 
 
 def _image(report: Inspection, image: Any) -> str:

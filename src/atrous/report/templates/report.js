@@ -145,7 +145,7 @@
       key.replaceChildren(KEYS[colour.value][0], bar, KEYS[colour.value][1]);
     };
     const show = () => {
-      drawing.innerHTML = side.graphs[open.value];
+      drawing.innerHTML = side.graphs[open.value] ?? "<p>Too many edges cross here to be drawn; open a module.</p>";
       for (const box of drawing.querySelectorAll("[data-module]")) {
         if (!(box.dataset.module in side.graphs)) continue;
         box.setAttribute("tabindex", "0");
