@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from atrous.errors import UnsupportedError
 from atrous.explore.draft import Draft
-from atrous.network import Network, Node
+from atrous.network import Node
 from atrous.network.ops import Conv, ConvTranspose, Pool, Resize
 
 __all__ = ["CODES", "keras_code", "onnx_code", "pytorch_code"]
@@ -27,8 +27,7 @@ def pytorch_code(draft: Draft) -> str:
     )
     print(model(torch.randn(1, 3, 32, 32)).shape)
     """
-    network = draft.network()
-    lines = [line for node in network.nodes for line in _torch(node, _channels(network, node))]
+    lines = _lines(draft, _torch)
     body = "".join(f"    {line}\n" for line in lines)
     shape = ", ".join(map(str, draft.shape))
     return (
@@ -39,8 +38,7 @@ def pytorch_code(draft: Draft) -> str:
 
 def keras_code(draft: Draft) -> str:
     """A `keras.Sequential` with the stack's layers, channels last."""
-    network = draft.network()
-    lines = [line for node in network.nodes for line in _keras(node, _channels(network, node))]
+    lines = _lines(draft, _keras)
     body = "".join(f"    {line}\n" for line in lines)
     _, channels, *sizes = draft.shape
     shape = ", ".join(map(str, (*sizes, channels)))
@@ -52,8 +50,7 @@ def keras_code(draft: Draft) -> str:
 
 def onnx_code(draft: Draft) -> str:
     """A script that writes the stack as `stack.onnx`, with random weights."""
-    network = draft.network()
-    lines = [line for node in network.nodes for line in _onnx(node, _channels(network, node))]
+    lines = _lines(draft, _onnx)
     body = "".join(f"{line}\n" for line in lines)
     return (
         "import numpy as np\nimport onnx\nfrom onnx import TensorProto, helper, numpy_helper\n\n"
@@ -93,8 +90,14 @@ CODES: dict[str, Callable[[Draft], str]] = {
 }
 
 
-def _channels(network: Network, node: Node) -> tuple[int, int]:
-    return network.tensor(node.inputs[0]).shape[1], node.output.shape[1]
+def _lines(draft: Draft, how: Callable[[Node, tuple[int, int]], Iterator[str]]) -> list[str]:
+    """What every layer becomes, given how many channels go in and come out."""
+    network = draft.network()
+    lines: list[str] = []
+    for node in network.nodes:
+        channels = network.tensor(node.inputs[0]).shape[1], node.output.shape[1]
+        lines += how(node, channels)
+    return lines
 
 
 def _value(values: Sequence[object]) -> str:

@@ -12,7 +12,7 @@ from atrous.report.layers import layer_columns, layer_notes
 from atrous.report.lines import Column, Line, Span, plain
 from atrous.report.summary import opening, statements
 
-__all__ = ["block", "comparison", "page", "report"]
+__all__ = ["block", "comparison", "report"]
 
 _STYLES = {
     "bold": "font-weight:600",
@@ -61,16 +61,6 @@ def block(lines: Iterable[Line]) -> str:
     """Lines as they stand, in a fixed-width font."""
     text = "\n".join("".join(_span(span) for span in line) for line in lines)
     return f'<pre style="line-height:1.15;overflow-x:auto">{text}</pre>'
-
-
-def page(title: str, body: str) -> str:
-    """A page that holds `body`, which is HTML already."""
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f"<title>{_escaped(title)}</title>"
-        "<style>body{font-family:sans-serif;margin:2em}td,th{padding:.1em .6em}</style>"
-        f"</head>\n<body>{body}</body></html>\n"
-    )
 
 
 def _table(columns: Sequence[Column]) -> str:

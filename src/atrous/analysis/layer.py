@@ -1,0 +1,145 @@
+"""One op of a network: what it sees and what it costs."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from dataclasses import field as record_field
+from fractions import Fraction
+from typing import Any
+
+from atrous.analysis.field import Field
+from atrous.network import Node
+
+__all__ = ["Layer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One op of the network, in execution order.
+
+    `field` has one record for each spatial axis of the input; it is empty where the layer does not
+    depend on the input, and where reads are not known (`complete` is then False and `opaque` names
+    the ops at fault). `globals` names the ops that mixed all positions of an axis on the way here;
+    `field` stays the local field. `macs` counts multiply-accumulates (FLOPs are twice that),
+    `params` the parameters that this layer uses, `activation_bytes` the size of its output.
+    """
+
+    name: str
+    op: str
+    output_shape: tuple[int, ...]
+    macs: int
+    params: int
+    activation_bytes: int
+    field: tuple[Field, ...]
+    globals: tuple[str, ...]
+    global_axes: Mapping[str, tuple[str, ...]] = record_field(hash=False)
+    opaque: tuple[str, ...]
+    module: str
+    tensor: str = record_field(repr=False)
+    node: Node | None = record_field(repr=False, compare=False)
+    bytes_moved: int = 0
+
+    @property
+    def is_global(self) -> bool:
+        """True once some op mixed all positions of an axis."""
+        return bool(self.globals)
+
+    @property
+    def complete(self) -> bool:
+        """False where the reads pass through an op that is not understood."""
+        return not self.opaque
+
+    @property
+    def flops(self) -> int:
+        """Two for each multiply-accumulate."""
+        return 2 * self.macs
+
+    @property
+    def intensity(self) -> float:
+        """Arithmetic intensity: FLOPs for each byte moved, 0.0 where none is.
+
+        Bytes moved are each input and parameter read once and the output written once; views move
+        nothing. Caches that hold less, and kernels that read twice, move more.
+        """
+        return self.flops / self.bytes_moved if self.bytes_moved else 0.0
+
+    @property
+    def output_stride(self) -> tuple[Fraction, ...]:
+        """Input positions per output position, for each spatial axis of the input."""
+        return tuple(axis.stride for axis in self.field)
+
+    @property
+    def detail(self) -> str:
+        """A short description of the op: `k3 s2 d1 p1` for windows, a label for the rest."""
+        return "" if self.node is None else detail_of(self.node)
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain data, for JSON."""
+        return {
+            "name": self.name,
+            "op": self.op,
+            "module": self.module,
+            "detail": self.detail,
+            "output_shape": list(self.output_shape),
+            "macs": self.macs,
+            "params": self.params,
+            "activation_bytes": self.activation_bytes,
+            "bytes_moved": self.bytes_moved,
+            "intensity": self.intensity,
+            "field": [axis.to_dict() for axis in self.field],
+            "is_global": self.is_global,
+            "globals": list(self.globals),
+            "global_axes": {axis: list(names) for axis, names in self.global_axes.items()},
+            "complete": self.complete,
+            "opaque": list(self.opaque),
+        }
+
+    def __str__(self) -> str:
+        shape = "x".join(map(str, self.output_shape))
+        seen = "; ".join(map(str, self.field)) or ("not known" if self.opaque else "no positions")
+        return f"{self.name} ({self.op}) {shape}: {seen}"
+
+    def __rich__(self) -> Any:
+        return _report().layer_view(self)
+
+    def _repr_html_(self) -> str:
+        return str(_report().layer_html(self))
+
+
+def _report() -> Any:
+    # The report stands above the records it draws; a record finds it by name when asked to print.
+    return importlib.import_module("atrous.report")
+
+
+def detail_of(node: Node) -> str:
+    """A short description of the op: `k3 s2 d1 p1` for windows, a label for the rest."""
+    op = node.op
+    windows = getattr(op, "windows", None)
+    if windows:
+        parts = []
+        for letter, attribute, usual in (
+            ("k", "kernel", None),
+            ("s", "stride", 1),
+            ("d", "dilation", 1),
+        ):
+            values = [getattr(w, attribute) for w in windows]
+            if any(value != usual for value in values):
+                parts.append(letter + _one_or_all(values))
+        pads = [
+            str(w.pad_lo) if w.pad_lo == w.pad_hi else f"{w.pad_lo}+{w.pad_hi}" for w in windows
+        ]
+        if any(pad != "0" for pad in pads):
+            parts.append("p" + _one_or_all(pads))
+        groups = getattr(op, "groups", 1)
+        if groups > 1:
+            parts.append(f"g{groups}")
+        return " ".join(parts)
+    return str(getattr(op, "label", "") or "")
+
+
+def _one_or_all(values: Sequence[object]) -> str:
+    if all(value == values[0] for value in values):
+        return str(values[0])
+    return "(" + ",".join(map(str, values)) + ")"
