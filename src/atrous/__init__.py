@@ -15,6 +15,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from atrous.shown import plug
+
 if TYPE_CHECKING:
     from atrous.analysis import Comparison as Comparison
     from atrous.analysis import Field as Field
@@ -47,7 +49,7 @@ if TYPE_CHECKING:
     from atrous.network import Network as Network
     from atrous.runtime.conv import conv as conv
     from atrous.runtime.conv import conv_transpose as conv_transpose
-    from atrous.runtime.conversion import Conversion as Conversion
+    from atrous.runtime.converted import Conversion as Conversion
     from atrous.runtime.optimize.records import Explanation as Explanation
     from atrous.runtime.optimize.records import LayerChoice as LayerChoice
 
@@ -62,7 +64,7 @@ _HOMES = {
     "Builder": "atrous.network",
     "Certificate": "atrous.convert",
     "Comparison": "atrous.analysis",
-    "Conversion": "atrous.runtime.conversion",
+    "Conversion": "atrous.runtime.converted",
     "ConversionError": "atrous.convert",
     "Edit": "atrous.convert",
     "Explanation": "atrous.runtime.optimize.records",
@@ -115,6 +117,13 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module 'atrous' has no attribute {name!r}")
     globals()[name] = value
     return value
+
+
+def _views() -> None:
+    import atrous.report  # noqa: F401 - registers them
+
+
+plug(_views)
 
 
 def __dir__() -> list[str]:

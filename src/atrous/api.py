@@ -12,7 +12,7 @@ from atrous.readers import read
 if TYPE_CHECKING:
     from atrous.convert import Certificate, Heads
     from atrous.geometry import Tail
-    from atrous.runtime.conversion import Conversion
+    from atrous.runtime.converted import Conversion
     from atrous.runtime.optimize.module import Optimized
 
 __all__ = ["audit", "compare", "convert", "inspect", "optimize", "read"]

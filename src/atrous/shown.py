@@ -1,29 +1,91 @@
-"""How records that are one line of text show in notebooks, and how pages of them are written."""
+"""How a record is shown: one dispatch from a record to its view.
+
+`report` registers the view of each record beside its lines, `atrous/__init__.py` plugs `report`
+in, and records ask for their view here: none of them knows who draws it.
+"""
 
 from __future__ import annotations
 
-import os
-from html import escape
-from pathlib import Path
+import json
+from collections.abc import Callable
+from functools import singledispatch
+from typing import Any
 
-__all__ = ["Shown", "write_whole"]
+__all__ = ["Shown", "ShownWhole", "View", "plug", "view"]
 
 
-class Shown:
-    """A record whose notebook form is its text, escaped."""
+class View:
+    """A record, laid out when it is known where it is shown; Rich prints it, too.
+
+    Each file of `report` has one for its record. `plot`, `page` and `graph` take what the record's
+    own method of that name takes; a record without the method has a view without them.
+    """
 
     __slots__ = ()
 
+    def text(self) -> str:
+        """Plain text, 80 columns wide."""
+        raise NotImplementedError
+
+    def html(self) -> str:
+        """A fragment for notebooks and pages, escaped and with no references to anything else."""
+        raise NotImplementedError
+
+    def plot(self, kind: str = "", *, image: object = None, beside: object = None) -> Any:
+        """An `altair.Chart`."""
+        raise NotImplementedError
+
+    def page(self, *, image: object = None, beside: object = None) -> str:
+        """An HTML file that opens offline."""
+        raise NotImplementedError
+
+    def graph(self, module: str, colour: str) -> str:
+        """Boxes and arrows, in SVG."""
+        raise NotImplementedError
+
+
+_loaders: list[Callable[[], None]] = []
+
+
+def plug(load: Callable[[], None]) -> None:
+    """What to call when a record has no view yet: it registers them all."""
+    _loaders.append(load)
+
+
+@singledispatch
+def view(record: object) -> View:
+    """The view of a record: the file of `report` that is about it has registered one."""
+    for load in _loaders:
+        load()
+    if view.dispatch(type(record)) is view.dispatch(object):
+        raise TypeError(f"a {type(record).__name__} is not shown: it has no view.")
+    return view(record)
+
+
+class Shown:
+    """A record that shows itself in terminals through Rich, and in notebooks."""
+
+    __slots__ = ()
+
+    def __rich__(self) -> View:
+        return view(self)
+
     def _repr_html_(self) -> str:
-        return f"<pre>{escape(str(self))}</pre>"
+        return view(self).html()
 
 
-def write_whole(path: str | os.PathLike[str], text: str) -> None:
-    """Writes a file in one step, so that none is left half written over a good one."""
-    target = Path(path)
-    made = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        made.write_text(text, encoding="utf-8", errors="backslashreplace")
-        made.replace(target)
-    finally:
-        made.unlink(missing_ok=True)
+class ShownWhole(Shown):
+    """A record whose text is its view, and which is plain data under a schema."""
+
+    __slots__ = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        raise NotImplementedError
+
+    def to_json(self, indent: int | None = None) -> str:
+        """`to_dict` as JSON text."""
+        return json.dumps(self.to_dict(), indent=indent)
+
+    def __str__(self) -> str:
+        return view(self).text()

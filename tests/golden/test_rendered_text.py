@@ -14,15 +14,7 @@ import pytest
 from atrous.analysis import inspect_network
 from atrous.api import compare
 from atrous.network import zoo
-from atrous.report import (
-    Listed,
-    Look,
-    comparison_text,
-    inspection_text,
-    inspection_view,
-    layer_view,
-    networks_view,
-)
+from atrous.report import ComparisonView, InspectionView, LayerView, Listed, Look, NetworksView
 from tests.golden.networks import ALL
 
 HERE = Path(__file__).parent
@@ -38,7 +30,7 @@ def assert_is_golden(name: str, text: str) -> None:
 @pytest.mark.parametrize("width", [80, 120])
 @pytest.mark.parametrize("name", ALL)
 def test_the_report_of_a_small_network(name, width):
-    text = inspection_text(inspect_network(ALL[name]()), width)
+    text = InspectionView(inspect_network(ALL[name]())).text(Look(width))
     assert all(len(line) <= width for line in text.splitlines())
     assert_is_golden(f"{name}.{width}", text)
 
@@ -46,17 +38,17 @@ def test_the_report_of_a_small_network(name, width):
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_report_of_a_known_network(width):
     report = inspect_network(zoo.build("resnet18", (1, 3, 224, 224)))
-    assert_is_golden(f"resnet18.{width}", inspection_text(report, width))
+    assert_is_golden(f"resnet18.{width}", InspectionView(report).text(Look(width)))
 
 
 def test_the_report_of_a_known_network_folded_sorted_and_cut():
     report = inspect_network(zoo.build("resnet18", (1, 3, 224, 224)))
-    text = inspection_text(report, listed=Listed(depth=2, sort="params", top=4))
+    text = InspectionView(report, Listed(depth=2, sort="params", top=4)).text()
     assert_is_golden("resnet18.folded", text)
 
 
 def test_the_report_without_unicode():
-    text = inspection_view(inspect_network(ALL["gridded"]())).text(Look(unicode=False))
+    text = InspectionView(inspect_network(ALL["gridded"]())).text(Look(unicode=False))
     assert text.isascii()
     assert_is_golden("gridded.ascii", text)
 
@@ -67,13 +59,13 @@ def test_the_report_without_unicode():
 )
 def test_one_layer_in_depth_with_its_footprint(name, layer):
     report = inspect_network(ALL[name]())
-    text = layer_view(report[layer], report.footprint(layer)).text()
+    text = LayerView(report[layer], report.footprint(layer)).text()
     assert_is_golden(f"{name}.{layer}", text)
 
 
 @pytest.mark.parametrize("width", [80, 120, 200])
 def test_the_usual_schemes_side_by_side(width):
-    text = comparison_text(compare(input=(1, 3, 512, 512)), width)
+    text = ComparisonView(compare(input=(1, 3, 512, 512))).text(Look(width))
     assert all(len(line) <= width for line in text.splitlines())
     assert_is_golden(f"compare.{width}", text)
 
@@ -86,13 +78,13 @@ def test_stacks_with_everything_that_can_go_wrong_side_by_side():
         "sparse and long-named scheme": "k3d3s2 k3d9",
         "decoder": "maxk2s2 k3x32 tconvk3s2x8",
     }
-    assert_is_golden("compare.stacks", comparison_text(compare(stacks, input=(1, 8, 30, 32))))
+    assert_is_golden("compare.stacks", ComparisonView(compare(stacks, input=(1, 8, 30, 32))).text())
 
 
 @pytest.mark.parametrize("width", [80, 140])
 def test_the_list_of_known_networks(width):
     entries = [zoo.entry(name) for name in zoo.names()]
-    view = networks_view([(e.name, e.summary, inspect_network(e.build())) for e in entries])
+    view = NetworksView([(e.name, e.summary, inspect_network(e.build())) for e in entries])
     text = view.text(Look(width=width))
     assert all(len(line) <= width for line in text.splitlines())
     assert_is_golden(f"zoo.{width}", text)

@@ -17,7 +17,7 @@ from torch import nn
 
 import atrous
 from atrous.convert import Certificate, ConversionError, OutputCertificate
-from atrous.runtime.conversion import Conversion
+from atrous.runtime.converted import Conversion
 from tests.property.drawn_models import Drawn, drawn_model, runs, with_random_weights
 
 Model = nn.Module

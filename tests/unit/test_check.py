@@ -12,7 +12,7 @@ from atrous.analysis.findings import codes
 from atrous.analysis.rules import parse_rules
 from atrous.network import Builder
 from atrous.network.ops import Opaque
-from atrous.report import check_text
+from atrous.report import CheckView
 
 
 def rules(**texts: str):
@@ -63,7 +63,10 @@ def test_costs_are_those_of_the_whole_network_to_the_last_unit(two_outputs, quan
     unit = "B" if quantity == "memory" else ""
     assert check_report(two_outputs, rules(**{quantity: f"<={got}{unit}"}))
     assert not check_report(two_outputs, rules(**{quantity: f"<={got - 1}{unit}"}))
-    assert f"{got:,}" in check_text(check_report(two_outputs, rules(**{quantity: f">{got}{unit}"})))
+    assert (
+        f"{got:,}"
+        in CheckView(check_report(two_outputs, rules(**{quantity: f">{got}{unit}"}))).text()
+    )
 
 
 def test_a_coverage_that_only_rounds_to_all_is_not_all():
@@ -72,7 +75,7 @@ def test_a_coverage_that_only_rounds_to_all_is_not_all():
     y = b.conv(b.conv(x, 1, 1999), 1, 2, dilation=2000)
     check = check_report(atrous.inspect(b.build(y)), rules(coverage="==100%"))
     assert check.broken[0].got == Fraction(3998, 3999)
-    assert ">99% (3998/3999), must be ==100%" in check_text(check)
+    assert ">99% (3998/3999), must be ==100%" in CheckView(check).text()
 
 
 def test_after_upsampling_the_worst_phase_counts():
@@ -91,7 +94,7 @@ def test_what_is_not_known_breaks_a_rule_and_says_why():
     check = check_report(report, rules(receptive_field=">=1", macs="<=1"))
     assert broken(check) == [("receptive-field", "sort", "")]
     assert check.broken[0].got is None
-    assert "not known behind sort" in check_text(check)
+    assert "not known behind sort" in CheckView(check).text()
 
 
 def test_an_output_without_positions_breaks_a_rule_on_its_field():
@@ -100,7 +103,7 @@ def test_an_output_without_positions_breaks_a_rule_on_its_field():
     z = b.input("z", (1, 4))
     report = atrous.inspect(b.build(b.linear(z, 2)))
     check = check_report(report, rules(receptive_field=">=1"))
-    assert "does not depend on the input's positions" in check_text(check)
+    assert "does not depend on the input's positions" in CheckView(check).text()
 
 
 def test_forbidden_findings_are_named_with_their_layers():
@@ -109,7 +112,7 @@ def test_forbidden_findings_are_named_with_their_layers():
     found = [finding for finding in report.findings if finding.code == "gridding"]
     assert found
     assert broken(check) == [("gridding", finding.layer, "") for finding in found]
-    assert found[0].message in check_text(check)
+    assert found[0].message in CheckView(check).text()
     assert check_report(atrous.inspect("stack:k3 k3d2", (1, 4, 32, 32)), forbidden=["gridding"])
 
 
@@ -127,11 +130,11 @@ def test_an_unknown_finding_lists_near_ones():
 def test_a_check_is_true_where_all_rules_hold_and_says_so_in_one_line(two_outputs):
     check = check_report(two_outputs, rules(macs=">1,<1G"), forbidden=["global"])
     assert check
-    assert check_text(check) == "pair: 3 rules hold"
+    assert CheckView(check).text() == "pair: 3 rules hold"
     assert check.to_dict()["holds"] is True
-    assert check_text(check, "model.onnx") == "model.onnx: 3 rules hold"
+    assert CheckView(check, "model.onnx").text() == "model.onnx: 3 rules hold"
 
 
 def test_axes_that_break_a_rule_alike_share_a_line(two_outputs):
-    text = check_text(check_report(two_outputs, rules(output_stride="==1")))
+    text = CheckView(check_report(two_outputs, rules(output_stride="==1"))).text()
     assert text == "pair: output-stride at low along h, w is 2, must be ==1"

@@ -12,7 +12,7 @@ import pytest
 
 from atrous.analysis import inspect_network
 from atrous.network import zoo
-from atrous.report import inspection_text
+from atrous.report import InspectionView, Look
 from tests.processes import environment
 
 MODELS = '''
@@ -85,18 +85,18 @@ def test_inspect_prints_the_report_and_nothing_on_standard_error():
     result = atrous("inspect", "zoo:resnet18", "--input", "1,3,224,224")
     assert (result.returncode, result.stderr) == (0, "")
     report = inspect_network(zoo.build("resnet18", (1, 3, 224, 224)))
-    assert result.stdout == inspection_text(report) + "\n"
+    assert result.stdout == InspectionView(report).text() + "\n"
 
 
 def test_columns_make_piped_output_wider():
     result = atrous("inspect", "zoo:resnet18", COLUMNS="120")
     report = inspect_network(zoo.build("resnet18"))
-    assert result.stdout == inspection_text(report, 120) + "\n"
+    assert result.stdout == InspectionView(report).text(Look(120)) + "\n"
 
 
 def test_piped_output_has_80_columns_where_nothing_says_otherwise():
     result = atrous("inspect", "zoo:resnet18", COLUMNS=None)
-    assert result.stdout == inspection_text(inspect_network(zoo.build("resnet18"))) + "\n"
+    assert result.stdout == InspectionView(inspect_network(zoo.build("resnet18"))).text() + "\n"
 
 
 def test_json_is_all_that_is_printed_and_is_the_report(models):

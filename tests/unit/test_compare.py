@@ -13,7 +13,7 @@ from atrous.analysis import usual_stacks
 from atrous.analysis.compare import growth_of
 from atrous.network import Builder
 from atrous.network.ops import Opaque
-from atrous.report import comparison_text
+from atrous.report import ComparisonView, Look
 
 SEES_AS_FAR = ("strided", "dilated, doubling", "hybrid")
 
@@ -129,7 +129,7 @@ def test_holes_are_said_in_numbers(rates, taps, size):
     assert scheme.coverage == taps / size
     message = next(risk.message for risk in scheme.risks if risk.code == "gridding")
     assert f"{taps} of {size}" in message
-    assert " ".join(message.split()) in " ".join(comparison_text(scheme_table(rates)).split())
+    assert " ".join(message.split()) in " ".join(ComparisonView(scheme_table(rates)).text().split())
 
 
 @pytest.mark.parametrize("rates", [(1, 2, 5), (1, 2, 3), (5, 2, 1), (1, 2, 4, 1)])
@@ -159,7 +159,7 @@ def test_networks_of_any_kind_are_compared():
     )
     assert table["known"].is_global
     assert table["known"].risks == table["known"].report.findings
-    assert comparison_text(table)
+    assert ComparisonView(table).text()
     table = atrous.compare([odd, odd], input=(1, 3, 64, 64))
     assert [scheme.name for scheme in table] == ["odd", "odd (2)"]
 
@@ -196,12 +196,12 @@ def test_what_is_wrong_is_said():
 
 def test_the_table_grows_with_the_page_and_fits_it():
     table = atrous.compare(input=(1, 3, 512, 512))
-    narrow, wide = comparison_text(table), comparison_text(table, 200)
+    narrow, wide = ComparisonView(table).text(), ComparisonView(table).text(Look(200))
     assert max(map(len, narrow.splitlines())) <= 80
     assert max(map(len, wide.splitlines())) <= 200
     assert "stack" not in narrow
     assert "k3s2x64 k3s2x64 k3x64 k3d2x64" in wide
-    assert comparison_text(table, 60, unicode=False).isascii()
+    assert ComparisonView(table).text(Look(60, unicode=False)).isascii()
 
 
 def test_in_a_notebook_every_column_is_there_and_names_are_escaped():

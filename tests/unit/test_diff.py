@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import atrous as library
 from atrous.analysis.diff import diff_reports
-from atrous.report import diff_text
+from atrous.report import DiffView
 from tests.unit.test_cli import assert_refuses, atrous
 
 SHAPE = (1, 4, 32, 32)
@@ -36,7 +36,7 @@ def test_nothing_differs_from_the_same_report_read_back(source):
     diff = diff_reports(json.loads(report.to_json()), report.to_dict())
     assert not diff
     assert diff.same == len(report.layers)
-    assert diff_text(diff).endswith(": nothing differs")
+    assert DiffView(diff).text().endswith(": nothing differs")
 
 
 def test_dilation_in_place_of_a_stride_changes_the_layers_behind_it_and_no_field():
@@ -93,7 +93,7 @@ def test_the_deltas_say_everything_that_differs_and_nothing_else(before, after):
         assert said.get("field", (sizes[0], sizes[0])) == tuple(sizes)
     assert bool(diff) == (old["layers"] != new["layers"])
     assert len(found) + diff.same == len(names.keys() | news.keys())
-    assert all(len(line) <= 80 for line in diff_text(diff).splitlines()[1:])
+    assert all(len(line) <= 80 for line in DiffView(diff).text().splitlines()[1:])
 
 
 @pytest.mark.parametrize(

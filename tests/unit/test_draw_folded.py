@@ -13,7 +13,7 @@ from atrous.draw.graph import COLOURINGS, graph_svg
 from atrous.errors import UnknownNameError, UnsupportedError
 from atrous.network import Builder, zoo
 from atrous.network.ops import Elementwise
-from atrous.report import inspection_page
+from atrous.shown import view
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -96,7 +96,7 @@ def test_what_is_too_tangled_to_lay_out_is_refused_and_left_out_of_pages():
     report = inspect_network(b.build(maps[-1]))
     with pytest.raises(UnsupportedError, match="too tangled to lay out"):
         graph_svg(report)
-    assert "Too many edges cross here" in inspection_page(report)
+    assert "Too many edges cross here" in view(report).page()
 
 
 def test_unknown_modules_and_colours_are_named_with_the_known_ones():

@@ -16,7 +16,7 @@ from atrous.analysis.information import readers
 from atrous.errors import GeometryError, UnknownNameError, UnsupportedError
 from atrous.network import Builder
 from atrous.network.ops import Opaque
-from atrous.report import layer_text
+from atrous.report import LayerView
 from tests.oracles import predicted
 
 
@@ -152,7 +152,7 @@ def test_intensity_is_flops_over_bytes_read_and_written_once():
     assert layer.bytes_moved == moved
     assert layer.intensity == 2 * (8 * 4 * 9 * 16 * 16) / moved
     assert layer.to_dict()["intensity"] == layer.intensity
-    assert "FLOP/byte" in layer_text(layer)
+    assert "FLOP/byte" in LayerView(layer).text()
 
 
 def test_views_move_nothing_and_in_place_ops_do():

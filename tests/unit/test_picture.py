@@ -7,7 +7,7 @@ import importlib.util
 import re
 
 import atrous
-from atrous.report import comparison_text
+from atrous.report import ComparisonView, Look
 from tests.processes import ROOT
 
 
@@ -19,7 +19,7 @@ def test_the_picture_shows_what_is_printed_and_refers_to_nothing_outside():
     drawn = (ROOT / "docs" / "compare.svg").read_text(encoding="utf-8")
     assert set(re.findall(r"https?://[^\"' )]+", drawn)) == {"http://www.w3.org/2000/svg"}
     shown = [html.unescape(text) for text in re.findall(r"<text[^>]*>([^<]*)</text>", drawn)]
-    printed = comparison_text(atrous.compare(input=(1, 3, 512, 512)), 100)
+    printed = ComparisonView(atrous.compare(input=(1, 3, 512, 512))).text(Look(100))
     found = words(" ".join(shown))
     assert found[-len(words(printed)) :] == words(printed)
 

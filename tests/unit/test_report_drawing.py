@@ -10,7 +10,7 @@ from rich.console import Console
 
 from atrous import Builder
 from atrous.analysis import Footprint, inspect_network
-from atrous.report import Look, footprint_html, footprint_text, footprint_view
+from atrous.report import FootprintView, Look
 from atrous.report.drawing import (
     ASCII_HALVES,
     ASCII_SQUARES,
@@ -20,6 +20,7 @@ from atrous.report.drawing import (
     drawing,
 )
 from atrous.report.lines import plain
+from atrous.shown import view
 
 AXES = {1: ("t",), 2: ("h", "w"), 3: ("d", "h", "w")}
 
@@ -195,12 +196,12 @@ def test_three_axes_are_drawn_as_a_slice_for_each_pair_of_them():
 
 def test_a_footprint_of_nothing_says_so():
     empty = Footprint((0, 0), (0, 0), (4, 4), ("h", "w"), np.zeros((0, 0), dtype=int))
-    assert footprint_text(empty) == "output (0, 0) reads no position of the input"
+    assert FootprintView(empty).text() == "output (0, 0) reads no position of the input"
 
 
 def test_path_counts_that_no_integer_holds_are_drawn():
     box = np.array([[1.0, 1e30], [0.0, 5.0]])
-    text = footprint_text(made_of(box))
+    text = FootprintView(made_of(box)).text()
     assert "1 to 1.00e+30" in text
 
 
@@ -236,7 +237,7 @@ def test_the_reader_of_drawings_notices_a_wrong_one():
 
 @pytest.mark.parametrize("shape", [(9, 9), (60, 60), (127, 127), (300, 300)])
 def test_rich_prints_the_same_letters_as_plain_text(shape):
-    view = footprint_view(made_of(random_box(*shape)))
+    view = FootprintView(made_of(random_box(*shape)))
     console = Console(width=80, record=True, force_terminal=True, color_system=None, file=None)
     with console.capture() as capture:
         console.print(view, crop=False)
@@ -245,7 +246,7 @@ def test_rich_prints_the_same_letters_as_plain_text(shape):
 
 
 def test_html_of_a_footprint_is_one_block_with_colours():
-    html = footprint_html(made_of([[1, 0, 1000]]))
+    html = view(made_of([[1, 0, 1000]])).html()
     assert html.startswith("<pre")
     assert html.endswith("</pre>")
     assert "color:#" in html

@@ -14,7 +14,7 @@ from atrous.analysis import Finding, inspect_network
 from atrous.draw.rows import SORTS, listing
 from atrous.network import zoo
 from atrous.network.ops import Opaque
-from atrous.report import Listed, Look, inspection_text, inspection_view, layer_text
+from atrous.report import InspectionView, LayerView, Listed, Look
 from atrous.report.lines import Column, Span, plain, table
 from tests.golden.networks import ALL
 
@@ -90,20 +90,20 @@ def test_sorting_puts_the_largest_first(resnet):
 
 
 def test_the_column_that_sorts_is_shown_where_others_have_to_go(resnet):
-    assert "activation" not in _titles(inspection_text(resnet, 80))
-    assert "activation" in _titles(inspection_text(resnet, 80, listed=Listed(sort="memory")))
+    assert "activation" not in _titles(InspectionView(resnet).text(Look(80)))
+    assert "activation" in _titles(InspectionView(resnet, Listed(sort="memory")).text(Look(80)))
 
 
 def test_a_cut_table_says_how_many_rows_are_left(resnet):
     found = listing(resnet, top=3)
     assert len(found.rows) == 3
-    assert f"{found.cut} more rows" in inspection_text(resnet, listed=Listed(top=3))
+    assert f"{found.cut} more rows" in InspectionView(resnet, Listed(top=3)).text()
 
 
 @pytest.mark.parametrize("unicode", [True, False])
 @pytest.mark.parametrize("width", [60, 80, 100, 120, 160, 240])
 def test_a_report_fits_its_width_and_its_table_is_a_grid(report, width, unicode):
-    text = inspection_view(report).text(Look(width, unicode=unicode))
+    text = InspectionView(report).text(Look(width, unicode=unicode))
     lines = text.splitlines()
     assert all(len(line) <= width for line in lines)
     rule = next(i for i, line in enumerate(lines) if re.fullmatch("[─-]+", line))
@@ -114,7 +114,7 @@ def test_a_report_fits_its_width_and_its_table_is_a_grid(report, width, unicode)
 
 
 def test_a_wider_terminal_shows_more_columns(resnet):
-    titles = [_titles(inspection_text(resnet, width)) for width in (80, 120, 200)]
+    titles = [_titles(InspectionView(resnet).text(Look(width))) for width in (80, 120, 200)]
     assert set(titles[0]) < set(titles[1]) < set(titles[2])
     assert " ".join(titles[2]) == (
         "layer op output field taps gap cover stride start center step MACs params activation"
@@ -130,7 +130,7 @@ def test_long_names_lose_their_middle_and_are_never_wrapped():
     b = Builder()
     x = b.input("x", (1, 3, 16, 16))
     b_name = "a" * 200 + ".conv"
-    text = inspection_text(inspect_network(b.build(b.conv(x, 4, 3, name=b_name))))
+    text = InspectionView(inspect_network(b.build(b.conv(x, 4, 3, name=b_name)))).text()
     assert all(len(line) <= 80 for line in text.splitlines())
     assert re.search(r"^a+….*\.conv  conv k3", text, re.MULTILINE)
 
@@ -139,7 +139,7 @@ def test_names_cannot_send_commands_to_a_terminal():
     b = Builder("net\x1b[2J")
     x = b.input("x", (1, 3, 16, 16))
     report = inspect_network(b.build(b.conv(x, 4, 3, name="conv\x1b]0;title\x07\n")))
-    for text in (str(report), layer_text(report.layers[0]), report._repr_html_()):
+    for text in (str(report), LayerView(report.layers[0]).text(), report._repr_html_()):
         assert "\x1b" not in text
         assert "\x07" not in text
 
@@ -182,7 +182,7 @@ def test_html_is_well_formed_and_has_every_listed_layer(report):
 
 def test_partial_results_and_findings_come_before_everything_else(report):
     finding = Finding("gridding", "warning", "conv9", "reads 7 of 13 inputs.", "Use rates 1, 2, 3.")
-    lines = inspection_text(replace(report, _known={"findings": (finding,)})).splitlines()
+    lines = InspectionView(replace(report, _known={"findings": (finding,)})).text().splitlines()
     at = next(i for i, line in enumerate(lines) if line.startswith("warning"))
     assert "conv9: reads 7 of 13 inputs. Use rates 1, 2, 3." in " ".join(lines[at].split())
     first = next(i for i, line in enumerate(lines) if line.startswith("input "))
@@ -199,7 +199,7 @@ def test_many_opaque_ops_and_many_global_ops_are_counted_not_listed():
     y = x
     for index in range(9):
         y = b.add(Opaque("odd", "no rule for odd", (1, 4, 16, 16)), y, name=f"odd{index}")
-    text = inspection_text(inspect_network(b.build(x, y)))
+    text = InspectionView(inspect_network(b.build(x, y))).text()
     assert "pool0, pool1, pool2 and 6 more mix" in " ".join(text.split())
     assert text.count("no rule for odd") == 5
     assert "and 4 more" in text
@@ -210,7 +210,7 @@ def test_rich_prints_the_same_letters_as_plain_text(report):
     with console.capture() as capture:
         console.print(report)
     assert [line.rstrip() for line in capture.get().splitlines()] == str(
-        inspection_text(report, 100)
+        InspectionView(report).text(Look(100))
     ).splitlines()
 
 
@@ -227,7 +227,7 @@ def test_a_record_shows_itself_in_a_notebook_and_through_rich(report):
 
 def test_every_phase_of_an_upsampled_output_is_listed():
     report = inspect_network(ALL["decoder"]())
-    text = layer_text(report["up"])
+    text = LayerView(report["up"]).text()
     field = report["up"].field[0]
     for index, phase in enumerate(field.phases):
         cells = [str(index), str(phase.size), str(phase.taps)]

@@ -15,7 +15,7 @@ from atrous.draw.rows import listing
 from atrous.errors import MissingDependencyError, ReadError, UnsupportedError
 from atrous.network import Builder
 from atrous.network.ops import Opaque
-from atrous.report import inspection_page
+from atrous.shown import view
 from tests.processes import run_python, run_shell
 
 VOID = {"meta", "input", "br", "link", "img"}
@@ -67,7 +67,7 @@ def report():
 
 @pytest.fixture(scope="module")
 def page(report):
-    return inspection_page(report)
+    return view(report).page()
 
 
 def test_the_page_refers_to_nothing_outside_of_it(page):
@@ -102,7 +102,7 @@ def test_each_layer_with_a_field_has_its_footprint(report, page):
 
 
 def test_a_large_network_stays_below_three_mebibytes():
-    text = inspection_page(atrous.inspect("zoo:resnet152"))
+    text = view(atrous.inspect("zoo:resnet152")).page()
     assert len(text.encode()) < 3 * 2**20
 
 
@@ -112,7 +112,7 @@ def test_names_from_outside_cannot_leave_their_place():
     x = b.input("x", (1, 3, 16, 16))
     y = b.conv(x, 4, 3, name=evil + "1")
     y = b.add(Opaque("<b>", f"<i>{evil}</i>", (1, 4, 14, 14)), y, name="odd")
-    found = Page(inspection_page(inspect_network(b.build(y))))
+    found = Page(view(inspect_network(b.build(y))).page())
     assert len(found.scripts) == 2  # the data, and the last of the two without an id
     assert "img" not in found.tags
     assert "b" not in found.tags
@@ -122,20 +122,20 @@ def test_names_from_outside_cannot_leave_their_place():
 def test_networks_without_positions_without_findings_and_in_one_and_three_axes_have_pages():
     b = Builder("flat")
     flat = inspect_network(b.build(b.linear(b.input("x", (4, 16)), 3)))
-    assert len(json.loads(Page(inspection_page(flat)).scripts["data"])["charts"]) == 2
+    assert len(json.loads(Page(view(flat).page()).scripts["data"])["charts"]) == 2
     for one in (
         flat,
         atrous.inspect("stack:k3", (1, 1, 9)),
         atrous.inspect("stack:k3d2 k3d2", (1, 1, 9, 12, 15)),
         atrous.inspect("zoo:wavenet"),
     ):
-        Page(inspection_page(one))
+        Page(view(one).page())
 
 
 def test_two_reports_stand_side_by_side_with_what_differs():
     before = atrous.inspect("stack:k3s2x8 k3x8", (1, 3, 64, 64))
     after = atrous.inspect("stack:k3x8 k3d2x8", (1, 3, 64, 64))
-    found = Page(inspection_page(after, beside=before))
+    found = Page(view(after).page(beside=before))
     words = " ".join(found.words)
     assert "Differences" in words
     assert "conv2" in words
@@ -156,12 +156,12 @@ def test_a_users_image_lies_behind_the_footprints(tmp_path):
     photo = tmp_path / "photo.jpg"
     Image.new("RGB", (640, 480), "teal").save(photo)
     report = atrous.inspect("stack:k3d2", (1, 3, 48, 64))
-    data = json.loads(Page(inspection_page(report, image=photo)).scripts["data"])
+    data = json.loads(Page(view(report).page(image=photo)).scripts["data"])
     assert data["sides"][0]["image"].startswith("data:image/jpeg;base64,")
     with pytest.raises(ReadError, match="no such file"):
-        inspection_page(report, image=tmp_path / "absent.jpg")
+        view(report).page(image=tmp_path / "absent.jpg")
     with pytest.raises(UnsupportedError, match="two axes"):
-        inspection_page(atrous.inspect("stack:k3", (1, 1, 9)), image=photo)
+        view(atrous.inspect("stack:k3", (1, 1, 9))).page(image=photo)
 
 
 def test_a_page_is_written_whole_or_not_at_all(tmp_path):
@@ -178,7 +178,7 @@ def test_a_page_is_written_whole_or_not_at_all(tmp_path):
 
 def test_a_footprint_too_large_for_a_page_is_left_out_and_said():
     report = atrous.inspect("stack:k3d1500 k3d1500", (1, 1, 8000, 8000))
-    assert "layers are left out" in inspection_page(report)
+    assert "layers are left out" in view(report).page()
 
 
 @pytest.mark.parametrize("missing", ["altair", "jinja2", "vl_convert", "pygraphviz", "PIL"])

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 from atrous.analysis.field import Field
 from atrous.analysis.findings import codes
 from atrous.analysis.inspection import Inspection, Layer
 from atrous.analysis.rules import Rule
 from atrous.errors import unknown
+from atrous.shown import Shown, ShownWhole, view
 
 __all__ = ["Check", "Outcome", "check_report", "known_code"]
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Shown):
     """One rule at one place: what was got there, and whether that keeps the rule.
 
     `layer` is empty for a rule on the whole network, `axis` where the rule is not on one axis.
@@ -49,11 +47,11 @@ class Outcome:
         }
 
     def __str__(self) -> str:
-        return str(_report().outcome_text(self))
+        return view(self).text()
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Check:
+class Check(ShownWhole):
     """What came of the rules on one network; True where all of them hold.
 
     >>> import atrous
@@ -83,25 +81,7 @@ class Check:
             "outcomes": [outcome.to_dict() for outcome in self.outcomes],
         }
 
-    def to_json(self, indent: int | None = None) -> str:
-        """`to_dict` as JSON text."""
-        return json.dumps(self.to_dict(), indent=indent)
-
-    def __str__(self) -> str:
-        return str(_report().check_text(self))
-
-    __repr__ = __str__
-
-    def __rich__(self) -> Any:
-        return _report().check_view(self)
-
-    def _repr_html_(self) -> str:
-        return str(_report().check_html(self))
-
-
-def _report() -> Any:
-    # The report stands above the records it draws; a record finds it by name when asked to print.
-    return importlib.import_module("atrous.report")
+    __repr__ = ShownWhole.__str__
 
 
 def known_code(code: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as record_field
@@ -16,7 +14,7 @@ from atrous.analysis.findings.record import Finding
 from atrous.analysis.inspection import Inspection, inspect_network
 from atrous.errors import AtrousError, GeometryError, UnsupportedError, unknown
 from atrous.network import Network
-from atrous.shown import Shown
+from atrous.shown import Shown, ShownWhole, view
 
 __all__ = ["Comparison", "Growth", "Scheme", "compare_networks", "growth_of", "usual_stacks"]
 
@@ -87,7 +85,7 @@ class Scheme(Shown):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Comparison:
+class Comparison(ShownWhole):
     """Schemes on one input, in the order given.
 
     >>> import atrous
@@ -139,7 +137,7 @@ class Comparison:
 
         Raises `MissingDependencyError` without the extra `report`.
         """
-        return importlib.import_module("atrous.report").comparison_plot(self)
+        return view(self).plot()
 
     def to_dict(self) -> dict[str, object]:
         """Plain data under a versioned schema."""
@@ -150,25 +148,7 @@ class Comparison:
             "schemes": [scheme.to_dict() for scheme in self.schemes],
         }
 
-    def to_json(self, indent: int | None = None) -> str:
-        """`to_dict` as JSON text."""
-        return json.dumps(self.to_dict(), indent=indent)
-
-    def __str__(self) -> str:
-        return str(_report().comparison_text(self))
-
-    __repr__ = __str__
-
-    def __rich__(self) -> Any:
-        return _report().comparison_view(self)
-
-    def _repr_html_(self) -> str:
-        return str(_report().comparison_html(self))
-
-
-def _report() -> Any:
-    # The report stands above the records it draws; a record finds it by name when asked to print.
-    return importlib.import_module("atrous.report")
+    __repr__ = ShownWhole.__str__
 
 
 def usual_stacks(kernel: int, depth: int, channels: int) -> dict[str, str]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from atrous.analysis.inspection import SCHEMA as INSPECTION
 from atrous.errors import ReadError
+from atrous.shown import ShownWhole
 
 __all__ = ["Change", "Delta", "Diff", "Kind", "diff_reports"]
 
@@ -52,7 +51,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Diff:
+class Diff(ShownWhole):
     """What differs between two reports; False where nothing does.
 
     `totals` is about the whole network, `outputs` about its outputs in their order (`layer` is the
@@ -88,25 +87,7 @@ class Diff:
             "same": self.same,
         }
 
-    def to_json(self, indent: int | None = None) -> str:
-        """`to_dict` as JSON text."""
-        return json.dumps(self.to_dict(), indent=indent)
-
-    def __str__(self) -> str:
-        return str(_report().diff_text(self))
-
-    __repr__ = __str__
-
-    def __rich__(self) -> Any:
-        return _report().diff_view(self)
-
-    def _repr_html_(self) -> str:
-        return str(_report().diff_html(self))
-
-
-def _report() -> Any:
-    # The report stands above the records it draws; a record finds it by name when asked to print.
-    return importlib.import_module("atrous.report")
+    __repr__ = ShownWhole.__str__
 
 
 def diff_reports(old: Any, new: Any) -> Diff:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from fractions import Fraction
 from math import gcd
-from typing import Any
 
 from atrous.analysis.flow import Bundle
 from atrous.geometry import Taps
@@ -44,7 +42,7 @@ class Phase(Shown):
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class Field(Shown):
     """The receptive field along one spatial axis, in input positions, ignoring where it ends.
 
     `size` is last read - first read + 1; `taps` the distinct positions read; `coverage` is
@@ -92,17 +90,6 @@ class Field:
         if self.coverage < 1:
             text += f", {self.coverage:.0%} read, gaps up to {self.max_gap}"
         return text
-
-    def __rich__(self) -> Any:
-        return _report().field_view(self)
-
-    def _repr_html_(self) -> str:
-        return str(_report().field_html(self))
-
-
-def _report() -> Any:
-    # The report stands above the records it draws; a record finds it by name when asked to print.
-    return importlib.import_module("atrous.report")
 
 
 def field_of(axis: str, bundle: Bundle, outputs: int) -> Field | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +15,9 @@ from atrous.analysis.flow import Flow, flows
 from atrous.analysis.layer import Layer
 from atrous.analysis.memory import Memory, bytes_moved_in, memory_of
 from atrous.errors import GeometryError, NetworkError, UnsupportedError, concerning, unknown
+from atrous.files import write_whole
 from atrous.network import Network, Tensor
-from atrous.shown import write_whole
+from atrous.shown import ShownWhole, view
 
 if TYPE_CHECKING:
     from atrous.analysis.footprint import Footprint
@@ -36,7 +35,7 @@ SCHEMA = "atrous.inspection/1"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Inspection:
+class Inspection(ShownWhole):
     """What each layer of a network sees of one input, and what it costs.
 
     >>> import atrous
@@ -130,7 +129,7 @@ class Inspection:
         `layer` is the network's (last) output unless given; `at` its middle, `size // 2`. Raises
         `UnsupportedError` where the reads pass through an op that is not understood.
         """
-        from atrous.analysis.footprint import footprint_of
+        from atrous.analysis.paths import footprint_of
 
         chosen = self.outputs[-1] if layer is None else self[layer]
         place = _whole(at)
@@ -197,10 +196,6 @@ class Inspection:
             "layers": [layer.to_dict() for layer in self.layers],
         }
 
-    def to_json(self, indent: int | None = None) -> str:
-        """`to_dict` as JSON text."""
-        return json.dumps(self.to_dict(), indent=indent)
-
     def to_html(
         self,
         path: str | os.PathLike[str],
@@ -215,8 +210,7 @@ class Inspection:
         `beside` is another report, shown next to this one with what differs. Needs the extra
         `report`: raises `MissingDependencyError` without it, `ReadError` for what is no image.
         """
-        page = _report().inspection_page(self, image=image, beside=beside)
-        write_whole(path, page)
+        write_whole(path, view(self).page(image=image, beside=beside))
 
     def plot(self, kind: Kind = "overview", *, beside: Inspection | None = None) -> Any:
         """A chart of the report, as an `altair.Chart`: shown in notebooks, `.save("x.svg")`.
@@ -231,7 +225,7 @@ class Inspection:
         >>> chart.title
         'Receptive field by depth'
         """
-        return _report().inspection_plot(self, kind, beside)
+        return view(self).plot(kind, beside=beside)
 
     def graph(self, module: str = "", *, colour: Colouring = "coverage") -> str:
         """The network as a graph, in SVG: modules folded, findings as marks.
@@ -245,23 +239,9 @@ class Inspection:
         >>> svg.startswith("<svg") and "downsample" in svg
         True
         """
-        return str(_report().inspection_graph(self, module, colour))
+        return view(self).graph(module, colour)
 
-    def __str__(self) -> str:
-        return str(_report().inspection_text(self))
-
-    __repr__ = __str__
-
-    def __rich__(self) -> Any:
-        return _report().inspection_view(self)
-
-    def _repr_html_(self) -> str:
-        return str(_report().inspection_html(self))
-
-
-def _report() -> Any:
-    # The report stands above the records it draws; a record finds it by name when asked to print.
-    return importlib.import_module("atrous.report")
+    __repr__ = ShownWhole.__str__
 
 
 def inspect_network(

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as record_field
 from fractions import Fraction
-from typing import Any
 
 from atrous.analysis.field import Field
 from atrous.network import Node
+from atrous.shown import Shown
 
 __all__ = ["Layer"]
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(Shown):
     """One op of the network, in execution order.
 
     `field` has one record for each spatial axis of the input; it is empty where the layer does not
@@ -100,17 +99,6 @@ class Layer:
         shape = "x".join(map(str, self.output_shape))
         seen = "; ".join(map(str, self.field)) or ("not known" if self.opaque else "no positions")
         return f"{self.name} ({self.op}) {shape}: {seen}"
-
-    def __rich__(self) -> Any:
-        return _report().layer_view(self)
-
-    def _repr_html_(self) -> str:
-        return str(_report().layer_html(self))
-
-
-def _report() -> Any:
-    # The report stands above the records it draws; a record finds it by name when asked to print.
-    return importlib.import_module("atrous.report")
 
 
 def detail_of(node: Node) -> str:

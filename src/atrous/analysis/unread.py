@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from atrous.analysis.footprint import adjoint
+from atrous.analysis.paths import adjoint
 from atrous.errors import UnsupportedError
 from atrous.geometry import AxisMap
 from atrous.network import Network, Node

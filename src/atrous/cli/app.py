@@ -150,14 +150,8 @@ def inspect(
     - atrous inspect model.onnx --html report.html --image photo.jpg
     """
     from atrous.analysis import inspect_network
-    from atrous.report import (
-        SORTS,
-        Listed,
-        diff_view,
-        inspection_page,
-        inspection_view,
-        layer_view,
-    )
+    from atrous.report import SORTS, DiffView, InspectionView, LayerView, Listed
+    from atrous.shown import view
 
     if sort not in SORTS:
         raise unknown("order", sort, SORTS)
@@ -178,19 +172,19 @@ def inspect(
     if page is not None:
         beside = None if diff is None else other_report(diff, input or ())
         with working(f"drawing {page.name}"):
-            put(inspection_page(report, image=image, beside=beside), page, "--html")
+            put(view(report).page(image=image, beside=beside), page, "--html")
     if diff is not None:
         found = difference(diff, input or (), report)
         if json:
             show_json(found.to_json())
         else:
-            show(diff_view(found, every=every, top=top))
+            show(DiffView(found, every, top))
         return
     if layer is None:
         if json:
             show_json(report.to_json())
         else:
-            show(inspection_view(report, Listed(every, depth, cast("Sort", sort), top)))
+            show(InspectionView(report, Listed(every, depth, cast("Sort", sort), top)))
         return
     chosen = report[layer]
     footprint = report.footprint(chosen.name, place) if chosen.field else None
@@ -198,7 +192,7 @@ def inspect(
         drawn = None if footprint is None else footprint.to_dict()
         show_json({"schema": "atrous.layer/1", **chosen.to_dict(), "footprint": drawn})
     else:
-        show(layer_view(chosen, footprint))
+        show(LayerView(chosen, footprint))
 
 
 @app.command()
@@ -251,7 +245,7 @@ def compare(
     """
     from atrous.analysis import compare_networks
     from atrous.api import compare as compared
-    from atrous.report import comparison_view
+    from atrous.report import ComparisonView
 
     usual = "1,3,512,512"
     if stacks:
@@ -274,7 +268,7 @@ def compare(
     if json:
         show_json(table.to_json())
     else:
-        show(comparison_view(table))
+        show(ComparisonView(table))
 
 
 @app.command()
@@ -335,7 +329,7 @@ def check(
     from atrous.analysis import inspect_network
     from atrous.analysis.check import check_report
     from atrous.cli.settings import asked_checks
-    from atrous.report import check_view
+    from atrous.report import CheckView
 
     rules = {
         "receptive-field": receptive_field,
@@ -352,7 +346,7 @@ def check(
         kept = check_report(report, asked.rules, forbidden=asked.forbidden, layer=asked.layer)
         found.append((asked.source, kept))
         if not json:
-            show(check_view(kept, asked.source))
+            show(CheckView(kept, asked.source))
     if json:
         checks = [{"source": name, **kept.to_dict()} for name, kept in found]
         holds = all(kept for _, kept in found)
@@ -369,7 +363,7 @@ def zoo(json: Json = False) -> None:
     """
     from atrous.analysis import inspect_network
     from atrous.network import zoo
-    from atrous.report import networks_view
+    from atrous.report import NetworksView
 
     entries = [zoo.entry(name) for name in zoo.names()]
     reports = [inspect_network(entry.build()) for entry in entries]
@@ -387,7 +381,7 @@ def zoo(json: Json = False) -> None:
         show_json({"schema": "atrous.zoo/1", "networks": networks})
         return
     show(
-        networks_view(
+        NetworksView(
             [
                 (entry.name, entry.summary, report)
                 for entry, report in zip(entries, reports, strict=True)

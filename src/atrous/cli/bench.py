@@ -63,7 +63,7 @@ def bench(
             f"bench runs models with {error.name}, which is not installed: "
             "pip install atrous[torch]"
         ) from None
-    from atrous.report import explanation_view
+    from atrous.report import ExplanationView
     from atrous.runtime.optimize.sources import bench_module
 
     with _progress(f"measuring {source}") as progress:
@@ -74,7 +74,7 @@ def bench(
     if json:
         show_json(found.to_json())
     else:
-        show(explanation_view(found, top=None if every else top))
+        show(ExplanationView(found, None if every else top))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    from atrous.report import Look, View
+    from atrous.report import LinesView, Look
 
 __all__ = ["complain", "forgive", "give_up_output", "look_of", "show", "show_json", "working"]
 
@@ -40,7 +40,7 @@ def look_of(stream: TextIO) -> Look:
     return Look(max(size.columns, 20), max(size.lines - 4, 10), unicode, colour)
 
 
-def show(view: View) -> None:
+def show(view: LinesView) -> None:
     """Prints a report."""
     look = look_of(sys.stdout)
     if not look.colour:

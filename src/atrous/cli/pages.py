@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from atrous.errors import ReadError
-from atrous.shown import write_whole
+from atrous.files import write_whole
 
 __all__ = ["place_for", "put"]
 

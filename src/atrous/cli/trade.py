@@ -100,7 +100,8 @@ def convert(
     - atrous convert zoo:resnet50 --output-stride 8 --outputs layer4 --html change.html
     """
     from atrous.api import convert as converted
-    from atrous.report import conversion_page, conversion_view
+    from atrous.report import ConversionView
+    from atrous.shown import view
 
     stride = _stride(output_stride)
     made, given = model(source, input or ())
@@ -122,11 +123,11 @@ def convert(
         if path is not None:
             _write(result.model, path, source, given)
         if page is not None:
-            put(conversion_page(result, image), page, "--html")
+            put(view(result).page(image=image), page, "--html")
     if json:
         show_json(result.to_json())
     else:
-        show(conversion_view(result, every=every))
+        show(ConversionView(result, every))
 
 
 @app.command()
@@ -157,7 +158,7 @@ def audit(
     - atrous audit models.py:plain models.py:dilated --input 1,3,224,224
     """
     from atrous.api import audit as audited
-    from atrous.report import certificate_view
+    from atrous.report import CertificateView
 
     one, given = model(reference, input or ())
     two, _ = model(candidate, ())
@@ -166,7 +167,7 @@ def audit(
     if json:
         show_json(certificate.to_json())
     else:
-        show(certificate_view(certificate))
+        show(CertificateView(certificate))
     if certificate.verdict == "broken":
         raise typer.Exit(1)
 

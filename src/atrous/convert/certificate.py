@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import json
 from dataclasses import dataclass
 from fractions import Fraction
 from math import isfinite
 from typing import Any, Literal
 
 from atrous.convert.verdicts import Cause, Verdict, worst
-from atrous.shown import Shown
+from atrous.shown import Shown, ShownWhole
 
 __all__ = ["Certificate", "Checked", "OutputCertificate", "Price", "agreeing"]
 
@@ -131,7 +129,7 @@ class Price(Shown):
 
 
 @dataclass(frozen=True, slots=True)
-class Certificate:
+class Certificate(ShownWhole):
     """What holds between a reference and a candidate, by structure and by measurement.
 
     `verdict` is the worst of the outputs': `exact`, `interior`, `shifted`, `approximate` or
@@ -173,15 +171,3 @@ class Certificate:
             "after": self.after.to_dict(),
             "notes": list(self.notes),
         }
-
-    def to_json(self) -> str:
-        """JSON under the schema `atrous.certificate/1`."""
-        return json.dumps(self.to_dict())
-
-    def __str__(self) -> str:
-        text: str = importlib.import_module("atrous.report").certificate_text(self)
-        return text
-
-    def _repr_html_(self) -> str:
-        html: str = importlib.import_module("atrous.report").certificate_html(self)
-        return html

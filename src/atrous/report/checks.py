@@ -2,41 +2,61 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from atrous.analysis.check import Check, Outcome
 from atrous.draw.units import bytes_text, fraction_text, quantity, share_text
-from atrous.report.lines import Line, Span, line
+from atrous.report.lines import Line, Look, Span, line
+from atrous.report.view import LinesView
+from atrous.shown import view
 
-__all__ = ["check_lines", "outcome_text"]
+__all__ = ["CheckView", "OutcomeView"]
 
 
-def check_lines(check: Check, name: str = "") -> list[Line]:
+@view.register(Check)
+@dataclass(frozen=True, slots=True)
+class CheckView(LinesView):
     """A line for each broken rule and place; one line in all where every rule holds.
 
-    Lines are never wrapped: they are for logs, and for tools that read logs.
+    The network is called `name` where its own name says less. Lines are never wrapped: they are
+    for logs, and for tools that read logs.
     """
-    name = name or check.network or "network"
-    merged: dict[tuple[str, str, str, object, str], list[Outcome]] = {}
-    for outcome in check.broken:
-        key = (outcome.rule, outcome.text, outcome.layer, outcome.got, outcome.reason)
-        merged.setdefault(key, []).append(outcome)
-    if not merged:
-        count = len({(outcome.rule, outcome.text) for outcome in check.outcomes})
-        rules = "1 rule holds" if count == 1 else f"{count} rules hold"
-        notes = dict.fromkeys(outcome.reason for outcome in check.outcomes if outcome.reason)
-        note = f" ({'; '.join(notes)})" if notes else ""
-        return [line(Span(f"{name}: "), Span(rules + note, "cyan"))]
-    out = []
-    for group in merged.values():
-        axes = ", ".join(outcome.axis for outcome in group if outcome.axis)
-        out.append(line(Span(f"{name}: "), Span(_broken(group[0], axes), "red")))
-    return out
+
+    record: Check
+    name: str = ""
+
+    def lines(self, look: Look) -> list[Line]:  # noqa: ARG002
+        check = self.record
+        name = self.name or check.network or "network"
+        merged: dict[tuple[str, str, str, object, str], list[Outcome]] = {}
+        for outcome in check.broken:
+            key = (outcome.rule, outcome.text, outcome.layer, outcome.got, outcome.reason)
+            merged.setdefault(key, []).append(outcome)
+        if not merged:
+            count = len({(outcome.rule, outcome.text) for outcome in check.outcomes})
+            rules = "1 rule holds" if count == 1 else f"{count} rules hold"
+            notes = dict.fromkeys(outcome.reason for outcome in check.outcomes if outcome.reason)
+            note = f" ({'; '.join(notes)})" if notes else ""
+            return [line(Span(f"{name}: "), Span(rules + note, "cyan"))]
+        out = []
+        for group in merged.values():
+            axes = ", ".join(outcome.axis for outcome in group if outcome.axis)
+            out.append(line(Span(f"{name}: "), Span(_broken(group[0], axes), "red")))
+        return out
 
 
-def outcome_text(outcome: Outcome) -> str:
+@view.register(Outcome)
+@dataclass(frozen=True, slots=True)
+class OutcomeView(LinesView):
     """One outcome in words."""
-    if outcome.holds:
-        return f"{outcome.text} holds"
-    return _broken(outcome, outcome.axis)
+
+    record: Outcome
+
+    def lines(self, look: Look) -> list[Line]:  # noqa: ARG002
+        outcome = self.record
+        if outcome.holds:
+            return [line(f"{outcome.text} holds")]
+        return [line(_broken(outcome, outcome.axis))]
 
 
 def _broken(outcome: Outcome, axes: str) -> str:

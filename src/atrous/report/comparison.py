@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from atrous.analysis import Comparison, Scheme
 from atrous.draw.units import bytes_text, per_axis, quantity, shape_text, share_text
+from atrous.report.html import escaped, grid
 from atrous.report.lines import Column, Line, Look, Span, line, table, wrapped
 from atrous.report.summary import SEVERITIES
+from atrous.report.view import LinesView
+from atrous.shown import view
 
-__all__ = ["comparison_columns", "comparison_lines", "comparison_notes", "comparison_title"]
+__all__ = ["ComparisonView", "comparison_columns", "comparison_notes", "comparison_title"]
 
 _RATIO = Fraction(21, 20)
 _MOST_FIELDS = 5
@@ -18,25 +23,49 @@ _WIDE = 120
 _MOST_RISKS = 3
 
 
-def comparison_lines(comparison: Comparison, look: Look) -> list[Line]:
+@view.register(Comparison)
+@dataclass(frozen=True, slots=True)
+class ComparisonView(LinesView):
     """Title, table, which schemes see equally far, and each scheme's risks.
 
     What a narrow page has no room for, it leaves out: the stacks first, then parameters, growth
     in words and stride.
     """
-    out = [line(Span(comparison_title(comparison), "bold")), ()]
-    columns = comparison_columns(comparison, look.width, look.ellipsis)
-    out += table(columns, look)
-    notes = list(comparison_notes(comparison))
-    if notes:
-        out.append(())
-    indent = min(max((len(label) for label, _, _ in notes), default=0) + 2, 24)
-    for label, text, style in notes:
-        if len(label) + 2 > indent:
-            out.append(line(Span(label, style or "bold")))
-            label = ""
-        out.extend(wrapped(Span(label, style or "bold"), text, indent, look))
-    return out
+
+    record: Comparison
+
+    def lines(self, look: Look) -> list[Line]:
+        out = [line(Span(comparison_title(self.record), "bold")), ()]
+        columns = comparison_columns(self.record, look.width, look.ellipsis)
+        out += table(columns, look)
+        notes = list(comparison_notes(self.record))
+        if notes:
+            out.append(())
+        indent = min(max((len(label) for label, _, _ in notes), default=0) + 2, 24)
+        for label, text, style in notes:
+            if len(label) + 2 > indent:
+                out.append(line(Span(label, style or "bold")))
+                label = ""
+            out.extend(wrapped(Span(label, style or "bold"), text, indent, look))
+        return out
+
+    def html(self) -> str:
+        """Schemes side by side, with every column and what to know about each."""
+        notes = "".join(
+            f'<tr><th style="text-align:left;vertical-align:top">{escaped(label)}</th>'
+            f'<td style="text-align:left">{escaped(text)}</td></tr>'
+            for label, text, _ in comparison_notes(self.record)
+        )
+        title = escaped(comparison_title(self.record))
+        return (
+            f'<div style="font-variant-numeric:tabular-nums"><div><b>{title}</b></div>'
+            f"{grid(comparison_columns(self.record))}<table>{notes}</table></div>"
+        )
+
+    def plot(self, kind: str = "", *, image: object = None, beside: object = None) -> Any:  # noqa: ARG002
+        from atrous.draw.charts import comparison_chart
+
+        return comparison_chart(self.record)
 
 
 def comparison_title(comparison: Comparison) -> str:

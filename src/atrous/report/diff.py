@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from atrous.analysis.diff import Change, Delta, Diff
 from atrous.draw.units import bytes_text, per_axis, quantity, shape_text, share_text
 from atrous.report.lines import Line, Look, Span, line, wrapped
 from atrous.report.summary import some
+from atrous.report.view import LinesView
+from atrous.shown import view
 
-__all__ = ["diff_lines"]
+__all__ = ["DiffView"]
 
 _SIGNS = {"added": ("+", "cyan"), "removed": ("-", "red"), "changed": ("~", "yellow")}
 # What moves no positions and costs nothing only follows the layers around it.
@@ -19,34 +22,45 @@ _INDENT = 14
 _LABELS = {"macs": "compute", "params": "parameters", "memory": "peak memory"}
 
 
-def diff_lines(
-    diff: Diff, look: Look, *, every: bool = False, top: int | None = None
-) -> list[Line]:
+@view.register(Diff)
+@dataclass(frozen=True, slots=True)
+class DiffView(LinesView):
     """What a change did. `every` lists layers that only follow others too; `top` that many."""
-    out: list[Line] = [line(Span(_opening(diff), "bold"))]
-    for delta in diff.totals:
-        out += wrapped(
-            Span(_LABELS.get(delta.what, delta.what), "bold"), _delta(delta), _INDENT, look
-        )
-    for change in diff.outputs:
-        out += wrapped(Span("output", "bold"), f"{change.layer}: {_words(change)}", _INDENT, look)
-    shown = [c for c in diff.layers if every or c.op not in _QUIET]
-    quiet = len(diff.layers) - len(shown)
-    cut = shown if top is None else shown[:top]
-    if cut:
-        out.append(())
-    for change in cut:
-        sign, style = _SIGNS[change.kind]
-        out.append(line(Span(f"{sign} {change.layer}", style)))
-        out += [(Span("    "), *found) for found in _wrapped(_words(change, by_layer=True), look)]
-    rest = []
-    if len(shown) > len(cut):
-        rest.append(f"and {len(shown) - len(cut)} more layers")
-    if quiet:
-        rest.append(f"{quiet} more that move no positions and cost no MACs differ: see --all")
-    if rest:
-        out += [(), line(Span("; ".join(rest), "dim"))]
-    return out
+
+    record: Diff
+    every: bool = False
+    top: int | None = None
+
+    def lines(self, look: Look) -> list[Line]:
+        diff = self.record
+        out: list[Line] = [line(Span(_opening(diff), "bold"))]
+        for delta in diff.totals:
+            out += wrapped(
+                Span(_LABELS.get(delta.what, delta.what), "bold"), _delta(delta), _INDENT, look
+            )
+        for change in diff.outputs:
+            out += wrapped(
+                Span("output", "bold"), f"{change.layer}: {_words(change)}", _INDENT, look
+            )
+        shown = [c for c in diff.layers if self.every or c.op not in _QUIET]
+        quiet = len(diff.layers) - len(shown)
+        cut = shown if self.top is None else shown[: self.top]
+        if cut:
+            out.append(())
+        for change in cut:
+            sign, style = _SIGNS[change.kind]
+            out.append(line(Span(f"{sign} {change.layer}", style)))
+            out += [
+                (Span("    "), *found) for found in _wrapped(_words(change, by_layer=True), look)
+            ]
+        rest = []
+        if len(shown) > len(cut):
+            rest.append(f"and {len(shown) - len(cut)} more layers")
+        if quiet:
+            rest.append(f"{quiet} more that move no positions and cost no MACs differ: see --all")
+        if rest:
+            out += [(), line(Span("; ".join(rest), "dim"))]
+        return out
 
 
 def _wrapped(text: str, look: Look) -> Iterator[Line]:

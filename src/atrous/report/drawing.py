@@ -17,7 +17,14 @@ from atrous.report.lines import Line, Look, Span, line, wrapped_text
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["ASCII_HALVES", "ASCII_SQUARES", "BRAILLE_DOTS", "HALVES", "SQUARES", "drawing"]
+__all__ = [
+    "ASCII_HALVES",
+    "ASCII_SQUARES",
+    "BRAILLE_DOTS",
+    "HALVES",
+    "SQUARES",
+    "drawing",
+]
 
 SQUARES = ("██", "··")
 """A position that is read, and one that is not."""

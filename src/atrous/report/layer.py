@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from atrous.analysis import Field, Layer, Phase
+from atrous.analysis import Field, Footprint, Layer, Phase
 from atrous.draw.units import bytes_text, fraction_text, quantity, shape_text, share_text
+from atrous.report.footprint import FootprintView
 from atrous.report.lines import Column, Line, Look, Span, line, table, wrapped
 from atrous.report.summary import field_text, global_text
+from atrous.report.view import LinesView
+from atrous.shown import view
 
-__all__ = ["field_lines", "layer_lines"]
+__all__ = ["FieldView", "LayerView"]
 
 _INDENT = 17
 _MOST_PHASES = 32
@@ -38,7 +42,33 @@ _PHASE: tuple[tuple[str, Callable[[Phase], str]], ...] = (
 )
 
 
-def layer_lines(layer: Layer, look: Look) -> list[Line]:
+@view.register(Layer)
+@dataclass(frozen=True, slots=True)
+class LayerView(LinesView):
+    """What one layer is, costs and sees; with its footprint drawn, where one is given."""
+
+    record: Layer
+    footprint: Footprint | None = None
+
+    def lines(self, look: Look) -> list[Line]:
+        out = _layer_lines(self.record, look)
+        if self.footprint is not None:
+            out += [(), *FootprintView(self.footprint).lines(look)]
+        return out
+
+
+@view.register(Field)
+@dataclass(frozen=True, slots=True)
+class FieldView(LinesView):
+    """The numbers of one axis."""
+
+    record: Field
+
+    def lines(self, look: Look) -> list[Line]:
+        return _field_lines((self.record,), look)
+
+
+def _layer_lines(layer: Layer, look: Look) -> list[Line]:
     """What one layer is, costs and sees."""
     detail = f" {layer.detail}" if layer.detail and layer.detail != layer.op else ""
     out: list[Line] = [line(Span(layer.name, "bold"), f": {layer.op}{detail}")]
@@ -64,11 +94,11 @@ def layer_lines(layer: Layer, look: Look) -> list[Line]:
         out.extend(wrapped(Span(label, "bold"), text, _INDENT, look))
     if layer.field:
         out.append(())
-        out.extend(field_lines(layer.field, look))
+        out.extend(_field_lines(layer.field, look))
     return out
 
 
-def field_lines(fields: tuple[Field, ...], look: Look) -> list[Line]:
+def _field_lines(fields: tuple[Field, ...], look: Look) -> list[Line]:
     """The numbers of each axis in a column of its own, and those of its phases below."""
     columns = [Column("axis", tuple(Span(name) for name, _ in _FACTS), right=False)]
     for axis in fields:

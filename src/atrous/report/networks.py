@@ -3,41 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from atrous.analysis import Inspection
 from atrous.draw.units import per_axis, quantity, shape_text, share_text
 from atrous.report.lines import GAP, Column, Line, Look, Span, line, table
 from atrous.report.summary import some
+from atrous.report.view import LinesView
 
-__all__ = ["network_lines"]
+__all__ = ["NetworksView"]
 
 _TEXT = 30
 
 
-def network_lines(known: Sequence[tuple[str, str, Inspection]], look: Look) -> list[Line]:
-    """One line for each known network: its name, what it is, and what it sees."""
-    reports = [report for _, _, report in known]
-    name = Column("network", tuple(Span(name, "bold") for name, _, _ in known), right=False)
-    inputs = Column("input", tuple(Span(_inputs(report)) for report in reports))
-    coarsest = Column("coarsest", tuple(Span(_coarsest(report)) for report in reports))
-    numbers = [
-        Column("params", tuple(Span(quantity(report.params)) for report in reports)),
-        Column("stride", tuple(Span(_stride(report)) for report in reports)),
-        Column("field ", tuple(Span(_field(report)) for report in reports)),
-        Column("cover", tuple(_cover(report) for report in reports)),
-    ]
-    # Saying what it is comes before its usual size.
-    choices = ([name, inputs, coarsest, *numbers], [name, coarsest, *numbers], [name, *numbers])
-    columns = next((c for c in choices if _left(c, look) >= _TEXT), choices[-1])
-    room = _left(columns, look)
-    if room >= _TEXT // 2:
-        cells = tuple(Span(_cut(text, room, look), "dim") for _, text, _ in known)
-        columns.append(Column("what it is", cells, right=False))
-    out = table(columns, look)
-    if any(report.outputs[-1].is_global for report in reports):
-        note = "* after an op that mixed all positions; the field is the local one"
-        out.append(line(Span(note, "dim")))
-    return out
+@dataclass(frozen=True, slots=True)
+class NetworksView(LinesView):
+    """One line for each known network: its name, what it is, and what its report sees."""
+
+    known: Sequence[tuple[str, str, Inspection]]
+
+    def lines(self, look: Look) -> list[Line]:
+        reports = [report for _, _, report in self.known]
+        name = Column(
+            "network", tuple(Span(name, "bold") for name, _, _ in self.known), right=False
+        )
+        inputs = Column("input", tuple(Span(_inputs(report)) for report in reports))
+        coarsest = Column("coarsest", tuple(Span(_coarsest(report)) for report in reports))
+        numbers = [
+            Column("params", tuple(Span(quantity(report.params)) for report in reports)),
+            Column("stride", tuple(Span(_stride(report)) for report in reports)),
+            Column("field ", tuple(Span(_field(report)) for report in reports)),
+            Column("cover", tuple(_cover(report) for report in reports)),
+        ]
+        # Saying what it is comes before its usual size.
+        choices = ([name, inputs, coarsest, *numbers], [name, coarsest, *numbers], [name, *numbers])
+        columns = next((c for c in choices if _left(c, look) >= _TEXT), choices[-1])
+        room = _left(columns, look)
+        if room >= _TEXT // 2:
+            cells = tuple(Span(_cut(text, room, look), "dim") for _, text, _ in self.known)
+            columns.append(Column("what it is", cells, right=False))
+        out = table(columns, look)
+        if any(report.outputs[-1].is_global for report in reports):
+            note = "* after an op that mixed all positions; the field is the local one"
+            out.append(line(Span(note, "dim")))
+        return out
 
 
 def _left(columns: Sequence[Column], look: Look) -> int:

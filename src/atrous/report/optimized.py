@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 from atrous.draw.units import ms_text, shape_text, shortened
 from atrous.report.lines import Column, Line, Look, Span, line, table, wrapped
+from atrous.report.view import LinesView
 from atrous.runtime.optimize.records import Explanation, LayerChoice
+from atrous.shown import view
 
-__all__ = ["explanation_lines"]
+__all__ = ["ExplanationView"]
 
 _INDENT = 14
 _PLAIN = "torch"
@@ -19,19 +23,32 @@ _MODES = {
 }
 
 
-def explanation_lines(found: Explanation, look: Look, *, top: int | None = None) -> list[Line]:
-    """An explanation: times of the whole, how it runs, and the table; `top` keeps that many rows.
+@view.register(Explanation)
+@dataclass(frozen=True, slots=True)
+class ExplanationView(LinesView):
+    """Times of the whole, how it runs, and the table; `top` keeps that many rows.
 
     Where there are more rows than `top`, the slowest before are kept, still in order.
     """
-    out = [_opening(found), *_facts(found, look)]
-    if found.layers:
-        rows = _shown(found.layers, top)
-        out += [(), *table(_columns(rows), look)]
-        if len(rows) < len(found.layers):
-            left = len(found.layers) - len(rows)
-            out.append(line(Span(f"and {left} more layers: see --all", "dim")))
-    return out
+
+    record: Explanation
+    top: int | None = None
+
+    def lines(self, look: Look) -> list[Line]:
+        found = self.record
+        out = [_opening(found), *_facts(found, look)]
+        if found.layers:
+            rows = _shown(found.layers, self.top)
+            out += [(), *table(_columns(rows), look)]
+            if len(rows) < len(found.layers):
+                left = len(found.layers) - len(rows)
+                out.append(line(Span(f"and {left} more layers: see --all", "dim")))
+        return out
+
+    def plot(self, kind: str = "", *, image: object = None, beside: object = None) -> Any:  # noqa: ARG002
+        from atrous.draw.charts import explanation_chart
+
+        return explanation_chart(self.record)
 
 
 def _opening(found: Explanation) -> Line:

@@ -28,7 +28,7 @@ from atrous.draw.needs import drawing_needs
 from atrous.draw.rows import listing
 from atrous.draw.units import clean, share_text
 from atrous.errors import AtrousError, UnsupportedError
-from atrous.report.diff import diff_lines
+from atrous.report.diff import DiffView
 from atrous.report.html import block
 from atrous.report.layers import layer_columns, layer_keys, layer_notes
 from atrous.report.lines import Look, plain
@@ -38,9 +38,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from atrous.analysis import Footprint
-    from atrous.runtime.conversion import Conversion
 
-__all__ = ["conversion_page", "report_page", "sides_of"]
+__all__ = ["report_page"]
 
 MOST_FOOTPRINTS = 400
 """Distinct pictures of footprints in one page."""
@@ -51,34 +50,16 @@ MOST_POSITIONS = 8_000_000
 MOST_GRAPH_BOXES = 3000
 
 
-def report_page(reports: Mapping[str, Inspection], image: Any = None) -> str:
+def report_page(
+    reports: Mapping[str, Inspection], image: Any = None, *, verdict: str = "", words: str = ""
+) -> str:
     """One or two reports as a page; two stand side by side, with what differs between them.
 
-    `image`, a path or a Pillow image, lies behind the footprints. Raises
+    `image`, a path or a Pillow image, lies behind the footprints. `verdict` and `words`, in HTML,
+    are those of the conversion that leads from the one to the other. Raises
     `MissingDependencyError` without the libraries of the extra `report`, `ReadError` for what is
     no image, and `UnsupportedError` for an image with an input that has not two axes.
     """
-    return _page(reports, image, {})
-
-
-def conversion_page(conversion: Conversion, image: Any = None) -> str:
-    """A conversion as a page: verdict, certificate and diff, then before and after side by side."""
-    from atrous.report.conversion import conversion_lines
-
-    verdict = conversion.certificate.verdict
-    words = block(conversion_lines(conversion, Look(width=92, colour=True)))
-    return _page(sides_of(conversion), image, {"conversion": words, "verdict": verdict})
-
-
-def sides_of(conversion: Conversion) -> dict[str, Inspection]:
-    """The reports before and after. Raises `UnsupportedError` where they were not kept."""
-    before, after = conversion.before, conversion.after
-    if before is None or after is None:
-        raise UnsupportedError("this conversion does not hold its reports; make it by `convert`.")
-    return {"before": before, "after": after}
-
-
-def _page(reports: Mapping[str, Inspection], image: Any, more: Mapping[str, Any]) -> str:
     with drawing_needs("a page"):
         import jinja2
     environment = jinja2.Environment(
@@ -96,15 +77,14 @@ def _page(reports: Mapping[str, Inspection], image: Any, more: Mapping[str, Any]
         "charts": [chart["spec"] for chart in charts],
         "sides": [{key: side[key] for key in ("footprints", "graphs", "image")} for side in sides],
     }
-    title = more.get("verdict", "")
     names = [side["title"] for side in sides]
     return environment.get_template("report.html").render(
-        title=" and ".join(dict.fromkeys(names)) + (f": {title}" if title else ""),
+        title=" and ".join(dict.fromkeys(names)) + (f": {verdict}" if verdict else ""),
         sides=sides,
         charts=charts,
         colourings=COLOURINGS,
         diff=_diff(reports),
-        conversion=more.get("conversion"),
+        conversion=words or None,
         # In JSON, `<` may always be written so; then no text in it ends the element.
         data=json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
         vega=_vega(),
@@ -274,7 +254,7 @@ def _diff(reports: Mapping[str, Inspection]) -> str:
         return ""
     (_, one), (_, two) = reports.items()
     found = diff_reports(one.to_dict(), two.to_dict())
-    return block(diff_lines(found, Look(width=92, colour=True), top=60))
+    return block(DiffView(found, top=60).lines(Look(width=92, colour=True)))
 
 
 def _spec(chart: Any) -> dict[str, Any]:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
-import json
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from atrous.analysis import Finding, Inspection, inspect_network
-from atrous.analysis.inspection import Kind
+from atrous.analysis import Finding, inspect_network
 from atrous.convert.asked import Asked, coarsest, plan_for
-from atrous.convert.certificate import Certificate
 from atrous.convert.edits import Edit
 from atrous.convert.fold import folded
 from atrous.convert.network_edits import network_edits
-from atrous.convert.records import Direction, Head, Heads, Plan, Refusal
+from atrous.convert.records import Heads, Plan, Refusal
 from atrous.errors import ReadError, UnsupportedError
 from atrous.geometry import Tail
 from atrous.network import Network, Tensor
@@ -27,10 +23,9 @@ from atrous.network.ops import Conv
 from atrous.readers import SCHEMES, read
 from atrous.readers.shapes import as_shape, is_shape
 from atrous.runtime.certify import Pair, Shapes, Weights, certify
-from atrous.shown import write_whole
+from atrous.runtime.converted import Conversion
 
 __all__ = [
-    "Conversion",
     "NetworkPair",
     "beside",
     "certified",
@@ -41,73 +36,6 @@ __all__ = [
 # Multiply-accumulates of one run in float64 that take a few seconds on two cores.
 _BUDGET = 25e9
 _GROUPED = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Conversion:
-    """A converted model, what was changed in it, and what is certified of it.
-
-    `model` is of the kind of the source: a module, an `onnx.ModelProto`, or a `Network`. `edits`
-    are its changes in the order of the layers, `heads` what happened to the rates of a head behind
-    the changed map, `findings` what to look at in the result.
-    """
-
-    model: Any = field(repr=False)
-    certificate: Certificate
-    edits: tuple[Edit, ...]
-    direction: Direction = "none"
-    output_stride: tuple[int, ...] = ()
-    heads: tuple[Head, ...] = ()
-    findings: tuple[Finding, ...] = ()
-    notes: tuple[str, ...] = ()
-    networks: tuple[Network, Network] | None = field(default=None, repr=False, compare=False)
-
-    @property
-    def before(self) -> Inspection | None:
-        """The report of the source, where it was kept."""
-        return None if self.networks is None else inspect_network(self.networks[0])
-
-    @property
-    def after(self) -> Inspection | None:
-        """The report of the result, where it was kept."""
-        return None if self.networks is None else inspect_network(self.networks[1])
-
-    def plot(self, kind: Kind = "overview") -> Any:
-        """The charts of `Inspection.plot` with before and after in each."""
-        return importlib.import_module("atrous.report").conversion_plot(self, kind)
-
-    def to_html(self, path: str | os.PathLike[str], *, image: Any = None) -> None:
-        """Writes a page: verdict, certificate and diff, then before and after side by side.
-
-        Needs the extra `report`. `image` is as for `Inspection.to_html`.
-        """
-        page = importlib.import_module("atrous.report").conversion_page(self, image)
-        write_whole(path, page)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, without the model."""
-        return {
-            "schema": "atrous.conversion/1",
-            "direction": self.direction,
-            "output_stride": list(self.output_stride),
-            "edits": [edit.to_dict() for edit in self.edits],
-            "certificate": self.certificate.to_dict(),
-            "heads": [head.to_dict() for head in self.heads],
-            "findings": [finding.to_dict() for finding in self.findings],
-            "notes": list(self.notes),
-        }
-
-    def to_json(self) -> str:
-        """JSON under the schema `atrous.conversion/1`."""
-        return json.dumps(self.to_dict())
-
-    def __str__(self) -> str:
-        text: str = importlib.import_module("atrous.report").conversion_text(self)
-        return text
-
-    def _repr_html_(self) -> str:
-        html: str = importlib.import_module("atrous.report").conversion_html(self)
-        return html
 
 
 def output_names(outputs: Any) -> tuple[str, ...] | None:

@@ -14,7 +14,8 @@ from atrous.readers import read
 from atrous.readers.onnx_file import load
 from atrous.readers.onnx_inputs import declared
 from atrous.runtime.certify import Shapes
-from atrous.runtime.conversion import Conversion, beside, certified
+from atrous.runtime.conversion import beside, certified
+from atrous.runtime.converted import Conversion
 from atrous.runtime.onnx_pair import OnnxPair
 from atrous.runtime.rewrite_onnx import rewritten
 

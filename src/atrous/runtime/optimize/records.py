@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-import json
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from atrous.shown import Shown
+from atrous.shown import Shown, ShownWhole, view
 
 __all__ = ["Explanation", "LayerChoice", "Layout", "Mode"]
 
@@ -41,7 +39,7 @@ class LayerChoice(Shown):
 
 
 @dataclass(frozen=True, slots=True)
-class Explanation:
+class Explanation(ShownWhole):
     """What became of a model: each layer's strategy, and the whole before and after.
 
     `ms_before` and `ms_after` are medians of alternating runs of the whole model on the example;
@@ -73,7 +71,7 @@ class Explanation:
 
         Raises `MissingDependencyError` without the extra `report`.
         """
-        return importlib.import_module("atrous.report").explanation_plot(self)
+        return view(self).plot()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -94,18 +92,3 @@ class Explanation:
             "notes": list(self.notes),
             "layers": [layer.to_dict() for layer in self.layers],
         }
-
-    def to_json(self, indent: int | None = None) -> str:
-        """JSON under the schema `atrous.explanation/1`."""
-        return json.dumps(self.to_dict(), indent=indent)
-
-    def __str__(self) -> str:
-        text: str = importlib.import_module("atrous.report").explanation_text(self)
-        return text
-
-    def __rich__(self) -> Any:
-        return importlib.import_module("atrous.report").explanation_view(self)
-
-    def _repr_html_(self) -> str:
-        html: str = importlib.import_module("atrous.report").explanation_html(self)
-        return html

@@ -1,0 +1,248 @@
+"""Counting paths: from one output position back to the input, as a gradient would go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from atrous.analysis.footprint import Footprint
+from atrous.errors import GeometryError, UnsupportedError
+from atrous.geometry import AxisMap, Everything, Local, Prefix, fold
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from atrous.network import Network, Node
+
+__all__ = ["adjoint", "footprint_of"]
+
+MOST_EXACT = 1 << 62
+
+
+@dataclass(slots=True)
+class _Region:
+    """Path counts on a box of a tensor's grid; everything outside is 0."""
+
+    origin: list[int]
+    counts: NDArray[Any]
+
+
+def footprint_of(network: Network, tensor: str, at: Sequence[int] | None, source: str) -> Footprint:
+    """The footprint on the input `source` of position `at` of `tensor`.
+
+    `at` has one index for each spatial axis that the tensor has; None is the middle, `size // 2`.
+    Runs the graph backwards from one position, as a gradient would, on counts instead of numbers.
+    Raises `GeometryError` for a position that does not exist.
+    """
+    grid = network.tensor(tensor).grid
+    lengths = tuple(grid.values())
+    place = tuple(length // 2 for length in lengths) if at is None else tuple(at)
+    if len(place) != len(lengths) or any(
+        not 0 <= p < n for p, n in zip(place, lengths, strict=True)
+    ):
+        raise GeometryError(
+            f"position {place} is not in an output of {lengths}; give one index for each of "
+            f"{len(lengths)} spatial axes, counted from 0."
+        )
+    start = network.tensor(source)
+    reaching = _reaching(network, source)
+    bound = _bound(network, tensor, reaching)
+    kind = np.int64 if bound <= MOST_EXACT else np.float64 if bound < 1 << 1000 else np.object_
+    found, peak = _backwards(network, tensor, place, source, reaching, kind)
+    if kind is np.float64 and peak <= MOST_EXACT:
+        # The bound was too careful: every count on the way fits after all.
+        found, _ = _backwards(network, tensor, place, source, reaching, np.int64)
+    shape = tuple(start.grid.values())
+    origin, box = _trimmed(found, len(shape))
+    return Footprint(place, origin, shape, tuple(start.grid), box)
+
+
+def _reaching(network: Network, source: str) -> set[str]:
+    found = {source}
+    for node in network.nodes:
+        if not found.isdisjoint(node.inputs):
+            found.add(node.output.name)
+    return found
+
+
+def _backwards(
+    network: Network,
+    tensor: str,
+    place: tuple[int, ...],
+    source: str,
+    reaching: set[str],
+    kind: type,
+) -> tuple[_Region | None, float]:
+    """The counts on the input, and the largest count anywhere on the way."""
+    one: NDArray[Any] = np.ones((1,) * len(place), dtype=kind)
+    regions = {tensor: _Region(list(place), one)}
+    peak = 1.0
+    for node in reversed(network.nodes) if tensor != source else ():
+        region = regions.pop(node.output.name, None)
+        if region is None:
+            continue
+        if node.opaque:
+            raise UnsupportedError(
+                f"{node.name}: {node.opaque}, so what is read through it is not known."
+            )
+        for name, moves in zip(node.inputs, node.moves, strict=True):
+            if name in reaching:
+                back = _pulled(node, moves, network.tensor(name).grid, region)
+                joined = _added(regions.get(name), back)
+                if kind is np.float64 and joined.counts.size:
+                    peak = max(peak, float(joined.counts.max()))
+                regions[name] = joined
+    return regions.get(source), peak
+
+
+def _bound(network: Network, tensor: str, reaching: set[str]) -> int:
+    """A number that no count on the way exceeds."""
+    paths: dict[str, int] = {tensor: 1}
+    most = 1
+    for node in reversed(network.nodes):
+        here = paths.pop(node.output.name, 0)
+        if not here:
+            continue
+        for name, moves in zip(node.inputs, node.moves, strict=True):
+            if name in reaching:
+                widths = prod(_widest(m) for m in moves.values())
+                paths[name] = paths.get(name, 0) + here * max(widths, 1)
+                most = max(most, paths[name])
+    return most
+
+
+def _widest(step: AxisMap) -> int:
+    if isinstance(step, Local):
+        return max(taps.total for taps in step.reads.phases)
+    return step.inputs
+
+
+def _pulled(
+    node: Node, moves: Mapping[str, AxisMap], grid: Mapping[str, int], region: _Region
+) -> _Region:
+    axes = list(node.output.grid)
+    counts, origin = region.counts, dict(zip(axes, region.origin, strict=True))
+    gone = tuple(i for i, axis in enumerate(axes) if axis not in grid)
+    if gone:
+        counts = counts.sum(axis=gone)
+        axes = [axis for axis in axes if axis in grid]
+    for axis in grid:
+        if axis not in axes:
+            counts = counts[..., np.newaxis]
+            axes.append(axis)
+            origin[axis] = 0
+    order = [axes.index(axis) for axis in grid]
+    counts = counts.transpose(order)
+    lows = [origin[axis] for axis in grid]
+    for i, axis in enumerate(grid):
+        step = moves.get(axis)
+        if step is not None:
+            lows[i], moved = adjoint(step, lows[i], np.moveaxis(counts, i, 0))
+            counts = np.moveaxis(moved, 0, i)
+    return _Region(lows, counts)
+
+
+def adjoint(step: AxisMap, low: int, counts: NDArray[Any]) -> tuple[int, NDArray[Any]]:
+    """Counts on the outputs from `low` on, brought back to the inputs along the first axis."""
+    if isinstance(step, Local):
+        return _adjoint_local(step, low, counts)
+    if isinstance(step, Everything):
+        total = counts.sum(axis=0, keepdims=True)
+        return 0, np.repeat(total, step.inputs, axis=0)
+    if isinstance(step, Prefix):
+        out = np.zeros((step.inputs, *counts.shape[1:]), dtype=counts.dtype)
+        stop = low + counts.shape[0]
+        if step.reverse:
+            out[low:stop] = np.cumsum(counts, axis=0)
+            out[stop:] = out[stop - 1 : stop]
+        else:
+            out[low:stop] = np.cumsum(counts[::-1], axis=0)[::-1]
+            out[:low] = out[low : low + 1]
+        return 0, out
+    out = np.zeros((step.inputs, *counts.shape[1:]), dtype=counts.dtype)
+    for row in range(counts.shape[0]):
+        for position, paths in step.at(low + row).items():
+            out[position] += paths * counts[row]
+    return 0, out
+
+
+def _adjoint_local(step: Local, low: int, counts: NDArray[Any]) -> tuple[int, NDArray[Any]]:
+    outputs = range(low, low + counts.shape[0])
+    sliding: list[int] = []
+    if step.border == "slide":
+        while outputs and step.reads.at(outputs.start).first < 0:
+            sliding.append(outputs.start)
+            outputs = outputs[1:]
+    hull = step.reads.needed(outputs)
+    buffer = np.zeros((len(hull), *counts.shape[1:]), dtype=counts.dtype)
+    period, shift = step.reads.period, step.reads.shift
+    for phase, taps in enumerate(step.reads.phases):
+        first = outputs.start + (phase - outputs.start) % period
+        if first >= outputs.stop:
+            continue
+        rows = counts[first - low :: period]
+        base = (first - phase) // period * shift - hull.start
+        span = (rows.shape[0] - 1) * shift + 1
+        for position, paths in taps.items():
+            target = buffer[base + position : base + position + span : shift]
+            target += rows if paths == 1 else rows * paths
+    lo, hi = max(hull.start, 0), min(hull.stop, step.inputs)
+    if step.border == "drop" and not sliding:
+        if hi <= lo:
+            return 0, np.zeros((1, *counts.shape[1:]), dtype=counts.dtype)
+        return lo, buffer[lo - hull.start : hi - hull.start]
+    if not sliding and lo == hull.start and hi == hull.stop:
+        return lo, buffer
+    out = np.zeros((step.inputs, *counts.shape[1:]), dtype=counts.dtype)
+    if hi > lo:
+        out[lo:hi] = buffer[lo - hull.start : hi - hull.start]
+    place = fold(step.border, step.inputs, phases=step.phases)
+    for position in (*range(hull.start, min(0, hull.stop)), *range(max(hi, hull.start), hull.stop)):
+        target_position = place(position)
+        if target_position is not None and not 0 <= position < step.inputs:
+            out[target_position] += buffer[position - hull.start]
+    for output in sliding:
+        for position, paths in step.at(output).items():
+            out[position] += paths * counts[output - low]
+    return 0, out
+
+
+def _added(known: _Region | None, more: _Region) -> _Region:
+    if known is None:
+        return more
+    if known.origin == more.origin and known.counts.shape == more.counts.shape:
+        return _Region(known.origin, known.counts + more.counts)
+    low = [min(a, b) for a, b in zip(known.origin, more.origin, strict=True)]
+    high = [
+        max(a + n, b + m)
+        for a, n, b, m in zip(
+            known.origin, known.counts.shape, more.origin, more.counts.shape, strict=True
+        )
+    ]
+    out = np.zeros([h - o for o, h in zip(low, high, strict=True)], dtype=known.counts.dtype)
+    for region in (known, more):
+        inside = tuple(
+            slice(o - base, o - base + n)
+            for o, base, n in zip(region.origin, low, region.counts.shape, strict=True)
+        )
+        out[inside] += region.counts
+    return _Region(low, out)
+
+
+def _trimmed(region: _Region | None, rank: int) -> tuple[tuple[int, ...], NDArray[Any]]:
+    empty: NDArray[Any] = np.zeros((0,) * max(rank, 1) if rank else (), dtype=np.int64)
+    if region is None:
+        return (0,) * rank, empty
+    read = region.counts > 0
+    bounds = []
+    for axis in range(rank):
+        along = np.flatnonzero(read.any(axis=tuple(i for i in range(rank) if i != axis)))
+        if not along.size:
+            return (0,) * rank, empty
+        bounds.append((int(along[0]), int(along[-1]) + 1))
+    box = region.counts[tuple(slice(a, b) for a, b in bounds)]
+    return tuple(o + a for o, (a, _) in zip(region.origin, bounds, strict=True)), box.copy()

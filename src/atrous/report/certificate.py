@@ -1,0 +1,152 @@
+"""Certificates in words: the verdict first, then why, and the price."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from atrous.convert import Certificate, OutputCertificate, Verdict
+from atrous.draw.units import bytes_text, fraction_text, per_axis, quantity, shape_text
+from atrous.report.lines import Line, Look, Span, line, wrapped
+from atrous.report.view import LinesView
+from atrous.shown import view
+
+__all__ = ["INDENT", "CertificateView", "facts", "opening", "output_text", "strides_text"]
+
+INDENT = 14
+_STYLES: dict[Verdict, str] = {
+    "exact": "bold cyan",
+    "interior": "bold yellow",
+    "shifted": "bold yellow",
+    "approximate": "bold yellow",
+    "broken": "bold red",
+}
+_MEANING: dict[Verdict, str] = {
+    "exact": "the values are kept, borders included",
+    "interior": "the values are kept beyond a margin at the border",
+    "shifted": "the values are kept at another phase",
+    "approximate": "layers that mix all positions, or resample, see a map of another size",
+    "broken": "something else is computed",
+}
+
+
+@view.register(Certificate)
+@dataclass(frozen=True, slots=True)
+class CertificateView(LinesView):
+    """Verdict, causes, outputs and price."""
+
+    record: Certificate
+
+    def lines(self, look: Look) -> list[Line]:
+        names = f"{self.record.candidate} against {self.record.reference}: "
+        return [opening(self.record, names), *facts(self.record, look)]
+
+
+def opening(certificate: Certificate, names: str) -> Line:
+    """The verdict, and what it means."""
+    verdict = certificate.verdict
+    meaning = _MEANING[verdict]
+    if not any(check.measured for output in certificate.outputs for check in output.checks):
+        # Nothing was run: only who reads what is known.
+        meaning = meaning.replace("the values are kept", "the same positions are read")
+    return line(Span(names), Span(verdict, _STYLES[verdict]), Span(f": {meaning}", "bold"))
+
+
+def facts(certificate: Certificate, look: Look) -> Iterator[Line]:
+    """Causes, outputs, price, and what was checked."""
+    for cause in certificate.causes[:8]:
+        yield from wrapped(Span("because", "bold"), str(cause), INDENT, look)
+    if len(certificate.causes) > 8:
+        more = f"and {len(certificate.causes) - 8} more causes of the same kinds"
+        yield from wrapped(Span(""), more, INDENT, look)
+    for output in certificate.outputs:
+        label = Span("output", "bold")
+        yield from wrapped(label, output_text(output), INDENT, look)
+    before, after = certificate.before, certificate.after
+    yield from wrapped(
+        Span("output stride", "bold"),
+        f"{strides_text(before.output_stride)} -> {strides_text(after.output_stride)} "
+        "(coarsest map)",
+        INDENT,
+        look,
+    )
+    yield from wrapped(
+        Span("compute", "bold"),
+        f"{quantity(before.macs, 'MAC')} -> {quantity(after.macs, 'MAC')}"
+        f"{_times(before.macs, after.macs)}",
+        INDENT,
+        look,
+    )
+    yield from wrapped(
+        Span("peak memory", "bold"),
+        f"{bytes_text(before.peak_memory_bytes)} -> {bytes_text(after.peak_memory_bytes)}"
+        f"{_times(before.peak_memory_bytes, after.peak_memory_bytes)} of activations",
+        INDENT,
+        look,
+    )
+    yield from wrapped(Span("checked", "bold"), _checked(certificate), INDENT, look)
+    for note in certificate.notes:
+        yield from wrapped(Span("note", "bold"), note, INDENT, look)
+
+
+def output_text(output: OutputCertificate) -> str:
+    """One output in a sentence."""
+    parts = [f"{output.name}: {output.verdict}"]
+    if output.shape_before == output.shape_after:
+        parts.append(f"{shape_text(output.shape_after)} as before")
+    else:
+        parts.append(f"{shape_text(output.shape_after)}, was {shape_text(output.shape_before)}")
+    if output.factor and output.verdict != "broken":
+        where = _where(output)
+        if where:
+            parts.append(where)
+    if any(lo + hi for lo, hi in output.margin):
+        texts = [f"{lo} low, {hi} high" for lo, hi in output.margin]
+        parts.append(f"margin of {per_axis(texts)} (positions of the original)")
+    if output.relative_error is not None:
+        parts.append(f"relative error {output.relative_error:.1e}")
+    return "; ".join(parts)
+
+
+def _where(output: OutputCertificate) -> str:
+    if all(f == 1 for f in output.factor) and not any(output.phase):
+        return ""
+    if all(f >= 1 for f in output.factor):
+        every = per_axis([f"every {_ordinal(f)} position" for f in output.factor])
+        return f"{every} from {per_axis([str(p) for p in output.phase])} on is the original's"
+    every = per_axis([f"every {_ordinal(1 / f)} position" for f in output.factor])
+    return f"{every} of the original is left"
+
+
+def _ordinal(value: Fraction) -> str:
+    text = fraction_text(value)
+    if text in ("1", "2", "3"):
+        return {"1": "1st", "2": "2nd", "3": "3rd"}[text]
+    return f"{text}th"
+
+
+def strides_text(strides: Sequence[Fraction]) -> str:
+    """Output strides by axis."""
+    return per_axis([fraction_text(stride) for stride in strides]) or "none"
+
+
+def _times(before: int, after: int) -> str:
+    return f" (x{after / before:.3g})" if before and after and before != after else ""
+
+
+def _checked(certificate: Certificate) -> str:
+    runs: dict[str, list[str]] = {}
+    for output in certificate.outputs:
+        for check in output.checks:
+            size = "x".join(map(str, check.sizes))
+            words = runs.setdefault(size, [])
+            if check.measured is not None and f"{check.weights} weights" not in words:
+                words.append(f"{check.weights} weights")
+    measured = [f"{size} ({', '.join(words)})" for size, words in runs.items() if words]
+    text = f"by structure at {', '.join(runs)}"
+    if measured:
+        text += f"; by running both in {certificate.precision} at {', '.join(measured)}"
+    else:
+        text += f"; {certificate.precision}"
+    return text if certificate.agrees else f"{text}; THE TWO DISAGREE"

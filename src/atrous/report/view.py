@@ -1,0 +1,67 @@
+"""What the views of all records share: lines become text, a terminal's output, or a fragment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from html import escape
+from typing import TYPE_CHECKING
+
+from atrous.report.html import block
+from atrous.report.lines import Line, Look, line, text_of
+from atrous.shown import Shown, View, view
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+
+__all__ = ["LinesView", "TextView"]
+
+
+class LinesView(View):
+    """A view that is made of lines, laid out when it is known how wide they may be."""
+
+    __slots__ = ()
+
+    def lines(self, look: Look) -> Sequence[Line]:
+        """The record in lines that `look` can show."""
+        raise NotImplementedError
+
+    def text(self, look: Look | None = None) -> str:
+        """Plain text, without blanks at the ends of lines."""
+        return text_of(self.lines(replace(look or Look(), colour=False)))
+
+    def html(self) -> str:
+        """The lines in a fixed-width font."""
+        return block(self.lines(Look(width=100, colour=True)))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.text import Text
+
+        look = Look(
+            options.max_width,
+            max(options.size.height - 4, 10) if console.is_terminal else Look().height,
+            unicode=not options.ascii_only,
+            colour=console.color_system is not None and not console.no_color,
+        )
+        for spans in self.lines(look):
+            text = Text(no_wrap=True, overflow="ignore", end="\n")
+            for span in spans:
+                text.append(span.text, span.style or None)
+            yield text
+
+
+@view.register(Shown)
+@dataclass(frozen=True, slots=True)
+class TextView(LinesView):
+    """A record that is one line of text."""
+
+    record: Shown
+
+    def lines(self, look: Look) -> list[Line]:  # noqa: ARG002
+        return [line(str(self.record))]
+
+    def text(self, look: Look | None = None) -> str:  # noqa: ARG002
+        return str(self.record)
+
+    def html(self) -> str:
+        return f"<pre>{escape(str(self.record))}</pre>"
