@@ -17,9 +17,9 @@ from torch.nn import functional
 import atrous
 from atrous import ConversionError
 from atrous.convert.asked import Asked, plan_for
-from atrous.convert.fold import folded
 from atrous.convert.proof import prove
 from atrous.network import Builder
+from atrous.network.folded_pads import folded
 from atrous.network.ops import Resize
 from atrous.readers.torch_reader import read_torch
 

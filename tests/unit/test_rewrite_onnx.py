@@ -14,9 +14,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from atrous.convert.records import Plan, Refusal
+from atrous.convert.records import Plan
 from atrous.errors import MissingDependencyError, ReadError, UnknownNameError
 from atrous.readers.onnx_reader import read_onnx
+from atrous.refusal import Refusal
 from atrous.runtime.rewrite_onnx import Rewritten, rewrite_onnx, rewritten
 from atrous.runtime.run_onnx import OnnxRunner, RunError, random_inputs
 from atrous.runtime.save_onnx import WriteError, save_onnx

@@ -2,8 +2,9 @@
 
 from atrous.convert.certificate import Certificate, Checked, OutputCertificate, Price
 from atrous.convert.edits import Edit
-from atrous.convert.records import ConversionError, Heads, Plan, Refusal
+from atrous.convert.records import Heads, Plan
 from atrous.convert.verdicts import Cause, Verdict
+from atrous.refusal import ConversionError, Refusal
 
 __all__ = [
     "Cause",

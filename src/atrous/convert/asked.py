@@ -9,12 +9,13 @@ from operator import index
 from typing import Any
 
 from atrous.convert.dilating import plan_dilation
-from atrous.convert.records import Heads, Plan, Refusal
+from atrous.convert.records import Heads, Plan
 from atrous.convert.striding import plan_striding
-from atrous.convert.walk import ancestors, needed, pruned, strides
 from atrous.errors import ReadError
 from atrous.geometry import Tail
 from atrous.network import Network
+from atrous.network.walk import ancestors, needed, pruned, strides
+from atrous.refusal import Refusal
 
 __all__ = ["Asked", "coarsest", "plan_for"]
 

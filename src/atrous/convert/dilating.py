@@ -8,9 +8,8 @@ from fractions import Fraction
 from itertools import count
 from math import prod
 
-from atrous.convert.records import Change, Head, Heads, Plan, Refusal, Resampled
+from atrous.convert.records import Change, Head, Heads, Plan, Resampled
 from atrous.convert.rules import Around, Made, dilated
-from atrous.convert.walk import Place, pruned, remade, strides
 from atrous.errors import AtrousError
 from atrous.geometry import Tail
 from atrous.network import Network, Node, Tensor
@@ -26,6 +25,8 @@ from atrous.network.ops import (
     Resize,
     Slice,
 )
+from atrous.network.walk import Place, pruned, remade, strides
+from atrous.refusal import Refusal
 
 __all__ = ["plan_dilation"]
 

@@ -19,7 +19,6 @@ from atrous.convert.faults import (
 from atrous.convert.match import matched
 from atrous.convert.segments import Step, segments
 from atrous.convert.verdicts import Cause, Verdict
-from atrous.convert.walk import ancestors
 from atrous.geometry import Lockstep, follow, unequal
 from atrous.network import Network, Node, Tensor
 from atrous.network.layout import has_axes
@@ -32,6 +31,7 @@ from atrous.network.ops import (
     Pool,
     Resize,
 )
+from atrous.network.walk import ancestors
 
 __all__ = ["Proof", "Twin", "prove"]
 

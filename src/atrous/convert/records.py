@@ -6,22 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from atrous.errors import AtrousError
 from atrous.geometry import Dense
 from atrous.network import Network
 from atrous.network.ops import Op
-from atrous.shown import Shown
 
-__all__ = [
-    "Change",
-    "ConversionError",
-    "Direction",
-    "Factors",
-    "Heads",
-    "Plan",
-    "Refusal",
-    "Resampled",
-]
+__all__ = ["Change", "Direction", "Factors", "Heads", "Plan", "Resampled"]
 
 Heads = Literal["scale", "keep"]
 """Whether the rates of a head behind a changed map follow it (`scale`) or stay (`keep`)."""
@@ -31,42 +20,6 @@ Direction = Literal["dilate", "stride", "none"]
 
 Factors = Mapping[str, int]
 """Axis -> candidate positions for each position of the reference."""
-
-
-class ConversionError(AtrousError, ValueError):
-    """A conversion that would not compute the same; `refusal` says which rule and layer.
-
-    >>> isinstance(ConversionError("up1: upsamples a map that has changed."), ValueError)
-    True
-    """
-
-    refusal: Refusal | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal(Shown):
-    """Why a rule made no edit: falsy, with the rule's name, the layer, and the reason with its fix.
-
-    >>> bool(Refusal("join", "cat", "its inputs differ in size."))
-    False
-    """
-
-    rule: str
-    layer: str
-    reason: str
-
-    def __bool__(self) -> bool:
-        return False
-
-    def __str__(self) -> str:
-        return f"{self.layer}: {self.reason}" if self.layer else self.reason
-
-    def error(self) -> ConversionError:
-        """The refusal as the error that a public function raises."""
-        error = ConversionError(self.reason)
-        error.subject = self.layer or None
-        error.refusal = self
-        return error
 
 
 @dataclass(frozen=True, slots=True)

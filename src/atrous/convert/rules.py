@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, TypeVar
 
-from atrous.convert.records import Refusal
-from atrous.convert.walk import Place, resized, window_axes
 from atrous.errors import NetworkError
 from atrous.geometry import Dense, Tail, Window
 from atrous.network.ops import (
@@ -35,6 +33,8 @@ from atrous.network.ops import (
     Resize,
     Slice,
 )
+from atrous.network.walk import Place, resized, window_axes
+from atrous.refusal import Refusal
 
 __all__ = ["Around", "Made", "dilated"]
 

@@ -7,8 +7,7 @@ from dataclasses import replace
 from fractions import Fraction
 from math import gcd
 
-from atrous.convert.records import Change, Direction, Plan, Refusal
-from atrous.convert.walk import Place, pruned, remade, resized, strides, window_axes
+from atrous.convert.records import Change, Direction, Plan
 from atrous.errors import AtrousError
 from atrous.geometry import Window, sparse_window
 from atrous.network import Network, Node, Tensor
@@ -33,6 +32,8 @@ from atrous.network.ops import (
     Resize,
     Slice,
 )
+from atrous.network.walk import Place, pruned, remade, resized, strides, window_axes
+from atrous.refusal import Refusal
 
 __all__ = ["plan_striding"]
 

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from atrous.convert.certificate import Certificate
-from atrous.convert.fold import folded
 from atrous.errors import ReadError
 from atrous.network import Network
+from atrous.network.folded_pads import folded
+from atrous.network.shapes import Shapes
 from atrous.readers import SCHEMES, read
 from atrous.readers.shapes import as_shape, is_shape
-from atrous.runtime.certify import Pair, Shapes, certify
+from atrous.runtime.certify import Pair, certify
 from atrous.runtime.conversion import NetworkPair, beside, output_names, small_enough
 
 __all__ = ["audit_sources"]

@@ -12,16 +12,15 @@ from atrous.analysis import inspect_network
 from atrous.convert.certificate import Certificate, Checked, Measured, OutputCertificate, Price
 from atrous.convert.proof import Proof, prove
 from atrous.convert.verdicts import Cause, Verdict, severity, worst
-from atrous.convert.walk import needed, pruned, strides
 from atrous.errors import AtrousError
 from atrous.network import Network, Tensor
+from atrous.network.shapes import Shape, Shapes
+from atrous.network.walk import needed, pruned, strides
 from atrous.runtime.compare_maps import Compared, compare_maps
 
-__all__ = ["Pair", "Shapes", "certify", "price"]
+__all__ = ["Pair", "certify", "price"]
 
 _AXIS = re.compile(r" along (\w+)\b")
-Shape = tuple[int, ...]
-Shapes = tuple[Shape, ...]
 Weights = Literal["own", "drawn"]
 
 

@@ -13,16 +13,18 @@ from typing import Any
 from atrous.analysis import Finding, inspect_network
 from atrous.convert.asked import Asked, coarsest, plan_for
 from atrous.convert.edits import Edit
-from atrous.convert.fold import folded
 from atrous.convert.network_edits import network_edits
-from atrous.convert.records import Heads, Plan, Refusal
+from atrous.convert.records import Heads, Plan
 from atrous.errors import ReadError, UnsupportedError
 from atrous.geometry import Tail
 from atrous.network import Network, Tensor
+from atrous.network.folded_pads import folded
 from atrous.network.ops import Conv
+from atrous.network.shapes import Shapes
 from atrous.readers import SCHEMES, read
 from atrous.readers.shapes import as_shape, is_shape
-from atrous.runtime.certify import Pair, Shapes, Weights, certify
+from atrous.refusal import Refusal
+from atrous.runtime.certify import Pair, Weights, certify
 from atrous.runtime.converted import Conversion
 
 __all__ = [

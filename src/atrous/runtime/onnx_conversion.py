@@ -8,12 +8,12 @@ from typing import Any
 
 from atrous.convert.asked import Asked, plan_for
 from atrous.convert.network_edits import network_edits
-from atrous.convert.records import Refusal
 from atrous.errors import AtrousError
+from atrous.network.shapes import Shapes
 from atrous.readers import read
 from atrous.readers.onnx_file import load
 from atrous.readers.onnx_inputs import declared
-from atrous.runtime.certify import Shapes
+from atrous.refusal import Refusal
 from atrous.runtime.conversion import beside, certified
 from atrous.runtime.converted import Conversion
 from atrous.runtime.onnx_pair import OnnxPair

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from atrous.convert.fold import folded
 from atrous.convert.proof import Proof
 from atrous.convert.verdicts import Cause
 from atrous.errors import AtrousError, MissingDependencyError
 from atrous.network import Network
+from atrous.network.folded_pads import folded
+from atrous.network.shapes import Shapes
 from atrous.readers import read
-from atrous.runtime.certify import Shapes, Weights
+from atrous.runtime.certify import Weights
 from atrous.runtime.run_onnx import OnnxRunner, random_inputs
 
 __all__ = ["OnnxPair"]

@@ -15,9 +15,10 @@ from torch.fx.node import map_arg
 
 from atrous.convert.edits import Edit
 from atrous.convert.network_edits import resampled_edit
-from atrous.convert.records import Plan, Refusal, Resampled
+from atrous.convert.records import Plan, Resampled
 from atrous.network import Node as Layer
 from atrous.network.ops import Concat, Elementwise
+from atrous.refusal import Refusal
 from atrous.runtime.dense import Resample
 
 __all__ = ["Join", "edit_joins", "joins_of"]

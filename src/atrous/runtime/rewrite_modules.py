@@ -10,12 +10,13 @@ import torch
 from torch import nn
 
 from atrous.convert.edits import Edit
-from atrous.convert.fold import folded
-from atrous.convert.records import Change, Refusal
+from atrous.convert.records import Change
 from atrous.errors import AtrousError
 from atrous.geometry import Dense, Window
+from atrous.network.folded_pads import folded
 from atrous.network.ops import Conv, ConvTranspose, Pad, Pool
 from atrous.readers.torch_reader import read_torch
+from atrous.refusal import Refusal
 from atrous.runtime.dense import AvgPool, Count, PadInput, PhasePad
 
 __all__ = ["Layer", "edit_layer", "is_layer"]

@@ -8,7 +8,7 @@ from math import lcm
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atrous.convert.records import Change, Plan, Refusal
+from atrous.convert.records import Change, Plan
 from atrous.errors import AtrousError
 from atrous.geometry import Dense, Window, sparse_window
 from atrous.network import Network, Node, Tensor
@@ -17,6 +17,7 @@ from atrous.readers.onnx_file import Source, check, load
 from atrous.readers.onnx_inputs import declared
 from atrous.readers.onnx_reader import Followed, follow_onnx
 from atrous.readers.onnx_values import Live
+from atrous.refusal import Refusal
 from atrous.runtime import onnx_sizes, onnx_windows
 from atrous.runtime.onnx_edit import Edit, Unwritable, copied
 from atrous.runtime.onnx_outputs import Annotations, Outputs, downstream

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from torch import nn
 
 from atrous.convert.edits import Edit
-from atrous.convert.records import Change, Plan, Refusal
+from atrous.convert.records import Change, Plan
 from atrous.network import Node
 from atrous.network.ops import Conv, ConvTranspose, Expand, Pad, Pool, Reshape, Resize, Slice
+from atrous.refusal import Refusal
 from atrous.runtime.rewrite_graph import rewrite_code
 from atrous.runtime.rewrite_joins import Join, joins_of
 from atrous.runtime.rewrite_modules import Layer, edit_layer, is_layer

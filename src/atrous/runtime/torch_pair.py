@@ -7,16 +7,17 @@ from typing import Any
 
 from torch import nn
 
-from atrous.convert.fold import folded
 from atrous.convert.match import matched
 from atrous.convert.proof import Proof, prove
 from atrous.convert.verdicts import Cause
-from atrous.convert.walk import pruned
 from atrous.errors import ReadError
 from atrous.geometry import Lockstep
 from atrous.network import Network
+from atrous.network.folded_pads import folded
+from atrous.network.shapes import Shapes
+from atrous.network.walk import pruned
 from atrous.readers.torch_reader import read_torch
-from atrous.runtime.certify import Shapes, Weights
+from atrous.runtime.certify import Weights
 from atrous.runtime.compare_maps import compare_maps
 from atrous.runtime.measure_torch import Runner, draw_weights, random_inputs, share_weights
 

@@ -15,7 +15,8 @@ from atrous.runtime.optimize.arguments import checked
 from atrous.runtime.optimize.cache import Choices, machine, versions
 from atrous.runtime.optimize.explained import copied, layer_rows
 from atrous.runtime.optimize.layers import swapped
-from atrous.runtime.optimize.module import Optimized, signature_of
+from atrous.runtime.optimize.module import Optimized
+from atrous.runtime.optimize.plan import signature_of
 from atrous.runtime.optimize.records import Explanation, LayerChoice, Layout, Mode
 from atrous.runtime.optimize.same import Judge, called, flat, reference_of
 from atrous.runtime.optimize.timing import Timer, times

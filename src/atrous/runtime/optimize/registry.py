@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from atrous.convert.records import Refusal
 from atrous.errors import unknown
+from atrous.refusal import Refusal
 from atrous.runtime.optimize.activations import NONE, Activation, activated
 from atrous.runtime.optimize.calls import Call
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.fx import Graph, Node
 
-from atrous.convert.records import Refusal
+from atrous.refusal import Refusal
 
 __all__ = ["Traced", "held", "layer_of", "traced"]
 

@@ -10,14 +10,14 @@ import torch
 from torch import nn
 from torch.fx import Graph
 
-from atrous.convert.records import Refusal
+from atrous.refusal import Refusal
 from atrous.runtime.optimize import with_kernels, with_onednn, with_torch
 from atrous.runtime.optimize.cache import Choices
 from atrous.runtime.optimize.clean import clean
 from atrous.runtime.optimize.fold import fold
 from atrous.runtime.optimize.fuse import fuse, is_layer
 from atrous.runtime.optimize.in_place import overwrite
-from atrous.runtime.optimize.module import Plan, Recipe
+from atrous.runtime.optimize.plan import Plan, Recipe
 from atrous.runtime.optimize.program import Program, Strides
 from atrous.runtime.optimize.records import Layout
 from atrous.runtime.optimize.registry import get

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import torch
 
-from atrous.convert.records import Refusal
 from atrous.geometry import Window
+from atrous.refusal import Refusal
 from atrous.runtime.convolution import Convolution
 from atrous.runtime.kernels import native
 from atrous.runtime.kernels.torch_depthwise import prepare

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from atrous.convert.records import Refusal
+from atrous.refusal import Refusal
 from atrous.runtime.optimize import activations
 from atrous.runtime.optimize.activations import Activation
 from atrous.runtime.optimize.calls import Call, laid_out, padded

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from atrous.convert.records import Refusal
+from atrous.refusal import Refusal
 from atrous.runtime.optimize.calls import Call, laid_out, padded
 from atrous.runtime.optimize.registry import PLAIN, Implementation, Runs, register
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from atrous.convert.walk import remade, window_axes
 from atrous.errors import AtrousError
 from atrous.network import Network, Node
 from atrous.network.ops import Conv, Pad, Pool
+from atrous.network.walk import remade, window_axes
 
 __all__ = ["PAD", "folded"]
 
