@@ -14,9 +14,9 @@ from atrous.convert.dilating import plan_dilation
 from atrous.convert.records import Plan
 from atrous.convert.striding import plan_striding
 from atrous.network import Tensor
-from atrous.readers.onnx_file import load
-from atrous.readers.onnx_reader import follow_onnx, read_onnx
-from atrous.readers.onnx_values import Live
+from atrous.readers.onnx.file import load
+from atrous.readers.onnx.reader import follow_onnx, read_onnx
+from atrous.readers.onnx.values import Live
 from atrous.runtime.rewrite_onnx import Rewritten, rewritten
 from atrous.runtime.run_onnx import OnnxRunner, random_inputs
 

@@ -18,7 +18,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from atrous import Inspection, Network
 from atrous.analysis import inspect_network
 from atrous.network.layout import grid_of
-from atrous.readers.onnx_reader import read_onnx
+from atrous.readers.onnx.reader import read_onnx
 
 Shape = Sequence[int]
 

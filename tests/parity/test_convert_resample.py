@@ -21,7 +21,7 @@ from atrous.convert.proof import prove
 from atrous.network import Builder
 from atrous.network.folded_pads import folded
 from atrous.network.ops import Resize
-from atrous.readers.torch_reader import read_torch
+from atrous.readers.torch.reader import read_torch
 
 CONVS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 POOLS = {1: functional.max_pool1d, 2: functional.max_pool2d, 3: functional.max_pool3d}

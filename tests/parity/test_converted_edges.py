@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812 - the name that PyTorch code gives it
 
 import atrous
-from atrous.readers.torch_reader import read_torch
+from atrous.readers.torch.reader import read_torch
 
 
 class Every(nn.Module):

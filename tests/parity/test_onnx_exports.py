@@ -12,8 +12,8 @@ from torch import nn
 
 from atrous.analysis import inspect_network
 from atrous.network import Network
-from atrous.readers.onnx_reader import read_onnx
-from atrous.readers.torch_reader import read_torch
+from atrous.readers.onnx.reader import read_onnx
+from atrous.readers.torch.reader import read_torch
 
 IMAGE = (1, 3, 40, 48)
 

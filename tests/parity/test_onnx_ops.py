@@ -10,7 +10,7 @@ import pytest
 from onnx import helper
 
 import atrous
-from atrous.readers.onnx_reader import read_onnx
+from atrous.readers.onnx.reader import read_onnx
 from tests.onnx_probe import assert_reads_agree, ints, model, one, session, weights
 
 IMAGE = (1, 2, 9, 11)

@@ -15,7 +15,7 @@ import pytest
 from onnx import AttributeProto, NodeProto, TensorProto, helper, numpy_helper
 
 from atrous.errors import AtrousError, ReadError
-from atrous.readers.onnx_reader import read_onnx
+from atrous.readers.onnx.reader import read_onnx
 from tests.onnx_probe import ints, model, one, weights
 
 IMAGE = (1, 2, 9, 11)

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from atrous.convert.records import Plan
 from atrous.errors import MissingDependencyError, ReadError, UnknownNameError
-from atrous.readers.onnx_reader import read_onnx
+from atrous.readers.onnx.reader import read_onnx
 from atrous.refusal import Refusal
 from atrous.runtime.rewrite_onnx import Rewritten, rewrite_onnx, rewritten
 from atrous.runtime.run_onnx import OnnxRunner, RunError, random_inputs

@@ -78,7 +78,7 @@ def read_named(source: str, input: Any = None) -> Network:
 
     Without `input`, the model gets the size that its library gives for it, else 224 x 224.
     """
-    from atrous.readers.torch_reader import read_torch
+    from atrous.readers.torch.reader import read_torch
 
     request = parse(source)
     made = make(request)

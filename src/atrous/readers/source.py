@@ -9,8 +9,8 @@ from typing import Any
 
 from atrous.errors import ReadError
 from atrous.network import Network
+from atrous.readers.given import as_shape, is_shape
 from atrous.readers.named import SCHEMES, read_named
-from atrous.readers.shapes import as_shape, is_shape
 
 __all__ = ["read"]
 
@@ -56,7 +56,7 @@ def read(source: Any, input: Any = None) -> Network:
             "(`atrous zoo` lists them), timm:NAME, torchvision:NAME, smp:NAME, or stack:..."
         )
     if _is_from("torch", source):
-        from atrous.readers.torch_reader import read_torch
+        from atrous.readers.torch.reader import read_torch
 
         return read_torch(source, input)
     if _is_from("onnx", source):
@@ -84,7 +84,7 @@ def _check_sizes(network: Network, input: Any) -> None:
 
 
 def _read_onnx(source: Any, input: Any) -> Network:
-    from atrous.readers.onnx_reader import read_onnx
+    from atrous.readers.onnx.reader import read_onnx
 
     return read_onnx(source, input)
 

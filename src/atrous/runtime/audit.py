@@ -13,7 +13,7 @@ from atrous.network import Network
 from atrous.network.folded_pads import folded
 from atrous.network.shapes import Shapes
 from atrous.readers import SCHEMES, read
-from atrous.readers.shapes import as_shape, is_shape
+from atrous.readers.given import as_shape, is_shape
 from atrous.runtime.certify import Pair, certify
 from atrous.runtime.conversion import NetworkPair, beside, output_names, small_enough
 

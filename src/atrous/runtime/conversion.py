@@ -22,7 +22,7 @@ from atrous.network.folded_pads import folded
 from atrous.network.ops import Conv
 from atrous.network.shapes import Shapes
 from atrous.readers import SCHEMES, read
-from atrous.readers.shapes import as_shape, is_shape
+from atrous.readers.given import as_shape, is_shape
 from atrous.refusal import Refusal
 from atrous.runtime.certify import Pair, Weights, certify
 from atrous.runtime.converted import Conversion
@@ -156,7 +156,7 @@ def small_enough(shapes: Shapes, reference: Network, candidate: Network) -> Shap
 
 
 def _torch(model: Any, input: Any, asked: Asked) -> Conversion:
-    from atrous.readers.torch_reader import read_torch
+    from atrous.readers.torch.reader import read_torch
     from atrous.runtime.rewrite_torch import rewrite_torch
     from atrous.runtime.torch_pair import TorchPair
 

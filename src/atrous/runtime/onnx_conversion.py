@@ -11,8 +11,8 @@ from atrous.convert.network_edits import network_edits
 from atrous.errors import AtrousError
 from atrous.network.shapes import Shapes
 from atrous.readers import read
-from atrous.readers.onnx_file import load
-from atrous.readers.onnx_inputs import declared
+from atrous.readers.onnx.file import load
+from atrous.readers.onnx.inputs import declared
 from atrous.refusal import Refusal
 from atrous.runtime.conversion import beside, certified
 from atrous.runtime.converted import Conversion

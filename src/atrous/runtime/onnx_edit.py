@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from atrous.convert.records import Factors
 from atrous.network.records import Tensor
-from atrous.readers.onnx_file import subgraphs
-from atrous.readers.onnx_graph import inlined
-from atrous.readers.onnx_values import Const, Live, Value
+from atrous.readers.onnx.file import subgraphs
+from atrous.readers.onnx.graph import inlined
+from atrous.readers.onnx.values import Const, Live, Value
 
 if TYPE_CHECKING:
     import onnx
 
-    from atrous.readers.onnx_values import Array
+    from atrous.readers.onnx.values import Array
 
 __all__ = ["Edit", "Unwritable", "copied", "graphs", "set_ints", "without"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from atrous.readers.onnx_file import subgraphs
-from atrous.readers.onnx_graph import captured
-from atrous.readers.onnx_reader import Followed
-from atrous.readers.onnx_values import Live, Value
+from atrous.readers.onnx.file import subgraphs
+from atrous.readers.onnx.graph import captured
+from atrous.readers.onnx.reader import Followed
+from atrous.readers.onnx.values import Live, Value
 from atrous.refusal import Refusal
 from atrous.runtime.onnx_edit import graphs
 

@@ -13,7 +13,7 @@ from atrous.runtime.onnx_steps import Step, writes
 if TYPE_CHECKING:
     import onnx
 
-    from atrous.readers.onnx_values import Array
+    from atrous.readers.onnx.values import Array
 
 __all__ = ["follow"]
 

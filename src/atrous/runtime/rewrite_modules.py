@@ -15,7 +15,7 @@ from atrous.errors import AtrousError
 from atrous.geometry import Dense, Window
 from atrous.network.folded_pads import folded
 from atrous.network.ops import Conv, ConvTranspose, Pad, Pool
-from atrous.readers.torch_reader import read_torch
+from atrous.readers.torch.reader import read_torch
 from atrous.refusal import Refusal
 from atrous.runtime.dense import AvgPool, Count, PadInput, PhasePad
 

@@ -13,10 +13,10 @@ from atrous.errors import AtrousError
 from atrous.geometry import Dense, Window, sparse_window
 from atrous.network import Network, Node, Tensor
 from atrous.network.ops import Conv, ConvTranspose, Op, Pad, Pool, Slice
-from atrous.readers.onnx_file import Source, check, load
-from atrous.readers.onnx_inputs import declared
-from atrous.readers.onnx_reader import Followed, follow_onnx
-from atrous.readers.onnx_values import Live
+from atrous.readers.onnx.file import Source, check, load
+from atrous.readers.onnx.inputs import declared
+from atrous.readers.onnx.reader import Followed, follow_onnx
+from atrous.readers.onnx.values import Live
 from atrous.refusal import Refusal
 from atrous.runtime import onnx_sizes, onnx_windows
 from atrous.runtime.onnx_edit import Edit, Unwritable, copied

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from atrous.errors import AtrousError, MissingDependencyError, ReadError, unknown
-from atrous.readers.onnx_file import check, load
-from atrous.readers.onnx_graph import one_line
+from atrous.readers.onnx.file import check, load
+from atrous.readers.onnx.graph import one_line
 from atrous.runtime.onnx_edit import copied
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def random_inputs(
     """
     from onnx import helper
 
-    from atrous.readers.onnx_inputs import declared
+    from atrous.readers.onnx.inputs import declared
 
     graph = load(model).model.graph
     stored = {item.name for item in graph.initializer}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from atrous.errors import AtrousError, ReadError, concerning
-from atrous.readers.onnx_file import inside, subgraphs
+from atrous.readers.onnx.file import inside, subgraphs
 
 if TYPE_CHECKING:
     import onnx

@@ -16,7 +16,7 @@ from atrous.network import Network
 from atrous.network.folded_pads import folded
 from atrous.network.shapes import Shapes
 from atrous.network.walk import pruned
-from atrous.readers.torch_reader import read_torch
+from atrous.readers.torch.reader import read_torch
 from atrous.runtime.certify import Weights
 from atrous.runtime.compare_maps import compare_maps
 from atrous.runtime.measure_torch import Runner, draw_weights, random_inputs, share_weights

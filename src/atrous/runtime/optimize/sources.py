@@ -16,8 +16,8 @@ from atrous.errors import ReadError, UnsupportedError
 from atrous.network import Network
 from atrous.network.ops import Conv, Pool
 from atrous.readers import SCHEMES, read
+from atrous.readers.given import as_shape, is_shape
 from atrous.readers.named import make, parse
-from atrous.readers.shapes import as_shape, is_shape
 from atrous.runtime.optimize.cache import Choices
 from atrous.runtime.optimize.driver import optimize_model
 from atrous.runtime.optimize.records import Explanation

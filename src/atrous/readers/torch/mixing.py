@@ -29,8 +29,8 @@ from atrous.network.ops import (
     Slice,
     Windows,
 )
-from atrous.readers.torch_ops import Call, Unclear, aten
-from atrous.readers.torch_values import Const, Value
+from atrous.readers.torch.call import Call, Unclear, aten
+from atrous.readers.torch.values import Const, Value
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _CAPITALS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

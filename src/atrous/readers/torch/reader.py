@@ -16,14 +16,14 @@ import torch
 from atrous.errors import ReadError
 from atrous.network import Builder, Network, Param, Tensor, discover
 from atrous.network.ops import Constant
-from atrous.readers import torch_mixing, torch_windows
-from atrous.readers.shapes import as_shape, is_shape
-from atrous.readers.torch_ops import SKIPPED, name_of, translate_call
-from atrous.readers.torch_values import Const, Value, static
+from atrous.readers.given import as_shape, is_shape
+from atrous.readers.torch import mixing, windows
+from atrous.readers.torch.call import SKIPPED, name_of, translate_call
+from atrous.readers.torch.values import Const, Value, static
 
 __all__ = ["read_torch"]
 
-_TRANSLATIONS = (torch_mixing, torch_windows)
+_TRANSLATIONS = (mixing, windows)
 MOST_NUMBERS = 1 << 16
 # Where the modules live that say which operation they are.
 _ONE_OP = "atrous.runtime.dense"

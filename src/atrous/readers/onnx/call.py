@@ -11,14 +11,14 @@ from atrous.network.layout import channels
 from atrous.network.ops import Constant, Op, Opaque
 from atrous.network.records import Param, Tensor
 from atrous.network.table import effect
-from atrous.readers.onnx_fold import Shapes
-from atrous.readers.onnx_names import module_of
-from atrous.readers.onnx_values import FLOATS, MAX_AXIS, Const, Live, Value, checked, itemsize
+from atrous.readers.onnx.constants import Shapes
+from atrous.readers.onnx.names import module_of
+from atrous.readers.onnx.values import FLOATS, MAX_AXIS, Const, Live, Value, checked, itemsize
 
 if TYPE_CHECKING:
     import onnx
 
-    from atrous.readers.onnx_values import Array
+    from atrous.readers.onnx.values import Array
 
 __all__ = ["TRANSLATIONS", "Call", "Translation", "Unsupported", "translates"]
 

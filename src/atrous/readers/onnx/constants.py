@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from atrous.errors import ReadError
 from atrous.network.records import Param
-from atrous.readers.onnx_file import Source, constant, sparse
-from atrous.readers.onnx_values import FLOATS, MAX_FOLDED, STRING, Const, Value, checked
+from atrous.readers.onnx.file import Source, constant, sparse
+from atrous.readers.onnx.values import FLOATS, MAX_FOLDED, STRING, Const, Value, checked
 
 if TYPE_CHECKING:
     import onnx
 
-    from atrous.readers.onnx_values import Array
+    from atrous.readers.onnx.values import Array
 
 __all__ = ["Folder", "infer", "literal", "measured"]
 

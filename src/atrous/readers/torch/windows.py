@@ -26,8 +26,8 @@ from atrous.network.ops import (
     Slice,
     Unfold,
 )
-from atrous.readers.torch_ops import Call, Unclear, aten
-from atrous.readers.torch_values import Const, Value
+from atrous.readers.torch.call import Call, Unclear, aten
+from atrous.readers.torch.values import Const, Value
 
 
 @aten("conv1d", "conv2d", "conv3d")

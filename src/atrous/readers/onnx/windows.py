@@ -22,8 +22,8 @@ from atrous.network.ops import (
     Shuffle,
 )
 from atrous.network.records import Tensor
-from atrous.readers.onnx_call import Call, Made, Unsupported, translates
-from atrous.readers.onnx_values import Const, Live, Value
+from atrous.readers.onnx.call import Call, Made, Unsupported, translates
+from atrous.readers.onnx.values import Const, Live, Value
 
 __all__: list[str] = []
 

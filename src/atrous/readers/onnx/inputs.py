@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from atrous.errors import ReadError
-from atrous.readers.onnx_values import checked
+from atrous.readers.onnx.values import checked
 
 if TYPE_CHECKING:
     import onnx

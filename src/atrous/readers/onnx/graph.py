@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from atrous.errors import ReadError
-from atrous.readers.onnx_file import subgraphs
+from atrous.readers.onnx.file import subgraphs
 
 if TYPE_CHECKING:
     import onnx

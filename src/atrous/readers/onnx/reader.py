@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from atrous.errors import AtrousError, ReadError, concerning
 from atrous.network import Builder, Network, Tensor, discover
 from atrous.network.ops import Constant
-from atrous.readers import onnx_ops, onnx_ops_layout, onnx_ops_math
-from atrous.readers.onnx_call import TRANSLATIONS, Call, Unsupported
-from atrous.readers.onnx_file import Source, check, constant, load, sparse, subgraphs
-from atrous.readers.onnx_fold import Folder, Shapes, infer, literal, measured
-from atrous.readers.onnx_graph import (
+from atrous.readers.onnx import layout, math, windows
+from atrous.readers.onnx.call import TRANSLATIONS, Call, Unsupported
+from atrous.readers.onnx.constants import Folder, Shapes, infer, literal, measured
+from atrous.readers.onnx.file import Source, check, constant, load, sparse, subgraphs
+from atrous.readers.onnx.graph import (
     MAX_NESTING,
     Ordered,
     captured,
@@ -24,17 +24,17 @@ from atrous.readers.onnx_graph import (
     one_line,
     ordered,
 )
-from atrous.readers.onnx_inputs import Input, Inputs, Shape
-from atrous.readers.onnx_names import Provenance
-from atrous.readers.onnx_sequences import SEQUENCES, sequence
-from atrous.readers.onnx_values import Const, Live, Value, itemsize
+from atrous.readers.onnx.inputs import Input, Inputs, Shape
+from atrous.readers.onnx.names import Provenance
+from atrous.readers.onnx.sequences import SEQUENCES, sequence
+from atrous.readers.onnx.values import Const, Live, Value, itemsize
 
 if TYPE_CHECKING:
     import onnx
 
 __all__ = ["Followed", "follow_onnx", "read_onnx"]
 
-_REGISTERED = (onnx_ops, onnx_ops_layout, onnx_ops_math)
+_REGISTERED = (layout, math, windows)
 
 # Where an operator of another domain has a name of the default one, it means the same.
 _DOMAINS = ("", "ai.onnx", "com.microsoft")

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from atrous.errors import ReadError
 from atrous.network.records import Param
-from atrous.readers.onnx_values import FLOATS, STRING, Const, checked, itemsize, nbytes
+from atrous.readers.onnx.values import FLOATS, STRING, Const, checked, itemsize, nbytes
 
 if TYPE_CHECKING:
     import onnx
 
-    from atrous.readers.onnx_values import Array
+    from atrous.readers.onnx.values import Array
 
 __all__ = ["Source", "constant", "load", "sparse"]
 

@@ -19,8 +19,8 @@ from atrous.network.ops import (
 )
 from atrous.network.ops import Expand as ExpandOp
 from atrous.network.records import Tensor
-from atrous.readers.onnx_call import Call, Made, Unsupported, translates
-from atrous.readers.onnx_values import Const, Live, broadcast, checked
+from atrous.readers.onnx.call import Call, Made, Unsupported, translates
+from atrous.readers.onnx.values import Const, Live, broadcast, checked
 
 __all__: list[str] = []
 

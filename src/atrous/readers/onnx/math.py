@@ -23,8 +23,8 @@ from atrous.network.ops import (
     Slice,
 )
 from atrous.network.records import Param, Tensor
-from atrous.readers.onnx_call import Call, Made, Unsupported, translates
-from atrous.readers.onnx_values import Const, Live, Value, broadcast
+from atrous.readers.onnx.call import Call, Made, Unsupported, translates
+from atrous.readers.onnx.values import Const, Live, Value, broadcast
 
 __all__: list[str] = []
 

@@ -25,7 +25,7 @@ from atrous.network.layout import (
 )
 from atrous.network.ops import Concat, Constant, Expand, Permute, Reorder, Repeat, Reshape, Roll
 from atrous.network.records import Tensor
-from atrous.network.rules_windows import transposed_reads, window_reads
+from atrous.network.rules.windows import transposed_reads, window_reads
 from atrous.network.table import Effect, mixes_of, rule
 
 

@@ -21,7 +21,7 @@ from atrous.network.ops import (
     Opaque,
     Scan,
 )
-from atrous.readers.torch_values import Const, Value, static
+from atrous.readers.torch.values import Const, Value, static
 
 __all__ = ["SKIPPED", "Call", "aten", "name_of", "translate_call"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from atrous.network.ops import Concat, Slice
-from atrous.readers.onnx_call import Call, Unsupported
-from atrous.readers.onnx_values import Const, Live, Value
+from atrous.readers.onnx.call import Call, Unsupported
+from atrous.readers.onnx.values import Const, Live, Value
 
 __all__ = ["SEQUENCES", "Pieces", "sequence"]
 

@@ -1,0 +1,1 @@
+"""What each op reads and makes, by op of the table."""
