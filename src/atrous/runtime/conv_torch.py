@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from atrous.frameworks.torch import is_transformed
 from atrous.runtime.convolution import Convolution
 from atrous.runtime.kernels.torch_ops import conv_depthwise
 from atrous.runtime.strategies import STRATEGIES, is_channels_last, padded, to_channels_last
@@ -58,11 +59,7 @@ def conv_transpose(x: Tensor, weight: Tensor, bias: Tensor | None, call: Convolu
     PyTorch cuts the same off both sides. What is left is cut afterwards, or filled with zeros.
     """
     one_each = call.depthwise and call.out_channels == call.groups and x.device.type == "cpu"
-    known_elsewhere = (
-        torch.onnx.is_in_onnx_export()
-        or torch._C._are_functorch_transforms_active()
-        or torch.autograd.forward_ad._current_level >= 0
-    )
+    known_elsewhere = torch.onnx.is_in_onnx_export() or is_transformed()
     if one_each and not known_elsewhere and 0 not in x.shape and 0 not in call.outputs:
         return _in_layout(_depthwise_transposed(x, weight, bias, call), x)
     wide = _summed_in(x)

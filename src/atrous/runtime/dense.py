@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from atrous.frameworks.torch import OneOp
 from atrous.geometry import Dense, Window, fold
 from atrous.network.ops import Op, Pad, PadMode, Pool
 
@@ -69,7 +70,7 @@ class DensePad(nn.Module):
         return f"{self.dense}, value={self.value}"
 
 
-class AvgPool(nn.Module):
+class AvgPool(OneOp):
     """An average pool with a rate: `dense` says for each axis which window it takes, at any size.
 
     The mean of `kernel` taps, `rate` apart. `count` says what it divides by at the border. The
@@ -156,7 +157,7 @@ class AvgPool(nn.Module):
         return f"{self.dense}, count={self.count!r}"
 
 
-class PhasePad(nn.Module):
+class PhasePad(OneOp):
     """Padding of maps of which every `factor`-th position is a map of its own.
 
     `pads` are those of the original, `(lo, hi)` for each of the last axes, and `factors` say how

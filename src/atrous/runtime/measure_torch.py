@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils import _pytree as pytree
 
 from atrous.errors import ReadError
+from atrous.frameworks.torch import leaves, quiet
 
 __all__ = ["Runner", "draw_weights", "random_inputs", "share_weights"]
 
@@ -29,10 +28,10 @@ class Runner:
 
     def run(self, inputs: Sequence[torch.Tensor]) -> list[Any]:
         """The wanted tensors as arrays."""
-        with torch.no_grad(), _quiet():
+        with torch.no_grad(), quiet():
             if self.names is None:
                 made = self.model(*_copies(inputs))
-                return [_array(t) for t in pytree.tree_leaves(made) if isinstance(t, torch.Tensor)]
+                return [_array(t) for t in leaves(made) if isinstance(t, torch.Tensor)]
             caught: dict[str, torch.Tensor] = {}
             with _caught(self.model, self.names, caught):
                 try:
@@ -49,7 +48,7 @@ class Runner:
     def maps(self, inputs: Sequence[torch.Tensor], names: Sequence[str]) -> dict[str, Any]:
         """What each of these modules makes, for those that run once and make a tensor."""
         caught: dict[str, torch.Tensor] = {}
-        with torch.no_grad(), _quiet(), _caught(self.model, names, caught):
+        with torch.no_grad(), quiet(), _caught(self.model, names, caught):
             self.model(*_copies(inputs))
         return {name: _array(value) for name, value in caught.items()}
 
@@ -64,13 +63,6 @@ def _array(tensor: torch.Tensor) -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-@contextmanager
 def _caught(
     model: nn.Module, names: Sequence[str], caught: dict[str, torch.Tensor]
 ) -> Iterator[None]:
@@ -78,7 +70,7 @@ def _caught(
 
     def catcher(name: str) -> Any:
         def catch(_module: nn.Module, _args: Any, output: Any) -> None:
-            found = next((t for t in pytree.tree_leaves(output) if torch.is_tensor(t)), None)
+            found = next((t for t in leaves(output) if torch.is_tensor(t)), None)
             if found is not None:
                 # In-place activations behind it must not change what it made.
                 caught[name] = found.detach().clone()
@@ -141,7 +133,7 @@ def draw_weights(runner: Runner, shapes: Sequence[Sequence[int]], seed: int = 0)
         for norm in norms:
             norm.train()
             norm.momentum = 1.0
-        with torch.no_grad(), _quiet():
+        with torch.no_grad(), quiet():
             runner.model(*random_inputs(shapes, seed + 1, batch=2))
     except (RuntimeError, ValueError, AssertionError):
         # A batch of two does not fit this model: its norms keep what they were made with.

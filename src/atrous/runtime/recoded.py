@@ -12,6 +12,8 @@ from torch import nn
 from torch.fx import Graph, GraphModule
 from torch.fx.graph_module import reduce_graph_module
 
+from atrous.frameworks.torch import complete, state_of, take_over, without_module_stack
+
 __all__ = ["Recoded", "RecodedGraph", "recoded"]
 
 
@@ -32,7 +34,7 @@ def recoded(
     finally:
         for name in extra:
             delattr(root, name)
-    _complete(made, root)
+    complete(made, root, RecodedGraph)
     return made
 
 
@@ -44,8 +46,7 @@ class Recoded(nn.Module):
 
     def __init__(self, root: nn.Module, graph: Graph, extra: Mapping[str, nn.Module]) -> None:
         super().__init__()
-        self.__dict__.update(root.__dict__)
-        self._modules = {**root._modules, **extra}
+        take_over(self, root, extra)
         written = graph.python_code("self")
         self._source = written.src
         self._names = {
@@ -94,19 +95,15 @@ class RecodedGraph(GraphModule):
     """
 
     def __init__(self, root: Any, graph: Graph, class_name: str = "GraphModule") -> None:
-        # Where a node says which module it calls, an export takes that for all that runs within.
-        for node in graph.nodes:
-            node.meta.pop("nn_module_stack", None)
+        without_module_stack(graph.nodes)
         super().__init__(root, graph, class_name)
-        for node in self.graph.nodes:
-            node.meta.pop("nn_module_stack", None)
+        without_module_stack(self.graph.nodes)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> RecodedGraph:
         made: RecodedGraph = super().__deepcopy__(memo)
         held = nn.Module()
-        for name in ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"):
-            held.__dict__[name] = copy.deepcopy(self.__dict__[name], memo)
-        _complete(made, held)
+        held.__dict__.update(copy.deepcopy(state_of(self), memo))
+        complete(made, held, RecodedGraph)
         made.train(self.training)
         return made
 
@@ -125,31 +122,6 @@ def _restored(*arguments: Any) -> RecodedGraph:
     made = RecodedGraph(
         plain, plain.graph, arguments[0].get("_graphmodule_cls_name", "GraphModule")
     )
-    _complete(made, held)
+    complete(made, held, RecodedGraph)
     made.train(held.training)
     return made
-
-
-def _complete(made: nn.Module, root: nn.Module) -> None:
-    """Every parameter, buffer and module of `root` that the code does not use, as it was there."""
-    for name, parameter in root._parameters.items():
-        if name not in made._parameters:
-            made.register_parameter(name, parameter)
-    for name, buffer in root._buffers.items():
-        persistent = name not in root._non_persistent_buffers_set
-        if name in made._buffers:
-            del made._buffers[name]
-        made.register_buffer(name, buffer, persistent=persistent)
-    for name, child in root._modules.items():
-        held = made._modules.get(name)
-        if held is None:
-            made.register_module(name, child)
-        elif held is not child and child is not None:
-            if type(held) is nn.Module or isinstance(held, RecodedGraph):
-                _complete(held, child)
-            else:
-                made._modules[name] = child
-    # In the order of the original, which state dicts show.
-    order = [*root._modules, *(n for n in made._modules if n not in root._modules)]
-    made._modules = {name: made._modules[name] for name in order}
-    made._parameters = {name: made._parameters[name] for name in root._parameters}

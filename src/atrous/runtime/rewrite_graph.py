@@ -14,13 +14,13 @@ from torch.nn import functional
 
 from atrous.convert.edits import Edit
 from atrous.convert.records import Change
+from atrous.frameworks.torch import in_mode
 from atrous.geometry import Dense, Window, same_torch
 from atrous.network import Node as Layer
 from atrous.network.folded_pads import PAD
 from atrous.network.ops import Conv, Op, Pad, Pool, Slice
 from atrous.refusal import Refusal
 from atrous.runtime.dense import AvgPool, Count, DensePad, PhasePad
-from atrous.runtime.modes import in_mode
 from atrous.runtime.recoded import recoded
 from atrous.runtime.rewrite_joins import Join, edit_joins
 

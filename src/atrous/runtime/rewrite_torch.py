@@ -9,6 +9,7 @@ from torch import nn
 
 from atrous.convert.edits import Edit
 from atrous.convert.records import Change, Plan
+from atrous.frameworks.torch import replace_module
 from atrous.network import Node
 from atrous.network.ops import Conv, ConvTranspose, Expand, Pad, Pool, Reshape, Resize, Slice
 from atrous.refusal import Refusal
@@ -122,10 +123,7 @@ def _edited(
     if isinstance(done, Refusal):
         return done
     layer, edits = done
-    for parent in list(model.modules()):
-        for name, child in list(parent._modules.items()):
-            if child is module:
-                parent._modules[name] = layer
+    replace_module(model, module, layer)
     return edits
 
 
@@ -163,8 +161,4 @@ def _recoded(
 
 
 def _put(model: nn.Module, path: str, module: nn.Module) -> None:
-    old = model.get_submodule(path)
-    for parent in list(model.modules()):
-        for name, child in list(parent._modules.items()):
-            if child is old:
-                parent._modules[name] = module
+    replace_module(model, model.get_submodule(path), module)

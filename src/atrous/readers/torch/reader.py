@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import re
-import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from atrous.errors import ReadError
+from atrous.frameworks.torch import OneOp, in_mode, module_stack, quiet, unfused
 from atrous.network import Builder, Network, Param, Tensor, discover
 from atrous.network.ops import Constant
 from atrous.readers.given import as_shape, is_shape
@@ -25,8 +23,6 @@ __all__ = ["read_torch"]
 
 _TRANSLATIONS = (mixing, windows)
 MOST_NUMBERS = 1 << 16
-# Where the modules live that say which operation they are.
-_ONE_OP = "atrous.runtime.dense"
 SEVERAL_VIEWS = {
     f"aten.{name}" for name in ("chunk", "split", "split_with_sizes", "tensor_split", "unbind")
 }
@@ -211,11 +207,7 @@ def _folded(source: Any) -> dict[str, Any]:
     """The modules that are one operation in several steps, by path."""
     if not isinstance(source, torch.nn.Module):
         return {}
-    return {
-        path: part
-        for path, part in source.named_modules()
-        if type(part).__module__ == _ONE_OP and hasattr(part, "as_op")
-    }
+    return {path: part for path, part in source.named_modules() if isinstance(part, OneOp)}
 
 
 def _blocks(dependent: Mapping[Any, None], folded: Mapping[str, Any]) -> dict[Any, _Block]:
@@ -311,7 +303,7 @@ def _constants(program: torch.export.ExportedProgram) -> dict[str, Const]:
 
 def _stack(node: Any) -> tuple[str, str, str]:
     """The call that a node belongs to, its module path, and `@N` for the N-th repetition."""
-    stack = node.meta.get("nn_module_stack") or {}
+    stack = module_stack(node)
     if not stack:
         return "", "", ""
     key, (path, _) = list(stack.items())[-1]
@@ -379,13 +371,7 @@ def _example(module: torch.nn.Module, shape: tuple[int, ...]) -> torch.Tensor:
 def _exported(
     module: torch.nn.Module, examples: tuple[Any, ...], name: str
 ) -> torch.export.ExportedProgram:
-    with _evaluating(module), torch.no_grad(), warnings.catch_warnings():
-        # What export warns about (caches that it fills and drops again) does not concern reading,
-        # and what it logs of a shape that does not fit is in the error.
-        warnings.simplefilter("ignore")
-        log = logging.getLogger("torch._subclasses.fake_tensor")
-        level = log.level
-        log.setLevel(logging.CRITICAL)
+    with in_mode(module, training=False), unfused(), quiet(), torch.no_grad():
         try:
             return torch.export.export(module, examples, strict=False)
         except Exception as error:
@@ -395,24 +381,6 @@ def _exported(
                 f"{name}: torch.export cannot follow it with inputs "
                 f"{[tuple(e.shape) for e in examples]}: {type(error).__name__}: {reason[:200]}"
             ) from error
-        finally:
-            log.setLevel(level)
-
-
-@contextmanager
-def _evaluating(module: torch.nn.Module) -> Iterator[None]:
-    """The module in evaluation mode, every submodule put back afterwards."""
-    modes = [(part, part.training) for part in module.modules()]
-    fast = torch.backends.mha.get_fastpath_enabled()
-    try:
-        module.eval()
-        # The fused encoder layer hides its attention from the export.
-        torch.backends.mha.set_fastpath_enabled(False)
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-        for part, training in modes:
-            part.training = training
 
 
 def _at_sizes(program: torch.export.ExportedProgram, input: Any) -> torch.export.ExportedProgram:

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from atrous.frameworks.torch import is_plain, is_transformed
 from atrous.runtime.kernels import torch_depthwise as kernels
 from atrous.runtime.kernels.fallback import by_framework, plain
 from atrous.runtime.kernels.torch_depthwise import activate
@@ -258,30 +259,14 @@ def conv_depthwise(
         dtype = torch.get_autocast_dtype(x.device.type)
         x, weight = x.to(dtype), weight.to(dtype)
         bias = None if bias is None else bias.to(dtype)
-    if torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0:
-        # Operators registered from Python have no rules for transforms and forward derivatives.
+    if is_transformed():
         return activate(by_framework(x, weight, bias, stride, dilation, padding), activation)
     if torch.onnx.is_in_onnx_export():
         return activate(plain(x, weight, bias, stride, dilation, padding), activation)
-    if _is_plain(x, weight, bias):
+    if is_plain(x, weight, bias):
         return kernels.depthwise(x, weight, bias, stride, dilation, padding, activation)
     pad_lo, pad_hi = [lo for lo, _ in padding], [hi for _, hi in padding]
     out: torch.Tensor = torch.ops.atrous.depthwise(
         x, weight, bias, list(stride), list(dilation), pad_lo, pad_hi, activation
     )
     return out
-
-
-_PLAIN = (torch.Tensor, torch.nn.Parameter)
-
-
-def _is_plain(*tensors: torch.Tensor | None) -> bool:
-    """Whether only values are wanted: no gradient, no trace, no transform, no subclass."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
-        return False
-    present = [tensor for tensor in tensors if tensor is not None]
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in present):
-        return False
-    if any(type(tensor) not in _PLAIN for tensor in present):
-        return False
-    return bool(torch._C._len_torch_dispatch_stack() == 0)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from atrous.runtime.modes import in_mode
+from atrous.frameworks.torch import in_mode
 from atrous.runtime.optimize.arguments import checked
 from atrous.runtime.optimize.cache import Choices, machine, versions
 from atrous.runtime.optimize.explained import copied, layer_rows

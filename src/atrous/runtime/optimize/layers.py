@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from atrous.frameworks.torch import in_mode
 from atrous.geometry import same_torch
 from atrous.runtime.kernels.torch_ops import conv_depthwise
-from atrous.runtime.modes import in_mode
 from atrous.runtime.optimize.calls import Call
 from atrous.runtime.optimize.choose import difference, tolerance
 from atrous.runtime.optimize.records import LayerChoice

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from atrous.frameworks.torch import is_watched, share_state
 from atrous.runtime.optimize.plan import Plan, Recipe, Signature, signature_of
 from atrous.runtime.optimize.records import Explanation
 
@@ -33,8 +34,7 @@ class Optimized(nn.Module):
         recipes: tuple[Recipe, ...] = (),
     ) -> None:
         super().__init__()
-        for name in ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"):
-            self.__dict__[name] = original.__dict__[name]
+        share_state(self, original)
         self.__dict__["training"] = original.training
         # Not as a submodule, which would double every key.
         self.__dict__["_original"] = original
@@ -83,7 +83,7 @@ class Optimized(nn.Module):
         return f"{found.model}, {found.mode}, {found.ratio:.2f}x"
 
     def _plan_for(self, args: tuple[Any, ...]) -> Plan | None:
-        if self.training or _is_watched():
+        if self.training or is_watched():
             return None
         for x in args:
             if type(x) is not torch.Tensor or x.device.type != "cpu" or x.requires_grad:
@@ -125,16 +125,3 @@ class Optimized(nn.Module):
             if name in ("_original", "_plans", "_recipes"):
                 raise
             return getattr(self._original, name)
-
-
-def _is_watched() -> bool:
-    """Whether somebody looks at the operations: a tracer, a mode, autocast, a transform."""
-    return (
-        torch.compiler.is_compiling()
-        or torch.jit.is_tracing()
-        or torch.is_autocast_enabled("cpu")
-        or torch._C._len_torch_dispatch_stack() > 0
-        or torch._C._len_torch_function_stack() > 0
-        or torch._C._functorch.peek_interpreter_stack() is not None
-        or torch.autograd.forward_ad._current_level >= 0
-    )

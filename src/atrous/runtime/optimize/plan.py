@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from atrous.frameworks.torch import children, counted, hooks, unflattened, version_of
 from atrous.runtime.optimize.program import Program, Strides, compiled, state_of
 
 __all__ = ["Plan", "Recipe", "Signature", "signature_of"]
@@ -40,13 +41,8 @@ class Plan:
         self._spec = spec
         self._is_leaf = bool(spec.is_leaf())
         self._homes = state_of(program.graph, model)
-        # Running statistics are written without a trace, but they are counted.
-        self._homes += [
-            (part._buffers, "num_batches_tracked")
-            for part in model.modules()
-            if part._buffers.get("num_batches_tracked") is not None
-        ]
-        self._parts = [(part, _hooks(part), _children(part)) for part in model.modules()]
+        self._homes += counted(model)
+        self._parts = [(part, hooks(part), children(part)) for part in model.modules()]
         self._mark: tuple[Any, ...] | None = None
         self._runs: Callable[..., list[Any]] | None = None
         self._dtypes = [home[name].dtype for home, name in self._homes]
@@ -58,7 +54,7 @@ class Plan:
             self._runs = compiled(self.program, model)
             self._mark = mark
         made = self._runs(*inputs)
-        return made[0] if self._is_leaf else torch.utils._pytree.tree_unflatten(made, self._spec)
+        return made[0] if self._is_leaf else unflattened(made, self._spec)
 
     def refresh(self) -> None:
         """Prepares the weights anew before the next run."""
@@ -66,8 +62,8 @@ class Plan:
 
     def fits(self) -> bool:
         """Whether the model is as it was: in evaluation, of the same parts and hooks, here."""
-        for part, hooks, children in self._parts:
-            if part.training or _hooks(part) != hooks or _children(part) != children:
+        for part, hooked, parts in self._parts:
+            if part.training or hooks(part) != hooked or children(part) != parts:
                 return False
         tensors = (home.get(name) for home, name in self._homes)
         return all(
@@ -77,26 +73,12 @@ class Plan:
 
     def _seen(self) -> tuple[Any, ...]:
         # The tensors themselves: an address alone may be that of a later one.
-        return tuple(
-            (home[name], home[name].data_ptr(), _version(home[name])) for home, name in self._homes
-        )
-
-
-def _version(tensor: torch.Tensor) -> int:
-    # Tensors made under inference mode count no versions.
-    return -1 if tensor.is_inference() else tensor._version
+        tensors = (home[name] for home, name in self._homes)
+        return tuple((tensor, tensor.data_ptr(), version_of(tensor)) for tensor in tensors)
 
 
 def _same(one: tuple[Any, ...], two: tuple[Any, ...]) -> bool:
     return all(a[0] is b[0] and a[1:] == b[1:] for a, b in zip(one, two, strict=True))
-
-
-def _children(part: nn.Module) -> list[int]:
-    return [id(child) for child in part._modules.values()]
-
-
-def _hooks(part: nn.Module) -> tuple[int, int]:
-    return len(part._forward_hooks), len(part._forward_pre_hooks)
 
 
 def signature_of(inputs: tuple[Any, ...]) -> Signature:

@@ -12,12 +12,12 @@ import torch
 from torch import nn
 from torch.fx import Graph, Node
 
+from atrous.frameworks.torch import held
 from atrous.runtime.optimize.calls import laid_out
 from atrous.runtime.optimize.clean import constants_of
 from atrous.runtime.optimize.fuse import call_of, is_layer
 from atrous.runtime.optimize.records import Layout
 from atrous.runtime.optimize.registry import PLAIN, get, runs_of
-from atrous.runtime.optimize.trace import held
 
 __all__ = ["Program", "Step", "Strides", "compiled", "profiled", "state_of", "values_of"]
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from atrous.errors import ArgumentError
-from atrous.runtime.modes import in_mode
+from atrous.frameworks.torch import in_mode, leaves
 from atrous.runtime.optimize.choose import difference, tolerance
 
 __all__ = ["Judge", "Verdict", "called", "flat", "reference_of"]
@@ -45,7 +45,7 @@ def called(model: nn.Module, inputs: Sequence[torch.Tensor]) -> Any:
 
 def flat(outputs: Any) -> list[Any]:
     """All leaves of a structure of outputs."""
-    return list(torch.utils._pytree.tree_leaves(outputs))
+    return leaves(outputs)
 
 
 def reference_of(model: nn.Module, inputs: Inputs) -> list[Any]:

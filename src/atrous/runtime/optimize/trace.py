@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +10,10 @@ import torch
 from torch import nn
 from torch.fx import Graph, Node
 
+from atrous.frameworks.torch import hooks, module_stack, quiet, unfused
 from atrous.refusal import Refusal
 
-__all__ = ["Traced", "held", "layer_of", "traced"]
+__all__ = ["Traced", "layer_of", "traced"]
 
 _UNKNOWABLE = {"aten.as_strided.default", "aten.set_.source_Tensor"}
 """What reads memory as it lies: its meaning changes with the layout."""
@@ -39,13 +37,13 @@ class Traced:
 def traced(model: nn.Module, inputs: Sequence[torch.Tensor]) -> Traced | Refusal:
     """The graph of the model in evaluation mode on these inputs; refused where it has none."""
     name = type(model).__name__
-    hooked = next((path for path, part in model.named_modules() if part._forward_hooks), None)
+    hooked = next((path for path, part in model.named_modules() if hooks(part)[0]), None)
     if hooked is not None:
         return Refusal(
             "trace", name, f"{hooked or name} has forward hooks, which graphs leave out."
         )
     try:
-        with _quiet(), torch.no_grad():
+        with quiet(), unfused(), torch.no_grad():
             first = torch.export.export(model, tuple(inputs), strict=False)
             mutating = frozenset(_base(n) for n in first.graph.nodes if _is_mutating(n))
             program = first.run_decompositions({})
@@ -65,16 +63,9 @@ def traced(model: nn.Module, inputs: Sequence[torch.Tensor]) -> Traced | Refusal
     return Traced(graph, constants, mutating, program.call_spec.out_spec)
 
 
-def held(model: nn.Module, key: str) -> tuple[dict[str, Any], str]:
-    """Where a parameter or buffer is held: the dict, and its key there."""
-    path, _, name = key.rpartition(".")
-    module = model.get_submodule(path)
-    return (module._parameters if name in module._parameters else module._buffers), name
-
-
 def layer_of(node: Node) -> str:
     """The path of the module whose code made a node; the node's name outside every module."""
-    stack = node.meta.get("nn_module_stack") or {}
+    stack = module_stack(node)
     path = next(reversed(stack.values()))[0] if stack else ""
     return str(path) or node.name
 
@@ -126,21 +117,3 @@ def _base(node: Node) -> str:
 
 def _kind(error: Exception) -> str:
     return f"{type(error).__name__}: "
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """What `torch.export` announces about its own doings does not concern the caller."""
-    logger = logging.getLogger("torch")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    fast = torch.backends.mha.get_fastpath_enabled()
-    # The fused encoder layer hides its attention from the export.
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-        logger.setLevel(level)

@@ -1,0 +1,1 @@
+"""What frameworks do that they do not promise: one file a framework."""

@@ -1,0 +1,247 @@
+"""PyTorch's habits: what it does and does not promise, each with the reason why it is needed.
+
+All were seen in PyTorch 2.13, and 2.6 has them alike. Whatever else of PyTorch is private is used
+nowhere: a later release that changes a habit is met here.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils import _pytree
+
+__all__ = [
+    "OneOp",
+    "children",
+    "complete",
+    "counted",
+    "held",
+    "hooks",
+    "in_mode",
+    "is_plain",
+    "is_transformed",
+    "is_watched",
+    "leaves",
+    "module_stack",
+    "quiet",
+    "replace_module",
+    "share_state",
+    "state_of",
+    "take_over",
+    "unflattened",
+    "unfused",
+    "version_of",
+    "without_module_stack",
+]
+
+
+class OneOp(nn.Module):
+    """A module that takes several steps to compute one operation, and says which.
+
+    A report shows the operation and not the steps.
+    """
+
+    def as_op(self, sizes: Sequence[int]) -> Any:
+        """The operation of the op table that this is, on a map of these sizes."""
+        raise NotImplementedError
+
+
+@contextmanager
+def in_mode(model: nn.Module, *, training: bool) -> Iterator[None]:
+    """The model in training or evaluation mode; afterwards every part has the mode it had.
+
+    >>> model = nn.Sequential(nn.Dropout(), nn.Dropout().eval())
+    >>> with in_mode(model, training=False):
+    ...     [part.training for part in model]
+    [False, False]
+    >>> [part.training for part in model]
+    [True, False]
+    """
+    modes = [(part, part.training) for part in model.modules()]
+    try:
+        model.train(training)
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """What PyTorch warns of and logs inside concerns nobody.
+
+    `torch.export` announces its own doings (caches that it fills and drops again), and logs what
+    its error says again.
+    """
+    loggers = [logging.getLogger(name) for name in ("torch", "torch._subclasses.fake_tensor")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextmanager
+def unfused() -> Iterator[None]:
+    """Encoder layers run op by op: the fused one hides its attention from an export."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+_PLAIN = (torch.Tensor, nn.Parameter)
+
+
+def is_plain(*tensors: torch.Tensor | None) -> bool:
+    """Whether only values are wanted: no gradient, no trace, no transform, no subclass."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return False
+    present = [tensor for tensor in tensors if tensor is not None]
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in present):
+        return False
+    if any(type(tensor) not in _PLAIN for tensor in present):
+        return False
+    return bool(torch._C._len_torch_dispatch_stack() == 0)
+
+
+def is_transformed() -> bool:
+    """Whether a transform or a forward derivative runs: operators from Python have no rules."""
+    return bool(
+        torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0
+    )
+
+
+def is_watched() -> bool:
+    """Whether somebody looks at the operations: a tracer, a mode, autocast, a transform."""
+    return bool(
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or torch.is_autocast_enabled("cpu")
+        or torch._C._len_torch_dispatch_stack() > 0
+        or torch._C._len_torch_function_stack() > 0
+        or torch._C._functorch.peek_interpreter_stack() is not None
+        or torch.autograd.forward_ad._current_level >= 0
+    )
+
+
+_STATE = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
+
+
+def state_of(module: nn.Module) -> dict[str, Any]:
+    """The dicts that hold a module's parameters, buffers and children, not copies of them.
+
+    `nn.Module` has no other way to hand on everything, which buffers are not saved included.
+    """
+    return {name: module.__dict__[name] for name in _STATE}
+
+
+def share_state(module: nn.Module, other: nn.Module) -> None:
+    """From now on `module` holds the state that `other` holds: what one changes, both have."""
+    module.__dict__.update(state_of(other))
+
+
+def held(model: nn.Module, key: str) -> tuple[dict[str, Any], str]:
+    """Where a parameter or buffer is held: the dict, and its key there."""
+    path, _, name = key.rpartition(".")
+    module = model.get_submodule(path)
+    return (module._parameters if name in module._parameters else module._buffers), name
+
+
+def counted(model: nn.Module) -> list[tuple[dict[str, Any], str]]:
+    """Where batch norms count their updates: running statistics are written without a trace."""
+    parts = ((part._buffers, "num_batches_tracked") for part in model.modules())
+    return [(buffers, name) for buffers, name in parts if buffers.get(name) is not None]
+
+
+def take_over(module: nn.Module, other: nn.Module, extra: Mapping[str, nn.Module]) -> None:
+    """`module` has the attributes and the state of `other`, and the children `extra` beside."""
+    module.__dict__.update(other.__dict__)
+    module._modules = {**other._modules, **extra}
+
+
+def complete(made: nn.Module, root: nn.Module, remade: type[nn.Module]) -> None:
+    """Every parameter, buffer and module of `root` that `made` has not is in it, as it was there.
+
+    A `GraphModule` takes only what its graph names, and makes bare modules for the path to it;
+    these are completed in turn, and so are parts that are `remade`.
+    """
+    for name, parameter in root._parameters.items():
+        if name not in made._parameters:
+            made.register_parameter(name, parameter)
+    for name, buffer in root._buffers.items():
+        persistent = name not in root._non_persistent_buffers_set
+        if name in made._buffers:
+            del made._buffers[name]
+        made.register_buffer(name, buffer, persistent=persistent)
+    for name, child in root._modules.items():
+        held = made._modules.get(name)
+        if held is None:
+            made.register_module(name, child)
+        elif held is not child and child is not None:
+            if type(held) is nn.Module or isinstance(held, remade):
+                complete(held, child, remade)
+            else:
+                made._modules[name] = child
+    # In the order of the original, which state dicts show.
+    order = [*root._modules, *(n for n in made._modules if n not in root._modules)]
+    made._modules = {name: made._modules[name] for name in order}
+    made._parameters = {name: made._parameters[name] for name in root._parameters}
+
+
+def version_of(tensor: torch.Tensor) -> int:
+    """How often the tensor was written to; -1 where nobody counts, under inference mode."""
+    return -1 if tensor.is_inference() else tensor._version
+
+
+def children(module: nn.Module) -> list[int]:
+    """What tells the children of a module from other ones, those that are None included."""
+    return [id(child) for child in module._modules.values()]
+
+
+def hooks(module: nn.Module) -> tuple[int, int]:
+    """How many hooks run behind and in front of a module."""
+    return len(module._forward_hooks), len(module._forward_pre_hooks)
+
+
+def replace_module(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    """Puts `new` wherever `model` holds `old`: `setattr` would not reach names such as `0`."""
+    for parent in list(model.modules()):
+        for name, child in list(parent._modules.items()):
+            if child is old:
+                parent._modules[name] = new
+
+
+def leaves(structure: Any) -> list[Any]:
+    """All leaves of a structure of inputs or outputs, in the order that exports use."""
+    return list(_pytree.tree_leaves(structure))
+
+
+def unflattened(values: Sequence[Any], spec: Any) -> Any:
+    """The structure that an exported program's `spec` makes of leaves."""
+    return _pytree.tree_unflatten(list(values), spec)
+
+
+def module_stack(node: Any) -> dict[str, Any]:
+    """The modules that a node of an exported graph runs in, from the outermost."""
+    return node.meta.get("nn_module_stack") or {}
+
+
+def without_module_stack(nodes: Any) -> None:
+    """Where a node says which module it calls, an export takes that for all that runs within."""
+    for node in nodes:
+        with suppress(KeyError):
+            del node.meta["nn_module_stack"]
