@@ -16,8 +16,8 @@ from itertools import product
 
 import numpy as np
 
-from atrous.runtime.kernels import native
-from atrous.runtime.kernels.layer import (
+from atrous.operators.kernels import native
+from atrous.operators.kernels.layer import (
     ACTIVATIONS,
     Depthwise,
     data_gradient,

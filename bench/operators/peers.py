@@ -193,7 +193,7 @@ def ours(problem: Problem, layout: Layout) -> Way | None:
             )
         )
     if case.op == "forward":
-        from atrous.runtime.kernels.torch_depthwise import depthwise
+        from atrous.operators.kernels.torch_depthwise import depthwise
 
         stride, pads = (case.stride,) * n, case.padding
         return of_torch(
@@ -205,7 +205,7 @@ def ours(problem: Problem, layout: Layout) -> Way | None:
 @peer(f"{OURS}, prepared", "contiguous", "channels_last")
 def prepared(problem: Problem, layout: Layout) -> Way | None:
     """With the weights packed beforehand, as sessions and frozen graphs have them."""
-    from atrous.runtime.kernels.torch_depthwise import prepare
+    from atrous.operators.kernels.torch_depthwise import prepare
 
     case = problem.case
     if case.op != "forward" or not case.depthwise:
@@ -220,8 +220,8 @@ def our_strategy(name: str) -> Peer:
     """One exact strategy for layers that mix channels, as `optimize` tries it."""
 
     def run(problem: Problem, layout: Layout) -> Way | None:
-        from atrous.runtime.conv_arguments import convolution
-        from atrous.runtime.strategies import STRATEGIES
+        from atrous.operators.arguments import convolution
+        from atrous.operators.strategies import STRATEGIES
 
         case = problem.case
         if case.depthwise or name not in STRATEGIES:
@@ -251,7 +251,6 @@ def our_gradient(
     problem: Problem, x: torch.Tensor, weight: torch.Tensor, grad: torch.Tensor
 ) -> Way:
     """A gradient by our operator, without the autograd engine, as PyTorch's is asked for."""
-    from atrous.runtime.kernels import torch_ops  # noqa: F401 - registers the operators
 
     case = problem.case
     geometry = (

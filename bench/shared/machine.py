@@ -59,7 +59,7 @@ def versions() -> dict[str, str]:
 def native() -> str:
     """The instruction set that our kernels run with, or why there are none."""
     try:
-        from atrous.runtime.kernels import native as state
+        from atrous.operators.kernels import native as state
     except ImportError:
         return "not in this version"
     found = state()

@@ -31,9 +31,8 @@ if TYPE_CHECKING:
     from atrous.api import inspect as inspect
     from atrous.api import optimize as optimize
     from atrous.api import read as read
-    from atrous.convert import Certificate as Certificate
-    from atrous.convert import ConversionError as ConversionError
-    from atrous.convert import Edit as Edit
+    from atrous.convert.certificate import Certificate as Certificate
+    from atrous.convert.edits import Edit as Edit
     from atrous.errors import ArgumentError as ArgumentError
     from atrous.errors import ArgumentTypeError as ArgumentTypeError
     from atrous.errors import AtrousError as AtrousError
@@ -47,8 +46,9 @@ if TYPE_CHECKING:
     from atrous.geometry import Window as Window
     from atrous.network import Builder as Builder
     from atrous.network import Network as Network
-    from atrous.runtime.conv import conv as conv
-    from atrous.runtime.conv import conv_transpose as conv_transpose
+    from atrous.operators.conv import conv as conv
+    from atrous.operators.conv import conv_transpose as conv_transpose
+    from atrous.refusal import ConversionError as ConversionError
     from atrous.runtime.converted import Conversion as Conversion
     from atrous.runtime.optimize.records import Explanation as Explanation
     from atrous.runtime.optimize.records import LayerChoice as LayerChoice
@@ -62,11 +62,11 @@ _HOMES = {
     "ArgumentTypeError": "atrous.errors",
     "AtrousError": "atrous.errors",
     "Builder": "atrous.network",
-    "Certificate": "atrous.convert",
+    "Certificate": "atrous.convert.certificate",
     "Comparison": "atrous.analysis",
     "Conversion": "atrous.runtime.converted",
-    "ConversionError": "atrous.convert",
-    "Edit": "atrous.convert",
+    "ConversionError": "atrous.refusal",
+    "Edit": "atrous.convert.edits",
     "Explanation": "atrous.runtime.optimize.records",
     "Field": "atrous.analysis",
     "Finding": "atrous.analysis",
@@ -86,8 +86,8 @@ _HOMES = {
     "Window": "atrous.geometry",
     "audit": "atrous.api",
     "compare": "atrous.api",
-    "conv": "atrous.runtime.conv",
-    "conv_transpose": "atrous.runtime.conv",
+    "conv": "atrous.operators.conv",
+    "conv_transpose": "atrous.operators.conv",
     "convert": "atrous.api",
     "inspect": "atrous.api",
     "optimize": "atrous.api",

@@ -10,7 +10,8 @@ from atrous.errors import AtrousError, MissingDependencyError, ReadError
 from atrous.readers import read
 
 if TYPE_CHECKING:
-    from atrous.convert import Certificate, Heads
+    from atrous.convert.certificate import Certificate
+    from atrous.convert.records import Heads
     from atrous.geometry import Tail
     from atrous.runtime.converted import Conversion
     from atrous.runtime.optimize.module import Optimized

@@ -11,13 +11,13 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.nn import functional
 
 import atrous
-from atrous.runtime.kernels import layer as kernels
-from atrous.runtime.kernels import native
-from atrous.runtime.kernels.fallback import by_framework
-from atrous.runtime.kernels.layer import ACTIVATIONS
-from atrous.runtime.kernels.team import share_threads
-from atrous.runtime.kernels.torch_depthwise import activate, depthwise, prepare
-from atrous.runtime.kernels.torch_ops import conv_depthwise
+from atrous.operators.kernels import layer as kernels
+from atrous.operators.kernels import native
+from atrous.operators.kernels.fallback import by_framework
+from atrous.operators.kernels.layer import ACTIVATIONS
+from atrous.operators.kernels.threads import share_threads
+from atrous.operators.kernels.torch_depthwise import activate, depthwise, prepare
+from atrous.operators.kernels.torch_ops import conv_depthwise
 from tests.processes import run_python
 
 GEOMETRY = ((2, 1), (1, 2), ((1, 0), (2, 1)))
@@ -220,8 +220,8 @@ def test_everything_works_without_the_kernels():
     script = """
 import torch
 from torch.autograd import gradcheck
-from atrous.runtime.kernels import native
-from atrous.runtime.kernels.torch_ops import conv_depthwise
+from atrous.operators.kernels import native
+from atrous.operators.kernels.torch_ops import conv_depthwise
 assert not native().available
 x = torch.randn(1, 2, 6, 5, dtype=torch.float64, requires_grad=True)
 w = torch.randn(4, 1, 3, 2, dtype=torch.float64, requires_grad=True)
@@ -237,7 +237,7 @@ def test_workers_of_a_forked_process_compute_too():
         pytest.skip(native().reason)
     script = """
 import os, torch
-from atrous.runtime.kernels.torch_depthwise import depthwise
+from atrous.operators.kernels.torch_depthwise import depthwise
 torch.set_num_threads(2)
 x, w = torch.ones(1, 64, 40, 40), torch.ones(64, 1, 3, 3)
 run = lambda: depthwise(x, w, None, (1, 1), (1, 1), ((1, 1), (1, 1))).numpy().sum()
@@ -328,15 +328,15 @@ def test_pytorchs_threads_and_our_own_give_the_same_bits():
         assert share_threads()
     script = """
 import torch
-from atrous.runtime.kernels import team
+from atrous.operators.kernels import threads
 {}
-from atrous.runtime.kernels.torch_depthwise import depthwise
+from atrous.operators.kernels.torch_depthwise import depthwise
 torch.manual_seed(0)
 torch.set_num_threads(3)
 x, w = torch.randn(2, 40, 33, 57), torch.randn(40, 1, 5, 3)
 print(depthwise(x, w, None, (1, 2), (3, 1), ((6, 6), (1, 0))).double().sum().item().hex())
 """
     shared = run_python(script.format(""))
-    own = run_python(script.format("team.share_threads = lambda: False"))
+    own = run_python(script.format("threads.share_threads = lambda: False"))
     assert shared.returncode == own.returncode == 0, shared.stderr + own.stderr
     assert shared.stdout == own.stdout

@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from atrous.geometry import Window
-from atrous.runtime.convolution import Convolution
+from atrous.operators.convolution import Convolution
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 import atrous
 from atrous.geometry import Window
-from atrous.runtime import reference
-from atrous.runtime.convolution import Convolution
+from atrous.operators import reference
+from atrous.operators.convolution import Convolution
 from tests.oracles import drawing
 from tests.property.drawn_convolutions import Drawn, channels_last, convolutions
 

@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from atrous.runtime.kernels import native
-from atrous.runtime.kernels.layer import Depthwise, forward
-from atrous.runtime.kernels.library import library
+from atrous.operators.kernels import native
+from atrous.operators.kernels.layer import Depthwise, forward
+from atrous.operators.kernels.library import library
 from tests.depthwise_fuzz import Case, assert_agrees, drawn, expected, inputs, results
 from tests.processes import run_python
 
@@ -140,7 +140,7 @@ def test_empty_maps_are_no_work():
 
 
 def said(environment):
-    script = "from atrous.runtime.kernels import native; print(native())"
+    script = "from atrous.operators.kernels import native; print(native())"
     result = run_python(script, variables=environment)
     assert result.returncode == 0, result.stderr
     return result.stdout

@@ -16,7 +16,8 @@ import torch
 from torch import nn
 
 import atrous
-from atrous.convert import Certificate, ConversionError, OutputCertificate
+from atrous.convert.certificate import Certificate, OutputCertificate
+from atrous.refusal import ConversionError
 from atrous.runtime.converted import Conversion
 from tests.property.drawn_models import Drawn, drawn_model, runs, with_random_weights
 

@@ -12,12 +12,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atrous.convert import Refusal
 from atrous.errors import ArgumentError, UnknownNameError
 from atrous.geometry import Window, phased
-from atrous.runtime import reference
-from atrous.runtime.convolution import Convolution
-from atrous.runtime.strategies import (
+from atrous.operators import reference
+from atrous.operators.convolution import Convolution
+from atrous.operators.strategies import (
     STRATEGIES,
     PhaseRun,
     from_phases,
@@ -26,6 +25,7 @@ from atrous.runtime.strategies import (
     strategy,
     to_phases,
 )
+from atrous.refusal import Refusal
 from tests.oracles import drawing
 from tests.property.drawn import windows
 from tests.property.drawn_convolutions import Drawn, convolutions

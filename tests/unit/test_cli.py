@@ -261,7 +261,7 @@ def test_the_zoo_as_json_says_what_each_network_sees():
 def test_the_version_is_printed():
     from importlib.metadata import version
 
-    from atrous.runtime.kernels import native
+    from atrous.operators.kernels import native
 
     assert atrous("--version").stdout == f"atrous {version('atrous')}, {native()}\n"
 

@@ -10,7 +10,7 @@ import torch
 
 import atrous
 from atrous.errors import ArgumentError, ArgumentTypeError, AtrousError, GeometryError
-from atrous.runtime.conv_arguments import convolution
+from atrous.operators.arguments import convolution
 
 X, WEIGHT = (2, 4, 8, 9), (6, 4, 3, 3)
 

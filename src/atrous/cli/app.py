@@ -63,7 +63,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON under a versioned
 def _version(asked: bool) -> None:
     if asked:
         import atrous
-        from atrous.runtime.kernels import native
+        from atrous.operators.kernels import native
 
         print(f"atrous {atrous.__version__}, {native()}")  # noqa: T201
         raise typer.Exit

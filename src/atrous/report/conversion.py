@@ -8,7 +8,8 @@ from typing import Any, cast
 
 from atrous.analysis import Inspection
 from atrous.analysis.inspection import Kind
-from atrous.convert import Certificate, Edit
+from atrous.convert.certificate import Certificate
+from atrous.convert.edits import Edit
 from atrous.convert.records import Head
 from atrous.errors import UnsupportedError
 from atrous.report.certificate import INDENT, facts, opening, strides_text

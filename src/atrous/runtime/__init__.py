@@ -1,1 +1,1 @@
-"""Says how: what runs a model, rather than reads it."""
+"""Being taken apart."""

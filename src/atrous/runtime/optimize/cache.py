@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from atrous.runtime.kernels import native
+from atrous.operators.kernels import native
 
 __all__ = ["Choices", "folder", "machine", "versions"]
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from atrous.frameworks.torch import in_mode
 from atrous.geometry import same_torch
-from atrous.runtime.kernels.torch_ops import conv_depthwise
+from atrous.operators.kernels.torch_ops import conv_depthwise
 from atrous.runtime.optimize.calls import Call
 from atrous.runtime.optimize.choose import difference, tolerance
 from atrous.runtime.optimize.records import LayerChoice

@@ -7,14 +7,14 @@ from collections.abc import Callable
 import torch
 
 from atrous.geometry import Window
+from atrous.operators.convolution import Convolution
+from atrous.operators.kernels import native
+from atrous.operators.kernels.torch_depthwise import prepare
+from atrous.operators.strategies import STRATEGIES, Strategy
 from atrous.refusal import Refusal
-from atrous.runtime.convolution import Convolution
-from atrous.runtime.kernels import native
-from atrous.runtime.kernels.torch_depthwise import prepare
 from atrous.runtime.optimize.activations import Activation
 from atrous.runtime.optimize.calls import Call, laid_out
 from atrous.runtime.optimize.registry import Implementation, Runs, register
-from atrous.runtime.strategies import STRATEGIES, Strategy
 
 __all__: list[str] = []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from atrous.errors import concerning
-from atrous.runtime.conv_arguments import (
+from atrous.operators.arguments import (
     Padding,
     PerAxis,
     convolution,
@@ -75,12 +75,12 @@ def conv(
             x.dtype.itemsize,
         )
     if of_torch:
-        from atrous.runtime import conv_torch
+        from atrous.operators import with_torch
 
-        return conv_torch.conv(x, weight, bias, call)  # type: ignore[no-any-return]
-    from atrous.runtime import conv_numpy
+        return with_torch.conv(x, weight, bias, call)  # type: ignore[no-any-return]
+    from atrous.operators import with_numpy
 
-    return conv_numpy.conv(x, weight, bias, call)
+    return with_numpy.conv(x, weight, bias, call)
 
 
 def conv_transpose(
@@ -122,18 +122,18 @@ def conv_transpose(
             bytes_each=x.dtype.itemsize,
         )
     if of_torch:
-        from atrous.runtime import conv_torch
+        from atrous.operators import with_torch
 
-        return conv_torch.conv_transpose(x, weight, bias, call)  # type: ignore[no-any-return]
-    from atrous.runtime import conv_numpy
+        return with_torch.conv_transpose(x, weight, bias, call)  # type: ignore[no-any-return]
+    from atrous.operators import with_numpy
 
-    return conv_numpy.conv_transpose(x, weight, bias, call)
+    return with_numpy.conv_transpose(x, weight, bias, call)
 
 
 def _cast(x: Any, weight: Any, bias: Any) -> tuple[Any, Any, Any]:
     """The arguments as autocast wants them: its element for all, unless one holds float64."""
     if not is_tensor(x):
         return x, weight, bias
-    from atrous.runtime import conv_torch
+    from atrous.operators import with_torch
 
-    return conv_torch.cast(x, weight, bias)
+    return with_torch.cast(x, weight, bias)

@@ -10,11 +10,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from atrous.convert import Refusal
-from atrous.runtime.convolution import Convolution
-from atrous.runtime.strategies.framework import not_transposed
-from atrous.runtime.strategies.layout import is_channels_last
-from atrous.runtime.strategies.registry import strategy
+from atrous.operators.convolution import Convolution
+from atrous.operators.strategies.channels_last import is_channels_last
+from atrous.operators.strategies.framework import not_transposed
+from atrous.operators.strategies.registry import strategy
+from atrous.refusal import Refusal
 
 __all__ = ["Taps", "multiplied"]
 

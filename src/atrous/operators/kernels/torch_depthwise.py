@@ -13,11 +13,11 @@ from typing import Any
 import torch
 
 from atrous.errors import ArgumentError
-from atrous.runtime.kernels import layer as kernels
-from atrous.runtime.kernels.fallback import by_framework, data_by_framework, weight_by_framework
-from atrous.runtime.kernels.layer import Depthwise, output_size
-from atrous.runtime.kernels.library import library
-from atrous.runtime.kernels.team import share_threads
+from atrous.operators.kernels import layer as kernels
+from atrous.operators.kernels.fallback import by_framework, data_by_framework, weight_by_framework
+from atrous.operators.kernels.layer import Depthwise, output_size
+from atrous.operators.kernels.library import library
+from atrous.operators.kernels.threads import share_threads
 
 __all__ = [
     "activate",

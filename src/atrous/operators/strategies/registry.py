@@ -7,9 +7,9 @@ from typing import Literal, Protocol, TypeVar
 
 from torch import Tensor
 
-from atrous.convert import Refusal
 from atrous.errors import ArgumentError, unknown
-from atrous.runtime.convolution import Convolution
+from atrous.operators.convolution import Convolution
+from atrous.refusal import Refusal
 
 __all__ = ["STRATEGIES", "Strategy", "named", "strategy"]
 

@@ -7,12 +7,12 @@ from typing import Literal
 
 from torch import Tensor
 
-from atrous.convert import Refusal
 from atrous.geometry import Window
-from atrous.runtime.convolution import Convolution
-from atrous.runtime.strategies.framework import convolve, not_transposed
-from atrous.runtime.strategies.layout import is_channels_last, to_channels_last
-from atrous.runtime.strategies.registry import refused, strategy
+from atrous.operators.convolution import Convolution
+from atrous.operators.strategies.channels_last import is_channels_last, to_channels_last
+from atrous.operators.strategies.framework import convolve, not_transposed
+from atrous.operators.strategies.registry import refused, strategy
+from atrous.refusal import Refusal
 
 __all__ = ["Slices"]
 

@@ -8,10 +8,10 @@ from typing import Literal
 from torch import Tensor
 from torch.nn import functional
 
-from atrous.convert import Refusal
-from atrous.runtime.convolution import Convolution
-from atrous.runtime.strategies.layout import is_channels_last, padded, to_channels_last
-from atrous.runtime.strategies.registry import refused, strategy
+from atrous.operators.convolution import Convolution
+from atrous.operators.strategies.channels_last import is_channels_last, padded, to_channels_last
+from atrous.operators.strategies.registry import refused, strategy
+from atrous.refusal import Refusal
 
 __all__ = ["ChannelsLast", "Framework", "convolve"]
 

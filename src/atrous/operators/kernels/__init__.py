@@ -1,5 +1,5 @@
 """Native depthwise kernels, where the installed package has them, and what is known about them."""
 
-from atrous.runtime.kernels.library import Native, native
+from atrous.operators.kernels.library import Native, native
 
 __all__ = ["Native", "native"]

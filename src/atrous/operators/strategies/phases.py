@@ -9,13 +9,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from atrous.convert import Refusal
 from atrous.geometry import Window, phased
-from atrous.runtime.convolution import Convolution
-from atrous.runtime.strategies.framework import convolve, not_transposed
-from atrous.runtime.strategies.layout import is_channels_last, padded, to_channels_last
-from atrous.runtime.strategies.phase_run import PhaseRun, from_phases, to_phases
-from atrous.runtime.strategies.registry import refused, strategy
+from atrous.operators.convolution import Convolution
+from atrous.operators.strategies.channels_last import is_channels_last, padded, to_channels_last
+from atrous.operators.strategies.framework import convolve, not_transposed
+from atrous.operators.strategies.phase_run import PhaseRun, from_phases, to_phases
+from atrous.operators.strategies.registry import refused, strategy
+from atrous.refusal import Refusal
 
 __all__ = ["Phases"]
 

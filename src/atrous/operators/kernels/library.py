@@ -26,7 +26,7 @@ __all__ = ["ABI_VERSION", "LayerStruct", "Native", "library", "native"]
 ABI_VERSION = 2
 
 _NAMES = ("libatrous_kernels.so", "libatrous_kernels.dylib", "atrous_kernels.dll")
-_FOLDER = Path("atrous", "runtime", "kernels")
+_FOLDER = Path("atrous", "operators", "kernels")
 
 
 class LayerStruct(ctypes.Structure):
@@ -56,7 +56,7 @@ class Native:
 
     `isas` are the instruction sets that this build has and this machine runs, the best one last.
 
-    >>> from atrous.runtime.kernels import native
+    >>> from atrous.operators.kernels import native
     >>> found = native()
     >>> found.available or found.reason != ""
     True

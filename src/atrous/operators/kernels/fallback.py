@@ -1,6 +1,6 @@
 """Depthwise layers by PyTorch alone: what runs where the native kernels do not.
 
-Dilated ones run as phases (`runtime.strategies`): the products are the same, and PyTorch has no
+Dilated ones run as phases (`operators.strategies`): the products are the same, and PyTorch has no
 fast path that a rate leaves.
 """
 
@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import torch
 
 from atrous.geometry import Window
-from atrous.runtime.convolution import Convolution
-from atrous.runtime.strategies import STRATEGIES, padded
+from atrous.operators.convolution import Convolution
+from atrous.operators.strategies import STRATEGIES, padded
 
 __all__ = ["by_framework", "data_by_framework", "plain", "weight_by_framework"]
 

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from atrous.frameworks.torch import is_transformed
-from atrous.runtime.convolution import Convolution
-from atrous.runtime.kernels.torch_ops import conv_depthwise
-from atrous.runtime.strategies import STRATEGIES, is_channels_last, padded, to_channels_last
+from atrous.operators.convolution import Convolution
+from atrous.operators.kernels.torch_ops import conv_depthwise
+from atrous.operators.strategies import STRATEGIES, is_channels_last, padded, to_channels_last
 
 __all__ = ["cast", "conv", "conv_transpose"]
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from atrous.errors import ArgumentError, ArgumentTypeError, GeometryError
 from atrous.geometry import Dialect, Window, pad
-from atrous.runtime.convolution import Convolution
+from atrous.operators.convolution import Convolution
 
 __all__ = [
     "ELEMENTS",

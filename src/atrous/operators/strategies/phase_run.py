@@ -11,12 +11,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from atrous.convert import Refusal
 from atrous.geometry import Window
-from atrous.runtime.convolution import Convolution
-from atrous.runtime.strategies.framework import convolve
-from atrous.runtime.strategies.layout import is_channels_last, padded
-from atrous.runtime.strategies.registry import refused
+from atrous.operators.convolution import Convolution
+from atrous.operators.strategies.channels_last import is_channels_last, padded
+from atrous.operators.strategies.framework import convolve
+from atrous.operators.strategies.registry import refused
+from atrous.refusal import Refusal
 
 __all__ = ["PhaseRun", "from_phases", "to_phases"]
 

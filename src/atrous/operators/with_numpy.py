@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atrous.runtime.convolution import Convolution
-from atrous.runtime.kernels import native
+from atrous.operators.convolution import Convolution
+from atrous.operators.kernels import native
 
 __all__ = ["conv", "conv_transpose"]
 
@@ -32,7 +32,7 @@ def conv(x: Array, weight: Array, bias: Array | None, call: Convolution) -> Arra
     wide, weight = _widened(x, last), np.ascontiguousarray(_widened(weight))
     bias = None if bias is None else np.ascontiguousarray(_widened(bias))
     if call.depthwise and native().available and 0 not in x.shape:
-        from atrous.runtime.kernels.arrays import depthwise
+        from atrous.operators.kernels.arrays import depthwise
 
         made: Array = depthwise(
             wide, weight, bias, stride=call.stride, dilation=call.dilation, padding=call.padding
@@ -53,7 +53,7 @@ def conv_transpose(x: Array, weight: Array, bias: Array | None, call: Convolutio
     wide, weight = _widened(x, last), _widened(weight)
     one_each = call.depthwise and call.out_channels == call.groups
     if one_each and native().available and 0 not in x.shape and 0 not in call.outputs:
-        from atrous.runtime.kernels.arrays import depthwise_transposed
+        from atrous.operators.kernels.arrays import depthwise_transposed
 
         result: Array = depthwise_transposed(
             wide,

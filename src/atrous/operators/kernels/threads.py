@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from atrous.runtime.kernels.library import library
+from atrous.operators.kernels.library import library
 
 __all__ = ["share_threads"]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from atrous.runtime.kernels import layer as kernels
-from atrous.runtime.kernels.layer import Depthwise, output_size
+from atrous.operators.kernels import layer as kernels
+from atrous.operators.kernels.layer import Depthwise, output_size
 
 __all__ = ["depthwise", "depthwise_transposed"]
 
@@ -31,10 +31,10 @@ def depthwise(
     """`activation(bias + x * weight)` for `x` (N, C, *sizes) and `weight` (C m, 1, *kernel).
 
     The result has the layout of `x`: channels last where the channels lie closest. Arguments are
-    valid (`runtime.conv` checks them), and the kernels are there.
+    valid (`operators.conv` checks them), and the kernels are there.
 
     >>> import numpy as np
-    >>> from atrous.runtime.kernels import native
+    >>> from atrous.operators.kernels import native
     >>> x, w = np.arange(5.0).reshape(1, 1, 5), np.ones((1, 1, 2))
     >>> def run():
     ...     return depthwise(x, w, None, stride=(1,), dilation=(3,), padding=((0, 0),))

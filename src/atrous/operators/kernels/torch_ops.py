@@ -17,9 +17,9 @@ from typing import Any
 import torch
 
 from atrous.frameworks.torch import is_plain, is_transformed
-from atrous.runtime.kernels import torch_depthwise as kernels
-from atrous.runtime.kernels.fallback import by_framework, plain
-from atrous.runtime.kernels.torch_depthwise import activate
+from atrous.operators.kernels import torch_depthwise as kernels
+from atrous.operators.kernels.fallback import by_framework, plain
+from atrous.operators.kernels.torch_depthwise import activate
 
 __all__ = ["conv_depthwise"]
 

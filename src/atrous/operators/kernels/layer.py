@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from atrous.geometry import Window
-from atrous.runtime.kernels.library import LayerStruct, library
+from atrous.operators.kernels.library import LayerStruct, library
 
 __all__ = [
     "ACTIVATIONS",

@@ -1,0 +1,1 @@
+"""Says how: what runs a model, rather than reads it."""

@@ -1,0 +1,22 @@
+"""Exact ways to compute one convolution of tensors, by name: each says when it applies and why."""
+
+from atrous.operators.strategies import framework as framework
+from atrous.operators.strategies import phases as phases
+from atrous.operators.strategies import slices as slices
+from atrous.operators.strategies import taps as taps
+from atrous.operators.strategies.channels_last import is_channels_last, padded, to_channels_last
+from atrous.operators.strategies.phase_run import PhaseRun, from_phases, to_phases
+from atrous.operators.strategies.registry import STRATEGIES, Strategy, named, strategy
+
+__all__ = [
+    "STRATEGIES",
+    "PhaseRun",
+    "Strategy",
+    "from_phases",
+    "is_channels_last",
+    "named",
+    "padded",
+    "strategy",
+    "to_channels_last",
+    "to_phases",
+]
