@@ -10,15 +10,15 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from atrous.convert.dilating import plan_dilation
-from atrous.convert.records import Plan
-from atrous.convert.striding import plan_striding
+from atrous.conversion.dilating import plan_dilation
+from atrous.conversion.plan import Plan
+from atrous.conversion.striding import plan_striding
 from atrous.network import Tensor
 from atrous.readers.onnx.file import load
 from atrous.readers.onnx.reader import follow_onnx, read_onnx
 from atrous.readers.onnx.values import Live
-from atrous.runtime.rewrite_onnx import Rewritten, rewritten
-from atrous.runtime.run_onnx import OnnxRunner, random_inputs
+from atrous.runners.onnx import OnnxRunner, random_inputs
+from atrous.writers.onnx.model import Rewritten, rewritten
 
 Source = str | Path | onnx.ModelProto
 

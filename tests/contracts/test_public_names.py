@@ -1,4 +1,4 @@
-"""The public names: each is found, type checkers see the same ones, and nothing hides them."""
+"""The public names: each is found where the stub says, and nothing hides one."""
 
 from __future__ import annotations
 
@@ -12,42 +12,44 @@ import pytest
 import atrous
 from tests.processes import run_python
 
-SOURCE = Path(atrous.__file__).read_text()
+STUB = Path(atrous.__file__).with_suffix(".pyi").read_text()
 
 
-def names_for_type_checkers(source: str) -> dict[str, str]:
-    """Name -> module, from the imports under `if TYPE_CHECKING:`."""
+def names_in(stub: str) -> dict[str, str]:
+    """Name -> module, of what a stub exports."""
     names = {}
-    for block in ast.parse(source).body:
-        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING":
-            for statement in block.body:
-                if isinstance(statement, ast.ImportFrom):
-                    for alias in statement.names:
-                        # `import X` and not `import X as X` is no export for a strict checker.
-                        names[alias.asname or f"{alias.name} (not exported)"] = statement.module
+    for statement in ast.parse(stub).body:
+        if isinstance(statement, ast.ImportFrom):
+            for alias in statement.names:
+                # `import X` and not `import X as X` is no export for a strict checker.
+                name = alias.asname or f"{alias.name} (not exported)"
+                names[name] = f"atrous.{statement.module}"
     return names
 
 
-@pytest.mark.parametrize("name", sorted(atrous._HOMES))
+HOMES = names_in(STUB)
+
+
+@pytest.mark.parametrize("name", sorted(HOMES))
 def test_each_public_name_is_what_its_home_has(name):
-    assert getattr(atrous, name) is getattr(import_module(atrous._HOMES[name]), name)
+    assert getattr(atrous, name) is getattr(import_module(HOMES[name]), name)
 
 
 def test_type_checkers_see_the_names_that_resolve():
-    assert names_for_type_checkers(SOURCE) == atrous._HOMES
+    assert sorted(HOMES) == sorted(atrous.__all__)
 
 
 def test_a_name_that_type_checkers_cannot_see_is_noticed():
-    wrong = SOURCE.replace("import Window as Window", "import Window")
-    assert wrong != SOURCE
-    assert names_for_type_checkers(wrong) != atrous._HOMES
+    wrong = STUB.replace("import Window as Window", "import Window")
+    assert wrong != STUB
+    assert sorted(names_in(wrong)) != sorted(atrous.__all__)
 
 
 def test_a_star_import_and_dir_have_every_public_name():
     namespace = {}
     exec("from atrous import *", namespace)
-    assert set(atrous._HOMES) <= namespace.keys()
-    assert set(atrous._HOMES) | {"__version__"} <= set(dir(atrous))
+    assert set(HOMES) <= namespace.keys()
+    assert set(HOMES) | {"__version__"} <= set(dir(atrous))
 
 
 def test_the_version_is_the_installed_one():
@@ -65,7 +67,7 @@ import atrous, pkgutil, types
 for found in pkgutil.walk_packages(atrous.__path__, "atrous."):
     if not found.name.endswith("__main__"):
         __import__(found.name)
-hidden = [n for n in atrous._HOMES if isinstance(getattr(atrous, n), types.ModuleType)]
+hidden = [n for n in atrous.__all__ if isinstance(getattr(atrous, n), types.ModuleType)]
 assert not hidden, hidden
 """
     result = run_python(script)

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from atrous.analysis import inspect_network
-from atrous.api import compare
 from atrous.network import zoo
 from atrous.report import ComparisonView, InspectionView, LayerView, Listed, Look, NetworksView
+from atrous.verbs.compare import compare
 from tests.golden.networks import ALL
 
 HERE = Path(__file__).parent

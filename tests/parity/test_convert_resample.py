@@ -16,8 +16,8 @@ from torch.nn import functional
 
 import atrous
 from atrous import ConversionError
-from atrous.convert.asked import Asked, plan_for
-from atrous.convert.proof import prove
+from atrous.certification.proof import prove
+from atrous.conversion.request import Asked, plan_for
 from atrous.network import Builder
 from atrous.network.folded_pads import folded
 from atrous.network.ops import Resize

@@ -9,7 +9,7 @@ from torch import nn
 
 import atrous
 from atrous.errors import GeometryError, UnsupportedError
-from atrous.runtime.effective import measured_field
+from atrous.runners.effective_field import measured_field
 
 
 def alike(*layers):

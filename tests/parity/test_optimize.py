@@ -15,9 +15,9 @@ from torch.nn import functional
 
 import atrous
 from atrous.errors import ArgumentError, ArgumentTypeError
-from atrous.runtime.optimize import registry
-from atrous.runtime.optimize.driver import optimize_model
-from atrous.runtime.optimize.registry import PLAIN, Implementation, runs_of, using
+from atrous.optimization.layer import ways as registry
+from atrous.optimization.layer.ways import PLAIN, Implementation, runs_of, using
+from atrous.optimization.optimize import optimize_model
 
 
 @pytest.fixture(autouse=True)
@@ -443,7 +443,7 @@ def test_a_program_that_is_slower_or_wrong_is_not_handed_out(monkeypatch):
     assert kept.explain().mode == "original"
     assert "nothing was faster and equal" in kept.explain().notes[0]
     assert torch.equal(kept(x), model(x))
-    monkeypatch.setattr("atrous.runtime.optimize.fold.norm_scale", lambda _, v, _eps: v.double())
+    monkeypatch.setattr("atrous.optimization.graph.fold.norm_scale", lambda _, v, _eps: v.double())
     kept = optimized(model, x)
     assert kept.explain().mode == "original"
     assert any("the output differs by" in note for note in kept.explain().notes)

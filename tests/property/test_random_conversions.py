@@ -16,9 +16,9 @@ import torch
 from torch import nn
 
 import atrous
-from atrous.convert.certificate import Certificate, OutputCertificate
+from atrous.certification.certificate import Certificate, OutputCertificate
+from atrous.certification.conversion import Conversion
 from atrous.refusal import ConversionError
-from atrous.runtime.converted import Conversion
 from tests.property.drawn_models import Drawn, drawn_model, runs, with_random_weights
 
 Model = nn.Module

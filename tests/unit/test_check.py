@@ -9,7 +9,7 @@ import pytest
 import atrous
 from atrous.analysis.check import check_report
 from atrous.analysis.findings import codes
-from atrous.analysis.rules import parse_rules
+from atrous.analysis.requirements import parse_rules
 from atrous.network import Builder
 from atrous.network.ops import Opaque
 from atrous.report import CheckView

@@ -10,7 +10,7 @@ import torch
 from atrous.cli import bench as command
 from atrous.cli import main
 from atrous.errors import ReadError, UnsupportedError
-from atrous.runtime.optimize.sources import module_of
+from atrous.verbs.bench import module_of
 
 
 @pytest.fixture(autouse=True)
@@ -85,7 +85,7 @@ def test_layers_that_stacks_are_not_made_of_are_named(layer):
 def test_progress_tells_layers_and_shares(monkeypatch):
     told = []
     model, example = module_of("stack:k3x8 k3d2", (1, 4, 16, 16))
-    from atrous.runtime.optimize.sources import bench_module
+    from atrous.verbs.bench import bench_module
 
     bench_module(
         model,

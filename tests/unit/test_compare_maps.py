@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from atrous.certification.measured import compare_maps
 from atrous.geometry import Lockstep
-from atrous.runtime.compare_maps import compare_maps
 
 RNG = np.random.default_rng(0)
 

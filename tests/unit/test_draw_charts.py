@@ -9,7 +9,7 @@ from atrous.draw.charts import KINDS, stages
 from atrous.draw.colours import SERIES
 from atrous.draw.rows import listing
 from atrous.errors import UnknownNameError
-from atrous.runtime.optimize.records import Explanation, LayerChoice
+from atrous.optimization.records import Explanation, LayerChoice
 
 
 @pytest.fixture(scope="module")

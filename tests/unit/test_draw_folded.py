@@ -8,7 +8,7 @@ import pytest
 
 import atrous
 from atrous.analysis import inspect_network
-from atrous.draw.folded import fold, modules
+from atrous.draw.collapsed import fold, modules
 from atrous.draw.graph import COLOURINGS, graph_svg
 from atrous.errors import UnknownNameError, UnsupportedError
 from atrous.network import Builder, zoo

@@ -15,8 +15,8 @@ from atrous.explore.files import MOST_PAGES, Pages, file_report
 from atrous.explore.fixes import fix_for
 from atrous.explore.guard import MOST_BYTES
 from atrous.explore.server import serve
-from atrous.explore.shown import footprint_figure
 from atrous.explore.sliding import sliding
+from atrous.explore.tables import footprint_figure
 from tests.processes import run_python, run_shell
 from tests.servers import explorer
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from atrous.runtime.optimize.same import Judge, called, reference_of
+from atrous.optimization.judge import Judge, called, reference_of
 
 
 class Cancelling(nn.Module):

@@ -14,13 +14,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from atrous.convert.records import Plan
+from atrous.conversion.plan import Plan
 from atrous.errors import MissingDependencyError, ReadError, UnknownNameError
 from atrous.readers.onnx.reader import read_onnx
 from atrous.refusal import Refusal
-from atrous.runtime.rewrite_onnx import Rewritten, rewrite_onnx, rewritten
-from atrous.runtime.run_onnx import OnnxRunner, RunError, random_inputs
-from atrous.runtime.save_onnx import WriteError, save_onnx
+from atrous.runners.onnx import OnnxRunner, RunError, random_inputs
+from atrous.writers.onnx.model import Rewritten, rewrite_onnx, rewritten
+from atrous.writers.onnx.save import WriteError, save_onnx
 from tests.onnx_conversion import assert_same_values, model, planned, written
 from tests.onnx_probe import ints
 
@@ -598,7 +598,7 @@ def test_data_of_others_is_not_written_over(tmp_path):
 
 
 def test_a_model_beyond_2_gib_is_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr("atrous.runtime.save_onnx._LARGEST_FILE", 1000)
+    monkeypatch.setattr("atrous.writers.onnx.save._LARGEST_FILE", 1000)
     with pytest.raises(
         WriteError, match=r"would be 1,\d+ bytes long and an ONNX file ends at 2 GiB"
     ):

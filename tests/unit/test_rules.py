@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import atrous
-from atrous.analysis.rules import QUANTITIES, parse_rules
+from atrous.analysis.requirements import QUANTITIES, parse_rules
 
 
 def value(quantity: str, text: str) -> Fraction:

@@ -9,7 +9,7 @@ from fractions import Fraction
 from atrous.analysis.field import Field
 from atrous.analysis.findings import codes
 from atrous.analysis.inspection import Inspection, Layer
-from atrous.analysis.rules import Rule
+from atrous.analysis.requirements import Rule
 from atrous.errors import unknown
 from atrous.shown import Shown, ShownWhole, view
 
@@ -55,7 +55,7 @@ class Check(ShownWhole):
     """What came of the rules on one network; True where all of them hold.
 
     >>> import atrous
-    >>> from atrous.analysis.rules import parse_rules
+    >>> from atrous.analysis.requirements import parse_rules
     >>> report = atrous.inspect("stack:k3d2 k3d2", (1, 4, 32))
     >>> check = check_report(report, parse_rules("coverage", "==1"), forbidden=("gridding",))
     >>> bool(check), [outcome.rule for outcome in check.broken]

@@ -244,8 +244,8 @@ def compare(
     - atrous compare "k3d2 k3d2 k3d2" even="k3d1 k3d2 k3d3" --input 1,64,65,65
     """
     from atrous.analysis import compare_networks
-    from atrous.api import compare as compared
     from atrous.report import ComparisonView
+    from atrous.verbs.compare import compare as compared
 
     usual = "1,3,512,512"
     if stacks:

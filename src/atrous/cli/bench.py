@@ -57,14 +57,14 @@ def bench(
     """
     made, given = model(source, input or ())
     try:
-        from atrous.runtime.optimize.sources import module_of
+        from atrous.verbs.bench import module_of
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             f"bench runs models with {error.name}, which is not installed: "
             "pip install atrous[torch]"
         ) from None
     from atrous.report import ExplanationView
-    from atrous.runtime.optimize.sources import bench_module
+    from atrous.verbs.bench import bench_module
 
     with _progress(f"measuring {source}") as progress:
         runs, example = module_of(made, given)

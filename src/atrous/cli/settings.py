@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from atrous.analysis.check import known_code
-from atrous.analysis.rules import QUANTITIES, Rule, parse_rules
+from atrous.analysis.requirements import QUANTITIES, Rule, parse_rules
 from atrous.errors import ReadError, concerning, unknown
 
 __all__ = ["Asked", "asked_checks", "asked_in", "asked_on_line"]

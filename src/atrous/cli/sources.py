@@ -42,15 +42,15 @@ _NAMED = re.compile(r"(?P<name>[^=:]+)=(?P<source>.*)", re.DOTALL)
 
 def load(source: str, inputs: Sequence[str]) -> Network:
     """The network that `source` names; runs the user's code where it names a function of theirs."""
-    from atrous.api import read
     from atrous.network import Network
-    from atrous.readers import SCHEMES
+    from atrous.readers import read
+    from atrous.readers.kind import kind_of
 
     given = shapes(inputs)
-    scheme = source.partition(":")[0]
-    if scheme in {"zoo", "stack"} and ":" in source:
+    kind = kind_of(source)
+    if kind in ("zoo", "stack"):
         return read(source, given)
-    if scheme in SCHEMES and ":" in source:
+    if kind == "library":
         with working(f"reading {source}"):
             return read(source, given)
     location = _LOCATION.fullmatch(source)
@@ -70,11 +70,10 @@ def load(source: str, inputs: Sequence[str]) -> Network:
 
 def model(source: str, inputs: Sequence[str]) -> tuple[Any, Any]:
     """What `source` names, as `atrous.convert` takes it, and its input; the user's code is run."""
-    from atrous.readers import SCHEMES
+    from atrous.readers.kind import kind_of
 
     given = shapes(inputs)
-    scheme = source.partition(":")[0]
-    if scheme in {"zoo", "stack", *SCHEMES} and ":" in source:
+    if kind_of(source) != "file":
         return source, given
     location = _LOCATION.fullmatch(source)
     if location is None or Path(source).exists():

@@ -99,9 +99,9 @@ def convert(
 
     - atrous convert zoo:resnet50 --output-stride 8 --outputs layer4 --html change.html
     """
-    from atrous.api import convert as converted
     from atrous.report import ConversionView
     from atrous.shown import view
+    from atrous.verbs.convert import convert as converted
 
     stride = _stride(output_stride)
     made, given = model(source, input or ())
@@ -157,8 +157,8 @@ def audit(
 
     - atrous audit models.py:plain models.py:dilated --input 1,3,224,224
     """
-    from atrous.api import audit as audited
     from atrous.report import CertificateView
+    from atrous.verbs.audit import audit as audited
 
     one, given = model(reference, input or ())
     two, _ = model(candidate, ())
@@ -198,10 +198,12 @@ def _names(text: str | None) -> tuple[str, ...] | None:
 
 def _checked_target(target: str, source: str, made: Any) -> Path:
     """Where to write, known to be possible before any work is done."""
+    from atrous.readers.kind import kind_of
+
     path = Path(target)
     is_file = isinstance(made, str) and made == source and Path(source).exists()
     wanted = ".onnx" if is_file else ".pt2"
-    if isinstance(made, str) and made.partition(":")[0] in ("zoo", "stack"):
+    if kind_of(made) in ("zoo", "stack"):
         raise ReadError(f"{source} has no weights, so there is nothing to write; leave out -o.")
     if path.is_dir():
         raise ReadError(f"--output {target or path} is a folder; name a file in it.")
@@ -217,10 +219,10 @@ def _checked_target(target: str, source: str, made: Any) -> Path:
 
 def _write(made: Any, path: Path, source: str, given: Any) -> None:
     if path.suffix == ".onnx":
-        from atrous.runtime.save_onnx import save_onnx
+        from atrous.writers.onnx.save import save_onnx
 
         save_onnx(made, path, source=Path(source))
         return
-    from atrous.runtime.save_torch import save_torch
+    from atrous.writers.torch.save import save_torch
 
     save_torch(made, path, source, given)

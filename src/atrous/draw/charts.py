@@ -19,7 +19,7 @@ from atrous.errors import unknown
 
 if TYPE_CHECKING:
     from atrous.analysis import Comparison, Inspection
-    from atrous.runtime.optimize.records import Explanation
+    from atrous.optimization.records import Explanation
 
 __all__ = [
     "KINDS",

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, get_args
 from xml.etree import ElementTree as Xml
 
 from atrous.analysis.inspection import Colouring
+from atrous.draw.collapsed import Box, Folded, fold
 from atrous.draw.colours import MARK, ramp_at
-from atrous.draw.folded import Box, Folded, fold
 from atrous.draw.needs import drawing_needs
 from atrous.draw.units import clean, quantity, shape_text, share_text
 from atrous.errors import UnsupportedError, unknown

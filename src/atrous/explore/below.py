@@ -13,7 +13,7 @@ from atrous.errors import AtrousError
 from atrous.explore.code import CODES
 from atrous.explore.draft import Draft
 from atrous.explore.fixes import fix_for
-from atrous.explore.shown import comparison_table, totals
+from atrous.explore.tables import comparison_table, totals
 from atrous.explore.widgets import PLAIN, alert, part, said, typed
 from atrous.network.stack import stack_network
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from atrous.api import convert
 from atrous.errors import UnsupportedError
 from atrous.explore.draft import Draft
+from atrous.verbs.convert import convert
 
 __all__ = ["converted"]
 

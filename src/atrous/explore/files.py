@@ -11,8 +11,9 @@ from pathlib import Path
 from threading import Lock
 
 from atrous.analysis import Inspection, inspect_network
-from atrous.api import inspect, read
 from atrous.errors import ReadError
+from atrous.readers import read
+from atrous.verbs.inspect import inspect
 
 __all__ = ["Pages", "file_report", "known_report"]
 

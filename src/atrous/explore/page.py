@@ -25,8 +25,8 @@ from atrous.explore.draft import KINDS, Draft, shape_of
 from atrous.explore.files import Pages
 from atrous.explore.opening import Opening
 from atrous.explore.presets import PRESETS
-from atrous.explore.shown import footprint_figure, layer_numbers
 from atrous.explore.sliding import sliding
+from atrous.explore.tables import footprint_figure, layer_numbers
 from atrous.explore.widgets import PLAIN, alert, part, said, say, typed
 from atrous.network.stack import parse_stack
 

@@ -1,6 +1,5 @@
 """Sources into networks: frameworks' models, files, known networks and stacks."""
 
-from atrous.readers.named import SCHEMES
 from atrous.readers.source import read
 
-__all__ = ["SCHEMES", "read"]
+__all__ = ["read"]

@@ -7,7 +7,7 @@ from typing import Any
 
 from atrous.errors import ReadError
 
-__all__ = ["as_shape", "is_shape"]
+__all__ = ["as_shape", "is_shape", "output_names", "shapes_of"]
 
 
 def is_shape(value: Any) -> bool:
@@ -45,3 +45,28 @@ def as_shape(value: Any, subject: str = "input") -> tuple[int, ...]:
             "channels, such as (1, 3, 224, 224)."
         )
     return shape
+
+
+def shapes_of(input: Any) -> tuple[tuple[int, ...], ...]:
+    """The shapes of all inputs, from that of one, from several, or from example tensors.
+
+    >>> shapes_of((1, 3, 32, 32)), shapes_of([(1, 3), (1, 2)])
+    (((1, 3, 32, 32),), ((1, 3), (1, 2)))
+    """
+    if is_shape(input) or not isinstance(input, list | tuple):
+        return (as_shape(input),)
+    return tuple(as_shape(shape) for shape in input)
+
+
+def output_names(outputs: Any) -> tuple[str, ...] | None:
+    """The names that `outputs` gives; None for all. Raises `ReadError` for what is no name."""
+    if outputs is None:
+        return None
+    names = (outputs,) if isinstance(outputs, str) else outputs
+    if (
+        not isinstance(names, list | tuple)
+        or not names
+        or not all(isinstance(name, str) and name for name in names)
+    ):
+        raise ReadError(f"outputs is {outputs!r}: give names of outputs or layers, or none.")
+    return tuple(names)

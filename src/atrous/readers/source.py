@@ -1,16 +1,16 @@
-"""What a source is, told without importing a framework that it does not come from."""
+"""Any source as a network, by what kind of source it is."""
 
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
 from atrous.errors import ReadError
 from atrous.network import Network
-from atrous.readers.given import as_shape, is_shape
-from atrous.readers.named import SCHEMES, read_named
+from atrous.readers.given import as_shape, is_shape, shapes_of
+from atrous.readers.kind import kind_of
+from atrous.readers.named import read_named
 
 __all__ = ["read"]
 
@@ -30,37 +30,28 @@ def read(source: Any, input: Any = None) -> Network:
     >>> print(read("stack:k3s2x8 k3x8", (1, 3, 32, 32)))
     k3s2x8 k3x8: 2 nodes, input x 1x3x32x32, 792 parameters, 202,752 MACs
     """
-    if isinstance(source, Network):
+    kind = kind_of(source)
+    if kind == "network":
         _check_sizes(source, input)
-        return source
-    if isinstance(source, str) and ":" in source:
-        scheme, _, rest = source.partition(":")
-        if scheme == "zoo":
-            from atrous.network import zoo
+        return source  # type: ignore[no-any-return]
+    if kind == "zoo":
+        from atrous.network import zoo
 
-            return zoo.build(rest, _one_shape(input))
-        if scheme == "stack":
-            from atrous.network.stack import stack_network
+        return zoo.build(source.partition(":")[2], _one_shape(input))
+    if kind == "stack":
+        from atrous.network.stack import stack_network
 
-            return stack_network(rest, _one_shape(input) or STACK_INPUT)
-        if scheme in SCHEMES:
-            return read_named(source, input)
-    if isinstance(source, str | os.PathLike):
-        if not os.fspath(source):
-            raise ReadError("the source is empty: give the path of an .onnx file, or zoo:NAME.")
-        path = Path(source)
-        if path.suffix in {".onnx", ".pb", ".pbtxt"} or path.exists():
-            return _read_onnx(path, input)
-        raise ReadError(
-            f"{os.fspath(source)!r} is no source: give the path of an .onnx file, zoo:NAME "
-            "(`atrous zoo` lists them), timm:NAME, torchvision:NAME, smp:NAME, or stack:..."
-        )
-    if _is_from("torch", source):
+        return stack_network(source.partition(":")[2], _one_shape(input) or STACK_INPUT)
+    if kind == "library":
+        return read_named(source, input)
+    if kind == "file":
+        return _read_onnx(_file(source), input)
+    if kind == "message":
+        return _read_onnx(source, input)
+    if kind in ("module", "program"):
         from atrous.readers.torch.reader import read_torch
 
         return read_torch(source, input)
-    if _is_from("onnx", source):
-        return _read_onnx(source, input)
     raise ReadError(
         f"a {type(source).__name__} is no source: give a torch.nn.Module, an ExportedProgram, an "
         "onnx.ModelProto, the path of an .onnx file, zoo:NAME, timm:NAME, torchvision:NAME, "
@@ -68,14 +59,22 @@ def read(source: Any, input: Any = None) -> Network:
     )
 
 
+def _file(source: str | os.PathLike[str]) -> Path:
+    if not os.fspath(source):
+        raise ReadError("the source is empty: give the path of an .onnx file, or zoo:NAME.")
+    path = Path(source)
+    if path.suffix in {".onnx", ".pb", ".pbtxt"} or path.exists():
+        return path
+    raise ReadError(
+        f"{os.fspath(source)!r} is no source: give the path of an .onnx file, zoo:NAME "
+        "(`atrous zoo` lists them), timm:NAME, torchvision:NAME, smp:NAME, or stack:..."
+    )
+
+
 def _check_sizes(network: Network, input: Any) -> None:
     if input is None:
         return
-    given = (
-        [as_shape(input)]
-        if not isinstance(input, list | tuple) or is_shape(input)
-        else [as_shape(shape) for shape in input]
-    )
+    given = list(shapes_of(input))
     held = [tensor.shape for tensor in network.inputs]
     if given != held:
         raise ReadError(
@@ -87,13 +86,6 @@ def _read_onnx(source: Any, input: Any) -> Network:
     from atrous.readers.onnx.reader import read_onnx
 
     return read_onnx(source, input)
-
-
-def _is_from(framework: str, source: Any) -> bool:
-    # An object of a framework's class exists only where that framework is imported already.
-    return framework in sys.modules and any(
-        base.__module__.partition(".")[0] == framework for base in type(source).__mro__
-    )
 
 
 def _one_shape(input: Any) -> tuple[int, ...] | None:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from atrous.convert.certificate import Certificate, OutputCertificate
-from atrous.convert.verdicts import Verdict
+from atrous.certification.certificate import Certificate, OutputCertificate
+from atrous.certification.verdicts import Verdict
 from atrous.draw.units import bytes_text, fraction_text, per_axis, quantity, shape_text
 from atrous.report.lines import Line, Look, Span, line, wrapped
 from atrous.report.view import LinesView

@@ -8,14 +8,14 @@ from typing import Any, cast
 
 from atrous.analysis import Inspection
 from atrous.analysis.inspection import Kind
-from atrous.convert.certificate import Certificate
-from atrous.convert.edits import Edit
-from atrous.convert.records import Head
+from atrous.certification.certificate import Certificate
+from atrous.certification.conversion import Conversion
+from atrous.conversion.edits import Edit
+from atrous.conversion.plan import Head
 from atrous.errors import UnsupportedError
 from atrous.report.certificate import INDENT, facts, opening, strides_text
 from atrous.report.lines import Line, Look, Span, line, wrapped
 from atrous.report.view import LinesView
-from atrous.runtime.converted import Conversion
 from atrous.shown import view
 
 __all__ = ["ConversionView"]

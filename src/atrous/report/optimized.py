@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from atrous.draw.units import ms_text, shape_text, shortened
+from atrous.optimization.records import Explanation, LayerChoice
 from atrous.report.lines import Column, Line, Look, Span, line, table, wrapped
 from atrous.report.view import LinesView
-from atrous.runtime.optimize.records import Explanation, LayerChoice
 from atrous.shown import view
 
 __all__ = ["ExplanationView"]

@@ -20,7 +20,7 @@ from atrous.analysis import Inspection, Layer
 from atrous.analysis.diff import diff_reports
 from atrous.analysis.findings.record import SEVERITIES
 from atrous.draw.charts import inspection_charts
-from atrous.draw.folded import modules
+from atrous.draw.collapsed import modules
 from atrous.draw.footprints import jpeg, opened
 from atrous.draw.graph import COLOURINGS, graph_svg
 from atrous.draw.images import Cut, Ground, cuts, data_url, png

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from atrous.readers.onnx.file import subgraphs
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["Ordered", "captured", "inlined", "layer_name", "ordered"]
+__all__ = ["Ordered", "captured", "copied", "graphs", "inlined", "layer_name", "ordered"]
 
 MAX_NODES = 250_000
 MAX_NESTING = 16
@@ -195,3 +195,31 @@ def one_line(error: BaseException) -> str:
     """The first line of an error's text, without its end."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:200].rstrip(".")
+
+
+def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """The graph and all graphs inside its nodes, outermost first."""
+    yield graph
+    for node in graph.node:
+        for inner in subgraphs(node):
+            yield from graphs(inner)
+
+
+def copied(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy that calls no functions of its own."""
+    import onnx
+
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    if not model.functions:
+        return copy
+    shell = inlined(model)
+    for ours, theirs in (
+        (copy.graph.node, shell.graph.node),
+        (copy.graph.value_info, shell.graph.value_info),
+        (copy.opset_import, shell.opset_import),
+    ):
+        del ours[:]
+        ours.extend(theirs)
+    del copy.functions[:]
+    return copy

@@ -1,0 +1,36 @@
+from .analysis import Comparison as Comparison
+from .analysis import Field as Field
+from .analysis import Finding as Finding
+from .analysis import Footprint as Footprint
+from .analysis import Inspection as Inspection
+from .analysis import Layer as Layer
+from .analysis import Phase as Phase
+from .certification.certificate import Certificate as Certificate
+from .certification.conversion import Conversion as Conversion
+from .conversion.edits import Edit as Edit
+from .errors import ArgumentError as ArgumentError
+from .errors import ArgumentTypeError as ArgumentTypeError
+from .errors import AtrousError as AtrousError
+from .errors import GeometryError as GeometryError
+from .errors import MissingDependencyError as MissingDependencyError
+from .errors import NetworkError as NetworkError
+from .errors import ReadError as ReadError
+from .errors import UnknownNameError as UnknownNameError
+from .errors import UnsupportedError as UnsupportedError
+from .geometry import Reads as Reads
+from .geometry import Window as Window
+from .network import Builder as Builder
+from .network import Network as Network
+from .operators.conv import conv as conv
+from .operators.conv import conv_transpose as conv_transpose
+from .optimization.records import Explanation as Explanation
+from .optimization.records import LayerChoice as LayerChoice
+from .readers.source import read as read
+from .refusal import ConversionError as ConversionError
+from .verbs.audit import audit as audit
+from .verbs.compare import compare as compare
+from .verbs.convert import convert as convert
+from .verbs.inspect import inspect as inspect
+from .verbs.optimize import optimize as optimize
+
+__version__: str

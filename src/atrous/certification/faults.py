@@ -1,0 +1,191 @@
+"""What is wrong with a layer of a candidate, and what it should be, in words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+from atrous.certification.segments import Step
+from atrous.errors import GeometryError
+from atrous.geometry import Dense, Lockstep, Window
+from atrous.network import Node, Tensor
+from atrous.network.layout import has_axes
+from atrous.network.ops import Conv, Elementwise, Pool
+
+__all__ = [
+    "aside",
+    "divisor",
+    "edge_text",
+    "margin_of",
+    "moved_text",
+    "other",
+    "place_text",
+    "rate_text",
+    "window_index",
+]
+
+
+def margin_of(bad: int, length: int) -> tuple[int, int]:
+    """The runs of bad positions at the ends; all of them where some lie in the middle."""
+    if not bad:
+        return 0, 0
+    lo = ((~bad & (bad + 1)).bit_length() - 1) if bad & 1 else 0
+    rest = bad >> lo
+    if not rest:
+        return lo, 0
+    first = (rest & -rest).bit_length() - 1 + lo
+    tail = length - first
+    if bad >> first == (1 << tail) - 1:
+        return lo, tail
+    # Scattered: the smaller side that takes them all in.
+    last = bad.bit_length()
+    return (last, 0) if last <= tail else (lo, tail)
+
+
+def other(node: Node, twin: Node) -> str:
+    """In which way two ops are not the same function, windows aside."""
+    one, two = node.op, twin.op
+    if isinstance(one, Conv) and isinstance(two, Conv):
+        if one.groups != two.groups or one.channels != two.channels:
+            return "it has other groups or channels in the candidate"
+    elif isinstance(one, Pool) and isinstance(two, Pool):
+        if one.how != two.how:
+            return f"it pools by {two.how} in the candidate, and by {one.how} in the reference"
+    elif isinstance(one, Elementwise) and isinstance(two, Elementwise) and one.label != two.label:
+        return f"it is {two.label} in the candidate, and {one.label} in the reference"
+    return ""
+
+
+def aside(node: Node, twin: Node, x: Tensor, y: Tensor) -> str:
+    """In which way windows differ along dimensions that hold no positions, such as pooled ones."""
+    one, two = node.op, twin.op
+    if not (isinstance(one, Conv | Pool) and isinstance(two, Conv | Pool)):
+        return ""
+    count = len(one.windows)
+    if count != len(two.windows) or count > len(x.layout) or len(x.layout) != len(y.layout):
+        return ""
+    for index, (was, now) in enumerate(zip(one.windows, two.windows, strict=True)):
+        dim = len(x.layout) - count + index
+        if was == now or has_axes(x.layout[dim]) or has_axes(y.layout[dim]):
+            continue
+        if _read(was, x.shape[dim], node.output.shape[dim]) != _read(
+            now, y.shape[dim], twin.output.shape[dim]
+        ):
+            return f"its window along a dimension of {x.shape[dim]} is {now} and was {was}"
+    return ""
+
+
+def _read(window: Window, length: int, outputs: int) -> list[dict[int, int]]:
+    """Which tap of a window meets which position, for every output."""
+    return [
+        {tap: p for tap, p in enumerate(window.taps(output)) if 0 <= p < length}
+        for output in range(outputs)
+    ]
+
+
+def window_index(node: Node, axis: str) -> int:
+    """Which window of an op slides along an axis."""
+    count = len(node.op.windows) if isinstance(node.op, Conv | Pool) else 0
+    for index, dim in enumerate(node.output.layout[len(node.output.layout) - count :]):
+        if any(atom.axis == axis for atom in dim):
+            return index
+    return 0
+
+
+def rate_text(node: Node, twin: Node, axis: str, lock: Lockstep, here: Step, there: Step) -> str:
+    """What rate, stride and padding the candidate has, and what it should have."""
+    one, two = node.op, twin.op
+    if not (isinstance(one, Conv | Pool) and isinstance(two, Conv | Pool)):
+        return f"it reads other positions along {axis} than the reference"
+    was = _with_pads(one.windows[window_index(node, axis)], here, axis, node.output)
+    now = _with_pads(two.windows[window_index(twin, axis)], there, axis, twin.output)
+    if lock.step > 1 or lock.factor < 1:
+        want = Fraction(was.dilation * lock.factor, lock.step)
+        return (
+            f"rate {now.dilation}, {_pads(now)}; only every {lock.step}th position is left, so it "
+            f"should have rate {want}"
+        )
+    try:
+        right = Dense(was, lock.factor, now.stride).at(_length(here, axis, lock))
+    except GeometryError:
+        return f"stride {now.stride} cannot come of stride {was.stride} behind {lock.factor}"
+    if now.dilation == right.dilation and now.kernel == right.kernel:
+        return f"{_pads(now)} does not keep positions in step; it should be {_pads(right)}"
+    return f"rate {now.dilation}, {_pads(now)}; {_because(was, now, lock, right)}"
+
+
+def _with_pads(window: Window, step: Step, axis: str, output: Tensor) -> Window:
+    """The window with the padding that lies before it counted in."""
+    reads = step.reads(axis)
+    if reads.period > 1 or reads.stride != window.stride or axis not in output.grid:
+        return window
+    lo = -reads.phases[0].first
+    hi = (output.grid[axis] - 1) * window.stride + window.extent - step.length(axis) - lo
+    # What the last stride leaves over of the padding shows in no length.
+    plain = lo == window.pad_lo and hi <= window.pad_hi < hi + window.stride
+    return window if plain else replace(window, pad_lo=lo, pad_hi=hi)
+
+
+def _because(was: Window, now: Window, lock: Lockstep, right: Window) -> str:
+    verb = "have"
+    if was.stride > now.stride and lock.factor == 1:
+        why, verb = "the stride is removed here", "keep"
+    elif was.stride > now.stride:
+        why = f"the stride is removed here, behind a factor of {lock.factor}"
+    elif lock.factor == 1:
+        why, verb = "no stride was removed before it", "keep"
+    else:
+        why = f"a stride of {lock.factor} was removed before it"
+    return f"{why}, so it should {verb} rate {right.dilation}, {_pads(right)}"
+
+
+def divisor(op: Pool, index: int, length: int, output: int) -> int:
+    """How many taps the mean of one output is divided by."""
+    window = op.windows[index]
+    low, high = 0, length
+    if op.count_include_pad:
+        lo, hi = op.counted[index] if op.counted else (window.pad_lo, window.pad_hi)
+        low, high = -lo, length + hi
+    return sum(low <= tap < high for tap in window.taps(output))
+
+
+def _length(here: Step, axis: str, lock: Lockstep) -> int:
+    return here.length(axis) * lock.factor
+
+
+def _pads(window: Window) -> str:
+    if window.pad_lo == window.pad_hi:
+        return f"padding {window.pad_lo}"
+    return f"padding ({window.pad_lo}, {window.pad_hi})"
+
+
+def place_text(lock: Lockstep) -> str:
+    """Where position `i` of the reference lies in the candidate, as text."""
+    times = "i" if lock.factor == 1 else f"{lock.factor}i"
+    return times if not lock.phase else f"{times}{lock.phase:+d}"
+
+
+def moved_text(node: Node, twin: Node, axis: str, out: Lockstep, lock: Lockstep) -> str:
+    """From which layer on positions are moved, and what would keep them in place."""
+    text = f"from here on position i of the reference is position {place_text(out)} along {axis}"
+    one, two = node.op, twin.op
+    if isinstance(one, Conv | Pool) and isinstance(two, Conv | Pool) and lock.step == 1:
+        was, now = one.windows[window_index(node, axis)], two.windows[window_index(twin, axis)]
+        pads = lock.factor * was.pad_lo
+        return f"{_pads(now)}; {text}; {pads} on the low side would keep them in place"
+    return text
+
+
+def edge_text(node: Node, twin: Node, axis: str, bad: int, length: int, lock: Lockstep) -> str:
+    """Which positions at the border differ, and what the padding is."""
+    lo, hi = margin_of(bad, length)
+    where = " and ".join(
+        text for text in (f"the first {lo}" if lo else "", f"the last {hi}" if hi else "") if text
+    )
+    one, two = node.op, twin.op
+    text = f"{where} of {length} positions along {axis} differ: the border lies elsewhere"
+    if isinstance(one, Conv | Pool) and isinstance(two, Conv | Pool) and lock.step == 1:
+        was, now = one.windows[window_index(node, axis)], two.windows[window_index(twin, axis)]
+        if lock.factor * was.pad_lo != now.pad_lo or lock.factor * was.pad_hi != now.pad_hi:
+            return f"{_pads(now)} of {lock.factor} times {_pads(was)}: {text}"
+    return text

@@ -1,0 +1,356 @@
+"""Strides to dilation: every stride past the target goes, and what follows keeps its reach."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from itertools import count
+from math import prod
+
+from atrous.conversion.plan import Change, Head, Heads, Plan, Resampled
+from atrous.conversion.rules import Around, Made, dilated
+from atrous.errors import AtrousError
+from atrous.geometry import Tail
+from atrous.network import Network, Node, Tensor
+from atrous.network.layout import has_axes
+from atrous.network.ops import (
+    Concat,
+    Constant,
+    Contract,
+    Conv,
+    Elementwise,
+    Op,
+    Pool,
+    Resize,
+    Slice,
+)
+from atrous.network.walk import Place, pruned, remade, strides
+from atrous.refusal import Refusal
+
+__all__ = ["plan_dilation"]
+
+
+def plan_dilation(
+    network: Network,
+    target: Mapping[str, int],
+    outputs: Sequence[str],
+    *,
+    heads: Heads = "scale",
+    tail: Tail = "crop",
+    resample: bool = False,
+) -> Plan | Refusal:
+    """The plan in which no map that `outputs` need is coarser than `target`, by axis.
+
+    The walk goes from the inputs and carries, for each tensor and axis, the stride removed so far.
+    With `resample`, an input of a join that has more positions than another is resampled to the
+    size of that one; without, such a join is refused.
+    """
+    reference = pruned(network, outputs)
+    return _Dilation(reference, target, heads, tail, resample).run()
+
+
+class _Dilation:
+    def __init__(
+        self,
+        reference: Network,
+        target: Mapping[str, int],
+        heads: Heads,
+        tail: Tail,
+        resample: bool,
+    ) -> None:
+        self.reference = reference
+        self.target = target
+        self.heads_mode = heads
+        self.tail = tail
+        self.resample = resample
+        self.strides = strides(reference)
+        self.factors: dict[str, dict[str, int]] = {}
+        self.padded: dict[str, dict[str, int]] = {}
+        self.made: dict[str, Tensor] = {}
+        self.seen: dict[tuple[str, int], tuple[int, int]] = {}
+        self.sizes: dict[int, int] = {}
+        self.in_head = _heads(reference)
+        self.parts = _parts(reference)
+        self.heads: list[Head] = []
+        self.tails: list[str] = []
+        self.resampled: list[Resampled] = []
+        self.nodes: list[Node] = []
+
+    def run(self) -> Plan | Refusal:
+        for tensor in self.reference.inputs:
+            self.factors[tensor.name] = dict.fromkeys(tensor.grid, 1)
+            self.padded[tensor.name] = {}
+            self.made[tensor.name] = tensor
+            self._note(tensor, tensor)
+        changes: list[Change] = []
+        for node in self.reference.nodes:
+            done = self._node(node)
+            if isinstance(done, Refusal):
+                return done
+            made, new = done
+            self.nodes.append(new)
+            if made.op != node.op:
+                changes.append(
+                    Change(node.name, node.module, node.op, made.op, made.axes, made.dense)
+                )
+        reference = self.reference
+        candidate = Network(
+            reference.inputs,
+            tuple(self.nodes),
+            reference.outputs,
+            reference.params,
+            reference.name,
+            reference.notes,
+        )
+        return Plan(
+            reference,
+            candidate,
+            tuple(changes),
+            self.factors,
+            "dilate" if changes else "none",
+            tuple(self.target.values()),
+            tuple(self.heads),
+            tuple(self.tails[:1]),
+            tuple(self.resampled),
+        )
+
+    def _node(self, node: Node) -> tuple[Made, Node] | Refusal:
+        old = tuple(self.reference.tensor(name) for name in node.inputs)
+        new = tuple(self.made[name] for name in node.inputs)
+        place = self._fitted(Place(node, old, new)) if self.resample else Place(node, old, new)
+        node, new = place.node, place.new
+        factors = self._joined(place)
+        if isinstance(factors, Refusal):
+            return factors
+        keep = self.heads_mode == "keep" and node.output.name in self.in_head
+        around = Around(
+            factors,
+            self._strides_before(node),
+            self.target,
+            self.seen,
+            self.sizes,
+            self.padded[node.inputs[0]] if node.inputs else {},
+            self.reference.axes,
+            self.strides[node.output.name],
+            self.parts,
+            self.tail,
+            keep,
+        )
+        made = dilated(place, around)
+        if isinstance(made, Refusal):
+            return made
+        try:
+            after = remade(node, made.op, new)
+        except AtrousError as error:
+            return Refusal("shapes", node.name, self._why(place, error))
+        grid = after.output.grid
+        self.factors[node.output.name] = {axis: made.factors.get(axis, 1) for axis in grid}
+        self.padded[node.output.name] = made.padded or (
+            dict(around.padded) if _passes(node.op) else {}
+        )
+        self.made[node.output.name] = after.output
+        self._note(node.output, after.output)
+        self._head(node, made.op, factors)
+        self._tail(place, made)
+        return made, after
+
+    def _tail(self, place: Place, made: Made) -> None:
+        for axis, one in zip(made.axes, made.dense, strict=False):
+            if axis is None or not isinstance(place.node.op, Conv | Pool):
+                continue
+            length = place.length(axis)
+            whole, most = -(-(length - one.padded) // one.stride), one.outward * one.kept(length)
+            if whole <= most or (one.outputs(length) >= whole > most and self.tail == "crop"):
+                continue
+            if self.tail == "crop":
+                text = (
+                    f"the original drops the end of its map here, so the dense map is cropped to "
+                    f"{one.outputs(length)} of {whole} positions along {axis} and borders stay "
+                    "exact; tail='keep' keeps its size, and then the border differs"
+                )
+            else:
+                text = (
+                    f"the original drops the end of its map here, and the dense map keeps all "
+                    f"{whole} positions along {axis}, so the border behind it differs; "
+                    "tail='crop' keeps borders exact"
+                )
+            self.tails.append(f"{place.node.name}: {text}")
+            return
+
+    def _strides_before(self, node: Node) -> dict[str, Fraction]:
+        found: dict[str, Fraction] = {}
+        for name in node.inputs:
+            for axis, stride in self.strides[name].items():
+                found.setdefault(axis, stride)
+        return found
+
+    def _fitted(self, place: Place) -> Place:
+        """The join with its inputs at one size: that of the one with the fewest positions.
+
+        What joins anything but whole maps of one original size stays as it is.
+        """
+        node = place.node
+        maps = [i for i, x in enumerate(place.old) if prod(x.grid.values()) > 1]
+        if len(maps) < 2 or not isinstance(node.op, Elementwise | Concat):
+            return place
+        fits = {i: self._fit(place, i) for i in maps}
+        least = min(maps, key=fits.__getitem__)
+        whole = _whole(place.old[least])
+        if (
+            not whole
+            or any(_whole(place.old[i]) != whole for i in maps)
+            or (
+                isinstance(node.op, Concat)
+                and node.op.dim >= len(place.old[least].shape) - len(whole)
+            )
+            or any(a > b for i in maps for a, b in zip(fits[least], fits[i], strict=True))
+        ):
+            return place
+        made: dict[str, Tensor] = {}
+        for i in maps:
+            if fits[i] != fits[least] and place.new[i].name not in made:
+                made[place.new[i].name] = self._resampled(node, place.old[i], place.old[least])
+        if not made:
+            return place
+        new = tuple(made.get(x.name, x) for x in place.new)
+        old = tuple(place.old[least] if x.name in made else x for x in place.old)
+        return Place(replace(node, inputs=tuple(x.name for x in new)), old, new)
+
+    def _fit(self, place: Place, index: int) -> tuple[tuple[int, int], ...]:
+        """By axis, the factor and the length that an input has now."""
+        old, new = place.old[index], place.new[index]
+        return tuple((self.factors[old.name].get(a, 1), new.grid.get(a, 1)) for a in old.grid)
+
+    def _resampled(self, join: Node, source: Tensor, other: Tensor) -> Tensor:
+        """The map `source` at the size that `other` has now, before a join."""
+        taken = {node.output.name for node in (*self.reference.nodes, *self.nodes)}
+        names = (f"{join.name}.resample{n or ''}" for n in count())
+        name = next(n for n in names if n not in taken)
+        x, sizes = self.made[source.name], tuple(self.made[other.name].grid.values())
+        op = Resize(sizes, "linear", "half_pixel")
+        bare = Node(name, op, (x.name,), replace(x, name=name), (), module=join.module)
+        node = remade(bare, op, (x,))
+        self.nodes.append(node)
+        self.resampled.append(Resampled(join.name, source.name, other.name, sizes, name))
+        self.factors[name] = dict(self.factors[other.name])
+        self.padded[name] = {}
+        self.strides[name] = self.strides[source.name]
+        return node.output
+
+    def _joined(self, place: Place) -> dict[str, int] | Refusal:
+        """The factor that all inputs share, by axis."""
+        found: dict[str, tuple[int, str]] = {}
+        for old, new in zip(place.old, place.new, strict=True):
+            for axis, length in old.grid.items():
+                factor = self.factors[old.name].get(axis, 1)
+                if length == 1 and new.grid.get(axis, 1) == 1 and len(place.old) > 1:
+                    continue
+                known, name = found.setdefault(axis, (factor, old.name))
+                if known != factor and isinstance(place.node.op, Elementwise | Concat | Contract):
+                    return Refusal("join", place.node.name, self._unlike(place, axis, name, old))
+        if isinstance(place.node.op, Elementwise) and any(f > 1 for f, _ in found.values()):
+            table = next((x for x in place.old if x.constant and _is_map(x, place)), None)
+            if table is not None:
+                shape = "x".join(map(str, table.shape))
+                return Refusal(
+                    "join",
+                    place.node.name,
+                    f"it joins a table of fixed size {shape} ({table.name}) with a map that gets "
+                    "larger; resize the table first, or convert the part before it (outputs=...).",
+                )
+        return {axis: factor for axis, (factor, _) in found.items()}
+
+    def _unlike(self, place: Place, axis: str, name: str, other: Tensor) -> str:
+        first = place.node.inputs.index(name)
+        second = place.old.index(other)
+        one, two = place.new[first].grid[axis], place.new[second].grid[axis]
+        return (
+            f"its inputs no longer fit: {name} has {one} positions along {axis} after the "
+            f"conversion and {other.name} has {two} (both had {other.grid[axis]}); convert the "
+            "part before it (outputs=...), or ask for resampling at joins (resample=True)."
+        )
+
+    def _why(self, place: Place, error: AtrousError) -> str:
+        shapes = " and ".join("x".join(map(str, x.shape)) for x in place.new)
+        return f"with inputs of {shapes} it cannot be: {error}"
+
+    def _note(self, old: Tensor, new: Tensor) -> None:
+        for dim, size, made in zip(old.layout, old.shape, new.shape, strict=True):
+            if has_axes(dim):
+                self.sizes[size] = made
+        for axis, length in old.grid.items():
+            factor = self.factors[old.name].get(axis, 1)
+            self.seen[axis, length] = (new.grid.get(axis, length), factor)
+
+    def _head(self, node: Node, after: Op, factors: Mapping[str, int]) -> None:
+        if node.output.name not in self.in_head or not isinstance(node.op, Conv):
+            return
+        assert isinstance(after, Conv)
+        axis = next(iter(factors), None)
+        if axis is None or factors[axis] == 1:
+            return
+        before, now = node.op.windows[-1].dilation, after.windows[-1].dilation
+        if before == 1:
+            return
+        stride = self._strides_before(node)[axis]
+        self.heads.append(
+            Head(node.name, before, now, int(before * stride), int(now * stride / factors[axis]))
+        )
+
+
+def _passes(op: Op) -> bool:
+    return isinstance(op, Elementwise)
+
+
+def _whole(x: Tensor) -> tuple[tuple[str | None, int], ...]:
+    """The axes of a channels-first map and their lengths; empty for any other tensor."""
+    dims = x.layout[2:]
+    if not 1 <= len(dims) <= 3 or any(len(dim) != 1 or dim[0].axis is None for dim in dims):
+        return ()
+    found = tuple((dim[0].axis, dim[0].size) for dim in dims)
+    return found if dict(found) == dict(x.grid) else ()
+
+
+def _is_map(x: Tensor, place: Place) -> bool:
+    """True where a constant has more than one value along what is an axis of another input."""
+    for other in place.old:
+        for index in range(1, min(len(x.shape), len(other.shape)) + 1):
+            if x.shape[-index] > 1 and any(atom.axis for atom in other.layout[-index]):
+                return True
+    return False
+
+
+def _parts(network: Network) -> set[str]:
+    """Strided slices of one map that start at different positions (focus layers)."""
+    makers = {node.output.name: node for node in network.nodes}
+    groups: dict[tuple[str, int, int], dict[str, int]] = {}
+    for node in network.nodes:
+        if not isinstance(node.op, Slice) or node.op.step == 1:
+            continue
+        source = node.inputs[0]
+        while (cut := makers.get(source)) is not None and isinstance(cut.op, Slice):
+            if cut.op.dim == node.op.dim:
+                break  # one after the other, not side by side
+            source = cut.inputs[0]
+        key = source, node.op.dim, node.op.step
+        groups.setdefault(key, {})[node.output.name] = node.op.start
+    return {name for found in groups.values() if len(set(found.values())) > 1 for name in found}
+
+
+def _heads(network: Network) -> set[str]:
+    """The tensors made by heads: what reads one map at several rates, and all behind it."""
+    rates: dict[str, set[int]] = {}
+    for node in network.nodes:
+        if isinstance(node.op, Conv) and node.inputs:
+            for window in node.op.windows:
+                if window.kernel > 1:
+                    rates.setdefault(node.inputs[0], set()).add(window.dilation)
+    roots = {name for name, found in rates.items() if len(found) > 1}
+    found: set[str] = set()
+    for node in network.nodes:
+        if any(name in found for name in node.inputs) or (
+            any(name in roots for name in node.inputs) and not isinstance(node.op, Constant)
+        ):
+            found.add(node.output.name)
+    return found

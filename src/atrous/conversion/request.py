@@ -1,0 +1,127 @@
+"""What a conversion is asked to be, and the plan that does it, or the error that says why not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from operator import index
+from typing import Any
+
+from atrous.conversion.dilating import plan_dilation
+from atrous.conversion.plan import Heads, Plan
+from atrous.conversion.striding import plan_striding
+from atrous.errors import ReadError
+from atrous.geometry import Tail
+from atrous.network import Network
+from atrous.network.walk import ancestors, needed, pruned, strides
+from atrous.refusal import Refusal
+
+__all__ = ["Asked", "coarsest", "plan_for"]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a conversion is to be: see `atrous.convert`."""
+
+    output_stride: int | Sequence[int]
+    names: tuple[str, ...] | None
+    heads: Heads
+    tail: Tail
+    measure: bool
+    resample: bool = False
+
+
+def plan_for(network: Network, asked: Asked) -> Plan:
+    """The plan that gives the wanted outputs the wanted stride. Raises `ConversionError`."""
+    wanted = needed(network, asked.names)
+    refusal = _no_map(network, wanted)
+    if refusal is not None:
+        raise refusal.error()
+    reference = pruned(network, wanted)
+    target = _target(reference, asked.output_stride)
+    now = coarsest(reference)
+    finer = [axis for axis, stride in target.items() if stride < now.get(axis, 1)]
+    coarser = [axis for axis, stride in target.items() if stride > now.get(axis, 1)]
+    if finer and coarser:
+        raise Refusal(
+            "output stride",
+            "",
+            f"an output stride of {tuple(target.values())} is finer than now along "
+            f"{', '.join(finer)} and coarser along {', '.join(coarser)}; convert one after the "
+            "other.",
+        ).error()
+    plan: Plan | Refusal
+    if coarser:
+        opaque = next((node for node in reference.nodes if node.opaque), None)
+        if opaque is not None:
+            raise Refusal(
+                "opaque", opaque.name, f"it is not understood ({opaque.opaque.rstrip('.')})."
+            ).error()
+        plan = plan_striding(network, target, wanted)
+    else:
+        plan = plan_dilation(
+            network,
+            target,
+            wanted,
+            heads=asked.heads,
+            tail=asked.tail,
+            resample=asked.resample,
+        )
+    if isinstance(plan, Refusal):
+        raise plan.error()
+    return plan
+
+
+def coarsest(network: Network) -> dict[str, Fraction]:
+    """The coarsest stride along each axis."""
+    found: dict[str, Fraction] = {}
+    for held in strides(network).values():
+        for axis, stride in held.items():
+            found[axis] = max(found.get(axis, Fraction(1)), stride)
+    return found
+
+
+def _target(network: Network, output_stride: int | Sequence[int]) -> dict[str, int]:
+    axes = network.axes
+    given: Any = output_stride
+    try:
+        values = tuple(map(index, given)) if isinstance(given, list | tuple) else (index(given),)
+    except TypeError:
+        values = (0,)
+    if len(values) == 1:
+        values *= max(len(axes), 1)
+    if any(value < 1 for value in values):
+        raise ReadError(f"output stride {output_stride!r} is no whole number of at least 1.")
+    if len(values) != len(axes):
+        raise ReadError(
+            f"output stride {output_stride!r} has {len(values)} values for {len(axes)} spatial "
+            f"axes ({', '.join(axes) or 'none'}); give one, or one each."
+        )
+    return dict(zip(axes, values, strict=True))
+
+
+def _no_map(network: Network, outputs: Sequence[str]) -> Refusal | None:
+    """Why no output has positions whose stride could change."""
+    if any(network.tensor(name).grid for name in outputs):
+        return None
+    held = ancestors(network, outputs)
+    last = None
+    for node in network.nodes:
+        if node.output.name not in held:
+            continue
+        if node.opaque:
+            return Refusal("opaque", node.name, f"it is not understood ({node.opaque}).")
+        before = [network.tensor(name) for name in node.inputs]
+        if any(t.grid for t in before) and not node.output.grid:
+            last = node, next(t for t in before if t.grid)
+    if last is None:
+        return Refusal("global", "", "no output has spatial positions; there is no map to convert.")
+    node, source = last
+    inner = next((n.module or n.name for n in network.nodes if n.output.name == source.name), "")
+    return Refusal(
+        "global",
+        node.name,
+        "it mixes all positions, and no output behind it has any left to convert; name the layers "
+        f"whose maps you want, such as outputs={inner.split('.')[0]!r}.",
+    )

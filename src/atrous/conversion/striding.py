@@ -1,0 +1,316 @@
+"""Dilation to strides: where every rate behind divides, only every so-manieth output is made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from math import gcd
+
+from atrous.conversion.plan import Change, Direction, Plan
+from atrous.errors import AtrousError
+from atrous.geometry import Window, sparse_window
+from atrous.network import Network, Node, Tensor
+from atrous.network.layout import has_axes
+from atrous.network.ops import (
+    Attention,
+    Concat,
+    Contract,
+    Conv,
+    Elementwise,
+    Expand,
+    Linear,
+    Lookup,
+    Mix,
+    Op,
+    Pad,
+    Permute,
+    Pool,
+    Reduce,
+    Reorder,
+    Reshape,
+    Resize,
+    Slice,
+)
+from atrous.network.walk import Place, pruned, remade, resized, strides, window_axes
+from atrous.refusal import Refusal
+
+__all__ = ["plan_striding"]
+
+_SAME_PLACES = (
+    Attention,
+    Concat,
+    Contract,
+    Elementwise,
+    Expand,
+    Linear,
+    Lookup,
+    Mix,
+    Permute,
+    Reduce,
+    Reorder,
+    Reshape,
+)
+_ANY = 0  # divides nothing and is divided by all: gcd(_ANY, n) is n
+
+
+def plan_striding(
+    network: Network, target: Mapping[str, int], outputs: Sequence[str]
+) -> Plan | Refusal:
+    """The plan in which the coarsest maps that `outputs` need have the stride of `target`, by axis.
+
+    Every position that is left has the value that it had. Strides go as far to the front as the
+    rates behind them allow.
+    """
+    reference = pruned(network, outputs)
+    return _Striding(reference, target).run()
+
+
+class _Striding:
+    def __init__(self, reference: Network, target: Mapping[str, int]) -> None:
+        self.reference = reference
+        self.target = target
+        self.strides = strides(reference)
+        self.tensors = {t.name: t for t in reference.inputs}
+        self.tensors.update((node.output.name, node.output) for node in reference.nodes)
+        self.factors: dict[str, dict[str, int]] = {}
+
+    def run(self) -> Plan | Refusal:
+        self._limit()
+        short = self._short()
+        if short is not None:
+            return short
+        made = {t.name: t for t in self.reference.inputs}
+        nodes: list[Node] = []
+        changes: list[Change] = []
+        for node in self.reference.nodes:
+            place = Place(
+                node,
+                tuple(self.tensors[name] for name in node.inputs),
+                tuple(made[name] for name in node.inputs),
+            )
+            op = self._op(place)
+            if isinstance(op, Refusal):
+                return op
+            try:
+                after = remade(node, op, place.new)
+            except AtrousError as error:
+                return Refusal("shapes", node.name, str(error))
+            nodes.append(after)
+            made[node.output.name] = after.output
+            if op != node.op:
+                axes = window_axes(node, place.old[0]) if place.old else ()
+                changes.append(Change(node.name, node.module, node.op, op, axes))
+        r = self.reference
+        candidate = Network(r.inputs, tuple(nodes), r.outputs, r.params, r.name, r.notes)
+        direction: Direction = "stride" if changes else "none"
+        target = tuple(self.target.values())
+        return Plan(r, candidate, tuple(changes), self.factors, direction, target)
+
+    def _limit(self) -> None:
+        """The largest factors for which every rate, padding and join divides."""
+        caps: dict[str, dict[str, int]] = {}
+        for name, tensor in self.tensors.items():
+            caps[name] = {axis: self._wanted(name, axis) for axis in tensor.grid}
+        for tensor in self.reference.inputs:
+            caps[tensor.name] = dict.fromkeys(tensor.grid, 1)
+        changed = True
+        while changed:
+            changed = False
+            for node in reversed(self.reference.nodes):
+                changed |= self._pull(node, caps)
+        self.factors = caps
+
+    def _wanted(self, name: str, axis: str) -> int:
+        stride = self.strides[name].get(axis, Fraction(1))
+        factor = self.target.get(axis, 1) / stride
+        return int(factor) if factor.denominator == 1 and factor >= 1 else 1
+
+    def _pull(self, node: Node, caps: dict[str, dict[str, int]]) -> bool:
+        changed = False
+        out = caps[node.output.name]
+        windows = self._windows(node)
+        for axis in {a for name in node.inputs for a in caps[name]}:
+            held = [name for name in node.inputs if axis in caps[name]]
+            cap = _common(caps[name][axis] for name in held)
+            window = windows.get(axis)
+            if window is not None:
+                allowed = _common([_divides(window), out.get(axis, 1) * window.stride])
+                cap = gcd(cap, allowed)
+            elif axis not in out:
+                pass
+            elif isinstance(node.op, _SAME_PLACES) or _of_channels(node, self.tensors):
+                cap = gcd(cap, out[axis])
+                if out[axis] != cap:
+                    out[axis], changed = cap, True
+            else:
+                cap = 1
+                if out[axis] != 1:
+                    out[axis], changed = 1, True
+            for name in held:
+                if caps[name][axis] != cap:
+                    caps[name][axis], changed = cap, True
+        for axis in out:
+            if all(axis not in caps[name] for name in node.inputs) and out[axis] != 1:
+                out[axis], changed = 1, True
+        return changed
+
+    def _windows(self, node: Node) -> dict[str, Window]:
+        if not isinstance(node.op, Conv | Pool | Pad | Slice) or not node.inputs:
+            return {}
+        try:
+            axes = window_axes(node, self.tensors[node.inputs[0]])
+        except ValueError:
+            return {}
+        if isinstance(node.op, Pad) and node.op.mode != "constant":
+            return {}
+        if isinstance(node.op, Slice) and node.op.drop:
+            return {}
+        windows = self._all(node.op, self.tensors[node.inputs[0]])
+        return {axis: w for axis, w in zip(axes, windows, strict=True) if axis is not None}
+
+    def _short(self) -> Refusal | None:
+        """Why the outputs do not get as coarse as they are asked to be, or would for nothing."""
+        for axis, target in self.target.items():
+            reached = [
+                self.strides[name][axis] * self.factors[name][axis]
+                for name in self.tensors
+                if axis in self.factors[name]
+            ]
+            coarsest = max(
+                (s[axis] for s in self.strides.values() if axis in s), default=Fraction(1)
+            )
+            if target == coarsest or (max(reached, default=0) >= target and self._trades(axis)):
+                continue
+            if (target / coarsest).denominator > 1:
+                return Refusal(
+                    "output stride",
+                    "",
+                    f"an output stride of {target} is no multiple of {coarsest}, the coarsest "
+                    f"stride along {axis}; ask for one.",
+                )
+            last = [node for node in self.reference.nodes if axis in self._windows(node)]
+            wide = [node for node in last if self._windows(node)[axis].kernel > 1]
+            if not wide:
+                return Refusal("stride", "", f"no layer has a window along {axis}.")
+            node = wide[-1]
+            rate = self._windows(node)[axis].dilation
+            return Refusal(
+                "output stride",
+                node.name,
+                f"an output stride of {target} along {axis} takes rates that divide by "
+                f"{target / coarsest}, and the rate here is {rate} on a map of stride "
+                f"{self.strides[node.inputs[0]][axis]}: there is no dilation to trade for stride.",
+            )
+        return None
+
+    def _trades(self, axis: str) -> bool:
+        """True where a rate gets smaller; else a stride would only leave outputs out."""
+        last: tuple[Node, int, int] | None = None
+        for node in self.reference.nodes:
+            window = self._windows(node).get(axis)
+            if window is None or window.kernel == 1:
+                continue
+            factor = self.factors[node.inputs[0]][axis]
+            if factor > 1:
+                return True
+            last = node, factor, self.factors[node.output.name].get(axis, 1)
+        # A last pool of stride 1 is one whose stride was taken.
+        return last is not None and isinstance(last[0].op, Pool) and last[2] > last[1]
+
+    def _op(self, place: Place) -> Op | Refusal:
+        node, op = place.node, place.node.op
+        windows = self._windows(node)
+        if not windows:
+            return self._sized(place)
+        after: list[Window] = []
+        for axis, window in zip(
+            window_axes(node, place.old[0]), self._all(op, place.old[0]), strict=True
+        ):
+            if axis is None:
+                after.append(window)
+                continue
+            factor = self.factors[node.inputs[0]][axis]
+            outward = self.factors[node.output.name][axis]
+            length = place.old[0].grid[axis]
+            if isinstance(op, Pad):
+                made: Window | None = _fewer(window, factor)
+            elif isinstance(op, Pool) and op.ceil and factor * outward > 1:
+                return Refusal("pool", node.name, "it counts a partial window (ceil_mode).")
+            elif factor * outward == 1:
+                made = window
+            else:
+                made = sparse_window(window, factor, outward, length)
+            if made is None:
+                return Refusal("stride", node.name, f"its padding does not divide by {factor}.")
+            after.append(made)
+        if isinstance(op, Slice):
+            (window,) = after
+            length = window.output_length(place.new[0].shape[op.dim])
+            return replace(op, start=-window.pad_lo, step=window.stride, length=length)
+        if isinstance(op, Pad):
+            return replace(op, pads=tuple((w.pad_lo, w.pad_hi) for w in after))
+        assert isinstance(op, Conv | Pool)
+        return replace(op, windows=tuple(after))
+
+    def _all(self, op: Op, x: Tensor) -> tuple[Window, ...]:
+        if isinstance(op, Pad):
+            return tuple(Window(1, 1, 1, lo, hi) for lo, hi in op.pads)
+        if isinstance(op, Slice):
+            rest = x.shape[op.dim] - op.start - (op.length - 1) * op.step - 1
+            return (Window(1, op.step, 1, -op.start, -rest),)
+        assert isinstance(op, Conv | Pool)
+        return op.windows
+
+    def _sized(self, place: Place) -> Op | Refusal:
+        node, op = place.node, place.node.op
+        if isinstance(op, Reshape | Expand):
+            lengths = {axis: size for x in place.new for axis, size in x.grid.items()}
+            try:
+                return replace(op, shape=resized(op.shape, node.output, lengths))
+            except ValueError as reason:
+                return Refusal(node.kind, node.name, f"{reason}.")
+        if isinstance(op, Resize):
+            return self._resized(place, op)
+        return op
+
+    def _resized(self, place: Place, op: Resize) -> Op:
+        grid = place.old[0].grid
+        if any(n > 1 for n in grid.values()):
+            return op
+        # A pooled branch that is spread over the map again takes the size that the map has now.
+        sizes = []
+        axes = self.reference.axes[-len(op.sizes) :]
+        for axis, size in zip(axes, op.sizes, strict=True):
+            factor = max(
+                (
+                    self.factors[name][axis]
+                    for name, t in self.tensors.items()
+                    if t.grid.get(axis) == size
+                ),
+                default=1,
+            )
+            sizes.append(-(-size // factor))
+        return replace(op, sizes=tuple(sizes))
+
+
+def _of_channels(node: Node, tensors: Mapping[str, Tensor]) -> bool:
+    """True for a slice that picks channels."""
+    op = node.op
+    return isinstance(op, Slice) and not has_axes(tensors[node.inputs[0]].layout[op.dim])
+
+
+def _divides(window: Window) -> int:
+    if window.kernel == 1:
+        return gcd(_ANY, window.pad_lo)
+    return gcd(window.dilation, window.pad_lo)
+
+
+def _fewer(window: Window, factor: int) -> Window | None:
+    if window.pad_lo % factor:
+        return None
+    return replace(window, pad_lo=window.pad_lo // factor, pad_hi=window.pad_hi // factor)
+
+
+def _common(values: Iterable[int]) -> int:
+    return gcd(*values)

@@ -1,0 +1,108 @@
+"""A whole model as one program: traced, folded, fused, tuned in both layouts, and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.fx import Graph
+
+from atrous.optimization.graph.clean import clean
+from atrous.optimization.graph.fold import fold
+from atrous.optimization.graph.fuse import fuse, is_layer
+from atrous.optimization.graph.in_place import overwrite
+from atrous.optimization.graph.program import Program, Strides
+from atrous.optimization.graph.split import split
+from atrous.optimization.graph.trace import Traced, traced
+from atrous.optimization.graph.tune import Progress, Tuned, in_layout, tuned
+from atrous.optimization.layer import with_kernels, with_onednn, with_torch
+from atrous.optimization.layer.cache import Choices
+from atrous.optimization.layer.timing import Timer
+from atrous.optimization.layer.ways import get
+from atrous.optimization.plan import Plan, Recipe
+from atrous.optimization.records import Layout
+from atrous.refusal import Refusal
+
+__all__ = ["Candidate", "candidates", "lowered", "plan_again"]
+
+# Imported because they register strategies.
+_STRATEGIES = (with_torch, with_onednn, with_kernels)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One way to run the whole model."""
+
+    layout: Layout
+    tuned: Tuned
+    plan: Plan
+
+
+def lowered(found: Traced) -> Graph:
+    """The traced graph folded, fused, and working in place where it may."""
+    graph = found.graph
+    clean(graph)
+    fold(graph)
+    split(graph)
+    fuse(graph)
+    overwrite(graph)
+    return graph
+
+
+def candidates(
+    model: nn.Module,
+    found: Traced,
+    inputs: Sequence[torch.Tensor],
+    strides: tuple[Strides, ...],
+    choices: Choices,
+    timer: Timer,
+    progress: Progress,
+) -> list[Candidate]:
+    """The model as a program in each layout, every layer by its fastest strategy."""
+    graph = lowered(found)
+    layouts: list[Layout] = ["contiguous"]
+    if any(is_layer(node) and node.meta["call"].op == "conv" for node in graph.nodes):
+        layouts.append("channels_last")
+    made = []
+    for at, layout in enumerate(layouts):
+
+        def told(layer: str, share: float, at: int = at) -> None:
+            progress(layer, (at + share) / len(layouts))
+
+        one = tuned(graph, model, found.constants, layout, inputs, choices, timer, told)
+        program = Program(
+            one.program.graph, found.constants, layout, one.program.strategies, strides
+        )
+        recipe = Recipe(
+            tuple((tuple(x.shape), x.dtype) for x in inputs),
+            layout,
+            tuple(program.strategies.items()),
+            strides,
+        )
+        made.append(Candidate(layout, one, Plan(program, found.spec, model, recipe)))
+    return made
+
+
+def plan_again(model: nn.Module, recipe: Recipe) -> Plan | None:
+    """The plan that a recipe describes, without measuring; None where it cannot be made."""
+    inputs = [torch.zeros(shape, dtype=dtype) for shape, dtype in recipe.inputs]
+    found = traced(model, inputs)
+    if isinstance(found, Refusal):
+        return None
+    layout: Any = recipe.layout
+    graph = in_layout(lowered(found), layout)
+    strategies = dict(recipe.strategies)
+    layers = {node.name: node.meta["call"] for node in graph.nodes if is_layer(node)}
+    try:
+        fits = layers.keys() == strategies.keys() and all(
+            get(strategies[name]).applies(call) for name, call in layers.items()
+        )
+    except KeyError:
+        return None
+    if not fits:
+        return None
+    program = Program(graph, found.constants, layout, strategies, recipe.strides)
+    return Plan(program, found.spec, model, recipe)

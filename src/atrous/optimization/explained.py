@@ -1,0 +1,56 @@
+"""The rows of an explanation: what each layer took before and after, within whole runs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from atrous.optimization.graph.fuse import is_layer
+from atrous.optimization.graph.in_place import overwrite
+from atrous.optimization.graph.program import Program, profiled
+from atrous.optimization.graph.trace import Traced
+from atrous.optimization.graph.tune import Tuned
+from atrous.optimization.records import LayerChoice
+
+__all__ = ["copied", "layer_rows"]
+
+
+def copied(found: Traced) -> Traced:
+    """The same with a graph of its own, working in place only where the model's code does."""
+    graph = copy.deepcopy(found.graph)
+    overwrite(graph, found.mutating)
+    return replace(found, graph=graph)
+
+
+def layer_rows(
+    model: nn.Module, inputs: Sequence[torch.Tensor], before: Traced, after: Tuned
+) -> tuple[LayerChoice, ...]:
+    """A row for each layer, in the order in which they run.
+
+    A layer's time before is that of every operation of the original graph that it now covers.
+    """
+    original = Program(before.graph, before.constants, "contiguous", {})
+    old = {node.name: ms for node, ms in profiled(original, model, inputs).items()}
+    new = profiled(after.program, model, inputs)
+    rows = []
+    for node, ms in new.items():
+        if not is_layer(node):
+            continue
+        choice = after.choices[node.name]
+        rows.append(
+            LayerChoice(
+                layer=node.meta["layer"],
+                op=node.meta["call"].title,
+                strategy=choice.strategy,
+                ms_before=sum(old.get(name, 0.0) for name in node.meta["covers"]),
+                ms_after=ms,
+                max_difference=choice.difference,
+                candidates=choice.milliseconds,
+                why=choice.why,
+            )
+        )
+    return tuple(rows)

@@ -1,0 +1,202 @@
+"""Convolutions and linear maps as calls of layers: with the padding before, the sum and the
+activation behind them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+import torch
+from torch.fx import Graph, Node
+
+from atrous.geometry import same_torch
+from atrous.optimization.graph.clean import constants_of, drop_unused, is_call, merged
+from atrous.optimization.graph.fold import CONVS, LINEAR, has_constant_weights
+from atrous.optimization.layer.activations import Activation, of_aten
+from atrous.optimization.layer.call import Call
+
+__all__ = ["call_of", "fuse", "is_layer", "layer"]
+
+_SLOPED = "leaky_relu"
+
+
+def layer(x: Any, weight: Any, bias: Any, other: Any = None, slope: Any = None) -> Any:
+    """Stands in the graph for a call that a strategy will compute.
+
+    `slope` is the parameter of a PReLU, which is a leaky ReLU of that slope.
+    """
+    raise NotImplementedError((x, weight, bias, other, slope))
+
+
+def is_layer(node: Any) -> bool:
+    """Whether a node is the call of a layer; then its meta has the `call`."""
+    return isinstance(node, Node) and node.target is layer
+
+
+def call_of(node: Node, values: Mapping[Node, Any]) -> Call:
+    """The call of a layer's node, a slope that is a parameter taken from the values."""
+    call: Call = node.meta["call"]
+    if len(node.args) < 5:
+        return call
+    slope = float(values[node.args[4]])
+    return replace(call, activation=Activation(_SLOPED, (slope,)))
+
+
+def fuse(graph: Graph) -> None:
+    """Replaces every convolution and linear map with weights of its own by the call of a layer."""
+    constants = constants_of(graph)
+    names: Counter[str] = Counter()
+    for node in list(graph.nodes):
+        is_window = is_call(node, *CONVS, LINEAR) and node not in constants
+        if is_window and has_constant_weights(node, constants):
+            _as_layer(graph, node, names)
+    for node in list(graph.nodes):
+        found: Node | None = node if is_layer(node) else None
+        while found is not None:
+            found = _absorbed(graph, found, constants)
+    drop_unused(graph)
+
+
+def _as_layer(graph: Graph, node: Node, names: Counter[str]) -> None:
+    x, weight, bias = (*node.args, None)[:3] if len(node.args) < 3 else node.args[:3]
+    call = _call(node, x, weight, bias)
+    if call is None:
+        return
+    covered = [node]
+    if call.op == "conv" and is_call(x, "aten.constant_pad_nd.default") and _is_for_convs(x):
+        inner = _with_padding(call, x)
+        if inner is not None:
+            covered += [x] if len(x.users) == 1 else []
+            call, x = inner, x.args[0]
+    with graph.inserting_before(node):
+        made = graph.call_function(layer, (x, weight, bias))
+    made.meta = {**node.meta, "call": call}
+    merged(made, *covered)
+    name = node.meta["layer"]
+    made.meta["layer"] = f"{name}@{names[name]}" if names[name] else name
+    names[name] += 1
+    node.replace_all_uses_with(made)
+    graph.erase_node(node)
+
+
+def _call(node: Node, x: Any, weight: Any, bias: Any) -> Call | None:
+    given, made = x.meta.get("val"), node.meta.get("val")
+    held = weight.meta.get("val")
+    if given is None or held is None or prod(given.shape) == 0 or prod(made.shape) == 0:
+        return None
+    if given.dtype != held.dtype or given.dtype not in (
+        torch.float32,
+        torch.float64,
+        torch.bfloat16,
+        torch.float16,
+    ):
+        return None
+    shape, kernel = tuple(map(int, given.shape)), tuple(map(int, held.shape))
+    dtype = str(given.dtype).removeprefix("torch.")
+    if is_call(node, LINEAR):
+        return (
+            Call("linear", shape, kernel, bias is not None, dtype=dtype) if len(shape) > 1 else None
+        )
+    rank = len(kernel) - 2
+    if len(shape) != rank + 2:
+        return None
+    arguments = [*node.args[3:], *[1, 0, 1, 1][max(len(node.args) - 3, 0) :]]
+    stride, pads, dilation = (_per_axis(value, rank) for value in arguments[:3])
+    if isinstance(arguments[1], str):
+        same = arguments[1] == "same"
+        padding = tuple(
+            same_torch(size, rate) if same else (0, 0)
+            for size, rate in zip(kernel[2:], dilation, strict=True)
+        )
+    else:
+        padding = tuple((pad, pad) for pad in pads)
+    return Call(
+        "conv",
+        shape,
+        kernel,
+        bias is not None,
+        stride,
+        dilation,
+        padding,
+        int(arguments[3]),
+        dtype=dtype,
+    )
+
+
+def _per_axis(value: Any, rank: int) -> tuple[int, ...]:
+    if isinstance(value, str):
+        return ()
+    values = (value,) if isinstance(value, int) else tuple(value)
+    return values * rank if len(values) == 1 else values
+
+
+def _is_for_convs(pad: Node) -> bool:
+    """Whether only convolutions read it, so that each may take the padding upon itself."""
+    return all(is_call(user, *CONVS) for user in pad.users)
+
+
+def _with_padding(call: Call, pad: Node) -> Call | None:
+    """The call with zeros that were put around its input before; None where they are no zeros."""
+    x, pads = pad.args[:2]
+    value = pad.args[2] if len(pad.args) > 2 else pad.kwargs.get("value", 0)
+    if value != 0 or len(pads) > 2 * call.rank or any(size < 0 for size in pads):
+        return None
+    pairs = [(pads[at], pads[at + 1]) for at in range(0, len(pads), 2)]
+    pairs += [(0, 0)] * (call.rank - len(pairs))
+    padding = tuple(
+        (lo + more[0], hi + more[1])
+        for (lo, hi), more in zip(call.padding, reversed(pairs), strict=True)
+    )
+    return replace(call, input=tuple(map(int, x.meta["val"].shape)), padding=padding)
+
+
+def _absorbed(graph: Graph, node: Node, constants: set[Node]) -> Node | None:
+    """The call together with the one operation that uses it; None where that stays apart."""
+    if len(node.users) != 1:
+        return None
+    user = next(iter(node.users))
+    call: Call = node.meta["call"]
+    if call.activation or user.op != "call_function":
+        return None
+    if user.args and user.args[0] is node:
+        activation = of_aten(
+            user.target, tuple(user.args[1:]), user.kwargs.get("approximate", "none")
+        )
+        named = set(user.kwargs) <= {"approximate"}
+        if activation is not None and named and len(user.all_input_nodes) == 1:
+            node.meta["call"] = replace(call, activation=activation)
+            merged(node, user)
+            user.replace_all_uses_with(node)
+            graph.erase_node(user)
+            return node
+    if is_call(user, "aten.prelu.default") and user.args[0] is node and user.args[1] in constants:
+        slope = user.args[1]
+        if slope.meta["val"].numel() == 1:
+            node.args = (*(*node.args, None)[:4], slope)
+            node.meta["call"] = replace(call, activation=Activation(_SLOPED, (0.0,)))
+            merged(node, user)
+            user.replace_all_uses_with(node)
+            graph.erase_node(user)
+            return None
+    if call.adds or not is_call(user, "aten.add.Tensor") or user.kwargs or len(user.args) != 2:
+        return None
+    others = [one for one in user.args if one is not node]
+    other = others[0] if len(others) == 1 else None
+    if not isinstance(other, Node) or not _is_alike(node, other):
+        return None
+    with graph.inserting_before(user):
+        made = graph.call_function(layer, (*node.args[:3], other))
+    made.meta = {**node.meta, "call": replace(call, adds=True)}
+    merged(made, user)
+    user.replace_all_uses_with(made)
+    graph.erase_node(user)
+    graph.erase_node(node)
+    return made
+
+
+def _is_alike(one: Node, other: Node) -> bool:
+    a, b = one.meta["val"], other.meta.get("val")
+    return isinstance(b, torch.Tensor) and a.shape == b.shape and a.dtype == b.dtype

@@ -1,0 +1,224 @@
+"""A graph as straight Python code, with its weights prepared and its memory given back early."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.fx import Graph, Node
+
+from atrous.frameworks.torch import held
+from atrous.optimization.graph.clean import constants_of
+from atrous.optimization.graph.fuse import call_of, is_layer
+from atrous.optimization.layer.call import laid_out
+from atrous.optimization.layer.ways import PLAIN, get, runs_of
+from atrous.optimization.records import Layout
+
+__all__ = ["Program", "Step", "Strides", "compiled", "profiled", "state_of", "values_of"]
+
+Strides = tuple[int, ...] | None
+"""How a tensor lies in memory, or None for whatever comes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One line of a program: what is called, on which results, and which of them end here."""
+
+    node: Node
+    call: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    ends: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A graph with a layout, and a strategy for each layer by the name of its node.
+
+    `strides` are those of the outputs, which are handed out as the model does.
+    """
+
+    graph: Graph
+    constants: Mapping[str, torch.Tensor]
+    layout: Layout
+    strategies: Mapping[str, str]
+    strides: tuple[Strides, ...] = ()
+
+    def steps(self, model: nn.Module) -> list[Step]:
+        """The lines that run, with the model's parameters as they are now."""
+        values = values_of(self.graph, model, self.constants)
+        nodes = [n for n in self.graph.nodes if n.op == "call_function" and n not in values]
+        last: dict[Node, Node] = {}
+        for node in nodes:
+            for used in node.all_input_nodes:
+                last[used] = node
+        kept = set(self.outputs.all_input_nodes)
+        steps = []
+        for node in nodes:
+            ends = tuple(n for n in node.all_input_nodes if last[n] is node and n not in kept)
+            ends = tuple(n for n in ends if n not in values)
+            args: tuple[Any, ...] = tuple(node.args)
+            target: Any = node.target
+            if is_layer(node):
+                call = call_of(node, values)
+                weight, bias = values[node.args[1]], values.get(node.args[2])
+                strategy = get(self.strategies.get(node.name, PLAIN))
+                target = runs_of(strategy, weight, bias, call)
+                args = (node.args[0], node.args[3]) if call.adds else (node.args[0],)
+            args = torch.fx.node.map_arg(args, lambda n: _Held(values[n]) if n in values else n)
+            kwargs = torch.fx.node.map_arg(
+                dict(node.kwargs), lambda n: _Held(values[n]) if n in values else n
+            )
+            steps.append(Step(node, target, args, kwargs, ends))
+        return steps
+
+    @property
+    def inputs(self) -> list[Node]:
+        """The nodes of the inputs."""
+        return [node for node in self.graph.nodes if node.op == "placeholder"]
+
+    @property
+    def outputs(self) -> Node:
+        """The node of the outputs."""
+        return next(node for node in reversed(self.graph.nodes) if node.op == "output")
+
+    def results(self, model: nn.Module) -> list[Any]:
+        """The flat outputs: nodes, or what they are at every run."""
+        values = values_of(self.graph, model, self.constants)
+        return [
+            _Held(values[one]) if isinstance(one, Node) and one in values else one
+            for one in self.outputs.args[0]
+        ]
+
+
+class _Held:
+    """A value that is there before the program runs."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+def state_of(graph: Graph, model: nn.Module) -> list[tuple[dict[str, Any], str]]:
+    """Where the parameters and buffers are held that the graph reads."""
+    keys = [n.target for n in graph.nodes if n.op == "get_attr"]
+    return [held(model, key) for key in dict.fromkeys(keys) if not key.startswith("constant:")]
+
+
+def values_of(
+    graph: Graph, model: nn.Module, constants: Mapping[str, torch.Tensor]
+) -> dict[Node, Any]:
+    """What every node is that depends on parameters and buffers alone."""
+    found = constants_of(graph)
+    values: dict[Node, Any] = {}
+    with torch.no_grad():
+        for node in graph.nodes:
+            if node not in found:
+                continue
+            if node.op == "get_attr":
+                if node.target in constants:
+                    values[node] = constants[node.target]
+                else:
+                    home, name = held(model, node.target)
+                    values[node] = home[name].detach()
+            else:
+                args = torch.fx.node.map_arg(node.args, values.__getitem__)
+                kwargs = torch.fx.node.map_arg(node.kwargs, values.__getitem__)
+                values[node] = node.target(*args, **kwargs)
+    return values
+
+
+def compiled(program: Program, model: nn.Module) -> Callable[..., list[Any]]:
+    """The program as one Python function of the flat inputs, which returns the flat outputs."""
+    names: dict[str, Any] = {"laid_out": laid_out, "layout": program.layout, "strided": _strided}
+    letters: dict[Node, str] = {n: f"x{at}" for at, n in enumerate(program.inputs)}
+    lines = [f"def forward({', '.join(letters.values())}):"]
+    if program.layout == "channels_last":
+        lines += [
+            f"    {letters[n]} = laid_out({letters[n]}, layout)"
+            for n in program.inputs
+            if n.meta["val"].dim() in (3, 4, 5)
+        ]
+
+    def written(value: Any) -> str:
+        if isinstance(value, Node):
+            return letters[value]
+        if isinstance(value, list | tuple):
+            inner = "".join(f"{written(one)}, " for one in value)
+            return f"[{inner}]" if isinstance(value, list) else f"({inner})"
+        if isinstance(value, float) and not math.isfinite(value):
+            return f"float('{value}')"
+        if value is None or isinstance(value, bool | int | float | str):
+            return repr(value)
+        name = f"c{len(names)}"
+        names[name] = value.value if isinstance(value, _Held) else value
+        return name
+
+    for at, step in enumerate(program.steps(model)):
+        names[f"f{at}"] = step.call
+        letters[step.node] = f"v{at}"
+        args = [written(one) for one in step.args]
+        args += [f"{key}={written(one)}" for key, one in step.kwargs.items()]
+        ends = "".join(f"; {letters[one]} = None" for one in step.ends)
+        lines.append(f"    v{at} = f{at}({', '.join(args)}){ends}")
+    results = []
+    for at, one in enumerate(program.results(model)):
+        text = written(one)
+        strides = program.strides[at] if at < len(program.strides) else None
+        if isinstance(one, _Held):
+            # The caller may write into what it gets.
+            text = f"{text}.clone()"
+        elif strides is not None:
+            text = f"strided({text}, {written(strides)})"
+        results.append(text)
+    lines.append(f"    return [{', '.join(results)}]")
+    exec(compile("\n".join(lines), "<atrous.optimize>", "exec"), names)  # noqa: S102
+    made: Callable[..., list[Any]] = names["forward"]
+    return made
+
+
+def _strided(x: torch.Tensor, strides: tuple[int, ...]) -> torch.Tensor:
+    if x.stride() == strides:
+        return x
+    return torch.empty_strided(x.shape, strides, dtype=x.dtype).copy_(x)
+
+
+def profiled(
+    program: Program, model: nn.Module, inputs: Sequence[torch.Tensor], rounds: int = 3
+) -> dict[Node, float]:
+    """The milliseconds of each step within whole runs, as medians."""
+    steps = program.steps(model)
+    taken: dict[Node, list[float]] = {step.node: [] for step in steps}
+    with torch.inference_mode():
+        for _ in range(rounds):
+            held: dict[Any, Any] = dict(
+                zip(program.inputs, (laid_out(x, program.layout) for x in inputs), strict=True)
+            )
+            for step in steps:
+                args, kwargs = filled(step, held)
+                begin = time.perf_counter()
+                held[step.node] = step.call(*args, **kwargs)
+                taken[step.node].append(time.perf_counter() - begin)
+                del args, kwargs
+                for ended in step.ends:
+                    held.pop(ended, None)
+    return {node: 1e3 * sorted(values)[len(values) // 2] for node, values in taken.items()}
+
+
+def filled(step: Step, held: Mapping[Any, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """A step's arguments with the results that it reads."""
+
+    def value(one: Any) -> Any:
+        if isinstance(one, Node):
+            return held[one]
+        if isinstance(one, _Held):
+            return one.value
+        if isinstance(one, list | tuple):
+            return type(one)(value(inner) for inner in one)
+        return one
+
+    return tuple(value(one) for one in step.args), {k: value(v) for k, v in step.kwargs.items()}

@@ -1,0 +1,139 @@
+"""One call of a layer with everything that decides how it may run: shapes, dtype, layout."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch.nn import functional
+
+from atrous.optimization.layer.activations import NONE, Activation
+from atrous.optimization.records import Layout
+
+__all__ = ["Call", "laid_out"]
+
+_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A convolution or a linear map of fixed shapes, then a sum, then an activation.
+
+    The result is `activation(op(x) + other)`, where `other`, of the result's shape, is there if
+    `adds`, and may be overwritten if `overwrites`. A linear map has no window: its tuples are
+    empty, and `input` may have any rank. `padding` is one pair of zeros (low, high)
+    an axis; a negative one crops.
+
+    >>> Call("conv", (1, 8, 9, 9), (16, 8, 3, 3), True, (1, 1), (2, 2), ((2, 2), (2, 2))).signature
+    'conv 1x8x9x9 16x8x3x3 bias s1,1 d2,2 p2:2,2:2 g1 none float32 contiguous'
+    """
+
+    op: Literal["conv", "linear"]
+    input: tuple[int, ...]
+    weight: tuple[int, ...]
+    bias: bool
+    stride: tuple[int, ...] = ()
+    dilation: tuple[int, ...] = ()
+    padding: tuple[tuple[int, int], ...] = ()
+    groups: int = 1
+    activation: Activation = NONE
+    adds: bool = False
+    overwrites: bool = False
+    dtype: str = "float32"
+    layout: Layout = "contiguous"
+
+    @property
+    def rank(self) -> int:
+        """The number of spatial axes."""
+        return len(self.stride)
+
+    @property
+    def kernel(self) -> tuple[int, ...]:
+        """The kernel's sizes."""
+        return self.weight[2:]
+
+    @property
+    def is_depthwise(self) -> bool:
+        """Whether every group has one input channel."""
+        return self.op == "conv" and self.groups > 1 and self.weight[1] == 1
+
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether it is a convolution of kernel 1, not grouped and not padded."""
+        no_padding = all(pads == (0, 0) for pads in self.padding)
+        is_one = all(size == 1 for size in self.kernel)
+        return self.op == "conv" and self.groups == 1 and is_one and no_padding
+
+    @property
+    def symmetric(self) -> tuple[int, ...]:
+        """The part of the padding that both ends of an axis have."""
+        return tuple(max(min(lo, hi), 0) for lo, hi in self.padding)
+
+    @property
+    def rest(self) -> tuple[int, ...]:
+        """What `torch.nn.functional.pad` must add so that `symmetric` is left; often nothing."""
+        pads: list[int] = []
+        for (lo, hi), both in zip(reversed(self.padding), reversed(self.symmetric), strict=True):
+            pads += [lo - both, hi - both]
+        return tuple(pads) if any(pads) else ()
+
+    @property
+    def signature(self) -> str:
+        """Everything that decides how fast it runs, in one line."""
+
+        def joined(values: tuple[int, ...]) -> str:
+            return ",".join(map(str, values))
+
+        parts = [
+            self.op,
+            "x".join(map(str, self.input)),
+            "x".join(map(str, self.weight)),
+            *(["bias"] if self.bias else []),
+        ]
+        if self.op == "conv":
+            pads = ",".join(f"{lo}:{hi}" for lo, hi in self.padding)
+            window = [f"s{joined(self.stride)}", f"d{joined(self.dilation)}", f"p{pads}"]
+            parts += [*window, f"g{self.groups}"]
+        parts += [*(["add"] if self.adds else []), *(["over"] if self.overwrites else [])]
+        parts += [self.activation.name, self.dtype, self.layout]
+        return " ".join(parts)
+
+    @property
+    def title(self) -> str:
+        """The op as a table shows it.
+
+        >>> Call("conv", (1, 8, 9), (8, 1, 3), True, (1,), (4,), ((4, 4),), 8).title
+        'depthwise k3 d4'
+        """
+        if self.op == "linear":
+            text = "linear"
+        else:
+            kind = "depthwise" if self.is_depthwise else "grouped" if self.groups > 1 else "conv"
+            text = f"{kind} k{_axes(self.kernel)}"
+            text += f" s{_axes(self.stride)}" if set(self.stride) != {1} else ""
+            text += f" d{_axes(self.dilation)}" if set(self.dilation) != {1} else ""
+        text += " + add" if self.adds else ""
+        return f"{text} + {self.activation.name}" if self.activation else text
+
+
+def _axes(values: tuple[int, ...]) -> str:
+    return str(values[0]) if len(set(values)) == 1 else "x".join(map(str, values))
+
+
+def laid_out(x: torch.Tensor, layout: Layout) -> torch.Tensor:
+    """`x` in that layout, copied only where it is in another; ranks without channels stay.
+
+    Channels-last of one spatial axis is that of two whose first has one position.
+    """
+    if x.dim() == 3 and layout == "channels_last":
+        return x.unsqueeze(2).contiguous(memory_format=torch.channels_last).squeeze(2)
+    if layout == "channels_last" and x.dim() in _FORMATS:
+        return x.contiguous(memory_format=_FORMATS[x.dim()])
+    return x.contiguous()
+
+
+def padded(x: torch.Tensor, rest: tuple[int, ...]) -> torch.Tensor:
+    """`x` with zeros around it, or cropped; `rest` as `torch.nn.functional.pad` takes it."""
+    made: Any = functional.pad(x, rest) if rest else x
+    return made

@@ -1,0 +1,83 @@
+"""Our own depthwise kernels, and the exact strategies for dense convolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from atrous.geometry import Window
+from atrous.operators.convolution import Convolution
+from atrous.operators.kernels import native
+from atrous.operators.kernels.torch_depthwise import prepare
+from atrous.operators.strategies import STRATEGIES, Strategy
+from atrous.optimization.layer.activations import Activation
+from atrous.optimization.layer.call import Call, laid_out
+from atrous.optimization.layer.ways import Implementation, Runs, register
+from atrous.refusal import Refusal
+
+__all__: list[str] = []
+
+_ACTIVATIONS = ("relu", "relu6", "silu", "hardswish", "gelu")
+_OTHERS = ("framework", "channels_last")
+"""The strategies that are PyTorch's own call, which is tried anyway."""
+
+
+def _applies(call: Call) -> bool | Refusal:
+    if not call.is_depthwise:
+        return False
+    if call.dtype not in ("float32", "float64"):
+        return Refusal("depthwise kernel", "", f"it is prepared in float32, not in {call.dtype}.")
+    found = native()
+    return True if found.available else Refusal("depthwise kernel", "", f"{found.reason}.")
+
+
+def _activates(activation: Activation, _call: Call) -> bool:
+    return activation.name in _ACTIVATIONS
+
+
+def _prepare(weight: torch.Tensor, bias: torch.Tensor | None, call: Call) -> Runs:
+    stride, dilation, padding = call.stride, call.dilation, call.padding
+    name = call.activation.name
+    if call.rank == 1 and call.layout == "channels_last":
+        # The kernels know this layout of one axis as that of two, the first of one position.
+        line = prepare(
+            weight.unsqueeze(2), bias, (1, *stride), (1, *dilation), ((0, 0), *padding), name
+        )
+        return lambda x: line(x.unsqueeze(2)).squeeze(2)
+    runs: Runs = prepare(weight, bias, stride, dilation, padding, name)
+    return runs
+
+
+register(Implementation("depthwise kernel", _applies, _prepare, _activates))
+
+
+def _record(call: Call) -> Convolution:
+    windows = tuple(
+        Window(kernel, stride, dilation, lo, hi)
+        for kernel, stride, dilation, (lo, hi) in zip(
+            call.kernel, call.stride, call.dilation, call.padding, strict=True
+        )
+    )
+    batch, channels, *sizes = call.input
+    return Convolution(batch, channels, call.weight[0], tuple(sizes), windows, call.groups)
+
+
+def _adapted(name: str, strategy: Strategy) -> Implementation:
+    def applies(call: Call) -> bool | Refusal:
+        if call.op != "conv" or (call.is_depthwise and native().available):
+            return False
+        return strategy.applies(_record(call))
+
+    def made(weight: torch.Tensor, bias: torch.Tensor | None, call: Call) -> Runs:
+        record = _record(call)
+        weight = laid_out(weight, call.layout)
+        return lambda x: strategy.run(x, weight, bias, record)
+
+    prepared: Callable[[torch.Tensor, torch.Tensor | None, Call], Runs] = made
+    return Implementation(name, applies, prepared)
+
+
+for _name, _strategy in STRATEGIES.items():
+    if _name not in _OTHERS:
+        register(_adapted(_name, _strategy))

@@ -1,0 +1,57 @@
+"""PyTorch's own operations: the convolution in the graph's layout, and products for kernel 1."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+from atrous.optimization.layer.call import Call, laid_out, padded
+from atrous.optimization.layer.ways import PLAIN, Implementation, Runs, register
+from atrous.refusal import Refusal
+
+__all__: list[str] = []
+
+_CONVS = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
+
+
+def _always(_call: Call) -> bool:
+    return True
+
+
+def _plain(weight: torch.Tensor, bias: torch.Tensor | None, call: Call) -> Runs:
+    if call.op == "linear":
+        return lambda x: functional.linear(x, weight, bias)
+    conv = _CONVS[call.rank]
+    weight = laid_out(weight, call.layout) if call.rank > 1 else weight.contiguous()
+    stride, dilation, groups = call.stride, call.dilation, call.groups
+    both, rest = call.symmetric, call.rest
+    if rest:
+        return lambda x: conv(padded(x, rest), weight, bias, stride, both, dilation, groups)
+    return lambda x: conv(x, weight, bias, stride, both, dilation, groups)
+
+
+def _is_product(call: Call) -> bool | Refusal:
+    if not (call.is_pointwise and set(call.stride) == {1}):
+        return False
+    if call.layout == "contiguous" and call.input[0] != 1 and call.rank > 1:
+        return Refusal("product", "", "in the contiguous layout a batch is one product per image.")
+    return True
+
+
+def _product(weight: torch.Tensor, bias: torch.Tensor | None, call: Call) -> Runs:
+    out, channels = call.weight[:2]
+    matrix = weight.reshape(out, channels).contiguous()
+    if call.layout == "channels_last":
+        last = (0, *range(2, call.rank + 2), 1)
+        first = (0, call.rank + 1, *range(1, call.rank + 1))
+        return lambda x: functional.linear(x.permute(last), matrix, bias).permute(first)
+    column = None if bias is None else bias.reshape(1, out, 1)
+    batched = matrix.unsqueeze(0).expand(call.input[0], out, channels)
+    shape = (call.input[0], out, *call.input[2:])
+    if column is None:
+        return lambda x: torch.bmm(batched, x.flatten(2)).view(shape)
+    return lambda x: torch.baddbmm(column, batched, x.flatten(2)).view(shape)
+
+
+register(Implementation(PLAIN, _always, _plain))
+register(Implementation("product", _is_product, _product))

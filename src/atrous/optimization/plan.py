@@ -1,0 +1,86 @@
+"""A prepared program for inputs of one signature, and the recipe to make it again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from atrous.frameworks.torch import children, counted, hooks, unflattened, version_of
+from atrous.optimization.graph.program import Program, Strides, compiled, state_of
+
+__all__ = ["Plan", "Recipe", "Signature", "signature_of"]
+
+
+Signature = tuple[tuple[torch.Size, torch.dtype], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What is needed to make a program again, in a copy or another process."""
+
+    inputs: tuple[tuple[tuple[int, ...], torch.dtype], ...]
+    layout: str
+    strategies: tuple[tuple[str, str], ...]
+    strides: tuple[Strides, ...]
+
+
+class Plan:
+    """A program for inputs of one signature, with weights prepared from the parameters.
+
+    Before each run the parameters are looked at: where one was replaced, moved or written to, all
+    weights are prepared again. Writing through `.data` leaves no trace; `refresh` is for that.
+    """
+
+    def __init__(self, program: Program, spec: Any, model: nn.Module, recipe: Recipe) -> None:
+        self.program = program
+        self.recipe = recipe
+        self._spec = spec
+        self._is_leaf = bool(spec.is_leaf())
+        self._homes = state_of(program.graph, model)
+        self._homes += counted(model)
+        self._parts = [(part, hooks(part), children(part)) for part in model.modules()]
+        self._mark: tuple[Any, ...] | None = None
+        self._runs: Callable[..., list[Any]] | None = None
+        self._dtypes = [home[name].dtype for home, name in self._homes]
+
+    def __call__(self, model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> Any:
+        """The model's outputs."""
+        mark = self._seen()
+        if self._runs is None or self._mark is None or not _same(mark, self._mark):
+            self._runs = compiled(self.program, model)
+            self._mark = mark
+        made = self._runs(*inputs)
+        return made[0] if self._is_leaf else unflattened(made, self._spec)
+
+    def refresh(self) -> None:
+        """Prepares the weights anew before the next run."""
+        self._runs = None
+
+    def fits(self) -> bool:
+        """Whether the model is as it was: in evaluation, of the same parts and hooks, here."""
+        for part, hooked, parts in self._parts:
+            if part.training or hooks(part) != hooked or children(part) != parts:
+                return False
+        tensors = (home.get(name) for home, name in self._homes)
+        return all(
+            t is not None and t.device.type == "cpu" and t.dtype == dtype
+            for t, dtype in zip(tensors, self._dtypes, strict=True)
+        )
+
+    def _seen(self) -> tuple[Any, ...]:
+        # The tensors themselves: an address alone may be that of a later one.
+        tensors = (home[name] for home, name in self._homes)
+        return tuple((tensor, tensor.data_ptr(), version_of(tensor)) for tensor in tensors)
+
+
+def _same(one: tuple[Any, ...], two: tuple[Any, ...]) -> bool:
+    return all(a[0] is b[0] and a[1:] == b[1:] for a, b in zip(one, two, strict=True))
+
+
+def signature_of(inputs: tuple[Any, ...]) -> Signature:
+    """What decides which program inputs run through."""
+    return tuple((x.shape, x.dtype) for x in inputs)

@@ -1,0 +1,50 @@
+"""What kind of source a thing is, told without importing a framework that it does not come from."""
+
+from __future__ import annotations
+
+import sys
+from os import PathLike
+from typing import Any, Literal
+
+from atrous.network import Network
+from atrous.readers.named import SCHEMES
+
+__all__ = ["Kind", "kind_of"]
+
+Kind = Literal[
+    "network", "zoo", "stack", "library", "file", "message", "module", "program", "unknown"
+]
+"""A `Network`; `zoo:NAME`; `stack:...`; a model that a library has under a name; what may be the
+path of a file; an `onnx.ModelProto`; a `torch.nn.Module`; another thing of PyTorch's, such as an
+`ExportedProgram`; none of these."""
+
+
+def kind_of(source: Any) -> Kind:
+    """What `source` is, by what it looks like: nothing is opened.
+
+    >>> kind_of("zoo:resnet50"), kind_of("timm:resnet18?output_stride=8"), kind_of("net.onnx")
+    ('zoo', 'library', 'file')
+    """
+    if isinstance(source, Network):
+        return "network"
+    if isinstance(source, str):
+        scheme, colon, _ = source.partition(":")
+        if colon and scheme == "zoo":
+            return "zoo"
+        if colon and scheme == "stack":
+            return "stack"
+        if colon and scheme in SCHEMES:
+            return "library"
+    if isinstance(source, str | PathLike):
+        return "file"
+    if _is_from("torch", source):
+        is_module = hasattr(source, "named_modules") and hasattr(source, "state_dict")
+        return "module" if is_module else "program"
+    return "message" if _is_from("onnx", source) else "unknown"
+
+
+def _is_from(framework: str, source: Any) -> bool:
+    # An object of a framework's class exists only where that framework is imported already.
+    return framework in sys.modules and any(
+        base.__module__.partition(".")[0] == framework for base in type(source).__mro__
+    )

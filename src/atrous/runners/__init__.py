@@ -1,0 +1,1 @@
+"""A model and arrays in, arrays out."""

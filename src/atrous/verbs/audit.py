@@ -1,0 +1,105 @@
+"""`audit`: a certificate of what somebody else converted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from atrous.certification.certificate import Certificate
+from atrous.certification.certify import Pair, certify
+from atrous.certification.converted import beside, small_enough
+from atrous.certification.network_pair import NetworkPair
+from atrous.errors import ReadError
+from atrous.network.folded_pads import folded
+from atrous.readers import read
+from atrous.readers.given import output_names, shapes_of
+from atrous.readers.kind import kind_of
+
+__all__ = ["audit"]
+
+
+def audit(
+    reference: Any, candidate: Any, *, input: Any = None, outputs: str | Sequence[str] | None = None
+) -> Certificate:
+    """What `candidate`, converted from `reference` by somebody, has in common with it.
+
+    Both are sources as for `inspect`, of one kind and with the same parameters by name; `input` is
+    the shape at which they are compared (and at sizes beside it). For each output, or layer that
+    `outputs` names: how many positions the candidate has for each one of the reference, at which
+    phase they hold the same, the margin and the error, and the verdict; `causes` names first the
+    layer that is at fault, and what it should be.
+
+    Raises `ReadError` where the two do not have the same parameters or outputs.
+
+    >>> import atrous
+    >>> found = atrous.audit("stack:k3s2 k3 k3", "stack:k3 k3d2 k3", input=(1, 64, 64, 64))
+    >>> found.verdict, found.causes[0].layer, found.causes[0].why.partition(";")[0]
+    ('broken', 'conv3', 'rate 1, padding 1')
+    """
+    names = output_names(outputs)
+    (one, usual), (two, _) = _made(reference), _made(candidate)
+    given = usual if input is None else input
+    kinds = _framework(one), _framework(two)
+    titles = _title(reference, "reference"), _title(candidate, "candidate")
+    pair: Pair
+    if kinds == ("torch", "torch"):
+        from atrous.certification.torch_pair import TorchPair
+
+        if given is None:
+            raise ReadError("a module does not say what it takes; give input=(1, 3, 224, 224).")
+        pair = TorchPair(one, two, names)
+        shapes = shapes_of(given)
+    elif kinds == ("onnx", "onnx"):
+        from atrous.certification.onnx_pair import OnnxPair
+
+        network = read(one, given)
+        pair = OnnxPair(one, two, names)
+        shapes = tuple(t.shape for t in network.inputs)
+    else:
+        if kinds[0] != kinds[1]:
+            raise ReadError(
+                f"the reference is of the kind {kinds[0]} and the candidate of the kind "
+                f"{kinds[1]}; an audit compares two of one kind, with the same parameters by name."
+            )
+        networks = folded(read(one, given)), folded(read(two, given))
+        pair = NetworkPair(*networks)
+        shapes = tuple(t.shape for t in networks[0].inputs)
+    if isinstance(pair, NetworkPair):
+        return certify(pair, shapes, (), names, titles=titles)
+    here = pair.networks(shapes)
+    at = small_enough(shapes, *here)
+    others = beside(at, here[0].inputs) if kinds[0] == "torch" else []
+    if at != shapes:
+        others = [at, *others]
+    return certify(pair, shapes, others, names, run=at == shapes, titles=titles)
+
+
+def _made(source: Any) -> tuple[Any, Any]:
+    if kind_of(source) == "library":
+        from atrous.readers.named import make, parse
+
+        made = make(parse(source))
+        return made.model, made.input
+    return source, None
+
+
+def _framework(source: Any) -> Literal["torch", "onnx", "network"]:
+    """What runs a source; nothing runs a network that is data."""
+    kind = kind_of(source)
+    if kind == "module":
+        return "torch"
+    if kind in ("network", "zoo", "stack", "program"):
+        return "network"
+    if kind == "file" and not os.path.exists(source):  # noqa: PTH110 - a path of any kind
+        read(source)  # says what a source is
+    if kind in ("file", "message"):
+        return "onnx"
+    read(source)
+    raise ReadError(f"a {type(source).__name__} cannot be audited.")
+
+
+def _title(source: Any, other: str) -> str:
+    if isinstance(source, str | os.PathLike):
+        return os.fspath(source)
+    return f"{other} ({type(source).__name__})"

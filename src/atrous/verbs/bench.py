@@ -1,0 +1,109 @@
+"""`bench`: sources as PyTorch modules that can be run, and how much faster they run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from atrous.errors import ReadError, UnsupportedError
+from atrous.optimization.graph.tune import Progress
+from atrous.optimization.layer.cache import Choices
+from atrous.optimization.optimize import optimize_model
+from atrous.optimization.records import Explanation
+from atrous.readers import read
+from atrous.readers.given import as_shape, is_shape
+from atrous.readers.kind import kind_of
+from atrous.readers.named import make, parse
+from atrous.writers.torch.stack import Stack
+
+__all__ = ["bench_module", "module_of"]
+
+_STACK_INPUT = (1, 64, 128, 128)
+
+
+def module_of(source: Any, input: Any = None) -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
+    """The module that a source is, in evaluation mode, and tensors to run it on.
+
+    A stack of convolutions and pools is made with random weights. `input` is a shape, several
+    shapes, or tensors; random numbers, the same at every call, where it gives shapes. Raises
+    `ReadError` where a module comes without a shape, `UnsupportedError` for what is no module.
+    """
+    given = input
+    if isinstance(source, nn.Module):
+        model = source
+    elif kind_of(source) == "library":
+        made = make(parse(source))
+        model, given = made.model, made.input if input is None else input
+    elif kind_of(source) == "stack":
+        network = read(source, _STACK_INPUT if input is None else input)
+        model, given = Stack(network), network.inputs[0].shape
+    else:
+        raise UnsupportedError(
+            f"{_name(source)} is no PyTorch module, and only those can be optimized: give "
+            "timm:NAME, torchvision:NAME, smp:NAME, stack:..., MODULE:FUNCTION or FILE.py:FUNCTION."
+        )
+    if given is None:
+        raise ReadError(
+            f"a {type(model).__name__} needs an input shape to run on; give --input, such as "
+            "1,3,224,224."
+        )
+    model.eval()
+    return model, _examples(given)
+
+
+def bench_module(
+    model: nn.Module,
+    example: tuple[torch.Tensor, ...],
+    *,
+    threads: int | None,
+    training: bool,
+    fresh: bool,
+    progress: Progress,
+) -> Explanation:
+    """What `optimize` gains on this model, on that many threads; `fresh` measures all anew."""
+    before = torch.get_num_threads()
+    try:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        choices = Choices()
+        if fresh:
+            choices.forget()
+        made = optimize_model(model, example, training=training, choices=choices, progress=progress)
+        return made.explain()
+    finally:
+        torch.set_num_threads(before)
+
+
+_MOST = 2**31
+"""Elements of an input that is drawn: 8 GiB."""
+
+
+def _examples(given: Any) -> tuple[torch.Tensor, ...]:
+    if isinstance(given, torch.Tensor):
+        return (given,)
+    several: Sequence[Any] = (
+        given if isinstance(given, list | tuple) and not is_shape(given) else (given,)
+    )
+    generator = torch.Generator().manual_seed(0)
+    for one in several:
+        if not isinstance(one, torch.Tensor) and prod(as_shape(one)) > _MOST:
+            raise UnsupportedError(
+                f"input {tuple(as_shape(one))} has more than {_MOST} elements; give a smaller one."
+            )
+    return tuple(
+        one if isinstance(one, torch.Tensor) else torch.randn(as_shape(one), generator=generator)
+        for one in several
+    )
+
+
+def _name(source: Any) -> str:
+    if isinstance(source, str | os.PathLike):
+        name = os.fspath(source)
+        return name if len(name) <= 60 else Path(name).name[:60]
+    return f"a {type(source).__name__}"

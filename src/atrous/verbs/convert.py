@@ -1,0 +1,195 @@
+"""`convert`: read, plan, rewrite, read again, certify."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from atrous.certification.certify import Weights
+from atrous.certification.conversion import Conversion
+from atrous.certification.converted import beside, certified
+from atrous.certification.network_pair import NetworkPair
+from atrous.conversion.edits import plan_edits
+from atrous.conversion.plan import Heads
+from atrous.conversion.request import Asked, plan_for
+from atrous.errors import AtrousError, ReadError, UnsupportedError
+from atrous.geometry import Tail
+from atrous.network import Network
+from atrous.network.folded_pads import folded
+from atrous.network.shapes import Shapes
+from atrous.readers import read
+from atrous.readers.given import output_names, shapes_of
+from atrous.readers.kind import kind_of
+from atrous.refusal import Refusal
+
+__all__ = ["convert"]
+
+
+def convert(
+    source: Any,
+    output_stride: int | Sequence[int],
+    *,
+    input: Any = None,
+    outputs: str | Sequence[str] | None = None,
+    heads: Heads = "scale",
+    tail: Tail = "crop",
+    resample: bool = False,
+    measure: bool = True,
+) -> Conversion:
+    """`source` with no map coarser than `output_stride`, and with the values that it had.
+
+    A smaller output stride than now trades strides for dilation: the map behind has more positions,
+    and every so-manieth of them is what it was. A larger one trades dilation for strides, wherever
+    that is exact at the positions that are left. `output_stride` is one number, or one an axis.
+    `source` and `input` are as for `inspect`; of a module, a copy is converted.
+
+    `outputs` names the outputs or layers whose maps are wanted (the network's outputs, if left
+    out); what only others need is not converted. `heads="scale"` lets the rates of a dilated head
+    behind a changed map follow it, so that their reach in input pixels stays; `"keep"` leaves them.
+    `tail` says what happens where the original drops the last positions of a map: `"crop"` keeps
+    borders exact, `"keep"` keeps the map's size. `resample=True` resamples a map whose join with
+    another no longer fits, as in a decoder with skips, linearly to the size of the smaller one;
+    what lies behind such a join is approximate. `measure=False` leaves out the runs in float64.
+
+    Raises `ConversionError` where the result would not compute the same, naming the layer and the
+    reason.
+
+    >>> import atrous
+    >>> dense = atrous.convert("stack:k3s2 k3s2 k3", 2, input=(1, 64, 65, 65))
+    >>> for edit in dense.edits:
+    ...     print(edit)
+    conv2: stride (2, 2) -> (1, 1)
+    conv3: dilation (1, 1) -> (2, 2)
+    conv3: padding (1, 1) -> (2, 2)
+    >>> dense.certificate.verdict, dense.certificate.outputs[0].factor
+    ('exact', (Fraction(2, 1), Fraction(2, 1)))
+    """
+    if heads not in ("scale", "keep"):
+        raise ReadError(f"heads is {heads!r}: use 'scale' or 'keep'.")
+    if tail not in ("crop", "keep"):
+        raise ReadError(f"tail is {tail!r}: use 'crop' or 'keep'.")
+    asked = Asked(output_stride, output_names(outputs), heads, tail, measure, resample)
+    kind = kind_of(source)
+    if kind == "library":
+        from atrous.readers.named import make, parse
+
+        made = make(parse(source))
+        return _torch(made.model, made.input if input is None else input, asked)
+    if kind in ("network", "zoo", "stack"):
+        return _network(read(source, input), asked)
+    if kind == "file":
+        return _onnx(Path(source), input, asked)
+    if kind == "message":
+        return _onnx(source, input, asked)
+    if kind == "module":
+        return _torch(source, input, asked)
+    if kind == "program":
+        raise UnsupportedError(
+            f"a {type(source).__name__} cannot be converted; convert the module that it was "
+            "exported from, and export that."
+        )
+    read(source, input)  # says what a source is
+    raise UnsupportedError(f"a {type(source).__name__} cannot be converted.")
+
+
+def _torch(model: Any, input: Any, asked: Asked) -> Conversion:
+    from atrous.certification.torch_pair import TorchPair
+    from atrous.readers.torch.reader import read_torch
+    from atrous.writers.torch.model import rewrite_torch
+
+    whole = folded(read_torch(model, input))
+    plan = plan_for(whole, asked)
+    done = rewrite_torch(model, plan)
+    if isinstance(done, Refusal):
+        raise done.error()
+    made, edits = done
+    shapes = shapes_of(input)
+    notes: tuple[str, ...] = ()
+    try:
+        after = folded(read_torch(made, shapes))
+    except ReadError as error:
+        if asked.names is None or not _runs_up_to(made, asked.names, shapes):
+            raise _unfit(error).error() from error
+        after = plan.candidate
+        text = (
+            "what lies behind the converted part does not take its larger maps, so the whole model "
+            "no longer runs; take the part (the structure is that of the plan)"
+        )
+        notes = (text,)
+    weights: tuple[Weights, ...] = ("drawn", "own")
+    pair = TorchPair(model, made, asked.names, weights=weights)
+    pair.known(shapes, (whole, after))
+    return certified(
+        made, replace(plan, notes=(*plan.notes, *notes)), edits, pair, shapes, asked, after
+    )
+
+
+def _unfit(error: ReadError) -> Refusal:
+    return Refusal(
+        "code",
+        "",
+        "the model's own code does not take maps of the new size; convert the part before the "
+        f"layer that fails (outputs=...): {error}",
+    )
+
+
+def _runs_up_to(model: Any, names: Sequence[str], shapes: Shapes) -> bool:
+    from atrous.runners.torch import Runner, random_inputs
+
+    try:
+        Runner(model, names).run(random_inputs(shapes))
+    except (ReadError, RuntimeError):
+        return False
+    return True
+
+
+def _network(network: Network, asked: Asked) -> Conversion:
+    plan = plan_for(network, asked)
+    pair = NetworkPair(plan.reference, plan.candidate)
+    edits = plan_edits(plan)
+    shapes = tuple(t.shape for t in network.inputs)
+    return certified(plan.candidate, plan, edits, pair, shapes, asked, plan.candidate)
+
+
+def _onnx(source: Any, input: Any, asked: Asked) -> Conversion:
+    from atrous.certification.onnx_pair import OnnxPair
+    from atrous.writers.onnx.model import rewritten
+
+    network = read(source, input)
+    plan = plan_for(network, asked)
+    if plan.resampled:
+        raise Refusal(
+            "resample",
+            plan.resampled[0].join,
+            "its inputs no longer fit, and resampling at joins is not written into ONNX files; "
+            "convert the PyTorch model and export that, or convert the part before the join "
+            "(outputs=...).",
+        ).error()
+    made = rewritten(source, plan)
+    if isinstance(made, Refusal):
+        raise made.error()
+    shapes = tuple(tensor.shape for tensor in network.inputs)
+    folder = source.resolve().parent if isinstance(source, Path) else None
+    pair = OnnxPair(source, made.model, asked.names, folder=folder)
+    after = pair.networks(shapes)[1]
+    plan = replace(plan, notes=(*plan.notes, *made.notes))
+    others: list[Shapes] = []
+    for more in beside(shapes, network.inputs) if _open(source) else ():
+        try:
+            pair.networks(more)
+        except AtrousError:
+            continue  # the file has one size
+        others.append(more)
+    return certified(made.model, plan, plan_edits(plan), pair, shapes, asked, after, others)
+
+
+def _open(source: Any) -> bool:
+    """Whether the file leaves a size of its inputs open."""
+    from atrous.readers.onnx.file import load
+    from atrous.readers.onnx.inputs import declared
+
+    graph = load(source).model.graph
+    sizes = [size for item in graph.input for size in declared(item) or ["?"]]
+    return not all(isinstance(size, int) for size in sizes)

@@ -1,0 +1,50 @@
+"""`optimize`: the same results, faster on this machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from atrous.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from atrous.optimization.module import Optimized
+
+__all__ = ["optimize"]
+
+
+def optimize(model: Any, example: Any, *, training: bool = False) -> Optimized:
+    """A module that computes what `model` computes, faster on inputs like `example`.
+
+    Every exact way to run each layer is measured on this machine, on the values that the layer
+    meets when the model runs on `example`, a tensor or a tuple of tensors. Batch norms are folded,
+    activations and sums fused, weights packed, and one layout is chosen for the whole. The outputs
+    are compared with the model's; where nothing is both equal and faster, the model runs as it was.
+    `.explain()` says what was chosen for each layer and what it gained.
+
+    Parameters and their names are the model's own: a state dict fits both, and weights loaded later
+    are folded anew. Inputs of other shapes, training mode, inputs that require a gradient, autocast
+    and tracers get the model's own code. In evaluation mode results carry no gradient.
+    `training=True` keeps gradients: only layers that can be differentiated are exchanged.
+
+    Choices are kept in a cache folder (`ATROUS_CACHE`, else in `XDG_CACHE_HOME` or `~/.cache`) for
+    this machine, number of threads and versions, so that the same layers are not measured again.
+
+    Raises `ArgumentTypeError` for what is no module or no tensor, `ArgumentError` for what is not
+    on the CPU, a model that cannot run on the example, or one in training mode without
+    `training=True`.
+
+    >>> import torch, atrous
+    >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU()).eval()
+    >>> fast = atrous.optimize(model, torch.randn(1, 3, 16, 16))
+    >>> list(fast.state_dict()), [row.layer for row in fast.explain().layers if row.layer != "0"]
+    (['0.weight', '0.bias'], [])
+    """
+    try:
+        from atrous.optimization.optimize import optimize_model
+    except ImportError as error:
+        if error.name != "torch":
+            raise
+        raise MissingDependencyError(
+            "optimize: running a module needs PyTorch; run `pip install torch`."
+        ) from error
+    return optimize_model(model, example, training=training)

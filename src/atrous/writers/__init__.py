@@ -1,0 +1,1 @@
+"""Plans into models: the mirror of readers."""

@@ -1,0 +1,411 @@
+"""A plan's changes inside a module's own code: its forward traced, and the calls in it edited."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Collection, Sequence
+from itertools import count
+from typing import Any
+
+import torch
+from torch import nn
+from torch.fx import Graph, GraphModule, Node, Tracer
+from torch.nn import functional
+
+from atrous.conversion.edits import Edit
+from atrous.conversion.plan import Change
+from atrous.frameworks.torch import in_mode
+from atrous.geometry import Dense, Window, same_torch
+from atrous.network import Node as Layer
+from atrous.network.folded_pads import PAD
+from atrous.network.ops import Conv, Op, Pad, Pool, Slice
+from atrous.refusal import Refusal
+from atrous.writers.torch.joins import Join, edit_joins
+from atrous.writers.torch.layers import AvgPool, Count, DensePad, PhasePad
+from atrous.writers.torch.recoded import recoded
+
+__all__ = ["rewrite_code"]
+
+_CONVS = {functional.conv1d, functional.conv2d, functional.conv3d}
+_MAX = {functional.max_pool1d, functional.max_pool2d, functional.max_pool3d}
+_MAX |= {torch.max_pool1d, torch.max_pool2d, torch.max_pool3d}
+_AVG = {functional.avg_pool1d, functional.avg_pool2d, functional.avg_pool3d, torch.avg_pool1d}
+_ARGUMENTS: dict[str, tuple[str, ...]] = {
+    "conv": ("input", "weight", "bias", "stride", "padding", "dilation", "groups"),
+    "max": ("input", "kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices"),
+    "average": (
+        "input",
+        "kernel_size",
+        "stride",
+        "padding",
+        "ceil_mode",
+        "count_include_pad",
+        "divisor_override",
+    ),
+    "pad": ("input", "pad", "mode", "value"),
+}
+
+
+class _Tracer(Tracer):
+    """Traces one module's own code; the modules that it calls stay whole, but for some."""
+
+    def __init__(self, inside: Collection[nn.Module] = ()) -> None:
+        super().__init__(param_shapes_constant=True)
+        self._inside = {id(module) for module in inside}
+
+    def is_leaf_module(self, m: nn.Module, _qualified_name: str) -> bool:
+        return id(m) not in self._inside
+
+
+def rewrite_code(
+    root: nn.Module,
+    path: str,
+    layers: Sequence[Layer],
+    changes: Sequence[Change | None],
+    inside: Sequence[nn.Module] = (),
+    joins: Sequence[Join] = (),
+) -> tuple[GraphModule, list[Edit]] | Refusal:
+    """The module as a `GraphModule` in which the changes are made, its state dict's keys kept.
+
+    `layers` are the windowed operations that its own code runs (and that of the modules `inside`
+    it), in the order in which they run, and `changes` what becomes of each, or None; `joins` are
+    the joins that it performs. Code that runs several times has them as often. Refused where the
+    code cannot be traced, does not run these operations, or would have to differ from run to run
+    (`calls`).
+    """
+    name = path or type(root).__name__
+    try:
+        graphs = [_traced(root, inside, training=mode) for mode in (False, True)]
+    except Exception as error:
+        return Refusal(
+            "code",
+            name,
+            f"the code of {type(root).__name__} {_does(changes)} and torch.fx cannot trace it "
+            f"({_line(error)}); use modules for {_what(changes)}.",
+        )
+    if str(graphs[0]) != str(graphs[1]):
+        return Refusal(
+            "code",
+            name,
+            f"the code of {type(root).__name__} does something else in training; use modules such "
+            "as nn.Dropout for what differs.",
+        )
+    graph = graphs[0]
+    runs = _runs(graph, layers)
+    size = len(layers) // runs
+    for index in range(size, len(layers)):
+        if _dense(changes[index]) != _dense(changes[index % size]):
+            why = "its code runs several times, to other ends; give each run a module of its own."
+            return Refusal("calls", layers[index].name, why)
+    layers, changes = layers[:size], changes[:size]
+    steps = _steps(graph, layers)
+    if isinstance(steps, str):
+        return Refusal("code", name, f"the code of {type(root).__name__} {steps}.")
+    extra: dict[str, nn.Module] = {}
+    edits: list[Edit] = []
+    joined: list[Edit] = []
+    refusal = edit_joins(graph, joins, extra, joined)
+    if refusal is not None:
+        return refusal
+    for step, layer, change in zip(steps, layers, changes, strict=True):
+        if change is None:
+            continue
+        reason = _edit(root, graph, step, layer, change, extra, edits)
+        if reason:
+            return Refusal("code", layer.name, reason)
+    _drop_unused(graph)
+    made = recoded(root, graph, extra, whole=not path)
+    made.train(root.training)
+    return made, [Edit(name, "class", type(root).__name__, type(made).__name__), *edits, *joined]
+
+
+def _does(changes: Sequence[Change | None]) -> str:
+    strided = "calls functions with strides of their own"
+    return strided if any(changes) else "joins maps that no longer fit"
+
+
+def _what(changes: Sequence[Change | None]) -> str:
+    return "pools and convolutions" if any(changes) else "joins"
+
+
+def _dense(change: Change | None) -> tuple[Dense, ...]:
+    return () if change is None else change.dense
+
+
+def _runs(graph: Graph, layers: Sequence[Layer]) -> int:
+    """How often the code runs, by how often the network has what it calls."""
+    calls = [_kind(node) for node in graph.nodes for _ in range(_cuts(node))]
+    kinds = [_wanted(layer.op) for layer in layers]
+    # Paddings are often folded into what is behind them.
+    held = [kind for kind in dict.fromkeys(kinds) if kind != "pad"] or ["pad"]
+    found = {kinds.count(kind) / max(calls.count(kind), 1) for kind in held}
+    often = found.pop()
+    return int(often) if not found and often >= 1 and often.is_integer() else 1
+
+
+def _traced(root: nn.Module, inside: Sequence[nn.Module], *, training: bool) -> Graph:
+    with in_mode(root, training=training):
+        return _Tracer(inside).trace(root)
+
+
+def _line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:120]}" if lines else type(error).__name__
+
+
+def _kind(node: Node) -> str:
+    if node.op != "call_function":
+        return ""
+    if node.target in _CONVS:
+        return "conv"
+    if node.target in _MAX:
+        return "max"
+    if node.target in _AVG:
+        return "average"
+    if node.target is functional.pad:
+        pads = _bound(node, "pad")["pad"]
+        return "pad" if not isinstance(pads, list | tuple) or any(pads) else ""
+    if node.target is operator.getitem and _strided(node.args[1]):
+        return "slice"
+    return ""
+
+
+def _wanted(op: Op) -> str:
+    if isinstance(op, Pool):
+        return "max" if op.how == "max" else "average"
+    return {Conv: "conv", Pad: "pad", Slice: "slice"}.get(type(op), "")
+
+
+def _strided(index: Any) -> bool:
+    items = index if isinstance(index, tuple) else (index,)
+    return any(isinstance(item, slice) and item != slice(None) for item in items)
+
+
+def _bound(node: Node, kind: str) -> dict[str, Any]:
+    names = _ARGUMENTS[kind]
+    found = dict(zip(names, node.args, strict=False))
+    found.update(node.kwargs)
+    return {name: found.get(name) for name in names}
+
+
+def _steps(graph: Graph, layers: Sequence[Layer]) -> list[Node] | str:
+    """The traced call of each layer, kind by kind in order; or in which way they differ."""
+    found: dict[str, list[Node]] = {}
+    for node in graph.nodes:
+        kind = _kind(node)
+        if kind:
+            found.setdefault(kind, []).append(node)
+    taken: dict[str, int] = {}
+    out: dict[int, Node] = {}
+    # Paddings last: one that is folded into the window behind it is no layer of its own.
+    order = sorted(range(len(layers)), key=lambda i: isinstance(layers[i].op, Pad))
+    folded: set[Node | None] = set()
+    for place in order:
+        kind = _wanted(layers[place].op)
+        nodes = [node for node in found.get(kind, []) if node not in folded]
+        if kind == "slice":
+            # One indexing may cut several dimensions.
+            nodes = [n for n in nodes for _ in range(_cuts(n))]
+        index = taken.get(kind, 0)
+        if index >= len(nodes):
+            return f"does not call as many functions ({kind}) as the network has layers"
+        out[place] = nodes[index]
+        taken[kind] = index + 1
+        folded.add(_folded(nodes[index], layers[place].op))
+    return [out[place] for place in range(len(layers))]
+
+
+def _cuts(node: Node) -> int:
+    if _kind(node) != "slice":
+        return 1
+    index: Any = node.args[1]
+    items = index if isinstance(index, tuple) else (index,)
+    return sum(isinstance(item, slice) and item != slice(None) for item in items)
+
+
+def _feeds(pad: Node) -> bool:
+    users = list(pad.users)
+    held = _bound(pad, "pad")
+    if held["mode"] not in (None, "constant") or len(users) != 1:
+        return False
+    neutral = float("-inf") if _kind(users[0]) == "max" else 0.0
+    return _kind(users[0]) in ("conv", "max", "average") and (held["value"] or 0.0) == neutral
+
+
+def _folded(step: Node, op: Op) -> Node | None:
+    """The call that pads the input of a window, where the window has that padding folded in."""
+    if not isinstance(op, Conv | Pool):
+        return None
+    held = _bound(step, _wanted(op))
+    source = held["input"]
+    if not isinstance(source, Node) or _kind(source) != "pad" or not _feeds(source):
+        return None
+    own = _own_pads(held["padding"], op.windows)
+    return source if own != [(w.pad_lo, w.pad_hi) for w in op.windows] else None
+
+
+def _own_pads(padding: Any, windows: Sequence[Window]) -> list[tuple[int, int]]:
+    """What a call pads by itself, as its argument says."""
+    if padding == "same":
+        return [same_torch(w.kernel, w.dilation) for w in windows]
+    given = padding if isinstance(padding, list | tuple) else [padding]
+    numbers = [n if isinstance(n, int) else 0 for n in given]
+    numbers = numbers * len(windows) if len(numbers) == 1 else numbers
+    return [(n, n) for n in numbers]
+
+
+def _is_ours(root: nn.Module, node: Node) -> bool:
+    """True for the padding that an earlier conversion put in front of a call."""
+    return node.op == "call_module" and isinstance(getattr(root, str(node.target), None), DensePad)
+
+
+def _edit(
+    root: nn.Module,
+    graph: Graph,
+    step: Node,
+    layer: Layer,
+    change: Change,
+    extra: dict[str, nn.Module],
+    edits: list[Edit],
+) -> str:
+    kind = _wanted(change.before)
+    if kind == "slice":
+        return _edit_slice(step, layer, change, edits)
+    arguments = _bound(step, kind)
+    if kind == "pad":
+        return _edit_pad(graph, step, change, arguments, extra, edits)
+    assert isinstance(change.after, Conv | Pool)
+    dense = change.dense or tuple(Dense(w, 1, w.stride) for w in change.after.windows)
+    source = arguments["input"]
+    folded = _folded(step, layer.op)
+    if folded is not None:
+        source = _bound(folded, "pad")["input"]
+    elif isinstance(source, Node) and _is_ours(root, source):
+        source = source.args[0]
+    if kind == "average":
+        # A padding that was folded in is part of the map that the pool averages.
+        whole = isinstance(change.before, Pool) and change.before.count_include_pad
+        held_in: Count = "padded" if whole else "inside"
+        pool = AvgPool(dense, held_in, arguments["divisor_override"])
+        _replace(graph, step, _called(graph, step, source, pool, "pool", extra))
+        edits.append(Edit(layer.name, "function", "avg_pool", str(pool)))
+        return ""
+    windows = [one.fixed for one in dense]
+    held = [w for w in windows if w is not None and w.pad_lo == w.pad_hi]
+    if len(held) < len(dense) or (kind == "max" and any(w.pad_lo > w.kernel // 2 for w in held)):
+        value = float("-inf") if kind == "max" else 0.0
+        source = _called(graph, step, source, DensePad(dense, value), "pad", extra)
+        held = [_unpadded(one) for one in dense]
+        edits.append(Edit(layer.name, "input padding", None, str(extra[source.target])))
+    named = {
+        "stride": tuple(w.stride for w in held),
+        "padding": tuple(w.pad_lo for w in held),
+        "dilation": tuple(w.dilation for w in held),
+    }
+    before = {name: arguments[name] for name in named}
+    arguments.update(named, input=source)
+    if kind == "max":
+        arguments["ceil_mode"] = False
+        arguments["return_indices"] = arguments["return_indices"] or False
+    else:
+        arguments["groups"] = 1 if arguments["groups"] is None else arguments["groups"]
+    step.args = (arguments.pop("input"), arguments.pop(_ARGUMENTS[kind][1]))
+    step.kwargs = arguments
+    edits += [
+        Edit(layer.name, name, before[name], value)
+        for name, value in named.items()
+        if before[name] != value
+    ]
+    return ""
+
+
+def _unpadded(one: Dense) -> Window:
+    window = one.at(4 * one.factor * (one.window.extent + one.window.stride))
+    return Window(window.kernel, window.stride, window.dilation)
+
+
+def _edit_pad(
+    graph: Graph,
+    step: Node,
+    change: Change,
+    arguments: dict[str, Any],
+    extra: dict[str, nn.Module],
+    edits: list[Edit],
+) -> str:
+    before, after = change.before, change.after
+    assert isinstance(before, Pad)
+    assert isinstance(after, Pad)
+    flat = arguments["pad"]
+    if not isinstance(flat, list | tuple) or not all(isinstance(n, int) for n in flat):
+        return "its padding is worked out from the size of its input; use a padding module."
+    if after.phases:
+        factors = [one.factor for one in change.dense]
+        pad = PhasePad(before.pads, factors, after.mode)
+        source = _called(graph, step, arguments["input"], pad, "pad", extra)
+        _replace(graph, step, source)
+        edits.append(Edit(change.node, "function", f"pad({list(flat)})", str(pad)))
+        return ""
+    wanted = [n for lo, hi in reversed(after.pads) for n in (lo, hi)]
+    # Dimensions before the first padded one stay as they are written.
+    wanted += [0] * (len(flat) - len(wanted))
+    arguments["pad"] = wanted
+    mode = arguments["mode"] or "constant"
+    step.args = (arguments["input"], wanted)
+    step.kwargs = {"mode": mode, "value": arguments["value"]}
+    edits.append(Edit(change.node, "padding", list(flat), wanted))
+    return ""
+
+
+def _edit_slice(step: Node, layer: Layer, change: Change, edits: list[Edit]) -> str:
+    before, after = change.before, change.after
+    assert isinstance(before, Slice)
+    assert isinstance(after, Slice)
+    index: Any = step.args[1]
+    items = list(index) if isinstance(index, tuple) else [index]
+    rank = len(layer.output.shape) + before.drop
+    if Ellipsis in items:
+        at = items.index(Ellipsis)
+        items[at : at + 1] = [slice(None)] * (rank - len(items) + 1)
+    if before.dim >= len(items) or not isinstance(items[before.dim], slice):
+        return "it picks positions in a way that cannot be edited; use a strided slice."
+    was = items[before.dim]
+    if isinstance(was.start, Node) or isinstance(was.stop, Node) or isinstance(was.step, Node):
+        return (
+            "it is cut at places that are worked out from sizes; pad by negative numbers instead."
+        )
+    if (was.start or 0) < 0 or ((was.stop or 0) < 0 and not change.dense):
+        return "it is cut from its end; pad by negative numbers instead (F.pad), or cut elsewhere."
+    stop: int | None = None
+    if was.stop is not None and was.stop < 0:
+        stop = was.stop * change.dense[0].factor
+    elif was.stop is not None:
+        stop = after.start + (after.length - 1) * after.step + 1
+    elif change.dense and change.dense[0].window.pad_hi < 0:
+        stop = change.dense[0].factor * change.dense[0].window.pad_hi
+    items[before.dim] = slice(after.start or None, stop, after.step)
+    step.args = (step.args[0], tuple(items))
+    edits.append(Edit(change.node, "slice", str(was), str(items[before.dim])))
+    return ""
+
+
+def _drop_unused(graph: Graph) -> None:
+    """Take out the paddings that were folded into the windows behind them."""
+    for node in reversed(graph.nodes):
+        ours = node.op == "call_module" and str(node.target).startswith(PAD)
+        if (ours or node.target is functional.pad) and not node.users:
+            graph.erase_node(node)
+
+
+def _called(
+    graph: Graph, step: Node, source: Any, module: nn.Module, kind: str, extra: dict[str, nn.Module]
+) -> Node:
+    taken = {str(node.target) for node in graph.nodes if node.op == "call_module"}
+    name = next(n for i in count() if (n := f"atrous_{kind}{i}") not in taken and n not in extra)
+    extra[name] = module
+    with graph.inserting_before(step):
+        return graph.call_module(name, (source,))
+
+
+def _replace(graph: Graph, old: Node, new: Node) -> None:
+    old.replace_all_uses_with(new)
+    graph.erase_node(old)
