@@ -21,7 +21,7 @@ from atrous.optimization.graph.tune import Progress, Tuned, in_layout, tuned
 from atrous.optimization.layer import with_kernels, with_onednn, with_torch
 from atrous.optimization.layer.cache import Choices
 from atrous.optimization.layer.timing import Timer
-from atrous.optimization.layer.ways import get
+from atrous.optimization.layer.ways import WAYS
 from atrous.optimization.plan import Plan, Recipe
 from atrous.optimization.records import Layout
 from atrous.refusal import Refusal
@@ -98,7 +98,7 @@ def plan_again(model: nn.Module, recipe: Recipe) -> Plan | None:
     layers = {node.name: node.meta["call"] for node in graph.nodes if is_layer(node)}
     try:
         fits = layers.keys() == strategies.keys() and all(
-            get(strategies[name]).applies(call) for name, call in layers.items()
+            WAYS[strategies[name]].applies(call) for name, call in layers.items()
         )
     except KeyError:
         return None

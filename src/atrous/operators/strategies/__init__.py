@@ -6,7 +6,7 @@ from atrous.operators.strategies import slices as slices
 from atrous.operators.strategies import taps as taps
 from atrous.operators.strategies.channels_last import is_channels_last, padded, to_channels_last
 from atrous.operators.strategies.phase_run import PhaseRun, from_phases, to_phases
-from atrous.operators.strategies.registry import STRATEGIES, Strategy, named, strategy
+from atrous.operators.strategies.registry import STRATEGIES, Strategy, strategy
 
 __all__ = [
     "STRATEGIES",
@@ -14,7 +14,6 @@ __all__ = [
     "Strategy",
     "from_phases",
     "is_channels_last",
-    "named",
     "padded",
     "strategy",
     "to_channels_last",

@@ -1,4 +1,4 @@
-"""The strategies by name: one dict, one decorator."""
+"""The strategies by name."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Literal, Protocol, TypeVar
 
 from torch import Tensor
 
-from atrous.errors import ArgumentError, unknown
 from atrous.operators.convolution import Convolution
 from atrous.refusal import Refusal
+from atrous.registry import Registry
 
-__all__ = ["STRATEGIES", "Strategy", "named", "strategy"]
+__all__ = ["STRATEGIES", "Strategy", "strategy"]
 
 
 class Strategy(Protocol):
@@ -30,35 +30,19 @@ class Strategy(Protocol):
         ...
 
 
-STRATEGIES: dict[str, Strategy] = {}
+STRATEGIES = Registry[str, Strategy]("strategy")
 
 Made = TypeVar("Made", bound=Strategy)
 
 
 def strategy(name: str) -> Callable[[type[Made]], type[Made]]:
-    """Register a strategy's class under `name`. A second one of that name is an error."""
+    """Register a strategy's class under `name`."""
 
     def register(made: type[Made]) -> type[Made]:
-        if name in STRATEGIES:
-            raise ArgumentError(f"strategy {name!r} is registered already; one name, one strategy.")
         STRATEGIES[name] = made()
         return made
 
     return register
-
-
-def named(name: str) -> Strategy:
-    """The strategy of that name; `UnknownNameError` lists the known ones.
-
-    >>> named("phase")
-    Traceback (most recent call last):
-        ...
-    atrous.errors.UnknownNameError: no strategy is named 'phase'; near: phases.
-    """
-    try:
-        return STRATEGIES[name]
-    except KeyError:
-        raise unknown("strategy", name, STRATEGIES) from None
 
 
 def refused(name: str, reason: str) -> Refusal:

@@ -16,7 +16,7 @@ from atrous.frameworks.torch import held
 from atrous.optimization.graph.clean import constants_of
 from atrous.optimization.graph.fuse import call_of, is_layer
 from atrous.optimization.layer.call import laid_out
-from atrous.optimization.layer.ways import PLAIN, get, runs_of
+from atrous.optimization.layer.ways import PLAIN, WAYS, runs_of
 from atrous.optimization.records import Layout
 
 __all__ = ["Program", "Step", "Strides", "compiled", "profiled", "state_of", "values_of"]
@@ -67,7 +67,7 @@ class Program:
             if is_layer(node):
                 call = call_of(node, values)
                 weight, bias = values[node.args[1]], values.get(node.args[2])
-                strategy = get(self.strategies.get(node.name, PLAIN))
+                strategy = WAYS[self.strategies.get(node.name, PLAIN)]
                 target = runs_of(strategy, weight, bias, call)
                 args = (node.args[0], node.args[3]) if call.adds else (node.args[0],)
             args = torch.fx.node.map_arg(args, lambda n: _Held(values[n]) if n in values else n)

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from atrous.errors import unknown
 from atrous.optimization.layer.activations import NONE, Activation, activated
 from atrous.optimization.layer.call import Call
 from atrous.refusal import Refusal
+from atrous.registry import Registry
 
-__all__ = ["PLAIN", "Implementation", "Runs", "applying", "get", "register", "runs_of", "using"]
+__all__ = ["PLAIN", "WAYS", "Implementation", "Runs", "applying", "register", "runs_of", "using"]
 
 Runs = Callable[..., torch.Tensor]
 """`runs(x)`, or `runs(x, other)` where the call adds; the result is a tensor of its own."""
@@ -42,22 +42,12 @@ class Implementation:
     adds: Callable[[Call], bool] = field(default=lambda _call: False)
 
 
-_IMPLEMENTATIONS: dict[str, Implementation] = {}
+WAYS = Registry[str, Implementation]("strategy")
 
 
-def register(implementation: Implementation) -> Implementation:
-    """Adds a strategy to those that are tried; a second one of the same name raises ValueError."""
-    if implementation.name in _IMPLEMENTATIONS:
-        raise ValueError(f"{implementation.name}: is a strategy already.")
-    _IMPLEMENTATIONS[implementation.name] = implementation
-    return implementation
-
-
-def get(name: str) -> Implementation:
-    """The strategy of that name; raises `UnknownNameError` listing the known ones."""
-    if name not in _IMPLEMENTATIONS:
-        raise unknown("strategy", name, _IMPLEMENTATIONS)
-    return _IMPLEMENTATIONS[name]
+def register(implementation: Implementation) -> None:
+    """Adds a strategy to those that are tried."""
+    WAYS[implementation.name] = implementation
 
 
 def using(*implementations: Implementation) -> Iterator[None]:
@@ -68,14 +58,14 @@ def using(*implementations: Implementation) -> Iterator[None]:
         yield
     finally:
         for implementation in implementations:
-            del _IMPLEMENTATIONS[implementation.name]
+            del WAYS[implementation.name]
 
 
 def applying(call: Call) -> tuple[list[Implementation], list[Refusal]]:
     """The strategies that apply to a call, PyTorch's own first, and why the others do not."""
     found: list[Implementation] = []
     refused: list[Refusal] = []
-    for implementation in _IMPLEMENTATIONS.values():
+    for implementation in WAYS.values():
         answer = implementation.applies(call)
         if isinstance(answer, Refusal):
             refused.append(answer)
