@@ -410,7 +410,7 @@ def test_a_copy_can_be_exported():
 
 def test_a_strategy_that_is_wrong_is_never_chosen():
     def scaled(weight, bias, call):
-        return runs_of(registry.get(PLAIN), weight * 1.01, bias, call)
+        return runs_of(registry.WAYS[PLAIN], weight * 1.01, bias, call)
 
     def failing(weight, bias, call):
         raise RuntimeError(f"no {call.op} today")

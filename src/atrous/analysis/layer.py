@@ -8,6 +8,7 @@ from dataclasses import field as record_field
 from fractions import Fraction
 
 from atrous.analysis.field import Field
+from atrous.geometry import Windowed
 from atrous.network import Node
 from atrous.shown import Shown
 
@@ -104,20 +105,12 @@ class Layer(Shown):
 def detail_of(node: Node) -> str:
     """A short description of the op: `k3 s2 d1 p1` for windows, a label for the rest."""
     op = node.op
-    windows = getattr(op, "windows", None)
-    if windows:
-        parts = []
-        for letter, attribute, usual in (
-            ("k", "kernel", None),
-            ("s", "stride", 1),
-            ("d", "dilation", 1),
-        ):
-            values = [getattr(w, attribute) for w in windows]
-            if any(value != usual for value in values):
+    if isinstance(op, Windowed) and op.windows:
+        parts = ["k" + _one_or_all(op.kernel)]
+        for letter, values in (("s", op.stride), ("d", op.dilation)):
+            if set(values) != {1}:
                 parts.append(letter + _one_or_all(values))
-        pads = [
-            str(w.pad_lo) if w.pad_lo == w.pad_hi else f"{w.pad_lo}+{w.pad_hi}" for w in windows
-        ]
+        pads = [str(lo) if lo == hi else f"{lo}+{hi}" for lo, hi in op.padding]
         if any(pad != "0" for pad in pads):
             parts.append("p" + _one_or_all(pads))
         groups = getattr(op, "groups", 1)

@@ -152,11 +152,11 @@ def counted_pads(
     dense: Sequence[Dense], windows: Sequence[Window], before: Sequence[tuple[int, int]] = ()
 ) -> tuple[tuple[int, int], ...]:
     """What an average counts of the padding of dense windows; empty where it is all of it."""
-    was = before or [(one.window.pad_lo, one.window.pad_hi) for one in dense]
+    was = before or [one.window.padding for one in dense]
     held = tuple(
         (one.factor * lo, one.factor * hi) for one, (lo, hi) in zip(dense, was, strict=True)
     )
-    return () if held == tuple((w.pad_lo, w.pad_hi) for w in windows) else held
+    return () if held == tuple(w.padding for w in windows) else held
 
 
 def _fine(around: Around) -> bool:

@@ -4,12 +4,21 @@ from atrous.geometry.axis import AxisMap, Border, Everything, Local, Prefix, Tab
 from atrous.geometry.coverage import HDC, fills, hdc, holes, inside_share, stack_taps, tail_factors
 from atrous.geometry.dense import Dense, Tail, sparse_window
 from atrous.geometry.lockstep import Lockstep, follow, unequal
-from atrous.geometry.padding import Dialect, causal, pad, same_lower, same_torch, same_upper
+from atrous.geometry.padding import (
+    Dialect,
+    causal,
+    pad,
+    same_lower,
+    same_torch,
+    same_upper,
+    symmetric,
+    torch_pads,
+)
 from atrous.geometry.phases import Phased, phased
 from atrous.geometry.reads import Reads, union
 from atrous.geometry.resample import Coordinates, Interpolation, Rounding, adaptive, resample
 from atrous.geometry.taps import Taps
-from atrous.geometry.window import Window
+from atrous.geometry.window import Window, Windowed
 
 __all__ = [
     "HDC",
@@ -30,6 +39,7 @@ __all__ = [
     "Tail",
     "Taps",
     "Window",
+    "Windowed",
     "adaptive",
     "causal",
     "fills",
@@ -46,7 +56,9 @@ __all__ = [
     "same_upper",
     "sparse_window",
     "stack_taps",
+    "symmetric",
     "tail_factors",
+    "torch_pads",
     "unequal",
     "union",
 ]

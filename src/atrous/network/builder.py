@@ -324,20 +324,16 @@ class Builder:
         kernels = per_axis(kernel, rank, "kernel")
         strides = per_axis(stride, rank, "stride")
         dilations = per_axis(dilation, rank, "dilation")
-        pads: list[tuple[int, int]] = []
+        pads: list[int | tuple[int, int]] = []
         for axis in range(rank):
             if isinstance(padding, str):
                 length = x.shape[axis + 2]
                 pads.append(pad(padding, kernels[axis], strides[axis], dilations[axis], length))
             elif isinstance(padding, int):
-                pads.append((padding, padding))
+                pads.append(padding)
             else:
-                value = padding[axis] if len(padding) > 1 else padding[0]
-                pads.append((value, value) if isinstance(value, int) else value)
-        return tuple(
-            Window(k, s, d, lo, hi)
-            for k, s, d, (lo, hi) in zip(kernels, strides, dilations, pads, strict=True)
-        )
+                pads.append(padding[axis] if len(padding) > 1 else padding[0])
+        return Window.of_axes(kernels, strides, dilations, pads)
 
     def _fresh(self, name: str) -> str:
         if name not in self._names:
@@ -370,7 +366,7 @@ class Scope:
 
 def _filters(name: str, x: Tensor, op: Conv | ConvTranspose, bias: bool) -> list[Param]:
     taken = x.shape[len(x.shape) - len(op.windows) - 1]
-    weight = op.channels * taken * prod(w.kernel for w in op.windows) // max(op.groups, 1)
+    weight = op.channels * taken * prod(op.kernel) // max(op.groups, 1)
     return _params(name, weight, op.channels if bias else 0)
 
 

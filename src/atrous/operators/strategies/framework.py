@@ -8,6 +8,7 @@ from typing import Literal
 from torch import Tensor
 from torch.nn import functional
 
+from atrous.geometry import symmetric
 from atrous.operators.convolution import Convolution
 from atrous.operators.strategies.channels_last import is_channels_last, padded, to_channels_last
 from atrous.operators.strategies.registry import refused, strategy
@@ -37,9 +38,9 @@ def convolve(
     last = is_channels_last(x)
     within = [lo for lo, hi in call.padding if lo == hi >= 0]
     if len(within) < call.rank or 0 in x.shape:
-        within = [0 if 0 in x.shape else max(min(lo, hi), 0) for lo, hi in call.padding]
-        each = zip(within, call.padding, strict=True)
-        x = padded(x, [(lo - at, hi - at) for at, (lo, hi) in each])
+        none = (0,) * call.rank
+        shared, rest = (none, call.padding) if 0 in x.shape else symmetric(call.padding)
+        x, within = padded(x, rest), list(shared)
     stride, dilation = call.stride, call.dilation
     if not last or call.rank > 1:
         y = _CONVOLUTIONS[call.rank - 1](x, weight, bias, stride, within, dilation, call.groups)

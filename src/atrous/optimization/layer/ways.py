@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from atrous.optimization.layer.activations import NONE, Activation, activated
-from atrous.optimization.layer.call import Call
+from atrous.optimization.layer.call import LayerCall
 from atrous.refusal import Refusal
 from atrous.registry import Registry
 
@@ -16,13 +16,13 @@ __all__ = ["PLAIN", "WAYS", "Implementation", "Runs", "applying", "register", "r
 
 Runs = Callable[..., torch.Tensor]
 """`runs(x)`, or `runs(x, other)` where the call adds; the result is a tensor of its own."""
-Prepare = Callable[[torch.Tensor, "torch.Tensor | None", Call], Runs]
+Prepare = Callable[[torch.Tensor, "torch.Tensor | None", LayerCall], Runs]
 
 PLAIN = "torch"
 """The strategy that everything is compared with: PyTorch's own operation in the graph's layout."""
 
 
-def _nothing(_activation: Activation, _call: Call) -> bool:
+def _nothing(_activation: Activation, _call: LayerCall) -> bool:
     return False
 
 
@@ -36,10 +36,10 @@ class Implementation:
     """
 
     name: str
-    applies: Callable[[Call], bool | Refusal]
+    applies: Callable[[LayerCall], bool | Refusal]
     prepare: Prepare
-    activates: Callable[[Activation, Call], bool] = field(default=_nothing)
-    adds: Callable[[Call], bool] = field(default=lambda _call: False)
+    activates: Callable[[Activation, LayerCall], bool] = field(default=_nothing)
+    adds: Callable[[LayerCall], bool] = field(default=lambda _call: False)
 
 
 WAYS = Registry[str, Implementation]("strategy")
@@ -61,7 +61,7 @@ def using(*implementations: Implementation) -> Iterator[None]:
             del WAYS[implementation.name]
 
 
-def applying(call: Call) -> tuple[list[Implementation], list[Refusal]]:
+def applying(call: LayerCall) -> tuple[list[Implementation], list[Refusal]]:
     """The strategies that apply to a call, PyTorch's own first, and why the others do not."""
     found: list[Implementation] = []
     refused: list[Refusal] = []
@@ -76,7 +76,7 @@ def applying(call: Call) -> tuple[list[Implementation], list[Refusal]]:
 
 
 def runs_of(
-    implementation: Implementation, weight: torch.Tensor, bias: torch.Tensor | None, call: Call
+    implementation: Implementation, weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall
 ) -> Runs:
     """What computes the whole call: the strategy, then what it leaves of sum and activation."""
     adds = call.adds and implementation.adds(call)

@@ -15,7 +15,7 @@ from torch.nn import functional
 from atrous.conversion.edits import Edit
 from atrous.conversion.plan import Change
 from atrous.frameworks.torch import in_mode
-from atrous.geometry import Dense, Window, same_torch
+from atrous.geometry import Dense, Window, torch_pads
 from atrous.network import Node as Layer
 from atrous.network.folded_pads import PAD
 from atrous.network.ops import Conv, Op, Pad, Pool, Slice
@@ -240,18 +240,11 @@ def _folded(step: Node, op: Op) -> Node | None:
     source = held["input"]
     if not isinstance(source, Node) or _kind(source) != "pad" or not _feeds(source):
         return None
-    own = _own_pads(held["padding"], op.windows)
-    return source if own != [(w.pad_lo, w.pad_hi) for w in op.windows] else None
-
-
-def _own_pads(padding: Any, windows: Sequence[Window]) -> list[tuple[int, int]]:
-    """What a call pads by itself, as its argument says."""
-    if padding == "same":
-        return [same_torch(w.kernel, w.dilation) for w in windows]
-    given = padding if isinstance(padding, list | tuple) else [padding]
-    numbers = [n if isinstance(n, int) else 0 for n in given]
-    numbers = numbers * len(windows) if len(numbers) == 1 else numbers
-    return [(n, n) for n in numbers]
+    padding: Any = held["padding"]
+    if not isinstance(padding, str):
+        given = padding if isinstance(padding, list | tuple) else [padding]
+        padding = [n if isinstance(n, int) else 0 for n in given]
+    return source if torch_pads(padding, op.kernel, op.dilation) != op.padding else None
 
 
 def _is_ours(root: nn.Module, node: Node) -> bool:
