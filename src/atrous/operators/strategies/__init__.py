@@ -6,10 +6,11 @@ from atrous.operators.strategies import slices as slices
 from atrous.operators.strategies import taps as taps
 from atrous.operators.strategies.channels_last import is_channels_last, padded, to_channels_last
 from atrous.operators.strategies.phase_run import PhaseRun, from_phases, to_phases
-from atrous.operators.strategies.registry import STRATEGIES, Strategy, strategy
+from atrous.operators.strategies.registry import STRATEGIES, ConvStrategy, Strategy, strategy
 
 __all__ = [
     "STRATEGIES",
+    "ConvStrategy",
     "PhaseRun",
     "Strategy",
     "from_phases",

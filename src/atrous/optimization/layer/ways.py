@@ -12,7 +12,7 @@ from atrous.optimization.layer.call import LayerCall
 from atrous.refusal import Refusal
 from atrous.registry import Registry
 
-__all__ = ["PLAIN", "WAYS", "Implementation", "Runs", "applying", "register", "runs_of", "using"]
+__all__ = ["PLAIN", "WAYS", "Runs", "Way", "applying", "register", "runs_of", "using"]
 
 Runs = Callable[..., torch.Tensor]
 """`runs(x)`, or `runs(x, other)` where the call adds; the result is a tensor of its own."""
@@ -27,12 +27,11 @@ def _nothing(_activation: Activation, _call: LayerCall) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Implementation:
-    """One exact way to compute a call.
+class Way:
+    """A `Strategy` for calls of layers, which may do more than the convolution or linear map.
 
-    `applies(call)` is True, or a `Refusal` that says why not. `prepare(weight, bias, call)` packs
-    the weights and returns what runs. `activates` and `adds` say whether that takes the activation
-    and the sum upon itself; what it does not is done to its result, in place.
+    `activates` and `adds` say whether what it prepares takes the activation and the sum upon
+    itself; what it does not is done to its result, in place.
     """
 
     name: str
@@ -42,50 +41,48 @@ class Implementation:
     adds: Callable[[LayerCall], bool] = field(default=lambda _call: False)
 
 
-WAYS = Registry[str, Implementation]("strategy")
+WAYS = Registry[str, Way]("strategy")
 
 
-def register(implementation: Implementation) -> None:
+def register(way: Way) -> None:
     """Adds a strategy to those that are tried."""
-    WAYS[implementation.name] = implementation
+    WAYS[way.name] = way
 
 
-def using(*implementations: Implementation) -> Iterator[None]:
+def using(*ways: Way) -> Iterator[None]:
     """Further strategies while a block runs; for tests, by `contextlib.contextmanager`."""
-    for implementation in implementations:
-        register(implementation)
+    for way in ways:
+        register(way)
     try:
         yield
     finally:
-        for implementation in implementations:
-            del WAYS[implementation.name]
+        for way in ways:
+            del WAYS[way.name]
 
 
-def applying(call: LayerCall) -> tuple[list[Implementation], list[Refusal]]:
+def applying(call: LayerCall) -> tuple[list[Way], list[Refusal]]:
     """The strategies that apply to a call, PyTorch's own first, and why the others do not."""
-    found: list[Implementation] = []
+    found: list[Way] = []
     refused: list[Refusal] = []
-    for implementation in WAYS.values():
-        answer = implementation.applies(call)
+    for way in WAYS.values():
+        answer = way.applies(call)
         if isinstance(answer, Refusal):
             refused.append(answer)
         elif answer:
-            found.append(implementation)
-    found.sort(key=lambda implementation: implementation.name != PLAIN)
+            found.append(way)
+    found.sort(key=lambda way: way.name != PLAIN)
     return found, refused
 
 
-def runs_of(
-    implementation: Implementation, weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall
-) -> Runs:
+def runs_of(way: Way, weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall) -> Runs:
     """What computes the whole call: the strategy, then what it leaves of sum and activation."""
-    adds = call.adds and implementation.adds(call)
+    adds = call.adds and way.adds(call)
     # An activation behind a sum can be fused only together with the sum.
     reaches = adds or not call.adds
-    fused = reaches and bool(call.activation) and implementation.activates(call.activation, call)
+    fused = reaches and bool(call.activation) and way.activates(call.activation, call)
     left = NONE if fused else call.activation
     inner = replace(call, adds=adds, activation=call.activation if fused else NONE)
-    runs = implementation.prepare(weight, bias, inner)
+    runs = way.prepare(weight, bias, inner)
     if not left and adds == call.adds:
         return runs
     if not call.adds:

@@ -16,7 +16,7 @@ from atrous.operators.strategies import padded
 from atrous.optimization.layer import activations
 from atrous.optimization.layer.activations import Activation
 from atrous.optimization.layer.call import LayerCall, laid_out
-from atrous.optimization.layer.ways import Implementation, Runs, register
+from atrous.optimization.layer.ways import Runs, Way, register
 from atrous.refusal import Refusal
 
 __all__: list[str] = []
@@ -119,6 +119,6 @@ def _linear(weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall) ->
     return lambda x: pointwise(x, packed, bias, attribute, scalars, algorithm)
 
 
-register(Implementation("onednn", _fuses_conv, _conv(packs=True), _activates, _adds))
-register(Implementation("onednn unpacked", _fuses_conv, _conv(packs=False), _activates, _adds))
-register(Implementation("onednn linear", _fuses_linear, _linear, _activates, _adds))
+register(Way("onednn", _fuses_conv, _conv(packs=True), _activates, _adds))
+register(Way("onednn unpacked", _fuses_conv, _conv(packs=False), _activates, _adds))
+register(Way("onednn linear", _fuses_linear, _linear, _activates, _adds))

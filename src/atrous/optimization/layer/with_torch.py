@@ -8,7 +8,7 @@ from torch.nn import functional
 from atrous.geometry import symmetric
 from atrous.operators.strategies import padded
 from atrous.optimization.layer.call import LayerCall, laid_out
-from atrous.optimization.layer.ways import PLAIN, Implementation, Runs, register
+from atrous.optimization.layer.ways import PLAIN, Runs, Way, register
 from atrous.refusal import Refusal
 
 __all__: list[str] = []
@@ -55,5 +55,5 @@ def _product(weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall) -
     return lambda x: torch.baddbmm(column, batched, x.flatten(2)).view(shape)
 
 
-register(Implementation(PLAIN, _always, _plain))
-register(Implementation("product", _is_product, _product))
+register(Way(PLAIN, _always, _plain))
+register(Way("product", _is_product, _product))
