@@ -168,7 +168,7 @@ class Inspection(ShownWhole):
 
         chosen = self.outputs[-1] if layer is None else self[layer]
         with concerning(chosen.name):
-            return trace_of(self, chosen, at)
+            return trace_of(self.network, self.input, self.layers, chosen, at)
 
     def seen_from(self, input: str) -> Inspection:
         """The same report with the fields measured on another input of the network."""
