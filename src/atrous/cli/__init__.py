@@ -1,8 +1,5 @@
 """The command `atrous`: one verb per question; parses, calls, prints."""
 
-from atrous.cli import bench, explore, trade
 from atrous.cli.app import app, main
 
 __all__ = ["app", "main"]
-
-_VERBS = (trade, bench, explore)
