@@ -25,9 +25,14 @@ def test_a_file_appears_when_all_of_it_is_written(tmp_path):
 def test_a_block_that_raises_leaves_the_old_file_and_nothing_else(tmp_path, error):
     path = tmp_path / "old.txt"
     path.write_text("old")
-    with pytest.raises(error), whole_file(path) as made:
-        made.write_text("new")
-        raise error
+
+    def interrupted():
+        with whole_file(path) as made:
+            made.write_text("new")
+            raise error
+
+    with pytest.raises(error):
+        interrupted()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
