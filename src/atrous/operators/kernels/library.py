@@ -1,8 +1,8 @@
 """Finds and loads the native kernels; says why where there are none.
 
 The library is plain C (`native/abi.h`), so one build serves every Python and every PyTorch. In an
-installed package it lies in the folder `lib` beside this file. A checkout takes it from the package that is installed as
-well, whose interface must have the number that this file expects.
+installed package it lies in the folder `lib` beside this file. A checkout takes it from the package
+that is installed as well, whose interface must have the number that this file expects.
 
 `ATROUS_ISA` chooses the instruction set (`baseline`, `avx2`, `avx512`, `neon`) or turns the kernels
 `off`; `ATROUS_LIBRARY` is the path of another build.
