@@ -1,4 +1,10 @@
-"""The command `atrous`: one verb per question; parses, calls, prints."""
+"""The command `atrous`: one verb a file, that parses, calls and prints.
+
+`app` gathers the verbs and turns errors into lines and exit codes; `options` holds what several
+take, `sources` what they are given, `output` and `pages` what they print and write.
+May import: everything; nothing imports it.
+A new verb is one file with one function, and its name in the list in `app`.
+"""
 
 from atrous.cli.app import app, main
 
