@@ -2,6 +2,7 @@
 
 A pair (`torch_pair`, `onnx_pair`, `network_pair`) reads and runs two models of one kind; `proof`
 follows their networks, `measured` compares their maps, `certify` puts both halves together.
-May import: readers, runners, analysis and below; plans of conversions in `converted` alone.
+May import: readers, runners, analysis and below; plans of conversions in `converted` and
+`conversion` alone.
 A new kind of model is a further pair.
 """

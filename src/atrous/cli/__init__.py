@@ -2,7 +2,7 @@
 
 `app` gathers the verbs and turns errors into lines and exit codes; `options` holds what several
 take, `sources` what they are given, `output` and `pages` what they print and write.
-May import: everything; nothing imports it.
+May import: everything; nothing but `__main__` imports it.
 A new verb is one file with one function, and its name in the list in `app`.
 """
 

@@ -1,8 +1,8 @@
 """The algebra of who reads what along one axis. Integers only, standard library only.
 
 May import: `errors` and `shown`.
-A new way to read is a class with the methods of `AxisMap`, its law in its docstring, and a test of
-the law against brute force in `tests/property`.
+A new way to read is a class in the union `AxisMap`, its law in its docstring, a test of the law
+against brute force in `tests/property`, and a branch wherever `analysis` asks which one it has.
 """
 
 from atrous.geometry.axis import AxisMap, Border, Everything, Local, Prefix, Table, fold

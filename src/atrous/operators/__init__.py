@@ -2,6 +2,6 @@
 
 `conv` takes what users give, `convolution` is the record of it, `reference` the slow and obvious
 sum that every fast path is tested against.
-May import: `geometry` and below, PyTorch inside `with_torch`, `strategies/` and `kernels/`.
+May import: `geometry` and below, numpy; PyTorch in `with_torch`, `strategies/` and `kernels/`.
 A new way to compute goes into `strategies/`, native code into `kernels/` and `native/`.
 """

@@ -2,7 +2,8 @@
 
 One file a record: its lines, and its view, which registers itself with `atrous.shown.view` when the
 file is imported.
-May import: `draw`, `certification` and below; numpy, Jinja and Altair inside functions.
+May import: `draw`, `certification` and below; numpy in `drawing` and `pages`, which are
+imported when one is drawn; Jinja and Altair inside functions.
 A new record gets a file here, and its view a line below.
 """
 

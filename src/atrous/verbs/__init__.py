@@ -1,4 +1,4 @@
-"""The public verbs, one file each: a source in, a record out.
+"""The verbs, one file each: a source in, a record out.
 
 May import: everything but `report`, `explore` and `cli`; a framework only inside functions, except
 in `bench`, which runs models.

@@ -2,9 +2,10 @@
 
 `library` finds and loads them, `layer` checks what it is asked, `arrays` and the `torch_*` files
 call it for numpy and PyTorch, `threads` shares PyTorch's.
-May import: `operators.strategies`, `geometry` and below.
-A new kernel is one file in `native/` and an entry of `abi.h`, called from here; kernels for another
-device get a folder beside these files.
+May import: `operators.strategies`, `operators.convolution`, `geometry` and below, numpy, PyTorch.
+A new kernel is one file in `native/`, an entry of `abi.h`, of `dispatch.cpp` and of `library`.
+Those for another device get a folder in `native/` and one here, and `torch_ops` sends tensors
+there.
 """
 
 from atrous.operators.kernels.library import Native, native

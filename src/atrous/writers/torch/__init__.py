@@ -2,6 +2,6 @@
 
 `modules` changes layers, `code` and `recoded` rewrite what is called, `joins` resamples, `layers`
 holds what PyTorch has no argument for.
-May import: `readers.torch`, `frameworks`, `conversion`, `network` and below.
+May import: readers, `frameworks`, `conversion`, `network` and below, PyTorch.
 A new layer that PyTorch lacks goes into `layers`, as a `OneOp` if it is one op of the table.
 """
