@@ -42,6 +42,16 @@ class Layer(Shown):
     bytes_moved: int = 0
 
     @property
+    def uncounted(self) -> bool:
+        """True where the multiply-accumulates are not known; `macs` is then 0."""
+        return self.node is not None and self.node.uncounted
+
+    @property
+    def sized(self) -> bool:
+        """False where the shape of the output is not known; `output_shape` is then empty."""
+        return self.node is None or self.node.output.sized
+
+    @property
     def is_global(self) -> bool:
         """True once some op mixed all positions of an axis."""
         return bool(self.globals)
@@ -94,10 +104,12 @@ class Layer(Shown):
             "global_axes": {axis: list(names) for axis, names in self.global_axes.items()},
             "complete": self.complete,
             "opaque": list(self.opaque),
+            "uncounted": self.uncounted,
+            "sized": self.sized,
         }
 
     def __str__(self) -> str:
-        shape = "x".join(map(str, self.output_shape))
+        shape = "x".join(map(str, self.output_shape)) if self.sized else "of unknown shape"
         seen = "; ".join(map(str, self.field)) or ("not known" if self.opaque else "no positions")
         return f"{self.name} ({self.op}) {shape}: {seen}"
 

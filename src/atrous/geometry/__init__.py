@@ -1,4 +1,9 @@
-"""The algebra of who reads what along one axis. Integers only, standard library only."""
+"""The algebra of who reads what along one axis. Integers only, standard library only.
+
+May import: `errors` and `shown`.
+A new way to read is a class in the union `AxisMap`, its law in its docstring, a test of the law
+against brute force in `tests/property`, and a branch wherever `analysis` asks which one it has.
+"""
 
 from atrous.geometry.axis import AxisMap, Border, Everything, Local, Prefix, Table, fold
 from atrous.geometry.coverage import HDC, fills, hdc, holes, inside_share, stack_taps, tail_factors

@@ -7,6 +7,7 @@ from math import prod
 
 from atrous.errors import AtrousError, NetworkError, concerning
 from atrous.geometry import Dialect, Window, pad
+from atrous.network.costs import macs_of
 from atrous.network.layout import Layout, channels, spatial
 from atrous.network.ops import (
     AdaptivePool,
@@ -17,6 +18,7 @@ from atrous.network.ops import (
     Elementwise,
     Linear,
     Op,
+    Opaque,
     Pad,
     Pool,
     Reduce,
@@ -123,9 +125,11 @@ class Builder:
             done = self._effect(op, inputs, expected)
         size = itemsize if itemsize is not None else (inputs[0].itemsize if inputs else 4)
         fixed = bool(inputs) and all(x.constant for x in inputs)
-        output = Tensor(name, done.layout, size, fixed or isinstance(op, Constant))
+        known = not isinstance(op, Opaque) or op.sized
+        output = Tensor(name, done.layout, size, fixed or isinstance(op, Constant), known)
         for param in params:
             self._params.setdefault(param.name, param)
+        macs = macs_of(op, [x.shape for x in inputs], output.shape)
         self._nodes.append(
             Node(
                 name=name,
@@ -133,7 +137,8 @@ class Builder:
                 inputs=tuple(x.name for x in inputs),
                 output=output,
                 moves=done.moves,
-                macs=done.macs,
+                macs=macs or 0,
+                uncounted=macs is None,
                 params=tuple(param.name for param in params),
                 module=name if module is None else module,
                 alias=done.alias,

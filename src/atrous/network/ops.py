@@ -330,9 +330,15 @@ class Constant(Op):
 
 @dataclass(frozen=True, slots=True)
 class Opaque(Op):
-    """An operation whose reads are not known, and why. Results behind it are partial."""
+    """An operation whose reads are not known, and why. Results behind it are partial.
+
+    `macs` is what it costs where its shapes tell; `sized` is False where nothing says what shape it
+    makes, which then is `()`.
+    """
 
     label: str
     reason: str
     shape: tuple[int, ...]
+    macs: int | None = None
+    sized: bool = True
     kind: ClassVar[str] = "opaque"

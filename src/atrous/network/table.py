@@ -18,11 +18,10 @@ __all__ = ["Effect", "effect", "rule"]
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What one op does: the layout it makes, how each input's axes move, and what it costs."""
+    """What one op does: the layout it makes, and how each input's axes move."""
 
     layout: Layout
     moves: tuple[Mapping[str, AxisMap], ...]
-    macs: int = 0
     alias: bool = False
     mixes: tuple[str, ...] = ()
     opaque: str = ""

@@ -78,10 +78,11 @@ def read_named(source: str, input: Any = None) -> Network:
 
     Without `input`, the model gets the size that its library gives for it, else 224 x 224.
     """
-    from atrous.readers.torch.reader import read_torch
-
     request = parse(source)
     made = make(request)
+    # Only now: without PyTorch, `make` has said in one line what is missing.
+    from atrous.readers.torch.reader import read_torch
+
     network = read_torch(made.model, made.input if input is None else input)
     return replace(network, name=request.name)
 

@@ -1,4 +1,10 @@
-"""Exact ways to compute one convolution of tensors, by name: each says when it applies and why."""
+"""Exact ways to compute one convolution of tensors, by name: each says when it applies and why.
+
+May import: `operators.convolution`, `geometry` and below, PyTorch.
+A new strategy is one file with one class under `@strategy`: `applies` is True or a `Refusal`, `run`
+computes; its import goes below, and `optimize` tries it with the others.
+`tests/property/test_strategy_laws.py` tries every one against the reference.
+"""
 
 from atrous.operators.strategies import framework as framework
 from atrous.operators.strategies import phases as phases

@@ -7,7 +7,7 @@ import json
 import pytest
 
 import atrous as library
-from tests.unit.test_cli import assert_refuses, atrous
+from tests.unit.cli.test_app import assert_refuses, atrous
 
 
 def test_compare_prints_the_table_of_the_usual_schemes():

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import atrous as library
-from tests.unit.test_cli import atrous
+from tests.unit.cli.test_app import atrous
 
 STACK = "stack:k3s2x8 k3s2x8 k3d2x8"
 

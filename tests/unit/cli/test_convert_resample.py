@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.unit.test_cli import assert_refuses, atrous
+from tests.unit.cli.test_app import assert_refuses, atrous
 
 MODEL = """
 from torch import nn

@@ -10,7 +10,7 @@ import pytest
 
 from atrous.cli.settings import asked_in
 from tests.processes import ROOT
-from tests.unit.test_cli import assert_refuses, atrous
+from tests.unit.cli.test_app import assert_refuses, atrous
 
 PROJECT = """
 [tool.atrous]
