@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from atrous.errors import ReadError
 from atrous.frameworks.torch import OneOp, in_mode, module_stack, quiet, unfused
 from atrous.network import Builder, Network, Param, Tensor, discover
 from atrous.network.ops import Constant
+from atrous.readers.call import params_behind
 from atrous.readers.given import as_shape, is_shape
 from atrous.readers.torch import mixing, windows
 from atrous.readers.torch.call import SKIPPED, name_of, translate_call
@@ -184,13 +186,9 @@ class _Reading:
         return translate_call(builder, node, values, name, path)
 
     def _params_behind(self, node: Any, values: Mapping[Any, Value]) -> tuple[Param, ...]:
-        found: dict[str, Param] = {}
-        for source in node.all_input_nodes:
-            value = values.get(source)
-            for part in value if isinstance(value, list | tuple) else (value,):
-                if isinstance(part, Const):
-                    found.update((param.name, param) for param in part.params)
-        return tuple(found.values())
+        found = [values.get(source) for source in node.all_input_nodes]
+        parts = [part if isinstance(part, list | tuple) else (part,) for part in found]
+        return params_behind(chain.from_iterable(parts))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
