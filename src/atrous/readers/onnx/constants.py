@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from atrous.errors import ReadError
 from atrous.network.records import Param
+from atrous.readers.call import params_behind
 from atrous.readers.onnx.file import Source, constant, sparse
 from atrous.readers.onnx.values import FLOATS, MAX_FOLDED, STRING, Const, Value, checked
 
@@ -175,8 +176,7 @@ def _params(node: onnx.NodeProto, inputs: Sequence[Const | None]) -> tuple[Param
         return tuple(Param(param.name, param.count, param.itemsize) for param in inputs[0].params)
     if node.op_type in _MOVES:
         inputs = inputs[:1]
-    found = {param.name: param for x in inputs if x is not None for param in x.params}
-    return tuple(found.values())
+    return params_behind(inputs)
 
 
 def _holding(array: Array) -> Any:

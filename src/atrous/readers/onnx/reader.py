@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from atrous.errors import AtrousError, ReadError, concerning
 from atrous.network import Builder, Network, Tensor, discover
 from atrous.network.ops import Constant
+from atrous.readers.call import NotUnderstood
 from atrous.readers.onnx import layout, math, windows
-from atrous.readers.onnx.call import TRANSLATIONS, Call, Unsupported
+from atrous.readers.onnx.call import TRANSLATIONS, Made, OnnxCall
 from atrous.readers.onnx.constants import Folder, Shapes, infer, literal, measured
 from atrous.readers.onnx.file import Source, check, constant, load, sparse, subgraphs
 from atrous.readers.onnx.graph import (
@@ -39,8 +40,6 @@ _REGISTERED = (layout, math, windows)
 # Where an operator of another domain has a name of the default one, it means the same.
 _DOMAINS = ("", "ai.onnx", "com.microsoft")
 _CONTROL = ("If", "Loop", "Scan", "SequenceMap")
-# What these leave out of their operands has no say in what comes out.
-_TAKES_NO_VALUES = ("CastLike", "Where")
 
 
 def read_onnx(source: str | Path | onnx.ModelProto, input: Input = None) -> Network:
@@ -199,7 +198,10 @@ class _Translation:
         unknown = next((value.unknown for value in live if value.unknown), "")
         if unknown:
             call = self._call(node, label, inputs, [(None, 0)] * len(used), used)
-            return [call.opaque(i, unknown, known=False) if u else None for i, u in enumerate(used)]
+            return [
+                call.opaque_output(i, unknown, known=False) if u else None
+                for i, u in enumerate(used)
+            ]
         if node.op_type in ("Shape", "Size") and live:
             return [measured(node, live[0])]
         if not live:
@@ -213,11 +215,11 @@ class _Translation:
         ]
         return _translated(self._call(node, label, inputs, shapes, used), complaint)
 
-    def _sequence(self, call: Call) -> Value | None:
+    def _sequence(self, call: OnnxCall) -> Value | None:
         before = call.builder.mark()
         try:
             return sequence(call)
-        except Unsupported:
+        except NotUnderstood:
             call.builder.undo(before)
             return None
 
@@ -228,9 +230,9 @@ class _Translation:
         inputs: Sequence[Value | None],
         shapes: Shapes,
         used: Sequence[bool],
-    ) -> Call:
+    ) -> OnnxCall:
         version = self._file.opsets.get("", 1)
-        return Call(self._builder, node, label, inputs, shapes, version, used)
+        return OnnxCall(self._builder, node, label, inputs, shapes, version, used)
 
     def _constant(
         self, node: onnx.NodeProto, inputs: Sequence[Value | None]
@@ -268,7 +270,8 @@ class _Translation:
         around = [values[name] for g in subgraphs(node) for name in captured(g) if name in values]
         shapes: Shapes = [(recorded.get(name), 0) for name in node.output]
         call = self._call(node, label, [*inputs, *around], shapes, used)
-        return _opaque(call, f"what {node.op_type[:80]} runs is decided by data")
+        made: Sequence[Value] = call.opaque(f"what {node.op_type[:80]} runs is decided by data")
+        return made
 
     def _branch(
         self, graph: onnx.GraphProto, values: dict[str, Value], depth: int
@@ -279,18 +282,9 @@ class _Translation:
         return [inside[item.name] for item in graph.output]
 
 
-def _translated(call: Call, complaint: str) -> Sequence[Value | None]:
-    translation = TRANSLATIONS.get(call.op) if call.node.domain in _DOMAINS else None
-    if translation is None:
-        domain = f"{call.node.domain[:40]}." if call.node.domain not in _DOMAINS[:2] else ""
-        return _opaque(call, f"the operator {domain}{call.op[:80]} is not known")
-    before = call.builder.mark()
+def _translated(call: OnnxCall, complaint: str) -> Sequence[Value | None]:
     try:
-        made = translation(call)
-        _check_all_read(call, made, before)
-    except Unsupported as reason:
-        call.builder.undo(before)
-        return _opaque(call, str(reason))
+        made = call.translated(_made)
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         if isinstance(error, AtrousError):
             raise
@@ -300,26 +294,17 @@ def _translated(call: Call, complaint: str) -> Sequence[Value | None]:
     return [_valued(call, i, value) for i, value in enumerate(results)]
 
 
-def _check_all_read(call: Call, made: object, before: int) -> None:
-    """No input that depends on the network's inputs may be forgotten."""
-    if call.op in _TAKES_NO_VALUES:
-        return
-    results = made if isinstance(made, Sequence) else [made]
-    read = {name for node in call.builder.since(before) for name in node.inputs}
-    for result in results:
-        tensor = result.tensor if isinstance(result, Live) else result
-        if isinstance(tensor, Tensor):
-            read.add(tensor.name)
-    if any(value.tensor.name not in read for value in call.live()):
-        raise Unsupported("also reads an input that its rule does not follow")
+def _made(call: OnnxCall) -> Made | Sequence[Made]:
+    domain = call.node.domain
+    translation = TRANSLATIONS.get(call.op) if domain in _DOMAINS else None
+    if translation is None:
+        owner = "" if domain in _DOMAINS[:2] else f"{domain[:40]}."
+        raise NotUnderstood(f"the operator {owner}{call.op[:80]} is not known")
+    return translation(call)
 
 
-def _valued(call: Call, index: int, value: Tensor | Value | None) -> Value | None:
+def _valued(call: OnnxCall, index: int, value: Tensor | Value | None) -> Value | None:
     if not isinstance(value, Tensor):
         return value
-    first = call.get(0)
+    first = call[0]
     return Live(value, call.dtype(index) or (first.dtype if first is not None else 1))
-
-
-def _opaque(call: Call, reason: str) -> Sequence[Value | None]:
-    return [call.opaque(i, reason) if used else None for i, used in enumerate(call.used)]
