@@ -13,7 +13,7 @@ from atrous.network.ops import Constant, Op, Opaque
 from atrous.network.records import Param, Tensor
 from atrous.network.table import effect
 from atrous.readers.call import Call, NotUnderstood, Output, Registry, once, params_behind
-from atrous.readers.onnx.constants import Shapes
+from atrous.readers.onnx.constants import Inferred
 from atrous.readers.onnx.names import module_of
 from atrous.readers.onnx.values import FLOATS, MAX_AXIS, Const, Live, Value, checked, itemsize
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
     from atrous.readers.onnx.values import Array
 
-__all__ = ["TRANSLATIONS", "Made", "OnnxCall", "translates"]
+__all__ = ["TRANSLATIONS", "OnnxCall", "Result", "translates"]
 
-Made = Tensor | Value | None
-Translation = Callable[["OnnxCall"], "Made | Sequence[Made]"]
+Result = Tensor | Value | None
+Translation = Callable[["OnnxCall"], "Result | Sequence[Result]"]
 # Operator -> its translation, whatever the version; `OnnxCall.version` tells them apart.
 TRANSLATIONS = Registry[str, Translation]("translation")
 translates = TRANSLATIONS.under
@@ -44,7 +44,7 @@ class OnnxCall(Call[Value | None]):
         node: onnx.NodeProto,
         name: str,
         inputs: Sequence[Value | None],
-        shapes: Shapes,
+        shapes: Inferred,
         version: int,
         used: Sequence[bool],
     ) -> None:
@@ -83,7 +83,7 @@ class OnnxCall(Call[Value | None]):
             raise ReadError(f"its attribute {name!r} has another type than {self.op} says.")
         return attribute
 
-    def whole(self, name: str, default: int = 0) -> int:
+    def integer(self, name: str, default: int = 0) -> int:
         """A whole number."""
         attribute = self._attribute(name, _INT)
         return default if attribute is None else attribute.i
@@ -99,7 +99,7 @@ class OnnxCall(Call[Value | None]):
         held: bytes = b"" if attribute is None else attribute.s
         return default if attribute is None else held.decode("utf-8", "replace")
 
-    def ints(self, name: str) -> tuple[int, ...] | None:
+    def integers(self, name: str) -> tuple[int, ...] | None:
         """Whole numbers, or None where the attribute is absent."""
         attribute = self._attribute(name, _INTS)
         return None if attribute is None else tuple(attribute.ints)
@@ -140,27 +140,27 @@ class OnnxCall(Call[Value | None]):
             return value
         raise NotUnderstood(f"its weights (input {index}) are computed from the input")
 
-    def numbers(self, index: int, what: str) -> tuple[int, ...] | None:
+    def integers_at(self, index: int, what: str) -> tuple[int, ...] | None:
         """The whole numbers in input `index`; None where it is left out."""
         value = self[index]
         if value is None:
             return None
-        array = _listed(value, what)
+        array = _known_array(value, what)
         return tuple(int(x) for x in array.reshape(-1))
 
-    def floats(self, index: int, what: str) -> tuple[float, ...] | None:
+    def reals_at(self, index: int, what: str) -> tuple[float, ...] | None:
         """The numbers in input `index`; None where it is left out or empty."""
         value = self[index]
         if value is None or (isinstance(value, Const) and value.elements == 0):
             return None
-        array = _listed(value, what)
+        array = _known_array(value, what)
         return tuple(float(x) for x in array.reshape(-1))
 
-    def listed(self, name: str, index: int, since: int) -> tuple[int, ...] | None:
+    def integers_since(self, name: str, index: int, since: int) -> tuple[int, ...] | None:
         """Whole numbers that are an attribute before version `since` and an input from it on."""
         if self.has(name) or self.version < since:
-            return self.ints(name)
-        return self.numbers(index, name)
+            return self.integers(name)
+        return self.integers_at(index, name)
 
     def live(self) -> list[Live]:
         """The inputs that are tensors of the network."""
@@ -247,7 +247,7 @@ class OnnxCall(Call[Value | None]):
         return "also reads an input that its rule does not follow"
 
 
-def _listed(value: Value, what: str) -> Array:
+def _known_array(value: Value, what: str) -> Array:
     if isinstance(value, Live):
         raise NotUnderstood(f"its {what} depend on data")
     if value.array is None or len(value.shape) > 1:

@@ -20,7 +20,7 @@ from atrous.network.ops import (
 from atrous.network.ops import Expand as ExpandOp
 from atrous.network.records import Tensor
 from atrous.readers.call import NotUnderstood, params_behind
-from atrous.readers.onnx.call import Made, OnnxCall, translates
+from atrous.readers.onnx.call import OnnxCall, Result, translates
 from atrous.readers.onnx.values import Const, Live, broadcast, checked
 
 __all__: list[str] = []
@@ -32,10 +32,10 @@ _MOST_JOINED = 1 << 20
 @translates("Reshape")
 def _reshape(call: OnnxCall) -> Tensor:
     x = call.tensor(0)
-    wanted = call.listed("shape", 1, 5)
+    wanted = call.integers_since("shape", 1, 5)
     if wanted is None:
         raise ReadError("Reshape needs a shape.")
-    return call.emit(Reshape(_resolved(x.shape, wanted, bool(call.whole("allowzero")))), x)
+    return call.emit(Reshape(_resolved(x.shape, wanted, bool(call.integer("allowzero")))), x)
 
 
 def _resolved(have: tuple[int, ...], wanted: Sequence[int], zeros: bool) -> tuple[int, ...]:
@@ -60,7 +60,7 @@ def _resolved(have: tuple[int, ...], wanted: Sequence[int], zeros: bool) -> tupl
 @translates("Flatten")
 def _flatten(call: OnnxCall) -> Tensor:
     x = call.tensor(0)
-    axis = call.whole("axis", 1)
+    axis = call.integer("axis", 1)
     rank = len(x.shape)
     if not -rank <= axis <= rank:
         raise ReadError(f"dimension {axis} does not exist; the tensor has {rank}.")
@@ -72,7 +72,7 @@ def _flatten(call: OnnxCall) -> Tensor:
 def _squeeze(call: OnnxCall) -> Tensor:
     x = call.tensor(0)
     rank = len(x.shape)
-    given = call.listed("axes", 1, 13)
+    given = call.integers_since("axes", 1, 13)
     axes = call.axes(given, rank) if given is not None else None
     gone = [i for i, n in enumerate(x.shape) if n == 1] if axes is None else list(axes)
     for axis in gone:
@@ -84,7 +84,7 @@ def _squeeze(call: OnnxCall) -> Tensor:
 @translates("Unsqueeze")
 def _unsqueeze(call: OnnxCall) -> Tensor:
     x = call.tensor(0)
-    axes = call.listed("axes", 1, 13)
+    axes = call.integers_since("axes", 1, 13)
     if axes is None or len(axes) > 64:
         raise ReadError("Unsqueeze needs axes, at most 64.")
     rank = len(x.shape) + len(axes)
@@ -98,14 +98,14 @@ def _unsqueeze(call: OnnxCall) -> Tensor:
 @translates("Transpose")
 def _transpose(call: OnnxCall) -> Tensor:
     x = call.tensor(0)
-    order = call.ints("perm") or tuple(reversed(range(len(x.shape))))
+    order = call.integers("perm") or tuple(reversed(range(len(x.shape))))
     return call.emit(Permute(order), x)
 
 
 @translates("Expand")
 def _expand(call: OnnxCall) -> Tensor:
     x = call.tensor(0)
-    wanted = call.numbers(1, "shape")
+    wanted = call.integers_at(1, "shape")
     if wanted is None:
         raise ReadError("Expand needs a shape.")
     target = checked(broadcast(x.shape, checked(wanted, "its output")), "its output")
@@ -115,16 +115,16 @@ def _expand(call: OnnxCall) -> Tensor:
 @translates("Tile")
 def _tile(call: OnnxCall) -> Tensor:
     x = call.tensor(0)
-    repeats = call.numbers(1, "repeats")
+    repeats = call.integers_at(1, "repeats")
     if repeats is None or len(repeats) != len(x.shape) or min(repeats, default=1) < 0:
         raise ReadError(f"Tile needs one number of repeats for each of {len(x.shape)} dimensions.")
     checked([n * r for n, r in zip(x.shape, repeats, strict=True)], "its output")
     if 0 in repeats:
         raise NotUnderstood("makes an empty tensor")
-    return _steps(call, x, [Repeat(i, r) for i, r in enumerate(repeats) if r > 1])
+    return _in_turn(call, x, [Repeat(i, r) for i, r in enumerate(repeats) if r > 1])
 
 
-def _steps(call: OnnxCall, x: Tensor, ops: Sequence[Repeat | Slice]) -> Tensor:
+def _in_turn(call: OnnxCall, x: Tensor, ops: Sequence[Repeat | Slice]) -> Tensor:
     if not ops:
         return x
     for op in ops[:-1]:
@@ -137,11 +137,11 @@ def _slice(call: OnnxCall) -> Tensor:
     x = call.tensor(0)
     rank = len(x.shape)
     if call.version < 10:
-        starts, ends, axes = call.ints("starts"), call.ints("ends"), call.ints("axes")
+        starts, ends, axes = call.integers("starts"), call.integers("ends"), call.integers("axes")
         steps = None
     else:
-        starts, ends = call.numbers(1, "starts"), call.numbers(2, "ends")
-        axes, steps = call.numbers(3, "axes"), call.numbers(4, "steps")
+        starts, ends = call.integers_at(1, "starts"), call.integers_at(2, "ends")
+        axes, steps = call.integers_at(3, "axes"), call.integers_at(4, "steps")
     if starts is None or ends is None or len(starts) > rank:
         raise ReadError("Slice needs starts and ends, at most one for each dimension.")
     axes = tuple(range(len(starts))) if axes is None else axes
@@ -161,21 +161,21 @@ def _slice(call: OnnxCall) -> Tensor:
             x = call.step(Reorder(dim, len(taken)), x)
         elif len(taken) < x.shape[dim]:
             ops.append(Slice(dim, taken[0], len(taken), step if len(taken) > 1 else 1))
-    return _steps(call, x, ops)
+    return _in_turn(call, x, ops)
 
 
 @translates("Split")
-def _split(call: OnnxCall) -> list[Made]:
+def _split(call: OnnxCall) -> list[Result]:
     x = call.tensor(0)
-    dim = call.axis(call.whole("axis"), len(x.shape))
+    dim = call.axis(call.integer("axis"), len(x.shape))
     length, count = x.shape[dim], len(call.used)
-    sizes = call.listed("split", 1, 13)
+    sizes = call.integers_since("split", 1, 13)
     if sizes is None:
         piece = -(-length // max(count, 1))
         sizes = tuple(min(piece, length - piece * i) for i in range(count))
     if len(sizes) != count or sum(sizes) != length or min(sizes) < 0:
         raise ReadError(f"splits {length} into {sizes[:8]} for {count} outputs.")
-    made: list[Made] = []
+    made: list[Result] = []
     start = 0
     for index, size in enumerate(sizes):
         if not call.used[index]:
@@ -190,13 +190,14 @@ def _split(call: OnnxCall) -> list[Made]:
 
 @translates("Concat")
 def _concat(call: OnnxCall) -> Tensor:
-    return concatenated(call, [call.value(i) for i in range(len(call.inputs))], call.whole("axis"))
+    parts = [call.value(i) for i in range(len(call.inputs))]
+    return concatenated(call, parts, call.integer("axis"))
 
 
 @translates("QLinearConcat")
 def _quantized_concat(call: OnnxCall) -> Tensor:
     parts = [call.value(i) for i in range(2, len(call.inputs), 3)]
-    return concatenated(call, parts, call.whole("axis"))
+    return concatenated(call, parts, call.integer("axis"))
 
 
 def concatenated(call: OnnxCall, parts: Sequence[Const | Live], axis: int) -> Tensor:
@@ -215,9 +216,9 @@ def concatenated(call: OnnxCall, parts: Sequence[Const | Live], axis: int) -> Te
 
 
 @translates("Gather")
-def _gather(call: OnnxCall) -> Made:
+def _gather(call: OnnxCall) -> Result:
     data, index = call.value(0), call.value(1)
-    dim = call.axis(call.whole("axis"), len(data.shape))
+    dim = call.axis(call.integer("axis"), len(data.shape))
     if isinstance(data, Const):
         return _looked_up(call, data, call.tensor(1), dim)
     if isinstance(index, Live):
@@ -258,10 +259,10 @@ def _looked_up(call: OnnxCall, table: Const, index: Tensor, dim: int) -> Tensor:
 
 
 @translates("TopK")
-def _top_k(call: OnnxCall) -> list[Made]:
+def _top_k(call: OnnxCall) -> list[Result]:
     x = call.tensor(0)
-    dim = call.axis(call.whole("axis", -1), len(x.shape))
-    k = (call.whole("k"),) if call.version < 10 else call.numbers(1, "k")
+    dim = call.axis(call.integer("axis", -1), len(x.shape))
+    k = (call.integer("k"),) if call.version < 10 else call.integers_at(1, "k")
     if k is None or len(k) != 1:
         raise ReadError("TopK needs one k.")
     if has_axes(x.layout[dim]):

@@ -25,7 +25,7 @@ from atrous.network.ops import (
 )
 from atrous.network.records import Param, Tensor
 from atrous.readers.call import NotUnderstood, params_behind
-from atrous.readers.onnx.call import Made, OnnxCall, translates
+from atrous.readers.onnx.call import OnnxCall, Result, translates
 from atrous.readers.onnx.values import Const, Live, Value, broadcast
 
 __all__: list[str] = []
@@ -41,26 +41,26 @@ _ELEMENTWISE = """
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
-def _label(name: str) -> str:
+def _snake_case(name: str) -> str:
     return {"PRelu": "prelu", "IsNaN": "is_nan"}.get(name) or _WORDS.sub("_", name).lower()
 
 
 @translates(*_ELEMENTWISE)
-def _elementwise(call: OnnxCall) -> Made:
+def _elementwise(call: OnnxCall) -> Result:
     values = [value for value in call.inputs if value is not None]
     if call.op in ("QuantizeLinear", "DequantizeLinear"):
         # One scale for each channel, or each block, is no operand that is broadcast.
-        return call.emit(Elementwise(_label(call.op)), call.tensor(0))
+        return call.emit(Elementwise(_snake_case(call.op)), call.tensor(0))
     if call.op.startswith("QLinear"):
         values = [value for value in values if isinstance(value, Live) or value.elements > 1]
     if call.op == "CastLike":
         return _cast_like(call)
     if call.op == "Clip":
         values = [call.value(0), *call.live()[1:]]
-    return joined(call, _label(call.op), values)
+    return joined(call, _snake_case(call.op), values)
 
 
-def _cast_like(call: OnnxCall) -> Made:
+def _cast_like(call: OnnxCall) -> Result:
     x = call.value(0)
     if isinstance(x, Live):
         return call.emit(Elementwise("cast"), x.tensor)
@@ -90,7 +90,7 @@ def joined(call: OnnxCall, label: str, values: Sequence[Value]) -> Tensor:
 
 
 @translates("Where")
-def _where(call: OnnxCall) -> Made:
+def _where(call: OnnxCall) -> Result:
     condition = call.value(0)
     array = condition.array if isinstance(condition, Const) else None
     if array is not None and array.size and (array.all() or not array.any()):
@@ -105,12 +105,12 @@ def _where(call: OnnxCall) -> Made:
 
 
 @translates("Identity")
-def _identity(call: OnnxCall) -> Made:
+def _identity(call: OnnxCall) -> Result:
     return call.value(0)
 
 
 @translates("Dropout")
-def _dropout(call: OnnxCall) -> list[Made]:
+def _dropout(call: OnnxCall) -> list[Result]:
     x = call.value(0)
     mask = Const("", x.shape, 9)
     training = call[2]
@@ -130,7 +130,7 @@ def _batch_norm(call: OnnxCall) -> Tensor:
         raise NotUnderstood("updates its statistics")
     buffers = (replace(param, trainable=False) for param in call.params(3, 4))
     params = (*call.params(1, 2), *buffers)
-    if call.whole("training_mode"):
+    if call.integer("training_mode"):
         dims = (0, *range(2, len(x.shape)))
         return call.emit(Mix(dims, "batch_norm"), x, params=params)
     return call.emit(Elementwise("batch_norm"), x, params=params)
@@ -159,12 +159,12 @@ def _group_norm(call: OnnxCall) -> Tensor:
 def _layer_norm(call: OnnxCall) -> Tensor:
     rank = len(call.value(0).shape)
     label = "layer_norm" if call.op == "LayerNormalization" else "rms_norm"
-    return _mixed(call, range(call.axis(call.whole("axis", -1), rank), rank), label)
+    return _mixed(call, range(call.axis(call.integer("axis", -1), rank), rank), label)
 
 
 @translates("LpNormalization")
 def _lp_norm(call: OnnxCall) -> Tensor:
-    return _mixed(call, [call.axis(call.whole("axis", -1), len(call.value(0).shape))], "lp_norm")
+    return _mixed(call, [call.axis(call.integer("axis", -1), len(call.value(0).shape))], "lp_norm")
 
 
 @translates("LRN")
@@ -177,7 +177,7 @@ def _local_response(call: OnnxCall) -> Tensor:
 
 @translates("MeanVarianceNormalization")
 def _mean_variance(call: OnnxCall) -> Tensor:
-    axes = call.ints("axes")
+    axes = call.integers("axes")
     rank = len(call.value(0).shape)
     return _mixed(call, call.axes((0, 2, 3) if axes is None else axes, rank), "mvn")
 
@@ -186,19 +186,19 @@ def _mean_variance(call: OnnxCall) -> Tensor:
 def _softmax(call: OnnxCall) -> Tensor:
     rank = len(call.value(0).shape)
     if call.version >= 13:
-        return _mixed(call, [call.axis(call.whole("axis", -1), rank)], _label(call.op))
+        return _mixed(call, [call.axis(call.integer("axis", -1), rank)], _snake_case(call.op))
     # Before version 13 all dimensions from the axis on are one.
-    axis = call.whole("axis", 1)
+    axis = call.integer("axis", 1)
     return _mixed(
-        call, range(rank if axis == rank else call.axis(axis, rank), rank), _label(call.op)
+        call, range(rank if axis == rank else call.axis(axis, rank), rank), _snake_case(call.op)
     )
 
 
 @translates("DynamicQuantizeLinear")
-def _dynamic_quantize(call: OnnxCall) -> list[Made]:
+def _dynamic_quantize(call: OnnxCall) -> list[Result]:
     x = call.tensor(0)
     dims = tuple(range(len(x.shape)))
-    made: list[Made] = [call.emit(Mix(dims, "quantize_dynamic"), x)]
+    made: list[Result] = [call.emit(Mix(dims, "quantize_dynamic"), x)]
     for index in (1, 2):
         wanted = call.wants(index)
         made.append(call.emit(Reduce(dims, label="range"), x, out=index) if wanted else None)
@@ -220,24 +220,24 @@ _SINCE_INPUT = {"ReduceSum": 13}
     "ReduceSum",
     "ReduceSumSquare",
 )
-def _reduce(call: OnnxCall) -> Made:
+def _reduce(call: OnnxCall) -> Result:
     x = call.tensor(0)
     rank = len(x.shape)
-    axes = call.listed("axes", 1, _SINCE_INPUT.get(call.op, 18))
-    label = _label(call.op.removeprefix("Reduce"))
+    axes = call.integers_since("axes", 1, _SINCE_INPUT.get(call.op, 18))
+    label = _snake_case(call.op.removeprefix("Reduce"))
     if not axes:
-        if call.whole("noop_with_empty_axes"):
+        if call.integer("noop_with_empty_axes"):
             return call.emit(Elementwise(label), x)
         axes = tuple(range(rank))
-    op = Reduce(call.axes(axes, rank), bool(call.whole("keepdims", 1)), label)
+    op = Reduce(call.axes(axes, rank), bool(call.integer("keepdims", 1)), label)
     return call.emit(op, x)
 
 
 @translates("ArgMax", "ArgMin")
 def _arg(call: OnnxCall) -> Tensor:
     x = call.tensor(0)
-    dim = call.axis(call.whole("axis"), len(x.shape))
-    return call.emit(Reduce((dim,), bool(call.whole("keepdims", 1)), call.op.lower()), x)
+    dim = call.axis(call.integer("axis"), len(x.shape))
+    return call.emit(Reduce((dim,), bool(call.integer("keepdims", 1)), call.op.lower()), x)
 
 
 @translates("Gemm")
@@ -245,16 +245,16 @@ def _gemm(call: OnnxCall) -> Tensor:
     a, b, c = call.value(0), call.value(1), call[2]
     if len(a.shape) != 2 or len(b.shape) != 2:
         raise ReadError(f"Gemm multiplies matrices, got {a.shape} and {b.shape}.")
-    rows = "ka" if call.whole("transA") else "ak"
-    columns = "bk" if call.whole("transB") else "kb"
+    rows = "ka" if call.integer("transA") else "ak"
+    columns = "bk" if call.integer("transB") else "kb"
     last = c is None or not isinstance(c, Live)
-    y = _product(call, a, b, rows, columns, "ab", 0 if last else None, bias=c if last else None)
+    y = _contracted(call, a, b, rows, columns, "ab", 0 if last else None, bias=c if last else None)
     if c is not None and isinstance(c, Live):
         y = call.emit(Elementwise("add"), y, c.tensor)
     return y
 
 
-def _product(
+def _contracted(
     call: OnnxCall,
     a: Value,
     b: Value,
@@ -286,16 +286,16 @@ def _product(
 
 @translates("MatMul", "MatMulInteger", "FusedMatMul")
 def _matmul(call: OnnxCall) -> Tensor:
-    swaps = (call.whole("transA"), call.whole("transB")) if call.op == "FusedMatMul" else (0, 0)
-    return _multiplied(call, call.value(0), call.value(1), *swaps)
+    swaps = (call.integer("transA"), call.integer("transB")) if call.op == "FusedMatMul" else (0, 0)
+    return _matrix_product(call, call.value(0), call.value(1), *swaps)
 
 
 @translates("QLinearMatMul")
 def _quantized_matmul(call: OnnxCall) -> Tensor:
-    return _multiplied(call, call.value(0), call.value(3))
+    return _matrix_product(call, call.value(0), call.value(3))
 
 
-def _multiplied(call: OnnxCall, a: Value, b: Value, swap_a: int = 0, swap_b: int = 0) -> Tensor:
+def _matrix_product(call: OnnxCall, a: Value, b: Value, swap_a: int = 0, swap_b: int = 0) -> Tensor:
     if not a.shape or not b.shape or max(len(a.shape), len(b.shape)) > 24:
         raise ReadError(f"{a.shape} and {b.shape} cannot be multiplied.")
     letters = string.ascii_lowercase.replace("k", "").replace("m", "").replace("n", "")
@@ -305,10 +305,10 @@ def _multiplied(call: OnnxCall, a: Value, b: Value, swap_a: int = 0, swap_b: int
     right = _letters(batch, len(b.shape), "nk" if swap_b else "kn", "k")
     rows = "m" if len(a.shape) > 1 else ""
     columns = "n" if len(b.shape) > 1 else ""
-    a, left = _squeezed(call, a, left, b, right)
-    b, right = _squeezed(call, b, right, a, left)
+    a, left = _unbroadcast(call, a, left, b, right)
+    b, right = _unbroadcast(call, b, right, a, left)
     held = "".join(x for x in batch if x in left or x in right)
-    y = _product(call, a, b, left, right, held + rows + columns, 0 if held == batch else None)
+    y = _contracted(call, a, b, left, right, held + rows + columns, 0 if held == batch else None)
     if held != batch:
         y = call.emit(Reshape((*(1 for _ in batch), *y.shape)), y)
     return y
@@ -320,7 +320,7 @@ def _letters(batch: str, rank: int, matrix: str, vector: str) -> str:
     return batch[len(batch) - (rank - 2) :] + matrix
 
 
-def _squeezed(
+def _unbroadcast(
     call: OnnxCall, value: Value, letters: str, other: Value, others: str
 ) -> tuple[Value, str]:
     # A batch dimension of 1 that the other operand broadens is left out of the product.
@@ -354,7 +354,7 @@ def _einsum(call: OnnxCall) -> Tensor:
             for letter, size in zip(term, value.shape, strict=True):
                 if sizes.setdefault(letter, size) != size:
                     raise NotUnderstood("broadcasts inside a product")
-        return _product(call, values[0], values[1], terms[0], terms[1], result)
+        return _contracted(call, values[0], values[1], terms[0], terms[1], result)
     x = call.tensor(0)
     gone = tuple(i for i, letter in enumerate(terms[0]) if letter not in result)
     left = [letter for letter in terms[0] if letter in result]
@@ -393,7 +393,7 @@ _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
 
 @translates("LSTM", "GRU", "RNN")
-def _recurrent(call: OnnxCall) -> list[Made]:
+def _recurrent(call: OnnxCall) -> list[Result]:
     x, w, r = call.tensor(0), call.weight(1), call.weight(2)
     if len(call.tensors()) > 1:
         raise NotUnderstood("starts from a state that is computed from the input")
@@ -406,7 +406,7 @@ def _recurrent(call: OnnxCall) -> list[Made]:
     names = {"forward": "forward", "reverse": "reverse", "bidirectional": "both"}
     if direction not in names or ways != (2 if direction == "bidirectional" else 1):
         raise ReadError(f"direction {direction[:40]!r} does not fit {ways} sets of weights.")
-    first = 1 if call.whole("layout") else 0
+    first = 1 if call.integer("layout") else 0
     op = Scan(
         first,
         names[direction],  # type: ignore[arg-type]
@@ -417,7 +417,7 @@ def _recurrent(call: OnnxCall) -> list[Made]:
     params = call.stored(w, r, call[3], call[7])
     y = call.step(op, x, params=params)
     y = call.step(Reshape((*y.shape[:2], ways, hidden)), y)
-    made: list[Made] = [None, None, None]
+    made: list[Result] = [None, None, None]
     if call.used[0]:
         made[0] = y if first else call.emit(Permute((0, 2, 1, 3)), y)
     for index in (1, 2):
@@ -431,11 +431,11 @@ def _recurrent(call: OnnxCall) -> list[Made]:
 @translates("CumSum")
 def _cumulative(call: OnnxCall) -> Tensor:
     x = call.tensor(0)
-    axis = call.numbers(1, "axis")
+    axis = call.integers_at(1, "axis")
     dim = call.axis(axis[0] if axis else 0, len(x.shape))
-    if call.whole("exclusive") and has_axes(x.layout[dim]):
+    if call.integer("exclusive") and has_axes(x.layout[dim]):
         raise NotUnderstood("sums what lies before each position, without its own")
-    op = Scan(dim, "reverse" if call.whole("reverse") else "forward", label="cumsum")
+    op = Scan(dim, "reverse" if call.integer("reverse") else "forward", label="cumsum")
     return call.emit(op, x)
 
 
@@ -445,14 +445,14 @@ def _attention(call: OnnxCall) -> Tensor:
         raise NotUnderstood("attends with a mask or a memory that is computed from the input")
     if any(call[i] is None for i in range(3)) or any(call[i] for i in (4, 5)):
         raise NotUnderstood("attends with a memory")
-    causal = bool(call.whole("is_causal"))
+    causal = bool(call.integer("is_causal"))
     query, key, value = (call.tensor(i) for i in range(3))
     if len(query.shape) == 4:
         if query.shape[1] != key.shape[1]:
             raise NotUnderstood("shares keys between heads")
         return call.emit(Attention(causal), query, key, value)
-    heads = call.whole("q_num_heads")
-    if len(query.shape) != 3 or heads < 1 or heads != call.whole("kv_num_heads"):
+    heads = call.integer("q_num_heads")
+    if len(query.shape) != 3 or heads < 1 or heads != call.integer("kv_num_heads"):
         raise NotUnderstood("shares keys between heads")
     parts = [_heads(call, x, heads) for x in (query, key, value)]
     y = call.step(Permute((0, 2, 1, 3)), call.step(Attention(causal), *parts))

@@ -13,9 +13,9 @@ from atrous.network import Builder, Network, Tensor, discover
 from atrous.network.ops import Constant
 from atrous.readers.call import NotUnderstood
 from atrous.readers.onnx import layout, math, windows
-from atrous.readers.onnx.call import TRANSLATIONS, Made, OnnxCall
-from atrous.readers.onnx.constants import Folder, Shapes, infer, literal, measured
-from atrous.readers.onnx.file import Source, check, constant, load, sparse, subgraphs
+from atrous.readers.onnx.call import TRANSLATIONS, OnnxCall, Result
+from atrous.readers.onnx.constants import Folder, Inferred, infer, literal, measured
+from atrous.readers.onnx.file import Source, check, dense_constant, load, sparse_constant, subgraphs
 from atrous.readers.onnx.graph import (
     MAX_NESTING,
     Ordered,
@@ -55,7 +55,7 @@ def read_onnx(source: str | Path | onnx.ModelProto, input: Input = None) -> Netw
         label = Path(source).name
     else:
         label = source.graph.name[:80] or "ONNX model"
-    with _reading(label):
+    with _concerning_file(label):
         return _followed(load(source), label, input).network
 
 
@@ -69,7 +69,7 @@ class Followed:
 
 def follow_onnx(source: Source, input: Input = None) -> Followed:
     """The network in a loaded file, as `read_onnx` has it, with the values by the file's names."""
-    with _reading(source.label):
+    with _concerning_file(source.label):
         return _followed(source, source.label, input)
 
 
@@ -99,7 +99,7 @@ def _followed(source: Source, label: str, input: Input) -> Followed:
 
 
 @contextmanager
-def _reading(label: str) -> Iterator[None]:
+def _concerning_file(label: str) -> Iterator[None]:
     """Errors raised inside lead with the file, then with the layer that they name."""
     try:
         yield
@@ -129,9 +129,9 @@ class _File:
         for tensor in graph.initializer:
             if tensor.name in found:
                 raise ReadError(f"the initialiser {tensor.name[:80]!r} is there twice.")
-            found[tensor.name] = constant(tensor, self.source, self.provenance.is_parameter)
+            found[tensor.name] = dense_constant(tensor, self.source, self.provenance.is_parameter)
         for item in graph.sparse_initializer:
-            found[item.values.name] = sparse(item)
+            found[item.values.name] = sparse_constant(item)
         return found
 
 
@@ -205,7 +205,7 @@ class _Translation:
         if node.op_type in ("Shape", "Size") and live:
             return [measured(node, live[0])]
         if not live:
-            folded = self._constant(node, inputs)
+            folded = self._folded(node, inputs)
             if all(value is not None for value, u in zip(folded, used, strict=False) if u):
                 return folded
         shapes, complaint = infer(node, inputs, self._file.opsets)
@@ -228,13 +228,13 @@ class _Translation:
         node: onnx.NodeProto,
         label: str,
         inputs: Sequence[Value | None],
-        shapes: Shapes,
+        shapes: Inferred,
         used: Sequence[bool],
     ) -> OnnxCall:
         version = self._file.opsets.get("", 1)
         return OnnxCall(self._builder, node, label, inputs, shapes, version, used)
 
-    def _constant(
+    def _folded(
         self, node: onnx.NodeProto, inputs: Sequence[Value | None]
     ) -> Sequence[Const | None]:
         consts = [value if isinstance(value, Const) else None for value in inputs]
@@ -268,7 +268,7 @@ class _Translation:
             raise ReadError(f"has no {wanted}.")
         # What the graphs inside read from around them, the node reads.
         around = [values[name] for g in subgraphs(node) for name in captured(g) if name in values]
-        shapes: Shapes = [(recorded.get(name), 0) for name in node.output]
+        shapes: Inferred = [(recorded.get(name), 0) for name in node.output]
         call = self._call(node, label, [*inputs, *around], shapes, used)
         made: Sequence[Value] = call.opaque(f"what {node.op_type[:80]} runs is decided by data")
         return made
@@ -284,7 +284,7 @@ class _Translation:
 
 def _translated(call: OnnxCall, complaint: str) -> Sequence[Value | None]:
     try:
-        made = call.translated(_made)
+        made = call.translated(_by_translation)
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         if isinstance(error, AtrousError):
             raise
@@ -294,7 +294,7 @@ def _translated(call: OnnxCall, complaint: str) -> Sequence[Value | None]:
     return [_valued(call, i, value) for i, value in enumerate(results)]
 
 
-def _made(call: OnnxCall) -> Made | Sequence[Made]:
+def _by_translation(call: OnnxCall) -> Result | Sequence[Result]:
     domain = call.node.domain
     translation = TRANSLATIONS.get(call.op) if domain in _DOMAINS else None
     if translation is None:

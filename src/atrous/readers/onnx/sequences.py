@@ -38,14 +38,14 @@ def sequence(call: OnnxCall) -> Value:
     if not isinstance(held, Pieces):
         raise NotUnderstood("reads a sequence that is not followed")
     if call.op == "SequenceAt":
-        (place,) = call.numbers(1, "position") or (0,)
+        (place,) = call.integers_at(1, "position") or (0,)
         if not -len(held.parts) <= place < len(held.parts):
             raise NotUnderstood(f"picks piece {place} of {len(held.parts)}")
         return held.parts[place]
-    if call.whole("new_axis"):
+    if call.integer("new_axis"):
         raise NotUnderstood("stacks a sequence along a new dimension")
     tensors = [call.materialized(part) for part in held.parts]
-    dim = call.axis(call.whole("axis"), len(tensors[0].shape))
+    dim = call.axis(call.integer("axis"), len(tensors[0].shape))
     return Live(call.step(Concat(dim), *tensors), held.dtype)
 
 
@@ -53,10 +53,10 @@ def _split(call: OnnxCall) -> Pieces:
     value = call.value(0)
     if not isinstance(value, Live) or isinstance(value, Pieces) or value.unknown:
         raise NotUnderstood("splits what is not a tensor of a known shape")
-    if not call.whole("keepdims", 1) and call[1] is None:
+    if not call.integer("keepdims", 1) and call[1] is None:
         raise NotUnderstood("splits into pieces without the dimension")
     x = value.tensor
-    dim = call.axis(call.whole("axis"), len(x.shape))
+    dim = call.axis(call.integer("axis"), len(x.shape))
     length = x.shape[dim]
     sizes = _sizes(call, length)
     parts: list[Value] = []
@@ -69,7 +69,7 @@ def _split(call: OnnxCall) -> Pieces:
 
 def _sizes(call: OnnxCall, length: int) -> Sequence[int]:
     given = call[1]
-    numbers = (1,) if given is None else call.numbers(1, "sizes") or ()
+    numbers = (1,) if given is None else call.integers_at(1, "sizes") or ()
     scalar = given is None or (isinstance(given, Const) and given.shape == ())
     if not numbers or min(numbers) < 1:
         raise NotUnderstood("splits into pieces of no size")

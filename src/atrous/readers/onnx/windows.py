@@ -23,7 +23,7 @@ from atrous.network.ops import (
 )
 from atrous.network.records import Tensor
 from atrous.readers.call import NotUnderstood
-from atrous.readers.onnx.call import Made, OnnxCall, translates
+from atrous.readers.onnx.call import OnnxCall, Result, translates
 from atrous.readers.onnx.values import Const, Live, Value
 
 __all__: list[str] = []
@@ -34,8 +34,8 @@ MAX_WORK = 1 << 33
 MAX_STRIDE = 1 << 16
 
 
-def _numbers(call: OnnxCall, name: str, rank: int, default: int) -> tuple[int, ...]:
-    values = call.ints(name)
+def _per_axis(call: OnnxCall, name: str, rank: int, default: int) -> tuple[int, ...]:
+    values = call.integers(name)
     if values is None or (not values and rank):
         return (default,) * rank
     if len(values) != rank:
@@ -43,12 +43,14 @@ def _numbers(call: OnnxCall, name: str, rank: int, default: int) -> tuple[int, .
     return values
 
 
-def _windows(call: OnnxCall, kernel: Sequence[int], lengths: Sequence[int]) -> tuple[Window, ...]:
+def _declared_windows(
+    call: OnnxCall, kernel: Sequence[int], lengths: Sequence[int]
+) -> tuple[Window, ...]:
     rank = len(kernel)
-    strides = _numbers(call, "strides", rank, 1)
-    dilations = _numbers(call, "dilations", rank, 1)
+    strides = _per_axis(call, "strides", rank, 1)
+    dilations = _per_axis(call, "dilations", rank, 1)
     auto = call.text("auto_pad", "NOTSET") or "NOTSET"
-    pads = _numbers(call, "pads", 2 * rank, 0)
+    pads = _per_axis(call, "pads", 2 * rank, 0)
     found = []
     for i in range(rank):
         k, s, d = kernel[i], strides[i], dilations[i]
@@ -79,7 +81,7 @@ def bounded(kernel: int, dilation: int) -> None:
         )
 
 
-def _spatial(x: Tensor, weight: Const) -> int:
+def _spatial_rank(x: Tensor, weight: Const) -> int:
     rank = len(weight.shape) - 2
     if rank < 1 or len(x.shape) != rank + 2:
         raise ReadError(f"a weight of shape {weight.shape} does not fit an input of {x.shape}.")
@@ -88,40 +90,40 @@ def _spatial(x: Tensor, weight: Const) -> int:
     return rank
 
 
-def _conv(
+def _convolved(
     call: OnnxCall, x: Tensor, weight: Const, bias: Value | None, out: int | None = 0
 ) -> Tensor:
-    rank = _spatial(x, weight)
+    rank = _spatial_rank(x, weight)
     kernel = weight.shape[2:]
-    declared = call.ints("kernel_shape")
+    declared = call.integers("kernel_shape")
     if declared and declared != kernel:
         raise ReadError(f"kernel_shape says {declared[:8]} and the weight has {kernel}.")
-    groups = call.whole("group", 1)
+    groups = call.integer("group", 1)
     if groups < 1 or weight.shape[1] * groups != x.shape[1]:
         raise ReadError(
             f"a weight of shape {weight.shape} in {groups} groups reads "
             f"{weight.shape[1] * groups} channels, got {x.shape[1]}."
         )
-    op = Conv(_windows(call, kernel, x.shape[2:]), weight.shape[0], groups)
+    op = Conv(_declared_windows(call, kernel, x.shape[2:]), weight.shape[0], groups)
     assert rank == len(op.windows)
     offset = (bias.tensor,) if isinstance(bias, Live) else ()
     return call.emit(op, x, *offset, out=out, params=call.stored(weight, bias))
 
 
 @translates("Conv", "ConvInteger")
-def _convolution(call: OnnxCall) -> Tensor:
+def _conv(call: OnnxCall) -> Tensor:
     bias = call[2] if call.op == "Conv" else None
-    return _conv(call, call.tensor(0), call.weight(1), bias)
+    return _convolved(call, call.tensor(0), call.weight(1), bias)
 
 
 @translates("QLinearConv")
-def _quantized_convolution(call: OnnxCall) -> Tensor:
-    return _conv(call, call.tensor(0), call.weight(3), call[8])
+def _quantized_conv(call: OnnxCall) -> Tensor:
+    return _convolved(call, call.tensor(0), call.weight(3), call[8])
 
 
 @translates("FusedConv")
-def _fused_convolution(call: OnnxCall) -> Tensor:
-    y = _conv(call, call.tensor(0), call.weight(1), call[2], out=None)
+def _fused_conv(call: OnnxCall) -> Tensor:
+    y = _convolved(call, call.tensor(0), call.weight(1), call[2], out=None)
     if call[3] is not None:
         y = call.step(Elementwise("add"), y, call.tensor(3))
     activation = call.text("activation")
@@ -129,20 +131,20 @@ def _fused_convolution(call: OnnxCall) -> Tensor:
 
 
 @translates("ConvTranspose")
-def _transposed(call: OnnxCall) -> Tensor:
+def _conv_transpose(call: OnnxCall) -> Tensor:
     x, weight = call.tensor(0), call.weight(1)
-    rank = _spatial(x, weight)
+    rank = _spatial_rank(x, weight)
     kernel = weight.shape[2:]
-    groups = call.whole("group", 1)
+    groups = call.integer("group", 1)
     if groups < 1 or weight.shape[0] != x.shape[1]:
         raise ReadError(
             f"a weight of shape {weight.shape} reads {weight.shape[0]} channels, got {x.shape[1]}."
         )
-    strides = _numbers(call, "strides", rank, 1)
-    dilations = _numbers(call, "dilations", rank, 1)
-    extra = _numbers(call, "output_padding", rank, 0)
-    pads = _numbers(call, "pads", 2 * rank, 0)
-    sizes = call.ints("output_shape")
+    strides = _per_axis(call, "strides", rank, 1)
+    dilations = _per_axis(call, "dilations", rank, 1)
+    extra = _per_axis(call, "output_padding", rank, 0)
+    pads = _per_axis(call, "pads", 2 * rank, 0)
+    sizes = call.integers("output_shape")
     auto = call.text("auto_pad", "NOTSET") or "NOTSET"
     if sizes is not None and len(sizes) == rank + 2:
         sizes = sizes[2:]
@@ -175,21 +177,21 @@ def _transposed(call: OnnxCall) -> Tensor:
 
 
 @translates("MaxPool", "AveragePool", "LpPool", "QLinearAveragePool")
-def _pool(call: OnnxCall) -> list[Made]:
+def _pool(call: OnnxCall) -> list[Result]:
     x = call.tensor(0)
-    kernel = call.ints("kernel_shape")
+    kernel = call.integers("kernel_shape")
     if not kernel or len(kernel) != len(x.shape) - 2:
         raise ReadError(f"kernel_shape {(kernel or ())[:8]} does not fit an input of {x.shape}.")
-    if call.whole("channels_last"):
+    if call.integer("channels_last"):
         raise NotUnderstood("pools channels-last tensors")
     how = {"MaxPool": "max", "LpPool": "lp"}.get(call.op, "average")
     op = Pool(
-        _windows(call, kernel, x.shape[2:]),
+        _declared_windows(call, kernel, x.shape[2:]),
         how,  # type: ignore[arg-type]
-        bool(call.whole("ceil_mode")),
-        bool(call.whole("count_include_pad")),
+        bool(call.integer("ceil_mode")),
+        bool(call.integer("count_include_pad")),
     )
-    made: list[Made] = [call.emit(op, x)]
+    made: list[Result] = [call.emit(op, x)]
     if call.wants(1):
         made.append(call.opaque_output(1, "gives the places of maxima"))
     return made
@@ -198,7 +200,7 @@ def _pool(call: OnnxCall) -> list[Made]:
 @translates("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool", "QLinearGlobalAveragePool")
 def _global_pool(call: OnnxCall) -> Tensor:
     x = call.tensor(0)
-    if call.whole("channels_last"):
+    if call.integer("channels_last"):
         raise NotUnderstood("pools channels-last tensors")
     how = "max" if call.op == "GlobalMaxPool" else "average"
     op = AdaptivePool((1,) * max(len(x.shape) - 2, 0), how)  # type: ignore[arg-type]
@@ -207,15 +209,15 @@ def _global_pool(call: OnnxCall) -> Tensor:
 
 @translates("Upsample")
 def _upsample(call: OnnxCall) -> Tensor:
-    scales = call.reals("scales") if call.has("scales") else call.floats(1, "scales")
+    scales = call.reals("scales") if call.has("scales") else call.reals_at(1, "scales")
     return _resized(call, scales, None, "asymmetric", None)
 
 
 @translates("Resize")
 def _resize(call: OnnxCall) -> Tensor:
     if call.version < 11:
-        return _resized(call, call.floats(1, "scales"), None, "asymmetric", None)
-    scales, sizes = call.floats(2, "scales"), call.numbers(3, "sizes")
+        return _resized(call, call.reals_at(1, "scales"), None, "asymmetric", None)
+    scales, sizes = call.reals_at(2, "scales"), call.integers_at(3, "sizes")
     coordinates = call.text("coordinate_transformation_mode", "half_pixel")
     return _resized(
         call, scales, sizes or None, coordinates, call.text("nearest_mode", "round_prefer_floor")
@@ -231,7 +233,7 @@ def _resized(
 ) -> Tensor:
     x = call.tensor(0)
     rank = len(x.shape)
-    chosen = call.ints("axes") if call.version >= 18 else None
+    chosen = call.integers("axes") if call.version >= 18 else None
     dims = [call.axis(a, rank) for a in chosen[:rank]] if chosen is not None else list(range(rank))
     given = scales if scales is not None else sizes
     if given is None or len(given) != len(dims):
@@ -311,7 +313,7 @@ def _interpolated(
             cast(Coordinates, coordinates),
             tuple(scale[first:]) if any(s is not None for s in scale) else (),
             cast(Rounding, rounding),
-            bool(call.whole("antialias")) and mode != "nearest",
+            bool(call.integer("antialias")) and mode != "nearest",
         )
 
     if nearest is not None or mode != "nearest":
@@ -423,10 +425,10 @@ def _pad(call: OnnxCall) -> Tensor:
     mode = call.text("mode", "constant")
     if mode not in _PAD_MODES:
         raise ReadError(f"padding mode {mode[:40]!r} is not known.")
-    pads = call.listed("pads", 1, 11)
+    pads = call.integers_since("pads", 1, 11)
     if pads is None:
         raise ReadError("Pad needs pads.")
-    chosen = call.numbers(3, "axes") if call.version >= 18 else None
+    chosen = call.integers_at(3, "axes") if call.version >= 18 else None
     dims = [call.axis(a, rank) for a in chosen[:rank]] if chosen is not None else list(range(rank))
     if len(pads) != 2 * len(dims):
         raise ReadError(f"{len(pads)} pads do not fit {len(dims)} dimensions; give two for each.")
@@ -441,7 +443,7 @@ def _pad(call: OnnxCall) -> Tensor:
 @translates("DepthToSpace", "SpaceToDepth")
 def _shuffle(call: OnnxCall) -> Tensor:
     x = call.tensor(0)
-    size = call.whole("blocksize", 1)
+    size = call.integer("blocksize", 1)
     if not 1 <= size <= MAX_STRIDE:
         raise ReadError(f"a block size of {size} is not one that is followed.")
     return call.emit(Shuffle((size, size), call.op == "SpaceToDepth"), x)

@@ -199,10 +199,10 @@ def translate_call(
         return _plain(call.meta)
     if call.lost:
         return call.opaque("reads an output of an op that is not followed")
-    return call.translated(_made)
+    return call.translated(_by_translation)
 
 
-def _made(call: TorchCall) -> Value:
+def _by_translation(call: TorchCall) -> Value:
     translation = TRANSLATIONS.get(call.key)
     if translation is None and (call.key in ELEMENTWISE or _is_pointwise(call.node.target)):
         translation = pointwise

@@ -220,21 +220,21 @@ def _linear_by_input(call: TorchCall, weight: Any) -> Value:
 @translates("matmul", "mm", "bmm", "mv", "dot")
 def _matmul(call: TorchCall) -> Value:
     left, right = list(call.arguments.values())[:2]
-    return _product(call, left, right)
+    return _matrix_product(call, left, right)
 
 
 @translates("addmm", "baddbmm")
 def _addmm(call: TorchCall) -> Value:
     addend, left, right = list(call.arguments.values())[:3]
     if not isinstance(addend, Tensor):
-        return _product(call, left, right)
+        return _matrix_product(call, left, right)
     if not isinstance(left, Tensor) and not isinstance(right, Tensor):
         return call.emit(Elementwise("add"), addend, params=call.params())
-    made = _product(call, left, right)
+    made = _matrix_product(call, left, right)
     return call.emit(Elementwise("add"), addend, made)
 
 
-def _product(call: TorchCall, left: Any, right: Any) -> Value:
+def _matrix_product(call: TorchCall, left: Any, right: Any) -> Value:
     if isinstance(right, Const) and len(right.shape) == 2 and isinstance(left, Tensor):
         return call.emit(Linear(right.shape[1]), left, params=call.params())
     operands = [call.materialized(value) for value in (left, right)]
@@ -393,7 +393,7 @@ def _reduce_or_join(call: TorchCall) -> Value:
 
 
 @translates("cumsum", "cumprod", "logcumsumexp", "cummax", "cummin")
-def _scan(call: TorchCall) -> Value:
+def _cumulative(call: TorchCall) -> Value:
     dim = call["dim"] % len(call.x.shape)
     made = call.emit(Scan(dim, label="cumsum"), call.x)
     return [made, made] if call.several else made

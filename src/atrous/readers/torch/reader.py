@@ -53,7 +53,7 @@ def read_torch(source: Any, input: Any = None) -> Network:
         raise ReadError(f"a {type(source).__name__} is neither a module nor an exported program.")
     if _mutates_what_is_read_later(program):
         program = program.run_decompositions({})
-    reading = _Reading(program, _folded(source))
+    reading = _Program(program, _one_op_modules(source))
     axes = discover(reading.shapes, reading.translate)
     builder = Builder(name)
     inputs = {
@@ -66,11 +66,11 @@ def read_torch(source: Any, input: Any = None) -> Network:
     return builder.build(*outputs)
 
 
-class _Reading:
+class _Program:
     """One exported program, ready to be translated any number of times."""
 
     def __init__(
-        self, program: torch.export.ExportedProgram, folded: Mapping[str, Any] = _NONE
+        self, program: torch.export.ExportedProgram, modules: Mapping[str, Any] = _NONE
     ) -> None:
         self.graph = program.graph
         self.owner = program.graph_module
@@ -94,10 +94,10 @@ class _Reading:
         self.dependent: dict[Any, None] = {}
         self._depend(self.graph, {n for n in self.graph.nodes if n.name in self.shapes})
         kept = [node for node in self.dependent if name_of(node) not in {*SKIPPED, *TRANSPARENT}]
-        self.blocks = _blocks(self.dependent, folded)
-        self.calls = Counter(_stack(node)[0] for node in kept)
+        self.one_ops = _one_op_calls(self.dependent, modules)
+        self.calls = Counter(_module_call(node)[0] for node in kept)
         self.parents = {
-            path[:dot] for path in {_stack(node)[1] for node in kept} for dot in _dots(path)
+            path[:dot] for path in {_module_call(node)[1] for node in kept} for dot in _dots(path)
         }
 
     def _depend(self, graph: Any, reached: set[Any]) -> None:
@@ -154,16 +154,16 @@ class _Reading:
     def _run(self, builder: Builder, graph: Any, values: dict[Any, Value]) -> Value:
         for node in graph.nodes:
             if node.op == "get_attr":
-                values[node] = _constant(node, ())
+                values[node] = _fixed_value(node, ())
             elif node.op == "output":
                 (results,) = node.args
                 return [values.get(result) for result in results]
             elif node.op != "call_function":
                 continue
-            elif node in self.blocks:
-                block = self.blocks[node]
-                if node is block.last:
-                    values[node] = _as_one(builder, block, values)
+            elif node in self.one_ops:
+                one = self.one_ops[node]
+                if node is one.last:
+                    values[node] = _as_one(builder, one, values)
             elif node in self.dependent and name_of(node) in TRANSPARENT:
                 block, operands = self._block(node)
                 inside = [inner for inner in block.nodes if inner.op == "placeholder"]
@@ -171,13 +171,13 @@ class _Reading:
                     values[inner] = values.get(outer) if isinstance(outer, torch.fx.Node) else outer
                 values[node] = self._run(builder, block, values)
             else:
-                values[node] = self._call(builder, node, values)
+                values[node] = self._node(builder, node, values)
         return None
 
-    def _call(self, builder: Builder, node: Any, values: Mapping[Any, Value]) -> Value:
+    def _node(self, builder: Builder, node: Any, values: Mapping[Any, Value]) -> Value:
         if node not in self.dependent:
-            return _constant(node, self._params_behind(node, values), _computed(node, values))
-        key, path, again = _stack(node)
+            return _fixed_value(node, self._params_behind(node, values), _computed(node, values))
+        key, path, again = _module_call(node)
         label = name_of(node).rpartition(".")[2].rstrip("_") or "op"
         name = path + again
         if not path or self.calls[key] > 1 or path in self.parents:
@@ -192,7 +192,7 @@ class _Reading:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Block:
+class _OneOpCall:
     """The nodes of one call of a module that says which operation it is."""
 
     module: Any
@@ -201,47 +201,48 @@ class _Block:
     last: Any
 
 
-def _folded(source: Any) -> dict[str, Any]:
+def _one_op_modules(source: Any) -> dict[str, Any]:
     """The modules that are one operation in several steps, by path."""
     if not isinstance(source, torch.nn.Module):
         return {}
     return {path: part for path, part in source.named_modules() if isinstance(part, OneOp)}
 
 
-def _blocks(dependent: Mapping[Any, None], folded: Mapping[str, Any]) -> dict[Any, _Block]:
-    if not folded:
+def _one_op_calls(
+    dependent: Mapping[Any, None], modules: Mapping[str, Any]
+) -> dict[Any, _OneOpCall]:
+    if not modules:
         return {}
     calls: dict[str, list[Any]] = {}
     for node in dependent:
-        key, path, _ = _stack(node)
-        if path in folded:
+        key, path, _ = _module_call(node)
+        if path in modules:
             calls.setdefault(key, []).append(node)
-    found: dict[Any, _Block] = {}
+    found: dict[Any, _OneOpCall] = {}
     for nodes in calls.values():
         inside = set(nodes)
         first = next(n for n in nodes[0].all_input_nodes if n not in inside)
-        path = _stack(nodes[0])[1]
-        block = _Block(folded[path], path, first, nodes[-1])
-        found.update(dict.fromkeys(nodes, block))
+        path = _module_call(nodes[0])[1]
+        found.update(dict.fromkeys(nodes, _OneOpCall(modules[path], path, first, nodes[-1])))
     return found
 
 
-def _as_one(builder: Builder, block: _Block, values: Mapping[Any, Value]) -> Value:
-    x = values[block.first]
-    shape = static(block.last.meta["val"].shape)
+def _as_one(builder: Builder, call: _OneOpCall, values: Mapping[Any, Value]) -> Value:
+    x = values[call.first]
+    shape = static(call.last.meta["val"].shape)
     rank = len(x.shape) - 2
     return builder.add(
-        block.module.as_op(x.shape[-rank:]),
+        call.module.as_op(x.shape[-rank:]),
         x,
-        name=block.path + _stack(block.last)[2],
-        module=block.path,
+        name=call.path + _module_call(call.last)[2],
+        module=call.path,
         shape=shape,
         itemsize=x.itemsize,
-        origin=block.last.name,
+        origin=call.last.name,
     )
 
 
-def _constant(node: Any, params: tuple[Param, ...], data: Any = None) -> Value:
+def _fixed_value(node: Any, params: tuple[Param, ...], data: Any = None) -> Value:
     value = node.meta.get("val")
     if isinstance(value, torch.Tensor):
         return Const(static(value.shape), params, data)
@@ -260,7 +261,7 @@ def _computed(node: Any, values: Mapping[Any, Value]) -> Any:
     if getattr(node.target, "namespace", "") != "aten" or value.numel() > MOST_NUMBERS:
         return None
 
-    def real(argument: Any) -> Any:
+    def numbers_of(argument: Any) -> Any:
         if not isinstance(argument, torch.fx.Node):
             return argument
         held = values.get(argument)
@@ -270,8 +271,8 @@ def _computed(node: Any, values: Mapping[Any, Value]) -> Any:
         return data
 
     try:
-        args = torch.fx.node.map_arg(tuple(node.args), real)
-        kwargs = dict(torch.fx.node.map_arg(dict(node.kwargs), real))
+        args = torch.fx.node.map_arg(tuple(node.args), numbers_of)
+        kwargs = dict(torch.fx.node.map_arg(dict(node.kwargs), numbers_of))
         if "device" in kwargs:
             kwargs["device"] = "cpu"
         found = node.target(*args, **kwargs)
@@ -299,7 +300,7 @@ def _constants(program: torch.export.ExportedProgram) -> dict[str, Const]:
     return found
 
 
-def _stack(node: Any) -> tuple[str, str, str]:
+def _module_call(node: Any) -> tuple[str, str, str]:
     """The call that a node belongs to, its module path, and `@N` for the N-th repetition."""
     stack = module_stack(node)
     if not stack:

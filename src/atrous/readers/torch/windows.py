@@ -38,7 +38,7 @@ from atrous.readers.torch.values import Const, Value
 def _conv(call: TorchCall) -> Value:
     weight = _weight_shape(call)
     op = Conv(_conv_windows(call, weight[2:]), weight[0], call["groups"])
-    return _slid(call, op)
+    return _weighted_window(call, op)
 
 
 @translates("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
@@ -47,7 +47,7 @@ def _conv_transpose(call: TorchCall) -> Value:
     windows = _conv_windows(call, weight[2:])
     extra = per_axis(call["output_padding"], len(windows), "output_padding")
     op = ConvTranspose(windows, weight[1] * call["groups"], call["groups"], extra)
-    return _slid(call, op)
+    return _weighted_window(call, op)
 
 
 @translates("convolution")
@@ -74,7 +74,7 @@ def _conv_windows(call: TorchCall, kernels: Sequence[int]) -> tuple[Window, ...]
     return windows_of_axes(kernels, strides, dilations, pads)
 
 
-def _slid(call: TorchCall, op: Conv | ConvTranspose) -> Value:
+def _weighted_window(call: TorchCall, op: Conv | ConvTranspose) -> Value:
     x = call["input"]
     if not isinstance(x, Tensor):
         raise NotUnderstood("slides weights made from the input over a constant")
