@@ -25,6 +25,7 @@ from atrous.network.ops import (
 )
 from atrous.network.records import Param, Tensor
 from atrous.readers.call import NotUnderstood, params_behind
+from atrous.readers.einsum import sizes_of, terms_of
 from atrous.readers.onnx.call import OnnxCall, Result, translates
 from atrous.readers.onnx.values import Const, Live, Value, broadcast
 
@@ -264,10 +265,9 @@ def _contracted(
     out: int | None = 0,
     bias: Value | None = None,
 ) -> Tensor:
-    sizes = dict(zip(left, a.shape, strict=True))
-    for letter, size in zip(right, b.shape, strict=True):
-        if sizes.setdefault(letter, size) != size:
-            raise ReadError(f"{a.shape} and {b.shape} cannot be multiplied.")
+    sizes = sizes_of((left, right), (a.shape, b.shape))
+    if sizes is None:
+        raise ReadError(f"{a.shape} and {b.shape} cannot be multiplied.")
     params = (*call.stored(a, b), *params_behind([bias]))
     if isinstance(a, Live) and isinstance(b, Const) and len(right) == 2:
         # One matrix for all rows: a linear layer over the last dimension.
@@ -345,15 +345,13 @@ def _einsum(call: OnnxCall) -> Tensor:
     if len(equation) > 200 or len(call.inputs) not in (1, 2):
         raise NotUnderstood(f"sums over {len(call.inputs)} operands at once")
     values = [call.value(i) for i in range(len(call.inputs))]
-    terms, result = _terms(equation, [len(value.shape) for value in values])
+    shapes = [value.shape for value in values]
+    terms, result = terms_of(equation, [len(shape) for shape in shapes])
     if any(len(set(term)) != len(term) for term in (*terms, result)):
         raise NotUnderstood("takes a diagonal")
     if len(values) == 2:
-        sizes: dict[str, int] = {}
-        for term, value in zip(terms, values, strict=True):
-            for letter, size in zip(term, value.shape, strict=True):
-                if sizes.setdefault(letter, size) != size:
-                    raise NotUnderstood("broadcasts inside a product")
+        if sizes_of(terms, shapes) is None:
+            raise NotUnderstood("broadcasts inside a product")
         return _contracted(call, values[0], values[1], terms[0], terms[1], result)
     x = call.tensor(0)
     gone = tuple(i for i, letter in enumerate(terms[0]) if letter not in result)
@@ -363,30 +361,6 @@ def _einsum(call: OnnxCall) -> Tensor:
     if gone:
         x = call.step(Reduce(gone, label="sum"), x)
     return call.emit(Permute(tuple(left.index(letter) for letter in result)), x)
-
-
-def _terms(equation: str, ranks: Sequence[int]) -> tuple[list[str], str]:
-    operands, arrow, result = equation.partition("->")
-    terms = operands.split(",")
-    if len(terms) != len(ranks) or not re.fullmatch(r"[A-Za-z.,]*", operands + result):
-        raise ReadError(f"{equation[:80]!r} is no equation for {len(ranks)} operands.")
-    spare = [x for x in string.ascii_letters if x not in equation]
-    longest = 0
-    full = []
-    for term, rank in zip(terms, ranks, strict=True):
-        missing = rank - len(term.replace("...", ""))
-        if missing < 0 or ("..." not in term and missing) or missing > len(spare):
-            raise ReadError(f"{equation[:80]!r} does not fit an operand of {rank} dimensions.")
-        longest = max(longest, missing)
-        # Dimensions under an ellipsis line up at their end.
-        full.append(term.replace("...", "".join(reversed(spare[:missing]))))
-    dots = "".join(reversed(spare[:longest]))
-    if not arrow:
-        letters = [x for term in terms for x in term if x != "."]
-        result = "..." * ("..." in operands) + "".join(
-            sorted(x for x in letters if letters.count(x) == 1)
-        )
-    return full, result.replace("...", dots)
 
 
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}

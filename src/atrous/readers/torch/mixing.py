@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 from math import prod
 from typing import Any
@@ -30,11 +29,12 @@ from atrous.network.ops import (
     Windows,
 )
 from atrous.readers.call import NotUnderstood
+from atrous.readers.einsum import sizes_of, terms_of
 from atrous.readers.torch.call import TorchCall, translates
 from atrous.readers.torch.values import Const, Value
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
-_CAPITALS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_CAPITALS = "ZYXWVUTSRQPONMLKJIHGFEDCBA"
 
 
 @translates(
@@ -271,14 +271,12 @@ def _batch_size(operand: Tensor, from_matrix: int) -> int:
 def _einsum(call: TorchCall) -> Value:
     equation = call["equation"].replace(" ", "")
     operands = [call.materialized(value) for value in call["tensors"]]
-    terms, result = _einsum_terms(equation, [len(v.shape) for v in operands])
+    shapes = [operand.shape for operand in operands]
+    terms, result = terms_of(equation, [len(shape) for shape in shapes], _CAPITALS)
     if any(len(set(term)) != len(term) for term in (*terms, result)):
         raise NotUnderstood(f"einsum {equation} takes a diagonal")
-    sizes: dict[str, int] = {}
-    for term, operand in zip(terms, operands, strict=True):
-        for letter, size in zip(term, operand.shape, strict=True):
-            if sizes.setdefault(letter, size) != size:
-                raise NotUnderstood(f"einsum {equation} broadcasts inside a product")
+    if sizes_of(terms, shapes) is None:
+        raise NotUnderstood(f"einsum {equation} broadcasts inside a product")
     # From the left, two at a time; what no later operand and no output needs is summed at once.
     while len(operands) > 1:
         later = set(result).union(*terms[2:])
@@ -295,23 +293,6 @@ def _einsum(call: TorchCall) -> Value:
     if term != result:
         out = call.step(Permute(tuple(term.index(letter) for letter in result)), out)
     return out
-
-
-def _einsum_terms(equation: str, ranks: Sequence[int]) -> tuple[list[str], str]:
-    """The letters of each operand and of the result, an ellipsis spelled out in capitals."""
-    left, arrow, result = equation.partition("->")
-    terms = left.split(",")
-    widths = [rank - len(t.replace("...", "")) for t, rank in zip(terms, ranks, strict=True)]
-    spelled = [
-        term.replace("...", _CAPITALS[len(_CAPITALS) - width :] if width else "")
-        for term, width in zip(terms, widths, strict=True)
-    ]
-    most = max((w for t, w in zip(terms, widths, strict=True) if "..." in t), default=0)
-    free = _CAPITALS[len(_CAPITALS) - most :] if most else ""
-    if not arrow:
-        letters = "".join(terms).replace(".", "")
-        result = free + "".join(sorted(x for x in set(letters) if letters.count(x) == 1))
-    return spelled, result.replace("...", free)
 
 
 @translates(
