@@ -8,10 +8,20 @@ from typing import Any, Generic, TypeVar
 
 from atrous.errors import ArgumentError, ReadError
 from atrous.network.builder import Builder
+from atrous.network.discover import discover
 from atrous.network.ops import Constant, Op, Opaque
-from atrous.network.records import Param, Tensor
+from atrous.network.records import Network, Param, Tensor
 
-__all__ = ["Call", "Fixed", "NotUnderstood", "Output", "Registry", "once", "params_behind"]
+__all__ = [
+    "Call",
+    "Fixed",
+    "NotUnderstood",
+    "Output",
+    "Registry",
+    "network_of",
+    "once",
+    "params_behind",
+]
 
 Key = TypeVar("Key", bound=str)
 T = TypeVar("T")
@@ -65,6 +75,7 @@ class Output:
     used: bool = True
 
 
+@dataclass(eq=False)
 class Call(Generic[Value]):
     """One call of an op in a source: its arguments by name or place, and ops to emit for it.
 
@@ -73,24 +84,13 @@ class Call(Generic[Value]):
     `NotUnderstood`. A reader subclasses this for what its framework has beyond values and shapes.
     """
 
-    def __init__(
-        self,
-        builder: Builder,
-        op: str,
-        arguments: Mapping[Any, Value],
-        *,
-        name: str,
-        module: str | None,
-        origin: str,
-        several: bool = True,
-    ) -> None:
-        self.builder = builder
-        self.op = op
-        self.arguments = arguments
-        self.name = name
-        self.module = module
-        self.origin = origin
-        self.several = several
+    builder: Builder
+    op: str
+    arguments: Mapping[Any, Value]
+    name: str
+    module: str | None
+    origin: str
+    several: bool = True
 
     @property
     def outputs(self) -> Sequence[Output]:
@@ -244,6 +244,30 @@ class Call(Generic[Value]):
     def forgotten(self, names: Sequence[str]) -> str:
         """The reason for a call whose translation leaves these tensors unread."""
         return f"also reads {', '.join(names)}, which its rule does not follow"
+
+
+def network_of(
+    name: str,
+    shapes: Mapping[str, Sequence[int]],
+    itemsizes: Mapping[str, int],
+    translate: Callable[[Builder, Mapping[str, Tensor]], Sequence[Tensor]],
+    notes: Sequence[str] = (),
+) -> Network:
+    """The network that `translate` makes of inputs of these shapes; it is called more than once.
+
+    Which dimensions are spatial is discovered first: those that the first windows slide along.
+    """
+    axes = discover(shapes, translate)
+    builder = Builder(name)
+    builder.notes += notes
+    inputs = {
+        key: builder.input(key, shape, axes=axes[key], itemsize=itemsizes[key])
+        for key, shape in shapes.items()
+    }
+    outputs = translate(builder, inputs)
+    if not outputs:
+        raise ReadError(f"{name}: no output depends on the input; nothing can be reported.")
+    return builder.build(*outputs)
 
 
 def params_behind(values: Iterable[Any]) -> tuple[Param, ...]:

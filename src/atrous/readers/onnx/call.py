@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from atrous.errors import ReadError
 from atrous.network.builder import Builder
@@ -32,7 +32,8 @@ translates = TRANSLATIONS.under
 
 # What these leave out of their operands has no say in what comes out.
 _TAKES_NO_VALUES = ("CastLike", "Where")
-_FLOAT, _INT, _STRING, _FLOATS_, _INTS = 1, 2, 3, 6, 7
+_Kind = Literal["i", "s", "floats", "ints"]
+_KINDS: dict[_Kind, int] = {"i": 2, "s": 3, "floats": 6, "ints": 7}
 
 
 class OnnxCall(Call[Value | None]):
@@ -52,9 +53,9 @@ class OnnxCall(Call[Value | None]):
             builder,
             node.op_type,
             dict(enumerate(inputs)),
-            name=name,
-            module=module_of(node, params_behind(inputs)),
-            origin=node.output[0],
+            name,
+            module_of(node, params_behind(inputs)),
+            node.output[0],
         )
         self.node = node
         self.inputs = inputs
@@ -77,37 +78,32 @@ class OnnxCall(Call[Value | None]):
         """True where the node carries the attribute."""
         return name in self._attributes
 
-    def _attribute(self, name: str, kind: int) -> onnx.AttributeProto | None:
+    def _attribute(self, name: str, kind: _Kind, default: Any = None) -> Any:
         attribute = self._attributes.get(name)
-        if attribute is not None and attribute.type not in (kind, 0):
+        if attribute is None:
+            return default
+        if attribute.type not in (_KINDS[kind], 0):
             raise ReadError(f"its attribute {name!r} has another type than {self.op} says.")
-        return attribute
+        return getattr(attribute, kind)
 
     def integer(self, name: str, default: int = 0) -> int:
         """A whole number."""
-        attribute = self._attribute(name, _INT)
-        return default if attribute is None else attribute.i
-
-    def real(self, name: str, default: float = 0.0) -> float:
-        """A number."""
-        attribute = self._attribute(name, _FLOAT)
-        return default if attribute is None else attribute.f
+        return int(self._attribute(name, "i", default))
 
     def text(self, name: str, default: str = "") -> str:
         """A string."""
-        attribute = self._attribute(name, _STRING)
-        held: bytes = b"" if attribute is None else attribute.s
-        return default if attribute is None else held.decode("utf-8", "replace")
+        held: bytes | None = self._attribute(name, "s")
+        return default if held is None else held.decode("utf-8", "replace")
 
     def integers(self, name: str) -> tuple[int, ...] | None:
         """Whole numbers, or None where the attribute is absent."""
-        attribute = self._attribute(name, _INTS)
-        return None if attribute is None else tuple(attribute.ints)
+        held = self._attribute(name, "ints")
+        return None if held is None else tuple(held)
 
     def reals(self, name: str) -> tuple[float, ...] | None:
         """Numbers, or None where the attribute is absent."""
-        attribute = self._attribute(name, _FLOATS_)
-        return None if attribute is None else tuple(attribute.floats)
+        held = self._attribute(name, "floats")
+        return None if held is None else tuple(held)
 
     # Inputs
 

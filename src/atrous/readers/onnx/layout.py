@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from math import prod
 
 from atrous.errors import ReadError
@@ -176,15 +177,13 @@ def _split(call: OnnxCall) -> list[Result]:
     if len(sizes) != count or sum(sizes) != length or min(sizes) < 0:
         raise ReadError(f"splits {length} into {sizes[:8]} for {count} outputs.")
     made: list[Result] = []
-    start = 0
-    for index, size in enumerate(sizes):
+    for index, (start, size) in enumerate(zip(accumulate(sizes, initial=0), sizes, strict=False)):
         if not call.used[index]:
             made.append(None)
         elif size == 0:
             made.append(call.opaque_output(index, "makes an empty tensor"))
         else:
             made.append(call.emit(Slice(dim, start, size), x, out=index))
-        start += size
     return made
 
 

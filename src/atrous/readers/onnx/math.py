@@ -209,18 +209,8 @@ def _dynamic_quantize(call: OnnxCall) -> list[Result]:
 _SINCE_INPUT = {"ReduceSum": 13}
 
 
-@translates(
-    "ReduceL1",
-    "ReduceL2",
-    "ReduceLogSum",
-    "ReduceLogSumExp",
-    "ReduceMax",
-    "ReduceMean",
-    "ReduceMin",
-    "ReduceProd",
-    "ReduceSum",
-    "ReduceSumSquare",
-)
+@translates("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare")
+@translates("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp")
 def _reduce(call: OnnxCall) -> Result:
     x = call.tensor(0)
     rank = len(x.shape)

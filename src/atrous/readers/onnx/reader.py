@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atrous.errors import AtrousError, ReadError, concerning
-from atrous.network import Builder, Network, Tensor, discover
+from atrous.network import Builder, Network, Tensor
 from atrous.network.ops import Constant
-from atrous.readers.call import NotUnderstood
+from atrous.readers.call import NotUnderstood, network_of
 from atrous.readers.onnx import layout, math, windows
 from atrous.readers.onnx.call import TRANSLATIONS, OnnxCall, Result
 from atrous.readers.onnx.constants import Folder, Inferred, infer, literal, measured
@@ -27,7 +27,7 @@ from atrous.readers.onnx.graph import (
 )
 from atrous.readers.onnx.inputs import Input, Inputs, Shape
 from atrous.readers.onnx.names import Provenance
-from atrous.readers.onnx.sequences import SEQUENCES, sequence
+from atrous.readers.onnx.sequences import SEQUENCES, follow_sequence
 from atrous.readers.onnx.values import Const, Live, Value, itemsize
 
 if TYPE_CHECKING:
@@ -78,23 +78,15 @@ def _followed(source: Source, label: str, input: Input) -> Followed:
     inputs = Inputs(file.inputs, input)
     values: dict[str, Value] = {}
 
-    def translate(builder: Builder, tensors: dict[str, Tensor]) -> list[Tensor]:
+    def translate(builder: Builder, tensors: Mapping[str, Tensor]) -> list[Tensor]:
         translation = _Translation(file, inputs, builder)
         outputs = translation.run(tensors)
         values.clear()
         values.update(translation.values)
         return outputs
 
-    axes = discover(inputs.shapes, translate)
-    builder = Builder(label)
-    builder.notes += inputs.notes
-    tensors = {
-        name: builder.input(
-            name, shape, axes=axes[name], itemsize=itemsize(file.types.get(name, 1))
-        )
-        for name, shape in inputs.shapes.items()
-    }
-    network = builder.build(*translate(builder, tensors))
+    itemsizes = {name: itemsize(file.types.get(name, 1)) for name in inputs.shapes}
+    network = network_of(label, inputs.shapes, itemsizes, translate, inputs.notes)
     return Followed(network, values)
 
 
@@ -192,7 +184,8 @@ class _Translation:
         inputs = [values[name] if name else None for name in node.input]
         live = [value for value in inputs if isinstance(value, Live)]
         if node.op_type in SEQUENCES and live:
-            made = self._sequence(self._call(node, label, inputs, [(None, 0)] * len(used), used))
+            call = self._call(node, label, inputs, [(None, 0)] * len(used), used)
+            made = follow_sequence(call)
             if made is not None:
                 return [made]
         unknown = next((value.unknown for value in live if value.unknown), "")
@@ -214,14 +207,6 @@ class _Translation:
             for name, (shape, dtype) in zip(node.output, shapes, strict=True)
         ]
         return _translated(self._call(node, label, inputs, shapes, used), complaint)
-
-    def _sequence(self, call: OnnxCall) -> Value | None:
-        before = call.builder.mark()
-        try:
-            return sequence(call)
-        except NotUnderstood:
-            call.builder.undo(before)
-            return None
 
     def _call(
         self,

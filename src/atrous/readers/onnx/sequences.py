@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 from atrous.network.ops import Concat, Slice
-from atrous.readers.call import NotUnderstood
+from atrous.readers.call import NotUnderstood, Registry
 from atrous.readers.onnx.call import OnnxCall
 from atrous.readers.onnx.values import Const, Live, Value
 
-__all__ = ["SEQUENCES", "Pieces", "sequence"]
+__all__ = ["SEQUENCES", "Pieces", "follow_sequence"]
 
-SEQUENCES = ("SplitToSequence", "SequenceAt", "SequenceConstruct", "ConcatFromSequence")
+SEQUENCES = Registry[str, Callable[[OnnxCall], Value]]("translation")
 _MOST_PIECES = 4096
 
 
@@ -28,20 +29,47 @@ class Pieces(Live):
         self.parts = tuple(parts)
 
 
-def sequence(call: OnnxCall) -> Value:
-    """What the call makes. Raises `NotUnderstood` for anything that depends on data."""
-    if call.op == "SequenceConstruct":
-        return Pieces([value for value in call.inputs if value is not None])
-    if call.op == "SplitToSequence":
-        return _split(call)
-    held = call.value(0)
-    if not isinstance(held, Pieces):
-        raise NotUnderstood("reads a sequence that is not followed")
-    if call.op == "SequenceAt":
-        (place,) = call.integers_at(1, "position") or (0,)
-        if not -len(held.parts) <= place < len(held.parts):
-            raise NotUnderstood(f"picks piece {place} of {len(held.parts)}")
-        return held.parts[place]
+def follow_sequence(call: OnnxCall) -> Value | None:
+    """What the call makes; None, and no op, for anything that depends on data."""
+    before = call.builder.mark()
+    try:
+        return SEQUENCES[call.op](call)
+    except NotUnderstood:
+        call.builder.undo(before)
+        return None
+
+
+@SEQUENCES.under("SequenceConstruct")
+def _sequence_construct(call: OnnxCall) -> Value:
+    return Pieces([value for value in call.inputs if value is not None])
+
+
+@SEQUENCES.under("SplitToSequence")
+def _split_to_sequence(call: OnnxCall) -> Value:
+    value = call.value(0)
+    if not isinstance(value, Live) or isinstance(value, Pieces) or value.unknown:
+        raise NotUnderstood("splits what is not a tensor of a known shape")
+    if not call.integer("keepdims", 1) and call[1] is None:
+        raise NotUnderstood("splits into pieces without the dimension")
+    x, dtype = value.tensor, value.dtype
+    dim = call.axis(call.integer("axis"), len(x.shape))
+    sizes = _sizes(call, x.shape[dim])
+    places = zip(accumulate(sizes, initial=0), sizes, strict=False)
+    return Pieces([Live(call.step(Slice(dim, *place), x), dtype) for place in places])
+
+
+@SEQUENCES.under("SequenceAt")
+def _sequence_at(call: OnnxCall) -> Value:
+    parts = _held(call).parts
+    (place,) = call.integers_at(1, "position") or (0,)
+    if not -len(parts) <= place < len(parts):
+        raise NotUnderstood(f"picks piece {place} of {len(parts)}")
+    return parts[place]
+
+
+@SEQUENCES.under("ConcatFromSequence")
+def _concat_from_sequence(call: OnnxCall) -> Value:
+    held = _held(call)
     if call.integer("new_axis"):
         raise NotUnderstood("stacks a sequence along a new dimension")
     tensors = [call.materialized(part) for part in held.parts]
@@ -49,22 +77,11 @@ def sequence(call: OnnxCall) -> Value:
     return Live(call.step(Concat(dim), *tensors), held.dtype)
 
 
-def _split(call: OnnxCall) -> Pieces:
-    value = call.value(0)
-    if not isinstance(value, Live) or isinstance(value, Pieces) or value.unknown:
-        raise NotUnderstood("splits what is not a tensor of a known shape")
-    if not call.integer("keepdims", 1) and call[1] is None:
-        raise NotUnderstood("splits into pieces without the dimension")
-    x = value.tensor
-    dim = call.axis(call.integer("axis"), len(x.shape))
-    length = x.shape[dim]
-    sizes = _sizes(call, length)
-    parts: list[Value] = []
-    start = 0
-    for size in sizes:
-        parts.append(Live(call.step(Slice(dim, start, size), x), value.dtype))
-        start += size
-    return Pieces(parts)
+def _held(call: OnnxCall) -> Pieces:
+    held = call.value(0)
+    if not isinstance(held, Pieces):
+        raise NotUnderstood("reads a sequence that is not followed")
+    return held
 
 
 def _sizes(call: OnnxCall, length: int) -> Sequence[int]:

@@ -15,85 +15,45 @@ from atrous.network.ops import Elementwise, Op
 from atrous.readers.call import Call, NotUnderstood, Output, Registry
 from atrous.readers.torch.values import Const, Value, static
 
-__all__ = ["SKIPPED", "TorchCall", "name_of", "translate_call", "translates"]
+__all__ = ["SKIPPED", "TorchCall", "aten", "name_of", "translate_call", "translates"]
 
-SKIPPED = {
-    "aten.alias",
-    "aten.clone",
-    "aten.contiguous",
-    "aten.detach",
-    "aten.detach_",
-    "aten.dropout",
-    "aten.dropout_",
-    "aten.alpha_dropout",
-    "aten.feature_dropout",
-    "aten.lift_fresh",
-    "aten.lift_fresh_copy",
-    "aten.positive",
-    "getitem",
-}
+
+def aten(names: str) -> frozenset[str]:
+    """ATen ops as `name_of` names them, from a list to be read.
+
+    >>> sorted(aten("relu add"))
+    ['aten.add', 'aten.relu']
+    """
+    return frozenset(f"aten.{name}" for name in names.split())
+
+
+SKIPPED = aten(
+    """
+    alias clone contiguous detach detach_ dropout dropout_ alpha_dropout feature_dropout lift_fresh
+    lift_fresh_copy positive
+    """
+) | {"getitem"}
 """Ops that hand their first input on as it is (dropout at inference among them)."""
 
-BY_SHAPE_ALONE = {
-    "aten.zeros_like",
-    "aten.ones_like",
-    "aten.full_like",
-    "aten.empty_like",
-    "aten.rand_like",
-    "aten.randn_like",
-    "aten.new_zeros",
-    "aten.new_ones",
-    "aten.new_full",
-    "aten.new_empty",
-}
+BY_SHAPE_ALONE = aten(
+    """
+    zeros_like ones_like full_like empty_like rand_like randn_like new_zeros new_ones new_full
+    new_empty
+    """
+)
 """Ops that take from their input its shape and nothing else."""
 
-SHAPE_OF_SECOND = {
-    "aten.expand_as",
-    "aten.view_as",
-    "aten.reshape_as",
-    "aten.type_as",
-    "aten.copy",
-    "aten.copy_",
-}
+SHAPE_OF_SECOND = aten("expand_as view_as reshape_as type_as copy copy_")
 """Ops that take from one of their operands its shape or type and no values."""
 
-ELEMENTWISE = {
-    "aten.batch_norm",
-    "aten._to_copy",
-    "aten.type_as",
-    "aten.prelu",
-    "aten.hardswish",
-    "aten.hardswish_",
-    "aten.hardsigmoid",
-    "aten.hardsigmoid_",
-    "aten.mish",
-    "aten.silu",
-    "aten.masked_fill",
-    "aten.masked_fill_",
-    "aten.where",
-    "aten.nan_to_num",
-    "aten.rrelu",
-    "aten.quantize_per_tensor",
-    "aten.dequantize",
-    "aten.fake_quantize_per_tensor_affine",
-    "aten.relu6",
-    "aten.relu6_",
-    "aten.selu",
-    "aten.selu_",
-    "aten.celu",
-    "aten.floor_divide",
-    "aten.square",
-    "aten.clip",
-    "aten.multiply",
-    "aten.divide",
-    "aten.subtract",
-    "aten.true_divide",
-    "aten.softsign",
-    "aten.logical_not",
-    "aten.rsub",
-    "aten.fill",
-}
+ELEMENTWISE = aten(
+    """
+    batch_norm _to_copy type_as prelu hardswish hardswish_ hardsigmoid hardsigmoid_ mish silu
+    masked_fill masked_fill_ where nan_to_num rrelu quantize_per_tensor dequantize
+    fake_quantize_per_tensor_affine relu6 relu6_ selu selu_ celu floor_divide square clip multiply
+    divide subtract true_divide softsign logical_not rsub fill
+    """
+)
 """Elementwise ops that carry no tag saying so."""
 
 Translation = Callable[["TorchCall"], Value]
@@ -102,7 +62,7 @@ TRANSLATIONS = Registry[str, Translation]("translation")
 
 def translates(*names: str) -> Callable[[Translation], Translation]:
     """Register the translation of these ATen ops. A second one for the same op is an error."""
-    return TRANSLATIONS.under(*(f"aten.{name}" for name in names))
+    return TRANSLATIONS.under(*aten(" ".join(names)))
 
 
 class Lost:
@@ -127,10 +87,10 @@ class TorchCall(Call[Any]):
             builder,
             str(node.target),
             self._bound(values),
-            name=name,
-            module=module,
-            origin=node.name,
-            several=isinstance(self.meta, list | tuple),
+            name,
+            module,
+            node.name,
+            isinstance(self.meta, list | tuple),
         )
 
     def _bound(self, values: Mapping[Any, Value]) -> dict[str, Any]:
@@ -167,6 +127,11 @@ class TorchCall(Call[Any]):
     def itemsize(self, _: int | None) -> int | None:
         """Bytes for each element of the first output: steps and other outputs count as it does."""
         return self.outputs[0].itemsize if self.outputs else None
+
+    @property
+    def dim(self) -> int:
+        """The dimension of the first argument that `dim` names, counted from the front."""
+        return int(self["dim"] or 0) % len(self.x.shape)
 
     def weighted(self, op: Op, x: Tensor, params: Sequence[Param] = ()) -> Tensor:
         """The output of an op with weights.

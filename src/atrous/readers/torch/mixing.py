@@ -37,20 +37,8 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _CAPITALS = "ZYXWVUTSRQPONMLKJIHGFEDCBA"
 
 
-@translates(
-    "view",
-    "reshape",
-    "_unsafe_view",
-    "flatten",
-    "unflatten",
-    "squeeze",
-    "unsqueeze",
-    "view_as",
-    "reshape_as",
-    "squeeze_",
-    "unsqueeze_",
-    "ravel",
-)
+@translates("view", "_unsafe_view", "view_as", "reshape", "reshape_as")
+@translates("flatten", "unflatten", "ravel", "squeeze", "squeeze_", "unsqueeze", "unsqueeze_")
 def _reshape(call: TorchCall) -> Value:
     if call.shape == call.x.shape:
         return call.x
@@ -165,9 +153,7 @@ def _channel_shuffle(call: TorchCall) -> Value:
 
 @translates("index_select")
 def _index_select(call: TorchCall) -> Value:
-    x = call.x
-    dim = call["dim"] % len(x.shape)
-    return _picked(call, x, dim, call["index"])
+    return _picked(call, call.x, call.dim, call["index"])
 
 
 @translates("index")
@@ -311,8 +297,7 @@ def _attention(call: TorchCall) -> Value:
 
 @translates("softmax", "log_softmax", "_softmax", "_log_softmax", "_safe_softmax", "softmin")
 def _softmax(call: TorchCall) -> Value:
-    dim = call["dim"] % len(call.x.shape)
-    return call.emit(Mix((dim,), "softmax"), call.x)
+    return call.emit(Mix((call.dim,), "softmax"), call.x)
 
 
 @translates("layer_norm", "rms_norm", "_fused_rms_norm")
@@ -375,15 +360,13 @@ def _reduce_or_join(call: TorchCall) -> Value:
 
 @translates("cumsum", "cumprod", "logcumsumexp", "cummax", "cummin")
 def _cumulative(call: TorchCall) -> Value:
-    dim = call["dim"] % len(call.x.shape)
-    made = call.emit(Scan(dim, label="cumsum"), call.x)
+    made = call.emit(Scan(call.dim, label="cumsum"), call.x)
     return [made, made] if call.several else made
 
 
 @translates("glu")
 def _glu(call: TorchCall) -> Value:
-    x = call.x
-    dim = call["dim"] % len(x.shape)
+    x, dim = call.x, call.dim
     half = x.shape[dim] // 2
     parts = [call.step(Slice(dim, start, half), x) for start in (0, half)]
     return call.emit(Elementwise("glu"), *parts)

@@ -13,21 +13,19 @@ import torch
 
 from atrous.errors import ReadError
 from atrous.frameworks.torch import OneOp, in_mode, module_stack, quiet, unfused
-from atrous.network import Builder, Network, Param, Tensor, discover
+from atrous.network import Builder, Network, Param, Tensor
 from atrous.network.ops import Constant
-from atrous.readers.call import params_behind
+from atrous.readers.call import network_of, params_behind
 from atrous.readers.given import as_shape, is_shape
 from atrous.readers.torch import mixing, windows
-from atrous.readers.torch.call import SKIPPED, name_of, translate_call
+from atrous.readers.torch.call import SKIPPED, aten, name_of, translate_call
 from atrous.readers.torch.values import Const, Value, static
 
 __all__ = ["read_torch"]
 
 _TRANSLATIONS = (mixing, windows)
 MOST_NUMBERS = 1 << 16
-SEVERAL_VIEWS = {
-    f"aten.{name}" for name in ("chunk", "split", "split_with_sizes", "tensor_split", "unbind")
-}
+SEVERAL_VIEWS = aten("chunk split split_with_sizes tensor_split unbind")
 TRANSPARENT = {"wrap_with_autocast", "wrap_with_set_grad_enabled"}
 """Calls that run a block of the graph under a setting which does not touch positions."""
 
@@ -53,17 +51,8 @@ def read_torch(source: Any, input: Any = None) -> Network:
         raise ReadError(f"a {type(source).__name__} is neither a module nor an exported program.")
     if _mutates_what_is_read_later(program):
         program = program.run_decompositions({})
-    reading = _Program(program, _one_op_modules(source))
-    axes = discover(reading.shapes, reading.translate)
-    builder = Builder(name)
-    inputs = {
-        key: builder.input(key, shape, axes=axes[key], itemsize=reading.itemsizes[key])
-        for key, shape in reading.shapes.items()
-    }
-    outputs = reading.translate(builder, inputs)
-    if not outputs:
-        raise ReadError(f"{name}: no output depends on the input; nothing can be reported.")
-    return builder.build(*outputs)
+    held = _Program(program, _one_op_modules(source))
+    return network_of(name, held.shapes, held.itemsizes, held.translate)
 
 
 class _Program:
@@ -110,19 +99,19 @@ class _Program:
                 continue
             self.dependent[node] = None
             if name_of(node) in TRANSPARENT:
-                block, operands = self._block(node)
-                inside = [inner for inner in block.nodes if inner.op == "placeholder"]
-                pairs = zip(inside, operands, strict=True)
-                self._depend(block, {inner for inner, outer in pairs if outer in reached})
+                block, handed = self._block(node)
+                self._depend(block, {inner for inner, outer in handed if outer in reached})
 
-    def _block(self, node: Any) -> tuple[Any, tuple[Any, ...]]:
-        """The graph that a `with` block became, and what is handed to it."""
+    def _block(self, node: Any) -> tuple[Any, list[tuple[Any, Any]]]:
+        """The graph that a `with` block became, and what is handed to each of its placeholders."""
         at = next(
             i
             for i, argument in enumerate(node.args)
             if isinstance(argument, torch.fx.Node) and argument.op == "get_attr"
         )
-        return getattr(self.owner, node.args[at].target).graph, tuple(node.args[at + 1 :])
+        graph = getattr(self.owner, node.args[at].target).graph
+        inside = [inner for inner in graph.nodes if inner.op == "placeholder"]
+        return graph, list(zip(inside, node.args[at + 1 :], strict=True))
 
     def translate(self, builder: Builder, inputs: Mapping[str, Tensor]) -> list[Tensor]:
         """Every node as an op of the builder; the tensors that are the outputs."""
@@ -165,9 +154,8 @@ class _Program:
                 if node is one.last:
                     values[node] = _as_one(builder, one, values)
             elif node in self.dependent and name_of(node) in TRANSPARENT:
-                block, operands = self._block(node)
-                inside = [inner for inner in block.nodes if inner.op == "placeholder"]
-                for inner, outer in zip(inside, operands, strict=True):
+                block, handed = self._block(node)
+                for inner, outer in handed:
                     values[inner] = values.get(outer) if isinstance(outer, torch.fx.Node) else outer
                 values[node] = self._run(builder, block, values)
             else:
@@ -374,11 +362,10 @@ def _exported(
         try:
             return torch.export.export(module, examples, strict=False)
         except Exception as error:
-            lines = str(error).strip().splitlines()
-            reason = next((line.strip() for line in lines if line.strip()), type(error).__name__)
+            shapes = [tuple(example.shape) for example in examples]
             raise ReadError(
-                f"{name}: torch.export cannot follow it with inputs "
-                f"{[tuple(e.shape) for e in examples]}: {type(error).__name__}: {reason[:200]}"
+                f"{name}: torch.export cannot follow it with inputs {shapes}: "
+                f"{type(error).__name__}: {_first_line(error)}"
             ) from error
 
 
@@ -389,21 +376,19 @@ def _at_sizes(program: torch.export.ExportedProgram, input: Any) -> torch.export
     placeholders = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
     wanted = [tuple(example.shape) for example in examples]
     held = [placeholders[name].meta["val"].shape for name in program.graph_signature.user_inputs]
-    if all(isinstance(size, int) for shape in held for size in shape) and wanted == [
-        tuple(shape) for shape in held
-    ]:
+    # A size that is no number may be any: the program is exported at the one that is wanted.
+    numbers = all(isinstance(size, int) for shape in held for size in shape)
+    if numbers and wanted == [tuple(shape) for shape in held]:
         return program
-    return _exported_again(module, examples)
-
-
-def _exported_again(
-    module: torch.nn.Module, examples: tuple[Any, ...]
-) -> torch.export.ExportedProgram:
     try:
         return torch.export.export(module, examples, strict=False)
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ReadError(
-            f"the exported program does not take inputs {[tuple(e.shape) for e in examples]}; "
-            f"leave them out, give the module, or export it with dynamic shapes: {reason[:200]}"
+            f"the exported program does not take inputs {wanted}; leave them out, give the "
+            f"module, or export it with dynamic shapes: {_first_line(error)}"
         ) from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].strip()[:200]

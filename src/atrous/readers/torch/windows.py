@@ -109,13 +109,8 @@ def _pool_windows(call: TorchCall) -> tuple[Window, ...]:
     return windows_of_axes(kernels, strides, dilations, pads)
 
 
-@translates(
-    "adaptive_avg_pool1d",
-    "adaptive_avg_pool2d",
-    "adaptive_avg_pool3d",
-    "_adaptive_avg_pool2d",
-    "_adaptive_avg_pool3d",
-)
+@translates("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d")
+@translates("_adaptive_avg_pool2d", "_adaptive_avg_pool3d")
 def _adaptive_avg_pool(call: TorchCall) -> Value:
     return call.emit(AdaptivePool(tuple(call["output_size"]), "average"), call.x)
 
@@ -126,20 +121,10 @@ def _adaptive_max_pool(call: TorchCall) -> Value:
     return [pooled, pooled]
 
 
-@translates(
-    "upsample_nearest1d",
-    "upsample_nearest2d",
-    "upsample_nearest3d",
-    "_upsample_nearest_exact1d",
-    "_upsample_nearest_exact2d",
-    "_upsample_nearest_exact3d",
-    "upsample_linear1d",
-    "upsample_bilinear2d",
-    "upsample_trilinear3d",
-    "upsample_bicubic2d",
-    "_upsample_bilinear2d_aa",
-    "_upsample_bicubic2d_aa",
-)
+@translates("upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d")
+@translates("_upsample_nearest_exact1d", "_upsample_nearest_exact2d", "_upsample_nearest_exact3d")
+@translates("upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d")
+@translates("upsample_bicubic2d", "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa")
 def _upsample(call: TorchCall) -> Value:
     name = call.label
     sizes = call.shape[2:]
@@ -205,8 +190,7 @@ def _padded(call: TorchCall, flat: Sequence[int], mode: PadMode, value: float = 
 
 @translates("slice")
 def _slice(call: TorchCall) -> Value:
-    x, dim, step = call.x, call["dim"] or 0, call["step"] or 1
-    dim %= len(x.shape)
+    x, dim, step = call.x, call.dim, call["step"] or 1
     size = x.shape[dim]
     start = _clamped(call["start"] or 0, size)
     length = call.shape[dim]
@@ -224,9 +208,7 @@ def _clamped(index: int, size: int) -> int:
 
 @translates("select")
 def _select(call: TorchCall) -> Value:
-    x = call.x
-    dim = call["dim"] % len(x.shape)
-    index = call["index"]
+    x, dim, index = call.x, call.dim, call["index"]
     if not isinstance(index, int):
         raise NotUnderstood("selects a place that depends on data")
     return call.emit(Slice(dim, index % x.shape[dim], 1, 1, drop=True), x)
@@ -234,27 +216,24 @@ def _select(call: TorchCall) -> Value:
 
 @translates("narrow")
 def _narrow(call: TorchCall) -> Value:
-    x = call.x
-    dim = call["dim"] % len(x.shape)
+    x, dim = call.x, call.dim
     return call.emit(Slice(dim, call["start"] % x.shape[dim], call["length"]), x)
 
 
 @translates("split", "split_with_sizes", "chunk", "tensor_split", "unsafe_chunk", "unsafe_split")
 def _split(call: TorchCall) -> Value:
-    dim = (call["dim"] or 0) % len(call.x.shape)
-    return _pieces(call, dim, [call.shape_of(i)[dim] for i in range(len(call.outputs))], drop=False)
+    return _pieces(call, [call.shape_of(i)[call.dim] for i in range(len(call.outputs))], drop=False)
 
 
 @translates("unbind")
 def _unbind(call: TorchCall) -> Value:
-    dim = (call["dim"] or 0) % len(call.x.shape)
-    return _pieces(call, dim, [1] * call.x.shape[dim], drop=True)
+    return _pieces(call, [1] * call.x.shape[call.dim], drop=True)
 
 
-def _pieces(call: TorchCall, dim: int, lengths: Sequence[int], drop: bool) -> Value:
+def _pieces(call: TorchCall, lengths: Sequence[int], drop: bool) -> Value:
     starts = accumulate(lengths, initial=0)
     return [
-        call.emit(Slice(dim, start, length, drop=drop), call.x, out=index)
+        call.emit(Slice(call.dim, start, length, drop=drop), call.x, out=index)
         if length
         else Const(call.shape_of(index))
         for index, (start, length) in enumerate(zip(starts, lengths, strict=False))
