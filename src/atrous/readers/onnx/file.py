@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from atrous.readers.onnx.values import Array
 
-__all__ = ["Source", "constant", "load", "sparse"]
+__all__ = ["Source", "dense_constant", "load", "sparse_constant"]
 
 _LARGEST_FILE = 1 << 31
 _OLDEST_OPSET = 7
@@ -100,7 +100,7 @@ def check(source: Source) -> None:
         )
 
 
-def constant(
+def dense_constant(
     tensor: onnx.TensorProto,
     source: Source,
     is_parameter: Callable[[str, int], bool],
@@ -131,7 +131,7 @@ def constant(
     return Const(name, shape, dtype, params, numbers)
 
 
-def sparse(tensor: onnx.SparseTensorProto) -> Const:
+def sparse_constant(tensor: onnx.SparseTensorProto) -> Const:
     """The constant that a sparse tensor stands for; it counts the numbers that are stored."""
     values = tensor.values
     shape = checked(tensor.dims, f"the tensor {values.name[:80]!r}")

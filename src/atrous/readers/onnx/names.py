@@ -34,7 +34,7 @@ def module_of(node: onnx.NodeProto, params: tuple[Param, ...]) -> str | None:
         return module
     for entry in node.metadata_props:
         if entry.key == _SCOPES:
-            scopes = _literal(entry.value)
+            scopes = _listed_strings(entry.value)
             if scopes:
                 return ".".join(filter(None, scopes[-2:-1]))
     if node.name.startswith("/"):
@@ -42,7 +42,7 @@ def module_of(node: onnx.NodeProto, params: tuple[Param, ...]) -> str | None:
     return _from_params(params)
 
 
-def _literal(text: str) -> list[str]:
+def _listed_strings(text: str) -> list[str]:
     if len(text) > _LONGEST:
         return []
     try:
@@ -82,7 +82,7 @@ class Provenance:
                 if entry.key == _KIND:
                     self._kinds[info.name] = entry.value
                 elif entry.key == _FOLDED:
-                    self._folded[info.name] = _literal(entry.value)
+                    self._folded[info.name] = _listed_strings(entry.value)
 
     def is_parameter(self, name: str, count: int) -> bool:
         """True where a constant of that name, with that many numbers, is a parameter.
