@@ -1,4 +1,4 @@
-"""The commands `atrous convert` and `atrous audit`, as whole processes."""
+"""The commands `atrous convert` and `atrous audit`: what they print, write and refuse."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import atrous as library
-from tests.unit.cli.test_app import atrous
+from tests.command import atrous, atrous_process
 
 STACK = "stack:k3s2x8 k3s2x8 k3d2x8"
 
@@ -61,7 +61,7 @@ def test_convert_prints_json_under_its_schema():
 
 def test_an_onnx_file_is_converted_written_and_audited(tmp_path):
     source, target = two_layers(tmp_path / "net.onnx"), tmp_path / "dense.onnx"
-    result = atrous("convert", str(source), "-s", "1", "-o", str(target))
+    result = atrous_process("convert", str(source), "-s", "1", "-o", str(target))
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.startswith("exact")
     made = onnx.load(target)
@@ -70,7 +70,7 @@ def test_an_onnx_file_is_converted_written_and_audited(tmp_path):
     assert [t.raw_data for t in made.graph.initializer] == [
         t.raw_data for t in before.graph.initializer
     ]
-    result = atrous("audit", str(source), str(target))
+    result = atrous_process("audit", str(source), str(target))
     assert result.returncode == 0
     assert "exact" in result.stdout.splitlines()[0]
     assert "float32" in result.stdout

@@ -17,6 +17,7 @@ from atrous.explore.guard import MOST_BYTES
 from atrous.explore.server import serve
 from atrous.explore.sliding import sliding
 from atrous.explore.tables import footprint_figure
+from tests.command import atrous
 from tests.processes import run_python, run_shell
 from tests.servers import explorer
 
@@ -302,9 +303,9 @@ def test_the_command_says_what_is_wrong_in_one_line():
         ("k3 --input 1,3", "is no shape"),
         ("--port 70000", "'--port'"),
     ):
-        result = run_shell(f"atrous explore {arguments}")
-        assert result.returncode == 2
-        assert complaint in result.stdout
+        result = atrous("explore", *arguments.split())
+        assert (result.returncode, result.stdout) == (2, "")
+        assert complaint in result.stderr
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
