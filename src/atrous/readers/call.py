@@ -79,23 +79,29 @@ class Output:
 class Call(Generic[Value]):
     """One call of an op in a source: its arguments by name or place, and ops to emit for it.
 
-    A translation emits what the call is in the words of the op table: each `step` on the way, then
-    each output by `emit`, and returns the tensors; for what it does not follow it raises
-    `NotUnderstood`. A reader subclasses this for what its framework has beyond values and shapes.
+    A translation says what the call is in the words of the op table: it emits each `step` on the
+    way and each output, and returns the outputs, in a list where they are `several`. For what it
+    does not follow it raises `NotUnderstood`, and the call becomes opaque.
+
+    >>> from atrous.geometry import Window
+    >>> from atrous.network.ops import Pool
+    >>> b = Builder()
+    >>> x = b.input("x", (1, 8, 6, 6))
+    >>> call = Call(b, "MaxPool", {"x": x, "size": 2}, [Output((1, 8, 5, 5))], "pool")
+    >>> def pool(call):
+    ...     return call.emit(Pool((Window(call["size"]),) * 2), call.x)
+    >>> call.translated(pool).shape
+    (1, 8, 5, 5)
     """
 
     builder: Builder
     op: str
     arguments: Mapping[Any, Value]
+    outputs: Sequence[Output]
     name: str
-    module: str | None
-    origin: str
-    several: bool = True
-
-    @property
-    def outputs(self) -> Sequence[Output]:
-        """What the source says of each output; the call makes a list of them where `several`."""
-        raise NotImplementedError
+    module: str | None = None
+    origin: str = ""
+    several: bool = False
 
     # Arguments
 
@@ -211,7 +217,7 @@ class Call(Generic[Value]):
         return made if self.several else made[0]
 
     def opaque_output(self, index: int, reason: str) -> Any:
-        """One output as an op that is not understood: it reads all tensors, none of them whole."""
+        """One output as an op that is not understood: it takes all tensors and follows none."""
         op = Opaque(self.op, reason, self.outputs[index].shape or ())
         return self.emit(op, *self.tensors(), out=index, params=self.params())
 

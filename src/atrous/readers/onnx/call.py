@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from atrous.errors import ReadError
@@ -49,28 +48,19 @@ class OnnxCall(Call[Value | None]):
         version: int,
         used: Sequence[bool],
     ) -> None:
-        super().__init__(
-            builder,
-            node.op_type,
-            dict(enumerate(inputs)),
-            name,
-            module_of(node, params_behind(inputs)),
-            node.output[0],
-        )
+        outputs = [
+            Output(shape, itemsize(dtype) if dtype else None, wanted)
+            for (shape, dtype), wanted in zip(shapes, used, strict=True)
+        ]
+        arguments, module = dict(enumerate(inputs)), module_of(node, params_behind(inputs))
+        origin = node.output[0]
+        super().__init__(builder, node.op_type, arguments, outputs, name, module, origin, True)
         self.node = node
         self.inputs = inputs
         self.shapes = shapes
         self.version = version
         self.used = used
         self._attributes = {attribute.name: attribute for attribute in node.attribute}
-
-    @cached_property
-    def outputs(self) -> Sequence[Output]:
-        """What onnx infers of each output."""
-        return [
-            Output(shape, itemsize(dtype) if dtype else None, used)
-            for (shape, dtype), used in zip(self.shapes, self.used, strict=True)
-        ]
 
     # Attributes
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -83,14 +82,17 @@ class TorchCall(Call[Any]):
         self.label = self.key.rpartition(".")[2]
         self.meta = node.meta.get("val")
         self.lost = False
+        several = isinstance(self.meta, list | tuple)
+        # What is no tensor has no shape, and no op makes it.
+        outputs = [
+            Output(static(meta.shape), meta.element_size())
+            if isinstance(meta, torch.Tensor)
+            else Output((), used=False)
+            for meta in (self.meta if several else [self.meta])
+        ]
+        arguments = self._bound(values)
         super().__init__(
-            builder,
-            str(node.target),
-            self._bound(values),
-            name,
-            module,
-            node.name,
-            isinstance(self.meta, list | tuple),
+            builder, str(node.target), arguments, outputs, name, module, node.name, several
         )
 
     def _bound(self, values: Mapping[Any, Value]) -> dict[str, Any]:
@@ -113,16 +115,6 @@ class TorchCall(Call[Any]):
             bound[names[i] if i < len(names) else str(i)] = held(value)
         bound.update((key, held(value)) for key, value in self.node.kwargs.items())
         return bound
-
-    @cached_property
-    def outputs(self) -> Sequence[Output]:
-        """What PyTorch says of each output; what is no tensor has no shape, and no op makes it."""
-        return [
-            Output(static(meta.shape), meta.element_size())
-            if isinstance(meta, torch.Tensor)
-            else Output((), used=False)
-            for meta in (self.meta if self.several else [self.meta])
-        ]
 
     def itemsize(self, _: int | None) -> int | None:
         """Bytes for each element of the first output: steps and other outputs count as it does."""
