@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from atrous.errors import ArgumentError, ReadError
+from atrous.errors import ReadError
 from atrous.network.builder import Builder
 from atrous.network.discover import discover
 from atrous.network.ops import Constant, Op, Opaque
@@ -17,40 +17,12 @@ __all__ = [
     "Fixed",
     "NotUnderstood",
     "Output",
-    "Registry",
     "network_of",
     "once",
     "params_behind",
 ]
 
-Key = TypeVar("Key", bound=str)
-T = TypeVar("T")
 Value = TypeVar("Value")
-
-
-class Registry(dict[Key, T]):
-    """Entries by name, called `kind` in errors; a second one of a name raises `ArgumentError`."""
-
-    def __init__(self, kind: str) -> None:
-        super().__init__()
-        self.kind = kind
-
-    def __setitem__(self, key: Key, entry: T) -> None:
-        if key in self:
-            raise ArgumentError(
-                f"{self.kind} {key!r} is registered already; one name, one {self.kind}."
-            )
-        super().__setitem__(key, entry)
-
-    def under(self, *keys: Key) -> Callable[[T], T]:
-        """A decorator that registers what it decorates under each of these names."""
-
-        def register(entry: T) -> T:
-            for key in keys:
-                self[key] = entry
-            return entry
-
-        return register
 
 
 class NotUnderstood(Exception):  # noqa: N818 - a reason that stays inside, no error that is shown

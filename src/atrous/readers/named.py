@@ -18,6 +18,7 @@ from typing import Any
 
 from atrous.errors import MissingDependencyError, ReadError, UnsupportedError, concerning, unknown
 from atrous.network import Network
+from atrous.registry import Registry
 
 __all__ = ["SCHEMES", "Made", "Request", "make", "parse", "read_named"]
 
@@ -60,13 +61,11 @@ class _Library:
     make: Callable[[ModuleType, Request], Made]
 
 
-_LIBRARIES: dict[str, _Library] = {}
+_LIBRARIES = Registry[str, _Library]("library")
 
 
 def _library(scheme: str, module: str, package: str) -> Callable[[Any], Any]:
     def register(make: Callable[[ModuleType, Request], Made]) -> Any:
-        if scheme in _LIBRARIES:
-            raise ValueError(f"{scheme}: has a library already.")
         _LIBRARIES[scheme] = _Library(module, package, make)
         return make
 

@@ -11,10 +11,11 @@ from atrous.network.layout import channels
 from atrous.network.ops import Constant, Op, Opaque
 from atrous.network.records import Param, Tensor
 from atrous.network.table import effect
-from atrous.readers.call import Call, NotUnderstood, Output, Registry, once, params_behind
+from atrous.readers.call import Call, NotUnderstood, Output, once, params_behind
 from atrous.readers.onnx.constants import Inferred
 from atrous.readers.onnx.names import module_of
 from atrous.readers.onnx.values import FLOATS, MAX_AXIS, Const, Live, Value, checked, itemsize
+from atrous.registry import Registry
 
 if TYPE_CHECKING:
     import onnx

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 
 from atrous.network.ops import Concat, Slice
-from atrous.readers.call import NotUnderstood, Registry
+from atrous.readers.call import NotUnderstood
 from atrous.readers.onnx.call import OnnxCall
 from atrous.readers.onnx.values import Const, Live, Value
+from atrous.registry import Registry
 
 __all__ = ["SEQUENCES", "Pieces", "follow_sequence"]
 

@@ -11,8 +11,9 @@ import torch
 from atrous.errors import ReadError
 from atrous.network import Builder, Param, Tensor
 from atrous.network.ops import Elementwise, Op
-from atrous.readers.call import Call, NotUnderstood, Output, Registry
+from atrous.readers.call import Call, NotUnderstood, Output
 from atrous.readers.torch.values import Const, Value, static
+from atrous.registry import Registry
 
 __all__ = ["SKIPPED", "TorchCall", "aten", "name_of", "translate_call", "translates"]
 

@@ -8,7 +8,7 @@ from itertools import accumulate
 from math import prod
 from typing import Any
 
-from atrous.geometry import Interpolation, Window, same_torch
+from atrous.geometry import Interpolation, Window, torch_pads
 from atrous.network import Tensor
 from atrous.network.builder import per_axis
 from atrous.network.layout import has_axes
@@ -62,16 +62,10 @@ def _weight_shape(call: TorchCall) -> tuple[int, ...]:
     raise NotUnderstood("its weight is not a tensor")
 
 
-def _conv_windows(call: TorchCall, kernels: Sequence[int]) -> tuple[Window, ...]:
-    rank = len(kernels)
-    strides = per_axis(call["stride"], rank, "stride")
-    dilations = per_axis(call["dilation"], rank, "dilation")
-    padding = 0 if call["padding"] == "valid" else call["padding"]
-    if padding == "same":
-        pads = [same_torch(k, d) for k, d in zip(kernels, dilations, strict=True)]
-    else:
-        pads = [(p, p) for p in per_axis(padding, rank, "padding")]
-    return windows_of_axes(kernels, strides, dilations, pads)
+def _conv_windows(call: TorchCall, kernel: Sequence[int]) -> tuple[Window, ...]:
+    stride = per_axis(call["stride"], len(kernel), "stride")
+    dilation = per_axis(call["dilation"], len(kernel), "dilation")
+    return Window.of_axes(kernel, stride, dilation, torch_pads(call["padding"], kernel, dilation))
 
 
 def _weighted_window(call: TorchCall, op: Conv | ConvTranspose) -> Value:
@@ -102,11 +96,10 @@ def _avg_pool(call: TorchCall) -> Value:
 def _pool_windows(call: TorchCall) -> tuple[Window, ...]:
     """The windows of a pool, whose stride is its kernel unless given."""
     rank = int(call.label[call.label.index("pool") + len("pool")])
-    kernels = per_axis(call["kernel_size"], rank, "kernel")
-    strides = per_axis(call["stride"] or kernels, rank, "stride")
-    dilations = per_axis(call["dilation"] or 1, rank, "dilation")
-    pads = [(p, p) for p in per_axis(call["padding"], rank, "padding")]
-    return windows_of_axes(kernels, strides, dilations, pads)
+    kernel = per_axis(call["kernel_size"], rank, "kernel")
+    stride = per_axis(call["stride"] or kernel, rank, "stride")
+    dilation = per_axis(call["dilation"] or 1, rank, "dilation")
+    return Window.of_axes(kernel, stride, dilation, per_axis(call["padding"], rank, "padding"))
 
 
 @translates("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d")
@@ -318,17 +311,6 @@ def _pixel_unshuffle(call: TorchCall) -> Value:
 
 @translates("im2col")
 def _im2col(call: TorchCall) -> Value:
-    pads = [(p, p) for p in call["padding"]]
-    windows = windows_of_axes(call["kernel_size"], call["stride"], call["dilation"], pads)
+    parts = [call[name] for name in ("kernel_size", "stride", "dilation", "padding")]
+    windows = Window.of_axes(*parts)
     return call.emit(Unfold(windows), call.x)
-
-
-def windows_of_axes(
-    kernels: Sequence[int],
-    strides: Sequence[int],
-    dilations: Sequence[int],
-    pads: Sequence[tuple[int, int]],
-) -> tuple[Window, ...]:
-    """The windows of several axes: that of axis `i` has the `i`-th of each."""
-    axes = zip(kernels, strides, dilations, pads, strict=True)
-    return tuple(Window(k, s, d, lo, hi) for k, s, d, (lo, hi) in axes)
