@@ -13,7 +13,7 @@ import torch
 from torch.fx import Graph, Node
 
 from atrous.geometry import Window, torch_pads
-from atrous.optimization.graph.clean import constants_of, drop_unused, is_call, merged
+from atrous.optimization.graph.clean import constants_of, is_call, replaced
 from atrous.optimization.graph.fold import CONVS, LINEAR, has_constant_weights
 from atrous.optimization.layer.activations import Activation, of_aten
 from atrous.optimization.layer.call import LayerCall
@@ -57,7 +57,6 @@ def fuse(graph: Graph) -> None:
         found: Node | None = node if is_layer(node) else None
         while found is not None:
             found = _absorbed(graph, found, constants)
-    drop_unused(graph)
 
 
 def _as_layer(graph: Graph, node: Node, names: Counter[str]) -> None:
@@ -65,21 +64,19 @@ def _as_layer(graph: Graph, node: Node, names: Counter[str]) -> None:
     call = _call(node, x, weight, bias)
     if call is None:
         return
-    covered = [node]
+    padding = []
     if call.op == "conv" and is_call(x, "aten.constant_pad_nd.default") and _is_for_convs(x):
         inner = _with_padding(call, x)
         if inner is not None:
-            covered += [x] if len(x.users) == 1 else []
+            padding = [x] if len(x.users) == 1 else []
             call, x = inner, x.args[0]
     with graph.inserting_before(node):
         made = graph.call_function(layer, (x, weight, bias))
     made.meta = {**node.meta, "call": call}
-    merged(made, *covered)
     name = node.meta["layer"]
     made.meta["layer"] = f"{name}@{names[name]}" if names[name] else name
     names[name] += 1
-    node.replace_all_uses_with(made)
-    graph.erase_node(node)
+    replaced(node, made, *padding)
 
 
 def _call(node: Node, x: Any, weight: Any, bias: Any) -> LayerCall | None:
@@ -153,18 +150,14 @@ def _absorbed(graph: Graph, node: Node, constants: set[Node]) -> Node | None:
         named = set(user.kwargs) <= {"approximate"}
         if activation is not None and named and len(user.all_input_nodes) == 1:
             node.meta["call"] = replace(call, activation=activation)
-            merged(node, user)
-            user.replace_all_uses_with(node)
-            graph.erase_node(user)
+            replaced(user, node)
             return node
     if is_call(user, "aten.prelu.default") and user.args[0] is node and user.args[1] in constants:
         slope = user.args[1]
         if slope.meta["val"].numel() == 1:
             node.args = (*(*node.args, None)[:4], slope)
             node.meta["call"] = replace(call, activation=Activation(_SLOPED, (0.0,)))
-            merged(node, user)
-            user.replace_all_uses_with(node)
-            graph.erase_node(user)
+            replaced(user, node)
             return None
     if call.adds or not is_call(user, "aten.add.Tensor") or user.kwargs or len(user.args) != 2:
         return None
@@ -175,9 +168,7 @@ def _absorbed(graph: Graph, node: Node, constants: set[Node]) -> Node | None:
     with graph.inserting_before(user):
         made = graph.call_function(layer, (*node.args[:3], other))
     made.meta = {**node.meta, "call": replace(call, adds=True)}
-    merged(made, user)
-    user.replace_all_uses_with(made)
-    graph.erase_node(user)
+    replaced(user, made)
     graph.erase_node(node)
     return made
 
