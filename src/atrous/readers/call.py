@@ -190,8 +190,15 @@ class Call(Generic[Value]):
 
     def opaque_output(self, index: int, reason: str) -> Any:
         """One output as an op that is not understood: it takes all tensors and follows none."""
-        op = Opaque(self.op, reason, self.outputs[index].shape or ())
+        shape = self.outputs[index].shape
+        # What a call of several outputs costs is the first one's.
+        macs = 0 if index else self.macs()
+        op = Opaque(self.op, reason, shape or (), macs, shape is not None)
         return self.emit(op, *self.tensors(), out=index, params=self.params())
+
+    def macs(self) -> int | None:
+        """What the call multiplies and adds, by its shapes alone; None where they do not tell."""
+        return None
 
     # Translation
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import TYPE_CHECKING, Any, Literal
 
 from atrous.errors import ReadError
@@ -32,6 +33,21 @@ translates = TRANSLATIONS.under
 
 # What these leave out of their operands has no say in what comes out.
 _TAKES_NO_VALUES = ("CastLike", "Where")
+# Where the second factor stands among the inputs of a product.
+_MATRICES = {"MatMul": 1, "MatMulInteger": 1, "QLinearMatMul": 3, "Gemm": 1}
+_PRODUCTS = {
+    **_MATRICES,
+    "Conv": 1,
+    "ConvInteger": 1,
+    "QLinearConv": 3,
+    "ConvTranspose": 1,
+    "DeformConv": 1,
+}
+# Whose products shapes alone do not tell.
+_UNTOLD = {
+    *("Attention", "DFT", "Einsum", "GRU", "If", "LSTM", "Loop", "RNN", "STFT", "Scan"),
+    *("LinearAttention", "CausalConvWithState"),
+}
 _Kind = Literal["i", "s", "floats", "ints"]
 _KINDS: dict[_Kind, int] = {"i": 2, "s": 3, "floats": 6, "ints": 7}
 
@@ -216,14 +232,34 @@ class OnnxCall(Call[Value | None]):
             if known:
                 reason += "; the shape of its output depends on data"
             shape = ()
+        macs = 0 if index else self.macs()
         tensor = self.builder.add(
-            Opaque(self.op[:80], reason, checked(shape, "its output")),
+            Opaque(self.op[:80], reason, checked(shape, "its output"), macs, not unknown),
             *self.tensors(),
             name=self.name,
             module=self.module,
+            params=self.params(),
             itemsize=itemsize(dtype or 1),
         )
         return Live(tensor, dtype or 1, unknown)
+
+    def macs(self) -> int | None:
+        """What the node multiplies and adds: products by their shapes, 0 for what has none."""
+        made = self.outputs[0].shape
+        if self.node.domain not in ("", "ai.onnx") or self.op in _UNTOLD:
+            return None
+        place = _PRODUCTS.get(self.op)
+        if place is None:
+            return 0
+        x, weight = self[0], self[place]
+        if made is None or x is None or weight is None:
+            return None
+        if isinstance(x, Live) and x.unknown:
+            return None
+        if self.op in _MATRICES:
+            turned = self.op == "Gemm" and self.integer("transA")
+            return prod(made) * x.shape[0 if turned else -1]
+        return prod(x.shape if self.op == "ConvTranspose" else made) * prod(weight.shape[1:])
 
     def ignores(self, _: Sequence[object]) -> bool:
         """True where an operand gives its type alone, or no place of it is chosen."""

@@ -46,6 +46,22 @@ BY_SHAPE_ALONE = aten(
 SHAPE_OF_SECOND = aten("expand_as view_as reshape_as type_as copy copy_")
 """Ops that take from one of their operands its shape or type and no values."""
 
+FACTORS = {
+    **dict.fromkeys(aten("matmul mm bmm mv dot"), "self"),
+    "aten.linear": "input",
+    "aten.addmm": "mat1",
+    "aten.baddbmm": "batch1",
+}
+"""The factor of a product whose last dimension is summed over."""
+
+UNTOLD = aten(
+    "einsum bilinear lstm gru rnn_tanh rnn_relu scaled_dot_product_attention "
+    "_scaled_dot_product_flash_attention_for_cpu stft istft fft_fft fft_rfft fft_irfft fft_ifft "
+    "fft_fft2 fft_rfft2 fft_irfft2 fft_ifft2 fft_fftn fft_ifftn fft_rfftn fft_irfftn "
+    "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d convolution"
+)
+"""Ops with products that their shapes alone do not tell."""
+
 ELEMENTWISE = aten(
     """
     batch_norm _to_copy type_as prelu hardswish hardswish_ hardsigmoid hardsigmoid_ mish silu
@@ -133,6 +149,14 @@ class TorchCall(Call[Any]):
         """
         others = [tensor for tensor in self.tensors() if tensor.name != x.name]
         return self.emit(op, x, *others, params=params)
+
+    def macs(self) -> int | None:
+        """What the call multiplies and adds: products by their shapes, 0 for what has none."""
+        if self.key in FACTORS:
+            x = self[FACTORS[self.key]]
+            shape, made = getattr(x, "shape", ()), self.outputs[0].shape
+            return prod(made) * shape[-1] if made is not None and shape else None
+        return 0 if self.key.startswith("aten.") and self.key not in UNTOLD else None
 
     def ignores(self, results: Sequence[Any]) -> bool:
         """True where an operand gives its shape or type alone, or nothing comes out."""
