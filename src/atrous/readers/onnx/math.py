@@ -297,11 +297,7 @@ def _matrix_product(call: OnnxCall, a: Value, b: Value, swap_a: int = 0, swap_b:
     columns = "n" if len(b.shape) > 1 else ""
     a, left = _unbroadcast(call, a, left, b, right)
     b, right = _unbroadcast(call, b, right, a, left)
-    held = "".join(x for x in batch if x in left or x in right)
-    y = _contracted(call, a, b, left, right, held + rows + columns, 0 if held == batch else None)
-    if held != batch:
-        y = call.emit(Reshape((*(1 for _ in batch), *y.shape)), y)
-    return y
+    return _contracted(call, a, b, left, right, batch + rows + columns)
 
 
 def _letters(batch: str, rank: int, matrix: str, vector: str) -> str:
@@ -313,7 +309,6 @@ def _letters(batch: str, rank: int, matrix: str, vector: str) -> str:
 def _unbroadcast(
     call: OnnxCall, value: Value, letters: str, other: Value, others: str
 ) -> tuple[Value, str]:
-    # A batch dimension of 1 that the other operand broadens is left out of the product.
     sizes = dict(zip(others, other.shape, strict=True))
     keep = [
         i

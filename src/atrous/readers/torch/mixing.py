@@ -414,7 +414,6 @@ def _recurrent(call: TorchCall) -> Value:
         if index not in used:
             made.append(None)
             continue
-        # A last state of any layer and direction has seen the whole sequence.
         last = call.step(Reduce((time,), False, "last"), made[0])
         batch = prod(last.shape[:-1])
         shape = call.shape_of(index)

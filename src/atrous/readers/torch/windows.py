@@ -82,7 +82,6 @@ def _max_pool(call: TorchCall) -> Value:
 
 @translates("max_pool1d_with_indices", "max_pool2d_with_indices", "max_pool3d_with_indices")
 def _max_pool_with_indices(call: TorchCall) -> Value:
-    # The indices are read where the values are.
     pooled = _max_pool(call)
     return [pooled, pooled]
 
@@ -190,7 +189,6 @@ def _slice(call: TorchCall) -> Value:
     if start == 0 and length == size and step == 1:
         return x
     if length == 0:
-        # Nothing is left that could depend on the input.
         return Const(call.shape)
     return call.emit(Slice(dim, start, length, step), x)
 
