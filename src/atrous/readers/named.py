@@ -142,6 +142,7 @@ def parse(source: str) -> Request:
 
 
 def _value(text: str) -> Any:
+    """What a text in a source means: a word, a literal, a tuple where there are commas, or text."""
     word = text.strip().lower()
     if word in _WORDS:
         return _WORDS[word]
@@ -226,6 +227,7 @@ def _preset(models: ModuleType, name: str) -> Any:
 
 
 def _sides(value: Any, rank: int) -> Shape:
+    """The sides of an image or a clip; empty where the value says none."""
     if isinstance(value, int):
         return (value,) * rank
     return tuple(value) if isinstance(value, Sequence) and len(value) == rank else ()
@@ -264,6 +266,7 @@ def _imported(library: _Library, request: Request) -> ModuleType:
 
 
 def _load(model: Any, path: str) -> None:
+    """Put the weights of a file into the model."""
     import torch
 
     if not Path(path).is_file():
@@ -279,6 +282,7 @@ def _load(model: Any, path: str) -> None:
 
 
 def _raised(error: Exception) -> str:
+    """What an error says, after its class, in one line."""
     text = " ".join(str(error).split())
     if not text:
         frames = traceback.extract_tb(error.__traceback__)
@@ -288,4 +292,5 @@ def _raised(error: Exception) -> str:
 
 
 def _cut(text: str) -> str:
+    """The text, short enough for a message."""
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."

@@ -86,6 +86,7 @@ class OnnxCall(Call[Value | None]):
         return name in self._attributes
 
     def _attribute(self, name: str, kind: _Kind, default: Any = None) -> Any:
+        """The attribute's value in the field for its kind; the default where it is absent."""
         attribute = self._attributes.get(name)
         if attribute is None:
             return default
@@ -271,6 +272,7 @@ class OnnxCall(Call[Value | None]):
 
 
 def _known_array(value: Value, what: str) -> Array:
+    """The numbers of a constant list."""
     if isinstance(value, Live):
         raise NotUnderstood(f"its {what} depend on data")
     if value.array is None or len(value.shape) > 1:

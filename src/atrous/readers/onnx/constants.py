@@ -129,6 +129,7 @@ class Folder:
     def _evaluated(
         self, node: onnx.NodeProto, inputs: Sequence[Const | None], shapes: Inferred
     ) -> list[Array] | None:
+        """The numbers that onnx's reference makes; None for operators or sizes that are not run."""
         import numpy as np
 
         if node.domain not in ("", "ai.onnx"):
@@ -169,6 +170,7 @@ class Folder:
 
 
 def _params(node: onnx.NodeProto, inputs: Sequence[Const | None]) -> tuple[Param, ...]:
+    """The parameters that a folded constant is made of."""
     # A scale and a zero point say how a weight is stored; the weight is the parameter.
     if node.op_type in ("Shape", "Size"):
         return ()
@@ -184,6 +186,7 @@ def _holding(array: Array) -> Any:
 
 
 def _dtype(array: Array) -> int:
+    """The element type of an array, in the numbers of the format."""
     from onnx import helper
 
     return int(helper.np_dtype_to_tensor_dtype(array.dtype))

@@ -52,6 +52,7 @@ class Inputs:
         return found
 
     def _given(self, given: Input) -> dict[str, Shape]:
+        """The shapes given by the user, by the names of the inputs."""
         names = [item.name for item in self._items]
         listed = ", ".join(name[:40] for name in names[:8])
         if given is None:
@@ -81,6 +82,7 @@ class Inputs:
         return {name: _shape_given(shape) for name, shape in zip(names, given, strict=True)}
 
     def _compare(self, name: str, said: list[int | str], shape: Shape) -> None:
+        """Note where a shape is another than the file says, and what its symbols stand for."""
         shown = "x".join(str(size)[:20] for size in said)
         actual = "x".join(map(str, shape))
         if len(said) != len(shape):
@@ -122,6 +124,7 @@ def is_static(said: list[int | str] | None) -> bool:
 
 
 def _shape_declared(item: onnx.ValueInfoProto, said: list[int | str] | None) -> Sequence[int]:
+    """The shape in the file; a `ReadError` that says what to give where it is open."""
     name = item.name[:80]
     if not item.type.HasField("tensor_type"):
         raise ReadError(f"the input {name!r} is no tensor; only tensors are read.")
@@ -143,6 +146,7 @@ def _shape_declared(item: onnx.ValueInfoProto, said: list[int | str] | None) -> 
 
 
 def _shape_given(shape: Any) -> Shape:
+    """A shape given by the user, as whole numbers."""
     shape = tuple(shape.shape) if hasattr(shape, "shape") else shape
     if isinstance(shape, Sequence) and all(type(size) is int for size in shape):
         return tuple(shape)

@@ -32,6 +32,7 @@ _MOST_JOINED = 1 << 20
 
 @translates("Reshape")
 def _reshape(call: OnnxCall) -> Tensor:
+    """The same elements in the same order."""
     x = call.tensor(0)
     wanted = call.integers_since("shape", 1, 5)
     if wanted is None:
@@ -40,6 +41,7 @@ def _reshape(call: OnnxCall) -> Tensor:
 
 
 def _resolved(have: tuple[int, ...], wanted: Sequence[int], zeros: bool) -> tuple[int, ...]:
+    """The shape that is meant: 0 keeps a size, -1 takes what is left."""
     sizes = []
     for i, size in enumerate(wanted[:65]):
         if size == 0 and not zeros:
@@ -60,6 +62,7 @@ def _resolved(have: tuple[int, ...], wanted: Sequence[int], zeros: bool) -> tupl
 
 @translates("Flatten")
 def _flatten(call: OnnxCall) -> Tensor:
+    """The same elements in two dimensions: those before `axis`, and those from it on."""
     x = call.tensor(0)
     axis = call.integer("axis", 1)
     rank = len(x.shape)
@@ -71,6 +74,7 @@ def _flatten(call: OnnxCall) -> Tensor:
 
 @translates("Squeeze")
 def _squeeze(call: OnnxCall) -> Tensor:
+    """The same elements without `axes`, or without all dimensions of size 1."""
     x = call.tensor(0)
     rank = len(x.shape)
     given = call.integers_since("axes", 1, 13)
@@ -84,6 +88,7 @@ def _squeeze(call: OnnxCall) -> Tensor:
 
 @translates("Unsqueeze")
 def _unsqueeze(call: OnnxCall) -> Tensor:
+    """The same elements with a dimension of size 1 at each of `axes`."""
     x = call.tensor(0)
     axes = call.integers_since("axes", 1, 13)
     if axes is None or len(axes) > 64:
@@ -98,6 +103,7 @@ def _unsqueeze(call: OnnxCall) -> Tensor:
 
 @translates("Transpose")
 def _transpose(call: OnnxCall) -> Tensor:
+    """Dimension `i` is `perm[i]` of the input; left out, they are reversed."""
     x = call.tensor(0)
     order = call.integers("perm") or tuple(reversed(range(len(x.shape))))
     return call.emit(Permute(order), x)
@@ -105,6 +111,7 @@ def _transpose(call: OnnxCall) -> Tensor:
 
 @translates("Expand")
 def _expand(call: OnnxCall) -> Tensor:
+    """Output `o` reads `o`, and the only index where a size of 1 is widened."""
     x = call.tensor(0)
     wanted = call.integers_at(1, "shape")
     if wanted is None:
@@ -115,6 +122,7 @@ def _expand(call: OnnxCall) -> Tensor:
 
 @translates("Tile")
 def _tile(call: OnnxCall) -> Tensor:
+    """Output `o` reads `o` modulo the size along each dimension."""
     x = call.tensor(0)
     repeats = call.integers_at(1, "repeats")
     if repeats is None or len(repeats) != len(x.shape) or min(repeats, default=1) < 0:
@@ -126,6 +134,7 @@ def _tile(call: OnnxCall) -> Tensor:
 
 
 def _in_turn(call: OnnxCall, x: Tensor, ops: Sequence[Repeat | Slice]) -> Tensor:
+    """One op after the other, the last of them for the output; without any, `x` itself."""
     if not ops:
         return x
     for op in ops[:-1]:
@@ -135,6 +144,7 @@ def _in_turn(call: OnnxCall, x: Tensor, ops: Sequence[Repeat | Slice]) -> Tensor
 
 @translates("Slice")
 def _slice(call: OnnxCall) -> Tensor:
+    """Output `o` reads `start + step * o` along each of `axes`."""
     x = call.tensor(0)
     rank = len(x.shape)
     if call.version < 10:
@@ -167,6 +177,7 @@ def _slice(call: OnnxCall) -> Tensor:
 
 @translates("Split")
 def _split(call: OnnxCall) -> list[Result]:
+    """Piece `p` reads `o` plus the sizes before it along `axis`."""
     x = call.tensor(0)
     dim = call.axis(call.integer("axis"), len(x.shape))
     length, count = x.shape[dim], len(call.used)
@@ -189,12 +200,14 @@ def _split(call: OnnxCall) -> list[Result]:
 
 @translates("Concat")
 def _concat(call: OnnxCall) -> Tensor:
+    """Operand `p` is read at `o` minus the sizes before it along `axis`."""
     parts = [call.value(i) for i in range(len(call.inputs))]
     return concatenated(call, parts, call.integer("axis"))
 
 
 @translates("QLinearConcat")
 def _quantized_concat(call: OnnxCall) -> Tensor:
+    """Operand `p`, every third input from 2 on, is read as in a concatenation."""
     parts = [call.value(i) for i in range(2, len(call.inputs), 3)]
     return concatenated(call, parts, call.integer("axis"))
 
@@ -216,6 +229,7 @@ def concatenated(call: OnnxCall, parts: Sequence[Const | Live], axis: int) -> Te
 
 @translates("Gather")
 def _gather(call: OnnxCall) -> Result:
+    """Output `o` reads `indices[o]` along `axis`; of a constant table, index `o`."""
     data, index = call.value(0), call.value(1)
     dim = call.axis(call.integer("axis"), len(data.shape))
     if isinstance(data, Const):
@@ -245,6 +259,7 @@ def _gather(call: OnnxCall) -> Result:
 
 
 def _looked_up(call: OnnxCall, table: Const, index: Tensor, dim: int) -> Tensor:
+    """Output `o` reads index `o`, for a row of the table in new last dimensions."""
     params = call.params(0)
     if dim:
         raise NotUnderstood("looks up in a table by another dimension than the first")
@@ -259,6 +274,7 @@ def _looked_up(call: OnnxCall, table: Const, index: Tensor, dim: int) -> Tensor:
 
 @translates("TopK")
 def _top_k(call: OnnxCall) -> list[Result]:
+    """Each output reads all of `axis`, which holds no positions."""
     x = call.tensor(0)
     dim = call.axis(call.integer("axis", -1), len(x.shape))
     k = (call.integer("k"),) if call.version < 10 else call.integers_at(1, "k")

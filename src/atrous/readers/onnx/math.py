@@ -43,11 +43,13 @@ _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 def _snake_case(name: str) -> str:
+    """The operator's name in small letters, words apart."""
     return {"PRelu": "prelu", "IsNaN": "is_nan"}.get(name) or _WORDS.sub("_", name).lower()
 
 
 @translates(*_ELEMENTWISE)
 def _elementwise(call: OnnxCall) -> Result:
+    """Output `o` reads every operand at `o`, broadcast; scales and bounds are no operands."""
     values = [value for value in call.inputs if value is not None]
     if call.op in ("QuantizeLinear", "DequantizeLinear"):
         # One scale for each channel, or each block, is no operand that is broadcast.
@@ -62,6 +64,7 @@ def _elementwise(call: OnnxCall) -> Result:
 
 
 def _cast_like(call: OnnxCall) -> Result:
+    """Output `o` reads input 0 at `o`; input 1 gives its type alone."""
     x = call.value(0)
     if isinstance(x, Live):
         return call.emit(Elementwise("cast"), x.tensor)
@@ -72,6 +75,7 @@ def _cast_like(call: OnnxCall) -> Result:
 
 @translates("EyeLike", "RandomNormalLike", "RandomUniformLike")
 def _like(call: OnnxCall) -> Const:
+    """A constant: the input gives its shape alone."""
     x = call.value(0)
     return Const(call.node.output[0], x.shape, call.dtype(0) or x.dtype)
 
@@ -92,6 +96,7 @@ def joined(call: OnnxCall, label: str, values: Sequence[Value]) -> Tensor:
 
 @translates("Where")
 def _where(call: OnnxCall) -> Result:
+    """Output `o` reads condition and operands at `o`, or the one operand that is always chosen."""
     condition = call.value(0)
     array = condition.array if isinstance(condition, Const) else None
     if array is not None and array.size and (array.all() or not array.any()):
@@ -107,11 +112,13 @@ def _where(call: OnnxCall) -> Result:
 
 @translates("Identity")
 def _identity(call: OnnxCall) -> Result:
+    """The input itself."""
     return call.value(0)
 
 
 @translates("Dropout")
 def _dropout(call: OnnxCall) -> list[Result]:
+    """The input itself, and a mask that no input reaches; elementwise where it trains."""
     x = call.value(0)
     mask = Const("", x.shape, 9)
     training = call[2]
@@ -124,6 +131,7 @@ def _dropout(call: OnnxCall) -> list[Result]:
 
 @translates("BatchNormalization")
 def _batch_norm(call: OnnxCall) -> Tensor:
+    """Output `o` reads position `o`; where it trains, all of its channel."""
     x = call.tensor(0)
     if len(call.tensors()) > 1:
         raise NotUnderstood("its statistics are computed from the input")
@@ -138,6 +146,7 @@ def _batch_norm(call: OnnxCall) -> Tensor:
 
 
 def _mixed(call: OnnxCall, dims: Sequence[int], label: str) -> Tensor:
+    """Each output reads all of `dims` in input 0; the other inputs are parameters."""
     if len(call.tensors()) > 1:
         raise NotUnderstood("its scale or offset is computed from the input")
     if any(call.used[1:]):
@@ -148,16 +157,19 @@ def _mixed(call: OnnxCall, dims: Sequence[int], label: str) -> Tensor:
 
 @translates("InstanceNormalization")
 def _instance_norm(call: OnnxCall) -> Tensor:
+    """Each output reads all positions of its channel."""
     return _mixed(call, range(2, len(call.value(0).shape)), "instance_norm")
 
 
 @translates("GroupNormalization")
 def _group_norm(call: OnnxCall) -> Tensor:
+    """Each output reads its whole image: all groups count as one."""
     return _mixed(call, range(1, len(call.value(0).shape)), "group_norm")
 
 
 @translates("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization")
 def _layer_norm(call: OnnxCall) -> Tensor:
+    """Each output reads all dimensions from `axis` on."""
     rank = len(call.value(0).shape)
     label = "layer_norm" if call.op == "LayerNormalization" else "rms_norm"
     return _mixed(call, range(call.axis(call.integer("axis", -1), rank), rank), label)
@@ -165,11 +177,13 @@ def _layer_norm(call: OnnxCall) -> Tensor:
 
 @translates("LpNormalization")
 def _lp_norm(call: OnnxCall) -> Tensor:
+    """Each output reads all of `axis`."""
     return _mixed(call, [call.axis(call.integer("axis", -1), len(call.value(0).shape))], "lp_norm")
 
 
 @translates("LRN")
 def _local_response(call: OnnxCall) -> Tensor:
+    """Each output reads neighbouring channels; they count as all."""
     x = call.tensor(0)
     if len(x.shape) < 2 or has_axes(x.layout[1]):
         raise NotUnderstood("normalizes over neighbours along a dimension that holds positions")
@@ -178,6 +192,7 @@ def _local_response(call: OnnxCall) -> Tensor:
 
 @translates("MeanVarianceNormalization")
 def _mean_variance(call: OnnxCall) -> Tensor:
+    """Each output reads all of `axes`."""
     axes = call.integers("axes")
     rank = len(call.value(0).shape)
     return _mixed(call, call.axes((0, 2, 3) if axes is None else axes, rank), "mvn")
@@ -185,6 +200,7 @@ def _mean_variance(call: OnnxCall) -> Tensor:
 
 @translates("Softmax", "LogSoftmax", "Hardmax")
 def _softmax(call: OnnxCall) -> Tensor:
+    """Each output reads all of `axis`; before version 13, of all dimensions from it on."""
     rank = len(call.value(0).shape)
     if call.version >= 13:
         return _mixed(call, [call.axis(call.integer("axis", -1), rank)], _snake_case(call.op))
@@ -197,6 +213,7 @@ def _softmax(call: OnnxCall) -> Tensor:
 
 @translates("DynamicQuantizeLinear")
 def _dynamic_quantize(call: OnnxCall) -> list[Result]:
+    """Each output reads everything, since the range is that of all elements."""
     x = call.tensor(0)
     dims = tuple(range(len(x.shape)))
     made: list[Result] = [call.emit(Mix(dims, "quantize_dynamic"), x)]
@@ -212,6 +229,7 @@ _SINCE_INPUT = {"ReduceSum": 13}
 @translates("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare")
 @translates("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp")
 def _reduce(call: OnnxCall) -> Result:
+    """Each output reads all of `axes`, or of every dimension where none is named."""
     x = call.tensor(0)
     rank = len(x.shape)
     axes = call.integers_since("axes", 1, _SINCE_INPUT.get(call.op, 18))
@@ -226,6 +244,7 @@ def _reduce(call: OnnxCall) -> Result:
 
 @translates("ArgMax", "ArgMin")
 def _arg(call: OnnxCall) -> Tensor:
+    """Each output reads all of `axis`."""
     x = call.tensor(0)
     dim = call.axis(call.integer("axis"), len(x.shape))
     return call.emit(Reduce((dim,), bool(call.integer("keepdims", 1)), call.op.lower()), x)
@@ -233,6 +252,7 @@ def _arg(call: OnnxCall) -> Tensor:
 
 @translates("Gemm")
 def _gemm(call: OnnxCall) -> Tensor:
+    """Output `(i, j)` reads row `i` of A, column `j` of B, and at `(i, j)` a C that is computed."""
     a, b, c = call.value(0), call.value(1), call[2]
     if len(a.shape) != 2 or len(b.shape) != 2:
         raise ReadError(f"Gemm multiplies matrices, got {a.shape} and {b.shape}.")
@@ -255,6 +275,7 @@ def _contracted(
     out: int | None = 0,
     bias: Value | None = None,
 ) -> Tensor:
+    """Letters of the result are aligned, all others summed; a constant matrix is a linear layer."""
     sizes = sizes_of((left, right), (a.shape, b.shape))
     if sizes is None:
         raise ReadError(f"{a.shape} and {b.shape} cannot be multiplied.")
@@ -276,16 +297,19 @@ def _contracted(
 
 @translates("MatMul", "MatMulInteger", "FusedMatMul")
 def _matmul(call: OnnxCall) -> Tensor:
+    """Output `(i, j)` reads row `i` of input 0 and column `j` of input 1."""
     swaps = (call.integer("transA"), call.integer("transB")) if call.op == "FusedMatMul" else (0, 0)
     return _matrix_product(call, call.value(0), call.value(1), *swaps)
 
 
 @translates("QLinearMatMul")
 def _quantized_matmul(call: OnnxCall) -> Tensor:
+    """Output `(i, j)` reads row `i` of input 0 and column `j` of input 3."""
     return _matrix_product(call, call.value(0), call.value(3))
 
 
 def _matrix_product(call: OnnxCall, a: Value, b: Value, swap_a: int = 0, swap_b: int = 0) -> Tensor:
+    """A row and a column for each output; batch dimensions are aligned, and broadcast."""
     if not a.shape or not b.shape or max(len(a.shape), len(b.shape)) > 24:
         raise ReadError(f"{a.shape} and {b.shape} cannot be multiplied.")
     letters = string.ascii_lowercase.replace("k", "").replace("m", "").replace("n", "")
@@ -297,14 +321,11 @@ def _matrix_product(call: OnnxCall, a: Value, b: Value, swap_a: int = 0, swap_b:
     columns = "n" if len(b.shape) > 1 else ""
     a, left = _unbroadcast(call, a, left, b, right)
     b, right = _unbroadcast(call, b, right, a, left)
-    held = "".join(x for x in batch if x in left or x in right)
-    y = _contracted(call, a, b, left, right, held + rows + columns, 0 if held == batch else None)
-    if held != batch:
-        y = call.emit(Reshape((*(1 for _ in batch), *y.shape)), y)
-    return y
+    return _contracted(call, a, b, left, right, batch + rows + columns)
 
 
 def _letters(batch: str, rank: int, matrix: str, vector: str) -> str:
+    """An operand's letters: the last ones of the batch and its matrix, or those of a vector."""
     if rank == 1:
         return vector
     return batch[len(batch) - (rank - 2) :] + matrix
@@ -313,7 +334,7 @@ def _letters(batch: str, rank: int, matrix: str, vector: str) -> str:
 def _unbroadcast(
     call: OnnxCall, value: Value, letters: str, other: Value, others: str
 ) -> tuple[Value, str]:
-    # A batch dimension of 1 that the other operand broadens is left out of the product.
+    """The value without those batch dimensions of 1 that the other operand widens."""
     sizes = dict(zip(others, other.shape, strict=True))
     keep = [
         i
@@ -331,6 +352,7 @@ def _unbroadcast(
 
 @translates("Einsum")
 def _einsum(call: OnnxCall) -> Tensor:
+    """Letters of the result are aligned; along all others each output reads everything."""
     equation = call.text("equation").replace(" ", "")
     if len(equation) > 200 or len(call.inputs) not in (1, 2):
         raise NotUnderstood(f"sums over {len(call.inputs)} operands at once")
@@ -358,6 +380,11 @@ _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
 @translates("LSTM", "GRU", "RNN")
 def _recurrent(call: OnnxCall) -> list[Result]:
+    """Output `o` reads all steps up to `o`, from `o` on where reversed, all of them both ways.
+
+    W is `(ways, gates * hidden, input)`, R `(ways, gates * hidden, hidden)`; time is dimension 0,
+    or 1 where `layout` is. A last state reads what the output at the last step does.
+    """
     x, w, r = call.tensor(0), call.weight(1), call.weight(2)
     if len(call.tensors()) > 1:
         raise NotUnderstood("starts from a state that is computed from the input")
@@ -394,6 +421,7 @@ def _recurrent(call: OnnxCall) -> list[Result]:
 
 @translates("CumSum")
 def _cumulative(call: OnnxCall) -> Tensor:
+    """Output `o` reads `0` up to `o` along `axis`, from `o` on where reversed."""
     x = call.tensor(0)
     axis = call.integers_at(1, "axis")
     dim = call.axis(axis[0] if axis else 0, len(x.shape))
@@ -405,6 +433,7 @@ def _cumulative(call: OnnxCall) -> Tensor:
 
 @translates("Attention")
 def _attention(call: OnnxCall) -> Tensor:
+    """Each query reads all keys and values of its head, where `is_causal` up to its own place."""
     if call.node.domain not in ("", "ai.onnx") or any(call.used[1:]) or len(call.tensors()) != 3:
         raise NotUnderstood("attends with a mask or a memory that is computed from the input")
     if any(call[i] is None for i in range(3)) or any(call[i] for i in (4, 5)):
@@ -424,6 +453,7 @@ def _attention(call: OnnxCall) -> Tensor:
 
 
 def _heads(call: OnnxCall, x: Tensor, heads: int) -> Tensor:
+    """`(batch, tokens, heads * channels)` as `(batch, heads, tokens, channels)`."""
     if len(x.shape) != 3 or x.shape[2] % heads:
         raise ReadError(f"{x.shape} does not divide into {heads} heads.")
     split: Op = Reshape((*x.shape[:2], heads, x.shape[2] // heads))
@@ -432,6 +462,7 @@ def _heads(call: OnnxCall, x: Tensor, heads: int) -> Tensor:
 
 @translates("SkipLayerNormalization", "SkipSimplifiedLayerNormalization")
 def _skip_norm(call: OnnxCall) -> Tensor:
+    """Each output reads all of the last dimension, in both of the inputs that are added."""
     if len(call.tensors()) != 2 or any(call.used[1:]):
         raise NotUnderstood("gives its sum as well")
     total = call.step(Elementwise("add"), call.tensor(0), call.tensor(1))

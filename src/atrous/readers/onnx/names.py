@@ -43,6 +43,7 @@ def module_of(node: onnx.NodeProto, params: tuple[Param, ...]) -> str | None:
 
 
 def _listed_strings(text: str) -> list[str]:
+    """A list of strings that a file holds as text; empty for anything else."""
     if len(text) > _LONGEST:
         return []
     try:
@@ -53,6 +54,7 @@ def _listed_strings(text: str) -> list[str]:
 
 
 def _from_path(name: str) -> str:
+    """The module in a node's name: `/layer4/layer4.2/conv2/Conv` is `layer4.2.conv2`."""
     # "/layer4/layer4.2/conv2/Conv": a step that begins with the step before it stands for both.
     steps: list[str] = []
     for step in name[1:].split("/")[:-1]:
@@ -64,6 +66,7 @@ def _from_path(name: str) -> str:
 
 
 def _from_params(params: tuple[Param, ...]) -> str | None:
+    """The module of the first parameter whose name has one."""
     for param in params:
         module, dot, _ = param.name.rpartition(".")
         if dot and not _MADE.match(param.name) and "/" not in param.name:

@@ -74,6 +74,7 @@ def follow_onnx(source: Source, input: Input = None) -> Followed:
 
 
 def _followed(source: Source, label: str, input: Input) -> Followed:
+    """The network and the values behind it, by one pass over the file's nodes."""
     file = _File(source)
     inputs = Inputs(file.inputs, input)
     values: dict[str, Value] = {}
@@ -150,6 +151,7 @@ class _Translation:
         return [self._output(values[item.name], item.name) for item in file.graph.output]
 
     def _output(self, value: Value, name: str) -> Tensor:
+        """An output of the graph as a tensor; a constant becomes a node."""
         if isinstance(value, Live):
             return value.tensor
         return self._builder.add(Constant(value.shape), name=name[:200], params=value.params)
@@ -157,6 +159,7 @@ class _Translation:
     def _nodes(
         self, graph: onnx.GraphProto, order: Ordered, values: dict[str, Value], depth: int
     ) -> None:
+        """Every node of a graph in order; `values` holds what its names stand for."""
         recorded = self._inputs.recorded(graph)
         for node in order.nodes:
             label = layer_name(node, self._count)
@@ -181,6 +184,7 @@ class _Translation:
         used: Sequence[bool],
         recorded: Mapping[str, Shape],
     ) -> Sequence[Value | None]:
+        """What one node makes: folded if constant, opaque behind a shape that is not known."""
         inputs = [values[name] if name else None for name in node.input]
         live = [value for value in inputs if isinstance(value, Live)]
         if node.op_type in SEQUENCES and live:
@@ -216,12 +220,14 @@ class _Translation:
         shapes: Inferred,
         used: Sequence[bool],
     ) -> OnnxCall:
+        """The node as a call, at the version of the file's operators."""
         version = self._file.opsets.get("", 1)
         return OnnxCall(self._builder, node, label, inputs, shapes, version, used)
 
     def _folded(
         self, node: onnx.NodeProto, inputs: Sequence[Value | None]
     ) -> Sequence[Const | None]:
+        """What a node of constants makes; None where not even its shape is known."""
         consts = [value if isinstance(value, Const) else None for value in inputs]
         if node.op_type == "Constant":
             return [literal(node, self._file.source)]
@@ -240,6 +246,7 @@ class _Translation:
         recorded: Mapping[str, Shape],
         depth: int,
     ) -> Sequence[Value | None]:
+        """What the branch makes that a constant condition takes; other control flow is opaque."""
         if depth >= MAX_NESTING:
             raise ReadError(f"nests graphs deeper than {MAX_NESTING}; that is not read.")
         inputs = [values[name] if name else None for name in node.input]
@@ -261,6 +268,7 @@ class _Translation:
     def _branch(
         self, graph: onnx.GraphProto, values: dict[str, Value], depth: int
     ) -> Sequence[Value | None]:
+        """What a graph inside a node makes, given the names around it."""
         inside = {**values, **self._file.initialisers(graph)}
         self._nodes(graph, ordered(graph, values), inside, depth + 1)
         self.values.update(inside)
@@ -268,6 +276,7 @@ class _Translation:
 
 
 def _translated(call: OnnxCall, complaint: str) -> Sequence[Value | None]:
+    """What the translation makes; a `ReadError` where the node breaks its definition."""
     try:
         made = call.translated(_by_translation)
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
@@ -280,6 +289,7 @@ def _translated(call: OnnxCall, complaint: str) -> Sequence[Value | None]:
 
 
 def _by_translation(call: OnnxCall) -> Result | Sequence[Result]:
+    """What the translation registered for the node makes."""
     domain = call.node.domain
     translation = TRANSLATIONS.get(call.op) if domain in _DOMAINS else None
     if translation is None:
@@ -289,6 +299,7 @@ def _by_translation(call: OnnxCall) -> Result | Sequence[Result]:
 
 
 def _valued(call: OnnxCall, index: int, value: Tensor | Value | None) -> Value | None:
+    """A tensor with its element type: as onnx infers it, else that of input 0."""
     if not isinstance(value, Tensor):
         return value
     first = call[0]

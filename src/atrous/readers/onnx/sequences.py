@@ -42,11 +42,13 @@ def follow_sequence(call: OnnxCall) -> Value | None:
 
 @SEQUENCES.under("SequenceConstruct")
 def _sequence_construct(call: OnnxCall) -> Value:
+    """The inputs, as they are."""
     return Pieces([value for value in call.inputs if value is not None])
 
 
 @SEQUENCES.under("SplitToSequence")
 def _split_to_sequence(call: OnnxCall) -> Value:
+    """Piece `p` reads `o` plus the sizes before it along `axis`."""
     value = call.value(0)
     if not isinstance(value, Live) or isinstance(value, Pieces) or value.unknown:
         raise NotUnderstood("splits what is not a tensor of a known shape")
@@ -61,6 +63,7 @@ def _split_to_sequence(call: OnnxCall) -> Value:
 
 @SEQUENCES.under("SequenceAt")
 def _sequence_at(call: OnnxCall) -> Value:
+    """One of the pieces, as it is."""
     parts = _held(call).parts
     (place,) = call.integers_at(1, "position") or (0,)
     if not -len(parts) <= place < len(parts):
@@ -70,6 +73,7 @@ def _sequence_at(call: OnnxCall) -> Value:
 
 @SEQUENCES.under("ConcatFromSequence")
 def _concat_from_sequence(call: OnnxCall) -> Value:
+    """Piece `p` is read at `o` minus the sizes before it along `axis`."""
     held = _held(call)
     if call.integer("new_axis"):
         raise NotUnderstood("stacks a sequence along a new dimension")
@@ -79,6 +83,7 @@ def _concat_from_sequence(call: OnnxCall) -> Value:
 
 
 def _held(call: OnnxCall) -> Pieces:
+    """The sequence that input 0 is."""
     held = call.value(0)
     if not isinstance(held, Pieces):
         raise NotUnderstood("reads a sequence that is not followed")
@@ -86,6 +91,7 @@ def _held(call: OnnxCall) -> Pieces:
 
 
 def _sizes(call: OnnxCall, length: int) -> Sequence[int]:
+    """The sizes of the pieces: a list, or one for all (1 where left out) and a shorter last one."""
     given = call[1]
     numbers = (1,) if given is None else call.integers_at(1, "sizes") or ()
     scalar = given is None or (isinstance(given, Const) and given.shape == ())

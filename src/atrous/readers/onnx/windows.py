@@ -35,6 +35,7 @@ MAX_STRIDE = 1 << 16
 
 
 def _per_axis(call: OnnxCall, name: str, rank: int, default: int) -> tuple[int, ...]:
+    """An attribute with a number for each axis; the default for all where it is left out."""
     values = call.integers(name)
     if values is None or (not values and rank):
         return (default,) * rank
@@ -46,6 +47,11 @@ def _per_axis(call: OnnxCall, name: str, rank: int, default: int) -> tuple[int, 
 def _declared_windows(
     call: OnnxCall, kernel: Sequence[int], lengths: Sequence[int]
 ) -> tuple[Window, ...]:
+    """The window that a node declares along each axis; `pads` are all low ones, then all high.
+
+    `SAME_UPPER` and `SAME_LOWER` make `ceil(length / stride)` outputs, the odd pad behind or
+    before.
+    """
     rank = len(kernel)
     strides = _per_axis(call, "strides", rank, 1)
     dilations = _per_axis(call, "dilations", rank, 1)
@@ -82,6 +88,7 @@ def bounded(kernel: int, dilation: int) -> None:
 
 
 def _spatial_rank(x: Tensor, weight: Const) -> int:
+    """How many axes a weight slides along: all dimensions but two."""
     rank = len(weight.shape) - 2
     if rank < 1 or len(x.shape) != rank + 2:
         raise ReadError(f"a weight of shape {weight.shape} does not fit an input of {x.shape}.")
@@ -93,6 +100,10 @@ def _spatial_rank(x: Tensor, weight: Const) -> int:
 def _convolved(
     call: OnnxCall, x: Tensor, weight: Const, bias: Value | None, out: int | None = 0
 ) -> Tensor:
+    """Output `o` reads `o * stride - pad_lo + dilation * j`, `j < kernel`, along each axis.
+
+    An offset that is computed from the input is read whole.
+    """
     rank = _spatial_rank(x, weight)
     kernel = weight.shape[2:]
     declared = call.integers("kernel_shape")
@@ -112,17 +123,20 @@ def _convolved(
 
 @translates("Conv", "ConvInteger")
 def _conv(call: OnnxCall) -> Tensor:
+    """Output `o` reads its window in input 0; the weight is input 1, the offset input 2."""
     bias = call[2] if call.op == "Conv" else None
     return _convolved(call, call.tensor(0), call.weight(1), bias)
 
 
 @translates("QLinearConv")
 def _quantized_conv(call: OnnxCall) -> Tensor:
+    """Output `o` reads its window in input 0; the weight is input 3, the offset input 8."""
     return _convolved(call, call.tensor(0), call.weight(3), call[8])
 
 
 @translates("FusedConv")
 def _fused_conv(call: OnnxCall) -> Tensor:
+    """Output `o` reads its window in input 0 and `o` in input 3, which is added."""
     y = _convolved(call, call.tensor(0), call.weight(1), call[2], out=None)
     if call[3] is not None:
         y = call.step(Elementwise("add"), y, call.tensor(3))
@@ -132,6 +146,11 @@ def _fused_conv(call: OnnxCall) -> Tensor:
 
 @translates("ConvTranspose")
 def _conv_transpose(call: OnnxCall) -> Tensor:
+    """Outputs `i * stride - pad_lo + dilation * j`, `j < kernel`, read input `i` along each axis.
+
+    Where sizes are given, the pads are what is too much: the odd one behind for `SAME_UPPER`, else
+    before.
+    """
     x, weight = call.tensor(0), call.weight(1)
     rank = _spatial_rank(x, weight)
     kernel = weight.shape[2:]
@@ -178,6 +197,10 @@ def _conv_transpose(call: OnnxCall) -> Tensor:
 
 @translates("MaxPool", "AveragePool", "LpPool", "QLinearAveragePool")
 def _pool(call: OnnxCall) -> list[Result]:
+    """Output `o` reads `o * stride - pad_lo + dilation * j`, `j < kernel`, of its own channel.
+
+    The places of maxima, counted through all dimensions, are opaque.
+    """
     x = call.tensor(0)
     kernel = call.integers("kernel_shape")
     if not kernel or len(kernel) != len(x.shape) - 2:
@@ -199,6 +222,7 @@ def _pool(call: OnnxCall) -> list[Result]:
 
 @translates("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool", "QLinearGlobalAveragePool")
 def _global_pool(call: OnnxCall) -> Tensor:
+    """Each output reads all positions of its channel."""
     x = call.tensor(0)
     if call.integer("channels_last"):
         raise NotUnderstood("pools channels-last tensors")
@@ -209,12 +233,14 @@ def _global_pool(call: OnnxCall) -> Tensor:
 
 @translates("Upsample")
 def _upsample(call: OnnxCall) -> Tensor:
+    """Output `o` reads around `o / scale`."""
     scales = call.reals("scales") if call.has("scales") else call.reals_at(1, "scales")
     return _resized(call, scales, None, "asymmetric", None)
 
 
 @translates("Resize")
 def _resize(call: OnnxCall) -> Tensor:
+    """Output `o` reads around the point that the coordinates say, before version 11 `o / scale`."""
     if call.version < 11:
         return _resized(call, call.reals_at(1, "scales"), None, "asymmetric", None)
     scales, sizes = call.reals_at(2, "scales"), call.integers_at(3, "sizes")
@@ -231,6 +257,7 @@ def _resized(
     coordinates: str,
     nearest: str | None,
 ) -> Tensor:
+    """All of `x` at the sizes that scales or sizes ask for, along `axes` where they are named."""
     x = call.tensor(0)
     rank = len(x.shape)
     chosen = call.integers("axes") if call.version >= 18 else None
@@ -264,6 +291,10 @@ def _interpolated(
     nearest: str | None,
     out: int | None = 0,
 ) -> Tensor:
+    """Output `o` reads the nearest position, two or four of them, along each axis that changes.
+
+    Where channels are last, they are turned to the front and back.
+    """
     rank = len(x.shape)
     mode = call.text("mode", "nearest")
     how = {"nearest": "nearest", "linear": "linear", "bilinear": "linear", "cubic": "cubic"}
@@ -380,6 +411,7 @@ def _check_axis(
 def _scaled(
     lengths: Sequence[int], scales: Sequence[float]
 ) -> tuple[list[int], list[Fraction | None]]:
+    """`floor(length * scale)` in float32, and each scale as the simple fraction that it is near."""
     import numpy as np
 
     sizes: list[int] = []
@@ -401,6 +433,7 @@ def _scaled(
 def _fitted(
     lengths: Sequence[int], sizes: Sequence[int], policy: str
 ) -> tuple[list[int], list[Fraction | None]]:
+    """The sizes asked for, or those at the one ratio that a policy makes of them."""
     if policy == "stretch":
         return list(sizes), [None] * len(lengths)
     if policy not in ("not_larger", "not_smaller"):
@@ -420,6 +453,7 @@ _PAD_MODES: dict[str, PadMode] = {
 
 @translates("Pad")
 def _pad(call: OnnxCall) -> Tensor:
+    """Output `o` reads `o - lo` along `axes`; `pads` are all low ones, then all high."""
     x = call.tensor(0)
     rank = len(x.shape)
     mode = call.text("mode", "constant")
@@ -442,6 +476,7 @@ def _pad(call: OnnxCall) -> Tensor:
 
 @translates("DepthToSpace", "SpaceToDepth")
 def _shuffle(call: OnnxCall) -> Tensor:
+    """Output `o` reads `o // blocksize`; to depth, `o * blocksize + j`, `j < blocksize`."""
     x = call.tensor(0)
     size = call.integer("blocksize", 1)
     if not 1 <= size <= MAX_STRIDE:

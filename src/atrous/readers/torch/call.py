@@ -113,6 +113,8 @@ class TorchCall(Call[Any]):
         )
 
     def _bound(self, values: Mapping[Any, Value]) -> dict[str, Any]:
+        """The arguments by their names, each node as the value that it stands for."""
+
         def held(argument: Any) -> Any:
             if isinstance(argument, torch.fx.Node):
                 found = values.get(argument)
@@ -185,6 +187,7 @@ def translate_call(
 
 
 def _by_translation(call: TorchCall) -> Value:
+    """What the registered translation makes, with `LOST` for each output that it leaves out."""
     translation = TRANSLATIONS.get(call.key)
     if translation is None and (call.key in ELEMENTWISE or _is_pointwise(call.node.target)):
         translation = pointwise
@@ -197,7 +200,10 @@ def _by_translation(call: TorchCall) -> Value:
 
 
 def pointwise(call: TorchCall) -> Value:
-    """Any elementwise op over its tensor arguments, parameters and numbers aside."""
+    """Output `o` reads every operand at `o`.
+
+    A constant is an operand only where broadcasting against it widens the result.
+    """
     if not isinstance(call.meta, torch.Tensor):
         raise NotUnderstood("makes several tensors")
     operands = call.tensors()
@@ -213,6 +219,7 @@ def pointwise(call: TorchCall) -> Value:
 
 @translates("to")
 def _to(call: TorchCall) -> Value:
+    """Output `o` reads position `o`; a cast to the type that is there already is nothing."""
     source = call.node.args[0].meta.get("val")
     if isinstance(source, torch.Tensor) and source.dtype == call.meta.dtype:
         return call.x
@@ -221,6 +228,7 @@ def _to(call: TorchCall) -> Value:
 
 @translates("_native_batch_norm_legit_no_training", "_batch_norm_no_update")
 def _native_batch_norm(call: TorchCall) -> Value:
+    """Output `o` reads position `o`; the statistics that come out are lost."""
     made = call.emit(Elementwise("batch_norm"), call.x, params=call.params())
     return [made, *([None] * (len(call.outputs) - 1))]
 
@@ -235,6 +243,7 @@ def name_of(node: Any) -> str:
 
 
 def _is_pointwise(target: Any) -> bool:
+    """True where PyTorch tags the op as elementwise, or the op that it is the in-place form of."""
     if torch.Tag.pointwise in getattr(target, "tags", ()):
         return True
     # In-place forms such as relu_ do not always carry the tag of the plain op.
@@ -250,6 +259,7 @@ def _is_pointwise(target: Any) -> bool:
 
 
 def _plain(value: Any) -> Value:
+    """A value that no input reaches: tensors as constants, numbers as they are."""
     if isinstance(value, torch.Tensor):
         return Const(static(value.shape))
     if isinstance(value, int | float | bool | str) or value is None:

@@ -40,6 +40,7 @@ _CAPITALS = "ZYXWVUTSRQPONMLKJIHGFEDCBA"
 @translates("view", "_unsafe_view", "view_as", "reshape", "reshape_as")
 @translates("flatten", "unflatten", "ravel", "squeeze", "squeeze_", "unsqueeze", "unsqueeze_")
 def _reshape(call: TorchCall) -> Value:
+    """The same elements in the same order."""
     if call.shape == call.x.shape:
         return call.x
     return call.emit(Reshape(call.shape), call.x)
@@ -47,6 +48,7 @@ def _reshape(call: TorchCall) -> Value:
 
 @translates("as_strided")
 def _as_strided(call: TorchCall) -> Value:
+    """The same elements in the same order, where the strides are those of contiguous memory."""
     strides = [prod(call.shape[i + 1 :]) for i in range(len(call.shape))]
     plain = all(
         size == 1 or given == stride
@@ -60,6 +62,7 @@ def _as_strided(call: TorchCall) -> Value:
 
 @translates("unfold")
 def _unfold(call: TorchCall) -> Value:
+    """Output `o` reads `o * step + j`, `j < size`, along `dimension`; `j` is a new last one."""
     x, size, step = call.x, call["size"], call["step"]
     dim = call["dimension"] % len(x.shape)
     count = (x.shape[dim] - size) // step + 1
@@ -74,12 +77,14 @@ def _unfold(call: TorchCall) -> Value:
 
 @translates("permute")
 def _permute(call: TorchCall) -> Value:
+    """Dimension `i` is `dims[i]` of the input."""
     rank = len(call.x.shape)
     return call.emit(Permute(tuple(d % rank for d in call["dims"])), call.x)
 
 
 @translates("transpose", "swapaxes", "swapdims")
 def _transpose(call: TorchCall) -> Value:
+    """Two dimensions trade places."""
     rank = len(call.x.shape)
     _, a, b = list(call.arguments.values())[:3]
     order = list(range(rank))
@@ -89,6 +94,7 @@ def _transpose(call: TorchCall) -> Value:
 
 @translates("t", "mT", "adjoint", "numpy_T")
 def _t(call: TorchCall) -> Value:
+    """The last two dimensions trade places."""
     rank = len(call.x.shape)
     order = (*range(rank - 2), rank - 1, rank - 2) if rank > 1 else (0,)
     return call.emit(Permute(order), call.x)
@@ -96,6 +102,7 @@ def _t(call: TorchCall) -> Value:
 
 @translates("movedim", "moveaxis")
 def _movedim(call: TorchCall) -> Value:
+    """Each source dimension lands at its target; the others keep their order."""
     rank = len(call.x.shape)
     _, source, target = list(call.arguments.values())[:3]
     sources = [s % rank for s in (source if isinstance(source, list) else [source])]
@@ -109,6 +116,7 @@ def _movedim(call: TorchCall) -> Value:
 
 @translates("expand", "expand_as", "broadcast_to")
 def _expand(call: TorchCall) -> Value:
+    """Output `o` reads `o`, and the only index where a size of 1 is widened."""
     if call.shape == call.x.shape:
         return call.x
     return call.emit(Expand(call.shape), call.x)
@@ -116,6 +124,7 @@ def _expand(call: TorchCall) -> Value:
 
 @translates("repeat", "tile")
 def _repeat(call: TorchCall) -> Value:
+    """Output `o` reads `o` modulo the size along each dimension; new dimensions stand in front."""
     x = call.x
     times = list(call["repeats"] if call["repeats"] is not None else call["dims"])
     out = x
@@ -136,6 +145,7 @@ def _repeat(call: TorchCall) -> Value:
 
 @translates("repeat_interleave")
 def _repeat_interleave(call: TorchCall) -> Value:
+    """Output `o` reads `o // repeats` along `dim`."""
     x, dim, times = call.x, call["dim"], call["repeats"]
     if not isinstance(times, int) or dim is None:
         raise NotUnderstood("repeats each place by its own number")
@@ -148,16 +158,19 @@ def _repeat_interleave(call: TorchCall) -> Value:
 
 @translates("channel_shuffle", "native_channel_shuffle")
 def _channel_shuffle(call: TorchCall) -> Value:
+    """The channels in another order; positions stay."""
     return call.emit(Reorder(1, call.x.shape[1]), call.x)
 
 
 @translates("index_select")
 def _index_select(call: TorchCall) -> Value:
+    """Output `o` reads `index[o]` along `dim`."""
     return _picked(call, call.x, call.dim, call["index"])
 
 
 @translates("index")
 def _index(call: TorchCall) -> Value:
+    """Output `o` reads `index[o]` along the one dimension that has an index."""
     x, indices = call.x, call["indices"]
     given = [i for i, index in enumerate(indices) if index is not None]
     if len(given) != 1 or not isinstance(indices[given[0]], Const):
@@ -168,6 +181,7 @@ def _index(call: TorchCall) -> Value:
 
 
 def _picked(call: TorchCall, x: Tensor, dim: int, index: Any) -> Value:
+    """Channels in any order; positions rolled, or in even steps, by an index that is stored."""
     if not isinstance(index, Const):
         raise NotUnderstood("picks places that depend on data")
     if not has_axes(x.layout[dim]):
@@ -186,6 +200,7 @@ def _picked(call: TorchCall, x: Tensor, dim: int, index: Any) -> Value:
 
 @translates("linear")
 def _linear(call: TorchCall) -> Value:
+    """Each output reads all of the last dimension at one place of the others."""
     weight = call["weight"]
     if not isinstance(weight, Const):
         return _linear_by_input(call, weight)
@@ -205,12 +220,14 @@ def _linear_by_input(call: TorchCall, weight: Any) -> Value:
 
 @translates("matmul", "mm", "bmm", "mv", "dot")
 def _matmul(call: TorchCall) -> Value:
+    """Output `(i, j)` reads row `i` of the first operand and column `j` of the second."""
     left, right = list(call.arguments.values())[:2]
     return _matrix_product(call, left, right)
 
 
 @translates("addmm", "baddbmm")
 def _addmm(call: TorchCall) -> Value:
+    """Output `(i, j)` reads a product's row and column, and the addend at `(i, j)`."""
     addend, left, right = list(call.arguments.values())[:3]
     if not isinstance(addend, Tensor):
         return _matrix_product(call, left, right)
@@ -221,6 +238,10 @@ def _addmm(call: TorchCall) -> Value:
 
 
 def _matrix_product(call: TorchCall, left: Any, right: Any) -> Value:
+    """A row and a column for each output, batches aligned; a constant matrix is a linear layer.
+
+    A batch dimension of 1 that the other operand widens is dropped first.
+    """
     if isinstance(right, Const) and len(right.shape) == 2 and isinstance(left, Tensor):
         return call.emit(Linear(right.shape[1]), left, params=call.params())
     operands = [call.materialized(value) for value in (left, right)]
@@ -249,12 +270,14 @@ def _matrix_product(call: TorchCall, left: Any, right: Any) -> Value:
 
 
 def _batch_size(operand: Tensor, from_matrix: int) -> int:
+    """The size of a batch dimension, counted back from the matrix; 1 where there is none."""
     index = len(operand.shape) - 2 - from_matrix
     return operand.shape[index] if index >= 0 else 1
 
 
 @translates("einsum")
 def _einsum(call: TorchCall) -> Value:
+    """Letters of the result are aligned; along all others each output reads everything."""
     equation = call["equation"].replace(" ", "")
     operands = [call.materialized(value) for value in call["tensors"]]
     shapes = [operand.shape for operand in operands]
@@ -287,6 +310,7 @@ def _einsum(call: TorchCall) -> Value:
     "_scaled_dot_product_efficient_attention",
 )
 def _attention(call: TorchCall) -> Value:
+    """Each query reads all keys and values, where `is_causal` those up to its own place."""
     operands = [call.materialized(call[name]) for name in ("query", "key", "value")]
     if isinstance(call["attn_mask"], Tensor):
         raise NotUnderstood("attends under a mask made from the input")
@@ -297,11 +321,13 @@ def _attention(call: TorchCall) -> Value:
 
 @translates("softmax", "log_softmax", "_softmax", "_log_softmax", "_safe_softmax", "softmin")
 def _softmax(call: TorchCall) -> Value:
+    """Each output reads all of `dim`."""
     return call.emit(Mix((call.dim,), "softmax"), call.x)
 
 
 @translates("layer_norm", "rms_norm", "_fused_rms_norm")
 def _layer_norm(call: TorchCall) -> Value:
+    """Each output reads all of the normalized dimensions, which are the last."""
     rank, count = len(call.x.shape), len(call["normalized_shape"])
     op = Mix(tuple(range(rank - count, rank)), "layer_norm")
     return call.weighted(op, call.x, params=call.params("weight", "bias"))
@@ -309,22 +335,26 @@ def _layer_norm(call: TorchCall) -> Value:
 
 @translates("native_layer_norm")
 def _native_layer_norm(call: TorchCall) -> Value:
+    """Each output reads what that of `layer_norm` does; the statistics are lost."""
     return [_layer_norm(call), None, None]
 
 
 @translates("group_norm")
 def _group_norm(call: TorchCall) -> Value:
+    """Each output reads its whole image: all groups count as one."""
     op = Mix(tuple(range(1, len(call.x.shape))), "group_norm")
     return call.weighted(op, call.x, params=call.params("weight", "bias"))
 
 
 @translates("native_group_norm")
 def _native_group_norm(call: TorchCall) -> Value:
+    """Each output reads what that of `group_norm` does; the statistics are lost."""
     return [_group_norm(call), None, None]
 
 
 @translates("instance_norm")
 def _instance_norm(call: TorchCall) -> Value:
+    """Each output reads all positions of its channel; by stored statistics, its own alone."""
     params = call.params("weight", "bias", "running_mean", "running_var")
     if not call["use_input_stats"]:
         return call.emit(Elementwise("instance_norm"), call.x, params=params)
@@ -334,6 +364,7 @@ def _instance_norm(call: TorchCall) -> Value:
 
 @translates("cosine_similarity")
 def _cosine_similarity(call: TorchCall) -> Value:
+    """Each output reads all of `dim` in both operands, at one place of the others."""
     both = call.step(Elementwise("mul"), *call.tensors(), params=call.params())
     dim = call["dim"] % len(both.shape)
     return call.emit(Reduce((dim,), label="cosine_similarity"), both)
@@ -343,6 +374,7 @@ def _cosine_similarity(call: TorchCall) -> Value:
 @translates("mean", "sum", "amax", "amin", "prod", "logsumexp", "nansum", "nanmean", "std", "var")
 @translates("any", "all", "count_nonzero", "argmax", "argmin", "median")
 def _reduce(call: TorchCall) -> Value:
+    """Each output reads all of `dim`, or of every dimension where none is named."""
     rank = len(call.x.shape)
     given = call["dim"] if "dim" in call.arguments else call["axis"]
     given = [] if given is None else given if isinstance(given, list) else [given]
@@ -353,6 +385,7 @@ def _reduce(call: TorchCall) -> Value:
 
 @translates("max", "min", "var_mean", "std_mean", "aminmax", "mode", "kthvalue")
 def _reduce_or_join(call: TorchCall) -> Value:
+    """With `other`, output `o` reads both at `o`; else each reads all of `dim`."""
     if call["other"] is not None:
         return call.emit(Elementwise("maximum"), *call.tensors(), params=call.params())
     return _reduce(call)
@@ -360,12 +393,14 @@ def _reduce_or_join(call: TorchCall) -> Value:
 
 @translates("cumsum", "cumprod", "logcumsumexp", "cummax", "cummin")
 def _cumulative(call: TorchCall) -> Value:
+    """Output `o` reads `0` up to `o` along `dim`."""
     made = call.emit(Scan(call.dim, label="cumsum"), call.x)
     return [made, made] if call.several else made
 
 
 @translates("glu")
 def _glu(call: TorchCall) -> Value:
+    """Output `o` reads `o` in both halves of `dim`."""
     x, dim = call.x, call.dim
     half = x.shape[dim] // 2
     parts = [call.step(Slice(dim, start, half), x) for start in (0, half)]
@@ -374,6 +409,7 @@ def _glu(call: TorchCall) -> Value:
 
 @translates("sort", "topk", "argsort")
 def _sort(call: TorchCall) -> Value:
+    """Each output reads all of `dim`; the best few are kept where it holds no positions."""
     x = call.x
     dim = call["dim"]
     dim = -1 if dim is None else dim
@@ -388,6 +424,7 @@ def _sort(call: TorchCall) -> Value:
 
 @translates("embedding")
 def _embedding(call: TorchCall) -> Value:
+    """Output `o` reads index `o`, for a row of the table in a new last dimension."""
     weight, indices = call["weight"], call["indices"]
     if not isinstance(indices, Tensor) or not isinstance(weight, Const):
         raise NotUnderstood("looks up in a table that depends on the input")
@@ -396,6 +433,10 @@ def _embedding(call: TorchCall) -> Value:
 
 @translates("lstm", "gru", "rnn_tanh", "rnn_relu")
 def _recurrent(call: TorchCall) -> Value:
+    """Output `o` reads all steps up to `o`, and all there are where bidirectional.
+
+    A last state, of any layer and direction, has seen the whole sequence.
+    """
     x = call["input"]
     if not isinstance(x, Tensor) or call["batch_first"] is None or len(x.shape) != 3:
         raise NotUnderstood("a recurrent layer over packed or unbatched sequences")
@@ -414,7 +455,6 @@ def _recurrent(call: TorchCall) -> Value:
         if index not in used:
             made.append(None)
             continue
-        # A last state of any layer and direction has seen the whole sequence.
         last = call.step(Reduce((time,), False, "last"), made[0])
         batch = prod(last.shape[:-1])
         shape = call.shape_of(index)

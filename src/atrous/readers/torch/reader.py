@@ -141,6 +141,7 @@ class _Program:
         ]
 
     def _run(self, builder: Builder, graph: Any, values: dict[Any, Value]) -> Value:
+        """The values that a graph hands back; `values` holds those of all its nodes."""
         for node in graph.nodes:
             if node.op == "get_attr":
                 values[node] = _fixed_value(node, ())
@@ -163,6 +164,7 @@ class _Program:
         return None
 
     def _node(self, builder: Builder, node: Any, values: Mapping[Any, Value]) -> Value:
+        """One node: ops where it depends on the input, and a constant where it does not."""
         if node not in self.dependent:
             return _fixed_value(node, self._params_behind(node, values), _computed(node, values))
         key, path, again = _module_call(node)
@@ -174,6 +176,7 @@ class _Program:
         return translate_call(builder, node, values, name, path)
 
     def _params_behind(self, node: Any, values: Mapping[Any, Value]) -> tuple[Param, ...]:
+        """The parameters that a node's operands are made of."""
         found = [values.get(source) for source in node.all_input_nodes]
         parts = [part if isinstance(part, list | tuple) else (part,) for part in found]
         return params_behind(chain.from_iterable(parts))
@@ -199,6 +202,7 @@ def _one_op_modules(source: Any) -> dict[str, Any]:
 def _one_op_calls(
     dependent: Mapping[Any, None], modules: Mapping[str, Any]
 ) -> dict[Any, _OneOpCall]:
+    """The nodes of calls of these modules, each with the call that it is part of."""
     if not modules:
         return {}
     calls: dict[str, list[Any]] = {}
@@ -216,6 +220,7 @@ def _one_op_calls(
 
 
 def _as_one(builder: Builder, call: _OneOpCall, values: Mapping[Any, Value]) -> Value:
+    """The op that the module says it is, in place of its steps."""
     x = values[call.first]
     shape = static(call.last.meta["val"].shape)
     rank = len(x.shape) - 2
@@ -231,6 +236,7 @@ def _as_one(builder: Builder, call: _OneOpCall, values: Mapping[Any, Value]) -> 
 
 
 def _fixed_value(node: Any, params: tuple[Param, ...], data: Any = None) -> Value:
+    """What a node makes that no input reaches."""
     value = node.meta.get("val")
     if isinstance(value, torch.Tensor):
         return Const(static(value.shape), params, data)
@@ -300,6 +306,7 @@ def _module_call(node: Any) -> tuple[str, str, str]:
 
 
 def _dots(path: str) -> list[int]:
+    """Where the path of each module around ends."""
     return [i for i, letter in enumerate(path) if letter == "."]
 
 
@@ -331,6 +338,7 @@ def _mutates_what_is_read_later(program: torch.export.ExportedProgram) -> bool:
 
 
 def _examples(module: torch.nn.Module, input: Any, name: str) -> tuple[Any, ...]:
+    """The tensors to export with: those given, or empty ones of the shapes given."""
     if input is None:
         raise ReadError(
             f"{name}: a module does not say what it takes; give the input shape with batch and "
@@ -347,6 +355,7 @@ def _examples(module: torch.nn.Module, input: Any, name: str) -> tuple[Any, ...]
 
 
 def _example(module: torch.nn.Module, shape: tuple[int, ...]) -> torch.Tensor:
+    """An empty tensor of the type and device of the module's parameters."""
     like = next(
         (p for p in module.parameters() if p.is_floating_point()),
         torch.empty(0),
@@ -358,6 +367,7 @@ def _example(module: torch.nn.Module, shape: tuple[int, ...]) -> torch.Tensor:
 def _exported(
     module: torch.nn.Module, examples: tuple[Any, ...], name: str
 ) -> torch.export.ExportedProgram:
+    """The program of a module in evaluation mode; the module is left as it was."""
     with in_mode(module, training=False), unfused(), quiet(), torch.no_grad():
         try:
             return torch.export.export(module, examples, strict=False)
@@ -390,5 +400,6 @@ def _at_sizes(program: torch.export.ExportedProgram, input: Any) -> torch.export
 
 
 def _first_line(error: Exception) -> str:
+    """What an error says in its first line, or its class where it says nothing."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0].strip()[:200]
