@@ -3,17 +3,53 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["write_whole"]
+__all__ = ["whole_file", "write_whole"]
 
 
-def write_whole(path: str | os.PathLike[str], text: str) -> None:
-    """Writes a file in one step, so that none is left half written over a good one."""
-    target = Path(path)
-    made = target.with_name(f".{target.name}.{os.getpid()}")
+@contextmanager
+def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A path to write to; what is there at the end becomes the file at `path`, at once.
+
+    It lies beside `path` and has its ending. Links are followed: the file that one leads to is
+    meant. A file that was there keeps its mode, a new one gets the usual one; a device or a pipe is
+    written to as it is. Where the block raises, also on an interrupt, nothing of it is left.
+
+    Raises:
+        OSError: there is no such folder, or the disk refuses.
+    """
+    # `realpath`, since `Path.resolve` raises `RuntimeError` for a link to itself.
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        yield target
+        return
+    mode = target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask()
+    handle, name = tempfile.mkstemp(
+        dir=target.parent, prefix=f".{target.name[:100]}.", suffix=target.suffix[:20]
+    )
+    os.close(handle)
+    made = Path(name)
     try:
-        made.write_text(text, encoding="utf-8", errors="backslashreplace")
+        yield made
+        with made.open("rb") as file:
+            os.fsync(file.fileno())
+        made.chmod(mode)
         made.replace(target)
     finally:
         made.unlink(missing_ok=True)
+
+
+def write_whole(path: str | os.PathLike[str], text: str) -> None:
+    """Writes text to a file, in UTF-8, whole or not at all; see `whole_file`."""
+    with whole_file(path) as made:
+        made.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -16,7 +16,7 @@ from torch.nn import functional
 import atrous
 from atrous.errors import ArgumentError, ArgumentTypeError
 from atrous.optimization.layer import ways as registry
-from atrous.optimization.layer.ways import PLAIN, Implementation, runs_of, using
+from atrous.optimization.layer.ways import PLAIN, Way, runs_of, using
 from atrous.optimization.optimize import optimize_model
 
 
@@ -410,13 +410,13 @@ def test_a_copy_can_be_exported():
 
 def test_a_strategy_that_is_wrong_is_never_chosen():
     def scaled(weight, bias, call):
-        return runs_of(registry.get(PLAIN), weight * 1.01, bias, call)
+        return runs_of(registry.WAYS[PLAIN], weight * 1.01, bias, call)
 
     def failing(weight, bias, call):
         raise RuntimeError(f"no {call.op} today")
 
-    wrong = Implementation("wrong", lambda call: call.op == "conv", scaled)
-    broken = Implementation("broken", lambda call: call.op == "conv", failing)
+    wrong = Way("wrong", lambda call: call.op == "conv", scaled)
+    broken = Way("broken", lambda call: call.op == "conv", failing)
     model, shape = small("residual")
     x = torch.randn(shape)
     with contextlib.contextmanager(using)(wrong, broken):

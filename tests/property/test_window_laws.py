@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atrous.errors import GeometryError
-from atrous.geometry import Window
+from atrous.geometry import Window, symmetric
+from atrous.network.ops import Conv
 from tests.oracles import drawing, window_taps
 from tests.property.drawn import windows
 
@@ -18,6 +19,21 @@ def test_taps_are_where_the_definition_puts_them(window: Window, output: int) ->
     expected = window_taps(window.kernel, window.stride, window.dilation, window.pad_lo, output)
     assert list(window.taps(output)) == expected
     assert window.extent == expected[-1] - expected[0] + 1
+
+
+@drawing(200)
+@given(st.lists(windows(), min_size=1, max_size=3).map(tuple))
+def test_the_windows_of_axes_are_those_whose_tuples_they_are(held: tuple[Window, ...]) -> None:
+    op = Conv(held, channels=4)
+    assert Window.of_axes(op.kernel, op.stride, op.dilation, op.padding) == held
+    both, rest = symmetric(op.padding)
+    even = Window.of_axes(op.kernel, op.stride, op.dilation, both)
+    assert min(both) >= 0
+    for window, shared, (lo, hi) in zip(held, even, rest, strict=True):
+        assert shared.pad_lo == shared.pad_hi
+        assert (shared.pad_lo + lo, shared.pad_hi + hi) == window.padding
+        # Nothing is padded by itself that both sides could share, unless it is a crop.
+        assert min(lo, hi) <= 0
 
 
 def windows_that_fit(window: Window, length: int, ceil: bool) -> int:

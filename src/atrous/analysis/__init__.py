@@ -1,4 +1,10 @@
-"""Pure functions from a network to records: what is seen, and what it costs."""
+"""Networks into records: what each layer sees, what it costs, what needs attention.
+
+Pure functions; numpy is loaded by the files that need it, a framework by none.
+May import: `network`, `geometry` and below.
+A new question is one file with its frozen record and the function that answers it; the record's
+view goes into `report/`, its verb into `verbs/`. A new finding goes into `findings/`.
+"""
 
 from __future__ import annotations
 

@@ -23,6 +23,8 @@ class Outcome(Shown):
     `layer` is empty for a rule on the whole network, `axis` where the rule is not on one axis.
     `got` is exact; None where it is not known or does not exist, which breaks the rule, and
     `reason` then says why. For a finding that must not be there, `reason` is its message.
+    `at_least` says that `got` is a lower bound, which holds no upper limit; `reason` names what it
+    leaves out.
     """
 
     rule: str
@@ -32,6 +34,7 @@ class Outcome(Shown):
     got: Fraction | None
     holds: bool
     reason: str = ""
+    at_least: bool = False
 
     def to_dict(self) -> dict[str, object]:
         """Plain data, for JSON."""
@@ -44,6 +47,7 @@ class Outcome(Shown):
             "got_exact": None if self.got is None else str(self.got),
             "holds": self.holds,
             "reason": self.reason,
+            "at_least": self.at_least,
         }
 
     def __str__(self) -> str:
@@ -129,7 +133,15 @@ def _outcomes(report: Inspection, rule: Rule, places: Sequence[Layer]) -> Iterat
     }
     if rule.quantity in totals:
         got = Fraction(totals[rule.quantity])
-        yield Outcome(rule.quantity, rule.text, "", "", got, rule.holds(got))
+        left_out = report.uncounted.get(rule.quantity, ())
+        if not left_out:
+            yield Outcome(rule.quantity, rule.text, "", "", got, rule.holds(got))
+            return
+        # A lower bound can show that a lower limit is kept, and nothing else.
+        holds = rule.relation in (">", ">=") and rule.holds(got)
+        more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
+        reason = f"not counted: {', '.join(left_out[:3])}{more}"
+        yield Outcome(rule.quantity, rule.text, "", "", got, holds, reason, at_least=True)
         return
     for place in places:
         if place.opaque:

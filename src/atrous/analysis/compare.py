@@ -55,6 +55,11 @@ class Scheme(Shown):
         return tuple(axis.stride for axis in self.field)
 
     @property
+    def uncounted(self) -> dict[str, tuple[str, ...]]:
+        """Which costs are only lower bounds, and the layers that they leave out."""
+        return self.report.uncounted
+
+    @property
     def coverage(self) -> float | None:
         """The smallest share of its field that an output reads, over the axes; None: not known."""
         return min((axis.coverage for axis in self.field), default=None)
@@ -74,6 +79,7 @@ class Scheme(Shown):
             "macs": self.macs,
             "params": self.params,
             "peak_memory_bytes": self.peak_memory_bytes,
+            "uncounted": {name: list(layers) for name, layers in self.uncounted.items()},
             "is_global": self.is_global,
             "complete": self.complete,
             "risks": [risk.to_dict() for risk in self.risks],
@@ -123,7 +129,7 @@ class Comparison(ShownWhole):
         """
         groups: dict[tuple[int, ...], list[Scheme]] = {}
         for scheme in self.schemes:
-            if scheme.field and not scheme.is_global:
+            if scheme.field and not scheme.is_global and not scheme.uncounted:
                 groups.setdefault(tuple(axis.size for axis in scheme.field), []).append(scheme)
         found = [
             tuple(sorted(group, key=lambda scheme: scheme.macs))

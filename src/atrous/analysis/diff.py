@@ -166,8 +166,14 @@ def _totals(report: Record) -> dict[str, Any]:
         "params": int(report["params"]),
         "memory": int(report["peak_memory_bytes"]),
         "opaque": list(report["opaque"]),
+        "not counted": _left_out(report),
         "findings": sorted(f"{f['code']}: {f['layer']}" for f in report["findings"]),
     }
+
+
+def _left_out(report: Record) -> list[str]:
+    """The layers that some total leaves out; a report of 0.1.0 names none."""
+    return sorted({name for names in report.get("uncounted", {}).values() for name in names})
 
 
 def _facts(layer: Record | None) -> dict[str, Any]:

@@ -121,6 +121,20 @@ class Inspection(ShownWhole):
         fields = (gap for layer in self.outputs for gap in layer.opaque if gap not in nodes)
         return (*nodes.values(), *dict.fromkeys(fields))
 
+    @property
+    def uncounted(self) -> dict[str, tuple[str, ...]]:
+        """Which totals are only lower bounds, and the layers that they leave out.
+
+        `"macs"` where what some op multiplies is not known, `"memory"` where some tensor's size is
+        not. The number beside is then at least what is needed, and never meets an upper limit.
+
+        >>> import atrous
+        >>> atrous.inspect("stack:k3 k3", (1, 1, 9)).uncounted
+        {}
+        """
+        found = {"macs": self.network.uncounted, "memory": self.network.unsized}
+        return {quantity: layers for quantity, layers in found.items() if layers}
+
     def footprint(
         self, layer: str | None = None, at: int | Sequence[int] | None = None
     ) -> Footprint:
@@ -168,7 +182,7 @@ class Inspection(ShownWhole):
 
         chosen = self.outputs[-1] if layer is None else self[layer]
         with concerning(chosen.name):
-            return trace_of(self, chosen, at)
+            return trace_of(self.network, self.input, self.layers, chosen, at)
 
     def seen_from(self, input: str) -> Inspection:
         """The same report with the fields measured on another input of the network."""
@@ -191,6 +205,7 @@ class Inspection(ShownWhole):
             "parameter_bytes": self.parameter_bytes,
             "peak_memory_bytes": self.peak_memory_bytes,
             "peak_memory_layer": self.memory.at,
+            "uncounted": {name: list(layers) for name, layers in self.uncounted.items()},
             "findings": [finding.to_dict() for finding in self.findings],
             "outputs": [layer.to_dict() for layer in self.outputs],
             "layers": [layer.to_dict() for layer in self.layers],

@@ -8,6 +8,7 @@ from dataclasses import field as record_field
 from fractions import Fraction
 
 from atrous.analysis.field import Field
+from atrous.geometry import Windowed
 from atrous.network import Node
 from atrous.shown import Shown
 
@@ -39,6 +40,16 @@ class Layer(Shown):
     tensor: str = record_field(repr=False)
     node: Node | None = record_field(repr=False, compare=False)
     bytes_moved: int = 0
+
+    @property
+    def uncounted(self) -> bool:
+        """True where the multiply-accumulates are not known; `macs` is then 0."""
+        return self.node is not None and self.node.uncounted
+
+    @property
+    def sized(self) -> bool:
+        """False where the shape of the output is not known; `output_shape` is then empty."""
+        return self.node is None or self.node.output.sized
 
     @property
     def is_global(self) -> bool:
@@ -93,10 +104,12 @@ class Layer(Shown):
             "global_axes": {axis: list(names) for axis, names in self.global_axes.items()},
             "complete": self.complete,
             "opaque": list(self.opaque),
+            "uncounted": self.uncounted,
+            "sized": self.sized,
         }
 
     def __str__(self) -> str:
-        shape = "x".join(map(str, self.output_shape))
+        shape = "x".join(map(str, self.output_shape)) if self.sized else "of unknown shape"
         seen = "; ".join(map(str, self.field)) or ("not known" if self.opaque else "no positions")
         return f"{self.name} ({self.op}) {shape}: {seen}"
 
@@ -104,20 +117,12 @@ class Layer(Shown):
 def detail_of(node: Node) -> str:
     """A short description of the op: `k3 s2 d1 p1` for windows, a label for the rest."""
     op = node.op
-    windows = getattr(op, "windows", None)
-    if windows:
-        parts = []
-        for letter, attribute, usual in (
-            ("k", "kernel", None),
-            ("s", "stride", 1),
-            ("d", "dilation", 1),
-        ):
-            values = [getattr(w, attribute) for w in windows]
-            if any(value != usual for value in values):
+    if isinstance(op, Windowed) and op.windows:
+        parts = ["k" + _one_or_all(op.kernel)]
+        for letter, values in (("s", op.stride), ("d", op.dilation)):
+            if set(values) != {1}:
                 parts.append(letter + _one_or_all(values))
-        pads = [
-            str(w.pad_lo) if w.pad_lo == w.pad_hi else f"{w.pad_lo}+{w.pad_hi}" for w in windows
-        ]
+        pads = [str(lo) if lo == hi else f"{lo}+{hi}" for lo, hi in op.padding]
         if any(pad != "0" for pad in pads):
             parts.append("p" + _one_or_all(pads))
         groups = getattr(op, "groups", 1)

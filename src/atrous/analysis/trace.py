@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from atrous.network import Network
 from atrous.shown import Shown
 
 if TYPE_CHECKING:
-    from atrous.analysis.inspection import Inspection, Layer
+    from atrous.analysis.layer import Layer
 
 __all__ = ["Seen", "Trace", "TracedLayer", "trace_of", "traced"]
 
@@ -122,15 +122,17 @@ class Trace(Shown):
         return "\n".join(rows)
 
 
-def trace_of(report: Inspection, output: Layer, at: Sequence[int] | None) -> Trace:
+def trace_of(
+    network: Network, source: str, layers: Sequence[Layer], output: Layer, at: Sequence[int] | None
+) -> Trace:
     """The trace of one position of a layer, as records. `at` is 0 along every axis unless given."""
     if output.opaque:
         raise UnsupportedError(f"what is read through {', '.join(output.opaque)} is not known.")
-    axes = tuple(report.network.tensor(report.input).grid)
+    axes = tuple(network.tensor(source).grid)
     place = (0,) * len(axes) if at is None else tuple(at)
     if len(place) != len(axes):
         raise GeometryError(f"position {place} needs one index for each of {len(axes)} axes.")
-    seen = traced(report.network, output.tensor, dict(zip(axes, place, strict=True)), report.input)
+    seen = traced(network, output.tensor, dict(zip(axes, place, strict=True)), source)
     strides = {axis.axis: axis.stride for axis in output.field}
     known: dict[tuple[str, Taps, Fraction], Field] = {}
 
@@ -147,30 +149,17 @@ def trace_of(report: Inspection, output: Layer, at: Sequence[int] | None) -> Tra
             out.append(known[key])
         return tuple(out)
 
-    layers = [
+    found = [
         TracedLayer(layer.name, fields(layer.tensor, {f.axis: f.stride for f in layer.field}))
-        for layer in reversed(report.layers)
+        for layer in reversed(layers)
         if layer.tensor in seen and layer.tensor != output.tensor
     ]
-    if report.input in seen:
-        layers.append(
-            TracedLayer(report.input, fields(report.input, dict.fromkeys(axes, Fraction(1))))
-        )
-    return Trace(output.name, place, tuple(layers))
+    if source in seen:
+        found.append(TracedLayer(source, fields(source, dict.fromkeys(axes, Fraction(1)))))
+    return Trace(output.name, place, tuple(found))
 
 
 def _field(axis: str, taps: Taps, stride: Fraction) -> Field:
     one = field_of(axis, (Reads(1, 1, (taps,)),), 1)
     assert one is not None
-    return Field(
-        one.size,
-        one.taps,
-        stride,
-        one.start,
-        one.center,
-        one.coverage,
-        one.max_gap,
-        one.step,
-        axis,
-        one.phases,
-    )
+    return replace(one, stride=stride)

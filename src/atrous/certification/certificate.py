@@ -118,6 +118,8 @@ class Price(Shown):
     macs: int
     peak_memory_bytes: int
     output_stride: tuple[Fraction, ...]
+    uncounted: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Which cost is only a lower bound (`macs`, `memory`), and the layers that it leaves out."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -125,6 +127,7 @@ class Price(Shown):
             "macs": self.macs,
             "peak_memory_bytes": self.peak_memory_bytes,
             "output_stride": [str(s) for s in self.output_stride],
+            "uncounted": {name: list(layers) for name, layers in self.uncounted},
         }
 
 

@@ -137,7 +137,12 @@ def price(network: Network) -> Price:
     for held in strides(network).values():
         for axis, stride in held.items():
             coarsest[axis] = max(coarsest.get(axis, Fraction(0)), stride)
-    return Price(report.macs, report.peak_memory_bytes, tuple(coarsest.values()))
+    return Price(
+        report.macs,
+        report.peak_memory_bytes,
+        tuple(coarsest.values()),
+        tuple(report.uncounted.items()),
+    )
 
 
 def _outputs(

@@ -144,7 +144,7 @@ def divisor(op: Pool, index: int, length: int, output: int) -> int:
     window = op.windows[index]
     low, high = 0, length
     if op.count_include_pad:
-        lo, hi = op.counted[index] if op.counted else (window.pad_lo, window.pad_hi)
+        lo, hi = op.counted[index] if op.counted else window.padding
         low, high = -lo, length + hi
     return sum(low <= tap < high for tap in window.taps(output))
 

@@ -1,8 +1,11 @@
-"""The command `atrous`: one verb per question; parses, calls, prints."""
+"""The command `atrous`: one verb a file, that parses, calls and prints.
 
-from atrous.cli import bench, explore, trade
+`app` gathers the verbs and turns errors into lines and exit codes; `options` holds what several
+take, `sources` what they are given, `output` and `pages` what they print and write.
+May import: everything; nothing but `__main__` imports it.
+A new verb is one file with one function, and its name in the list in `app`.
+"""
+
 from atrous.cli.app import app, main
 
 __all__ = ["app", "main"]
-
-_VERBS = (trade, bench, explore)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from atrous.cli.app import Inputs, Json, Source, app
+from atrous.cli.options import Inputs, Json, Source
 from atrous.cli.output import look_of, show, show_json
 from atrous.cli.sources import model
 from atrous.errors import MissingDependencyError
@@ -16,7 +16,6 @@ from atrous.errors import MissingDependencyError
 __all__ = ["bench"]
 
 
-@app.command()
 def bench(
     source: Source,
     input: Inputs = None,

@@ -7,12 +7,9 @@ from typing import Annotated
 
 import typer
 
-from atrous.cli.app import app
-
 __all__ = ["explore"]
 
 
-@app.command()
 def explore(
     stack: Annotated[
         str | None,

@@ -73,11 +73,8 @@ def _described(op: Op) -> dict[str, Any]:
     for entry in fields(op):
         value = getattr(op, entry.name)
         if entry.name == "windows" and isinstance(op, Conv | ConvTranspose | Pool):
-            found["stride"] = tuple(w.stride for w in value)
-            found["dilation"] = tuple(w.dilation for w in value)
-            found["padding"] = tuple(
-                w.pad_lo if w.pad_lo == w.pad_hi else (w.pad_lo, w.pad_hi) for w in value
-            )
+            found["stride"], found["dilation"] = op.stride, op.dilation
+            found["padding"] = tuple(lo if lo == hi else (lo, hi) for lo, hi in op.padding)
         else:
             found[entry.name] = value
     return found

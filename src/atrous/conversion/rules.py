@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, TypeVar
 
-from atrous.errors import NetworkError
 from atrous.geometry import Dense, Tail, Window
 from atrous.network.ops import (
     AdaptivePool,
@@ -35,6 +34,7 @@ from atrous.network.ops import (
 )
 from atrous.network.walk import Place, resized, window_axes
 from atrous.refusal import Refusal
+from atrous.registry import Registry
 
 __all__ = ["Around", "Made", "dilated"]
 
@@ -75,20 +75,8 @@ class Made:
 
 O = TypeVar("O", bound=Op)  # noqa: E741 - the letter of the op
 _Rule = Callable[[Any, Place, Around], Made | Refusal]
-_RULES: dict[type[Op], _Rule] = {}
-
-
-def _dilates(*kinds: type[Op]) -> Callable[[_Rule], _Rule]:
-    """Register the rule of these ops. A second rule for one op is an error."""
-
-    def register(function: _Rule) -> _Rule:
-        for kind in kinds:
-            if kind in _RULES:
-                raise NetworkError(f"op {kind.kind!r} is converted already; one op, one rule.")
-            _RULES[kind] = function
-        return function
-
-    return register
+_RULES = Registry[type[Op], _Rule]("rule")
+_dilates = _RULES.under
 
 
 def dilated(place: Place, around: Around) -> Made | Refusal:
@@ -164,11 +152,11 @@ def counted_pads(
     dense: Sequence[Dense], windows: Sequence[Window], before: Sequence[tuple[int, int]] = ()
 ) -> tuple[tuple[int, int], ...]:
     """What an average counts of the padding of dense windows; empty where it is all of it."""
-    was = before or [(one.window.pad_lo, one.window.pad_hi) for one in dense]
+    was = before or [one.window.padding for one in dense]
     held = tuple(
         (one.factor * lo, one.factor * hi) for one, (lo, hi) in zip(dense, was, strict=True)
     )
-    return () if held == tuple((w.pad_lo, w.pad_hi) for w in windows) else held
+    return () if held == tuple(w.padding for w in windows) else held
 
 
 def _fine(around: Around) -> bool:

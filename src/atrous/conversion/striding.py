@@ -249,7 +249,7 @@ class _Striding:
             length = window.output_length(place.new[0].shape[op.dim])
             return replace(op, start=-window.pad_lo, step=window.stride, length=length)
         if isinstance(op, Pad):
-            return replace(op, pads=tuple((w.pad_lo, w.pad_hi) for w in after))
+            return replace(op, pads=tuple(w.padding for w in after))
         assert isinstance(op, Conv | Pool)
         return replace(op, windows=tuple(after))
 

@@ -19,20 +19,21 @@ from atrous.errors import unknown
 
 if TYPE_CHECKING:
     from atrous.analysis import Comparison, Inspection
-    from atrous.optimization.records import Explanation
 
 __all__ = [
     "KINDS",
+    "altair_module",
+    "colour_of",
     "comparison_chart",
     "cost_chart",
     "coverage_chart",
-    "explanation_chart",
     "field_chart",
     "inspection_chart",
     "inspection_charts",
     "memory_chart",
     "resolution_chart",
     "stages",
+    "titled",
 ]
 
 KINDS: tuple[str, ...] = get_args(Kind)
@@ -101,7 +102,7 @@ def field_chart(reports: Named) -> Any:
         .encode(
             x=_depth(alt),
             y=alt.Y("positions:Q", title="input positions", scale=alt.Scale(type="sqrt")),
-            color=_colour(alt, _keys(rows, reports), "series:N"),
+            color=colour_of(alt, _keys(rows, reports), "series:N"),
             strokeDash=alt.StrokeDash(
                 "what:N", sort=["field", "read"], legend=alt.Legend(title=None, orient="top")
             ),
@@ -119,7 +120,7 @@ def field_chart(reports: Named) -> Any:
     marks = rule.mark_rule(color=MARK, strokeDash=[2, 3]) + rule.mark_text(
         color=MARK, align="left", dx=4, dy=-6, x=0
     ).encode(text="label:N")
-    return _named(lines + marks, "Receptive field by depth")
+    return titled(lines + marks, "Receptive field by depth")
 
 
 def resolution_chart(reports: Named) -> Any:
@@ -138,12 +139,12 @@ def resolution_chart(reports: Named) -> Any:
         .encode(
             x=_depth(alt),
             y=alt.Y("positions:Q", title="positions of the map", scale=alt.Scale(type="sqrt")),
-            color=_colour(alt, _keys(rows, reports), "series:N"),
+            color=colour_of(alt, _keys(rows, reports), "series:N"),
             detail="axis:N",
             tooltip=["report:N", "layer:N", "axis:N", "positions:Q"],
         )
     )
-    return _named(chart, "Resolution of the maps")
+    return titled(chart, "Resolution of the maps")
 
 
 def coverage_chart(reports: Named) -> Any:
@@ -177,12 +178,12 @@ def coverage_chart(reports: Named) -> Any:
                 axis=alt.Axis(format="%"),
                 scale=alt.Scale(domain=[0, 1]),
             ),
-            color=_colour(alt, ["input, by this layer", "this map, by the output"], "series:N"),
+            color=colour_of(alt, ["input, by this layer", "this map, by the output"], "series:N"),
             strokeDash=_dash(alt, reports),
             tooltip=["report:N", "layer:N", "series:N", alt.Tooltip("share:Q", format=".1%")],
         )
     )
-    return _named(chart, "Coverage: holes opened and filled")
+    return titled(chart, "Coverage: holes opened and filled")
 
 
 def cost_chart(reports: Named) -> Any:
@@ -209,7 +210,7 @@ def cost_chart(reports: Named) -> Any:
             x=alt.X("share:Q", title="share of the whole", axis=alt.Axis(format="%")),
             y=alt.Y("stage:N", title=None, sort=None),
             yOffset=alt.YOffset("series:N", sort=None),
-            color=_colour(alt, _costs(rows, reports), "series:N"),
+            color=colour_of(alt, _costs(rows, reports), "series:N"),
             tooltip=[
                 "report:N",
                 "stage:N",
@@ -220,7 +221,7 @@ def cost_chart(reports: Named) -> Any:
         )
     )
     # A number: a page that says the width cannot leave the height to the bars.
-    return _named(chart, "Cost by stage", height=max(11 * len(rows), 60))
+    return titled(chart, "Cost by stage", height=max(11 * len(rows), 60))
 
 
 def memory_chart(reports: Named) -> Any:
@@ -246,7 +247,7 @@ def memory_chart(reports: Named) -> Any:
         .encode(
             x=alt.X("step:Q", title="layers in the order they run", axis=_whole(alt)),
             y=alt.Y("mib:Q", title="MiB alive", stack=None),
-            color=_colour(alt, list(reports), "series:N", several=len(reports) > 1),
+            color=colour_of(alt, list(reports), "series:N", several=len(reports) > 1),
             tooltip=["report:N", "layer:N", alt.Tooltip("mib:Q", format=".2f")],
         )
     )
@@ -259,7 +260,7 @@ def memory_chart(reports: Named) -> Any:
         for side in dict.fromkeys(peak["align"] for peak in peaks)
     ]
     chart = alt.layer(area, points, *labels)
-    return _named(chart, "Activation memory while it runs")
+    return titled(chart, "Activation memory while it runs")
 
 
 def comparison_chart(found: Comparison) -> Any:
@@ -277,7 +278,7 @@ def comparison_chart(found: Comparison) -> Any:
         .encode(
             x=_depth(alt),
             y=alt.Y("positions:Q", title="field, input positions"),
-            color=_colour(alt, names, "scheme:N"),
+            color=colour_of(alt, names, "scheme:N"),
             tooltip=["scheme:N", "depth:Q", "positions:Q"],
         )
         .properties(title="Receptive field by depth", width=300, height=260)
@@ -298,7 +299,7 @@ def comparison_chart(found: Comparison) -> Any:
     prices = (
         alt.layer(
             base.mark_bar().encode(
-                color=_colour(alt, names, "scheme:N"), tooltip=["scheme:N", "what:N", "text:N"]
+                color=colour_of(alt, names, "scheme:N"), tooltip=["scheme:N", "what:N", "text:N"]
             ),
             base.mark_text(align="left", dx=3).encode(text="text:N"),
             data=alt.Data(values=bars),
@@ -309,30 +310,6 @@ def comparison_chart(found: Comparison) -> Any:
     )
     shape = "x".join(map(str, found.input or ()))
     return alt.hconcat(growth, prices, title=f"Schemes on {shape}")
-
-
-def explanation_chart(found: Explanation, top: int = 24) -> Any:
-    """Milliseconds of the layers that take longest, before and after `optimize`."""
-    alt = altair_module()
-    slowest = sorted(found.layers, key=lambda row: -row.ms_before)[:top]
-    rows = [
-        {"layer": f"{row.layer}, {row.op}", "when": when, "ms": ms, "strategy": row.strategy}
-        for row in slowest
-        for when, ms in (("before", row.ms_before), ("after", row.ms_after))
-    ]
-    chart = (
-        alt.Chart(alt.Data(values=rows))
-        .mark_bar()
-        .encode(
-            x=alt.X("ms:Q", title="milliseconds"),
-            y=alt.Y("layer:N", title=None, sort=None, axis=alt.Axis(labelLimit=260)),
-            yOffset=alt.YOffset("when:N", sort=["before", "after"]),
-            color=_colour(alt, ["before", "after"], "when:N"),
-            tooltip=["layer:N", "when:N", "strategy:N", alt.Tooltip("ms:Q", format=".3f")],
-        )
-    )
-    times = f"{found.ms_before:.3g} ms before, {found.ms_after:.3g} ms after"
-    return _named(chart, f"{found.model}: {times}", height=alt.Step(9))
 
 
 def stages(report: Inspection) -> dict[str, dict[str, tuple[int, int, str]]]:
@@ -449,7 +426,8 @@ def _whole(alt: Any) -> Any:
     return alt.Axis(format="d", tickMinStep=1, grid=False)
 
 
-def _colour(alt: Any, names: Sequence[str], by: str, *, several: bool = True) -> Any:
+def colour_of(alt: Any, names: Sequence[str], by: str, *, several: bool = True) -> Any:
+    """The colour of each name, with a legend where there are several."""
     colours = [SERIES[place % len(SERIES)] for place in range(len(names))]
     legend = alt.Legend(title=None, orient="top", labelLimit=260) if several else None
     return alt.Color(by, scale=alt.Scale(domain=list(names), range=colours), legend=legend)
@@ -467,5 +445,6 @@ def _title(reports: Named) -> str:
     return " and ".join(reports)
 
 
-def _named(chart: Any, title: str, height: Any = HEIGHT) -> Any:
+def titled(chart: Any, title: str, height: Any = HEIGHT) -> Any:
+    """The chart with its title, which is read out as well, in the size of all charts."""
     return chart.properties(title=title, width=WIDTH, height=height, description=title)

@@ -32,6 +32,8 @@ class Row:
     macs: int
     params: int
     activation_bytes: int
+    uncounted: bool = False
+    """Whether some op's MACs are not known, and not in `macs`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,7 @@ def _row(name: str, members: list[tuple[Layer, Node]], counts: dict[str, int]) -
         sum(layer.macs for layer, _ in members),
         params,
         sum(layer.activation_bytes for layer, _ in members),
+        any(layer.uncounted for layer, _ in members),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 __all__ = [
+    "at_least",
     "bytes_text",
     "clean",
     "fraction_text",
@@ -41,6 +42,19 @@ def bytes_text(count: int) -> str:
     return f"{number} {unit}"
 
 
+def at_least(text: str, left_out: object, *, short: bool = False) -> str:
+    """A total that leaves something out is a lower bound, and says so.
+
+    >>> at_least("4.09 GMAC", ("ConvInteger_1",)), at_least("4.09 G", True, short=True)
+    ('at least 4.09 GMAC', '>=4.09 G')
+    >>> at_least("4.09 GMAC", ())
+    '4.09 GMAC'
+    """
+    if not left_out:
+        return text
+    return f">={text}" if short else f"at least {text}"
+
+
 def share_text(share: float) -> str:
     """A share in percent, which says 100% or 0% only where that is exact.
 
@@ -65,12 +79,14 @@ def fraction_text(value: Fraction) -> str:
     return str(value)
 
 
-def shape_text(shape: Sequence[int]) -> str:
+def shape_text(shape: Sequence[int], *, known: bool = True) -> str:
     """A shape, its sizes joined by x.
 
-    >>> shape_text((1, 3, 224, 224)), shape_text(())
-    ('1x3x224x224', 'scalar')
+    >>> shape_text((1, 3, 224, 224)), shape_text(()), shape_text((), known=False)
+    ('1x3x224x224', 'scalar', 'of unknown shape')
     """
+    if not known:
+        return "of unknown shape"
     return "x".join(map(str, shape)) or "scalar"
 
 

@@ -104,10 +104,6 @@ def _value(values: Sequence[object]) -> str:
     return str(values[0]) if len(set(values)) == 1 else f"({', '.join(map(str, values))})"
 
 
-def _pads(node: Node) -> Pads:
-    return tuple((w.pad_lo, w.pad_hi) for w in node.op.windows)  # type: ignore[attr-defined]
-
-
 def _arguments(pairs: Sequence[tuple[str, Sequence[int]]]) -> str:
     return "".join(f", {name}={_value(values)}" for name, values in pairs if set(values) != {1})
 
@@ -119,10 +115,10 @@ def _torch(node: Node, channels: tuple[int, int]) -> Iterator[str]:
         yield f"nn.Upsample(scale_factor={_value([int(s) for s in op.scales if s])}),"
         return
     assert isinstance(op, Conv | ConvTranspose | Pool)
-    kernel = _value([w.kernel for w in op.windows])
-    stride = ("stride", [w.stride for w in op.windows])
-    dilation = ("dilation", [w.dilation for w in op.windows])
-    pads = _pads(node)
+    kernel = _value(op.kernel)
+    stride = ("stride", op.stride)
+    dilation = ("dilation", op.dilation)
+    pads = op.padding
     low = [lo for lo, _ in pads]
     if isinstance(op, ConvTranspose):
         text = _arguments([stride, dilation])
@@ -150,15 +146,15 @@ def _torch(node: Node, channels: tuple[int, int]) -> Iterator[str]:
         yield f"nn.Conv{rank}d({into}, {out}, {kernel}{strides}{padding}{rates}{groups}),"
     elif op.how == "max":
         # Left out, the stride of PyTorch's pools is their kernel.
-        step = _value([w.stride for w in op.windows])
+        step = _value(op.stride)
         yield f"nn.MaxPool{rank}d({kernel}, stride={step}{padding}{_arguments([dilation])}),"
-    elif any(w.dilation > 1 for w in op.windows):
+    elif max(op.dilation) > 1:
         groups = f", groups={into}, bias=False"
         yield "# an average over spread positions: set its weights to one over their number"
         rates = _arguments([dilation])
         yield f"nn.Conv{rank}d({into}, {out}, {kernel}{strides}{padding}{rates}{groups}),"
     else:
-        step = _value([w.stride for w in op.windows])
+        step = _value(op.stride)
         yield f"nn.AvgPool{rank}d({kernel}, stride={step}{padding}),"
 
 
@@ -178,10 +174,10 @@ def _keras(node: Node, channels: tuple[int, int]) -> Iterator[str]:
         yield f"layers.UpSampling{rank}D({_value([int(s) for s in op.scales if s])}),"
         return
     assert isinstance(op, Conv | ConvTranspose | Pool)
-    kernel = _value([w.kernel for w in op.windows])
-    strides = _arguments([("strides", [w.stride for w in op.windows])])
-    rates = _arguments([("dilation_rate", [w.dilation for w in op.windows])])
-    pads = _pads(node)
+    kernel = _value(op.kernel)
+    strides = _arguments([("strides", op.stride)])
+    rates = _arguments([("dilation_rate", op.dilation)])
+    pads = op.padding
     if isinstance(op, ConvTranspose):
         if strides and rates:
             raise UnsupportedError(
@@ -211,10 +207,10 @@ def _keras(node: Node, channels: tuple[int, int]) -> Iterator[str]:
     apart = bool(strides and rates)
     if apart:
         # Keras has no layer with both: all outputs are made, and every so-manieth is kept.
-        kept, strides = _value([w.stride for w in op.windows]), ""
+        kept, strides = _value(op.stride), ""
     if isinstance(op, Conv) and op.groups > 1:
         name = f"DepthwiseConv{rank}D" if rank < 3 and out == op.groups else ""
-        if name and (not strides or len({w.stride for w in op.windows}) == 1):
+        if name and (not strides or len(set(op.stride)) == 1):
             yield f"layers.{name}({kernel}{strides}{rates}),"
         else:
             yield f"layers.Conv{rank}D({out}, {kernel}{strides}{rates}, groups={op.groups}),"
@@ -225,7 +221,7 @@ def _keras(node: Node, channels: tuple[int, int]) -> Iterator[str]:
         yield f"layers.Conv{rank}D({out}, {kernel}{strides}{rates}, groups={out}),"
     else:
         name = "MaxPooling" if op.how == "max" else "AveragePooling"
-        step = f", strides={_value([w.stride for w in op.windows])}"
+        step = f", strides={_value(op.stride)}"
         yield f"layers.{name}{rank}D({kernel}{step}),"
     if apart:
         yield f"layers.MaxPooling{rank}D(1, strides={kept}),  # every so-manieth position"
@@ -239,12 +235,8 @@ def _onnx(node: Node, channels: tuple[int, int]) -> Iterator[str]:
         yield f"add('Resize', scales={scales}, mode='nearest')"
         return
     assert isinstance(op, Conv | ConvTranspose | Pool)
-    kernel = [w.kernel for w in op.windows]
-    pads = _pads(node)
-    common = (
-        f"kernel_shape={kernel}, strides={[w.stride for w in op.windows]}, "
-        f"dilations={[w.dilation for w in op.windows]}"
-    )
+    kernel, pads = list(op.kernel), op.padding
+    common = f"kernel_shape={kernel}, strides={list(op.stride)}, dilations={list(op.dilation)}"
     # Pools take padding below their kernel only, and no layer takes a negative one, which crops.
     apart = any(edge < 0 for pair in pads for edge in pair) or (
         isinstance(op, Pool)

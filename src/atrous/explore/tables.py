@@ -8,7 +8,7 @@ from math import prod
 
 from atrous.analysis import Comparison, Inspection
 from atrous.draw.images import Cut, cuts, data_url, png
-from atrous.draw.units import bytes_text, per_axis, quantity, shape_text, share_text
+from atrous.draw.units import at_least, bytes_text, per_axis, quantity, shape_text, share_text
 from atrous.errors import AtrousError
 
 __all__ = ["comparison_table", "footprint_figure", "layer_numbers", "totals"]
@@ -22,10 +22,13 @@ def totals(report: Inspection) -> str:
     last = report.outputs[-1]
     field = per_axis([str(axis.size) for axis in last.field]) or "none"
     read = min((axis.coverage for axis in last.field), default=0.0)
+    macs = at_least(quantity(report.macs, "MAC"), report.uncounted.get("macs"))
+    memory = at_least(bytes_text(report.peak_memory_bytes), report.uncounted.get("memory"))
     return (
-        f"Output {shape_text(last.output_shape)}; receptive field {field}, {share_text(read)} read "
-        f"along the axis with most holes; {quantity(report.macs, 'MAC')}, "
-        f"{quantity(report.params)} parameters, peak memory {bytes_text(report.peak_memory_bytes)}."
+        f"Output {shape_text(last.output_shape, known=last.sized)}; receptive field {field}, "
+        f"{share_text(read)} read "
+        f"along the axis with most holes; {macs}, "
+        f"{quantity(report.params)} parameters, peak memory {memory}."
     )
 
 
@@ -47,12 +50,12 @@ def layer_numbers(report: Inspection) -> str:
         (
             layer.name,
             f"{layer.op} {layer.detail}",
-            shape_text(layer.output_shape),
+            shape_text(layer.output_shape, known=layer.sized),
             per_axis([str(axis.size) for axis in layer.field]),
             per_axis([str(axis.taps) for axis in layer.field]),
             share_text(min((axis.coverage for axis in layer.field), default=0.0)),
             per_axis([str(axis.stride) for axis in layer.field]),
-            quantity(layer.macs),
+            "?" if layer.uncounted else quantity(layer.macs),
             quantity(layer.params),
             bytes_text(layer.activation_bytes),
         )

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.export import _trace
 from torch.utils import _pytree
 
 __all__ = [
@@ -76,20 +77,27 @@ def in_mode(model: nn.Module, *, training: bool) -> Iterator[None]:
 def quiet() -> Iterator[None]:
     """What PyTorch warns of and logs inside concerns nobody.
 
-    `torch.export` announces its own doings (caches that it fills and drops again), and logs what
-    its error says again.
+    `torch.export` announces its own doings (caches that it fills and drops again), logs what its
+    error says again, and prints the graph so far on standard error where it gives up, which may be
+    thousands of lines. Only its own `print` is silenced: a spinner of ours goes on.
     """
     loggers = [logging.getLogger(name) for name in ("torch", "torch._subclasses.fake_tensor")]
     levels = [logger.level for logger in loggers]
     try:
+        _trace.print = _nothing
         for logger in loggers:
             logger.setLevel(logging.CRITICAL)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
+        vars(_trace).pop("print", None)
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+def _nothing(*_: object, **__: object) -> None:
+    """Prints nothing."""
 
 
 @contextmanager

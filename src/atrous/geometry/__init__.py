@@ -1,15 +1,29 @@
-"""The algebra of who reads what along one axis. Integers only, standard library only."""
+"""The algebra of who reads what along one axis. Integers only, standard library only.
+
+May import: `errors` and `shown`.
+A new way to read is a class in the union `AxisMap`, its law in its docstring, a test of the law
+against brute force in `tests/property`, and a branch wherever `analysis` asks which one it has.
+"""
 
 from atrous.geometry.axis import AxisMap, Border, Everything, Local, Prefix, Table, fold
 from atrous.geometry.coverage import HDC, fills, hdc, holes, inside_share, stack_taps, tail_factors
 from atrous.geometry.dense import Dense, Tail, sparse_window
 from atrous.geometry.lockstep import Lockstep, follow, unequal
-from atrous.geometry.padding import Dialect, causal, pad, same_lower, same_torch, same_upper
+from atrous.geometry.padding import (
+    Dialect,
+    causal,
+    pad,
+    same_lower,
+    same_torch,
+    same_upper,
+    symmetric,
+    torch_pads,
+)
 from atrous.geometry.phases import Phased, phased
 from atrous.geometry.reads import Reads, union
 from atrous.geometry.resample import Coordinates, Interpolation, Rounding, adaptive, resample
 from atrous.geometry.taps import Taps
-from atrous.geometry.window import Window
+from atrous.geometry.window import Window, Windowed
 
 __all__ = [
     "HDC",
@@ -30,6 +44,7 @@ __all__ = [
     "Tail",
     "Taps",
     "Window",
+    "Windowed",
     "adaptive",
     "causal",
     "fills",
@@ -46,7 +61,9 @@ __all__ = [
     "same_upper",
     "sparse_window",
     "stack_taps",
+    "symmetric",
     "tail_factors",
+    "torch_pads",
     "unequal",
     "union",
 ]

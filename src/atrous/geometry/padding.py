@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from atrous.errors import GeometryError
 from atrous.geometry.window import Window
 
-__all__ = ["Dialect", "causal", "pad", "same_lower", "same_torch", "same_upper"]
+__all__ = [
+    "Dialect",
+    "causal",
+    "pad",
+    "same_lower",
+    "same_torch",
+    "same_upper",
+    "symmetric",
+    "torch_pads",
+]
 
 Dialect = Literal["valid", "same", "same_upper", "same_lower", "causal"]
 
@@ -20,6 +30,39 @@ def same_torch(kernel: int, dilation: int = 1) -> tuple[int, int]:
     """
     total = Window(kernel, 1, dilation).extent - 1
     return total // 2, total - total // 2
+
+
+def torch_pads(
+    padding: str | int | Sequence[int], kernel: Sequence[int], dilation: Sequence[int]
+) -> tuple[tuple[int, int], ...]:
+    """What PyTorch's argument `padding` adds to each axis: `same`, `valid` or numbers.
+
+    A single number is that of all axes.
+
+    >>> torch_pads("same", (4, 1), (3, 1)), torch_pads([1], (3, 3), (1, 1))
+    (((4, 5), (0, 0)), ((1, 1), (1, 1)))
+    """
+    if padding == "same":
+        return tuple(same_torch(k, d) for k, d in zip(kernel, dilation, strict=True))
+    given = 0 if isinstance(padding, str) else padding
+    numbers = (given,) if isinstance(given, int) else tuple(given)
+    numbers = numbers * len(kernel) if len(numbers) == 1 else numbers
+    return tuple((number, number) for number in numbers)
+
+
+def symmetric(
+    padding: Sequence[tuple[int, int]],
+) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]:
+    """The positions that both sides of each axis are padded by, and the pairs that are left.
+
+    What frameworks pad by themselves is the same on both sides and never negative.
+
+    >>> symmetric([(2, 2), (1, 4), (-1, 3)])
+    ((2, 1, 0), ((0, 0), (0, 3), (-1, 3)))
+    """
+    both = tuple(max(min(lo, hi), 0) for lo, hi in padding)
+    each = zip(both, padding, strict=True)
+    return both, tuple((lo - shared, hi - shared) for shared, (lo, hi) in each)
 
 
 def same_upper(length: int, kernel: int, stride: int = 1, dilation: int = 1) -> tuple[int, int]:

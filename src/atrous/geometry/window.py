@@ -1,13 +1,14 @@
-"""One axis of one windowed operation."""
+"""One axis of one windowed operation, and the windows of several axes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from atrous.errors import GeometryError
 from atrous.shown import Shown
 
-__all__ = ["Window"]
+__all__ = ["Window", "Windowed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,31 @@ class Window(Shown):
                     f"{name} is {value!r}: padding is a whole number of positions "
                     "(negative padding crops)."
                 )
+
+    @classmethod
+    def of_axes(
+        cls,
+        kernel: Sequence[int],
+        stride: Sequence[int],
+        dilation: Sequence[int],
+        padding: Sequence[int | tuple[int, int]],
+    ) -> tuple[Window, ...]:
+        """The windows of several axes: that of axis `i` has the `i`-th of each.
+
+        Padding is `(lo, hi)`, or one number for both sides. Of what is `Windowed`, with its tuples,
+        these are the windows.
+
+        >>> Window.of_axes((3, 5), (2, 1), (1, 4), (1, (16, 0)))[1]
+        Window(kernel=5, stride=1, dilation=4, pad_lo=16, pad_hi=0)
+        """
+        pads = ((both, both) if isinstance(both, int) else both for both in padding)
+        axes = zip(kernel, stride, dilation, pads, strict=True)
+        return tuple(cls(k, s, d, lo, hi) for k, s, d, (lo, hi) in axes)
+
+    @property
+    def padding(self) -> tuple[int, int]:
+        """`(pad_lo, pad_hi)`."""
+        return self.pad_lo, self.pad_hi
 
     @property
     def extent(self) -> int:
@@ -134,3 +160,31 @@ class Window(Shown):
         if self.dilation > 1:
             fix += " or lower the dilation"
         return f"a window of {kind} spans {self.extent} inputs, got {length} with {padding}; {fix}."
+
+
+class Windowed:
+    """What has a window along each of its axes, also as one tuple for each part of the windows."""
+
+    __slots__ = ()
+
+    windows: tuple[Window, ...]
+
+    @property
+    def kernel(self) -> tuple[int, ...]:
+        """The taps along each axis."""
+        return tuple(window.kernel for window in self.windows)
+
+    @property
+    def stride(self) -> tuple[int, ...]:
+        """The stride along each axis."""
+        return tuple(window.stride for window in self.windows)
+
+    @property
+    def dilation(self) -> tuple[int, ...]:
+        """The dilation along each axis."""
+        return tuple(window.dilation for window in self.windows)
+
+    @property
+    def padding(self) -> tuple[tuple[int, int], ...]:
+        """`(lo, hi)` along each axis."""
+        return tuple(window.padding for window in self.windows)

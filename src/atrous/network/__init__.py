@@ -1,4 +1,10 @@
-"""A network as data: records, the op table, a builder, the stack notation, known networks."""
+"""A network as data: records, the op table, a builder, the stack notation, known networks.
+
+May import: `geometry` and below; no framework, no numpy. Many a new op is one of those in `ops`
+with another label. One that is not is a frozen record there and a rule in `rules/` that says what
+it reads, makes and costs; readers then translate into it. A new known network is one function in
+`zoo/`.
+"""
 
 from atrous.network.builder import AXES, Builder
 from atrous.network.discover import discover

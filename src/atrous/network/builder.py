@@ -7,6 +7,7 @@ from math import prod
 
 from atrous.errors import AtrousError, NetworkError, concerning
 from atrous.geometry import Dialect, Window, pad
+from atrous.network.costs import macs_of
 from atrous.network.layout import Layout, channels, spatial
 from atrous.network.ops import (
     AdaptivePool,
@@ -17,6 +18,7 @@ from atrous.network.ops import (
     Elementwise,
     Linear,
     Op,
+    Opaque,
     Pad,
     Pool,
     Reduce,
@@ -123,9 +125,11 @@ class Builder:
             done = self._effect(op, inputs, expected)
         size = itemsize if itemsize is not None else (inputs[0].itemsize if inputs else 4)
         fixed = bool(inputs) and all(x.constant for x in inputs)
-        output = Tensor(name, done.layout, size, fixed or isinstance(op, Constant))
+        known = not isinstance(op, Opaque) or op.sized
+        output = Tensor(name, done.layout, size, fixed or isinstance(op, Constant), known)
         for param in params:
             self._params.setdefault(param.name, param)
+        macs = macs_of(op, [x.shape for x in inputs], output.shape)
         self._nodes.append(
             Node(
                 name=name,
@@ -133,7 +137,8 @@ class Builder:
                 inputs=tuple(x.name for x in inputs),
                 output=output,
                 moves=done.moves,
-                macs=done.macs,
+                macs=macs or 0,
+                uncounted=macs is None,
                 params=tuple(param.name for param in params),
                 module=name if module is None else module,
                 alias=done.alias,
@@ -324,20 +329,16 @@ class Builder:
         kernels = per_axis(kernel, rank, "kernel")
         strides = per_axis(stride, rank, "stride")
         dilations = per_axis(dilation, rank, "dilation")
-        pads: list[tuple[int, int]] = []
+        pads: list[int | tuple[int, int]] = []
         for axis in range(rank):
             if isinstance(padding, str):
                 length = x.shape[axis + 2]
                 pads.append(pad(padding, kernels[axis], strides[axis], dilations[axis], length))
             elif isinstance(padding, int):
-                pads.append((padding, padding))
+                pads.append(padding)
             else:
-                value = padding[axis] if len(padding) > 1 else padding[0]
-                pads.append((value, value) if isinstance(value, int) else value)
-        return tuple(
-            Window(k, s, d, lo, hi)
-            for k, s, d, (lo, hi) in zip(kernels, strides, dilations, pads, strict=True)
-        )
+                pads.append(padding[axis] if len(padding) > 1 else padding[0])
+        return Window.of_axes(kernels, strides, dilations, pads)
 
     def _fresh(self, name: str) -> str:
         if name not in self._names:
@@ -370,7 +371,7 @@ class Scope:
 
 def _filters(name: str, x: Tensor, op: Conv | ConvTranspose, bias: bool) -> list[Param]:
     taken = x.shape[len(x.shape) - len(op.windows) - 1]
-    weight = op.channels * taken * prod(w.kernel for w in op.windows) // max(op.groups, 1)
+    weight = op.channels * taken * prod(op.kernel) // max(op.groups, 1)
     return _params(name, weight, op.channels if bias else 0)
 
 

@@ -83,7 +83,7 @@ def _joined(network: Network, pad: Node, node: Node) -> Node | None:
         return None
     op = node.op
     if isinstance(op, Pool) and op.how == "average" and not op.count_include_pad:
-        if any(w.pad_lo or w.pad_hi for w in op.windows):
+        if any(map(any, op.padding)):
             return None
         # What is padded before the pool lies inside the map that the pool sees.
         op = replace(op, count_include_pad=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import ClassVar, Literal
 
-from atrous.geometry import Coordinates, Interpolation, Rounding, Window
+from atrous.geometry import Coordinates, Interpolation, Rounding, Window, Windowed
 
 __all__ = [
     "AdaptivePool",
@@ -54,7 +54,7 @@ class Op:
 
 
 @dataclass(frozen=True, slots=True)
-class Conv(Op):
+class Conv(Windowed, Op):
     """A convolution over the last dimensions, one window each; channels are the dimension before.
 
     `padding_mode` says what the windows' padding is filled with.
@@ -68,7 +68,7 @@ class Conv(Op):
 
 
 @dataclass(frozen=True, slots=True)
-class ConvTranspose(Op):
+class ConvTranspose(Windowed, Op):
     """A transposed convolution: each window run backwards."""
 
     windows: tuple[Window, ...]
@@ -79,7 +79,7 @@ class ConvTranspose(Op):
 
 
 @dataclass(frozen=True, slots=True)
-class Pool(Op):
+class Pool(Windowed, Op):
     """A max, average or other pool over the last dimensions.
 
     `channelwise` is always true of pools; `ceil` counts a last, partial window. An average divides
@@ -207,7 +207,7 @@ class Shuffle(Op):
 
 
 @dataclass(frozen=True, slots=True)
-class Unfold(Op):
+class Unfold(Windowed, Op):
     """Sliding windows laid out in the channels, positions flattened into one dimension (im2col)."""
 
     windows: tuple[Window, ...]
@@ -330,9 +330,15 @@ class Constant(Op):
 
 @dataclass(frozen=True, slots=True)
 class Opaque(Op):
-    """An operation whose reads are not known, and why. Results behind it are partial."""
+    """An operation whose reads are not known, and why. Results behind it are partial.
+
+    `macs` is what it costs where its shapes tell; `sized` is False where nothing says what shape it
+    makes, which then is `()`.
+    """
 
     label: str
     reason: str
     shape: tuple[int, ...]
+    macs: int | None = None
+    sized: bool = True
     kind: ClassVar[str] = "opaque"

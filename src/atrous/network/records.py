@@ -21,12 +21,14 @@ class Tensor(Shown):
 
     `layout` says which positions each dimension holds; `shape` and `grid` (the length of each
     spatial axis) follow from it. `itemsize` is in bytes; `constant` says that no input reaches it.
+    `sized` is False where nothing says which shape it has.
     """
 
     name: str
     layout: Layout
     itemsize: int = 4
     constant: bool = False
+    sized: bool = True
     shape: tuple[int, ...] = field(init=False)
     grid: Grid = field(init=False, compare=False)
 
@@ -41,8 +43,8 @@ class Tensor(Shown):
 
     @property
     def nbytes(self) -> int:
-        """The size in bytes."""
-        return self.elements * self.itemsize
+        """The size in bytes; 0 where no size is known."""
+        return self.elements * self.itemsize if self.sized else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ class Node(Shown):
     keeps its positions. `mixes` names the axes along which this op lets all positions see one
     another. `opaque` is the reason why positions cannot be followed through it, or empty. `origin`
     is what the source calls the operation: an ONNX node's first output, a node of an exported
-    graph.
+    graph. `uncounted` says that its multiply-accumulates are not known, and are not in `macs`.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Node(Shown):
     mixes: tuple[str, ...] = ()
     opaque: str = ""
     origin: str = ""
+    uncounted: bool = False
 
     @property
     def kind(self) -> str:
@@ -140,6 +143,16 @@ class Network(Shown):
     def macs(self) -> int:
         """Multiply-accumulates of all convolutions, linear layers and matrix products."""
         return sum(node.macs for node in self.nodes)
+
+    @property
+    def uncounted(self) -> tuple[str, ...]:
+        """The nodes whose multiply-accumulates are not known: `macs` is at least what it says."""
+        return tuple(node.name for node in self.nodes if node.uncounted)
+
+    @property
+    def unsized(self) -> tuple[str, ...]:
+        """The nodes that make tensors of unknown size, which no sum of bytes holds."""
+        return tuple(node.name for node in self.nodes if not node.output.sized)
 
     @property
     def param_count(self) -> int:

@@ -235,8 +235,8 @@ class _Reach:
         kernels = per_axis(layer.kernel, rank, "kernel")
         strides = per_axis(layer.stride, rank, "stride")
         dilations = per_axis(layer.dilation, rank, "dilation")
-        for axis, numbers in enumerate(zip(kernels, strides, dilations, strict=True)):
-            window = Window(*numbers)
+        windows = Window.of_axes(kernels, strides, dilations, (0,) * rank)
+        for axis, window in enumerate(windows):
             if layer.kind in ("tconv", "up"):
                 self._stride[axis] /= window.stride
                 self._size[axis] += window.extent * self._stride[axis]

@@ -11,17 +11,17 @@ from atrous.geometry import AxisMap, Everything, Local
 from atrous.network.layout import Layout, Unrepresentable, channels, grid_of
 from atrous.network.ops import Op, Opaque
 from atrous.network.records import Tensor
+from atrous.registry import Registry
 
 __all__ = ["Effect", "effect", "rule"]
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What one op does: the layout it makes, how each input's axes move, and what it costs."""
+    """What one op does: the layout it makes, and how each input's axes move."""
 
     layout: Layout
     moves: tuple[Mapping[str, AxisMap], ...]
-    macs: int = 0
     alias: bool = False
     mixes: tuple[str, ...] = ()
     opaque: str = ""
@@ -30,19 +30,12 @@ class Effect:
 O = TypeVar("O", bound=Op)  # noqa: E741 - the letter of the op
 Rule = Callable[[Any, tuple[Tensor, ...]], Effect]
 
-RULES: dict[type[Op], Rule] = {}
+RULES = Registry[type[Op], Rule]("rule")
 
 
 def rule(kind: type[O]) -> Callable[[Callable[[O, tuple[Tensor, ...]], Effect]], Rule]:
-    """Register the rule of an op's record. A second rule for one record is an error."""
-
-    def register(function: Callable[[O, tuple[Tensor, ...]], Effect]) -> Rule:
-        if kind in RULES:
-            raise NetworkError(f"op {kind.kind!r} has a rule already; one op, one rule.")
-        RULES[kind] = function
-        return function
-
-    return register
+    """Register the rule of an op's record."""
+    return RULES.under(kind)
 
 
 def effect(op: Op, inputs: tuple[Tensor, ...], shape: tuple[int, ...] | None = None) -> Effect:
@@ -50,12 +43,10 @@ def effect(op: Op, inputs: tuple[Tensor, ...], shape: tuple[int, ...] | None = N
 
     Where positions cannot be followed the effect is opaque, with the reason; that needs the
     output's `shape`, and without one it is a `NetworkError`. A `shape` that disagrees with the
-    rule makes the op opaque as well: a wrong position is worse than none.
+    rule makes the op opaque as well: a wrong position is worse than none. An op without a rule is
+    an `UnknownNameError`.
     """
-    try:
-        function = RULES[type(op)]
-    except KeyError:
-        raise NetworkError(f"op {op.kind!r} has no rule; register one with @rule.") from None
+    function = RULES[type(op)]
     try:
         result = function(op, inputs)
     except Unrepresentable as reason:

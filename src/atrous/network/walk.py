@@ -9,6 +9,7 @@ from math import prod
 
 from atrous.errors import AtrousError
 from atrous.network import Network, Node, Tensor
+from atrous.network.costs import macs_of
 from atrous.network.layout import Dim, has_axes
 from atrous.network.ops import Conv, ConvTranspose, Op, Pool, Slice
 from atrous.network.table import effect
@@ -110,12 +111,14 @@ def remade(node: Node, op: Op, inputs: tuple[Tensor, ...]) -> Node:
         raise AtrousError(f"{done.opaque}.")
     old = node.output
     output = Tensor(old.name, done.layout, old.itemsize, old.constant)
+    macs = macs_of(op, [x.shape for x in inputs], output.shape)
     return replace(
         node,
         op=op,
         output=output,
         moves=done.moves,
-        macs=done.macs,
+        macs=macs or 0,
+        uncounted=macs is None,
         alias=done.alias,
         mixes=done.mixes,
         opaque=done.opaque,

@@ -1,1 +1,7 @@
-"""Says how: what runs a model, rather than reads it."""
+"""One convolution, exactly: of arrays and of tensors, by sums that anybody can check and fast.
+
+`conv` takes what users give, `convolution` is the record of it, `reference` the slow and obvious
+sum that every fast path is tested against.
+May import: `geometry` and below, numpy; PyTorch in `with_torch`, `strategies/` and `kernels/`.
+A new way to compute goes into `strategies/`, native code into `kernels/` and `native/`.
+"""

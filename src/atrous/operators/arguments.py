@@ -304,8 +304,7 @@ def _windows(
         pads = [pad(dialect, k, s, d, int(n) if s > 1 else None) for k, s, d, n in axes]
     else:
         pads = _pads(padding, len(kernel))
-    every = zip(kernel, strides, rates, pads, strict=True)
-    return tuple(Window(k, s, d, lo, hi) for k, s, d, (lo, hi) in every)
+    return Window.of_axes(kernel, strides, rates, pads)
 
 
 def _pads(padding: Any, rank: int) -> list[tuple[int, int]]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from atrous.geometry import Window
+from atrous.geometry import Window, Windowed
 
 __all__ = ["Convolution"]
 
 
 @dataclass(frozen=True, slots=True)
-class Convolution:
+class Convolution(Windowed):
     """The sizes of a convolution and, for each spatial axis, its window.
 
     `x` is `(batch, in_channels, *sizes)`, its result `(batch, out_channels, *outputs)`. The weight
@@ -35,26 +35,6 @@ class Convolution:
     def rank(self) -> int:
         """The number of spatial axes."""
         return len(self.windows)
-
-    @property
-    def kernel(self) -> tuple[int, ...]:
-        """The taps along each axis."""
-        return tuple(window.kernel for window in self.windows)
-
-    @property
-    def stride(self) -> tuple[int, ...]:
-        """The stride along each axis."""
-        return tuple(window.stride for window in self.windows)
-
-    @property
-    def dilation(self) -> tuple[int, ...]:
-        """The dilation along each axis."""
-        return tuple(window.dilation for window in self.windows)
-
-    @property
-    def padding(self) -> tuple[tuple[int, int], ...]:
-        """`(lo, hi)` along each axis."""
-        return tuple((window.pad_lo, window.pad_hi) for window in self.windows)
 
     @property
     def outputs(self) -> tuple[int, ...]:

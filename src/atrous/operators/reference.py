@@ -59,7 +59,7 @@ def conv(
     [[[20.0, 42.0, 4.0]]]
     """
     x, weight = _float64(x), _float64(weight)
-    windows = _windows(weight.shape[2:], stride, dilation, padding)
+    windows = Window.of_axes(weight.shape[2:], stride, dilation, padding)
     sizes = x.shape[2:]
     made = tuple(w.output_length(n) for w, n in zip(windows, sizes, strict=True))
     y = np.zeros((x.shape[0], weight.shape[0], *made))
@@ -89,7 +89,7 @@ def conv_data_gradient(
     [[[0.0, 12.0, 0.0, 20.0]]]
     """
     gradient, weight = _float64(gradient), _float64(weight)
-    windows = _windows(weight.shape[2:], stride, dilation, padding)
+    windows = Window.of_axes(weight.shape[2:], stride, dilation, padding)
     x = np.zeros((gradient.shape[0], weight.shape[1] * groups, *sizes))
     gradient, weight = _grouped(gradient, 1, groups), _grouped(weight, 0, groups)
     grouped = _grouped(x, 1, groups)
@@ -119,7 +119,7 @@ def conv_weight_gradient(
     [[[3.0, 6.0]]]
     """
     x, gradient = _float64(x), _float64(gradient)
-    windows = _windows(kernel, stride, dilation, padding)
+    windows = Window.of_axes(kernel, stride, dilation, padding)
     weight = np.zeros((gradient.shape[1], x.shape[1] // groups, *kernel))
     x, gradient = _grouped(x, 1, groups), _grouped(gradient, 1, groups)
     grouped = _grouped(weight, 0, groups)
@@ -150,7 +150,7 @@ def conv_transpose(
     [[[10.0, 102.0, 20.0, 200.0]]]
     """
     x, weight = _float64(x), _float64(weight)
-    windows = _windows(weight.shape[2:], stride, dilation, padding)
+    windows = Window.of_axes(weight.shape[2:], stride, dilation, padding)
     more = output_padding or (0,) * len(windows)
     made = [w.transposed_length(n, m) for w, n, m in zip(windows, x.shape[2:], more, strict=True)]
     y = conv_data_gradient(
@@ -180,7 +180,7 @@ def conv_transpose_data_gradient(
     [[[21.0, 32.0]]]
     """
     gradient, weight = _float64(gradient), _float64(weight)
-    windows = _windows(weight.shape[2:], stride, dilation, padding)
+    windows = Window.of_axes(weight.shape[2:], stride, dilation, padding)
     x = np.zeros((gradient.shape[0], weight.shape[0], *sizes))
     gradient, weight = _grouped(gradient, 1, groups), _grouped(weight, 0, groups)
     grouped = _grouped(x, 1, groups)
@@ -242,13 +242,6 @@ def _pairs(
             p = tuple(w.taps(at)[tap] for w, at, tap in zip(windows, o, j, strict=True))
             if all(0 <= at < n for at, n in zip(p, inputs, strict=True)):
                 yield (..., *o), (..., *j), (..., *p)
-
-
-def _windows(
-    kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int], padding: Pads
-) -> list[Window]:
-    axes = zip(kernel, stride, dilation, padding, strict=True)
-    return [Window(k, s, d, lo, hi) for k, s, d, (lo, hi) in axes]
 
 
 def _grouped(array: Array, axis: int, groups: int) -> Array:

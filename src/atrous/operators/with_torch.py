@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from atrous.frameworks.torch import is_transformed
+from atrous.geometry import symmetric
 from atrous.operators.convolution import Convolution
 from atrous.operators.kernels.torch_ops import conv_depthwise
 from atrous.operators.strategies import STRATEGIES, is_channels_last, padded, to_channels_last
@@ -63,15 +64,14 @@ def conv_transpose(x: Tensor, weight: Tensor, bias: Tensor | None, call: Convolu
     if one_each and not known_elsewhere and 0 not in x.shape and 0 not in call.outputs:
         return _in_layout(_depthwise_transposed(x, weight, bias, call), x)
     wide = _summed_in(x)
-    cut = [max(min(lo, hi), 0) for lo, hi in call.padding]
-    rest = [(at - lo, at - hi) for at, (lo, hi) in zip(cut, call.padding, strict=True)]
+    cut, rest = symmetric(call.padding)
     if call.in_channels:
         function = _TRANSPOSED[call.rank - 1]
         more, groups = call.output_padding, call.groups
         y = function(
             x.to(wide), weight.to(wide), None, call.stride, cut, more, groups, call.dilation
         )
-        y = padded(y, rest)
+        y = padded(y, [(-lo, -hi) for lo, hi in rest])
     else:  # PyTorch makes no channels of none.
         y = x.new_zeros(call.shape, dtype=wide) + 0 * weight.to(wide).sum()
     if bias is not None:

@@ -8,25 +8,21 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.fx import Graph
 
-from atrous.optimization.graph.clean import clean
-from atrous.optimization.graph.fold import fold
-from atrous.optimization.graph.fuse import fuse, is_layer
-from atrous.optimization.graph.in_place import overwrite
+from atrous.optimization.graph.fuse import is_layer
+from atrous.optimization.graph.passes import lowered
 from atrous.optimization.graph.program import Program, Strides
-from atrous.optimization.graph.split import split
 from atrous.optimization.graph.trace import Traced, traced
 from atrous.optimization.graph.tune import Progress, Tuned, in_layout, tuned
 from atrous.optimization.layer import with_kernels, with_onednn, with_torch
 from atrous.optimization.layer.cache import Choices
 from atrous.optimization.layer.timing import Timer
-from atrous.optimization.layer.ways import get
+from atrous.optimization.layer.ways import WAYS
 from atrous.optimization.plan import Plan, Recipe
 from atrous.optimization.records import Layout
 from atrous.refusal import Refusal
 
-__all__ = ["Candidate", "candidates", "lowered", "plan_again"]
+__all__ = ["Candidate", "candidates", "plan_again"]
 
 # Imported because they register strategies.
 _STRATEGIES = (with_torch, with_onednn, with_kernels)
@@ -41,17 +37,6 @@ class Candidate:
     plan: Plan
 
 
-def lowered(found: Traced) -> Graph:
-    """The traced graph folded, fused, and working in place where it may."""
-    graph = found.graph
-    clean(graph)
-    fold(graph)
-    split(graph)
-    fuse(graph)
-    overwrite(graph)
-    return graph
-
-
 def candidates(
     model: nn.Module,
     found: Traced,
@@ -62,7 +47,7 @@ def candidates(
     progress: Progress,
 ) -> list[Candidate]:
     """The model as a program in each layout, every layer by its fastest strategy."""
-    graph = lowered(found)
+    graph = lowered(found.graph)
     layouts: list[Layout] = ["contiguous"]
     if any(is_layer(node) and node.meta["call"].op == "conv" for node in graph.nodes):
         layouts.append("channels_last")
@@ -93,12 +78,12 @@ def plan_again(model: nn.Module, recipe: Recipe) -> Plan | None:
     if isinstance(found, Refusal):
         return None
     layout: Any = recipe.layout
-    graph = in_layout(lowered(found), layout)
+    graph = in_layout(lowered(found.graph), layout)
     strategies = dict(recipe.strategies)
     layers = {node.name: node.meta["call"] for node in graph.nodes if is_layer(node)}
     try:
         fits = layers.keys() == strategies.keys() and all(
-            get(strategies[name]).applies(call) for name, call in layers.items()
+            WAYS[strategies[name]].applies(call) for name, call in layers.items()
         )
     except KeyError:
         return None

@@ -14,10 +14,10 @@ import torch
 from torch import nn
 
 from atrous.frameworks.torch import in_mode
-from atrous.geometry import same_torch
+from atrous.geometry import Window, torch_pads
 from atrous.operators.kernels.torch_ops import conv_depthwise
 from atrous.optimization.graph.tune import Progress
-from atrous.optimization.layer.call import Call
+from atrous.optimization.layer.call import LayerCall
 from atrous.optimization.layer.choose import difference, tolerance
 from atrous.optimization.layer.timing import Timer
 from atrous.optimization.records import LayerChoice
@@ -72,12 +72,7 @@ class Swapped:
 
 def padding_of(conv: Any) -> tuple[tuple[int, int], ...]:
     """A convolution's zeros around its input, low and high, by axis."""
-    if conv.padding == "valid":
-        return ((0, 0),) * len(conv.kernel_size)
-    if conv.padding == "same":
-        pairs = zip(conv.kernel_size, conv.dilation, strict=True)
-        return tuple(same_torch(size, rate) for size, rate in pairs)
-    return tuple((pad, pad) for pad in conv.padding)
+    return torch_pads(conv.padding, conv.kernel_size, conv.dilation)
 
 
 def shared_copy(model: nn.Module) -> nn.Module:
@@ -148,14 +143,12 @@ def _caught(
 def _tried(path: str, conv: Any, x: torch.Tensor, timer: Timer, *, training: bool) -> LayerChoice:
     """Swaps the layer's class where that is faster and gives the same; says what came of it."""
     plain = type(conv)
-    call = Call(
+    call = LayerCall(
         "conv",
         tuple(x.shape),
         tuple(conv.weight.shape),
         conv.bias is not None,
-        tuple(conv.stride),
-        tuple(conv.dilation),
-        padding_of(conv),
+        Window.of_axes(conv.kernel_size, conv.stride, conv.dilation, padding_of(conv)),
         conv.groups,
     )
 

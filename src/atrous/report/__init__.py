@@ -1,7 +1,10 @@
 """Records as text, fragments and pages; computes nothing.
 
 One file a record: its lines, and its view, which registers itself with `atrous.shown.view` when the
-file is imported. A new record gets a file here and its line below.
+file is imported.
+May import: `draw`, `certification` and below; numpy in `drawing` and `pages`, which are
+imported when one is drawn; Jinja and Altair inside functions.
+A new record gets a file here, and its view a line below.
 """
 
 from __future__ import annotations

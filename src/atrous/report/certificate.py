@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Literal
 
-from atrous.certification.certificate import Certificate, OutputCertificate
+from atrous.certification.certificate import Certificate, OutputCertificate, Price
 from atrous.certification.verdicts import Verdict
-from atrous.draw.units import bytes_text, fraction_text, per_axis, quantity, shape_text
+from atrous.draw.units import at_least, bytes_text, fraction_text, per_axis, shape_text
+from atrous.draw.units import quantity as count_text
 from atrous.report.lines import Line, Look, Span, line, wrapped
 from atrous.report.view import LinesView
 from atrous.shown import view
@@ -74,21 +76,28 @@ def facts(certificate: Certificate, look: Look) -> Iterator[Line]:
     )
     yield from wrapped(
         Span("compute", "bold"),
-        f"{quantity(before.macs, 'MAC')} -> {quantity(after.macs, 'MAC')}"
-        f"{_times(before.macs, after.macs)}",
+        _costs(before, after, "macs"),
         INDENT,
         look,
     )
     yield from wrapped(
         Span("peak memory", "bold"),
-        f"{bytes_text(before.peak_memory_bytes)} -> {bytes_text(after.peak_memory_bytes)}"
-        f"{_times(before.peak_memory_bytes, after.peak_memory_bytes)} of activations",
+        f"{_costs(before, after, 'memory')} of activations",
         INDENT,
         look,
     )
     yield from wrapped(Span("checked", "bold"), _checked(certificate), INDENT, look)
     for note in certificate.notes:
         yield from wrapped(Span("note", "bold"), note, INDENT, look)
+
+
+def _costs(before: Price, after: Price, quantity: Literal["macs", "memory"]) -> str:
+    """A cost before and after; no factor where one of them is only a lower bound."""
+    both = [side.macs if quantity == "macs" else side.peak_memory_bytes for side in (before, after)]
+    texts = [count_text(n, "MAC") if quantity == "macs" else bytes_text(n) for n in both]
+    left_out = [dict(side.uncounted).get(quantity, ()) for side in (before, after)]
+    bounds = [at_least(text, names) for text, names in zip(texts, left_out, strict=True)]
+    return " -> ".join(bounds) + ("" if any(left_out) else _times(*both))
 
 
 def output_text(output: OutputCertificate) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from atrous.analysis.check import Check, Outcome
-from atrous.draw.units import bytes_text, fraction_text, quantity, share_text
+from atrous.draw.units import at_least, bytes_text, fraction_text, quantity, share_text
 from atrous.report.lines import Line, Look, Span, line
 from atrous.report.view import LinesView
 from atrous.shown import view
@@ -67,7 +67,8 @@ def _broken(outcome: Outcome, axes: str) -> str:
     if outcome.got is None:
         return f"{outcome.rule}{where} is {outcome.reason}, must be {outcome.text}"
     note = f" ({outcome.reason})" if outcome.reason else ""
-    return f"{outcome.rule}{where}{along} is {_got(outcome)}{note}, must be {outcome.text}"
+    got = at_least(_got(outcome), outcome.at_least)
+    return f"{outcome.rule}{where}{along} is {got}{note}, must be {outcome.text}"
 
 
 def _got(outcome: Outcome) -> str:

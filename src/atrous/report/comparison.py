@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from atrous.analysis import Comparison, Scheme
-from atrous.draw.units import bytes_text, per_axis, quantity, shape_text, share_text
+from atrous.draw.units import at_least, bytes_text, per_axis, quantity, shape_text, share_text
 from atrous.report.html import escaped, grid
 from atrous.report.lines import Column, Line, Look, Span, line, table, wrapped
 from atrous.report.summary import SEVERITIES
@@ -106,8 +106,10 @@ def comparison_columns(
             for s in schemes
         ),
     )
-    macs = _column("MACs", schemes, [quantity(s.macs) for s in schemes])
-    memory = _column("memory", schemes, [bytes_text(s.peak_memory_bytes) for s in schemes])
+    macs = _column("MACs", schemes, [_bound(quantity(s.macs), s, "macs") for s in schemes])
+    memory = _column(
+        "memory", schemes, [_bound(bytes_text(s.peak_memory_bytes), s, "memory") for s in schemes]
+    )
     stride = _column("stride", schemes, [per_axis([*map(str, s.output_stride)]) for s in schemes])
     growth = Column("growth", _cells(schemes, [s.growth or "-" for s in schemes], ""), False)
     params = _column("params", schemes, [quantity(s.params) for s in schemes])
@@ -157,6 +159,10 @@ def _fields(scheme: Scheme, most: int, mark: str) -> str:
     if len(shown) >= most:
         shown = [*shown[: most - 3], mark, shown[-1]]
     return " ".join([*shown, last]) + "*" * scheme.is_global
+
+
+def _bound(text: str, scheme: Scheme, quantity: str) -> str:
+    return at_least(text, scheme.uncounted.get(quantity), short=True)
 
 
 def _holey(scheme: Scheme) -> bool:

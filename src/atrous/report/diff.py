@@ -98,7 +98,7 @@ def _prefix(what: str) -> str:
 
 
 def _delta(delta: Delta) -> str:
-    if delta.what in ("findings", "opaque", "global"):
+    if delta.what in ("findings", "opaque", "global", "not counted"):
         gone = [name for name in delta.old or () if name not in (delta.new or ())]
         come = [name for name in delta.new or () if name not in (delta.old or ())]
         parts = [f"new: {some(come)}"] if come else []

@@ -76,7 +76,10 @@ def _layer_lines(layer: Layer, look: Look) -> list[Line]:
     if layer.module and layer.module != layer.name:
         facts.append(("module", layer.module))
     size = bytes_text(layer.activation_bytes)
-    facts.append(("output", f"{shape_text(layer.output_shape)}, {size}"))
+    shape = shape_text(layer.output_shape, known=layer.sized)
+    facts.append(("output", f"{shape}, {size}" if layer.sized else shape))
+    if layer.uncounted:
+        facts.append(("compute", "not known"))
     if layer.macs:
         exact = f" ({layer.macs:,} MACs)"
         cost = f"{quantity(layer.macs, 'MAC')} = {quantity(layer.flops, 'FLOP')}"

@@ -9,6 +9,7 @@ from fractions import Fraction
 from atrous.analysis import Field
 from atrous.draw.rows import Listing, Row, Sort
 from atrous.draw.units import (
+    at_least,
     bytes_text,
     fraction_text,
     per_axis,
@@ -159,7 +160,7 @@ def _stride(value: Fraction) -> str:
 
 
 _CELLS: dict[str, Callable[[Row], Span]] = {
-    "output": lambda row: Span(_output(row.layer.output_shape)),
+    "output": lambda row: Span(_output(row.layer.output_shape) if row.layer.sized else "?"),
     "stride": lambda row: Span(_axes(row, lambda axis: _stride(axis.stride))),
     "cover": _coverage,
     "gap": lambda row: Span(_axes(row, lambda axis: str(axis.max_gap))),
@@ -167,10 +168,16 @@ _CELLS: dict[str, Callable[[Row], Span]] = {
     "center": lambda row: Span(_axes(row, lambda axis: fraction_text(axis.center))),
     "taps": lambda row: Span(_axes(row, lambda axis: str(axis.taps))),
     "step": lambda row: Span(_axes(row, lambda axis: str(axis.step))),
-    "MACs": lambda row: Span(quantity(row.macs) if row.macs else "-"),
+    "MACs": lambda row: Span(_macs(row)),
     "params": lambda row: Span(quantity(row.params) if row.params else "-"),
-    "activation": lambda row: Span(bytes_text(row.activation_bytes)),
+    "activation": lambda row: Span(bytes_text(row.activation_bytes) if row.layer.sized else "?"),
 }
+
+
+def _macs(row: Row) -> str:
+    if row.macs:
+        return at_least(quantity(row.macs), row.uncounted, short=True)
+    return "?" if row.uncounted else "-"
 
 
 def _output(shape: tuple[int, ...]) -> str:

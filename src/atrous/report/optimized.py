@@ -46,7 +46,7 @@ class ExplanationView(LinesView):
         return out
 
     def plot(self, kind: str = "", *, image: object = None, beside: object = None) -> Any:  # noqa: ARG002
-        from atrous.draw.charts import explanation_chart
+        from atrous.draw.timings import explanation_chart
 
         return explanation_chart(self.record)
 

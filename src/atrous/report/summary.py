@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from atrous.analysis import Field, Finding, Inspection, Layer
-from atrous.draw.units import bytes_text, per_axis, quantity, shape_text, share_text
+from atrous.draw.units import at_least, bytes_text, per_axis, quantity, shape_text, share_text
 from atrous.report.lines import Line, Look, Span, line, wrapped
 
 __all__ = ["SEVERITIES", "field_text", "global_text", "opening", "some", "statements", "summary"]
@@ -109,15 +109,13 @@ def statements(inspection: Inspection) -> Iterator[tuple[str, str, str]]:
         yield "", f"and {len(inputs) - _MOST_OUTPUTS} more inputs", ""
     outputs = inspection.outputs
     for layer in outputs[:_MOST_OUTPUTS]:
-        yield "output", f"{layer.name} {shape_text(layer.output_shape)}", ""
+        yield "output", f"{layer.name} {shape_text(layer.output_shape, known=layer.sized)}", ""
         yield from _seen(layer)
     if len(outputs) > _MOST_OUTPUTS:
         yield "", f"and {len(outputs) - _MOST_OUTPUTS} more outputs", ""
-    yield (
-        "compute",
-        f"{quantity(inspection.macs, 'MAC')} = {quantity(inspection.flops, 'FLOP')}",
-        "",
-    )
+    left_out = inspection.uncounted.get("macs", ())
+    compute = f"{quantity(inspection.macs, 'MAC')} = {quantity(inspection.flops, 'FLOP')}"
+    yield "compute", _bounded(compute, left_out), "yellow" * bool(left_out)
     yield (
         "parameters",
         f"{quantity(inspection.params)}, {bytes_text(inspection.parameter_bytes)}",
@@ -126,7 +124,13 @@ def statements(inspection: Inspection) -> Iterator[tuple[str, str, str]]:
     memory = f"{bytes_text(inspection.memory.peak_bytes)} of activations"
     if inspection.memory.at:
         memory += f", while {inspection.memory.at} runs"
-    yield "peak memory", memory, ""
+    left_out = inspection.uncounted.get("memory", ())
+    yield "peak memory", _bounded(memory, left_out), "yellow" * bool(left_out)
+
+
+def _bounded(text: str, left_out: Sequence[str]) -> str:
+    """A total, as a bound where it leaves out what layers need."""
+    return f"{at_least(text, left_out)}; not counted: {some(left_out)}" if left_out else text
 
 
 def _found(findings: Sequence[Finding]) -> Iterator[tuple[str, str, str]]:

@@ -1,7 +1,8 @@
 """Judgement on a report: what needs attention, where, and how to mend it.
 
-A finder is one function that is given the evidence and yields its findings; it goes into the
-registry with one decorator. Importing this package registers them all.
+May import: `analysis.field`, `.layer`, `.trace`, `network` and below; not `.inspection`.
+A new finding is one function under `@finder` that is given the evidence and yields its findings, in
+the file of its kind: windows, sets, joins, limits; a row of README names its code.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from atrous.network import Network, Node
 from atrous.network.ops import Conv, Pool
 
 if TYPE_CHECKING:
-    from atrous.analysis.inspection import Layer
+    from atrous.analysis.layer import Layer
 
 __all__ = ["Evidence", "Span"]
 

@@ -1,4 +1,4 @@
-"""The finders by code: one dict, one decorator."""
+"""The finders by code."""
 
 from __future__ import annotations
 
@@ -6,25 +6,15 @@ from collections.abc import Callable, Iterable
 
 from atrous.analysis.findings.evidence import Evidence
 from atrous.analysis.findings.record import SEVERITIES, Finding
-from atrous.errors import NetworkError
+from atrous.registry import Registry
 
-__all__ = ["codes", "finder", "findings_of"]
+__all__ = ["FINDERS", "codes", "finder", "findings_of"]
 
 Finder = Callable[[Evidence], Iterable[Finding]]
 
-FINDERS: dict[str, Finder] = {}
+FINDERS = Registry[str, Finder]("finder")
 
-
-def finder(code: str) -> Callable[[Finder], Finder]:
-    """Register the function that looks for `code`. A second one for one code is an error."""
-
-    def register(function: Finder) -> Finder:
-        if code in FINDERS:
-            raise NetworkError(f"finding {code!r} has a finder already; one code, one finder.")
-        FINDERS[code] = function
-        return function
-
-    return register
+finder = FINDERS.under
 
 
 def codes() -> tuple[str, ...]:

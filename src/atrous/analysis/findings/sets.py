@@ -13,7 +13,7 @@ from atrous.analysis.trace import Seen
 from atrous.network import Node
 
 if TYPE_CHECKING:
-    from atrous.analysis.inspection import Layer
+    from atrous.analysis.layer import Layer
 
 NEARLY_FULL = 0.95
 

@@ -1,1 +1,6 @@
-"""What each op reads and makes, by op of the table."""
+"""What each op of the table reads, makes and costs: windows, layout, mixing.
+
+May import: `network.ops`, `.table`, `.layout`, `.records`, `geometry` and below.
+A new op's rule is one function under `@rule` in the file of its kind. A new
+file is named in `network/__init__`, which registers them all.
+"""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import prod
-
 from atrous.errors import NetworkError
 from atrous.geometry import AxisMap, Everything, Prefix
 from atrous.network.layout import (
@@ -63,8 +61,7 @@ def _linear(op: Linear, inputs: tuple[Tensor, ...]) -> Effect:
     last = len(x.layout) - 1
     layout, maps = contracted(x.layout, [last])
     layout = (*layout[:last], channels(op.channels))
-    macs = prod(x.shape) * op.channels
-    return Effect(layout, (maps,), macs, mixes=mixes_of(maps))
+    return Effect(layout, (maps,), mixes=mixes_of(maps))
 
 
 @rule(Mix)
@@ -99,8 +96,7 @@ def _scan(op: Scan, inputs: tuple[Tensor, ...]) -> Effect:
             maps[axis] = Everything(length, length)
         else:
             maps[axis] = Prefix(length, length, op.direction == "reverse")
-    steps = prod(x.shape[:last]) if op.channels is not None else prod(x.shape)
-    return Effect(layout, (maps,), op.macs * steps, mixes=mixes_of(maps))
+    return Effect(layout, (maps,), mixes=mixes_of(maps))
 
 
 @rule(Attention)
@@ -119,11 +115,8 @@ def _attention(_op: Attention, inputs: tuple[Tensor, ...]) -> Effect:
             if has_axes(here) and dim_size(here) > 1 and digits[0] != digits[1]:
                 raise Unrepresentable("attends between tensors with different leading positions")
         moves.append(gathered(out, operand.layout, (*range(tokens), None, None)))
-    length, size = dim_size(key.layout[tokens]), dim_size(query.layout[-1])
-    rows = prod(query.shape[:-1])
-    macs = rows * length * (size + dim_size(value.layout[-1]))
     moves += [{} for _ in inputs[3:]]
-    return Effect(out, tuple(moves), macs, mixes=mixes_of(*moves))
+    return Effect(out, tuple(moves), mixes=mixes_of(*moves))
 
 
 @rule(Contract)
@@ -161,4 +154,4 @@ def _contract(op: Contract, inputs: tuple[Tensor, ...]) -> Effect:
     for letters, x in zip((left, right), inputs, strict=True):
         becomes = [result.index(letter) if letter in result else None for letter in letters]
         moves.append(gathered(layout, x.layout, becomes))
-    return Effect(layout, tuple(moves), prod(sizes.values()), mixes=mixes_of(*moves))
+    return Effect(layout, tuple(moves), mixes=mixes_of(*moves))

@@ -61,7 +61,7 @@ def _conv(op: Conv, inputs: tuple[Tensor, ...]) -> Effect:
     x = inputs[0]
     rank = len(op.windows)
     channel = _channel_dim(x, rank)
-    taken = _check_groups(x, channel, op.channels, op.groups)
+    _check_groups(x, channel, op.channels, op.groups)
     layout, gathered = _mix_channels(x.layout, channel)
     lengths = [
         w.output_length(dim_size(d)) for w, d in zip(op.windows, layout[-rank:], strict=True)
@@ -69,9 +69,7 @@ def _conv(op: Conv, inputs: tuple[Tensor, ...]) -> Effect:
     layout, maps = _slide(layout, op.windows, lengths, _BORDERS[op.padding_mode])
     layout = (*layout[:channel], channels(op.channels), *layout[channel + 1 :])
     moves = chained(gathered, maps, x.grid)
-    taps = prod(w.kernel for w in op.windows)
-    outputs = prod(dim_size(d) for d in layout)
-    return Effect(layout, (moves,), outputs * taps * (taken // op.groups), mixes=mixes_of(moves))
+    return Effect(layout, (moves,), mixes=mixes_of(moves))
 
 
 @rule(ConvTranspose)
@@ -90,9 +88,7 @@ def _conv_transpose(op: ConvTranspose, inputs: tuple[Tensor, ...]) -> Effect:
     layout, maps = _per_axis(layout, rank, reads, "drop")
     layout = (*layout[:channel], channels(op.channels), *layout[channel + 1 :])
     moves = chained(gathered, maps, x.grid)
-    taps = prod(w.kernel for w in op.windows)
-    macs = x.elements * taps * (op.channels // op.groups)
-    return Effect(layout, (moves,), macs, mixes=mixes_of(moves))
+    return Effect(layout, (moves,), mixes=mixes_of(moves))
 
 
 @rule(Pool)
@@ -236,7 +232,7 @@ def _unfold(op: Unfold, inputs: tuple[Tensor, ...]) -> Effect:
         w.output_length(dim_size(d)) for w, d in zip(op.windows, layout[-rank:], strict=True)
     ]
     layout, maps = _slide(layout, op.windows, lengths, "drop")
-    taps = prod(w.kernel for w in op.windows)
+    taps = prod(op.kernel)
     positions = merged(atom for dim in layout[-rank:] for atom in dim)
     layout = (*layout[:channel], channels(held * taps), positions)
     moves = chained(gathered, maps, x.grid)

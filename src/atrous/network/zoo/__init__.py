@@ -1,6 +1,8 @@
 """Known networks, written with the builder: no framework is needed to ask what they see.
 
-A family is one file; each network is one function under `@known`, from which `zoo:NAME` finds it.
+May import: `network.builder` and what it builds with.
+A new family is one file; each network is one function under `@known`, from which `zoo:NAME` finds
+it, and a test compares it with a published figure or a model.
 """
 
 # The order here is the order in which `names()` lists the families.

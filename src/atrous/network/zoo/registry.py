@@ -1,13 +1,14 @@
-"""The known networks: one dict, one decorator, and how they are built."""
+"""The known networks by name, and how they are built."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from atrous.errors import NetworkError, unknown
+from atrous.errors import NetworkError
 from atrous.network.builder import Builder
 from atrous.network.records import Network, Tensor
+from atrous.registry import Registry
 
 __all__ = ["Body", "Entry", "build", "entry", "known", "names"]
 
@@ -59,17 +60,15 @@ class Entry:
         return f"{self.name}: {self.summary} ({self.source})"
 
 
-_KNOWN: dict[str, Entry] = {}
+_KNOWN = Registry[str, Entry]("network")
 
 
 def known(
     name: str, summary: str, *, shape: tuple[int, ...], source: str
 ) -> Callable[[Body], Body]:
-    """Register a network's body under `name`. A second network of one name is an error."""
+    """Register a network's body under `name`."""
 
     def register(body: Body) -> Body:
-        if name in _KNOWN:
-            raise NetworkError(f"a network is named {name!r} already; one name, one network.")
         _KNOWN[name] = Entry(name, summary, shape, source, body)
         return body
 
@@ -93,10 +92,7 @@ def entry(name: str) -> Entry:
     >>> print(zoo.entry("resnet50"))
     resnet50: ResNet-50, stride in the 3x3 convolutions (He et al. 2015, as in torchvision)
     """
-    try:
-        return _KNOWN[name]
-    except KeyError:
-        raise unknown("network", name, _KNOWN) from None
+    return _KNOWN[name]
 
 
 def build(name: str, shape: Sequence[int] | None = None) -> Network:

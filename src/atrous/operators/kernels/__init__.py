@@ -1,4 +1,12 @@
-"""Native depthwise kernels, where the installed package has them, and what is known about them."""
+"""Native depthwise kernels, where the installed package has them, and what is known about them.
+
+`library` finds and loads them, `layer` checks what it is asked, `arrays` and the `torch_*` files
+call it for numpy and PyTorch, `threads` shares PyTorch's.
+May import: `operators.strategies`, `operators.convolution`, `geometry` and below, numpy, PyTorch.
+A new kernel is one file in `native/`, an entry of `abi.h`, of `dispatch.cpp` and of `library`.
+Those for another device get a folder in `native/` and one here, and `torch_ops` sends tensors
+there.
+"""
 
 from atrous.operators.kernels.library import Native, native
 

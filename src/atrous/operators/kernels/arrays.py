@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from atrous.operators.kernels import layer as kernels
-from atrous.operators.kernels.layer import Depthwise, output_size
+from atrous.operators.kernels.layer import Depthwise, layer_of, output_size
 
 __all__ = ["depthwise", "depthwise_transposed"]
 
@@ -47,7 +45,8 @@ def depthwise(
     sizes = output_size(x.shape[2:], weight.shape[2:], stride, dilation, padding)
     x = _dense(x, last)
     out = _empty((x.shape[0], channels, *sizes), x.dtype, last)
-    layer = _layer(x, weight, stride, dilation, padding, sizes, last, activation, threads)
+    kernel = weight.shape[2:]
+    layer = layer_of(x, sizes, kernel, stride, dilation, padding, last, activation, threads)
     _run(kernels.forward, layer, x, weight, bias, out)
     return out
 
@@ -70,7 +69,8 @@ def depthwise_transposed(
     last = _channels_last(x)
     x = _dense(x, last)
     out = _empty((*x.shape[:2], *sizes), x.dtype, last)
-    layer = _layer(out, weight, stride, dilation, padding, x.shape[2:], last, "none", threads)
+    kernel = weight.shape[2:]
+    layer = layer_of(out, x.shape[2:], kernel, stride, dilation, padding, last, threads=threads)
     _run(kernels.data_gradient, layer, x, weight, bias, out)
     return out
 
@@ -80,42 +80,6 @@ def _run(kernel: Any, layer: Depthwise, x: Any, weight: Any, bias: Any, out: Any
     bias = None if bias is None else np.ascontiguousarray(bias)
     at = None if bias is None else bias.ctypes.data
     kernel(layer, x.ctypes.data, weight.ctypes.data, at, out.ctypes.data)
-
-
-def _layer(
-    x: Any,
-    weight: Any,
-    stride: tuple[int, ...],
-    dilation: tuple[int, ...],
-    padding: _Pairs,
-    sizes: tuple[int, ...],
-    last: bool,
-    activation: str,
-    threads: int | None,
-) -> Depthwise:
-    return Depthwise(
-        x.shape[0],
-        x.shape[1],
-        tuple(x.shape[2:]),
-        tuple(sizes),
-        tuple(weight.shape[2:]),
-        tuple(stride),
-        tuple(dilation),
-        tuple(lo for lo, _ in padding),
-        wide=x.dtype == np.float64,
-        channels_last=last,
-        activation=activation,
-        threads=threads or _threads(),
-    )
-
-
-def _threads() -> int:
-    torch = sys.modules.get("torch")
-    if torch is not None and hasattr(torch, "get_num_threads"):
-        return int(torch.get_num_threads())
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _channels_last(x: Any) -> bool:

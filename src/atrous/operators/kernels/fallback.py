@@ -102,8 +102,8 @@ def _call(
     padding: Pairs,
 ) -> Convolution:
     batch, channels, *sizes = map(int, x.shape)
-    axes = zip(map(int, weight.shape[2:]), stride, dilation, padding, strict=True)
-    windows = tuple(Window(k, s, d, lo, hi) for k, s, d, (lo, hi) in axes)
+    kernel = [int(size) for size in weight.shape[2:]]
+    windows = Window.of_axes(kernel, stride, dilation, padding)
     return Convolution(batch, channels, int(weight.shape[0]), tuple(sizes), windows, channels)
 
 

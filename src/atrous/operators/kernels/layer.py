@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from ctypes import Array, byref, c_int64
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ __all__ = [
     "Depthwise",
     "data_gradient",
     "forward",
+    "layer_of",
     "output_size",
     "weight_gradient",
 ]
@@ -51,6 +54,48 @@ class Depthwise:
     packed: bool = False
 
 
+def layer_of(
+    x: Any,
+    outputs: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    last: bool,
+    activation: str = "none",
+    threads: int | None = None,
+    packed: bool = False,
+) -> Depthwise:
+    """The layer between maps like `x`, an array or a tensor, and maps of sizes `outputs`.
+
+    It runs on as many threads as PyTorch does where that is there, else on all that there are.
+    """
+    return Depthwise(
+        batch=x.shape[0],
+        channels=x.shape[1],
+        input=tuple(x.shape[2:]),
+        output=tuple(outputs),
+        kernel=tuple(kernel),
+        stride=tuple(stride),
+        dilation=tuple(dilation),
+        pad=tuple(lo for lo, _ in padding),
+        wide=str(x.dtype).endswith("float64"),
+        channels_last=last,
+        activation=activation,
+        threads=threads or _threads(),
+        packed=packed,
+    )
+
+
+def _threads() -> int:
+    torch = sys.modules.get("torch")
+    if torch is not None and hasattr(torch, "get_num_threads"):
+        return int(torch.get_num_threads())
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def output_size(
     sizes: Sequence[int],
     kernel: Sequence[int],
@@ -63,10 +108,8 @@ def output_size(
     >>> output_size((8, 9), (3, 3), (2, 1), (1, 2), ((1, 1), (0, 2)))
     (4, 7)
     """
-    return tuple(
-        Window(k, s, d, lo, hi).output_length(n)
-        for n, k, s, d, (lo, hi) in zip(sizes, kernel, stride, dilation, padding, strict=True)
-    )
+    windows = Window.of_axes(kernel, stride, dilation, padding)
+    return tuple(w.output_length(n) for w, n in zip(windows, sizes, strict=True))
 
 
 @lru_cache(maxsize=4096)

@@ -1,8 +1,8 @@
 """Finds and loads the native kernels; says why where there are none.
 
-The library is plain C (`native/abi.h`), so one build serves every Python and every PyTorch. It lies
-beside this file in an installed package. A checkout takes it from the package that is installed as
-well, whose interface must have the number that this file expects.
+The library is plain C (`native/abi.h`), so one build serves every Python and every PyTorch. In an
+installed package it lies in the folder `lib` beside this file. A checkout takes it from the package
+that is installed as well, whose interface must have the number that this file expects.
 
 `ATROUS_ISA` chooses the instruction set (`baseline`, `avx2`, `avx512`, `neon`) or turns the kernels
 `off`; `ATROUS_LIBRARY` is the path of another build.
@@ -26,7 +26,7 @@ __all__ = ["ABI_VERSION", "LayerStruct", "Native", "library", "native"]
 ABI_VERSION = 2
 
 _NAMES = ("libatrous_kernels.so", "libatrous_kernels.dylib", "atrous_kernels.dll")
-_FOLDER = Path("atrous", "operators", "kernels")
+_FOLDER = Path("atrous", "operators", "kernels", "lib")
 
 
 class LayerStruct(ctypes.Structure):
@@ -128,7 +128,7 @@ def _find() -> Path | None:
     given = os.environ.get("ATROUS_LIBRARY")
     if given:
         return Path(given)
-    folders = [Path(__file__).parent]
+    folders = [Path(__file__).parent / "lib"]
     with suppress(PackageNotFoundError):
         folders.append(Path(str(distribution("atrous").locate_file(_FOLDER))))
     for folder in folders:

@@ -15,7 +15,7 @@ import torch
 from atrous.errors import ArgumentError
 from atrous.operators.kernels import layer as kernels
 from atrous.operators.kernels.fallback import by_framework, data_by_framework, weight_by_framework
-from atrous.operators.kernels.layer import Depthwise, output_size
+from atrous.operators.kernels.layer import Depthwise, layer_of, output_size
 from atrous.operators.kernels.library import library
 from atrous.operators.kernels.threads import share_threads
 
@@ -76,7 +76,7 @@ def depthwise(
     kernel = tuple(weight.shape[2:])
     sizes = output_size(x.shape[2:], kernel, stride, dilation, padding)
     out = _empty(x, (x.shape[0], channels, *sizes), last)
-    layer = _layer(x.shape, sizes, kernel, stride, dilation, padding, x.dtype, last, activation)
+    layer = layer_of(x, sizes, kernel, stride, dilation, padding, last, activation)
     weight, bias = _plain(weight), None if bias is None else _plain(bias)
     kernels.forward(layer, x.data_ptr(), weight.data_ptr(), _address(bias), out.data_ptr())
     return out
@@ -110,11 +110,8 @@ def depthwise_data_gradient(
     last = _is_last(grad)
     grad = _dense(grad, last)
     kernel = tuple(weight.shape[2:])
-    shape = (grad.shape[0], grad.shape[1], *sizes)
-    out = _empty(grad, shape, last)
-    layer = _layer(
-        shape, grad.shape[2:], kernel, stride, dilation, padding, grad.dtype, last, "none"
-    )
+    out = _empty(grad, (*grad.shape[:2], *sizes), last)
+    layer = layer_of(out, grad.shape[2:], kernel, stride, dilation, padding, last)
     weight, bias = _plain(weight), None if bias is None else _plain(bias)
     kernels.data_gradient(layer, grad.data_ptr(), weight.data_ptr(), _address(bias), out.data_ptr())
     return out
@@ -141,9 +138,7 @@ def depthwise_weight_gradient(
     # Both maps in one layout: that of the input.
     x, grad = _dense(x, last), _dense(grad, last)
     out = x.new_empty((channels, 1, *kernel))
-    layer = _layer(
-        x.shape, grad.shape[2:], tuple(kernel), stride, dilation, padding, x.dtype, last, "none"
-    )
+    layer = layer_of(x, grad.shape[2:], kernel, stride, dilation, padding, last)
     kernels.weight_gradient(layer, x.data_ptr(), grad.data_ptr(), out.data_ptr())
     return out
 
@@ -177,12 +172,11 @@ def prepare(
         if key not in known:
             sizes = output_size(x.shape[2:], kernel, stride, dilation, padding)
             known[key] = (
-                _layer(
-                    x.shape, sizes, kernel, stride, dilation, padding, x.dtype, last, activation,
-                    packed=last,
+                layer_of(
+                    x, sizes, kernel, stride, dilation, padding, last, activation, packed=last
                 ),
                 (x.shape[0], channels, *sizes),
-            )  # fmt: skip
+            )
         layer, shape = known[key]
         out = _empty(x, shape, last)
         kernels.forward(layer, x.data_ptr(), plain[last], bias_at, out.data_ptr())
@@ -244,32 +238,3 @@ def _empty(like: torch.Tensor, shape: Sequence[int], last: bool) -> torch.Tensor
 
 def _address(tensor: torch.Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
-
-
-def _layer(
-    shape: Sequence[int],
-    sizes: Sequence[int],
-    kernel: tuple[int, ...],
-    stride: Sequence[int],
-    dilation: Sequence[int],
-    padding: Pairs,
-    dtype: torch.dtype,
-    last: bool,
-    activation: str,
-    packed: bool = False,
-) -> Depthwise:
-    return Depthwise(
-        shape[0],
-        shape[1],
-        tuple(shape[2:]),
-        tuple(sizes),
-        kernel,
-        tuple(stride),
-        tuple(dilation),
-        tuple(lo for lo, _ in padding),
-        wide=dtype == torch.float64,
-        channels_last=last,
-        activation=activation,
-        threads=torch.get_num_threads(),
-        packed=packed,
-    )

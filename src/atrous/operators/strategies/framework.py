@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
 
 from torch import Tensor
 from torch.nn import functional
 
+from atrous.geometry import symmetric
 from atrous.operators.convolution import Convolution
 from atrous.operators.strategies.channels_last import is_channels_last, padded, to_channels_last
-from atrous.operators.strategies.registry import refused, strategy
-from atrous.refusal import Refusal
+from atrous.operators.strategies.registry import ConvStrategy, strategy
 
 __all__ = ["ChannelsLast", "Framework", "convolve"]
 
@@ -37,9 +36,9 @@ def convolve(
     last = is_channels_last(x)
     within = [lo for lo, hi in call.padding if lo == hi >= 0]
     if len(within) < call.rank or 0 in x.shape:
-        within = [0 if 0 in x.shape else max(min(lo, hi), 0) for lo, hi in call.padding]
-        each = zip(within, call.padding, strict=True)
-        x = padded(x, [(lo - at, hi - at) for at, (lo, hi) in each])
+        none = (0,) * call.rank
+        shared, rest = (none, call.padding) if 0 in x.shape else symmetric(call.padding)
+        x, within = padded(x, rest), list(shared)
     stride, dilation = call.stride, call.dilation
     if not last or call.rank > 1:
         y = _CONVOLUTIONS[call.rank - 1](x, weight, bias, stride, within, dilation, call.groups)
@@ -52,16 +51,12 @@ def convolve(
 
 
 @strategy("framework")
-class Framework:
+class Framework(ConvStrategy):
     """PyTorch's own call, in the layout of `x`.
 
     Applies to every convolution that is not transposed. Exact by definition; padding that differs
     between the sides is made of zeros in front of the call.
     """
-
-    def applies(self, call: Convolution) -> Literal[True] | Refusal:
-        """Unless the convolution is transposed."""
-        return not_transposed("framework", call)
 
     def run(self, x: Tensor, weight: Tensor, bias: Tensor | None, call: Convolution) -> Tensor:
         """PyTorch's result."""
@@ -69,24 +64,13 @@ class Framework:
 
 
 @strategy("channels_last")
-class ChannelsLast:
+class ChannelsLast(ConvStrategy):
     """PyTorch's own call with the channels of each position side by side; so is its result.
 
     Applies to every convolution that is not transposed. Exact: a layout changes no value, only
     which of PyTorch's kernels runs. A tensor that has the layout already is not copied.
     """
 
-    def applies(self, call: Convolution) -> Literal[True] | Refusal:
-        """Unless the convolution is transposed."""
-        return not_transposed("channels_last", call)
-
     def run(self, x: Tensor, weight: Tensor, bias: Tensor | None, call: Convolution) -> Tensor:
         """PyTorch's result, channels last."""
         return to_channels_last(convolve(to_channels_last(x), to_channels_last(weight), bias, call))
-
-
-def not_transposed(name: str, call: Convolution) -> Literal[True] | Refusal:
-    """True unless `call` is a transposed convolution."""
-    if call.transposed:
-        return refused(name, "the convolution is transposed; use the framework's own call.")
-    return True

@@ -15,7 +15,6 @@ from atrous.geometry import Window
 from atrous.operators.convolution import Convolution
 from atrous.operators.strategies.channels_last import is_channels_last, padded
 from atrous.operators.strategies.framework import convolve
-from atrous.operators.strategies.registry import refused
 from atrous.refusal import Refusal
 
 __all__ = ["PhaseRun", "from_phases", "to_phases"]
@@ -122,11 +121,14 @@ class PhaseRun:
     def fits(self, call: Convolution) -> Literal[True] | Refusal:
         """Whether `conv` takes such a layer: stride 1 and these rates, with any padding."""
         if call.transposed or max(call.stride) > 1:
-            return refused("phases", f"stride {call.stride} leaves the phases; end the run first.")
+            return Refusal(
+                "phases", "", f"stride {call.stride} leaves the phases; end the run first."
+            )
         for window, rate in zip(call.windows, self.rates, strict=True):
             if window.kernel > 1 and window.dilation != rate:
-                return refused(
+                return Refusal(
                     "phases",
+                    "",
                     f"dilation {call.dilation} is not the run's {self.rates}; end the run first.",
                 )
         return True

@@ -12,16 +12,16 @@ from torch import Tensor
 from atrous.geometry import Window, phased
 from atrous.operators.convolution import Convolution
 from atrous.operators.strategies.channels_last import is_channels_last, padded, to_channels_last
-from atrous.operators.strategies.framework import convolve, not_transposed
+from atrous.operators.strategies.framework import convolve
 from atrous.operators.strategies.phase_run import PhaseRun, from_phases, to_phases
-from atrous.operators.strategies.registry import refused, strategy
+from atrous.operators.strategies.registry import ConvStrategy, strategy
 from atrous.refusal import Refusal
 
 __all__ = ["Phases"]
 
 
 @strategy("phases")
-class Phases:
+class Phases(ConvStrategy):
     """The phases of the map as a batch through the undilated convolution, and put together again.
 
     Applies where some axis has a dilation that its stride does not divide away. Exact: an output
@@ -33,10 +33,10 @@ class Phases:
     def applies(self, call: Convolution) -> Literal[True] | Refusal:
         """Where some axis has more than one tap and a dilation above 1."""
         if all(window.kernel == 1 or window.dilation == 1 for window in call.windows):
-            return refused(
-                "phases", f"dilation {call.dilation} leaves one phase; use the framework's call."
+            return self.refused(
+                f"dilation {call.dilation} leaves one phase; use the framework's call."
             )
-        return not_transposed("phases", call)
+        return super().applies(call)
 
     def run(self, x: Tensor, weight: Tensor, bias: Tensor | None, call: Convolution) -> Tensor:
         """The convolution, in the layout of `x`."""

@@ -10,15 +10,15 @@ from torch import Tensor
 from atrous.geometry import Window
 from atrous.operators.convolution import Convolution
 from atrous.operators.strategies.channels_last import is_channels_last, to_channels_last
-from atrous.operators.strategies.framework import convolve, not_transposed
-from atrous.operators.strategies.registry import refused, strategy
+from atrous.operators.strategies.framework import convolve
+from atrous.operators.strategies.registry import ConvStrategy, strategy
 from atrous.refusal import Refusal
 
 __all__ = ["Slices"]
 
 
 @strategy("slices")
-class Slices:
+class Slices(ConvStrategy):
     """`x[::stride]` and then a convolution with one tap and no stride: one product.
 
     Applies where every kernel is 1 and nothing is padded, so that each output reads one position
@@ -28,10 +28,10 @@ class Slices:
     def applies(self, call: Convolution) -> Literal[True] | Refusal:
         """Where there is one tap and no padding."""
         if max(call.kernel) > 1:
-            return refused("slices", f"kernel {call.kernel} has more than one tap; use taps.")
+            return self.refused(f"kernel {call.kernel} has more than one tap; use taps.")
         if max(max(pads) for pads in call.padding) > 0:
-            return refused("slices", f"padding {call.padding} is read by outputs; use taps.")
-        return not_transposed("slices", call)
+            return self.refused(f"padding {call.padding} is read by outputs; use taps.")
+        return super().applies(call)
 
     def run(self, x: Tensor, weight: Tensor, bias: Tensor | None, call: Convolution) -> Tensor:
         """The product, in the layout of `x`."""

@@ -5,22 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import product
 from math import prod
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from atrous.operators.convolution import Convolution
 from atrous.operators.strategies.channels_last import is_channels_last
-from atrous.operators.strategies.framework import not_transposed
-from atrous.operators.strategies.registry import strategy
-from atrous.refusal import Refusal
+from atrous.operators.strategies.registry import ConvStrategy, strategy
 
 __all__ = ["Taps", "multiplied"]
 
 
 @strategy("taps")
-class Taps:
+class Taps(ConvStrategy):
     """The sum over taps of one matrix product each, `y[reached] += weight[tap] @ x[read]`.
 
     Applies to every convolution that is not transposed; worth it where rates are large against the
@@ -28,10 +25,6 @@ class Taps:
     products with the zeros of the padding. A tap that reaches no output costs nothing, and padding
     takes no memory. 16-bit elements are summed in float32.
     """
-
-    def applies(self, call: Convolution) -> Literal[True] | Refusal:
-        """Unless the convolution is transposed."""
-        return not_transposed("taps", call)
 
     def run(self, x: Tensor, weight: Tensor, bias: Tensor | None, call: Convolution) -> Tensor:
         """The sum, in the layout of `x` where there is one group."""

@@ -1,1 +1,6 @@
-"""Passes over an exported graph."""
+"""Passes over an exported graph, in the order in which `candidates` runs them.
+
+May import: `optimization.layer`, `operators` and below, `torch.fx`.
+A new pass is one file with one function that changes a graph in place, and its name in the list of
+passes; the graph computes the same before and after.
+"""

@@ -15,6 +15,7 @@ __all__ = [
     "drop_unused",
     "is_call",
     "merged",
+    "replaced",
     "target_of",
 ]
 
@@ -54,6 +55,13 @@ def merged(into: Node, *nodes: Node) -> None:
     into.meta["covers"] = tuple(covers)
 
 
+def replaced(node: Node, by: Node, *also: Node) -> None:
+    """Puts `by` in the place of `node`; it now does what `also` and `node` did as well."""
+    merged(by, *also, node)
+    node.replace_all_uses_with(by)
+    node.graph.erase_node(node)
+
+
 def constants_of(graph: Graph) -> set[Node]:
     """The nodes that depend on parameters and buffers alone, and give the same every time."""
     found: set[Node] = set()
@@ -83,9 +91,7 @@ def constants_first(graph: Graph) -> set[Node]:
 
 def drop_unused(graph: Graph) -> None:
     """Takes out every node whose result nothing uses, but for the inputs."""
-    for node in reversed(list(graph.nodes)):
-        if node.op not in ("placeholder", "output") and not node.users:
-            graph.erase_node(node)
+    graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output"))
 
 
 def clean(graph: Graph) -> None:
@@ -101,14 +107,14 @@ def clean(graph: Graph) -> None:
         elif is_call(node, "aten.pad.default"):
             _plain_pad(node)
         elif _does_nothing(node):
-            _replace(node, node.args[0])
+            _skip(node, node.args[0])
         elif is_call(node, "aten.mul.Tensor"):
             _silu(graph, node)
-    drop_unused(graph)
 
 
-def _replace(node: Node, source: Any) -> None:
-    merged(source, node) if source.op == "call_function" else None
+def _skip(node: Node, source: Any) -> None:
+    if source.op == "call_function":
+        merged(source, node)
     node.replace_all_uses_with(source)
 
 
@@ -149,6 +155,5 @@ def _silu(graph: Graph, node: Node) -> None:
             with graph.inserting_before(node):
                 made = graph.call_function(_aten.silu.default, (x,))
             made.meta = dict(node.meta)
-            merged(made, gate)
-            node.replace_all_uses_with(made)
+            replaced(node, made, gate)
             return

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.fx import Graph, Node
 
-from atrous.optimization.graph.clean import constants_first, drop_unused, is_call, merged
+from atrous.optimization.graph.clean import constants_first, drop_unused, is_call, replaced
 
 __all__ = ["CONVS", "LINEAR", "fold", "has_constant_weights"]
 
@@ -109,9 +109,7 @@ def _norm(graph: Graph, node: Node, constants: set[Node]) -> bool:
         shift = graph.call_function(norm_shift, (bias, mean, scale))
     _rescale(graph, layer, scale, shift)
     for user in results:
-        merged(layer, node, user)
-        user.replace_all_uses_with(layer)
-        graph.erase_node(user)
+        replaced(user, layer, node)
     return True
 
 
@@ -142,9 +140,7 @@ def _factor(graph: Graph, node: Node, constants: set[Node]) -> bool:
         if is_call(node, "aten.div.Tensor") and scale == float("inf"):
             return False
         _rescale(graph, layer, scale, shift)
-        merged(layer, node)
-        node.replace_all_uses_with(layer)
-        graph.erase_node(node)
+        replaced(node, layer)
         return True
     return False
 

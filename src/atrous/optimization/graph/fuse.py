@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch.fx import Graph, Node
 
-from atrous.geometry import same_torch
-from atrous.optimization.graph.clean import constants_of, drop_unused, is_call, merged
+from atrous.geometry import Window, torch_pads
+from atrous.optimization.graph.clean import constants_of, is_call, replaced
 from atrous.optimization.graph.fold import CONVS, LINEAR, has_constant_weights
 from atrous.optimization.layer.activations import Activation, of_aten
-from atrous.optimization.layer.call import Call
+from atrous.optimization.layer.call import LayerCall
 
 __all__ = ["call_of", "fuse", "is_layer", "layer"]
 
@@ -36,9 +36,9 @@ def is_layer(node: Any) -> bool:
     return isinstance(node, Node) and node.target is layer
 
 
-def call_of(node: Node, values: Mapping[Node, Any]) -> Call:
+def call_of(node: Node, values: Mapping[Node, Any]) -> LayerCall:
     """The call of a layer's node, a slope that is a parameter taken from the values."""
-    call: Call = node.meta["call"]
+    call: LayerCall = node.meta["call"]
     if len(node.args) < 5:
         return call
     slope = float(values[node.args[4]])
@@ -57,7 +57,6 @@ def fuse(graph: Graph) -> None:
         found: Node | None = node if is_layer(node) else None
         while found is not None:
             found = _absorbed(graph, found, constants)
-    drop_unused(graph)
 
 
 def _as_layer(graph: Graph, node: Node, names: Counter[str]) -> None:
@@ -65,24 +64,22 @@ def _as_layer(graph: Graph, node: Node, names: Counter[str]) -> None:
     call = _call(node, x, weight, bias)
     if call is None:
         return
-    covered = [node]
+    padding = []
     if call.op == "conv" and is_call(x, "aten.constant_pad_nd.default") and _is_for_convs(x):
         inner = _with_padding(call, x)
         if inner is not None:
-            covered += [x] if len(x.users) == 1 else []
+            padding = [x] if len(x.users) == 1 else []
             call, x = inner, x.args[0]
     with graph.inserting_before(node):
         made = graph.call_function(layer, (x, weight, bias))
     made.meta = {**node.meta, "call": call}
-    merged(made, *covered)
     name = node.meta["layer"]
     made.meta["layer"] = f"{name}@{names[name]}" if names[name] else name
     names[name] += 1
-    node.replace_all_uses_with(made)
-    graph.erase_node(node)
+    replaced(node, made, *padding)
 
 
-def _call(node: Node, x: Any, weight: Any, bias: Any) -> Call | None:
+def _call(node: Node, x: Any, weight: Any, bias: Any) -> LayerCall | None:
     given, made = x.meta.get("val"), node.meta.get("val")
     held = weight.meta.get("val")
     if given is None or held is None or prod(given.shape) == 0 or prod(made.shape) == 0:
@@ -98,37 +95,22 @@ def _call(node: Node, x: Any, weight: Any, bias: Any) -> Call | None:
     dtype = str(given.dtype).removeprefix("torch.")
     if is_call(node, LINEAR):
         return (
-            Call("linear", shape, kernel, bias is not None, dtype=dtype) if len(shape) > 1 else None
+            LayerCall("linear", shape, kernel, bias is not None, dtype=dtype)
+            if len(shape) > 1
+            else None
         )
     rank = len(kernel) - 2
     if len(shape) != rank + 2:
         return None
     arguments = [*node.args[3:], *[1, 0, 1, 1][max(len(node.args) - 3, 0) :]]
-    stride, pads, dilation = (_per_axis(value, rank) for value in arguments[:3])
-    if isinstance(arguments[1], str):
-        same = arguments[1] == "same"
-        padding = tuple(
-            same_torch(size, rate) if same else (0, 0)
-            for size, rate in zip(kernel[2:], dilation, strict=True)
-        )
-    else:
-        padding = tuple((pad, pad) for pad in pads)
-    return Call(
-        "conv",
-        shape,
-        kernel,
-        bias is not None,
-        stride,
-        dilation,
-        padding,
-        int(arguments[3]),
-        dtype=dtype,
-    )
+    stride, dilation = (_per_axis(value, rank) for value in (arguments[0], arguments[2]))
+    pads = torch_pads(arguments[1], kernel[2:], dilation)
+    windows = Window.of_axes(kernel[2:], stride, dilation, pads)
+    groups = int(arguments[3])
+    return LayerCall("conv", shape, kernel, bias is not None, windows, groups, dtype=dtype)
 
 
 def _per_axis(value: Any, rank: int) -> tuple[int, ...]:
-    if isinstance(value, str):
-        return ()
     values = (value,) if isinstance(value, int) else tuple(value)
     return values * rank if len(values) == 1 else values
 
@@ -138,7 +120,7 @@ def _is_for_convs(pad: Node) -> bool:
     return all(is_call(user, *CONVS) for user in pad.users)
 
 
-def _with_padding(call: Call, pad: Node) -> Call | None:
+def _with_padding(call: LayerCall, pad: Node) -> LayerCall | None:
     """The call with zeros that were put around its input before; None where they are no zeros."""
     x, pads = pad.args[:2]
     value = pad.args[2] if len(pad.args) > 2 else pad.kwargs.get("value", 0)
@@ -146,11 +128,11 @@ def _with_padding(call: Call, pad: Node) -> Call | None:
         return None
     pairs = [(pads[at], pads[at + 1]) for at in range(0, len(pads), 2)]
     pairs += [(0, 0)] * (call.rank - len(pairs))
-    padding = tuple(
-        (lo + more[0], hi + more[1])
-        for (lo, hi), more in zip(call.padding, reversed(pairs), strict=True)
+    windows = tuple(
+        replace(window, pad_lo=window.pad_lo + lo, pad_hi=window.pad_hi + hi)
+        for window, (lo, hi) in zip(call.windows, reversed(pairs), strict=True)
     )
-    return replace(call, input=tuple(map(int, x.meta["val"].shape)), padding=padding)
+    return replace(call, input=tuple(map(int, x.meta["val"].shape)), windows=windows)
 
 
 def _absorbed(graph: Graph, node: Node, constants: set[Node]) -> Node | None:
@@ -158,7 +140,7 @@ def _absorbed(graph: Graph, node: Node, constants: set[Node]) -> Node | None:
     if len(node.users) != 1:
         return None
     user = next(iter(node.users))
-    call: Call = node.meta["call"]
+    call: LayerCall = node.meta["call"]
     if call.activation or user.op != "call_function":
         return None
     if user.args and user.args[0] is node:
@@ -168,18 +150,14 @@ def _absorbed(graph: Graph, node: Node, constants: set[Node]) -> Node | None:
         named = set(user.kwargs) <= {"approximate"}
         if activation is not None and named and len(user.all_input_nodes) == 1:
             node.meta["call"] = replace(call, activation=activation)
-            merged(node, user)
-            user.replace_all_uses_with(node)
-            graph.erase_node(user)
+            replaced(user, node)
             return node
     if is_call(user, "aten.prelu.default") and user.args[0] is node and user.args[1] in constants:
         slope = user.args[1]
         if slope.meta["val"].numel() == 1:
             node.args = (*(*node.args, None)[:4], slope)
             node.meta["call"] = replace(call, activation=Activation(_SLOPED, (0.0,)))
-            merged(node, user)
-            user.replace_all_uses_with(node)
-            graph.erase_node(user)
+            replaced(user, node)
             return None
     if call.adds or not is_call(user, "aten.add.Tensor") or user.kwargs or len(user.args) != 2:
         return None
@@ -190,9 +168,7 @@ def _absorbed(graph: Graph, node: Node, constants: set[Node]) -> Node | None:
     with graph.inserting_before(user):
         made = graph.call_function(layer, (*node.args[:3], other))
     made.meta = {**node.meta, "call": replace(call, adds=True)}
-    merged(made, user)
-    user.replace_all_uses_with(made)
-    graph.erase_node(user)
+    replaced(user, made)
     graph.erase_node(node)
     return made
 

@@ -10,7 +10,7 @@ from torch.fx import Graph, Node
 
 from atrous.optimization.graph.clean import constants_of, is_call, target_of
 from atrous.optimization.graph.fuse import is_layer
-from atrous.optimization.layer.call import Call
+from atrous.optimization.layer.call import LayerCall
 
 __all__ = ["overwrite"]
 
@@ -51,7 +51,7 @@ def overwrite(graph: Graph, only: frozenset[str] | None = None) -> None:
     kept = constants_of(graph)
     for node in graph.nodes:
         if is_layer(node):
-            call: Call = node.meta["call"]
+            call: LayerCall = node.meta["call"]
             if call.adds and only is None and _is_free(node, node.args[3], kept):
                 node.meta["call"] = replace(call, overwrites=True)
             continue

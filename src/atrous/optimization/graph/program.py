@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +16,21 @@ from atrous.frameworks.torch import held
 from atrous.optimization.graph.clean import constants_of
 from atrous.optimization.graph.fuse import call_of, is_layer
 from atrous.optimization.layer.call import laid_out
-from atrous.optimization.layer.ways import PLAIN, get, runs_of
+from atrous.optimization.layer.ways import PLAIN, WAYS, runs_of
 from atrous.optimization.records import Layout
 
-__all__ = ["Program", "Step", "Strides", "compiled", "profiled", "state_of", "values_of"]
+__all__ = [
+    "Program",
+    "Step",
+    "Strides",
+    "compiled",
+    "ends_of",
+    "filled",
+    "profiled",
+    "state_of",
+    "steps_of",
+    "values_of",
+]
 
 Strides = tuple[int, ...] | None
 """How a tensor lies in memory, or None for whatever comes."""
@@ -49,58 +60,50 @@ class Program:
     strategies: Mapping[str, str]
     strides: tuple[Strides, ...] = ()
 
-    def steps(self, model: nn.Module) -> list[Step]:
-        """The lines that run, with the model's parameters as they are now."""
-        values = values_of(self.graph, model, self.constants)
-        nodes = [n for n in self.graph.nodes if n.op == "call_function" and n not in values]
-        last: dict[Node, Node] = {}
-        for node in nodes:
-            for used in node.all_input_nodes:
-                last[used] = node
-        kept = set(self.outputs.all_input_nodes)
+    def steps(self, values: Mapping[Node, Any]) -> list[Step]:
+        """The lines that run, where `values` are there before: the constants, as they are now."""
+        nodes = steps_of(self.graph, values)
+        ends = ends_of(nodes, {*values, *self.graph.output_node().all_input_nodes})
         steps = []
         for node in nodes:
-            ends = tuple(n for n in node.all_input_nodes if last[n] is node and n not in kept)
-            ends = tuple(n for n in ends if n not in values)
             args: tuple[Any, ...] = tuple(node.args)
             target: Any = node.target
             if is_layer(node):
                 call = call_of(node, values)
                 weight, bias = values[node.args[1]], values.get(node.args[2])
-                strategy = get(self.strategies.get(node.name, PLAIN))
+                strategy = WAYS[self.strategies.get(node.name, PLAIN)]
                 target = runs_of(strategy, weight, bias, call)
                 args = (node.args[0], node.args[3]) if call.adds else (node.args[0],)
-            args = torch.fx.node.map_arg(args, lambda n: _Held(values[n]) if n in values else n)
-            kwargs = torch.fx.node.map_arg(
-                dict(node.kwargs), lambda n: _Held(values[n]) if n in values else n
-            )
-            steps.append(Step(node, target, args, kwargs, ends))
+            steps.append(Step(node, target, args, node.kwargs, ends[node]))
         return steps
 
     @property
     def inputs(self) -> list[Node]:
         """The nodes of the inputs."""
-        return [node for node in self.graph.nodes if node.op == "placeholder"]
+        return list(self.graph.find_nodes(op="placeholder"))
 
-    @property
-    def outputs(self) -> Node:
-        """The node of the outputs."""
-        return next(node for node in reversed(self.graph.nodes) if node.op == "output")
-
-    def results(self, model: nn.Module) -> list[Any]:
-        """The flat outputs: nodes, or what they are at every run."""
-        values = values_of(self.graph, model, self.constants)
-        return [
-            _Held(values[one]) if isinstance(one, Node) and one in values else one
-            for one in self.outputs.args[0]
-        ]
+    def values(self, model: nn.Module) -> dict[Node, Any]:
+        """What the constants are, with the model's parameters as they are now."""
+        return values_of(self.graph, model, self.constants)
 
 
-class _Held:
-    """A value that is there before the program runs."""
+def steps_of(graph: Graph, values: Collection[Node]) -> list[Node]:
+    """The operations that run each time, where `values` are there before."""
+    return [n for n in graph.nodes if n.op == "call_function" and n not in values]
 
-    def __init__(self, value: Any) -> None:
-        self.value = value
+
+def ends_of(nodes: Sequence[Node], kept: Collection[Node]) -> dict[Node, tuple[Node, ...]]:
+    """For each of the nodes, what none reads after it; `kept` is to stay."""
+    last = {used: node for node in nodes for used in node.all_input_nodes}
+    return {
+        node: tuple(n for n in node.all_input_nodes if last[n] is node and n not in kept)
+        for node in nodes
+    }
+
+
+def filled(arguments: Any, held: Mapping[Node, Any]) -> Any:
+    """Arguments with what is held of the nodes in them."""
+    return torch.fx.node.map_arg(arguments, held.__getitem__)
 
 
 def state_of(graph: Graph, model: nn.Module) -> list[tuple[dict[str, Any], str]]:
@@ -126,14 +129,15 @@ def values_of(
                     home, name = held(model, node.target)
                     values[node] = home[name].detach()
             else:
-                args = torch.fx.node.map_arg(node.args, values.__getitem__)
-                kwargs = torch.fx.node.map_arg(node.kwargs, values.__getitem__)
-                values[node] = node.target(*args, **kwargs)
+                values[node] = node.target(
+                    *filled(node.args, values), **filled(node.kwargs, values)
+                )
     return values
 
 
 def compiled(program: Program, model: nn.Module) -> Callable[..., list[Any]]:
     """The program as one Python function of the flat inputs, which returns the flat outputs."""
+    values = program.values(model)
     names: dict[str, Any] = {"laid_out": laid_out, "layout": program.layout, "strided": _strided}
     letters: dict[Node, str] = {n: f"x{at}" for at, n in enumerate(program.inputs)}
     lines = [f"def forward({', '.join(letters.values())}):"]
@@ -145,7 +149,7 @@ def compiled(program: Program, model: nn.Module) -> Callable[..., list[Any]]:
         ]
 
     def written(value: Any) -> str:
-        if isinstance(value, Node):
+        if isinstance(value, Node) and value not in values:
             return letters[value]
         if isinstance(value, list | tuple):
             inner = "".join(f"{written(one)}, " for one in value)
@@ -155,10 +159,10 @@ def compiled(program: Program, model: nn.Module) -> Callable[..., list[Any]]:
         if value is None or isinstance(value, bool | int | float | str):
             return repr(value)
         name = f"c{len(names)}"
-        names[name] = value.value if isinstance(value, _Held) else value
+        names[name] = values[value] if isinstance(value, Node) else value
         return name
 
-    for at, step in enumerate(program.steps(model)):
+    for at, step in enumerate(program.steps(values)):
         names[f"f{at}"] = step.call
         letters[step.node] = f"v{at}"
         args = [written(one) for one in step.args]
@@ -166,10 +170,10 @@ def compiled(program: Program, model: nn.Module) -> Callable[..., list[Any]]:
         ends = "".join(f"; {letters[one]} = None" for one in step.ends)
         lines.append(f"    v{at} = f{at}({', '.join(args)}){ends}")
     results = []
-    for at, one in enumerate(program.results(model)):
+    for at, one in enumerate(program.graph.output_node().args[0]):
         text = written(one)
         strides = program.strides[at] if at < len(program.strides) else None
-        if isinstance(one, _Held):
+        if isinstance(one, Node) and one in values:
             # The caller may write into what it gets.
             text = f"{text}.clone()"
         elif strides is not None:
@@ -191,15 +195,15 @@ def profiled(
     program: Program, model: nn.Module, inputs: Sequence[torch.Tensor], rounds: int = 3
 ) -> dict[Node, float]:
     """The milliseconds of each step within whole runs, as medians."""
-    steps = program.steps(model)
+    values = program.values(model)
+    steps = program.steps(values)
     taken: dict[Node, list[float]] = {step.node: [] for step in steps}
     with torch.inference_mode():
         for _ in range(rounds):
-            held: dict[Any, Any] = dict(
-                zip(program.inputs, (laid_out(x, program.layout) for x in inputs), strict=True)
-            )
+            given = (laid_out(x, program.layout) for x in inputs)
+            held = {**values, **dict(zip(program.inputs, given, strict=True))}
             for step in steps:
-                args, kwargs = filled(step, held)
+                args, kwargs = filled(step.args, held), filled(step.kwargs, held)
                 begin = time.perf_counter()
                 held[step.node] = step.call(*args, **kwargs)
                 taken[step.node].append(time.perf_counter() - begin)
@@ -207,18 +211,3 @@ def profiled(
                 for ended in step.ends:
                     held.pop(ended, None)
     return {node: 1e3 * sorted(values)[len(values) // 2] for node, values in taken.items()}
-
-
-def filled(step: Step, held: Mapping[Any, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """A step's arguments with the results that it reads."""
-
-    def value(one: Any) -> Any:
-        if isinstance(one, Node):
-            return held[one]
-        if isinstance(one, _Held):
-            return one.value
-        if isinstance(one, list | tuple):
-            return type(one)(value(inner) for inner in one)
-        return one
-
-    return tuple(value(one) for one in step.args), {k: value(v) for k, v in step.kwargs.items()}

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.fx import Graph, Node
 
-from atrous.optimization.graph.clean import constants_first, drop_unused, is_call, merged
+from atrous.optimization.graph.clean import constants_first, is_call, replaced
 from atrous.optimization.graph.fold import CONVS, has_constant_weights
 
 __all__ = ["split"]
@@ -30,7 +30,6 @@ def split(graph: Graph) -> None:
     for node in list(graph.nodes):
         if is_call(node, *_SPLITS) and _is_parted(node, constants):
             _part(graph, node)
-    drop_unused(graph)
 
 
 def _is_parted(node: Node, constants: set[Node]) -> bool:
@@ -64,9 +63,7 @@ def _part(graph: Graph, node: Node) -> None:
             )
         made.meta = {**conv.meta, "val": user.meta["val"], "covers": ()}
         # What the whole took before counts for its first part.
-        merged(made, *([conv, node] if first == 0 else []), user)
-        user.replace_all_uses_with(made)
-        graph.erase_node(user)
+        replaced(user, made, *([conv, node] if first == 0 else []))
 
 
 def _rows(graph: Graph, tensor: Node, first: int, count: int) -> Node:

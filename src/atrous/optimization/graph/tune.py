@@ -5,14 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import nn
-from torch.fx import Graph, Node
+from torch.fx import Graph
 
 from atrous.optimization.graph.fuse import call_of, is_layer
-from atrous.optimization.graph.program import Program, values_of
+from atrous.optimization.graph.program import Program, ends_of, filled, steps_of, values_of
 from atrous.optimization.layer.cache import Choices
 from atrous.optimization.layer.call import laid_out
 from atrous.optimization.layer.choose import Choice, choose
@@ -56,9 +55,9 @@ def tuned(
     graph = in_layout(graph, layout)
     plain = Program(graph, constants, layout, {})
     values = values_of(graph, model, constants)
-    nodes = [n for n in graph.nodes if n.op == "call_function" and n not in values]
-    last = {used: node for node in nodes for used in node.all_input_nodes}
-    held: dict[Any, Any] = dict(values)
+    nodes = steps_of(graph, values)
+    ends = ends_of(nodes, values)
+    held = dict(values)
     for node, x in zip(plain.inputs, inputs, strict=True):
         held[node] = laid_out(x, layout)
     found: dict[str, Choice] = {}
@@ -74,16 +73,10 @@ def tuned(
                 held[node] = choice.runs(*operands)
                 del operands
             else:
-                held[node] = _run(node, held)
-            for used in node.all_input_nodes:
-                if last[used] is node and used not in values:
-                    held.pop(used, None)
+                args, kwargs = filled(node.args, held), filled(node.kwargs, held)
+                held[node] = node.target(*args, **kwargs)
+                del args, kwargs
+            for ended in ends[node]:
+                held.pop(ended, None)
     strategies = {name: choice.strategy for name, choice in found.items()}
     return Tuned(replace(plain, strategies=strategies), found)
-
-
-def _run(node: Node, held: Mapping[Any, Any]) -> Any:
-    args = torch.fx.node.map_arg(node.args, held.__getitem__)
-    kwargs = torch.fx.node.map_arg(node.kwargs, held.__getitem__)
-    target: Any = node.target
-    return target(*args, **kwargs)

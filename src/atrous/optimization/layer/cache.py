@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from atrous.files import write_whole
 from atrous.operators.kernels import native
 
 __all__ = ["Choices", "folder", "machine", "versions"]
@@ -98,13 +99,7 @@ class Choices:
         data = {"schema": _SCHEMA, **self._about, "choices": self._held}
         with contextlib.suppress(OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            handle, made = tempfile.mkstemp(dir=self.path.parent, prefix=".choices-")
-            try:
-                with os.fdopen(handle, "w", encoding="utf-8") as file:
-                    json.dump(data, file)
-                Path(made).replace(self.path)
-            except OSError:
-                Path(made).unlink(missing_ok=True)
+            write_whole(self.path, json.dumps(data))
         self._fresh = {}
 
     def _read(self) -> dict[str, dict[str, float]]:

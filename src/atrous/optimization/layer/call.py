@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from torch.nn import functional
 
+from atrous.geometry import Window, Windowed
+from atrous.operators.convolution import Convolution
 from atrous.optimization.layer.activations import NONE, Activation
 from atrous.optimization.records import Layout
 
-__all__ = ["Call", "laid_out"]
+__all__ = ["LayerCall", "laid_out"]
 
 _FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class LayerCall(Windowed):
     """A convolution or a linear map of fixed shapes, then a sum, then an activation.
 
     The result is `activation(op(x) + other)`, where `other`, of the result's shape, is there if
-    `adds`, and may be overwritten if `overwrites`. A linear map has no window: its tuples are
-    empty, and `input` may have any rank. `padding` is one pair of zeros (low, high)
-    an axis; a negative one crops.
+    `adds`, and may be overwritten if `overwrites`. A linear map has no windows, and its `input` may
+    have any rank.
 
-    >>> Call("conv", (1, 8, 9, 9), (16, 8, 3, 3), True, (1, 1), (2, 2), ((2, 2), (2, 2))).signature
+    >>> LayerCall("conv", (1, 8, 9, 9), (16, 8, 3, 3), True, (Window(3, 1, 2, 2, 2),) * 2).signature
     'conv 1x8x9x9 16x8x3x3 bias s1,1 d2,2 p2:2,2:2 g1 none float32 contiguous'
     """
 
@@ -33,9 +33,7 @@ class Call:
     input: tuple[int, ...]
     weight: tuple[int, ...]
     bias: bool
-    stride: tuple[int, ...] = ()
-    dilation: tuple[int, ...] = ()
-    padding: tuple[tuple[int, int], ...] = ()
+    windows: tuple[Window, ...] = ()
     groups: int = 1
     activation: Activation = NONE
     adds: bool = False
@@ -46,12 +44,13 @@ class Call:
     @property
     def rank(self) -> int:
         """The number of spatial axes."""
-        return len(self.stride)
+        return len(self.windows)
 
     @property
-    def kernel(self) -> tuple[int, ...]:
-        """The kernel's sizes."""
-        return self.weight[2:]
+    def convolution(self) -> Convolution:
+        """The convolution, of a call that is one."""
+        batch, channels, *sizes = self.input
+        return Convolution(batch, channels, self.weight[0], tuple(sizes), self.windows, self.groups)
 
     @property
     def is_depthwise(self) -> bool:
@@ -64,19 +63,6 @@ class Call:
         no_padding = all(pads == (0, 0) for pads in self.padding)
         is_one = all(size == 1 for size in self.kernel)
         return self.op == "conv" and self.groups == 1 and is_one and no_padding
-
-    @property
-    def symmetric(self) -> tuple[int, ...]:
-        """The part of the padding that both ends of an axis have."""
-        return tuple(max(min(lo, hi), 0) for lo, hi in self.padding)
-
-    @property
-    def rest(self) -> tuple[int, ...]:
-        """What `torch.nn.functional.pad` must add so that `symmetric` is left; often nothing."""
-        pads: list[int] = []
-        for (lo, hi), both in zip(reversed(self.padding), reversed(self.symmetric), strict=True):
-            pads += [lo - both, hi - both]
-        return tuple(pads) if any(pads) else ()
 
     @property
     def signature(self) -> str:
@@ -103,7 +89,7 @@ class Call:
     def title(self) -> str:
         """The op as a table shows it.
 
-        >>> Call("conv", (1, 8, 9), (8, 1, 3), True, (1,), (4,), ((4, 4),), 8).title
+        >>> LayerCall("conv", (1, 8, 9), (8, 1, 3), True, (Window(3, 1, 4, 4, 4),), 8).title
         'depthwise k3 d4'
         """
         if self.op == "linear":
@@ -131,9 +117,3 @@ def laid_out(x: torch.Tensor, layout: Layout) -> torch.Tensor:
     if layout == "channels_last" and x.dim() in _FORMATS:
         return x.contiguous(memory_format=_FORMATS[x.dim()])
     return x.contiguous()
-
-
-def padded(x: torch.Tensor, rest: tuple[int, ...]) -> torch.Tensor:
-    """`x` with zeros around it, or cropped; `rest` as `torch.nn.functional.pad` takes it."""
-    made: Any = functional.pad(x, rest) if rest else x
-    return made

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from atrous.optimization.layer.cache import Choices
-from atrous.optimization.layer.call import Call
+from atrous.optimization.layer.call import LayerCall
 from atrous.optimization.layer.timing import Timer
 from atrous.optimization.layer.ways import PLAIN, Runs, applying, runs_of
 
@@ -68,7 +68,7 @@ def difference(reference: torch.Tensor, made: torch.Tensor) -> float:
 
 
 def choose(
-    call: Call,
+    call: LayerCall,
     weight: torch.Tensor,
     bias: torch.Tensor | None,
     operands: tuple[torch.Tensor, ...],

@@ -7,95 +7,82 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from atrous.errors import unknown
 from atrous.optimization.layer.activations import NONE, Activation, activated
-from atrous.optimization.layer.call import Call
+from atrous.optimization.layer.call import LayerCall
 from atrous.refusal import Refusal
+from atrous.registry import Registry
 
-__all__ = ["PLAIN", "Implementation", "Runs", "applying", "get", "register", "runs_of", "using"]
+__all__ = ["PLAIN", "WAYS", "Runs", "Way", "applying", "register", "runs_of", "using"]
 
 Runs = Callable[..., torch.Tensor]
 """`runs(x)`, or `runs(x, other)` where the call adds; the result is a tensor of its own."""
-Prepare = Callable[[torch.Tensor, "torch.Tensor | None", Call], Runs]
+Prepare = Callable[[torch.Tensor, "torch.Tensor | None", LayerCall], Runs]
 
 PLAIN = "torch"
 """The strategy that everything is compared with: PyTorch's own operation in the graph's layout."""
 
 
-def _nothing(_activation: Activation, _call: Call) -> bool:
+def _nothing(_activation: Activation, _call: LayerCall) -> bool:
     return False
 
 
 @dataclass(frozen=True, slots=True)
-class Implementation:
-    """One exact way to compute a call.
+class Way:
+    """A `Strategy` for calls of layers, which may do more than the convolution or linear map.
 
-    `applies(call)` is True, or a `Refusal` that says why not. `prepare(weight, bias, call)` packs
-    the weights and returns what runs. `activates` and `adds` say whether that takes the activation
-    and the sum upon itself; what it does not is done to its result, in place.
+    `activates` and `adds` say whether what it prepares takes the activation and the sum upon
+    itself; what it does not is done to its result, in place.
     """
 
     name: str
-    applies: Callable[[Call], bool | Refusal]
+    applies: Callable[[LayerCall], bool | Refusal]
     prepare: Prepare
-    activates: Callable[[Activation, Call], bool] = field(default=_nothing)
-    adds: Callable[[Call], bool] = field(default=lambda _call: False)
+    activates: Callable[[Activation, LayerCall], bool] = field(default=_nothing)
+    adds: Callable[[LayerCall], bool] = field(default=lambda _call: False)
 
 
-_IMPLEMENTATIONS: dict[str, Implementation] = {}
+WAYS = Registry[str, Way]("strategy")
 
 
-def register(implementation: Implementation) -> Implementation:
-    """Adds a strategy to those that are tried; a second one of the same name raises ValueError."""
-    if implementation.name in _IMPLEMENTATIONS:
-        raise ValueError(f"{implementation.name}: is a strategy already.")
-    _IMPLEMENTATIONS[implementation.name] = implementation
-    return implementation
+def register(way: Way) -> None:
+    """Adds a strategy to those that are tried."""
+    WAYS[way.name] = way
 
 
-def get(name: str) -> Implementation:
-    """The strategy of that name; raises `UnknownNameError` listing the known ones."""
-    if name not in _IMPLEMENTATIONS:
-        raise unknown("strategy", name, _IMPLEMENTATIONS)
-    return _IMPLEMENTATIONS[name]
-
-
-def using(*implementations: Implementation) -> Iterator[None]:
+def using(*ways: Way) -> Iterator[None]:
     """Further strategies while a block runs; for tests, by `contextlib.contextmanager`."""
-    for implementation in implementations:
-        register(implementation)
+    for way in ways:
+        register(way)
     try:
         yield
     finally:
-        for implementation in implementations:
-            del _IMPLEMENTATIONS[implementation.name]
+        for way in ways:
+            del WAYS[way.name]
 
 
-def applying(call: Call) -> tuple[list[Implementation], list[Refusal]]:
+def applying(call: LayerCall) -> tuple[list[Way], list[Refusal]]:
     """The strategies that apply to a call, PyTorch's own first, and why the others do not."""
-    found: list[Implementation] = []
+    found: list[Way] = []
     refused: list[Refusal] = []
-    for implementation in _IMPLEMENTATIONS.values():
-        answer = implementation.applies(call)
+    for way in WAYS.values():
+        answer = way.applies(call)
         if isinstance(answer, Refusal):
             refused.append(answer)
         elif answer:
-            found.append(implementation)
-    found.sort(key=lambda implementation: implementation.name != PLAIN)
+            found.append(way)
+    found.sort(key=lambda way: way.name != PLAIN)
     return found, refused
 
 
-def runs_of(
-    implementation: Implementation, weight: torch.Tensor, bias: torch.Tensor | None, call: Call
-) -> Runs:
+def runs_of(way: Way, weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall) -> Runs:
     """What computes the whole call: the strategy, then what it leaves of sum and activation."""
-    adds = call.adds and implementation.adds(call)
+    adds = call.adds and way.adds(call)
     # An activation behind a sum can be fused only together with the sum.
     reaches = adds or not call.adds
-    fused = reaches and bool(call.activation) and implementation.activates(call.activation, call)
+    fused = reaches and bool(call.activation) and way.activates(call.activation, call)
     left = NONE if fused else call.activation
     inner = replace(call, adds=adds, activation=call.activation if fused else NONE)
-    runs = implementation.prepare(weight, bias, inner)
+    runs = way.prepare(weight, bias, inner)
     if not left and adds == call.adds:
         return runs
     if not call.adds:

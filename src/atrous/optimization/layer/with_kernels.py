@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 
-from atrous.geometry import Window
 from atrous.operators.convolution import Convolution
 from atrous.operators.kernels import native
 from atrous.operators.kernels.torch_depthwise import prepare
 from atrous.operators.strategies import STRATEGIES, Strategy
 from atrous.optimization.layer.activations import Activation
-from atrous.optimization.layer.call import Call, laid_out
-from atrous.optimization.layer.ways import Implementation, Runs, register
+from atrous.optimization.layer.call import LayerCall, laid_out
+from atrous.optimization.layer.ways import Runs, Way, register
 from atrous.refusal import Refusal
 
 __all__: list[str] = []
 
 _ACTIVATIONS = ("relu", "relu6", "silu", "hardswish", "gelu")
 _OTHERS = ("framework", "channels_last")
-"""The strategies that are PyTorch's own call, which is tried anyway."""
+"""PyTorch's own call, which is tried anyway: prepared for one shape, it has nothing to look up."""
 
 
-def _applies(call: Call) -> bool | Refusal:
+def _applies(call: LayerCall) -> bool | Refusal:
     if not call.is_depthwise:
         return False
     if call.dtype not in ("float32", "float64"):
@@ -32,11 +29,11 @@ def _applies(call: Call) -> bool | Refusal:
     return True if found.available else Refusal("depthwise kernel", "", f"{found.reason}.")
 
 
-def _activates(activation: Activation, _call: Call) -> bool:
+def _activates(activation: Activation, _call: LayerCall) -> bool:
     return activation.name in _ACTIVATIONS
 
 
-def _prepare(weight: torch.Tensor, bias: torch.Tensor | None, call: Call) -> Runs:
+def _prepare(weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall) -> Runs:
     stride, dilation, padding = call.stride, call.dilation, call.padding
     name = call.activation.name
     if call.rank == 1 and call.layout == "channels_last":
@@ -49,35 +46,23 @@ def _prepare(weight: torch.Tensor, bias: torch.Tensor | None, call: Call) -> Run
     return runs
 
 
-register(Implementation("depthwise kernel", _applies, _prepare, _activates))
+register(Way("depthwise kernel", _applies, _prepare, _activates))
 
 
-def _record(call: Call) -> Convolution:
-    windows = tuple(
-        Window(kernel, stride, dilation, lo, hi)
-        for kernel, stride, dilation, (lo, hi) in zip(
-            call.kernel, call.stride, call.dilation, call.padding, strict=True
-        )
-    )
-    batch, channels, *sizes = call.input
-    return Convolution(batch, channels, call.weight[0], tuple(sizes), windows, call.groups)
+def _for_layers(strategy: Strategy[Convolution]) -> Way:
+    """A strategy for convolutions as one for the calls of layers, in the layout of the call."""
 
-
-def _adapted(name: str, strategy: Strategy) -> Implementation:
-    def applies(call: Call) -> bool | Refusal:
+    def applies(call: LayerCall) -> bool | Refusal:
         if call.op != "conv" or (call.is_depthwise and native().available):
             return False
-        return strategy.applies(_record(call))
+        return strategy.applies(call.convolution)
 
-    def made(weight: torch.Tensor, bias: torch.Tensor | None, call: Call) -> Runs:
-        record = _record(call)
-        weight = laid_out(weight, call.layout)
-        return lambda x: strategy.run(x, weight, bias, record)
+    def prepare(weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall) -> Runs:
+        return strategy.prepare(laid_out(weight, call.layout), bias, call.convolution)
 
-    prepared: Callable[[torch.Tensor, torch.Tensor | None, Call], Runs] = made
-    return Implementation(name, applies, prepared)
+    return Way(strategy.name, applies, prepare)
 
 
-for _name, _strategy in STRATEGIES.items():
-    if _name not in _OTHERS:
-        register(_adapted(_name, _strategy))
+for _strategy in STRATEGIES.values():
+    if _strategy.name not in _OTHERS:
+        register(_for_layers(_strategy))

@@ -11,10 +11,12 @@ from typing import Any
 
 import torch
 
+from atrous.geometry import symmetric
+from atrous.operators.strategies import padded
 from atrous.optimization.layer import activations
 from atrous.optimization.layer.activations import Activation
-from atrous.optimization.layer.call import Call, laid_out, padded
-from atrous.optimization.layer.ways import Implementation, Runs, register
+from atrous.optimization.layer.call import LayerCall, laid_out
+from atrous.optimization.layer.ways import Runs, Way, register
 from atrous.refusal import Refusal
 
 __all__: list[str] = []
@@ -26,7 +28,7 @@ def _has(*names: str) -> bool:
     return torch.backends.mkldnn.is_available() and all(hasattr(_ops, name) for name in names)
 
 
-def _fuses_conv(call: Call) -> bool | Refusal:
+def _fuses_conv(call: LayerCall) -> bool | Refusal:
     if call.op != "conv" or call.dtype != "float32":
         return False
     if not _has("_convolution_pointwise", "_reorder_convolution_weight"):
@@ -36,35 +38,33 @@ def _fuses_conv(call: Call) -> bool | Refusal:
     return True
 
 
-def _activates(activation: Activation, call: Call) -> bool:
+def _activates(activation: Activation, call: LayerCall) -> bool:
     if call.adds:
         return call.op == "conv" and activation.name == "relu"
     return activations.onednn(activation) is not None
 
 
-def _adds(_call: Call) -> bool:
+def _adds(_call: LayerCall) -> bool:
     return True
 
 
-def _conv(packs: bool) -> Callable[[torch.Tensor, torch.Tensor | None, Call], Runs]:
-    def prepare(weight: torch.Tensor, bias: torch.Tensor | None, call: Call) -> Runs:
+def _conv(packs: bool) -> Callable[[torch.Tensor, torch.Tensor | None, LayerCall], Runs]:
+    def prepare(weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall) -> Runs:
         is_line = call.rank == 1
         flat = (0,) if is_line else ()
         ones = (1,) if is_line else ()
-        pads, strides = [*flat, *call.symmetric], [*ones, *call.stride]
+        both, rest = symmetric(call.padding)
+        pads, strides = [*flat, *both], [*ones, *call.stride]
         rates, groups = [*ones, *call.dilation], call.groups
         weight = laid_out(weight.unsqueeze(2) if is_line else weight, "channels_last")
-        rest = call.rest
         if packs:
-            sizes = list(call.input[2:])
-            for axis, (lo, hi) in enumerate(zip(rest[::-2], rest[-2::-2], strict=True)):
-                sizes[axis] += lo + hi
+            sizes = [n + lo + hi for n, (lo, hi) in zip(call.input[2:], rest, strict=True)]
             shape = [*call.input[:2], *ones, *sizes]
             weight = _ops._reorder_convolution_weight(weight, pads, strides, rates, groups, shape)
         runs = _runs(weight, bias, call, (pads, strides, rates, groups))
         if is_line:
             return _lined(runs, rest, adds=call.adds)
-        if not rest:
+        if not any(map(any, rest)):
             return runs
         if call.adds:
             return lambda x, other: runs(padded(x, rest), other)
@@ -74,7 +74,7 @@ def _conv(packs: bool) -> Callable[[torch.Tensor, torch.Tensor | None, Call], Ru
 
 
 def _runs(
-    weight: torch.Tensor, bias: torch.Tensor | None, call: Call, window: tuple[Any, ...]
+    weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall, window: tuple[Any, ...]
 ) -> Runs:
     attribute, scalars, algorithm = activations.onednn(call.activation) or ("none", [], "")
     if call.adds:
@@ -92,13 +92,13 @@ def _runs(
     return lambda x: pointwise(x, weight, bias, *window, attribute, scalars, algorithm)
 
 
-def _lined(runs: Runs, rest: tuple[int, ...], *, adds: bool) -> Runs:
+def _lined(runs: Runs, rest: tuple[tuple[int, int], ...], *, adds: bool) -> Runs:
     if adds:
         return lambda x, other: runs(padded(x, rest).unsqueeze(2), other.unsqueeze(2)).squeeze(2)
     return lambda x: runs(padded(x, rest).unsqueeze(2)).squeeze(2)
 
 
-def _fuses_linear(call: Call) -> bool | Refusal:
+def _fuses_linear(call: LayerCall) -> bool | Refusal:
     if call.op != "linear" or call.dtype != "float32":
         return False
     if not _has("_linear_pointwise", "_reorder_linear_weight"):
@@ -106,7 +106,7 @@ def _fuses_linear(call: Call) -> bool | Refusal:
     return True
 
 
-def _linear(weight: torch.Tensor, bias: torch.Tensor | None, call: Call) -> Runs:
+def _linear(weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall) -> Runs:
     rows = 1
     for size in call.input[:-1]:
         rows *= size
@@ -119,6 +119,6 @@ def _linear(weight: torch.Tensor, bias: torch.Tensor | None, call: Call) -> Runs
     return lambda x: pointwise(x, packed, bias, attribute, scalars, algorithm)
 
 
-register(Implementation("onednn", _fuses_conv, _conv(packs=True), _activates, _adds))
-register(Implementation("onednn unpacked", _fuses_conv, _conv(packs=False), _activates, _adds))
-register(Implementation("onednn linear", _fuses_linear, _linear, _activates, _adds))
+register(Way("onednn", _fuses_conv, _conv(packs=True), _activates, _adds))
+register(Way("onednn unpacked", _fuses_conv, _conv(packs=False), _activates, _adds))
+register(Way("onednn linear", _fuses_linear, _linear, _activates, _adds))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from atrous.optimization.layer.call import Call, laid_out, padded
-from atrous.optimization.layer.ways import PLAIN, Implementation, Runs, register
+from atrous.geometry import symmetric
+from atrous.operators.strategies import padded
+from atrous.optimization.layer.call import LayerCall, laid_out
+from atrous.optimization.layer.ways import PLAIN, Runs, Way, register
 from atrous.refusal import Refusal
 
 __all__: list[str] = []
@@ -14,23 +16,23 @@ __all__: list[str] = []
 _CONVS = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 
 
-def _always(_call: Call) -> bool:
+def _always(_call: LayerCall) -> bool:
     return True
 
 
-def _plain(weight: torch.Tensor, bias: torch.Tensor | None, call: Call) -> Runs:
+def _plain(weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall) -> Runs:
     if call.op == "linear":
         return lambda x: functional.linear(x, weight, bias)
     conv = _CONVS[call.rank]
     weight = laid_out(weight, call.layout) if call.rank > 1 else weight.contiguous()
     stride, dilation, groups = call.stride, call.dilation, call.groups
-    both, rest = call.symmetric, call.rest
-    if rest:
+    both, rest = symmetric(call.padding)
+    if any(map(any, rest)):
         return lambda x: conv(padded(x, rest), weight, bias, stride, both, dilation, groups)
     return lambda x: conv(x, weight, bias, stride, both, dilation, groups)
 
 
-def _is_product(call: Call) -> bool | Refusal:
+def _is_product(call: LayerCall) -> bool | Refusal:
     if not (call.is_pointwise and set(call.stride) == {1}):
         return False
     if call.layout == "contiguous" and call.input[0] != 1 and call.rank > 1:
@@ -38,7 +40,7 @@ def _is_product(call: Call) -> bool | Refusal:
     return True
 
 
-def _product(weight: torch.Tensor, bias: torch.Tensor | None, call: Call) -> Runs:
+def _product(weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall) -> Runs:
     out, channels = call.weight[:2]
     matrix = weight.reshape(out, channels).contiguous()
     if call.layout == "channels_last":
@@ -53,5 +55,5 @@ def _product(weight: torch.Tensor, bias: torch.Tensor | None, call: Call) -> Run
     return lambda x: torch.baddbmm(column, batched, x.flatten(2)).view(shape)
 
 
-register(Implementation(PLAIN, _always, _plain))
-register(Implementation("product", _is_product, _product))
+register(Way(PLAIN, _always, _plain))
+register(Way("product", _is_product, _product))

@@ -199,7 +199,7 @@ class _Rewrite:
         open_ = tuple(axis in self.open for axis in change.axes)
         if isinstance(op, Conv | Pool) and any(open_):
             op = self._lasting(target, node, change, op)
-        if isinstance(op, Pool) and op.counted == tuple((w.pad_lo, w.pad_hi) for w in op.windows):
+        if isinstance(op, Pool) and op.counted == op.padding:
             op = replace(op, counted=())
         self.settled[change.node] = op
         return Step(node, change, op, x, open_)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import filecmp
-import os
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from atrous.errors import AtrousError, ReadError, concerning
+from atrous.files import whole_file
 from atrous.readers.onnx.file import inside, subgraphs
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ def save_onnx(model: onnx.ModelProto, path: str | Path, *, source: Path | None =
             )
         if files:
             _copy_data(files, path, source)
-        _whole(path, lambda file: file.write(model.SerializeToString()))
+        with _whole(path) as made:
+            made.write_bytes(model.SerializeToString())
 
 
 def _check_target(path: Path) -> None:
@@ -115,43 +116,21 @@ def _copy_data(files: list[str], path: Path, source: Path | None) -> None:
 def _copy(found: Path, wanted: Path) -> None:
     try:
         wanted.parent.mkdir(parents=True, exist_ok=True)
-        with found.open("rb") as data:
-            _whole(wanted, lambda file: shutil.copyfileobj(data, file, 1 << 20))
+        with _whole(wanted) as made:
+            shutil.copyfile(found, made)
     except WriteError:
         raise
     except OSError as error:
         raise _refused(error) from None
 
 
-def _whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Whatever `write` writes becomes the file at `path` at once, when all of it is on the disk."""
-    # A link is followed: the file it leads to is the one that is meant.
-    target = path.resolve()
-    mode = target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask()
-    name = None
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
     try:
-        with tempfile.NamedTemporaryFile(
-            dir=target.parent, prefix=f".{target.name[:100]}.", suffix=".part", delete=False
-        ) as file:
-            name = file.name
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(mode)
-        Path(name).replace(target)
-        name = None
+        with whole_file(path) as made:
+            yield made
     except OSError as error:
         raise _refused(error) from None
-    finally:
-        # Also when the user interrupts.
-        if name is not None:
-            Path(name).unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _refused(error: OSError) -> WriteError:

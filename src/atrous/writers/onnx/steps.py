@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from atrous.conversion.plan import Change
-from atrous.errors import NetworkError
 from atrous.network.ops import Op
 from atrous.network.records import Node, Tensor
+from atrous.registry import Registry
 from atrous.writers.onnx.edit import Edit
 
 if TYPE_CHECKING:
@@ -37,17 +37,5 @@ class Step:
 Writer = Callable[[Edit, "onnx.NodeProto", Sequence[Step]], None]
 # Operator -> the function that writes changes into such a node. What has none is left as it is:
 # a Flatten or a Squeeze follows its input by itself.
-WRITERS: dict[str, Writer] = {}
-
-
-def writes(*operators: str) -> Callable[[Writer], Writer]:
-    """Register the writer of these ONNX operators. A second one for a name is an error."""
-
-    def register(function: Writer) -> Writer:
-        for name in operators:
-            if name in WRITERS:
-                raise NetworkError(f"{name} is written already; one operator, one writer.")
-            WRITERS[name] = function
-        return function
-
-    return register
+WRITERS = Registry[str, Writer]("writer")
+writes = WRITERS.under

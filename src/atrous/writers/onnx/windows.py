@@ -59,7 +59,7 @@ def _conv(edit: Edit, node: onnx.NodeProto, steps: Sequence[Step]) -> None:
     op = steps[0].after
     assert isinstance(op, Conv)
     windows: Sequence[Window] = op.windows
-    if min(min(w.pad_lo, w.pad_hi) for w in windows) < 0:
+    if min(map(min, op.padding)) < 0:
         if node.op_type not in ("Conv", "FusedConv"):
             raise Unwritable(f"{node.op_type} takes no negative padding, and it needs some.")
         windows = pad_in_front(edit, node, windows, 0.0)
@@ -86,13 +86,13 @@ def _pool(edit: Edit, node: onnx.NodeProto, steps: Sequence[Step]) -> None:
     assert isinstance(op, Pool)
     windows: Sequence[Window] = op.windows
     since = _DILATED_SINCE[node.op_type]
-    dilated = any(w.dilation > 1 for w in windows)
+    dilated = max(op.dilation) > 1
     if dilated and edit.opset < since:
         raise Unwritable(
             f"operator set {edit.opset} has no dilated {node.op_type}; convert the file to "
             f"operator set {since} or later with onnx.version_converter."
         )
-    if any(max(w.pad_lo, w.pad_hi) >= w.kernel or min(w.pad_lo, w.pad_hi) < 0 for w in windows):
+    if any(max(w.padding) >= w.kernel or min(w.padding) < 0 for w in windows):
         # ONNX Runtime refuses pools that are padded by their kernel or more.
         value = float("-inf") if node.op_type == "MaxPool" else 0.0
         windows = pad_in_front(edit, node, windows, value)
@@ -113,10 +113,8 @@ def _average(edit: Edit, node: onnx.NodeProto, steps: Sequence[Step]) -> None:
     op = step.after
     assert isinstance(op, Pool)
     since = _DILATED_SINCE.get(node.op_type, 1 << 30)
-    told = edit.opset >= since or all(w.dilation == 1 for w in op.windows)
-    small = all(
-        0 <= min(w.pad_lo, w.pad_hi) <= max(w.pad_lo, w.pad_hi) < w.kernel for w in op.windows
-    )
+    told = edit.opset >= since or max(op.dilation) == 1
+    small = all(0 <= min(w.padding) <= max(w.padding) < w.kernel for w in op.windows)
     if told and small and not (op.count_include_pad and _grown(step, op)):
         _spell(node, op.windows, rates=edit.opset >= since)
         _set_ceil(node, op.ceil)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Collection, Sequence
-from itertools import count
 from typing import Any
 
 import torch
@@ -15,14 +14,14 @@ from torch.nn import functional
 from atrous.conversion.edits import Edit
 from atrous.conversion.plan import Change
 from atrous.frameworks.torch import in_mode
-from atrous.geometry import Dense, Window, same_torch
+from atrous.geometry import Dense, Window, torch_pads
 from atrous.network import Node as Layer
 from atrous.network.folded_pads import PAD
 from atrous.network.ops import Conv, Op, Pad, Pool, Slice
 from atrous.refusal import Refusal
 from atrous.writers.torch.joins import Join, edit_joins
 from atrous.writers.torch.layers import AvgPool, Count, DensePad, PhasePad
-from atrous.writers.torch.recoded import recoded
+from atrous.writers.torch.recoded import module_call, recoded
 
 __all__ = ["rewrite_code"]
 
@@ -113,7 +112,7 @@ def rewrite_code(
         reason = _edit(root, graph, step, layer, change, extra, edits)
         if reason:
             return Refusal("code", layer.name, reason)
-    _drop_unused(graph)
+    graph.eliminate_dead_code(lambda node: not _is_padding(node))
     made = recoded(root, graph, extra, whole=not path)
     made.train(root.training)
     return made, [Edit(name, "class", type(root).__name__, type(made).__name__), *edits, *joined]
@@ -240,18 +239,11 @@ def _folded(step: Node, op: Op) -> Node | None:
     source = held["input"]
     if not isinstance(source, Node) or _kind(source) != "pad" or not _feeds(source):
         return None
-    own = _own_pads(held["padding"], op.windows)
-    return source if own != [(w.pad_lo, w.pad_hi) for w in op.windows] else None
-
-
-def _own_pads(padding: Any, windows: Sequence[Window]) -> list[tuple[int, int]]:
-    """What a call pads by itself, as its argument says."""
-    if padding == "same":
-        return [same_torch(w.kernel, w.dilation) for w in windows]
-    given = padding if isinstance(padding, list | tuple) else [padding]
-    numbers = [n if isinstance(n, int) else 0 for n in given]
-    numbers = numbers * len(windows) if len(numbers) == 1 else numbers
-    return [(n, n) for n in numbers]
+    padding: Any = held["padding"]
+    if not isinstance(padding, str):
+        given = padding if isinstance(padding, list | tuple) else [padding]
+        padding = [n if isinstance(n, int) else 0 for n in given]
+    return source if torch_pads(padding, op.kernel, op.dilation) != op.padding else None
 
 
 def _is_ours(root: nn.Module, node: Node) -> bool:
@@ -287,14 +279,14 @@ def _edit(
         whole = isinstance(change.before, Pool) and change.before.count_include_pad
         held_in: Count = "padded" if whole else "inside"
         pool = AvgPool(dense, held_in, arguments["divisor_override"])
-        _replace(graph, step, _called(graph, step, source, pool, "pool", extra))
+        _replace(graph, step, module_call(graph, step, (source,), pool, "pool", extra))
         edits.append(Edit(layer.name, "function", "avg_pool", str(pool)))
         return ""
     windows = [one.fixed for one in dense]
     held = [w for w in windows if w is not None and w.pad_lo == w.pad_hi]
     if len(held) < len(dense) or (kind == "max" and any(w.pad_lo > w.kernel // 2 for w in held)):
         value = float("-inf") if kind == "max" else 0.0
-        source = _called(graph, step, source, DensePad(dense, value), "pad", extra)
+        source = module_call(graph, step, (source,), DensePad(dense, value), "pad", extra)
         held = [_unpadded(one) for one in dense]
         edits.append(Edit(layer.name, "input padding", None, str(extra[source.target])))
     named = {
@@ -341,7 +333,7 @@ def _edit_pad(
     if after.phases:
         factors = [one.factor for one in change.dense]
         pad = PhasePad(before.pads, factors, after.mode)
-        source = _called(graph, step, arguments["input"], pad, "pad", extra)
+        source = module_call(graph, step, (arguments["input"],), pad, "pad", extra)
         _replace(graph, step, source)
         edits.append(Edit(change.node, "function", f"pad({list(flat)})", str(pad)))
         return ""
@@ -388,22 +380,10 @@ def _edit_slice(step: Node, layer: Layer, change: Change, edits: list[Edit]) -> 
     return ""
 
 
-def _drop_unused(graph: Graph) -> None:
-    """Take out the paddings that were folded into the windows behind them."""
-    for node in reversed(graph.nodes):
-        ours = node.op == "call_module" and str(node.target).startswith(PAD)
-        if (ours or node.target is functional.pad) and not node.users:
-            graph.erase_node(node)
-
-
-def _called(
-    graph: Graph, step: Node, source: Any, module: nn.Module, kind: str, extra: dict[str, nn.Module]
-) -> Node:
-    taken = {str(node.target) for node in graph.nodes if node.op == "call_module"}
-    name = next(n for i in count() if (n := f"atrous_{kind}{i}") not in taken and n not in extra)
-    extra[name] = module
-    with graph.inserting_before(step):
-        return graph.call_module(name, (source,))
+def _is_padding(node: Node) -> bool:
+    """True of paddings: unused they were folded into the windows behind them."""
+    ours = node.op == "call_module" and str(node.target).startswith(PAD)
+    return ours or node.target is functional.pad
 
 
 def _replace(graph: Graph, old: Node, new: Node) -> None:

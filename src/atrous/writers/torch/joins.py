@@ -19,6 +19,7 @@ from atrous.network import Node as Layer
 from atrous.network.ops import Concat, Elementwise
 from atrous.refusal import Refusal
 from atrous.writers.torch.layers import Resample
+from atrous.writers.torch.recoded import module_call
 
 __all__ = ["Join", "edit_joins", "joins_of"]
 
@@ -138,10 +139,11 @@ def _edit(
         )
     made: dict[tuple[Node, Node], Node] = {}
     swapped: dict[int, Node] = {}
+    rank = len(resampled[0].sizes)
     for place, other in places.items():
         pair = operands[place], operands[other]
         if pair not in made:
-            made[pair] = _called(graph, call, pair, len(resampled[0].sizes), extra)
+            made[pair] = module_call(graph, call, pair, Resample(rank), "resample", extra)
         swapped[place] = made[pair]
     old = operands[0]
     _swap(call, swapped)
@@ -150,21 +152,6 @@ def _edit(
         later = _after(graph, call)
         old.replace_all_uses_with(call, delete_user_cb=later.__contains__)
     return None
-
-
-def _called(
-    graph: Graph,
-    call: Node,
-    pair: tuple[Node, Node],
-    rank: int,
-    extra: dict[str, nn.Module],
-) -> Node:
-    taken = {str(node.target) for node in graph.nodes if node.op == "call_module"}
-    names = (f"atrous_resample{i}" for i in count())
-    name = next(n for n in names if n not in taken and n not in extra)
-    extra[name] = Resample(rank)
-    with graph.inserting_before(call):
-        return graph.call_module(name, pair)
 
 
 def _calls(graph: Graph) -> dict[str, list[Node]]:

@@ -148,7 +148,7 @@ class AvgPool(OneOp):
             (one.factor * w.pad_lo, one.factor * w.pad_hi)
             for one, w in zip(self.dense, was, strict=True)
         )
-        if self.count == "inside" or held == tuple((w.pad_lo, w.pad_hi) for w in windows):
+        if self.count == "inside" or held == tuple(w.padding for w in windows):
             held = ()
         return Pool(windows, "average", False, self.count != "inside", held)
 

@@ -253,9 +253,9 @@ def _same(layer: Layer, dense: tuple[Dense, ...]) -> tuple[Dense, ...]:
         if not isinstance(op, Conv | Pool):
             return dense
         for index, (window, size) in enumerate(zip(op.windows, sizes, strict=True)):
-            pads[index].add((window.pad_lo, window.pad_hi))
+            pads[index].add(window.padding)
             own = replace(named[index], factor=1, stride=window.stride).original(size)
-            follows &= (own.pad_lo, own.pad_hi) == (window.pad_lo, window.pad_hi)
+            follows &= own.padding == window.padding
     if follows and any(len(found) > 1 for found in pads):
         return named
     return dense
@@ -333,10 +333,10 @@ def _transposed(layer: Layer) -> tuple[nn.Module, list[Edit]] | Refusal:
     before = _described(module)
     op = layer.change.after
     assert isinstance(op, ConvTranspose)
-    if any(w.pad_lo != w.pad_hi for w in op.windows):
+    if any(lo != hi for lo, hi in op.padding):
         return Refusal("module", layer.path, "its padding would differ from side to side.")
-    module.dilation = tuple(w.dilation for w in op.windows)
-    module.padding = tuple(w.pad_lo for w in op.windows)
+    module.dilation = op.dilation
+    module.padding = tuple(lo for lo, _ in op.padding)
     return module, _edits(layer.path, before, _described(module))
 
 
@@ -349,7 +349,7 @@ def _pad(layer: Layer) -> tuple[nn.Module, list[Edit]] | Refusal:
     before = _described(module)
     if isinstance(module, PhasePad) or op.phases:
         factors = [one.factor for one in layer.change.dense] or [1] * len(was.pads)
-        held = [(one.window.pad_lo, one.window.pad_hi) for one in layer.change.dense]
+        held = [one.window.padding for one in layer.change.dense]
         if isinstance(module, PhasePad):
             return Refusal("module", layer.path, "it pads phases already.")
         made: nn.Module = PhasePad(held or was.pads, factors, op.mode)

@@ -5,16 +5,33 @@ from __future__ import annotations
 import copy
 import importlib
 from collections.abc import Mapping
+from itertools import count
 from types import ModuleType
 from typing import Any
 
 from torch import nn
-from torch.fx import Graph, GraphModule
+from torch.fx import Graph, GraphModule, Node
 from torch.fx.graph_module import reduce_graph_module
 
 from atrous.frameworks.torch import complete, state_of, take_over, without_module_stack
 
-__all__ = ["Recoded", "RecodedGraph", "recoded"]
+__all__ = ["Recoded", "RecodedGraph", "module_call", "recoded"]
+
+
+def module_call(
+    graph: Graph,
+    before: Node,
+    inputs: tuple[Any, ...],
+    module: nn.Module,
+    kind: str,
+    extra: dict[str, nn.Module],
+) -> Node:
+    """A call of `module` in front of a node; it goes into `extra` under a name that nothing has."""
+    taken = {node.target for node in graph.nodes if node.op == "call_module"} | extra.keys()
+    name = next(name for i in count() if (name := f"atrous_{kind}{i}") not in taken)
+    extra[name] = module
+    with graph.inserting_before(before):
+        return graph.call_module(name, inputs)
 
 
 def recoded(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ import torch
 from torch import nn
 
 from atrous.errors import ReadError
+from atrous.files import whole_file
 from atrous.readers.kind import kind_of
 
 __all__ = ["save_torch"]
@@ -20,7 +19,7 @@ __all__ = ["save_torch"]
 def save_torch(model: nn.Module, path: Path, source: str, example: Any) -> None:
     """Writes the exported program of a module, in evaluation mode, at its input shape.
 
-    The file appears under its name when it is complete: it is written beside it and renamed.
+    Raises `ReadError` where no input shape is known.
     """
     if example is None and kind_of(source) == "library":
         from atrous.readers.named import make, parse
@@ -37,14 +36,5 @@ def save_torch(model: nn.Module, path: Path, source: str, example: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.export.export(model.eval(), examples, strict=False)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=".pt2", dir=path.parent)
-        os.close(handle)
-        try:
-            torch.export.save(program, name)
-            mask = os.umask(0)
-            os.umask(mask)
-            Path(name).chmod(0o666 & ~mask)
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        with whole_file(path) as made:
+            torch.export.save(program, made)

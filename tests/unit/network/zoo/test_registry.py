@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from copy import copy
 from math import prod
 
 import pytest
 
-from atrous.errors import AtrousError, GeometryError, NetworkError, UnknownNameError
+from atrous.errors import (
+    ArgumentError,
+    AtrousError,
+    GeometryError,
+    NetworkError,
+    UnknownNameError,
+)
 from atrous.network import zoo
 from atrous.network.zoo import registry
 from tests.processes import run_python
@@ -134,13 +141,13 @@ def test_an_input_that_does_not_fit_is_refused_by_the_layer(name, shape, error, 
 
 
 def test_a_second_network_of_one_name_is_refused(monkeypatch):
-    monkeypatch.setattr(registry, "_KNOWN", dict(registry._KNOWN))
+    monkeypatch.setattr(registry, "_KNOWN", copy(registry._KNOWN))
     add = registry.known("new", "a new one", shape=(1, 1, 8), source="Nobody 2020")
     add(lambda b, x: b.conv(x, 2, 3))
     assert registry.build("new").tensor("conv").shape == (1, 2, 6)
-    with pytest.raises(NetworkError, match=r"^a network is named 'new' already; "):
+    with pytest.raises(ArgumentError, match=r"^network 'new' is registered already; "):
         add(lambda b, x: b.conv(x, 2, 3))
-    with pytest.raises(AtrousError, match="'resnet50' already"):
+    with pytest.raises(AtrousError, match="'resnet50' is registered"):
         registry.known("resnet50", "", shape=(1,), source="")(lambda _, x: x)
 
 

@@ -1,4 +1,4 @@
-"""The verbs that trade stride for dilation: `convert`, and `audit` for what others converted."""
+"""`convert`: stride for dilation, or back, with the weights kept."""
 
 from __future__ import annotations
 
@@ -8,25 +8,17 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from atrous.cli.app import Html, Image, Inputs, Json, Source, app
+from atrous.cli.options import Html, Image, Inputs, Json, Outputs, Source, names_of
 from atrous.cli.output import show, show_json, working
 from atrous.cli.pages import place_for, put
-from atrous.cli.sources import model
+from atrous.cli.sources import (
+    model,
+)
 from atrous.errors import ReadError
 
-__all__ = ["audit", "convert"]
-
-Outputs = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAMES",
-        help="The outputs or layers whose maps are wanted, separated by commas; all outputs if "
-        "left out.",
-    ),
-]
+__all__ = ["convert"]
 
 
-@app.command()
 def convert(
     source: Source,
     output_stride: Annotated[
@@ -114,7 +106,7 @@ def convert(
             made,
             stride,
             input=given,
-            outputs=_names(outputs),
+            outputs=names_of(outputs),
             heads=cast(Any, heads),
             tail=cast(Any, tail),
             resample=resample,
@@ -130,48 +122,6 @@ def convert(
         show(ConversionView(result, every))
 
 
-@app.command()
-def audit(
-    reference: Annotated[
-        str, typer.Argument(metavar="REFERENCE", help="The original: a SOURCE of `inspect`.")
-    ],
-    candidate: Annotated[
-        str, typer.Argument(metavar="CANDIDATE", help="What somebody converted from it.")
-    ],
-    input: Inputs = None,
-    outputs: Outputs = None,
-    json: Json = False,
-) -> None:
-    """What a converted model has in common with its original: exit code 0, or 1 if it is broken.
-
-    Follows both graphs side by side, runs both on the same inputs with the same weights, and says
-    for each output which positions hold the same values, at which phase and margin, and which
-    layer is the first at fault and what it should be.
-
-    Examples:
-
-    - atrous audit "timm:resnet18d?features_only=true"
-    "timm:resnet18d?features_only=true&output_stride=8"
-
-    - atrous audit original.onnx dense.onnx
-
-    - atrous audit models.py:plain models.py:dilated --input 1,3,224,224
-    """
-    from atrous.report import CertificateView
-    from atrous.verbs.audit import audit as audited
-
-    one, given = model(reference, input or ())
-    two, _ = model(candidate, ())
-    with working(f"comparing {candidate} with {reference}"):
-        certificate = audited(one, two, input=given, outputs=_names(outputs))
-    if json:
-        show_json(certificate.to_json())
-    else:
-        show(CertificateView(certificate))
-    if certificate.verdict == "broken":
-        raise typer.Exit(1)
-
-
 def _stride(text: str) -> int | tuple[int, ...]:
     """One number, or one an axis.
 
@@ -185,15 +135,6 @@ def _stride(text: str) -> int | tuple[int, ...]:
             f"--output-stride {text!r} is no stride; give one number, or one an axis, such as 8,16."
         ) from None
     return values[0] if len(values) == 1 else values
-
-
-def _names(text: str | None) -> tuple[str, ...] | None:
-    if text is None:
-        return None
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    if not names:
-        raise ReadError("--outputs is empty; give names of layers, such as layer4.")
-    return names
 
 
 def _checked_target(target: str, source: str, made: Any) -> Path:

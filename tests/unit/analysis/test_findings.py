@@ -8,7 +8,7 @@ import atrous
 from atrous.analysis import inspect_network
 from atrous.analysis.findings import codes
 from atrous.analysis.findings.registry import FINDERS, finder
-from atrous.errors import NetworkError
+from atrous.errors import ArgumentError
 from atrous.network import Builder
 from atrous.network.ops import Opaque, Slice
 
@@ -422,7 +422,7 @@ def test_findings_come_most_serious_first_and_each_says_its_layer_message_and_fi
 
 
 def test_one_code_has_one_finder():
-    with pytest.raises(NetworkError, match="'gridding' has a finder already"):
+    with pytest.raises(ArgumentError, match="finder 'gridding' is registered already"):
         finder("gridding")(FINDERS["gridding"])
 
 

@@ -92,8 +92,9 @@ def test_what_is_not_known_breaks_a_rule_and_says_why():
     y = b.add(Opaque("sort", "its order", (1, 3, 8, 8)), x, name="sort")
     report = atrous.inspect(b.build(y))
     check = check_report(report, rules(receptive_field=">=1", macs="<=1"))
-    assert broken(check) == [("receptive-field", "sort", "")]
+    assert broken(check) == [("receptive-field", "sort", ""), ("macs", "", "")]
     assert check.broken[0].got is None
+    assert check.broken[1].at_least
     assert "not known behind sort" in CheckView(check).text()
 
 

@@ -1,0 +1,94 @@
+"""`compare`: schemes of stride and dilation side by side."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from atrous.cli.options import Json
+from atrous.cli.output import show, show_json
+from atrous.cli.sources import (
+    load,
+    named_sources,
+    shapes,
+    stack_text,
+)
+from atrous.errors import ReadError
+
+__all__ = ["compare"]
+
+
+def compare(
+    stacks: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="STACK",
+            help='Each in quotes, such as "k3s2x64 k3d2"; NAME=STACK names it. Or any SOURCE of '
+            "`inspect`. Left out: the usual schemes.",
+            show_default=False,
+        ),
+    ] = None,
+    input: Annotated[
+        str | None,
+        typer.Option(
+            "--input",
+            "-i",
+            metavar="SHAPE",
+            help="Batch, channels and 1 to 3 spatial sizes; 1,3,512,512 unless given.",
+        ),
+    ] = None,
+    kernel: Annotated[
+        int | None, typer.Option(metavar="K", help="Of the usual schemes; 3 unless given.")
+    ] = None,
+    depth: Annotated[
+        int | None, typer.Option(metavar="N", help="How many convolutions each has; 4.")
+    ] = None,
+    channels: Annotated[
+        int | None, typer.Option(metavar="C", help="How many channels each makes; 64.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Stride, dilation, both or pooling: what each sees, keeps and costs on one input.
+
+    The usual schemes are convolutions without either (plain), with stride 2 in each (strided), with
+    rate 2 in each or with rates 1, 2, 4 and so on (dilated), with stride 2 in the first half and
+    rates 1, 2, 4 and so on after it (hybrid), and with max pooling in place of the stride (pooled).
+
+    "field by layer" is how many positions one output sees, after each layer; "read" how many of
+    those it really reads, along an axis; "unread" how much of the input no output reads.
+
+    Examples:
+
+    - atrous compare --input 1,3,512,512 --depth 5
+
+    - atrous compare --input 1,1,16000 --kernel 2
+
+    - atrous compare "k3d2 k3d2 k3d2" even="k3d1 k3d2 k3d3" --input 1,64,65,65
+    """
+    from atrous.analysis import compare_networks
+    from atrous.report import ComparisonView
+    from atrous.verbs.compare import compare as compared
+
+    usual = "1,3,512,512"
+    if stacks:
+        for name, value in (("kernel", kernel), ("depth", depth), ("channels", channels)):
+            if value is not None:
+                raise ReadError(f"--{name} is for the usual schemes; write it into the stacks.")
+        named = named_sources(stacks)
+        networks = {}
+        for name, source in named.items():
+            own = input is None and not source.startswith("stack:")
+            networks[name] = load(source, [] if own else [input or usual])
+        table = compare_networks(networks, {n: stack_text(s) for n, s in named.items()})
+    else:
+        table = compared(
+            input=shapes([usual if input is None else input]),
+            kernel=3 if kernel is None else kernel,
+            depth=4 if depth is None else depth,
+            channels=64 if channels is None else channels,
+        )
+    if json:
+        show_json(table.to_json())
+    else:
+        show(ComparisonView(table))

@@ -1,0 +1,137 @@
+"""`inspect`: what each layer sees and costs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from atrous.cli.options import Html, Image, Inputs, Json, Source
+from atrous.cli.output import show, show_json, working
+from atrous.cli.pages import place_for, put
+from atrous.cli.sources import (
+    difference,
+    load,
+    other_report,
+    position,
+)
+from atrous.errors import ReadError, unknown
+
+if TYPE_CHECKING:
+    from atrous.report import Sort
+
+
+__all__ = ["inspect"]
+
+
+def inspect(
+    source: Source,
+    input: Inputs = None,
+    layer: Annotated[
+        str | None,
+        typer.Option(
+            "--layer", "-l", metavar="NAME", help="One layer in depth, with its footprint drawn."
+        ),
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(metavar="INDEX", help="With --layer: the output position; its middle if not."),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The layer to report on as the network's output."),
+    ] = None,
+    sort: Annotated[
+        str, typer.Option(metavar="BY", help="order, name, field, macs, params or memory.")
+    ] = "order",
+    depth: Annotated[
+        int | None, typer.Option(min=1, help="Fold layers into modules of that many names.")
+    ] = None,
+    top: Annotated[int | None, typer.Option(min=1, help="Only that many rows.")] = None,
+    every: Annotated[
+        bool,
+        typer.Option("--all", help="Also layers that move no positions and cost no MACs."),
+    ] = False,
+    diff: Annotated[
+        str | None,
+        typer.Option(
+            metavar="OLD",
+            help="What differs from OLD: a SOURCE, or a report saved with --json (a .json file).",
+        ),
+    ] = None,
+    html: Html = None,
+    image: Image = None,
+    graph: Annotated[
+        str | None,
+        typer.Option(metavar="PATH", help="Write the network as a graph, modules folded, to .svg."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """What each layer sees and costs: receptive field, holes, stride, MACs, memory.
+
+    --html writes a page that opens offline, with charts, the footprint of every layer and the
+    graph; with --diff OLD (a SOURCE) both stand side by side.
+
+    MODULE:FUNCTION and FILE.py:FUNCTION import that code from here and call it, so give only code
+    that you trust. It returns a PyTorch module, a path, a Network, or a model and an example input.
+
+    Examples:
+
+    - atrous inspect zoo:resnet50
+
+    - atrous inspect model.onnx --layer conv3
+
+    - atrous inspect "stack:k3 k3d2 k3d4" --input 1,16,64,64
+
+    - atrous inspect "timm:resnet18d?features_only=true&output_stride=8"
+
+    - atrous inspect my.models:small --input 1,3,224,224 --sort macs --top 10
+
+    - atrous inspect model.onnx --diff before.json
+
+    - atrous inspect model.onnx --html report.html --image photo.jpg
+    """
+    from atrous.analysis import inspect_network
+    from atrous.report import SORTS, DiffView, InspectionView, LayerView, Listed
+    from atrous.shown import view
+
+    if sort not in SORTS:
+        raise unknown("order", sort, SORTS)
+    if at is not None and layer is None:
+        raise ReadError("--at is a position of one layer's output; give --layer as well.")
+    if diff is not None and (layer is not None or depth is not None or sort != "order"):
+        raise ReadError("--diff lists layers as they run; leave out --layer, --depth and --sort.")
+    place = position(at)
+    if image is not None and html is None:
+        raise ReadError("--image lies behind the footprints of a page; give --html as well.")
+    if html is not None and layer is not None:
+        raise ReadError("--html has every layer; leave out --layer.")
+    page = None if html is None else place_for(html, "--html", ".html")
+    drawn_at = None if graph is None else place_for(graph, "--graph", ".svg")
+    report = inspect_network(load(source, input or ()), output=output)
+    if drawn_at is not None:
+        put(report.graph(), drawn_at, "--graph")
+    if page is not None:
+        beside = None if diff is None else other_report(diff, input or ())
+        with working(f"drawing {page.name}"):
+            put(view(report).page(image=image, beside=beside), page, "--html")
+    if diff is not None:
+        found = difference(diff, input or (), report)
+        if json:
+            show_json(found.to_json())
+        else:
+            show(DiffView(found, every, top))
+        return
+    if layer is None:
+        if json:
+            show_json(report.to_json())
+        else:
+            show(InspectionView(report, Listed(every, depth, cast("Sort", sort), top)))
+        return
+    chosen = report[layer]
+    footprint = report.footprint(chosen.name, place) if chosen.field else None
+    if json:
+        drawn = None if footprint is None else footprint.to_dict()
+        show_json({"schema": "atrous.layer/1", **chosen.to_dict(), "footprint": drawn})
+    else:
+        show(LayerView(chosen, footprint))

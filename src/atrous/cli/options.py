@@ -1,0 +1,52 @@
+"""Arguments and options that several verbs take."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from atrous.errors import ReadError
+
+__all__ = ["SOURCE_HELP", "Html", "Image", "Inputs", "Json", "Outputs", "Source", "names_of"]
+
+SOURCE_HELP = (
+    "The path of an .onnx file, zoo:NAME, stack:..., timm:NAME, torchvision:NAME or smp:NAME, or "
+    "MODULE:FUNCTION or FILE.py:FUNCTION, which RUNS THAT CODE."
+)
+Source = Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE_HELP, show_default=False)]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        "-i",
+        metavar="SHAPE",
+        help="Batch, channels and sizes, such as 1,3,512,512. Several inputs: repeat it.",
+    ),
+]
+Html = Annotated[
+    str | None, typer.Option(metavar="PATH", help="Also write a page that opens offline to PATH.")
+]
+Image = Annotated[
+    str | None,
+    typer.Option(metavar="PATH", help="With --html: an image to lay behind the footprints."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON under a versioned schema.")]
+Outputs = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAMES",
+        help="The outputs or layers whose maps are wanted, separated by commas; all outputs if "
+        "left out.",
+    ),
+]
+
+
+def names_of(text: str | None) -> tuple[str, ...] | None:
+    """The names that `--outputs` gives, separated by commas; None where it is left out."""
+    if text is None:
+        return None
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise ReadError("--outputs is empty; give names of layers, such as layer4.")
+    return names

@@ -1,0 +1,58 @@
+"""Multiply-accumulates of each op, from shapes alone: positions need not be followed for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from atrous.network.ops import (
+    Attention,
+    Contract,
+    Conv,
+    ConvTranspose,
+    Linear,
+    Op,
+    Opaque,
+    Scan,
+)
+
+__all__ = ["macs_of"]
+
+Shape = tuple[int, ...]
+
+
+def macs_of(op: Op, inputs: Sequence[Shape], made: Shape) -> int | None:
+    """What `op` multiplies and adds to make a tensor of shape `made`; None where nobody knows.
+
+    A convolution has one product for each output, tap and input channel of its group; a transposed
+    one for each input, tap and output channel of the group; a matrix product one for each
+    combination of its indices. Sums, comparisons and functions of single elements count 0.
+
+    >>> from atrous.geometry import Window
+    >>> macs_of(Conv((Window(3), Window(3)), channels=8), [(1, 4, 10, 10)], (1, 8, 8, 8))
+    18432
+    """
+    if isinstance(op, Opaque):
+        return op.macs
+    x = inputs[0] if inputs else ()
+    if isinstance(op, Conv | ConvTranspose):
+        taps = prod(op.kernel)
+        if isinstance(op, ConvTranspose):
+            return prod(x) * taps * (op.channels // op.groups)
+        return prod(made) * taps * (x[-len(op.windows) - 1] // op.groups)
+    if isinstance(op, Linear):
+        return prod(x) * op.channels
+    if isinstance(op, Scan):
+        return op.macs * prod(x if op.channels is None else x[:-1])
+    if isinstance(op, Attention):
+        query, key, value = inputs[:3]
+        return prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
+    if isinstance(op, Contract):
+        letters = op.equation.split("->")[0].split(",")
+        sizes = {
+            letter: size
+            for names, shape in zip(letters, inputs, strict=False)
+            for letter, size in zip(names, shape, strict=False)
+        }
+        return prod(sizes.values())
+    return 0

@@ -1,0 +1,30 @@
+"""The passes over a traced graph, in the order in which they run.
+
+A pass changes a graph to compute the same in another way; what it leaves without use is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch.fx import Graph
+
+from atrous.optimization.graph.clean import clean, drop_unused
+from atrous.optimization.graph.fold import fold
+from atrous.optimization.graph.fuse import fuse
+from atrous.optimization.graph.in_place import overwrite
+from atrous.optimization.graph.split import split
+
+__all__ = ["PASSES", "Pass", "lowered"]
+
+Pass = Callable[[Graph], None]
+
+PASSES: tuple[Pass, ...] = (clean, fold, split, fuse, overwrite)
+
+
+def lowered(graph: Graph) -> Graph:
+    """The graph after all passes: folded, fused, and working in place where it may."""
+    for change in PASSES:
+        change(graph)
+        drop_unused(graph)
+    return graph

@@ -1,0 +1,58 @@
+"""PyTorch's habits: what it says inside concerns nobody, and what it holds is put back."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+from torch import nn
+from torch.export import _trace
+
+import atrous
+from atrous.frameworks.torch import quiet, unfused
+
+
+class Branching(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 1, 3, padding=1)
+
+    def forward(self, x):
+        return self.conv(x) if x.sum() > 0 else x
+
+
+def test_a_graph_that_an_export_gives_up_on_is_not_dumped(capfd):
+    with pytest.raises(atrous.ReadError, match=r"torch\.export cannot follow it"):
+        atrous.inspect(Branching(), (1, 1, 8, 8))
+    caught = capfd.readouterr()
+    assert caught.out == ""
+    assert caught.err == ""
+
+
+def test_without_the_silence_the_dump_is_there(capfd):
+    with pytest.raises(Exception, match="data-dependent"):
+        torch.export.export(Branching(), (torch.ones(1, 1, 8, 8),), strict=False)
+    assert "def forward" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("raised", [None, ValueError])
+def test_loggers_and_prints_are_put_back(raised):
+    logger = logging.getLogger("torch")
+    level = logger.level
+    try:
+        with quiet():
+            assert logger.level == logging.CRITICAL
+            if raised:
+                raise raised
+    except ValueError:
+        pass
+    assert logger.level == level
+    assert "print" not in vars(_trace)
+
+
+def test_the_fused_encoder_layer_is_put_back():
+    before = torch.backends.mha.get_fastpath_enabled()
+    with unfused():
+        assert not torch.backends.mha.get_fastpath_enabled()
+    assert torch.backends.mha.get_fastpath_enabled() == before
