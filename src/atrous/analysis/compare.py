@@ -247,7 +247,7 @@ def _scheme(name: str, source: str, network: Network) -> Scheme:
             output.field,
             fields,
             growth_of(fields),
-            _unread(report),
+            _share_unread(report),
             report.macs,
             report.params,
             report.peak_memory_bytes,
@@ -261,7 +261,7 @@ def _scheme(name: str, source: str, network: Network) -> Scheme:
         raise
 
 
-def _unread(report: Inspection) -> Fraction | None:
+def _share_unread(report: Inspection) -> Fraction | None:
     from atrous.analysis.unread import unread_share
 
     try:

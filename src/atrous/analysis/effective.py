@@ -63,7 +63,7 @@ def effective_box(density: NDArray[Any], share: float, origin: tuple[int, ...]) 
     for axis in range(rank):
         np.cumsum(table, axis=axis, out=table)
     bounds = [(0, n) for n in weights.shape]
-    total = held = _inside(table, bounds)
+    total = held = _weight_inside(table, bounds)
     # Sums are differences of larger ones: what rounding loses must decide nothing.
     least, slack = total * share - 1e-12 * total, 1e-12 * total
     while True:
@@ -71,14 +71,14 @@ def effective_box(density: NDArray[Any], share: float, origin: tuple[int, ...]) 
         for axis, (low, high) in enumerate(bounds):
             for cut in ((low, low + 1), (high - 1, high)):
                 face = [*bounds[:axis], cut, *bounds[axis + 1 :]]
-                faces.append((_inside(table, face), axis, cut))
+                faces.append((_weight_inside(table, face), axis, cut))
         lightest = min((weight for weight, axis, _ in faces if _width(bounds[axis]) > 1), default=0)
         after = list(bounds)
         for weight, axis, cut in faces:
             low, high = after[axis]
             if weight <= lightest + slack and high - low > 1:
                 after[axis] = (low + 1, high) if cut[0] == bounds[axis][0] else (low, high - 1)
-        rest = _inside(table, after)
+        rest = _weight_inside(table, after)
         if after == bounds or rest < least:
             break
         bounds, held = after, rest
@@ -95,7 +95,7 @@ def _width(bound: tuple[int, int]) -> int:
     return bound[1] - bound[0]
 
 
-def _inside(table: NDArray[np.float64], bounds: list[tuple[int, int]]) -> float:
+def _weight_inside(table: NDArray[np.float64], bounds: list[tuple[int, int]]) -> float:
     """The weight inside a box, from the table of sums up to each corner."""
     total = 0.0
     for corner in product((0, 1), repeat=len(bounds)):

@@ -146,7 +146,7 @@ class Inspection(ShownWhole):
         from atrous.analysis.paths import footprint_of
 
         chosen = self.outputs[-1] if layer is None else self[layer]
-        place = _whole(at)
+        place = _position(at)
         with concerning(chosen.name):
             # Where only the field cannot be written down, the footprint still can.
             unknown_ops = [n.name for n in self.network.nodes if n.opaque]
@@ -349,7 +349,7 @@ def inspect_network(
     return Inspection(network, source.name, report.layers, ends, report.memory)
 
 
-def _whole(at: Any) -> tuple[int, ...] | None:
+def _position(at: Any) -> tuple[int, ...] | None:
     if at is None:
         return None
     try:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from math import prod
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +15,15 @@ from atrous.errors import UnsupportedError
 from atrous.geometry import AxisMap
 from atrous.network import Network, Node
 
-__all__ = ["read_mask", "unread_share"]
+__all__ = ["keep", "read_mask", "unread_share"]
 
 Flags = NDArray[np.bool_]
 Box = tuple[Flags, ...]
 """A product of axes: the positions whose index along every axis is flagged."""
 
 MOST_BOXES = 256
+
+T = TypeVar("T")
 
 
 def unread_share(network: Network, source: str) -> Fraction:
@@ -64,7 +67,7 @@ def read_mask(network: Network, source: str) -> Flags:
                 grid = tensors[name].grid
                 kept = needed.setdefault(name, [])
                 for box in boxes:
-                    _keep(kept, _pulled(node, moves, grid, box, pulls))
+                    keep(kept, _box_before(node, moves, grid, box, pulls), _holds)
                 if len(kept) > MOST_BOXES:
                     raise UnsupportedError(
                         f"{name}: its readers need more than {MOST_BOXES} different parts of it, "
@@ -77,7 +80,7 @@ def read_mask(network: Network, source: str) -> Flags:
     return mask
 
 
-def _pulled(
+def _box_before(
     node: Node,
     moves: Mapping[str, AxisMap],
     grid: Mapping[str, int],
@@ -108,11 +111,11 @@ def _along(step: AxisMap, outputs: Flags, pulls: dict[tuple[AxisMap, bytes], Fla
     return pulls[key]
 
 
-def _keep(kept: list[Box], box: Box) -> None:
+def keep(kept: list[T], box: T, holds: Callable[[T, T], bool]) -> None:
     """Adds a box to a union, unless one there holds it; those that it holds go."""
-    if any(_holds(other, box) for other in kept):
+    if any(holds(other, box) for other in kept):
         return
-    kept[:] = [other for other in kept if not _holds(box, other)]
+    kept[:] = [other for other in kept if not holds(box, other)]
     kept.append(box)
 
 

@@ -13,7 +13,7 @@ from atrous.certification.conversion import Conversion
 from atrous.certification.network_pair import NetworkPair
 from atrous.conversion.edits import Edit
 from atrous.conversion.plan import Plan
-from atrous.conversion.request import Asked, coarsest
+from atrous.conversion.request import ConversionRequest, coarsest
 from atrous.network import Network, Tensor
 from atrous.network.folded_pads import folded
 from atrous.network.ops import Conv
@@ -33,7 +33,7 @@ def certified(
     edits: tuple[Edit, ...],
     pair: Pair,
     shapes: Shapes,
-    asked: Asked,
+    asked: ConversionRequest,
     after: Network,
     sizes: Sequence[Shapes] | None = None,
 ) -> Conversion:

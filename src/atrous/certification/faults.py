@@ -13,12 +13,12 @@ from atrous.network.layout import has_axes
 from atrous.network.ops import Conv, Elementwise, Pool
 
 __all__ = [
-    "aside",
+    "difference_of_ops",
+    "difference_off_axis",
     "divisor",
     "edge_text",
     "margin_of",
     "moved_text",
-    "other",
     "place_text",
     "rate_text",
     "window_index",
@@ -42,7 +42,7 @@ def margin_of(bad: int, length: int) -> tuple[int, int]:
     return (last, 0) if last <= tail else (lo, tail)
 
 
-def other(node: Node, twin: Node) -> str:
+def difference_of_ops(node: Node, twin: Node) -> str:
     """In which way two ops are not the same function, windows aside."""
     one, two = node.op, twin.op
     if isinstance(one, Conv) and isinstance(two, Conv):
@@ -56,7 +56,7 @@ def other(node: Node, twin: Node) -> str:
     return ""
 
 
-def aside(node: Node, twin: Node, x: Tensor, y: Tensor) -> str:
+def difference_off_axis(node: Node, twin: Node, x: Tensor, y: Tensor) -> str:
     """In which way windows differ along dimensions that hold no positions, such as pooled ones."""
     one, two = node.op, twin.op
     if not (isinstance(one, Conv | Pool) and isinstance(two, Conv | Pool)):

@@ -6,12 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from atrous.certification.faults import (
-    aside,
+    difference_of_ops,
+    difference_off_axis,
     divisor,
     edge_text,
     margin_of,
     moved_text,
-    other,
     place_text,
     rate_text,
     window_index,
@@ -221,10 +221,10 @@ class _Walk:
             self._unlike(node, known, left, missing)
         if node.opaque or twin.opaque:
             known.mixed.append(Cause(node.name, f"it is not understood: {node.opaque}"))
-        wrong = other(node, twin)
+        wrong = difference_of_ops(node, twin)
         if not wrong and node.inputs and twin.inputs:
             x, y = self.reference.tensor(node.inputs[0]), self.candidate.tensor(twin.inputs[0])
-            wrong = aside(node, twin, x, y)
+            wrong = difference_off_axis(node, twin, x, y)
         if wrong:
             known.broken.append(Cause(node.name, wrong))
         for anchor in anchors:

@@ -8,9 +8,9 @@ from typing import Literal
 
 from atrous.geometry import Dense
 from atrous.network import Network
-from atrous.network.ops import Op
+from atrous.network.ops import Conv, Op, Pool
 
-__all__ = ["Change", "Direction", "Factors", "Heads", "Plan", "Resampled"]
+__all__ = ["Direction", "Factors", "Heads", "OpChange", "Plan", "Resampled"]
 
 Heads = Literal["scale", "keep"]
 """Whether the rates of a head behind a changed map follow it (`scale`) or stay (`keep`)."""
@@ -23,7 +23,7 @@ Factors = Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class OpChange:
     """One op that becomes another.
 
     `dense` has, for a window op whose stride went or whose rate grew, one entry for each window:
@@ -36,6 +36,13 @@ class Change:
     after: Op
     axes: tuple[str | None, ...] = ()
     dense: tuple[Dense, ...] = ()
+
+    @property
+    def at_any_size(self) -> tuple[Dense, ...]:
+        """`dense`, and where that is empty the windows as they stay."""
+        if self.dense or not isinstance(self.after, Conv | Pool):
+            return self.dense
+        return tuple(Dense(window, 1, window.stride) for window in self.after.windows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +77,7 @@ class Plan:
 
     reference: Network
     candidate: Network
-    changes: tuple[Change, ...]
+    changes: tuple[OpChange, ...]
     factors: Mapping[str, Factors] = field(hash=False)
     direction: Direction
     target: tuple[int, ...]

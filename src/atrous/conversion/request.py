@@ -17,11 +17,11 @@ from atrous.network import Network
 from atrous.network.walk import ancestors, needed, pruned, strides
 from atrous.refusal import Refusal
 
-__all__ = ["Asked", "coarsest", "plan_for"]
+__all__ = ["ConversionRequest", "coarsest", "plan_for"]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ConversionRequest:
     """What a conversion is to be: see `atrous.convert`."""
 
     output_stride: int | Sequence[int]
@@ -32,7 +32,7 @@ class Asked:
     resample: bool = False
 
 
-def plan_for(network: Network, asked: Asked) -> Plan:
+def plan_for(network: Network, asked: ConversionRequest) -> Plan:
     """The plan that gives the wanted outputs the wanted stride. Raises `ConversionError`."""
     wanted = needed(network, asked.names)
     refusal = _no_map(network, wanted)

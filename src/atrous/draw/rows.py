@@ -66,7 +66,7 @@ def listing(
     ends = {layer.tensor for layer in inspection.outputs}
     groups: dict[str, list[tuple[Layer, Node]]] = {}
     for layer, node in pairs:
-        key = layer.name if depth is None else _folded(layer, depth)
+        key = layer.name if depth is None else _collapsed_name(layer, depth)
         groups.setdefault(key, []).append((layer, node))
     counts = {
         name: param.count if param.trainable else 0
@@ -131,7 +131,7 @@ def _row(name: str, members: list[tuple[Layer, Node]], counts: dict[str, int]) -
     )
 
 
-def _folded(layer: Layer, depth: int) -> str:
+def _collapsed_name(layer: Layer, depth: int) -> str:
     return ".".join((layer.module or layer.name).split(".")[: max(depth, 1)])
 
 

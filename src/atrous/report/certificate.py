@@ -97,7 +97,7 @@ def _costs(before: Price, after: Price, quantity: Literal["macs", "memory"]) -> 
     texts = [count_text(n, "MAC") if quantity == "macs" else bytes_text(n) for n in both]
     left_out = [dict(side.uncounted).get(quantity, ()) for side in (before, after)]
     bounds = [at_least(text, names) for text, names in zip(texts, left_out, strict=True)]
-    return " -> ".join(bounds) + ("" if any(left_out) else _times(*both))
+    return " -> ".join(bounds) + ("" if any(left_out) else _growth(*both))
 
 
 def output_text(output: OutputCertificate) -> str:
@@ -141,7 +141,7 @@ def strides_text(strides: Sequence[Fraction]) -> str:
     return per_axis([fraction_text(stride) for stride in strides]) or "none"
 
 
-def _times(before: int, after: int) -> str:
+def _growth(before: int, after: int) -> str:
     return f" (x{after / before:.3g})" if before and after and before != after else ""
 
 

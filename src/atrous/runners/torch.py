@@ -31,7 +31,7 @@ class Runner:
         with torch.no_grad(), quiet():
             if self.names is None:
                 made = self.model(*_copies(inputs))
-                return [_array(t) for t in leaves(made) if isinstance(t, torch.Tensor)]
+                return [_to_numpy(t) for t in leaves(made) if isinstance(t, torch.Tensor)]
             caught: dict[str, torch.Tensor] = {}
             with _caught(self.model, self.names, caught):
                 try:
@@ -43,14 +43,14 @@ class Runner:
         missing = [name for name in self.names if name not in caught]
         if missing:
             raise ReadError(f"{missing[0]}: this module did not run, or made no tensor.")
-        return [_array(caught[name]) for name in self.names]
+        return [_to_numpy(caught[name]) for name in self.names]
 
     def maps(self, inputs: Sequence[torch.Tensor], names: Sequence[str]) -> dict[str, Any]:
         """What each of these modules makes, for those that run once and make a tensor."""
         caught: dict[str, torch.Tensor] = {}
         with torch.no_grad(), quiet(), _caught(self.model, names, caught):
             self.model(*_copies(inputs))
-        return {name: _array(value) for name, value in caught.items()}
+        return {name: _to_numpy(value) for name, value in caught.items()}
 
 
 def _copies(inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -58,7 +58,7 @@ def _copies(inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     return [tensor.clone() for tensor in inputs]
 
 
-def _array(tensor: torch.Tensor) -> Any:
+def _to_numpy(tensor: torch.Tensor) -> Any:
     return tensor.detach().double().numpy() if tensor.is_floating_point() else tensor.numpy()
 
 

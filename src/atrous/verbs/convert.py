@@ -13,7 +13,7 @@ from atrous.certification.converted import beside, certified
 from atrous.certification.network_pair import NetworkPair
 from atrous.conversion.edits import plan_edits
 from atrous.conversion.plan import Heads
-from atrous.conversion.request import Asked, plan_for
+from atrous.conversion.request import ConversionRequest, plan_for
 from atrous.errors import AtrousError, ReadError, UnsupportedError
 from atrous.geometry import Tail
 from atrous.network import Network
@@ -70,7 +70,7 @@ def convert(
         raise ReadError(f"heads is {heads!r}: use 'scale' or 'keep'.")
     if tail not in ("crop", "keep"):
         raise ReadError(f"tail is {tail!r}: use 'crop' or 'keep'.")
-    asked = Asked(output_stride, output_names(outputs), heads, tail, measure, resample)
+    asked = ConversionRequest(output_stride, output_names(outputs), heads, tail, measure, resample)
     kind = kind_of(source)
     if kind == "library":
         from atrous.readers.named import make, parse
@@ -94,7 +94,7 @@ def convert(
     raise UnsupportedError(f"a {type(source).__name__} cannot be converted.")
 
 
-def _torch(model: Any, input: Any, asked: Asked) -> Conversion:
+def _torch(model: Any, input: Any, asked: ConversionRequest) -> Conversion:
     from atrous.certification.torch_pair import TorchPair
     from atrous.readers.torch.reader import read_torch
     from atrous.writers.torch.model import rewrite_torch
@@ -145,7 +145,7 @@ def _runs_up_to(model: Any, names: Sequence[str], shapes: Shapes) -> bool:
     return True
 
 
-def _network(network: Network, asked: Asked) -> Conversion:
+def _network(network: Network, asked: ConversionRequest) -> Conversion:
     plan = plan_for(network, asked)
     pair = NetworkPair(plan.reference, plan.candidate)
     edits = plan_edits(plan)
@@ -153,7 +153,7 @@ def _network(network: Network, asked: Asked) -> Conversion:
     return certified(plan.candidate, plan, edits, pair, shapes, asked, plan.candidate)
 
 
-def _onnx(source: Any, input: Any, asked: Asked) -> Conversion:
+def _onnx(source: Any, input: Any, asked: ConversionRequest) -> Conversion:
     from atrous.certification.onnx_pair import OnnxPair
     from atrous.writers.onnx.model import rewritten
 
