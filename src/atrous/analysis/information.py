@@ -102,14 +102,14 @@ def information_of(network: Network, tensor: str, source: str, name: str = "") -
     start, end = network.tensor(source), network.tensor(tensor)
     total = int(counts.sum())
     return Information(
-        name or tensor,
-        int(counts.min()),
-        Fraction(total, counts.size),
-        int(counts.max()),
-        Fraction(int(np.count_nonzero(counts == 0)), counts.size),
-        start.elements,
-        end.elements,
-        boxes,
+        output=name or tensor,
+        least=int(counts.min()),
+        mean=Fraction(total, counts.size),
+        most=int(counts.max()),
+        never_read=Fraction(int(np.count_nonzero(counts == 0)), counts.size),
+        elements_in=start.elements,
+        elements_out=end.elements,
+        boxes=boxes,
     )
 
 

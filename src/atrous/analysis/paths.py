@@ -49,7 +49,7 @@ def footprint_of(network: Network, tensor: str, at: Sequence[int] | None, source
             f"{len(lengths)} spatial axes, counted from 0."
         )
     start = network.tensor(source)
-    reaching = _reaching(network, source)
+    reaching = network.reached(source)
     bound = _bound(network, tensor, reaching)
     kind = np.int64 if bound <= MOST_EXACT else np.float64 if bound < 1 << 1000 else np.object_
     found, peak = _backwards(network, tensor, place, source, reaching, kind)
@@ -59,14 +59,6 @@ def footprint_of(network: Network, tensor: str, at: Sequence[int] | None, source
     shape = tuple(start.grid.values())
     origin, box = _trimmed(found, len(shape))
     return Footprint(place, origin, shape, tuple(start.grid), box)
-
-
-def _reaching(network: Network, source: str) -> set[str]:
-    found = {source}
-    for node in network.nodes:
-        if not found.isdisjoint(node.inputs):
-            found.add(node.output.name)
-    return found
 
 
 def _backwards(

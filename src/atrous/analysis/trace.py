@@ -36,12 +36,7 @@ def traced(network: Network, tensor: str, at: Mapping[str, int], source: str) ->
     [5, 7, 9, 11, 13]
     """
     axes = tuple(network.tensor(source).grid)
-    reaching = {source}
-    grids: dict[str, Mapping[str, int]] = {t.name: t.grid for t in network.inputs}
-    for node in network.nodes:
-        grids[node.output.name] = node.output.grid
-        if not reaching.isdisjoint(node.inputs):
-            reaching.add(node.output.name)
+    reaching = network.reached(source)
     done: dict[tuple[int, Taps], tuple[AxisMap, Taps]] = {}
     seen: dict[str, dict[str, Taps]] = {
         tensor: {axis: Taps.interval(at.get(axis, 0), 1) for axis in axes}
@@ -56,7 +51,7 @@ def traced(network: Network, tensor: str, at: Mapping[str, int], source: str) ->
             passed: list[tuple[str, Taps]] = []
             for index, name in operands:
                 step = node.moves[index].get(axis)
-                if axis not in grids[name]:
+                if axis not in network.tensor(name).grid:
                     passed.append((name, taps))
                 elif step is None:
                     here.append((name, taps))

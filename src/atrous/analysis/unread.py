@@ -43,15 +43,11 @@ def read_mask(network: Network, source: str) -> Flags:
     What is needed of each tensor is kept as a union of boxes and brought back node by node from
     all positions of the outputs. Raises `UnsupportedError` where an op on the way is opaque.
     """
-    tensors = {t.name: t for t in (*network.inputs, *(n.output for n in network.nodes))}
-    reaching = {source}
-    for node in network.nodes:
-        if not reaching.isdisjoint(node.inputs):
-            reaching.add(node.output.name)
+    reaching = network.reached(source)
     needed: dict[str, list[Box]] = {}
     for name in network.outputs:
         if name in reaching:
-            grid = tensors[name].grid
+            grid = network.tensor(name).grid
             needed[name] = [tuple(np.ones(n, dtype=np.bool_) for n in grid.values())]
     pulls: dict[tuple[AxisMap, bytes], Flags] = {}
     for node in reversed(network.nodes):
@@ -64,7 +60,7 @@ def read_mask(network: Network, source: str) -> Flags:
             )
         for name, moves in zip(node.inputs, node.moves, strict=True):
             if name in reaching:
-                grid = tensors[name].grid
+                grid = network.tensor(name).grid
                 kept = needed.setdefault(name, [])
                 for box in boxes:
                     keep(kept, _box_before(node, moves, grid, box, pulls), _holds)
@@ -73,7 +69,7 @@ def read_mask(network: Network, source: str) -> Flags:
                         f"{name}: its readers need more than {MOST_BOXES} different parts of it, "
                         "too many to follow."
                     )
-    shape = tuple(tensors[source].grid.values())
+    shape = tuple(network.tensor(source).grid.values())
     mask: Flags = np.zeros(shape, dtype=np.bool_)
     for box in needed.get(source, ()):
         mask[np.ix_(*box)] = True

@@ -95,24 +95,17 @@ class _Dilation:
                     OpChange(node.name, node.module, node.op, made.op, made.axes, made.dense)
                 )
         reference = self.reference
-        candidate = Network(
-            reference.inputs,
-            tuple(self.nodes),
-            reference.outputs,
-            reference.params,
-            reference.name,
-            reference.notes,
-        )
+        candidate = replace(reference, nodes=tuple(self.nodes))
         return Plan(
-            reference,
-            candidate,
-            tuple(changes),
-            self.factors,
-            "dilate" if changes else "none",
-            tuple(self.target.values()),
-            tuple(self.heads),
-            tuple(self.tails[:1]),
-            tuple(self.resampled),
+            reference=reference,
+            candidate=candidate,
+            changes=tuple(changes),
+            factors=self.factors,
+            direction="dilate" if changes else "none",
+            target=tuple(self.target.values()),
+            heads=tuple(self.heads),
+            notes=tuple(self.tails[:1]),
+            resampled=tuple(self.resampled),
         )
 
     def _node(self, node: Node) -> tuple[Replacement, Node] | Refusal:
@@ -125,17 +118,17 @@ class _Dilation:
             return factors
         keep = self.heads_mode == "keep" and node.output.name in self.in_head
         around = Around(
-            factors,
-            self._strides_before(node),
-            self.target,
-            self.seen,
-            self.sizes,
-            self.padded[node.inputs[0]] if node.inputs else {},
-            self.reference.axes,
-            self.strides[node.output.name],
-            self.parts,
-            self.tail,
-            keep,
+            factors=factors,
+            strides=self._strides_before(node),
+            target=self.target,
+            seen=self.seen,
+            sizes=self.sizes,
+            padded=self.padded[node.inputs[0]] if node.inputs else {},
+            axes=self.reference.axes,
+            after=self.strides[node.output.name],
+            parts=self.parts,
+            tail=self.tail,
+            keep=keep,
         )
         made = dilated(place, around)
         if isinstance(made, Refusal):
@@ -323,13 +316,12 @@ def _is_map(x: Tensor, place: Place) -> bool:
 
 def _parts(network: Network) -> set[str]:
     """Strided slices of one map that start at different positions (focus layers)."""
-    makers = {node.output.name: node for node in network.nodes}
     groups: dict[tuple[str, int, int], dict[str, int]] = {}
     for node in network.nodes:
         if not isinstance(node.op, Slice) or node.op.step == 1:
             continue
         source = node.inputs[0]
-        while (cut := makers.get(source)) is not None and isinstance(cut.op, Slice):
+        while (cut := network.maker(source)) is not None and isinstance(cut.op, Slice):
             if cut.op.dim == node.op.dim:
                 break  # one after the other, not side by side
             source = cut.inputs[0]

@@ -118,7 +118,8 @@ def _no_map(network: Network, outputs: Sequence[str]) -> Refusal | None:
     if last is None:
         return Refusal("global", "", "no output has spatial positions; there is no map to convert.")
     node, source = last
-    inner = next((n.module or n.name for n in network.nodes if n.output.name == source.name), "")
+    maker = network.maker(source.name)
+    inner = maker.module or maker.name if maker is not None else ""
     return Refusal(
         "global",
         node.name,

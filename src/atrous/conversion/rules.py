@@ -126,7 +126,8 @@ def _dense_along(window: Window, axis: str | None, around: Around, *, ceil: bool
     if isinstance(stride, str):
         return stride
     factor = around.factors[axis]
-    return Dense(window, factor, stride, ceil, None, around.tail, around.padded.get(axis, 0))
+    padded = around.padded.get(axis, 0)
+    return Dense(window, factor, stride, ceil, tail=around.tail, padded=padded)
 
 
 def _unchanged(dense: Dense) -> bool:

@@ -102,7 +102,7 @@ class _Striding:
                 axes = window_axes(node, place.old[0]) if place.old else ()
                 changes.append(OpChange(node.name, node.module, node.op, op, axes))
         r = self.reference
-        candidate = Network(r.inputs, tuple(nodes), r.outputs, r.params, r.name, r.notes)
+        candidate = replace(r, nodes=tuple(nodes))
         direction: Direction = "stride" if changes else "none"
         target = tuple(self.target.values())
         return Plan(r, candidate, tuple(changes), self.factors, direction, target)

@@ -150,15 +150,15 @@ def _box(key: str, members: Sequence[Layer], module: str, found: tuple[str, ...]
     stride = max((float(axis.stride) for axis in last.field), default=None)
     folded = len(members) > 1
     return Box(
-        key,
-        label,
-        "module" if folded else last.op,
-        f"{len(members)} layers" if folded else last.detail,
-        len(members),
-        sum(layer.macs for layer in members),
-        sum(layer.params for layer in members),
-        coverage,
-        stride,
-        last.output_shape,
-        tuple(dict.fromkeys(found)),
+        name=key,
+        label=label,
+        kind="module" if folded else last.op,
+        detail=f"{len(members)} layers" if folded else last.detail,
+        layers=len(members),
+        macs=sum(layer.macs for layer in members),
+        params=sum(layer.params for layer in members),
+        coverage=coverage,
+        stride=stride,
+        shape=last.output_shape,
+        findings=tuple(dict.fromkeys(found)),
     )

@@ -121,13 +121,13 @@ def _row(name: str, members: list[tuple[Layer, Node]], counts: dict[str, int]) -
         # A module called twice has its parameters once.
         params = sum(counts.get(p, 0) for p in {p: None for _, n in members for p in n.params})
     return Row(
-        name,
-        op,
-        last,
-        sum(layer.macs for layer, _ in members),
-        params,
-        sum(layer.activation_bytes for layer, _ in members),
-        any(layer.uncounted for layer, _ in members),
+        name=name,
+        op=op,
+        layer=last,
+        macs=sum(layer.macs for layer, _ in members),
+        params=params,
+        activation_bytes=sum(layer.activation_bytes for layer, _ in members),
+        uncounted=any(layer.uncounted for layer, _ in members),
     )
 
 

@@ -186,7 +186,16 @@ def convolution(
                 f"output_padding is {_shown(output_padding)}: along spatial axis {axis} it must "
                 f"be below the stride {window.stride} or the dilation {window.dilation}; lower it."
             )
-    made = Convolution(x[0], inward, outward, x[2:], windows, groups, transposed, more)
+    made = Convolution(
+        batch=x[0],
+        in_channels=inward,
+        out_channels=outward,
+        sizes=x[2:],
+        windows=windows,
+        groups=groups,
+        transposed=transposed,
+        output_padding=more,
+    )
     _assert_fits(made, bytes_each)
     return made
 

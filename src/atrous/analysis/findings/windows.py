@@ -210,7 +210,7 @@ def _spans_with_pads(node: Node, evidence: Evidence) -> Iterator[tuple[Span, int
     if not isinstance(node.op, Conv | Pool):
         return
     found = evidence.spans(node)
-    before = evidence.makers.get(node.inputs[0]) if node.inputs else None
+    before = evidence.network.maker(node.inputs[0]) if node.inputs else None
     pads: dict[str, tuple[int, int]] = {}
     if before is not None and isinstance(before.op, Pad):
         rank = len(before.op.pads)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from atrous.conversion.plan import OpChange, Plan
 from atrous.errors import AtrousError
 from atrous.geometry import Dense, Window, sparse_window
-from atrous.network import Network, Node, Tensor
+from atrous.network import Node, Tensor
 from atrous.network.ops import Conv, ConvTranspose, Op, Pad, Pool, Slice
 from atrous.readers.onnx.file import Source, check, load
 from atrous.readers.onnx.graph import copied
@@ -288,9 +288,10 @@ class _Rewrite:
             wanted = candidate.tensor(value.tensor.name).shape
             if got.shape != wanted and not self._fewer(value.tensor, got.shape):
                 shown, meant = "x".join(map(str, got.shape)), "x".join(map(str, wanted))
+                maker = before.network.maker(value.tensor.name)
                 return Refusal(
                     "onnx",
-                    _layer_of(before.network, value.tensor),
+                    value.tensor.name if maker is None else maker.name,
                     f"it would make {shown} in the rewritten file, and the plan says {meant}: its "
                     f"size is computed in a way that does not follow; {self._way_out()}.",
                 )
@@ -336,7 +337,3 @@ class _Rewrite:
                 )
             place[node.origin] = found.index(wanted, start) + 1
         return None
-
-
-def _layer_of(network: Network, tensor: Tensor) -> str:
-    return next((n.name for n in network.nodes if n.output.name == tensor.name), tensor.name)
