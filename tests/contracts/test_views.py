@@ -1,7 +1,8 @@
-"""Every public record shows in a terminal, in notebooks and, where it has one, as a plot."""
+"""Every record shows in a terminal, in notebooks and, where it has one, as a plot."""
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import io
 
@@ -9,25 +10,46 @@ import pytest
 from rich.console import Console
 
 import atrous
+from atrous.analysis.check import Outcome, check_report
+from atrous.analysis.diff import diff_reports
+from atrous.network.records import Param
+from atrous.refusal import Refusal
 from atrous.report import LinesView
 from atrous.shown import Shown, view
+from tests.processes import ROOT
 
 SHAPE = (1, 2, 9, 9)
 
-RECORDS = sorted(
+PUBLIC = {
     name
     for name in atrous.__all__
     if dataclasses.is_dataclass(found := getattr(atrous, name)) and isinstance(found, type)
-)
+}
+
+
+def shown_in(source: str) -> set[str]:
+    """The classes of some code that say that they are shown."""
+    return {
+        node.name
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ClassDef)
+        and {base.id for base in node.bases if isinstance(base, ast.Name)} & {"Shown", "ShownWhole"}
+    }
+
+
+SAID = set().union(*(shown_in(p.read_text()) for p in (ROOT / "src" / "atrous").rglob("*.py")))
+RECORDS = sorted(PUBLIC | SAID - {"ShownWhole"})
 
 
 @pytest.fixture(scope="module")
 def made():
-    """A record of each public class, by its name."""
+    """A record of each class, by its name."""
     import torch
 
     report = atrous.inspect("stack:k3 k3d2 k3d2", SHAPE)
+    other = atrous.inspect("stack:k3 k3d2", SHAPE)
     conversion = atrous.convert("stack:k3s2 k3", 1, input=SHAPE)
+    (output,), checked = conversion.certificate.outputs, check_report(report, [])
     module = torch.nn.Sequential(torch.nn.Conv2d(2, 2, 3), torch.nn.Conv2d(2, 2, 3)).eval()
     explanation = atrous.optimize(module, torch.randn(SHAPE)).explain()
     records = (
@@ -35,12 +57,17 @@ def made():
         report.layers[0].field[0].phases[0], report.findings[0], report.footprint(),
         atrous.compare(input=SHAPE), conversion, conversion.certificate, conversion.edits[0],
         explanation, explanation.layers[0], atrous.Window(3), atrous.Reads.identity(),
+        report.network.nodes[0], report.network.inputs[0], Param("weight", 8), report.trace(),
+        report.trace()["conv1"], report.footprint().effective(), report.information(),
+        report.memory, atrous.compare(input=SHAPE).schemes[0], output, output.checks[0],
+        conversion.certificate.before, checked, Outcome("macs", "<=2", "", "", None, True),
+        diff_reports(other.to_dict(), report.to_dict()), Refusal("rule", "layer", "no reason."),
     )  # fmt: skip
     return {type(record).__name__: record for record in records}
 
 
 @pytest.mark.parametrize("name", RECORDS)
-def test_every_public_record_has_a_view_and_shows_through_it(made, name):
+def test_every_record_has_a_view_and_shows_through_it(made, name):
     record = made[name]
     shown = view(record)
     assert isinstance(record, Shown)
@@ -53,9 +80,21 @@ def test_every_public_record_has_a_view_and_shows_through_it(made, name):
     assert shown.text().split("\n", 1)[0][:40] in console.file.getvalue()
 
 
-@pytest.mark.parametrize("name", [n for n in RECORDS if hasattr(getattr(atrous, n), "plot")])
+@pytest.mark.parametrize("name", [n for n in sorted(PUBLIC) if hasattr(getattr(atrous, n), "plot")])
 def test_every_record_that_plots_does_so_through_its_view(made, name):
     assert made[name].plot().to_dict()["$schema"].startswith("https://vega")
+
+
+def test_a_record_without_an_example_here_is_noticed():
+    assert shown_in("class New(Shown): ...\nclass Plain: ...") == {"New"}
+    assert len(PUBLIC) > 10
+    assert len(SAID) > 25
+
+
+def test_names_in_records_cannot_put_markup_into_notebooks():
+    html = atrous.LayerChoice("<b>", "conv", "torch", 1.0, 1.0)._repr_html_()
+    assert "&lt;b&gt;" in html
+    assert "<b>'" not in html
 
 
 def test_what_is_no_record_has_no_view():

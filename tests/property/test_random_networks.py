@@ -121,20 +121,25 @@ def test_every_output_of_a_random_network_reads_what_the_footprint_says(
         assert (mask == expected).all(), f"output {at}: {model.steps}"
 
 
+TOO_RARE = {8}
+"""Seeds of two resamplings whose sizes share no factor: the field repeats too rarely to be kept."""
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_fields_of_random_networks_hold_wherever_the_border_is_out_of_reach(seed: int) -> None:
     model, _ = _network(seed, 1)
     length = 1501
     model(torch.zeros(1, 4, length))
     report = atrous.inspect(model, (1, 4, length))
-    if not report.complete:
-        # Two resamplings whose sizes share no factor: the field repeats too rarely to be kept.
+    assert report.complete == (seed not in TOO_RARE), report.opaque
+    if seed in TOO_RARE:
         assert "repeat only every" in report.opaque[0]
         assert report.footprint().taps > 0
         return
     field = report.outputs[0].field[0]
     outputs = report.outputs[0].output_shape[2]
     middle = outputs // 2
+    checked = 0
     for at in range(middle, min(middle + 2 * len(field.phases), outputs, middle + 40)):
         phase = field.phases[at % len(field.phases)]
         moved = int((at - at % len(field.phases)) * field.stride) if len(field.phases) else 0
@@ -144,3 +149,5 @@ def test_fields_of_random_networks_hold_wherever_the_border_is_out_of_reach(seed
         assert (read[-1] - read[0] + 1, read.size) == (phase.size, phase.taps)
         if len(field.phases) < outputs:
             assert read[0] == phase.start + moved
+        checked += 1
+    assert checked >= 2, "the border is in reach of every output that was tried"

@@ -6,7 +6,7 @@ from fractions import Fraction
 from math import ceil, floor
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from atrous.errors import GeometryError
@@ -127,9 +127,8 @@ def test_an_antialias_filter_reads_all_samples_under_it(
 @given(SIZES, st.sampled_from([Fraction(3, 2), Fraction(5, 2), Fraction(2), Fraction(4, 7)]))
 def test_a_scale_that_was_given_counts_more_than_the_sizes(inputs: int, scale: Fraction) -> None:
     outputs = max(floor(inputs * scale), 1)
+    assume(inputs != outputs)
     reads = resample(inputs, outputs, "linear", "half_pixel", scale=scale)
-    if inputs == outputs:
-        return
     assert reads.stride == 1 / scale
     for output in range(outputs):
         point = (output + HALF) / scale - HALF

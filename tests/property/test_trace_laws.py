@@ -85,6 +85,7 @@ def test_up_and_down_the_known_networks_meet(name):
     report = inspect_network(network)
     for output in report.outputs:
         seen = traced(network, output.tensor, {}, report.input)[report.input]
+        assert output.field
         for field in output.field:
             taps = seen[field.axis]
             assert (taps.size, taps.count) == (field.phases[0].size, field.phases[0].taps)

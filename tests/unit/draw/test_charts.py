@@ -126,20 +126,3 @@ def test_colours_stay_apart_for_those_who_see_two_of_three():
         for place, one in enumerate(seen):
             for other in seen[:place]:
                 assert sum((a - b) ** 2 for a, b in zip(one, other, strict=True)) > 0.02
-
-
-def test_every_public_record_has_a_form_for_notebooks():
-    report = atrous.inspect("stack:k3s2 k3d2", (1, 1, 33, 33))
-    made = atrous.convert("stack:k3s2 k3", 1, input=(1, 8, 33, 33))
-    records = [
-        report, report.layers[0], report.layers[0].field[0], report.layers[0].field[0].phases[0],
-        report.footprint(), report.footprint().effective(), report.trace(), report.information(),
-        report.memory, report.network, report.network.nodes[0], *report.findings,
-        atrous.compare(input=(1, 3, 64, 64)), atrous.compare(input=(1, 3, 64, 64)).schemes[0],
-        made, made.certificate, made.certificate.outputs[0], *made.edits,
-        LayerChoice("<b>", "conv", "torch", 1.0, 1.0), atrous.Window(3), atrous.Reads.identity(),
-    ]  # fmt: skip
-    for record in records:
-        html = record._repr_html_()
-        assert html.startswith("<"), type(record)
-        assert "<b>'" not in html

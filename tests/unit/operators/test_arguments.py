@@ -211,11 +211,14 @@ def test_what_is_shown_stays_short() -> None:
 @pytest.mark.parametrize("module", [np, torch])
 def test_a_truth_value_is_no_1_that_was_seen_before(module: Any) -> None:
     arrays = made(module, X), made(module, WEIGHT)
+    plain = atrous.conv(*arrays)
+    for name in ("stride", "dilation", "groups"):
+        assert (atrous.conv(*arrays, **{name: 1}) == plain).all()
+    assert (atrous.conv(*arrays, padding=1)[..., 1:-1, 1:-1] == plain).all()
     for name in ("stride", "dilation", "padding", "groups"):
-        assert atrous.conv(*arrays, **{name: 1}) is not None
         with pytest.raises(GeometryError, match=f"{name} is True"):
             atrous.conv(*arrays, **{name: True})
-    assert atrous.conv(*arrays, stride=(1, 1)) is not None
+    assert (atrous.conv(*arrays, stride=(1, 1)) == plain).all()
     with pytest.raises(GeometryError, match=r"stride is \(1, True\)"):
         atrous.conv(*arrays, stride=(1, True))
 
