@@ -178,12 +178,25 @@ def inputs(case: Case):
     return x, weight, bias, some(layer.batch, layer.channels, *layer.output)
 
 
-def assert_agrees(case: Case) -> None:
+@dataclass(frozen=True)
+class Sums:
+    """What one case is given, and what comes of it tap by tap, before its activation."""
+
+    given: tuple[np.ndarray | None, ...]
+    made: tuple[np.ndarray, ...]
+
+
+def summed(case: Case) -> Sums:
+    given = inputs(case)
+    return Sums(given, expected(case, *given))
+
+
+def assert_agrees(case: Case, sums: Sums | None = None) -> None:
     """Within 2 units in the last place of the largest value, times the root of the terms."""
     layer = case.layer
-    values = inputs(case)
-    before, by_x, by_weight = expected(case, *values)
-    found = results(case, *values)
+    sums = sums or summed(case)
+    before, by_x, by_weight = sums.made
+    found = results(case, *sums.given)
     unit = np.finfo(np.float64 if layer.wide else np.float32).eps
     wanted = (activated(before, layer.activation), by_x, by_weight)
     taps, places = math.prod(layer.kernel), layer.batch * math.prod(layer.output)

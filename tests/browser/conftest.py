@@ -24,29 +24,50 @@ def browser():
         found.close()
 
 
+@pytest.fixture(scope="session")
+def spare():
+    """Tabs that no visit is in, each in a context of its own, with the scripts it has loaded."""
+    return []
+
+
 @pytest.fixture
-def visit(browser):
-    """Opens a page, and sees to it that its console stays empty."""
+def visit(browser, spare):
+    """Opens a page in a tab where nothing of an earlier one is left; its console stays empty."""
 
     @contextmanager
-    def opened(address, width=1280, theme="light", **options):
-        context = browser.new_context(
-            viewport={"width": width, "height": 900}, color_scheme=theme, **options
-        )
-        page = context.new_page()
+    def opened(address, width=1280, theme="light"):
+        page = spare.pop() if spare else browser.new_context().new_page()
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(media="null", color_scheme=theme)
         page.set_default_timeout(30_000)
         said = []
-        page.on(
-            "console", lambda m: said.append(m.text) if m.type in ("error", "warning") else None
-        )
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda r: said.append(r.url) if not _near(r.url, address) else None)
-        page.goto(address)
-        yield page
-        assert said == []
-        context.close()
+        heard = {
+            "console": lambda m: said.append(m.text) if m.type in ("error", "warning") else None,
+            "pageerror": lambda error: said.append(str(error)),
+            "request": lambda r: said.append(r.url) if not _near(r.url, address) else None,
+        }
+        for event, hear in heard.items():
+            page.on(event, hear)
+        try:
+            page.goto(address)
+            yield page
+            assert said == []
+        except BaseException:
+            page.context.close()
+            raise
+        for event, hear in heard.items():
+            page.remove_listener(event, hear)
+        _leave(page)
+        spare.append(page)
 
     return opened
+
+
+def _leave(page):
+    """Forgets what a page may have kept."""
+    page.evaluate("() => { localStorage.clear(); sessionStorage.clear(); }")
+    page.context.clear_cookies()
+    page.goto("about:blank")
 
 
 def _near(url, address):
@@ -60,10 +81,11 @@ def serious():
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 
     def found(page):
-        violations = axe.Axe().run(page).response["violations"]
+        # Without this, axe also writes down where each element is that passes, for a second or two.
+        found = axe.Axe().run(page, options={"resultTypes": ["violations"]})
         return [
             (v["id"], [node["html"][:200] for node in v["nodes"]])
-            for v in violations
+            for v in found.response["violations"]
             if v["impact"] in ("serious", "critical")
         ]
 

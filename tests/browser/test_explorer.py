@@ -376,9 +376,8 @@ def test_a_dropped_file_opens_as_a_report(visit, address, tmp_path, monkeypatch)
         # And by the button.
         with page.expect_file_chooser() as chooser:
             page.get_by_role("button", name="Choose an .onnx file").click()
-        chooser.value.set_files(tmp_path / "stack.onnx")
-        page.wait_for_timeout(1500)
-        frame.locator("html[data-drawn=yes]").wait_for()
+        chooser.value.set_files((tmp_path / "stack.onnx").rename(tmp_path / "chosen.onnx"))
+        frame.locator("html[data-drawn=yes] h1", has_text="chosen.onnx").wait_for()
 
 
 @pytest.mark.parametrize(

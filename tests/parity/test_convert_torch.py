@@ -273,13 +273,9 @@ def test_there_and_back_is_the_model_that_it_was(name):
     there = atrous.convert(model, 8, input=(1, 3, 64, 64), measure=False)
     back = atrous.convert(there.model, 32, input=(1, 3, 64, 64), measure=False)
     assert back.certificate.verdict == "exact"
-    assert (
-        back.certificate.outputs[-1].factor[0]
-        == atrous.convert(model, 8, input=(1, 3, 64, 64), measure=False)
-        .certificate.outputs[-1]
-        .factor[0]
-        ** -1
-    )
+    factor = there.certificate.outputs[-1].factor[0]
+    assert factor > 1
+    assert back.certificate.outputs[-1].factor[0] == factor**-1
     assert attributes(back.model) == attributes(model)
 
 

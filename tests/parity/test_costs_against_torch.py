@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
+from dataclasses import dataclass
 
 import pytest
 import timm
@@ -13,6 +14,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import atrous
+from atrous import Inspection
 
 COUNTED = {"conv", "conv_transpose", "linear"}
 
@@ -59,26 +61,36 @@ def _macs_by_module(model: nn.Module, x: torch.Tensor) -> dict[str, int]:
     }
 
 
-@pytest.mark.parametrize(("name", "size"), MODELS)
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A model, its report, and the shape that it was read at."""
+
+    model: nn.Module
+    report: Inspection
+    shape: tuple[int, ...]
+
+
+@pytest.fixture(scope="module", params=MODELS, ids=lambda param: f"{param[0]}-{param[1]}")
+def counted(request: pytest.FixtureRequest) -> Counted:
+    name, size = request.param
+    model, shape = _model(name), (1, 3, size, size)
+    return Counted(model, atrous.inspect(model, shape), shape)
+
+
 def test_macs_of_every_convolution_and_linear_layer_equal_the_flop_counter(
-    name: str, size: int
+    counted: Counted,
 ) -> None:
-    model = _model(name)
-    report = atrous.inspect(model, (1, 3, size, size))
     ours: dict[str, int] = defaultdict(int)
-    for layer in report.layers:
+    for layer in counted.report.layers:
         if layer.op in COUNTED:
             ours[layer.module] += layer.macs
-    theirs = _macs_by_module(model, torch.zeros(1, 3, size, size))
+    theirs = _macs_by_module(counted.model, torch.zeros(counted.shape))
     assert theirs
     assert {module: ours[module] for module in theirs} == theirs
 
 
-@pytest.mark.parametrize(("name", "size"), MODELS)
-def test_parameters_are_counted_once_each(name: str, size: int) -> None:
-    model = _model(name)
-    report = atrous.inspect(model, (1, 3, size, size))
-    assert report.params == sum(p.numel() for p in model.parameters())
+def test_parameters_are_counted_once_each(counted: Counted) -> None:
+    assert counted.report.params == sum(p.numel() for p in counted.model.parameters())
 
 
 def test_deeplabv3_with_its_auxiliary_head_has_the_published_count() -> None:

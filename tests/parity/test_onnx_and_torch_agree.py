@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import timm
@@ -12,6 +14,7 @@ import torchvision
 from torch import nn
 
 import atrous
+from atrous import Inspection
 from tests.onnx_agreement import assert_reports_agree, exported, sliding
 
 MODELS = [
@@ -40,14 +43,18 @@ def _model(name: str) -> nn.Module:
         return torchvision.models.get_model(name, weights=None).eval()
 
 
-@pytest.mark.parametrize(("name", "size"), MODELS)
-def test_the_same_model_through_onnx_and_torch_gives_the_same_report(
-    name: str, size: int, tmp_path: Path
-) -> None:
+@cache
+def _reports(name: str, size: int) -> tuple[Inspection, Inspection]:
+    """What is read of a model itself, and of its export."""
     model = _model(name)
-    ours = atrous.inspect(model, (1, 3, size, size))
-    theirs = atrous.inspect(exported(model, size, tmp_path / "model.onnx"))
-    assert_reports_agree(ours, theirs)
+    with TemporaryDirectory() as folder:
+        theirs = atrous.inspect(exported(model, size, Path(folder) / "model.onnx"))
+    return atrous.inspect(model, (1, 3, size, size)), theirs
+
+
+@pytest.mark.parametrize(("name", "size"), MODELS)
+def test_the_same_model_through_onnx_and_torch_gives_the_same_report(name: str, size: int) -> None:
+    assert_reports_agree(*_reports(name, size))
 
 
 @pytest.mark.parametrize(("name", "size"), [("shufflenet_v2_x0_5", 64), ("timm:mixnet_s", 64)])
@@ -63,10 +70,8 @@ def test_an_optimised_export_with_folded_norms_reports_the_same_reads_and_produc
     assert theirs.outputs[0].field == ours.outputs[0].field
 
 
-def test_a_layer_is_found_by_its_module_path_through_both(tmp_path: Path) -> None:
-    model = _model("resnet18")
-    ours = atrous.inspect(model, (1, 3, 97, 97))
-    theirs = atrous.inspect(exported(model, 97, tmp_path / "model.onnx"))
+def test_a_layer_is_found_by_its_module_path_through_both() -> None:
+    ours, theirs = _reports("resnet18", 97)
     for name in ("conv1", "layer2.0.downsample.0", "layer4.1.conv2", "fc"):
         assert theirs[name].field == ours[name].field
         assert theirs[name].macs == ours[name].macs

@@ -1,9 +1,11 @@
 """Sources into networks: frameworks' models, files, known networks and stacks.
 
-`kind` says what a source is, `source` reads any, `named` asks libraries, `given` reads shapes.
+`kind` says what a source is, `source` reads any, `named` asks libraries, `given` reads shapes;
+`call` is what the calls of all frameworks share, `einsum` the notation of theirs.
 May import: `network` and below; a framework in its own folder, and in `named` inside functions.
-A new reader is a folder whose files translate its ops into those of the op table, a kind in
-`kind` (a path is a `file` by its ending), and a branch in `source`.
+A new reader (Keras) is a folder: its `reader` makes a `Call` of each op, its translations say what
+they are in the words of the op table. Then it gets a kind in `kind` (a path is a `file` by its
+ending), and a branch in `source`.
 """
 
 from atrous.readers.source import read

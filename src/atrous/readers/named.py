@@ -18,6 +18,7 @@ from typing import Any
 
 from atrous.errors import MissingDependencyError, ReadError, UnsupportedError, concerning, unknown
 from atrous.network import Network
+from atrous.registry import Registry
 
 __all__ = ["SCHEMES", "Made", "Request", "make", "parse", "read_named"]
 
@@ -60,13 +61,11 @@ class _Library:
     make: Callable[[ModuleType, Request], Made]
 
 
-_LIBRARIES: dict[str, _Library] = {}
+_LIBRARIES = Registry[str, _Library]("library")
 
 
 def _library(scheme: str, module: str, package: str) -> Callable[[Any], Any]:
     def register(make: Callable[[ModuleType, Request], Made]) -> Any:
-        if scheme in _LIBRARIES:
-            raise ValueError(f"{scheme}: has a library already.")
         _LIBRARIES[scheme] = _Library(module, package, make)
         return make
 
@@ -143,6 +142,7 @@ def parse(source: str) -> Request:
 
 
 def _value(text: str) -> Any:
+    """What a text in a source means: a word, a literal, a tuple where there are commas, or text."""
     word = text.strip().lower()
     if word in _WORDS:
         return _WORDS[word]
@@ -227,6 +227,7 @@ def _preset(models: ModuleType, name: str) -> Any:
 
 
 def _sides(value: Any, rank: int) -> Shape:
+    """The sides of an image or a clip; empty where the value says none."""
     if isinstance(value, int):
         return (value,) * rank
     return tuple(value) if isinstance(value, Sequence) and len(value) == rank else ()
@@ -265,6 +266,7 @@ def _imported(library: _Library, request: Request) -> ModuleType:
 
 
 def _load(model: Any, path: str) -> None:
+    """Put the weights of a file into the model."""
     import torch
 
     if not Path(path).is_file():
@@ -280,6 +282,7 @@ def _load(model: Any, path: str) -> None:
 
 
 def _raised(error: Exception) -> str:
+    """What an error says, after its class, in one line."""
     text = " ".join(str(error).split())
     if not text:
         frames = traceback.extract_tb(error.__traceback__)
@@ -289,4 +292,5 @@ def _raised(error: Exception) -> str:
 
 
 def _cut(text: str) -> str:
+    """The text, short enough for a message."""
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."

@@ -60,6 +60,7 @@ def read(source: Any, input: Any = None) -> Network:
 
 
 def _file(source: str | os.PathLike[str]) -> Path:
+    """The path that a source names; a `ReadError` where it can be none."""
     if not os.fspath(source):
         raise ReadError("the source is empty: give the path of an .onnx file, or zoo:NAME.")
     path = Path(source)
@@ -72,6 +73,7 @@ def _file(source: str | os.PathLike[str]) -> Path:
 
 
 def _check_sizes(network: Network, input: Any) -> None:
+    """Raise `ReadError` where a network is asked for at other sizes than it has."""
     if input is None:
         return
     given = list(shapes_of(input))
@@ -89,6 +91,7 @@ def _read_onnx(source: Any, input: Any) -> Network:
 
 
 def _one_shape(input: Any) -> tuple[int, ...] | None:
+    """The shape of the only input."""
     if input is None:
         return None
     single = isinstance(input, list | tuple) and len(input) == 1 and not is_shape(input)

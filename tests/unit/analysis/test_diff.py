@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import atrous as library
 from atrous.analysis.diff import diff_reports
 from atrous.report import DiffView
-from tests.unit.cli.test_app import assert_refuses, atrous
+from tests.command import assert_refuses, atrous
 
 SHAPE = (1, 4, 32, 32)
 

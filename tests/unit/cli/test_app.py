@@ -1,4 +1,4 @@
-"""The command as a whole process: what it prints, where, and with which exit code."""
+"""The command: what it prints, on which stream or terminal, and with which exit code."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import os
 import pty
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from atrous.analysis import inspect_network
 from atrous.network import zoo
 from atrous.report import InspectionView, Look
+from tests.command import assert_refuses, atrous, atrous_process
 from tests.processes import environment
 
 MODELS = '''
@@ -55,34 +57,33 @@ def models(tmp_path):
     return tmp_path
 
 
-def atrous(*arguments, cwd=None, **variables):
-    changed = environment() | {key: value for key, value in variables.items() if value is not None}
-    for key in (key for key, value in variables.items() if value is None):
-        changed.pop(key, None)
-    return subprocess.run(
-        [sys.executable, "-m", "atrous", *arguments],
-        cwd=cwd,
-        env=changed,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=120,
-    )
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["inspect", "models:net"],
+        ["inspect", "models.py:stack", "--json"],
+        ["inspect", "models:broken"],
+        ["inspect", "zoo:resnet51"],
+        ["check", "stack:k3", "-i", "1,1,9", "--coverage", "<0.5"],
+        ["inspekt"],
+    ],
+)
+def test_the_command_says_here_what_it_says_as_a_process(models, arguments):
+    here, there = (run(*arguments, cwd=models) for run in (atrous, atrous_process))
+    assert (here.returncode, here.stdout, here.stderr) == (
+        there.returncode, there.stdout, there.stderr
+    )  # fmt: skip
 
 
-def assert_refuses(*arguments, says, cwd=None):
-    result = atrous(*arguments, cwd=cwd)
-    assert result.returncode == 2, result
-    assert result.stdout == ""
-    lines = [line for line in result.stderr.splitlines() if line != "building"]
-    assert len(lines) == 1, result.stderr
-    assert lines[0].startswith("atrous: ")
-    for part in [says] if isinstance(says, str) else says:
-        assert part in lines[0]
+def test_what_the_command_imports_and_sets_is_gone_afterwards(models):
+    before = dict(os.environ), list(sys.path), Path.cwd(), sys.stdout
+    assert atrous("inspect", "models:net", cwd=models, COLUMNS="120").returncode == 0
+    assert (dict(os.environ), sys.path, Path.cwd(), sys.stdout) == before
+    assert "models" not in sys.modules
 
 
 def test_inspect_prints_the_report_and_nothing_on_standard_error():
-    result = atrous("inspect", "zoo:resnet18", "--input", "1,3,224,224")
+    result = atrous_process("inspect", "zoo:resnet18", "--input", "1,3,224,224")
     assert (result.returncode, result.stderr) == (0, "")
     report = inspect_network(zoo.build("resnet18", (1, 3, 224, 224)))
     assert result.stdout == InspectionView(report).text() + "\n"
@@ -95,12 +96,12 @@ def test_columns_make_piped_output_wider():
 
 
 def test_piped_output_has_80_columns_where_nothing_says_otherwise():
-    result = atrous("inspect", "zoo:resnet18", COLUMNS=None)
+    result = atrous_process("inspect", "zoo:resnet18", COLUMNS=None)
     assert result.stdout == InspectionView(inspect_network(zoo.build("resnet18"))).text() + "\n"
 
 
 def test_json_is_all_that_is_printed_and_is_the_report(models):
-    result = atrous("inspect", "models:net", "--json", cwd=models)
+    result = atrous_process("inspect", "models:net", "--json", cwd=models)
     assert result.returncode == 0
     data = json.loads(result.stdout)
     assert data["schema"] == "atrous.inspection/1"
@@ -126,12 +127,12 @@ def test_one_layer_is_shown_in_depth_with_its_footprint_drawn():
 
 def test_without_unicode_everything_is_ascii():
     for arguments in (["--layer", "conv1"], []):
-        result = atrous(
+        result = atrous_process(
             "inspect", "stack:k3d2", "-i", "1,1,9,9", *arguments, PYTHONIOENCODING="ascii"
         )
         assert (result.returncode, result.stderr) == (0, "")
         assert result.stdout.isascii()
-    assert atrous("--help", PYTHONIOENCODING="ascii").returncode == 0
+    assert atrous_process("--help", PYTHONIOENCODING="ascii").returncode == 0
 
 
 def test_a_name_that_the_encoding_does_not_have_is_escaped(tmp_path):
@@ -143,7 +144,7 @@ def test_a_name_that_the_encoding_does_not_have_is_escaped(tmp_path):
         "    return b.build(b.conv(x, 1, 3, name='schicht_ö'))\n",
         encoding="utf-8",
     )
-    result = atrous("inspect", "named:net", cwd=tmp_path, PYTHONIOENCODING="ascii")
+    result = atrous_process("inspect", "named:net", cwd=tmp_path, PYTHONIOENCODING="ascii")
     assert result.returncode == 0, result.stderr
     assert "schicht_\\xf6" in result.stdout
 
@@ -173,7 +174,7 @@ def test_a_function_may_give_a_source_and_an_example_input(models):
 
 
 def test_the_help_says_that_naming_a_function_runs_its_code():
-    text = " ".join(atrous("inspect", "--help").stdout.split())
+    text = " ".join(atrous_process("inspect", "--help").stdout.split())
     assert "RUNS THAT" in text
     assert "only code that you trust" in text
 
@@ -267,7 +268,7 @@ def test_the_version_is_printed():
 
 
 def test_no_arguments_print_the_help():
-    result = atrous()
+    result = atrous_process()
     assert result.returncode == 0
     assert "inspect" in result.stdout
     assert "zoo" in result.stdout
@@ -284,7 +285,7 @@ def test_a_reader_that_goes_away_is_no_error():
 
 def test_an_interruption_leaves_no_traceback(tmp_path):
     (tmp_path / "slow.py").write_text("def net():\n    raise KeyboardInterrupt\n")
-    result = atrous("inspect", "slow:net", cwd=tmp_path)
+    result = atrous_process("inspect", "slow:net", cwd=tmp_path)
     assert (result.returncode, result.stdout, result.stderr) == (130, "", "")
 
 
@@ -336,5 +337,5 @@ def test_a_terminal_that_wants_no_colour_gets_none(variables):
 
 def test_colour_can_be_asked_for_in_a_pipe():
     usual = {"NO_COLOR": None, "TERM": "xterm-256color"}
-    assert ESCAPE in atrous("inspect", "stack:k3d2", FORCE_COLOR="1", **usual).stdout
-    assert ESCAPE not in atrous("inspect", "stack:k3d2", **usual).stdout
+    assert ESCAPE in atrous_process("inspect", "stack:k3d2", FORCE_COLOR="1", **usual).stdout
+    assert ESCAPE not in atrous_process("inspect", "stack:k3d2", **usual).stdout

@@ -7,10 +7,9 @@ import json
 import pytest
 import torch
 
-from atrous.cli import bench as command
-from atrous.cli import main
 from atrous.errors import ReadError, UnsupportedError
 from atrous.verbs.bench import module_of
+from tests.command import atrous
 
 
 @pytest.fixture(autouse=True)
@@ -18,62 +17,51 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("ATROUS_CACHE", str(tmp_path / "cache"))
 
 
-@pytest.fixture
-def atrous(monkeypatch, capsys):
-    def run(*arguments):
-        monkeypatch.setattr("sys.argv", ["atrous", *arguments])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        written = capsys.readouterr()
-        return caught.value.code, written.out, written.err
-
-    return run
-
-
-def test_a_stack_is_made_with_random_weights_and_shown_layer_by_layer(atrous):
+def test_a_stack_is_made_with_random_weights_and_shown_layer_by_layer():
     threads = torch.get_num_threads()
-    code, out, _ = atrous(
+    result = atrous(
         "bench", "stack:k3s2x8 dwk3d2 maxk2s2valid k3valid", "-i", "1,4,32,32", "--threads", "1"
     )
-    assert code == 0
-    assert "1x4x32x32" in out
-    assert "1 thread" in out
+    assert result.returncode == 0
+    assert "1x4x32x32" in result.stdout
+    assert "1 thread" in result.stdout
     assert torch.get_num_threads() == threads
 
 
-def test_json_is_the_explanation_and_nothing_beside_it(atrous):
-    code, out, _ = atrous("bench", "stack:k3x8 avgk2s2valid k3d2causal", "-i", "1,4,40", "--json")
-    assert code == 0
-    found = json.loads(out)
+def test_json_is_the_explanation_and_nothing_beside_it():
+    result = atrous("bench", "stack:k3x8 avgk2s2valid k3d2causal", "-i", "1,4,40", "--json")
+    assert result.returncode == 0
+    found = json.loads(result.stdout)
     assert found["schema"] == "atrous.explanation/1"
     assert found["input"] == [[1, 4, 40]]
     assert found["ms_after"] <= found["ms_before"]
 
 
-def test_the_users_function_is_run(atrous, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_the_users_function_is_run(tmp_path):
     (tmp_path / "mine.py").write_text(
         "import torch\n"
         "def small():\n"
         "    return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU())\n"
     )
-    code, out, _ = atrous("bench", "mine.py:small", "--input", "1,3,16,16", "--fresh", "--all")
-    assert code == 0
-    assert out.startswith("Sequential: ")
-    code, _, err = atrous("bench", "mine.py:small")
-    assert code == 2
-    assert err == (
+    arguments = ("--input", "1,3,16,16", "--fresh", "--all")
+    result = atrous("bench", "mine.py:small", *arguments, cwd=tmp_path)
+    assert result.returncode == 0
+    assert result.stdout.startswith("Sequential: ")
+    result = atrous("bench", "mine.py:small", cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stderr == (
         "atrous: a Sequential needs an input shape to run on; give --input, such as 1,3,224,224.\n"
     )
 
 
 @pytest.mark.parametrize("source", ["zoo:resnet18", "model.onnx"])
-def test_what_is_no_module_is_said_in_one_line_with_what_to_give(atrous, source):
-    code, _, err = atrous("bench", source)
-    assert code == 2
-    assert err.startswith(f"atrous: {source} is no PyTorch module, and only those can be optimized")
-    assert "timm:NAME" in err
-    assert err.count("\n") == 1
+def test_what_is_no_module_is_said_in_one_line_with_what_to_give(source):
+    message = f"atrous: {source} is no PyTorch module, and only those can be optimized"
+    result = atrous("bench", source)
+    assert result.returncode == 2
+    assert result.stderr.startswith(message)
+    assert "timm:NAME" in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("layer", ["upk2s2", "tconvk2s2", "avgk3"])
@@ -82,7 +70,7 @@ def test_layers_that_stacks_are_not_made_of_are_named(layer):
         module_of(f"stack:k3 {layer}", (1, 4, 16, 16))
 
 
-def test_progress_tells_layers_and_shares(monkeypatch):
+def test_progress_tells_layers_and_shares():
     told = []
     model, example = module_of("stack:k3x8 k3d2", (1, 4, 16, 16))
     from atrous.verbs.bench import bench_module
@@ -97,4 +85,3 @@ def test_progress_tells_layers_and_shares(monkeypatch):
     )
     assert {layer for layer, _ in told} == {"conv1", "conv2"}
     assert [share for _, share in told] == sorted(share for _, share in told)
-    assert command.bench is not None

@@ -1,4 +1,4 @@
-"""The command `atrous check`, as a whole process: exit codes, lines, pyproject.toml."""
+"""The command `atrous check`: exit codes, lines, pyproject.toml."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from atrous.cli.settings import asked_in
+from tests.command import assert_refuses, atrous, atrous_process
 from tests.processes import ROOT
-from tests.unit.cli.test_app import assert_refuses, atrous
 
 PROJECT = """
 [tool.atrous]
@@ -45,7 +45,7 @@ def test_rules_that_hold_give_exit_code_0_and_one_line():
 
 def test_broken_rules_give_exit_code_1_and_a_line_each():
     arguments = ["--receptive-field", ">=500", "--macs", "<=4G", "--params", "<=1G"]
-    result = atrous("check", "zoo:resnet50", "--input", "1,3,224,224", *arguments)
+    result = atrous_process("check", "zoo:resnet50", "--input", "1,3,224,224", *arguments)
     assert (result.returncode, result.stderr) == (1, "")
     assert result.stdout.splitlines() == [
         f"zoo:resnet50: receptive-field at fc along h, w is 427{NOTE}, must be >=500",
@@ -157,7 +157,7 @@ def test_the_hook_of_pre_commit_runs_the_command():
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
     command, verb = lines["entry"].split()
     assert command in scripts
-    assert atrous(verb, "--help").returncode == 0
+    assert atrous_process(verb, "--help").returncode == 0
     assert lines["pass_filenames"] == "false"
 
 

@@ -1,4 +1,4 @@
-"""The command `atrous compare`, as a whole process."""
+"""The command `atrous compare`: what it prints, and what it refuses."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import pytest
 
 import atrous as library
-from tests.unit.cli.test_app import assert_refuses, atrous
+from tests.command import assert_refuses, atrous
 
 
 def test_compare_prints_the_table_of_the_usual_schemes():

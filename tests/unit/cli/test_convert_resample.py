@@ -1,4 +1,4 @@
-"""`atrous convert --resample`, as a whole process."""
+"""`atrous convert --resample`: what it prints, and how it refuses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.unit.cli.test_app import assert_refuses, atrous
+from tests.command import assert_refuses, atrous
 
 MODEL = """
 from torch import nn

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from html.parser import HTMLParser
 
 import pytest
@@ -16,7 +17,8 @@ from atrous.errors import MissingDependencyError, ReadError, UnsupportedError
 from atrous.network import Builder
 from atrous.network.ops import Opaque
 from atrous.shown import view
-from tests.processes import run_python, run_shell
+from tests import command
+from tests.processes import run_python
 
 VOID = {"meta", "input", "br", "link", "img"}
 
@@ -201,12 +203,13 @@ except atrous.MissingDependencyError as error:
 
 
 def test_the_command_writes_pages_and_graphs(tmp_path):
-    result = run_shell(
-        f"cd {tmp_path} && atrous inspect 'stack:k3d2 k3d2' -i 1,1,32,32 --html one.html "
-        "--graph net.svg && atrous inspect 'stack:k3' -i 1,1,32,32 --diff 'stack:k3d2' "
-        "--html two.html && atrous convert 'stack:k3s2 k3' -i 1,1,33,33 -s 1 --html three.html"
-    )
-    assert result.returncode == 0, result.stdout
+    for line in (
+        "inspect 'stack:k3d2 k3d2' -i 1,1,32,32 --html one.html --graph net.svg",
+        "inspect 'stack:k3' -i 1,1,32,32 --diff 'stack:k3d2' --html two.html",
+        "convert 'stack:k3s2 k3' -i 1,1,33,33 -s 1 --html three.html",
+    ):
+        result = command.atrous(*shlex.split(line), cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
     for name in ("one", "two", "three"):
         Page((tmp_path / f"{name}.html").read_text(encoding="utf-8"))
     assert (tmp_path / "net.svg").read_text().startswith("<svg")
@@ -226,8 +229,6 @@ def test_the_command_writes_pages_and_graphs(tmp_path):
     ],
 )
 def test_what_cannot_be_written_is_one_line_and_no_file(tmp_path, options, complaint):
-    result = run_shell(f"cd {tmp_path} && atrous inspect stack:k3 -i 1,1,9,9 {options}")
-    assert result.returncode == 2
-    assert complaint in result.stdout
-    assert result.stdout.count("\n") == 1
+    arguments = ("inspect", "stack:k3", "-i", "1,1,9,9", *options.split())
+    command.assert_refuses(*arguments, says=complaint, cwd=tmp_path)
     assert not list(tmp_path.iterdir())

@@ -1,5 +1,8 @@
 """ONNX files and models as networks.
 
-May import: `network` and below, `onnx` inside functions; not another reader.
+`reader` goes through the nodes, `call` is one of them, `values` what its names stand for; `file`,
+`graph`, `inputs`, `names` and `constants` tell what a file holds, and trust none of it.
+May import: `call` and `einsum` of readers, `network` and below, `onnx` inside functions; no other
+reader.
 A new op is one function under `@translates` in `windows`, `layout` or `math`.
 """

@@ -1,73 +1,82 @@
-"""One ONNX node while it is translated: its inputs and attributes, typed, and a way to emit ops."""
+"""One ONNX node while it is translated: attributes by type, and checks of untrusted files."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from math import prod
+from typing import TYPE_CHECKING, Any, Literal
 
-from atrous.errors import NetworkError, ReadError
+from atrous.errors import ReadError
 from atrous.network.builder import Builder
 from atrous.network.layout import channels
 from atrous.network.ops import Constant, Op, Opaque
 from atrous.network.records import Param, Tensor
 from atrous.network.table import effect
-from atrous.readers.onnx.constants import Shapes
+from atrous.readers.call import Call, NotUnderstood, Output, once, params_behind
+from atrous.readers.onnx.constants import Inferred
 from atrous.readers.onnx.names import module_of
 from atrous.readers.onnx.values import FLOATS, MAX_AXIS, Const, Live, Value, checked, itemsize
+from atrous.registry import Registry
 
 if TYPE_CHECKING:
     import onnx
 
     from atrous.readers.onnx.values import Array
 
-__all__ = ["TRANSLATIONS", "Call", "Translation", "Unsupported", "translates"]
+__all__ = ["TRANSLATIONS", "OnnxCall", "Result", "translates"]
 
-Made = Tensor | Value | None
-Translation = Callable[["Call"], "Made | Sequence[Made]"]
-# Operator -> its translation, whatever the version; `Call.version` tells them apart.
-TRANSLATIONS: dict[str, Translation] = {}
+Result = Tensor | Value | None
+Translation = Callable[["OnnxCall"], "Result | Sequence[Result]"]
+# Operator -> its translation, whatever the version; `OnnxCall.version` tells them apart.
+TRANSLATIONS = Registry[str, Translation]("translation")
+translates = TRANSLATIONS.under
 
-_FLOAT, _INT, _STRING, _FLOATS_, _INTS = 1, 2, 3, 6, 7
+# What these leave out of their operands has no say in what comes out.
+_TAKES_NO_VALUES = ("CastLike", "Where")
+# Where the second factor stands among the inputs of a product.
+_MATRICES = {"MatMul": 1, "MatMulInteger": 1, "QLinearMatMul": 3, "Gemm": 1}
+_PRODUCTS = {
+    **_MATRICES,
+    "Conv": 1,
+    "ConvInteger": 1,
+    "QLinearConv": 3,
+    "ConvTranspose": 1,
+    "DeformConv": 1,
+}
+# Whose products shapes alone do not tell.
+_UNTOLD = {
+    *("Attention", "DFT", "Einsum", "GRU", "If", "LSTM", "Loop", "RNN", "STFT", "Scan"),
+    *("LinearAttention", "CausalConvWithState"),
+}
+_Kind = Literal["i", "s", "floats", "ints"]
+_KINDS: dict[_Kind, int] = {"i": 2, "s": 3, "floats": 6, "ints": 7}
 
 
-class Unsupported(Exception):  # noqa: N818 - a reason that stays inside, no error that is shown
-    """Raised by a translation that does not apply, with the reason; the node becomes opaque."""
-
-
-def translates(*operators: str) -> Callable[[Translation], Translation]:
-    """Register the translation of these ONNX operators. A second one for a name is an error."""
-
-    def register(function: Translation) -> Translation:
-        for name in operators:
-            if name in TRANSLATIONS:
-                raise NetworkError(f"{name} is translated already; one operator, one translation.")
-            TRANSLATIONS[name] = function
-        return function
-
-    return register
-
-
-class Call:
-    """One node to translate: inputs as constants or tensors, attributes by type, ops to emit."""
+class OnnxCall(Call[Value | None]):
+    """One node to translate: its inputs by place, as constants or tensors; attributes by type."""
 
     def __init__(
         self,
         builder: Builder,
         node: onnx.NodeProto,
-        label: str,
+        name: str,
         inputs: Sequence[Value | None],
-        shapes: Shapes,
+        shapes: Inferred,
         version: int,
         used: Sequence[bool],
     ) -> None:
-        self.builder = builder
+        outputs = [
+            Output(shape, itemsize(dtype) if dtype else None, wanted)
+            for (shape, dtype), wanted in zip(shapes, used, strict=True)
+        ]
+        arguments, module = dict(enumerate(inputs)), module_of(node, params_behind(inputs))
+        origin = node.output[0]
+        super().__init__(builder, node.op_type, arguments, outputs, name, module, origin, True)
         self.node = node
-        self.label = label
         self.inputs = inputs
         self.shapes = shapes
         self.version = version
         self.used = used
-        self.module = module_of(node, self.params(*inputs))
         self._attributes = {attribute.name: attribute for attribute in node.attribute}
 
     # Attributes
@@ -76,53 +85,43 @@ class Call:
         """True where the node carries the attribute."""
         return name in self._attributes
 
-    def _attribute(self, name: str, kind: int) -> onnx.AttributeProto | None:
+    def _attribute(self, name: str, kind: _Kind, default: Any = None) -> Any:
+        """The attribute's value in the field for its kind; the default where it is absent."""
         attribute = self._attributes.get(name)
-        if attribute is not None and attribute.type not in (kind, 0):
+        if attribute is None:
+            return default
+        if attribute.type not in (_KINDS[kind], 0):
             raise ReadError(f"its attribute {name!r} has another type than {self.op} says.")
-        return attribute
+        return getattr(attribute, kind)
 
-    def whole(self, name: str, default: int = 0) -> int:
+    def integer(self, name: str, default: int = 0) -> int:
         """A whole number."""
-        attribute = self._attribute(name, _INT)
-        return default if attribute is None else attribute.i
-
-    def real(self, name: str, default: float = 0.0) -> float:
-        """A number."""
-        attribute = self._attribute(name, _FLOAT)
-        return default if attribute is None else attribute.f
+        return int(self._attribute(name, "i", default))
 
     def text(self, name: str, default: str = "") -> str:
         """A string."""
-        attribute = self._attribute(name, _STRING)
-        held: bytes = b"" if attribute is None else attribute.s
-        return default if attribute is None else held.decode("utf-8", "replace")
+        held: bytes | None = self._attribute(name, "s")
+        return default if held is None else held.decode("utf-8", "replace")
 
-    def ints(self, name: str) -> tuple[int, ...] | None:
+    def integers(self, name: str) -> tuple[int, ...] | None:
         """Whole numbers, or None where the attribute is absent."""
-        attribute = self._attribute(name, _INTS)
-        return None if attribute is None else tuple(attribute.ints)
+        held = self._attribute(name, "ints")
+        return None if held is None else tuple(held)
 
     def reals(self, name: str) -> tuple[float, ...] | None:
         """Numbers, or None where the attribute is absent."""
-        attribute = self._attribute(name, _FLOATS_)
-        return None if attribute is None else tuple(attribute.floats)
-
-    @property
-    def op(self) -> str:
-        """The operator's name."""
-        name: str = self.node.op_type
-        return name
+        held = self._attribute(name, "floats")
+        return None if held is None else tuple(held)
 
     # Inputs
 
-    def get(self, index: int) -> Value | None:
-        """Input `index`, or None where it is left out."""
-        return self.inputs[index] if index < len(self.inputs) else None
+    def tensor_of(self, value: object) -> Tensor | None:
+        """The tensor of the network that a value is; None for a constant."""
+        return value.tensor if isinstance(value, Live) else super().tensor_of(value)
 
     def value(self, index: int) -> Value:
         """Input `index`, which the operator needs."""
-        value = self.get(index)
+        value = self[index]
         if value is None:
             raise ReadError(f"{self.op} needs input {index}, which is left out.")
         return value
@@ -131,11 +130,9 @@ class Call:
         """Input `index` as a tensor of the network; a constant becomes a node."""
         return self.materialized(self.value(index))
 
-    def materialized(self, value: Value) -> Tensor:
-        """The value as a tensor of the network; a constant becomes a node of its own."""
-        if isinstance(value, Live):
-            return value.tensor
-        name = value.name or f"{self.label}.constant"
+    def constant(self, value: Const) -> Tensor:
+        """A constant as a node; its parameters are those of the op that reads it."""
+        name = value.name or f"{self.name}.constant"
         return self.builder.add(
             Constant(value.shape), name=name[:200], module="", itemsize=itemsize(value.dtype)
         )
@@ -145,105 +142,77 @@ class Call:
         value = self.value(index)
         if isinstance(value, Const):
             return value
-        raise Unsupported(f"its weights (input {index}) are computed from the input")
+        raise NotUnderstood(f"its weights (input {index}) are computed from the input")
 
-    def numbers(self, index: int, what: str) -> tuple[int, ...] | None:
+    def integers_at(self, index: int, what: str) -> tuple[int, ...] | None:
         """The whole numbers in input `index`; None where it is left out."""
-        value = self.get(index)
+        value = self[index]
         if value is None:
             return None
-        array = _listed(value, what)
+        array = _known_array(value, what)
         return tuple(int(x) for x in array.reshape(-1))
 
-    def floats(self, index: int, what: str) -> tuple[float, ...] | None:
+    def reals_at(self, index: int, what: str) -> tuple[float, ...] | None:
         """The numbers in input `index`; None where it is left out or empty."""
-        value = self.get(index)
+        value = self[index]
         if value is None or (isinstance(value, Const) and value.elements == 0):
             return None
-        array = _listed(value, what)
+        array = _known_array(value, what)
         return tuple(float(x) for x in array.reshape(-1))
 
-    def listed(self, name: str, index: int, since: int) -> tuple[int, ...] | None:
+    def integers_since(self, name: str, index: int, since: int) -> tuple[int, ...] | None:
         """Whole numbers that are an attribute before version `since` and an input from it on."""
         if self.has(name) or self.version < since:
-            return self.ints(name)
-        return self.numbers(index, name)
+            return self.integers(name)
+        return self.integers_at(index, name)
 
     def live(self) -> list[Live]:
         """The inputs that are tensors of the network."""
         return [value for value in self.inputs if isinstance(value, Live)]
 
-    def axis(self, value: int, rank: int) -> int:
-        """A dimension's index, counted from the front."""
-        if not -rank <= value < rank:
-            raise ReadError(f"dimension {value} does not exist; the tensor has {rank}.")
-        return value % rank
-
-    def axes(self, values: Sequence[int], rank: int) -> tuple[int, ...]:
-        """Indices of dimensions in ascending order, each counted from the front."""
-        if len(values) > rank:
-            raise ReadError(f"{len(values)} axes are more than the tensor's {rank} dimensions.")
-        return tuple(sorted({self.axis(value, rank) for value in values}))
-
-    # Parameters
-
-    def params(self, *values: Value | None, buffers: bool = False) -> tuple[Param, ...]:
-        """The parameters behind constants; with `buffers` they count as not trained."""
-        found: dict[str, Param] = {}
-        for value in values:
-            if not isinstance(value, Const):
-                continue
-            for param in value.params:
-                if buffers:
-                    param = Param(param.name, param.count, param.itemsize, False)
-                found.setdefault(param.name, param)
-        return tuple(found.values())
-
     def stored(self, *values: Value | None) -> tuple[Param, ...]:
         """The parameters behind weights, which count as trained however few bits they have."""
-        found: dict[str, Param] = {}
-        for value in values:
-            for param in self.params(value):
-                if isinstance(value, Const) and value.dtype not in FLOATS:
-                    param = Param(param.name, param.count, param.itemsize)
-                found.setdefault(param.name, param)
-        return tuple(found.values())
+        return once(
+            param if value.dtype in FLOATS else Param(param.name, param.count, param.itemsize)
+            for value in values
+            if isinstance(value, Const)
+            for param in value.params
+        )
 
-    # Output
+    # Outputs
 
-    def shape(self, index: int = 0) -> tuple[int, ...] | None:
-        """The shape of output `index` as onnx infers it, or None."""
-        return self.shapes[index][0] if index < len(self.shapes) else None
+    def wants(self, index: int) -> bool:
+        """True where something reads output `index`."""
+        return index < len(self.used) and self.used[index]
+
+    def dtype(self, index: int) -> int:
+        """The element type of output `index` as onnx infers it, or 0."""
+        return self.shapes[index][1] if index < len(self.shapes) else 0
 
     def emit(
-        self, op: Op, *tensors: Tensor, out: int | None = None, params: Sequence[Param] = ()
+        self,
+        op: Op,
+        *inputs: Tensor,
+        out: int | None = 0,
+        params: Sequence[Param] = (),
+        shape: Sequence[int] | None = None,
     ) -> Tensor:
-        """The op's output. `out` says which output of the node it is; None for a step on the way.
+        """One op of the network, a step as well as an output at a shape that is checked first.
 
         An op that cannot be raises; one whose positions cannot be followed, or whose shape is not
         the one that onnx infers, becomes opaque.
         """
         # Without positions the rule can always say what comes out, or why nothing can.
         plain = tuple(
-            Tensor(x.name, tuple(channels(size) for size in x.shape), x.itemsize) for x in tensors
+            Tensor(x.name, tuple(channels(size) for size in x.shape), x.itemsize) for x in inputs
         )
         made = Tensor("", effect(op, plain).layout).shape
-        inferred = None if out is None else self.shape(out)
-        expected = made if inferred is None else inferred
-        checked(expected, "its output")
-        if min(expected, default=1) < 1:
-            raise Unsupported(f"makes an empty tensor of shape {expected}")
-        dtype = 0 if out is None else self.dtype(out)
-        tensor = self.builder.add(
-            op,
-            *tensors,
-            name=self.label,
-            module=self.module,
-            params=params,
-            shape=expected,
-            itemsize=itemsize(dtype) if dtype else None,
-            origin=self.node.output[0],
-        )
+        inferred = None if out is None else self.outputs[out].shape
+        shape = made if inferred is None else inferred
+        checked(shape, "its output")
+        if min(shape, default=1) < 1:
+            raise NotUnderstood(f"makes an empty tensor of shape {shape}")
+        tensor = super().emit(op, *inputs, out=out, params=params, shape=shape)
         for axis, length in tensor.grid.items():
             if length > MAX_AXIS:
                 raise ReadError(
@@ -251,37 +220,61 @@ class Call:
                 )
         return tensor
 
-    def dtype(self, index: int) -> int:
-        """The element type of output `index` as onnx infers it, or 0."""
-        return self.shapes[index][1] if index < len(self.shapes) else 0
-
-    def opaque(self, index: int, reason: str, *, known: bool = True) -> Live:
+    def opaque_output(self, index: int, reason: str, *, known: bool = True) -> Live:
         """Output `index` as something not understood.
 
         Where nothing says its shape (or `known` is False), it has shape `()` and is marked unknown:
         every node that reads it is opaque in turn.
         """
-        shape = self.shape(index) if known else None
+        shape, dtype = self.shapes[index]
         unknown = ""
         if shape is None or min(shape, default=1) < 1:
             unknown = "the shape of what it reads depends on data"
             if known:
                 reason += "; the shape of its output depends on data"
             shape = ()
-        dtype = self.dtype(index) or 1
+        macs = 0 if index else self.macs()
         tensor = self.builder.add(
-            Opaque(self.op[:80], reason, checked(shape, "its output")),
-            *(value.tensor for value in self.live()),
-            name=self.label,
+            Opaque(self.op[:80], reason, checked(shape, "its output"), macs, not unknown),
+            *self.tensors(),
+            name=self.name,
             module=self.module,
-            itemsize=itemsize(dtype),
+            params=self.params(),
+            itemsize=itemsize(dtype or 1),
         )
-        return Live(tensor, dtype, unknown)
+        return Live(tensor, dtype or 1, unknown)
+
+    def macs(self) -> int | None:
+        """What the node multiplies and adds: products by their shapes, 0 for what has none."""
+        made = self.outputs[0].shape
+        if self.node.domain not in ("", "ai.onnx") or self.op in _UNTOLD:
+            return None
+        place = _PRODUCTS.get(self.op)
+        if place is None:
+            return 0
+        x, weight = self[0], self[place]
+        if made is None or x is None or weight is None:
+            return None
+        if isinstance(x, Live) and x.unknown:
+            return None
+        if self.op in _MATRICES:
+            turned = self.op == "Gemm" and self.integer("transA")
+            return prod(made) * x.shape[0 if turned else -1]
+        return prod(x.shape if self.op == "ConvTranspose" else made) * prod(weight.shape[1:])
+
+    def ignores(self, _: Sequence[object]) -> bool:
+        """True where an operand gives its type alone, or no place of it is chosen."""
+        return self.op in _TAKES_NO_VALUES
+
+    def forgotten(self, _: Sequence[str]) -> str:
+        """The reason for a node whose translation leaves an input unread."""
+        return "also reads an input that its rule does not follow"
 
 
-def _listed(value: Value, what: str) -> Array:
+def _known_array(value: Value, what: str) -> Array:
+    """The numbers of a constant list."""
     if isinstance(value, Live):
-        raise Unsupported(f"its {what} depend on data")
+        raise NotUnderstood(f"its {what} depend on data")
     if value.array is None or len(value.shape) > 1:
-        raise Unsupported(f"its {what} are not known, or too many to be read")
+        raise NotUnderstood(f"its {what} are not known, or too many to be read")
     return value.array

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from atrous.errors import ReadError
 from atrous.network.records import Param
-from atrous.readers.onnx.file import Source, constant, sparse
+from atrous.readers.call import params_behind
+from atrous.readers.onnx.file import Source, dense_constant, sparse_constant
 from atrous.readers.onnx.values import FLOATS, MAX_FOLDED, STRING, Const, Value, checked
 
 if TYPE_CHECKING:
@@ -43,19 +44,19 @@ _MOST_FLOATS = 1 << 10
 _MOST_TOLD = 1 << 12
 _BUDGET = 1 << 24
 
-Shapes = list[tuple[tuple[int, ...] | None, int]]
+Inferred = list[tuple[tuple[int, ...] | None, int]]
 
 
 def infer(
     node: onnx.NodeProto, inputs: Sequence[Value | None], opsets: dict[str, int]
-) -> tuple[Shapes, str]:
+) -> tuple[Inferred, str]:
     """The shape and type of each output by onnx's own inference, and why there is none.
 
     A shape is None where it is not known in full, and the type 0 where that is not known.
     """
     from onnx import TensorProto, defs, helper, numpy_helper, shape_inference
 
-    nothing: Shapes = [(None, 0) for _ in node.output]
+    nothing: Inferred = [(None, 0) for _ in node.output]
     domain = "" if node.domain == "ai.onnx" else node.domain
     version = opsets.get(domain, 1)
     try:
@@ -83,7 +84,7 @@ def infer(
     except Exception as error:  # onnx raises several kinds, all about this node
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         return nothing, (lines[0] if lines else type(error).__name__)[:200]
-    result: Shapes = []
+    result: Inferred = []
     for name in node.output:
         made = found.get(name)
         if made is None or not made.HasField("tensor_type"):
@@ -126,8 +127,9 @@ class Folder:
         return result
 
     def _evaluated(
-        self, node: onnx.NodeProto, inputs: Sequence[Const | None], shapes: Shapes
+        self, node: onnx.NodeProto, inputs: Sequence[Const | None], shapes: Inferred
     ) -> list[Array] | None:
+        """The numbers that onnx's reference makes; None for operators or sizes that are not run."""
         import numpy as np
 
         if node.domain not in ("", "ai.onnx"):
@@ -168,6 +170,7 @@ class Folder:
 
 
 def _params(node: onnx.NodeProto, inputs: Sequence[Const | None]) -> tuple[Param, ...]:
+    """The parameters that a folded constant is made of."""
     # A scale and a zero point say how a weight is stored; the weight is the parameter.
     if node.op_type in ("Shape", "Size"):
         return ()
@@ -175,8 +178,7 @@ def _params(node: onnx.NodeProto, inputs: Sequence[Const | None]) -> tuple[Param
         return tuple(Param(param.name, param.count, param.itemsize) for param in inputs[0].params)
     if node.op_type in _MOVES:
         inputs = inputs[:1]
-    found = {param.name: param for x in inputs if x is not None for param in x.params}
-    return tuple(found.values())
+    return params_behind(inputs)
 
 
 def _holding(array: Array) -> Any:
@@ -184,6 +186,7 @@ def _holding(array: Array) -> Any:
 
 
 def _dtype(array: Array) -> int:
+    """The element type of an array, in the numbers of the format."""
     from onnx import helper
 
     return int(helper.np_dtype_to_tensor_dtype(array.dtype))
@@ -218,9 +221,9 @@ def literal(node: onnx.NodeProto, source: Source) -> Const:
     for attribute in node.attribute:
         if attribute.name == "value":
             matrix = _is_any if len(attribute.t.dims) > 1 else _is_none
-            return constant(attribute.t, source, matrix, name)
+            return dense_constant(attribute.t, source, matrix, name)
         if attribute.name == "sparse_value":
-            return sparse(attribute.sparse_tensor)
+            return sparse_constant(attribute.sparse_tensor)
         if attribute.name in ("value_string", "value_strings"):
             shape = () if attribute.name == "value_string" else (len(attribute.strings),)
             return Const(name, shape, STRING)

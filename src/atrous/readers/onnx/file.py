@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from atrous.readers.onnx.values import Array
 
-__all__ = ["Source", "constant", "load", "sparse"]
+__all__ = ["Source", "dense_constant", "load", "sparse_constant"]
 
 _LARGEST_FILE = 1 << 31
 _OLDEST_OPSET = 7
@@ -56,6 +56,7 @@ def load(source: str | Path | onnx.ModelProto) -> Source:
 
 
 def _parsed(path: Path) -> onnx.ModelProto:
+    """The message in a file, without the files of external data."""
     import onnx
     from google.protobuf.message import DecodeError
 
@@ -100,7 +101,7 @@ def check(source: Source) -> None:
         )
 
 
-def constant(
+def dense_constant(
     tensor: onnx.TensorProto,
     source: Source,
     is_parameter: Callable[[str, int], bool],
@@ -131,7 +132,7 @@ def constant(
     return Const(name, shape, dtype, params, numbers)
 
 
-def sparse(tensor: onnx.SparseTensorProto) -> Const:
+def sparse_constant(tensor: onnx.SparseTensorProto) -> Const:
     """The constant that a sparse tensor stands for; it counts the numbers that are stored."""
     values = tensor.values
     shape = checked(tensor.dims, f"the tensor {values.name[:80]!r}")
@@ -144,6 +145,7 @@ def sparse(tensor: onnx.SparseTensorProto) -> Const:
 
 
 def _check_data(tensor: onnx.TensorProto, count: int, what: str) -> None:
+    """Raise `ReadError` unless a tensor holds as many bytes or numbers as its shape needs."""
     needed = nbytes(tensor.data_type, count)
     if tensor.data_type == STRING or needed is None:
         return
@@ -165,6 +167,7 @@ def _check_data(tensor: onnx.TensorProto, count: int, what: str) -> None:
 
 
 def _external(tensor: onnx.TensorProto, source: Source, count: int, what: str) -> Any:
+    """How to load numbers from a file of their own, which is checked but not read."""
     if source.folder is None:
         return None  # a message has no folder; its shapes are all that is needed
     entries = {entry.key: entry.value for entry in tensor.external_data}
@@ -224,6 +227,7 @@ def inside(folder: Path, location: str, what: str) -> Path:
 
 
 def _number(text: str, what: str) -> int:
+    """An offset or a length that the file gives as text."""
     if len(text) < 20 and text.isascii() and text.isdigit():
         return int(text)
     raise ReadError(f"{what} says that its data lies at {text[:40]!r}, which is no number.")

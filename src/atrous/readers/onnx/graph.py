@@ -76,6 +76,7 @@ def ordered(graph: onnx.GraphProto, known: Iterable[str]) -> Ordered:
 
 
 def _reads(node: onnx.NodeProto) -> list[str]:
+    """The names that a node reads, for itself or for the graphs inside it."""
     names = [name for name in node.input if name]
     for graph in subgraphs(node):
         names += captured(graph)
@@ -101,6 +102,7 @@ def captured(graph: onnx.GraphProto, depth: int = 1) -> list[str]:
 def _sorted(
     nodes: Sequence[onnx.NodeProto], reads: Sequence[Sequence[str]], maker: dict[str, int]
 ) -> list[int]:
+    """The nodes in the order of the file, except where one reads what comes later."""
     # The order of the file, except where it reads what comes later.
     needs = [{maker[name] for name in names if name in maker} for names in reads]
     waiting = [len(n) for n in needs]
@@ -124,6 +126,7 @@ def _sorted(
 
 
 def _cycle(nodes: Sequence[onnx.NodeProto], needs: Sequence[set[int]], left: set[int]) -> str:
+    """The message for nodes that wait for one another."""
     index = min(left)
     path: dict[int, None] = {}
     while index not in path:
@@ -166,6 +169,7 @@ def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _check_functions(model: onnx.ModelProto) -> None:
+    """Raise `ReadError` where functions call themselves, or make too many nodes."""
     bodies = {(f.domain, f.name): f.node for f in model.functions}
     sizes: dict[tuple[str, str], int] = {}
 

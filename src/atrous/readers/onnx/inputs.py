@@ -32,7 +32,7 @@ class Inputs:
         wanted = self._given(given)
         for item in items:
             said = declared(item)
-            shape = wanted[item.name] if item.name in wanted else _static(item, said)
+            shape = wanted[item.name] if item.name in wanted else _shape_declared(item, said)
             self.shapes[item.name] = checked(shape, f"the input {item.name[:80]!r}")
             if said is not None:
                 self._compare(item.name, said, self.shapes[item.name])
@@ -52,17 +52,18 @@ class Inputs:
         return found
 
     def _given(self, given: Input) -> dict[str, Shape]:
+        """The shapes given by the user, by the names of the inputs."""
         names = [item.name for item in self._items]
         listed = ", ".join(name[:40] for name in names[:8])
         if given is None:
             return {}
         if hasattr(given, "shape"):  # an example in place of its shape
-            given = _whole(given)
+            given = _shape_given(given)
         if isinstance(given, Mapping):
             for name in given:
                 if name not in names:
                     raise ReadError(f"has no input {name!r}; its inputs: {listed}.")
-            return {name: _whole(shape) for name, shape in given.items()}
+            return {name: _shape_given(shape) for name, shape in given.items()}
         if all(isinstance(size, int) for size in given):
             open_ = [item.name for item in self._items if not is_static(declared(item))]
             if len(names) == 1:
@@ -72,15 +73,16 @@ class Inputs:
                     f"has {len(names)} inputs ({listed}) and one shape was given; give one for "
                     "each."
                 )
-            return {open_[0]: _whole(given)}
+            return {open_[0]: _shape_given(given)}
         if len(given) != len(names):
             raise ReadError(
                 f"has {len(names)} inputs ({listed}) and {len(given)} shapes were given; give one "
                 "for each."
             )
-        return {name: _whole(shape) for name, shape in zip(names, given, strict=True)}
+        return {name: _shape_given(shape) for name, shape in zip(names, given, strict=True)}
 
     def _compare(self, name: str, said: list[int | str], shape: Shape) -> None:
+        """Note where a shape is another than the file says, and what its symbols stand for."""
         shown = "x".join(str(size)[:20] for size in said)
         actual = "x".join(map(str, shape))
         if len(said) != len(shape):
@@ -121,7 +123,8 @@ def is_static(said: list[int | str] | None) -> bool:
     return said is not None and all(isinstance(size, int) for size in said)
 
 
-def _static(item: onnx.ValueInfoProto, said: list[int | str] | None) -> Sequence[int]:
+def _shape_declared(item: onnx.ValueInfoProto, said: list[int | str] | None) -> Sequence[int]:
+    """The shape in the file; a `ReadError` that says what to give where it is open."""
     name = item.name[:80]
     if not item.type.HasField("tensor_type"):
         raise ReadError(f"the input {name!r} is no tensor; only tensors are read.")
@@ -142,7 +145,8 @@ def _static(item: onnx.ValueInfoProto, said: list[int | str] | None) -> Sequence
     )
 
 
-def _whole(shape: Any) -> Shape:
+def _shape_given(shape: Any) -> Shape:
+    """A shape given by the user, as whole numbers."""
     shape = tuple(shape.shape) if hasattr(shape, "shape") else shape
     if isinstance(shape, Sequence) and all(type(size) is int for size in shape):
         return tuple(shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from math import prod
 
 from atrous.errors import ReadError
@@ -19,7 +20,8 @@ from atrous.network.ops import (
 )
 from atrous.network.ops import Expand as ExpandOp
 from atrous.network.records import Tensor
-from atrous.readers.onnx.call import Call, Made, Unsupported, translates
+from atrous.readers.call import NotUnderstood, params_behind
+from atrous.readers.onnx.call import OnnxCall, Result, translates
 from atrous.readers.onnx.values import Const, Live, broadcast, checked
 
 __all__: list[str] = []
@@ -29,15 +31,17 @@ _MOST_JOINED = 1 << 20
 
 
 @translates("Reshape")
-def _reshape(call: Call) -> Tensor:
+def _reshape(call: OnnxCall) -> Tensor:
+    """The same elements in the same order."""
     x = call.tensor(0)
-    wanted = call.listed("shape", 1, 5)
+    wanted = call.integers_since("shape", 1, 5)
     if wanted is None:
         raise ReadError("Reshape needs a shape.")
-    return call.emit(Reshape(_resolved(x.shape, wanted, bool(call.whole("allowzero")))), x, out=0)
+    return call.emit(Reshape(_resolved(x.shape, wanted, bool(call.integer("allowzero")))), x)
 
 
 def _resolved(have: tuple[int, ...], wanted: Sequence[int], zeros: bool) -> tuple[int, ...]:
+    """The shape that is meant: 0 keeps a size, -1 takes what is left."""
     sizes = []
     for i, size in enumerate(wanted[:65]):
         if size == 0 and not zeros:
@@ -57,33 +61,36 @@ def _resolved(have: tuple[int, ...], wanted: Sequence[int], zeros: bool) -> tupl
 
 
 @translates("Flatten")
-def _flatten(call: Call) -> Tensor:
+def _flatten(call: OnnxCall) -> Tensor:
+    """The same elements in two dimensions: those before `axis`, and those from it on."""
     x = call.tensor(0)
-    axis = call.whole("axis", 1)
+    axis = call.integer("axis", 1)
     rank = len(x.shape)
     if not -rank <= axis <= rank:
         raise ReadError(f"dimension {axis} does not exist; the tensor has {rank}.")
     axis = axis + rank if axis < 0 else axis
-    return call.emit(Reshape((prod(x.shape[:axis]), prod(x.shape[axis:]))), x, out=0)
+    return call.emit(Reshape((prod(x.shape[:axis]), prod(x.shape[axis:]))), x)
 
 
 @translates("Squeeze")
-def _squeeze(call: Call) -> Tensor:
+def _squeeze(call: OnnxCall) -> Tensor:
+    """The same elements without `axes`, or without all dimensions of size 1."""
     x = call.tensor(0)
     rank = len(x.shape)
-    given = call.listed("axes", 1, 13)
+    given = call.integers_since("axes", 1, 13)
     axes = call.axes(given, rank) if given is not None else None
     gone = [i for i, n in enumerate(x.shape) if n == 1] if axes is None else list(axes)
     for axis in gone:
         if x.shape[axis] != 1:
             raise ReadError(f"squeezes dimension {axis}, which has {x.shape[axis]} indices.")
-    return call.emit(Reshape(tuple(n for i, n in enumerate(x.shape) if i not in gone)), x, out=0)
+    return call.emit(Reshape(tuple(n for i, n in enumerate(x.shape) if i not in gone)), x)
 
 
 @translates("Unsqueeze")
-def _unsqueeze(call: Call) -> Tensor:
+def _unsqueeze(call: OnnxCall) -> Tensor:
+    """The same elements with a dimension of size 1 at each of `axes`."""
     x = call.tensor(0)
-    axes = call.listed("axes", 1, 13)
+    axes = call.integers_since("axes", 1, 13)
     if axes is None or len(axes) > 64:
         raise ReadError("Unsqueeze needs axes, at most 64.")
     rank = len(x.shape) + len(axes)
@@ -91,56 +98,61 @@ def _unsqueeze(call: Call) -> Tensor:
     if len(new) != len(axes):
         raise ReadError(f"names one axis twice: {axes}.")
     sizes = iter(x.shape)
-    return call.emit(Reshape(tuple(1 if i in new else next(sizes) for i in range(rank))), x, out=0)
+    return call.emit(Reshape(tuple(1 if i in new else next(sizes) for i in range(rank))), x)
 
 
 @translates("Transpose")
-def _transpose(call: Call) -> Tensor:
+def _transpose(call: OnnxCall) -> Tensor:
+    """Dimension `i` is `perm[i]` of the input; left out, they are reversed."""
     x = call.tensor(0)
-    order = call.ints("perm") or tuple(reversed(range(len(x.shape))))
-    return call.emit(Permute(order), x, out=0)
+    order = call.integers("perm") or tuple(reversed(range(len(x.shape))))
+    return call.emit(Permute(order), x)
 
 
 @translates("Expand")
-def _expand(call: Call) -> Tensor:
+def _expand(call: OnnxCall) -> Tensor:
+    """Output `o` reads `o`, and the only index where a size of 1 is widened."""
     x = call.tensor(0)
-    wanted = call.numbers(1, "shape")
+    wanted = call.integers_at(1, "shape")
     if wanted is None:
         raise ReadError("Expand needs a shape.")
     target = checked(broadcast(x.shape, checked(wanted, "its output")), "its output")
-    return call.emit(ExpandOp(target), x, out=0)
+    return call.emit(ExpandOp(target), x)
 
 
 @translates("Tile")
-def _tile(call: Call) -> Tensor:
+def _tile(call: OnnxCall) -> Tensor:
+    """Output `o` reads `o` modulo the size along each dimension."""
     x = call.tensor(0)
-    repeats = call.numbers(1, "repeats")
+    repeats = call.integers_at(1, "repeats")
     if repeats is None or len(repeats) != len(x.shape) or min(repeats, default=1) < 0:
         raise ReadError(f"Tile needs one number of repeats for each of {len(x.shape)} dimensions.")
     checked([n * r for n, r in zip(x.shape, repeats, strict=True)], "its output")
     if 0 in repeats:
-        raise Unsupported("makes an empty tensor")
-    return _steps(call, x, [Repeat(i, r) for i, r in enumerate(repeats) if r > 1])
+        raise NotUnderstood("makes an empty tensor")
+    return _in_turn(call, x, [Repeat(i, r) for i, r in enumerate(repeats) if r > 1])
 
 
-def _steps(call: Call, x: Tensor, ops: Sequence[Repeat | Slice]) -> Tensor:
+def _in_turn(call: OnnxCall, x: Tensor, ops: Sequence[Repeat | Slice]) -> Tensor:
+    """One op after the other, the last of them for the output; without any, `x` itself."""
     if not ops:
         return x
     for op in ops[:-1]:
-        x = call.emit(op, x)
-    return call.emit(ops[-1], x, out=0)
+        x = call.step(op, x)
+    return call.emit(ops[-1], x)
 
 
 @translates("Slice")
-def _slice(call: Call) -> Tensor:
+def _slice(call: OnnxCall) -> Tensor:
+    """Output `o` reads `start + step * o` along each of `axes`."""
     x = call.tensor(0)
     rank = len(x.shape)
     if call.version < 10:
-        starts, ends, axes = call.ints("starts"), call.ints("ends"), call.ints("axes")
+        starts, ends, axes = call.integers("starts"), call.integers("ends"), call.integers("axes")
         steps = None
     else:
-        starts, ends = call.numbers(1, "starts"), call.numbers(2, "ends")
-        axes, steps = call.numbers(3, "axes"), call.numbers(4, "steps")
+        starts, ends = call.integers_at(1, "starts"), call.integers_at(2, "ends")
+        axes, steps = call.integers_at(3, "axes"), call.integers_at(4, "steps")
     if starts is None or ends is None or len(starts) > rank:
         raise ReadError("Slice needs starts and ends, at most one for each dimension.")
     axes = tuple(range(len(starts))) if axes is None else axes
@@ -154,51 +166,53 @@ def _slice(call: Call) -> Tensor:
             raise ReadError("a slice's step is 0.")
         taken = range(x.shape[dim])[start:end:step]
         if not taken:
-            raise Unsupported("makes an empty tensor")
+            raise NotUnderstood("makes an empty tensor")
         if step < 0 and len(taken) > 1:
             # Backwards: no rule for positions, and only another order for channels.
-            x = call.emit(Reorder(dim, len(taken)), x)
+            x = call.step(Reorder(dim, len(taken)), x)
         elif len(taken) < x.shape[dim]:
             ops.append(Slice(dim, taken[0], len(taken), step if len(taken) > 1 else 1))
-    return _steps(call, x, ops)
+    return _in_turn(call, x, ops)
 
 
 @translates("Split")
-def _split(call: Call) -> list[Made]:
+def _split(call: OnnxCall) -> list[Result]:
+    """Piece `p` reads `o` plus the sizes before it along `axis`."""
     x = call.tensor(0)
-    dim = call.axis(call.whole("axis"), len(x.shape))
+    dim = call.axis(call.integer("axis"), len(x.shape))
     length, count = x.shape[dim], len(call.used)
-    sizes = call.listed("split", 1, 13)
+    sizes = call.integers_since("split", 1, 13)
     if sizes is None:
         piece = -(-length // max(count, 1))
         sizes = tuple(min(piece, length - piece * i) for i in range(count))
     if len(sizes) != count or sum(sizes) != length or min(sizes) < 0:
         raise ReadError(f"splits {length} into {sizes[:8]} for {count} outputs.")
-    made: list[Made] = []
-    start = 0
-    for index, size in enumerate(sizes):
+    made: list[Result] = []
+    for index, (start, size) in enumerate(zip(accumulate(sizes, initial=0), sizes, strict=False)):
         if not call.used[index]:
             made.append(None)
         elif size == 0:
-            made.append(call.opaque(index, "makes an empty tensor"))
+            made.append(call.opaque_output(index, "makes an empty tensor"))
         else:
             made.append(call.emit(Slice(dim, start, size), x, out=index))
-        start += size
     return made
 
 
 @translates("Concat")
-def _concat(call: Call) -> Tensor:
-    return concatenated(call, [call.value(i) for i in range(len(call.inputs))], call.whole("axis"))
+def _concat(call: OnnxCall) -> Tensor:
+    """Operand `p` is read at `o` minus the sizes before it along `axis`."""
+    parts = [call.value(i) for i in range(len(call.inputs))]
+    return concatenated(call, parts, call.integer("axis"))
 
 
 @translates("QLinearConcat")
-def _quantized_concat(call: Call) -> Tensor:
+def _quantized_concat(call: OnnxCall) -> Tensor:
+    """Operand `p`, every third input from 2 on, is read as in a concatenation."""
     parts = [call.value(i) for i in range(2, len(call.inputs), 3)]
-    return concatenated(call, parts, call.whole("axis"))
+    return concatenated(call, parts, call.integer("axis"))
 
 
-def concatenated(call: Call, parts: Sequence[Const | Live], axis: int) -> Tensor:
+def concatenated(call: OnnxCall, parts: Sequence[Const | Live], axis: int) -> Tensor:
     """The parts end to end; constants become nodes, unless they are empty."""
     dim = call.axis(axis, len(parts[0].shape))
     for part in parts:
@@ -208,19 +222,20 @@ def concatenated(call: Call, parts: Sequence[Const | Live], axis: int) -> Tensor
     along = [part for part in parts if isinstance(part, Live) and has_axes(part.tensor.layout[dim])]
     total = sum(part.shape[dim] for part in parts)
     if len(along) > 1 and total > _MOST_JOINED:
-        raise Unsupported(f"joins {total:,} positions end to end, more than are followed")
+        raise NotUnderstood(f"joins {total:,} positions end to end, more than are followed")
     tensors = [call.materialized(part) for part in parts]
-    return call.emit(Concat(dim), *tensors, out=0, params=call.params(*parts))
+    return call.emit(Concat(dim), *tensors, params=params_behind(parts))
 
 
 @translates("Gather")
-def _gather(call: Call) -> Made:
+def _gather(call: OnnxCall) -> Result:
+    """Output `o` reads `indices[o]` along `axis`; of a constant table, index `o`."""
     data, index = call.value(0), call.value(1)
-    dim = call.axis(call.whole("axis"), len(data.shape))
+    dim = call.axis(call.integer("axis"), len(data.shape))
     if isinstance(data, Const):
         return _looked_up(call, data, call.tensor(1), dim)
     if isinstance(index, Live):
-        raise Unsupported("gathers at places that are computed from the input")
+        raise NotUnderstood("gathers at places that are computed from the input")
     x = data.tensor
     length = x.shape[dim]
     places = None if index.array is None else [int(i) for i in index.array.reshape(-1)]
@@ -229,7 +244,7 @@ def _gather(call: Call) -> Made:
             raise ReadError(f"gathers index {max(places, key=abs)} of a dimension of {length}.")
         places = [i % length for i in places]
     if index.elements < 1:
-        raise Unsupported("makes an empty tensor")
+        raise NotUnderstood("makes an empty tensor")
     after = (*x.shape[:dim], *index.shape, *x.shape[dim + 1 :])
     op: Slice | Reorder = Reorder(dim, index.elements)
     if places is not None and len(places) == 1:
@@ -239,31 +254,33 @@ def _gather(call: Call) -> Made:
         if step > 0 and places == list(range(places[0], places[-1] + 1, step)):
             op = Slice(dim, places[0], len(places), step)
     if len(index.shape) < 2:
-        return call.emit(op, x, out=0, params=call.params(index))
-    return call.emit(Reshape(after), call.emit(op, x, params=call.params(index)), out=0)
+        return call.emit(op, x, params=call.params(1))
+    return call.emit(Reshape(after), call.step(op, x, params=call.params(1)))
 
 
-def _looked_up(call: Call, table: Const, index: Tensor, dim: int) -> Tensor:
-    params = call.params(table)
+def _looked_up(call: OnnxCall, table: Const, index: Tensor, dim: int) -> Tensor:
+    """Output `o` reads index `o`, for a row of the table in new last dimensions."""
+    params = call.params(0)
     if dim:
-        raise Unsupported("looks up in a table by another dimension than the first")
+        raise NotUnderstood("looks up in a table by another dimension than the first")
     if len(table.shape) == 1:
-        return call.emit(Elementwise("gather"), index, out=0, params=params)
+        return call.emit(Elementwise("gather"), index, params=params)
     rest = table.shape[1:]
     if len(rest) == 1:
-        return call.emit(Lookup(rest[0]), index, out=0, params=params)
-    rows = call.emit(Lookup(prod(rest)), index, params=params)
-    return call.emit(Reshape((*index.shape, *rest)), rows, out=0)
+        return call.emit(Lookup(rest[0]), index, params=params)
+    rows = call.step(Lookup(prod(rest)), index, params=params)
+    return call.emit(Reshape((*index.shape, *rest)), rows)
 
 
 @translates("TopK")
-def _top_k(call: Call) -> list[Made]:
+def _top_k(call: OnnxCall) -> list[Result]:
+    """Each output reads all of `axis`, which holds no positions."""
     x = call.tensor(0)
-    dim = call.axis(call.whole("axis", -1), len(x.shape))
-    k = (call.whole("k"),) if call.version < 10 else call.numbers(1, "k")
+    dim = call.axis(call.integer("axis", -1), len(x.shape))
+    k = (call.integer("k"),) if call.version < 10 else call.integers_at(1, "k")
     if k is None or len(k) != 1:
         raise ReadError("TopK needs one k.")
     if has_axes(x.layout[dim]):
-        raise Unsupported("picks positions by their values")
+        raise NotUnderstood("picks positions by their values")
     op = Reorder(dim, k[0])
     return [call.emit(op, x, out=i) if used else None for i, used in enumerate(call.used)]

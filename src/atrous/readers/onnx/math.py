@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 
 from atrous.errors import ReadError
@@ -23,7 +24,9 @@ from atrous.network.ops import (
     Slice,
 )
 from atrous.network.records import Param, Tensor
-from atrous.readers.onnx.call import Call, Made, Unsupported, translates
+from atrous.readers.call import NotUnderstood, params_behind
+from atrous.readers.einsum import sizes_of, terms_of
+from atrous.readers.onnx.call import OnnxCall, Result, translates
 from atrous.readers.onnx.values import Const, Live, Value, broadcast
 
 __all__: list[str] = []
@@ -39,44 +42,48 @@ _ELEMENTWISE = """
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
-def _label(name: str) -> str:
+def _snake_case(name: str) -> str:
+    """The operator's name in small letters, words apart."""
     return {"PRelu": "prelu", "IsNaN": "is_nan"}.get(name) or _WORDS.sub("_", name).lower()
 
 
 @translates(*_ELEMENTWISE)
-def _elementwise(call: Call) -> Made:
+def _elementwise(call: OnnxCall) -> Result:
+    """Output `o` reads every operand at `o`, broadcast; scales and bounds are no operands."""
     values = [value for value in call.inputs if value is not None]
     if call.op in ("QuantizeLinear", "DequantizeLinear"):
         # One scale for each channel, or each block, is no operand that is broadcast.
-        return call.emit(Elementwise(_label(call.op)), call.tensor(0), out=0)
+        return call.emit(Elementwise(_snake_case(call.op)), call.tensor(0))
     if call.op.startswith("QLinear"):
         values = [value for value in values if isinstance(value, Live) or value.elements > 1]
     if call.op == "CastLike":
         return _cast_like(call)
     if call.op == "Clip":
         values = [call.value(0), *call.live()[1:]]
-    return joined(call, _label(call.op), values)
+    return joined(call, _snake_case(call.op), values)
 
 
-def _cast_like(call: Call) -> Made:
+def _cast_like(call: OnnxCall) -> Result:
+    """Output `o` reads input 0 at `o`; input 1 gives its type alone."""
     x = call.value(0)
     if isinstance(x, Live):
-        return call.emit(Elementwise("cast"), x.tensor, out=0)
+        return call.emit(Elementwise("cast"), x.tensor)
     # The other operand gives nothing but its type.
     dtype, array = call.value(1).dtype, x.array
     return Const(x.name, x.shape, dtype, x.params, None if array is None else lambda: array)
 
 
 @translates("EyeLike", "RandomNormalLike", "RandomUniformLike")
-def _like(call: Call) -> Const:
+def _like(call: OnnxCall) -> Const:
+    """A constant: the input gives its shape alone."""
     x = call.value(0)
     return Const(call.node.output[0], x.shape, call.dtype(0) or x.dtype)
 
 
-def joined(call: Call, label: str, values: Sequence[Value]) -> Tensor:
+def joined(call: OnnxCall, label: str, values: Sequence[Value]) -> Tensor:
     """The values joined elementwise; constants take part only where they broaden the shape."""
     live = [value for value in values if isinstance(value, Live)]
-    params = call.params(*values)
+    params = params_behind(values)
     if label == "prelu":  # a single slope is a parameter, whatever it is called
         params = tuple(Param(p.name, p.count, p.itemsize) for p in params)
     shape = broadcast(*(value.shape for value in values))
@@ -84,174 +91,182 @@ def joined(call: Call, label: str, values: Sequence[Value]) -> Tensor:
     if broadcast(*(value.shape for value in live)) != shape:
         operands = values
     tensors = [call.materialized(value) for value in operands]
-    return call.emit(Elementwise(label), *tensors, out=0, params=params)
+    return call.emit(Elementwise(label), *tensors, params=params)
 
 
 @translates("Where")
-def _where(call: Call) -> Made:
+def _where(call: OnnxCall) -> Result:
+    """Output `o` reads condition and operands at `o`, or the one operand that is always chosen."""
     condition = call.value(0)
     array = condition.array if isinstance(condition, Const) else None
     if array is not None and array.size and (array.all() or not array.any()):
         chosen = call.value(1 if array.all() else 2)
         if isinstance(chosen, Const):
-            return Const(chosen.name, call.shape(0) or chosen.shape, chosen.dtype, chosen.params)
+            return Const(
+                chosen.name, call.outputs[0].shape or chosen.shape, chosen.dtype, chosen.params
+            )
         if chosen.shape == broadcast(*(call.value(i).shape for i in range(3))):
             return chosen
     return joined(call, "where", [call.value(i) for i in range(3)])
 
 
 @translates("Identity")
-def _identity(call: Call) -> Made:
+def _identity(call: OnnxCall) -> Result:
+    """The input itself."""
     return call.value(0)
 
 
 @translates("Dropout")
-def _dropout(call: Call) -> list[Made]:
+def _dropout(call: OnnxCall) -> list[Result]:
+    """The input itself, and a mask that no input reaches; elementwise where it trains."""
     x = call.value(0)
     mask = Const("", x.shape, 9)
-    training = call.get(2)
+    training = call[2]
     if training is not None:
         array = training.array if isinstance(training, Const) else None
         if array is None or array.any():
-            return [call.emit(Elementwise("dropout"), call.tensor(0), out=0), mask]
+            return [call.emit(Elementwise("dropout"), call.tensor(0)), mask]
     return [x, mask]
 
 
 @translates("BatchNormalization")
-def _batch_norm(call: Call) -> Tensor:
+def _batch_norm(call: OnnxCall) -> Tensor:
+    """Output `o` reads position `o`; where it trains, all of its channel."""
     x = call.tensor(0)
-    if len(call.live()) > 1:
-        raise Unsupported("its statistics are computed from the input")
+    if len(call.tensors()) > 1:
+        raise NotUnderstood("its statistics are computed from the input")
     if any(call.used[1:]):
-        raise Unsupported("updates its statistics")
-    params = call.params(call.get(1), call.get(2))
-    params += call.params(call.get(3), call.get(4), buffers=True)
-    if call.whole("training_mode"):
+        raise NotUnderstood("updates its statistics")
+    buffers = (replace(param, trainable=False) for param in call.params(3, 4))
+    params = (*call.params(1, 2), *buffers)
+    if call.integer("training_mode"):
         dims = (0, *range(2, len(x.shape)))
-        return call.emit(Mix(dims, "batch_norm"), x, out=0, params=params)
-    return call.emit(Elementwise("batch_norm"), x, out=0, params=params)
+        return call.emit(Mix(dims, "batch_norm"), x, params=params)
+    return call.emit(Elementwise("batch_norm"), x, params=params)
 
 
-def _mixed(call: Call, dims: Sequence[int], label: str) -> Tensor:
-    if len(call.live()) > 1:
-        raise Unsupported("its scale or offset is computed from the input")
+def _mixed(call: OnnxCall, dims: Sequence[int], label: str) -> Tensor:
+    """Each output reads all of `dims` in input 0; the other inputs are parameters."""
+    if len(call.tensors()) > 1:
+        raise NotUnderstood("its scale or offset is computed from the input")
     if any(call.used[1:]):
-        raise Unsupported("gives its statistics as well")
-    params = call.params(*call.inputs[1:])
-    return call.emit(Mix(tuple(dims), label), call.tensor(0), out=0, params=params)
+        raise NotUnderstood("gives its statistics as well")
+    params = params_behind(call.inputs[1:])
+    return call.emit(Mix(tuple(dims), label), call.tensor(0), params=params)
 
 
 @translates("InstanceNormalization")
-def _instance_norm(call: Call) -> Tensor:
+def _instance_norm(call: OnnxCall) -> Tensor:
+    """Each output reads all positions of its channel."""
     return _mixed(call, range(2, len(call.value(0).shape)), "instance_norm")
 
 
 @translates("GroupNormalization")
-def _group_norm(call: Call) -> Tensor:
+def _group_norm(call: OnnxCall) -> Tensor:
+    """Each output reads its whole image: all groups count as one."""
     return _mixed(call, range(1, len(call.value(0).shape)), "group_norm")
 
 
 @translates("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization")
-def _layer_norm(call: Call) -> Tensor:
+def _layer_norm(call: OnnxCall) -> Tensor:
+    """Each output reads all dimensions from `axis` on."""
     rank = len(call.value(0).shape)
     label = "layer_norm" if call.op == "LayerNormalization" else "rms_norm"
-    return _mixed(call, range(call.axis(call.whole("axis", -1), rank), rank), label)
+    return _mixed(call, range(call.axis(call.integer("axis", -1), rank), rank), label)
 
 
 @translates("LpNormalization")
-def _lp_norm(call: Call) -> Tensor:
-    return _mixed(call, [call.axis(call.whole("axis", -1), len(call.value(0).shape))], "lp_norm")
+def _lp_norm(call: OnnxCall) -> Tensor:
+    """Each output reads all of `axis`."""
+    return _mixed(call, [call.axis(call.integer("axis", -1), len(call.value(0).shape))], "lp_norm")
 
 
 @translates("LRN")
-def _local_response(call: Call) -> Tensor:
+def _local_response(call: OnnxCall) -> Tensor:
+    """Each output reads neighbouring channels; they count as all."""
     x = call.tensor(0)
     if len(x.shape) < 2 or has_axes(x.layout[1]):
-        raise Unsupported("normalizes over neighbours along a dimension that holds positions")
-    return call.emit(Mix((1,), "lrn"), x, out=0)
+        raise NotUnderstood("normalizes over neighbours along a dimension that holds positions")
+    return call.emit(Mix((1,), "lrn"), x)
 
 
 @translates("MeanVarianceNormalization")
-def _mean_variance(call: Call) -> Tensor:
-    axes = call.ints("axes")
+def _mean_variance(call: OnnxCall) -> Tensor:
+    """Each output reads all of `axes`."""
+    axes = call.integers("axes")
     rank = len(call.value(0).shape)
     return _mixed(call, call.axes((0, 2, 3) if axes is None else axes, rank), "mvn")
 
 
 @translates("Softmax", "LogSoftmax", "Hardmax")
-def _softmax(call: Call) -> Tensor:
+def _softmax(call: OnnxCall) -> Tensor:
+    """Each output reads all of `axis`; before version 13, of all dimensions from it on."""
     rank = len(call.value(0).shape)
     if call.version >= 13:
-        return _mixed(call, [call.axis(call.whole("axis", -1), rank)], _label(call.op))
+        return _mixed(call, [call.axis(call.integer("axis", -1), rank)], _snake_case(call.op))
     # Before version 13 all dimensions from the axis on are one.
-    axis = call.whole("axis", 1)
+    axis = call.integer("axis", 1)
     return _mixed(
-        call, range(rank if axis == rank else call.axis(axis, rank), rank), _label(call.op)
+        call, range(rank if axis == rank else call.axis(axis, rank), rank), _snake_case(call.op)
     )
 
 
 @translates("DynamicQuantizeLinear")
-def _dynamic_quantize(call: Call) -> list[Made]:
+def _dynamic_quantize(call: OnnxCall) -> list[Result]:
+    """Each output reads everything, since the range is that of all elements."""
     x = call.tensor(0)
     dims = tuple(range(len(x.shape)))
-    made: list[Made] = [call.emit(Mix(dims, "quantize_dynamic"), x, out=0)]
+    made: list[Result] = [call.emit(Mix(dims, "quantize_dynamic"), x)]
     for index in (1, 2):
-        used = call.used[index] if index < len(call.used) else False
-        made.append(call.emit(Reduce(dims, label="range"), x, out=index) if used else None)
+        wanted = call.wants(index)
+        made.append(call.emit(Reduce(dims, label="range"), x, out=index) if wanted else None)
     return made
 
 
 _SINCE_INPUT = {"ReduceSum": 13}
 
 
-@translates(
-    "ReduceL1",
-    "ReduceL2",
-    "ReduceLogSum",
-    "ReduceLogSumExp",
-    "ReduceMax",
-    "ReduceMean",
-    "ReduceMin",
-    "ReduceProd",
-    "ReduceSum",
-    "ReduceSumSquare",
-)
-def _reduce(call: Call) -> Made:
+@translates("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare")
+@translates("ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp")
+def _reduce(call: OnnxCall) -> Result:
+    """Each output reads all of `axes`, or of every dimension where none is named."""
     x = call.tensor(0)
     rank = len(x.shape)
-    axes = call.listed("axes", 1, _SINCE_INPUT.get(call.op, 18))
-    label = _label(call.op.removeprefix("Reduce"))
+    axes = call.integers_since("axes", 1, _SINCE_INPUT.get(call.op, 18))
+    label = _snake_case(call.op.removeprefix("Reduce"))
     if not axes:
-        if call.whole("noop_with_empty_axes"):
-            return call.emit(Elementwise(label), x, out=0)
+        if call.integer("noop_with_empty_axes"):
+            return call.emit(Elementwise(label), x)
         axes = tuple(range(rank))
-    op = Reduce(call.axes(axes, rank), bool(call.whole("keepdims", 1)), label)
-    return call.emit(op, x, out=0)
+    op = Reduce(call.axes(axes, rank), bool(call.integer("keepdims", 1)), label)
+    return call.emit(op, x)
 
 
 @translates("ArgMax", "ArgMin")
-def _arg(call: Call) -> Tensor:
+def _arg(call: OnnxCall) -> Tensor:
+    """Each output reads all of `axis`."""
     x = call.tensor(0)
-    dim = call.axis(call.whole("axis"), len(x.shape))
-    return call.emit(Reduce((dim,), bool(call.whole("keepdims", 1)), call.op.lower()), x, out=0)
+    dim = call.axis(call.integer("axis"), len(x.shape))
+    return call.emit(Reduce((dim,), bool(call.integer("keepdims", 1)), call.op.lower()), x)
 
 
 @translates("Gemm")
-def _gemm(call: Call) -> Tensor:
-    a, b, c = call.value(0), call.value(1), call.get(2)
+def _gemm(call: OnnxCall) -> Tensor:
+    """Output `(i, j)` reads row `i` of A, column `j` of B, and at `(i, j)` a C that is computed."""
+    a, b, c = call.value(0), call.value(1), call[2]
     if len(a.shape) != 2 or len(b.shape) != 2:
         raise ReadError(f"Gemm multiplies matrices, got {a.shape} and {b.shape}.")
-    rows = "ka" if call.whole("transA") else "ak"
-    columns = "bk" if call.whole("transB") else "kb"
+    rows = "ka" if call.integer("transA") else "ak"
+    columns = "bk" if call.integer("transB") else "kb"
     last = c is None or not isinstance(c, Live)
-    y = _product(call, a, b, rows, columns, "ab", 0 if last else None, bias=c if last else None)
+    y = _contracted(call, a, b, rows, columns, "ab", 0 if last else None, bias=c if last else None)
     if c is not None and isinstance(c, Live):
-        y = call.emit(Elementwise("add"), y, c.tensor, out=0)
+        y = call.emit(Elementwise("add"), y, c.tensor)
     return y
 
 
-def _product(
-    call: Call,
+def _contracted(
+    call: OnnxCall,
     a: Value,
     b: Value,
     left: str,
@@ -260,11 +275,11 @@ def _product(
     out: int | None = 0,
     bias: Value | None = None,
 ) -> Tensor:
-    sizes = dict(zip(left, a.shape, strict=True))
-    for letter, size in zip(right, b.shape, strict=True):
-        if sizes.setdefault(letter, size) != size:
-            raise ReadError(f"{a.shape} and {b.shape} cannot be multiplied.")
-    params = (*call.stored(a, b), *call.params(bias))
+    """Letters of the result are aligned, all others summed; a constant matrix is a linear layer."""
+    sizes = sizes_of((left, right), (a.shape, b.shape))
+    if sizes is None:
+        raise ReadError(f"{a.shape} and {b.shape} cannot be multiplied.")
+    params = (*call.stored(a, b), *params_behind([bias]))
     if isinstance(a, Live) and isinstance(b, Const) and len(right) == 2:
         # One matrix for all rows: a linear layer over the last dimension.
         summed, made = (right[0], right[1]) if right[0] in left else (right[1], right[0])
@@ -272,7 +287,7 @@ def _product(
         if summed in left and made not in left and result == left.replace(summed, "") + made:
             if left[-1] != summed:
                 order = [i for i, letter in enumerate(left) if letter != summed]
-                x = call.emit(Permute((*order, left.index(summed))), x)
+                x = call.step(Permute((*order, left.index(summed))), x)
             return call.emit(Linear(sizes[made]), x, out=out, params=params)
     equation = f"{left},{right}->{result}"
     return call.emit(
@@ -281,17 +296,20 @@ def _product(
 
 
 @translates("MatMul", "MatMulInteger", "FusedMatMul")
-def _matmul(call: Call) -> Tensor:
-    swaps = (call.whole("transA"), call.whole("transB")) if call.op == "FusedMatMul" else (0, 0)
-    return _multiplied(call, call.value(0), call.value(1), *swaps)
+def _matmul(call: OnnxCall) -> Tensor:
+    """Output `(i, j)` reads row `i` of input 0 and column `j` of input 1."""
+    swaps = (call.integer("transA"), call.integer("transB")) if call.op == "FusedMatMul" else (0, 0)
+    return _matrix_product(call, call.value(0), call.value(1), *swaps)
 
 
 @translates("QLinearMatMul")
-def _quantized_matmul(call: Call) -> Tensor:
-    return _multiplied(call, call.value(0), call.value(3))
+def _quantized_matmul(call: OnnxCall) -> Tensor:
+    """Output `(i, j)` reads row `i` of input 0 and column `j` of input 3."""
+    return _matrix_product(call, call.value(0), call.value(3))
 
 
-def _multiplied(call: Call, a: Value, b: Value, swap_a: int = 0, swap_b: int = 0) -> Tensor:
+def _matrix_product(call: OnnxCall, a: Value, b: Value, swap_a: int = 0, swap_b: int = 0) -> Tensor:
+    """A row and a column for each output; batch dimensions are aligned, and broadcast."""
     if not a.shape or not b.shape or max(len(a.shape), len(b.shape)) > 24:
         raise ReadError(f"{a.shape} and {b.shape} cannot be multiplied.")
     letters = string.ascii_lowercase.replace("k", "").replace("m", "").replace("n", "")
@@ -301,25 +319,22 @@ def _multiplied(call: Call, a: Value, b: Value, swap_a: int = 0, swap_b: int = 0
     right = _letters(batch, len(b.shape), "nk" if swap_b else "kn", "k")
     rows = "m" if len(a.shape) > 1 else ""
     columns = "n" if len(b.shape) > 1 else ""
-    a, left = _squeezed(call, a, left, b, right)
-    b, right = _squeezed(call, b, right, a, left)
-    held = "".join(x for x in batch if x in left or x in right)
-    y = _product(call, a, b, left, right, held + rows + columns, 0 if held == batch else None)
-    if held != batch:
-        y = call.emit(Reshape((*(1 for _ in batch), *y.shape)), y, out=0)
-    return y
+    a, left = _unbroadcast(call, a, left, b, right)
+    b, right = _unbroadcast(call, b, right, a, left)
+    return _contracted(call, a, b, left, right, batch + rows + columns)
 
 
 def _letters(batch: str, rank: int, matrix: str, vector: str) -> str:
+    """An operand's letters: the last ones of the batch and its matrix, or those of a vector."""
     if rank == 1:
         return vector
     return batch[len(batch) - (rank - 2) :] + matrix
 
 
-def _squeezed(
-    call: Call, value: Value, letters: str, other: Value, others: str
+def _unbroadcast(
+    call: OnnxCall, value: Value, letters: str, other: Value, others: str
 ) -> tuple[Value, str]:
-    # A batch dimension of 1 that the other operand broadens is left out of the product.
+    """The value without those batch dimensions of 1 that the other operand widens."""
     sizes = dict(zip(others, other.shape, strict=True))
     keep = [
         i
@@ -332,67 +347,47 @@ def _squeezed(
     left = "".join(letters[i] for i in keep)
     if isinstance(value, Const):
         return Const(value.name, shape, value.dtype, value.params), left
-    return Live(call.emit(Reshape(shape), value.tensor), value.dtype), left
+    return Live(call.step(Reshape(shape), value.tensor), value.dtype), left
 
 
 @translates("Einsum")
-def _einsum(call: Call) -> Tensor:
+def _einsum(call: OnnxCall) -> Tensor:
+    """Letters of the result are aligned; along all others each output reads everything."""
     equation = call.text("equation").replace(" ", "")
     if len(equation) > 200 or len(call.inputs) not in (1, 2):
-        raise Unsupported(f"sums over {len(call.inputs)} operands at once")
+        raise NotUnderstood(f"sums over {len(call.inputs)} operands at once")
     values = [call.value(i) for i in range(len(call.inputs))]
-    terms, result = _terms(equation, [len(value.shape) for value in values])
+    shapes = [value.shape for value in values]
+    terms, result = terms_of(equation, [len(shape) for shape in shapes])
     if any(len(set(term)) != len(term) for term in (*terms, result)):
-        raise Unsupported("takes a diagonal")
+        raise NotUnderstood("takes a diagonal")
     if len(values) == 2:
-        sizes: dict[str, int] = {}
-        for term, value in zip(terms, values, strict=True):
-            for letter, size in zip(term, value.shape, strict=True):
-                if sizes.setdefault(letter, size) != size:
-                    raise Unsupported("broadcasts inside a product")
-        return _product(call, values[0], values[1], terms[0], terms[1], result)
+        if sizes_of(terms, shapes) is None:
+            raise NotUnderstood("broadcasts inside a product")
+        return _contracted(call, values[0], values[1], terms[0], terms[1], result)
     x = call.tensor(0)
     gone = tuple(i for i, letter in enumerate(terms[0]) if letter not in result)
     left = [letter for letter in terms[0] if letter in result]
     if set(result) - set(left):
         raise ReadError(f"{equation[:80]!r} makes an index out of nothing.")
     if gone:
-        x = call.emit(Reduce(gone, label="sum"), x)
-    return call.emit(Permute(tuple(left.index(letter) for letter in result)), x, out=0)
-
-
-def _terms(equation: str, ranks: Sequence[int]) -> tuple[list[str], str]:
-    operands, arrow, result = equation.partition("->")
-    terms = operands.split(",")
-    if len(terms) != len(ranks) or not re.fullmatch(r"[A-Za-z.,]*", operands + result):
-        raise ReadError(f"{equation[:80]!r} is no equation for {len(ranks)} operands.")
-    spare = [x for x in string.ascii_letters if x not in equation]
-    longest = 0
-    full = []
-    for term, rank in zip(terms, ranks, strict=True):
-        missing = rank - len(term.replace("...", ""))
-        if missing < 0 or ("..." not in term and missing) or missing > len(spare):
-            raise ReadError(f"{equation[:80]!r} does not fit an operand of {rank} dimensions.")
-        longest = max(longest, missing)
-        # Dimensions under an ellipsis line up at their end.
-        full.append(term.replace("...", "".join(reversed(spare[:missing]))))
-    dots = "".join(reversed(spare[:longest]))
-    if not arrow:
-        letters = [x for term in terms for x in term if x != "."]
-        result = "..." * ("..." in operands) + "".join(
-            sorted(x for x in letters if letters.count(x) == 1)
-        )
-    return full, result.replace("...", dots)
+        x = call.step(Reduce(gone, label="sum"), x)
+    return call.emit(Permute(tuple(left.index(letter) for letter in result)), x)
 
 
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
 
 @translates("LSTM", "GRU", "RNN")
-def _recurrent(call: Call) -> list[Made]:
+def _recurrent(call: OnnxCall) -> list[Result]:
+    """Output `o` reads all steps up to `o`, from `o` on where reversed, all of them both ways.
+
+    W is `(ways, gates * hidden, input)`, R `(ways, gates * hidden, hidden)`; time is dimension 0,
+    or 1 where `layout` is. A last state reads what the output at the last step does.
+    """
     x, w, r = call.tensor(0), call.weight(1), call.weight(2)
-    if len(call.live()) > 1:
-        raise Unsupported("starts from a state that is computed from the input")
+    if len(call.tensors()) > 1:
+        raise NotUnderstood("starts from a state that is computed from the input")
     if len(x.shape) != 3 or len(w.shape) != 3 or len(r.shape) != 3:
         raise ReadError(f"{call.op} reads 3 dimensions, got {x.shape}.")
     ways, gates, hidden = w.shape[0], _GATES[call.op], r.shape[2]
@@ -402,7 +397,7 @@ def _recurrent(call: Call) -> list[Made]:
     names = {"forward": "forward", "reverse": "reverse", "bidirectional": "both"}
     if direction not in names or ways != (2 if direction == "bidirectional" else 1):
         raise ReadError(f"direction {direction[:40]!r} does not fit {ways} sets of weights.")
-    first = 1 if call.whole("layout") else 0
+    first = 1 if call.integer("layout") else 0
     op = Scan(
         first,
         names[direction],  # type: ignore[arg-type]
@@ -410,62 +405,66 @@ def _recurrent(call: Call) -> list[Made]:
         gates * hidden * (x.shape[2] + hidden) * ways,
         call.op.lower(),
     )
-    params = call.stored(w, r, call.get(3), call.get(7))
-    y = call.emit(op, x, params=params)
-    y = call.emit(Reshape((*y.shape[:2], ways, hidden)), y)
-    made: list[Made] = [None, None, None]
+    params = call.stored(w, r, call[3], call[7])
+    y = call.step(op, x, params=params)
+    y = call.step(Reshape((*y.shape[:2], ways, hidden)), y)
+    made: list[Result] = [None, None, None]
     if call.used[0]:
-        made[0] = y if first else call.emit(Permute((0, 2, 1, 3)), y, out=0)
+        made[0] = y if first else call.emit(Permute((0, 2, 1, 3)), y)
     for index in (1, 2):
-        if index < len(call.used) and call.used[index]:
+        if call.wants(index):
             place = 0 if direction == "reverse" else y.shape[first] - 1
-            last = call.emit(Slice(first, place, 1, drop=True), y)
+            last = call.step(Slice(first, place, 1, drop=True), y)
             made[index] = last if first else call.emit(Permute((1, 0, 2)), last, out=index)
     return made
 
 
 @translates("CumSum")
-def _cumulative(call: Call) -> Tensor:
+def _cumulative(call: OnnxCall) -> Tensor:
+    """Output `o` reads `0` up to `o` along `axis`, from `o` on where reversed."""
     x = call.tensor(0)
-    axis = call.numbers(1, "axis")
+    axis = call.integers_at(1, "axis")
     dim = call.axis(axis[0] if axis else 0, len(x.shape))
-    if call.whole("exclusive") and has_axes(x.layout[dim]):
-        raise Unsupported("sums what lies before each position, without its own")
-    op = Scan(dim, "reverse" if call.whole("reverse") else "forward", label="cumsum")
-    return call.emit(op, x, out=0)
+    if call.integer("exclusive") and has_axes(x.layout[dim]):
+        raise NotUnderstood("sums what lies before each position, without its own")
+    op = Scan(dim, "reverse" if call.integer("reverse") else "forward", label="cumsum")
+    return call.emit(op, x)
 
 
 @translates("Attention")
-def _attention(call: Call) -> Tensor:
-    if call.node.domain not in ("", "ai.onnx") or any(call.used[1:]) or len(call.live()) != 3:
-        raise Unsupported("attends with a mask or a memory that is computed from the input")
-    if any(call.get(i) is None for i in range(3)) or any(call.get(i) for i in (4, 5)):
-        raise Unsupported("attends with a memory")
-    causal = bool(call.whole("is_causal"))
+def _attention(call: OnnxCall) -> Tensor:
+    """Each query reads all keys and values of its head, where `is_causal` up to its own place."""
+    if call.node.domain not in ("", "ai.onnx") or any(call.used[1:]) or len(call.tensors()) != 3:
+        raise NotUnderstood("attends with a mask or a memory that is computed from the input")
+    if any(call[i] is None for i in range(3)) or any(call[i] for i in (4, 5)):
+        raise NotUnderstood("attends with a memory")
+    causal = bool(call.integer("is_causal"))
     query, key, value = (call.tensor(i) for i in range(3))
     if len(query.shape) == 4:
         if query.shape[1] != key.shape[1]:
-            raise Unsupported("shares keys between heads")
-        return call.emit(Attention(causal), query, key, value, out=0)
-    heads = call.whole("q_num_heads")
-    if len(query.shape) != 3 or heads < 1 or heads != call.whole("kv_num_heads"):
-        raise Unsupported("shares keys between heads")
+            raise NotUnderstood("shares keys between heads")
+        return call.emit(Attention(causal), query, key, value)
+    heads = call.integer("q_num_heads")
+    if len(query.shape) != 3 or heads < 1 or heads != call.integer("kv_num_heads"):
+        raise NotUnderstood("shares keys between heads")
     parts = [_heads(call, x, heads) for x in (query, key, value)]
-    y = call.emit(Permute((0, 2, 1, 3)), call.emit(Attention(causal), *parts))
-    return call.emit(Reshape((*y.shape[:2], prod(y.shape[2:]))), y, out=0)
+    y = call.step(Permute((0, 2, 1, 3)), call.step(Attention(causal), *parts))
+    return call.emit(Reshape((*y.shape[:2], prod(y.shape[2:]))), y)
 
 
-def _heads(call: Call, x: Tensor, heads: int) -> Tensor:
+def _heads(call: OnnxCall, x: Tensor, heads: int) -> Tensor:
+    """`(batch, tokens, heads * channels)` as `(batch, heads, tokens, channels)`."""
     if len(x.shape) != 3 or x.shape[2] % heads:
         raise ReadError(f"{x.shape} does not divide into {heads} heads.")
     split: Op = Reshape((*x.shape[:2], heads, x.shape[2] // heads))
-    return call.emit(Permute((0, 2, 1, 3)), call.emit(split, x))
+    return call.step(Permute((0, 2, 1, 3)), call.step(split, x))
 
 
 @translates("SkipLayerNormalization", "SkipSimplifiedLayerNormalization")
-def _skip_norm(call: Call) -> Tensor:
-    if len(call.live()) != 2 or any(call.used[1:]):
-        raise Unsupported("gives its sum as well")
-    total = call.emit(Elementwise("add"), call.tensor(0), call.tensor(1))
-    params = call.params(*call.inputs[2:])
-    return call.emit(Mix((len(total.shape) - 1,), "layer_norm"), total, out=0, params=params)
+def _skip_norm(call: OnnxCall) -> Tensor:
+    """Each output reads all of the last dimension, in both of the inputs that are added."""
+    if len(call.tensors()) != 2 or any(call.used[1:]):
+        raise NotUnderstood("gives its sum as well")
+    total = call.step(Elementwise("add"), call.tensor(0), call.tensor(1))
+    params = params_behind(call.inputs[2:])
+    return call.emit(Mix((len(total.shape) - 1,), "layer_norm"), total, params=params)

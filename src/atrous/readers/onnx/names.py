@@ -34,7 +34,7 @@ def module_of(node: onnx.NodeProto, params: tuple[Param, ...]) -> str | None:
         return module
     for entry in node.metadata_props:
         if entry.key == _SCOPES:
-            scopes = _literal(entry.value)
+            scopes = _listed_strings(entry.value)
             if scopes:
                 return ".".join(filter(None, scopes[-2:-1]))
     if node.name.startswith("/"):
@@ -42,7 +42,8 @@ def module_of(node: onnx.NodeProto, params: tuple[Param, ...]) -> str | None:
     return _from_params(params)
 
 
-def _literal(text: str) -> list[str]:
+def _listed_strings(text: str) -> list[str]:
+    """A list of strings that a file holds as text; empty for anything else."""
     if len(text) > _LONGEST:
         return []
     try:
@@ -53,6 +54,7 @@ def _literal(text: str) -> list[str]:
 
 
 def _from_path(name: str) -> str:
+    """The module in a node's name: `/layer4/layer4.2/conv2/Conv` is `layer4.2.conv2`."""
     # "/layer4/layer4.2/conv2/Conv": a step that begins with the step before it stands for both.
     steps: list[str] = []
     for step in name[1:].split("/")[:-1]:
@@ -64,6 +66,7 @@ def _from_path(name: str) -> str:
 
 
 def _from_params(params: tuple[Param, ...]) -> str | None:
+    """The module of the first parameter whose name has one."""
     for param in params:
         module, dot, _ = param.name.rpartition(".")
         if dot and not _MADE.match(param.name) and "/" not in param.name:
@@ -82,7 +85,7 @@ class Provenance:
                 if entry.key == _KIND:
                     self._kinds[info.name] = entry.value
                 elif entry.key == _FOLDED:
-                    self._folded[info.name] = _literal(entry.value)
+                    self._folded[info.name] = _listed_strings(entry.value)
 
     def is_parameter(self, name: str, count: int) -> bool:
         """True where a constant of that name, with that many numbers, is a parameter.

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atrous.errors import AtrousError, ReadError, concerning
-from atrous.network import Builder, Network, Tensor, discover
+from atrous.network import Builder, Network, Tensor
 from atrous.network.ops import Constant
+from atrous.readers.call import NotUnderstood, network_of
 from atrous.readers.onnx import layout, math, windows
-from atrous.readers.onnx.call import TRANSLATIONS, Call, Unsupported
-from atrous.readers.onnx.constants import Folder, Shapes, infer, literal, measured
-from atrous.readers.onnx.file import Source, check, constant, load, sparse, subgraphs
+from atrous.readers.onnx.call import TRANSLATIONS, OnnxCall, Result
+from atrous.readers.onnx.constants import Folder, Inferred, infer, literal, measured
+from atrous.readers.onnx.file import Source, check, dense_constant, load, sparse_constant, subgraphs
 from atrous.readers.onnx.graph import (
     MAX_NESTING,
     Ordered,
@@ -26,7 +27,7 @@ from atrous.readers.onnx.graph import (
 )
 from atrous.readers.onnx.inputs import Input, Inputs, Shape
 from atrous.readers.onnx.names import Provenance
-from atrous.readers.onnx.sequences import SEQUENCES, sequence
+from atrous.readers.onnx.sequences import SEQUENCES, follow_sequence
 from atrous.readers.onnx.values import Const, Live, Value, itemsize
 
 if TYPE_CHECKING:
@@ -39,8 +40,6 @@ _REGISTERED = (layout, math, windows)
 # Where an operator of another domain has a name of the default one, it means the same.
 _DOMAINS = ("", "ai.onnx", "com.microsoft")
 _CONTROL = ("If", "Loop", "Scan", "SequenceMap")
-# What these leave out of their operands has no say in what comes out.
-_TAKES_NO_VALUES = ("CastLike", "Where")
 
 
 def read_onnx(source: str | Path | onnx.ModelProto, input: Input = None) -> Network:
@@ -56,7 +55,7 @@ def read_onnx(source: str | Path | onnx.ModelProto, input: Input = None) -> Netw
         label = Path(source).name
     else:
         label = source.graph.name[:80] or "ONNX model"
-    with _reading(label):
+    with _concerning_file(label):
         return _followed(load(source), label, input).network
 
 
@@ -70,37 +69,30 @@ class Followed:
 
 def follow_onnx(source: Source, input: Input = None) -> Followed:
     """The network in a loaded file, as `read_onnx` has it, with the values by the file's names."""
-    with _reading(source.label):
+    with _concerning_file(source.label):
         return _followed(source, source.label, input)
 
 
 def _followed(source: Source, label: str, input: Input) -> Followed:
+    """The network and the values behind it, by one pass over the file's nodes."""
     file = _File(source)
     inputs = Inputs(file.inputs, input)
     values: dict[str, Value] = {}
 
-    def translate(builder: Builder, tensors: dict[str, Tensor]) -> list[Tensor]:
+    def translate(builder: Builder, tensors: Mapping[str, Tensor]) -> list[Tensor]:
         translation = _Translation(file, inputs, builder)
         outputs = translation.run(tensors)
         values.clear()
         values.update(translation.values)
         return outputs
 
-    axes = discover(inputs.shapes, translate)
-    builder = Builder(label)
-    builder.notes += inputs.notes
-    tensors = {
-        name: builder.input(
-            name, shape, axes=axes[name], itemsize=itemsize(file.types.get(name, 1))
-        )
-        for name, shape in inputs.shapes.items()
-    }
-    network = builder.build(*translate(builder, tensors))
+    itemsizes = {name: itemsize(file.types.get(name, 1)) for name in inputs.shapes}
+    network = network_of(label, inputs.shapes, itemsizes, translate, inputs.notes)
     return Followed(network, values)
 
 
 @contextmanager
-def _reading(label: str) -> Iterator[None]:
+def _concerning_file(label: str) -> Iterator[None]:
     """Errors raised inside lead with the file, then with the layer that they name."""
     try:
         yield
@@ -130,9 +122,9 @@ class _File:
         for tensor in graph.initializer:
             if tensor.name in found:
                 raise ReadError(f"the initialiser {tensor.name[:80]!r} is there twice.")
-            found[tensor.name] = constant(tensor, self.source, self.provenance.is_parameter)
+            found[tensor.name] = dense_constant(tensor, self.source, self.provenance.is_parameter)
         for item in graph.sparse_initializer:
-            found[item.values.name] = sparse(item)
+            found[item.values.name] = sparse_constant(item)
         return found
 
 
@@ -159,6 +151,7 @@ class _Translation:
         return [self._output(values[item.name], item.name) for item in file.graph.output]
 
     def _output(self, value: Value, name: str) -> Tensor:
+        """An output of the graph as a tensor; a constant becomes a node."""
         if isinstance(value, Live):
             return value.tensor
         return self._builder.add(Constant(value.shape), name=name[:200], params=value.params)
@@ -166,6 +159,7 @@ class _Translation:
     def _nodes(
         self, graph: onnx.GraphProto, order: Ordered, values: dict[str, Value], depth: int
     ) -> None:
+        """Every node of a graph in order; `values` holds what its names stand for."""
         recorded = self._inputs.recorded(graph)
         for node in order.nodes:
             label = layer_name(node, self._count)
@@ -190,20 +184,25 @@ class _Translation:
         used: Sequence[bool],
         recorded: Mapping[str, Shape],
     ) -> Sequence[Value | None]:
+        """What one node makes: folded if constant, opaque behind a shape that is not known."""
         inputs = [values[name] if name else None for name in node.input]
         live = [value for value in inputs if isinstance(value, Live)]
         if node.op_type in SEQUENCES and live:
-            made = self._sequence(self._call(node, label, inputs, [(None, 0)] * len(used), used))
+            call = self._call(node, label, inputs, [(None, 0)] * len(used), used)
+            made = follow_sequence(call)
             if made is not None:
                 return [made]
         unknown = next((value.unknown for value in live if value.unknown), "")
         if unknown:
             call = self._call(node, label, inputs, [(None, 0)] * len(used), used)
-            return [call.opaque(i, unknown, known=False) if u else None for i, u in enumerate(used)]
+            return [
+                call.opaque_output(i, unknown, known=False) if u else None
+                for i, u in enumerate(used)
+            ]
         if node.op_type in ("Shape", "Size") and live:
             return [measured(node, live[0])]
         if not live:
-            folded = self._constant(node, inputs)
+            folded = self._folded(node, inputs)
             if all(value is not None for value, u in zip(folded, used, strict=False) if u):
                 return folded
         shapes, complaint = infer(node, inputs, self._file.opsets)
@@ -213,28 +212,22 @@ class _Translation:
         ]
         return _translated(self._call(node, label, inputs, shapes, used), complaint)
 
-    def _sequence(self, call: Call) -> Value | None:
-        before = call.builder.mark()
-        try:
-            return sequence(call)
-        except Unsupported:
-            call.builder.undo(before)
-            return None
-
     def _call(
         self,
         node: onnx.NodeProto,
         label: str,
         inputs: Sequence[Value | None],
-        shapes: Shapes,
+        shapes: Inferred,
         used: Sequence[bool],
-    ) -> Call:
+    ) -> OnnxCall:
+        """The node as a call, at the version of the file's operators."""
         version = self._file.opsets.get("", 1)
-        return Call(self._builder, node, label, inputs, shapes, version, used)
+        return OnnxCall(self._builder, node, label, inputs, shapes, version, used)
 
-    def _constant(
+    def _folded(
         self, node: onnx.NodeProto, inputs: Sequence[Value | None]
     ) -> Sequence[Const | None]:
+        """What a node of constants makes; None where not even its shape is known."""
         consts = [value if isinstance(value, Const) else None for value in inputs]
         if node.op_type == "Constant":
             return [literal(node, self._file.source)]
@@ -253,6 +246,7 @@ class _Translation:
         recorded: Mapping[str, Shape],
         depth: int,
     ) -> Sequence[Value | None]:
+        """What the branch makes that a constant condition takes; other control flow is opaque."""
         if depth >= MAX_NESTING:
             raise ReadError(f"nests graphs deeper than {MAX_NESTING}; that is not read.")
         inputs = [values[name] if name else None for name in node.input]
@@ -266,31 +260,25 @@ class _Translation:
             raise ReadError(f"has no {wanted}.")
         # What the graphs inside read from around them, the node reads.
         around = [values[name] for g in subgraphs(node) for name in captured(g) if name in values]
-        shapes: Shapes = [(recorded.get(name), 0) for name in node.output]
+        shapes: Inferred = [(recorded.get(name), 0) for name in node.output]
         call = self._call(node, label, [*inputs, *around], shapes, used)
-        return _opaque(call, f"what {node.op_type[:80]} runs is decided by data")
+        made: Sequence[Value] = call.opaque(f"what {node.op_type[:80]} runs is decided by data")
+        return made
 
     def _branch(
         self, graph: onnx.GraphProto, values: dict[str, Value], depth: int
     ) -> Sequence[Value | None]:
+        """What a graph inside a node makes, given the names around it."""
         inside = {**values, **self._file.initialisers(graph)}
         self._nodes(graph, ordered(graph, values), inside, depth + 1)
         self.values.update(inside)
         return [inside[item.name] for item in graph.output]
 
 
-def _translated(call: Call, complaint: str) -> Sequence[Value | None]:
-    translation = TRANSLATIONS.get(call.op) if call.node.domain in _DOMAINS else None
-    if translation is None:
-        domain = f"{call.node.domain[:40]}." if call.node.domain not in _DOMAINS[:2] else ""
-        return _opaque(call, f"the operator {domain}{call.op[:80]} is not known")
-    before = call.builder.mark()
+def _translated(call: OnnxCall, complaint: str) -> Sequence[Value | None]:
+    """What the translation makes; a `ReadError` where the node breaks its definition."""
     try:
-        made = translation(call)
-        _check_all_read(call, made, before)
-    except Unsupported as reason:
-        call.builder.undo(before)
-        return _opaque(call, str(reason))
+        made = call.translated(_by_translation)
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         if isinstance(error, AtrousError):
             raise
@@ -300,26 +288,19 @@ def _translated(call: Call, complaint: str) -> Sequence[Value | None]:
     return [_valued(call, i, value) for i, value in enumerate(results)]
 
 
-def _check_all_read(call: Call, made: object, before: int) -> None:
-    """No input that depends on the network's inputs may be forgotten."""
-    if call.op in _TAKES_NO_VALUES:
-        return
-    results = made if isinstance(made, Sequence) else [made]
-    read = {name for node in call.builder.since(before) for name in node.inputs}
-    for result in results:
-        tensor = result.tensor if isinstance(result, Live) else result
-        if isinstance(tensor, Tensor):
-            read.add(tensor.name)
-    if any(value.tensor.name not in read for value in call.live()):
-        raise Unsupported("also reads an input that its rule does not follow")
+def _by_translation(call: OnnxCall) -> Result | Sequence[Result]:
+    """What the translation registered for the node makes."""
+    domain = call.node.domain
+    translation = TRANSLATIONS.get(call.op) if domain in _DOMAINS else None
+    if translation is None:
+        owner = "" if domain in _DOMAINS[:2] else f"{domain[:40]}."
+        raise NotUnderstood(f"the operator {owner}{call.op[:80]} is not known")
+    return translation(call)
 
 
-def _valued(call: Call, index: int, value: Tensor | Value | None) -> Value | None:
+def _valued(call: OnnxCall, index: int, value: Tensor | Value | None) -> Value | None:
+    """A tensor with its element type: as onnx infers it, else that of input 0."""
     if not isinstance(value, Tensor):
         return value
-    first = call.get(0)
+    first = call[0]
     return Live(value, call.dtype(index) or (first.dtype if first is not None else 1))
-
-
-def _opaque(call: Call, reason: str) -> Sequence[Value | None]:
-    return [call.opaque(i, reason) if used else None for i, used in enumerate(call.used)]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from atrous.errors import ReadError
 from atrous.network.records import Param, Tensor
+from atrous.readers.call import Fixed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +36,7 @@ FLOATS = frozenset((1, 10, 11, 14, 15, 16, 17, 18, 19, 20, 23, 24))
 STRING = 8
 
 
-class Const:
+class Const(Fixed):
     """A value that does not depend on the input: its shape, and its numbers where they are few.
 
     `params` are the parameters that it was computed from.

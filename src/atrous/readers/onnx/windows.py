@@ -22,7 +22,8 @@ from atrous.network.ops import (
     Shuffle,
 )
 from atrous.network.records import Tensor
-from atrous.readers.onnx.call import Call, Made, Unsupported, translates
+from atrous.readers.call import NotUnderstood
+from atrous.readers.onnx.call import OnnxCall, Result, translates
 from atrous.readers.onnx.values import Const, Live, Value
 
 __all__: list[str] = []
@@ -33,8 +34,9 @@ MAX_WORK = 1 << 33
 MAX_STRIDE = 1 << 16
 
 
-def _numbers(call: Call, name: str, rank: int, default: int) -> tuple[int, ...]:
-    values = call.ints(name)
+def _per_axis(call: OnnxCall, name: str, rank: int, default: int) -> tuple[int, ...]:
+    """An attribute with a number for each axis; the default for all where it is left out."""
+    values = call.integers(name)
     if values is None or (not values and rank):
         return (default,) * rank
     if len(values) != rank:
@@ -42,12 +44,19 @@ def _numbers(call: Call, name: str, rank: int, default: int) -> tuple[int, ...]:
     return values
 
 
-def _windows(call: Call, kernel: Sequence[int], lengths: Sequence[int]) -> tuple[Window, ...]:
+def _declared_windows(
+    call: OnnxCall, kernel: Sequence[int], lengths: Sequence[int]
+) -> tuple[Window, ...]:
+    """The window that a node declares along each axis; `pads` are all low ones, then all high.
+
+    `SAME_UPPER` and `SAME_LOWER` make `ceil(length / stride)` outputs, the odd pad behind or
+    before.
+    """
     rank = len(kernel)
-    strides = _numbers(call, "strides", rank, 1)
-    dilations = _numbers(call, "dilations", rank, 1)
+    strides = _per_axis(call, "strides", rank, 1)
+    dilations = _per_axis(call, "dilations", rank, 1)
     auto = call.text("auto_pad", "NOTSET") or "NOTSET"
-    pads = _numbers(call, "pads", 2 * rank, 0)
+    pads = _per_axis(call, "pads", 2 * rank, 0)
     found = []
     for i in range(rank):
         k, s, d = kernel[i], strides[i], dilations[i]
@@ -78,7 +87,8 @@ def bounded(kernel: int, dilation: int) -> None:
         )
 
 
-def _spatial(x: Tensor, weight: Const) -> int:
+def _spatial_rank(x: Tensor, weight: Const) -> int:
+    """How many axes a weight slides along: all dimensions but two."""
     rank = len(weight.shape) - 2
     if rank < 1 or len(x.shape) != rank + 2:
         raise ReadError(f"a weight of shape {weight.shape} does not fit an input of {x.shape}.")
@@ -87,61 +97,73 @@ def _spatial(x: Tensor, weight: Const) -> int:
     return rank
 
 
-def _conv(call: Call, x: Tensor, weight: Const, bias: Value | None, out: int | None = 0) -> Tensor:
-    rank = _spatial(x, weight)
+def _convolved(
+    call: OnnxCall, x: Tensor, weight: Const, bias: Value | None, out: int | None = 0
+) -> Tensor:
+    """Output `o` reads `o * stride - pad_lo + dilation * j`, `j < kernel`, along each axis.
+
+    An offset that is computed from the input is read whole.
+    """
+    rank = _spatial_rank(x, weight)
     kernel = weight.shape[2:]
-    declared = call.ints("kernel_shape")
+    declared = call.integers("kernel_shape")
     if declared and declared != kernel:
         raise ReadError(f"kernel_shape says {declared[:8]} and the weight has {kernel}.")
-    groups = call.whole("group", 1)
+    groups = call.integer("group", 1)
     if groups < 1 or weight.shape[1] * groups != x.shape[1]:
         raise ReadError(
             f"a weight of shape {weight.shape} in {groups} groups reads "
             f"{weight.shape[1] * groups} channels, got {x.shape[1]}."
         )
-    op = Conv(_windows(call, kernel, x.shape[2:]), weight.shape[0], groups)
+    op = Conv(_declared_windows(call, kernel, x.shape[2:]), weight.shape[0], groups)
     assert rank == len(op.windows)
-    params = call.stored(weight, bias)
     offset = (bias.tensor,) if isinstance(bias, Live) else ()
-    named = tuple({p.name: p for p in params}.values())
-    return call.emit(op, x, *offset, out=out, params=named)
+    return call.emit(op, x, *offset, out=out, params=call.stored(weight, bias))
 
 
 @translates("Conv", "ConvInteger")
-def _convolution(call: Call) -> Tensor:
-    bias = call.get(2) if call.op == "Conv" else None
-    return _conv(call, call.tensor(0), call.weight(1), bias)
+def _conv(call: OnnxCall) -> Tensor:
+    """Output `o` reads its window in input 0; the weight is input 1, the offset input 2."""
+    bias = call[2] if call.op == "Conv" else None
+    return _convolved(call, call.tensor(0), call.weight(1), bias)
 
 
 @translates("QLinearConv")
-def _quantized_convolution(call: Call) -> Tensor:
-    return _conv(call, call.tensor(0), call.weight(3), call.get(8))
+def _quantized_conv(call: OnnxCall) -> Tensor:
+    """Output `o` reads its window in input 0; the weight is input 3, the offset input 8."""
+    return _convolved(call, call.tensor(0), call.weight(3), call[8])
 
 
 @translates("FusedConv")
-def _fused_convolution(call: Call) -> Tensor:
-    y = _conv(call, call.tensor(0), call.weight(1), call.get(2), out=None)
-    if call.get(3) is not None:
-        y = call.emit(Elementwise("add"), y, call.tensor(3))
+def _fused_conv(call: OnnxCall) -> Tensor:
+    """Output `o` reads its window in input 0 and `o` in input 3, which is added."""
+    y = _convolved(call, call.tensor(0), call.weight(1), call[2], out=None)
+    if call[3] is not None:
+        y = call.step(Elementwise("add"), y, call.tensor(3))
     activation = call.text("activation")
-    return call.emit(Elementwise(activation.lower()), y) if activation else y
+    return call.step(Elementwise(activation.lower()), y) if activation else y
 
 
 @translates("ConvTranspose")
-def _transposed(call: Call) -> Tensor:
+def _conv_transpose(call: OnnxCall) -> Tensor:
+    """Outputs `i * stride - pad_lo + dilation * j`, `j < kernel`, read input `i` along each axis.
+
+    Where sizes are given, the pads are what is too much: the odd one behind for `SAME_UPPER`, else
+    before.
+    """
     x, weight = call.tensor(0), call.weight(1)
-    rank = _spatial(x, weight)
+    rank = _spatial_rank(x, weight)
     kernel = weight.shape[2:]
-    groups = call.whole("group", 1)
+    groups = call.integer("group", 1)
     if groups < 1 or weight.shape[0] != x.shape[1]:
         raise ReadError(
             f"a weight of shape {weight.shape} reads {weight.shape[0]} channels, got {x.shape[1]}."
         )
-    strides = _numbers(call, "strides", rank, 1)
-    dilations = _numbers(call, "dilations", rank, 1)
-    extra = _numbers(call, "output_padding", rank, 0)
-    pads = _numbers(call, "pads", 2 * rank, 0)
-    sizes = call.ints("output_shape")
+    strides = _per_axis(call, "strides", rank, 1)
+    dilations = _per_axis(call, "dilations", rank, 1)
+    extra = _per_axis(call, "output_padding", rank, 0)
+    pads = _per_axis(call, "pads", 2 * rank, 0)
+    sizes = call.integers("output_shape")
     auto = call.text("auto_pad", "NOTSET") or "NOTSET"
     if sizes is not None and len(sizes) == rank + 2:
         sizes = sizes[2:]
@@ -161,7 +183,7 @@ def _transposed(call: Call) -> Tensor:
             half = total // 2
             lo, hi = (half, total - half) if auto == "SAME_UPPER" else (total - half, half)
             if total < 0:
-                raise Unsupported(f"asks for {target} outputs, more than its window makes")
+                raise NotUnderstood(f"asks for {target} outputs, more than its window makes")
         elif auto == "VALID":
             lo = hi = 0
         elif auto != "NOTSET":
@@ -170,51 +192,58 @@ def _transposed(call: Call) -> Tensor:
             raise ReadError(f"padding {lo}+{hi} is beyond the 2**24 positions that are followed.")
         windows.append(Window(k, s, d, lo, hi))
     op = ConvTranspose(tuple(windows), weight.shape[1] * groups, groups, extra)
-    return call.emit(op, x, out=0, params=call.stored(weight, call.get(2)))
+    return call.emit(op, x, params=call.stored(weight, call[2]))
 
 
 @translates("MaxPool", "AveragePool", "LpPool", "QLinearAveragePool")
-def _pool(call: Call) -> list[Made]:
+def _pool(call: OnnxCall) -> list[Result]:
+    """Output `o` reads `o * stride - pad_lo + dilation * j`, `j < kernel`, of its own channel.
+
+    The places of maxima, counted through all dimensions, are opaque.
+    """
     x = call.tensor(0)
-    kernel = call.ints("kernel_shape")
+    kernel = call.integers("kernel_shape")
     if not kernel or len(kernel) != len(x.shape) - 2:
         raise ReadError(f"kernel_shape {(kernel or ())[:8]} does not fit an input of {x.shape}.")
-    if call.whole("channels_last"):
-        raise Unsupported("pools channels-last tensors")
+    if call.integer("channels_last"):
+        raise NotUnderstood("pools channels-last tensors")
     how = {"MaxPool": "max", "LpPool": "lp"}.get(call.op, "average")
     op = Pool(
-        _windows(call, kernel, x.shape[2:]),
+        _declared_windows(call, kernel, x.shape[2:]),
         how,  # type: ignore[arg-type]
-        bool(call.whole("ceil_mode")),
-        bool(call.whole("count_include_pad")),
+        bool(call.integer("ceil_mode")),
+        bool(call.integer("count_include_pad")),
     )
-    made: list[Made] = [call.emit(op, x, out=0)]
-    if len(call.used) > 1 and call.used[1]:
-        made.append(call.opaque(1, "gives the places of maxima"))
+    made: list[Result] = [call.emit(op, x)]
+    if call.wants(1):
+        made.append(call.opaque_output(1, "gives the places of maxima"))
     return made
 
 
 @translates("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool", "QLinearGlobalAveragePool")
-def _global_pool(call: Call) -> Tensor:
+def _global_pool(call: OnnxCall) -> Tensor:
+    """Each output reads all positions of its channel."""
     x = call.tensor(0)
-    if call.whole("channels_last"):
-        raise Unsupported("pools channels-last tensors")
+    if call.integer("channels_last"):
+        raise NotUnderstood("pools channels-last tensors")
     how = "max" if call.op == "GlobalMaxPool" else "average"
     op = AdaptivePool((1,) * max(len(x.shape) - 2, 0), how)  # type: ignore[arg-type]
-    return call.emit(op, x, out=0)
+    return call.emit(op, x)
 
 
 @translates("Upsample")
-def _upsample(call: Call) -> Tensor:
-    scales = call.reals("scales") if call.has("scales") else call.floats(1, "scales")
+def _upsample(call: OnnxCall) -> Tensor:
+    """Output `o` reads around `o / scale`."""
+    scales = call.reals("scales") if call.has("scales") else call.reals_at(1, "scales")
     return _resized(call, scales, None, "asymmetric", None)
 
 
 @translates("Resize")
-def _resize(call: Call) -> Tensor:
+def _resize(call: OnnxCall) -> Tensor:
+    """Output `o` reads around the point that the coordinates say, before version 11 `o / scale`."""
     if call.version < 11:
-        return _resized(call, call.floats(1, "scales"), None, "asymmetric", None)
-    scales, sizes = call.floats(2, "scales"), call.numbers(3, "sizes")
+        return _resized(call, call.reals_at(1, "scales"), None, "asymmetric", None)
+    scales, sizes = call.reals_at(2, "scales"), call.integers_at(3, "sizes")
     coordinates = call.text("coordinate_transformation_mode", "half_pixel")
     return _resized(
         call, scales, sizes or None, coordinates, call.text("nearest_mode", "round_prefer_floor")
@@ -222,15 +251,16 @@ def _resize(call: Call) -> Tensor:
 
 
 def _resized(
-    call: Call,
+    call: OnnxCall,
     scales: Sequence[float] | None,
     sizes: Sequence[int] | None,
     coordinates: str,
     nearest: str | None,
 ) -> Tensor:
+    """All of `x` at the sizes that scales or sizes ask for, along `axes` where they are named."""
     x = call.tensor(0)
     rank = len(x.shape)
-    chosen = call.ints("axes") if call.version >= 18 else None
+    chosen = call.integers("axes") if call.version >= 18 else None
     dims = [call.axis(a, rank) for a in chosen[:rank]] if chosen is not None else list(range(rank))
     given = scales if scales is not None else sizes
     if given is None or len(given) != len(dims):
@@ -253,7 +283,7 @@ def _resized(
 
 
 def _interpolated(
-    call: Call,
+    call: OnnxCall,
     x: Tensor,
     target: list[int],
     scale: list[Fraction | None],
@@ -261,18 +291,22 @@ def _interpolated(
     nearest: str | None,
     out: int | None = 0,
 ) -> Tensor:
+    """Output `o` reads the nearest position, two or four of them, along each axis that changes.
+
+    Where channels are last, they are turned to the front and back.
+    """
     rank = len(x.shape)
     mode = call.text("mode", "nearest")
     how = {"nearest": "nearest", "linear": "linear", "bilinear": "linear", "cubic": "cubic"}
     if mode not in how:
-        raise Unsupported(f"interpolates by {mode[:40]!r}")
+        raise NotUnderstood(f"interpolates by {mode[:40]!r}")
     if coordinates == "tf_half_pixel_for_nn" and mode == "nearest" and nearest == "floor":
         # floor((o + 1/2) / scale) is the half-pixel point rounded, ties upwards.
         coordinates, nearest = "half_pixel", "round_prefer_ceil"
     if coordinates == "half_pixel_symmetric" and all(s is None for s in scale):
         coordinates = "half_pixel"
     if coordinates not in ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"):
-        raise Unsupported(f"resizes with coordinates {coordinates[:40]!r}")
+        raise NotUnderstood(f"resizes with coordinates {coordinates[:40]!r}")
     if mode == "nearest" and nearest not in (
         None,
         "floor",
@@ -287,7 +321,7 @@ def _interpolated(
         last = range(changed[-1] + 1, rank)
         order = (0, *last, *range(1, last.start))
         back = sorted(range(rank), key=order.__getitem__)
-        turned = call.emit(Permute(order), x)
+        turned = call.step(Permute(order), x)
         y = _interpolated(
             call,
             turned,
@@ -297,7 +331,7 @@ def _interpolated(
             nearest,
             None,
         )
-        return call.emit(Permute(tuple(back)), y, out=0)
+        return call.emit(Permute(tuple(back)), y)
     first = min([*changed, 2 if rank > 2 else rank - 1])
     for d in changed:
         kind, place = cast(Interpolation, how[mode]), cast(Coordinates, coordinates)
@@ -310,7 +344,7 @@ def _interpolated(
             cast(Coordinates, coordinates),
             tuple(scale[first:]) if any(s is not None for s in scale) else (),
             cast(Rounding, rounding),
-            bool(call.whole("antialias")) and mode != "nearest",
+            bool(call.integer("antialias")) and mode != "nearest",
         )
 
     if nearest is not None or mode != "nearest":
@@ -319,7 +353,7 @@ def _interpolated(
     shrinks = [min(a, b) for a, b in zip(target, x.shape, strict=True)]
     if shrinks == list(x.shape) or shrinks == target:
         return call.emit(op(target, "ceil" if shrinks != list(x.shape) else "floor"), x, out=out)
-    return call.emit(op(target, "floor"), call.emit(op(shrinks, "ceil"), x), out=out)
+    return call.emit(op(target, "floor"), call.step(op(shrinks, "ceil"), x), out=out)
 
 
 def _check_axis(
@@ -330,7 +364,7 @@ def _check_axis(
     scale: Fraction | None,
     nearest: str | None,
 ) -> None:
-    """Raise `Unsupported` where it cannot be said what is read.
+    """Raise `NotUnderstood` where it cannot be said what is read.
 
     Nearest interpolation at an exact tie reads what float32 arithmetic makes of it. Where runtimes
     follow the formula of the standard in float32 and land elsewhere, nothing is claimed.
@@ -345,7 +379,7 @@ def _check_axis(
             length, size, how, coordinates, scale=scale, rounding=cast(Rounding, rounding)
         )
     except GeometryError as error:
-        raise Unsupported(str(error)) from None
+        raise NotUnderstood(str(error)) from None
     if how != "nearest":
         return
     o = np.arange(size, dtype=np.float32)
@@ -371,12 +405,13 @@ def _check_axis(
     firsts = np.asarray([taps.first for taps in reads.phases], np.int64)
     turns, phase = np.divmod(np.arange(size, dtype=np.int64), reads.period)
     if (found != np.clip(firsts[phase] + turns * reads.shift, 0, length - 1)).any():
-        raise Unsupported(f"resizes {length} to {size}: which neighbour is nearest is a tie")
+        raise NotUnderstood(f"resizes {length} to {size}: which neighbour is nearest is a tie")
 
 
 def _scaled(
     lengths: Sequence[int], scales: Sequence[float]
 ) -> tuple[list[int], list[Fraction | None]]:
+    """`floor(length * scale)` in float32, and each scale as the simple fraction that it is near."""
     import numpy as np
 
     sizes: list[int] = []
@@ -398,6 +433,7 @@ def _scaled(
 def _fitted(
     lengths: Sequence[int], sizes: Sequence[int], policy: str
 ) -> tuple[list[int], list[Fraction | None]]:
+    """The sizes asked for, or those at the one ratio that a policy makes of them."""
     if policy == "stretch":
         return list(sizes), [None] * len(lengths)
     if policy not in ("not_larger", "not_smaller"):
@@ -416,16 +452,17 @@ _PAD_MODES: dict[str, PadMode] = {
 
 
 @translates("Pad")
-def _pad(call: Call) -> Tensor:
+def _pad(call: OnnxCall) -> Tensor:
+    """Output `o` reads `o - lo` along `axes`; `pads` are all low ones, then all high."""
     x = call.tensor(0)
     rank = len(x.shape)
     mode = call.text("mode", "constant")
     if mode not in _PAD_MODES:
         raise ReadError(f"padding mode {mode[:40]!r} is not known.")
-    pads = call.listed("pads", 1, 11)
+    pads = call.integers_since("pads", 1, 11)
     if pads is None:
         raise ReadError("Pad needs pads.")
-    chosen = call.numbers(3, "axes") if call.version >= 18 else None
+    chosen = call.integers_at(3, "axes") if call.version >= 18 else None
     dims = [call.axis(a, rank) for a in chosen[:rank]] if chosen is not None else list(range(rank))
     if len(pads) != 2 * len(dims):
         raise ReadError(f"{len(pads)} pads do not fit {len(dims)} dimensions; give two for each.")
@@ -434,13 +471,14 @@ def _pad(call: Call) -> Tensor:
     wanted = tuple(table.get(d, (0, 0)) for d in range(first, rank))
     if any(abs(number) > 1 << 48 for pair in wanted for number in pair):
         raise ReadError("pads by more positions than a tensor can have.")
-    return call.emit(Pad(wanted, _PAD_MODES[mode]), x, out=0)
+    return call.emit(Pad(wanted, _PAD_MODES[mode]), x)
 
 
 @translates("DepthToSpace", "SpaceToDepth")
-def _shuffle(call: Call) -> Tensor:
+def _shuffle(call: OnnxCall) -> Tensor:
+    """Output `o` reads `o // blocksize`; to depth, `o * blocksize + j`, `j < blocksize`."""
     x = call.tensor(0)
-    size = call.whole("blocksize", 1)
+    size = call.integer("blocksize", 1)
     if not 1 <= size <= MAX_STRIDE:
         raise ReadError(f"a block size of {size} is not one that is followed.")
-    return call.emit(Shuffle((size, size), call.op == "SpaceToDepth"), x, out=0)
+    return call.emit(Shuffle((size, size), call.op == "SpaceToDepth"), x)

@@ -1,5 +1,8 @@
 """PyTorch modules and exported programs as networks.
 
-May import: `readers.given`, `network`, `frameworks.torch` and below, PyTorch; no other reader.
-A new op is one function under `@aten` in `windows` or `mixing`.
+`reader` exports and goes through the nodes, `call` is one of them, `values` what flows between.
+May import: `call`, `einsum` and `given` of readers, `network`, `frameworks.torch` and below,
+PyTorch; no other reader.
+A new op is one function under `@translates` in `windows` or `mixing`, or, where it is elementwise
+and PyTorch does not say so, a name in `call`.
 """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 from math import prod
 from typing import Any
@@ -29,35 +28,27 @@ from atrous.network.ops import (
     Slice,
     Windows,
 )
-from atrous.readers.torch.call import Call, Unclear, aten
+from atrous.readers.call import NotUnderstood
+from atrous.readers.einsum import sizes_of, terms_of
+from atrous.readers.torch.call import TorchCall, translates
 from atrous.readers.torch.values import Const, Value
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
-_CAPITALS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_CAPITALS = "ZYXWVUTSRQPONMLKJIHGFEDCBA"
 
 
-@aten(
-    "view",
-    "reshape",
-    "_unsafe_view",
-    "flatten",
-    "unflatten",
-    "squeeze",
-    "unsqueeze",
-    "view_as",
-    "reshape_as",
-    "squeeze_",
-    "unsqueeze_",
-    "ravel",
-)
-def _reshape(call: Call) -> Value:
+@translates("view", "_unsafe_view", "view_as", "reshape", "reshape_as")
+@translates("flatten", "unflatten", "ravel", "squeeze", "squeeze_", "unsqueeze", "unsqueeze_")
+def _reshape(call: TorchCall) -> Value:
+    """The same elements in the same order."""
     if call.shape == call.x.shape:
         return call.x
-    return call.finish(Reshape(call.shape), call.x)
+    return call.emit(Reshape(call.shape), call.x)
 
 
-@aten("as_strided")
-def _as_strided(call: Call) -> Value:
+@translates("as_strided")
+def _as_strided(call: TorchCall) -> Value:
+    """The same elements in the same order, where the strides are those of contiguous memory."""
     strides = [prod(call.shape[i + 1 :]) for i in range(len(call.shape))]
     plain = all(
         size == 1 or given == stride
@@ -65,181 +56,198 @@ def _as_strided(call: Call) -> Value:
     )
     plain = plain and call.node.args[0].meta["val"].is_contiguous()
     if call["storage_offset"] or not plain or prod(call.shape) != prod(call.x.shape):
-        raise Unclear("views its memory in another order")
+        raise NotUnderstood("views its memory in another order")
     return _reshape(call)
 
 
-@aten("unfold")
-def _unfold(call: Call) -> Value:
+@translates("unfold")
+def _unfold(call: TorchCall) -> Value:
+    """Output `o` reads `o * step + j`, `j < size`, along `dimension`; `j` is a new last one."""
     x, size, step = call.x, call["size"], call["step"]
     dim = call["dimension"] % len(x.shape)
     count = (x.shape[dim] - size) // step + 1
     if size != step:
-        return call.finish(Windows(dim, Window(size, step)), x)
-    out = call.add(Slice(dim, 0, count * size), x) if count * size < x.shape[dim] else x
+        return call.emit(Windows(dim, Window(size, step)), x)
+    out = call.step(Slice(dim, 0, count * size), x) if count * size < x.shape[dim] else x
     shape = (*x.shape[:dim], count, size, *x.shape[dim + 1 :])
-    out = call.add(Reshape(shape), out)
+    out = call.step(Reshape(shape), out)
     order = [i for i in range(len(shape)) if i != dim + 1]
-    return call.finish(Permute((*order, dim + 1)), out)
+    return call.emit(Permute((*order, dim + 1)), out)
 
 
-@aten("permute")
-def _permute(call: Call) -> Value:
+@translates("permute")
+def _permute(call: TorchCall) -> Value:
+    """Dimension `i` is `dims[i]` of the input."""
     rank = len(call.x.shape)
-    return call.finish(Permute(tuple(d % rank for d in call["dims"])), call.x)
+    return call.emit(Permute(tuple(d % rank for d in call["dims"])), call.x)
 
 
-@aten("transpose", "swapaxes", "swapdims")
-def _transpose(call: Call) -> Value:
+@translates("transpose", "swapaxes", "swapdims")
+def _transpose(call: TorchCall) -> Value:
+    """Two dimensions trade places."""
     rank = len(call.x.shape)
     _, a, b = list(call.arguments.values())[:3]
     order = list(range(rank))
     order[a % rank], order[b % rank] = order[b % rank], order[a % rank]
-    return call.finish(Permute(tuple(order)), call.x)
+    return call.emit(Permute(tuple(order)), call.x)
 
 
-@aten("t", "mT", "adjoint", "numpy_T")
-def _t(call: Call) -> Value:
+@translates("t", "mT", "adjoint", "numpy_T")
+def _t(call: TorchCall) -> Value:
+    """The last two dimensions trade places."""
     rank = len(call.x.shape)
     order = (*range(rank - 2), rank - 1, rank - 2) if rank > 1 else (0,)
-    return call.finish(Permute(order), call.x)
+    return call.emit(Permute(order), call.x)
 
 
-@aten("movedim", "moveaxis")
-def _movedim(call: Call) -> Value:
+@translates("movedim", "moveaxis")
+def _movedim(call: TorchCall) -> Value:
+    """Each source dimension lands at its target; the others keep their order."""
     rank = len(call.x.shape)
     _, source, target = list(call.arguments.values())[:3]
     sources = [s % rank for s in (source if isinstance(source, list) else [source])]
     targets = [t % rank for t in (target if isinstance(target, list) else [target])]
     rest = iter(i for i in range(rank) if i not in sources)
     by_target = dict(zip(targets, sources, strict=True))
-    return call.finish(
+    return call.emit(
         Permute(tuple(by_target[i] if i in by_target else next(rest) for i in range(rank))), call.x
     )
 
 
-@aten("expand", "expand_as", "broadcast_to")
-def _expand(call: Call) -> Value:
+@translates("expand", "expand_as", "broadcast_to")
+def _expand(call: TorchCall) -> Value:
+    """Output `o` reads `o`, and the only index where a size of 1 is widened."""
     if call.shape == call.x.shape:
         return call.x
-    return call.finish(Expand(call.shape), call.x)
+    return call.emit(Expand(call.shape), call.x)
 
 
-@aten("repeat", "tile")
-def _repeat(call: Call) -> Value:
+@translates("repeat", "tile")
+def _repeat(call: TorchCall) -> Value:
+    """Output `o` reads `o` modulo the size along each dimension; new dimensions stand in front."""
     x = call.x
     times = list(call["repeats"] if call["repeats"] is not None else call["dims"])
     out = x
     extra = len(times) - len(x.shape)
     if extra > 0:
-        out = call.add(Reshape((1,) * extra + x.shape), out)
+        out = call.step(Reshape((1,) * extra + x.shape), out)
     times = [1] * -extra + times if extra < 0 else times
     for dim, count in enumerate(times):
         if count == 1:
             continue
         if out.shape[dim] == 1 and not has_axes(out.layout[dim]):
             shape = tuple(count if i == dim else n for i, n in enumerate(out.shape))
-            out = call.add(Expand(shape), out)
+            out = call.step(Expand(shape), out)
         else:
-            out = call.add(Repeat(dim, count), out)
+            out = call.step(Repeat(dim, count), out)
     return out
 
 
-@aten("repeat_interleave")
-def _repeat_interleave(call: Call) -> Value:
+@translates("repeat_interleave")
+def _repeat_interleave(call: TorchCall) -> Value:
+    """Output `o` reads `o // repeats` along `dim`."""
     x, dim, times = call.x, call["dim"], call["repeats"]
     if not isinstance(times, int) or dim is None:
-        raise Unclear("repeats each place by its own number")
+        raise NotUnderstood("repeats each place by its own number")
     dim %= len(x.shape)
     sizes = tuple(n * times if i == dim else n for i, n in enumerate(x.shape))
     if not has_axes(x.layout[dim]):
-        return call.finish(Reorder(dim, x.shape[dim] * times), x)
-    return call.finish(Resize(sizes[dim:], "nearest", "asymmetric"), x)
+        return call.emit(Reorder(dim, x.shape[dim] * times), x)
+    return call.emit(Resize(sizes[dim:], "nearest", "asymmetric"), x)
 
 
-@aten("channel_shuffle", "native_channel_shuffle")
-def _channel_shuffle(call: Call) -> Value:
-    return call.finish(Reorder(1, call.x.shape[1]), call.x)
+@translates("channel_shuffle", "native_channel_shuffle")
+def _channel_shuffle(call: TorchCall) -> Value:
+    """The channels in another order; positions stay."""
+    return call.emit(Reorder(1, call.x.shape[1]), call.x)
 
 
-@aten("index_select")
-def _index_select(call: Call) -> Value:
-    x = call.x
-    dim = call["dim"] % len(x.shape)
-    return _picked(call, x, dim, call["index"])
+@translates("index_select")
+def _index_select(call: TorchCall) -> Value:
+    """Output `o` reads `index[o]` along `dim`."""
+    return _picked(call, call.x, call.dim, call["index"])
 
 
-@aten("index")
-def _index(call: Call) -> Value:
+@translates("index")
+def _index(call: TorchCall) -> Value:
+    """Output `o` reads `index[o]` along the one dimension that has an index."""
     x, indices = call.x, call["indices"]
     given = [i for i, index in enumerate(indices) if index is not None]
     if len(given) != 1 or not isinstance(indices[given[0]], Const):
-        raise Unclear("picks places that depend on data, or several at once")
+        raise NotUnderstood("picks places that depend on data, or several at once")
     if len(indices[given[0]].shape) != 1:
-        raise Unclear("picks places by a table")
+        raise NotUnderstood("picks places by a table")
     return _picked(call, x, given[0], indices[given[0]])
 
 
-def _picked(call: Call, x: Tensor, dim: int, index: Any) -> Value:
+def _picked(call: TorchCall, x: Tensor, dim: int, index: Any) -> Value:
+    """Channels in any order; positions rolled, or in even steps, by an index that is stored."""
     if not isinstance(index, Const):
-        raise Unclear("picks places that depend on data")
+        raise NotUnderstood("picks places that depend on data")
     if not has_axes(x.layout[dim]):
-        return call.finish(Reorder(dim, call.shape[dim]), x)
+        return call.emit(Reorder(dim, call.shape[dim]), x)
     if index.data is None:
-        raise Unclear("picks positions by an index that is not stored in the model")
+        raise NotUnderstood("picks positions by an index that is not stored in the model")
     places = [int(i) % x.shape[dim] for i in index.data.flatten().tolist()]
     size = x.shape[dim]
     if len(places) == size and places == [(places[0] + i) % size for i in range(size)]:
-        return call.finish(Roll(dim, -places[0]), x)
+        return call.emit(Roll(dim, -places[0]), x)
     steps = {b - a for a, b in pairwise(places)}
     if len(steps) > 1 or (steps and min(steps) < 1):
-        raise Unclear("picks positions in no regular order")
-    return call.finish(Slice(dim, places[0], len(places), steps.pop() if steps else 1), x)
+        raise NotUnderstood("picks positions in no regular order")
+    return call.emit(Slice(dim, places[0], len(places), steps.pop() if steps else 1), x)
 
 
-@aten("linear")
-def _linear(call: Call) -> Value:
+@translates("linear")
+def _linear(call: TorchCall) -> Value:
+    """Each output reads all of the last dimension at one place of the others."""
     weight = call["weight"]
     if not isinstance(weight, Const):
         return _linear_by_input(call, weight)
     channels = weight.shape[0] if len(weight.shape) > 1 else 1
-    return call.finish(Linear(channels), call.x, params=call.params("weight", "bias"))
+    return call.weighted(Linear(channels), call.x, params=call.params("weight", "bias"))
 
 
-def _linear_by_input(call: Call, weight: Any) -> Value:
+def _linear_by_input(call: TorchCall, weight: Any) -> Value:
     """`x @ weight.T` where the weight, made by the model, may hold positions of its own."""
     x = call["input"]
     if not isinstance(weight, Tensor) or len(weight.shape) != 2 or call["bias"] is not None:
-        raise Unclear("a linear layer whose weight depends on the input")
-    left = x if isinstance(x, Tensor) else call.constant(x)
+        raise NotUnderstood("a linear layer whose weight depends on the input")
+    left = call.materialized(x)
     lead = _LETTERS[: len(left.shape) - 1]
-    return call.finish(Contract(f"{lead}y,zy->{lead}z"), left, weight, params=call.params("input"))
+    return call.emit(Contract(f"{lead}y,zy->{lead}z"), left, weight, params=call.params("input"))
 
 
-@aten("matmul", "mm", "bmm", "mv", "dot")
-def _matmul(call: Call) -> Value:
+@translates("matmul", "mm", "bmm", "mv", "dot")
+def _matmul(call: TorchCall) -> Value:
+    """Output `(i, j)` reads row `i` of the first operand and column `j` of the second."""
     left, right = list(call.arguments.values())[:2]
-    return _product(call, left, right)
+    return _matrix_product(call, left, right)
 
 
-@aten("addmm", "baddbmm")
-def _addmm(call: Call) -> Value:
+@translates("addmm", "baddbmm")
+def _addmm(call: TorchCall) -> Value:
+    """Output `(i, j)` reads a product's row and column, and the addend at `(i, j)`."""
     addend, left, right = list(call.arguments.values())[:3]
     if not isinstance(addend, Tensor):
-        return _product(call, left, right)
+        return _matrix_product(call, left, right)
     if not isinstance(left, Tensor) and not isinstance(right, Tensor):
-        return call.finish(Elementwise("add"), addend, params=call.params())
-    made = _product(call, left, right)
-    return call.finish(Elementwise("add"), addend, made)
+        return call.emit(Elementwise("add"), addend, params=call.params())
+    made = _matrix_product(call, left, right)
+    return call.emit(Elementwise("add"), addend, made)
 
 
-def _product(call: Call, left: Any, right: Any) -> Value:
+def _matrix_product(call: TorchCall, left: Any, right: Any) -> Value:
+    """A row and a column for each output, batches aligned; a constant matrix is a linear layer.
+
+    A batch dimension of 1 that the other operand widens is dropped first.
+    """
     if isinstance(right, Const) and len(right.shape) == 2 and isinstance(left, Tensor):
-        return call.add(Linear(right.shape[1]), left, params=call.params(), shape=call.shape)
-    operands = [v if isinstance(v, Tensor) else call.constant(v) for v in (left, right)]
+        return call.emit(Linear(right.shape[1]), left, params=call.params())
+    operands = [call.materialized(value) for value in (left, right)]
     a, b = operands
     if len(a.shape) < 2 or len(b.shape) < 2:
-        raise Unclear("multiplies by a vector")
+        raise NotUnderstood("multiplies by a vector")
     rank = max(len(a.shape), len(b.shape)) - 2
     names = []
     for index, operand in enumerate(operands):
@@ -252,230 +260,204 @@ def _product(call: Call, left: Any, right: Any) -> Value:
         ]
         kept = operand
         for i in reversed(gone):
-            kept = call.add(Slice(i, 0, 1, drop=True), kept)
+            kept = call.step(Slice(i, 0, 1, drop=True), kept)
             del letters[i]
         operands[index] = kept
         names.append("".join(letters))
     together = "".join(dict.fromkeys(sorted(names[0] + names[1])))
     op = Contract(f"{names[0]}xy,{names[1]}yz->{together}xz")
-    return call.add(op, *operands, params=call.params(), shape=call.shape)
+    return call.emit(op, *operands, params=call.params())
 
 
 def _batch_size(operand: Tensor, from_matrix: int) -> int:
+    """The size of a batch dimension, counted back from the matrix; 1 where there is none."""
     index = len(operand.shape) - 2 - from_matrix
     return operand.shape[index] if index >= 0 else 1
 
 
-@aten("einsum")
-def _einsum(call: Call) -> Value:
-    equation, values = call["equation"].replace(" ", ""), call["tensors"]
-    operands = [v if isinstance(v, Tensor) else call.constant(v) for v in values]
-    terms, result = _einsum_terms(equation, [len(v.shape) for v in operands])
+@translates("einsum")
+def _einsum(call: TorchCall) -> Value:
+    """Letters of the result are aligned; along all others each output reads everything."""
+    equation = call["equation"].replace(" ", "")
+    operands = [call.materialized(value) for value in call["tensors"]]
+    shapes = [operand.shape for operand in operands]
+    terms, result = terms_of(equation, [len(shape) for shape in shapes], _CAPITALS)
     if any(len(set(term)) != len(term) for term in (*terms, result)):
-        raise Unclear(f"einsum {equation} takes a diagonal")
-    sizes: dict[str, int] = {}
-    for term, operand in zip(terms, operands, strict=True):
-        for letter, size in zip(term, operand.shape, strict=True):
-            if sizes.setdefault(letter, size) != size:
-                raise Unclear(f"einsum {equation} broadcasts inside a product")
+        raise NotUnderstood(f"einsum {equation} takes a diagonal")
+    if sizes_of(terms, shapes) is None:
+        raise NotUnderstood(f"einsum {equation} broadcasts inside a product")
     # From the left, two at a time; what no later operand and no output needs is summed at once.
     while len(operands) > 1:
         later = set(result).union(*terms[2:])
         both = "".join(dict.fromkeys(terms[0] + terms[1]))
         made = result if len(operands) == 2 else "".join(x for x in both if x in later)
         op = Contract(f"{terms[0]},{terms[1]}->{made}")
-        operands[:2] = [call.add(op, *operands[:2], params=call.params())]
+        operands[:2] = [call.step(op, *operands[:2], params=call.params())]
         terms[:2] = [made]
     (out,), (term,) = operands, terms
     gone = tuple(i for i, letter in enumerate(term) if letter not in result)
     if gone:
-        out = call.add(Reduce(gone, label="sum"), out)
+        out = call.step(Reduce(gone, label="sum"), out)
         term = "".join(letter for letter in term if letter in result)
     if term != result:
-        out = call.add(Permute(tuple(term.index(letter) for letter in result)), out)
+        out = call.step(Permute(tuple(term.index(letter) for letter in result)), out)
     return out
 
 
-def _einsum_terms(equation: str, ranks: Sequence[int]) -> tuple[list[str], str]:
-    """The letters of each operand and of the result, an ellipsis spelled out in capitals."""
-    left, arrow, result = equation.partition("->")
-    terms = left.split(",")
-    widths = [rank - len(t.replace("...", "")) for t, rank in zip(terms, ranks, strict=True)]
-    spelled = [
-        term.replace("...", _CAPITALS[len(_CAPITALS) - width :] if width else "")
-        for term, width in zip(terms, widths, strict=True)
-    ]
-    most = max((w for t, w in zip(terms, widths, strict=True) if "..." in t), default=0)
-    free = _CAPITALS[len(_CAPITALS) - most :] if most else ""
-    if not arrow:
-        letters = "".join(terms).replace(".", "")
-        result = free + "".join(sorted(x for x in set(letters) if letters.count(x) == 1))
-    return spelled, result.replace("...", free)
-
-
-@aten(
+@translates(
     "scaled_dot_product_attention",
     "_scaled_dot_product_flash_attention_for_cpu",
     "_scaled_dot_product_efficient_attention",
 )
-def _attention(call: Call) -> Value:
-    query, key, value = call["query"], call["key"], call["value"]
-    mask = call["attn_mask"]
-    if not all(isinstance(v, Tensor) for v in (query, key, value)):
-        operands = [v if isinstance(v, Tensor) else call.constant(v) for v in (query, key, value)]
-        query, key, value = operands
-    if isinstance(mask, Tensor):
-        raise Unclear("attends under a mask made from the input")
+def _attention(call: TorchCall) -> Value:
+    """Each query reads all keys and values, where `is_causal` those up to its own place."""
+    operands = [call.materialized(call[name]) for name in ("query", "key", "value")]
+    if isinstance(call["attn_mask"], Tensor):
+        raise NotUnderstood("attends under a mask made from the input")
     op = Attention(bool(call["is_causal"]))
-    made = call.finish(op, query, key, value, params=call.params("query", "key", "value"))
-    return [made] if isinstance(call.meta, list | tuple) else made
+    made = call.emit(op, *operands, params=call.params("query", "key", "value"))
+    return [made] if call.several else made
 
 
-@aten("softmax", "log_softmax", "_softmax", "_log_softmax", "_safe_softmax", "softmin")
-def _softmax(call: Call) -> Value:
-    dim = call["dim"] % len(call.x.shape)
-    return call.finish(Mix((dim,), "softmax"), call.x)
+@translates("softmax", "log_softmax", "_softmax", "_log_softmax", "_safe_softmax", "softmin")
+def _softmax(call: TorchCall) -> Value:
+    """Each output reads all of `dim`."""
+    return call.emit(Mix((call.dim,), "softmax"), call.x)
 
 
-@aten("layer_norm", "rms_norm", "_fused_rms_norm")
-def _layer_norm(call: Call) -> Value:
+@translates("layer_norm", "rms_norm", "_fused_rms_norm")
+def _layer_norm(call: TorchCall) -> Value:
+    """Each output reads all of the normalized dimensions, which are the last."""
     rank, count = len(call.x.shape), len(call["normalized_shape"])
     op = Mix(tuple(range(rank - count, rank)), "layer_norm")
-    return call.finish(op, call.x, params=call.params("weight", "bias"))
+    return call.weighted(op, call.x, params=call.params("weight", "bias"))
 
 
-@aten("native_layer_norm")
-def _native_layer_norm(call: Call) -> Value:
-    rank, count = len(call.x.shape), len(call["normalized_shape"])
-    op = Mix(tuple(range(rank - count, rank)), "layer_norm")
-    made = call.finish(op, call.x, params=call.params("weight", "bias"))
-    return [made, None, None]
+@translates("native_layer_norm")
+def _native_layer_norm(call: TorchCall) -> Value:
+    """Each output reads what that of `layer_norm` does; the statistics are lost."""
+    return [_layer_norm(call), None, None]
 
 
-@aten("group_norm")
-def _group_norm(call: Call) -> Value:
+@translates("group_norm")
+def _group_norm(call: TorchCall) -> Value:
+    """Each output reads its whole image: all groups count as one."""
     op = Mix(tuple(range(1, len(call.x.shape))), "group_norm")
-    return call.finish(op, call.x, params=call.params("weight", "bias"))
+    return call.weighted(op, call.x, params=call.params("weight", "bias"))
 
 
-@aten("native_group_norm")
-def _native_group_norm(call: Call) -> Value:
-    op = Mix(tuple(range(1, len(call.x.shape))), "group_norm")
-    return [call.finish(op, call.x, params=call.params("weight", "bias")), None, None]
+@translates("native_group_norm")
+def _native_group_norm(call: TorchCall) -> Value:
+    """Each output reads what that of `group_norm` does; the statistics are lost."""
+    return [_group_norm(call), None, None]
 
 
-@aten("instance_norm")
-def _instance_norm(call: Call) -> Value:
+@translates("instance_norm")
+def _instance_norm(call: TorchCall) -> Value:
+    """Each output reads all positions of its channel; by stored statistics, its own alone."""
     params = call.params("weight", "bias", "running_mean", "running_var")
     if not call["use_input_stats"]:
-        return call.finish(Elementwise("instance_norm"), call.x, params=params)
+        return call.emit(Elementwise("instance_norm"), call.x, params=params)
     op = Mix(tuple(range(2, len(call.x.shape))), "instance_norm")
-    return call.finish(op, call.x, params=params)
+    return call.weighted(op, call.x, params=params)
 
 
-@aten("cosine_similarity")
-def _cosine_similarity(call: Call) -> Value:
-    both = call.add(Elementwise("mul"), *call.tensors(), params=call.params())
+@translates("cosine_similarity")
+def _cosine_similarity(call: TorchCall) -> Value:
+    """Each output reads all of `dim` in both operands, at one place of the others."""
+    both = call.step(Elementwise("mul"), *call.tensors(), params=call.params())
     dim = call["dim"] % len(both.shape)
-    return call.finish(Reduce((dim,), label="cosine_similarity"), both)
+    return call.emit(Reduce((dim,), label="cosine_similarity"), both)
 
 
-@aten("linalg_vector_norm", "norm", "frobenius_norm")
-@aten("mean", "sum", "amax", "amin", "prod", "logsumexp", "nansum", "any", "all", "count_nonzero")
-@aten("argmax", "argmin", "std", "var", "median", "nanmean")
-def _reduce(call: Call) -> Value:
-    if isinstance(call.meta, list | tuple):
-        made = _reduced(call, call.shape)
-        return [made] * len(call.meta)
-    return _reduced(call, call.shape)
-
-
-@aten("max", "min", "var_mean", "std_mean", "aminmax", "mode", "kthvalue")
-def _reduce_or_join(call: Call) -> Value:
-    other = call["other"]
-    if other is not None:
-        operands = call.tensors()
-        return call.finish(Elementwise("maximum"), *operands, params=call.params())
-    return _reduce(call)
-
-
-def _reduced(call: Call, shape: tuple[int, ...]) -> Tensor:
-    x = call.x
-    rank = len(x.shape)
+@translates("linalg_vector_norm", "norm", "frobenius_norm")
+@translates("mean", "sum", "amax", "amin", "prod", "logsumexp", "nansum", "nanmean", "std", "var")
+@translates("any", "all", "count_nonzero", "argmax", "argmin", "median")
+def _reduce(call: TorchCall) -> Value:
+    """Each output reads all of `dim`, or of every dimension where none is named."""
+    rank = len(call.x.shape)
     given = call["dim"] if "dim" in call.arguments else call["axis"]
     given = [] if given is None else given if isinstance(given, list) else [given]
     dims = tuple(sorted(d % rank for d in given)) or tuple(range(rank))
-    label = call.node.target.overloadpacket.__name__
-    return call.add(Reduce(dims, bool(call["keepdim"]), label), x, shape=shape)
+    made = call.emit(Reduce(dims, bool(call["keepdim"]), call.label), call.x)
+    return [made] * len(call.outputs) if call.several else made
 
 
-@aten("cumsum", "cumprod", "logcumsumexp", "cummax", "cummin")
-def _scan(call: Call) -> Value:
-    dim = call["dim"] % len(call.x.shape)
-    made = call.finish(Scan(dim, label="cumsum"), call.x)
-    return [made, made] if isinstance(call.meta, list | tuple) else made
+@translates("max", "min", "var_mean", "std_mean", "aminmax", "mode", "kthvalue")
+def _reduce_or_join(call: TorchCall) -> Value:
+    """With `other`, output `o` reads both at `o`; else each reads all of `dim`."""
+    if call["other"] is not None:
+        return call.emit(Elementwise("maximum"), *call.tensors(), params=call.params())
+    return _reduce(call)
 
 
-@aten("glu")
-def _glu(call: Call) -> Value:
-    x = call.x
-    dim = call["dim"] % len(x.shape)
+@translates("cumsum", "cumprod", "logcumsumexp", "cummax", "cummin")
+def _cumulative(call: TorchCall) -> Value:
+    """Output `o` reads `0` up to `o` along `dim`."""
+    made = call.emit(Scan(call.dim, label="cumsum"), call.x)
+    return [made, made] if call.several else made
+
+
+@translates("glu")
+def _glu(call: TorchCall) -> Value:
+    """Output `o` reads `o` in both halves of `dim`."""
+    x, dim = call.x, call.dim
     half = x.shape[dim] // 2
-    parts = [call.add(Slice(dim, start, half), x) for start in (0, half)]
-    return call.finish(Elementwise("glu"), *parts)
+    parts = [call.step(Slice(dim, start, half), x) for start in (0, half)]
+    return call.emit(Elementwise("glu"), *parts)
 
 
-@aten("sort", "topk", "argsort")
-def _sort(call: Call) -> Value:
+@translates("sort", "topk", "argsort")
+def _sort(call: TorchCall) -> Value:
+    """Each output reads all of `dim`; the best few are kept where it holds no positions."""
     x = call.x
     dim = call["dim"]
     dim = -1 if dim is None else dim
     dim %= len(x.shape)
-    several = isinstance(call.meta, list | tuple)
-    out = call.add(Mix((dim,), "sort"), x)
+    out = call.step(Mix((dim,), "sort"), x)
     if call.shape != x.shape:
         if has_axes(x.layout[dim]):
-            raise Unclear("keeps the best positions of all")
-        out = call.finish(Reorder(dim, call.shape[dim]), out)
-    return [out, out] if several else out
+            raise NotUnderstood("keeps the best positions of all")
+        out = call.emit(Reorder(dim, call.shape[dim]), out)
+    return [out, out] if call.several else out
 
 
-@aten("embedding")
-def _embedding(call: Call) -> Value:
+@translates("embedding")
+def _embedding(call: TorchCall) -> Value:
+    """Output `o` reads index `o`, for a row of the table in a new last dimension."""
     weight, indices = call["weight"], call["indices"]
     if not isinstance(indices, Tensor) or not isinstance(weight, Const):
-        raise Unclear("looks up in a table that depends on the input")
-    return call.finish(Lookup(weight.shape[-1]), indices, params=call.params("weight"))
+        raise NotUnderstood("looks up in a table that depends on the input")
+    return call.emit(Lookup(weight.shape[-1]), indices, params=call.params("weight"))
 
 
-@aten("lstm", "gru", "rnn_tanh", "rnn_relu")
-def _recurrent(call: Call) -> Value:
-    name = call.node.target.overloadpacket.__name__
+@translates("lstm", "gru", "rnn_tanh", "rnn_relu")
+def _recurrent(call: TorchCall) -> Value:
+    """Output `o` reads all steps up to `o`, and all there are where bidirectional.
+
+    A last state, of any layer and direction, has seen the whole sequence.
+    """
     x = call["input"]
     if not isinstance(x, Tensor) or call["batch_first"] is None or len(x.shape) != 3:
-        raise Unclear("a recurrent layer over packed or unbatched sequences")
+        raise NotUnderstood("a recurrent layer over packed or unbatched sequences")
     params = [v for v in call["params"] if isinstance(v, Const)]
-    channels = call.shape[-1]
-    macs = sum(prod(v.shape) for v in params if len(v.shape) == 2)
+    time = 1 if call["batch_first"] else 0
     op = Scan(
-        1 if call["batch_first"] else 0,
+        time,
         "both" if call["bidirectional"] else "forward",
-        channels,
-        macs,
-        name,
+        call.shape[-1],
+        sum(prod(v.shape) for v in params if len(v.shape) == 2),
+        call.label,
     )
-    made = call.finish(op, x, params=call.params())
-    rest: list[Value] = []
+    made: list[Value] = [call.weighted(op, x, params=call.params())]
     used = {user.args[1] for user in call.node.users if len(user.args) > 1}
-    for index, meta in enumerate(call.meta[1:], start=1):
+    for index in range(1, len(call.outputs)):
         if index not in used:
-            rest.append(None)
+            made.append(None)
             continue
-        time = 1 if call["batch_first"] else 0
-        # A last state of any layer and direction has seen the whole sequence.
-        last = call.add(Reduce((time,), False, "last"), made)
-        shape = call.shape_of(meta)
+        last = call.step(Reduce((time,), False, "last"), made[0])
         batch = prod(last.shape[:-1])
-        held = call.add(Reorder(len(last.shape) - 1, prod(shape) // batch), last)
-        rest.append(call.add(Reshape(shape), held))
-    return [made, *rest]
+        shape = call.shape_of(index)
+        held = call.step(Reorder(len(last.shape) - 1, prod(shape) // batch), last)
+        made.append(call.step(Reshape(shape), held))
+    return made

@@ -6,26 +6,26 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
 
 from atrous.errors import ReadError
 from atrous.frameworks.torch import OneOp, in_mode, module_stack, quiet, unfused
-from atrous.network import Builder, Network, Param, Tensor, discover
+from atrous.network import Builder, Network, Param, Tensor
 from atrous.network.ops import Constant
+from atrous.readers.call import network_of, params_behind
 from atrous.readers.given import as_shape, is_shape
 from atrous.readers.torch import mixing, windows
-from atrous.readers.torch.call import SKIPPED, name_of, translate_call
+from atrous.readers.torch.call import SKIPPED, aten, name_of, translate_call
 from atrous.readers.torch.values import Const, Value, static
 
 __all__ = ["read_torch"]
 
-_TRANSLATIONS = (mixing, windows)
+_REGISTERED = (mixing, windows)
 MOST_NUMBERS = 1 << 16
-SEVERAL_VIEWS = {
-    f"aten.{name}" for name in ("chunk", "split", "split_with_sizes", "tensor_split", "unbind")
-}
+SEVERAL_VIEWS = aten("chunk split split_with_sizes tensor_split unbind")
 TRANSPARENT = {"wrap_with_autocast", "wrap_with_set_grad_enabled"}
 """Calls that run a block of the graph under a setting which does not touch positions."""
 
@@ -51,24 +51,15 @@ def read_torch(source: Any, input: Any = None) -> Network:
         raise ReadError(f"a {type(source).__name__} is neither a module nor an exported program.")
     if _mutates_what_is_read_later(program):
         program = program.run_decompositions({})
-    reading = _Reading(program, _folded(source))
-    axes = discover(reading.shapes, reading.translate)
-    builder = Builder(name)
-    inputs = {
-        key: builder.input(key, shape, axes=axes[key], itemsize=reading.itemsizes[key])
-        for key, shape in reading.shapes.items()
-    }
-    outputs = reading.translate(builder, inputs)
-    if not outputs:
-        raise ReadError(f"{name}: no output depends on the input; nothing can be reported.")
-    return builder.build(*outputs)
+    held = _Program(program, _one_op_modules(source))
+    return network_of(name, held.shapes, held.itemsizes, held.translate)
 
 
-class _Reading:
+class _Program:
     """One exported program, ready to be translated any number of times."""
 
     def __init__(
-        self, program: torch.export.ExportedProgram, folded: Mapping[str, Any] = _NONE
+        self, program: torch.export.ExportedProgram, modules: Mapping[str, Any] = _NONE
     ) -> None:
         self.graph = program.graph
         self.owner = program.graph_module
@@ -92,10 +83,10 @@ class _Reading:
         self.dependent: dict[Any, None] = {}
         self._depend(self.graph, {n for n in self.graph.nodes if n.name in self.shapes})
         kept = [node for node in self.dependent if name_of(node) not in {*SKIPPED, *TRANSPARENT}]
-        self.blocks = _blocks(self.dependent, folded)
-        self.calls = Counter(_stack(node)[0] for node in kept)
+        self.one_ops = _one_op_calls(self.dependent, modules)
+        self.calls = Counter(_module_call(node)[0] for node in kept)
         self.parents = {
-            path[:dot] for path in {_stack(node)[1] for node in kept} for dot in _dots(path)
+            path[:dot] for path in {_module_call(node)[1] for node in kept} for dot in _dots(path)
         }
 
     def _depend(self, graph: Any, reached: set[Any]) -> None:
@@ -108,19 +99,19 @@ class _Reading:
                 continue
             self.dependent[node] = None
             if name_of(node) in TRANSPARENT:
-                block, operands = self._block(node)
-                inside = [inner for inner in block.nodes if inner.op == "placeholder"]
-                pairs = zip(inside, operands, strict=True)
-                self._depend(block, {inner for inner, outer in pairs if outer in reached})
+                block, handed = self._block(node)
+                self._depend(block, {inner for inner, outer in handed if outer in reached})
 
-    def _block(self, node: Any) -> tuple[Any, tuple[Any, ...]]:
-        """The graph that a `with` block became, and what is handed to it."""
+    def _block(self, node: Any) -> tuple[Any, list[tuple[Any, Any]]]:
+        """The graph that a `with` block became, and what is handed to each of its placeholders."""
         at = next(
             i
             for i, argument in enumerate(node.args)
             if isinstance(argument, torch.fx.Node) and argument.op == "get_attr"
         )
-        return getattr(self.owner, node.args[at].target).graph, tuple(node.args[at + 1 :])
+        graph = getattr(self.owner, node.args[at].target).graph
+        inside = [inner for inner in graph.nodes if inner.op == "placeholder"]
+        return graph, list(zip(inside, node.args[at + 1 :], strict=True))
 
     def translate(self, builder: Builder, inputs: Mapping[str, Tensor]) -> list[Tensor]:
         """Every node as an op of the builder; the tensors that are the outputs."""
@@ -150,32 +141,33 @@ class _Reading:
         ]
 
     def _run(self, builder: Builder, graph: Any, values: dict[Any, Value]) -> Value:
+        """The values that a graph hands back; `values` holds those of all its nodes."""
         for node in graph.nodes:
             if node.op == "get_attr":
-                values[node] = _constant(node, ())
+                values[node] = _fixed_value(node, ())
             elif node.op == "output":
                 (results,) = node.args
                 return [values.get(result) for result in results]
             elif node.op != "call_function":
                 continue
-            elif node in self.blocks:
-                block = self.blocks[node]
-                if node is block.last:
-                    values[node] = _as_one(builder, block, values)
+            elif node in self.one_ops:
+                one = self.one_ops[node]
+                if node is one.last:
+                    values[node] = _as_one(builder, one, values)
             elif node in self.dependent and name_of(node) in TRANSPARENT:
-                block, operands = self._block(node)
-                inside = [inner for inner in block.nodes if inner.op == "placeholder"]
-                for inner, outer in zip(inside, operands, strict=True):
+                block, handed = self._block(node)
+                for inner, outer in handed:
                     values[inner] = values.get(outer) if isinstance(outer, torch.fx.Node) else outer
                 values[node] = self._run(builder, block, values)
             else:
-                values[node] = self._call(builder, node, values)
+                values[node] = self._node(builder, node, values)
         return None
 
-    def _call(self, builder: Builder, node: Any, values: Mapping[Any, Value]) -> Value:
+    def _node(self, builder: Builder, node: Any, values: Mapping[Any, Value]) -> Value:
+        """One node: ops where it depends on the input, and a constant where it does not."""
         if node not in self.dependent:
-            return _constant(node, self._params_behind(node, values), _computed(node, values))
-        key, path, again = _stack(node)
+            return _fixed_value(node, self._params_behind(node, values), _computed(node, values))
+        key, path, again = _module_call(node)
         label = name_of(node).rpartition(".")[2].rstrip("_") or "op"
         name = path + again
         if not path or self.calls[key] > 1 or path in self.parents:
@@ -184,17 +176,14 @@ class _Reading:
         return translate_call(builder, node, values, name, path)
 
     def _params_behind(self, node: Any, values: Mapping[Any, Value]) -> tuple[Param, ...]:
-        found: dict[str, Param] = {}
-        for source in node.all_input_nodes:
-            value = values.get(source)
-            for part in value if isinstance(value, list | tuple) else (value,):
-                if isinstance(part, Const):
-                    found.update((param.name, param) for param in part.params)
-        return tuple(found.values())
+        """The parameters that a node's operands are made of."""
+        found = [values.get(source) for source in node.all_input_nodes]
+        parts = [part if isinstance(part, list | tuple) else (part,) for part in found]
+        return params_behind(chain.from_iterable(parts))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Block:
+class _OneOpCall:
     """The nodes of one call of a module that says which operation it is."""
 
     module: Any
@@ -203,47 +192,51 @@ class _Block:
     last: Any
 
 
-def _folded(source: Any) -> dict[str, Any]:
+def _one_op_modules(source: Any) -> dict[str, Any]:
     """The modules that are one operation in several steps, by path."""
     if not isinstance(source, torch.nn.Module):
         return {}
     return {path: part for path, part in source.named_modules() if isinstance(part, OneOp)}
 
 
-def _blocks(dependent: Mapping[Any, None], folded: Mapping[str, Any]) -> dict[Any, _Block]:
-    if not folded:
+def _one_op_calls(
+    dependent: Mapping[Any, None], modules: Mapping[str, Any]
+) -> dict[Any, _OneOpCall]:
+    """The nodes of calls of these modules, each with the call that it is part of."""
+    if not modules:
         return {}
     calls: dict[str, list[Any]] = {}
     for node in dependent:
-        key, path, _ = _stack(node)
-        if path in folded:
+        key, path, _ = _module_call(node)
+        if path in modules:
             calls.setdefault(key, []).append(node)
-    found: dict[Any, _Block] = {}
+    found: dict[Any, _OneOpCall] = {}
     for nodes in calls.values():
         inside = set(nodes)
         first = next(n for n in nodes[0].all_input_nodes if n not in inside)
-        path = _stack(nodes[0])[1]
-        block = _Block(folded[path], path, first, nodes[-1])
-        found.update(dict.fromkeys(nodes, block))
+        path = _module_call(nodes[0])[1]
+        found.update(dict.fromkeys(nodes, _OneOpCall(modules[path], path, first, nodes[-1])))
     return found
 
 
-def _as_one(builder: Builder, block: _Block, values: Mapping[Any, Value]) -> Value:
-    x = values[block.first]
-    shape = static(block.last.meta["val"].shape)
+def _as_one(builder: Builder, call: _OneOpCall, values: Mapping[Any, Value]) -> Value:
+    """The op that the module says it is, in place of its steps."""
+    x = values[call.first]
+    shape = static(call.last.meta["val"].shape)
     rank = len(x.shape) - 2
     return builder.add(
-        block.module.as_op(x.shape[-rank:]),
+        call.module.as_op(x.shape[-rank:]),
         x,
-        name=block.path + _stack(block.last)[2],
-        module=block.path,
+        name=call.path + _module_call(call.last)[2],
+        module=call.path,
         shape=shape,
         itemsize=x.itemsize,
-        origin=block.last.name,
+        origin=call.last.name,
     )
 
 
-def _constant(node: Any, params: tuple[Param, ...], data: Any = None) -> Value:
+def _fixed_value(node: Any, params: tuple[Param, ...], data: Any = None) -> Value:
+    """What a node makes that no input reaches."""
     value = node.meta.get("val")
     if isinstance(value, torch.Tensor):
         return Const(static(value.shape), params, data)
@@ -262,7 +255,7 @@ def _computed(node: Any, values: Mapping[Any, Value]) -> Any:
     if getattr(node.target, "namespace", "") != "aten" or value.numel() > MOST_NUMBERS:
         return None
 
-    def real(argument: Any) -> Any:
+    def numbers_of(argument: Any) -> Any:
         if not isinstance(argument, torch.fx.Node):
             return argument
         held = values.get(argument)
@@ -272,8 +265,8 @@ def _computed(node: Any, values: Mapping[Any, Value]) -> Any:
         return data
 
     try:
-        args = torch.fx.node.map_arg(tuple(node.args), real)
-        kwargs = dict(torch.fx.node.map_arg(dict(node.kwargs), real))
+        args = torch.fx.node.map_arg(tuple(node.args), numbers_of)
+        kwargs = dict(torch.fx.node.map_arg(dict(node.kwargs), numbers_of))
         if "device" in kwargs:
             kwargs["device"] = "cpu"
         found = node.target(*args, **kwargs)
@@ -301,7 +294,7 @@ def _constants(program: torch.export.ExportedProgram) -> dict[str, Const]:
     return found
 
 
-def _stack(node: Any) -> tuple[str, str, str]:
+def _module_call(node: Any) -> tuple[str, str, str]:
     """The call that a node belongs to, its module path, and `@N` for the N-th repetition."""
     stack = module_stack(node)
     if not stack:
@@ -313,6 +306,7 @@ def _stack(node: Any) -> tuple[str, str, str]:
 
 
 def _dots(path: str) -> list[int]:
+    """Where the path of each module around ends."""
     return [i for i, letter in enumerate(path) if letter == "."]
 
 
@@ -344,6 +338,7 @@ def _mutates_what_is_read_later(program: torch.export.ExportedProgram) -> bool:
 
 
 def _examples(module: torch.nn.Module, input: Any, name: str) -> tuple[Any, ...]:
+    """The tensors to export with: those given, or empty ones of the shapes given."""
     if input is None:
         raise ReadError(
             f"{name}: a module does not say what it takes; give the input shape with batch and "
@@ -360,6 +355,7 @@ def _examples(module: torch.nn.Module, input: Any, name: str) -> tuple[Any, ...]
 
 
 def _example(module: torch.nn.Module, shape: tuple[int, ...]) -> torch.Tensor:
+    """An empty tensor of the type and device of the module's parameters."""
     like = next(
         (p for p in module.parameters() if p.is_floating_point()),
         torch.empty(0),
@@ -371,15 +367,15 @@ def _example(module: torch.nn.Module, shape: tuple[int, ...]) -> torch.Tensor:
 def _exported(
     module: torch.nn.Module, examples: tuple[Any, ...], name: str
 ) -> torch.export.ExportedProgram:
+    """The program of a module in evaluation mode; the module is left as it was."""
     with in_mode(module, training=False), unfused(), quiet(), torch.no_grad():
         try:
             return torch.export.export(module, examples, strict=False)
         except Exception as error:
-            lines = str(error).strip().splitlines()
-            reason = next((line.strip() for line in lines if line.strip()), type(error).__name__)
+            shapes = [tuple(example.shape) for example in examples]
             raise ReadError(
-                f"{name}: torch.export cannot follow it with inputs "
-                f"{[tuple(e.shape) for e in examples]}: {type(error).__name__}: {reason[:200]}"
+                f"{name}: torch.export cannot follow it with inputs {shapes}: "
+                f"{type(error).__name__}: {_first_line(error)}"
             ) from error
 
 
@@ -390,21 +386,20 @@ def _at_sizes(program: torch.export.ExportedProgram, input: Any) -> torch.export
     placeholders = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
     wanted = [tuple(example.shape) for example in examples]
     held = [placeholders[name].meta["val"].shape for name in program.graph_signature.user_inputs]
-    if all(isinstance(size, int) for shape in held for size in shape) and wanted == [
-        tuple(shape) for shape in held
-    ]:
+    # A size that is no number may be any: the program is exported at the one that is wanted.
+    numbers = all(isinstance(size, int) for shape in held for size in shape)
+    if numbers and wanted == [tuple(shape) for shape in held]:
         return program
-    return _exported_again(module, examples)
-
-
-def _exported_again(
-    module: torch.nn.Module, examples: tuple[Any, ...]
-) -> torch.export.ExportedProgram:
     try:
         return torch.export.export(module, examples, strict=False)
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ReadError(
-            f"the exported program does not take inputs {[tuple(e.shape) for e in examples]}; "
-            f"leave them out, give the module, or export it with dynamic shapes: {reason[:200]}"
+            f"the exported program does not take inputs {wanted}; leave them out, give the "
+            f"module, or export it with dynamic shapes: {_first_line(error)}"
         ) from error
+
+
+def _first_line(error: Exception) -> str:
+    """What an error says in its first line, or its class where it says nothing."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].strip()[:200]

@@ -8,12 +8,13 @@ from typing import Any
 
 from atrous.errors import ReadError
 from atrous.network import Param
+from atrous.readers.call import Fixed
 
 __all__ = ["Const", "Value", "static"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Const:
+class Const(Fixed):
     """A tensor that does not depend on the input, with the parameters it is made of.
 
     `data` is kept for small buffers only, for ops that need to know numbers (an index, say).

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import accumulate
 from math import prod
 from typing import Any
 
-from atrous.geometry import Interpolation, Window, same_torch
+from atrous.geometry import Interpolation, Window, torch_pads
 from atrous.network import Tensor
+from atrous.network.builder import per_axis
+from atrous.network.layout import has_axes
 from atrous.network.ops import (
     AdaptivePool,
     Concat,
@@ -26,132 +29,132 @@ from atrous.network.ops import (
     Slice,
     Unfold,
 )
-from atrous.readers.torch.call import Call, Unclear, aten
+from atrous.readers.call import NotUnderstood
+from atrous.readers.torch.call import TorchCall, translates
 from atrous.readers.torch.values import Const, Value
 
 
-@aten("conv1d", "conv2d", "conv3d")
-def _conv(call: Call) -> Value:
-    weight = _shape(call["weight"])
-    rank = len(weight) - 2
-    strides, rates = _spread(call["stride"], rank), _spread(call["dilation"], rank)
-    padding = call["padding"]
-    pads: list[tuple[int, int]]
-    if padding == "same":
-        pads = [same_torch(k, d) for k, d in zip(weight[2:], rates, strict=True)]
-    elif padding == "valid":
-        pads = [(0, 0)] * rank
-    else:
-        pads = [(p, p) for p in _spread(padding, rank)]
-    windows = _windows(weight[2:], strides, rates, pads)
-    return _finish_conv(call, Conv(windows, weight[0], call["groups"]))
+@translates("conv1d", "conv2d", "conv3d")
+def _conv(call: TorchCall) -> Value:
+    """Output `o` reads `o * stride - pad + dilation * j`, `j < kernel`, along each axis.
+
+    `same` pads by `extent - 1` in all, the odd one behind; a number pads both sides.
+    """
+    weight = _weight_shape(call)
+    op = Conv(_conv_windows(call, weight[2:]), weight[0], call["groups"])
+    return _weighted_window(call, op)
 
 
-@aten("convolution")
-def _convolution(call: Call) -> Value:
-    weight = _shape(call["weight"])
-    rank = len(weight) - 2
-    strides, rates = _spread(call["stride"], rank), _spread(call["dilation"], rank)
-    pads = [(p, p) for p in _spread(call["padding"], rank)]
-    windows = _windows(weight[2:], strides, rates, pads)
-    if call["transposed"]:
-        extra = _spread(call["output_padding"], rank)
-        channels = weight[1] * call["groups"]
-        return _finish_conv(call, ConvTranspose(windows, channels, call["groups"], extra))
-    return _finish_conv(call, Conv(windows, weight[0], call["groups"]))
+@translates("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
+def _conv_transpose(call: TorchCall) -> Value:
+    """Outputs `i * stride - pad + dilation * j`, `j < kernel`, read input `i` along each axis.
+
+    `output_padding` adds outputs behind the last.
+    """
+    weight = _weight_shape(call)
+    windows = _conv_windows(call, weight[2:])
+    extra = per_axis(call["output_padding"], len(windows), "output_padding")
+    op = ConvTranspose(windows, weight[1] * call["groups"], call["groups"], extra)
+    return _weighted_window(call, op)
 
 
-@aten("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
-def _conv_transpose(call: Call) -> Value:
-    weight = _shape(call["weight"])
-    rank = len(weight) - 2
-    strides, rates = _spread(call["stride"], rank), _spread(call["dilation"], rank)
-    pads = [(p, p) for p in _spread(call["padding"], rank)]
-    extra = _spread(call["output_padding"], rank)
-    op = ConvTranspose(
-        _windows(weight[2:], strides, rates, pads),
-        weight[1] * call["groups"],
-        call["groups"],
-        extra,
-    )
-    return _finish_conv(call, op)
+@translates("convolution")
+def _convolution(call: TorchCall) -> Value:
+    """Either of both, as core ATen writes them: numbers for one axis or for each."""
+    return _conv_transpose(call) if call["transposed"] else _conv(call)
 
 
-def _finish_conv(call: Call, op: Conv | ConvTranspose) -> Value:
+def _weight_shape(call: TorchCall) -> tuple[int, ...]:
+    """Channels out and channels of a group (in, then out where transposed), then the kernel."""
+    weight = call["weight"]
+    if isinstance(weight, Const | Tensor):
+        return weight.shape
+    raise NotUnderstood("its weight is not a tensor")
+
+
+def _conv_windows(call: TorchCall, kernel: Sequence[int]) -> tuple[Window, ...]:
+    """One window for each axis of the kernel; a single number holds for all axes."""
+    stride = per_axis(call["stride"], len(kernel), "stride")
+    dilation = per_axis(call["dilation"], len(kernel), "dilation")
+    return Window.of_axes(kernel, stride, dilation, torch_pads(call["padding"], kernel, dilation))
+
+
+def _weighted_window(call: TorchCall, op: Conv | ConvTranspose) -> Value:
+    """The op on `input`; a weight or an offset that the model computes is read whole."""
     x = call["input"]
     if not isinstance(x, Tensor):
-        raise Unclear("slides weights made from the input over a constant")
-    return call.finish(op, x, params=call.params("weight", "bias"))
+        raise NotUnderstood("slides weights made from the input over a constant")
+    return call.weighted(op, x, params=call.params("weight", "bias"))
 
 
-@aten("max_pool1d", "max_pool2d", "max_pool3d")
-def _max_pool(call: Call) -> Value:
-    return call.finish(Pool(_pooled(call), "max", bool(call["ceil_mode"])), call.x)
+@translates("max_pool1d", "max_pool2d", "max_pool3d")
+def _max_pool(call: TorchCall) -> Value:
+    """Output `o` reads `o * stride - pad + dilation * j`, `j < kernel`, of its own channel.
+
+    `ceil_mode` counts a last window that is not full.
+    """
+    return call.emit(Pool(_pool_windows(call), "max", bool(call["ceil_mode"])), call.x)
 
 
-@aten("max_pool1d_with_indices", "max_pool2d_with_indices", "max_pool3d_with_indices")
-def _max_pool_with_indices(call: Call) -> Value:
-    # The indices are read where the values are.
+@translates("max_pool1d_with_indices", "max_pool2d_with_indices", "max_pool3d_with_indices")
+def _max_pool_with_indices(call: TorchCall) -> Value:
+    """The places of the maxima are read where the maxima are."""
     pooled = _max_pool(call)
     return [pooled, pooled]
 
 
-@aten("avg_pool1d", "avg_pool2d", "avg_pool3d")
-def _avg_pool(call: Call) -> Value:
+@translates("avg_pool1d", "avg_pool2d", "avg_pool3d")
+def _avg_pool(call: TorchCall) -> Value:
+    """Output `o` reads `o * stride - pad + j`, `j < kernel`, of its own channel.
+
+    `ceil_mode` counts a last window that is not full, `count_include_pad` divides by the padding
+    too.
+    """
     include = bool(call["count_include_pad"])
-    return call.finish(Pool(_pooled(call), "average", bool(call["ceil_mode"]), include), call.x)
+    return call.emit(Pool(_pool_windows(call), "average", bool(call["ceil_mode"]), include), call.x)
 
 
-def _pooled(call: Call) -> tuple[Window, ...]:
+def _pool_windows(call: TorchCall) -> tuple[Window, ...]:
     """The windows of a pool, whose stride is its kernel unless given."""
-    name = call.node.target.overloadpacket.__name__
-    rank = int(name[name.index("pool") + len("pool")])
-    kernels = _spread(call["kernel_size"], rank)
-    strides = _spread(call["stride"] or kernels, rank)
-    pads = [(p, p) for p in _spread(call["padding"], rank)]
-    return _windows(kernels, strides, _spread(call["dilation"] or 1, rank), pads)
+    rank = int(call.label[call.label.index("pool") + len("pool")])
+    kernel = per_axis(call["kernel_size"], rank, "kernel")
+    stride = per_axis(call["stride"] or kernel, rank, "stride")
+    dilation = per_axis(call["dilation"] or 1, rank, "dilation")
+    return Window.of_axes(kernel, stride, dilation, per_axis(call["padding"], rank, "padding"))
 
 
-@aten(
-    "adaptive_avg_pool1d",
-    "adaptive_avg_pool2d",
-    "adaptive_avg_pool3d",
-    "_adaptive_avg_pool2d",
-    "_adaptive_avg_pool3d",
-)
-def _adaptive_avg_pool(call: Call) -> Value:
-    return call.finish(AdaptivePool(tuple(call["output_size"]), "average"), call.x)
+@translates("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d")
+@translates("_adaptive_avg_pool2d", "_adaptive_avg_pool3d")
+def _adaptive_avg_pool(call: TorchCall) -> Value:
+    """Output `o` of `m` reads `floor(o n / m)` up to `ceil((o + 1) n / m)` of `n` positions."""
+    return call.emit(AdaptivePool(tuple(call["output_size"]), "average"), call.x)
 
 
-@aten("adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d")
-def _adaptive_max_pool(call: Call) -> Value:
-    pooled = call.finish(AdaptivePool(tuple(call["output_size"]), "max"), call.x)
+@translates("adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d")
+def _adaptive_max_pool(call: TorchCall) -> Value:
+    """Output `o` reads what that of the average does, and so do the places of the maxima."""
+    pooled = call.emit(AdaptivePool(tuple(call["output_size"]), "max"), call.x)
     return [pooled, pooled]
 
 
-@aten(
-    "upsample_nearest1d",
-    "upsample_nearest2d",
-    "upsample_nearest3d",
-    "_upsample_nearest_exact1d",
-    "_upsample_nearest_exact2d",
-    "_upsample_nearest_exact3d",
-    "upsample_linear1d",
-    "upsample_bilinear2d",
-    "upsample_trilinear3d",
-    "upsample_bicubic2d",
-    "_upsample_bilinear2d_aa",
-    "_upsample_bicubic2d_aa",
-)
-def _upsample(call: Call) -> Value:
-    name = call.node.target.overloadpacket.__name__
+@translates("upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d")
+@translates("_upsample_nearest_exact1d", "_upsample_nearest_exact2d", "_upsample_nearest_exact3d")
+@translates("upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d")
+@translates("upsample_bicubic2d", "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa")
+def _upsample(call: TorchCall) -> Value:
+    """Output `o` reads around `(o + 1/2) / scale - 1/2` along each axis behind the channels.
+
+    With aligned corners that is `o (n - 1) / (m - 1)`, and plain nearest reads `floor(o / scale)`.
+    The scale is the factor that the user gave, where there is one, and else `m / n`.
+    """
+    name = call.label
     sizes = call.shape[2:]
     how: Interpolation = (
         "nearest" if "nearest" in name else "cubic" if "cubic" in name else "linear"
     )
     antialias = name.endswith("_aa")
     if antialias and call["align_corners"]:
-        raise Unclear("resamples with antialias and aligned corners")
+        raise NotUnderstood("resamples with antialias and aligned corners")
     coordinates: Any = "half_pixel"
     if how == "nearest" and "exact" not in name:
         coordinates = "asymmetric"
@@ -165,10 +168,10 @@ def _upsample(call: Call) -> Value:
         "floor" if coordinates == "asymmetric" else "round_prefer_ceil",
         antialias,
     )
-    return call.finish(op, call.x)
+    return call.emit(op, call.x)
 
 
-def _scales(call: Call, rank: int) -> tuple[Fraction | None, ...]:
+def _scales(call: TorchCall, rank: int) -> tuple[Fraction | None, ...]:
     """The scale factors that PyTorch uses in place of the ratio of sizes."""
     factors = call["scale_factors"]
     if factors is None:
@@ -180,209 +183,181 @@ def _scales(call: Call, rank: int) -> tuple[Fraction | None, ...]:
     )
 
 
-@aten("pad", "constant_pad_nd")
-def _pad(call: Call) -> Value:
+@translates("pad", "constant_pad_nd")
+def _pad(call: TorchCall) -> Value:
+    """Output `o` reads `o - lo`; pads come in pairs, the last dimension first, and may crop."""
     value = float(call["value"] or 0)
     return _padded(call, call["pad"], call["mode"] or "constant", value)
 
 
-@aten("reflection_pad1d", "reflection_pad2d", "reflection_pad3d")
-def _reflection_pad(call: Call) -> Value:
+@translates("reflection_pad1d", "reflection_pad2d", "reflection_pad3d")
+def _reflection_pad(call: TorchCall) -> Value:
+    """Output `o` reads `o - lo`, mirrored at the first and the last position."""
     return _padded(call, call["padding"], "reflect")
 
 
-@aten("replication_pad1d", "replication_pad2d", "replication_pad3d")
-def _replication_pad(call: Call) -> Value:
+@translates("replication_pad1d", "replication_pad2d", "replication_pad3d")
+def _replication_pad(call: TorchCall) -> Value:
+    """Output `o` reads `o - lo`, or the first or last position where that lies outside."""
     return _padded(call, call["padding"], "replicate")
 
 
-def _padded(call: Call, flat: Sequence[int], mode: PadMode, value: float = 0.0) -> Value:
+def _padded(call: TorchCall, flat: Sequence[int], mode: PadMode, value: float = 0.0) -> Value:
+    """The pad of the last dimensions, from the first that is padded on; without any, `x` itself."""
     pairs = [(flat[i], flat[i + 1]) for i in range(0, len(flat), 2)]
     pads = tuple(reversed(pairs))
     while pads and pads[0] == (0, 0):
         pads = pads[1:]
     if not pads:
         return call.x
-    return call.finish(Pad(pads, mode, value=value), call.x)
+    return call.emit(Pad(pads, mode, value=value), call.x)
 
 
-@aten("slice")
-def _slice(call: Call) -> Value:
-    x, dim, step = call.x, call["dim"] or 0, call["step"] or 1
-    dim %= len(x.shape)
+@translates("slice")
+def _slice(call: TorchCall) -> Value:
+    """Output `o` reads `start + step * o` along `dim`; what leaves nothing depends on nothing."""
+    x, dim, step = call.x, call.dim, call["step"] or 1
     size = x.shape[dim]
     start = _clamped(call["start"] or 0, size)
     length = call.shape[dim]
     if start == 0 and length == size and step == 1:
         return x
     if length == 0:
-        # Nothing is left that could depend on the input.
         return Const(call.shape)
-    return call.finish(Slice(dim, start, length, step), x)
+    return call.emit(Slice(dim, start, length, step), x)
 
 
 def _clamped(index: int, size: int) -> int:
+    """A bound of a slice as Python reads it: from the end where negative, never outside."""
     return min(max(index + size if index < 0 else index, 0), size)
 
 
-@aten("select")
-def _select(call: Call) -> Value:
-    x = call.x
-    dim = call["dim"] % len(x.shape)
-    index = call["index"]
+@translates("select")
+def _select(call: TorchCall) -> Value:
+    """The output reads `index` along `dim`, which goes."""
+    x, dim, index = call.x, call.dim, call["index"]
     if not isinstance(index, int):
-        raise Unclear("selects a place that depends on data")
-    return call.finish(Slice(dim, index % x.shape[dim], 1, 1, drop=True), x)
+        raise NotUnderstood("selects a place that depends on data")
+    return call.emit(Slice(dim, index % x.shape[dim], 1, 1, drop=True), x)
 
 
-@aten("narrow")
-def _narrow(call: Call) -> Value:
-    x = call.x
-    dim = call["dim"] % len(x.shape)
-    return call.finish(Slice(dim, call["start"] % x.shape[dim], call["length"]), x)
+@translates("narrow")
+def _narrow(call: TorchCall) -> Value:
+    """Output `o` reads `start + o` along `dim`."""
+    x, dim = call.x, call.dim
+    return call.emit(Slice(dim, call["start"] % x.shape[dim], call["length"]), x)
 
 
-@aten("split", "split_with_sizes", "chunk", "tensor_split", "unsafe_chunk", "unsafe_split")
-def _split(call: Call) -> Value:
-    x = call.x
-    dim = (call["dim"] or 0) % len(x.shape)
-    return _pieces(call, x, dim, [call.shape_of(part)[dim] for part in call.meta], drop=False)
+@translates("split", "split_with_sizes", "chunk", "tensor_split", "unsafe_chunk", "unsafe_split")
+def _split(call: TorchCall) -> Value:
+    """Piece `p` reads `o` plus the sizes before it along `dim`; the sizes are PyTorch's."""
+    return _pieces(call, [call.shape_of(i)[call.dim] for i in range(len(call.outputs))], drop=False)
 
 
-@aten("unbind")
-def _unbind(call: Call) -> Value:
-    x = call.x
-    dim = (call["dim"] or 0) % len(x.shape)
-    return _pieces(call, x, dim, [1] * x.shape[dim], drop=True)
+@translates("unbind")
+def _unbind(call: TorchCall) -> Value:
+    """Piece `p` reads `p` along `dim`, which goes."""
+    return _pieces(call, [1] * call.x.shape[call.dim], drop=True)
 
 
-def _pieces(call: Call, x: Tensor, dim: int, lengths: list[int], drop: bool) -> Value:
-    start = 0
-    made: list[Value] = []
-    for length in lengths:
-        if length == 0:
-            made.append(Const(tuple(0 if i == dim else n for i, n in enumerate(x.shape))))
-            continue
-        op = Slice(dim, start, length, drop=drop)
-        shape = [length if i == dim else n for i, n in enumerate(x.shape) if not drop or i != dim]
-        made.append(call.add(op, x, shape=shape))
-        start += length
-    return made
+def _pieces(call: TorchCall, lengths: Sequence[int], drop: bool) -> Value:
+    """Slices of these lengths end to end along `dim`; an empty one depends on nothing."""
+    starts = accumulate(lengths, initial=0)
+    return [
+        call.emit(Slice(call.dim, start, length, drop=drop), call.x, out=index)
+        if length
+        else Const(call.shape_of(index))
+        for index, (start, length) in enumerate(zip(starts, lengths, strict=False))
+    ]
 
 
-@aten("copy", "copy_")
-def _copy(call: Call) -> Value:
+@translates("copy", "copy_")
+def _copy(call: TorchCall) -> Value:
+    """Output `o` reads `src` at `o`, broadcast; the first operand gives its shape alone."""
     source = call["src"]
     if not isinstance(source, Tensor):
         return Const(call.shape, source.params if isinstance(source, Const) else ())
     if source.shape == call.shape:
         return source
-    return call.finish(Expand(call.shape), source)
+    return call.emit(Expand(call.shape), source)
 
 
-@aten("slice_scatter")
-def _slice_scatter(call: Call) -> Value:
-    base, piece = call["self"], call["src"]
-    if not isinstance(piece, Tensor):
-        piece = call.constant(piece)
-    if not isinstance(base, Tensor):
-        base = call.constant(base)
+@translates("slice_scatter")
+def _slice_scatter(call: TorchCall) -> Value:
+    """Output `o` reads `src` at `o - start` along `dim`, and around it the first operand at `o`."""
+    piece, base = call.materialized(call["src"]), call.materialized(call["self"])
     dim = (call["dim"] or 0) % len(base.shape)
     size = base.shape[dim]
     start = _clamped(call["start"] or 0, size)
     end = start + piece.shape[dim]
     if (call["step"] or 1) != 1:
-        raise Unclear("writes every other place")
+        raise NotUnderstood("writes every other place")
     parts = []
     if start:
-        parts.append(call.add(Slice(dim, 0, start), base))
+        parts.append(call.step(Slice(dim, 0, start), base))
     parts.append(piece)
     if end < size:
-        parts.append(call.add(Slice(dim, end, size - end), base))
-    return call.finish(Concat(dim), *parts) if len(parts) > 1 else piece
+        parts.append(call.step(Slice(dim, end, size - end), base))
+    return call.emit(Concat(dim), *parts) if len(parts) > 1 else piece
 
 
-@aten("cat", "concat", "concatenate")
-def _cat(call: Call) -> Value:
-    values = call["tensors"]
-    rank = len(call.shape)
-    values = [value for value in values if prod(value.shape)]
-    parts = [v if isinstance(v, Tensor) else call.constant(v) for v in values]
+@translates("cat", "concat", "concatenate")
+def _cat(call: TorchCall) -> Value:
+    """Operand `p` is read at `o` minus the sizes before it along `dim`; empty ones are left out."""
+    parts = [call.materialized(value) for value in call["tensors"] if prod(value.shape)]
     if len(parts) == 1:
         return parts[0]
-    return call.finish(Concat((call["dim"] or 0) % rank), *parts)
+    return call.emit(Concat((call["dim"] or 0) % len(call.shape)), *parts)
 
 
-@aten("stack")
-def _stack(call: Call) -> Value:
-    values = call["tensors"]
+@translates("stack")
+def _stack(call: TorchCall) -> Value:
+    """Operand `p` is read at `p` along `dim`, which is new."""
     dim = (call["dim"] or 0) % len(call.shape)
     parts = []
-    for value in values:
-        part = value if isinstance(value, Tensor) else call.constant(value)
-        parts.append(call.add(Reshape((*part.shape[:dim], 1, *part.shape[dim:])), part))
-    return call.finish(Concat(dim), *parts) if len(parts) > 1 else parts[0]
+    for value in call["tensors"]:
+        part = call.materialized(value)
+        parts.append(call.step(Reshape((*part.shape[:dim], 1, *part.shape[dim:])), part))
+    return call.emit(Concat(dim), *parts) if len(parts) > 1 else parts[0]
 
 
-@aten("roll")
-def _roll(call: Call) -> Value:
-    x = call.x
-    dims = call["dims"]
+@translates("roll")
+def _roll(call: TorchCall) -> Value:
+    """Output `o` reads `o - shift`, counted round the end, along each of `dims`."""
+    out, dims = call.x, call["dims"]
     if not dims:
-        raise Unclear("rolls all dimensions as one")
-    out = x
+        raise NotUnderstood("rolls all dimensions as one")
     for shift, dim in zip(call["shifts"], dims, strict=True):
-        out = call.add(Roll(dim % len(x.shape), shift), out, shape=x.shape)
+        out = call.emit(Roll(dim % len(out.shape), shift), out)
     return out
 
 
-@aten("flip")
-def _flip(call: Call) -> Value:
-    from atrous.network.layout import has_axes
-
+@translates("flip")
+def _flip(call: TorchCall) -> Value:
+    """Channels stay among themselves; positions in reverse follow no rule."""
     x = call.x
     if any(has_axes(x.layout[dim]) for dim in call["dims"]):
-        raise Unclear("reverses positions")
-    return call.finish(Elementwise("flip"), x)
+        raise NotUnderstood("reverses positions")
+    return call.emit(Elementwise("flip"), x)
 
 
-@aten("pixel_shuffle")
-def _pixel_shuffle(call: Call) -> Value:
+@translates("pixel_shuffle")
+def _pixel_shuffle(call: TorchCall) -> Value:
+    """Output `o` reads `o // factor` along both axes; `factor ** 2` channels make one."""
     factor = call["upscale_factor"]
-    return call.finish(Shuffle((factor, factor)), call.x)
+    return call.emit(Shuffle((factor, factor)), call.x)
 
 
-@aten("pixel_unshuffle")
-def _pixel_unshuffle(call: Call) -> Value:
+@translates("pixel_unshuffle")
+def _pixel_unshuffle(call: TorchCall) -> Value:
+    """Output `o` reads `o * factor + j`, `j < factor`, along both axes, into channels."""
     factor = call["downscale_factor"]
-    return call.finish(Shuffle((factor, factor), down=True), call.x)
+    return call.emit(Shuffle((factor, factor), down=True), call.x)
 
 
-@aten("im2col")
-def _im2col(call: Call) -> Value:
-    pads = [(p, p) for p in call["padding"]]
-    windows = _windows(call["kernel_size"], call["stride"], call["dilation"], pads)
-    return call.finish(Unfold(windows), call.x)
-
-
-def _windows(
-    kernels: Sequence[int],
-    strides: Sequence[int],
-    rates: Sequence[int],
-    pads: Sequence[tuple[int, int]],
-) -> tuple[Window, ...]:
-    return tuple(
-        Window(k, s, d, lo, hi)
-        for k, s, d, (lo, hi) in zip(kernels, strides, rates, pads, strict=True)
-    )
-
-
-def _spread(value: Any, rank: int) -> tuple[int, ...]:
-    values = tuple(value) if isinstance(value, list | tuple) else (value,)
-    return values * rank if len(values) == 1 else values
-
-
-def _shape(value: Any) -> tuple[int, ...]:
-    if isinstance(value, Const | Tensor):
-        return value.shape
-    raise Unclear("its weight is not a tensor")
+@translates("im2col")
+def _im2col(call: TorchCall) -> Value:
+    """Output `o` reads its window: taps lie in the channels, positions in one last dimension."""
+    parts = [call[name] for name in ("kernel_size", "stride", "dilation", "padding")]
+    windows = Window.of_axes(*parts)
+    return call.emit(Unfold(windows), call.x)

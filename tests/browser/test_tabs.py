@@ -1,0 +1,54 @@
+"""The checks of the browser tests notice what is wrong, and a visit finds nothing of another."""
+
+from __future__ import annotations
+
+import pytest
+
+WRONG = """<!doctype html><html lang=en><title>wrong</title><main>
+<h1>wrong</h1><img src="data:,"><p style="color: #ccc; background: #fff">pale</p></main>"""
+
+
+@pytest.fixture
+def address(tmp_path):
+    (tmp_path / "wrong.html").write_text(WRONG)
+    return (tmp_path / "wrong.html").as_uri()
+
+
+@pytest.mark.parametrize("said", ["console.error('oh')", "console.warn('oh')"])
+def test_what_a_page_complains_of_is_noticed(visit, address, said):
+    with pytest.raises(AssertionError, match="oh"), visit(address) as page:
+        page.evaluate(said)
+
+
+def test_an_error_in_a_script_is_noticed(visit, address):
+    with pytest.raises(AssertionError, match="oh"), visit(address) as page:
+        page.evaluate("setTimeout(() => { throw Error('oh') }), new Promise(r => setTimeout(r, 9))")
+
+
+def test_a_request_to_elsewhere_is_noticed(visit, address):
+    with pytest.raises(AssertionError, match=r"http://127\.0\.0\.1:9/x"), visit(address) as page:
+        page.evaluate("fetch('http://127.0.0.1:9/x').catch(() => null)")
+
+
+def test_barriers_are_noticed(visit, address, serious):
+    with visit(address) as page:
+        assert {name for name, _ in serious(page)} == {"image-alt", "color-contrast"}
+
+
+def test_a_visit_finds_nothing_of_the_one_before(visit, address, spare):
+    with visit(address, 390, "dark") as page:
+        page.evaluate("localStorage.theme = sessionStorage.theme = 'dark'")
+        page.emulate_media(media="print")
+    assert spare[-1] == page
+    with visit(address) as again:
+        assert again == page
+        assert again.evaluate("[localStorage.length, sessionStorage.length]") == [0, 0]
+        assert again.evaluate("innerWidth") == 1280
+        assert again.evaluate("matchMedia('screen').matches")
+        assert again.evaluate("matchMedia('(prefers-color-scheme: light)').matches")
+
+
+def test_two_visits_at_once_share_nothing(visit, address):
+    with visit(address) as one, visit(address) as two:
+        one.evaluate("localStorage.theme = 'dark'")
+        assert two.evaluate("localStorage.length") == 0
