@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from atrous.errors import GeometryError
-from atrous.shown import Shown
+from atrous.shown import Plain, Shown
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,7 +18,7 @@ __all__ = ["Effective", "effective_box"]
 
 
 @dataclass(frozen=True, slots=True)
-class Effective(Shown):
+class Effective(Plain, Shown):
     """A box that holds `share` of a density over the input (or a little more: `held`).
 
     `origin` is its low corner and `size` its extent along each axis; `of` is the extent of the
@@ -30,16 +30,6 @@ class Effective(Shown):
     origin: tuple[int, ...]
     size: tuple[int, ...]
     of: tuple[int, ...]
-
-    def to_dict(self) -> dict[str, object]:
-        """Plain data."""
-        return {
-            "share": self.share,
-            "held": self.held,
-            "origin": list(self.origin),
-            "size": list(self.size),
-            "of": list(self.of),
-        }
 
     def __str__(self) -> str:
         size, whole = ("x".join(map(str, s)) for s in (self.size, self.of))

@@ -11,7 +11,7 @@ from atrous.analysis.field import Field, field_of
 from atrous.errors import GeometryError, UnsupportedError, unknown
 from atrous.geometry import AxisMap, Local, Reads, Taps
 from atrous.network import Network
-from atrous.shown import Shown
+from atrous.shown import Plain, Shown
 
 if TYPE_CHECKING:
     from atrous.analysis.layer import Layer
@@ -71,7 +71,7 @@ def traced(network: Network, tensor: str, at: Mapping[str, int], source: str) ->
 
 
 @dataclass(frozen=True, slots=True)
-class TracedLayer(Shown):
+class TracedLayer(Plain, Shown):
     """What the traced position reads of a layer's output: one field for each axis of the input.
 
     Sizes, gaps and places are in positions of that layer; `stride` is how many of them lie between
@@ -81,13 +81,9 @@ class TracedLayer(Shown):
     name: str
     field: tuple[Field, ...]
 
-    def to_dict(self) -> dict[str, object]:
-        """Plain data."""
-        return {"name": self.name, "field": [axis.to_dict() for axis in self.field]}
-
 
 @dataclass(frozen=True, slots=True)
-class Trace(Shown):
+class Trace(Plain, Shown):
     """What position `at` of `output` reads of each layer before it, from the output backwards."""
 
     output: str
@@ -102,14 +98,6 @@ class Trace(Shown):
             if layer.name == name:
                 return layer
         raise unknown("traced layer", name, {layer.name for layer in self.layers})
-
-    def to_dict(self) -> dict[str, object]:
-        """Plain data."""
-        return {
-            "output": self.output,
-            "at": list(self.at),
-            "layers": [layer.to_dict() for layer in self.layers],
-        }
 
     def __str__(self) -> str:
         rows = [f"{self.output} at {self.at} reads"]

@@ -9,6 +9,7 @@ from typing import Literal
 from atrous.geometry import Dense
 from atrous.network import Network
 from atrous.network.ops import Conv, Op, Pool
+from atrous.shown import Plain
 
 __all__ = ["Direction", "Factors", "Heads", "OpChange", "Plan", "Resampled"]
 
@@ -87,7 +88,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class Head(Plain):
     """A dilated layer of a head behind a changed map, and its reach in pixels of the input.
 
     Reach is the distance between neighbouring taps: the rate times the stride of the map.
@@ -98,7 +99,3 @@ class Head:
     rate_after: int
     reach_before: int
     reach_after: int
-
-    def to_dict(self) -> dict[str, object]:
-        """Plain data."""
-        return {name: getattr(self, name) for name in self.__slots__}
