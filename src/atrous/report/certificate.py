@@ -63,9 +63,10 @@ def facts(certificate: Certificate, look: Look) -> Iterator[Line]:
     if len(certificate.causes) > 8:
         more = f"and {len(certificate.causes) - 8} more causes of the same kinds"
         yield from wrapped(Span(""), more, INDENT, look)
+    some_ran = any(output.state != "not run" for output in certificate.outputs)
     for output in certificate.outputs:
         label = Span("output", "bold")
-        yield from wrapped(label, output_text(output), INDENT, look)
+        yield from wrapped(label, output_text(output, alone=some_ran), INDENT, look)
     before, after = certificate.before, certificate.after
     yield from wrapped(
         Span("output stride", "bold"),
@@ -100,8 +101,8 @@ def _costs(before: Price, after: Price, quantity: Literal["macs", "memory"]) -> 
     return " -> ".join(bounds) + ("" if any(left_out) else _growth(*both))
 
 
-def output_text(output: OutputCertificate) -> str:
-    """One output in a sentence."""
+def output_text(output: OutputCertificate, *, alone: bool = True) -> str:
+    """One output in a sentence; that it was not run is said where it is `alone` in that."""
     parts = [f"{output.name}: {output.verdict}"]
     if output.shape_before == output.shape_after:
         parts.append(f"{shape_text(output.shape_after)} as before")
@@ -116,7 +117,7 @@ def output_text(output: OutputCertificate) -> str:
         parts.append(f"margin of {per_axis(texts)} (positions of the original)")
     if output.relative_error is not None:
         parts.append(f"relative error {output.relative_error:.1e}")
-    if output.why and output.shape_before:
+    if alone and output.why and output.shape_before:
         parts.append(f"not run: {output.why}")
     return "; ".join(parts)
 
