@@ -7,11 +7,13 @@ in, and records ask for their view here: none of them knows who draws it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from fractions import Fraction
 from functools import singledispatch
 from typing import Any
 
-__all__ = ["Shown", "ShownWhole", "View", "plug", "view"]
+__all__ = ["Plain", "Shown", "ShownWhole", "View", "plain", "plain_fields", "plug", "view"]
 
 
 class View:
@@ -60,6 +62,37 @@ def view(record: object) -> View:
     if view.dispatch(type(record)) is view.dispatch(object):
         raise TypeError(f"a {type(record).__name__} is not shown: it has no view.")
     return view(record)
+
+
+def plain(value: Any) -> Any:
+    """A field as JSON has it: records by their `to_dict`, tuples as lists, fractions as text.
+
+    >>> from fractions import Fraction
+    >>> plain({"stride": (Fraction(1, 2), 4)})
+    {'stride': ['1/2', 4]}
+    """
+    if hasattr(value, "to_dict"):
+        return value.to_dict()
+    if isinstance(value, Mapping):
+        return {key: plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    return str(value) if isinstance(value, Fraction) else value
+
+
+def plain_fields(record: Any) -> dict[str, Any]:
+    """The fields of a record in their order, each as plain data."""
+    return {field.name: plain(getattr(record, field.name)) for field in fields(record)}
+
+
+class Plain:
+    """A record whose fields are all that it is."""
+
+    __slots__ = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return plain_fields(self)
 
 
 class Shown:

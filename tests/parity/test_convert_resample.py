@@ -17,7 +17,7 @@ from torch.nn import functional
 import atrous
 from atrous import ConversionError
 from atrous.certification.proof import prove
-from atrous.conversion.request import Asked, plan_for
+from atrous.conversion.request import ConversionRequest, plan_for
 from atrous.network import Builder
 from atrous.network.folded_pads import folded
 from atrous.network.ops import Resize
@@ -185,7 +185,7 @@ def ran(model: nn.Module, rank: int, size: int) -> torch.Tensor:
 def assert_is_the_planned_one(model: nn.Module, done: nn.Module, stride: int, shape) -> None:
     """Read again, the converted model is the candidate of the plan, output by output."""
     network = folded(read_torch(model, shape))
-    plan = plan_for(network, Asked(stride, None, "scale", "crop", False, True))
+    plan = plan_for(network, ConversionRequest(stride, None, "scale", "crop", False, True))
     after = folded(read_torch(done, shape))
     outputs = list(zip(plan.candidate.outputs, after.outputs, strict=True))
     proofs, _ = prove(plan.candidate, after, outputs)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from atrous.errors import GeometryError
 from atrous.geometry import AxisMap, Border, Everything, Local, Prefix, Reads, Table, Taps, Window
-from atrous.geometry.axis import fold
+from atrous.geometry.axis import fold_back
 from tests.oracles import counted, drawing
 from tests.property.drawn import Drawn, rules, windows
 
@@ -68,7 +68,7 @@ def test_a_pair_that_slides_moves_inside_together_below_and_is_clamped_above(
 def test_folding_leaves_positions_inside_where_they_are(
     border: Border, length: int, position: int
 ) -> None:
-    target = fold(border, length)(position)
+    target = fold_back(border, length)(position)
     if 0 <= position < length:
         assert target == position
     elif border == "drop":
@@ -86,7 +86,7 @@ def test_reflection_goes_to_and_fro_between_the_two_ends(length: int, position: 
         if not 0 <= here + step < length:
             step = -step
         here += step
-    assert fold("reflect", length)(position) == here
+    assert fold_back("reflect", length)(position) == here
 
 
 @drawing(60)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from atrous.analysis.field import Field
@@ -115,17 +115,17 @@ def check_report(
     for rule in rules:
         outcomes += _outcomes(report, rule, places)
     for code in map(known_code, dict.fromkeys(forbidden)):
+        kept = Outcome(code, f"no {code}", layer="", axis="", got=None, holds=True)
         found = [finding for finding in report.findings if finding.code == code]
         outcomes += [
-            Outcome(code, f"no {code}", finding.layer, "", None, False, finding.message)
+            replace(kept, layer=finding.layer, holds=False, reason=finding.message)
             for finding in found
-        ]
-        if not found:
-            outcomes.append(Outcome(code, f"no {code}", "", "", None, True))
+        ] or [kept]
     return Check(report.network.name, tuple(outcomes))
 
 
 def _outcomes(report: Inspection, rule: Rule, places: Sequence[Layer]) -> Iterator[Outcome]:
+    missing = Outcome(rule.quantity, rule.text, layer="", axis="", got=None, holds=False)
     totals = {
         "macs": report.macs,
         "params": report.params,
@@ -135,21 +135,20 @@ def _outcomes(report: Inspection, rule: Rule, places: Sequence[Layer]) -> Iterat
         got = Fraction(totals[rule.quantity])
         left_out = report.uncounted.get(rule.quantity, ())
         if not left_out:
-            yield Outcome(rule.quantity, rule.text, "", "", got, rule.holds(got))
+            yield replace(missing, got=got, holds=rule.holds(got))
             return
         # A lower bound can show that a lower limit is kept, and nothing else.
         holds = rule.relation in (">", ">=") and rule.holds(got)
         more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
         reason = f"not counted: {', '.join(left_out[:3])}{more}"
-        yield Outcome(rule.quantity, rule.text, "", "", got, holds, reason, at_least=True)
+        yield replace(missing, got=got, holds=holds, reason=reason, at_least=True)
         return
     for place in places:
+        here = replace(missing, layer=place.name)
         if place.opaque:
-            reason = f"not known behind {', '.join(place.opaque[:3])}"
-            yield Outcome(rule.quantity, rule.text, place.name, "", None, False, reason)
+            yield replace(here, reason=f"not known behind {', '.join(place.opaque[:3])}")
         elif not place.field:
-            reason = "nothing: it does not depend on the input's positions"
-            yield Outcome(rule.quantity, rule.text, place.name, "", None, False, reason)
+            yield replace(here, reason="nothing: it does not depend on the input's positions")
         for axis in place.field:
             got = _of_axis(rule, axis)
             holds, reason = rule.holds(got), ""
@@ -159,7 +158,7 @@ def _outcomes(report: Inspection, rule: Rule, places: Sequence[Layer]) -> Iterat
                 bounded = rule.quantity == "receptive-field" and rule.relation in ("<", "<=")
                 holds = holds and not bounded
                 reason = f"the local field; {mixed[0]} sees all positions"
-            yield Outcome(rule.quantity, rule.text, place.name, axis.axis, got, holds, reason)
+            yield replace(here, axis=axis.axis, got=got, holds=holds, reason=reason)
 
 
 def _of_axis(rule: Rule, axis: Field) -> Fraction:

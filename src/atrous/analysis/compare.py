@@ -241,27 +241,27 @@ def _scheme(name: str, source: str, network: Network) -> Scheme:
             max(axis.size for axis in layer.field) for layer in report.layers if layer.field
         )
         return Scheme(
-            name,
-            source,
-            output.output_shape,
-            output.field,
-            fields,
-            growth_of(fields),
-            _unread(report),
-            report.macs,
-            report.params,
-            report.peak_memory_bytes,
-            output.is_global,
-            report.complete,
-            report.findings,
-            report,
+            name=name,
+            source=source,
+            output_shape=output.output_shape,
+            field=output.field,
+            fields=fields,
+            growth=growth_of(fields),
+            unread=_share_unread(report),
+            macs=report.macs,
+            params=report.params,
+            peak_memory_bytes=report.peak_memory_bytes,
+            is_global=output.is_global,
+            complete=report.complete,
+            risks=report.findings,
+            report=report,
         )
     except AtrousError as error:
         error.subject = f"{name}, {error.subject}" if error.subject else name
         raise
 
 
-def _unread(report: Inspection) -> Fraction | None:
+def _share_unread(report: Inspection) -> Fraction | None:
     from atrous.analysis.unread import unread_share
 
     try:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from atrous.analysis.inspection import SCHEMA as INSPECTION
 from atrous.errors import ReadError
-from atrous.shown import ShownWhole
+from atrous.shown import Plain, ShownWhole, plain_fields
 
 __all__ = ["Change", "Delta", "Diff", "Kind", "diff_reports"]
 
@@ -19,35 +19,22 @@ Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Delta:
+class Delta(Plain):
     """One thing that changed, as plain data before and after; None where it does not exist."""
 
     what: str
     old: Any
     new: Any
 
-    def to_dict(self) -> dict[str, object]:
-        """Plain data."""
-        return {"what": self.what, "old": self.old, "new": self.new}
-
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class Change(Plain):
     """A layer that one report has and the other does not, or that differs; and in what."""
 
     layer: str
     op: str
     kind: Kind
     deltas: tuple[Delta, ...]
-
-    def to_dict(self) -> dict[str, object]:
-        """Plain data."""
-        return {
-            "layer": self.layer,
-            "op": self.op,
-            "kind": self.kind,
-            "deltas": [delta.to_dict() for delta in self.deltas],
-        }
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -77,15 +64,7 @@ class Diff(ShownWhole):
 
     def to_dict(self) -> dict[str, object]:
         """Plain data under a versioned schema."""
-        return {
-            "schema": SCHEMA,
-            "old": self.old,
-            "new": self.new,
-            "totals": [delta.to_dict() for delta in self.totals],
-            "outputs": [change.to_dict() for change in self.outputs],
-            "layers": [change.to_dict() for change in self.layers],
-            "same": self.same,
-        }
+        return {"schema": SCHEMA, **plain_fields(self)}
 
     __repr__ = ShownWhole.__str__
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from atrous.errors import GeometryError
-from atrous.shown import Shown
+from atrous.shown import Plain, Shown
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,7 +18,7 @@ __all__ = ["Effective", "effective_box"]
 
 
 @dataclass(frozen=True, slots=True)
-class Effective(Shown):
+class Effective(Plain, Shown):
     """A box that holds `share` of a density over the input (or a little more: `held`).
 
     `origin` is its low corner and `size` its extent along each axis; `of` is the extent of the
@@ -30,16 +30,6 @@ class Effective(Shown):
     origin: tuple[int, ...]
     size: tuple[int, ...]
     of: tuple[int, ...]
-
-    def to_dict(self) -> dict[str, object]:
-        """Plain data."""
-        return {
-            "share": self.share,
-            "held": self.held,
-            "origin": list(self.origin),
-            "size": list(self.size),
-            "of": list(self.of),
-        }
 
     def __str__(self) -> str:
         size, whole = ("x".join(map(str, s)) for s in (self.size, self.of))
@@ -63,7 +53,7 @@ def effective_box(density: NDArray[Any], share: float, origin: tuple[int, ...]) 
     for axis in range(rank):
         np.cumsum(table, axis=axis, out=table)
     bounds = [(0, n) for n in weights.shape]
-    total = held = _inside(table, bounds)
+    total = held = _weight_inside(table, bounds)
     # Sums are differences of larger ones: what rounding loses must decide nothing.
     least, slack = total * share - 1e-12 * total, 1e-12 * total
     while True:
@@ -71,14 +61,14 @@ def effective_box(density: NDArray[Any], share: float, origin: tuple[int, ...]) 
         for axis, (low, high) in enumerate(bounds):
             for cut in ((low, low + 1), (high - 1, high)):
                 face = [*bounds[:axis], cut, *bounds[axis + 1 :]]
-                faces.append((_inside(table, face), axis, cut))
+                faces.append((_weight_inside(table, face), axis, cut))
         lightest = min((weight for weight, axis, _ in faces if _width(bounds[axis]) > 1), default=0)
         after = list(bounds)
         for weight, axis, cut in faces:
             low, high = after[axis]
             if weight <= lightest + slack and high - low > 1:
                 after[axis] = (low + 1, high) if cut[0] == bounds[axis][0] else (low, high - 1)
-        rest = _inside(table, after)
+        rest = _weight_inside(table, after)
         if after == bounds or rest < least:
             break
         bounds, held = after, rest
@@ -95,7 +85,7 @@ def _width(bound: tuple[int, int]) -> int:
     return bound[1] - bound[0]
 
 
-def _inside(table: NDArray[np.float64], bounds: list[tuple[int, int]]) -> float:
+def _weight_inside(table: NDArray[np.float64], bounds: list[tuple[int, int]]) -> float:
     """The weight inside a box, from the table of sums up to each corner."""
     total = 0.0
     for corner in product((0, 1), repeat=len(bounds)):

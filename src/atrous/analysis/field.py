@@ -109,19 +109,6 @@ def field_of(axis: str, bundle: Bundle, outputs: int) -> Field | None:
         stride = min((part.stride for part in bundle), key=lambda s: (s.denominator, s.numerator))
         phases = tuple(_phase(_together(bundle, output)) for output in range(max(outputs, 1)))
     zero = phases[0]
-    if len(phases) == 1:
-        return Field(
-            zero.size,
-            zero.taps,
-            stride,
-            zero.start,
-            zero.center,
-            zero.coverage,
-            zero.max_gap,
-            zero.step,
-            axis,
-            phases,
-        )
     return Field(
         size=max(p.size for p in phases),
         taps=max(p.taps for p in phases),

@@ -67,10 +67,10 @@ def _step(
     for _, operand in operands:
         if operand.opaque:
             gaps = _merged(operand.opaque, gaps)
-    mixed = _mixed(node, operands)
+    mixed = _mixed_after(node, operands)
     if gaps:
         return Flow({}, mixed, gaps)
-    if isinstance(node.op, Concat) and not _alike(node, operands):
+    if isinstance(node.op, Concat) and not _parts_alike(node, operands):
         return Flow({}, mixed, (f"{node.name} (parts that read differently lie end to end)",))
     reads: dict[str, Bundle] = {}
     try:
@@ -99,7 +99,7 @@ def _step(
     return Flow(reads, mixed)
 
 
-def _alike(node: Node, operands: list[tuple[int, Flow]]) -> bool:
+def _parts_alike(node: Node, operands: list[tuple[int, Flow]]) -> bool:
     """True where the parts laid end to end along an axis see alike, as in a circular pad."""
     for axis in node.output.grid:
         steps = [(operand, node.moves[index].get(axis)) for index, operand in operands]
@@ -117,7 +117,7 @@ def _alike(node: Node, operands: list[tuple[int, Flow]]) -> bool:
     return True
 
 
-def _mixed(node: Node, operands: list[tuple[int, Flow]]) -> Mapping[str, tuple[str, ...]]:
+def _mixed_after(node: Node, operands: list[tuple[int, Flow]]) -> Mapping[str, tuple[str, ...]]:
     first = operands[0][1].mixed
     if not node.mixes and all(operand.mixed is first for _, operand in operands):
         return first

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from atrous.analysis.unread import keep
 from atrous.errors import UnsupportedError
 from atrous.geometry import AxisMap
 from atrous.network import Network, Node
@@ -101,14 +102,14 @@ def information_of(network: Network, tensor: str, source: str, name: str = "") -
     start, end = network.tensor(source), network.tensor(tensor)
     total = int(counts.sum())
     return Information(
-        name or tensor,
-        int(counts.min()),
-        Fraction(total, counts.size),
-        int(counts.max()),
-        Fraction(int(np.count_nonzero(counts == 0)), counts.size),
-        start.elements,
-        end.elements,
-        boxes,
+        output=name or tensor,
+        least=int(counts.min()),
+        mean=Fraction(total, counts.size),
+        most=int(counts.max()),
+        never_read=Fraction(int(np.count_nonzero(counts == 0)), counts.size),
+        elements_in=start.elements,
+        elements_out=end.elements,
+        boxes=boxes,
     )
 
 
@@ -134,7 +135,8 @@ def readers(network: Network, tensor: str, source: str) -> tuple[NDArray[np.int6
                     raise UnsupportedError(
                         f"{node.name}: {node.opaque}, so what is read through it is not known."
                     )
-                _keep(boxes, {axis: _moved(box[axis], axis, node, moves, memo) for axis in grid})
+                moved = {axis: _moved(box[axis], axis, node, moves, memo) for axis in grid}
+                keep(boxes, moved, _covers)
         if len(boxes) > MOST_BOXES:
             raise UnsupportedError(
                 f"{node.name}: its reads are a union of {len(boxes)} boxes, too many to count; "
@@ -174,14 +176,7 @@ def _any(rows: Sequence[int]) -> int:
     return result
 
 
-def _keep(kept: list[Box], box: Box) -> None:
-    if any(_inside(box, other) for other in kept):
-        return
-    kept[:] = [other for other in kept if not _inside(other, box)]
-    kept.append(box)
-
-
-def _inside(inner: Box, outer: Box) -> bool:
+def _covers(outer: Box, inner: Box) -> bool:
     return all(
         rows is outer[axis] or all(not a & ~b for a, b in zip(rows, outer[axis], strict=True))
         for axis, rows in inner.items()

@@ -146,7 +146,7 @@ class Inspection(ShownWhole):
         from atrous.analysis.paths import footprint_of
 
         chosen = self.outputs[-1] if layer is None else self[layer]
-        place = _whole(at)
+        place = _position(at)
         with concerning(chosen.name):
             # Where only the field cannot be written down, the footprint still can.
             unknown_ops = [n.name for n in self.network.nodes if n.opaque]
@@ -320,20 +320,20 @@ def inspect_network(
         output_tensor = node.output
         layers.append(
             Layer(
-                node.name,
-                node.kind,
-                output_tensor.shape,
-                node.macs,
-                sum(counts[name] for name in node.params) if node.params else 0,
-                output_tensor.nbytes,
-                seen,
-                _names(mixed),
-                mixed,
-                gaps,
-                node.module,
-                output_tensor.name,
-                node,
-                moved(node),
+                name=node.name,
+                op=node.kind,
+                output_shape=output_tensor.shape,
+                macs=node.macs,
+                params=sum(counts[name] for name in node.params) if node.params else 0,
+                activation_bytes=output_tensor.nbytes,
+                field=seen,
+                globals=_names(mixed),
+                global_axes=mixed,
+                opaque=gaps,
+                module=node.module,
+                tensor=output_tensor.name,
+                node=node,
+                bytes_moved=moved(node),
             )
         )
     report = Inspection(network, source.name, tuple(layers), (), memory_of(network))
@@ -349,7 +349,7 @@ def inspect_network(
     return Inspection(network, source.name, report.layers, ends, report.memory)
 
 
-def _whole(at: Any) -> tuple[int, ...] | None:
+def _position(at: Any) -> tuple[int, ...] | None:
     if at is None:
         return None
     try:
@@ -379,8 +379,20 @@ def _input_layer(tensor: Tensor) -> Layer:
         for axis, length in tensor.grid.items()
         if (field := field_of(axis, (Reads.identity(),), length)) is not None
     )
-    name, shape, size = tensor.name, tensor.shape, tensor.nbytes
-    return Layer(name, "input", shape, 0, 0, size, fields, (), {}, (), "", name, None)
+    return Layer(
+        name=tensor.name,
+        op="input",
+        output_shape=tensor.shape,
+        macs=0,
+        params=0,
+        activation_bytes=tensor.nbytes,
+        field=fields,
+        globals=(),
+        global_axes={},
+        opaque=(),
+        module="",
+        tensor=tensor.name,
+    )
 
 
 def _names(mixed: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:

@@ -38,7 +38,7 @@ class Layer(Shown):
     opaque: tuple[str, ...]
     module: str
     tensor: str = record_field(repr=False)
-    node: Node | None = record_field(repr=False, compare=False)
+    node: Node | None = record_field(default=None, repr=False, compare=False)
     bytes_moved: int = 0
 
     @property

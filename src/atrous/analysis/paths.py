@@ -11,7 +11,7 @@ import numpy as np
 
 from atrous.analysis.footprint import Footprint
 from atrous.errors import GeometryError, UnsupportedError
-from atrous.geometry import AxisMap, Everything, Local, Prefix, fold
+from atrous.geometry import AxisMap, Everything, Local, Prefix, fold_back
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,7 +49,7 @@ def footprint_of(network: Network, tensor: str, at: Sequence[int] | None, source
             f"{len(lengths)} spatial axes, counted from 0."
         )
     start = network.tensor(source)
-    reaching = _reaching(network, source)
+    reaching = network.reached(source)
     bound = _bound(network, tensor, reaching)
     kind = np.int64 if bound <= MOST_EXACT else np.float64 if bound < 1 << 1000 else np.object_
     found, peak = _backwards(network, tensor, place, source, reaching, kind)
@@ -59,14 +59,6 @@ def footprint_of(network: Network, tensor: str, at: Sequence[int] | None, source
     shape = tuple(start.grid.values())
     origin, box = _trimmed(found, len(shape))
     return Footprint(place, origin, shape, tuple(start.grid), box)
-
-
-def _reaching(network: Network, source: str) -> set[str]:
-    found = {source}
-    for node in network.nodes:
-        if not found.isdisjoint(node.inputs):
-            found.add(node.output.name)
-    return found
 
 
 def _backwards(
@@ -91,7 +83,7 @@ def _backwards(
             )
         for name, moves in zip(node.inputs, node.moves, strict=True):
             if name in reaching:
-                back = _pulled(node, moves, network.tensor(name).grid, region)
+                back = _region_before(node, moves, network.tensor(name).grid, region)
                 joined = _added(regions.get(name), back)
                 if kind is np.float64 and joined.counts.size:
                     peak = max(peak, float(joined.counts.max()))
@@ -121,7 +113,7 @@ def _widest(step: AxisMap) -> int:
     return step.inputs
 
 
-def _pulled(
+def _region_before(
     node: Node, moves: Mapping[str, AxisMap], grid: Mapping[str, int], region: _Region
 ) -> _Region:
     axes = list(node.output.grid)
@@ -200,7 +192,7 @@ def _adjoint_local(step: Local, low: int, counts: NDArray[Any]) -> tuple[int, ND
     out = np.zeros((step.inputs, *counts.shape[1:]), dtype=counts.dtype)
     if hi > lo:
         out[lo:hi] = buffer[lo - hull.start : hi - hull.start]
-    place = fold(step.border, step.inputs, phases=step.phases)
+    place = fold_back(step.border, step.inputs, phases=step.phases)
     for position in (*range(hull.start, min(0, hull.stop)), *range(max(hi, hull.start), hull.stop)):
         target_position = place(position)
         if target_position is not None and not 0 <= position < step.inputs:

@@ -102,11 +102,11 @@ def _order_kept(node: Node, strides: dict[str, Strides], network: Network) -> St
     if isinstance(node.op, Elementwise):
         for name in node.inputs:
             if network.tensor(name).shape == shape:
-                return _dense(shape, strides[name])
+                return _without_gaps(shape, strides[name])
     return contiguous(shape)
 
 
-def _dense(shape: tuple[int, ...], strides: Strides) -> Strides:
+def _without_gaps(shape: tuple[int, ...], strides: Strides) -> Strides:
     """The strides of a tensor without gaps whose dimensions lie in the same order."""
     out, step = [1] * len(shape), 1
     for index in sorted(range(len(shape)), key=lambda i: (strides[i], -i)):

@@ -11,7 +11,7 @@ from atrous.analysis.field import Field, field_of
 from atrous.errors import GeometryError, UnsupportedError, unknown
 from atrous.geometry import AxisMap, Local, Reads, Taps
 from atrous.network import Network
-from atrous.shown import Shown
+from atrous.shown import Plain, Shown
 
 if TYPE_CHECKING:
     from atrous.analysis.layer import Layer
@@ -36,12 +36,7 @@ def traced(network: Network, tensor: str, at: Mapping[str, int], source: str) ->
     [5, 7, 9, 11, 13]
     """
     axes = tuple(network.tensor(source).grid)
-    reaching = {source}
-    grids: dict[str, Mapping[str, int]] = {t.name: t.grid for t in network.inputs}
-    for node in network.nodes:
-        grids[node.output.name] = node.output.grid
-        if not reaching.isdisjoint(node.inputs):
-            reaching.add(node.output.name)
+    reaching = network.reached(source)
     done: dict[tuple[int, Taps], tuple[AxisMap, Taps]] = {}
     seen: dict[str, dict[str, Taps]] = {
         tensor: {axis: Taps.interval(at.get(axis, 0), 1) for axis in axes}
@@ -56,7 +51,7 @@ def traced(network: Network, tensor: str, at: Mapping[str, int], source: str) ->
             passed: list[tuple[str, Taps]] = []
             for index, name in operands:
                 step = node.moves[index].get(axis)
-                if axis not in grids[name]:
+                if axis not in network.tensor(name).grid:
                     passed.append((name, taps))
                 elif step is None:
                     here.append((name, taps))
@@ -76,7 +71,7 @@ def traced(network: Network, tensor: str, at: Mapping[str, int], source: str) ->
 
 
 @dataclass(frozen=True, slots=True)
-class TracedLayer(Shown):
+class TracedLayer(Plain, Shown):
     """What the traced position reads of a layer's output: one field for each axis of the input.
 
     Sizes, gaps and places are in positions of that layer; `stride` is how many of them lie between
@@ -86,13 +81,9 @@ class TracedLayer(Shown):
     name: str
     field: tuple[Field, ...]
 
-    def to_dict(self) -> dict[str, object]:
-        """Plain data."""
-        return {"name": self.name, "field": [axis.to_dict() for axis in self.field]}
-
 
 @dataclass(frozen=True, slots=True)
-class Trace(Shown):
+class Trace(Plain, Shown):
     """What position `at` of `output` reads of each layer before it, from the output backwards."""
 
     output: str
@@ -107,14 +98,6 @@ class Trace(Shown):
             if layer.name == name:
                 return layer
         raise unknown("traced layer", name, {layer.name for layer in self.layers})
-
-    def to_dict(self) -> dict[str, object]:
-        """Plain data."""
-        return {
-            "output": self.output,
-            "at": list(self.at),
-            "layers": [layer.to_dict() for layer in self.layers],
-        }
 
     def __str__(self) -> str:
         rows = [f"{self.output} at {self.at} reads"]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from math import prod
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +15,15 @@ from atrous.errors import UnsupportedError
 from atrous.geometry import AxisMap
 from atrous.network import Network, Node
 
-__all__ = ["read_mask", "unread_share"]
+__all__ = ["keep", "read_mask", "unread_share"]
 
 Flags = NDArray[np.bool_]
 Box = tuple[Flags, ...]
 """A product of axes: the positions whose index along every axis is flagged."""
 
 MOST_BOXES = 256
+
+T = TypeVar("T")
 
 
 def unread_share(network: Network, source: str) -> Fraction:
@@ -40,15 +43,11 @@ def read_mask(network: Network, source: str) -> Flags:
     What is needed of each tensor is kept as a union of boxes and brought back node by node from
     all positions of the outputs. Raises `UnsupportedError` where an op on the way is opaque.
     """
-    tensors = {t.name: t for t in (*network.inputs, *(n.output for n in network.nodes))}
-    reaching = {source}
-    for node in network.nodes:
-        if not reaching.isdisjoint(node.inputs):
-            reaching.add(node.output.name)
+    reaching = network.reached(source)
     needed: dict[str, list[Box]] = {}
     for name in network.outputs:
         if name in reaching:
-            grid = tensors[name].grid
+            grid = network.tensor(name).grid
             needed[name] = [tuple(np.ones(n, dtype=np.bool_) for n in grid.values())]
     pulls: dict[tuple[AxisMap, bytes], Flags] = {}
     for node in reversed(network.nodes):
@@ -61,23 +60,23 @@ def read_mask(network: Network, source: str) -> Flags:
             )
         for name, moves in zip(node.inputs, node.moves, strict=True):
             if name in reaching:
-                grid = tensors[name].grid
+                grid = network.tensor(name).grid
                 kept = needed.setdefault(name, [])
                 for box in boxes:
-                    _keep(kept, _pulled(node, moves, grid, box, pulls))
+                    keep(kept, _box_before(node, moves, grid, box, pulls), _holds)
                 if len(kept) > MOST_BOXES:
                     raise UnsupportedError(
                         f"{name}: its readers need more than {MOST_BOXES} different parts of it, "
                         "too many to follow."
                     )
-    shape = tuple(tensors[source].grid.values())
+    shape = tuple(network.tensor(source).grid.values())
     mask: Flags = np.zeros(shape, dtype=np.bool_)
     for box in needed.get(source, ()):
         mask[np.ix_(*box)] = True
     return mask
 
 
-def _pulled(
+def _box_before(
     node: Node,
     moves: Mapping[str, AxisMap],
     grid: Mapping[str, int],
@@ -108,11 +107,11 @@ def _along(step: AxisMap, outputs: Flags, pulls: dict[tuple[AxisMap, bytes], Fla
     return pulls[key]
 
 
-def _keep(kept: list[Box], box: Box) -> None:
+def keep(kept: list[T], box: T, holds: Callable[[T, T], bool]) -> None:
     """Adds a box to a union, unless one there holds it; those that it holds go."""
-    if any(_holds(other, box) for other in kept):
+    if any(holds(other, box) for other in kept):
         return
-    kept[:] = [other for other in kept if not _holds(box, other)]
+    kept[:] = [other for other in kept if not holds(box, other)]
     kept.append(box)
 
 

@@ -10,9 +10,12 @@ from typing import Any, Literal
 from atrous.certification.verdicts import Cause, Verdict, worst
 from atrous.shown import Shown, ShownWhole
 
-__all__ = ["Certificate", "Checked", "OutputCertificate", "Price", "agreeing"]
+__all__ = ["Certificate", "Checked", "OutputCertificate", "Price", "State", "agreeing"]
 
 Measured = Literal["exact", "interior", "shifted", "differs"]
+State = Literal["measured", "not run", "disagrees"]
+"""`measured`: both were run, which bears out the structure. `not run`: only the structure is known,
+or a run told nothing. `disagrees`: a run shows something else than the structure says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +23,10 @@ class Checked(Shown):
     """One comparison: at one input size, with one set of weights.
 
     `proved` is what the structure says at that size and `measured` what two runs in `precision`
-    show; None where they could not be run. `weights` are the model's own or drawn anew with
-    calibrated norms; `alone` says that no others can be tried.
+    show; None where nothing was measured, and `why`. `weights` are the model's own or drawn anew
+    with calibrated norms; `alone` says that no others can be tried. `layer` is the one whose map
+    was compared, where that is not the output's; `same` says that no map differs in size or border,
+    though not all in between is understood, so that nothing but equal values agrees.
     """
 
     sizes: tuple[int, ...]
@@ -31,19 +36,36 @@ class Checked(Shown):
     max_error: float | None = None
     relative_error: float | None = None
     alone: bool = False
+    why: str = ""
+    layer: str = ""
+    same: bool = False
 
     @property
-    def agrees(self) -> bool:
-        """Whether the two halves say the same, as far as a measurement can tell."""
+    def agrees(self) -> bool | None:
+        """Whether the halves say the same, as far as a measurement can tell; None without one."""
+        if self.measured is None:
+            return None
         # A model's own weights can hide what it computes: a scale of 0 switches a branch off.
-        hidden = self.weights == "own" and self.measured != "differs" and not self.alone
-        return hidden or agreeing(self.proved, self.measured)
+        if self.weights == "own" and self.measured != "differs" and not self.alone:
+            return True
+        if self.same and self.proved == "approximate":
+            return self.measured == "exact"
+        return agreeing(self.proved, self.measured)
+
+    @property
+    def state(self) -> State:
+        """Measured, not run, or at odds with the structure."""
+        return _STATES[self.agrees]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
         found = {name: getattr(self, name) for name in self.__slots__}
         errors = {name: _finite(found[name]) for name in ("max_error", "relative_error")}
-        return {**found, **errors, "sizes": list(self.sizes), "agrees": self.agrees}
+        state = {"agrees": self.agrees, "state": self.state}
+        return {**found, **errors, "sizes": list(self.sizes), **state}
+
+
+_STATES: dict[bool | None, State] = {True: "measured", None: "not run", False: "disagrees"}
 
 
 def _finite(value: float | None) -> float | None:
@@ -90,9 +112,22 @@ class OutputCertificate(Shown):
     checks: tuple[Checked, ...] = ()
 
     @property
-    def agrees(self) -> bool:
-        """Whether structure and measurement say the same in every check."""
-        return all(check.agrees for check in self.checks)
+    def agrees(self) -> bool | None:
+        """Whether structure and measurements say the same in every check; None without any."""
+        found = {check.agrees for check in self.checks}
+        return False if False in found else True if True in found else None
+
+    @property
+    def state(self) -> State:
+        """Measured at some size, not run at any, or at odds with the structure."""
+        return _STATES[self.agrees]
+
+    @property
+    def why(self) -> str:
+        """Why nothing was measured; empty where something was."""
+        if self.agrees is not None:
+            return ""
+        return next((check.why for check in self.checks if check.why), "there is nothing to run")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; factors as text, exactly."""
@@ -107,6 +142,8 @@ class OutputCertificate(Shown):
             "shape_before": list(self.shape_before),
             "shape_after": list(self.shape_after),
             "agrees": self.agrees,
+            "state": self.state,
+            "why": self.why,
             "checks": [check.to_dict() for check in self.checks],
         }
 
@@ -137,7 +174,7 @@ class Certificate(ShownWhole):
 
     `verdict` is the worst of the outputs': `exact`, `interior`, `shifted`, `approximate` or
     `broken`. `causes` say which layer is why, the most important first. `precision` is what the
-    two were run in, or why they were not.
+    two were run in, or why they were not. `state` says whether the verdict rests on runs.
     """
 
     outputs: tuple[OutputCertificate, ...]
@@ -155,9 +192,27 @@ class Certificate(ShownWhole):
         return worst(tuple(output.verdict for output in self.outputs))
 
     @property
-    def agrees(self) -> bool:
-        """Whether structure and measurement say the same of every output."""
-        return all(output.agrees for output in self.outputs)
+    def agrees(self) -> bool | None:
+        """Whether structure and measurement say the same of every output; None where one of them
+        was not measured."""
+        found = {output.agrees for output in self.outputs}
+        return False if False in found else None if None in found else True
+
+    @property
+    def state(self) -> State:
+        """Measured for every output, not run for one of them, or at odds with the structure."""
+        return _STATES[self.agrees]
+
+    @property
+    def measured_at(self) -> tuple[tuple[int, ...], ...]:
+        """The input sizes at which an output was measured."""
+        checks = (check for output in self.outputs for check in output.checks)
+        return tuple(dict.fromkeys(c.sizes for c in checks if c.measured is not None))
+
+    @property
+    def not_run(self) -> tuple[tuple[str, str], ...]:
+        """The outputs that were measured at no size, and why."""
+        return tuple((o.name, o.why) for o in self.outputs if o.state == "not run")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -165,6 +220,9 @@ class Certificate(ShownWhole):
             "schema": "atrous.certificate/1",
             "verdict": self.verdict,
             "agrees": self.agrees,
+            "state": self.state,
+            "measured_at": [list(sizes) for sizes in self.measured_at],
+            "not_run": [{"output": name, "why": why} for name, why in self.not_run],
             "reference": self.reference,
             "candidate": self.candidate,
             "precision": self.precision,

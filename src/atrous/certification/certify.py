@@ -3,51 +3,120 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from itertools import islice
 from typing import Any, Literal, Protocol
 
 from atrous.analysis import inspect_network
 from atrous.certification.certificate import (
     Certificate,
     Checked,
-    Measured,
     OutputCertificate,
     Price,
+    agreeing,
 )
-from atrous.certification.measured import Compared, compare_maps
+from atrous.certification.measured import Compared, compare_maps, tells
+from atrous.certification.places import laid
 from atrous.certification.proof import Proof, prove
+from atrous.certification.sizes import (
+    Open,
+    first_size,
+    larger_sizes,
+    other_sizes,
+    rounded_sizes,
+)
 from atrous.certification.verdicts import Cause, Verdict, severity, worst
 from atrous.errors import AtrousError
-from atrous.network import Network, Tensor
+from atrous.geometry import Lockstep
+from atrous.network import Network
 from atrous.network.shapes import Shape, Shapes
 from atrous.network.walk import needed, pruned, strides
+from atrous.progress import step
+from atrous.refusal import Refusal
 
-__all__ = ["Pair", "certify", "price"]
+__all__ = ["Found", "Pair", "certify", "price"]
 
 _AXIS = re.compile(r" along (\w+)\b")
 Weights = Literal["own", "drawn"]
+Arrays = tuple[list[Any], list[Any]]
+_MOST_TRIED = 8
+_UNKNOWN = "where its positions lie is not known"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The first layer whose map is not what the structure says, and how the two compare there."""
+
+    cause: Cause
+    proved: Verdict
+    compared: Compared
 
 
 class Pair(Protocol):
-    """Two models of one kind that can be read at a size, and run there."""
+    """Two models of one kind that can be read at a size, and run there.
+
+    `weights` are those that runs can have, the ones that show most last; `guessed` are the shapes
+    whose networks follow from those at other shapes, and were not read.
+    """
 
     precision: str
     weights: tuple[Weights, ...]
 
-    def networks(self, shapes: Shapes) -> tuple[Network, Network]:
-        """Both as networks at these input shapes."""
+    @property
+    def guessed(self) -> Collection[Shapes]: ...
+
+    def networks(self, shapes: Shapes, *, guess: bool = False) -> tuple[Network, Network]:
+        """Both as networks at these input shapes. Raises `AtrousError` where one takes them not."""
+
+    def refuses(self, shapes: Shapes) -> str:
+        """Why the reference itself does not take these shapes, found by running it; else empty."""
+
+    def may_vary(self) -> Open | None:
+        """Which dimensions of the inputs may have other sizes; None for all that have positions."""
 
     def arrays(
         self, shapes: Shapes, weights: Weights, outputs: Sequence[tuple[str, str]]
-    ) -> tuple[list[Any], list[Any]] | None:
-        """What both make of the same random inputs, by output; None where unknown."""
+    ) -> Arrays | Refusal:
+        """What both make of the same random inputs, by output, or why they do not."""
+
+    def moved(
+        self, shapes: Shapes, weights: Weights, outputs: Sequence[tuple[str, str]]
+    ) -> list[Any] | Refusal:
+        """What the reference makes of other random inputs, by output."""
 
     def first_difference(
-        self, shapes: Shapes, networks: tuple[Network, Network], proofs: Sequence[Proof]
-    ) -> Cause | None:
+        self,
+        shapes: Shapes,
+        networks: tuple[Network, Network],
+        outputs: Sequence[str],
+    ) -> Found | None:
         """The first layer whose map is not the one that it should be, as far as runs show."""
+
+
+def certify(
+    pair: Pair,
+    shapes: Shapes,
+    names: Sequence[str] | None = None,
+    *,
+    titles: tuple[str, str] = ("reference", "candidate"),
+    notes: Sequence[str] = (),
+) -> Certificate:
+    """What holds between the two models of `pair` at `shapes`, and at other sizes that they take.
+
+    `names` are the outputs or layers compared, by name in both; for None the outputs, in order.
+    The structure is followed at `shapes`; both are run there, or at a smaller size where that would
+    take long, and at one whose maps are odd where those of the first are even. A size that the
+    models refuse is noted, and another one taken in its place.
+    """
+    judge = _Judge(pair, names, list(notes))
+    judge.read_first(shapes)
+    judge.run_first()
+    judge.run_second()
+    judge.look_inside()
+    return judge.certificate(titles)
 
 
 @dataclass(slots=True)
@@ -57,77 +126,313 @@ class _Output:
     names: tuple[str, str]
     proof: Proof
     shapes: tuple[Shape, Shape]
-    checks: list[Checked]
-    compared: list[Compared]
-    verdicts: list[Verdict]
+    checks: list[Checked] = field(default_factory=list)
+    compared: list[Compared] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
 
 
-def certify(
-    pair: Pair,
-    shapes: Shapes,
-    others: Sequence[Shapes] = (),
-    names: Sequence[str] | None = None,
-    *,
-    run: bool = True,
-    titles: tuple[str, str] = ("reference", "candidate"),
-    notes: Sequence[str] = (),
-) -> Certificate:
-    """What holds between the two models of `pair` at `shapes`, and at the `others` that they take.
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What the structure says at one size."""
 
-    `names` are the outputs or layers compared, by name in both; for None the outputs, in order.
-    Where `run` is False only the structure is looked at for `shapes`; the others are always run.
-    """
-    found: list[_Output] = []
-    said = list(notes)
-    networks: tuple[Network, Network] | None = None
-    ran = False
-    for at in (shapes, *others):
+    shapes: Shapes
+    networks: tuple[Network, Network]
+    outputs: list[tuple[str, str]]
+    proofs: tuple[Proof, ...]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The size of the first input, by axis."""
+        return tuple(self.networks[0].inputs[0].grid.values()) or self.shapes[0]
+
+    @property
+    def spent(self) -> bool:
+        """Whether some map is no larger than its margin."""
+        return any(proof.spent for proof in self.proofs)
+
+
+class _Judge:
+    """Two models while they are compared."""
+
+    def __init__(self, pair: Pair, names: Sequence[str] | None, notes: list[str]) -> None:
+        self.pair, self.names, self.notes = pair, names, notes
+        self.found: list[_Output] = []
+        self.asked: _Look | None = None
+        self.ran: _Look | None = None
+        self.causes: list[Cause] = []
+
+    def read_first(self, shapes: Shapes) -> None:
+        """The structure at the size asked for, or at one near it if the models refuse that."""
         try:
-            here = pair.networks(at)
-            outputs = _outputs(*here, names)
-        except AtrousError as error:
-            if at is shapes:
+            look = self._look(shapes)
+        except AtrousError:
+            why = self.pair.refuses(shapes)
+            if not why:
                 raise
-            said.append(f"not checked at {_text(at)}: {error}")
-            continue
-        if networks is None:
-            networks = here
+            found = self._readable(rounded_sizes(shapes))
+            if found is None:
+                raise
+            self.notes.append(
+                f"the reference does not take {_text(shapes)} ({why}): {_text(found.shapes)} is "
+                "judged in its place"
+            )
+            look = found
+        self.asked = look
+        self._note(look)
+
+    def run_first(self) -> None:
+        """Runs both at the size asked for, or at another one that they take."""
+        asked = self._asked
+        may = self.pair.may_vary()
+        refused = _Refused()
+        small = first_size(asked.shapes, asked.networks, may)
+        if small != asked.shapes:
+            self.ran = self._taken([small], self.pair.weights, refused)
+            if self.ran is not None:
+                self._leave(asked, f"{_sizes(self.ran.sizes)} takes less time")
+                return
+        refusal = self._run(asked, self.pair.weights)
+        if isinstance(refusal, _Look):
+            self.ran = refusal
+            return
+        self._leave(asked, refusal.reason)
+        if refusal.rule == "size":
+            refused.add(refusal.reason, asked.shapes)
+            others = (*rounded_sizes(asked.shapes), *other_sizes(asked.shapes, asked.networks, may))
+            self.ran = self._taken(dict.fromkeys(others), self.pair.weights, refused)
+            self.notes += refused.notes()
+
+    def run_second(self) -> None:
+        """Runs both where maps are odd that were even, and where margins leave positions."""
+        first = self.ran
+        if first is None:
+            return
+        may, weights, refused = self.pair.may_vary(), self.pair.weights[-1:], _Refused()
+        second = self._taken(other_sizes(first.shapes, first.networks, may), weights, refused)
+        self.notes += refused.notes()
+        for look in (first, second):
+            if look is not None and look.spent:
+                larger = larger_sizes(look.shapes, look.networks, may)
+                self._taken(larger, weights, _Refused(), spent=False)
+
+    def look_inside(self) -> None:
+        """Which layer is at fault, where the structure alone does not say; and where a map is only
+        approximate, whether all that should be equal on the way to it is."""
+        if self.ran is None:
+            return
+        results = [_certified(output) for output in self.found]
+        for output, result in zip(self.found, results, strict=True):
+            unclear = result.agrees is False
+            unclear |= result.verdict == "broken" and not output.proof.causes
+            if not unclear and result.verdict != "approximate":
+                continue
+            step(f"looking for the first layer that differs on the way to {result.name}")
+            found = self.pair.first_difference(
+                self.ran.shapes, self.ran.networks, [output.proof.output]
+            )
+            if found is None:
+                continue
+            if found.cause not in self.causes:
+                self.causes.append(found.cause)
+            if result.verdict == "approximate":
+                compared = found.compared
+                output.checks.append(
+                    Checked(
+                        self.ran.sizes,
+                        self.pair.weights[-1],
+                        found.proved,
+                        compared.verdict,
+                        compared.max_error,
+                        compared.relative_error,
+                        alone=True,
+                        layer=found.cause.layer,
+                    )
+                )
+                output.verdicts.append(_verdict(output.checks[-1]))
+
+    def certificate(self, titles: tuple[str, str]) -> Certificate:
+        """All of it."""
+        results = tuple(_certified(output) for output in self.found)
+        why = next((result.why for result in results if result.why), "")
+        ran = any(result.state != "not run" for result in results)
+        return Certificate(
+            results,
+            (*_causes(self.found, results), *self.causes),
+            price(self._asked.networks[0]),
+            price(self._asked.networks[1]),
+            titles[0],
+            titles[1],
+            self.pair.precision if ran else f"not run: {why}",
+            tuple(dict.fromkeys(self.notes)),
+        )
+
+    @property
+    def _asked(self) -> _Look:
+        assert self.asked is not None
+        return self.asked
+
+    def _look(self, shapes: Shapes, *, guess: bool = False) -> _Look:
+        step(f"reading both at {_text(shapes)}")
+        here = self.pair.networks(shapes, guess=guess)
+        outputs = _outputs(*here, self.names)
         proofs, _ = prove(pruned(here[0], [one for one, _ in outputs]), here[1], outputs)
-        if not found:
-            found = [
-                _Output(names_, proof, _shapes(here, names_), [], [], [])
-                for names_, proof in zip(outputs, proofs, strict=True)
+        return _Look(shapes, here, outputs, proofs)
+
+    def _readable(self, sizes: Iterable[Shapes]) -> _Look | None:
+        for shapes in sizes:
+            with suppress(AtrousError):
+                return self._look(shapes)
+        return None
+
+    def _taken(
+        self,
+        sizes: Iterable[Shapes],
+        weights: Sequence[Weights],
+        refused: _Refused,
+        *,
+        spent: bool = True,
+    ) -> _Look | None:
+        """Runs both at the first of the sizes that they take; one not `spent`, where asked for."""
+        for shapes in islice(sizes, _MOST_TRIED):
+            try:
+                look = self._look(shapes, guess=True)
+            except AtrousError as error:
+                refused.add(str(error), shapes)
+                continue
+            if look.spent and not spent:
+                continue
+            found = self._run(look, weights)
+            if isinstance(found, _Look):
+                return found
+            refused.add(found.reason, shapes)
+        return None
+
+    def _note(self, look: _Look) -> None:
+        """Takes over what the structure says at a size."""
+        if not self.found:
+            self.found = [
+                _Output(names, proof, _shapes(look.networks, names))
+                for names, proof in zip(look.outputs, look.proofs, strict=True)
             ]
-        for weights in pair.weights if not ran else pair.weights[:1]:
-            arrays = pair.arrays(at, weights, outputs) if run or at is not shapes else None
-            ran |= arrays is not None
-            for index, proof in enumerate(proofs):
-                alone = "drawn" not in pair.weights
-                _check(found[index], here, outputs[index], proof, at, weights, arrays, index, alone)
-        for output, proof in zip(found, proofs, strict=True):
-            if worst((output.proof.verdict, proof.verdict)) != output.proof.verdict:
-                said.append(
-                    f"{output.names[0]} is {output.proof.verdict} at {_text(shapes)} and "
-                    f"{proof.verdict} at {_text(at)}, of which margin, phase and causes tell"
+        for output, proof in zip(self.found, look.proofs, strict=True):
+            known = output.proof
+            name = output.names[0]
+            if proof.spent:
+                self.notes.append(
+                    f"{name}: at {_text(look.shapes)} the margin takes every position there is"
+                )
+            if worst((known.verdict, proof.verdict)) != known.verdict:
+                self.notes.append(
+                    f"{name} is {known.verdict} at {_text(self._asked.shapes)} and "
+                    f"{proof.verdict} at {_text(look.shapes)}, of which margin, phase and causes "
+                    "tell"
                 )
                 output.proof = proof
-    assert networks is not None
-    results = tuple(_certified(output) for output in found)
-    causes = _causes(found, results)
-    if any(not r.agrees or (r.verdict == "broken" and not causes) for r in results):
-        first = pair.first_difference(shapes, networks, [o.proof for o in found])
-        if first is not None:
-            causes = (*causes, first)
-    return Certificate(
-        results,
-        causes,
-        price(networks[0]),
-        price(networks[1]),
-        titles[0],
-        titles[1],
-        pair.precision,
-        tuple(dict.fromkeys(said)),
-    )
+            elif proof.verdict == known.verdict and known.spent and not proof.spent:
+                output.proof = proof
+
+    def _leave(self, look: _Look, why: str) -> None:
+        """Nothing is run at the size asked for, which goes first."""
+        for index, output in enumerate(self.found):
+            self._keep(look, index, self.pair.weights[-1], why)
+            output.checks.insert(0, output.checks.pop())
+
+    def _run(self, look: _Look, weights: Sequence[Weights]) -> _Look | Refusal:
+        """Runs both at a size and compares what they make; the reason where they do not run."""
+        for held in weights:
+            step(f"running both in {self.pair.precision} at {_text(look.shapes)}, {held} weights")
+            arrays = self.pair.arrays(look.shapes, held, look.outputs)
+            if isinstance(arrays, Refusal):
+                if held == weights[0]:
+                    return arrays
+                for index in range(len(self.found)):
+                    self._keep(look, index, held, arrays.reason)
+                continue
+            step(f"comparing what both make at {_text(look.shapes)}")
+            found = [self._compared(look, i, held, arrays) for i in range(len(self.found))]
+            if look.shapes in self.pair.guessed and any(map(_is_odd, found, look.proofs)):
+                # The code may do something else at this size: it is read there.
+                try:
+                    look = self._look(look.shapes)
+                except AtrousError as error:
+                    return Refusal("size", "", str(error))
+                found = [self._compared(look, i, held, arrays) for i in range(len(self.found))]
+            if held == weights[0] and look is not self.asked:
+                self._note(look)
+            for index, compared in enumerate(found):
+                self._keep(look, index, held, compared)
+        return look
+
+    def _compared(
+        self, look: _Look, index: int, weights: Weights, arrays: Arrays
+    ) -> Compared | str:
+        """How one output compares, or why that tells nothing."""
+        proof, names = look.proofs[index], look.outputs[index]
+        if proof.spent:
+            return "the margin takes every position"
+        both = [side[index] for side in arrays]
+        tensors = [net.tensor(name) for net, name in zip(look.networks, names, strict=True)]
+        one, two = (laid(a, t, proof.axes) for a, t in zip(both, tensors, strict=True))
+        locks: Sequence[Lockstep] = proof.locks
+        if one is None or two is None:
+            if both[0].shape != both[1].shape or any(lock != Lockstep() for lock in locks):
+                return _UNKNOWN
+            (one, two), locks = both, ()
+        dims = range(len(locks))
+        margins = proof.margins if locks and proof.verdict in ("interior", "shifted") else ()
+        precision = _precision(both[0], self.pair.precision)
+        compared = compare_maps(one, two, dims, locks, precision, margins)
+        if compared.verdict != "exact" or tells(one, dims):
+            return compared
+        # Equal at all positions alike: that says something where it follows the input.
+        moved = self.pair.moved(look.shapes, weights, look.outputs)
+        if isinstance(moved, Refusal) or not _differ(both[0], moved[index]):
+            return "it holds the same whatever the input, which tells nothing"
+        return compared
+
+    def _keep(self, look: _Look, index: int, weights: Weights, found: Compared | str) -> None:
+        """Takes over one comparison, or why there is none."""
+        output, proof = self.found[index], look.proofs[index]
+        checked = Checked(
+            look.sizes,
+            weights,
+            proof.verdict,
+            alone="drawn" not in self.pair.weights,
+            same=proof.verdict == "approximate" and not proof.changed,
+        )
+        if isinstance(found, str):
+            checked = replace(checked, why=found)
+        else:
+            output.compared.append(found)
+            checked = replace(
+                checked,
+                measured=found.verdict,
+                max_error=found.max_error,
+                relative_error=found.relative_error,
+            )
+        output.checks.append(checked)
+        output.verdicts.append(_verdict(checked))
+
+
+class _Refused:
+    """The sizes that models did not take, and why; one note for each of the two."""
+
+    def __init__(self) -> None:
+        self.sizes: dict[bool, list[Shapes]] = {}
+        self.why: dict[bool, str] = {}
+
+    def add(self, why: str, shapes: Shapes) -> None:
+        """One more."""
+        theirs = why.startswith("the candidate")
+        self.sizes.setdefault(theirs, []).append(shapes)
+        self.why.setdefault(theirs, why)
+
+    def notes(self) -> list[str]:
+        """What a certificate says of them."""
+        return [
+            f"not checked at {', '.join(map(_text, sizes))}: {self.why[theirs]}"
+            for theirs, sizes in self.sizes.items()
+        ]
 
 
 def price(network: Network) -> Price:
@@ -160,72 +465,39 @@ def _shapes(networks: tuple[Network, Network], names: tuple[str, str]) -> tuple[
     return networks[0].tensor(names[0]).shape, networks[1].tensor(names[1]).shape
 
 
-def _check(
-    output: _Output,
-    networks: tuple[Network, Network],
-    names: tuple[str, str],
-    proof: Proof,
-    at: Shapes,
-    weights: Weights,
-    arrays: tuple[list[Any], list[Any]] | None,
-    index: int,
-    alone: bool,
-) -> None:
-    sizes = tuple(networks[0].inputs[0].grid.values()) or at[0]
-    checked = Checked(sizes, weights, proof.verdict, alone=alone)
-    if arrays is not None:
-        one, two = arrays[0][index], arrays[1][index]
-        dims = _dims(networks[0].tensor(names[0]), proof)
-        if dims is not None and one is not None and two is not None and _tells(one, dims):
-            margins = proof.margins if proof.verdict in ("interior", "shifted") else ()
-            compared = compare_maps(one, two, dims, proof.locks, _precision(one), margins)
-            output.compared.append(compared)
-            checked = replace(
-                checked,
-                measured=compared.verdict,
-                max_error=compared.max_error,
-                relative_error=compared.relative_error,
-            )
-    output.checks.append(checked)
-    output.verdicts.append(_verdict(proof.verdict, checked))
+def _is_odd(found: Compared | str, proof: Proof) -> bool:
+    """Whether a run is not what the structure makes one expect."""
+    if isinstance(found, str):
+        return found == _UNKNOWN
+    return not agreeing(proof.verdict, found.verdict)
 
 
-def _tells(array: Any, dims: Sequence[int]) -> bool:
-    """False for a map of one value everywhere, which is equal to itself at every phase."""
-    return array.size == 0 or bool((array != array.min(tuple(dims), keepdims=True)).any())
+def _precision(array: Any, precision: str) -> str:
+    """In which precision the numbers of an array were computed."""
+    if array.dtype.kind == "f" and array.dtype.itemsize == 2:
+        return "float16"
+    return "float64" if array.dtype.kind in "iu" and array.dtype.itemsize == 8 else precision
 
 
-def _precision(array: Any) -> str:
-    return "float64" if array.dtype.itemsize == 8 else "float32"
+def _differ(one: Any, two: Any) -> bool:
+    """Whether two runs on other inputs made clearly other values."""
+    if one.shape != two.shape:
+        return True
+    return compare_maps(one, two, (), (), "float32").verdict == "differs"
 
 
-def _dims(tensor: Tensor, proof: Proof) -> list[int] | None:
-    """The dimension that each axis is; None where one shares its dimension with another."""
-    found = []
-    for axis in proof.axes:
-        at = [
-            index
-            for index, dim in enumerate(tensor.layout)
-            if len(dim) == 1 and dim[0].axis == axis and dim[0].size == tensor.grid[axis]
-        ]
-        if len(at) != 1:
-            return None
-        found.append(at[0])
-    return found
-
-
-def _verdict(proved: Verdict, checked: Checked) -> Verdict:
-    measured: Measured | None = checked.measured
-    if measured is None or checked.agrees:
-        return proved
-    return "broken" if measured == "differs" else measured
+def _verdict(checked: Checked) -> Verdict:
+    if checked.measured is None or checked.agrees:
+        return checked.proved
+    measured: Verdict = "broken" if checked.measured == "differs" else checked.measured
+    return worst((checked.proved, measured)) if checked.proved == "approximate" else measured
 
 
 def _certified(output: _Output) -> OutputCertificate:
     proof = output.proof
     verdict = worst(tuple(output.verdicts))
     margin, phase = proof.margins, tuple(lock.phase or lock.start for lock in proof.locks)
-    if proof.verdict == "broken" or not all(c.agrees for c in output.checks):
+    if proof.verdict == "broken" or any(c.agrees is False for c in output.checks):
         shown = next((c for c in output.compared if c.verdict == verdict), None)
         if shown is not None:
             margin, phase = shown.margin, shown.phase
@@ -261,14 +533,18 @@ def _causes(found: Sequence[_Output], results: Sequence[OutputCertificate]) -> t
     }
     for result in results:
         for check in result.checks:
-            if not check.agrees:
+            if check.agrees is False:
                 why = (
-                    f"the two halves disagree at {'x'.join(map(str, check.sizes))}: the structure "
-                    f"says {check.proved}, the measurement {check.measured}"
+                    f"the two halves disagree at {_sizes(check.sizes)}: the structure says "
+                    f"{check.proved}, the measurement {check.measured}"
                 )
-                causes[Cause(result.name, why)] = None
+                causes[Cause(check.layer or result.name, why)] = None
     return tuple(causes)
 
 
+def _sizes(sizes: Sequence[int]) -> str:
+    return "x".join(map(str, sizes))
+
+
 def _text(shapes: Shapes) -> str:
-    return ", ".join("x".join(map(str, shape)) for shape in shapes)
+    return ", ".join(map(_sizes, shapes))

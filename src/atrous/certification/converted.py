@@ -1,10 +1,7 @@
-"""A conversion that is made, with its certificate; and at which sizes two models are compared."""
+"""A conversion that is made, with its certificate."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from fractions import Fraction
 from typing import Any
 
 from atrous.analysis import Finding, inspect_network
@@ -13,18 +10,13 @@ from atrous.certification.conversion import Conversion
 from atrous.certification.network_pair import NetworkPair
 from atrous.conversion.edits import Edit
 from atrous.conversion.plan import Plan
-from atrous.conversion.request import Asked, coarsest
-from atrous.network import Network, Tensor
+from atrous.conversion.request import ConversionRequest
+from atrous.network import Network
 from atrous.network.folded_pads import folded
-from atrous.network.ops import Conv
 from atrous.network.shapes import Shapes
 from atrous.refusal import Refusal
 
-__all__ = ["beside", "certified", "small_enough"]
-
-# Multiply-accumulates of one run in float64 that take a few seconds on two cores.
-_BUDGET = 25e9
-_GROUPED = 20
+__all__ = ["certified"]
 
 
 def certified(
@@ -33,29 +25,14 @@ def certified(
     edits: tuple[Edit, ...],
     pair: Pair,
     shapes: Shapes,
-    asked: Asked,
+    asked: ConversionRequest,
     after: Network,
-    sizes: Sequence[Shapes] | None = None,
 ) -> Conversion:
-    """The conversion of a model that is made, with its certificate; `after` is it as a network.
-
-    `sizes` are further input shapes to compare at; those beside the given one, if left out.
-    """
+    """The conversion of a model that is made, with its certificate; `after` is it as a network."""
     notes = list(plan.notes)
-    at = shapes
-    others: list[Shapes] = []
     if not asked.measure:
-        pair = NetworkPair(plan.reference, folded(after))
-        pair.precision = "not run, as asked"
-    elif sizes is not None:
-        others = list(sizes)
-    elif not isinstance(pair, NetworkPair):
-        # Runs at the given size, or at a smaller one where that would take long.
-        at = small_enough(shapes, plan.reference, plan.candidate)
-        others = beside(at, plan.reference.inputs)
-        if at != shapes:
-            others = [at, *others]
-    certificate = certify(pair, shapes, others, asked.names, run=at == shapes, notes=notes)
+        pair = NetworkPair(plan.reference, folded(after), "as asked")
+    certificate = certify(pair, shapes, asked.names, notes=notes)
     if certificate.verdict == "broken" and asked.heads != "keep" and asked.tail != "keep":
         cause = next(iter(certificate.causes), None)
         raise Refusal(
@@ -75,49 +52,6 @@ def certified(
         _worth_saying(after),
         tuple(notes),
         (plan.reference, after),
-    )
-
-
-def beside(shapes: Shapes, inputs: Sequence[Tensor]) -> list[Shapes]:
-    """Input shapes that divide where the given ones do not: one position more along each axis."""
-    found = tuple(
-        tuple(
-            size + 1 if any(atom.axis for atom in dim) else size
-            for dim, size in zip(tensor.layout, shape, strict=True)
-        )
-        for tensor, shape in zip(inputs, shapes, strict=True)
-    )
-    return [found] if found != shapes else []
-
-
-def _work(network: Network) -> int:
-    """Multiply-accumulates; grouped convolutions count as slow as they are in float64."""
-    return sum(
-        node.macs * (_GROUPED if isinstance(node.op, Conv) and node.op.groups > 1 else 1)
-        for node in network.nodes
-    )
-
-
-def small_enough(shapes: Shapes, reference: Network, candidate: Network) -> Shapes:
-    """The given shapes, or smaller ones where a run in float64 would take long.
-
-    Smaller ones divide by the coarsest stride as the given ones do.
-    """
-    macs = max(_work(reference), _work(candidate))
-    axes = max((len(t.grid) for t in reference.inputs), default=0)
-    if macs <= _BUDGET or not axes:
-        return shapes
-    scale = (_BUDGET / macs) ** (1 / axes)
-    both = (*coarsest(reference).values(), *coarsest(candidate).values())
-    step = int(max(both, default=Fraction(1)))
-    return tuple(
-        tuple(
-            min(max(math.ceil(size * scale / step), 2) * step + size % step, size)
-            if any(atom.axis for atom in dim)
-            else size
-            for dim, size in zip(tensor.layout, shape, strict=True)
-        )
-        for tensor, shape in zip(reference.inputs, shapes, strict=True)
     )
 
 

@@ -7,18 +7,19 @@ from fractions import Fraction
 
 from atrous.certification.segments import Step
 from atrous.errors import GeometryError
-from atrous.geometry import Dense, Lockstep, Window
+from atrous.geometry import Dense, Local, Lockstep, Window
 from atrous.network import Node, Tensor
 from atrous.network.layout import has_axes
-from atrous.network.ops import Conv, Elementwise, Pool
+from atrous.network.ops import AdaptivePool, Conv, Elementwise, Pad, Pool, Reduce, Resize
 
 __all__ = [
-    "aside",
+    "difference_of_ops",
+    "difference_off_axis",
     "divisor",
     "edge_text",
+    "is_right",
     "margin_of",
     "moved_text",
-    "other",
     "place_text",
     "rate_text",
     "window_index",
@@ -42,7 +43,7 @@ def margin_of(bad: int, length: int) -> tuple[int, int]:
     return (last, 0) if last <= tail else (lo, tail)
 
 
-def other(node: Node, twin: Node) -> str:
+def difference_of_ops(node: Node, twin: Node) -> str:
     """In which way two ops are not the same function, windows aside."""
     one, two = node.op, twin.op
     if isinstance(one, Conv) and isinstance(two, Conv):
@@ -51,12 +52,48 @@ def other(node: Node, twin: Node) -> str:
     elif isinstance(one, Pool) and isinstance(two, Pool):
         if one.how != two.how:
             return f"it pools by {two.how} in the candidate, and by {one.how} in the reference"
+    elif isinstance(one, AdaptivePool) and isinstance(two, AdaptivePool):
+        if one.how != two.how and _works(node, twin):
+            return f"it pools by {two.how} in the candidate, and by {one.how} in the reference"
+    elif isinstance(one, Resize) and isinstance(two, Resize):
+        if _rule(one, node, twin) != _rule(two, node, twin) and _works(node, twin):
+            return (
+                f"it resamples by {_rule_text(two)} in the candidate, and by {_rule_text(one)} in "
+                "the reference"
+            )
+    elif isinstance(one, Reduce) and isinstance(two, Reduce):
+        if _ALIASES.get(one.label, one.label) != _ALIASES.get(two.label, two.label):
+            return f"it is {two.label} in the candidate, and {one.label} in the reference"
     elif isinstance(one, Elementwise) and isinstance(two, Elementwise) and one.label != two.label:
         return f"it is {two.label} in the candidate, and {one.label} in the reference"
     return ""
 
 
-def aside(node: Node, twin: Node, x: Tensor, y: Tensor) -> str:
+_ALIASES = {"amax": "max", "amin": "min"}
+
+
+def _works(node: Node, twin: Node) -> bool:
+    """Whether one of two resamplings makes new values, and no copy of a map or of one value."""
+    moves = [m for one in (node, twin) for held in one.moves[:1] for m in held.values()]
+    return any(m.inputs > 1 and not (isinstance(m, Local) and m.reads.is_identity) for m in moves)
+
+
+def _rule(op: Resize, node: Node, twin: Node) -> tuple[object, ...]:
+    """What makes the weights of a resampling; what nearest takes shows in what it reads."""
+    if op.how == "nearest":
+        return ("nearest",)
+    moves = [m for one in (node, twin) for m in one.moves[0].values()]
+    shrinks = any(m.outputs < m.inputs for m in moves)
+    return op.how, op.coordinates, op.antialias and shrinks
+
+
+def _rule_text(op: Resize) -> str:
+    if op.how == "nearest":
+        return "nearest"
+    return f"{op.how} with {op.coordinates}{' and antialias' if op.antialias else ''}"
+
+
+def difference_off_axis(node: Node, twin: Node, x: Tensor, y: Tensor) -> str:
     """In which way windows differ along dimensions that hold no positions, such as pooled ones."""
     one, two = node.op, twin.op
     if not (isinstance(one, Conv | Pool) and isinstance(two, Conv | Pool)):
@@ -94,11 +131,10 @@ def window_index(node: Node, axis: str) -> int:
 
 def rate_text(node: Node, twin: Node, axis: str, lock: Lockstep, here: Step, there: Step) -> str:
     """What rate, stride and padding the candidate has, and what it should have."""
-    one, two = node.op, twin.op
-    if not (isinstance(one, Conv | Pool) and isinstance(two, Conv | Pool)):
+    found = _both(node, twin, axis, here, there)
+    if found is None:
         return f"it reads other positions along {axis} than the reference"
-    was = _with_pads(one.windows[window_index(node, axis)], here, axis, node.output)
-    now = _with_pads(two.windows[window_index(twin, axis)], there, axis, twin.output)
+    was, now = found
     if lock.step > 1 or lock.factor < 1:
         want = Fraction(was.dilation * lock.factor, lock.step)
         return (
@@ -109,9 +145,41 @@ def rate_text(node: Node, twin: Node, axis: str, lock: Lockstep, here: Step, the
         right = Dense(was, lock.factor, now.stride).at(_length(here, axis, lock))
     except GeometryError:
         return f"stride {now.stride} cannot come of stride {was.stride} behind {lock.factor}"
+    if _alike(now, right):
+        return (
+            f"stride {now.stride} keeps other positions: position i of what the reference reads is "
+            f"position {place_text(lock)} here along {axis}"
+        )
     if now.dilation == right.dilation and now.kernel == right.kernel:
         return f"{_pads(now)} does not keep positions in step; it should be {_pads(right)}"
     return f"rate {now.dilation}, {_pads(now)}; {_because(was, now, lock, right)}"
+
+
+def is_right(node: Node, twin: Node, axis: str, lock: Lockstep, here: Step, there: Step) -> bool:
+    """Whether the candidate's window is the one it should have: its input is at fault, if any."""
+    found = _both(node, twin, axis, here, there)
+    if found is None or lock.step > 1 or lock.factor < 1:
+        return False
+    was, now = found
+    try:
+        return _alike(now, Dense(was, lock.factor, now.stride).at(_length(here, axis, lock)))
+    except GeometryError:
+        return False
+
+
+def _both(node: Node, twin: Node, axis: str, here: Step, there: Step) -> list[Window] | None:
+    """The windows of a layer and its twin along an axis; None for ops that have none."""
+    one, two = node.op, twin.op
+    if not (isinstance(one, Conv | Pool) and isinstance(two, Conv | Pool)):
+        return None
+    return [
+        _with_pads(one.windows[window_index(node, axis)], here, axis, node.output),
+        _with_pads(two.windows[window_index(twin, axis)], there, axis, twin.output),
+    ]
+
+
+def _alike(one: Window, two: Window) -> bool:
+    return (one.kernel, one.dilation, _pads(one)) == (two.kernel, two.dilation, _pads(two))
 
 
 def _with_pads(window: Window, step: Step, axis: str, output: Tensor) -> Window:
@@ -169,11 +237,25 @@ def moved_text(node: Node, twin: Node, axis: str, out: Lockstep, lock: Lockstep)
     """From which layer on positions are moved, and what would keep them in place."""
     text = f"from here on position i of the reference is position {place_text(out)} along {axis}"
     one, two = node.op, twin.op
+    if isinstance(one, Pad) and isinstance(two, Pad):
+        before, after = _padded(node, axis), _padded(twin, axis)
+        if before is not None and after is not None and before != after:
+            return f"it pads by {after}, and by {before} in the reference: {text}"
     if isinstance(one, Conv | Pool) and isinstance(two, Conv | Pool) and lock.step == 1:
         was, now = one.windows[window_index(node, axis)], two.windows[window_index(twin, axis)]
         pads = lock.factor * was.pad_lo
         return f"{_pads(now)}; {text}; {pads} on the low side would keep them in place"
     return text
+
+
+def _padded(node: Node, axis: str) -> tuple[int, int] | None:
+    """By how much a padding pads along an axis."""
+    pads = node.op.pads if isinstance(node.op, Pad) else ()
+    dims = node.output.layout[len(node.output.layout) - len(pads) :]
+    for pair, dim in zip(pads, dims, strict=True):
+        if any(atom.axis == axis for atom in dim):
+            return pair
+    return None
 
 
 def edge_text(node: Node, twin: Node, axis: str, bad: int, length: int, lock: Lockstep) -> str:

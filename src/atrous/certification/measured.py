@@ -17,13 +17,15 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-__all__ = ["TOLERANCE", "Compared", "compare_maps"]
+__all__ = ["TOLERANCE", "Compared", "compare_maps", "tells"]
 
-TOLERANCE = {"float64": 1e-12, "float32": 1e-4}
+TOLERANCE = {"float64": 1e-12, "float32": 1e-4, "float16": 1e-2}
 """The largest root mean square of the error, relative to the reference, that counts as equal."""
 
-# A single position may be off by more than the mean, by the luck of many draws.
+# A single position may be off by more than the mean, by the luck of many draws; never by as much as
+# values differ among themselves.
 _SPREAD = 1e3
+_MOST_OFF = 0.1
 _MOST_PHASES = 4096
 
 
@@ -55,6 +57,7 @@ def compare_maps(
     `dims` are the dimensions that hold positions, one for each lock. Every phase is tried where
     the one expected does not hold; the margin is the smallest that leaves only equal positions.
     One that leaves few of them counts only where `margins`, expected of a structure, leave as few.
+    What is not finite equals its like: NaN equals NaN, an infinity the same one.
 
     >>> x = np.arange(8.0).reshape(1, 8)
     >>> compare_maps(x[:, ::2], x, [1], [Lockstep(factor=2)]).verdict
@@ -64,12 +67,12 @@ def compare_maps(
     """
     tolerance = TOLERANCE[precision]
     if reference.dtype.kind in "bui":
-        reference, candidate = reference.astype(np.float64), candidate.astype(np.float64)
-    scale = float(np.std(reference)) or float(np.abs(reference).max()) or 1.0
-    if not np.isfinite(reference).all():
-        scale = float("nan")
+        reference = reference.astype(np.float64)
+    if candidate.dtype.kind in "bui":
+        candidate = candidate.astype(np.float64)
+    scale = _scale(reference)
     best = _at(reference, candidate, dims, locks, scale, tolerance, margins)
-    if best is not None and (best.verdict == "exact" or scale != scale):
+    if best is not None and best.verdict == "exact":
         return best
     ranges = [range(lock.factor) if lock.step == 1 else range(lock.step) for lock in locks]
     if int(np.prod([len(r) for r in ranges])) > _MOST_PHASES:
@@ -88,6 +91,30 @@ def compare_maps(
         zero = tuple(0 for _ in locks)
         return Compared("differs", zero, ((0, 0),) * len(locks), float("inf"), float("inf"))
     return best
+
+
+def _scale(values: Array) -> float:
+    """How much the finite values differ among themselves, or how large they are; 1 for none."""
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return 1.0
+    return float(np.std(finite)) or float(np.abs(finite).max()) or 1.0
+
+
+def _errors(one: Array, two: Array) -> Array:
+    """How far values are apart: 0 between likes that are not finite, else infinitely far."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        error: Array = np.abs(one - two)
+    strange = ~(np.isfinite(one) & np.isfinite(two))
+    if strange.any():
+        like = (one == two) | (np.isnan(one) & np.isnan(two))
+        error = np.where(strange, np.where(like, 0.0, np.inf), error)
+    return error
+
+
+def _mean_square(error: Array, scale: float) -> float:
+    with np.errstate(over="ignore"):
+        return float(np.sqrt(np.mean(error**2))) / scale if error.size else 0.0
 
 
 def _rank(found: Compared) -> tuple[bool, int, bool, float]:
@@ -127,41 +154,55 @@ def _at(
         two = two.take([j for _, j in held], axis=dim)
     if one.shape != two.shape:
         return None
-    error = np.abs(one - two)
-    relative = float(np.sqrt(np.mean(error**2))) / scale
-    largest = float(error.max())
+    error = _errors(one, two)
+    relative = _mean_square(error, scale)
+    largest = float(error.max()) if error.size else 0.0
     phase = tuple(lock.phase if lock.step == 1 else lock.start for lock in locks)
     others = tuple(d for d in range(error.ndim) if d not in dims)
-    bad = (error > tolerance * _SPREAD * scale).any(axis=others)
+    bad: Any = (error > min(tolerance * _SPREAD, _MOST_OFF) * scale).any(axis=others)
     # Dimensions in the order of the axes.
     order = np.argsort(np.argsort(dims))
     bad = np.transpose(bad, order) if bad.ndim > 1 else bad
     trimmed = _trimmed(bad)
     if trimmed is not None and any(lo + hi for lo, hi in trimmed):
-        kept = one
-        for dim, (lo, hi) in zip(dims, trimmed, strict=True):
-            kept = kept.take(range(lo, one.shape[dim] - hi), axis=dim)
-        if not (kept != kept.min(tuple(dims), keepdims=True)).any():
+        kept = _inside(one, dims, trimmed)
+        if not tells(kept, dims):
             trimmed = None  # one value everywhere, as where only padding is read
     if trimmed is None and expected:
         box = bad[tuple(slice(lo, n - hi) for (lo, hi), n in zip(expected, bad.shape, strict=True))]
         trimmed = expected if box.size and not box.any() else None
-    if not np.isfinite(relative):
-        return Compared("differs", phase, tuple(offsets), largest, relative)
+    if trimmed is not None and _mean_square(_inside(error, dims, trimmed), scale) > tolerance:
+        trimmed = None  # small errors at every position
     if trimmed is None:
         return Compared("differs", phase, ((0, 0),) * len(locks), largest, relative)
     margin = tuple((lo + a, hi + b) for (lo, hi), (a, b) in zip(offsets, trimmed, strict=True))
     if any(lock.step > 1 and lock.factor > 1 for lock in locks):
         # Most positions have no twin at all, whatever the others hold.
         return Compared("differs", phase, margin, largest, relative)
-    clean = not bad.any() and relative <= tolerance
     if any(phase):
         verdict: Measured = "shifted"
     elif any(lo + hi for lo, hi in margin):
         verdict = "interior"
     else:
-        verdict = "exact" if clean else "differs"
+        verdict = "exact"
     return Compared(verdict, phase, margin, largest, relative)
+
+
+def tells(values: Array, dims: Sequence[int]) -> bool:
+    """False for a map of one value everywhere, which is equal to itself at every phase.
+
+    >>> tells(np.zeros((1, 2, 5)), [2]), tells(np.arange(4.0).reshape(1, 4), [1])
+    (False, True)
+    """
+    first = values[tuple(slice(1) if d in dims else slice(None) for d in range(values.ndim))]
+    return bool(((values != first) & ~(np.isnan(values) & np.isnan(first))).any())
+
+
+def _inside(values: Array, dims: Sequence[int], margins: Sequence[tuple[int, int]]) -> Array:
+    """What is left of a map beyond margins along `dims`."""
+    for dim, (lo, hi) in zip(dims, margins, strict=True):
+        values = values.take(range(lo, values.shape[dim] - hi), axis=dim)
+    return values
 
 
 def _trimmed(bad: Array) -> list[tuple[int, int]] | None:

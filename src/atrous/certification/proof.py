@@ -6,12 +6,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from atrous.certification.faults import (
-    aside,
+    difference_of_ops,
+    difference_off_axis,
     divisor,
     edge_text,
+    is_right,
     margin_of,
     moved_text,
-    other,
     place_text,
     rate_text,
     window_index,
@@ -19,7 +20,7 @@ from atrous.certification.faults import (
 from atrous.certification.match import matched
 from atrous.certification.segments import Step, segments
 from atrous.certification.verdicts import Cause, Verdict
-from atrous.geometry import Lockstep, follow, unequal
+from atrous.geometry import AxisMap, Lockstep, follow, unequal
 from atrous.network import Network, Node, Tensor
 from atrous.network.layout import has_axes
 from atrous.network.ops import (
@@ -44,7 +45,7 @@ class Twin:
 
     `locks` says by axis which positions hold the same; `bad` marks reference positions, by axis,
     that do not although they have a twin. `mixed` and `broken` name the causes that make the whole
-    map differ.
+    map differ; `changed` says that a map of another size or border is among what is mixed.
     """
 
     reference: str
@@ -55,14 +56,38 @@ class Twin:
     broken: tuple[Cause, ...] = ()
     border: tuple[Cause, ...] = ()
     moved: tuple[Cause, ...] = ()
+    changed: bool = False
+
+    @property
+    def same(self) -> bool:
+        """Whether every position holds the same, where it was."""
+        return not self.bad and all(lock == _SAME for lock in self.locks.values())
+
+    def margins(self, tensor: Tensor) -> tuple[tuple[int, int], ...]:
+        """By axis of the reference's tensor, the positions at the low and high end that differ."""
+        return tuple(margin_of(self.bad.get(axis, 0), n) for axis, n in tensor.grid.items())
+
+    def verdict(self, tensor: Tensor) -> Verdict:
+        """What the structure says of the reference's tensor."""
+        if self.broken:
+            return "broken"
+        if self.mixed:
+            return "approximate"
+        if any(
+            self.locks.get(a, _SAME).phase or self.locks.get(a, _SAME).start for a in tensor.grid
+        ):
+            return "shifted"
+        return "interior" if any(lo + hi for lo, hi in self.margins(tensor)) else "exact"
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
     """What the structure says of one output.
 
-    `locks` and `margins` are by axis, in the order of the output's dimensions; margins are in
-    positions of the reference, at the low and the high end.
+    `locks`, `margins` and `lengths`, those of the reference's map, are by axis, in the order of the
+    output's dimensions; margins are in positions of the reference, at the low and the high end.
+    `changed` is False of an `approximate` map that nothing of another size or border is mixed
+    into: what is mixed there is only not understood.
     """
 
     output: str
@@ -71,6 +96,15 @@ class Proof:
     locks: tuple[Lockstep, ...]
     margins: tuple[tuple[int, int], ...]
     causes: tuple[Cause, ...]
+    lengths: tuple[int, ...] = ()
+    changed: bool = True
+
+    @property
+    def spent(self) -> bool:
+        """Whether the margins leave no position: the map is too small to say more."""
+        return self.verdict in ("interior", "shifted") and any(
+            lo + hi >= n for (lo, hi), n in zip(self.margins, self.lengths, strict=True)
+        )
 
 
 def prove(
@@ -117,25 +151,17 @@ class _Walk:
         if twin is None or twin.candidate != two:
             # The output itself has no twin by name: compare what leads to it.
             twin = self._between(tensor, one, two)
-        axes = tuple(tensor.grid)
-        locks = tuple(twin.locks.get(axis, _SAME) for axis in axes)
-        margins = tuple(margin_of(twin.bad.get(axis, 0), tensor.grid[axis]) for axis in axes)
         broken = (*twin.broken, *lost)
-        verdict: Verdict = "exact"
-        if broken:
-            verdict = "broken"
-        elif twin.mixed:
-            verdict = "approximate"
-        elif any(lock.phase or lock.start for lock in locks):
-            verdict = "shifted"
-        elif any(lo + hi for lo, hi in margins):
-            verdict = "interior"
-        if verdict in ("shifted", "interior") and any(
-            lo + hi >= tensor.grid[axis] for (lo, hi), axis in zip(margins, axes, strict=True)
-        ):
-            verdict = "broken"
-        causes = (*broken, *twin.mixed, *twin.moved, *twin.border)
-        return Proof(one, verdict, axes, locks, margins, causes)
+        return Proof(
+            one,
+            "broken" if broken else twin.verdict(tensor),
+            tuple(tensor.grid),
+            tuple(twin.locks.get(axis, _SAME) for axis in tensor.grid),
+            twin.margins(tensor),
+            tuple(dict.fromkeys((*broken, *twin.mixed, *twin.moved, *twin.border))),
+            tuple(tensor.grid.values()),
+            twin.changed,
+        )
 
     def _lost(self, one: str, two: str) -> list[Cause]:
         """Layers with weights that only one network has, and outputs of another width."""
@@ -220,11 +246,14 @@ class _Walk:
         if (missing or left) and not node.output.constant:
             self._unlike(node, known, left, missing)
         if node.opaque or twin.opaque:
-            known.mixed.append(Cause(node.name, f"it is not understood: {node.opaque}"))
-        wrong = other(node, twin)
+            reason = node.opaque or twin.opaque
+            unlike = any(not anchor.same for anchor in anchors)
+            unlike |= node.output.shape != twin.output.shape
+            known.mix(Cause(node.name, f"it is not understood: {reason}"), changed=unlike)
+        wrong = difference_of_ops(node, twin)
         if not wrong and node.inputs and twin.inputs:
             x, y = self.reference.tensor(node.inputs[0]), self.candidate.tensor(twin.inputs[0])
-            wrong = aside(node, twin, x, y)
+            wrong = difference_off_axis(node, twin, x, y)
         if wrong:
             known.broken.append(Cause(node.name, wrong))
         for anchor in anchors:
@@ -268,8 +297,16 @@ class _Walk:
             if not (here.local(axis) and there.local(axis)):
                 # Read as a whole: where outputs lie, another operand says.
                 known.rest.setdefault(axis, lock)
-                if lock != _SAME or bad or one != two:
-                    known.mix(Cause(node.name, f"it mixes all positions along {axis}"))
+                if lock == _SAME and not bad and one == two:
+                    continue
+                all_here = here.rows(axis, grid[axis])
+                all_there = there.rows(axis, twin.output.grid.get(axis, 0))
+                if lock == _SAME and not bad and _sizes(all_here) == _sizes(all_there):
+                    if not _same_reads(all_here, all_there):
+                        why = f"it reads other positions along {axis} than the reference"
+                        known.broken.append(Cause(node.name, why))
+                    continue
+                known.mix(Cause(node.name, f"it mixes all positions along {axis}"))
                 continue
             out = follow(here.reads(axis), there.reads(axis), lock)
             partly = out is not None and out.step > 1 and out.factor > 1
@@ -278,12 +315,17 @@ class _Walk:
                 if isinstance(node.op, Resize | AdaptivePool):
                     guess = _whole(guess, grid[axis], twin.output.grid.get(axis, 1))
                 known.lock(node, axis, guess, 0)
-                if isinstance(node.op, Resize | AdaptivePool):
+                same = lock == _SAME and not bad and here.length(axis) == there.length(axis)
+                same &= grid[axis] == twin.output.grid.get(axis)
+                if isinstance(node.op, Resize | AdaptivePool) and not same:
                     known.mix(Cause(node.name, "it resamples a map of another size"))
-                else:
-                    known.broken.append(
-                        Cause(node.name, rate_text(node, twin, axis, lock, here, there))
-                    )
+                    continue
+                if is_right(node, twin, axis, lock, here, there):
+                    # Whoever moved what it reads is at fault first.
+                    known.broken += known.moved
+                known.broken.append(
+                    Cause(node.name, rate_text(node, twin, axis, lock, here, there))
+                )
                 continue
             first = not any(anchor.bad.values())
             length_here, length_there = here.rows(axis, grid[axis]), there.rows(axis, 0)
@@ -328,8 +370,10 @@ class _Known:
         self.broken: list[Cause] = []
         self.border: list[Cause] = []
         self.moved: list[Cause] = []
+        self.changed = False
 
     def inherit(self, anchor: Twin) -> None:
+        self.changed |= anchor.changed
         for mine, theirs in (
             (self.mixed, anchor.mixed),
             (self.broken, anchor.broken),
@@ -338,7 +382,8 @@ class _Known:
         ):
             mine += [cause for cause in theirs if cause not in mine]
 
-    def mix(self, cause: Cause) -> None:
+    def mix(self, cause: Cause, *, changed: bool = True) -> None:
+        self.changed |= changed
         if cause not in self.mixed:
             self.mixed.append(cause)
 
@@ -364,6 +409,7 @@ class _Known:
             tuple(dict.fromkeys(self.broken)),
             tuple(dict.fromkeys(self.border)),
             tuple(dict.fromkeys(self.moved)),
+            self.changed,
         )
 
 
@@ -391,6 +437,15 @@ def _merged(found: Sequence[Mapping[str, Step]]) -> dict[str, Step]:
         for name, step in steps.items():
             merged[name] = step if name not in merged else merged[name].union(step)
     return merged
+
+
+def _sizes(moves: AxisMap) -> tuple[int, int]:
+    return moves.inputs, moves.outputs
+
+
+def _same_reads(one: AxisMap, two: AxisMap) -> bool:
+    """Whether two maps of the same sizes read the same positions, however often each."""
+    return all(set(one.at(o)) == set(two.at(o)) for o in range(one.outputs))
 
 
 def _guess(here: Step, there: Step, axis: str, lock: Lockstep) -> Lockstep:

@@ -85,7 +85,6 @@ def segments(
 
     Without a node, the inputs themselves. A tensor in `held` stands for itself.
     """
-    makers = {made.output.name: made for made in network.nodes}
     known: dict[str, dict[str, Step]] = {}
 
     def back(name: str) -> dict[str, Step]:
@@ -95,7 +94,7 @@ def segments(
         if name in known:
             return known[name]
         found: dict[str, Step] = {}
-        maker = makers.get(name)
+        maker = network.maker(name)
         if maker is not None:
             for source, moves in zip(maker.inputs, maker.moves, strict=True):
                 for anchor, step in back(source).items():

@@ -5,122 +5,236 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from torch import nn
+import torch
 
-from atrous.certification.certify import Weights
+from atrous.certification.certificate import agreeing
+from atrous.certification.certify import Arrays, Found, Weights
 from atrous.certification.match import matched
 from atrous.certification.measured import compare_maps
-from atrous.certification.proof import Proof, prove
+from atrous.certification.places import laid
+from atrous.certification.proof import prove
+from atrous.certification.resized import resized
 from atrous.certification.verdicts import Cause
-from atrous.errors import ReadError
+from atrous.errors import AtrousError, ReadError
 from atrous.geometry import Lockstep
 from atrous.network import Network
 from atrous.network.folded_pads import folded
 from atrous.network.shapes import Shapes
 from atrous.network.walk import pruned
 from atrous.readers.torch.reader import read_torch
+from atrous.refusal import Refusal
 from atrous.runners.torch import Runner, draw_weights, random_inputs, share_weights
 
 __all__ = ["TorchPair"]
 
+_SIDES = "reference", "candidate"
+_SEED, _OTHER_SEED = 7, 8
+
 
 class TorchPair:
-    """Two modules with the same parameters by name, run in float64 on the same random inputs."""
+    """Two modules with the same parameters by name, run in float64 on the same random inputs.
+
+    `like` has an example of each input, where inputs are other than floating-point numbers. Models
+    that do not run in float64 are run in float32.
+    """
 
     precision = "float64"
+    weights: tuple[Weights, ...] = ("own", "drawn")
 
     def __init__(
         self,
-        reference: nn.Module,
-        candidate: nn.Module,
+        reference: Any,
+        candidate: Any,
         names: Sequence[str] | None = None,
         *,
-        weights: tuple[Weights, ...] = ("drawn", "own"),
+        like: Sequence[Any] = (),
     ) -> None:
         self.models = reference, candidate
         self.names = names
-        self.weights = weights
-        self._read: dict[Shapes, tuple[Network, Network]] = {}
-        self._runners: dict[Weights, tuple[Runner, Runner]] = {}
+        self.like = tuple(t if isinstance(t, torch.Tensor) else None for t in like)
+        self.guessed: set[Shapes] = set()
+        self._whole: dict[Shapes, tuple[Network, Network]] = {}
+        self._made: tuple[Weights, tuple[Runner, Runner]] | None = None
+        self._ran = False
+        self._moved: dict[tuple[Shapes, Weights], list[Any] | Refusal] = {}
 
-    def networks(self, shapes: Shapes) -> tuple[Network, Network]:
-        """Both as networks at these input shapes, paddings folded in."""
-        if shapes not in self._read:
-            one, two = (folded(read_torch(model, shapes)) for model in self.models)
-            self._read[shapes] = one, two
-        return self._read[shapes]
+    def networks(self, shapes: Shapes, *, guess: bool = False) -> tuple[Network, Network]:
+        """Both as networks at these input shapes, paddings folded in.
+
+        With `guess` a network that was read at other shapes already may stand for one read here;
+        `guessed` says where.
+        """
+        found = self._whole.get(shapes)
+        if found is None and guess:
+            for whole in self._whole.values():
+                one, two = (resized(network, shapes) for network in whole)
+                if one is not None and two is not None:
+                    self.guessed.add(shapes)
+                    return folded(one), folded(two)
+                break
+        if found is None:
+            one, two = (
+                self._network(side, model, shapes)
+                for side, model in zip(_SIDES, self.models, strict=True)
+            )
+            found = self._whole[shapes] = one, two
+        self.guessed.discard(shapes)
+        return folded(found[0]), folded(found[1])
 
     def known(self, shapes: Shapes, networks: tuple[Network, Network]) -> None:
-        """Networks that have been read already."""
-        self._read[shapes] = networks
+        """Networks that have been read already, paddings not folded in."""
+        self._whole[shapes] = networks
+
+    def refuses(self, shapes: Shapes) -> str:
+        """What the reference raises at these shapes; empty where it runs."""
+        try:
+            runner = Runner(self.models[0], self.names, self._dtype)
+            runner.run(self._inputs(shapes))
+        except Exception as error:
+            return _said(error)
+        return ""
+
+    def may_vary(self) -> None:
+        """All dimensions that have positions may vary: what a module takes is found by running."""
 
     def runners(self, shapes: Shapes, weights: Weights) -> tuple[Runner, Runner]:
-        """Both models in float64, the reference's weights in both."""
-        if weights not in self._runners:
-            one, two = (Runner(model, self.names) for model in self.models)
-            if weights == "drawn":
-                draw_weights(one, shapes)
-            share_weights(one.model, two.model)
-            self._runners[weights] = one, two
-        return self._runners[weights]
+        """Both models with the reference's weights, its own or drawn."""
+        if self._made is not None and self._made[0] == weights:
+            return self._made[1]
+        if self._made is not None and weights == "drawn":
+            one, two = self._made[1]
+        else:
+            one, two = (Runner(model, self.names, self._dtype) for model in self.models)
+        if weights == "drawn":
+            draw_weights(one, shapes, like=self.like)
+        share_weights(one.model, two.model)
+        self._made = weights, (one, two)
+        return one, two
 
     def arrays(
         self, shapes: Shapes, weights: Weights, outputs: Sequence[tuple[str, str]]
-    ) -> tuple[list[Any], list[Any]] | None:
-        """What both make of the same inputs; None where their outputs cannot be told apart."""
-        one, two = self.runners(shapes, weights)
-        inputs = random_inputs(shapes, seed=7)
+    ) -> Arrays | Refusal:
+        """What both make of the same inputs, or what one of them raises."""
+        made: list[list[Any]] = []
         try:
-            made = one.run(inputs), two.run(inputs)
-        except ReadError:
-            return None
-        except (RuntimeError, ValueError, AssertionError, TypeError, IndexError) as error:
-            raise ReadError(
-                f"the models do not run in float64 on random inputs of {list(shapes)}: "
-                f"{(str(error).splitlines() or [''])[0][:160]}"
-            ) from error
-        if any(len(found) != len(outputs) for found in made):
-            return None
-        return made
+            runners = self.runners(shapes, weights)
+        except (RuntimeError, TypeError) as error:
+            return Refusal("copy", "", f"a model cannot be copied ({_said(error)})")
+        inputs = self._inputs(shapes)
+        for side, runner in zip(_SIDES, runners, strict=True):
+            try:
+                made.append(runner.run(inputs))
+            except ReadError as error:
+                return Refusal("layer", "", str(error))
+            except Exception as error:
+                if self._in_float32(shapes):
+                    return self.arrays(shapes, weights, outputs)
+                return Refusal("size", "", f"the {side} does not take it ({_said(error)})")
+        for side, found in zip(_SIDES, made, strict=True):
+            if len(found) != len(outputs):
+                count = f"{len(found)} tensors, and {len(outputs)} outputs are known of it"
+                return Refusal("outputs", "", f"the {side} makes {count}")
+        self._ran = True
+        return made[0], made[1]
+
+    def moved(
+        self,
+        shapes: Shapes,
+        weights: Weights,
+        outputs: Sequence[tuple[str, str]],  # noqa: ARG002 - all outputs come of one run
+    ) -> list[Any] | Refusal:
+        """What the reference makes of other inputs."""
+        key = shapes, weights
+        if key not in self._moved:
+            try:
+                runner = self.runners(shapes, weights)[0]
+                self._moved[key] = runner.run(self._inputs(shapes, _OTHER_SEED))
+            except Exception as error:
+                self._moved[key] = Refusal("size", "", _said(error))
+        return self._moved[key]
 
     def first_difference(
-        self, shapes: Shapes, networks: tuple[Network, Network], proofs: Sequence[Proof]
-    ) -> Cause | None:
-        """The first module with parameters of its own whose map differs from what it should be."""
+        self, shapes: Shapes, networks: tuple[Network, Network], outputs: Sequence[str]
+    ) -> Found | None:
+        """The first module with parameters of its own whose map differs from what it should be.
+
+        Maps that the structure itself calls approximate or broken are passed over.
+        """
         reference, candidate = networks
-        wanted = pruned(reference, [proof.output for proof in proofs])
+        wanted = pruned(reference, outputs)
         twins = prove(wanted, candidate, [])[1]
         pairs = matched(wanted, candidate)
-        names = [
-            node.name
+        nodes = [
+            node
             for node in wanted.nodes
             if node.params and node.name == node.module and node.name in pairs
         ]
-        one, two = self.runners(shapes, self.weights[0])
-        inputs = random_inputs(shapes, seed=7)
-        try:
-            here, there = one.maps(inputs, names), two.maps(inputs, names)
-        except (RuntimeError, ValueError, AssertionError, TypeError):
-            return None
-        for node in wanted.nodes:
-            if node.name not in here or node.name not in there:
-                continue
+        one, two = self.runners(shapes, self.weights[-1])
+        inputs = self._inputs(shapes)
+        names = [node.name for node in nodes]
+        here, there = one.maps(inputs, names), two.maps(inputs, names)
+        for node in nodes:
             twin = twins.get(node.output.name)
-            grid = list(node.output.grid)
-            dims = [
-                i
-                for i, dim in enumerate(node.output.layout)
-                if len(dim) == 1 and dim[0].axis is not None
-            ]
-            if twin is None or len(dims) != len(grid):
+            if node.name not in here or node.name not in there or twin is None:
                 continue
-            axes = [str(node.output.layout[i][0].axis) for i in dims]
-            locks = [twin.locks.get(axis, Lockstep()) for axis in axes]
-            found = compare_maps(here[node.name], there[node.name], dims, locks)
-            if found.verdict != "exact":
-                return Cause(
-                    node.name,
-                    f"the first layer whose map differs when both are run ({found.verdict}, "
-                    f"relative error {found.relative_error:.2g})",
+            proved = twin.verdict(node.output)
+            margins = twin.margins(node.output)
+            grid = node.output.grid
+            if proved in ("approximate", "broken") or any(
+                lo + hi >= n for (lo, hi), n in zip(margins, grid.values(), strict=True)
+            ):
+                continue
+            first = laid(here[node.name], node.output, tuple(grid))
+            second = laid(there[node.name], pairs[node.name].output, tuple(grid))
+            if first is None or second is None:
+                continue
+            locks = [twin.locks.get(axis, Lockstep()) for axis in grid]
+            found = compare_maps(first, second, range(len(grid)), locks, self.precision, margins)
+            if not agreeing(proved, found.verdict):
+                return Found(
+                    Cause(
+                        node.name,
+                        f"the first layer whose map differs when both are run ({found.verdict}, "
+                        f"relative error {found.relative_error:.2g})",
+                    ),
+                    proved,
+                    found,
                 )
         return None
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return torch.double if self.precision == "float64" else torch.float
+
+    def _network(self, side: str, model: Any, shapes: Shapes) -> Network:
+        # An example of the right kind in place of a shape, where numbers are not floats.
+        like = (*self.like, *(None for _ in shapes))
+        given = [
+            shape if one is None or one.is_floating_point() else torch.empty(shape, dtype=one.dtype)
+            for shape, one in zip(shapes, like, strict=False)
+        ]
+        try:
+            return read_torch(model, given)
+        except AtrousError as error:
+            raise ReadError(f"the {side} is not read there: {error}") from error
+
+    def _inputs(self, shapes: Shapes, seed: int = _SEED) -> list[torch.Tensor]:
+        return random_inputs(shapes, seed, dtype=self._dtype, like=self.like)
+
+    def _in_float32(self, shapes: Shapes) -> bool:
+        """Whether the reference, which has not run yet, runs in float32: from now on both do."""
+        if self._ran or self.precision != "float64":
+            return False
+        try:
+            inputs = random_inputs(shapes, _SEED, dtype=torch.float, like=self.like)
+            Runner(self.models[0], self.names, torch.float).run(inputs)
+        except Exception:
+            return False
+        self.precision, self._made = "float32", None
+        return True
+
+
+def _said(error: BaseException) -> str:
+    """The first line of what was raised."""
+    line = (str(error).strip().splitlines() or [""])[0].strip()
+    return f"{type(error).__name__}: {line[:160]}" if line else type(error).__name__

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from atrous.shown import Plain
+
 __all__ = ["Cause", "Verdict", "severity", "worst"]
 
 Verdict = Literal["exact", "interior", "shifted", "approximate", "broken"]
@@ -16,7 +18,7 @@ _ORDER: tuple[Verdict, ...] = ("exact", "interior", "shifted", "approximate", "b
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
+class Cause(Plain):
     """A layer, and why what it computes is not what the reference computes."""
 
     layer: str
@@ -24,10 +26,6 @@ class Cause:
 
     def __str__(self) -> str:
         return f"{self.layer}: {self.why}"
-
-    def to_dict(self) -> dict[str, str]:
-        """Plain data."""
-        return {"layer": self.layer, "why": self.why}
 
 
 def severity(verdict: Verdict) -> int:

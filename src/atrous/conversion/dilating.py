@@ -8,8 +8,8 @@ from fractions import Fraction
 from itertools import count
 from math import prod
 
-from atrous.conversion.plan import Change, Head, Heads, Plan, Resampled
-from atrous.conversion.rules import Around, Made, dilated
+from atrous.conversion.plan import Head, Heads, OpChange, Plan, Resampled
+from atrous.conversion.rules import Around, Replacement, dilated
 from atrous.errors import AtrousError
 from atrous.geometry import Tail
 from atrous.network import Network, Node, Tensor
@@ -70,7 +70,7 @@ class _Dilation:
         self.made: dict[str, Tensor] = {}
         self.seen: dict[tuple[str, int], tuple[int, int]] = {}
         self.sizes: dict[int, int] = {}
-        self.in_head = _heads(reference)
+        self.in_head = _behind_heads(reference)
         self.parts = _parts(reference)
         self.heads: list[Head] = []
         self.tails: list[str] = []
@@ -83,7 +83,7 @@ class _Dilation:
             self.padded[tensor.name] = {}
             self.made[tensor.name] = tensor
             self._note(tensor, tensor)
-        changes: list[Change] = []
+        changes: list[OpChange] = []
         for node in self.reference.nodes:
             done = self._node(node)
             if isinstance(done, Refusal):
@@ -92,30 +92,23 @@ class _Dilation:
             self.nodes.append(new)
             if made.op != node.op:
                 changes.append(
-                    Change(node.name, node.module, node.op, made.op, made.axes, made.dense)
+                    OpChange(node.name, node.module, node.op, made.op, made.axes, made.dense)
                 )
         reference = self.reference
-        candidate = Network(
-            reference.inputs,
-            tuple(self.nodes),
-            reference.outputs,
-            reference.params,
-            reference.name,
-            reference.notes,
-        )
+        candidate = replace(reference, nodes=tuple(self.nodes))
         return Plan(
-            reference,
-            candidate,
-            tuple(changes),
-            self.factors,
-            "dilate" if changes else "none",
-            tuple(self.target.values()),
-            tuple(self.heads),
-            tuple(self.tails[:1]),
-            tuple(self.resampled),
+            reference=reference,
+            candidate=candidate,
+            changes=tuple(changes),
+            factors=self.factors,
+            direction="dilate" if changes else "none",
+            target=tuple(self.target.values()),
+            heads=tuple(self.heads),
+            notes=tuple(self.tails[:1]),
+            resampled=tuple(self.resampled),
         )
 
-    def _node(self, node: Node) -> tuple[Made, Node] | Refusal:
+    def _node(self, node: Node) -> tuple[Replacement, Node] | Refusal:
         old = tuple(self.reference.tensor(name) for name in node.inputs)
         new = tuple(self.made[name] for name in node.inputs)
         place = self._fitted(Place(node, old, new)) if self.resample else Place(node, old, new)
@@ -125,17 +118,17 @@ class _Dilation:
             return factors
         keep = self.heads_mode == "keep" and node.output.name in self.in_head
         around = Around(
-            factors,
-            self._strides_before(node),
-            self.target,
-            self.seen,
-            self.sizes,
-            self.padded[node.inputs[0]] if node.inputs else {},
-            self.reference.axes,
-            self.strides[node.output.name],
-            self.parts,
-            self.tail,
-            keep,
+            factors=factors,
+            strides=self._strides_before(node),
+            target=self.target,
+            seen=self.seen,
+            sizes=self.sizes,
+            padded=self.padded[node.inputs[0]] if node.inputs else {},
+            axes=self.reference.axes,
+            after=self.strides[node.output.name],
+            parts=self.parts,
+            tail=self.tail,
+            keep=keep,
         )
         made = dilated(place, around)
         if isinstance(made, Refusal):
@@ -155,7 +148,7 @@ class _Dilation:
         self._tail(place, made)
         return made, after
 
-    def _tail(self, place: Place, made: Made) -> None:
+    def _tail(self, place: Place, made: Replacement) -> None:
         for axis, one in zip(made.axes, made.dense, strict=False):
             if axis is None or not isinstance(place.node.op, Conv | Pool):
                 continue
@@ -196,10 +189,10 @@ class _Dilation:
             return place
         fits = {i: self._fit(place, i) for i in maps}
         least = min(maps, key=fits.__getitem__)
-        whole = _whole(place.old[least])
+        whole = _map_axes(place.old[least])
         if (
             not whole
-            or any(_whole(place.old[i]) != whole for i in maps)
+            or any(_map_axes(place.old[i]) != whole for i in maps)
             or (
                 isinstance(node.op, Concat)
                 and node.op.dim >= len(place.old[least].shape) - len(whole)
@@ -303,7 +296,7 @@ def _passes(op: Op) -> bool:
     return isinstance(op, Elementwise)
 
 
-def _whole(x: Tensor) -> tuple[tuple[str | None, int], ...]:
+def _map_axes(x: Tensor) -> tuple[tuple[str | None, int], ...]:
     """The axes of a channels-first map and their lengths; empty for any other tensor."""
     dims = x.layout[2:]
     if not 1 <= len(dims) <= 3 or any(len(dim) != 1 or dim[0].axis is None for dim in dims):
@@ -323,13 +316,12 @@ def _is_map(x: Tensor, place: Place) -> bool:
 
 def _parts(network: Network) -> set[str]:
     """Strided slices of one map that start at different positions (focus layers)."""
-    makers = {node.output.name: node for node in network.nodes}
     groups: dict[tuple[str, int, int], dict[str, int]] = {}
     for node in network.nodes:
         if not isinstance(node.op, Slice) or node.op.step == 1:
             continue
         source = node.inputs[0]
-        while (cut := makers.get(source)) is not None and isinstance(cut.op, Slice):
+        while (cut := network.maker(source)) is not None and isinstance(cut.op, Slice):
             if cut.op.dim == node.op.dim:
                 break  # one after the other, not side by side
             source = cut.inputs[0]
@@ -338,7 +330,7 @@ def _parts(network: Network) -> set[str]:
     return {name for found in groups.values() if len(set(found.values())) > 1 for name in found}
 
 
-def _heads(network: Network) -> set[str]:
+def _behind_heads(network: Network) -> set[str]:
     """The tensors made by heads: what reads one map at several rates, and all behind it."""
     rates: dict[str, set[int]] = {}
     for node in network.nodes:

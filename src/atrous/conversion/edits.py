@@ -30,8 +30,8 @@ class Edit(Shown):
         return {
             "layer": self.layer,
             "attribute": self.attribute,
-            "before": _plain(self.before),
-            "after": _plain(self.after),
+            "before": _json(self.before),
+            "after": _json(self.after),
         }
 
     def __str__(self) -> str:
@@ -40,7 +40,7 @@ class Edit(Shown):
         return f"{self.layer}: {self.attribute} {before} -> {after}"
 
 
-def _plain(value: object) -> object:
+def _json(value: object) -> object:
     if isinstance(value, tuple):
         return list(value)
     return value if isinstance(value, int | float | str | bool) or value is None else str(value)

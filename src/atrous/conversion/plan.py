@@ -8,9 +8,10 @@ from typing import Literal
 
 from atrous.geometry import Dense
 from atrous.network import Network
-from atrous.network.ops import Op
+from atrous.network.ops import Conv, Op, Pool
+from atrous.shown import Plain
 
-__all__ = ["Change", "Direction", "Factors", "Heads", "Plan", "Resampled"]
+__all__ = ["Direction", "Factors", "Heads", "OpChange", "Plan", "Resampled"]
 
 Heads = Literal["scale", "keep"]
 """Whether the rates of a head behind a changed map follow it (`scale`) or stay (`keep`)."""
@@ -23,7 +24,7 @@ Factors = Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class OpChange:
     """One op that becomes another.
 
     `dense` has, for a window op whose stride went or whose rate grew, one entry for each window:
@@ -36,6 +37,13 @@ class Change:
     after: Op
     axes: tuple[str | None, ...] = ()
     dense: tuple[Dense, ...] = ()
+
+    @property
+    def at_any_size(self) -> tuple[Dense, ...]:
+        """`dense`, and where that is empty the windows as they stay."""
+        if self.dense or not isinstance(self.after, Conv | Pool):
+            return self.dense
+        return tuple(Dense(window, 1, window.stride) for window in self.after.windows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +78,7 @@ class Plan:
 
     reference: Network
     candidate: Network
-    changes: tuple[Change, ...]
+    changes: tuple[OpChange, ...]
     factors: Mapping[str, Factors] = field(hash=False)
     direction: Direction
     target: tuple[int, ...]
@@ -80,7 +88,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class Head(Plain):
     """A dilated layer of a head behind a changed map, and its reach in pixels of the input.
 
     Reach is the distance between neighbouring taps: the rate times the stride of the map.
@@ -91,7 +99,3 @@ class Head:
     rate_after: int
     reach_before: int
     reach_after: int
-
-    def to_dict(self) -> dict[str, object]:
-        """Plain data."""
-        return {name: getattr(self, name) for name in self.__slots__}

@@ -17,11 +17,11 @@ from atrous.network import Network
 from atrous.network.walk import ancestors, needed, pruned, strides
 from atrous.refusal import Refusal
 
-__all__ = ["Asked", "coarsest", "plan_for"]
+__all__ = ["ConversionRequest", "coarsest", "plan_for"]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ConversionRequest:
     """What a conversion is to be: see `atrous.convert`."""
 
     output_stride: int | Sequence[int]
@@ -32,7 +32,7 @@ class Asked:
     resample: bool = False
 
 
-def plan_for(network: Network, asked: Asked) -> Plan:
+def plan_for(network: Network, asked: ConversionRequest) -> Plan:
     """The plan that gives the wanted outputs the wanted stride. Raises `ConversionError`."""
     wanted = needed(network, asked.names)
     refusal = _no_map(network, wanted)
@@ -118,7 +118,8 @@ def _no_map(network: Network, outputs: Sequence[str]) -> Refusal | None:
     if last is None:
         return Refusal("global", "", "no output has spatial positions; there is no map to convert.")
     node, source = last
-    inner = next((n.module or n.name for n in network.nodes if n.output.name == source.name), "")
+    maker = network.maker(source.name)
+    inner = maker.module or maker.name if maker is not None else ""
     return Refusal(
         "global",
         node.name,

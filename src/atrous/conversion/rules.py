@@ -36,7 +36,7 @@ from atrous.network.walk import Place, resized, window_axes
 from atrous.refusal import Refusal
 from atrous.registry import Registry
 
-__all__ = ["Around", "Made", "dilated"]
+__all__ = ["Around", "Replacement", "dilated"]
 
 
 @dataclass(slots=True)
@@ -63,7 +63,7 @@ class Around:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class Replacement:
     """What a rule makes of an op: the op that takes its place, and the factors that come out."""
 
     op: Op
@@ -74,12 +74,12 @@ class Made:
 
 
 O = TypeVar("O", bound=Op)  # noqa: E741 - the letter of the op
-_Rule = Callable[[Any, Place, Around], Made | Refusal]
+_Rule = Callable[[Any, Place, Around], Replacement | Refusal]
 _RULES = Registry[type[Op], _Rule]("rule")
 _dilates = _RULES.under
 
 
-def dilated(place: Place, around: Around) -> Made | Refusal:
+def dilated(place: Place, around: Around) -> Replacement | Refusal:
     """What the op becomes behind maps with more positions, or why nothing can take its place.
 
     Every op that moves no positions stays as it is; one that has no rule is refused where a
@@ -90,11 +90,11 @@ def dilated(place: Place, around: Around) -> Made | Refusal:
         if rule is not None:
             return rule(place.node.op, place, around)
         if all(factor == 1 for factor in around.factors.values()):
-            return Made(place.node.op, dict(around.factors))
+            return Replacement(place.node.op, dict(around.factors))
     except ValueError as reason:
         if _fine(around):
             # Digits of an axis (space-to-depth, windows) where nothing is to be done.
-            return Made(place.node.op, dict(around.factors))
+            return Replacement(place.node.op, dict(around.factors))
         return Refusal(place.node.kind, place.node.name, f"{reason}.")
     return Refusal(
         place.node.kind,
@@ -119,14 +119,15 @@ def _kept_stride(op_stride: int, axis: str, around: Around) -> int | str:
     return left.numerator
 
 
-def _dense(window: Window, axis: str | None, around: Around, *, ceil: bool) -> Dense | str:
+def _dense_along(window: Window, axis: str | None, around: Around, *, ceil: bool) -> Dense | str:
     if axis is None:
         return Dense(window, 1, window.stride, ceil)
     stride = _kept_stride(window.stride, axis, around)
     if isinstance(stride, str):
         return stride
     factor = around.factors[axis]
-    return Dense(window, factor, stride, ceil, None, around.tail, around.padded.get(axis, 0))
+    padded = around.padded.get(axis, 0)
+    return Dense(window, factor, stride, ceil, tail=around.tail, padded=padded)
 
 
 def _unchanged(dense: Dense) -> bool:
@@ -140,7 +141,7 @@ def _slid(
     found: list[Dense] = []
     made: list[Window] = []
     for window, axis in zip(windows, axes, strict=True):
-        one = _dense(window, axis, around, ceil=ceil)
+        one = _dense_along(window, axis, around, ceil=ceil)
         if isinstance(one, str):
             return Refusal("output stride", place.node.name, f"{one}.")
         found.append(one)
@@ -175,7 +176,7 @@ def _outward(axes: tuple[str | None, ...], dense: list[Dense], around: Around) -
 
 
 @_dilates(Conv)
-def _conv(op: Conv, place: Place, around: Around) -> Made | Refusal:
+def _conv(op: Conv, place: Place, around: Around) -> Replacement | Refusal:
     found = _slid(place, around, op.windows)
     if isinstance(found, Refusal):
         return found
@@ -183,38 +184,38 @@ def _conv(op: Conv, place: Place, around: Around) -> Made | Refusal:
     factors = _outward(axes, dense, around)
     after = replace(op, windows=tuple(windows))
     if around.keep or after == op:
-        return Made(op, factors, axes)
-    return Made(after, factors, axes, tuple(dense))
+        return Replacement(op, factors, axes)
+    return Replacement(after, factors, axes, tuple(dense))
 
 
 @_dilates(Pool)
-def _pool(op: Pool, place: Place, around: Around) -> Made | Refusal:
+def _pool(op: Pool, place: Place, around: Around) -> Replacement | Refusal:
     found = _slid(place, around, op.windows, ceil=op.ceil)
     if isinstance(found, Refusal):
         return found
     axes, dense, windows = found
     factors = _outward(axes, dense, around)
     if tuple(windows) == op.windows:
-        return Made(op, factors, axes)
+        return Replacement(op, factors, axes)
     after = replace(op, windows=tuple(windows), ceil=op.ceil and any(map(_unchanged, dense)))
     if op.how == "average" and op.count_include_pad:
         after = replace(after, counted=counted_pads(dense, windows, op.counted))
-    return Made(after, factors, axes, tuple(dense))
+    return Replacement(after, factors, axes, tuple(dense))
 
 
 @_dilates(Slice)
-def _slice(op: Slice, place: Place, around: Around) -> Made | Refusal:
+def _slice(op: Slice, place: Place, around: Around) -> Replacement | Refusal:
     x = place.old[0]
     (axis,) = window_axes(place.node, x)
     if axis is None:
-        return Made(op, dict(around.factors))
+        return Replacement(op, dict(around.factors))
     rest = x.grid[axis] - op.start - (op.length - 1) * op.step - 1
     window = Window(1, op.step, 1, -op.start, -rest)
-    one = _dense(window, axis, around, ceil=False)
+    one = _dense_along(window, axis, around, ceil=False)
     if isinstance(one, str):
         return Refusal("output stride", place.node.name, f"{one}.")
     if _unchanged(one):
-        return Made(op, dict(around.factors))
+        return Replacement(op, dict(around.factors))
     length = place.length(axis)
     made = one.at(length)
     if place.node.output.name in around.parts or op.step == 1 or rest >= op.step:
@@ -228,11 +229,11 @@ def _slice(op: Slice, place: Place, around: Around) -> Made | Refusal:
     factors = {**around.factors, axis: one.outward}
     if made.pad_hi >= 0:
         one = replace(one, window=replace(window, pad_hi=0))  # it goes on to the end
-    return Made(after, factors, (axis,), (one,))
+    return Replacement(after, factors, (axis,), (one,))
 
 
 @_dilates(Pad)
-def _pad(op: Pad, place: Place, around: Around) -> Made | Refusal:
+def _pad(op: Pad, place: Place, around: Around) -> Replacement | Refusal:
     axes = window_axes(place.node, place.old[0])
     pads, turns = [], []
     padded = {}
@@ -243,17 +244,17 @@ def _pad(op: Pad, place: Place, around: Around) -> Made | Refusal:
         if axis is not None:
             padded[axis] = around.padded.get(axis, 0) + max(factor * (lo + hi), 0)
     if all(turn == 1 for turn in turns) and tuple(pads) == op.pads:
-        return Made(op, dict(around.factors), axes, padded=padded)
+        return Replacement(op, dict(around.factors), axes, padded=padded)
     dense = tuple(
         Dense(Window(1, 1, 1, lo, hi), around.factors.get(axis or "", 1))
         for (lo, hi), axis in zip(op.pads, axes, strict=True)
     )
     after = replace(op, pads=tuple(pads), phases=tuple(turns) if max(turns) > 1 else ())
-    return Made(after, dict(around.factors), axes, dense, padded)
+    return Replacement(after, dict(around.factors), axes, dense, padded)
 
 
 @_dilates(ConvTranspose)
-def _conv_transpose(op: ConvTranspose, place: Place, around: Around) -> Made | Refusal:
+def _conv_transpose(op: ConvTranspose, place: Place, around: Around) -> Replacement | Refusal:
     axes = window_axes(place.node, place.old[0])
     windows = []
     for window, axis in zip(op.windows, axes, strict=True):
@@ -275,11 +276,11 @@ def _conv_transpose(op: ConvTranspose, place: Place, around: Around) -> Made | R
                 factor * window.pad_hi,
             )
         )
-    return Made(replace(op, windows=tuple(windows)), dict(around.factors), axes)
+    return Replacement(replace(op, windows=tuple(windows)), dict(around.factors), axes)
 
 
 @_dilates(Resize)
-def _resize(op: Resize, place: Place, around: Around) -> Made | Refusal:
+def _resize(op: Resize, place: Place, around: Around) -> Replacement | Refusal:
     axes = window_axes(place.node, place.old[0])
     scales = op.scales or (None,) * len(op.sizes)
     factors = dict(around.factors)
@@ -294,16 +295,16 @@ def _resize(op: Resize, place: Place, around: Around) -> Made | Refusal:
         sizes.append(length)
         if axis is not None:
             factors[axis] = factor
-    return Made(replace(op, sizes=tuple(sizes)), factors, axes)
+    return Replacement(replace(op, sizes=tuple(sizes)), factors, axes)
 
 
 @_dilates(AdaptivePool)
-def _adaptive_pool(op: AdaptivePool, _place: Place, around: Around) -> Made | Refusal:
-    return Made(op, dict.fromkeys(around.factors, 1))
+def _adaptive_pool(op: AdaptivePool, _place: Place, around: Around) -> Replacement | Refusal:
+    return Replacement(op, dict.fromkeys(around.factors, 1))
 
 
 @_dilates(Reshape, Expand)
-def _reshape(op: Reshape | Expand, place: Place, around: Around) -> Made | Refusal:
+def _reshape(op: Reshape | Expand, place: Place, around: Around) -> Replacement | Refusal:
     lengths = {axis: size for x in place.new for axis, size in x.grid.items()}
     old = place.node.output
     shape = resized(op.shape, old, lengths)
@@ -314,7 +315,7 @@ def _reshape(op: Reshape | Expand, place: Place, around: Around) -> Made | Refus
             around.sizes.get(size, made) if was == 1 and made == size > 1 else made
             for was, size, made in zip(before, op.shape, shape, strict=True)
         )
-    return Made(replace(op, shape=shape), dict(around.factors))
+    return Replacement(replace(op, shape=shape), dict(around.factors))
 
 
 @_dilates(
@@ -330,7 +331,7 @@ def _reshape(op: Reshape | Expand, place: Place, around: Around) -> Made | Refus
     Reduce,
     Reorder,
 )
-def _positionless(op: Op, place: Place, around: Around) -> Made | Refusal:
+def _positionless(op: Op, place: Place, around: Around) -> Replacement | Refusal:
     if isinstance(op, Concat) and around.factors:
         held = [x.layout[op.dim] for x in place.old]
         along = {atom.axis for dim in held for atom in dim} - {None}
@@ -341,11 +342,11 @@ def _positionless(op: Op, place: Place, around: Around) -> Made | Refusal:
                 "it lays maps end to end along an axis whose stride has been removed; convert the "
                 "part before it (outputs=...).",
             )
-    return Made(op, dict(around.factors))
+    return Replacement(op, dict(around.factors))
 
 
 @_dilates(Opaque)
-def _opaque(op: Opaque, place: Place, _around: Around) -> Made | Refusal:
+def _opaque(op: Opaque, place: Place, _around: Around) -> Replacement | Refusal:
     return Refusal(
         "opaque",
         place.node.name,

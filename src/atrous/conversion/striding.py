@@ -7,7 +7,7 @@ from dataclasses import replace
 from fractions import Fraction
 from math import gcd
 
-from atrous.conversion.plan import Change, Direction, Plan
+from atrous.conversion.plan import Direction, OpChange, Plan
 from atrous.errors import AtrousError
 from atrous.geometry import Window, sparse_window
 from atrous.network import Network, Node, Tensor
@@ -82,7 +82,7 @@ class _Striding:
             return short
         made = {t.name: t for t in self.reference.inputs}
         nodes: list[Node] = []
-        changes: list[Change] = []
+        changes: list[OpChange] = []
         for node in self.reference.nodes:
             place = Place(
                 node,
@@ -100,9 +100,9 @@ class _Striding:
             made[node.output.name] = after.output
             if op != node.op:
                 axes = window_axes(node, place.old[0]) if place.old else ()
-                changes.append(Change(node.name, node.module, node.op, op, axes))
+                changes.append(OpChange(node.name, node.module, node.op, op, axes))
         r = self.reference
-        candidate = Network(r.inputs, tuple(nodes), r.outputs, r.params, r.name, r.notes)
+        candidate = replace(r, nodes=tuple(nodes))
         direction: Direction = "stride" if changes else "none"
         target = tuple(self.target.values())
         return Plan(r, candidate, tuple(changes), self.factors, direction, target)

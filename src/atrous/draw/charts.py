@@ -95,7 +95,7 @@ def field_chart(reports: Named) -> Any:
                     {**common, "what": "field", "positions": axis.size},
                     {**common, "what": "read", "positions": axis.taps},
                 ]
-    rows = _alike(rows, ("report", "depth", "layer", "what", "positions"))
+    rows = _axes_joined(rows, ("report", "depth", "layer", "what", "positions"))
     lines = (
         alt.Chart(alt.Data(values=rows))
         .mark_line(interpolate="step-after", strokeWidth=2)
@@ -115,7 +115,7 @@ def field_chart(reports: Named) -> Any:
         for report in list(reports.values())[:1]
         for axis, length in report.network.tensor(report.input).grid.items()
     ]
-    sizes = _alike(sizes, ("positions",), key="label")
+    sizes = _axes_joined(sizes, ("positions",), key="label")
     rule = alt.Chart(alt.Data(values=sizes)).encode(y="positions:Q")
     marks = rule.mark_rule(color=MARK, strokeDash=[2, 3]) + rule.mark_text(
         color=MARK, align="left", dx=4, dy=-6, x=0
@@ -132,7 +132,7 @@ def resolution_chart(reports: Named) -> Any:
         for depth, row in enumerate(_shown(report), 1)
         for axis, length in _grid(row).items()
     ]
-    rows = _alike(rows, ("report", "depth", "layer", "positions"))
+    rows = _axes_joined(rows, ("report", "depth", "layer", "positions"))
     chart = (
         alt.Chart(alt.Data(values=rows))
         .mark_line(interpolate="step-after", strokeWidth=2)
@@ -160,7 +160,7 @@ def coverage_chart(reports: Named) -> Any:
         ]
         read += [
             (layer, depths[layer], "this map, by the output", share)
-            for layer, share in _traced(report).items()
+            for layer, share in _least_coverage(report).items()
             if layer in depths
         ]
         rows += [
@@ -235,7 +235,7 @@ def memory_chart(reports: Named) -> Any:
                 zip(report.layers, report.memory.alive, strict=True), 1
             )
         ]
-        rows += _steps(course, "mib")
+        rows += _where_changed(course, "mib")
         top = next((row for row in course if row["layer"] == report.memory.at), None)
         if top is not None:
             text = f"{bytes_text(report.memory.peak_bytes)}, {report.memory.at}"
@@ -245,7 +245,7 @@ def memory_chart(reports: Named) -> Any:
         alt.Chart(alt.Data(values=rows))
         .mark_area(interpolate="step-after", line=True, opacity=0.25)
         .encode(
-            x=alt.X("step:Q", title="layers in the order they run", axis=_whole(alt)),
+            x=alt.X("step:Q", title="layers in the order they run", axis=_whole_numbers(alt)),
             y=alt.Y("mib:Q", title="MiB alive", stack=None),
             color=colour_of(alt, list(reports), "series:N", several=len(reports) > 1),
             tooltip=["report:N", "layer:N", alt.Tooltip("mib:Q", format=".2f")],
@@ -358,7 +358,7 @@ def _grid(row: Row) -> Mapping[str, int]:
     return {} if node is None else node.output.grid
 
 
-def _traced(report: Inspection) -> dict[str, float]:
+def _least_coverage(report: Inspection) -> dict[str, float]:
     """What the last output reads of each layer's map, of the least axis; empty where not known."""
     if not report.outputs or report.outputs[-1].opaque or not report.outputs[-1].field:
         return {}
@@ -369,7 +369,7 @@ def _traced(report: Inspection) -> dict[str, float]:
     }
 
 
-def _alike(
+def _axes_joined(
     rows: Sequence[dict[str, Any]], same: Iterable[str], key: str = "axis"
 ) -> list[dict[str, Any]]:
     """Rows of axes that say the same become one row that names them all."""
@@ -407,7 +407,7 @@ def _costs(rows: list[dict[str, Any]], reports: Named) -> list[str]:
     return list(dict.fromkeys(row["series"] for row in rows))
 
 
-def _steps(course: Sequence[dict[str, Any]], value: str) -> list[dict[str, Any]]:
+def _where_changed(course: Sequence[dict[str, Any]], value: str) -> list[dict[str, Any]]:
     """Only where the value changes, and the end: steps look the same with fewer points."""
     return [
         row
@@ -418,11 +418,11 @@ def _steps(course: Sequence[dict[str, Any]], value: str) -> list[dict[str, Any]]
 
 def _depth(alt: Any) -> Any:
     return alt.X(
-        "depth:Q", title="layers that move positions or compute, in order", axis=_whole(alt)
+        "depth:Q", title="layers that move positions or compute, in order", axis=_whole_numbers(alt)
     )
 
 
-def _whole(alt: Any) -> Any:
+def _whole_numbers(alt: Any) -> Any:
     return alt.Axis(format="d", tickMinStep=1, grid=False)
 
 

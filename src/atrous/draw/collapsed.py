@@ -11,7 +11,7 @@ from atrous.errors import unknown
 if TYPE_CHECKING:
     from atrous.analysis import Inspection, Layer
 
-__all__ = ["Box", "Edge", "Folded", "fold", "modules"]
+__all__ = ["Box", "Collapsed", "Edge", "collapse", "modules"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Edge:
 
 
 @dataclass(frozen=True, slots=True)
-class Folded:
+class Collapsed:
     """The inside of one module ("" is the whole network), with all modules in it folded."""
 
     module: str
@@ -73,12 +73,12 @@ def modules(report: Inspection) -> list[str]:
     return [name for name, members in inside.items() if not name or len(members) > 1]
 
 
-def fold(report: Inspection, module: str = "") -> Folded:
+def collapse(report: Inspection, module: str = "") -> Collapsed:
     """The graph of one module's inside. Raises `UnknownNameError` for a module that is not there.
 
     >>> import atrous
-    >>> folded = fold(atrous.inspect("zoo:resnet50"), "layer1.0")
-    >>> [box.label for box in folded.boxes if box.kind in ("conv", "module")]
+    >>> found = collapse(atrous.inspect("zoo:resnet50"), "layer1.0")
+    >>> [box.label for box in found.boxes if box.kind in ("conv", "module")]
     ['conv1', 'conv2', 'conv3', 'downsample']
     """
     names = modules(report)
@@ -128,7 +128,7 @@ def fold(report: Inspection, module: str = "") -> Folded:
                 end, "output" if module else layer.name, "output", shape=layer.output_shape
             )
             edges[Edge(start, end)] = None
-    return Folded(module, (*before.values(), *boxes, *after.values()), tuple(edges))
+    return Collapsed(module, (*before.values(), *boxes, *after.values()), tuple(edges))
 
 
 def _box_of(layer: Layer, module: str, opening: set[str]) -> str | None:
@@ -150,15 +150,15 @@ def _box(key: str, members: Sequence[Layer], module: str, found: tuple[str, ...]
     stride = max((float(axis.stride) for axis in last.field), default=None)
     folded = len(members) > 1
     return Box(
-        key,
-        label,
-        "module" if folded else last.op,
-        f"{len(members)} layers" if folded else last.detail,
-        len(members),
-        sum(layer.macs for layer in members),
-        sum(layer.params for layer in members),
-        coverage,
-        stride,
-        last.output_shape,
-        tuple(dict.fromkeys(found)),
+        name=key,
+        label=label,
+        kind="module" if folded else last.op,
+        detail=f"{len(members)} layers" if folded else last.detail,
+        layers=len(members),
+        macs=sum(layer.macs for layer in members),
+        params=sum(layer.params for layer in members),
+        coverage=coverage,
+        stride=stride,
+        shape=last.output_shape,
+        findings=tuple(dict.fromkeys(found)),
     )

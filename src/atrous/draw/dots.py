@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from atrous.errors import UnsupportedError
 from atrous.network import Network
 
-__all__ = ["Dots", "Row", "dots_of"]
+__all__ = ["DotRow", "Dots", "dots_of"]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class DotRow:
     """A map of the chain: its layer, its length along the axis, and what each position reads.
 
     `reads` has, for each position, the positions of the row below that it reads, clipped to it;
@@ -35,7 +35,7 @@ class Dots:
     """
 
     axis: str
-    rows: tuple[Row, ...]
+    rows: tuple[DotRow, ...]
 
     def reaches(self, output: int) -> tuple[int, ...]:
         """The input positions that position `output` of the last map reads."""
@@ -60,7 +60,7 @@ def dots_of(network: Network, axis: str) -> Dots:
     Positions are told apart one by one, so this is for small inputs.
     """
     [source, *more] = network.inputs
-    rows = [Row(source.name, source.grid[axis])]
+    rows = [DotRow(source.name, source.grid[axis])]
     below = source
     # Layers that are alike read alike.
     known: dict[object, tuple[tuple[int, ...], ...]] = {}
@@ -78,6 +78,6 @@ def dots_of(network: Network, axis: str) -> Dots:
                 (at,) if move is None else tuple(p for p in move.at(at) if p in inside)
                 for at in range(length)
             )
-        rows.append(Row(node.name, length, known[key]))
+        rows.append(DotRow(node.name, length, known[key]))
         below = node.output
     return Dots(axis, tuple(rows))

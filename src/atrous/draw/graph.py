@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, get_args
 from xml.etree import ElementTree as Xml
 
 from atrous.analysis.inspection import Colouring
-from atrous.draw.collapsed import Box, Folded, fold
+from atrous.draw.collapsed import Box, Collapsed, collapse
 from atrous.draw.colours import MARK, ramp_at
 from atrous.draw.needs import drawing_needs
 from atrous.draw.units import clean, quantity, shape_text, share_text
@@ -48,7 +48,7 @@ def graph_svg(report: Inspection, module: str = "", colour: Colouring = "coverag
     """
     if colour not in COLOURINGS:
         raise unknown("colouring", colour, COLOURINGS)
-    folded = fold(report, module)
+    folded = collapse(report, module)
     tangle = len(folded.boxes) * (len(folded.edges) - len(folded.boxes) + 1)
     if tangle > MOST_TANGLED:
         raise UnsupportedError(
@@ -80,7 +80,7 @@ def _below(box: Box) -> str:
     return f"{box.kind} {box.detail}".strip()
 
 
-def _laid_out(folded: Folded) -> _Laid:
+def _laid_out(folded: Collapsed) -> _Laid:
     with drawing_needs("drawing a network"):
         import pygraphviz  # type: ignore[import-untyped]
     # Names of layers may hold anything: Graphviz sees numbers.
@@ -101,21 +101,21 @@ def _laid_out(folded: Folded) -> _Laid:
         for edge in folded.edges:
             graph.add_edge(numbers[edge.start], numbers[edge.end], arrowhead="none")
         graph.layout("dot")
-        _, _, wide, tall = _numbers(graph.graph_attr["bb"])
+        _, _, wide, tall = _floats(graph.graph_attr["bb"])
         centres = {}
         for box in folded.boxes:
-            x, y = _numbers(graph.get_node(numbers[box.name]).attr["pos"])
+            x, y = _floats(graph.get_node(numbers[box.name]).attr["pos"])
             centres[box.name] = (x, tall - y)
         curves = []
         for edge in folded.edges:
             text = graph.get_edge(numbers[edge.start], numbers[edge.end]).attr["pos"]
-            pairs = (_numbers(part) for part in text.split() if not part.startswith(("e,", "s,")))
+            pairs = (_floats(part) for part in text.split() if not part.startswith(("e,", "s,")))
             curves.append(tuple((x, tall - y) for x, y in pairs))
         graph.close()
     return _Laid((wide, tall), centres, tuple(curves))
 
 
-def _numbers(text: str) -> tuple[float, ...]:
+def _floats(text: str) -> tuple[float, ...]:
     return tuple(float(part) for part in text.split(","))
 
 
@@ -133,7 +133,7 @@ def _quiet() -> Iterator[None]:
             os.environ["FONTCONFIG_FILE"] = before
 
 
-def _drawn(report: Inspection, folded: Folded, laid: _Laid, colour: Colouring) -> Xml.Element:
+def _drawn(report: Inspection, folded: Collapsed, laid: _Laid, colour: Colouring) -> Xml.Element:
     wide, tall = laid.size
     svg = Xml.Element(
         "svg",

@@ -66,7 +66,7 @@ def listing(
     ends = {layer.tensor for layer in inspection.outputs}
     groups: dict[str, list[tuple[Layer, Node]]] = {}
     for layer, node in pairs:
-        key = layer.name if depth is None else _folded(layer, depth)
+        key = layer.name if depth is None else _collapsed_name(layer, depth)
         groups.setdefault(key, []).append((layer, node))
     counts = {
         name: param.count if param.trainable else 0
@@ -121,17 +121,17 @@ def _row(name: str, members: list[tuple[Layer, Node]], counts: dict[str, int]) -
         # A module called twice has its parameters once.
         params = sum(counts.get(p, 0) for p in {p: None for _, n in members for p in n.params})
     return Row(
-        name,
-        op,
-        last,
-        sum(layer.macs for layer, _ in members),
-        params,
-        sum(layer.activation_bytes for layer, _ in members),
-        any(layer.uncounted for layer, _ in members),
+        name=name,
+        op=op,
+        layer=last,
+        macs=sum(layer.macs for layer, _ in members),
+        params=params,
+        activation_bytes=sum(layer.activation_bytes for layer, _ in members),
+        uncounted=any(layer.uncounted for layer, _ in members),
     )
 
 
-def _folded(layer: Layer, depth: int) -> str:
+def _collapsed_name(layer: Layer, depth: int) -> str:
     return ".".join((layer.module or layer.name).split(".")[: max(depth, 1)])
 
 

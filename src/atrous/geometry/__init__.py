@@ -5,7 +5,7 @@ A new way to read is a class in the union `AxisMap`, its law in its docstring, a
 against brute force in `tests/property`, and a branch wherever `analysis` asks which one it has.
 """
 
-from atrous.geometry.axis import AxisMap, Border, Everything, Local, Prefix, Table, fold
+from atrous.geometry.axis import AxisMap, Border, Everything, Local, Prefix, Table, fold_back
 from atrous.geometry.coverage import HDC, fills, hdc, holes, inside_share, stack_taps, tail_factors
 from atrous.geometry.dense import Dense, Tail, sparse_window
 from atrous.geometry.lockstep import Lockstep, follow, unequal
@@ -48,7 +48,7 @@ __all__ = [
     "adaptive",
     "causal",
     "fills",
-    "fold",
+    "fold_back",
     "follow",
     "hdc",
     "holes",

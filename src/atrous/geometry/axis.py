@@ -10,7 +10,7 @@ from atrous.errors import GeometryError
 from atrous.geometry.reads import Reads
 from atrous.geometry.taps import EMPTY, Taps
 
-__all__ = ["AxisMap", "Border", "Everything", "Local", "Prefix", "Table"]
+__all__ = ["AxisMap", "Border", "Everything", "Local", "Prefix", "Table", "fold_back"]
 
 Border = Literal["drop", "clamp", "slide", "reflect", "wrap"]
 """What a read outside the input means.
@@ -121,7 +121,7 @@ def _check(output: int, outputs: int) -> None:
         )
 
 
-def fold(
+def fold_back(
     border: Border, length: int, first: int = 0, phases: int = 1
 ) -> Callable[[int], int | None]:
     """Where a read at a position outside `length` inputs goes; None where nothing is read.
@@ -129,7 +129,7 @@ def fold(
     `first` is the lowest position of the group read together, which `slide` needs. With `phases`
     above 1, each of the maps of every `phases`-th position is folded by itself.
 
-    >>> [fold("reflect", 7, phases=2)(p) for p in (-2, -1, 7, 8)]
+    >>> [fold_back("reflect", 7, phases=2)(p) for p in (-2, -1, 7, 8)]
     [2, 3, 3, 4]
     """
     if phases > 1:
@@ -148,7 +148,7 @@ def fold(
 
 
 def _fold_phases(border: Border, length: int, phases: int) -> Callable[[int], int | None]:
-    folds = [fold(border, -(-(length - phase) // phases)) for phase in range(phases)]
+    folds = [fold_back(border, -(-(length - phase) // phases)) for phase in range(phases)]
 
     def place(position: int) -> int | None:
         turns, phase = divmod(position, phases)
@@ -159,7 +159,7 @@ def _fold_phases(border: Border, length: int, phases: int) -> Callable[[int], in
 
 
 def _folded(taps: Taps, length: int, border: Border, phases: int) -> dict[int, int]:
-    place = fold(border, length, taps.first, phases)
+    place = fold_back(border, length, taps.first, phases)
     found: dict[int, int] = {}
     for position, multiplicity in taps.items():
         target = place(position)

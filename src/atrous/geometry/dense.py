@@ -107,6 +107,11 @@ class Dense:
             return None
         return self._scaled(w)
 
+    @property
+    def unpadded(self) -> Window:
+        """The dense window without its padding, which alone depends on the length."""
+        return self._scaled(self.window).unpadded
+
     def _scaled(self, window: Window) -> Window:
         # The rate of a single tap says nothing, so it stays.
         rate = window.dilation * (self.factor if window.kernel > 1 else 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from atrous.errors import GeometryError
 from atrous.shown import Shown
@@ -71,6 +71,11 @@ class Window(Shown):
     def padding(self) -> tuple[int, int]:
         """`(pad_lo, pad_hi)`."""
         return self.pad_lo, self.pad_hi
+
+    @property
+    def unpadded(self) -> Window:
+        """The same window without padding."""
+        return replace(self, pad_lo=0, pad_hi=0)
 
     @property
     def extent(self) -> int:

@@ -34,11 +34,10 @@ def folded(network: Network) -> Network:
     """
     users = Counter(name for node in network.nodes for name in node.inputs)
     users.update(network.outputs)
-    makers = {node.output.name: node for node in network.nodes}
     gone: set[str] = set()
     nodes: list[Node] = []
     for node in network.nodes:
-        pad = makers.get(node.inputs[0]) if node.inputs else None
+        pad = network.maker(node.inputs[0]) if node.inputs else None
         if pad is not None and users[pad.output.name] == 1 and _belongs(pad, node):
             joined = _joined(network, pad, node)
             if joined is not None:
@@ -47,10 +46,7 @@ def folded(network: Network) -> Network:
         nodes.append(node)
     if not gone:
         return network
-    kept = tuple(node for node in nodes if node.name not in gone)
-    return Network(
-        network.inputs, kept, network.outputs, network.params, network.name, network.notes
-    )
+    return replace(network, nodes=tuple(node for node in nodes if node.name not in gone))
 
 
 def _belongs(pad: Node, node: Node) -> bool:

@@ -107,6 +107,7 @@ class Network(Shown):
     name: str = ""
     notes: tuple[str, ...] = ()
     _tensors: dict[str, Tensor] = field(init=False, repr=False, compare=False)
+    _makers: dict[str, Node] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         tensors = {tensor.name: tensor for tensor in self.inputs}
@@ -124,6 +125,7 @@ class Network(Shown):
             if name not in tensors:
                 raise unknown("output", name, tensors)
         object.__setattr__(self, "_tensors", tensors)
+        object.__setattr__(self, "_makers", {node.output.name: node for node in self.nodes})
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self.nodes)
@@ -134,6 +136,23 @@ class Network(Shown):
             return self._tensors[name]
         except KeyError:
             raise unknown("tensor", name, self._tensors) from None
+
+    def maker(self, tensor: str) -> Node | None:
+        """The node that makes the tensor of that name; None for an input."""
+        return self._makers.get(tensor)
+
+    def reached(self, *tensors: str) -> set[str]:
+        """The tensors that are made of any of these, themselves included.
+
+        >>> from atrous.network.stack import stack_network
+        >>> sorted(stack_network("k3 k3 maxk2", (1, 1, 8)).reached("conv2"))
+        ['conv2', 'max3']
+        """
+        found = set(tensors)
+        for node in self.nodes:
+            if not found.isdisjoint(node.inputs):
+                found.add(node.output.name)
+        return found
 
     def node(self, name: str) -> Node:
         """The node of that name, or the last one inside the module of that name."""

@@ -289,13 +289,13 @@ class _Word:
         self._check(kind)
         channels = numbers.get("channels")
         return StackLayer(
-            kind,
-            numbers.get("kernel", (1,)),
-            numbers.get("stride", (1,)),
-            numbers.get("dilation", (1,)),
-            padding,
-            None if channels is None else channels[0],
-            f"{kind}{self.place}",
+            kind=kind,
+            kernel=numbers.get("kernel", (1,)),
+            stride=numbers.get("stride", (1,)),
+            dilation=numbers.get("dilation", (1,)),
+            padding=padding,
+            channels=None if channels is None else channels[0],
+            name=f"{kind}{self.place}",
         )
 
     def _check(self, kind: Kind) -> None:

@@ -46,7 +46,7 @@ def pruned(network: Network, outputs: Sequence[str]) -> Network:
     used = {name for node in nodes for name in node.params}
     params = {name: param for name, param in network.params.items() if name in used}
     inputs = tuple(t for t in network.inputs if t.name in wanted)
-    return Network(inputs, nodes, tuple(outputs), params, network.name, network.notes)
+    return replace(network, inputs=inputs, nodes=nodes, outputs=tuple(outputs), params=params)
 
 
 def needed(network: Network, names: Sequence[str] | None) -> tuple[str, ...]:

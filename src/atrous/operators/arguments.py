@@ -21,7 +21,7 @@ __all__ = [
     "element",
     "is_tensor",
     "known_convolution",
-    "library",
+    "library_of",
 ]
 
 PerAxis = int | Sequence[int]
@@ -53,7 +53,7 @@ def element(array: Any) -> str:
     return str(array.dtype.name)
 
 
-def library(x: object, weight: object, bias: object) -> Literal["numpy", "torch"]:
+def library_of(x: object, weight: object, bias: object) -> Literal["numpy", "torch"]:
     """Whose arrays these are, all of one library, device and kind of element.
 
     Raises `ArgumentTypeError` for other things, for elements that are no floating point numbers
@@ -163,7 +163,7 @@ def convolution(
             f"x has shape {x}: for weight of shape {weight} it needs a batch, channels and "
             f"{_count(rank, 'size')}{fix}"
         )
-    groups = _whole("groups", groups, groups, 1)
+    groups = _checked_number("groups", groups, groups, 1)
     inward, outward = _channels(x, weight, groups, transposed)
     if bias is not None and tuple(bias) != (outward,):
         raise ArgumentError(
@@ -176,17 +176,26 @@ def convolution(
                 f"weight has shape {weight}: kernel is {taps} along spatial axis {axis}, and a "
                 "window needs at least 1 tap."
             )
-    strides = _per_axis("stride", stride, rank, 1)
-    rates = _per_axis("dilation", dilation, rank, 1)
-    windows = _windows(x[2:], weight[2:], strides, rates, padding, transposed)
-    more = _per_axis("output_padding", output_padding, rank, 0)
+    strides = _checked_per_axis("stride", stride, rank, 1)
+    rates = _checked_per_axis("dilation", dilation, rank, 1)
+    windows = _checked_windows(x[2:], weight[2:], strides, rates, padding, transposed)
+    more = _checked_per_axis("output_padding", output_padding, rank, 0)
     for axis, (extra, window) in enumerate(zip(more, windows, strict=True)):
         if extra and extra >= max(window.stride, window.dilation):
             raise GeometryError(
                 f"output_padding is {_shown(output_padding)}: along spatial axis {axis} it must "
                 f"be below the stride {window.stride} or the dilation {window.dilation}; lower it."
             )
-    made = Convolution(x[0], inward, outward, x[2:], windows, groups, transposed, more)
+    made = Convolution(
+        batch=x[0],
+        in_channels=inward,
+        out_channels=outward,
+        sizes=x[2:],
+        windows=windows,
+        groups=groups,
+        transposed=transposed,
+        output_padding=more,
+    )
     _assert_fits(made, bytes_each)
     return made
 
@@ -283,7 +292,7 @@ def _channels(
     return inward, weight[0]
 
 
-def _windows(
+def _checked_windows(
     sizes: tuple[int, ...],
     kernel: tuple[int, ...],
     strides: tuple[int, ...],
@@ -303,13 +312,13 @@ def _windows(
         # At stride 1 no rule asks for the size, which is a symbol while a model is traced.
         pads = [pad(dialect, k, s, d, int(n) if s > 1 else None) for k, s, d, n in axes]
     else:
-        pads = _pads(padding, len(kernel))
+        pads = _checked_pads(padding, len(kernel))
     return Window.of_axes(kernel, strides, rates, pads)
 
 
-def _pads(padding: Any, rank: int) -> list[tuple[int, int]]:
+def _checked_pads(padding: Any, rank: int) -> list[tuple[int, int]]:
     if not isinstance(padding, (tuple, list)):
-        both = _whole("padding", padding, padding, None)
+        both = _checked_number("padding", padding, padding, None)
         return [(both, both)] * rank
     if len(padding) != rank:
         raise GeometryError(
@@ -324,23 +333,23 @@ def _pads(padding: Any, rank: int) -> list[tuple[int, int]]:
                 f"padding is {_shown(padding)}: an entry is a number or a pair (lo, hi), got "
                 f"{_shown(entry)}."
             )
-        lo, hi = (_whole("padding", one, padding, None) for one in pair)
+        lo, hi = (_checked_number("padding", one, padding, None) for one in pair)
         pads.append((lo, hi))
     return pads
 
 
-def _per_axis(name: str, value: Any, rank: int, least: int) -> tuple[int, ...]:
+def _checked_per_axis(name: str, value: Any, rank: int, least: int) -> tuple[int, ...]:
     if not isinstance(value, (tuple, list)):
-        return (_whole(name, value, value, least),) * rank
+        return (_checked_number(name, value, value, least),) * rank
     if len(value) != rank:
         raise GeometryError(
             f"{name} is {_shown(value)}, of {_count(len(value), 'entry')}: there must be one for "
             f"each of {_count(rank, 'spatial axis')}, or one number for all."
         )
-    return tuple(_whole(name, one, value, least) for one in value)
+    return tuple(_checked_number(name, one, value, least) for one in value)
 
 
-def _whole(name: str, value: Any, shown: Any, least: int | None) -> int:
+def _checked_number(name: str, value: Any, shown: Any, least: int | None) -> int:
     """`value` as a whole number from `least` on; truth values are none."""
     try:
         if isinstance(value, bool):

@@ -11,7 +11,7 @@ from atrous.operators.arguments import (
     convolution,
     is_tensor,
     known_convolution,
-    library,
+    library_of,
 )
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def conv(
     """
     with concerning("conv"):
         x, weight, bias = _cast(x, weight, bias)
-        of_torch = library(x, weight, bias) == "torch"
+        of_torch = library_of(x, weight, bias) == "torch"
         call = known_convolution(
             x.shape,
             weight.shape,
@@ -108,7 +108,7 @@ def conv_transpose(
     """
     with concerning("conv_transpose"):
         x, weight, bias = _cast(x, weight, bias)
-        of_torch = library(x, weight, bias) == "torch"
+        of_torch = library_of(x, weight, bias) == "torch"
         call = convolution(
             x.shape,
             weight.shape,

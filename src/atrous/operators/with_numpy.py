@@ -17,6 +17,13 @@ from numpy.typing import NDArray
 
 from atrous.operators.convolution import Convolution
 from atrous.operators.kernels import native
+from atrous.operators.kernels.arrays import (
+    depthwise,
+    depthwise_transposed,
+    in_layout,
+    is_channels_last,
+    new_array,
+)
 
 __all__ = ["conv", "conv_transpose"]
 
@@ -28,33 +35,29 @@ _MOST = 2**20
 
 def conv(x: Array, weight: Array, bias: Array | None, call: Convolution) -> Array:
     """The convolution, in the layout and of the elements of `x`."""
-    last = _channels_last(x)
+    last = is_channels_last(x)
     wide, weight = _widened(x, last), np.ascontiguousarray(_widened(weight))
     bias = None if bias is None else np.ascontiguousarray(_widened(bias))
     if call.depthwise and native().available and 0 not in x.shape:
-        from atrous.operators.kernels.arrays import depthwise
-
         made: Array = depthwise(
             wide, weight, bias, stride=call.stride, dilation=call.dilation, padding=call.padding
         )
         return made.astype(x.dtype, copy=False)
-    y = _empty(call, wide.dtype, last)
+    y = new_array(call.shape, wide.dtype, last, np.zeros)
     taps = _read_taps(call)
     if call.depthwise:
         _each_channel(wide, weight, y, call, taps)
     else:
         _products(wide, weight, y, call, taps, last)
-    return _biased(y, bias).astype(x.dtype, copy=False)
+    return _add_bias(y, bias).astype(x.dtype, copy=False)
 
 
 def conv_transpose(x: Array, weight: Array, bias: Array | None, call: Convolution) -> Array:
     """The transposed convolution, in the layout and of the elements of `x`."""
-    last = _channels_last(x)
+    last = is_channels_last(x)
     wide, weight = _widened(x, last), _widened(weight)
     one_each = call.depthwise and call.out_channels == call.groups
     if one_each and native().available and 0 not in x.shape and 0 not in call.outputs:
-        from atrous.operators.kernels.arrays import depthwise_transposed
-
         result: Array = depthwise_transposed(
             wide,
             weight,
@@ -65,12 +68,12 @@ def conv_transpose(x: Array, weight: Array, bias: Array | None, call: Convolutio
             sizes=call.outputs,
         )
         return result.astype(x.dtype, copy=False)
-    y = _empty(call, wide.dtype, last)
+    y = new_array(call.shape, wide.dtype, last, np.zeros)
     taps = _read_taps(call)
     groups = call.groups
     inward, outward = call.in_channels // groups, call.out_channels // groups
-    inputs = _grouped(wide, groups)
-    outputs = _grouped(y, groups)
+    inputs = _by_group(wide, groups)
+    outputs = _by_group(y, groups)
     matrix = _of_taps(weight, taps).reshape(groups, inward, outward * len(taps))
     matrix = np.ascontiguousarray(matrix.swapaxes(1, 2))
     for n in range(call.batch):
@@ -84,7 +87,7 @@ def conv_transpose(x: Array, weight: Array, bias: Array | None, call: Convolutio
                 if all(cut):
                     part = made[:, :, place][_index(_slices(cut, block))]
                     outputs[n][_index(call.read(tap, cut))] += part
-    return _biased(y, None if bias is None else _widened(bias)).astype(x.dtype, copy=False)
+    return _add_bias(y, None if bias is None else _widened(bias)).astype(x.dtype, copy=False)
 
 
 def _products(x: Array, weight: Array, y: Array, call: Convolution, taps: Taps, last: bool) -> None:
@@ -92,7 +95,7 @@ def _products(x: Array, weight: Array, y: Array, call: Convolution, taps: Taps, 
     groups = call.groups
     inward, outward = call.in_channels // groups, call.out_channels // groups
     depth = inward * len(taps)
-    inputs, outputs = _grouped(x, groups), _grouped(y, groups)
+    inputs, outputs = _by_group(x, groups), _by_group(y, groups)
     # (group, out, in, tap); with channels last the product is the other way round.
     matrix: Array = _of_taps(weight, taps).reshape(groups, outward, inward, len(taps))
     if last:
@@ -123,7 +126,7 @@ def _products(x: Array, weight: Array, y: Array, call: Convolution, taps: Taps, 
 
 def _each_channel(x: Array, weight: Array, y: Array, call: Convolution, taps: Taps) -> None:
     """Adds to `y`, tap by tap, each channel times its own weights."""
-    outputs = _grouped(y, call.groups)
+    outputs = _by_group(y, call.groups)
     matrix = _of_taps(weight, taps).reshape(*outputs.shape[1:3], len(taps))
     for place, tap in enumerate(taps):
         cut = call.reached(tap)
@@ -175,32 +178,19 @@ def _index(last: tuple[slice, ...]) -> tuple[Any, ...]:
     return (..., *last)
 
 
-def _channels_last(x: Array) -> bool:
-    return not x.flags.c_contiguous and np.moveaxis(x, 1, -1).flags.c_contiguous
-
-
 def _widened(array: Array, last: bool | None = None) -> Array:
     """As float32 or float64 in the machine's byte order; with `last` also in one of the layouts."""
     wide = np.float64 if array.dtype.name == "float64" else np.float32
-    if last is None:
-        return np.asarray(array, dtype=wide)
-    if last:
-        return np.moveaxis(np.ascontiguousarray(np.moveaxis(array, 1, -1), dtype=wide), -1, 1)
-    return np.ascontiguousarray(array, dtype=wide)
+    made: Array = in_layout(array, last, wide) if last is not None else np.asarray(array, wide)
+    return made
 
 
-def _empty(call: Convolution, kind: Any, last: bool) -> Array:
-    if last:
-        return np.moveaxis(np.zeros((call.batch, *call.outputs, call.out_channels), kind), -1, 1)
-    return np.zeros(call.shape, kind)
-
-
-def _grouped(array: Array, groups: int) -> Array:
+def _by_group(array: Array, groups: int) -> Array:
     """A view `(batch, group, channel, *sizes)`: splitting an axis copies in no layout."""
     return array.reshape(array.shape[0], groups, array.shape[1] // groups, *array.shape[2:])
 
 
-def _biased(y: Array, bias: Array | None) -> Array:
+def _add_bias(y: Array, bias: Array | None) -> Array:
     if bias is not None:
         y += bias.reshape(-1, *(1,) * (y.ndim - 2))
     return y

@@ -9,10 +9,10 @@ from torch import nn
 
 from atrous.errors import ArgumentError, ArgumentTypeError
 
-__all__ = ["checked"]
+__all__ = ["checked_example"]
 
 
-def checked(model: Any, example: Any, *, training: bool) -> tuple[torch.Tensor, ...]:
+def checked_example(model: Any, example: Any, *, training: bool) -> tuple[torch.Tensor, ...]:
     """The example's tensors.
 
     Raises `ArgumentError` or `ArgumentTypeError` naming the argument, the rule and the fix.

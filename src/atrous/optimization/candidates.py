@@ -9,16 +9,16 @@ from typing import Any
 import torch
 from torch import nn
 
+from atrous.optimization.graph.export import Exported, exported
 from atrous.optimization.graph.fuse import is_layer
 from atrous.optimization.graph.passes import lowered
 from atrous.optimization.graph.program import Program, Strides
-from atrous.optimization.graph.trace import Traced, traced
 from atrous.optimization.graph.tune import Progress, Tuned, in_layout, tuned
 from atrous.optimization.layer import with_kernels, with_onednn, with_torch
 from atrous.optimization.layer.cache import Choices
 from atrous.optimization.layer.timing import Timer
 from atrous.optimization.layer.ways import WAYS
-from atrous.optimization.plan import Plan, Recipe
+from atrous.optimization.plan import Prepared, Recipe
 from atrous.optimization.records import Layout
 from atrous.refusal import Refusal
 
@@ -34,12 +34,12 @@ class Candidate:
 
     layout: Layout
     tuned: Tuned
-    plan: Plan
+    plan: Prepared
 
 
 def candidates(
     model: nn.Module,
-    found: Traced,
+    found: Exported,
     inputs: Sequence[torch.Tensor],
     strides: tuple[Strides, ...],
     choices: Choices,
@@ -67,14 +67,14 @@ def candidates(
             tuple(program.strategies.items()),
             strides,
         )
-        made.append(Candidate(layout, one, Plan(program, found.spec, model, recipe)))
+        made.append(Candidate(layout, one, Prepared(program, found.spec, model, recipe)))
     return made
 
 
-def plan_again(model: nn.Module, recipe: Recipe) -> Plan | None:
+def plan_again(model: nn.Module, recipe: Recipe) -> Prepared | None:
     """The plan that a recipe describes, without measuring; None where it cannot be made."""
     inputs = [torch.zeros(shape, dtype=dtype) for shape, dtype in recipe.inputs]
-    found = traced(model, inputs)
+    found = exported(model, inputs)
     if isinstance(found, Refusal):
         return None
     layout: Any = recipe.layout
@@ -90,4 +90,4 @@ def plan_again(model: nn.Module, recipe: Recipe) -> Plan | None:
     if not fits:
         return None
     program = Program(graph, found.constants, layout, strategies, recipe.strides)
-    return Plan(program, found.spec, model, recipe)
+    return Prepared(program, found.spec, model, recipe)

@@ -9,17 +9,17 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from atrous.optimization.graph.export import Exported
 from atrous.optimization.graph.fuse import is_layer
 from atrous.optimization.graph.in_place import overwrite
 from atrous.optimization.graph.program import Program, profiled
-from atrous.optimization.graph.trace import Traced
 from atrous.optimization.graph.tune import Tuned
 from atrous.optimization.records import LayerChoice
 
-__all__ = ["copied", "layer_rows"]
+__all__ = ["as_written", "layer_rows"]
 
 
-def copied(found: Traced) -> Traced:
+def as_written(found: Exported) -> Exported:
     """The same with a graph of its own, working in place only where the model's code does."""
     graph = copy.deepcopy(found.graph)
     overwrite(graph, found.mutating)
@@ -27,7 +27,7 @@ def copied(found: Traced) -> Traced:
 
 
 def layer_rows(
-    model: nn.Module, inputs: Sequence[torch.Tensor], before: Traced, after: Tuned
+    model: nn.Module, inputs: Sequence[torch.Tensor], before: Exported, after: Tuned
 ) -> tuple[LayerChoice, ...]:
     """A row for each layer, in the order in which they run.
 

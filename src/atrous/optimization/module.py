@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from atrous.frameworks.torch import is_watched, share_state
-from atrous.optimization.plan import Plan, Recipe, Signature, signature_of
+from atrous.optimization.plan import Prepared, Recipe, Signature, signature_of
 from atrous.optimization.records import Explanation
 
 __all__ = ["Optimized"]
@@ -29,7 +29,7 @@ class Optimized(nn.Module):
     def __init__(
         self,
         original: nn.Module,
-        plans: Mapping[Signature, Plan],
+        plans: Mapping[Signature, Prepared],
         explanation: Explanation,
         recipes: tuple[Recipe, ...] = (),
     ) -> None:
@@ -82,7 +82,7 @@ class Optimized(nn.Module):
         found = self.explain()
         return f"{found.model}, {found.mode}, {found.ratio:.2f}x"
 
-    def _plan_for(self, args: tuple[Any, ...]) -> Plan | None:
+    def _plan_for(self, args: tuple[Any, ...]) -> Prepared | None:
         if self.training or is_watched():
             return None
         for x in args:
@@ -90,7 +90,7 @@ class Optimized(nn.Module):
                 return None
         if self._recipes:
             self._make_again()
-        found: Plan | None = self._plans.get(signature_of(args))
+        found: Prepared | None = self._plans.get(signature_of(args))
         return found if found is not None and found.fits() else None
 
     def _make_again(self) -> None:

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from atrous.frameworks.torch import in_mode
-from atrous.optimization.arguments import checked
+from atrous.optimization.arguments import checked_example
 from atrous.optimization.candidates import Candidate, candidates
-from atrous.optimization.explained import copied, layer_rows
-from atrous.optimization.graph.trace import Traced, traced
+from atrous.optimization.explained import as_written, layer_rows
+from atrous.optimization.graph.export import Exported, exported
 from atrous.optimization.graph.tune import Progress
 from atrous.optimization.judge import Judge, called, flat, reference_of
 from atrous.optimization.layer.cache import Choices, machine, versions
@@ -34,12 +34,12 @@ def _silent(_layer: str, _share: float) -> None:
     return None
 
 
-def _layer(runs: Any) -> dict[str, float]:
+def _time_layer(runs: Any) -> dict[str, float]:
     # What else the machine does only adds to a short run: the least says most about it.
     return times(runs, seconds=0.2, least=2, cutoff=1.5, of=min)
 
 
-def _whole(runs: Any) -> dict[str, float]:
+def _time_whole(runs: Any) -> dict[str, float]:
     return times(runs, seconds=3.0, least=3, most=30)
 
 
@@ -49,12 +49,12 @@ def optimize_model(
     *,
     training: bool = False,
     choices: Choices | None = None,
-    timer: Timer = _layer,
-    whole_timer: Timer = _whole,
+    timer: Timer = _time_layer,
+    whole_timer: Timer = _time_whole,
     progress: Progress = _silent,
 ) -> Optimized:
     """See `atrous.optimize`. The timers measure layers and the whole; tests give made ones."""
-    inputs = checked(model, example, training=training)
+    inputs = checked_example(model, example, training=training)
     if isinstance(model, Optimized):
         model = model._original
     # Copies: a model may write into what it is given, and is run many times.
@@ -90,10 +90,10 @@ def _optimized(
     choices = Choices() if choices is None else choices
     notes: list[str] = []
     if not training:
-        found = traced(model, inputs)
-        if isinstance(found, Traced):
+        found = exported(model, inputs)
+        if isinstance(found, Exported):
             try:
-                graph = copied(found)
+                graph = as_written(found)
                 strides = tuple(_strides(value) for value in reference)
                 made = candidates(model, found, inputs, strides, choices, timer, progress)
                 choices.save()
@@ -147,7 +147,7 @@ def _kept(
     inputs: tuple[torch.Tensor, ...],
     reference: list[Any],
     made: Sequence[Candidate],
-    graph: Traced,
+    graph: Exported,
     whole_timer: Timer,
     notes: list[str],
 ) -> Optimized:

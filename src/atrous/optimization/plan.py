@@ -12,7 +12,7 @@ from torch import nn
 from atrous.frameworks.torch import children, counted, hooks, unflattened, version_of
 from atrous.optimization.graph.program import Program, Strides, compiled, state_of
 
-__all__ = ["Plan", "Recipe", "Signature", "signature_of"]
+__all__ = ["Prepared", "Recipe", "Signature", "signature_of"]
 
 
 Signature = tuple[tuple[torch.Size, torch.dtype], ...]
@@ -28,7 +28,7 @@ class Recipe:
     strides: tuple[Strides, ...]
 
 
-class Plan:
+class Prepared:
     """A program for inputs of one signature, with weights prepared from the parameters.
 
     Before each run the parameters are looked at: where one was replaced, moved or written to, all

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from atrous.shown import Shown, ShownWhole, view
+from atrous.shown import Shown, ShownWhole, plain_fields, view
 
 __all__ = ["Explanation", "LayerChoice", "Layout", "Mode"]
 
@@ -35,7 +35,7 @@ class LayerChoice(Shown):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
-        return {**asdict(self), "candidates": dict(self.candidates), "why": list(self.why)}
+        return {**plain_fields(self), "candidates": dict(self.candidates)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -166,6 +166,7 @@ def _tried(path: str, conv: Any, x: torch.Tensor, timer: Timer, *, training: boo
         finally:
             conv.__class__ = plain
 
+    kept = LayerChoice(path, call.title, "torch", ms_before=0.0, ms_after=0.0, max_difference=0.0)
     why: tuple[str, ...] = ()
     far: float | None = None
     try:
@@ -176,11 +177,18 @@ def _tried(path: str, conv: Any, x: torch.Tensor, timer: Timer, *, training: boo
     if far is None or far > tolerance(x.dtype):
         if far is not None:
             why = (f"depthwise kernel: differs by {far:.1e}",)
-        return LayerChoice(path, call.title, "torch", 0.0, 0.0, 0.0, (), why)
+        return replace(kept, why=why)
     taken = timer({"torch": lambda: run(plain), "depthwise kernel": lambda: run(_SWAPS[plain])})
     before, after = taken["torch"], taken["depthwise kernel"]
     listed = tuple(sorted(taken.items(), key=lambda pair: pair[1]))
     if after > 0.98 * before:
-        return LayerChoice(path, call.title, "torch", before, before, 0.0, listed)
+        return replace(kept, ms_before=before, ms_after=before, candidates=listed)
     conv.__class__ = _SWAPS[plain]
-    return LayerChoice(path, call.title, "depthwise kernel", before, after, far, listed)
+    return replace(
+        kept,
+        strategy="depthwise kernel",
+        ms_before=before,
+        ms_after=after,
+        max_difference=far,
+        candidates=listed,
+    )

@@ -7,7 +7,7 @@ from typing import Any
 
 from atrous.errors import ReadError
 
-__all__ = ["as_shape", "is_shape", "output_names", "shapes_of"]
+__all__ = ["as_shape", "examples_of", "is_shape", "output_names", "shapes_of"]
 
 
 def is_shape(value: Any) -> bool:
@@ -56,6 +56,17 @@ def shapes_of(input: Any) -> tuple[tuple[int, ...], ...]:
     if is_shape(input) or not isinstance(input, list | tuple):
         return (as_shape(input),)
     return tuple(as_shape(shape) for shape in input)
+
+
+def examples_of(input: Any) -> tuple[Any, ...]:
+    """For each input, the example tensor that was given; None where it was a shape.
+
+    >>> examples_of((1, 3, 32, 32)), examples_of([(1, 3), (1, 2)])
+    ((None,), (None, None))
+    """
+    one = is_shape(input) or not isinstance(input, list | tuple)
+    values = (input,) if one else input
+    return tuple(value if hasattr(value, "dtype") else None for value in values)
 
 
 def output_names(outputs: Any) -> tuple[str, ...] | None:

@@ -50,8 +50,8 @@ def opening(certificate: Certificate, names: str) -> Line:
     """The verdict, and what it means."""
     verdict = certificate.verdict
     meaning = _MEANING[verdict]
-    if not any(check.measured for output in certificate.outputs for check in output.checks):
-        # Nothing was run: only who reads what is known.
+    if certificate.not_run:
+        # Of some output, only who reads what is known.
         meaning = meaning.replace("the values are kept", "the same positions are read")
     return line(Span(names), Span(verdict, _STYLES[verdict]), Span(f": {meaning}", "bold"))
 
@@ -97,7 +97,7 @@ def _costs(before: Price, after: Price, quantity: Literal["macs", "memory"]) -> 
     texts = [count_text(n, "MAC") if quantity == "macs" else bytes_text(n) for n in both]
     left_out = [dict(side.uncounted).get(quantity, ()) for side in (before, after)]
     bounds = [at_least(text, names) for text, names in zip(texts, left_out, strict=True)]
-    return " -> ".join(bounds) + ("" if any(left_out) else _times(*both))
+    return " -> ".join(bounds) + ("" if any(left_out) else _growth(*both))
 
 
 def output_text(output: OutputCertificate) -> str:
@@ -116,6 +116,8 @@ def output_text(output: OutputCertificate) -> str:
         parts.append(f"margin of {per_axis(texts)} (positions of the original)")
     if output.relative_error is not None:
         parts.append(f"relative error {output.relative_error:.1e}")
+    if output.why and output.shape_before:
+        parts.append(f"not run: {output.why}")
     return "; ".join(parts)
 
 
@@ -141,11 +143,12 @@ def strides_text(strides: Sequence[Fraction]) -> str:
     return per_axis([fraction_text(stride) for stride in strides]) or "none"
 
 
-def _times(before: int, after: int) -> str:
+def _growth(before: int, after: int) -> str:
     return f" (x{after / before:.3g})" if before and after and before != after else ""
 
 
 def _checked(certificate: Certificate) -> str:
+    """What was looked at and run at which sizes, and where the two halves do not meet."""
     runs: dict[str, list[str]] = {}
     for output in certificate.outputs:
         for check in output.checks:
@@ -159,4 +162,4 @@ def _checked(certificate: Certificate) -> str:
         text += f"; by running both in {certificate.precision} at {', '.join(measured)}"
     else:
         text += f"; {certificate.precision}"
-    return text if certificate.agrees else f"{text}; THE TWO DISAGREE"
+    return f"{text}; THE TWO DISAGREE" if certificate.state == "disagrees" else text

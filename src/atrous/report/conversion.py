@@ -50,7 +50,7 @@ class ConversionView(LinesView):
             )
             return out
         out.append(())
-        out += _diff(conversion.edits, certificate, look, None if self.every else _MOST)
+        out += _edits(conversion.edits, certificate, look, None if self.every else _MOST)
         return out
 
     def plot(self, kind: str = "", *, image: object = None, beside: object = None) -> Any:  # noqa: ARG002
@@ -86,7 +86,7 @@ def _head(head: Head) -> str:
     return text + f"becomes {head.reach_after} (heads='keep')"
 
 
-def _diff(
+def _edits(
     edits: Sequence[Edit], certificate: Certificate, look: Look, top: int | None
 ) -> Iterator[Line]:
     by_layer: dict[str, list[Edit]] = {}

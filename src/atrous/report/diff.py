@@ -51,7 +51,7 @@ class DiffView(LinesView):
             sign, style = _SIGNS[change.kind]
             out.append(line(Span(f"{sign} {change.layer}", style)))
             out += [
-                (Span("    "), *found) for found in _wrapped(_words(change, by_layer=True), look)
+                (Span("    "), *found) for found in _indented(_words(change, by_layer=True), look)
             ]
         rest = []
         if len(shown) > len(cut):
@@ -63,7 +63,7 @@ class DiffView(LinesView):
         return out
 
 
-def _wrapped(text: str, look: Look) -> Iterator[Line]:
+def _indented(text: str, look: Look) -> Iterator[Line]:
     narrow = Look(look.width - 4, look.height, look.unicode, look.colour)
     yield from (found[1:] for found in wrapped(Span(""), text, 0, narrow))
 
@@ -81,7 +81,7 @@ def _words(change: Change, *, by_layer: bool = False) -> str:
     if change.kind != "changed":
         wanted = ("op", "output", "field", "coverage", "stride", "macs", "params")
         facts = [
-            _named(d.what, _value(d.what, d.new if change.kind == "added" else d.old))
+            _prefixed(d.what, _value(d.what, d.new if change.kind == "added" else d.old))
             for d in change.deltas
             if d.what in wanted
         ]
@@ -89,7 +89,7 @@ def _words(change: Change, *, by_layer: bool = False) -> str:
     return "; ".join(f"{_prefix(d.what)}{_delta(d)}" for d in change.deltas)
 
 
-def _named(what: str, text: str) -> str:
+def _prefixed(what: str, text: str) -> str:
     return f"{_prefix(what)}{text}"
 
 
@@ -121,7 +121,7 @@ def _value(what: str, value: Any) -> str:
     if value is None:
         return "none"
     shown: dict[str, Callable[[Any], str]] = {
-        "input": _inputs,
+        "input": _input_shapes,
         "output": shape_text,
         "field": lambda sizes: per_axis([*map(str, sizes)]) or "none",
         "coverage": lambda shares: per_axis([share_text(share) for share in shares]) or "none",
@@ -139,5 +139,5 @@ def _plain(value: Any) -> str:
     return some(value) if isinstance(value, list) else str(value)
 
 
-def _inputs(shapes: dict[str, Sequence[int]]) -> str:
+def _input_shapes(shapes: dict[str, Sequence[int]]) -> str:
     return some([f"{name} {shape_text(shape)}" for name, shape in shapes.items()])

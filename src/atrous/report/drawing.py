@@ -60,13 +60,13 @@ class _Picture:
 
 def drawing(footprint: Footprint, look: Look) -> list[Line]:
     """The footprint in words and as a picture, no larger than `look` where that can be."""
-    out = _wrapped(_words(footprint), look)
+    out = _wrapped_spans(_what_is_read(footprint), look)
     box = footprint.box
     if not box.size or not box.ndim:
         return out
     if box.ndim == 1:
         return [*out, *_framed(_strip(box, footprint.origin[0], look), look)]
-    pictures = [(title, _picture(plane, look)) for title, plane in _planes(footprint)]
+    pictures = [(title, _drawn(plane, look)) for title, plane in _planes(footprint)]
     for index, (title, picture) in enumerate(pictures):
         out.append(line(title))
         # Slices that are read alike are explained once.
@@ -75,7 +75,7 @@ def drawing(footprint: Footprint, look: Look) -> list[Line]:
     return out
 
 
-def _wrapped(texts: list[Span], look: Look) -> list[Line]:
+def _wrapped_spans(texts: list[Span], look: Look) -> list[Line]:
     return [
         line(Span(row, span.style))
         for span in texts
@@ -83,7 +83,7 @@ def _wrapped(texts: list[Span], look: Look) -> list[Line]:
     ]
 
 
-def _words(footprint: Footprint) -> list[Span]:
+def _what_is_read(footprint: Footprint) -> list[Span]:
     at = f"output ({', '.join(map(str, footprint.at))})" if footprint.at else "the output"
     if not footprint.taps:
         return [Span(f"{at} reads no position of the input")]
@@ -125,7 +125,7 @@ def _planes(footprint: Footprint) -> Iterator[tuple[str, NDArray[Any]]]:
         yield title, box[index]
 
 
-def _picture(plane: NDArray[Any], look: Look) -> _Picture:
+def _drawn(plane: NDArray[Any], look: Look) -> _Picture:
     rows, columns = plane.shape
     width, height = max(look.width - 2, 1), max(look.height, 2)
     if 2 * columns <= width and rows <= min(height, _LARGEST_SQUARES):
@@ -166,7 +166,7 @@ def _strip(counts: NDArray[Any], origin: int, look: Look) -> _Picture:
     if scale == 1:
         read, unread = (pair[0] for pair in (SQUARES if look.unicode else ASCII_SQUARES))
         key = f"each {read} is a position read, each {unread} one that is not"
-        cells = _cells(counts, _Brightness.of(counts), read, unread, look)
+        cells = _count_cells(counts, _Brightness.of(counts), read, unread, look)
     else:
         share = _shares(counts[np.newaxis], 1, scale)[0]
         key = f"scale 1:{scale}; each character is {scale} positions, denser where more are read"
@@ -186,17 +186,17 @@ def _framed(picture: _Picture, look: Look, *, keyed: bool = True) -> list[Line]:
         line(Span(corners[0] + rule + corners[1], "dim")),
         *((side, *row, side) for row in picture.rows),
         line(Span(corners[2] + rule + corners[3], "dim")),
-        *(_wrapped([Span(picture.key, "dim")], look) if keyed else ()),
+        *(_wrapped_spans([Span(picture.key, "dim")], look) if keyed else ()),
     ]
 
 
 def _squares(plane: NDArray[Any], look: Look) -> list[Line]:
     read, unread = SQUARES if look.unicode else ASCII_SQUARES
     bright = _Brightness.of(plane)
-    return [tuple(_cells(row, bright, read, unread, look)) for row in plane]
+    return [tuple(_count_cells(row, bright, read, unread, look)) for row in plane]
 
 
-def _cells(
+def _count_cells(
     counts: NDArray[Any], bright: _Brightness, read: str, unread: str, look: Look
 ) -> list[Span]:
     return [

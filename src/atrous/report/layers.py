@@ -44,7 +44,7 @@ def layer_table(found: Listing, look: Look, sort: Sort = "order") -> list[Line]:
     ]
     if not found.rows:
         return [line(Span("no layer moves positions or costs anything.", "dim")), *notes]
-    columns = {title: _column(title, found.rows) for title in _STANDING}
+    columns = {title: _layer_column(title, found.rows) for title in _STANDING}
     asked = list(_ASKED)
     if sort in _SORTED_BY:
         asked.remove(_SORTED_BY[sort])
@@ -64,7 +64,7 @@ def layer_table(found: Listing, look: Look, sort: Sort = "order") -> list[Line]:
 
 def layer_columns(found: Listing) -> list[Column]:
     """Every column, for where there is room for all of them."""
-    return [_column(title, found.rows) for title in _STANDING]
+    return [_layer_column(title, found.rows) for title in _STANDING]
 
 
 def layer_keys(found: Listing) -> list[list[float | str]]:
@@ -93,7 +93,7 @@ def layer_notes(found: Listing) -> list[str]:
     return out
 
 
-def _column(title: str, rows: tuple[Row, ...]) -> Column:
+def _layer_column(title: str, rows: tuple[Row, ...]) -> Column:
     if title == "layer":
         cells = tuple(Span(row.name) for row in rows)
         return Column(title, cells, right=False, shrink=_NAME_LEAST)
@@ -155,13 +155,9 @@ def _coverage(row: Row) -> Span:
     return Span(_axes(row, lambda axis: share_text(axis.coverage)).replace("%x", "x"), style)
 
 
-def _stride(value: Fraction) -> str:
-    return str(value)
-
-
 _CELLS: dict[str, Callable[[Row], Span]] = {
     "output": lambda row: Span(_output(row.layer.output_shape) if row.layer.sized else "?"),
-    "stride": lambda row: Span(_axes(row, lambda axis: _stride(axis.stride))),
+    "stride": lambda row: Span(_axes(row, lambda axis: str(axis.stride))),
     "cover": _coverage,
     "gap": lambda row: Span(_axes(row, lambda axis: str(axis.max_gap))),
     "start": lambda row: Span(_axes(row, lambda axis: str(axis.start))),

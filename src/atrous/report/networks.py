@@ -27,11 +27,11 @@ class NetworksView(LinesView):
         name = Column(
             "network", tuple(Span(name, "bold") for name, _, _ in self.known), right=False
         )
-        inputs = Column("input", tuple(Span(_inputs(report)) for report in reports))
+        inputs = Column("input", tuple(Span(_input_shape(report)) for report in reports))
         coarsest = Column("coarsest", tuple(Span(_coarsest(report)) for report in reports))
         numbers = [
             Column("params", tuple(Span(quantity(report.params)) for report in reports)),
-            Column("stride", tuple(Span(_stride(report)) for report in reports)),
+            Column("stride", tuple(Span(_output_stride(report)) for report in reports)),
             Column("field ", tuple(Span(_field(report)) for report in reports)),
             Column("cover", tuple(_cover(report) for report in reports)),
         ]
@@ -40,7 +40,7 @@ class NetworksView(LinesView):
         columns = next((c for c in choices if _left(c, look) >= _TEXT), choices[-1])
         room = _left(columns, look)
         if room >= _TEXT // 2:
-            cells = tuple(Span(_cut(text, room, look), "dim") for _, text, _ in self.known)
+            cells = tuple(Span(_shortened(text, room, look), "dim") for _, text, _ in self.known)
             columns.append(Column("what it is", cells, right=False))
         out = table(columns, look)
         if any(report.outputs[-1].is_global for report in reports):
@@ -53,11 +53,11 @@ def _left(columns: Sequence[Column], look: Look) -> int:
     return look.width - sum(column.width + GAP for column in columns)
 
 
-def _inputs(report: Inspection) -> str:
+def _input_shape(report: Inspection) -> str:
     return some([shape_text(tensor.shape) for tensor in report.network.inputs], 1)
 
 
-def _stride(report: Inspection) -> str:
+def _output_stride(report: Inspection) -> str:
     return per_axis([str(axis.stride) for axis in report.outputs[-1].field]) or "-"
 
 
@@ -81,7 +81,7 @@ def _coarsest(report: Inspection) -> str:
     return str(max(strides)) if strides else "-"
 
 
-def _cut(text: str, room: int, look: Look) -> str:
+def _shortened(text: str, room: int, look: Look) -> str:
     if len(text) <= room:
         return text
     return text[: max(room - len(look.ellipsis), 0)].rstrip() + look.ellipsis

@@ -83,7 +83,7 @@ def report_page(
         sides=sides,
         charts=charts,
         colourings=COLOURINGS,
-        diff=_diff(reports),
+        diff=_diff_block(reports),
         conversion=words or None,
         # In JSON, `<` may always be written so; then no text in it ends the element.
         data=json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
@@ -168,7 +168,7 @@ def _footprints(
             if len(pictures) >= MOST_FOOTPRINTS or spent > FOOTPRINT_BYTES:
                 left_out += 1
                 continue
-            picture = _picture(footprint, ground)
+            picture = _footprint_data(footprint, ground)
             spent += sum(len(cut["url"]) for cut in picture["cuts"])
             known[key] = len(pictures)
             pictures.append(picture)
@@ -190,7 +190,7 @@ def _passed_on(layer: Layer) -> str:
     return node.inputs[0] if node is not None and kept else ""
 
 
-def _picture(footprint: Footprint, ground: Ground) -> dict[str, Any]:
+def _footprint_data(footprint: Footprint, ground: Ground) -> dict[str, Any]:
     size = "x".join(map(str, footprint.box.shape))
     at = ", ".join(map(str, footprint.at))
     box = footprint.effective()
@@ -203,10 +203,10 @@ def _picture(footprint: Footprint, ground: Ground) -> dict[str, Any]:
     if isinstance(footprint.box.max().item(), float):
         most = f"{float(footprint.box.max()):.1e}"
         text = text.replace(f"{footprint.box.max():,}", most)
-    return {"text": text, "cuts": [_cut(cut, ground) for cut in cuts(footprint)]}
+    return {"text": text, "cuts": [_cut_data(cut, ground) for cut in cuts(footprint)]}
 
 
-def _cut(cut: Cut, ground: Ground) -> dict[str, Any]:
+def _cut_data(cut: Cut, ground: Ground) -> dict[str, Any]:
     through = "" if cut.through is None else f"at {cut.through[0]} = {cut.through[1]}"
     return {
         "url": data_url(png(cut.counts, ground)),
@@ -249,7 +249,7 @@ def _image(report: Inspection, image: Any) -> str:
     return data_url(jpeg(shown), "image/jpeg")
 
 
-def _diff(reports: Mapping[str, Inspection]) -> str:
+def _diff_block(reports: Mapping[str, Inspection]) -> str:
     if len(reports) != 2:
         return ""
     (_, one), (_, two) = reports.items()

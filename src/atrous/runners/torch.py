@@ -1,10 +1,11 @@
-"""Two PyTorch models run side by side in float64, with drawn and with their own weights."""
+"""PyTorch models run side by side in float64, with drawn and with their own weights."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -17,40 +18,57 @@ __all__ = ["Runner", "draw_weights", "random_inputs", "share_weights"]
 
 
 class Runner:
-    """A copy of a model in float64 and evaluation mode, whose outputs or inner maps are wanted.
+    """A copy of a model in `dtype` and evaluation mode, whose outputs or inner maps are wanted.
 
-    `names` are modules whose outputs are taken; for None those of the model itself.
+    `names` are modules whose outputs are taken; for None those of the model itself. Of an
+    `ExportedProgram`, the module that runs it.
     """
 
-    def __init__(self, model: nn.Module, names: Sequence[str] | None = None) -> None:
-        self.model = copy.deepcopy(model).double().eval()
+    def __init__(
+        self, model: Any, names: Sequence[str] | None = None, dtype: torch.dtype = torch.double
+    ) -> None:
+        is_module = isinstance(model, nn.Module)
+        made = copy.deepcopy(model if is_module else model.module())
+        # Not `to`, which takes the imaginary part off complex numbers.
+        self.model = made.double() if dtype is torch.double else made.float()
+        if is_module:  # what was exported has its mode for good
+            self.model.eval()
         self.names = None if names is None else tuple(names)
 
     def run(self, inputs: Sequence[torch.Tensor]) -> list[Any]:
-        """The wanted tensors as arrays."""
-        with torch.no_grad(), quiet():
+        """The wanted tensors as arrays. Raises whatever the model raises."""
+        with _alike():
             if self.names is None:
                 made = self.model(*_copies(inputs))
-                return [_array(t) for t in leaves(made) if isinstance(t, torch.Tensor)]
+                return [_to_numpy(t) for t in leaves(made) if isinstance(t, torch.Tensor)]
             caught: dict[str, torch.Tensor] = {}
             with _caught(self.model, self.names, caught):
                 try:
                     self.model(*_copies(inputs))
-                except RuntimeError:
+                except Exception:
                     # What lies behind the wanted maps may not take them.
                     if any(name not in caught for name in self.names):
                         raise
         missing = [name for name in self.names if name not in caught]
         if missing:
             raise ReadError(f"{missing[0]}: this module did not run, or made no tensor.")
-        return [_array(caught[name]) for name in self.names]
+        return [_to_numpy(caught[name]) for name in self.names]
 
     def maps(self, inputs: Sequence[torch.Tensor], names: Sequence[str]) -> dict[str, Any]:
         """What each of these modules makes, for those that run once and make a tensor."""
         caught: dict[str, torch.Tensor] = {}
-        with torch.no_grad(), quiet(), _caught(self.model, names, caught):
+        with _alike(), _caught(self.model, names, caught), suppress(Exception):
+            # What lies behind the last of them may not take these maps.
             self.model(*_copies(inputs))
-        return {name: _array(value) for name, value in caught.items()}
+        return {name: _to_numpy(value) for name, value in caught.items()}
+
+
+@contextmanager
+def _alike() -> Iterator[None]:
+    """Every run draws the same random numbers, and leaves the caller's alone."""
+    with torch.no_grad(), quiet(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
 
 
 def _copies(inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -58,7 +76,7 @@ def _copies(inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     return [tensor.clone() for tensor in inputs]
 
 
-def _array(tensor: torch.Tensor) -> Any:
+def _to_numpy(tensor: torch.Tensor) -> Any:
     return tensor.detach().double().numpy() if tensor.is_floating_point() else tensor.numpy()
 
 
@@ -91,19 +109,38 @@ def _caught(
 
 
 def random_inputs(
-    shapes: Sequence[Sequence[int]], seed: int = 0, batch: int | None = None
+    shapes: Sequence[Sequence[int]],
+    seed: int = 0,
+    batch: int | None = None,
+    dtype: torch.dtype = torch.double,
+    like: Sequence[torch.Tensor | None] = (),
 ) -> list[torch.Tensor]:
-    """Normal random inputs of these shapes, in float64."""
+    """Normal random inputs of these shapes, in `dtype`.
+
+    Where `like` has an example of other numbers, they are of its kind and between its least and
+    its largest: indices stay in their tables.
+    """
     generator = torch.Generator().manual_seed(seed)
-    return [
-        torch.randn(
-            (batch, *shape[1:]) if batch else tuple(shape), generator=generator, dtype=torch.double
-        )
-        for shape in shapes
-    ]
+    made: list[torch.Tensor] = []
+    for shape, example in zip_longest(shapes, like[: len(shapes)]):
+        size = (batch, *shape[1:]) if batch else tuple(shape)
+        if example is None or example.is_floating_point():
+            made.append(torch.randn(size, generator=generator, dtype=torch.double).to(dtype))
+        elif example.is_complex():
+            made.append(torch.randn(size, generator=generator, dtype=torch.cdouble))
+        else:
+            low, high = (int(example.min()), int(example.max())) if example.numel() else (0, 0)
+            drawn = torch.randint(low, high + 1, size, generator=generator)
+            made.append(drawn.to(example.dtype))
+    return made
 
 
-def draw_weights(runner: Runner, shapes: Sequence[Sequence[int]], seed: int = 0) -> None:
+def draw_weights(
+    runner: Runner,
+    shapes: Sequence[Sequence[int]],
+    seed: int = 0,
+    like: Sequence[torch.Tensor | None] = (),
+) -> None:
     """Draws every parameter anew, and calibrates batch norms on random inputs.
 
     Filters keep the size of what they are given, scales lie around 1, so that no branch that is
@@ -125,6 +162,9 @@ def draw_weights(runner: Runner, shapes: Sequence[Sequence[int]], seed: int = 0)
             else:
                 drawn = torch.rand(parameter.shape, generator=generator, dtype=parameter.dtype)
                 parameter.copy_(drawn + 0.5)
+    dtype = next(
+        (p.dtype for p in runner.model.parameters() if p.is_floating_point()), torch.double
+    )
     norms = [m for m in runner.model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if not norms:
         return
@@ -133,11 +173,9 @@ def draw_weights(runner: Runner, shapes: Sequence[Sequence[int]], seed: int = 0)
         for norm in norms:
             norm.train()
             norm.momentum = 1.0
-        with torch.no_grad(), quiet():
-            runner.model(*random_inputs(shapes, seed + 1, batch=2))
-    except (RuntimeError, ValueError, AssertionError):
-        # A batch of two does not fit this model: its norms keep what they were made with.
-        pass
+        # Where a batch of two does not fit, norms keep what they were made with.
+        with _alike(), suppress(Exception):
+            runner.model(*random_inputs(shapes, seed + 1, batch=2, dtype=dtype, like=like))
     finally:
         for norm, momentum in kept:
             norm.momentum = momentum

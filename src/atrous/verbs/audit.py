@@ -8,12 +8,11 @@ from typing import Any, Literal
 
 from atrous.certification.certificate import Certificate
 from atrous.certification.certify import Pair, certify
-from atrous.certification.converted import beside, small_enough
 from atrous.certification.network_pair import NetworkPair
 from atrous.errors import ReadError
 from atrous.network.folded_pads import folded
 from atrous.readers import read
-from atrous.readers.given import output_names, shapes_of
+from atrous.readers.given import examples_of, output_names, shapes_of
 from atrous.readers.kind import kind_of
 
 __all__ = ["audit"]
@@ -48,7 +47,7 @@ def audit(
 
         if given is None:
             raise ReadError("a module does not say what it takes; give input=(1, 3, 224, 224).")
-        pair = TorchPair(one, two, names)
+        pair = TorchPair(one, two, names, like=examples_of(given))
         shapes = shapes_of(given)
     elif kinds == ("onnx", "onnx"):
         from atrous.certification.onnx_pair import OnnxPair
@@ -65,14 +64,7 @@ def audit(
         networks = folded(read(one, given)), folded(read(two, given))
         pair = NetworkPair(*networks)
         shapes = tuple(t.shape for t in networks[0].inputs)
-    if isinstance(pair, NetworkPair):
-        return certify(pair, shapes, (), names, titles=titles)
-    here = pair.networks(shapes)
-    at = small_enough(shapes, *here)
-    others = beside(at, here[0].inputs) if kinds[0] == "torch" else []
-    if at != shapes:
-        others = [at, *others]
-    return certify(pair, shapes, others, names, run=at == shapes, titles=titles)
+    return certify(pair, shapes, names, titles=titles)
 
 
 def _made(source: Any) -> tuple[Any, Any]:

@@ -38,7 +38,7 @@ def compare(
         layers = "1 layer" if depth == 1 else f"{depth} layers"
         title = f"{layers} of kernel {kernel} and {channels} channels"
         schemes = usual_stacks(kernel, depth, channels)
-    named = _named(schemes)
+    named = _by_name(schemes)
     if not named:
         raise ReadError('there is nothing to compare; give stacks such as "k3s2x64 k3d2".')
     networks = {}
@@ -54,7 +54,7 @@ def compare(
     return compare_networks(networks, sources, title=title)
 
 
-def _named(schemes: Sequence[Any] | Mapping[str, Any]) -> dict[str, Any]:
+def _by_name(schemes: Sequence[Any] | Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(schemes, Mapping):
         return dict(schemes)
     if isinstance(schemes, str):

@@ -7,20 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from atrous.certification.certify import Weights
 from atrous.certification.conversion import Conversion
-from atrous.certification.converted import beside, certified
+from atrous.certification.converted import certified
 from atrous.certification.network_pair import NetworkPair
 from atrous.conversion.edits import plan_edits
 from atrous.conversion.plan import Heads
-from atrous.conversion.request import Asked, plan_for
-from atrous.errors import AtrousError, ReadError, UnsupportedError
+from atrous.conversion.request import ConversionRequest, plan_for
+from atrous.errors import ReadError, UnsupportedError
 from atrous.geometry import Tail
 from atrous.network import Network
 from atrous.network.folded_pads import folded
-from atrous.network.shapes import Shapes
 from atrous.readers import read
-from atrous.readers.given import output_names, shapes_of
+from atrous.readers.given import examples_of, output_names, shapes_of
 from atrous.readers.kind import kind_of
 from atrous.refusal import Refusal
 
@@ -70,7 +68,7 @@ def convert(
         raise ReadError(f"heads is {heads!r}: use 'scale' or 'keep'.")
     if tail not in ("crop", "keep"):
         raise ReadError(f"tail is {tail!r}: use 'crop' or 'keep'.")
-    asked = Asked(output_stride, output_names(outputs), heads, tail, measure, resample)
+    asked = ConversionRequest(output_stride, output_names(outputs), heads, tail, measure, resample)
     kind = kind_of(source)
     if kind == "library":
         from atrous.readers.named import make, parse
@@ -94,12 +92,13 @@ def convert(
     raise UnsupportedError(f"a {type(source).__name__} cannot be converted.")
 
 
-def _torch(model: Any, input: Any, asked: Asked) -> Conversion:
+def _torch(model: Any, input: Any, asked: ConversionRequest) -> Conversion:
     from atrous.certification.torch_pair import TorchPair
     from atrous.readers.torch.reader import read_torch
     from atrous.writers.torch.model import rewrite_torch
 
-    whole = folded(read_torch(model, input))
+    read_whole = read_torch(model, input)
+    whole = folded(read_whole)
     plan = plan_for(whole, asked)
     done = rewrite_torch(model, plan)
     if isinstance(done, Refusal):
@@ -108,19 +107,19 @@ def _torch(model: Any, input: Any, asked: Asked) -> Conversion:
     shapes = shapes_of(input)
     notes: tuple[str, ...] = ()
     try:
-        after = folded(read_torch(made, shapes))
+        read_after = read_torch(made, input)
     except ReadError as error:
-        if asked.names is None or not _runs_up_to(made, asked.names, shapes):
+        if asked.names is None or not _runs_up_to(made, asked.names, input):
             raise _unfit(error).error() from error
-        after = plan.candidate
+        read_after = plan.candidate
         text = (
             "what lies behind the converted part does not take its larger maps, so the whole model "
             "no longer runs; take the part (the structure is that of the plan)"
         )
         notes = (text,)
-    weights: tuple[Weights, ...] = ("drawn", "own")
-    pair = TorchPair(model, made, asked.names, weights=weights)
-    pair.known(shapes, (whole, after))
+    pair = TorchPair(model, made, asked.names, like=examples_of(input))
+    pair.known(shapes, (read_whole, read_after))
+    after = folded(read_after)
     return certified(
         made, replace(plan, notes=(*plan.notes, *notes)), edits, pair, shapes, asked, after
     )
@@ -135,17 +134,17 @@ def _unfit(error: ReadError) -> Refusal:
     )
 
 
-def _runs_up_to(model: Any, names: Sequence[str], shapes: Shapes) -> bool:
+def _runs_up_to(model: Any, names: Sequence[str], input: Any) -> bool:
     from atrous.runners.torch import Runner, random_inputs
 
     try:
-        Runner(model, names).run(random_inputs(shapes))
-    except (ReadError, RuntimeError):
+        Runner(model, names).run(random_inputs(shapes_of(input), like=examples_of(input)))
+    except Exception:
         return False
     return True
 
 
-def _network(network: Network, asked: Asked) -> Conversion:
+def _network(network: Network, asked: ConversionRequest) -> Conversion:
     plan = plan_for(network, asked)
     pair = NetworkPair(plan.reference, plan.candidate)
     edits = plan_edits(plan)
@@ -153,7 +152,7 @@ def _network(network: Network, asked: Asked) -> Conversion:
     return certified(plan.candidate, plan, edits, pair, shapes, asked, plan.candidate)
 
 
-def _onnx(source: Any, input: Any, asked: Asked) -> Conversion:
+def _onnx(source: Any, input: Any, asked: ConversionRequest) -> Conversion:
     from atrous.certification.onnx_pair import OnnxPair
     from atrous.writers.onnx.model import rewritten
 
@@ -175,21 +174,4 @@ def _onnx(source: Any, input: Any, asked: Asked) -> Conversion:
     pair = OnnxPair(source, made.model, asked.names, folder=folder)
     after = pair.networks(shapes)[1]
     plan = replace(plan, notes=(*plan.notes, *made.notes))
-    others: list[Shapes] = []
-    for more in beside(shapes, network.inputs) if _open(source) else ():
-        try:
-            pair.networks(more)
-        except AtrousError:
-            continue  # the file has one size
-        others.append(more)
-    return certified(made.model, plan, plan_edits(plan), pair, shapes, asked, after, others)
-
-
-def _open(source: Any) -> bool:
-    """Whether the file leaves a size of its inputs open."""
-    from atrous.readers.onnx.file import load
-    from atrous.readers.onnx.inputs import declared
-
-    graph = load(source).model.graph
-    sizes = [size for item in graph.input for size in declared(item) or ["?"]]
-    return not all(isinstance(size, int) for size in sizes)
+    return certified(made.model, plan, plan_edits(plan), pair, shapes, asked, after)

@@ -8,7 +8,7 @@ import pytest
 
 import atrous
 from atrous.analysis import inspect_network
-from atrous.draw.collapsed import fold, modules
+from atrous.draw.collapsed import collapse, modules
 from atrous.draw.graph import COLOURINGS, graph_svg
 from atrous.errors import UnknownNameError, UnsupportedError
 from atrous.network import Builder, zoo
@@ -24,7 +24,7 @@ def report(request):
 
 
 def test_layers_and_costs_of_all_boxes_add_up_to_the_network(report):
-    boxes = [b for b in fold(report).boxes if b.kind not in ("input", "output")]
+    boxes = [b for b in collapse(report).boxes if b.kind not in ("input", "output")]
     constants = sum(layer.op == "constant" for layer in report.layers)
     assert sum(box.layers for box in boxes) + constants == len(report.layers)
     assert sum(box.macs for box in boxes) == report.macs
@@ -32,7 +32,7 @@ def test_layers_and_costs_of_all_boxes_add_up_to_the_network(report):
 
 def test_each_tensor_that_crosses_boxes_is_an_edge(report):
     for module in modules(report):
-        folded = fold(report, module)
+        folded = collapse(report, module)
         names = {box.name for box in folded.boxes}
         assert len(names) == len(folded.boxes)
         assert all({edge.start, edge.end} <= names for edge in folded.edges)
@@ -42,7 +42,7 @@ def test_each_tensor_that_crosses_boxes_is_an_edge(report):
 
 
 def test_each_finding_is_counted_once_on_each_level(report):
-    marked = [code for box in fold(report).boxes for code in box.findings]
+    marked = [code for box in collapse(report).boxes for code in box.findings]
     assert set(marked) == {f.code for f in report.findings if f.layer in _names(report)}
 
 
@@ -51,7 +51,7 @@ def _names(report):
 
 
 def test_opening_a_module_shows_its_inside_and_its_surroundings_as_ends():
-    folded = fold(atrous.inspect("zoo:resnet50"), "layer1.0")
+    folded = collapse(atrous.inspect("zoo:resnet50"), "layer1.0")
     labels = {box.label: box for box in folded.boxes}
     assert labels["maxpool"].kind == "input"
     assert labels["downsample"].opens
@@ -61,7 +61,7 @@ def test_opening_a_module_shows_its_inside_and_its_surroundings_as_ends():
 
 @pytest.mark.parametrize("colour", COLOURINGS)
 def test_the_drawing_has_each_box_and_edge_once(report, colour):
-    folded = fold(report)
+    folded = collapse(report)
     tree = Xml.fromstring(graph_svg(report, colour=colour))
     boxes = [g for g in tree.iter(f"{SVG}g") if g.get("class", "").startswith("box")]
     assert len(boxes) == len(folded.boxes)

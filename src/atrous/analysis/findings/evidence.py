@@ -53,11 +53,6 @@ class Evidence:
         return found
 
     @cached_property
-    def makers(self) -> dict[str, Node]:
-        """The node that makes each tensor."""
-        return {node.output.name: node for node in self.network.nodes}
-
-    @cached_property
     def source_lengths(self) -> dict[str, int]:
         """The length of each axis of the input that fields are measured on."""
         return self.network.tensor(self.source).grid

@@ -51,7 +51,7 @@ def _apart(node: Node, evidence: Evidence) -> Finding | None:
         cell = min(field.stride for _, field in branches)
         first_name, first = branches[0]
         for name, field in branches[1:]:
-            if field is first or _alike(field, first):
+            if field is first or _read_alike(field, first):
                 continue
             ends = (0, length - 1)
             centers = max(abs(_middle(field, o) - _middle(first, o)) for o in ends)
@@ -72,7 +72,7 @@ def _apart(node: Node, evidence: Evidence) -> Finding | None:
     )
 
 
-def _alike(one: Field, other: Field) -> bool:
+def _read_alike(one: Field, other: Field) -> bool:
     """True where both are periodic alike and centred alike, which needs no fractions."""
     return (
         len(one.phases) == len(other.phases)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from atrous.shown import Shown
+from atrous.shown import Plain, Shown
 
 __all__ = ["SEVERITIES", "Finding", "Severity"]
 
@@ -17,7 +17,7 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 
 
 @dataclass(frozen=True, slots=True)
-class Finding(Shown):
+class Finding(Plain, Shown):
     """Something that needs attention: where, what, and how to mend it.
 
     >>> import atrous
@@ -31,10 +31,6 @@ class Finding(Shown):
     layer: str
     message: str
     fix: str
-
-    def to_dict(self) -> dict[str, object]:
-        """Plain data."""
-        return {name: getattr(self, name) for name in self.__slots__}
 
     def __str__(self) -> str:
         return f"{self.severity}: {self.layer}: {self.message} {self.fix}".strip()

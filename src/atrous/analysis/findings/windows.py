@@ -29,7 +29,7 @@ def aspp_center(evidence: Evidence) -> Iterator[Finding]:
             for s in found
         ):
             continue
-        counts = [_inside(node, span) for span in found]
+        counts = [_taps_inside(node, span) for span in found]
         if any(count is None for count in counts):
             continue
         whole = [max(s.window.kernel, 1) for s in found]
@@ -126,7 +126,7 @@ def half_cell_shift(evidence: Evidence) -> Iterator[Finding]:
     for node in evidence.network.nodes:
         worst: dict[Fraction, list[str]] = {}
         text: dict[Fraction, str] = {}
-        for span, lo, hi, inputs in _padded(node, evidence):
+        for span, lo, hi, inputs in _spans_with_pads(node, evidence):
             window = span.window
             spread = window.extent - 1
             if spread == 0 or (hi <= 0 and lo >= spread):
@@ -166,7 +166,7 @@ def half_cell_shift(evidence: Evidence) -> Iterator[Finding]:
             )
 
 
-def _inside(node: Node, span: Span) -> tuple[int, ...] | None:
+def _taps_inside(node: Node, span: Span) -> tuple[int, ...] | None:
     """How many taps each output has inside the input; None where padding is no padding."""
     step = node.moves[0].get(span.axis)
     if step is None:
@@ -205,12 +205,12 @@ def _steps_over_none(reads: Reads) -> bool:
     return len({tap % reads.shift for taps in reads.phases for tap in taps}) == reads.shift
 
 
-def _padded(node: Node, evidence: Evidence) -> Iterator[tuple[Span, int, int, int]]:
+def _spans_with_pads(node: Node, evidence: Evidence) -> Iterator[tuple[Span, int, int, int]]:
     """Each window with its padding in all, a padding op right before it counted in."""
     if not isinstance(node.op, Conv | Pool):
         return
     found = evidence.spans(node)
-    before = evidence.makers.get(node.inputs[0]) if node.inputs else None
+    before = evidence.network.maker(node.inputs[0]) if node.inputs else None
     pads: dict[str, tuple[int, int]] = {}
     if before is not None and isinstance(before.op, Pad):
         rank = len(before.op.pads)

@@ -15,7 +15,7 @@ def cells(value: Fraction) -> str:
     """
     if value == Fraction(1, 2):
         return "half a cell"
-    return "1 cell" if value == 1 else f"{_number(value)} cells"
+    return "1 cell" if value == 1 else f"{_short(value)} cells"
 
 
 def positions(value: Fraction) -> str:
@@ -24,8 +24,8 @@ def positions(value: Fraction) -> str:
     >>> positions(Fraction(1)), positions(Fraction(8))
     ('1 input position', '8 input positions')
     """
-    return "1 input position" if value == 1 else f"{_number(value)} input positions"
+    return "1 input position" if value == 1 else f"{_short(value)} input positions"
 
 
-def _number(value: Fraction) -> str:
+def _short(value: Fraction) -> str:
     return str(value.numerator) if value.denominator == 1 else f"{float(value):.3g}"

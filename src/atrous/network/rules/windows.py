@@ -85,7 +85,7 @@ def _conv_transpose(op: ConvTranspose, inputs: tuple[Tensor, ...]) -> Effect:
         window = op.windows[index]
         return transposed_reads(window), window.transposed_length(length, extra[index])
 
-    layout, maps = _per_axis(layout, rank, reads, "drop")
+    layout, maps = _along_axes(layout, rank, reads, "drop")
     layout = (*layout[:channel], channels(op.channels), *layout[channel + 1 :])
     moves = chained(gathered, maps, x.grid)
     return Effect(layout, (moves,), mixes=mixes_of(moves))
@@ -125,7 +125,7 @@ def _adaptive_pool(op: AdaptivePool, inputs: tuple[Tensor, ...]) -> Effect:
         size = op.sizes[index]
         return (adaptive(length, size) if size > 1 else Reads.identity()), size
 
-    layout, pooled = _per_axis(layout, rank, reads, "drop")
+    layout, pooled = _along_axes(layout, rank, reads, "drop")
     moves = chained(maps, pooled, x.grid)
     return Effect(layout, (moves,), mixes=mixes_of(moves))
 
@@ -154,7 +154,7 @@ def _resize(op: Resize, inputs: tuple[Tensor, ...]) -> Effect:
 
     if op.antialias:
         border = "drop"
-    layout, maps = _per_axis(x.layout, rank, reads, border)
+    layout, maps = _along_axes(x.layout, rank, reads, border)
     return Effect(layout, (maps,), mixes=mixes_of(maps))
 
 
@@ -178,7 +178,7 @@ def _pad(op: Pad, inputs: tuple[Tensor, ...]) -> Effect:
             )
         return window_reads(Window(1, pad_lo=lo)), length + lo + hi
 
-    layout, maps = _per_axis(x.layout, len(op.pads), reads, _BORDERS[op.mode])
+    layout, maps = _along_axes(x.layout, len(op.pads), reads, _BORDERS[op.mode])
     if op.phases:
         dims = x.layout[len(x.layout) - len(op.pads) :]
         for dim, turns in zip(dims, op.phases, strict=True):
@@ -215,7 +215,7 @@ def _shuffle(op: Shuffle, inputs: tuple[Tensor, ...]) -> Effect:
             )
         return window_reads(Window(factor, stride=factor)), length // factor
 
-    layout, maps = _per_axis(x.layout, rank, reads, "drop")
+    layout, maps = _along_axes(x.layout, rank, reads, "drop")
     after = held * total if op.down else held // total
     layout = (*layout[:channel], channels(after), *layout[channel + 1 :])
     return Effect(layout, (maps,))
@@ -305,10 +305,10 @@ def _slide(
     def reads(index: int, _length: int) -> tuple[Reads, int]:
         return window_reads(windows[index]), lengths[index]
 
-    return _per_axis(layout, len(windows), reads, border)
+    return _along_axes(layout, len(windows), reads, border)
 
 
-def _per_axis(
+def _along_axes(
     layout: Layout, rank: int, reads: Callable[[int, int], tuple[Reads, int]], border: Border
 ) -> tuple[Layout, dict[str, AxisMap]]:
     maps: dict[str, AxisMap] = {}

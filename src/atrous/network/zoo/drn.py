@@ -31,12 +31,12 @@ def _drn_c_26(b: Builder, x: Tensor) -> Tensor:
     ):
         for index in range(blocks):
             with b.scope(f"layer{level}.{index}"):
-                x = _block(b, x, channels, 1 if index else stride, rate, residual=level < 7)
+                x = _drn_block(b, x, channels, 1 if index else stride, rate, residual=level < 7)
     x = b.global_pool(x)
     return b.flatten(b.conv(x, 1000, 1, bias=True, name="fc"))
 
 
-def _block(
+def _drn_block(
     b: Builder, x: Tensor, channels: int, stride: int, rate: int, *, residual: bool
 ) -> Tensor:
     y = b.conv(x, channels, 3, stride=stride, dilation=rate, padding=rate, name="conv1")

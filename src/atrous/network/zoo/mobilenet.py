@@ -19,18 +19,18 @@ _IMAGE = (1, 3, 224, 224)
     source="Howard et al. 2017, padded as in TF-Slim",
 )
 def _mobilenet_v1(b: Builder, x: Tensor) -> Tensor:
-    x = _slim_conv(b, x, 32, 3, name="Conv2d_0", stride=2)
+    x = _slim_conv6(b, x, 32, 3, name="Conv2d_0", stride=2)
     layers = [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2)]
     layers += [(512, 1)] * 5 + [(1024, 2), (1024, 1)]
     for index, (channels, stride) in enumerate(layers, 1):
         name = f"Conv2d_{index}_depthwise"
         held = x.shape[1]
-        x = _slim_conv(b, x, held, 3, name=name, stride=stride, groups=held)
-        x = _slim_conv(b, x, channels, 1, name=f"Conv2d_{index}_pointwise")
+        x = _slim_conv6(b, x, held, 3, name=name, stride=stride, groups=held)
+        x = _slim_conv6(b, x, channels, 1, name=f"Conv2d_{index}_pointwise")
     return b.linear(b.flatten(b.global_pool(x)), 1000)
 
 
-def _slim_conv(
+def _slim_conv6(
     b: Builder,
     x: Tensor,
     channels: int,

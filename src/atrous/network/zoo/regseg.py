@@ -34,11 +34,11 @@ def _regseg_backbone(b: Builder, x: Tensor) -> Tensor:
         x = b.relu(b.batch_norm(b.conv(x, 32, 3, stride=2, padding=1)))
     for index, (channels, stride, rates) in enumerate(_BLOCKS):
         with b.scope(f"blocks.{index}"):
-            x = _block(b, x, channels, stride, rates)
+            x = _d_block(b, x, channels, stride, rates)
     return x
 
 
-def _block(b: Builder, x: Tensor, channels: int, stride: int, rates: tuple[int, ...]) -> Tensor:
+def _d_block(b: Builder, x: Tensor, channels: int, stride: int, rates: tuple[int, ...]) -> Tensor:
     y = b.relu(b.batch_norm(b.conv(x, channels, 1, name="conv1"), "bn1"), "relu1")
     y = _split(b, y, stride, rates)
     y = b.relu(b.batch_norm(y, "bn2"), "relu2")

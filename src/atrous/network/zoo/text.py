@@ -21,12 +21,12 @@ def _bytenet_decoder(b: Builder, x: Tensor) -> Tensor:
     x = b.conv(x, 2 * _HIDDEN, 1, name="embedding")
     for block in range(30):
         with b.scope(f"blocks.{block}"):
-            x = b.join(x, _block(b, x, 1 << block % 5))
+            x = b.join(x, _rate_block(b, x, 1 << block % 5))
     x = b.relu(b.conv(x, 2 * _HIDDEN, 1, bias=True, name="head.0"), "head.1")
     return b.conv(x, _CHARACTERS, 1, bias=True, name="head.2")
 
 
-def _block(b: Builder, x: Tensor, rate: int) -> Tensor:
+def _rate_block(b: Builder, x: Tensor, rate: int) -> Tensor:
     y = channel_norm(b, x, "norm1")
     y = b.conv(b.relu(y, "relu1"), _HIDDEN, 1, bias=True, name="conv1")
     y = b.relu(channel_norm(b, y, "norm2"), "relu2")

@@ -10,7 +10,13 @@ import numpy as np
 from atrous.operators.kernels import layer as kernels
 from atrous.operators.kernels.layer import Depthwise, layer_of, output_size
 
-__all__ = ["depthwise", "depthwise_transposed"]
+__all__ = [
+    "depthwise",
+    "depthwise_transposed",
+    "in_layout",
+    "is_channels_last",
+    "new_array",
+]
 
 _Pairs = Sequence[tuple[int, int]]
 
@@ -39,12 +45,12 @@ def depthwise(
     >>> run().ravel().tolist() if native().available else [3.0, 5.0]
     [3.0, 5.0]
     """
-    channels, last = weight.shape[0], _channels_last(x)
+    channels, last = weight.shape[0], is_channels_last(x)
     if channels != x.shape[1]:
         x = np.repeat(x, channels // x.shape[1], axis=1)
     sizes = output_size(x.shape[2:], weight.shape[2:], stride, dilation, padding)
-    x = _dense(x, last)
-    out = _empty((x.shape[0], channels, *sizes), x.dtype, last)
+    x = in_layout(x, last)
+    out = new_array((x.shape[0], channels, *sizes), x.dtype, last)
     kernel = weight.shape[2:]
     layer = layer_of(x, sizes, kernel, stride, dilation, padding, last, activation, threads)
     _run(kernels.forward, layer, x, weight, bias, out)
@@ -66,9 +72,9 @@ def depthwise_transposed(
 
     It is the data gradient of the convolution that reads maps of `sizes` and gives maps like `x`.
     """
-    last = _channels_last(x)
-    x = _dense(x, last)
-    out = _empty((*x.shape[:2], *sizes), x.dtype, last)
+    last = is_channels_last(x)
+    x = in_layout(x, last)
+    out = new_array((*x.shape[:2], *sizes), x.dtype, last)
     kernel = weight.shape[2:]
     layer = layer_of(out, x.shape[2:], kernel, stride, dilation, padding, last, threads=threads)
     _run(kernels.data_gradient, layer, x, weight, bias, out)
@@ -82,19 +88,22 @@ def _run(kernel: Any, layer: Depthwise, x: Any, weight: Any, bias: Any, out: Any
     kernel(layer, x.ctypes.data, weight.ctypes.data, at, out.ctypes.data)
 
 
-def _channels_last(x: Any) -> bool:
+def is_channels_last(x: Any) -> bool:
+    """Whether the channels of one position lie side by side, and the array is not contiguous."""
     if x.ndim < 3 or x.flags.c_contiguous:
         return False
     return bool(np.moveaxis(x, 1, -1).flags.c_contiguous)
 
 
-def _dense(x: Any, last: bool) -> Any:
+def in_layout(x: Any, last: bool, dtype: Any = None) -> Any:
+    """`x` with its channels last or contiguous, copied only where it has to be."""
     if not last:
-        return np.ascontiguousarray(x)
-    return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1)), -1, 1)
+        return np.ascontiguousarray(x, dtype=dtype)
+    return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 1, -1), dtype=dtype), -1, 1)
 
 
-def _empty(shape: tuple[int, ...], dtype: Any, last: bool) -> Any:
+def new_array(shape: tuple[int, ...], dtype: Any, last: bool, make: Any = np.empty) -> Any:
+    """An array in that layout, empty or what else `make` makes."""
     if not last:
-        return np.empty(shape, dtype)
-    return np.moveaxis(np.empty((shape[0], *shape[2:], shape[1]), dtype), -1, 1)
+        return make(shape, dtype)
+    return np.moveaxis(make((shape[0], *shape[2:], shape[1]), dtype), -1, 1)

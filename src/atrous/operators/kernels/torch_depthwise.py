@@ -68,14 +68,14 @@ def depthwise(
         return out.to(x.dtype)
     if not _runs_here(x):
         out = by_framework(x, weight, bias, stride, dilation, padding)
-        return _dense(activate(out, activation), _is_last(x))
+        return _contiguous(activate(out, activation), _is_last(x))
     channels, last = weight.shape[0], _is_last(x)
     if channels != x.shape[1]:
         x = x.repeat_interleave(channels // x.shape[1], dim=1)
-    x = _dense(x, last)
+    x = _contiguous(x, last)
     kernel = tuple(weight.shape[2:])
     sizes = output_size(x.shape[2:], kernel, stride, dilation, padding)
-    out = _empty(x, (x.shape[0], channels, *sizes), last)
+    out = _new_map(x, (x.shape[0], channels, *sizes), last)
     layer = layer_of(x, sizes, kernel, stride, dilation, padding, last, activation)
     weight, bias = _plain(weight), None if bias is None else _plain(bias)
     kernels.forward(layer, x.data_ptr(), weight.data_ptr(), _address(bias), out.data_ptr())
@@ -106,11 +106,11 @@ def depthwise_data_gradient(
         out = data_by_framework(grad, weight, stride, dilation, padding, sizes)
         if bias is not None:
             out = out + bias.reshape(-1, *(1,) * len(sizes))
-        return _dense(out, _is_last(grad))
+        return _contiguous(out, _is_last(grad))
     last = _is_last(grad)
-    grad = _dense(grad, last)
+    grad = _contiguous(grad, last)
     kernel = tuple(weight.shape[2:])
-    out = _empty(grad, (*grad.shape[:2], *sizes), last)
+    out = _new_map(grad, (*grad.shape[:2], *sizes), last)
     layer = layer_of(out, grad.shape[2:], kernel, stride, dilation, padding, last)
     weight, bias = _plain(weight), None if bias is None else _plain(bias)
     kernels.data_gradient(layer, grad.data_ptr(), weight.data_ptr(), _address(bias), out.data_ptr())
@@ -136,7 +136,7 @@ def depthwise_weight_gradient(
     if channels != x.shape[1]:
         x = x.repeat_interleave(channels // x.shape[1], dim=1)
     # Both maps in one layout: that of the input.
-    x, grad = _dense(x, last), _dense(grad, last)
+    x, grad = _contiguous(x, last), _contiguous(grad, last)
     out = x.new_empty((channels, 1, *kernel))
     layer = layer_of(x, grad.shape[2:], kernel, stride, dilation, padding, last)
     kernels.weight_gradient(layer, x.data_ptr(), grad.data_ptr(), out.data_ptr())
@@ -167,7 +167,7 @@ def prepare(
         if x.dtype != weight.dtype or x.shape[1] != channels or not (_runs_here(x) and here):
             return depthwise(x, weight, bias, stride, dilation, padding, activation)
         last = _is_last(x)
-        x = _dense(x, last)
+        x = _contiguous(x, last)
         key = (x.shape, last, torch.get_num_threads())
         if key not in known:
             sizes = output_size(x.shape[2:], kernel, stride, dilation, padding)
@@ -178,7 +178,7 @@ def prepare(
                 (x.shape[0], channels, *sizes),
             )
         layer, shape = known[key]
-        out = _empty(x, shape, last)
+        out = _new_map(x, shape, last)
         kernels.forward(layer, x.data_ptr(), plain[last], bias_at, out.data_ptr())
         return out
 
@@ -227,11 +227,11 @@ def _is_last(x: torch.Tensor) -> bool:
     return form is not None and not x.is_contiguous() and x.is_contiguous(memory_format=form)
 
 
-def _dense(x: torch.Tensor, last: bool) -> torch.Tensor:
+def _contiguous(x: torch.Tensor, last: bool) -> torch.Tensor:
     return x.resolve_neg().contiguous(memory_format=_LAST[x.dim()]) if last else _plain(x)
 
 
-def _empty(like: torch.Tensor, shape: Sequence[int], last: bool) -> torch.Tensor:
+def _new_map(like: torch.Tensor, shape: Sequence[int], last: bool) -> torch.Tensor:
     form = _LAST[len(shape)] if last else torch.contiguous_format
     return torch.empty(tuple(shape), dtype=like.dtype, memory_format=form)
 

@@ -43,7 +43,7 @@ _LIBRARY.define(
 Ints = Sequence[int]
 
 
-def _pairs(pad_lo: Ints, pad_hi: Ints) -> tuple[tuple[int, int], ...]:
+def _low_high(pad_lo: Ints, pad_hi: Ints) -> tuple[tuple[int, int], ...]:
     return tuple(zip(pad_lo, pad_hi, strict=True))
 
 
@@ -58,7 +58,7 @@ def _forward(
     activation: str,
 ) -> torch.Tensor:
     return kernels.depthwise(
-        x, weight, bias, stride, dilation, _pairs(pad_lo, pad_hi), activation
+        x, weight, bias, stride, dilation, _low_high(pad_lo, pad_hi), activation
     )  # fmt: skip
 
 
@@ -72,7 +72,7 @@ def _data(
     sizes: Ints,
 ) -> torch.Tensor:
     return kernels.depthwise_data_gradient(
-        grad, weight, None, stride, dilation, _pairs(pad_lo, pad_hi), sizes
+        grad, weight, None, stride, dilation, _low_high(pad_lo, pad_hi), sizes
     )
 
 
@@ -86,7 +86,7 @@ def _weight(
     kernel: Ints,
 ) -> torch.Tensor:
     return kernels.depthwise_weight_gradient(
-        x, grad, stride, dilation, _pairs(pad_lo, pad_hi), kernel
+        x, grad, stride, dilation, _low_high(pad_lo, pad_hi), kernel
     )
 
 

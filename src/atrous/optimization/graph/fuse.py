@@ -103,14 +103,14 @@ def _call(node: Node, x: Any, weight: Any, bias: Any) -> LayerCall | None:
     if len(shape) != rank + 2:
         return None
     arguments = [*node.args[3:], *[1, 0, 1, 1][max(len(node.args) - 3, 0) :]]
-    stride, dilation = (_per_axis(value, rank) for value in (arguments[0], arguments[2]))
+    stride, dilation = (_each_axis(value, rank) for value in (arguments[0], arguments[2]))
     pads = torch_pads(arguments[1], kernel[2:], dilation)
     windows = Window.of_axes(kernel[2:], stride, dilation, pads)
     groups = int(arguments[3])
     return LayerCall("conv", shape, kernel, bias is not None, windows, groups, dtype=dtype)
 
 
-def _per_axis(value: Any, rank: int) -> tuple[int, ...]:
+def _each_axis(value: Any, rank: int) -> tuple[int, ...]:
     values = (value,) if isinstance(value, int) else tuple(value)
     return values * rank if len(values) == 1 else values
 

@@ -20,7 +20,7 @@ _OTHERS = ("framework", "channels_last")
 """PyTorch's own call, which is tried anyway: prepared for one shape, it has nothing to look up."""
 
 
-def _applies(call: LayerCall) -> bool | Refusal:
+def _runs_kernel(call: LayerCall) -> bool | Refusal:
     if not call.is_depthwise:
         return False
     if call.dtype not in ("float32", "float64"):
@@ -29,11 +29,11 @@ def _applies(call: LayerCall) -> bool | Refusal:
     return True if found.available else Refusal("depthwise kernel", "", f"{found.reason}.")
 
 
-def _activates(activation: Activation, _call: LayerCall) -> bool:
+def _kernel_activates(activation: Activation, _call: LayerCall) -> bool:
     return activation.name in _ACTIVATIONS
 
 
-def _prepare(weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall) -> Runs:
+def _kernel(weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall) -> Runs:
     stride, dilation, padding = call.stride, call.dilation, call.padding
     name = call.activation.name
     if call.rank == 1 and call.layout == "channels_last":
@@ -46,7 +46,7 @@ def _prepare(weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall) -
     return runs
 
 
-register(Way("depthwise kernel", _applies, _prepare, _activates))
+register(Way("depthwise kernel", _runs_kernel, _kernel, _kernel_activates))
 
 
 def _for_layers(strategy: Strategy[Convolution]) -> Way:

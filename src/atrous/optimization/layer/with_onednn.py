@@ -48,7 +48,7 @@ def _adds(_call: LayerCall) -> bool:
     return True
 
 
-def _conv(packs: bool) -> Callable[[torch.Tensor, torch.Tensor | None, LayerCall], Runs]:
+def _onednn_conv(packs: bool) -> Callable[[torch.Tensor, torch.Tensor | None, LayerCall], Runs]:
     def prepare(weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall) -> Runs:
         is_line = call.rank == 1
         flat = (0,) if is_line else ()
@@ -106,7 +106,7 @@ def _fuses_linear(call: LayerCall) -> bool | Refusal:
     return True
 
 
-def _linear(weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall) -> Runs:
+def _onednn_linear(weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall) -> Runs:
     rows = 1
     for size in call.input[:-1]:
         rows *= size
@@ -119,6 +119,6 @@ def _linear(weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall) ->
     return lambda x: pointwise(x, packed, bias, attribute, scalars, algorithm)
 
 
-register(Way("onednn", _fuses_conv, _conv(packs=True), _activates, _adds))
-register(Way("onednn unpacked", _fuses_conv, _conv(packs=False), _activates, _adds))
-register(Way("onednn linear", _fuses_linear, _linear, _activates, _adds))
+register(Way("onednn", _fuses_conv, _onednn_conv(packs=True), _activates, _adds))
+register(Way("onednn unpacked", _fuses_conv, _onednn_conv(packs=False), _activates, _adds))
+register(Way("onednn linear", _fuses_linear, _onednn_linear, _activates, _adds))

@@ -20,7 +20,7 @@ def _always(_call: LayerCall) -> bool:
     return True
 
 
-def _plain(weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall) -> Runs:
+def _as_in_torch(weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall) -> Runs:
     if call.op == "linear":
         return lambda x: functional.linear(x, weight, bias)
     conv = _CONVS[call.rank]
@@ -40,7 +40,7 @@ def _is_product(call: LayerCall) -> bool | Refusal:
     return True
 
 
-def _product(weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall) -> Runs:
+def _as_product(weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall) -> Runs:
     out, channels = call.weight[:2]
     matrix = weight.reshape(out, channels).contiguous()
     if call.layout == "channels_last":
@@ -55,5 +55,5 @@ def _product(weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall) -
     return lambda x: torch.baddbmm(column, batched, x.flatten(2)).view(shape)
 
 
-register(Way(PLAIN, _always, _plain))
-register(Way("product", _is_product, _product))
+register(Way(PLAIN, _always, _as_in_torch))
+register(Way("product", _is_product, _as_product))

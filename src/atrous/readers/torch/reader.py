@@ -23,7 +23,7 @@ from atrous.readers.torch.values import Const, Value, static
 
 __all__ = ["read_torch"]
 
-_TRANSLATIONS = (mixing, windows)
+_REGISTERED = (mixing, windows)
 MOST_NUMBERS = 1 << 16
 SEVERAL_VIEWS = aten("chunk split split_with_sizes tensor_split unbind")
 TRANSPARENT = {"wrap_with_autocast", "wrap_with_set_grad_enabled"}

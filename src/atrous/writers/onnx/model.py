@@ -8,10 +8,10 @@ from math import lcm
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from atrous.conversion.plan import Change, Plan
+from atrous.conversion.plan import OpChange, Plan
 from atrous.errors import AtrousError
 from atrous.geometry import Dense, Window, sparse_window
-from atrous.network import Network, Node, Tensor
+from atrous.network import Node, Tensor
 from atrous.network.ops import Conv, ConvTranspose, Op, Pad, Pool, Slice
 from atrous.readers.onnx.file import Source, check, load
 from atrous.readers.onnx.graph import copied
@@ -104,7 +104,7 @@ class _Rewrite:
             if ops.get(node.name) != node.op:
                 return Refusal("onnx", node.name, "the file has another layer there than the plan.")
         edit = self._edit(before)
-        groups: dict[str, list[Change]] = {}
+        groups: dict[str, list[OpChange]] = {}
         nodes = {node.name: node for node in self.plan.reference.nodes}
         for change in self.plan.changes:
             groups.setdefault(nodes[change.node].origin, []).append(change)
@@ -174,7 +174,7 @@ class _Rewrite:
     # One node
 
     def _write(
-        self, edit: Edit, origin: str, changes: Sequence[Change], nodes: Mapping[str, Node]
+        self, edit: Edit, origin: str, changes: Sequence[OpChange], nodes: Mapping[str, Node]
     ) -> Refusal | list[str]:
         layer = changes[0].node
         target = edit.maker(origin)
@@ -193,7 +193,7 @@ class _Rewrite:
             return Refusal("onnx", layer, str(reason))
         return outputs
 
-    def _step(self, target: onnx.NodeProto, node: Node, change: Change) -> Step:
+    def _step(self, target: onnx.NodeProto, node: Node, change: OpChange) -> Step:
         x = self.plan.candidate.tensor(node.inputs[0])
         op = change.after
         open_ = tuple(axis in self.open for axis in change.axes)
@@ -205,7 +205,7 @@ class _Rewrite:
         return Step(node, change, op, x, open_)
 
     def _lasting(
-        self, target: onnx.NodeProto, node: Node, change: Change, op: Conv | Pool
+        self, target: onnx.NodeProto, node: Node, change: OpChange, op: Conv | Pool
     ) -> Conv | Pool:
         """The op with windows that hold at every length along the open axes."""
         assert isinstance(change.before, Conv | Pool)
@@ -288,9 +288,10 @@ class _Rewrite:
             wanted = candidate.tensor(value.tensor.name).shape
             if got.shape != wanted and not self._fewer(value.tensor, got.shape):
                 shown, meant = "x".join(map(str, got.shape)), "x".join(map(str, wanted))
+                maker = before.network.maker(value.tensor.name)
                 return Refusal(
                     "onnx",
-                    _layer(before.network, value.tensor),
+                    value.tensor.name if maker is None else maker.name,
                     f"it would make {shown} in the rewritten file, and the plan says {meant}: its "
                     f"size is computed in a way that does not follow; {self._way_out()}.",
                 )
@@ -336,7 +337,3 @@ class _Rewrite:
                 )
             place[node.origin] = found.index(wanted, start) + 1
         return None
-
-
-def _layer(network: Network, tensor: Tensor) -> str:
-    return next((n.name for n in network.nodes if n.output.name == tensor.name), tensor.name)

@@ -49,7 +49,7 @@ def save_onnx(model: onnx.ModelProto, path: str | Path, *, source: Path | None =
             )
         if files:
             _copy_data(files, path, source)
-        with _whole(path) as made:
+        with _whole_or_refused(path) as made:
             made.write_bytes(model.SerializeToString())
 
 
@@ -116,7 +116,7 @@ def _copy_data(files: list[str], path: Path, source: Path | None) -> None:
 def _copy(found: Path, wanted: Path) -> None:
     try:
         wanted.parent.mkdir(parents=True, exist_ok=True)
-        with _whole(wanted) as made:
+        with _whole_or_refused(wanted) as made:
             shutil.copyfile(found, made)
     except WriteError:
         raise
@@ -125,7 +125,7 @@ def _copy(found: Path, wanted: Path) -> None:
 
 
 @contextmanager
-def _whole(path: Path) -> Iterator[Path]:
+def _whole_or_refused(path: Path) -> Iterator[Path]:
     try:
         with whole_file(path) as made:
             yield made

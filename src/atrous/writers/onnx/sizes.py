@@ -30,7 +30,7 @@ def _input(node: onnx.NodeProto, index: int) -> str:
     return name
 
 
-def _numbers(edit: Edit, node: onnx.NodeProto, name: str, index: int) -> list[int] | None:
+def _listed(edit: Edit, node: onnx.NodeProto, name: str, index: int) -> list[int] | None:
     """Whole numbers that are an attribute in old operator sets and an input in later ones."""
     attribute = _attribute(node, name)
     if attribute is not None:
@@ -38,10 +38,10 @@ def _numbers(edit: Edit, node: onnx.NodeProto, name: str, index: int) -> list[in
     given = _input(node, index)
     if not given:
         return None
-    return [int(x) for x in _array(edit, given, name).reshape(-1)]
+    return [int(x) for x in _known_array(edit, given, name).reshape(-1)]
 
 
-def _array(edit: Edit, name: str, what: str) -> Array:
+def _known_array(edit: Edit, name: str, what: str) -> Array:
     array = edit.array(name)
     if array is None:
         raise Unwritable(f"its {what} are not known.")
@@ -64,10 +64,10 @@ def _pad(edit: Edit, node: onnx.NodeProto, steps: Sequence[Step]) -> None:
     op = steps[0].after
     assert isinstance(op, Pad)
     rank = len(steps[0].x.shape)
-    old = _numbers(edit, node, "pads", 1)
+    old = _listed(edit, node, "pads", 1)
     if old is None:
         raise Unwritable("its pads are not known.")
-    chosen = _numbers(edit, node, "axes", 3)
+    chosen = _listed(edit, node, "axes", 3)
     dims = [d % rank for d in chosen] if chosen is not None else list(range(rank))
     first = rank - len(op.pads)
     phases = op.phases or (1,) * len(op.pads)
@@ -108,14 +108,14 @@ def _padded_index(length: int, pads: tuple[int, int], turns: int, mode: str) -> 
 
 @writes("Slice")
 def _slice(edit: Edit, node: onnx.NodeProto, steps: Sequence[Step]) -> None:
-    starts, ends = _numbers(edit, node, "starts", 1), _numbers(edit, node, "ends", 2)
+    starts, ends = _listed(edit, node, "starts", 1), _listed(edit, node, "ends", 2)
     if starts is None or ends is None:
         raise Unwritable("its starts and ends are not known.")
     x = node.input[0]
     shape, old_shape = edit.new_shape(x), edit.tensor(x).shape
-    given = _numbers(edit, node, "axes", 3)
+    given = _listed(edit, node, "axes", 3)
     axes = [a % len(shape) for a in given] if given is not None else list(range(len(starts)))
-    old_rates = _numbers(edit, node, "steps", 4)
+    old_rates = _listed(edit, node, "steps", 4)
     rates = old_rates or [1] * len(starts)
     made: list[tuple[int, int, int]] = []
     for start, end, rate, dim in zip(starts, ends, rates, axes, strict=True):
@@ -193,7 +193,7 @@ def _split(edit: Edit, node: onnx.NodeProto, steps: Sequence[Step]) -> None:
     new = [edit.new_shape(name)[dim] for name in node.output]
     if sum(new) != edit.new_shape(x)[dim]:
         raise Unwritable("its parts overlap or leave something out after the conversion.")
-    old = _numbers(edit, node, "split", 1)
+    old = _listed(edit, node, "split", 1)
     if old is not None:
         _renumber(edit, node, "split", 1, old, new)
     elif len(set(new[:-1])) > 1 or new[-1] > new[0]:
@@ -212,7 +212,7 @@ def _gather(edit: Edit, node: onnx.NodeProto, steps: Sequence[Step]) -> None:
     op = steps[0].after
     if not isinstance(op, Slice):
         return
-    old = [int(i) for i in _array(edit, node.input[1], "indices").reshape(-1)]
+    old = [int(i) for i in _known_array(edit, node.input[1], "indices").reshape(-1)]
     if steps[0].open[0] and min(old) < 0:
         raise Unwritable(f"it counts index {min(old)} from the end, {_OPEN}")
     if not edit.is_fixed(node.input[1]):
@@ -224,7 +224,7 @@ def _gather(edit: Edit, node: onnx.NodeProto, steps: Sequence[Step]) -> None:
 
 @writes("Reshape")
 def _reshape(edit: Edit, node: onnx.NodeProto, steps: Sequence[Step]) -> None:  # noqa: ARG001
-    old = _numbers(edit, node, "shape", 1)
+    old = _listed(edit, node, "shape", 1)
     if old is None:
         raise Unwritable("its shape is not known.")
     zero = _attribute(node, "allowzero")
@@ -240,7 +240,7 @@ def _reshape(edit: Edit, node: onnx.NodeProto, steps: Sequence[Step]) -> None:  
 
 @writes("Expand")
 def _expand(edit: Edit, node: onnx.NodeProto, steps: Sequence[Step]) -> None:  # noqa: ARG001
-    old = _numbers(edit, node, "shape", 1)
+    old = _listed(edit, node, "shape", 1)
     if old is None:
         raise Unwritable("its shape is not known.")
     y = node.output[0]
@@ -266,7 +266,7 @@ def _resize(edit: Edit, node: onnx.NodeProto, steps: Sequence[Step]) -> None:  #
             raise Unwritable(
                 f"it resizes by the policy {policy.s.decode()!r}; write its sizes out."
             )
-        old = [int(n) for n in _array(edit, sizes, "sizes").reshape(-1)]
+        old = [int(n) for n in _known_array(edit, sizes, "sizes").reshape(-1)]
         edit.renumbered(node, 3, old, [edit.new_shape(y)[d] for d in dims])
         return
     _rescale(edit, node, dims)
@@ -281,7 +281,7 @@ def _rescale(edit: Edit, node: onnx.NodeProto, dims: list[int]) -> None:
     index = 2 if edit.opset >= 11 and node.op_type == "Resize" else 1
     if attribute is None and not edit.is_fixed(_input(node, index)):
         return
-    array = None if attribute is not None else _array(edit, node.input[index], "scales")
+    array = None if attribute is not None else _known_array(edit, node.input[index], "scales")
     old = [float(s) for s in (attribute.floats if attribute is not None else array.reshape(-1))]  # type: ignore[union-attr]
     new = []
     for scale, dim in zip(old, dims, strict=True):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from atrous.conversion.plan import Change
+from atrous.conversion.plan import OpChange
 from atrous.network.ops import Op
 from atrous.network.records import Node, Tensor
 from atrous.registry import Registry
@@ -28,7 +28,7 @@ class Step:
     """
 
     node: Node
-    change: Change
+    change: OpChange
     after: Op
     x: Tensor
     open: tuple[bool, ...] = ()

@@ -29,10 +29,6 @@ def _spell(node: onnx.NodeProto, windows: Sequence[Window], *, rates: bool = Tru
     set_ints(node, "pads", [*(w.pad_lo for w in windows), *(w.pad_hi for w in windows)], 0)
 
 
-def _unpadded(windows: Sequence[Window]) -> list[Window]:
-    return [Window(w.kernel, w.stride, w.dilation) for w in windows]
-
-
 def pad_in_front(
     edit: Edit, node: onnx.NodeProto, windows: Sequence[Window], value: float
 ) -> list[Window]:
@@ -44,14 +40,14 @@ def pad_in_front(
     x = node.input[0]
     if edit.opset < 11:
         node.input[0] = edit.in_front(node, "Pad", [x], "padded", pads=pads, value=value)
-        return _unpadded(windows)
+        return [window.unpadded for window in windows]
     dtype = helper.tensor_dtype_to_np_dtype(edit.dtype(x))
     if np.issubdtype(dtype, np.integer):
         value = max(value, float(np.iinfo(dtype).min))
     sizes = edit.constant(np.asarray(pads, np.int64), f"{node.output[0]}_pads", node)
     filling = edit.constant(np.asarray(value, dtype), f"{node.output[0]}_filling", node)
     node.input[0] = edit.in_front(node, "Pad", [x, sizes, filling], "padded")
-    return _unpadded(windows)
+    return [window.unpadded for window in windows]
 
 
 @writes("Conv", "ConvInteger", "QLinearConv", "FusedConv")

@@ -12,9 +12,9 @@ from torch.fx import Graph, GraphModule, Node, Tracer
 from torch.nn import functional
 
 from atrous.conversion.edits import Edit
-from atrous.conversion.plan import Change
+from atrous.conversion.plan import OpChange
 from atrous.frameworks.torch import in_mode
-from atrous.geometry import Dense, Window, torch_pads
+from atrous.geometry import torch_pads
 from atrous.network import Node as Layer
 from atrous.network.folded_pads import PAD
 from atrous.network.ops import Conv, Op, Pad, Pool, Slice
@@ -60,7 +60,7 @@ def rewrite_code(
     root: nn.Module,
     path: str,
     layers: Sequence[Layer],
-    changes: Sequence[Change | None],
+    changes: Sequence[OpChange | None],
     inside: Sequence[nn.Module] = (),
     joins: Sequence[Join] = (),
 ) -> tuple[GraphModule, list[Edit]] | Refusal:
@@ -74,7 +74,7 @@ def rewrite_code(
     """
     name = path or type(root).__name__
     try:
-        graphs = [_traced(root, inside, training=mode) for mode in (False, True)]
+        graphs = [_trace_of(root, inside, training=mode) for mode in (False, True)]
     except Exception as error:
         return Refusal(
             "code",
@@ -92,12 +92,13 @@ def rewrite_code(
     graph = graphs[0]
     runs = _runs(graph, layers)
     size = len(layers) // runs
+    held = [() if change is None else change.dense for change in changes]
     for index in range(size, len(layers)):
-        if _dense(changes[index]) != _dense(changes[index % size]):
+        if held[index] != held[index % size]:
             why = "its code runs several times, to other ends; give each run a module of its own."
             return Refusal("calls", layers[index].name, why)
     layers, changes = layers[:size], changes[:size]
-    steps = _steps(graph, layers)
+    steps = _traced_calls(graph, layers)
     if isinstance(steps, str):
         return Refusal("code", name, f"the code of {type(root).__name__} {steps}.")
     extra: dict[str, nn.Module] = {}
@@ -109,7 +110,7 @@ def rewrite_code(
     for step, layer, change in zip(steps, layers, changes, strict=True):
         if change is None:
             continue
-        reason = _edit(root, graph, step, layer, change, extra, edits)
+        reason = _edit_call(root, graph, step, layer, change, extra, edits)
         if reason:
             return Refusal("code", layer.name, reason)
     graph.eliminate_dead_code(lambda node: not _is_padding(node))
@@ -118,17 +119,13 @@ def rewrite_code(
     return made, [Edit(name, "class", type(root).__name__, type(made).__name__), *edits, *joined]
 
 
-def _does(changes: Sequence[Change | None]) -> str:
+def _does(changes: Sequence[OpChange | None]) -> str:
     strided = "calls functions with strides of their own"
     return strided if any(changes) else "joins maps that no longer fit"
 
 
-def _what(changes: Sequence[Change | None]) -> str:
+def _what(changes: Sequence[OpChange | None]) -> str:
     return "pools and convolutions" if any(changes) else "joins"
-
-
-def _dense(change: Change | None) -> tuple[Dense, ...]:
-    return () if change is None else change.dense
 
 
 def _runs(graph: Graph, layers: Sequence[Layer]) -> int:
@@ -142,7 +139,7 @@ def _runs(graph: Graph, layers: Sequence[Layer]) -> int:
     return int(often) if not found and often >= 1 and often.is_integer() else 1
 
 
-def _traced(root: nn.Module, inside: Sequence[nn.Module], *, training: bool) -> Graph:
+def _trace_of(root: nn.Module, inside: Sequence[nn.Module], *, training: bool) -> Graph:
     with in_mode(root, training=training):
         return _Tracer(inside).trace(root)
 
@@ -187,7 +184,7 @@ def _bound(node: Node, kind: str) -> dict[str, Any]:
     return {name: found.get(name) for name in names}
 
 
-def _steps(graph: Graph, layers: Sequence[Layer]) -> list[Node] | str:
+def _traced_calls(graph: Graph, layers: Sequence[Layer]) -> list[Node] | str:
     """The traced call of each layer, kind by kind in order; or in which way they differ."""
     found: dict[str, list[Node]] = {}
     for node in graph.nodes:
@@ -210,7 +207,7 @@ def _steps(graph: Graph, layers: Sequence[Layer]) -> list[Node] | str:
             return f"does not call as many functions ({kind}) as the network has layers"
         out[place] = nodes[index]
         taken[kind] = index + 1
-        folded.add(_folded(nodes[index], layers[place].op))
+        folded.add(_folded_pad(nodes[index], layers[place].op))
     return [out[place] for place in range(len(layers))]
 
 
@@ -231,7 +228,7 @@ def _feeds(pad: Node) -> bool:
     return _kind(users[0]) in ("conv", "max", "average") and (held["value"] or 0.0) == neutral
 
 
-def _folded(step: Node, op: Op) -> Node | None:
+def _folded_pad(step: Node, op: Op) -> Node | None:
     """The call that pads the input of a window, where the window has that padding folded in."""
     if not isinstance(op, Conv | Pool):
         return None
@@ -251,12 +248,12 @@ def _is_ours(root: nn.Module, node: Node) -> bool:
     return node.op == "call_module" and isinstance(getattr(root, str(node.target), None), DensePad)
 
 
-def _edit(
+def _edit_call(
     root: nn.Module,
     graph: Graph,
     step: Node,
     layer: Layer,
-    change: Change,
+    change: OpChange,
     extra: dict[str, nn.Module],
     edits: list[Edit],
 ) -> str:
@@ -267,9 +264,9 @@ def _edit(
     if kind == "pad":
         return _edit_pad(graph, step, change, arguments, extra, edits)
     assert isinstance(change.after, Conv | Pool)
-    dense = change.dense or tuple(Dense(w, 1, w.stride) for w in change.after.windows)
+    dense = change.at_any_size
     source = arguments["input"]
-    folded = _folded(step, layer.op)
+    folded = _folded_pad(step, layer.op)
     if folded is not None:
         source = _bound(folded, "pad")["input"]
     elif isinstance(source, Node) and _is_ours(root, source):
@@ -287,7 +284,7 @@ def _edit(
     if len(held) < len(dense) or (kind == "max" and any(w.pad_lo > w.kernel // 2 for w in held)):
         value = float("-inf") if kind == "max" else 0.0
         source = module_call(graph, step, (source,), DensePad(dense, value), "pad", extra)
-        held = [_unpadded(one) for one in dense]
+        held = [one.unpadded for one in dense]
         edits.append(Edit(layer.name, "input padding", None, str(extra[source.target])))
     named = {
         "stride": tuple(w.stride for w in held),
@@ -311,15 +308,10 @@ def _edit(
     return ""
 
 
-def _unpadded(one: Dense) -> Window:
-    window = one.at(4 * one.factor * (one.window.extent + one.window.stride))
-    return Window(window.kernel, window.stride, window.dilation)
-
-
 def _edit_pad(
     graph: Graph,
     step: Node,
-    change: Change,
+    change: OpChange,
     arguments: dict[str, Any],
     extra: dict[str, nn.Module],
     edits: list[Edit],
@@ -348,7 +340,7 @@ def _edit_pad(
     return ""
 
 
-def _edit_slice(step: Node, layer: Layer, change: Change, edits: list[Edit]) -> str:
+def _edit_slice(step: Node, layer: Layer, change: OpChange, edits: list[Edit]) -> str:
     before, after = change.before, change.after
     assert isinstance(before, Slice)
     assert isinstance(after, Slice)

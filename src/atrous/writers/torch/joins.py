@@ -105,14 +105,14 @@ def edit_joins(
             )
         for index, call in enumerate(there):
             runs = here[index :: len(there)]
-            refusal = _edit(graph, call, runs, extra)
+            refusal = _edit_join(graph, call, runs, extra)
             if refusal is not None:
                 return refusal
             edits += [resampled_edit(one) for join in runs for one in join.resampled]
     return None
 
 
-def _edit(
+def _edit_join(
     graph: Graph, call: Node, runs: Sequence[Join], extra: dict[str, nn.Module]
 ) -> Refusal | None:
     """One call, which performs each of the joins in turn."""

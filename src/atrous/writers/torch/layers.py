@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from atrous.frameworks.torch import OneOp
-from atrous.geometry import Dense, Window, fold
+from atrous.geometry import Dense, Window, fold_back
 from atrous.network.ops import Op, Pad, PadMode, Pool
 
 __all__ = ["AvgPool", "Count", "DensePad", "PadInput", "PhasePad", "Resample", "padded"]
@@ -204,7 +204,7 @@ class PhasePad(OneOp):
         self, size: int, lo: int, hi: int, factor: int, device: torch.device
     ) -> torch.Tensor:
         border = {"reflect": "reflect", "replicate": "clamp", "circular": "wrap"}[self.mode]
-        place = fold(border, size, phases=factor)  # type: ignore[arg-type]
+        place = fold_back(border, size, phases=factor)  # type: ignore[arg-type]
         return torch.tensor(
             [place(p) for p in range(-factor * lo, size + factor * hi)], device=device
         )

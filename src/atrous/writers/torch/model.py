@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from atrous.conversion.edits import Edit
-from atrous.conversion.plan import Change, Plan
+from atrous.conversion.plan import OpChange, Plan
 from atrous.frameworks.torch import replace_module
 from atrous.network import Node
 from atrous.network.ops import Conv, ConvTranspose, Expand, Pad, Pool, Reshape, Resize, Slice
@@ -58,7 +58,7 @@ def rewrite_torch(model: nn.Module, plan: Plan) -> tuple[nn.Module, tuple[Edit, 
         if not is_layer(module):
             code.setdefault(path, [])
             continue
-        if _alike(nodes, changes):
+        if _changed_alike(nodes, changes):
             done = _edited(made, path, module, nodes[0], changes, plan)
             if isinstance(done, Refusal):
                 return done
@@ -94,7 +94,7 @@ def _part(model: nn.Module, path: str) -> nn.Module | None:
         return None
 
 
-def _alike(nodes: Sequence[Node], changes: dict[str, Change]) -> bool:
+def _changed_alike(nodes: Sequence[Node], changes: dict[str, OpChange]) -> bool:
     found = [changes.get(node.name) for node in nodes]
     first = found[0]
     return first is not None and all(
@@ -103,7 +103,7 @@ def _alike(nodes: Sequence[Node], changes: dict[str, Change]) -> bool:
     )
 
 
-def _windows(change: Change) -> object:
+def _windows(change: OpChange) -> object:
     # Padding on the high side may follow the size; it says nothing about the layer.
     if change.dense:
         return tuple((one.window, one.factor, one.stride) for one in change.dense)
@@ -115,7 +115,7 @@ def _edited(
     path: str,
     module: nn.Module,
     node: Node,
-    changes: dict[str, Change],
+    changes: dict[str, OpChange],
     plan: Plan,
 ) -> list[Edit] | Refusal:
     shape = plan.candidate.tensor(node.inputs[0]).shape
@@ -144,7 +144,7 @@ def _recoded(
     path: str,
     inner: Sequence[str],
     ordered: Sequence[Node],
-    changes: dict[str, Change],
+    changes: dict[str, OpChange],
     joins: Sequence[Join],
 ) -> tuple[nn.Module, list[Edit]] | Refusal:
     root = model.get_submodule(path)
@@ -155,7 +155,7 @@ def _recoded(
             layer = layer.rpartition(".")[0]
     layers = [node for node in ordered if node.module in paths]
     inside = [model.get_submodule(p) for p in paths if p != path]
-    found: list[Change | None] = [changes.get(node.name) for node in layers]
+    found: list[OpChange | None] = [changes.get(node.name) for node in layers]
     within = [join for join in joins if join.layer.module in paths]
     return rewrite_code(root, path, layers, found, inside, within)
 

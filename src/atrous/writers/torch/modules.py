@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from atrous.conversion.edits import Edit
-from atrous.conversion.plan import Change
+from atrous.conversion.plan import OpChange
 from atrous.errors import AtrousError
 from atrous.geometry import Dense, Window
 from atrous.network.folded_pads import folded
@@ -47,7 +47,7 @@ class Layer:
     path: str
     module: nn.Module
     shape: tuple[int, ...]
-    change: Change
+    change: OpChange
 
 
 def is_layer(module: nn.Module) -> bool:
@@ -63,13 +63,13 @@ def edit_layer(layer: Layer) -> tuple[nn.Module, list[Edit]] | Refusal:
     """
     module, change = layer.module, layer.change
     if isinstance(change.after, Pad):
-        return _pad(layer)
+        return _edit_padding(layer)
     if isinstance(module, (*_AVG, AvgPool)):
-        return _average(layer)
+        return _edit_average(layer)
     if isinstance(change.after, ConvTranspose):
-        return _transposed(layer)
+        return _edit_transposed(layer)
     if isinstance(module, (*_CONVS, *_MAX)):
-        return _windowed(layer)
+        return _edit_windowed(layer)
     return Refusal("module", layer.path, f"a {type(module).__name__} has no windows to change.")
 
 
@@ -84,19 +84,12 @@ def _copied(module: nn.Module) -> Any:
     return made
 
 
-def _dense(change: Change) -> tuple[Dense, ...]:
-    if change.dense:
-        return change.dense
-    assert isinstance(change.after, Conv | Pool)
-    return tuple(Dense(w, 1, w.stride) for w in change.after.windows)
-
-
-def _windowed(layer: Layer) -> tuple[nn.Module, list[Edit]] | Refusal:
+def _edit_windowed(layer: Layer) -> tuple[nn.Module, list[Edit]] | Refusal:
     """A convolution or max pool, by attributes; at need with its padding as a pre-hook."""
     module = layer.module
     assert isinstance(layer.change.after, Conv | Pool)
     before = _described(module)
-    dense = _same(layer, _dense(layer.change))
+    dense = _same(layer, layer.change.at_any_size)
     tries: list[Any] = []
     fixed = [one.fixed if one.same is None else None for one in dense]
     if not layer.change.dense:
@@ -111,7 +104,7 @@ def _windowed(layer: Layer) -> tuple[nn.Module, list[Edit]] | Refusal:
         tried._forward_pre_hooks = type(module._forward_pre_hooks)(module._forward_pre_hooks)
         if not attempt(tried, dense):
             continue
-        if type(tried) in _PLAIN or _does(tried, layer):
+        if type(tried) in _PLAIN or _does_as_meant(tried, layer):
             return tried, _edits(layer.path, before, _described(tried))
     return Refusal(
         "module",
@@ -167,7 +160,7 @@ def _by_hook(module: Any, dense: Sequence[Dense]) -> bool:
     if _mirrors(module):
         return False
     _unhook(module)
-    windows = [one.at(_some_length(one)) for one in dense]
+    windows = [one.unpadded for one in dense]
     _set(module, windows, padding=False)
     value = float("-inf") if isinstance(module, _MAX) else 0.0
     module.register_forward_pre_hook(PadInput(dense, value))
@@ -196,11 +189,7 @@ def _only_pads(module: nn.Module, base: type) -> bool:
     return all(name.endswith("Same") and name == f"{base.__name__}Same" for name in names)
 
 
-def _some_length(one: Dense) -> int:
-    return 4 * one.factor * (one.window.extent + abs(one.window.pad_lo) + one.window.stride)
-
-
-def _does(module: nn.Module, layer: Layer) -> bool:
+def _does_as_meant(module: nn.Module, layer: Layer) -> bool:
     """Whether the module runs the window that it is meant to, as an export of it shows."""
     op = _read(module, layer.shape)
     wanted = layer.change.after
@@ -242,8 +231,7 @@ def _same(layer: Layer, dense: tuple[Dense, ...]) -> tuple[Dense, ...]:
     rank = len(dense)
     pads: list[set[tuple[int, int]]] = [set() for _ in dense]
     named = tuple(
-        replace(one, window=replace(one.window, pad_lo=0, pad_hi=0), same="same_upper", padded=0)
-        for one in dense
+        replace(one, window=one.window.unpadded, same="same_upper", padded=0) for one in dense
     )
     follows = True
     for more in range(max(one.window.stride for one in dense) + 1):
@@ -261,11 +249,11 @@ def _same(layer: Layer, dense: tuple[Dense, ...]) -> tuple[Dense, ...]:
     return dense
 
 
-def _average(layer: Layer) -> tuple[nn.Module, list[Edit]] | Refusal:
+def _edit_average(layer: Layer) -> tuple[nn.Module, list[Edit]] | Refusal:
     """An average pool: PyTorch's own where there is no rate, ours where there is one."""
     module: Any = layer.module
     before = _described(module)
-    dense = _same(layer, _dense(layer.change))
+    dense = _same(layer, layer.change.at_any_size)
     if not layer.change.dense:
         back = _back(module, dense)
         if back is not None:
@@ -328,7 +316,7 @@ def _as_windows(pool: Any) -> list[tuple[int, int]]:
     return list(zip(spread(pool.kernel_size), spread(pool.stride), strict=True))
 
 
-def _transposed(layer: Layer) -> tuple[nn.Module, list[Edit]] | Refusal:
+def _edit_transposed(layer: Layer) -> tuple[nn.Module, list[Edit]] | Refusal:
     module: Any = _copied(layer.module)
     before = _described(module)
     op = layer.change.after
@@ -340,7 +328,7 @@ def _transposed(layer: Layer) -> tuple[nn.Module, list[Edit]] | Refusal:
     return module, _edits(layer.path, before, _described(module))
 
 
-def _pad(layer: Layer) -> tuple[nn.Module, list[Edit]] | Refusal:
+def _edit_padding(layer: Layer) -> tuple[nn.Module, list[Edit]] | Refusal:
     """A padding module: more of it, or each phase by itself."""
     module: Any = layer.module
     op, was = layer.change.after, layer.change.before

@@ -28,7 +28,7 @@ class Stack(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             for node in network.nodes:
-                module, pads = _layer(node.name, node.op, channels)
+                module, pads = _module_of(node.name, node.op, channels)
                 self.add_module(node.name, module)
                 self._steps.append((node.name, pads))
                 channels = node.output.shape[1]
@@ -40,7 +40,7 @@ class Stack(nn.Module):
         return x
 
 
-def _layer(name: str, op: object, channels: int) -> tuple[nn.Module, Pads]:
+def _module_of(name: str, op: object, channels: int) -> tuple[nn.Module, Pads]:
     """The module of one layer, and the zeros that it does not pad by itself."""
     if not isinstance(op, Conv | Pool):
         kind = getattr(op, "kind", type(op).__name__)

@@ -13,14 +13,14 @@ from torch.fx import Graph, Node
 from atrous.frameworks.torch import hooks, module_stack, quiet, unfused
 from atrous.refusal import Refusal
 
-__all__ = ["Traced", "layer_of", "traced"]
+__all__ = ["Exported", "exported", "layer_of"]
 
 _UNKNOWABLE = {"aten.as_strided.default", "aten.set_.source_Tensor"}
 """What reads memory as it lies: its meaning changes with the layout."""
 
 
 @dataclass(frozen=True, slots=True)
-class Traced:
+class Exported:
     """A functional graph whose `get_attr` nodes are parameters and buffers by key.
 
     `constants` are tensors that the code itself made, by the target of their `get_attr` nodes;
@@ -34,7 +34,7 @@ class Traced:
     spec: Any
 
 
-def traced(model: nn.Module, inputs: Sequence[torch.Tensor]) -> Traced | Refusal:
+def exported(model: nn.Module, inputs: Sequence[torch.Tensor]) -> Exported | Refusal:
     """The graph of the model in evaluation mode on these inputs; refused where it has none."""
     name = type(model).__name__
     hooked = next((path for path, part in model.named_modules() if hooks(part)[0]), None)
@@ -60,7 +60,7 @@ def traced(model: nn.Module, inputs: Sequence[torch.Tensor]) -> Traced | Refusal
         if any(not isinstance(size, int) for size in getattr(node.meta.get("val"), "shape", ())):
             return Refusal("trace", name, "its sizes depend on the values of its input.")
     graph, constants = _lifted(program)
-    return Traced(graph, constants, mutating, program.call_spec.out_spec)
+    return Exported(graph, constants, mutating, program.call_spec.out_spec)
 
 
 def layer_of(node: Node) -> str:
