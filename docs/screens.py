@@ -16,7 +16,7 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 import atrous
-from tests.browser.conftest import CHROMIUM
+from tests.processes import CHROMIUM
 from tests.servers import explorer
 
 HERE = Path(__file__).parent

@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import tests.conftest  # noqa: F401 - torchvision's op schemas, where its library cannot load
 from atrous import AtrousError, ConversionError, convert
 from atrous.readers.named import make, parse
+from tests.weights import draw
 
 HERE = Path(__file__).parent
 SIZES = (96, 127, 128, 129)
@@ -54,26 +55,6 @@ class Gate(torch.nn.Module):
 
     def forward(self, x):
         return x * 0.7
-
-
-def draw(model, size):
-    """Weights drawn anew, and batch norms calibrated to them."""
-    generator = torch.Generator().manual_seed(0)
-    for name, p in model.named_parameters():
-        drawn = torch.randn(p.shape, generator=generator, dtype=p.dtype)
-        if p.dim() > 1:
-            p.copy_(drawn * (2 / p[0].numel()) ** 0.5)
-        elif name.endswith("bias"):
-            p.copy_(drawn * 0.1)
-        else:
-            p.copy_(drawn.abs() * 0.3 + 0.7)
-    norms = [m for m in model.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
-    for norm in norms:
-        norm.train()
-        norm.momentum = 1.0
-    if norms:
-        model(torch.randn(2, 3, size, size, generator=generator, dtype=torch.double))
-    model.eval()
 
 
 def maps(model, x, layer):

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from playwright.sync_api import sync_playwright
 
 import atrous
-from tests.browser.conftest import CHROMIUM
+from tests.processes import CHROMIUM
 from tests.servers import explorer
 
 EDIT = """

@@ -18,6 +18,8 @@ import tests.conftest  # noqa: F401 - torchvision's op schemas, where its librar
 import segmentation
 import sound
 
+from tests.weights import calibrate
+
 __all__ = ["MODELS", "Model"]
 
 
@@ -36,23 +38,6 @@ class Model:
         x = torch.randn(self.input)
         calibrate(model, torch.randn(2, *self.input[1:]))
         return model.eval(), x
-
-
-def calibrate(model: nn.Module, x: torch.Tensor) -> None:
-    """Gives every batch norm the statistics of its input, so that values stay of one size."""
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    if not norms:
-        return
-    model.eval()
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.train()
-        norm.momentum = 1.0
-    with torch.no_grad():
-        model(x)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    model.eval()
 
 
 MODELS = (

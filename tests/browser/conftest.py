@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from contextlib import contextmanager
 
 import pytest
 
-CHROMIUM = (
-    os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-)
+from tests.processes import CHROMIUM
 
 
 @pytest.fixture(scope="session")

@@ -15,30 +15,14 @@ from torch.nn import functional
 
 import atrous
 from atrous import ConversionError
+from tests.weights import draw
 
 SIZES = (64, 95, 96, 97)
 
 
 def drawn(model: nn.Module, size: int = 64, channels: int = 3) -> nn.Module:
     """The model in float64 with weights drawn anew and batch norms calibrated to them."""
-    model = model.double().eval()
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            noise = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
-            if parameter.dim() > 1:
-                parameter.copy_(noise * (2 / parameter[0].numel()) ** 0.5)
-            elif name.endswith("bias"):
-                parameter.copy_(noise * 0.1)
-            else:
-                parameter.copy_(noise.abs() * 0.3 + 0.7)
-        norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
-        for norm in norms:
-            norm.train()
-            norm.momentum = 1.0
-        if norms:
-            model(torch.randn(2, channels, size, size, generator=generator, dtype=torch.double))
-    return model.eval()
+    return draw(model.double(), size, channels)
 
 
 def maps(model: nn.Module, x: torch.Tensor, layer: str | None = None) -> list[torch.Tensor]:
