@@ -29,7 +29,8 @@ def aten(names: str) -> frozenset[str]:
 
 SKIPPED = aten(
     """
-    alias clone contiguous detach detach_ dropout dropout_ alpha_dropout feature_dropout lift_fresh
+    alias clone contiguous detach detach_ dropout dropout_ alpha_dropout alpha_dropout_
+    feature_dropout feature_dropout_ feature_alpha_dropout feature_alpha_dropout_ lift_fresh
     lift_fresh_copy positive
     """
 ) | {"getitem"}
