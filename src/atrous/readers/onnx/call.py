@@ -64,6 +64,7 @@ class OnnxCall(Call[Value | None]):
         shapes: Inferred,
         version: int,
         used: Sequence[bool],
+        moves_batch: bool = False,
     ) -> None:
         outputs = [
             Output(shape, itemsize(dtype) if dtype else None, wanted)
@@ -77,6 +78,8 @@ class OnnxCall(Call[Value | None]):
         self.shapes = shapes
         self.version = version
         self.used = used
+        # True where a transpose of the file puts another dimension in the batch's place.
+        self.moves_batch = moves_batch
         self._attributes = {attribute.name: attribute for attribute in node.attribute}
 
     # Attributes

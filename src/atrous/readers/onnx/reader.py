@@ -115,6 +115,14 @@ class _File:
         self.order = ordered(self.graph, ())
         self.inputs = [item for item in self.graph.input if item.name not in self.constants]
         self.types = {i.name: i.type.tensor_type.elem_type for i in self.inputs}
+        orders = [
+            attribute.ints
+            for node in self.order.nodes
+            if node.op_type == "Transpose"
+            for attribute in node.attribute
+            if attribute.name == "perm"
+        ]
+        self.moves_batch = any(len(order) == 4 and order[0] != 0 for order in orders)
 
     def initialisers(self, graph: onnx.GraphProto) -> dict[str, Value]:
         """The constants of a graph, with what is known about each as a parameter."""
@@ -222,7 +230,8 @@ class _Translation:
     ) -> OnnxCall:
         """The node as a call, at the version of the file's operators."""
         version = self._file.opsets.get("", 1)
-        return OnnxCall(self._builder, node, label, inputs, shapes, version, used)
+        moves = self._file.moves_batch
+        return OnnxCall(self._builder, node, label, inputs, shapes, version, used, moves)
 
     def _folded(
         self, node: onnx.NodeProto, inputs: Sequence[Value | None]

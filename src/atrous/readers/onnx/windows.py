@@ -9,6 +9,7 @@ from typing import cast
 
 from atrous.errors import GeometryError, ReadError
 from atrous.geometry import Coordinates, Interpolation, Rounding, Window, pad, resample
+from atrous.network.layout import has_axes
 from atrous.network.ops import (
     AdaptivePool,
     Conv,
@@ -18,6 +19,7 @@ from atrous.network.ops import (
     PadMode,
     Permute,
     Pool,
+    Reshape,
     Resize,
     Shuffle,
 )
@@ -481,4 +483,31 @@ def _shuffle(call: OnnxCall) -> Tensor:
     size = call.integer("blocksize", 1)
     if not 1 <= size <= MAX_STRIDE:
         raise ReadError(f"a block size of {size} is not one that is followed.")
-    return call.emit(Shuffle((size, size), call.op == "SpaceToDepth"), x)
+    down = call.op == "SpaceToDepth"
+    if len(x.shape) == 4 and (call.moves_batch if down else has_axes(x.layout[1])):
+        return _by_digits(call, x, size, down)
+    return call.emit(Shuffle((size, size), down), x)
+
+
+def _by_digits(call: OnnxCall, x: Tensor, size: int, down: bool) -> Tensor:
+    """The same elements by reshape, permute, reshape: which phase of a block each channel is stays
+    known, so that a convolution over phases in the batch does not mix them.
+    """
+    batch, held, height, width = x.shape
+    area = size * size
+    if (height % size or width % size) if down else held % area:
+        raise ReadError(f"{x.shape} does not divide into blocks of {size}.")
+    if down:
+        cut = (batch, held, height // size, size, width // size, size)
+        order = (0, 3, 5, 1, 2, 4)
+        shape = (batch, held * area, height // size, width // size)
+    else:
+        columns = call.text("mode", "DCR") == "CRD"
+        cut = (
+            (batch, held // area, size, size, height, width)
+            if columns
+            else (batch, size, size, held // area, height, width)
+        )
+        order = (0, 1, 4, 2, 5, 3) if columns else (0, 3, 4, 1, 5, 2)
+        shape = (batch, held // area, height * size, width * size)
+    return call.emit(Reshape(shape), call.step(Permute(order), call.step(Reshape(cut), x)))

@@ -29,7 +29,8 @@ def aten(names: str) -> frozenset[str]:
 
 SKIPPED = aten(
     """
-    alias clone contiguous detach detach_ dropout dropout_ alpha_dropout feature_dropout lift_fresh
+    alias clone contiguous detach detach_ dropout dropout_ alpha_dropout alpha_dropout_
+    feature_dropout feature_dropout_ feature_alpha_dropout feature_alpha_dropout_ lift_fresh
     lift_fresh_copy positive
     """
 ) | {"getitem"}
@@ -64,7 +65,7 @@ UNTOLD = aten(
 
 ELEMENTWISE = aten(
     """
-    batch_norm _to_copy type_as prelu hardswish hardswish_ hardsigmoid hardsigmoid_ mish silu
+    batch_norm _to_copy prelu hardswish hardswish_ hardsigmoid hardsigmoid_ mish silu
     masked_fill masked_fill_ where nan_to_num rrelu quantize_per_tensor dequantize
     fake_quantize_per_tensor_affine relu6 relu6_ selu selu_ celu floor_divide square clip multiply
     divide subtract true_divide softsign logical_not rsub fill
@@ -215,6 +216,15 @@ def pointwise(call: TorchCall) -> Value:
     first = next(iter(call.arguments.values()))
     op = Elementwise(call.label.rstrip("_"), call.label.endswith("_") and isinstance(first, Tensor))
     return call.emit(op, *operands, params=call.params())
+
+
+@translates("type_as")
+def _type_as(call: TorchCall) -> Value:
+    """Output `o` reads `self` at `o`; of `other` it takes the type alone."""
+    held = call["self"]
+    if isinstance(held, Const):
+        return Const(held.shape, held.params)
+    return call.emit(Elementwise("type_as"), call.x)
 
 
 @translates("to")
