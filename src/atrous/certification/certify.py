@@ -189,7 +189,7 @@ class _Judge:
         if small != asked.shapes:
             self.ran = self._taken([small], self.pair.weights, refused)
             if self.ran is not None:
-                self._leave(asked, f"{_sizes(self.ran.sizes)} takes less time")
+                self._leave(asked, f"{_sizes_text(self.ran.sizes)} takes less time")
                 return
         refusal = self._run(asked, self.pair.weights)
         if isinstance(refusal, _Look):
@@ -256,14 +256,14 @@ class _Judge:
         why = next((result.why for result in results if result.why), "")
         ran = any(result.state != "not run" for result in results)
         return Certificate(
-            results,
-            (*_causes(self.found, results), *self.causes),
-            price(self._asked.networks[0]),
-            price(self._asked.networks[1]),
-            titles[0],
-            titles[1],
-            self.pair.precision if ran else f"not run: {why}",
-            tuple(dict.fromkeys(self.notes)),
+            outputs=results,
+            causes=(*_causes(self.found, results), *self.causes),
+            before=price(self._asked.networks[0]),
+            after=price(self._asked.networks[1]),
+            reference=titles[0],
+            candidate=titles[1],
+            precision=self.pair.precision if ran else f"not run: {why}",
+            notes=tuple(dict.fromkeys(self.notes)),
         )
 
     @property
@@ -274,7 +274,7 @@ class _Judge:
     def _look(self, shapes: Shapes, *, guess: bool = False) -> _Look:
         step(f"reading both at {_text(shapes)}")
         here = self.pair.networks(shapes, guess=guess)
-        outputs = _outputs(*here, self.names)
+        outputs = _output_pairs(*here, self.names)
         proofs, _ = prove(pruned(here[0], [one for one, _ in outputs]), here[1], outputs)
         return _Look(shapes, here, outputs, proofs)
 
@@ -450,7 +450,7 @@ def price(network: Network) -> Price:
     )
 
 
-def _outputs(
+def _output_pairs(
     reference: Network, candidate: Network, names: Sequence[str] | None
 ) -> list[tuple[str, str]]:
     if names is None and len(reference.outputs) != len(candidate.outputs):
@@ -535,16 +535,16 @@ def _causes(found: Sequence[_Output], results: Sequence[OutputCertificate]) -> t
         for check in result.checks:
             if check.agrees is False:
                 why = (
-                    f"the two halves disagree at {_sizes(check.sizes)}: the structure says "
+                    f"the two halves disagree at {_sizes_text(check.sizes)}: the structure says "
                     f"{check.proved}, the measurement {check.measured}"
                 )
                 causes[Cause(check.layer or result.name, why)] = None
     return tuple(causes)
 
 
-def _sizes(sizes: Sequence[int]) -> str:
+def _sizes_text(sizes: Sequence[int]) -> str:
     return "x".join(map(str, sizes))
 
 
 def _text(shapes: Shapes) -> str:
-    return ", ".join(map(_sizes, shapes))
+    return ", ".join(map(_sizes_text, shapes))
