@@ -256,14 +256,14 @@ class _Judge:
         why = next((result.why for result in results if result.why), "")
         ran = any(result.state != "not run" for result in results)
         return Certificate(
-            results,
-            (*_causes(self.found, results), *self.causes),
-            price(self._asked.networks[0]),
-            price(self._asked.networks[1]),
-            titles[0],
-            titles[1],
-            self.pair.precision if ran else f"not run: {why}",
-            tuple(dict.fromkeys(self.notes)),
+            outputs=results,
+            causes=(*_causes(self.found, results), *self.causes),
+            before=price(self._asked.networks[0]),
+            after=price(self._asked.networks[1]),
+            reference=titles[0],
+            candidate=titles[1],
+            precision=self.pair.precision if ran else f"not run: {why}",
+            notes=tuple(dict.fromkeys(self.notes)),
         )
 
     @property
@@ -274,7 +274,7 @@ class _Judge:
     def _look(self, shapes: Shapes, *, guess: bool = False) -> _Look:
         step(f"reading both at {_text(shapes)}")
         here = self.pair.networks(shapes, guess=guess)
-        outputs = _paired_outputs(*here, self.names)
+        outputs = _output_pairs(*here, self.names)
         proofs, _ = prove(pruned(here[0], [one for one, _ in outputs]), here[1], outputs)
         return _Look(shapes, here, outputs, proofs)
 
@@ -450,7 +450,7 @@ def price(network: Network) -> Price:
     )
 
 
-def _paired_outputs(
+def _output_pairs(
     reference: Network, candidate: Network, names: Sequence[str] | None
 ) -> list[tuple[str, str]]:
     if names is None and len(reference.outputs) != len(candidate.outputs):

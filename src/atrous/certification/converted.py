@@ -43,15 +43,15 @@ def certified(
             "(outputs=...).",
         ).error()
     return Conversion(
-        made,
-        certificate,
-        edits,
-        plan.direction,
-        plan.target,
-        plan.heads,
-        _worth_saying(after),
-        tuple(notes),
-        (plan.reference, after),
+        model=made,
+        certificate=certificate,
+        edits=edits,
+        direction=plan.direction,
+        output_stride=plan.target,
+        heads=plan.heads,
+        findings=_worth_saying(after),
+        notes=tuple(notes),
+        networks=(plan.reference, after),
     )
 
 

@@ -142,7 +142,7 @@ def rate_text(node: Node, twin: Node, axis: str, lock: Lockstep, here: Step, the
             f"should have rate {want}"
         )
     try:
-        right = Dense(was, lock.factor, now.stride).at(_length(here, axis, lock))
+        right = Dense(was, lock.factor, now.stride).at(_length_there(here, axis, lock))
     except GeometryError:
         return f"stride {now.stride} cannot come of stride {was.stride} behind {lock.factor}"
     if _alike(now, right):
@@ -162,7 +162,7 @@ def is_right(node: Node, twin: Node, axis: str, lock: Lockstep, here: Step, ther
         return False
     was, now = found
     try:
-        return _alike(now, Dense(was, lock.factor, now.stride).at(_length(here, axis, lock)))
+        return _alike(now, Dense(was, lock.factor, now.stride).at(_length_there(here, axis, lock)))
     except GeometryError:
         return False
 
@@ -217,7 +217,7 @@ def divisor(op: Pool, index: int, length: int, output: int) -> int:
     return sum(low <= tap < high for tap in window.taps(output))
 
 
-def _length(here: Step, axis: str, lock: Lockstep) -> int:
+def _length_there(here: Step, axis: str, lock: Lockstep) -> int:
     return here.length(axis) * lock.factor
 
 

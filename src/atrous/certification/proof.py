@@ -133,7 +133,6 @@ class _Walk:
         self.there = {twin.output.name for twin in self.pairs.values()}
         self.there |= {t.name for t in candidate.inputs}
         self.names = {twin.name: name for name, twin in self.pairs.items()}
-        self.makers = tuple({n.output.name: n for n in net} for net in (reference, candidate))
         self.resized = any(
             isinstance(n.op, Resize) and n.name not in self.names for n in candidate.nodes
         )
@@ -153,14 +152,14 @@ class _Walk:
             twin = self._between(tensor, one, two)
         broken = (*twin.broken, *lost)
         return Proof(
-            one,
-            "broken" if broken else twin.verdict(tensor),
-            tuple(tensor.grid),
-            tuple(twin.locks.get(axis, _SAME) for axis in tensor.grid),
-            twin.margins(tensor),
-            tuple(dict.fromkeys((*broken, *twin.mixed, *twin.moved, *twin.border))),
-            tuple(tensor.grid.values()),
-            twin.changed,
+            output=one,
+            verdict="broken" if broken else twin.verdict(tensor),
+            axes=tuple(tensor.grid),
+            locks=tuple(twin.locks.get(axis, _SAME) for axis in tensor.grid),
+            margins=twin.margins(tensor),
+            causes=tuple(dict.fromkeys((*broken, *twin.mixed, *twin.moved, *twin.border))),
+            lengths=tuple(tensor.grid.values()),
+            changed=twin.changed,
         )
 
     def _lost(self, one: str, two: str) -> list[Cause]:
@@ -210,8 +209,8 @@ class _Walk:
         """The maps that only the candidate resamples on the way to these tensors."""
         if not self.resized:
             return frozenset()
-        known = _resized(self.makers[0], here, self.here)
-        found = _resized(self.makers[1], there, self.there)
+        known = _resized(self.reference, here, self.here)
+        found = _resized(self.candidate, there, self.there)
         return found if len(found) > len(known) else frozenset()
 
     def _aside(self, there: dict[str, Step], more: frozenset[str]) -> dict[str, str]:
@@ -401,26 +400,24 @@ class _Known:
 
     def twin(self, reference: str, candidate: str) -> Twin:
         return Twin(
-            reference,
-            candidate,
-            {**self.rest, **self.locks},
-            {axis: bad for axis, bad in self.bad.items() if bad},
-            tuple(self.mixed),
-            tuple(dict.fromkeys(self.broken)),
-            tuple(dict.fromkeys(self.border)),
-            tuple(dict.fromkeys(self.moved)),
-            self.changed,
+            reference=reference,
+            candidate=candidate,
+            locks={**self.rest, **self.locks},
+            bad={axis: bad for axis, bad in self.bad.items() if bad},
+            mixed=tuple(self.mixed),
+            broken=tuple(dict.fromkeys(self.broken)),
+            border=tuple(dict.fromkeys(self.border)),
+            moved=tuple(dict.fromkeys(self.moved)),
+            changed=self.changed,
         )
 
 
-def _resized(
-    makers: Mapping[str, Node], names: Sequence[str], held: Collection[str]
-) -> frozenset[str]:
+def _resized(network: Network, names: Sequence[str], held: Collection[str]) -> frozenset[str]:
     """What resizes make between held tensors and these."""
     found, left = set(), [name for name in names if name not in held]
     seen = set(left)
     while left:
-        maker = makers.get(left.pop())
+        maker = network.maker(left.pop())
         if maker is None:
             continue
         if isinstance(maker.op, Resize):

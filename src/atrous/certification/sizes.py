@@ -265,15 +265,15 @@ def _lengths(network: Network, axis: str) -> Iterator[_Length]:
         for name in node.inputs:
             before = network.tensor(name).grid.get(axis)
             if before is not None:
-                yield _axis_length(node, name, axis, before, after)
+                yield _length_rule(node, name, axis, before, after)
 
 
-def _axis_length(node: Node, source: str, axis: str, before: int, after: int) -> _Length:
+def _length_rule(node: Node, source: str, axis: str, before: int, after: int) -> _Length:
     op, made = node.op, node.output.name
     if isinstance(op, Conv | Pool):
         window = op.windows[window_index(node, axis)]
         ceil_mode = isinstance(op, Pool) and op.ceil
-        if _output_length(window, before, ceil_mode) == after:
+        if _output_count(window, before, ceil_mode) == after:
             return _Length(source, made, lambda n: window.output_length(n, ceil_mode), window)
     if isinstance(op, ConvTranspose):
         stride = op.windows[window_index(node, axis)].stride
@@ -285,7 +285,7 @@ def _axis_length(node: Node, source: str, axis: str, before: int, after: int) ->
     return _Length(source, made, lambda n: after * n // before)
 
 
-def _output_length(window: Window, length: int, ceil_mode: bool) -> int:
+def _output_count(window: Window, length: int, ceil_mode: bool) -> int:
     try:
         return window.output_length(length, ceil_mode)
     except GeometryError:

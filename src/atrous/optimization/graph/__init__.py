@@ -1,4 +1,4 @@
-"""Passes over an exported graph, in the order in which `candidates` runs them.
+"""Passes over an exported graph, which `passes` lists in the order in which they run.
 
 May import: `optimization.layer`, `operators` and below, `torch.fx`.
 A new pass is one file with one function that changes a graph in place, and its name in the list of
