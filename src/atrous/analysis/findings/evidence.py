@@ -100,8 +100,9 @@ def _spans(node: Node, network: Network) -> tuple[Span, ...]:
         if len(dim) != 1 or dim[0].axis is None or dim[0].weight != 1:
             return ()
         axis = dim[0].axis
-        outputs = node.output.grid.get(axis)
-        if outputs is None:
+        if axis not in node.output.grid:
             return ()
+        # Both lengths are those of the dimension, which may be a part of the axis.
+        outputs = node.output.shape[index - len(windows)]
         found.append(Span(window, axis, dim[0].size, outputs))
     return tuple(found)

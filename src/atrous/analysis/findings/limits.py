@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from atrous.analysis.findings.evidence import Evidence
 from atrous.analysis.findings.record import Finding
 from atrous.analysis.findings.registry import finder
+from atrous.geometry import Prefix
 from atrous.network.ops import Conv, Pool
 
 
@@ -33,6 +34,18 @@ def mixing(evidence: Evidence) -> Iterator[Finding]:
         if not axes:
             continue
         names = list(dict.fromkeys(name for a in axes for name in output.global_axes[a]))
+        side = _one_side(evidence, axes, names)
+        if side:
+            yield Finding(
+                "global",
+                "info",
+                names[0],
+                f"reads every position {side} its own along {', '.join(axes)}: a position of "
+                f"{output.name} depends on all of the input {side} it.",
+                "Streams can be exact in that direction where its state is carried on; tiles "
+                "cannot; fields are the local ones.",
+            )
+            continue
         more = f", as {len(names) - 1} ops after it do" if len(names) > 1 else ""
         yield Finding(
             "global",
@@ -42,6 +55,23 @@ def mixing(evidence: Evidence) -> Iterator[Finding]:
             "depends on the whole input.",
             "Tiles and streams cannot be exact; fields are the local ones.",
         )
+
+
+def _one_side(evidence: Evidence, axes: Sequence[str], names: Sequence[str]) -> str:
+    """`before` or `behind` where all these ops are scans that way along the axes, else empty."""
+    steps = [
+        move.get(axis)
+        for node in evidence.network.nodes
+        if node.name in names
+        for move in node.moves
+        for axis in axes
+        if axis in node.mixes
+    ]
+    scans = [step for step in steps if isinstance(step, Prefix)]
+    ways = {step.reverse for step in scans}
+    if not scans or len(scans) < len(steps) or len(ways) > 1:
+        return ""
+    return "behind" if ways.pop() else "before"
 
 
 @finder("field-exceeds-input")
