@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from atrous.cli.options import Html, Image, Inputs, Json, Outputs, Source, names_of
-from atrous.cli.output import show, show_json, working
+from atrous.cli.output import show, show_json, working, wrote
 from atrous.cli.pages import place_for, put
 from atrous.cli.sources import (
     model,
 )
 from atrous.errors import ReadError
+from atrous.progress import step
+
+if TYPE_CHECKING:
+    from atrous.certification.conversion import Conversion
 
 __all__ = ["convert"]
 
@@ -36,7 +41,8 @@ def convert(
             "-o",
             metavar="FILE",
             help="Where to write the result: .onnx for an .onnx file, .pt2 for a PyTorch model. "
-            "Left out: only the report.",
+            "Left out: only the report. Where --outputs names modules, the part of a PyTorch model "
+            "that makes them.",
         ),
     ] = None,
     heads: Annotated[
@@ -66,6 +72,9 @@ def convert(
     measure: Annotated[
         bool, typer.Option(help="Run both in float64 as well, beside the proof by structure.")
     ] = True,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Let --output take the place of SOURCE itself.")
+    ] = False,
     every: Annotated[bool, typer.Option("--all", help="All layers of the diff.")] = False,
     html: Html = None,
     image: Image = None,
@@ -97,7 +106,7 @@ def convert(
 
     stride = _stride(output_stride)
     made, given = model(source, input or ())
-    path = None if target is None else _checked_target(target, source, made)
+    path = None if target is None else _checked_target(target, source, made, overwrite)
     if image is not None and html is None:
         raise ReadError("--image lies behind the footprints of a page; give --html as well.")
     page = None if html is None else place_for(html, "--html", ".html")
@@ -113,7 +122,7 @@ def convert(
             measure=measure,
         )
         if path is not None:
-            _write(result.model, path, source, given)
+            wrote(*_write(result, path, source, given, names_of(outputs)))
         if page is not None:
             put(view(result).page(image=image), page, "--html")
     if json:
@@ -137,7 +146,7 @@ def _stride(text: str) -> int | tuple[int, ...]:
     return values[0] if len(values) == 1 else values
 
 
-def _checked_target(target: str, source: str, made: Any) -> Path:
+def _checked_target(target: str, source: str, made: Any, overwrite: bool) -> Path:
     """Where to write, known to be possible before any work is done."""
     from atrous.readers.kind import kind_of
 
@@ -155,15 +164,24 @@ def _checked_target(target: str, source: str, made: Any) -> Path:
         )
     if not path.parent.is_dir():
         raise ReadError(f"--output {target}: there is no folder {path.parent}.")
+    if is_file and not overwrite and path.exists() and path.samefile(source):
+        raise ReadError(
+            f"--output {target} is the source itself, which would be lost; name another file, or "
+            "give --overwrite as well."
+        )
     return path
 
 
-def _write(made: Any, path: Path, source: str, given: Any) -> None:
+def _write(
+    result: Conversion, path: Path, source: str, given: Any, names: Sequence[str] | None
+) -> tuple[Path, ...]:
+    """Writes the result, or of a PyTorch model whose outputs are named that part; the files."""
+    step(f"writing {path.name}")
     if path.suffix == ".onnx":
         from atrous.writers.onnx.save import save_onnx
 
-        save_onnx(made, path, source=Path(source))
-        return
+        return save_onnx(result.model, path, source=Path(source))
     from atrous.writers.torch.save import save_torch
 
-    save_torch(made, path, source, given)
+    save_torch(result.model, path, source, given, names)
+    return (path,)

@@ -8,12 +8,25 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
+
+from atrous.progress import listening
 
 if TYPE_CHECKING:
     from atrous.report import LinesView, Look
 
-__all__ = ["complain", "forgive", "give_up_output", "look_of", "show", "show_json", "working"]
+__all__ = [
+    "complain",
+    "forgive",
+    "give_up_output",
+    "look_of",
+    "show",
+    "show_json",
+    "size_text",
+    "working",
+    "wrote",
+]
 
 _NEEDED = "─│┌…█▀░⣿·"
 
@@ -87,7 +100,10 @@ def give_up_output() -> None:
 
 @contextmanager
 def working(what: str) -> Iterator[None]:
-    """A spinner on standard error while something takes long; others' prints go there too."""
+    """A spinner on standard error while something takes long, which names the step it is at.
+
+    What others print goes there, too.
+    """
     with redirect_stdout(sys.stderr):
         if not look_of(sys.stderr).colour:
             yield
@@ -100,5 +116,29 @@ def working(what: str) -> Iterator[None]:
             return
         from rich.markup import escape
 
-        with console.status(escape(what)):
-            yield
+        with console.status(escape(what)) as status:
+
+            def say(step: str) -> None:
+                status.update(escape(f"{what}: {step}"))
+
+            with listening(say):
+                yield
+
+
+def wrote(*paths: Path) -> None:
+    """Names each file that was written on standard error, and how large it is."""
+    for path in paths:
+        size = size_text(path.stat().st_size)
+        print(f"wrote {path}, {size}", file=sys.stderr)  # noqa: T201
+
+
+def size_text(count: int) -> str:
+    """The size of a file as file managers count it, in thousands.
+
+    >>> size_text(312), size_text(13_912_345), size_text(999_960)
+    ('312 bytes', '13.9 MB', '1.0 MB')
+    """
+    value, units = float(count), ["bytes", "kB", "MB", "GB"]
+    while round(value, 1) >= 1000 and len(units) > 1:
+        value, units = value / 1000, units[1:]
+    return f"{value:.1f} {units[0]}" if units[0] != "bytes" else f"{count} bytes"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from atrous.cli.output import wrote
 from atrous.errors import ReadError
 from atrous.files import write_whole
 
@@ -27,9 +28,10 @@ def place_for(target: str, option: str, ending: str) -> Path:
 
 
 def put(text: str, path: Path, option: str) -> None:
-    """Writes a file in one step, so that none is left half written."""
+    """Writes a file in one step, so that none is left half written, and says so."""
     try:
         write_whole(path, text)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise ReadError(f"{option} {path}: {reason}.") from None
+    wrote(path)

@@ -32,6 +32,7 @@ __all__ = [
     "module_stack",
     "quiet",
     "replace_module",
+    "run_of",
     "share_state",
     "state_of",
     "take_over",
@@ -231,6 +232,26 @@ def replace_module(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
         for name, child in list(parent._modules.items()):
             if child is old:
                 parent._modules[name] = new
+
+
+def run_of(model: nn.Module, name: str) -> tuple[nn.Module, int | None] | None:
+    """The module that a layer's name means, and which of its runs; None where there is no such.
+
+    `act@2` is the third run of `act`. A layer without a number is meant as it runs first, a block
+    as it runs last, for which the number is None.
+
+    >>> model = nn.Sequential(nn.ReLU())
+    >>> run_of(model, "0"), run_of(model, "0@1")[1], run_of(model, "")[1], run_of(model, "1")
+    ((ReLU(), 0), 1, None, None)
+    """
+    path, _, number = name.partition("@")
+    try:
+        part = model.get_submodule(path)
+    except AttributeError:
+        return None
+    if number.isdecimal():
+        return part, int(number)
+    return part, None if list(part.children()) else 0
 
 
 def leaves(structure: Any) -> list[Any]:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from atrous.errors import ReadError
-from atrous.frameworks.torch import leaves, quiet
+from atrous.frameworks.torch import leaves, quiet, run_of
 
 __all__ = ["Runner", "draw_weights", "random_inputs", "share_weights"]
 
@@ -84,24 +84,28 @@ def _to_numpy(tensor: torch.Tensor) -> Any:
 def _caught(
     model: nn.Module, names: Sequence[str], caught: dict[str, torch.Tensor]
 ) -> Iterator[None]:
+    """Keeps what modules make, by the names of their runs."""
     hooks = []
 
-    def catcher(name: str) -> Any:
+    def catcher(name: str, turn: int | None) -> Any:
+        runs = 0
+
         def catch(_module: nn.Module, _args: Any, output: Any) -> None:
+            nonlocal runs
             found = next((t for t in leaves(output) if torch.is_tensor(t)), None)
-            if found is not None:
+            if found is not None and turn in (None, runs):
                 # In-place activations behind it must not change what it made.
                 caught[name] = found.detach().clone()
+            runs += 1
 
         return catch
 
     try:
         for name in names:
-            try:
-                part = model.get_submodule(name)
-            except AttributeError:
-                continue
-            hooks.append(part.register_forward_hook(catcher(name)))
+            meant = run_of(model, name)
+            if meant is not None:
+                part, turn = meant
+                hooks.append(part.register_forward_hook(catcher(name, turn)))
         yield
     finally:
         for hook in hooks:

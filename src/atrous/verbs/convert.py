@@ -17,6 +17,7 @@ from atrous.errors import ReadError, UnsupportedError
 from atrous.geometry import Tail
 from atrous.network import Network
 from atrous.network.folded_pads import folded
+from atrous.progress import step
 from atrous.readers import read
 from atrous.readers.given import examples_of, output_names, shapes_of
 from atrous.readers.kind import kind_of
@@ -97,15 +98,19 @@ def _torch(model: Any, input: Any, asked: ConversionRequest) -> Conversion:
     from atrous.readers.torch.reader import read_torch
     from atrous.writers.torch.model import rewrite_torch
 
+    step("reading the model")
     read_whole = read_torch(model, input)
     whole = folded(read_whole)
+    step("planning the conversion")
     plan = plan_for(whole, asked)
+    step("rewriting the model")
     done = rewrite_torch(model, plan)
     if isinstance(done, Refusal):
         raise done.error()
     made, edits = done
     shapes = shapes_of(input)
     notes: tuple[str, ...] = ()
+    step("reading the result")
     try:
         read_after = read_torch(made, input)
     except ReadError as error:
@@ -156,7 +161,9 @@ def _onnx(source: Any, input: Any, asked: ConversionRequest) -> Conversion:
     from atrous.certification.onnx_pair import OnnxPair
     from atrous.writers.onnx.model import rewritten
 
+    step("reading the model")
     network = read(source, input)
+    step("planning the conversion")
     plan = plan_for(network, asked)
     if plan.resampled:
         raise Refusal(
@@ -166,6 +173,7 @@ def _onnx(source: Any, input: Any, asked: ConversionRequest) -> Conversion:
             "convert the PyTorch model and export that, or convert the part before the join "
             "(outputs=...).",
         ).error()
+    step("rewriting the model")
     made = rewritten(source, plan)
     if isinstance(made, Refusal):
         raise made.error()

@@ -29,8 +29,10 @@ class WriteError(AtrousError, OSError):
     """
 
 
-def save_onnx(model: onnx.ModelProto, path: str | Path, *, source: Path | None = None) -> None:
-    """The model is in the file `path`, or what was there before still is.
+def save_onnx(
+    model: onnx.ModelProto, path: str | Path, *, source: Path | None = None
+) -> tuple[Path, ...]:
+    """The model is in the file `path`, or what was there before still is; the files written.
 
     `source` is the file that the model came from, or its folder. Where it keeps weights in files
     beside it, these are copied beside `path` unless they are there already. Raises `WriteError`
@@ -47,10 +49,10 @@ def save_onnx(model: onnx.ModelProto, path: str | Path, *, source: Path | None =
                 f"would be {size:,} bytes long and an ONNX file ends at 2 GiB; keep the weights "
                 "of the source as external data and convert that."
             )
-        if files:
-            _copy_data(files, path, source)
+        copied = _copy_data(files, path, source) if files else []
         with _whole_or_refused(path) as made:
             made.write_bytes(model.SerializeToString())
+    return (path, *copied)
 
 
 def _check_target(path: Path) -> None:
@@ -80,7 +82,8 @@ def _locations(model: onnx.ModelProto) -> Iterator[str]:
                     yield entry.value
 
 
-def _copy_data(files: list[str], path: Path, source: Path | None) -> None:
+def _copy_data(files: list[str], path: Path, source: Path | None) -> list[Path]:
+    """Copies external data beside `path`, and says which files that made."""
     if source is None:
         raise WriteError(
             f"its weights are external data in {files[0]!r}, and nothing says beside which file; "
@@ -92,7 +95,7 @@ def _copy_data(files: list[str], path: Path, source: Path | None) -> None:
     if any((target / location).resolve() == path.resolve() for location in files):
         raise WriteError("is where its own weights are kept; choose another name.")
     if folder == target:
-        return
+        return []
     # All are looked at before the first is copied.
     pairs: list[tuple[Path, Path]] = []
     for location in files:
@@ -111,6 +114,7 @@ def _copy_data(files: list[str], path: Path, source: Path | None) -> None:
         pairs.append((found, wanted))
     for found, wanted in pairs:
         _copy(found, wanted)
+    return [path.parent / wanted.relative_to(target) for _, wanted in pairs]
 
 
 def _copy(found: Path, wanted: Path) -> None:

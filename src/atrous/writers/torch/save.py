@@ -1,8 +1,9 @@
-"""A PyTorch model as a `.pt2` file, whole or not at all."""
+"""A PyTorch model, or a part of it, as a `.pt2` file, written whole or not at all."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,22 @@ from torch import nn
 
 from atrous.errors import ReadError
 from atrous.files import whole_file
+from atrous.frameworks.torch import quiet, run_of
 from atrous.readers.kind import kind_of
+from atrous.readers.torch.reader import read_torch
+from atrous.refusal import Refusal
+from atrous.writers.torch.part import part_of
 
 __all__ = ["save_torch"]
 
 
-def save_torch(model: nn.Module, path: Path, source: str, example: Any) -> None:
+def save_torch(
+    model: nn.Module, path: Path, source: str, example: Any, names: Sequence[str] | None = None
+) -> None:
     """Writes the exported program of a module, in evaluation mode, at its input shape.
 
-    Raises `ReadError` where no input shape is known.
+    Where `names` gives modules, only the part that makes what they make is written. Raises
+    `ReadError` where no input shape is known, or where the program or the part cannot be made.
     """
     if example is None and kind_of(source) == "library":
         from atrous.readers.named import make, parse
@@ -35,6 +43,29 @@ def save_torch(model: nn.Module, path: Path, source: str, example: Any) -> None:
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        program = torch.export.export(model.eval(), examples, strict=False)
+        model.eval()
+        whole = names is None or _are_all(model, names, examples)
+        part = model if whole or names is None else part_of(model, names, examples)
+        if isinstance(part, Refusal):
+            raise ReadError(f"{path.name} cannot be written: {part}")
+        with quiet():
+            try:
+                program = torch.export.export(part, examples, strict=False)
+            except Exception as error:
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                raise ReadError(
+                    f"{path.name} cannot be written: torch.export cannot follow the result "
+                    f"({reason[:160]}); name modules before that (--outputs) to write a part."
+                ) from error
         with whole_file(path) as made:
             torch.export.save(program, made)
+
+
+def _are_all(model: nn.Module, names: Sequence[str], examples: tuple[Any, ...]) -> bool:
+    """Whether the names are those of the model's outputs, and not of modules."""
+    if all(run_of(model, name) is not None for name in names):
+        return False
+    try:
+        return set(read_torch(model, examples).outputs) == set(names)
+    except ReadError:
+        return False
