@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import onnx
@@ -62,7 +63,8 @@ def test_convert_prints_json_under_its_schema():
 def test_an_onnx_file_is_converted_written_and_audited(tmp_path):
     source, target = two_layers(tmp_path / "net.onnx"), tmp_path / "dense.onnx"
     result = atrous_process("convert", str(source), "-s", "1", "-o", str(target))
-    assert (result.returncode, result.stderr) == (0, "")
+    assert result.returncode == 0
+    assert re.fullmatch(r"wrote \S+dense\.onnx, [\d.]+ kB\n", result.stderr)
     assert result.stdout.startswith("exact")
     made = onnx.load(target)
     onnx.checker.check_model(made, full_check=True)
@@ -100,7 +102,8 @@ def test_a_users_function_is_converted_and_written_as_an_exported_program(tmp_pa
     )
     (tmp_path / "models.py").write_text(code)
     result = atrous("convert", "models.py:net", "-s", "1", "-o", "dense.pt2", cwd=tmp_path)
-    assert (result.returncode, result.stderr) == (0, ""), result.stderr
+    assert result.returncode == 0, result.stderr
+    assert re.fullmatch(r"wrote dense\.pt2, [\d.]+ kB\n", result.stderr)
     import torch
 
     made = torch.export.load(tmp_path / "dense.pt2")
