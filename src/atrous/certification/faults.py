@@ -138,8 +138,8 @@ def rate_text(node: Node, twin: Node, axis: str, lock: Lockstep, here: Step, the
     if lock.step > 1 or lock.factor < 1:
         want = Fraction(was.dilation * lock.factor, lock.step)
         return (
-            f"rate {now.dilation}, {_pads(now)}; only every {lock.step}th position is left, so it "
-            f"should have rate {want}"
+            f"rate {now.dilation}, {_pads(now)}; one position in {lock.step} is left, so it should "
+            f"have rate {want}"
         )
     try:
         right = Dense(was, lock.factor, now.stride).at(_length_there(here, axis, lock))

@@ -304,6 +304,10 @@ class _Walk:
                     if not _same_reads(all_here, all_there):
                         why = f"it reads other positions along {axis} than the reference"
                         known.broken.append(Cause(node.name, why))
+                        continue
+                    # The same positions, in another way that only a run can tell from the first.
+                    why = f"it reads the same positions along {axis} in another way"
+                    known.mix(Cause(node.name, why), changed=False)
                     continue
                 known.mix(Cause(node.name, f"it mixes all positions along {axis}"))
                 continue

@@ -222,12 +222,13 @@ class TorchPair:
         return random_inputs(shapes, seed, dtype=self._dtype, like=self.like)
 
     def _in_float32(self, shapes: Shapes) -> bool:
-        """Whether the reference, which has not run yet, runs in float32: from now on both do."""
+        """Whether both, which have not run yet, run in float32: from now on they do."""
         if self._ran or self.precision != "float64":
             return False
+        inputs = random_inputs(shapes, _SEED, dtype=torch.float, like=self.like)
         try:
-            inputs = random_inputs(shapes, _SEED, dtype=torch.float, like=self.like)
-            Runner(self.models[0], self.names, torch.float).run(inputs)
+            for model in self.models:
+                Runner(model, self.names, torch.float).run(inputs)
         except Exception:
             return False
         self.precision, self._made = "float32", None

@@ -127,9 +127,8 @@ def working(what: str) -> Iterator[None]:
 
 def wrote(*paths: Path) -> None:
     """Names each file that was written on standard error, and how large it is."""
-    for path in paths:
-        size = size_text(path.stat().st_size)
-        print(f"wrote {path}, {size}", file=sys.stderr)  # noqa: T201
+    for path in filter(Path.is_file, paths):  # not a device or a pipe, whose reader knows
+        print(f"wrote {path}, {size_text(path.stat().st_size)}", file=sys.stderr)  # noqa: T201
 
 
 def size_text(count: int) -> str:

@@ -50,6 +50,11 @@ def opening(certificate: Certificate, names: str) -> Line:
     """The verdict, and what it means."""
     verdict = certificate.verdict
     meaning = _MEANING[verdict]
+    unclear = [output for output in certificate.outputs if output.verdict == "approximate"]
+    if verdict == "approximate" and all(c.same for o in unclear for c in o.checks):
+        meaning = "not all in between is understood"
+        if certificate.state == "measured":
+            meaning += "; where both were run, the values are the same"
     if certificate.not_run:
         # Of some output, only who reads what is known.
         meaning = meaning.replace("the values are kept", "the same positions are read")

@@ -28,7 +28,8 @@ class Runner:
         self, model: Any, names: Sequence[str] | None = None, dtype: torch.dtype = torch.double
     ) -> None:
         is_module = isinstance(model, nn.Module)
-        made = copy.deepcopy(model if is_module else model.module())
+        with quiet():
+            made = copy.deepcopy(model if is_module else model.module())
         # Not `to`, which takes the imaginary part off complex numbers.
         self.model = made.double() if dtype is torch.double else made.float()
         if is_module:  # what was exported has its mode for good

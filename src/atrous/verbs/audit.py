@@ -24,10 +24,12 @@ def audit(
     """What `candidate`, converted from `reference` by somebody, has in common with it.
 
     Both are sources as for `inspect`, of one kind and with the same parameters by name; `input` is
-    the shape at which they are compared (and at sizes beside it). For each output, or layer that
-    `outputs` names: how many positions the candidate has for each one of the reference, at which
-    phase they hold the same, the margin and the error, and the verdict; `causes` names first the
-    layer that is at fault, and what it should be.
+    the shape at which they are compared (and at one beside it, whose maps are odd where those of
+    the first are even). For each output, or layer that `outputs` names: how many positions the
+    candidate has for each one of the reference, at which phase they hold the same, the margin and
+    the error, and the verdict; `causes` names first the layer that is at fault, and what it should
+    be. Whatever can be run is run; `state` says whether the verdict rests on that. A size that the
+    models refuse is noted, and another one taken.
 
     Raises `ReadError` where the two do not have the same parameters or outputs.
 
@@ -45,6 +47,8 @@ def audit(
     if kinds == ("torch", "torch"):
         from atrous.certification.torch_pair import TorchPair
 
+        if given is None:
+            given = _examples(one)
         if given is None:
             raise ReadError("a module does not say what it takes; give input=(1, 3, 224, 224).")
         pair = TorchPair(one, two, names, like=examples_of(given))
@@ -76,12 +80,18 @@ def _made(source: Any) -> tuple[Any, Any]:
     return source, None
 
 
+def _examples(source: Any) -> Any:
+    """The inputs that a program was exported with; None for a module."""
+    held = getattr(source, "example_inputs", None)
+    return list(held[0]) if held else None
+
+
 def _framework(source: Any) -> Literal["torch", "onnx", "network"]:
     """What runs a source; nothing runs a network that is data."""
     kind = kind_of(source)
-    if kind == "module":
+    if kind in ("module", "program"):
         return "torch"
-    if kind in ("network", "zoo", "stack", "program"):
+    if kind in ("network", "zoo", "stack"):
         return "network"
     if kind == "file" and not os.path.exists(source):  # noqa: PTH110 - a path of any kind
         read(source)  # says what a source is

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from atrous.certification.measured import compare_maps
+from atrous.certification.measured import compare_maps, tells
 from atrous.geometry import Lockstep
 
 RNG = np.random.default_rng(0)
@@ -77,3 +77,64 @@ def test_a_small_box_of_a_map_is_not_where_two_maps_are_the_same() -> None:
     y = x + 1
     y[..., :4, :4] = x[..., :4, :4]
     assert compare_maps(x, y, [2, 3], [Lockstep(), Lockstep()]).verdict == "differs"
+
+
+def test_what_is_not_finite_equals_its_like_and_nothing_else() -> None:
+    x = RNG.normal(size=(1, 3, 16))
+    x[0, 0, 3], x[0, 1, 4], x[0, 2, 5] = np.nan, np.inf, -np.inf
+    assert compare_maps(x, x.copy(), [2], [Lockstep()]).verdict == "exact"
+    for place, other in (((0, 0, 3), 1.0), ((0, 1, 4), -np.inf), ((0, 2, 5), np.nan)):
+        y = x.copy()
+        y[place] = other
+        found = compare_maps(x, y, [2], [Lockstep()])
+        # All but the positions up to there are the same, and more than a quarter is left.
+        assert (found.verdict, found.max_error) == ("interior", np.inf)
+    y = x.copy()
+    y[:, :, ::2] = np.nan
+    assert compare_maps(x, y, [2], [Lockstep()]).verdict == "differs"
+    assert compare_maps(y, x, [2], [Lockstep()]).verdict == "differs"
+
+
+def test_a_map_of_nothing_but_nan_tells_nothing() -> None:
+    x = np.full((1, 3, 16), np.nan)
+    assert compare_maps(x, x, [2], [Lockstep()]).verdict == "exact"
+    assert not tells(x, [2])
+    x[0, 1, 4] = 1
+    assert tells(x, [2])
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.int32, np.int64, np.uint8, np.bool_])
+def test_whole_numbers_are_compared_as_such(kind: type) -> None:
+    x = (RNG.integers(0, 100, size=(1, 9, 9)) % (2 if kind is np.bool_ else 100)).astype(kind)
+    y = x.copy()
+    assert compare_maps(x, y, [1, 2], [Lockstep(), Lockstep()]).verdict == "exact"
+    for place in ((0, 2, 2), (0, 6, 6)):
+        y[place] = not y[place] if kind is np.bool_ else y[place] + 1
+    assert compare_maps(x, y, [1, 2], [Lockstep(), Lockstep()]).verdict != "exact"
+    assert compare_maps(x, y, (), ()).verdict == "differs"
+
+
+def test_an_output_without_positions_is_compared_as_a_whole() -> None:
+    x = RNG.normal(size=(1, 7))
+    assert compare_maps(x, x.copy(), (), ()).verdict == "exact"
+    y = x.copy()
+    y[0, 3] += 1e-6
+    assert compare_maps(x, y, (), ()).verdict == "differs"
+
+
+def test_small_errors_at_every_position_are_not_the_same_beyond_a_margin() -> None:
+    x = RNG.normal(size=(1, 4, 32))
+    y = x + 5e-10  # more than float64 explains, less than what is bad at a single position
+    assert compare_maps(x, y, [2], [Lockstep()]).verdict == "differs"
+    y[..., :2] += 1
+    assert compare_maps(x, y, [2], [Lockstep()]).verdict == "differs"
+    y[..., 2:] = x[..., 2:]
+    assert compare_maps(x, y, [2], [Lockstep()]).margin == ((2, 0),)
+
+
+def test_float16_is_held_to_what_it_can_hold_and_to_no_less() -> None:
+    x = RNG.normal(size=(1, 4, 64)).astype(np.float16)
+    y = (x * np.float16(1.001)).astype(np.float16)
+    assert compare_maps(x, y, [2], [Lockstep()], "float16").verdict == "exact"
+    y[0, 2, ::10] += 1
+    assert compare_maps(x, y, [2], [Lockstep()], "float16").verdict == "differs"
