@@ -90,7 +90,10 @@ class Pair(Protocol):
         """What the reference makes of other random inputs, by output."""
 
     def first_difference(
-        self, shapes: Shapes, networks: tuple[Network, Network], outputs: Sequence[str]
+        self,
+        shapes: Shapes,
+        networks: tuple[Network, Network],
+        output: tuple[str, str],
     ) -> Found | None:
         """The first layer whose map is not the one that it should be, as far as runs show."""
 
@@ -230,7 +233,7 @@ class _Judge:
             step(f"looking for the first layer that differs on the way to {result.name}")
             if ran.shapes in self.pair.guessed:
                 ran = self._look(ran.shapes)
-            found = self.pair.first_difference(ran.shapes, ran.networks, [output.names[0]])
+            found = self.pair.first_difference(ran.shapes, ran.networks, output.names)
             if found is None:
                 continue
             if found.cause not in self.causes:
@@ -276,7 +279,9 @@ class _Judge:
         step(f"reading both at {_text(shapes)}")
         here = self.pair.networks(shapes, guess=guess)
         outputs = _output_pairs(*here, self.names)
-        proofs, _ = prove(pruned(here[0], [one for one, _ in outputs]), here[1], outputs)
+        # What only others need may hold another run of a layer, which is then no twin.
+        one, two = (pruned(net, [pair[i] for pair in outputs]) for i, net in enumerate(here))
+        proofs, _ = prove(one, two, outputs)
         return _Look(shapes, here, outputs, proofs)
 
     def _readable(self, sizes: Iterable[Shapes]) -> _Look | None:

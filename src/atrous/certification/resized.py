@@ -41,6 +41,8 @@ def resized(network: Network, shapes: Shapes) -> Network | None:
     (1, 8, 33, 33)
     """
     held: dict[str, Tensor] = {}
+    if len(network.inputs) != len(shapes):
+        return None
     for tensor, shape in zip(network.inputs, shapes, strict=True):
         made = _input(tensor, shape)
         if made is None:

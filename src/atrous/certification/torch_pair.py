@@ -20,7 +20,7 @@ from atrous.geometry import Lockstep
 from atrous.network import Network
 from atrous.network.folded_pads import folded
 from atrous.network.shapes import Shapes
-from atrous.network.walk import pruned
+from atrous.network.walk import needed, pruned
 from atrous.readers.torch.reader import read_torch
 from atrous.refusal import Refusal
 from atrous.runners.torch import Runner, draw_weights, random_inputs, share_weights
@@ -67,7 +67,8 @@ class TorchPair:
         found = self._whole.get(shapes)
         if found is None and guess:
             for whole in self._whole.values():
-                one, two = (resized(network, shapes) for network in whole)
+                parts = (pruned(network, needed(network, self.names)) for network in whole)
+                one, two = (resized(part, shapes) for part in parts)
                 if one is not None and two is not None:
                     self.guessed.add(shapes)
                     return folded(one), folded(two)
@@ -154,19 +155,18 @@ class TorchPair:
         return self._moved[key]
 
     def first_difference(
-        self, shapes: Shapes, networks: tuple[Network, Network], outputs: Sequence[str]
+        self, shapes: Shapes, networks: tuple[Network, Network], output: tuple[str, str]
     ) -> Found | None:
         """The first module with parameters of its own whose map differs from what it should be.
 
         Maps that the structure itself calls approximate or broken are passed over.
         """
-        reference, candidate = networks
-        wanted = pruned(reference, outputs)
-        twins = prove(wanted, candidate, [])[1]
-        pairs = matched(wanted, candidate)
+        here_wanted, there_wanted = (pruned(n, [o]) for n, o in zip(networks, output, strict=True))
+        twins = prove(here_wanted, there_wanted, [])[1]
+        pairs = matched(here_wanted, there_wanted)
         nodes = [
             node
-            for node in wanted.nodes
+            for node in here_wanted.nodes
             if node.params and node.name == node.module and node.name in pairs
         ]
         one, two = self.runners(shapes, self.weights[-1])
