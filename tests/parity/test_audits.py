@@ -637,3 +637,28 @@ def test_a_tail_that_the_code_crops_at_odd_sizes_alone_is_exact_there_too():
     found = atrous.convert(model, 16, input=SHAPE).certificate
     assert (found.verdict, found.state) == ("exact", "measured")
     assert found.measured_at[1][0] % 2 == 1
+
+
+class Turned(nn.Module):
+    """A layer whose map is given out with its dimensions in some order."""
+
+    def __init__(self, *order):
+        super().__init__()
+        self.conv, self.order = nn.Conv2d(3, 16, 3, 2, 1), order
+
+    def forward(self, x):
+        return self.conv(x).permute(self.order)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 3, 2), (0, 2, 3, 1)])
+def test_a_map_with_its_dimensions_in_another_order_is_another_map(order):
+    torch.manual_seed(0)
+    # As many channels as rows and columns: shapes do not tell.
+    plain, turned = Turned(0, 1, 2, 3), Turned(*order)
+    for shape in ((1, 3, 32, 32), (1, 3, 32, 48)):
+        assert atrous.audit(plain, turned, input=shape).verdict == "broken"
+    found = atrous.audit(plain, turned, input=(1, 3, 32, 32))
+    assert (found.state, found.agrees) == ("measured", True)
+    assert "dimensions lie in another order" in found.causes[0].why
+    same = atrous.audit(turned, Turned(*order), input=(1, 3, 32, 32))
+    assert (same.verdict, same.state) == ("exact", "measured")

@@ -21,7 +21,7 @@ from atrous.certification.certificate import (
     agreeing,
 )
 from atrous.certification.measured import Compared, compare_maps, tells
-from atrous.certification.places import laid
+from atrous.certification.places import axes_by_dim, laid
 from atrous.certification.proof import Proof, prove
 from atrous.certification.sizes import (
     Open,
@@ -384,8 +384,8 @@ class _Judge:
         tensors = [net.tensor(name) for net, name in zip(look.networks, names, strict=True)]
         one, two = (laid(a, t, proof.axes) for a, t in zip(both, tensors, strict=True))
         locks: Sequence[Lockstep] = proof.locks
-        if one is None or two is None:
-            if both[0].shape != both[1].shape or any(lock != Lockstep() for lock in locks):
+        if one is None or two is None or axes_by_dim(tensors[0]) != axes_by_dim(tensors[1]):
+            if any(lock != Lockstep() for lock in locks):
                 return _UNKNOWN
             (one, two), locks = both, ()
         dims = range(len(locks))

@@ -12,7 +12,17 @@ from atrous.network import Tensor
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["laid"]
+__all__ = ["axes_by_dim", "laid"]
+
+
+def axes_by_dim(tensor: Tensor) -> tuple[tuple[str, ...], ...]:
+    """Which axes each dimension holds: a map that is transposed is another one.
+
+    >>> from atrous.network.layout import channels, spatial
+    >>> axes_by_dim(Tensor("x", (channels(3), spatial("h", 8), spatial("w", 9))))
+    ((), ('h',), ('w',))
+    """
+    return tuple(tuple(atom.axis for atom in dim if atom.axis is not None) for dim in tensor.layout)
 
 
 def laid(array: NDArray[Any], tensor: Tensor, axes: Sequence[str]) -> NDArray[Any] | None:

@@ -18,6 +18,7 @@ from atrous.certification.faults import (
     window_index,
 )
 from atrous.certification.match import matched
+from atrous.certification.places import axes_by_dim
 from atrous.certification.segments import Step, segments
 from atrous.certification.verdicts import Cause, Verdict
 from atrous.geometry import AxisMap, Lockstep, follow, unequal
@@ -178,15 +179,17 @@ class _Walk:
                 and isinstance(node.op, Conv | ConvTranspose | Linear)
                 and node.name not in names
             ]
+        tensors = self.reference.tensor(one), self.candidate.tensor(two)
+        dims = [axes_by_dim(tensor) for tensor in tensors]
+        axes = [set(tensor.grid) for tensor in tensors]
+        if dims[0] != dims[1] and axes[0] == axes[1] != set():
+            found.append(Cause(one, "its dimensions lie in another order in the candidate"))
         sizes = [
             [n for n, dim in zip(t.shape, t.layout, strict=True) if not has_axes(dim)]
-            for t in (self.reference.tensor(one), self.candidate.tensor(two))
+            for t in tensors
         ]
         if not found and sizes[0] != sizes[1]:
-            shapes = [
-                "x".join(map(str, t.shape))
-                for t in (self.reference.tensor(one), self.candidate.tensor(two))
-            ]
+            shapes = ["x".join(map(str, t.shape)) for t in tensors]
             found.append(Cause(one, f"it is {shapes[0]} in one and {shapes[1]} in the other"))
         return found[:8]
 
