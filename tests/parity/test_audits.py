@@ -662,3 +662,21 @@ def test_a_map_with_its_dimensions_in_another_order_is_another_map(order):
     assert "dimensions lie in another order" in found.causes[0].why
     same = atrous.audit(turned, Turned(*order), input=(1, 3, 32, 32))
     assert (same.verdict, same.state) == ("exact", "measured")
+
+
+def test_a_number_among_the_outputs_that_differs_is_noted():
+    class Counted(nn.Module):
+        def __init__(self, count):
+            super().__init__()
+            self.conv, self.count = nn.Conv2d(3, 4, 3), count
+
+        def forward(self, x):
+            return self.conv(x), self.count, None
+
+    torch.manual_seed(0)
+    found = atrous.audit(Counted(3), Counted(4), input=SHAPE)
+    assert (found.verdict, found.state) == ("exact", "measured")
+    (note,) = found.notes
+    assert note.startswith("what is no tensor among the outputs differs")
+    assert note.endswith("(3, None) in the reference, (4, None) in the candidate")
+    assert not atrous.audit(Counted(3), Counted(3), input=SHAPE).notes

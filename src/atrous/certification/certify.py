@@ -61,11 +61,13 @@ class Pair(Protocol):
     """Two models of one kind that can be read at a size, and run there.
 
     `weights` are those that runs can have, the ones that show most last; `guessed` are the shapes
-    whose networks follow from those at other shapes, and were not read.
+    whose networks follow from those at other shapes, and were not read. `remarks` say what runs
+    showed beside arrays.
     """
 
     precision: str
     weights: tuple[Weights, ...]
+    remarks: tuple[str, ...]
 
     @property
     def guessed(self) -> Collection[Shapes]: ...
@@ -267,7 +269,7 @@ class _Judge:
             reference=titles[0],
             candidate=titles[1],
             precision=self.pair.precision if ran else f"not run: {why}",
-            notes=tuple(dict.fromkeys(self.notes)),
+            notes=tuple(dict.fromkeys((*self.notes, *self.pair.remarks))),
         )
 
     @property

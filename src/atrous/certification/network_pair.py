@@ -18,6 +18,7 @@ class NetworkPair:
     precision = "none"
     weights: tuple[Weights, ...] = ("own",)
     guessed: frozenset[Shapes] = frozenset()
+    remarks: tuple[str, ...] = ()
 
     def __init__(
         self,

@@ -29,6 +29,7 @@ class OnnxPair:
     precision = "float32"
     weights: tuple[Weights, ...] = ("own",)
     guessed: frozenset[Shapes] = frozenset()
+    remarks: tuple[str, ...] = ()
 
     def __init__(
         self,

@@ -40,6 +40,7 @@ class TorchPair:
 
     precision = "float64"
     weights: tuple[Weights, ...] = ("own", "drawn")
+    remarks: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -136,6 +137,10 @@ class TorchPair:
                 count = f"{len(found)} tensors, and {len(outputs)} outputs are known of it"
                 return Refusal("outputs", "", f"the {side} makes {count}")
         self._ran = True
+        one, two = (repr(runner.said)[:80] for runner in runners)
+        if one != two:
+            both = f"{one} in the reference, {two} in the candidate"
+            self.remarks = (f"what is no tensor among the outputs differs: {both}",)
         return made[0], made[1]
 
     def moved(

@@ -35,12 +35,17 @@ class Runner:
         if is_module:  # what was exported has its mode for good
             self.model.eval()
         self.names = None if names is None else tuple(names)
+        self.said: tuple[Any, ...] = ()
 
     def run(self, inputs: Sequence[torch.Tensor]) -> list[Any]:
-        """The wanted tensors as arrays. Raises whatever the model raises."""
+        """The wanted tensors as arrays. Raises whatever the model raises.
+
+        What the model gives out beside tensors is kept in `said`.
+        """
         with _alike():
             if self.names is None:
                 made = self.model(*_copies(inputs))
+                self.said = tuple(t for t in leaves(made) if not isinstance(t, torch.Tensor))
                 return [_to_numpy(t) for t in leaves(made) if isinstance(t, torch.Tensor)]
             caught: dict[str, torch.Tensor] = {}
             with _caught(self.model, self.names, caught):

@@ -32,6 +32,7 @@ class Told:
     precision = "float64"
     weights = ("own", "drawn")
     guessed = frozenset()
+    remarks = ()
 
     def __init__(self, read, *, spoil=None, refusal=None, like=None):
         self.read, self.spoil, self.refusal, self.like = read, spoil, refusal, like
