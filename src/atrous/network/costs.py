@@ -6,19 +6,45 @@ from collections.abc import Sequence
 from math import prod
 
 from atrous.network.ops import (
+    AdaptivePool,
     Attention,
+    Concat,
+    Constant,
     Contract,
     Conv,
     ConvTranspose,
+    Elementwise,
+    Expand,
     Linear,
+    Lookup,
+    Mix,
     Op,
     Opaque,
+    Pad,
+    Permute,
+    Pool,
+    Reduce,
+    Reorder,
+    Repeat,
+    Reshape,
+    Resize,
+    Roll,
     Scan,
+    Shuffle,
+    Slice,
+    Unfold,
+    Windows,
 )
 
 __all__ = ["macs_of"]
 
 Shape = tuple[int, ...]
+
+# Sums, comparisons, functions of single elements, and what only moves them: no products.
+_NO_PRODUCTS = (
+    *(AdaptivePool, Concat, Constant, Elementwise, Expand, Lookup, Mix, Pad, Permute, Pool),
+    *(Reduce, Reorder, Repeat, Reshape, Resize, Roll, Shuffle, Slice, Unfold, Windows),
+)
 
 
 def macs_of(op: Op, inputs: Sequence[Shape], made: Shape) -> int | None:
@@ -26,7 +52,8 @@ def macs_of(op: Op, inputs: Sequence[Shape], made: Shape) -> int | None:
 
     A convolution has one product for each output, tap and input channel of its group; a transposed
     one for each input, tap and output channel of the group; a matrix product one for each
-    combination of its indices. Sums, comparisons and functions of single elements count 0.
+    combination of its indices. Sums, comparisons and functions of single elements count 0. Of a
+    kind of op that is not named here nobody knows.
 
     >>> from atrous.geometry import Window
     >>> macs_of(Conv((Window(3), Window(3)), channels=8), [(1, 4, 10, 10)], (1, 8, 8, 8))
@@ -55,4 +82,4 @@ def macs_of(op: Op, inputs: Sequence[Shape], made: Shape) -> int | None:
             for letter, size in zip(names, shape, strict=False)
         }
         return prod(sizes.values())
-    return 0
+    return 0 if isinstance(op, _NO_PRODUCTS) else None

@@ -2,5 +2,6 @@
 
 May import: everything but `report`, `explore` and `cli`; a framework only inside functions, except
 in `bench`, which runs models.
-A new verb is one file with one public function, its line in `__init__.pyi`, and its file in `cli/`.
+A new verb is one file with one public function, its line in `__init__.pyi`, and its file in `cli/`;
+a new record that it returns is made on the floors below, and has its view in `report/`.
 """

@@ -54,7 +54,7 @@ def module_of(source: Any, input: Any = None) -> tuple[nn.Module, tuple[torch.Te
             "1,3,224,224."
         )
     model.eval()
-    return model, _examples(given)
+    return model, _tensors_of(given)
 
 
 def bench_module(
@@ -84,7 +84,7 @@ _MOST = 2**31
 """Elements of an input that is drawn: 8 GiB."""
 
 
-def _examples(given: Any) -> tuple[torch.Tensor, ...]:
+def _tensors_of(given: Any) -> tuple[torch.Tensor, ...]:
     if isinstance(given, torch.Tensor):
         return (given,)
     several: Sequence[Any] = (

@@ -1,4 +1,4 @@
-"""What each op of the table reads, makes and costs: windows, layout, mixing.
+"""What each op of the table reads and makes: windows, layout, mixing. Costs are in `network.costs`.
 
 May import: `network.ops`, `.table`, `.layout`, `.records`, `geometry` and below.
 A new op's rule is one function under `@rule` in the file of its kind. A new

@@ -4,5 +4,6 @@
 May import: `call`, `einsum` and `given` of readers, `network`, `frameworks.torch` and below,
 PyTorch; no other reader.
 A new op is one function under `@translates` in `windows` or `mixing`, or, where it is elementwise
-and PyTorch does not say so, a name in `call`.
+and PyTorch does not say so, a name in `call`. One with products is named there too, so that they
+count where it is opaque.
 """
