@@ -48,7 +48,7 @@ def audit(
         from atrous.certification.torch_pair import TorchPair
 
         if given is None:
-            given = _examples(one)
+            given = _inputs_of_program(one)
         if given is None:
             raise ReadError("a module does not say what it takes; give input=(1, 3, 224, 224).")
         pair = TorchPair(one, two, names, like=examples_of(given))
@@ -80,7 +80,7 @@ def _made(source: Any) -> tuple[Any, Any]:
     return source, None
 
 
-def _examples(source: Any) -> Any:
+def _inputs_of_program(source: Any) -> Any:
     """The inputs that a program was exported with; None for a module."""
     held = getattr(source, "example_inputs", None)
     return list(held[0]) if held else None
