@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import numpy as np
@@ -620,3 +621,104 @@ def test_an_offset_made_from_the_input_is_read_whole() -> None:
     report = atrous.inspect(proto)
     assert report["again"].is_global
     assert report.footprint().taps == 36
+
+
+def _drawn_window(rng: random.Random) -> tuple[onnx.ModelProto, int]:
+    """A window of any kind as files have them, and how many positions it is given."""
+    op = rng.choice(["Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool"])
+    n, k, s, d = rng.randint(2, 12), rng.randint(1, 5), rng.randint(1, 4), rng.randint(1, 3)
+    opset = rng.choice([8, 10, 12, 17, 19, 22])
+    attributes: dict[str, Any] = {"strides": [s]}
+    auto = rng.choice(["NOTSET", "NOTSET", "NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"])
+    widest = k - 1 if "Pool" in op else 3
+    if auto == "NOTSET":
+        attributes["pads"] = [rng.randint(0, widest), rng.randint(0, widest)]
+    else:
+        attributes["auto_pad"] = auto
+    if "Conv" in op or opset >= (10 if op == "MaxPool" else 19):
+        attributes["dilations"] = [d]
+    weight = () if "Pool" in op else (weights(*((2, 3) if op == "ConvTranspose" else (3, 2)), k),)
+    if "Pool" in op:
+        attributes["kernel_shape"] = [k]
+        if opset >= (18 if op == "LpPool" else 10):
+            attributes["ceil_mode"] = rng.randint(0, 1)
+    elif op == "ConvTranspose":
+        if rng.random() < 0.5 and max(s, d) > 1:
+            attributes["output_padding"] = [rng.randint(0, max(s, d) - 1)]
+        if rng.random() < 0.3:
+            attributes["output_shape"] = [rng.randint(1, n * s + 3)]
+    return one(op, (1, 2, n), *weight, opset=opset, **attributes), n
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_windows_of_any_kind_read_what_the_runtime_reads(seed: int) -> None:
+    rng = random.Random(seed)
+    compared = 0
+    for _ in range(60):
+        proto, n = _drawn_window(rng)
+        try:
+            made = session(proto).run(None, {"x": np.ones((1, 2, n), np.float32)})[0]
+            runs = made.size > 0
+        except Exception:
+            runs = False
+        try:
+            network = read_onnx(proto)
+        except atrous.AtrousError:
+            continue
+        if runs:
+            assert network.tensor(network.outputs[0]).shape == made.shape
+            assert_reads_agree(proto)
+            compared += 1
+    assert compared > 40
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "pads", "size"), [(2, 2, 1, 9), (3, 3, 1, 2), (1, 2, 0, 12)]
+)
+def test_a_partial_window_that_starts_in_the_padding_is_left_out_and_noted(
+    kernel: int, stride: int, pads: int, size: int
+) -> None:
+    proto = one(
+        "MaxPool",
+        (1, 1, size, size),
+        kernel_shape=[kernel] * 2,
+        strides=[stride] * 2,
+        pads=[pads] * 4,
+        ceil_mode=1,
+    )
+    network = assert_reads_agree(proto)
+    assert ["inference says" in note and note.startswith("node: ") for note in network.notes] == [1]
+
+
+@pytest.mark.parametrize("auto", ["SAME_UPPER", "SAME_LOWER"])
+def test_output_padding_does_not_widen_what_is_padded_the_same(auto: str) -> None:
+    weight = weights(2, 1, 2, 2)
+    proto = one(
+        "ConvTranspose", (1, 2, 3, 3), weight, strides=[2, 2], auto_pad=auto, output_padding=[1, 1]
+    )
+    network = assert_reads_agree(proto)
+    assert network.tensor(network.outputs[0]).shape == (1, 1, 6, 6)
+
+
+def test_a_pool_narrower_than_its_stride_is_cropped_as_the_runtime_crops_it() -> None:
+    proto = one("LpPool", (1, 1, 9), kernel_shape=[1], strides=[3], auto_pad="SAME_UPPER")
+    network = assert_reads_agree(proto)
+    assert atrous.inspect(network).outputs[0].field[0].start == 1
+    assert "as ONNX Runtime has it" in network.notes[0]
+
+
+def test_a_transposed_convolution_that_declares_another_kernel_than_its_weight_is_refused() -> None:
+    proto = one("ConvTranspose", (1, 2, 5), weights(2, 3, 3), kernel_shape=[4])
+    with pytest.raises(atrous.ReadError, match=r"kernel_shape says \(4,\) and the weight has \(3,"):
+        read_onnx(proto)
+
+
+@pytest.mark.parametrize(("scale", "opset"), [(0.7, 11), (0.7, 19), (1.25, 10), (1.25, 13)])
+@pytest.mark.parametrize("size", [3, 10])
+def test_scales_make_the_sizes_that_the_runtime_makes(scale: float, opset: int, size: int) -> None:
+    given = [floats(1, 1, 1, scale)]
+    attributes: dict[str, Any] = {"mode": "nearest"}
+    if opset > 10:
+        given.insert(0, EMPTY)
+        attributes |= {"nearest_mode": "floor", "coordinate_transformation_mode": "asymmetric"}
+    assert_reads_agree(one("Resize", (1, 1, 1, size), *given, opset=opset, **attributes))

@@ -7,9 +7,10 @@ from math import prod
 from typing import TYPE_CHECKING, Any, Literal
 
 from atrous.errors import ReadError
+from atrous.geometry import Windowed
 from atrous.network.builder import Builder
 from atrous.network.layout import channels
-from atrous.network.ops import Constant, Op, Opaque
+from atrous.network.ops import Constant, Op, Opaque, Resize
 from atrous.network.records import Param, Tensor
 from atrous.network.table import effect
 from atrous.readers.call import Call, NotUnderstood, Output, once, params_behind
@@ -203,7 +204,9 @@ class OnnxCall(Call[Value | None]):
         """One op of the network, a step as well as an output at a shape that is checked first.
 
         An op that cannot be raises; one whose positions cannot be followed, or whose shape is not
-        the one that onnx infers, becomes opaque.
+        the one that onnx infers, becomes opaque. Of windows and resampling the rule's shape stands,
+        which is what ONNX Runtime makes: inference is wrong about some windows that are partial or
+        padded, and rounds some scales the other way.
         """
         # Without positions the rule can always say what comes out, or why nothing can.
         plain = tuple(
@@ -211,6 +214,11 @@ class OnnxCall(Call[Value | None]):
         )
         made = Tensor("", effect(op, plain).layout).shape
         inferred = None if out is None else self.outputs[out].shape
+        if inferred not in (None, made) and isinstance(op, Windowed | Resize):
+            self.note(
+                f"makes {_crossed(made)} in ONNX Runtime; inference says {_crossed(inferred)}"
+            )
+            inferred = made
         shape = made if inferred is None else inferred
         checked(shape, "its output")
         if min(shape, default=1) < 1:
@@ -222,6 +230,10 @@ class OnnxCall(Call[Value | None]):
                     f"makes {length:,} positions along {axis}; at most {MAX_AXIS:,} are followed."
                 )
         return tensor
+
+    def note(self, text: str) -> None:
+        """Say something of the node beside what it is."""
+        self.builder.notes.append(f"{self.name}: {text}")
 
     def opaque_output(self, index: int, reason: str, *, known: bool = True) -> Live:
         """Output `index` as something not understood.
@@ -272,6 +284,11 @@ class OnnxCall(Call[Value | None]):
     def forgotten(self, _: Sequence[str]) -> str:
         """The reason for a node whose translation leaves an input unread."""
         return "also reads an input that its rule does not follow"
+
+
+def _crossed(shape: Sequence[int] | None) -> str:
+    """A shape as it is written in a note."""
+    return "x".join(map(str, shape or ()))
 
 
 def _known_array(value: Value, what: str) -> Array:

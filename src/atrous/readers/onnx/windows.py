@@ -47,36 +47,51 @@ def _per_axis(call: OnnxCall, name: str, rank: int, default: int) -> tuple[int, 
 
 
 def _declared_windows(
-    call: OnnxCall, kernel: Sequence[int], lengths: Sequence[int]
+    call: OnnxCall, kernel: Sequence[int], lengths: Sequence[int], pools: bool = False
 ) -> tuple[Window, ...]:
     """The window that a node declares along each axis; `pads` are all low ones, then all high.
 
     `SAME_UPPER` and `SAME_LOWER` make `ceil(length / stride)` outputs, the odd pad behind or
-    before.
+    before; of pools see `_pool_pads`.
     """
     rank = len(kernel)
     strides = _per_axis(call, "strides", rank, 1)
     dilations = _per_axis(call, "dilations", rank, 1)
     auto = call.text("auto_pad", "NOTSET") or "NOTSET"
-    pads = _per_axis(call, "pads", 2 * rank, 0)
-    found = []
-    for i in range(rank):
-        k, s, d = kernel[i], strides[i], dilations[i]
+    given = _per_axis(call, "pads", 2 * rank, 0)
+    pads = list(zip(given[:rank], given[rank:], strict=True))
+    for i, (k, s, d) in enumerate(zip(kernel, strides, dilations, strict=True)):
         bounded(k, d)
-        if auto == "NOTSET":
-            lo, hi = pads[i], pads[i + rank]
+        if auto in ("SAME_UPPER", "SAME_LOWER"):
+            same = pad("same_upper" if auto == "SAME_UPPER" else "same_lower", k, s, d, lengths[i])
+            pads[i] = _pool_pads(auto, k, s, lengths[i]) if pools else same
+            if pads[i] != same:
+                call.note(
+                    f"{auto} is read as ONNX Runtime has it, {pads[i][0]}+{pads[i][1]}; the "
+                    f"standard's formula gives {same[0]}+{same[1]}"
+                )
         elif auto == "VALID":
-            lo, hi = 0, 0
-        elif auto in ("SAME_UPPER", "SAME_LOWER"):
-            lo, hi = pad(
-                "same_upper" if auto == "SAME_UPPER" else "same_lower", k, s, d, lengths[i]
-            )
-        else:
+            pads[i] = (0, 0)
+        elif auto != "NOTSET":
             raise ReadError(f"auto_pad {auto[:40]!r} is not known.")
-        if max(abs(lo), abs(hi)) > MAX_EXTENT:
-            raise ReadError(f"padding {lo}+{hi} is beyond the 2**24 positions that are followed.")
-        found.append(Window(k, s, d, lo, hi))
-    return tuple(found)
+        _check_pads(*pads[i])
+    return Window.of_axes(kernel, strides, dilations, pads)
+
+
+def _pool_pads(auto: str, kernel: int, stride: int, length: int) -> tuple[int, int]:
+    """What ONNX Runtime pads a pool by: its dilation counts for nothing, and a kernel narrower than
+    the stride crops.
+    """
+    total = (-(-length // stride) - 1) * stride + kernel - length
+    lo = int((total if auto == "SAME_UPPER" else total + 1) / 2)
+    return lo, total - lo
+
+
+def _check_pads(*pads: int) -> None:
+    """Raise `ReadError` for padding that is beyond what is followed."""
+    if max(map(abs, pads)) > MAX_EXTENT:
+        shown = "+".join(map(str, pads[:2]))
+        raise ReadError(f"padding {shown} is beyond the 2**24 positions that are followed.")
 
 
 def bounded(kernel: int, dilation: int) -> None:
@@ -99,6 +114,13 @@ def _spatial_rank(x: Tensor, weight: Const) -> int:
     return rank
 
 
+def _check_kernel(call: OnnxCall, kernel: tuple[int, ...]) -> None:
+    """Raise `ReadError` where a node declares another kernel than its weight has."""
+    declared = call.integers("kernel_shape")
+    if declared and declared != kernel:
+        raise ReadError(f"kernel_shape says {declared[:8]} and the weight has {kernel}.")
+
+
 def _convolved(
     call: OnnxCall, x: Tensor, weight: Const, bias: Value | None, out: int | None = 0
 ) -> Tensor:
@@ -108,9 +130,7 @@ def _convolved(
     """
     rank = _spatial_rank(x, weight)
     kernel = weight.shape[2:]
-    declared = call.integers("kernel_shape")
-    if declared and declared != kernel:
-        raise ReadError(f"kernel_shape says {declared[:8]} and the weight has {kernel}.")
+    _check_kernel(call, kernel)
     groups = call.integer("group", 1)
     if groups < 1 or weight.shape[1] * groups != x.shape[1]:
         raise ReadError(
@@ -151,11 +171,13 @@ def _conv_transpose(call: OnnxCall) -> Tensor:
     """Outputs `i * stride - pad_lo + dilation * j`, `j < kernel`, read input `i` along each axis.
 
     Where sizes are given, the pads are what is too much: the odd one behind for `SAME_UPPER`, else
-    before.
+    before; what is missing stands behind. `SAME` makes `length * stride`, or what there is where
+    the window makes less.
     """
     x, weight = call.tensor(0), call.weight(1)
     rank = _spatial_rank(x, weight)
     kernel = weight.shape[2:]
+    _check_kernel(call, kernel)
     groups = call.integer("group", 1)
     if groups < 1 or weight.shape[0] != x.shape[1]:
         raise ReadError(
@@ -163,37 +185,35 @@ def _conv_transpose(call: OnnxCall) -> Tensor:
         )
     strides = _per_axis(call, "strides", rank, 1)
     dilations = _per_axis(call, "dilations", rank, 1)
-    extra = _per_axis(call, "output_padding", rank, 0)
-    pads = _per_axis(call, "pads", 2 * rank, 0)
+    extra = list(_per_axis(call, "output_padding", rank, 0))
+    given = _per_axis(call, "pads", 2 * rank, 0)
+    pads = list(zip(given[:rank], given[rank:], strict=True))
     sizes = call.integers("output_shape")
     auto = call.text("auto_pad", "NOTSET") or "NOTSET"
     if sizes is not None and len(sizes) == rank + 2:
         sizes = sizes[2:]
     if sizes is not None and len(sizes) != rank:
         raise ReadError(f"output_shape has {len(sizes)} values for {rank} spatial dimensions.")
-    windows = []
-    for i in range(rank):
-        k, s, d = kernel[i], strides[i], dilations[i]
+    for i, (k, s, d) in enumerate(zip(kernel, strides, dilations, strict=True)):
         bounded(k, d)
         if s > MAX_STRIDE:
             raise ReadError(f"stride {s} is above the {MAX_STRIDE:,} that are followed.")
-        lo, hi = pads[i], pads[i + rank]
         if sizes is not None or auto in ("SAME_UPPER", "SAME_LOWER"):
             length = x.shape[2 + i]
             target = sizes[i] if sizes is not None else length * s
-            total = s * (length - 1) + extra[i] + Window(k, s, d).extent - target
+            over = s * (length - 1) + extra[i] + Window(k, s, d).extent - target
+            total = max(over, 0)
             half = total // 2
-            lo, hi = (half, total - half) if auto == "SAME_UPPER" else (total - half, half)
-            if total < 0:
-                raise NotUnderstood(f"asks for {target} outputs, more than its window makes")
+            pads[i] = (half, total - half) if auto == "SAME_UPPER" else (total - half, half)
+            if sizes is not None and over < 0:
+                extra[i] -= over
         elif auto == "VALID":
-            lo = hi = 0
+            pads[i] = (0, 0)
         elif auto != "NOTSET":
             raise ReadError(f"auto_pad {auto[:40]!r} is not known.")
-        if max(abs(lo), abs(hi), abs(extra[i])) > MAX_EXTENT:
-            raise ReadError(f"padding {lo}+{hi} is beyond the 2**24 positions that are followed.")
-        windows.append(Window(k, s, d, lo, hi))
-    op = ConvTranspose(tuple(windows), weight.shape[1] * groups, groups, extra)
+        _check_pads(*pads[i], extra[i])
+    windows = Window.of_axes(kernel, strides, dilations, pads)
+    op = ConvTranspose(windows, weight.shape[1] * groups, groups, tuple(extra))
     return call.emit(op, x, params=call.stored(weight, call[2]))
 
 
@@ -211,7 +231,7 @@ def _pool(call: OnnxCall) -> list[Result]:
         raise NotUnderstood("pools channels-last tensors")
     how = {"MaxPool": "max", "LpPool": "lp"}.get(call.op, "average")
     op = Pool(
-        _declared_windows(call, kernel, x.shape[2:]),
+        _declared_windows(call, kernel, x.shape[2:], pools=True),
         how,  # type: ignore[arg-type]
         bool(call.integer("ceil_mode")),
         bool(call.integer("count_include_pad")),
@@ -295,9 +315,13 @@ def _interpolated(
 ) -> Tensor:
     """Output `o` reads the nearest position, two or four of them, along each axis that changes.
 
-    Where channels are last, they are turned to the front and back.
+    Where channels are last, they are turned to the front and back. What keeps its shape is copied,
+    whatever its scales say.
     """
     rank = len(x.shape)
+    if target == list(x.shape):
+        spatial = tuple(target[min(2, rank - 1) :])
+        return call.emit(Resize(spatial, "nearest", "asymmetric"), x, out=out)
     mode = call.text("mode", "nearest")
     how = {"nearest": "nearest", "linear": "linear", "bilinear": "linear", "cubic": "cubic"}
     if mode not in how:
