@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
+import torch.fx.config
 from torch import nn
 from torch.export import _trace
 from torch.utils import _pytree
@@ -40,6 +41,7 @@ __all__ = [
     "unfused",
     "version_of",
     "without_module_stack",
+    "without_stacks",
 ]
 
 
@@ -95,6 +97,25 @@ def quiet() -> Iterator[None]:
         vars(_trace).pop("print", None)
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+_STACKS = "do_not_emit_stack_traces"
+
+
+@contextmanager
+def without_stacks() -> Iterator[None]:
+    """Exports do not note where in the code each op stands, which takes a sixth of their time.
+
+    Error messages still say where they come from. A release without the setting notes it all.
+    """
+    before = getattr(torch.fx.config, _STACKS, None)
+    try:
+        if before is not None:
+            setattr(torch.fx.config, _STACKS, True)
+        yield
+    finally:
+        if before is not None:
+            setattr(torch.fx.config, _STACKS, before)
 
 
 def _nothing(*_: object, **__: object) -> None:

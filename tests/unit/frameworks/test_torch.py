@@ -10,7 +10,7 @@ from torch import nn
 from torch.export import _trace
 
 import atrous
-from atrous.frameworks.torch import quiet, unfused
+from atrous.frameworks.torch import quiet, unfused, without_stacks
 
 
 class Branching(nn.Module):
@@ -56,3 +56,17 @@ def test_the_fused_encoder_layer_is_put_back():
     with unfused():
         assert not torch.backends.mha.get_fastpath_enabled()
     assert torch.backends.mha.get_fastpath_enabled() == before
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_where_ops_stand_is_noted_again_after_our_exports(before, monkeypatch):
+    monkeypatch.setattr(torch.fx.config, "do_not_emit_stack_traces", before, raising=False)
+    with without_stacks():
+        assert torch.fx.config.do_not_emit_stack_traces
+    assert torch.fx.config.do_not_emit_stack_traces is before
+
+
+def test_a_release_without_the_setting_is_left_alone(monkeypatch):
+    monkeypatch.delattr(torch.fx.config, "do_not_emit_stack_traces", raising=False)
+    with without_stacks():
+        assert not hasattr(torch.fx.config, "do_not_emit_stack_traces")

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.fx import Graph, Node
 
-from atrous.frameworks.torch import hooks, module_stack, quiet, unfused
+from atrous.frameworks.torch import hooks, module_stack, quiet, unfused, without_stacks
 from atrous.refusal import Refusal
 
 __all__ = ["Exported", "exported", "layer_of"]
@@ -43,7 +43,7 @@ def exported(model: nn.Module, inputs: Sequence[torch.Tensor]) -> Exported | Ref
             "trace", name, f"{hooked or name} has forward hooks, which graphs leave out."
         )
     try:
-        with quiet(), unfused(), torch.no_grad():
+        with quiet(), unfused(), without_stacks(), torch.no_grad():
             first = torch.export.export(model, tuple(inputs), strict=False)
             mutating = frozenset(_base(n) for n in first.graph.nodes if _is_mutating(n))
             program = first.run_decompositions({})

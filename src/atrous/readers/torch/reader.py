@@ -12,7 +12,14 @@ from typing import Any
 import torch
 
 from atrous.errors import ReadError
-from atrous.frameworks.torch import OneOp, in_mode, module_stack, quiet, unfused
+from atrous.frameworks.torch import (
+    OneOp,
+    in_mode,
+    module_stack,
+    quiet,
+    unfused,
+    without_stacks,
+)
 from atrous.network import Builder, Network, Param, Tensor
 from atrous.network.ops import Constant
 from atrous.readers.call import network_of, params_behind
@@ -368,7 +375,7 @@ def _exported(
     module: torch.nn.Module, examples: tuple[Any, ...], name: str
 ) -> torch.export.ExportedProgram:
     """The program of a module in evaluation mode; the module is left as it was."""
-    with in_mode(module, training=False), unfused(), quiet(), torch.no_grad():
+    with in_mode(module, training=False), unfused(), quiet(), without_stacks(), torch.no_grad():
         try:
             return torch.export.export(module, examples, strict=False)
         except Exception as error:
@@ -391,7 +398,8 @@ def _at_sizes(program: torch.export.ExportedProgram, input: Any) -> torch.export
     if numbers and wanted == [tuple(shape) for shape in held]:
         return program
     try:
-        return torch.export.export(module, examples, strict=False)
+        with quiet(), without_stacks():
+            return torch.export.export(module, examples, strict=False)
     except Exception as error:
         raise ReadError(
             f"the exported program does not take inputs {wanted}; leave them out, give the "
