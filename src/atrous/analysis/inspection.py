@@ -77,13 +77,34 @@ class Inspection(ShownWhole):
 
     @property
     def params(self) -> int:
-        """Parameters, each counted once however often it is used."""
+        """Parameters, each counted once however often it is used: of a module, all that it has.
+
+        These are the trainable, the frozen and the unused ones. Buffers are not among them.
+        """
         return self.network.param_count
+
+    @property
+    def trainable_params(self) -> int:
+        """Parameters that some layer reads and that training changes."""
+        return self.params - self.frozen_params - self.unused_params
+
+    @property
+    def frozen_params(self) -> int:
+        """Parameters that some layer reads and that training leaves as they are."""
+        unused = {param.name for param in self.network.unused_params}
+        held = self.network.params.items()
+        frozen = (p for name, p in held if not (p.buffer or p.trainable or name in unused))
+        return sum(param.count for param in frozen)
+
+    @property
+    def unused_params(self) -> int:
+        """Parameters that no layer reads at inference."""
+        return sum(param.count for param in self.network.unused_params)
 
     @property
     def parameter_bytes(self) -> int:
         """The size of all parameters."""
-        return sum(p.count * p.itemsize for p in self.network.params.values())
+        return sum(p.count * p.itemsize for p in self.network.params.values() if not p.buffer)
 
     @property
     def activation_bytes(self) -> int:
@@ -202,6 +223,9 @@ class Inspection(ShownWhole):
             "macs": self.macs,
             "flops": self.flops,
             "params": self.params,
+            "trainable_params": self.trainable_params,
+            "frozen_params": self.frozen_params,
+            "unused_params": self.unused_params,
             "parameter_bytes": self.parameter_bytes,
             "peak_memory_bytes": self.peak_memory_bytes,
             "peak_memory_layer": self.memory.at,
@@ -303,7 +327,7 @@ def inspect_network(
         return tuple(out)
 
     moved = bytes_moved_in(network)
-    counts = {name: p.count if p.trainable else 0 for name, p in network.params.items()}
+    counts = {name: 0 if p.buffer else p.count for name, p in network.params.items()}
     layers = []
     for node in network.nodes:
         flow = found.get(node.output.name)

@@ -69,7 +69,7 @@ def listing(
         key = layer.name if depth is None else _collapsed_name(layer, depth)
         groups.setdefault(key, []).append((layer, node))
     counts = {
-        name: param.count if param.trainable else 0
+        name: 0 if param.buffer else param.count
         for name, param in inspection.network.params.items()
     }
     rows: list[Row] = []

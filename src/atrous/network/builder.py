@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from math import prod
 
 from atrous.errors import AtrousError, NetworkError, concerning
@@ -127,8 +128,7 @@ class Builder:
         fixed = bool(inputs) and all(x.constant for x in inputs)
         known = not isinstance(op, Opaque) or op.sized
         output = Tensor(name, done.layout, size, fixed or isinstance(op, Constant), known)
-        for param in params:
-            self._params.setdefault(param.name, param)
+        self.own(params)
         macs = macs_of(op, [x.shape for x in inputs], output.shape)
         self._nodes.append(
             Node(
@@ -148,6 +148,24 @@ class Builder:
             )
         )
         return output
+
+    def own(self, params: Iterable[Param]) -> None:
+        """Parameters that the source holds, whether or not any op reads them."""
+        for param in params:
+            self._params.setdefault(param.name, param)
+
+    def credit(self, mark: int, params: Iterable[Param]) -> None:
+        """Parameters that the nodes since `mark` read, and that none of them names yet.
+
+        The last of these nodes then names them; where there is none, nobody reads them.
+        """
+        named = {name for node in self._nodes[mark:] for name in node.params}
+        more = [param for param in params if param.name not in named]
+        if more and len(self._nodes) > mark:
+            self.own(more)
+            last = self._nodes[-1]
+            names = (*last.params, *(param.name for param in more))
+            self._nodes[-1] = replace(last, params=names)
 
     def build(self, *outputs: Tensor) -> Network:
         """The network made so far, with these outputs."""

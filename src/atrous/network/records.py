@@ -49,12 +49,17 @@ class Tensor(Shown):
 
 @dataclass(frozen=True, slots=True)
 class Param(Shown):
-    """A parameter tensor: `count` numbers of `itemsize` bytes each."""
+    """A tensor that is stored with the model: `count` numbers of `itemsize` bytes each.
+
+    `trainable` says that training changes it; a parameter that it leaves as it is is frozen. A
+    `buffer`, such as a running statistic or an index, is no parameter and is not counted as one.
+    """
 
     name: str
     count: int
     itemsize: int = 4
     trainable: bool = True
+    buffer: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +180,15 @@ class Network(Shown):
 
     @property
     def param_count(self) -> int:
-        """The number of parameters, each counted once however often it is used."""
-        return sum(param.count for param in self.params.values() if param.trainable)
+        """The number of parameters, each counted once however often it is used, or if never."""
+        return sum(param.count for param in self.params.values() if not param.buffer)
+
+    @property
+    def unused_params(self) -> tuple[Param, ...]:
+        """The parameters that the source holds and that no node reads."""
+        used = {name for node in self.nodes for name in node.params}
+        held = self.params.items()
+        return tuple(param for name, param in held if name not in used and not param.buffer)
 
     @property
     def axes(self) -> tuple[str, ...]:

@@ -116,16 +116,24 @@ def statements(inspection: Inspection) -> Iterator[tuple[str, str, str]]:
     left_out = inspection.uncounted.get("macs", ())
     compute = f"{quantity(inspection.macs, 'MAC')} = {quantity(inspection.flops, 'FLOP')}"
     yield "compute", _bounded(compute, left_out), "yellow" * bool(left_out)
-    yield (
-        "parameters",
-        f"{quantity(inspection.params)}, {bytes_text(inspection.parameter_bytes)}",
-        "",
-    )
+    held = f"{quantity(inspection.params)}, {bytes_text(inspection.parameter_bytes)}"
+    yield "parameters", f"{held}{_of_which(inspection)}", ""
     memory = f"{bytes_text(inspection.memory.peak_bytes)} of activations"
     if inspection.memory.at:
         memory += f", while {inspection.memory.at} runs"
     left_out = inspection.uncounted.get("memory", ())
     yield "peak memory", _bounded(memory, left_out), "yellow" * bool(left_out)
+
+
+def _of_which(inspection: Inspection) -> str:
+    """Which of the parameters training leaves as they are, and which nothing reads."""
+    kinds = {"frozen": inspection.frozen_params, "not used": inspection.unused_params}
+    parts = [
+        f"{'all' if count == inspection.params else quantity(count)} {kind}"
+        for kind, count in kinds.items()
+        if count
+    ]
+    return f"; {', '.join(parts)}" if parts else ""
 
 
 def _bounded(text: str, left_out: Sequence[str]) -> str:

@@ -117,8 +117,8 @@ def dense_constant(
     shape = checked(tensor.dims, what)
     count = prod(shape)
     dtype = tensor.data_type
-    trainable = dtype in FLOATS and is_parameter(name, count)
-    params = (Param(name, count, itemsize(dtype), trainable),)
+    parameter = dtype in FLOATS and is_parameter(name, count)
+    params = (Param(name, count, itemsize(dtype), buffer=not parameter),)
     if tensor.data_location == 1:
         return Const(name, shape, dtype, params, _external(tensor, source, count, what))
     _check_data(tensor, count, what)

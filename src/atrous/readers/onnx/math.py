@@ -137,7 +137,7 @@ def _batch_norm(call: OnnxCall) -> Tensor:
         raise NotUnderstood("its statistics are computed from the input")
     if any(call.used[1:]):
         raise NotUnderstood("updates its statistics")
-    buffers = (replace(param, trainable=False) for param in call.params(3, 4))
+    buffers = (replace(param, buffer=True) for param in call.params(3, 4))
     params = (*call.params(1, 2), *buffers)
     if call.integer("training_mode"):
         dims = (0, *range(2, len(x.shape)))

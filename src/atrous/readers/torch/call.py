@@ -184,7 +184,11 @@ def translate_call(
         return _plain(call.meta)
     if call.lost:
         return call.opaque("reads an output of an op that is not followed")
-    return call.translated(_by_translation)
+    mark = builder.mark()
+    made: Value = call.translated(_by_translation)
+    if call.key not in SHAPE_OF_SECOND:
+        builder.credit(mark, call.params())
+    return made
 
 
 def _by_translation(call: TorchCall) -> Value:

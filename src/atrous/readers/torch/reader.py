@@ -71,7 +71,7 @@ class _Program:
         self.graph = program.graph
         self.owner = program.graph_module
         signature = program.graph_signature
-        self.constants = _constants(program)
+        self.constants, self.parameters = _constants(program)
         self.outputs = [
             spec.arg.name
             for spec in signature.output_specs
@@ -128,15 +128,7 @@ class _Program:
             if node.op == "placeholder"
         }
         self._run(builder, self.graph, values)
-        used = {p for node in builder.since(0) for p in node.params}
-        idle = sum(
-            param.count
-            for const in self.constants.values()
-            for param in const.params
-            if param.trainable and param.name not in used
-        )
-        if idle:
-            builder.notes.append(f"{idle:,} parameters are not used at inference")
+        builder.own(self.parameters)
         by_name = {node.name: value for node, value in values.items()}
         found = [by_name.get(name) for name in self.outputs]
         return [
@@ -282,11 +274,15 @@ def _computed(node: Any, values: Mapping[Any, Value]) -> Any:
     return found if isinstance(found, torch.Tensor) else None
 
 
-def _constants(program: torch.export.ExportedProgram) -> dict[str, Const]:
-    """Parameters and buffers by placeholder; a tensor under two names is one parameter."""
+def _constants(program: torch.export.ExportedProgram) -> tuple[dict[str, Const], list[Param]]:
+    """What is stored, by placeholder, and all parameters, read or not.
+
+    A tensor under two names is one parameter.
+    """
     canonical: dict[int, str] = {}
     found: dict[str, Const] = {}
     state: dict[str, Any] = {**program.constants, **program.state_dict}
+    held: list[Param] = []
     for spec in program.graph_signature.input_specs:
         kind = spec.kind.name
         if kind == "USER_INPUT" or spec.target is None:
@@ -295,10 +291,21 @@ def _constants(program: torch.export.ExportedProgram) -> dict[str, Const]:
         if not isinstance(tensor, torch.Tensor):
             continue
         name = canonical.setdefault(id(tensor), spec.target)
-        param = Param(name, tensor.numel(), tensor.element_size(), kind == "PARAMETER")
-        small = tensor if kind != "PARAMETER" and tensor.numel() <= MOST_NUMBERS else None
+        param = _as_param(name, tensor)
+        small = tensor if param.buffer and tensor.numel() <= MOST_NUMBERS else None
         found[spec.arg.name] = Const(static(tensor.shape), (param,), small)
-    return found
+        held.append(param)
+    for name, tensor in state.items():
+        if isinstance(tensor, torch.Tensor) and id(tensor) not in canonical:
+            canonical[id(tensor)] = name
+            held.append(_as_param(name, tensor))
+    return found, [param for param in held if not param.buffer]
+
+
+def _as_param(name: str, tensor: torch.Tensor) -> Param:
+    """A tensor that is stored with a model, as what a report says of it."""
+    buffer = not isinstance(tensor, torch.nn.Parameter)
+    return Param(name, tensor.numel(), tensor.element_size(), tensor.requires_grad, buffer)
 
 
 def _module_call(node: Any) -> tuple[str, str, str]:
