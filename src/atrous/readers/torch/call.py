@@ -185,10 +185,10 @@ def translate_call(
     if call.lost:
         return call.opaque("reads an output of an op that is not followed")
     mark = builder.mark()
-    made: Value = call.translated(_by_translation)
+    results: Value = call.translated(_by_translation)
     if call.key not in SHAPE_OF_SECOND:
         builder.credit(mark, call.params())
-    return made
+    return results
 
 
 def _by_translation(call: TorchCall) -> Value:
