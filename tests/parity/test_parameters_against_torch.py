@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 import atrous
 from atrous.network import Param
@@ -28,7 +27,7 @@ class Biased(nn.Module):
         query, key, value = parts.unbind()
         shift = self.distances[self.between.flatten()].view(12, 12, 3).permute(2, 0, 1)
         if self.fused:
-            made = F.scaled_dot_product_attention(query, key, value, attn_mask=shift)
+            made = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=shift)
         else:
             made = (query @ key.transpose(2, 3) + shift).softmax(-1) @ value
         return made.transpose(1, 2).flatten(2)
@@ -105,7 +104,7 @@ class Everywhere(nn.Module):
                 return torch.einsum("ij,jk,k->ik", x, self.weight, self.more)
             case "normalized":
                 weight = self.weight / self.weight.norm(dim=1, keepdim=True)
-                return F.linear(x, weight, self.more)
+                return nn.functional.linear(x, weight, self.more)
             case "scatter":
                 return x.index_add(0, torch.arange(5), self.weight) + self.more
             case "clamp":

@@ -9,7 +9,6 @@ from onnx import helper
 from torch import nn
 
 import atrous
-from tests.nan_probe import read_by
 from tests.onnx_probe import assert_reads_agree, ints, model, weights
 
 KERNEL = 5
@@ -63,7 +62,8 @@ class Cached(nn.Module):
 def test_a_cache_of_another_rank_in_torch_keeps_the_field_along_time() -> None:
     model = Cached().eval()
     report = atrous.inspect(model, ((1, 20, 4), (1, 4, KERNEL - 1, 1)))
-    assert report.complete and not report.outputs[0].is_global
+    assert report.complete
+    assert not report.outputs[0].is_global
     assert [f.size for f in report.outputs[0].field] == [KERNEL]
     for at in (0, 3, 19):
         seen = np.flatnonzero(report.footprint(at=(at, 0)).mask)
@@ -79,7 +79,10 @@ def test_a_cache_of_another_rank_in_torch_keeps_the_field_along_time() -> None:
 
 
 def test_inputs_that_are_joined_share_the_names_of_their_axes() -> None:
-    nodes = [helper.make_node("Add", ["x", "t"], ["s"]), helper.make_node("Conv", ["s", "w"], ["y"])]
+    nodes = [
+        helper.make_node("Add", ["x", "t"], ["s"]),
+        helper.make_node("Conv", ["s", "w"], ["y"]),
+    ]
     network = atrous.read(
         model(nodes, {"x": (1, 2, 9, 8), "t": (1, 2, 9, 8)}, {"w": weights(2, 2, 3, 3)})
     )
