@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as record_field
 from fractions import Fraction
+from math import prod
 
 from atrous.analysis.field import Field
 from atrous.geometry import Windowed
@@ -45,6 +46,15 @@ class Layer(Shown):
     def uncounted(self) -> bool:
         """True where the multiply-accumulates are not known; `macs` is then 0."""
         return self.node is not None and self.node.uncounted
+
+    @property
+    def unread_taps(self) -> tuple[tuple[int, ...], ...]:
+        """The taps that are left out of the reads, since the weight is 0 for all channels there.
+
+        Of a linear layer, the indices of its last dimension. They count in `macs`.
+        """
+        unread = () if self.node is None else getattr(self.node.op, "unread", ())
+        return tuple(tap if isinstance(tap, tuple) else (tap,) for tap in unread)
 
     @property
     def sized(self) -> bool:
@@ -98,6 +108,7 @@ class Layer(Shown):
             "activation_bytes": self.activation_bytes,
             "bytes_moved": self.bytes_moved,
             "intensity": self.intensity,
+            "unread_taps": [list(tap) for tap in self.unread_taps],
             "field": [axis.to_dict() for axis in self.field],
             "is_global": self.is_global,
             "globals": list(self.globals),
@@ -128,6 +139,10 @@ def detail_of(node: Node) -> str:
         groups = getattr(op, "groups", 1)
         if groups > 1:
             parts.append(f"g{groups}")
+        unread = getattr(op, "unread", ())
+        if unread:
+            taps = prod(op.kernel)
+            parts.append(f"{taps - len(unread)}/{taps} taps")
         return " ".join(parts)
     return str(getattr(op, "label", "") or "")
 

@@ -77,7 +77,7 @@ def bytes_moved_in(network: Network) -> Callable[[Node], int]:
         if node.alias and not isinstance(node.op, Elementwise):
             return 0
         total = sizes[node.output.name]
-        for name in node.inputs:
+        for name in dict.fromkeys(node.inputs):
             total += sizes[name]
         for name in node.params:
             total += held[name]

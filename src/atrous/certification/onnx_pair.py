@@ -57,7 +57,7 @@ class OnnxPair:
             found = []
             for side, model in zip(_SIDES, self.models, strict=True):
                 try:
-                    found.append(folded(read(model, given)))
+                    found.append(folded(read(model, given, structure_only=True)))
                 except ReadError as error:
                     raise ReadError(f"the {side} is not read there: {error}") from error
             self._read[shapes] = found[0], found[1]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from atrous.cli.options import SOURCE_HELP, Inputs, Json
+from atrous.cli.options import SOURCE_HELP, Inputs, Json, StructureOnly
 from atrous.cli.output import show, show_json
 from atrous.cli.sources import (
     load,
@@ -52,6 +52,7 @@ def check(
     config: Annotated[
         str, typer.Option(metavar="PATH", help="The file with [tool.atrous].")
     ] = "pyproject.toml",
+    structure_only: StructureOnly = False,
     json: Json = False,
 ) -> None:
     """Whether networks keep rules: exit code 0, or 1 and a line for each broken rule.
@@ -85,7 +86,7 @@ def check(
     found = []
     for asked in asked_checks(source, input, layer, rules, no, config):
         assert asked.source is not None
-        report = inspect_network(load(asked.source, asked.inputs))
+        report = inspect_network(load(asked.source, asked.inputs, structure_only))
         kept = check_report(report, asked.rules, forbidden=asked.forbidden, layer=asked.layer)
         found.append((asked.source, kept))
         if not json:

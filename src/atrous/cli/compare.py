@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from atrous.cli.options import Json
+from atrous.cli.options import Json, StructureOnly
 from atrous.cli.output import show, show_json
 from atrous.cli.sources import (
     load,
@@ -47,6 +47,7 @@ def compare(
     channels: Annotated[
         int | None, typer.Option(metavar="C", help="How many channels each makes; 64.")
     ] = None,
+    structure_only: StructureOnly = False,
     json: Json = False,
 ) -> None:
     """Stride, dilation, both or pooling: what each sees, keeps and costs on one input.
@@ -79,7 +80,7 @@ def compare(
         networks = {}
         for name, source in named.items():
             own = input is None and not source.startswith("stack:")
-            networks[name] = load(source, [] if own else [input or usual])
+            networks[name] = load(source, [] if own else [input or usual], structure_only)
         table = compare_networks(networks, {n: stack_text(s) for n, s in named.items()})
     else:
         table = compared(

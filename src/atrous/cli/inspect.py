@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from atrous.cli.options import Html, Image, Inputs, Json, Source
+from atrous.cli.options import Html, Image, Inputs, Json, Source, StructureOnly
 from atrous.cli.output import show, show_json, working
 from atrous.cli.pages import place_for, put
 from atrous.cli.sources import (
@@ -65,6 +65,7 @@ def inspect(
         str | None,
         typer.Option(metavar="PATH", help="Write the network as a graph, modules folded, to .svg."),
     ] = None,
+    structure_only: StructureOnly = False,
     json: Json = False,
 ) -> None:
     """What each layer sees and costs: receptive field, holes, stride, MACs, memory.
@@ -108,15 +109,15 @@ def inspect(
         raise ReadError("--html has every layer; leave out --layer.")
     page = None if html is None else place_for(html, "--html", ".html")
     drawn_at = None if graph is None else place_for(graph, "--graph", ".svg")
-    report = inspect_network(load(source, input or ()), output=output)
+    report = inspect_network(load(source, input or (), structure_only), output=output)
     if drawn_at is not None:
         put(report.graph(), drawn_at, "--graph")
     if page is not None:
-        beside = None if diff is None else other_report(diff, input or ())
+        beside = None if diff is None else other_report(diff, input or (), structure_only)
         with working(f"drawing {page.name}"):
             put(view(report).page(image=image, beside=beside), page, "--html")
     if diff is not None:
-        found = difference(diff, input or (), report)
+        found = difference(diff, input or (), report, structure_only)
         if json:
             show_json(found.to_json())
         else:

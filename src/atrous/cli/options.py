@@ -8,7 +8,17 @@ import typer
 
 from atrous.errors import ReadError
 
-__all__ = ["SOURCE_HELP", "Html", "Image", "Inputs", "Json", "Outputs", "Source", "names_of"]
+__all__ = [
+    "SOURCE_HELP",
+    "Html",
+    "Image",
+    "Inputs",
+    "Json",
+    "Outputs",
+    "Source",
+    "StructureOnly",
+    "names_of",
+]
 
 SOURCE_HELP = (
     "The path of an .onnx file, zoo:NAME, stack:..., timm:NAME, torchvision:NAME or smp:NAME, or "
@@ -32,6 +42,13 @@ Image = Annotated[
     typer.Option(metavar="PATH", help="With --html: an image to lay behind the footprints."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON under a versioned schema.")]
+StructureOnly = Annotated[
+    bool,
+    typer.Option(
+        "--structure-only",
+        help="Count taps whose weight is 0 for all channels as read: look at no weight.",
+    ),
+]
 Outputs = Annotated[
     str | None,
     typer.Option(

@@ -40,12 +40,16 @@ _LOCATION = re.compile(r"(?P<place>.+\.py|[^\W\d]\w*(\.[^\W\d]\w*)*):(?P<name>[^
 _NAMED = re.compile(r"(?P<name>[^=:]+)=(?P<source>.*)", re.DOTALL)
 
 
-def load(source: str, inputs: Sequence[str]) -> Network:
-    """The network that `source` names; runs the user's code where it names a function of theirs."""
+def load(source: str, inputs: Sequence[str], structure_only: bool = False) -> Network:
+    """The network that `source` names; runs the user's code where it names a function of theirs.
+
+    With `structure_only`, no weight is looked at.
+    """
     from atrous.network import Network
-    from atrous.readers import read
+    from atrous.readers import read as read_any
     from atrous.readers.kind import kind_of
 
+    read = partial(read_any, structure_only=structure_only)
     given = shapes(inputs)
     kind = kind_of(source)
     if kind in ("zoo", "stack"):
@@ -63,7 +67,7 @@ def load(source: str, inputs: Sequence[str]) -> Network:
     if isinstance(made, Network):
         if given is not None:
             raise ReadError(f"{source} gives a network whose sizes are set; leave out --input.")
-        return made
+        return read(made)
     with working(f"reading {source}"):
         return read(made, example if given is None else given)
 
@@ -84,7 +88,7 @@ def model(source: str, inputs: Sequence[str]) -> tuple[Any, Any]:
     return made, example if given is None else given
 
 
-def other_report(old: str, inputs: Sequence[str]) -> Inspection:
+def other_report(old: str, inputs: Sequence[str], structure_only: bool = False) -> Inspection:
     """The report of a source that stands beside another one."""
     from atrous.analysis import inspect_network
 
@@ -92,16 +96,18 @@ def other_report(old: str, inputs: Sequence[str]) -> Inspection:
         raise ReadError(
             f"--diff {old}: a saved report has no network to draw; give a SOURCE with --html."
         )
-    return inspect_network(load(old, inputs))
+    return inspect_network(load(old, inputs, structure_only))
 
 
-def difference(old: str, inputs: Sequence[str], report: Inspection) -> Diff:
+def difference(
+    old: str, inputs: Sequence[str], report: Inspection, structure_only: bool = False
+) -> Diff:
     """What differs between `report` and an old one: a source, or a report saved as JSON."""
     from atrous.analysis import inspect_network
     from atrous.analysis.diff import diff_reports
 
     if not old.endswith(".json"):
-        before = inspect_network(load(old, inputs)).to_dict()
+        before = inspect_network(load(old, inputs, structure_only)).to_dict()
         return diff_reports(before, report.to_dict())
     with concerning(old):
         try:

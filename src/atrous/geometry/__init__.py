@@ -6,6 +6,7 @@ against brute force in `tests/property`, and a branch wherever `analysis` asks w
 """
 
 from atrous.geometry.axis import AxisMap, Border, Everything, Local, Prefix, Table, fold_back
+from atrous.geometry.boxes import Box, boxes, kept_taps
 from atrous.geometry.coverage import HDC, fills, hdc, holes, inside_share, stack_taps, tail_factors
 from atrous.geometry.dense import Dense, Tail, sparse_window
 from atrous.geometry.lockstep import Lockstep, follow, unequal
@@ -29,6 +30,7 @@ __all__ = [
     "HDC",
     "AxisMap",
     "Border",
+    "Box",
     "Coordinates",
     "Dense",
     "Dialect",
@@ -46,6 +48,7 @@ __all__ = [
     "Window",
     "Windowed",
     "adaptive",
+    "boxes",
     "causal",
     "fills",
     "fold_back",
@@ -53,6 +56,7 @@ __all__ = [
     "hdc",
     "holes",
     "inside_share",
+    "kept_taps",
     "pad",
     "phased",
     "resample",

@@ -50,24 +50,31 @@ class Reads(Shown):
         return IDENTITY
 
     @classmethod
-    def window(cls, window: Window) -> Reads:
-        """The reads of a convolution or pool.
+    def window(cls, window: Window, kept: tuple[int, ...] | None = None) -> Reads:
+        """The reads of a convolution or pool; of the taps that are `kept`, where some are not.
 
         >>> list(Reads.window(Window(3, stride=2, dilation=4)).at(5))
         [10, 14, 18]
+        >>> list(Reads.window(Window(3, stride=2, dilation=4), kept=(0, 2)).at(5))
+        [10, 18]
         """
         if window.extent > MAX_EXTENT:
             raise GeometryError(
                 f"a window of kernel {window.kernel}, dilation {window.dilation} spans "
                 f"{window.extent} inputs; at most {MAX_EXTENT} are kept."
             )
+        if kept is not None and len(kept) < window.kernel:
+            taps = Taps.of(window.dilation * tap - window.pad_lo for tap in kept)
+            return cls(1, window.stride, (taps,))
         mask = _repeated(1, window.kernel, window.dilation)
         solid = window.extent == window.kernel
         return cls(1, window.stride, (Taps(-window.pad_lo, mask, None, solid),))
 
     @classmethod
-    def transposed(cls, window: Window) -> Reads:
+    def transposed(cls, window: Window, kept: tuple[int, ...] | None = None) -> Reads:
         """The reads of a transposed convolution: `o` reads `i` where `window` has `i` read `o`.
+
+        Where only some taps are `kept`, it does so by these.
 
         >>> up = Reads.transposed(Window(3, stride=2, pad_lo=1))
         >>> [list(up.at(o)) for o in range(4)]
@@ -75,7 +82,7 @@ class Reads(Shown):
         """
         stride = window.stride
         phases: list[list[int]] = [[] for _ in range(stride)]
-        for j in range(window.kernel):
+        for j in range(window.kernel) if kept is None else kept:
             offset = j * window.dilation - window.pad_lo
             phase = offset % stride
             phases[phase].append((phase - offset) // stride)

@@ -26,6 +26,7 @@ from atrous.network.ops import (
     Reshape,
     Resize,
 )
+from atrous.network.parts import once_a_part
 from atrous.network.records import Network, Node, Param, Tensor
 from atrous.network.table import Effect, effect, opaque
 
@@ -70,6 +71,7 @@ class Builder:
     def __init__(self, name: str = "") -> None:
         self.name = name
         self.notes: list[str] = []
+        self.blank: list[str] = []
         self._inputs: list[Tensor] = []
         self._nodes: list[Node] = []
         self._params: dict[str, Param] = {}
@@ -122,6 +124,7 @@ class Builder:
         label = getattr(op, "label", "") or op.kind
         name = self._fresh(name or ".".join([*self._scope, label]))
         expected = None if shape is None else tuple(shape)
+        inputs = once_a_part(op, inputs)
         with concerning(name):
             done = self._effect(op, inputs, expected)
         size = itemsize if itemsize is not None else (inputs[0].itemsize if inputs else 4)

@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import ClassVar, Literal
 
-from atrous.geometry import Coordinates, Interpolation, Rounding, Window, Windowed
+from atrous.geometry import (
+    Box,
+    Coordinates,
+    Interpolation,
+    Rounding,
+    Window,
+    Windowed,
+    kept_taps,
+)
 
 __all__ = [
     "AdaptivePool",
@@ -22,6 +30,7 @@ __all__ = [
     "ConvTranspose",
     "Elementwise",
     "Expand",
+    "Filtered",
     "Linear",
     "Lookup",
     "Mix",
@@ -39,11 +48,14 @@ __all__ = [
     "Scan",
     "Shuffle",
     "Slice",
+    "Tap",
     "Unfold",
     "Windows",
 ]
 
 PadMode = Literal["constant", "reflect", "replicate", "circular"]
+Tap = tuple[int, ...]
+"""One index along each axis of a window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,28 +65,44 @@ class Op:
     kind: ClassVar[str] = "op"
 
 
+class Filtered(Windowed):
+    """What slides a weight along its windows; the weight is 0 for all channels at `unread` taps."""
+
+    __slots__ = ()
+
+    unread: tuple[Tap, ...]
+
+    @property
+    def parts(self) -> tuple[Box, ...]:
+        """The taps that are read, as boxes: the input is an operand once for each of them."""
+        return kept_taps(self.kernel, self.unread)
+
+
 @dataclass(frozen=True, slots=True)
-class Conv(Windowed, Op):
+class Conv(Filtered, Op):
     """A convolution over the last dimensions, one window each; channels are the dimension before.
 
-    `padding_mode` says what the windows' padding is filled with.
+    `padding_mode` says what the windows' padding is filled with; taps that are `unread` count in
+    its costs.
     """
 
     windows: tuple[Window, ...]
     channels: int
     groups: int = 1
     padding_mode: PadMode = "constant"
+    unread: tuple[Tap, ...] = ()
     kind: ClassVar[str] = "conv"
 
 
 @dataclass(frozen=True, slots=True)
-class ConvTranspose(Windowed, Op):
+class ConvTranspose(Filtered, Op):
     """A transposed convolution: each window run backwards."""
 
     windows: tuple[Window, ...]
     channels: int
     groups: int = 1
     output_padding: tuple[int, ...] = ()
+    unread: tuple[Tap, ...] = ()
     kind: ClassVar[str] = "conv_transpose"
 
 
@@ -257,9 +285,13 @@ class Lookup(Op):
 
 @dataclass(frozen=True, slots=True)
 class Linear(Op):
-    """A matrix over the last dimension, to `channels` outputs."""
+    """A matrix over the last dimension, to `channels` outputs.
+
+    It is 0 for all of them at the indices of the last dimension that are `unread`.
+    """
 
     channels: int
+    unread: tuple[int, ...] = ()
     kind: ClassVar[str] = "linear"
 
 

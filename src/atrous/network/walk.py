@@ -12,9 +12,19 @@ from atrous.network import Network, Node, Tensor
 from atrous.network.costs import macs_of
 from atrous.network.layout import Dim, has_axes
 from atrous.network.ops import Conv, ConvTranspose, Op, Pool, Slice
+from atrous.network.parts import once_a_part
 from atrous.network.table import effect
 
-__all__ = ["Place", "ancestors", "needed", "pruned", "remade", "resized", "window_axes"]
+__all__ = [
+    "Place",
+    "ancestors",
+    "needed",
+    "pruned",
+    "remade",
+    "resized",
+    "structural",
+    "window_axes",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +66,22 @@ def needed(network: Network, names: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(
         name if name in network.outputs else network.node(name).output.name for name in names
     )
+
+
+def structural(network: Network) -> Network:
+    """The network as if no weight were 0: what each layer can read by its shape."""
+    nodes = []
+    for node in network.nodes:
+        op = node.op
+        if getattr(op, "unread", ()):
+            plain: Op = replace(op, unread=())  # type: ignore[call-arg]
+            tensors = tuple(network.tensor(name) for name in node.inputs)
+            first = once_a_part(op, tensors[:1])
+            inputs = tensors[len(first) - 1 :]
+            made = remade(node, plain, inputs)
+            node = replace(made, inputs=tuple(x.name for x in inputs))
+        nodes.append(node)
+    return replace(network, nodes=tuple(nodes))
 
 
 def window_axes(node: Node, x: Tensor) -> tuple[str | None, ...]:

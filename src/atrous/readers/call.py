@@ -9,8 +9,11 @@ from typing import Any, Generic, TypeVar
 from atrous.errors import ReadError
 from atrous.network.builder import Builder
 from atrous.network.discover import discover
-from atrous.network.ops import Constant, Op, Opaque
+from atrous.network.layout import has_axes
+from atrous.network.ops import Constant, Linear, Op, Opaque
+from atrous.network.parts import linear_parts
 from atrous.network.records import Network, Param, Tensor
+from atrous.readers.weights import Zeros
 
 __all__ = [
     "Call",
@@ -36,6 +39,14 @@ class Fixed:
 
     shape: tuple[int, ...]
     params: tuple[Param, ...]
+
+    def zeros(self, kernel: Sequence[int]) -> Zeros:
+        """Where the numbers are 0, as `zeros_of` has it; nowhere for numbers not at hand."""
+        raise NotImplementedError
+
+    def turned(self) -> Fixed:
+        """The matrix with rows for columns."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +142,31 @@ class Call(Generic[Value]):
         if len(values) > rank:
             raise ReadError(f"{len(values)} axes are more than the tensor's {rank} dimensions.")
         return tuple(sorted({self.axis(value, rank) for value in values}))
+
+    def zeros(self, weight: Any, kernel: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+        """The places of `kernel` at which a constant weight is 0 for all channels.
+
+        None where nobody looks, or where all of them are: a layer that is not trained yet is read
+        as its structure, and a note says so.
+        """
+        found = weight.zeros(kernel) if isinstance(weight, Fixed) else ()
+        if isinstance(found, str):
+            self.builder.blank.append(self.name)
+            return ()
+        return found
+
+    def linear(self, x: Tensor, channels: int, weight: Any, *, columns: bool) -> Linear:
+        """A linear layer over the last dimension of `x`, without the positions it multiplies by 0.
+
+        The weight is `(channels, inputs)`, or `(inputs, channels)` where its `columns` are the
+        outputs.
+        """
+        op = Linear(channels)
+        if not has_axes(x.layout[-1]):
+            return op
+        zeros = self.zeros(weight.turned() if columns else weight, x.shape[-1:])
+        op = Linear(channels, tuple(place for (place,) in zeros))
+        return op if linear_parts(op, x) else Linear(channels)
 
     # Outputs
 
@@ -252,7 +288,18 @@ def network_of(
     outputs = translate(builder, inputs)
     if not outputs:
         raise ReadError(f"{name}: no output depends on the input; nothing can be reported.")
+    if builder.blank:
+        builder.notes.append(_untrained(tuple(dict.fromkeys(builder.blank))))
     return builder.build(*outputs)
+
+
+def _untrained(names: Sequence[str]) -> str:
+    """The note on layers whose weights are 0 throughout."""
+    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    some = (
+        "the weight of 1 layer is" if len(names) == 1 else f"the weights of {len(names)} layers are"
+    )
+    return f"{some} 0 throughout ({shown}): not trained yet, and read as if it were"
 
 
 def params_behind(values: Iterable[Any]) -> tuple[Param, ...]:

@@ -72,7 +72,7 @@ def _library(scheme: str, module: str, package: str) -> Callable[[Any], Any]:
     return register
 
 
-def read_named(source: str, input: Any = None) -> Network:
+def read_named(source: str, input: Any = None, *, weights: bool = False) -> Network:
     """The network of a model that a library has under that name; `input` as for a module.
 
     Without `input`, the model gets the size that its library gives for it, else 224 x 224.
@@ -82,7 +82,8 @@ def read_named(source: str, input: Any = None) -> Network:
     # Only now: without PyTorch, `make` has said in one line what is missing.
     from atrous.readers.torch.reader import read_torch
 
-    network = read_torch(made.model, made.input if input is None else input)
+    given = made.input if input is None else input
+    network = read_torch(made.model, given, weights=weights)
     return replace(network, name=request.name)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from atrous.errors import ReadError
 from atrous.network import Network
+from atrous.network.walk import structural
 from atrous.readers.given import as_shape, is_shape, shapes_of
 from atrous.readers.kind import kind_of
 from atrous.readers.named import read_named
@@ -17,14 +18,17 @@ __all__ = ["read"]
 STACK_INPUT = (1, 64, 512, 512)
 
 
-def read(source: Any, input: Any = None) -> Network:
+def read(source: Any, input: Any = None, *, structure_only: bool = False) -> Network:
     """The network that `source` holds, at the sizes that `input` gives.
 
     `source` is a `torch.nn.Module`, a `torch.export.ExportedProgram`, a path to an `.onnx` file,
     an `onnx.ModelProto`, `"zoo:NAME"`, `"stack:..."`, a model that an installed library has under a
     name (`"timm:NAME"`, `"torchvision:NAME"`, `"smp:NAME"`, with arguments as
     `"timm:resnet18?output_stride=8"`) or a `Network`. `input` is a shape with batch and channels, a
-    tuple of shapes, or example tensors. Raises `ReadError` for a source that is
+    tuple of shapes, or example tensors.
+
+    Taps whose weight is 0 for all channels (masked, pruned) are not read; with `structure_only`
+    no weight is looked at. Raises `ReadError` for a source that is
     none of these or cannot be read, `UnknownNameError` for a name that no known network has.
 
     >>> print(read("stack:k3s2x8 k3x8", (1, 3, 32, 32)))
@@ -33,7 +37,7 @@ def read(source: Any, input: Any = None) -> Network:
     kind = kind_of(source)
     if kind == "network":
         _check_sizes(source, input)
-        return source  # type: ignore[no-any-return]
+        return structural(source) if structure_only else source
     if kind == "zoo":
         from atrous.network import zoo
 
@@ -43,15 +47,15 @@ def read(source: Any, input: Any = None) -> Network:
 
         return stack_network(source.partition(":")[2], _one_shape(input) or STACK_INPUT)
     if kind == "library":
-        return read_named(source, input)
+        return read_named(source, input, weights=not structure_only)
     if kind == "file":
-        return _read_onnx(_file(source), input)
+        return _read_onnx(_file(source), input, not structure_only)
     if kind == "message":
-        return _read_onnx(source, input)
+        return _read_onnx(source, input, not structure_only)
     if kind in ("module", "program"):
         from atrous.readers.torch.reader import read_torch
 
-        return read_torch(source, input)
+        return read_torch(source, input, weights=not structure_only)
     raise ReadError(
         f"a {type(source).__name__} is no source: give a torch.nn.Module, an ExportedProgram, an "
         "onnx.ModelProto, the path of an .onnx file, zoo:NAME, timm:NAME, torchvision:NAME, "
@@ -84,10 +88,10 @@ def _check_sizes(network: Network, input: Any) -> None:
         )
 
 
-def _read_onnx(source: Any, input: Any) -> Network:
+def _read_onnx(source: Any, input: Any, weights: bool) -> Network:
     from atrous.readers.onnx.reader import read_onnx
 
-    return read_onnx(source, input)
+    return read_onnx(source, input, weights=weights)
 
 
 def _one_shape(input: Any) -> tuple[int, ...] | None:

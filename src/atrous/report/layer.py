@@ -18,6 +18,7 @@ __all__ = ["FieldView", "LayerView"]
 
 _INDENT = 17
 _MOST_PHASES = 32
+_MOST_TAPS = 12
 
 _FACTS: tuple[tuple[str, Callable[[Field], str]], ...] = (
     ("size", lambda axis: str(axis.size)),
@@ -89,6 +90,8 @@ def _layer_lines(layer: Layer, look: Look) -> list[Line]:
     if layer.params:
         exact = f" ({layer.params:,})" if layer.params >= 1000 else ""
         facts.append(("parameters", quantity(layer.params) + exact))
+    if layer.unread_taps:
+        facts.append(("not read", zero_text(layer)))
     if not layer.field:
         facts.append(("receptive field", field_text(layer)))
     if layer.is_global:
@@ -99,6 +102,16 @@ def _layer_lines(layer: Layer, look: Look) -> list[Line]:
         out.append(())
         out.extend(_field_lines(layer.field, look))
     return out
+
+
+def zero_text(layer: Layer) -> str:
+    """Which taps are left out of the reads, and why."""
+    taps = layer.unread_taps
+    single = len(taps[0]) == 1
+    shown = ", ".join(str(tap[0]) if single else str(tap) for tap in taps[:_MOST_TAPS])
+    more = f" and {len(taps) - _MOST_TAPS} more" if len(taps) > _MOST_TAPS else ""
+    word = "tap" if len(taps) == 1 else "taps"
+    return f"{len(taps)} {word}, where the weight is 0 for all channels: {shown}{more}"
 
 
 def _field_lines(fields: tuple[Field, ...], look: Look) -> list[Line]:

@@ -56,7 +56,7 @@ def audit(
     elif kinds == ("onnx", "onnx"):
         from atrous.certification.onnx_pair import OnnxPair
 
-        network = read(one, given)
+        network = read(one, given, structure_only=True)
         pair = OnnxPair(one, two, names)
         shapes = tuple(t.shape for t in network.inputs)
     else:
@@ -65,7 +65,8 @@ def audit(
                 f"the reference is of the kind {kinds[0]} and the candidate of the kind "
                 f"{kinds[1]}; an audit compares two of one kind, with the same parameters by name."
             )
-        networks = folded(read(one, given)), folded(read(two, given))
+        read_one = read(one, given, structure_only=True)
+        networks = folded(read_one), folded(read(two, given, structure_only=True))
         pair = NetworkPair(*networks)
         shapes = tuple(t.shape for t in networks[0].inputs)
     return certify(pair, shapes, names, titles=titles)

@@ -41,7 +41,7 @@ def module_of(source: Any, input: Any = None) -> tuple[nn.Module, tuple[torch.Te
         made = make(parse(source))
         model, given = made.model, made.input if input is None else input
     elif kind_of(source) == "stack":
-        network = read(source, _STACK_INPUT if input is None else input)
+        network = read(source, _STACK_INPUT if input is None else input, structure_only=True)
         model, given = Stack(network), network.inputs[0].shape
     else:
         raise UnsupportedError(

@@ -19,6 +19,7 @@ def compare(
     kernel: int = 3,
     depth: int = 4,
     channels: int = 64,
+    structure_only: bool = False,
 ) -> Comparison:
     """Stride, dilation, both, or pooling: what each scheme sees of one input, and what it costs.
 
@@ -26,6 +27,7 @@ def compare(
     mapping names them. Left out, they are the usual ones of `depth` convolutions of one `kernel`
     and that many `channels`: plain, strided, dilated at a constant and at doubling rates, strided
     and then dilated, and pooled. `input` is the shape with batch, channels and 1 to 3 sizes.
+    `structure_only` is that of `inspect`.
 
     >>> import atrous
     >>> stacks = {"doubling": "k3d1 k3d2 k3d4", "holes": "k3d2 k3d4 k3d8"}
@@ -45,7 +47,8 @@ def compare(
     for name, source in named.items():
         try:
             is_stack = isinstance(source, str) and ":" not in source and "." not in source
-            networks[name] = read(f"stack:{source}" if is_stack else source, input)
+            held = f"stack:{source}" if is_stack else source
+            networks[name] = read(held, input, structure_only=structure_only)
         except AtrousError as error:
             if len(named) > 1:
                 error.subject = f"{name}, {error.subject}" if error.subject else name

@@ -77,7 +77,7 @@ def convert(
         made = make(parse(source))
         return _torch(made.model, made.input if input is None else input, asked)
     if kind in ("network", "zoo", "stack"):
-        return _network(read(source, input), asked)
+        return _network(read(source, input, structure_only=True), asked)
     if kind == "file":
         return _onnx(Path(source), input, asked)
     if kind == "message":
@@ -162,7 +162,7 @@ def _onnx(source: Any, input: Any, asked: ConversionRequest) -> Conversion:
     from atrous.writers.onnx.model import rewritten
 
     step("reading the model")
-    network = read(source, input)
+    network = read(source, input, structure_only=True)
     step("planning the conversion")
     plan = plan_for(network, asked)
     if plan.resampled:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import reduce
 from typing import TYPE_CHECKING
 
 from atrous.analysis.field import Field, Phase
@@ -10,6 +11,7 @@ from atrous.analysis.findings.evidence import Evidence
 from atrous.analysis.findings.record import Finding
 from atrous.analysis.findings.registry import finder
 from atrous.analysis.trace import Seen
+from atrous.geometry import Local, Taps
 from atrous.network import Node
 
 if TYPE_CHECKING:
@@ -114,10 +116,11 @@ def _opener(evidence: Evidence, trace: Mapping[str, Seen], axis: str) -> Node | 
                 met.add(name)
                 waiting.append(name)
             else:
-                step = node.moves[node.inputs.index(tensor)].get(axis)
-                reads = getattr(step, "reads", None)
-                if reads is not None:
-                    found.append((reads.image(seen).max_gap, node))
+                operands = zip(node.inputs, node.moves, strict=True)
+                steps = [moves.get(axis) for held, moves in operands if held == tensor]
+                images = [s.reads.image(seen) for s in steps if isinstance(s, Local)]
+                if images:
+                    found.append((reduce(Taps.united, images).max_gap, node))
     best = max(found, key=lambda pair: pair[0], default=None)
     return None if best is None or not best[0] else best[1]
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from math import gcd
+from itertools import product
+from math import gcd, prod
 
 from atrous.analysis.findings.evidence import Evidence, Span
 from atrous.analysis.findings.record import Finding
 from atrous.analysis.findings.registry import finder
 from atrous.analysis.findings.words import cells, positions
-from atrous.geometry import Local, Reads
+from atrous.geometry import Box, Local, Reads
 from atrous.network import Node
-from atrous.network.ops import Conv, ConvTranspose, Pad, Pool
+from atrous.network.ops import Conv, ConvTranspose, Filtered, Linear, Pad, Pool
+
+_MOST_RESIDUES = 1 << 16
 
 
 @finder("aspp-center")
@@ -64,7 +67,7 @@ def narrow_window(evidence: Evidence) -> Iterator[Finding]:
         found = evidence.spans(node)
         if all(s.window.stride == 1 for s in found):
             continue
-        share = _read_share(found)
+        share = _read_share(found, getattr(node.op, "parts", None))
         if share == 1:
             continue
         others = [
@@ -85,6 +88,29 @@ def narrow_window(evidence: Evidence) -> Iterator[Finding]:
             f"a {kernel} window{rated} with stride {stride} reads {_percent(share)} of its input; "
             + rest,
             f"Average over {stride} positions before it, or widen the window to its stride.",
+        )
+
+
+@finder("zero-taps")
+def zero_taps(evidence: Evidence) -> Iterator[Finding]:
+    """Layers whose weight is 0 for all channels at some taps, which are not read."""
+    for node in evidence.network.nodes:
+        op = node.op
+        if isinstance(op, Filtered) and op.unread:
+            count, whole, what = len(op.unread), prod(op.kernel), "taps"
+        elif isinstance(op, Linear) and op.unread:
+            whole = evidence.network.tensor(node.inputs[0]).shape[-1]
+            count, what = len(op.unread), "inputs"
+        else:
+            continue
+        yield Finding(
+            "zero-taps",
+            "info",
+            node.name,
+            f"the weight is 0 for all channels at {count} of its {whole} {what}: they are not "
+            "read, and count in its MACs.",
+            "Where they are to count as read, look at the structure only: --structure-only, or "
+            "structure_only=True.",
         )
 
 
@@ -173,6 +199,9 @@ def _taps_inside(node: Node, span: Span) -> tuple[int, ...] | None:
         return (1,) * span.outputs
     if not isinstance(step, Local) or step.border != "drop":
         return None
+    if getattr(node.op, "unread", ()):
+        # One part of the taps is no measure of a window.
+        step = Local(Reads.window(span.window), span.inputs, span.outputs)
     return tuple(step.at(output).count for output in range(span.outputs))
 
 
@@ -180,29 +209,46 @@ def _share(counts: tuple[int, ...], wanted: int) -> Fraction:
     return Fraction(sum(count == wanted for count in counts), max(len(counts), 1))
 
 
-def _read_share(found: tuple[Span, ...]) -> Fraction:
-    """The share of its input that windows read, away from its ends."""
-    share = Fraction(1)
-    for span in found:
-        window = span.window
-        if window.stride > 1 and span.outputs > 1:
-            phases = {tap % window.stride for tap in window.taps(0)}
-            share *= Fraction(len(phases), window.stride)
-    return share
+def _read_share(found: tuple[Span, ...], parts: tuple[Box, ...] | None) -> Fraction:
+    """The share of its input that windows read, away from its ends, by these parts of their taps.
+
+    All taps where no parts are given.
+    """
+    sliding = [i for i, span in enumerate(found) if span.window.stride > 1 and span.outputs > 1]
+    read: set[tuple[int, ...]] = set()
+    for part in parts or ((None,) * len(found),):
+        along = []
+        for i in sliding:
+            window, kept = found[i].window, part[i]
+            taps = window.taps(0)
+            along.append({taps[j] % window.stride for j in kept or range(window.kernel)})
+        read.update(product(*along))
+    return Fraction(len(read), prod(found[i].window.stride for i in sliding))
 
 
 def _reads_all(node: Node, tensor: str) -> bool:
-    """True where some operand of `node` leaves out no position of `tensor`, away from its ends."""
+    """True where the operands of `node` leave out no position of `tensor`, away from its ends."""
+    read: set[tuple[int, ...]] = set()
+    strides: dict[str, int] = {}
+    parts: list[dict[str, set[int]]] = []
     for name, moves in zip(node.inputs, node.moves, strict=True):
-        if name == tensor and all(
-            not isinstance(step, Local) or _steps_over_none(step.reads) for step in moves.values()
-        ):
+        steps = {axis: m.reads for axis, m in moves.items() if isinstance(m, Local)}
+        if name != tensor:
+            continue
+        parts.append({axis: _residues(reads) for axis, reads in steps.items()})
+        strides.update((axis, reads.shift) for axis, reads in steps.items())
+        if all(len(parts[-1][axis]) == reads.shift for axis, reads in steps.items()):
             return True
-    return False
+    if len(parts) < 2 or prod(strides.values()) > _MOST_RESIDUES:
+        return False
+    for part in parts:
+        read.update(product(*(part.get(axis, range(n)) for axis, n in strides.items())))
+    return len(read) == prod(strides.values())
 
 
-def _steps_over_none(reads: Reads) -> bool:
-    return len({tap % reads.shift for taps in reads.phases for tap in taps}) == reads.shift
+def _residues(reads: Reads) -> set[int]:
+    """Where reads fall among the positions after which they repeat."""
+    return {tap % reads.shift for taps in reads.phases for tap in taps}
 
 
 def _spans_with_pads(node: Node, evidence: Evidence) -> Iterator[tuple[Span, int, int, int]]:

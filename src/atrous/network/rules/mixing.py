@@ -27,6 +27,7 @@ from atrous.network.ops import (
     Reduce,
     Scan,
 )
+from atrous.network.parts import linear_parts
 from atrous.network.records import Tensor
 from atrous.network.table import Effect, mixes_of, rule
 
@@ -61,7 +62,8 @@ def _linear(op: Linear, inputs: tuple[Tensor, ...]) -> Effect:
     last = len(x.layout) - 1
     layout, maps = contracted(x.layout, [last])
     layout = (*layout[:last], channels(op.channels))
-    return Effect(layout, (maps,), mixes=mixes_of(maps))
+    parts = linear_parts(op, x) or (maps,)
+    return Effect(layout, parts, mixes=mixes_of(*parts))
 
 
 @rule(Mix)

@@ -11,6 +11,7 @@ from atrous.errors import GeometryError, NetworkError
 from atrous.geometry import (
     AxisMap,
     Border,
+    Box,
     Local,
     Reads,
     Window,
@@ -62,14 +63,16 @@ def _conv(op: Conv, inputs: tuple[Tensor, ...]) -> Effect:
     rank = len(op.windows)
     channel = _channel_dim(x, rank)
     _check_groups(x, channel, op.channels, op.groups)
-    layout, gathered = _mix_channels(x.layout, channel)
+    before, gathered = _mix_channels(x.layout, channel)
     lengths = [
-        w.output_length(dim_size(d)) for w, d in zip(op.windows, layout[-rank:], strict=True)
+        w.output_length(dim_size(d)) for w, d in zip(op.windows, before[-rank:], strict=True)
     ]
-    layout, maps = _slide(layout, op.windows, lengths, _BORDERS[op.padding_mode])
+    moves = []
+    for part in op.parts:
+        layout, maps = _slide(before, op.windows, lengths, _BORDERS[op.padding_mode], part)
+        moves.append(chained(gathered, maps, x.grid))
     layout = (*layout[:channel], channels(op.channels), *layout[channel + 1 :])
-    moves = chained(gathered, maps, x.grid)
-    return Effect(layout, (moves,), mixes=mixes_of(moves))
+    return Effect(layout, tuple(moves), mixes=mixes_of(*moves))
 
 
 @rule(ConvTranspose)
@@ -78,17 +81,20 @@ def _conv_transpose(op: ConvTranspose, inputs: tuple[Tensor, ...]) -> Effect:
     rank = len(op.windows)
     channel = _channel_dim(x, rank)
     _check_groups(x, channel, op.channels, op.groups)
-    layout, gathered = _mix_channels(x.layout, channel)
+    before, gathered = _mix_channels(x.layout, channel)
     extra = op.output_padding or (0,) * rank
+    moves = []
+    for part in op.parts:
 
-    def reads(index: int, length: int) -> tuple[Reads, int]:
-        window = op.windows[index]
-        return transposed_reads(window), window.transposed_length(length, extra[index])
+        def reads(index: int, length: int, part: Box = part) -> tuple[Reads, int]:
+            window = op.windows[index]
+            made = window.transposed_length(length, extra[index])
+            return transposed_reads(window, part[index]), made
 
-    layout, maps = _along_axes(layout, rank, reads, "drop")
+        layout, maps = _along_axes(before, rank, reads, "drop")
+        moves.append(chained(gathered, maps, x.grid))
     layout = (*layout[:channel], channels(op.channels), *layout[channel + 1 :])
-    moves = chained(gathered, maps, x.grid)
-    return Effect(layout, (moves,), mixes=mixes_of(moves))
+    return Effect(layout, tuple(moves), mixes=mixes_of(*moves))
 
 
 @rule(Pool)
@@ -296,14 +302,19 @@ def _mix_channels(layout: Layout, channel: int) -> tuple[Layout, dict[str, AxisM
 
 
 def _slide(
-    layout: Layout, windows: tuple[Window, ...], lengths: list[int], border: Border
+    layout: Layout,
+    windows: tuple[Window, ...],
+    lengths: list[int],
+    border: Border,
+    kept: Box | None = None,
 ) -> tuple[Layout, dict[str, AxisMap]]:
     for dim, outputs in zip(layout[-len(windows) :], lengths, strict=True):
         if outputs < 1:
             raise GeometryError(f"leaves {outputs} outputs of {dim_size(dim)} inputs; pad more.")
 
     def reads(index: int, _length: int) -> tuple[Reads, int]:
-        return window_reads(windows[index]), lengths[index]
+        taps = kept[index] if kept else None
+        return window_reads(windows[index], taps), lengths[index]
 
     return _along_axes(layout, len(windows), reads, border)
 

@@ -65,7 +65,6 @@ class OnnxCall(Call[Value | None]):
         shapes: Inferred,
         version: int,
         used: Sequence[bool],
-        moves_batch: bool = False,
     ) -> None:
         outputs = [
             Output(shape, itemsize(dtype) if dtype else None, wanted)
@@ -80,7 +79,9 @@ class OnnxCall(Call[Value | None]):
         self.version = version
         self.used = used
         # True where a transpose of the file puts another dimension in the batch's place.
-        self.moves_batch = moves_batch
+        self.moves_batch = False
+        # True where the taps of a weight that are 0 are looked for.
+        self.weights = False
         self._attributes = {attribute.name: attribute for attribute in node.attribute}
 
     # Attributes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,8 @@ _EVALUATED = frozenset(
     Sum Tile Transpose Trilu Unsqueeze Where Xor
     """.split()  # noqa: SIM905 - a list to be read
 )
+# How weights are stored in few bits, which only looking for zeros undoes.
+_DEQUANTIZING = frozenset(("DequantizeLinear", "QuantizeLinear"))
 # Their output's size depends on the numbers, and is never above that of the input times its rank.
 _SHRINKING = frozenset(("Compress", "NonZero"))
 # Only the first input of these is what the output is made of.
@@ -121,17 +123,40 @@ class Folder:
                     Const(name, array.shape, dtype or _dtype(array), params, _holding(array))
                 )
             elif shape is not None:
-                result.append(Const(name, checked(shape, "its result"), dtype, params))
+                make = self._making(node, inputs, index)
+                made = checked(shape, "its result")
+                result.append(Const(name, made, dtype, params, make=make))
             else:
                 result.append(None)
         return result
+
+    def _making(
+        self, node: onnx.NodeProto, inputs: Sequence[Const | None], index: int
+    ) -> Callable[[], Array] | None:
+        """How to make a result that is too large to be folded; None for what is not run."""
+        if node.domain not in ("", "ai.onnx") or node.op_type not in _EVALUATED | _DEQUANTIZING:
+            return None
+
+        def make() -> Array:
+            pairs = zip(node.input, inputs, strict=True)
+            arrays = {name: value.numbers() for name, value in pairs if value is not None}
+            return self._run(node, arrays)[index]
+
+        return make
+
+    def _run(self, node: onnx.NodeProto, arrays: dict[str, Array]) -> list[Array]:
+        """What onnx's reference makes of these numbers."""
+        import numpy as np
+        from onnx.reference import ReferenceEvaluator
+
+        with np.errstate(all="ignore"):
+            made = ReferenceEvaluator(node, opsets=self._opsets).run(None, arrays)
+        return [np.asarray(array) for array in made]
 
     def _evaluated(
         self, node: onnx.NodeProto, inputs: Sequence[Const | None], shapes: Inferred
     ) -> list[Array] | None:
         """The numbers that onnx's reference makes; None for operators or sizes that are not run."""
-        import numpy as np
-
         if node.domain not in ("", "ai.onnx"):
             return None
         if node.op_type in _SHRINKING:
@@ -158,13 +183,9 @@ class Folder:
             arrays[name] = array
         self._left -= size + sum(array.size for array in arrays.values())
         try:
-            from onnx.reference import ReferenceEvaluator
-
-            with np.errstate(all="ignore"):
-                made = ReferenceEvaluator(node, opsets=self._opsets).run(None, arrays)
+            results = self._run(node, arrays)
         except Exception:  # the reference is no part of the file: without it, the shape remains
             return None
-        results = [np.asarray(array) for array in made]
         fits = len(results) == len(node.output) and all(r.size <= MAX_FOLDED for r in results)
         return results if fits else None
 

@@ -120,7 +120,9 @@ def dense_constant(
     parameter = dtype in FLOATS and is_parameter(name, count)
     params = (Param(name, count, itemsize(dtype), buffer=not parameter),)
     if tensor.data_location == 1:
-        return Const(name, shape, dtype, params, _external(tensor, source, count, what))
+        path, offset, load = _external(tensor, source, count, what) or (None, 0, None)
+        mapped = None if path is None else _mapped(path, offset, dtype, shape)
+        return Const(name, shape, dtype, params, load, mapped)
     _check_data(tensor, count, what)
 
     def numbers() -> Array:
@@ -166,8 +168,26 @@ def _check_data(tensor: onnx.TensorProto, count: int, what: str) -> None:
     )
 
 
-def _external(tensor: onnx.TensorProto, source: Source, count: int, what: str) -> Any:
-    """How to load numbers from a file of their own, which is checked but not read."""
+def _mapped(path: Path, offset: int, dtype: int, shape: tuple[int, ...]) -> Any:
+    """How to look at numbers in their file, of which only what is looked at is read."""
+    from onnx import helper
+
+    kind = helper.tensor_dtype_to_np_dtype(dtype)
+    if kind.itemsize * 8 * prod(shape) != 8 * (nbytes(dtype, prod(shape)) or 0):
+        return None
+
+    def numbers() -> Array:
+        import numpy as np
+
+        return np.memmap(path, kind.newbyteorder("<"), "r", offset, shape)
+
+    return numbers
+
+
+def _external(
+    tensor: onnx.TensorProto, source: Source, count: int, what: str
+) -> tuple[Path, int, Any] | None:
+    """Where numbers lie in a file of their own, which is checked but not read, and how to load."""
     if source.folder is None:
         return None  # a message has no folder; its shapes are all that is needed
     entries = {entry.key: entry.value for entry in tensor.external_data}
@@ -196,7 +216,7 @@ def _external(tensor: onnx.TensorProto, source: Source, count: int, what: str) -
         result: Array = numpy_helper.to_array(held)
         return result
 
-    return numbers
+    return path, offset, numbers
 
 
 def inside(folder: Path, location: str, what: str) -> Path:

@@ -288,7 +288,10 @@ def _contracted(
             if left[-1] != summed:
                 order = [i for i, letter in enumerate(left) if letter != summed]
                 x = call.step(Permute((*order, left.index(summed))), x)
-            return call.emit(Linear(sizes[made]), x, out=out, params=params)
+            op = Linear(sizes[made])
+            if call.weights and call.op not in ("MatMulInteger", "QLinearMatMul"):
+                op = call.linear(x, sizes[made], b, columns=right[0] == summed)
+            return call.emit(op, x, out=out, params=params)
     equation = f"{left},{right}->{result}"
     return call.emit(
         Contract(equation), call.materialized(a), call.materialized(b), out=out, params=params

@@ -42,11 +42,14 @@ _DOMAINS = ("", "ai.onnx", "com.microsoft")
 _CONTROL = ("If", "Loop", "Scan", "SequenceMap")
 
 
-def read_onnx(source: str | Path | onnx.ModelProto, input: Input = None) -> Network:
+def read_onnx(
+    source: str | Path | onnx.ModelProto, input: Input = None, *, weights: bool = False
+) -> Network:
     """The network in an ONNX file.
 
     `input` gives the shapes that the file leaves open: one shape, one for each input, or a mapping
-    from their names; None where the file's shapes are static. Weights are not loaded. An operator
+    from their names; None where the file's shapes are static. Weights are not loaded, unless
+    `weights` asks for the taps of 0 to be left out of what layers read. An operator
     that is not understood becomes an opaque node; where not even the shape of its output is known,
     all that follows is opaque as well, with shape `()`. Raises `ReadError` for a file that cannot
     be read; every error names the file, and the layer where there is one.
@@ -56,7 +59,7 @@ def read_onnx(source: str | Path | onnx.ModelProto, input: Input = None) -> Netw
     else:
         label = source.graph.name[:80] or "ONNX model"
     with _concerning_file(label):
-        return _followed(load(source), label, input).network
+        return _followed(load(source), label, input, weights).network
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +76,9 @@ def follow_onnx(source: Source, input: Input = None) -> Followed:
         return _followed(source, source.label, input)
 
 
-def _followed(source: Source, label: str, input: Input) -> Followed:
+def _followed(source: Source, label: str, input: Input, weights: bool = False) -> Followed:
     """The network and the values behind it, by one pass over the file's nodes."""
-    file = _File(source)
+    file = _File(source, weights)
     inputs = Inputs(file.inputs, input)
     values: dict[str, Value] = {}
 
@@ -104,8 +107,9 @@ def _concerning_file(label: str) -> Iterator[None]:
 class _File:
     """What a file holds before shapes are known: its nodes in order and its constants."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, weights: bool) -> None:
         check(source)
+        self.weights = weights
         self.source = source
         self.opsets = source.opsets
         self.graph = inlined(source.model).graph
@@ -230,8 +234,9 @@ class _Translation:
     ) -> OnnxCall:
         """The node as a call, at the version of the file's operators."""
         version = self._file.opsets.get("", 1)
-        moves = self._file.moves_batch
-        return OnnxCall(self._builder, node, label, inputs, shapes, version, used, moves)
+        call = OnnxCall(self._builder, node, label, inputs, shapes, version, used)
+        call.moves_batch, call.weights = self._file.moves_batch, self._file.weights
+        return call
 
     def _folded(
         self, node: onnx.NodeProto, inputs: Sequence[Value | None]

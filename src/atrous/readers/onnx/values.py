@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from atrous.errors import ReadError
 from atrous.network.records import Param, Tensor
 from atrous.readers.call import Fixed
+from atrous.readers.weights import MOST_LOOKED_AT, Zeros, zeros_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,10 +40,11 @@ STRING = 8
 class Const(Fixed):
     """A value that does not depend on the input: its shape, and its numbers where they are few.
 
-    `params` are the parameters that it was computed from.
+    `params` are the parameters that it was computed from. `load` reads the numbers of a constant
+    that is stored, or makes the few of one that is folded; `make` those of one however large.
     """
 
-    __slots__ = ("_array", "_load", "dtype", "name", "params", "shape")
+    __slots__ = ("_array", "_load", "_make", "dtype", "name", "params", "shape")
 
     def __init__(
         self,
@@ -51,12 +53,14 @@ class Const(Fixed):
         dtype: int,
         params: tuple[Param, ...] = (),
         load: Callable[[], Array] | None = None,
+        make: Callable[[], Array] | None = None,
     ) -> None:
         self.name = name
         self.shape = shape
         self.dtype = dtype
         self.params = params
         self._load = load
+        self._make = make or load
         self._array: Array | None = None
 
     @property
@@ -72,6 +76,27 @@ class Const(Fixed):
             if self.elements <= MAX_FOLDED and self.dtype != STRING:
                 self._array = load()
         return self._array
+
+    def numbers(self) -> Array:
+        """All numbers, however many; not kept. Raises `ValueError` where they are not at hand."""
+        if self._array is not None:
+            return self._array
+        if self._make is None or self.elements > MOST_LOOKED_AT or self.dtype == STRING:
+            raise ValueError("its numbers are not at hand")
+        return self._make()
+
+    def zeros(self, kernel: Sequence[int]) -> Zeros:
+        """Where the numbers are 0, as `zeros_of` has it; nowhere for numbers not at hand."""
+        try:
+            return zeros_of(self.numbers(), kernel)
+        except Exception:  # a file's numbers may be of any kind, or not be there
+            return ()
+
+    def turned(self) -> Const:
+        """The matrix with rows for columns."""
+        return Const(
+            self.name, self.shape[::-1], self.dtype, self.params, make=lambda: self.numbers().T
+        )
 
 
 class Live:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from math import floor, isfinite
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from atrous.errors import GeometryError, ReadError
 from atrous.geometry import Coordinates, Interpolation, Rounding, Window, pad, resample
@@ -27,6 +27,9 @@ from atrous.network.records import Tensor
 from atrous.readers.call import NotUnderstood
 from atrous.readers.onnx.call import OnnxCall, Result, translates
 from atrous.readers.onnx.values import Const, Live, Value
+
+if TYPE_CHECKING:
+    from atrous.readers.onnx.values import Array
 
 __all__: list[str] = []
 
@@ -122,11 +125,17 @@ def _check_kernel(call: OnnxCall, kernel: tuple[int, ...]) -> None:
 
 
 def _convolved(
-    call: OnnxCall, x: Tensor, weight: Const, bias: Value | None, out: int | None = 0
+    call: OnnxCall,
+    x: Tensor,
+    weight: Const,
+    bias: Value | None,
+    out: int | None = 0,
+    zero: Value | None = None,
 ) -> Tensor:
     """Output `o` reads `o * stride - pad_lo + dilation * j`, `j < kernel`, along each axis.
 
-    An offset that is computed from the input is read whole.
+    An offset that is computed from the input is read whole. `zero` is the number that stands for
+    0 in the weight, where it is another.
     """
     rank = _spatial_rank(x, weight)
     kernel = weight.shape[2:]
@@ -137,23 +146,49 @@ def _convolved(
             f"a weight of shape {weight.shape} in {groups} groups reads "
             f"{weight.shape[1] * groups} channels, got {x.shape[1]}."
         )
-    op = Conv(_declared_windows(call, kernel, x.shape[2:]), weight.shape[0], groups)
+    windows = _declared_windows(call, kernel, x.shape[2:])
+    unread = _unread(call, weight, zero)
+    op = Conv(windows, weight.shape[0], groups, unread=unread)
     assert rank == len(op.windows)
     offset = (bias.tensor,) if isinstance(bias, Live) else ()
     return call.emit(op, x, *offset, out=out, params=call.stored(weight, bias))
+
+
+def _unread(call: OnnxCall, weight: Const, zero: Value | None) -> tuple[tuple[int, ...], ...]:
+    """The taps at which the weight is 0 for all channels, where they are looked for."""
+    if not call.weights:
+        return ()
+    if zero is not None:
+        if not isinstance(zero, Const):
+            return ()
+        weight = _centred(weight, zero)
+    return call.zeros(weight, weight.shape[2:])
+
+
+def _centred(weight: Const, zero: Const) -> Const:
+    """The weight less the number, or those of each filter, that stands for 0."""
+
+    def make() -> Array:
+        import numpy as np
+
+        held = zero.numbers().astype(np.int64)
+        return weight.numbers().astype(np.int64) - held.reshape(-1, *[1] * (len(weight.shape) - 1))
+
+    return Const(weight.name, weight.shape, weight.dtype, make=make)
 
 
 @translates("Conv", "ConvInteger")
 def _conv(call: OnnxCall) -> Tensor:
     """Output `o` reads its window in input 0; the weight is input 1, the offset input 2."""
     bias = call[2] if call.op == "Conv" else None
-    return _convolved(call, call.tensor(0), call.weight(1), bias)
+    zero = call[3] if call.op == "ConvInteger" else None
+    return _convolved(call, call.tensor(0), call.weight(1), bias, zero=zero)
 
 
 @translates("QLinearConv")
 def _quantized_conv(call: OnnxCall) -> Tensor:
     """Output `o` reads its window in input 0; the weight is input 3, the offset input 8."""
-    return _convolved(call, call.tensor(0), call.weight(3), call[8])
+    return _convolved(call, call.tensor(0), call.weight(3), call[8], zero=call[5])
 
 
 @translates("FusedConv")
@@ -213,7 +248,8 @@ def _conv_transpose(call: OnnxCall) -> Tensor:
             raise ReadError(f"auto_pad {auto[:40]!r} is not known.")
         _check_pads(*pads[i], extra[i])
     windows = Window.of_axes(kernel, strides, dilations, pads)
-    op = ConvTranspose(windows, weight.shape[1] * groups, groups, tuple(extra))
+    unread = _unread(call, weight, None)
+    op = ConvTranspose(windows, weight.shape[1] * groups, groups, tuple(extra), unread)
     return call.emit(op, x, params=call.stored(weight, call[2]))
 
 

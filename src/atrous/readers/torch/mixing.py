@@ -14,7 +14,6 @@ from atrous.network.ops import (
     Contract,
     Elementwise,
     Expand,
-    Linear,
     Lookup,
     Mix,
     Permute,
@@ -205,7 +204,8 @@ def _linear(call: TorchCall) -> Value:
     if not isinstance(weight, Const):
         return _linear_by_input(call, weight)
     channels = weight.shape[0] if len(weight.shape) > 1 else 1
-    return call.weighted(Linear(channels), call.x, params=call.params("weight", "bias"))
+    op = call.linear(call.x, channels, weight, columns=False)
+    return call.weighted(op, call.x, params=call.params("weight", "bias"))
 
 
 def _linear_by_input(call: TorchCall, weight: Any) -> Value:
@@ -243,7 +243,8 @@ def _matrix_product(call: TorchCall, left: Any, right: Any) -> Value:
     A batch dimension of 1 that the other operand widens is dropped first.
     """
     if isinstance(right, Const) and len(right.shape) == 2 and isinstance(left, Tensor):
-        return call.emit(Linear(right.shape[1]), left, params=call.params())
+        linear = call.linear(left, right.shape[1], right, columns=True)
+        return call.emit(linear, left, params=call.params())
     operands = [call.materialized(value) for value in (left, right)]
     a, b = operands
     if len(a.shape) < 2 or len(b.shape) < 2:

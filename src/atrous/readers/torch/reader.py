@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -26,7 +26,7 @@ from atrous.readers.call import network_of, params_behind
 from atrous.readers.given import as_shape, is_shape
 from atrous.readers.torch import mixing, windows
 from atrous.readers.torch.call import SKIPPED, aten, name_of, translate_call
-from atrous.readers.torch.values import Const, Value, static
+from atrous.readers.torch.values import Const, Made, Value, static
 
 __all__ = ["read_torch"]
 
@@ -40,12 +40,14 @@ _CALL = re.compile(r"@(\d+)$")
 _NONE: Mapping[str, Any] = {}
 
 
-def read_torch(source: Any, input: Any = None) -> Network:
+def read_torch(source: Any, input: Any = None, *, weights: bool = False) -> Network:
     """The network of a `torch.nn.Module` or an `ExportedProgram`.
 
     A module is exported in evaluation mode, on fake tensors, and left as it was. Layers are named
     by their module path; a module called again gets `@1`, `@2` behind it. Raises `ReadError` where
     no input shape is given for a module, or where `torch.export` cannot follow the code.
+
+    With `weights`, the taps whose weight is 0 for all channels are left out of what is read.
     """
     if isinstance(source, torch.export.ExportedProgram):
         program, name = source, "exported program"
@@ -58,7 +60,7 @@ def read_torch(source: Any, input: Any = None) -> Network:
         raise ReadError(f"a {type(source).__name__} is neither a module nor an exported program.")
     if _mutates_what_is_read_later(program):
         program = program.run_decompositions({})
-    held = _Program(program, _one_op_modules(source))
+    held = _Program(program, _one_op_modules(source), weights)
     return network_of(name, held.shapes, held.itemsizes, held.translate)
 
 
@@ -66,12 +68,16 @@ class _Program:
     """One exported program, ready to be translated any number of times."""
 
     def __init__(
-        self, program: torch.export.ExportedProgram, modules: Mapping[str, Any] = _NONE
+        self,
+        program: torch.export.ExportedProgram,
+        modules: Mapping[str, Any] = _NONE,
+        weights: bool = False,
     ) -> None:
+        self.weights = weights
         self.graph = program.graph
         self.owner = program.graph_module
         signature = program.graph_signature
-        self.constants, self.parameters = _constants(program)
+        self.constants, self.parameters = _constants(program, weights)
         self.outputs = [
             spec.arg.name
             for spec in signature.output_specs
@@ -143,7 +149,9 @@ class _Program:
         """The values that a graph hands back; `values` holds those of all its nodes."""
         for node in graph.nodes:
             if node.op == "get_attr":
-                values[node] = _fixed_value(node, ())
+                held = getattr(self.owner, node.target, None) if self.weights else None
+                loaded = _loading(held) if isinstance(held, torch.Tensor) else None
+                values[node] = _fixed_value(node, (), load=loaded)
             elif node.op == "output":
                 (results,) = node.args
                 return [values.get(result) for result in results]
@@ -165,7 +173,9 @@ class _Program:
     def _node(self, builder: Builder, node: Any, values: Mapping[Any, Value]) -> Value:
         """One node: ops where it depends on the input, and a constant where it does not."""
         if node not in self.dependent:
-            return _fixed_value(node, self._params_behind(node, values), _computed(node, values))
+            params = self._params_behind(node, values)
+            load = _remade(node, values) if self.weights else None
+            return _fixed_value(node, params, _computed(node, values), load)
         key, path, again = _module_call(node)
         label = name_of(node).rpartition(".")[2].rstrip("_") or "op"
         name = path + again
@@ -234,11 +244,16 @@ def _as_one(builder: Builder, call: _OneOpCall, values: Mapping[Any, Value]) -> 
     )
 
 
-def _fixed_value(node: Any, params: tuple[Param, ...], data: Any = None) -> Value:
+def _fixed_value(
+    node: Any,
+    params: tuple[Param, ...],
+    data: Any = None,
+    load: Callable[[Made], Any] | None = None,
+) -> Value:
     """What a node makes that no input reaches."""
     value = node.meta.get("val")
     if isinstance(value, torch.Tensor):
-        return Const(static(value.shape), params, data)
+        return Const(static(value.shape), params, data, load)
     if isinstance(value, list | tuple):
         return tuple(
             Const(static(v.shape), params) if isinstance(v, torch.Tensor) else v for v in value
@@ -274,7 +289,34 @@ def _computed(node: Any, values: Mapping[Any, Value]) -> Any:
     return found if isinstance(found, torch.Tensor) else None
 
 
-def _constants(program: torch.export.ExportedProgram) -> tuple[dict[str, Const], list[Param]]:
+def _loading(tensor: torch.Tensor) -> Callable[[Made], Any]:
+    """The numbers of a tensor that is there."""
+    return lambda _: tensor
+
+
+def _remade(node: Any, values: Mapping[Any, Value]) -> Callable[[Made], Any] | None:
+    """How to make the numbers of a constant of others; None where running the op is not safe."""
+    schema = getattr(node.target, "_schema", None)
+    if getattr(node.target, "namespace", "") != "aten" or schema is None:
+        return None
+    if schema.is_mutable or torch.Tag.nondeterministic_seeded in node.target.tags:
+        return None
+
+    def made_of(made: Made) -> Any:
+        def numbers_of(argument: Any) -> Any:
+            held = values.get(argument)
+            return held.numbers(made) if isinstance(held, Const) else held
+
+        args = torch.fx.node.map_arg(tuple(node.args), numbers_of)
+        kwargs: Any = torch.fx.node.map_arg(dict(node.kwargs), numbers_of)
+        return node.target(*args, **kwargs)
+
+    return made_of
+
+
+def _constants(
+    program: torch.export.ExportedProgram, weights: bool
+) -> tuple[dict[str, Const], list[Param]]:
     """What is stored, by placeholder, and all parameters, read or not.
 
     A tensor under two names is one parameter.
@@ -293,7 +335,8 @@ def _constants(program: torch.export.ExportedProgram) -> tuple[dict[str, Const],
         name = canonical.setdefault(id(tensor), spec.target)
         param = _as_param(name, tensor)
         small = tensor if param.buffer and tensor.numel() <= MOST_NUMBERS else None
-        found[spec.arg.name] = Const(static(tensor.shape), (param,), small)
+        load = _loading(tensor) if weights else None
+        found[spec.arg.name] = Const(static(tensor.shape), (param,), small, load)
         held.append(param)
     for name, tensor in state.items():
         if isinstance(tensor, torch.Tensor) and id(tensor) not in canonical:

@@ -41,7 +41,8 @@ def _conv(call: TorchCall) -> Value:
     `same` pads by `extent - 1` in all, the odd one behind; a number pads both sides.
     """
     weight = _weight_shape(call)
-    op = Conv(_conv_windows(call, weight[2:]), weight[0], call["groups"])
+    windows, unread = _conv_windows(call, weight[2:]), call.zeros(call["weight"], weight[2:])
+    op = Conv(windows, weight[0], call["groups"], unread=unread)
     return _weighted_window(call, op)
 
 
@@ -54,7 +55,8 @@ def _conv_transpose(call: TorchCall) -> Value:
     weight = _weight_shape(call)
     windows = _conv_windows(call, weight[2:])
     extra = per_axis(call["output_padding"], len(windows), "output_padding")
-    op = ConvTranspose(windows, weight[1] * call["groups"], call["groups"], extra)
+    unread = call.zeros(call["weight"], weight[2:])
+    op = ConvTranspose(windows, weight[1] * call["groups"], call["groups"], extra, unread)
     return _weighted_window(call, op)
 
 
