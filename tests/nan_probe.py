@@ -1,7 +1,9 @@
-"""The oracle for who reads what: NaN at one input position, through the real model.
+"""The oracles for who reads what: NaN, or a finite change, at one input position of a real model.
 
 Independent of our algebra: a NaN goes through convolutions with zero weights, pools, activations
-and resampling, so the outputs that turn NaN are exactly those that read the position.
+and resampling, so the outputs that turn NaN are exactly those that read the position. It cannot
+see a weight of 0, since NaN times zero is NaN: where weights count, one position is changed by
+finite steps in float64, and an output reads it where any step makes a difference.
 """
 
 from __future__ import annotations
@@ -38,13 +40,15 @@ def assert_footprints_agree(
     probes: int = 18,
     batch: int = 6,
     seed: int = 0,
+    finite: bool = False,
 ) -> Probed:
     """The footprints of some layers agree with the model at every probed position.
 
     Probed positions lie inside footprints, in their holes, just outside their boxes, and anywhere.
+    With `finite`, they are changed by finite steps, and the model runs in float64.
     """
     rng = random.Random(seed)
-    model = model.eval()
+    model = model.eval().double() if finite else model.eval()
     report = report or atrous.inspect(model, tuple(shape))
     watched = _watched(report, model, layers, rng)
     assert watched, "no layer of the model can be watched"
@@ -62,11 +66,12 @@ def assert_footprints_agree(
     spatial = tuple(shape[2:])
     anywhere = [tuple(rng.randrange(n) for n in spatial) for _ in range(4)]
     chosen = list(dict.fromkeys([*anywhere, *wanted]))[:probes]
-    base = _base(model, shape, seed)
+    base = _drawn(shape, seed) if finite else _base(model, shape, seed)
+    steps = STEPS if finite else (float("nan"),)
     compared = unread = holes = 0
     for first in range(0, len(chosen), batch):
         group = chosen[first : first + batch]
-        seen = _run(model, base, group, watched, report)
+        seen = _run(model, base, group, watched, report, steps)
         for (name, at), mask in masks.items():
             for row, position in enumerate(group):
                 expected = bool(mask[position])
@@ -81,6 +86,48 @@ def assert_footprints_agree(
                     unread += 1
                     holes += _inside_box(mask, position)
     return Probed(len(watched), compared, unread, holes)
+
+
+def assert_reads_by_change(
+    model: torch.nn.Module, shape: tuple[int, ...], *, report: Inspection | None = None
+) -> Inspection:
+    """The footprint of every output position holds just the inputs whose change it shows.
+
+    The model has one input and one output, batch and channels first in both, and runs in float64.
+    """
+    report = report or atrous.inspect(model, shape)
+    assert report.complete, report.opaque
+    model = model.eval().double()
+    base, spatial = _drawn(shape, 0), shape[2:]
+    with torch.no_grad():
+        clean = model(base.repeat(len(STEPS), *[1] * (base.ndim - 1)))
+        changed = []
+        for index in np.ndindex(*spatial):
+            rows = base.repeat(len(STEPS), *[1] * (base.ndim - 1))
+            for row, step in enumerate(STEPS):
+                rows[(row, slice(None), *index)] += step
+            differs = model(rows) != clean
+            changed.append(differs.any(dim=0).any(dim=0).numpy())
+    reads = np.stack(changed).reshape(*spatial, *clean.shape[2:])
+    for at in np.ndindex(*clean.shape[2:]):
+        mask = report.footprint(at=at).mask
+        actual = reads[(..., *at)]
+        wrong = np.argwhere(mask != actual)
+        assert not len(wrong), (
+            f"output {at} {'reads' if actual[tuple(wrong[0])] else 'does not read'} input "
+            f"{tuple(map(int, wrong[0]))}, the footprint says otherwise"
+        )
+    return report
+
+
+STEPS = (0.37, -0.61, 5.0, -7.0)
+"""Changes of an input: small and large, up and down, so that no rounding or clipping hides all."""
+
+
+def _drawn(shape: Sequence[int], seed: int) -> torch.Tensor:
+    """An input in float64 in which no two numbers are alike."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn((1, *shape[1:]), generator=generator, dtype=torch.float64)
 
 
 def read_by(model: torch.nn.Module, shape: tuple[int, ...], batch: int = 64) -> np.ndarray:
@@ -177,22 +224,40 @@ def _run(
     positions: Sequence[tuple[int, ...]],
     watched: Sequence[str],
     report: Inspection,
+    steps: Sequence[float],
 ) -> dict[str, np.ndarray]:
+    """For each watched layer, by row of the batch, where an added step shows: as NaN, or at all.
+
+    Both runs have the same sizes, so that rows that are alike come out alike to the bit.
+    """
     x = base.repeat(len(positions) + 1, *[1] * (base.ndim - 1))
-    for row, position in enumerate(positions):
-        x[(row, slice(None), *position)] = float("nan")
-    seen: dict[str, np.ndarray] = {}
+    clean = _outputs(model, x, watched)
+    found: dict[str, np.ndarray] = {}
+    for step in steps:
+        changed = x.clone()
+        for row, position in enumerate(positions):
+            changed[(row, slice(None), *position)] += step
+        for name, made in _outputs(model, changed, watched).items():
+            differs = torch.isnan(made) if step != step else made != clean[name]
+            seen = _on_grid(differs, report.network.tensor(report[name].tensor).layout, len(x))
+            assert not seen[-1].any(), f"{name}: differs without a change of the input"
+            found[name] = found.get(name, np.zeros_like(seen)) | seen
+    return found
+
+
+def _outputs(
+    model: torch.nn.Module, x: torch.Tensor, watched: Sequence[str]
+) -> dict[str, torch.Tensor]:
+    """What the watched modules make when they run first."""
+    made: dict[str, torch.Tensor] = {}
     modules = dict(model.named_modules())
     handles = []
     for name in watched:
-        layout = report.network.tensor(report[name].tensor).layout
 
-        def hook(
-            module: object, args: object, output: object, name: str = name, layout: Layout = layout
-        ) -> None:
+        def hook(module: object, args: object, output: object, name: str = name) -> None:
             value = output[0] if isinstance(output, list | tuple) else output
-            if name not in seen:
-                seen[name] = _on_grid(torch.isnan(value), layout, len(x))
+            # A copy: what runs in place behind it would change it.
+            made.setdefault(name, value.clone())
 
         handles.append(modules[name].register_forward_hook(hook))
     try:
@@ -201,9 +266,7 @@ def _run(
     finally:
         for handle in handles:
             handle.remove()
-    for name, found in seen.items():
-        assert not found[-1].any(), f"{name}: NaN without a NaN in the input"
-    return seen
+    return made
 
 
 def _inside_box(mask: np.ndarray, position: tuple[int, ...]) -> bool:

@@ -1,7 +1,8 @@
 """Small ONNX models, and the oracle for who reads what: ONNX Runtime with one position changed.
 
 Independent of our algebra. A position counts as read where a NaN there makes the output NaN, or
-where a huge number there changes it (maxima and rectifiers swallow NaN in ONNX Runtime).
+where a huge number there changes it (maxima and rectifiers swallow NaN in ONNX Runtime). Where
+weights of 0 count, only finite changes tell: NaN times zero is NaN.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from atrous.network.layout import grid_of
 from atrous.readers.onnx.reader import read_onnx
 
 Shape = Sequence[int]
+STEPS = (-50.0, 0.1, 2.0, 60.0)
+"""What a position is set to: below and above all others, and between, where rounding keeps it."""
 
 
 def weights(*shape: int, seed: int = 0) -> np.ndarray:
@@ -78,10 +81,18 @@ def session(proto: onnx.ModelProto) -> onnxruntime.InferenceSession:
 
 
 def assert_reads_agree(
-    proto: onnx.ModelProto, input: Any = None, *, complete: bool = True, seed: int = 0
+    proto: onnx.ModelProto,
+    input: Any = None,
+    *,
+    complete: bool = True,
+    seed: int = 0,
+    finite: bool = False,
 ) -> Network:
-    """The reader's shapes and footprints are those that ONNX Runtime shows, at every position."""
-    network = read_onnx(proto, input)
+    """The reader's shapes and footprints are those that ONNX Runtime shows, at every position.
+
+    With `finite`, weights of 0 count as not read, and inputs are changed by finite steps.
+    """
+    network = read_onnx(proto, input, weights=finite)
     runner = session(proto)
     x = network.inputs[0]
     feed = {
@@ -96,7 +107,8 @@ def assert_reads_agree(
         assert not report.complete
         return network
     assert report.complete, [(n.name, n.opaque) for n in network.nodes if n.opaque]
-    read = _positions_read(runner, feed, x.name, network, base)
+    values = STEPS if finite else (np.nan, 1e6)
+    read = _positions_read(runner, feed, x.name, network, base, values)
     for index, name in enumerate(network.outputs):
         _assert_masks(report, name, read, index, network, seed)
     return network
@@ -108,6 +120,7 @@ def _positions_read(
     name: str,
     network: Network,
     base: Sequence[np.ndarray],
+    values: Sequence[float],
 ) -> dict[tuple[int, ...], list[np.ndarray]]:
     tensor = network.tensor(name)
     spatial = [i for i, dim in enumerate(tensor.layout) if any(a.axis for a in dim)]
@@ -117,7 +130,7 @@ def _positions_read(
         for dim, p in zip(spatial, position, strict=True):
             where[dim] = p
         changed = [np.zeros(np.shape(value), bool) for value in base]
-        for value in (np.nan, 1e6):
+        for value in values:
             x = feed[name].copy()
             x[tuple(where)] = value
             for i, made in enumerate(runner.run(None, {**feed, name: x})):

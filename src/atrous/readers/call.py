@@ -296,10 +296,7 @@ def network_of(
 def _untrained(names: Sequence[str]) -> str:
     """The note on layers whose weights are 0 throughout."""
     shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    some = (
-        "the weight of 1 layer is" if len(names) == 1 else f"the weights of {len(names)} layers are"
-    )
-    return f"{some} 0 throughout ({shown}): not trained yet, and read as if it were"
+    return f"weights that are 0 throughout count as not trained yet, and are read whole: {shown}"
 
 
 def params_behind(values: Iterable[Any]) -> tuple[Param, ...]:
