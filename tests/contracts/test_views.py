@@ -55,6 +55,7 @@ def made():
 
     report = atrous.inspect("stack:k3 k3d2 k3d2", SHAPE)
     other = atrous.inspect("stack:k3 k3d2", SHAPE)
+    line = atrous.inspect("stack:k3s2", (1, 1, 9))
     conversion = atrous.convert("stack:k3s2 k3", 1, input=SHAPE)
     (output,), checked = conversion.certificate.outputs, check_report(report, [])
     module = torch.nn.Sequential(torch.nn.Conv2d(2, 2, 3), torch.nn.Conv2d(2, 2, 3)).eval()
@@ -69,7 +70,8 @@ def made():
         report.trace()["conv1"], report.footprint().effective(), report.information(),
         report.memory, atrous.compare(input=SHAPE).schemes[0], output, output.checks[0],
         conversion.certificate.before, checked, Outcome("macs", "<=2", "", "", None, True),
-        diff_reports(other.to_dict(), report.to_dict()), Refusal("rule", "layer", "no reason."),
+        other.boxes(), line.times(), diff_reports(other.to_dict(), report.to_dict()),
+        Refusal("rule", "layer", "no reason."),
     )  # fmt: skip
     return {type(record).__name__: record for record in records}
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from math import gcd
+from math import floor, gcd
 
 from atrous.analysis.flow import Bundle
 from atrous.geometry import Taps
@@ -68,6 +69,27 @@ class Field(Shown):
     step: int
     axis: str = ""
     phases: tuple[Phase, ...] = ()
+
+    @property
+    def back(self) -> int:
+        """How far an output reads before its own place, `floor(o * stride)`: the most over phases.
+
+        >>> import atrous
+        >>> field = atrous.inspect("stack:k3s2p(1,0) k3causal", (1, 1, 64)).outputs[0].field[0]
+        >>> field.back, field.ahead
+        (5, 1)
+        """
+        return max((place - p.start for place, p in self._placed()), default=0)
+
+    @property
+    def ahead(self) -> int:
+        """How far an output reads behind its own place, `floor(o * stride)`: 0 where causal."""
+        return max((p.start + p.size - 1 - place for place, p in self._placed()), default=0)
+
+    def _placed(self) -> Iterator[tuple[int, Phase]]:
+        for output, phase in enumerate(self.phases):
+            if phase.size:
+                yield floor(output * self.stride), phase
 
     def to_dict(self) -> dict[str, object]:
         """Plain data; fractions become floats, and are given exactly as text beside them."""

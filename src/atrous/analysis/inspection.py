@@ -22,6 +22,7 @@ from atrous.shown import ShownWhole, view
 if TYPE_CHECKING:
     from atrous.analysis.footprint import Footprint
     from atrous.analysis.information import Information
+    from atrous.analysis.stretches import Boxes, Stretches
     from atrous.analysis.trace import Trace
 
 Kind = Literal["overview", "field", "resolution", "coverage", "cost", "memory"]
@@ -204,6 +205,53 @@ class Inspection(ShownWhole):
         chosen = self.outputs[-1] if layer is None else self[layer]
         with concerning(chosen.name):
             return trace_of(self.network, self.input, self.layers, chosen, at)
+
+    def times(self, rate: Any = None, *, layer: str | None = None) -> Stretches:
+        """For each output along its one axis: the stretch of the input that it reads.
+
+        Of `layer`, or the network's (last) output; in input positions, or with `rate` (positions
+        per second: 16000, "44.1k") in ms. Raises `UnsupportedError` where what is read is not
+        known or the output has no positions along exactly one axis, `ReadError` for a bad rate.
+
+        >>> import atrous
+        >>> times = atrous.inspect("stack:k8s4 k3d2", (1, 1, 64)).times(rate=1000)
+        >>> times.start[2].item(), times.center[2].item(), float(times.hop)
+        (-3.0, 8.5, 4.0)
+        """
+        from atrous.analysis.scale import per_rate
+        from atrous.analysis.stretches import stretches_of
+
+        chosen = self._known_of(layer)
+        scale = None if rate is None else per_rate(rate)
+        with concerning(chosen.name):
+            return stretches_of(self.network, chosen, self.input, scale)
+
+    def boxes(self, layer: str | None = None, *, pixel: Any = None) -> Boxes:
+        """For each output: the box of the input that it reads, and its centre.
+
+        Of `layer`, or the network's (last) output; in input positions, or with `pixel`, the size
+        of one ("0.5um", or one for each axis), in its unit. Raises `UnsupportedError` where what
+        is read is not known, `ReadError` for a bad size.
+
+        >>> import atrous
+        >>> atrous.inspect("stack:k3s2 k3", (1, 1, 64, 64)).boxes(pixel="0.5um").at((0, 4))
+        ((-1.5, 2.0), (2.5, 6.0))
+        """
+        from atrous.analysis.scale import pixels
+        from atrous.analysis.stretches import boxes_of
+
+        chosen = self._known_of(layer)
+        texts = () if pixel is None else (pixel,) if isinstance(pixel, str) else tuple(pixel)
+        with concerning(chosen.name):
+            return boxes_of(self.network, chosen, self.input, [pixels(t) for t in texts])
+
+    def _known_of(self, name: str | None) -> Layer:
+        chosen = self.outputs[-1] if name is None else self[name]
+        if chosen.opaque:
+            raise UnsupportedError(
+                f"{chosen.name}: what is read through {', '.join(chosen.opaque)} is not known."
+            )
+        return chosen
 
     def seen_from(self, input: str) -> Inspection:
         """The same report with the fields measured on another input of the network."""

@@ -21,10 +21,12 @@ from atrous.report.layer import LayerView
 from atrous.report.lines import Look
 from atrous.report.networks import NetworksView
 from atrous.report.optimized import ExplanationView
+from atrous.report.stretches import BoxesView, StretchesView
 from atrous.report.view import LinesView
 
 __all__ = [
     "SORTS",
+    "BoxesView",
     "CertificateView",
     "CheckView",
     "ComparisonView",
@@ -39,4 +41,5 @@ __all__ = [
     "Look",
     "NetworksView",
     "Sort",
+    "StretchesView",
 ]

@@ -2,7 +2,7 @@
 
 May import: `analysis.field`, `.layer`, `.trace`, `network` and below; not `.inspection`.
 A new finding is one function under `@finder` that is given the evidence and yields its findings, in
-the file of its kind: windows, sets, joins, limits; a row of README names its code.
+the file of its kind: windows, sets, joins, future, limits; a row of README names its code.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from atrous.analysis.findings import sets as sets
 from atrous.analysis.findings import windows as windows
 from atrous.analysis.findings import joins as joins
+from atrous.analysis.findings import future as future
 from atrous.analysis.findings import limits as limits
 
 # isort: on

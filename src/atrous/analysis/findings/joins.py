@@ -9,14 +9,11 @@ from atrous.analysis.field import Field
 from atrous.analysis.findings.evidence import Evidence
 from atrous.analysis.findings.record import Finding
 from atrous.analysis.findings.registry import finder
-from atrous.analysis.findings.words import cells, positions
+from atrous.analysis.findings.words import TIME_LIKE, cells, positions
 from atrous.network import Node
 from atrous.network.ops import Concat, Elementwise
 
 HALF = Fraction(1, 2)
-
-
-TIME_LIKE = ("t", "d")
 
 
 @finder("misaligned-join")

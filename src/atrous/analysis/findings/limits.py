@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
+from atrous.analysis.causality import one_side
 from atrous.analysis.findings.evidence import Evidence
 from atrous.analysis.findings.record import Finding
 from atrous.analysis.findings.registry import finder
-from atrous.geometry import Prefix
 from atrous.network.ops import Conv, Pool
 
 
@@ -34,7 +34,7 @@ def mixing(evidence: Evidence) -> Iterator[Finding]:
         if not axes:
             continue
         names = list(dict.fromkeys(name for a in axes for name in output.global_axes[a]))
-        side = _one_side(evidence, axes, names)
+        side = one_side(evidence.network, names, axes)
         if side:
             yield Finding(
                 "global",
@@ -55,23 +55,6 @@ def mixing(evidence: Evidence) -> Iterator[Finding]:
             "depends on the whole input.",
             "Tiles and streams cannot be exact; fields are the local ones.",
         )
-
-
-def _one_side(evidence: Evidence, axes: Sequence[str], names: Sequence[str]) -> str:
-    """`before` or `behind` where all these ops are scans that way along the axes, else empty."""
-    steps = [
-        move.get(axis)
-        for node in evidence.network.nodes
-        if node.name in names
-        for move in node.moves
-        for axis in axes
-        if axis in node.mixes
-    ]
-    scans = [step for step in steps if isinstance(step, Prefix)]
-    ways = {step.reverse for step in scans}
-    if not scans or len(scans) < len(steps) or len(ways) > 1:
-        return ""
-    return "behind" if ways.pop() else "before"
 
 
 @finder("field-exceeds-input")

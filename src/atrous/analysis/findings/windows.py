@@ -17,6 +17,8 @@ from atrous.network.ops import Conv, ConvTranspose, Filtered, Linear, Pad, Pool
 
 _MOST_RESIDUES = 1 << 16
 
+__all__ = ["spans_with_pads"]
+
 
 @finder("aspp-center")
 def aspp_center(evidence: Evidence) -> Iterator[Finding]:
@@ -152,7 +154,7 @@ def half_cell_shift(evidence: Evidence) -> Iterator[Finding]:
     for node in evidence.network.nodes:
         worst: dict[Fraction, list[str]] = {}
         text: dict[Fraction, str] = {}
-        for span, lo, hi, inputs in _spans_with_pads(node, evidence):
+        for span, lo, hi, inputs in spans_with_pads(node, evidence):
             window = span.window
             spread = window.extent - 1
             if spread == 0 or (hi <= 0 and lo >= spread):
@@ -251,7 +253,7 @@ def _residues(reads: Reads) -> set[int]:
     return {tap % reads.shift for taps in reads.phases for tap in taps}
 
 
-def _spans_with_pads(node: Node, evidence: Evidence) -> Iterator[tuple[Span, int, int, int]]:
+def spans_with_pads(node: Node, evidence: Evidence) -> Iterator[tuple[Span, int, int, int]]:
     """Each window with its padding in all, a padding op right before it counted in."""
     if not isinstance(node.op, Conv | Pool):
         return

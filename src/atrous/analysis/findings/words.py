@@ -1,10 +1,13 @@
-"""Numbers as the messages of findings say them."""
+"""Numbers as the messages of findings say them, and the axes that may be time."""
 
 from __future__ import annotations
 
 from fractions import Fraction
 
-__all__ = ["cells", "positions"]
+__all__ = ["TIME_LIKE", "cells", "positions"]
+
+TIME_LIKE = ("t", "d")
+"""Axes along which a network may be causal: time, or depth where that is time."""
 
 
 def cells(value: Fraction) -> str:

@@ -1,0 +1,51 @@
+"""Which ops that mix all positions of an axis only look back along it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from atrous.analysis.layer import Layer
+from atrous.geometry import Prefix
+from atrous.network import Network
+
+__all__ = ["is_causal", "one_side", "scans_back"]
+
+
+def one_side(network: Network, names: Sequence[str], axes: Sequence[str]) -> str:
+    """`before` or `behind` where all these ops are scans that way along the axes, else empty."""
+    steps = [
+        move.get(axis)
+        for node in network.nodes
+        if node.name in names
+        for move in node.moves
+        for axis in axes
+        if axis in node.mixes
+    ]
+    scans = [step for step in steps if isinstance(step, Prefix)]
+    ways = {step.reverse for step in scans}
+    if not scans or len(scans) < len(steps) or len(ways) > 1:
+        return ""
+    return "behind" if ways.pop() else "before"
+
+
+def scans_back(network: Network, names: Sequence[str], axis: str) -> bool:
+    """Whether all these ops are scans that carry the past on, and nothing else."""
+    return one_side(network, names, (axis,)) == "before"
+
+
+def is_causal(network: Network, layer: Layer, axis: str) -> bool | None:
+    """Whether no position of `layer` reads one behind its own along `axis`; None if not known.
+
+    The place of output `o` is input position `floor(o * stride)`.
+
+    >>> import atrous
+    >>> report = atrous.inspect("stack:k3causal k3d2causal", (1, 1, 32))
+    >>> is_causal(report.network, report.outputs[0], "t")
+    True
+    """
+    if layer.opaque:
+        return None
+    mixed = layer.global_axes.get(axis, ())
+    if mixed and not scans_back(network, mixed, axis):
+        return False
+    return all(field.ahead == 0 for field in layer.field if field.axis == axis)

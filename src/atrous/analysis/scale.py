@@ -1,0 +1,97 @@
+"""How much one input position is: time at a sample rate, length at a pixel size."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+from atrous.errors import ReadError
+from atrous.shown import Plain
+
+__all__ = ["Scale", "per_rate", "pixels"]
+
+_NUMBER = r"(?P<number>\d[\d_]*(\.\d+)?|\.\d+)"
+_RATE = re.compile(rf"{_NUMBER}\s*(?P<prefix>[kM]?)(Hz)?", re.ASCII)
+_PIXEL = re.compile(rf"{_NUMBER}\s*(?P<unit>nm|um|µm|μm|mm|cm|m|km)", re.ASCII)
+_TIMES = {"": 1, "k": 1000, "M": 1_000_000}
+_LONGEST = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Scale(Plain):
+    """One position of an input axis is `step` of `unit`; exact.
+
+    >>> per_rate("16k").of(400)
+    Fraction(25, 1)
+    """
+
+    step: Fraction
+    unit: str
+
+    def of(self, positions: Fraction | int) -> Fraction:
+        """So many positions in the unit."""
+        return positions * self.step
+
+    def text(self, positions: Fraction | int) -> str:
+        """So many positions in the unit, to three digits.
+
+        >>> per_rate(16000).text(320), pixels("0.5um").text(427), per_rate("44.1k").text(1)
+        ('20 ms', '214 um', '0.0227 ms')
+        """
+        value = float(self.of(positions))
+        digits = f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+        return f"{digits} {self.unit}"
+
+    def __str__(self) -> str:
+        return self.text(1)
+
+
+def per_rate(rate: float | Fraction | str) -> Scale:
+    """Milliseconds, at a sample rate in Hz: a number, or a text such as `16k` or `44.1 kHz`.
+
+    Raises `ReadError` for what is no rate above 0.
+
+    >>> per_rate("22.05kHz").step
+    Fraction(20, 441)
+    """
+    value = _fraction(rate) if not isinstance(rate, str) else _typed_rate(rate)
+    if value is None or value <= 0:
+        raise ReadError(
+            f"rate {rate!r} is no sample rate; give positions per second above 0, such as 16000 "
+            "or 44.1k."
+        )
+    return Scale(1000 / value, "ms")
+
+
+def pixels(size: str) -> Scale:
+    """Lengths, where one position is so large: `0.5um`, `10 m`.
+
+    Raises `ReadError` for a text that is no length above 0 with a unit.
+
+    >>> pixels("0.25 mm").of(4), pixels("10m").unit
+    (Fraction(1, 1), 'm')
+    """
+    found = _PIXEL.fullmatch(size.strip()) if len(size) <= _LONGEST else None
+    value = Fraction(found["number"].replace("_", "")) if found else Fraction(0)
+    if found is None or not value:
+        raise ReadError(
+            f"pixel size {size[:_LONGEST]!r} is no length; give a number above 0 with nm, um, mm, "
+            "cm, m or km, such as 0.5um."
+        )
+    return Scale(value, found["unit"].replace("µ", "u").replace("μ", "u"))
+
+
+def _typed_rate(text: str) -> Fraction | None:
+    found = _RATE.fullmatch(text.strip()) if len(text) <= _LONGEST else None
+    if found is None:
+        return None
+    return Fraction(found["number"].replace("_", "")) * _TIMES[found["prefix"]]
+
+
+def _fraction(rate: float | Fraction) -> Fraction | None:
+    try:
+        # As it is written: 44100.1 is meant, not the nearest binary number.
+        return rate if isinstance(rate, Fraction) else Fraction(str(rate))
+    except (TypeError, ValueError):
+        return None
