@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from atrous.cli.options import SOURCE_HELP, Inputs, Json, StructureOnly
+from atrous.cli.options import SOURCE_HELP, Inputs, InputValues, Json, StructureOnly
 from atrous.cli.output import show, show_json
 from atrous.cli.sources import (
     load,
@@ -25,6 +25,7 @@ def check(
         ),
     ] = None,
     input: Inputs = None,
+    value: InputValues = None,
     receptive_field: Annotated[
         str | None, typer.Option(metavar="RULE", help="Of each output, per axis: '>=300'.")
     ] = None,
@@ -60,7 +61,7 @@ def check(
     A rule is one of <= >= == != < > and a number, with k M G T (counts), KiB MiB GiB (memory) or %
     (coverage); several are separated by commas, and all must hold, for every output and axis.
     Quote them, for the shell. Without rules, those of [tool.atrous] in pyproject.toml count; its
-    keys are the same words, and `source`, `input`, `layer` and `no`.
+    keys are the same words, and `source`, `input`, `value`, `layer` and `no`.
 
     Examples:
 
@@ -84,9 +85,10 @@ def check(
         "memory": memory,
     }
     found = []
-    for asked in asked_checks(source, input, layer, rules, no, config):
+    for asked in asked_checks(source, input, layer, rules, no, config, value):
         assert asked.source is not None
-        report = inspect_network(load(asked.source, asked.inputs, structure_only))
+        network = load(asked.source, asked.inputs, structure_only, asked.values)
+        report = inspect_network(network)
         kept = check_report(report, asked.rules, forbidden=asked.forbidden, layer=asked.layer)
         found.append((asked.source, kept))
         if not json:

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from atrous.cli.options import Html, Image, Inputs, Json, Source, StructureOnly
+from atrous.cli.options import (
+    Html,
+    Image,
+    Inputs,
+    InputValues,
+    Json,
+    Source,
+    StructureOnly,
+)
 from atrous.cli.output import show, show_json, working
 from atrous.cli.pages import place_for, put
 from atrous.cli.sources import (
@@ -27,6 +35,7 @@ __all__ = ["inspect"]
 def inspect(
     source: Source,
     input: Inputs = None,
+    value: InputValues = None,
     layer: Annotated[
         str | None,
         typer.Option(
@@ -88,6 +97,8 @@ def inspect(
 
     - atrous inspect my.models:small --input 1,3,224,224 --sort macs --top 10
 
+    - atrous inspect vad.onnx --input x=1,1,512 --input state=2,1,128 --value sr=16000
+
     - atrous inspect model.onnx --diff before.json
 
     - atrous inspect model.onnx --html report.html --image photo.jpg
@@ -109,15 +120,16 @@ def inspect(
         raise ReadError("--html has every layer; leave out --layer.")
     page = None if html is None else place_for(html, "--html", ".html")
     drawn_at = None if graph is None else place_for(graph, "--graph", ".svg")
-    report = inspect_network(load(source, input or (), structure_only), output=output)
+    how = input or (), structure_only, value or ()
+    report = inspect_network(load(source, *how), output=output)
     if drawn_at is not None:
         put(report.graph(), drawn_at, "--graph")
     if page is not None:
-        beside = None if diff is None else other_report(diff, input or (), structure_only)
+        beside = None if diff is None else other_report(diff, *how)
         with working(f"drawing {page.name}"):
             put(view(report).page(image=image, beside=beside), page, "--html")
     if diff is not None:
-        found = difference(diff, input or (), report, structure_only)
+        found = difference(diff, report, *how)
         if json:
             show_json(found.to_json())
         else:

@@ -12,6 +12,7 @@ __all__ = [
     "SOURCE_HELP",
     "Html",
     "Image",
+    "InputValues",
     "Inputs",
     "Json",
     "Outputs",
@@ -31,7 +32,16 @@ Inputs = Annotated[
         "--input",
         "-i",
         metavar="SHAPE",
-        help="Batch, channels and sizes, such as 1,3,512,512. Several inputs: repeat it.",
+        help="Batch, channels and sizes, such as 1,3,512,512. Several inputs: repeat it, or name "
+        "them: x=1,3,64,64, a scalar as sr=. What a file leaves open, by its name: height=512.",
+    ),
+]
+InputValues = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--value",
+        metavar="NAME=NUMBER",
+        help="The value of a file's input that decides what runs, such as sr=16000; repeat it.",
     ),
 ]
 Html = Annotated[

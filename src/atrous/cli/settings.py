@@ -14,7 +14,7 @@ from atrous.errors import ReadError, concerning, unknown
 
 __all__ = ["Asked", "asked_checks", "asked_in", "asked_on_line"]
 
-_KEYS = ("source", "input", "layer", "no", *QUANTITIES)
+_KEYS = ("source", "input", "value", "layer", "no", *QUANTITIES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,7 @@ class Asked:
     layer: str | None
     rules: tuple[Rule, ...]
     forbidden: tuple[str, ...]
+    values: tuple[str, ...] = ()
 
 
 def asked_checks(
@@ -35,13 +36,14 @@ def asked_checks(
     rules: Mapping[str, str | None],
     forbidden: list[str] | None,
     config: str,
+    values: list[str] | None = None,
 ) -> tuple[Asked, ...]:
     """What is to be checked: the options with a source, else what the file asks for.
 
     A source without rules is checked against those of the section itself. Raises `ReadError` where
     nothing is asked for.
     """
-    line = asked_on_line(source, inputs, layer, rules, forbidden)
+    line = asked_on_line(source, inputs, layer, rules, forbidden, values)
     if line.rules or line.forbidden:
         if source is None:
             raise ReadError("give the SOURCE that these rules are for, before or after them.")
@@ -59,9 +61,10 @@ def asked_checks(
                 f"them into [tool.atrous] of {config}."
             )
         own = found[0]
-        return (replace(own, source=source, inputs=line.inputs, layer=layer or own.layer),)
-    if inputs or layer is not None:
-        raise ReadError("--input and --layer go with a SOURCE; give one.")
+        own = replace(own, source=source, inputs=line.inputs, values=line.values)
+        return (replace(own, layer=layer or own.layer),)
+    if inputs or values or layer is not None:
+        raise ReadError("--input, --value and --layer go with a SOURCE; give one.")
     if not found:
         raise ReadError(f"{config}: there are no checks in [tool.atrous]; give SOURCE and rules.")
     for asked in found:
@@ -78,6 +81,7 @@ def asked_on_line(
     layer: str | None,
     rules: Mapping[str, str | None],
     forbidden: list[str] | None,
+    values: list[str] | None = None,
 ) -> Asked:
     """What the options of one command line ask for.
 
@@ -89,15 +93,17 @@ def asked_on_line(
     found = [code for text in forbidden or () for code in _codes(text)]
     if forbidden and not found:
         raise ReadError("--no is empty; name findings, such as --no gridding,checkerboard.")
-    return Asked(source, tuple(inputs or ()), layer, tuple(parsed), tuple(found))
+    return Asked(
+        source, tuple(inputs or ()), layer, tuple(parsed), tuple(found), tuple(values or ())
+    )
 
 
 def asked_in(path: Path) -> tuple[Asked, ...]:
     """The checks that `[tool.atrous]` of a file asks for; none where it has no such section.
 
-    Its keys are those of the options: `source`, `input`, `layer`, `no` and the rules. Several
-    networks are tables `[[tool.atrous.check]]` with the same keys, of which they take over what
-    they leave out from the section itself.
+    Its keys are those of the options: `source`, `input`, `value`, `layer`, `no` and the rules.
+    Several networks are tables `[[tool.atrous.check]]` with the same keys, of which they take over
+    what they leave out from the section itself.
     """
     with concerning(str(path)):
         try:
@@ -134,6 +140,7 @@ def _asked(table: Mapping[str, Any]) -> Asked:
         _text(table, "layer"),
         tuple(rules),
         _listed(table.get("no", [])),
+        _values(table.get("value", {})),
     )
 
 
@@ -145,16 +152,41 @@ def _text(table: Mapping[str, Any], key: str) -> str | None:
 
 
 def _inputs(value: Any) -> tuple[str, ...]:
-    """A shape as text or as a list of numbers, or a list of such texts."""
+    """A shape as text or as a list of numbers, a list of such texts, or a table of them by name."""
     if value is None:
         return ()
     if isinstance(value, str):
         return (value,)
-    if isinstance(value, list) and value and all(type(size) is int for size in value):
+    if _are_sizes(value) and value:
         return (",".join(map(str, value)),)
     if isinstance(value, list) and value and all(isinstance(text, str) for text in value):
         return tuple(value)
-    raise ReadError(f"input is {value!r}; write a shape, such as [1, 3, 512, 512].")
+    if isinstance(value, dict) and all(type(v) is int or _are_sizes(v) for v in value.values()):
+        # A trailing comma tells a shape of one size from a size.
+        return tuple(
+            f"{name}={size if type(size) is int else ','.join(map(str, size)) + ',' * bool(size)}"
+            for name, size in value.items()
+        )
+    raise ReadError(
+        f"input is {value!r}; write a shape, such as [1, 3, 512, 512], or a table of shapes."
+    )
+
+
+def _are_sizes(value: Any) -> bool:
+    return isinstance(value, list) and all(type(size) is int for size in value)
+
+
+def _values(value: Any) -> tuple[str, ...]:
+    """Values by the names of inputs, as options give them."""
+    if not isinstance(value, dict):
+        raise ReadError(f"value is {value!r}; write a table, such as {{ sr = 16000 }}.")
+    texts = []
+    for name, given in value.items():
+        numbers = given if isinstance(given, list) else [given]
+        if not numbers or not all(isinstance(number, int | float) for number in numbers):
+            raise ReadError(f"the value of {name} is {given!r}; write a number or a list of them.")
+        texts.append(f"{name}={','.join(map(str, numbers))}{',' * isinstance(given, list)}")
+    return tuple(texts)
 
 
 def _listed(value: Any) -> tuple[str, ...]:

@@ -32,15 +32,23 @@ __all__ = [
     "position",
     "shapes",
     "stack_text",
+    "values",
 ]
 
 _LOCATION = re.compile(r"(?P<place>.+\.py|[^\W\d]\w*(\.[^\W\d]\w*)*):(?P<name>[^\W\d]\w*(\.\w+)*)")
 
 
+Given = tuple[int, ...] | tuple[tuple[int, ...], ...] | dict[str, tuple[int, ...] | int] | None
+
 _NAMED = re.compile(r"(?P<name>[^=:]+)=(?P<source>.*)", re.DOTALL)
 
 
-def load(source: str, inputs: Sequence[str], structure_only: bool = False) -> Network:
+def load(
+    source: str,
+    inputs: Sequence[str],
+    structure_only: bool = False,
+    given_values: Sequence[str] = (),
+) -> Network:
     """The network that `source` names; runs the user's code where it names a function of theirs.
 
     With `structure_only`, no weight is looked at.
@@ -49,7 +57,8 @@ def load(source: str, inputs: Sequence[str], structure_only: bool = False) -> Ne
     from atrous.readers import read as read_any
     from atrous.readers.kind import kind_of
 
-    read = partial(read_any, structure_only=structure_only)
+    held = values(given_values)
+    read = partial(read_any, structure_only=structure_only, values=held)
     given = shapes(inputs)
     kind = kind_of(source)
     if kind in ("zoo", "stack"):
@@ -88,7 +97,12 @@ def model(source: str, inputs: Sequence[str]) -> tuple[Any, Any]:
     return made, example if given is None else given
 
 
-def other_report(old: str, inputs: Sequence[str], structure_only: bool = False) -> Inspection:
+def other_report(
+    old: str,
+    inputs: Sequence[str],
+    structure_only: bool = False,
+    given_values: Sequence[str] = (),
+) -> Inspection:
     """The report of a source that stands beside another one."""
     from atrous.analysis import inspect_network
 
@@ -96,18 +110,22 @@ def other_report(old: str, inputs: Sequence[str], structure_only: bool = False) 
         raise ReadError(
             f"--diff {old}: a saved report has no network to draw; give a SOURCE with --html."
         )
-    return inspect_network(load(old, inputs, structure_only))
+    return inspect_network(load(old, inputs, structure_only, given_values))
 
 
 def difference(
-    old: str, inputs: Sequence[str], report: Inspection, structure_only: bool = False
+    old: str,
+    report: Inspection,
+    inputs: Sequence[str],
+    structure_only: bool = False,
+    given_values: Sequence[str] = (),
 ) -> Diff:
     """What differs between `report` and an old one: a source, or a report saved as JSON."""
     from atrous.analysis import inspect_network
     from atrous.analysis.diff import diff_reports
 
     if not old.endswith(".json"):
-        before = inspect_network(load(old, inputs, structure_only)).to_dict()
+        before = inspect_network(load(old, inputs, structure_only, given_values)).to_dict()
         return diff_reports(before, report.to_dict())
     with concerning(old):
         try:
@@ -119,20 +137,74 @@ def difference(
         return diff_reports(saved, report.to_dict())
 
 
-def shapes(inputs: Sequence[str]) -> tuple[int, ...] | tuple[tuple[int, ...], ...] | None:
-    """The shape that `--input` gives, or the shapes of several inputs; None where it is left out.
+def shapes(inputs: Sequence[str]) -> Given:
+    """What `--input` gives: a shape, shapes of several inputs, or shapes and sizes by name; None
+    where it is left out.
 
     >>> shapes(["1,3,512,512"]), shapes(["1,3,64,64; 1,16"])
     ((1, 3, 512, 512), ((1, 3, 64, 64), (1, 16)))
+    >>> shapes(["x=1,1,64", "state=1,1,62", "sr=", "batch=2"])
+    {'x': (1, 1, 64), 'state': (1, 1, 62), 'sr': (), 'batch': 2}
     """
-    found = [_sizes(part) for text in inputs for part in text.split(";") if part.strip()]
-    if not found:
+    parts = [part for text in inputs for part in text.split(";") if part.strip()]
+    if not parts:
         if inputs:
             raise ReadError(
                 "--input is empty; give batch, channels and sizes, such as 1,3,512,512."
             )
         return None
-    return found[0] if len(found) == 1 else tuple(found)
+    if not any("=" in part for part in parts):
+        found = [_sizes(part) for part in parts]
+        return found[0] if len(found) == 1 else tuple(found)
+    named: dict[str, tuple[int, ...] | int] = {}
+    for part in parts:
+        name, equals, text = (piece.strip() for piece in part.rpartition("="))
+        if not equals or not name:
+            raise ReadError(
+                f"--input {part.strip()!r} has no name and others have; give each as NAME=SHAPE."
+            )
+        if name in named:
+            raise ReadError(f"--input {name} is given twice; give each name once.")
+        named[name] = _named_size(text)
+    return named
+
+
+def values(texts: Sequence[str]) -> dict[str, Any] | None:
+    """What `--value` gives: a number or a list of them by the name of an input; None if nothing.
+
+    >>> values(["sr=16000", "size=2,3", "flag=true"]), values([])
+    ({'sr': 16000, 'size': [2, 3], 'flag': True}, None)
+    """
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, numbers = (piece.strip() for piece in text.rpartition("="))
+        try:
+            given = [_number(part) for part in numbers.strip("()[]").split(",") if part.strip()]
+        except ValueError:
+            given = []
+        if not (equals and name and given):
+            raise ReadError(f"--value {text!r} is no value; give NAME=NUMBER, such as sr=16000.")
+        if name in found:
+            raise ReadError(f"--value {name} is given twice; give each name once.")
+        found[name] = given[0] if len(given) == 1 and "," not in numbers else given
+    return found or None
+
+
+def _number(text: str) -> int | float | bool:
+    """A number, whole where it is written so, or true or false."""
+    word = text.strip().lower()
+    if word in ("true", "false"):
+        return word == "true"
+    return int(word) if re.fullmatch(r"[+-]?[0-9]+", word) else float(word)
+
+
+def _named_size(text: str) -> tuple[int, ...] | int:
+    """Behind a name: a single number for a dimension, else a shape, which may be empty."""
+    if not text.strip("()[] "):
+        return ()
+    if text.isascii() and text.isdecimal() and int(text) > 0:
+        return int(text)
+    return _sizes(text.rstrip(", )]"))
 
 
 def position(text: str | None) -> tuple[int, ...] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,23 @@ __all__ = ["read"]
 STACK_INPUT = (1, 64, 512, 512)
 
 
-def read(source: Any, input: Any = None, *, structure_only: bool = False) -> Network:
+def read(
+    source: Any,
+    input: Any = None,
+    *,
+    values: Mapping[str, Any] | None = None,
+    structure_only: bool = False,
+) -> Network:
     """The network that `source` holds, at the sizes that `input` gives.
 
     `source` is a `torch.nn.Module`, a `torch.export.ExportedProgram`, a path to an `.onnx` file,
     an `onnx.ModelProto`, `"zoo:NAME"`, `"stack:..."`, a model that an installed library has under a
     name (`"timm:NAME"`, `"torchvision:NAME"`, `"smp:NAME"`, with arguments as
     `"timm:resnet18?output_stride=8"`) or a `Network`. `input` is a shape with batch and channels, a
-    tuple of shapes, or example tensors.
+    tuple of shapes, or example tensors; of an ONNX file also a mapping from names of inputs to
+    shapes and of open dimensions to sizes, as `{"x": (1, 1, 512), "state": (2, 1, 128)}` or
+    `{"batch": 4}`. `values` has, by name, numbers for inputs of an ONNX file that decide what it
+    runs, as `{"sr": 16000}`; such an input is a constant.
 
     Taps whose weight is 0 for all channels (masked, pruned) are not read; with `structure_only`
     no weight is looked at. Raises `ReadError` for a source that is
@@ -35,6 +45,8 @@ def read(source: Any, input: Any = None, *, structure_only: bool = False) -> Net
     k3s2x8 k3x8: 2 nodes, input x 1x3x32x32, 792 parameters, 202,752 MACs
     """
     kind = kind_of(source)
+    if values and kind not in ("file", "message"):
+        raise ReadError("values are for the inputs of an ONNX file; leave them out.")
     if kind == "network":
         _check_sizes(source, input)
         return structural(source) if structure_only else source
@@ -49,9 +61,9 @@ def read(source: Any, input: Any = None, *, structure_only: bool = False) -> Net
     if kind == "library":
         return read_named(source, input, weights=not structure_only)
     if kind == "file":
-        return _read_onnx(_file(source), input, not structure_only)
+        return _read_onnx(_file(source), input, values, not structure_only)
     if kind == "message":
-        return _read_onnx(source, input, not structure_only)
+        return _read_onnx(source, input, values, not structure_only)
     if kind in ("module", "program"):
         from atrous.readers.torch.reader import read_torch
 
@@ -88,15 +100,17 @@ def _check_sizes(network: Network, input: Any) -> None:
         )
 
 
-def _read_onnx(source: Any, input: Any, weights: bool) -> Network:
+def _read_onnx(source: Any, input: Any, values: Mapping[str, Any] | None, weights: bool) -> Network:
     from atrous.readers.onnx.reader import read_onnx
 
-    return read_onnx(source, input, weights=weights)
+    return read_onnx(source, input, values, weights=weights)
 
 
 def _one_shape(input: Any) -> tuple[int, ...] | None:
     """The shape of the only input."""
     if input is None:
         return None
+    if isinstance(input, Mapping):
+        raise ReadError("it has one input; give its shape alone, without a name.")
     single = isinstance(input, list | tuple) and len(input) == 1 and not is_shape(input)
     return as_shape(input[0] if single else input)

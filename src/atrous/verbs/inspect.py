@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from atrous.analysis import Inspection, inspect_network
@@ -11,15 +12,23 @@ __all__ = ["inspect"]
 
 
 def inspect(
-    source: Any, input: Any = None, *, output: str | None = None, structure_only: bool = False
+    source: Any,
+    input: Any = None,
+    *,
+    output: str | None = None,
+    values: Mapping[str, Any] | None = None,
+    structure_only: bool = False,
 ) -> Inspection:
     """What each layer of `source` sees and costs.
 
     `source` is a `torch.nn.Module`, a `torch.export.ExportedProgram`, a path to an `.onnx` file,
     an `onnx.ModelProto`, `"zoo:NAME"`, `"stack:..."`, `"timm:NAME"`, `"torchvision:NAME"`,
     `"smp:NAME"` or a `Network`. `input` is the input shape
-    with batch and channels, several shapes, or example tensors; an ONNX file with static shapes
-    and a known network need none. `output` names the layer to report on as the output.
+    with batch and channels, several shapes, or example tensors; an ONNX file that leaves nothing
+    but the batch open and a known network need none. Of an ONNX file it may be a mapping from names
+    of inputs to shapes and of open dimensions to sizes, and `values` one from names of inputs that
+    decide what runs to their numbers: `{"sr": 16000}`. `output` names the layer to report on as the
+    output.
 
     Taps whose weight is 0 for all channels (masked, pruned) are not read, and named; with
     `structure_only` no weight is looked at.
@@ -29,4 +38,5 @@ def inspect(
     >>> report.outputs[0].field[0].size, report.outputs[0].output_stride
     (55, (Fraction(4, 1), Fraction(4, 1)))
     """
-    return inspect_network(read(source, input, structure_only=structure_only), output=output)
+    network = read(source, input, values=values, structure_only=structure_only)
+    return inspect_network(network, output=output)

@@ -25,7 +25,7 @@ from atrous.readers.onnx.graph import (
     one_line,
     ordered,
 )
-from atrous.readers.onnx.inputs import Input, Inputs, Shape
+from atrous.readers.onnx.inputs import Input, Inputs, Shape, Values, fixed
 from atrous.readers.onnx.names import Provenance
 from atrous.readers.onnx.sequences import SEQUENCES, follow_sequence
 from atrous.readers.onnx.values import Const, Live, Value, itemsize
@@ -43,13 +43,19 @@ _CONTROL = ("If", "Loop", "Scan", "SequenceMap")
 
 
 def read_onnx(
-    source: str | Path | onnx.ModelProto, input: Input = None, *, weights: bool = False
+    source: str | Path | onnx.ModelProto,
+    input: Input = None,
+    values: Values = None,
+    *,
+    weights: bool = False,
 ) -> Network:
     """The network in an ONNX file.
 
-    `input` gives the shapes that the file leaves open: one shape, one for each input, or a mapping
-    from their names; None where the file's shapes are static. Weights are not loaded, unless
-    `weights` asks for the taps of 0 to be left out of what layers read. An operator
+    `input` gives the sizes that the file leaves open: one shape, one for each input, or a mapping
+    from names of inputs to shapes and of open dimensions to sizes; None where there are none but
+    the batch. `values` has numbers for inputs that decide what runs (a sample rate); they are
+    constants then. Weights are not loaded, unless `weights` asks for the taps of 0 to be left out
+    of what layers read. An operator
     that is not understood becomes an opaque node; where not even the shape of its output is known,
     all that follows is opaque as well, with shape `()`. Raises `ReadError` for a file that cannot
     be read; every error names the file, and the layer where there is one.
@@ -59,7 +65,7 @@ def read_onnx(
     else:
         label = source.graph.name[:80] or "ONNX model"
     with _concerning_file(label):
-        return _followed(load(source), label, input, weights).network
+        return _followed(load(source), label, input, values, weights).network
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +82,12 @@ def follow_onnx(source: Source, input: Input = None) -> Followed:
         return _followed(source, source.label, input)
 
 
-def _followed(source: Source, label: str, input: Input, weights: bool = False) -> Followed:
+def _followed(
+    source: Source, label: str, input: Input, given: Values = None, weights: bool = False
+) -> Followed:
     """The network and the values behind it, by one pass over the file's nodes."""
-    file = _File(source, weights)
-    inputs = Inputs(file.inputs, input)
+    file = _File(source, given, weights)
+    inputs = Inputs(file.inputs, input, given or ())
     values: dict[str, Value] = {}
 
     def translate(builder: Builder, tensors: Mapping[str, Tensor]) -> list[Tensor]:
@@ -107,7 +115,7 @@ def _concerning_file(label: str) -> Iterator[None]:
 class _File:
     """What a file holds before shapes are known: its nodes in order and its constants."""
 
-    def __init__(self, source: Source, weights: bool) -> None:
+    def __init__(self, source: Source, given: Values, weights: bool) -> None:
         check(source)
         self.weights = weights
         self.source = source
@@ -117,7 +125,9 @@ class _File:
         self.folder = Folder(self.opsets)
         self.constants = self.initialisers(self.graph)
         self.order = ordered(self.graph, ())
-        self.inputs = [item for item in self.graph.input if item.name not in self.constants]
+        asked = [item for item in self.graph.input if item.name not in self.constants]
+        self.constants.update(fixed(asked, given))
+        self.inputs = [item for item in asked if item.name not in self.constants]
         self.types = {i.name: i.type.tensor_type.elem_type for i in self.inputs}
         orders = [
             attribute.ints

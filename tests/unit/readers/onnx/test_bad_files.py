@@ -198,8 +198,8 @@ def test_inputs_of_negative_absurd_or_no_size_are_refused() -> None:
 def test_an_open_shape_says_which_input_and_how_to_give_it() -> None:
     text = _error(one("Relu", ("batch", 3, "height", "width")), kind=ReadError)
     assert text == (
-        "made: the input 'x' has the open shape batchx3xheightxwidth; give its sizes, for "
-        "example --input 1,3,512,512."
+        "made: the input 'x' has the open shape (batch, 3, height, width); give its sizes, for "
+        "example --input 1,3,512,512, or only what is open: --input height=512 --input width=512."
     )
     assert read_onnx(one("Relu", ("batch", 3, "h", "w")), (1, 3, 8, 9)).inputs[0].shape == (
         1,
@@ -214,7 +214,7 @@ def test_shapes_that_do_not_fit_the_inputs_are_refused() -> None:
     assert "4 dimensions" in _error(proto, (1, 3, 8))
     assert "no shape" in _error(proto, {"x": (1, 3, 8, "w")})
     assert "no input 'z'" in _error(proto, {"z": (1, 3, 8, 8)})
-    two = model([helper.make_node("Add", ["x", "z"], ["y"])], {"x": ("n", 4), "z": ("n", 4)}, {})
+    two = model([helper.make_node("Add", ["x", "z"], ["y"])], {"x": ("n", 4), "z": ("m", 4)}, {})
     assert "give one for each" in _error(two, (1, 4))
     assert "3 shapes were given" in _error(two, ((1, 4), (1, 4), (1, 4)))
     assert len(read_onnx(two, ((2, 4), (2, 4))).inputs) == 2
