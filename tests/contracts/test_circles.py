@@ -49,6 +49,9 @@ def test_a_circle_is_noticed_however_it_is_tied(copy, importer, line):
 def test_no_room_holds_more_than_its_share_of_the_lines():
     lines = Counter()
     for path in PACKAGE.rglob("*.py"):
-        lines[path.relative_to(PACKAGE).parts[0]] += len(path.read_text("utf-8").splitlines())
+        parts = path.relative_to(PACKAGE).parts
+        # The readers of each framework are a room of their own, which knows nothing of the others.
+        room = "/".join(parts[:2] if parts[0] == "readers" and len(parts) > 2 else parts[:1])
+        lines[room] += len(path.read_text("utf-8").splitlines())
     room, most = lines.most_common(1)[0]
     assert most <= LARGEST_ROOM * sum(lines.values()), room
