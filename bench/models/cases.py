@@ -12,13 +12,13 @@ import torch
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-import tests.conftest  # noqa: F401 - torchvision's op schemas, where its library cannot load
-
-# isort: split
-import segmentation
-import sound
-
+from tests.torchvision_schemas import let_torchvision_import
 from tests.weights import calibrate
+
+let_torchvision_import()  # before timm, which imports it
+
+import segmentation  # noqa: E402
+import sound  # noqa: E402
 
 __all__ = ["MODELS", "Model"]
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
-HERE = Path(__file__).parent
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from bench.shared.commit import commits
+from bench.sweep.published import HERE, KINDS, Entry, kind_of, results
 
 HEAD = """# The sweep
 
@@ -19,30 +20,10 @@ its footprint says that it reads. Written by `python bench/sweep/table.py` from 
 which `python bench/sweep/sweep.py --onnx` measures. Images have 128 px on a side, or what the model
 was made for. Peak memory against PyTorch's profiler is in `memory.json` (`memory.py`).
 
-timm's csatv2 mixes the images of a batch (its products of queries and keys leave out the channel
-dimension), so a probe of several images at once says nothing of it.
+A NaN tells nothing of timm's csatv2, which mixes the images of a batch (its products of queries and
+keys leave out the channel dimension): it is probed by finite changes in float64, one image at a
+time.
 """
-
-KINDS = {
-    "exact": "complete; nothing but a head (or nothing at all) mixes all positions",
-    "global": "complete; some op inside mixes all positions, and is named",
-    "partial": "some ops are not followed, and are named with the reason",
-    "unprobed": "the probe says nothing",
-    "not run": "not built, not read, or not measured",
-    "disagrees": "a footprint and the model differ",
-}
-
-
-def kind_of(entry: Mapping[str, Any]) -> str:
-    """Which row of the table a model counts in."""
-    status = entry["status"]
-    if status in ("disagrees", "unprobed"):
-        return status
-    if status != "agrees":
-        return "not run"
-    if not entry["complete"]:
-        return "partial"
-    return "exact" if not entry["global"] or entry["only_head_global"] else "global"
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
@@ -53,26 +34,30 @@ def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     return "\n".join(text) + "\n"
 
 
-def onnx_of(entry: Mapping[str, Any]) -> str:
+def onnx_of(entry: Entry) -> str:
     """What the comparison with the ONNX export came to, in a word or the reason."""
     if "onnx" not in entry:
         return "-"
     return "agrees" if entry["onnx"].get("agrees") else "no"
 
 
-def document(results: Mapping[str, Mapping[str, Any]]) -> str:
+def document(found: Mapping[str, Entry]) -> str:
     """The whole document."""
-    kinds = {name: kind_of(entry) for name, entry in results.items()}
+    kinds = {name: kind_of(entry) for name, entry in found.items()}
     counts = Counter(kinds.values())
-    plain = [n for n, e in results.items() if e.get("convolutional") and e["status"] == "agrees"]
-    whole = sum(results[n]["complete"] for n in plain)
-    probed = [e["probed"] for e in results.values() if "probed" in e]
+    plain = [n for n, e in found.items() if e.get("convolutional") and e["status"] == "agrees"]
+    whole = sum(found[n]["complete"] for n in plain)
+    probed = [e["probed"] for e in found.values() if "probed" in e]
     compared = sum(p["compared"] for p in probed)
     unread = sum(p["unread"] for p in probed)
-    twice = [e for e in results.values() if "onnx" in e]
+    twice = [e for e in found.values() if "onnx" in e]
     same = sum(bool(e["onnx"].get("agrees")) for e in twice)
     parts = [
         HEAD,
+        (
+            f"Read at {commits(entry.get('commit') for entry in found.values())}; "
+            f"probed at {commits(p.get('commit') for p in probed)}.\n"
+        ),
         table(
             ("", "models", "means"),
             ((kind, counts[kind], means) for kind, means in KINDS.items()),
@@ -90,7 +75,7 @@ def document(results: Mapping[str, Mapping[str, Any]]) -> str:
             ("model", "is", "because"),
             (
                 (name, kinds[name], entry.get("reason") or "; ".join(entry.get("opaque", ())))
-                for name, entry in results.items()
+                for name, entry in found.items()
                 if kinds[name] in ("partial", "unprobed", "not run", "disagrees")
             ),
         ),
@@ -109,13 +94,13 @@ def document(results: Mapping[str, Mapping[str, Any]]) -> str:
                     entry.get("probed", {}).get("compared", "-"),
                     onnx_of(entry),
                 )
-                for name, entry in results.items()
+                for name, entry in found.items()
             ),
         ),
     ]
     differing = [
         (name, entry["onnx"].get("reason", ""))
-        for name, entry in results.items()
+        for name, entry in found.items()
         if "onnx" in entry and not entry["onnx"].get("agrees")
     ]
     if differing:
@@ -125,5 +110,4 @@ def document(results: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    found = json.loads((HERE / "results.json").read_text())
-    (HERE / "README.md").write_text(document(found))
+    (HERE / "README.md").write_text(document(results()))
