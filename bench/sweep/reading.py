@@ -77,6 +77,8 @@ def described(report: atrous.Inspection) -> dict[str, Any]:
         after = nodes[nodes.index(mixing[0]) :]
         head = not any(n > 1 for node in after for n in node.output.grid.values())
     output = report.outputs[0]
+    named = {f"{node.name}: {node.opaque}" for node in nodes if node.opaque}
+    fields = [why for why in report.opaque if why not in named]
     return {
         "nodes": len(nodes),
         "complete": report.complete,
@@ -84,7 +86,7 @@ def described(report: atrous.Inspection) -> dict[str, Any]:
         "only_head_global": head,
         "globals": [f"{node.name} ({getattr(node.op, 'label', node.kind)})" for node in mixing],
         "global_ops": sorted({getattr(node.op, "label", node.kind) for node in mixing}),
-        "opaque": sorted({f"{node.kind}: {node.opaque}" for node in nodes if node.opaque}),
+        "opaque": sorted({f"{node.kind}: {node.opaque}" for node in nodes if node.opaque}) + fields,
         "convolutional": not kinds & ATTENDS,
         "field": [field.size for field in output.field],
         "macs": report.macs,

@@ -4,7 +4,7 @@
                                 [--limit SECONDS] [--processes N] [--minutes M]
 
 Each model is built with random weights, read, and probed by `tests/nan_probe.py`, in a process of
-its own under a time limit; where a NaN tells nothing, by finite changes in float64. Results are
+its own under a time limit; where a NaN reaches other images, by finite changes too. Results are
 kept in `results.json` after each model, with the commit that they were made at, so a run that was
 stopped (or that starts no more models after M minutes) goes on where it was. `--again` measures
 anew what another commit made; `--changed` reads it anew, and probes where the reading is not what
@@ -34,7 +34,7 @@ from bench.shared.apart import Job, run_apart  # noqa: E402
 from bench.shared.commit import CHANGED, commit  # noqa: E402
 from bench.sweep.published import MODELS, RESULTS, Entry, differences, results  # noqa: E402
 from bench.sweep.reading import build, read  # noqa: E402
-from tests.nan_probe import assert_footprints_agree  # noqa: E402
+from tests.nan_probe import Probed, assert_footprints_agree  # noqa: E402
 from tests.onnx_agreement import assert_reports_agree, exported  # noqa: E402
 
 
@@ -53,24 +53,33 @@ def measure(name: str, published: Entry | None = None) -> dict[str, Any]:
 
 
 def probed(model: torch.nn.Module, report: atrous.Inspection, size: int) -> dict[str, Any]:
-    """Whether the model reads what the footprints say, and how much of that was looked at."""
-    shape = (1, 3, size, size)
-    told: dict[str, Any] = {}
-    for by, options in (("NaN", {}), ("change", {"finite": True, "alone": True})):
+    """Whether the model reads what the footprints say, and how much of that was looked at.
+
+    Where a NaN spreads to other images of a batch, NaN and finite changes go in one at a time.
+    """
+    alone = ({"alone": True}, {"alone": True, "finite": True, "silent": True})
+    try:
         try:
-            seen = assert_footprints_agree(model, shape, report=report, **options)
+            told = [_agreed(model, report, size)]
         except AssertionError as error:
-            # What spreads to inputs that are as they were tells nothing about what reads what.
-            spread = "without a" in str(error)
-            told = {"status": "unprobed" if spread else "disagrees", "reason": str(error)[:300]}
-            if not spread:
-                return told
-        except Exception as error:
-            return {"status": "failed", "reason": f"{type(error).__name__}: {error}"[:300]}
-        else:
-            counts = {k: getattr(seen, k) for k in ("layers", "compared", "unread", "in_holes")}
-            return {"status": "agrees", "probed": counts | {"by": by, "commit": commit()}}
-    return told
+            if "without a change" not in str(error):
+                raise
+            told = [_agreed(model, report, size, **options) for options in alone]
+    except AssertionError as error:
+        nothing = "can be watched" in str(error)
+        return {"status": "unprobed" if nothing else "disagrees", "reason": str(error)[:300]}
+    except Exception as error:
+        return {"status": "failed", "reason": f"{type(error).__name__}: {error}"[:300]}
+    counts = {k: sum(getattr(one, k) for one in told) for k in ("compared", "unread", "in_holes")}
+    by = "NaN" if len(told) == 1 else "NaN and finite changes, one image at a time"
+    seen = {"layers": told[0].layers, **counts, "by": by, "commit": commit()}
+    return {"status": "agrees", "probed": seen}
+
+
+def _agreed(
+    model: torch.nn.Module, report: atrous.Inspection, size: int, **options: bool
+) -> Probed:
+    return assert_footprints_agree(model, (1, 3, size, size), report=report, **options)
 
 
 def against_onnx(name: str, size: int) -> dict[str, Any]:
@@ -138,7 +147,8 @@ def main() -> int:
     for name, entry in run_apart(list(_jobs(options, found)), **limits):
         before, found[name] = found.get(name), {"commit": commit()} | entry
         said = differences(before, entry) if before else ()
-        print(f"{name}: {'; '.join([entry['status'], entry.get('reason', ''), *said])}", flush=True)
+        told = filter(None, (entry["status"], entry.get("reason"), *said))
+        print(f"{name}: {'; '.join(told)}", flush=True)
         _write(found)
     if options.onnx:
         for name, entry in run_apart(list(_exports(options, found)), **limits):

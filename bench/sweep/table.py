@@ -20,9 +20,10 @@ its footprint says that it reads. Written by `python bench/sweep/table.py` from 
 which `python bench/sweep/sweep.py --onnx` measures. Images have 128 px on a side, or what the model
 was made for. Peak memory against PyTorch's profiler is in `memory.json` (`memory.py`).
 
-A NaN tells nothing of timm's csatv2, which mixes the images of a batch (its products of queries and
-keys leave out the channel dimension): it is probed by finite changes in float64, one image at a
-time.
+timm's csatv2 mixes the images of a batch (its products of queries and keys leave out the channel
+dimension), so that a NaN in one tells nothing of the others: it is probed one image at a time, by
+NaN and by finite changes in float64, which must show nowhere that a footprint says is not read.
+(Not everywhere that it says is read: the norm of a single number is the same whatever the number.)
 """
 
 
