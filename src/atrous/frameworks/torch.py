@@ -6,37 +6,46 @@ nowhere: a later release that changes a habit is met here.
 
 from __future__ import annotations
 
+import inspect
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
 import torch.fx.config
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.export import _trace
 from torch.utils import _pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 
 __all__ = [
     "OneOp",
+    "Ops",
     "children",
     "complete",
     "counted",
+    "fakes",
     "held",
     "hooks",
     "in_mode",
+    "is_fake",
     "is_plain",
     "is_transformed",
     "is_watched",
     "leaves",
+    "mapped",
     "module_stack",
     "quiet",
     "replace_module",
     "run_of",
     "share_state",
     "state_of",
+    "storage_of",
     "take_over",
+    "unchanged",
     "unflattened",
     "unfused",
     "version_of",
@@ -131,6 +140,95 @@ def unfused() -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def fakes() -> FakeTensorMode:
+    """A mode in which tensors have shapes, types and storages of the right size, and no numbers."""
+    return FakeTensorMode(allow_non_fake_inputs=True)
+
+
+def is_fake(tensor: torch.Tensor) -> bool:
+    """Whether the tensor has no numbers."""
+    return isinstance(tensor, FakeTensor)
+
+
+_WATCHING = {__name__, "torch._compile", "torch._dynamo.eval_frame"}
+"""The modules whose code stands between an op and what its mode is told."""
+
+
+class Ops(TorchDispatchMode):
+    """A mode that is handed every op that reaches a kernel: `seen` runs it and says what it makes.
+
+    What is left of composite ops are the ones that they are made of.
+    """
+
+    _product: object = None
+
+    def seen(self, op: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """What the op makes of its arguments."""
+        return op(*args, **kwargs)
+
+    def _unwatched(self, op: Any) -> Any:
+        """The op that would run if no mode looked on.
+
+        A linear layer on a map that does not lie in order adds its bias in place, and beside it
+        where somebody looks on. Both steps then come from one place in the code.
+        """
+        if op in (torch.ops.aten.mm.default, torch.ops.aten.bmm.default):
+            self._product = _calling()
+        elif op is torch.ops.aten.add.Tensor and self._product == _calling():
+            return torch.ops.aten.add_.Tensor
+        return op
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        return self.seen(self._unwatched(func), args, kwargs or {})
+
+
+def _calling() -> tuple[int, int]:
+    """The place in the code that calls the op which a mode looks at: its frame, and where in it."""
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__") in _WATCHING:
+        frame = frame.f_back
+    return (id(frame), frame.f_lasti) if frame is not None else (0, 0)
+
+
+def storage_of(tensor: torch.Tensor) -> tuple[int, torch.UntypedStorage]:
+    """The memory that a tensor lies in: what tells it from others, and itself.
+
+    Weak references to it end when nothing holds it any more, also where PyTorch's own code held it.
+    """
+    storage = tensor.untyped_storage()
+    return storage._cdata, storage
+
+
+@contextmanager
+def unchanged(model: nn.Module) -> Iterator[None]:
+    """What a run writes into attributes of modules, lists and dicts among them, is taken back.
+
+    Models keep tables and states from one run to the next; those of a run on tensors without
+    numbers would spoil the next one.
+    """
+    before = [(part, dict(part.__dict__)) for part in model.modules()]
+    inner = [
+        (value, value.copy())
+        for _, attributes in before
+        for value in attributes.values()
+        if isinstance(value, dict | list | set)
+    ]
+    try:
+        yield
+    finally:
+        for part, attributes in before:
+            part.__dict__.clear()
+            part.__dict__.update(attributes)
+        for value, content in inner:
+            if isinstance(value, list):
+                value[:] = content
+            else:
+                value.clear()
+                value.update(content)
 
 
 _PLAIN = (torch.Tensor, nn.Parameter)
@@ -278,6 +376,11 @@ def run_of(model: nn.Module, name: str) -> tuple[nn.Module, int | None] | None:
 def leaves(structure: Any) -> list[Any]:
     """All leaves of a structure of inputs or outputs, in the order that exports use."""
     return list(_pytree.tree_leaves(structure))
+
+
+def mapped(structure: Any, function: Callable[[Any], Any]) -> Any:
+    """The structure with `function` of each leaf in its place."""
+    return _pytree.tree_map(function, structure)
 
 
 def unflattened(values: Sequence[Any], spec: Any) -> Any:

@@ -12,7 +12,7 @@ from atrous.network.layout import Grid, Layout, grid_of, shape_of
 from atrous.network.ops import Op
 from atrous.shown import Shown
 
-__all__ = ["Network", "Node", "Param", "Tensor"]
+__all__ = ["EagerRun", "Network", "Node", "Param", "Tensor"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +94,34 @@ class Node(Shown):
 
 
 @dataclass(frozen=True, slots=True)
+class EagerRun(Shown):
+    """What an eager run of the source itself holds at most, every storage from first to last holder.
+
+    `peak_bytes` are the inputs and all tensors alive at one time, parameters and buffers not; `at`
+    is the layer that runs then. What names and lists in Python still hold counts, views share
+    storage, and what one op of PyTorch allocates and frees before it returns does not count.
+    `layers` and `alive` are its course: after each op that allocates, its layer and the bytes
+    alive. Where the source cannot be run without numbers, `peak_bytes` is None and `reason` says
+    why.
+    """
+
+    peak_bytes: int | None
+    at: str = ""
+    reason: str = ""
+    layers: tuple[str, ...] = field(default=(), repr=False)
+    alive: tuple[int, ...] = field(default=(), repr=False)
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain data, without the course."""
+        return {"peak_bytes": self.peak_bytes, "at": self.at, "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
 class Network(Shown):
     """A network: inputs, nodes in execution order, and the names of the output tensors.
+
+    `eager` is what the source itself needs where it is run as it is, of which the nodes say
+    nothing; None where nothing else than the nodes is there to be run.
 
     >>> from atrous.network import Builder
     >>> b = Builder()
@@ -111,6 +137,7 @@ class Network(Shown):
     params: Mapping[str, Param] = field(hash=False)
     name: str = ""
     notes: tuple[str, ...] = ()
+    eager: EagerRun | None = field(default=None, repr=False, compare=False)
     _tensors: dict[str, Tensor] = field(init=False, repr=False, compare=False)
     _makers: dict[str, Node] = field(init=False, repr=False, compare=False)
 

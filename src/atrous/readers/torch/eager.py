@@ -1,0 +1,224 @@
+"""What a module holds while it runs: the life of every storage, with no arithmetic done."""
+
+from __future__ import annotations
+
+import weakref
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.nn.modules.module import (
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+)
+
+from atrous.frameworks.torch import (
+    Ops,
+    fakes,
+    in_mode,
+    is_fake,
+    leaves,
+    mapped,
+    quiet,
+    storage_of,
+    unchanged,
+    unfused,
+)
+from atrous.network import EagerRun
+
+__all__ = ["eager_run"]
+
+
+def eager_run(
+    module: torch.nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None
+) -> EagerRun:
+    """The peak of `module(*args, **kwargs)`, run on tensors that have no numbers.
+
+    The module runs in evaluation mode without gradients, and is left as it was. Where its steps
+    depend on the values of its inputs only a real run could tell, and the record says so.
+    """
+    with in_mode(module, training=False), unchanged(module), quiet(), torch.no_grad():
+        calls = _Calls(module)
+        try:
+            return _followed(module, args, kwargs or {}, calls)
+        except Exception as error:
+            said = (str(error).strip().splitlines() or [""])[0].strip()[:160]
+            reason = f"{calls.layer()}: {type(error).__name__}: {said}".removeprefix(": ")
+        try:
+            # The fused encoder layer runs on numbers alone.
+            with unfused():
+                return _followed(module, args, kwargs or {}, _Calls(module))
+        except Exception:
+            return EagerRun(None, reason=reason)
+
+
+def _followed(
+    module: torch.nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], calls: _Calls
+) -> EagerRun:
+    mode = fakes()
+    given = mapped(
+        (tuple(args), dict(kwargs)),
+        lambda value: mode.from_tensor(value) if isinstance(value, torch.Tensor) else value,
+    )
+    storages = _Storages(mode, calls)
+    storages.start(leaves(given))
+    for _ in range(2):
+        with calls.noted(), mode, storages:
+            module(*given[0], **given[1])
+        # Tables that the first run made and that the module kept are its own from now on.
+        if not storages.own_what_is_left(leaves(given)):
+            break
+    return EagerRun(
+        storages.peak, storages.at, layers=tuple(storages.layers), alive=tuple(storages.course)
+    )
+
+
+class _Calls:
+    """Which call of which module runs: its path, and `@1`, `@2` where it is called again."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self._paths = {part: path for path, part in module.named_modules()}
+        self._leaves = {part for part in self._paths if next(part.children(), None) is None}
+        self._times: Counter[torch.nn.Module] = Counter()
+        self._stack: list[tuple[torch.nn.Module, int]] = []
+
+    def restart(self) -> None:
+        """The next call of a module is its first one."""
+        self._times.clear()
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """While this lasts, calls are noted."""
+        hooks = [
+            register_module_forward_pre_hook(self._enter),
+            register_module_forward_hook(self._leave),
+        ]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def layer(self, op: Any = None) -> str:
+        """The layer that runs: a module without parts by its own name, others by the op too."""
+        if not self._stack:
+            return _label(op)
+        part, time = self._stack[-1]
+        path = self._paths[part]
+        again = f"@{time}" if time else ""
+        if part in self._leaves or op is None:
+            return path + again
+        return f"{path}.{_label(op)}{again}" if path else _label(op)
+
+    def _enter(self, part: torch.nn.Module, _: Any) -> None:
+        if part in self._paths:
+            self._stack.append((part, self._times[part]))
+            self._times[part] += 1
+
+    def _leave(self, part: torch.nn.Module, _: Any, __: Any) -> None:
+        if part in self._paths:
+            self._stack.pop()
+
+
+class _Storages(Ops):
+    """The bytes of all storages alive, from the op that makes each until nothing holds it.
+
+    What the module holds itself is not counted; it is known by being there before.
+    """
+
+    def __init__(self, mode: Any, calls: _Calls) -> None:
+        super().__init__()
+        self._mode = mode
+        self._calls = calls
+        self._sizes: dict[int, int] = {}
+        self._ends: dict[int, Any] = {}
+        self._own: dict[int, Any] = {}
+        self._fakes: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._nothing: torch.Tensor | None = None
+        self._now = self.peak = 0
+        self.at = ""
+        self.layers: list[str] = []
+        self.course: list[int] = []
+
+    def start(self, given: Sequence[Any]) -> None:
+        """The inputs are alive from the start."""
+        self.hold(given)
+        self.peak = self._now
+
+    def seen(self, op: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """What the op makes, its storages among those alive from now on."""
+        args = [self._faked(value) for value in args]
+        made = self._normalized(op, args)
+        if made is None:
+            made = op(*args, **{key: self._faked(value) for key, value in kwargs.items()})
+        before = self._now
+        self.hold(made if isinstance(made, list | tuple) else (made,))
+        if self._now > before:
+            layer = self._calls.layer(op)
+            self.layers.append(layer)
+            self.course.append(self._now)
+            if self._now > self.peak:
+                self.peak, self.at = self._now, layer
+        return made
+
+    def own_what_is_left(self, given: Sequence[Any]) -> bool:
+        """Whether the run left storages behind; the module owns them, and the next run is new."""
+        kept = {storage_of(value)[0] for value in given if isinstance(value, torch.Tensor)}
+        left = {key: self._ends[key]() for key in self._sizes if key not in kept}
+        left = {key: storage for key, storage in left.items() if storage is not None}
+        if not left:
+            return False
+        self._own |= left
+        for key in left:
+            self._freed(key)
+        self.peak, self.at, self.layers, self.course = self._now, "", [], []
+        self._calls.restart()
+        return True
+
+    def hold(self, values: Sequence[Any]) -> None:
+        """The storages of these tensors are alive, at the sizes that they have now."""
+        for value in values:
+            if not isinstance(value, torch.Tensor):
+                continue
+            key, storage = storage_of(value)
+            size = storage.nbytes()
+            if key in self._own or self._sizes.get(key) == size:
+                continue
+            self._now += size - self._sizes.get(key, 0)
+            if key not in self._sizes:
+                self._ends[key] = weakref.ref(storage, lambda _, key=key: self._freed(key))
+            self._sizes[key] = size
+
+    def _freed(self, key: int) -> None:
+        self._ends.pop(key)
+        self._now -= self._sizes.pop(key)
+
+    def _faked(self, value: Any) -> Any:
+        """An argument; what was there before the run becomes numberless, once."""
+        if isinstance(value, list | tuple):
+            return type(value)(self._faked(part) for part in value)
+        if not isinstance(value, torch.Tensor) or is_fake(value):
+            return value
+        known = self._fakes.get(id(value))
+        if known is None:
+            known = self._fakes[id(value)] = (value, self._mode.from_tensor(value))
+            key, storage = storage_of(known[1])
+            self._own[key] = storage
+        return known[1]
+
+    def _normalized(self, op: Any, args: Sequence[Any]) -> Any:
+        """What batch norm makes at inference, which PyTorch would find out in a dozen steps."""
+        if op is not torch.ops.aten.native_batch_norm.default or args[5]:
+            return None
+        if self._nothing is None:
+            self._nothing = args[0].new_empty(0)
+            key, self._own[key] = storage_of(self._nothing)
+        return torch.empty_like(args[0]), self._nothing, self._nothing
+
+
+def _label(op: Any) -> str:
+    """An op without what says how it is done."""
+    name = getattr(getattr(op, "overloadpacket", None), "__name__", "")
+    return name.strip("_").removeprefix("native_").removesuffix("_with_indices")
