@@ -135,7 +135,8 @@ def _outcomes(report: Inspection, rule: Rule, places: Sequence[Layer]) -> Iterat
         got = Fraction(totals[rule.quantity])
         left_out = report.uncounted.get(rule.quantity, ())
         if not left_out:
-            yield replace(missing, got=got, holds=rule.holds(got))
+            reason = _measured_by(report) if rule.quantity == "memory" else ""
+            yield replace(missing, got=got, holds=rule.holds(got), reason=reason)
             return
         # A lower bound can show that a lower limit is kept, and nothing else.
         holds = rule.relation in (">", ">=") and rule.holds(got)
@@ -159,6 +160,13 @@ def _outcomes(report: Inspection, rule: Rule, places: Sequence[Layer]) -> Iterat
                 holds = holds and not bounded
                 reason = f"the local field; {mixed[0]} sees all positions"
             yield replace(here, axis=axis.axis, got=got, holds=holds, reason=reason)
+
+
+def _measured_by(report: Inspection) -> str:
+    """What a peak is the peak of, where there are two."""
+    if report.eager is None:
+        return ""
+    return f"run eagerly; {report.memory.peak_bytes:,} B by the graph"
 
 
 def _of_axis(rule: Rule, axis: Field) -> Fraction:

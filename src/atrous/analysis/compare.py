@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from dataclasses import field as record_field
 from fractions import Fraction
 from math import prod
@@ -79,6 +79,7 @@ class Scheme(Shown):
             "macs": self.macs,
             "params": self.params,
             "peak_memory_bytes": self.peak_memory_bytes,
+            "memory_by": "graph" if self.report.eager is None else "eager",
             "uncounted": {name: list(layers) for name, layers in self.uncounted.items()},
             "is_global": self.is_global,
             "complete": self.complete,
@@ -197,7 +198,14 @@ def usual_stacks(kernel: int, depth: int, channels: int) -> dict[str, str]:
 def compare_networks(
     networks: Mapping[str, Network], sources: Mapping[str, str], *, title: str = ""
 ) -> Comparison:
-    """The comparison of networks already read; `sources` says what each was read from."""
+    """The comparison of networks already read; `sources` says what each was read from.
+
+    Memory is that of eager runs where each of them has one, and that of the graphs otherwise.
+    """
+    if any(
+        network.eager is None or network.eager.peak_bytes is None for network in networks.values()
+    ):
+        networks = {name: replace(network, eager=None) for name, network in networks.items()}
     return Comparison(
         tuple(
             _scheme(name, sources.get(name, network.name), network)

@@ -111,7 +111,12 @@ def _diff(old: Record, new: Record) -> Diff:
             outputs.append(Change(str((b or a or {})["name"]), "output", kind, deltas))
     same = len(after.keys() & before.keys()) - sum(c.kind == "changed" for c in changes)
     names = (str(old["network"]), str(new["network"]))
-    return Diff(*names, _deltas(_totals(old), _totals(new)), tuple(outputs), tuple(changes), same)
+    totals = _totals(old), _totals(new)
+    if totals[0].pop("measured") != totals[1].pop("measured"):
+        # An eager run and a graph are no two states of one thing.
+        for total in totals:
+            total.pop("memory")
+    return Diff(*names, _deltas(*totals), tuple(outputs), tuple(changes), same)
 
 
 def _order(old: Sequence[str], new: Sequence[str]) -> list[str]:
@@ -144,10 +149,20 @@ def _totals(report: Record) -> dict[str, Any]:
         "macs": int(report["macs"]),
         "params": int(report["params"]),
         "memory": int(report["peak_memory_bytes"]),
+        **_graph_memory(report),
         "opaque": list(report["opaque"]),
         "not counted": _left_out(report),
         "findings": sorted(f"{f['code']}: {f['layer']}" for f in report["findings"]),
     }
+
+
+def _graph_memory(report: Record) -> dict[str, Any]:
+    """The graph's peak where it stands beside that of an eager run, which `measured` tells."""
+    both = report.get("memory") or {}
+    eager = both.get("eager") or {}
+    measured = eager.get("peak_bytes") is not None
+    graph = {"memory of the graph": int(both["graph"]["peak_bytes"])} if both.get("eager") else {}
+    return {"measured": measured, **graph}
 
 
 def _left_out(report: Record) -> list[str]:

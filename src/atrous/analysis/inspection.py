@@ -16,7 +16,7 @@ from atrous.analysis.layer import Layer
 from atrous.analysis.memory import Memory, bytes_moved_in, memory_of
 from atrous.errors import GeometryError, NetworkError, UnsupportedError, concerning, unknown
 from atrous.files import write_whole
-from atrous.network import Network, Tensor
+from atrous.network import EagerRun, Network, Tensor
 from atrous.shown import ShownWhole, view
 
 if TYPE_CHECKING:
@@ -114,8 +114,27 @@ class Inspection(ShownWhole):
 
     @property
     def peak_memory_bytes(self) -> int:
-        """The most bytes of activations alive at one time; parameters are not among them."""
-        return self.memory.peak_bytes
+        """The most bytes of activations alive at one time; parameters are not among them.
+
+        Of a module, those of its eager run (`eager`); where there is none, those of the graph
+        (`memory`), which are then at least what a module needs that could not be run.
+        """
+        held = self.eager.peak_bytes if self.eager is not None else None
+        return self.memory.peak_bytes if held is None else held
+
+    @property
+    def peak_memory_layer(self) -> str:
+        """The layer that runs while the peak is reached."""
+        measured = self.eager is not None and self.eager.peak_bytes is not None
+        return self.eager.at if self.eager is not None and measured else self.memory.at
+
+    @property
+    def eager(self) -> EagerRun | None:
+        """What a module holds while it runs as it is, names and lists in Python included.
+
+        None for what is no module, and has nothing but its graph.
+        """
+        return self.network.eager
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -148,13 +167,18 @@ class Inspection(ShownWhole):
         """Which totals are only lower bounds, and the layers that they leave out.
 
         `"macs"` where what some op multiplies is not known, `"memory"` where some tensor's size is
-        not. The number beside is then at least what is needed, and never meets an upper limit.
+        not, or what a module holds that cannot be run without numbers. The number beside is then at
+        least what is needed, and never meets an upper limit.
 
         >>> import atrous
         >>> atrous.inspect("stack:k3 k3", (1, 1, 9)).uncounted
         {}
         """
-        found = {"macs": self.network.uncounted, "memory": self.network.unsized}
+        held: tuple[str, ...] = self.network.unsized
+        if self.eager is not None:
+            reason = f"what its run holds beyond the graph ({self.eager.reason})"
+            held = (*held, reason) if self.eager.peak_bytes is None else ()
+        found = {"macs": self.network.uncounted, "memory": held}
         return {quantity: layers for quantity, layers in found.items() if layers}
 
     def footprint(
@@ -276,7 +300,11 @@ class Inspection(ShownWhole):
             "unused_params": self.unused_params,
             "parameter_bytes": self.parameter_bytes,
             "peak_memory_bytes": self.peak_memory_bytes,
-            "peak_memory_layer": self.memory.at,
+            "peak_memory_layer": self.peak_memory_layer,
+            "memory": {
+                "eager": None if self.eager is None else self.eager.to_dict(),
+                "graph": self.memory.to_dict(),
+            },
             "uncounted": {name: list(layers) for name, layers in self.uncounted.items()},
             "findings": [finding.to_dict() for finding in self.findings],
             "outputs": [layer.to_dict() for layer in self.outputs],

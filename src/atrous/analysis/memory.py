@@ -1,4 +1,4 @@
-"""Peak inference memory by liveness: what is allocated while the nodes run in order."""
+"""Peak inference memory of a graph by liveness: what is alive while its nodes run in order."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["Memory", "bytes_moved_in", "memory_of"]
 class Memory(Shown):
     """The most bytes of activations alive at one time, and the layer during which they are.
 
-    Convention, that of an eager run of modules within modules: inputs stay allocated throughout;
-    an output is allocated before its node's inputs are freed; a tensor is freed after its last
-    use, and what is handed to a module not before that module returns, since its caller holds it;
-    views and in-place ops allocate nothing, but a reshape that the order of the elements in memory
-    does not allow copies; parameters and a kernel's own workspace are not counted.
+    What the graph alone says, and a compiler could reach, with its nodes in their order: inputs
+    stay allocated throughout; an output is allocated before its node's inputs are freed; a tensor
+    is freed after its last use; views and in-place ops allocate nothing, but a reshape that the
+    order of the elements in memory does not allow copies; parameters and a kernel's own workspace
+    are not counted. Python holds more: what a module's eager run needs is in `Network.eager`.
     """
 
     peak_bytes: int
@@ -35,7 +35,7 @@ class Memory(Shown):
 
 
 def memory_of(network: Network) -> Memory:
-    """The peak of `network` run eagerly, node by node, at its sizes."""
+    """The peak of `network`, node by node, at its sizes."""
     views = views_of(network)
     storage: dict[str, str] = {t.name: t.name for t in network.inputs}
     sizes: dict[str, int] = {t.name: t.nbytes for t in network.inputs}
@@ -87,39 +87,12 @@ def bytes_moved_in(network: Network) -> Callable[[Node], int]:
 
 
 def _last_uses(network: Network, storage: dict[str, str]) -> dict[str, int]:
-    """For each storage, the index of the node after which nobody holds it."""
-    returns = _returns(network.nodes)
-    within: dict[str, str] = {t.name: "" for t in network.inputs}
+    """For each storage, the index of the node that is the last to read it."""
     last: dict[str, int] = {}
     for index, node in enumerate(network.nodes):
-        for name in node.inputs:
-            made_in = within[name]
-            # The outermost module that it is handed to returns last.
-            until = next((end for path, end in returns[index] if not _in(made_in, path)), index)
-            root = storage[name]
-            last[root] = max(last.get(root, 0), until)
-        within[node.output.name] = node.module
-        root = storage[node.output.name]
-        last[root] = max(last.get(root, 0), index)
+        for name in (*node.inputs, node.output.name):
+            last[storage[name]] = index
     end = len(network.nodes)
     last.update({tensor.name: end for tensor in network.inputs})
     last.update({storage[name]: end for name in network.outputs})
     return last
-
-
-def _returns(nodes: tuple[Node, ...]) -> list[tuple[tuple[str, int], ...]]:
-    """For each node, the modules around it, outermost first, with the last node of that call."""
-    found: list[tuple[tuple[str, int], ...]] = [()] * len(nodes)
-    after: dict[str, int] = {}
-    for index in range(len(nodes) - 1, -1, -1):
-        if not nodes[index].inputs:
-            continue  # a constant is made outside of all calls and ends none
-        parts = nodes[index].module.split(".") if nodes[index].module else []
-        paths = [".".join(parts[: i + 1]) for i in range(len(parts))]
-        after = {path: after.get(path, index) for path in paths}
-        found[index] = tuple(after.items())
-    return found
-
-
-def _in(module: str, path: str) -> bool:
-    return module == path or module.startswith(path + ".")

@@ -150,7 +150,7 @@ class OutputCertificate(Shown):
 
 @dataclass(frozen=True, slots=True)
 class Price(Shown):
-    """What one side costs at the given input: MACs, peak of activations, the coarsest stride."""
+    """What one side costs at the given input: MACs, peak of activations by the graph, strides."""
 
     macs: int
     peak_memory_bytes: int

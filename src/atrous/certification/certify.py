@@ -450,8 +450,11 @@ class _Refused:
 
 
 def price(network: Network) -> Price:
-    """What a network costs at its input, and how coarse its coarsest map is, by axis."""
-    report = inspect_network(network)
+    """What a network costs at its input, and how coarse its coarsest map is, by axis.
+
+    Memory is that of the graph on both sides, whatever else the source of one of them tells.
+    """
+    report = inspect_network(replace(network, eager=None))
     coarsest: dict[str, Fraction] = {}
     for held in strides(network).values():
         for axis, stride in held.items():

@@ -7,7 +7,7 @@ needs a browser for pictures.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
 from atrous.analysis.inspection import Kind
@@ -225,20 +225,21 @@ def cost_chart(reports: Named) -> Any:
 
 
 def memory_chart(reports: Named) -> Any:
-    """Bytes of activations alive while each layer runs, with the peak marked."""
+    """Bytes of activations alive while each layer runs, with the peak marked.
+
+    Of a module, those of its eager run; of everything else, those of the graph.
+    """
     alt = altair_module()
     rows, peaks = [], []
     for name, report in reports.items():
         course: list[dict[str, Any]] = [
-            {"report": name, "series": name, "step": step, "layer": layer.name, "mib": alive / _MIB}
-            for step, (layer, alive) in enumerate(
-                zip(report.layers, report.memory.alive, strict=True), 1
-            )
+            {"report": name, "series": name, "step": step, "layer": layer, "mib": alive / _MIB}
+            for step, (layer, alive) in enumerate(_memory_course(report), 1)
         ]
         rows += _where_changed(course, "mib")
-        top = next((row for row in course if row["layer"] == report.memory.at), None)
+        top = max(course, key=lambda row: row["mib"], default=None)
         if top is not None:
-            text = f"{bytes_text(report.memory.peak_bytes)}, {report.memory.at}"
+            text = f"{bytes_text(report.peak_memory_bytes)}, {report.peak_memory_layer}"
             left = int(top["step"]) > len(course) / 2
             peaks.append({**top, "text": text, "align": "right" if left else "left"})
     area = (
@@ -261,6 +262,15 @@ def memory_chart(reports: Named) -> Any:
     ]
     chart = alt.layer(area, points, *labels)
     return titled(chart, "Activation memory while it runs")
+
+
+def _memory_course(report: Inspection) -> Iterator[tuple[str, int]]:
+    """What is alive, layer by layer, in the run or the graph whose peak the report gives."""
+    eager = report.eager
+    if eager is not None and eager.peak_bytes is not None:
+        return zip(eager.layers, eager.alive, strict=True)
+    names = (layer.name for layer in report.layers)
+    return zip(names, report.memory.alive, strict=True)
 
 
 def comparison_chart(found: Comparison) -> Any:

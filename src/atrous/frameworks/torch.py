@@ -16,7 +16,12 @@ from typing import Any
 import torch
 import torch.fx.config
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensor,
+    FakeTensorMode,
+)
 from torch.export import _trace
 from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -27,6 +32,7 @@ __all__ = [
     "children",
     "complete",
     "counted",
+    "depends_on_data",
     "fakes",
     "held",
     "hooks",
@@ -145,6 +151,11 @@ def unfused() -> Iterator[None]:
 def fakes() -> FakeTensorMode:
     """A mode in which tensors have shapes, types and storages of the right size, and no numbers."""
     return FakeTensorMode(allow_non_fake_inputs=True)
+
+
+def depends_on_data(error: Exception) -> bool:
+    """Whether a run on fake tensors stopped since only numbers tell how it goes on."""
+    return isinstance(error, DataDependentOutputException | DynamicOutputShapeException)
 
 
 def is_fake(tensor: torch.Tensor) -> bool:

@@ -95,7 +95,7 @@ class Node(Shown):
 
 @dataclass(frozen=True, slots=True)
 class EagerRun(Shown):
-    """What an eager run of the source itself holds at most, every storage from first to last holder.
+    """What an eager run of the source itself holds at most, each storage followed to its end.
 
     `peak_bytes` are the inputs and all tensors alive at one time, parameters and buffers not; `at`
     is the layer that runs then. What names and lists in Python still hold counts, views share

@@ -88,7 +88,7 @@ def facts(certificate: Certificate, look: Look) -> Iterator[Line]:
     )
     yield from wrapped(
         Span("peak memory", "bold"),
-        f"{_costs(before, after, 'memory')} of activations",
+        f"{_costs(before, after, 'memory')} of activations, by the graph",
         INDENT,
         look,
     )

@@ -19,7 +19,13 @@ _SIGNS = {"added": ("+", "cyan"), "removed": ("-", "red"), "changed": ("~", "yel
 # What moves no positions and costs nothing only follows the layers around it.
 _QUIET = {"constant", "elementwise", "expand", "permute", "reorder", "reshape"}
 _INDENT = 14
-_LABELS = {"macs": "compute", "params": "parameters", "memory": "peak memory"}
+_COSTS = {"macs", "params", "memory", "memory of the graph", "activation"}
+_LABELS = {
+    "macs": "compute",
+    "params": "parameters",
+    "memory": "peak memory",
+    "memory of the graph": "by the graph",
+}
 
 
 @view.register(Diff)
@@ -105,7 +111,7 @@ def _delta(delta: Delta) -> str:
         parts += [f"gone: {some(gone)}"] if gone else []
         return ", ".join(parts) or "in another order"
     text = f"{_value(delta.what, delta.old)} -> {_value(delta.what, delta.new)}"
-    if delta.what in ("macs", "params", "memory", "activation") and delta.old and delta.new:
+    if delta.what in _COSTS and delta.old and delta.new:
         text += f" ({_ratio(delta.new / delta.old)})"
     return text
 
@@ -129,6 +135,7 @@ def _value(what: str, value: Any) -> str:
         "macs": quantity,
         "params": quantity,
         "memory": bytes_text,
+        "memory of the graph": bytes_text,
         "activation": bytes_text,
         "complete": lambda known: "understood" if known else "not understood",
     }

@@ -118,11 +118,24 @@ def statements(inspection: Inspection) -> Iterator[tuple[str, str, str]]:
     yield "compute", _bounded(compute, left_out), "yellow" * bool(left_out)
     held = f"{quantity(inspection.params)}, {bytes_text(inspection.parameter_bytes)}"
     yield "parameters", f"{held}{_of_which(inspection)}", ""
-    memory = f"{bytes_text(inspection.memory.peak_bytes)} of activations"
-    if inspection.memory.at:
-        memory += f", while {inspection.memory.at} runs"
     left_out = inspection.uncounted.get("memory", ())
-    yield "peak memory", _bounded(memory, left_out), "yellow" * bool(left_out)
+    yield "peak memory", _bounded(_memory(inspection), left_out), "yellow" * bool(left_out)
+
+
+def _memory(inspection: Inspection) -> str:
+    """The peak of the eager run, and of the graph; the latter alone where nothing else is there."""
+    eager, graph = inspection.eager, inspection.memory
+    text = f"{bytes_text(inspection.peak_memory_bytes)} of activations"
+    if eager is not None and eager.peak_bytes is not None:
+        text += ", run eagerly"
+    else:
+        text += " by the graph"
+    if inspection.peak_memory_layer:
+        text += f", while {inspection.peak_memory_layer} runs"
+    if eager is None or eager.peak_bytes is None:
+        return text
+    least = at_least(bytes_text(graph.peak_bytes), inspection.network.unsized)
+    return f"{text}; {least} by the graph, which a compiler could reach"
 
 
 def _of_which(inspection: Inspection) -> str:

@@ -6,6 +6,7 @@ import weakref
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch.nn.modules.module import (
 
 from atrous.frameworks.torch import (
     Ops,
+    depends_on_data,
     fakes,
     in_mode,
     is_fake,
@@ -44,8 +46,7 @@ def eager_run(
         try:
             return _followed(module, args, kwargs or {}, calls)
         except Exception as error:
-            said = (str(error).strip().splitlines() or [""])[0].strip()[:160]
-            reason = f"{calls.layer()}: {type(error).__name__}: {said}".removeprefix(": ")
+            reason = f"{calls.layer()}: {_why(error)}".removeprefix(": ")
         try:
             # The fused encoder layer runs on numbers alone.
             with unfused():
@@ -106,7 +107,7 @@ class _Calls:
         if not self._stack:
             return _label(op)
         part, time = self._stack[-1]
-        path = self._paths[part]
+        path: str = self._paths[part]
         again = f"@{time}" if time else ""
         if part in self._leaves or op is None:
             return path + again
@@ -188,10 +189,10 @@ class _Storages(Ops):
                 continue
             self._now += size - self._sizes.get(key, 0)
             if key not in self._sizes:
-                self._ends[key] = weakref.ref(storage, lambda _, key=key: self._freed(key))
+                self._ends[key] = weakref.ref(storage, partial(self._freed, key))
             self._sizes[key] = size
 
-    def _freed(self, key: int) -> None:
+    def _freed(self, key: int, _: Any = None) -> None:
         self._ends.pop(key)
         self._now -= self._sizes.pop(key)
 
@@ -218,7 +219,15 @@ class _Storages(Ops):
         return torch.empty_like(args[0]), self._nothing, self._nothing
 
 
+def _why(error: Exception) -> str:
+    """Why a run without numbers stopped."""
+    said = (str(error).strip().splitlines() or [""])[0].strip()[:160]
+    if depends_on_data(error):
+        return f"its steps depend on the values of its inputs ({said})"
+    return f"without numbers it raises {type(error).__name__}: {said}"
+
+
 def _label(op: Any) -> str:
     """An op without what says how it is done."""
-    name = getattr(getattr(op, "overloadpacket", None), "__name__", "")
+    name = str(getattr(getattr(op, "overloadpacket", None), "__name__", ""))
     return name.strip("_").removeprefix("native_").removesuffix("_with_indices")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -20,12 +20,13 @@ from atrous.frameworks.torch import (
     unfused,
     without_stacks,
 )
-from atrous.network import Builder, Network, Param, Tensor
+from atrous.network import Builder, EagerRun, Network, Param, Tensor
 from atrous.network.ops import Constant
 from atrous.readers.call import network_of, params_behind
 from atrous.readers.given import as_shape, is_shape
 from atrous.readers.torch import mixing, windows
 from atrous.readers.torch.call import SKIPPED, aten, name_of, translate_call
+from atrous.readers.torch.eager import eager_run
 from atrous.readers.torch.values import Const, Made, Value, static
 
 __all__ = ["read_torch"]
@@ -45,23 +46,28 @@ def read_torch(source: Any, input: Any = None, *, weights: bool = False) -> Netw
 
     A module is exported in evaluation mode, on fake tensors, and left as it was. Layers are named
     by their module path; a module called again gets `@1`, `@2` behind it. Raises `ReadError` where
-    no input shape is given for a module, or where `torch.export` cannot follow the code.
+    no input shape is given for a module, or where `torch.export` cannot follow the code. The
+    module is run once more without numbers, for the memory that it holds (`Network.eager`).
 
     With `weights`, the taps whose weight is 0 for all channels are left out of what is read.
     """
+    eager: EagerRun | None = None
     if isinstance(source, torch.export.ExportedProgram):
         program, name = source, "exported program"
         if input is not None:
             program = _at_sizes(program, input)
     elif isinstance(source, torch.nn.Module):
         name = type(source).__name__
-        program = _exported(source, _examples(source, input, name), name)
+        examples = _examples(source, input, name)
+        program = _exported(source, examples, name)
+        eager = eager_run(source, examples)
     else:
         raise ReadError(f"a {type(source).__name__} is neither a module nor an exported program.")
     if _mutates_what_is_read_later(program):
         program = program.run_decompositions({})
     held = _Program(program, _one_op_modules(source), weights)
-    return network_of(name, held.shapes, held.itemsizes, held.translate)
+    found = network_of(name, held.shapes, held.itemsizes, held.translate)
+    return replace(found, eager=eager)
 
 
 class _Program:
