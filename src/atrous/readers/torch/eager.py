@@ -44,18 +44,18 @@ def eager_run(
     with in_mode(module, training=False), unchanged(module), quiet(), torch.no_grad():
         calls = _Calls(module)
         try:
-            return _followed(module, args, kwargs or {}, calls)
+            return _watched_run(module, args, kwargs or {}, calls)
         except Exception as error:
             reason = f"{calls.layer()}: {_why(error)}".removeprefix(": ")
         try:
             # The fused encoder layer runs on numbers alone.
             with unfused():
-                return _followed(module, args, kwargs or {}, _Calls(module))
+                return _watched_run(module, args, kwargs or {}, _Calls(module))
         except Exception:
             return EagerRun(None, reason=reason)
 
 
-def _followed(
+def _watched_run(
     module: torch.nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], calls: _Calls
 ) -> EagerRun:
     mode = fakes()
