@@ -12,7 +12,7 @@ from rich.console import Console
 import atrous
 from atrous.analysis.check import Outcome, check_report
 from atrous.analysis.diff import diff_reports
-from atrous.network.records import Param
+from atrous.network.records import EagerRun, Param
 from atrous.refusal import Refusal
 from atrous.report import LinesView
 from atrous.shown import Shown, view
@@ -66,7 +66,8 @@ def made():
         report.layers[0].field[0].phases[0], report.findings[0], report.footprint(),
         atrous.compare(input=SHAPE), conversion, conversion.certificate, conversion.edits[0],
         explanation, explanation.layers[0], atrous.Window(3), atrous.Reads.identity(),
-        report.network.nodes[0], report.network.inputs[0], Param("weight", 8), report.trace(),
+        report.network.nodes[0], report.network.inputs[0], Param("weight", 8), EagerRun(8),
+        report.trace(),
         report.trace()["conv1"], report.footprint().effective(), report.information(),
         report.memory, atrous.compare(input=SHAPE).schemes[0], output, output.checks[0],
         conversion.certificate.before, checked, Outcome("macs", "<=2", "", "", None, True),
