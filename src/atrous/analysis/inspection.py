@@ -72,6 +72,11 @@ class Inspection(ShownWhole):
         return self.network.macs
 
     @property
+    def integer_macs(self) -> int:
+        """Those of the MACs that multiply whole numbers, as quantized layers do."""
+        return self.network.integer_macs
+
+    @property
     def flops(self) -> int:
         """Two for each multiply-accumulate."""
         return 2 * self.macs
@@ -293,6 +298,7 @@ class Inspection(ShownWhole):
             "opaque": list(self.opaque),
             "notes": list(self.network.notes),
             "macs": self.macs,
+            "integer_macs": self.integer_macs,
             "flops": self.flops,
             "params": self.params,
             "trainable_params": self.trainable_params,

@@ -119,6 +119,7 @@ class Builder:
         shape: Sequence[int] | None = None,
         itemsize: int | None = None,
         origin: str = "",
+        integer: bool = False,
     ) -> Tensor:
         """Any op of the op table. `shape` is what the source says comes out, checked if given."""
         label = getattr(op, "label", "") or op.kind
@@ -148,6 +149,7 @@ class Builder:
                 mixes=done.mixes,
                 opaque=done.opaque,
                 origin=origin,
+                integer=integer,
             )
         )
         return output

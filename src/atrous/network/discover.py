@@ -83,6 +83,7 @@ class _Probe(Builder):
         shape: Sequence[int] | None = None,
         itemsize: int | None = None,
         origin: str = "",
+        integer: bool = False,
     ) -> Tensor:
         """Note where the op slides and what it takes for channels, then add it."""
         if isinstance(op, Conv | ConvTranspose | Pool | Unfold):
@@ -104,6 +105,11 @@ class _Probe(Builder):
             self._take_summed(op.equation, inputs)
         elif isinstance(op, Scan):
             self._note(self.slides, inputs[0].layout[op.dim : op.dim + 1])
+            if op.channels is not None:
+                self._take(inputs[0].layout[-1])
+            for start in inputs[1:]:  # a state has no positions
+                for dim in start.layout:
+                    self._take(dim)
         elif isinstance(op, Lookup):
             self._note(self.slides, inputs[0].layout[1:])
         elif isinstance(op, Concat | Elementwise) and len(inputs) > 1:
@@ -117,6 +123,7 @@ class _Probe(Builder):
             shape=shape,
             itemsize=itemsize,
             origin=origin,
+            integer=integer,
         )
 
     def probe(self, name: str, shape: Sequence[int]) -> Tensor:

@@ -70,7 +70,8 @@ class Node(Shown):
     keeps its positions. `mixes` names the axes along which this op lets all positions see one
     another. `opaque` is the reason why positions cannot be followed through it, or empty. `origin`
     is what the source calls the operation: an ONNX node's first output, a node of an exported
-    graph. `uncounted` says that its multiply-accumulates are not known, and are not in `macs`.
+    graph. `uncounted` says that its multiply-accumulates are not known, and are not in `macs`;
+    `integer` that they are of whole numbers, as in quantized networks.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Node(Shown):
     opaque: str = ""
     origin: str = ""
     uncounted: bool = False
+    integer: bool = False
 
     @property
     def kind(self) -> str:
@@ -194,6 +196,11 @@ class Network(Shown):
     def macs(self) -> int:
         """Multiply-accumulates of all convolutions, linear layers and matrix products."""
         return sum(node.macs for node in self.nodes)
+
+    @property
+    def integer_macs(self) -> int:
+        """Those multiply-accumulates that are of whole numbers."""
+        return sum(node.macs for node in self.nodes if node.integer)
 
     @property
     def uncounted(self) -> tuple[str, ...]:

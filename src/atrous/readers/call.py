@@ -85,6 +85,7 @@ class Call(Generic[Value]):
     module: str | None = None
     origin: str = ""
     several: bool = False
+    quantized: bool = False
 
     # Arguments
 
@@ -210,6 +211,7 @@ class Call(Generic[Value]):
             shape=shape,
             itemsize=self.itemsize(out),
             origin=self.origin,
+            integer=self.quantized,
         )
 
     def step(self, op: Op, *inputs: Tensor, params: Sequence[Param] = ()) -> Tensor:

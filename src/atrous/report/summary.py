@@ -115,6 +115,9 @@ def statements(inspection: Inspection) -> Iterator[tuple[str, str, str]]:
         yield "", f"and {len(outputs) - _MOST_OUTPUTS} more outputs", ""
     left_out = inspection.uncounted.get("macs", ())
     compute = f"{quantity(inspection.macs, 'MAC')} = {quantity(inspection.flops, 'FLOP')}"
+    if whole := inspection.integer_macs:
+        all_of_it = whole == inspection.macs
+        compute += "; all of them integer" if all_of_it else f"; {quantity(whole)} of them integer"
     yield "compute", _bounded(compute, left_out), "yellow" * bool(left_out)
     held = f"{quantity(inspection.params)}, {bytes_text(inspection.parameter_bytes)}"
     yield "parameters", f"{held}{_of_which(inspection)}", ""

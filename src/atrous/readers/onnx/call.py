@@ -49,6 +49,11 @@ _UNTOLD = {
     *("Attention", "DFT", "Einsum", "GRU", "If", "LSTM", "Loop", "RNN", "STFT", "Scan"),
     *("LinearAttention", "CausalConvWithState"),
 }
+# What multiplies whole numbers.
+_INTEGER = {
+    *("ConvInteger", "MatMulInteger", "QLinearConv", "QLinearConvTranspose", "QLinearMatMul"),
+    *("QGemm", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "DynamicQuantizeLSTM"),
+}
 _Kind = Literal["i", "s", "floats", "ints"]
 _KINDS: dict[_Kind, int] = {"i": 2, "s": 3, "floats": 6, "ints": 7}
 
@@ -73,6 +78,7 @@ class OnnxCall(Call[Value | None]):
         arguments, module = dict(enumerate(inputs)), module_of(node, params_behind(inputs))
         origin = node.output[0]
         super().__init__(builder, node.op_type, arguments, outputs, name, module, origin, True)
+        self.quantized = node.op_type in _INTEGER
         self.node = node
         self.inputs = inputs
         self.shapes = shapes
@@ -174,6 +180,11 @@ class OnnxCall(Call[Value | None]):
     def live(self) -> list[Live]:
         """The inputs that are tensors of the network."""
         return [value for value in self.inputs if isinstance(value, Live)]
+
+    def besides(self, *places: int) -> list[Tensor]:
+        """The inputs that are tensors of the network, but for those at `places`."""
+        left = (value for place, value in enumerate(self.inputs) if place not in places)
+        return [value.tensor for value in left if isinstance(value, Live)]
 
     def stored(self, *values: Value | None) -> tuple[Param, ...]:
         """The parameters behind weights, which count as trained however few bits they have."""

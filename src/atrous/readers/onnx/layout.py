@@ -192,7 +192,8 @@ def _split(call: OnnxCall) -> list[Result]:
         if not call.used[index]:
             made.append(None)
         elif size == 0:
-            made.append(call.opaque_output(index, "makes an empty tensor"))
+            shape = (*x.shape[:dim], 0, *x.shape[dim + 1 :])
+            made.append(Const(call.node.output[index], shape, call.dtype(index) or 1))
         else:
             made.append(call.emit(Slice(dim, start, size), x, out=index))
     return made

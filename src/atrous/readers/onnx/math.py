@@ -29,38 +29,33 @@ from atrous.readers.einsum import sizes_of, terms_of
 from atrous.readers.onnx.call import OnnxCall, Result, translates
 from atrous.readers.onnx.values import Const, Live, Value, broadcast
 
-__all__: list[str] = []
+__all__ = ["contracted", "joined", "matrix_product", "recurrence", "snake_case"]
 
 _ELEMENTWISE = """
     Abs Acos Acosh Add And Asin Asinh Atan Atanh BiasGelu Bernoulli BitCast BitShift BitwiseAnd
-    BitwiseNot BitwiseOr BitwiseXor Cast CastLike Ceil Celu Clip Cos Cosh DequantizeLinear Div Elu
-    Equal Erf Exp FastGelu Floor Gelu Greater GreaterOrEqual HardSigmoid HardSwish IsInf IsNaN
-    LeakyRelu Less LessOrEqual Log Max Mean Min Mish Mod Mul Neg Not Or PRelu Pow QLinearAdd
-    QLinearLeakyRelu QLinearMul QLinearSigmoid QuantizeLinear QuickGelu Reciprocal Relu Round Selu
-    Shrink Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Sub Sum Swish Tan Tanh ThresholdedRelu Xor
+    BitwiseNot BitwiseOr BitwiseXor Cast CastLike Ceil Celu Clip Cos Cosh Div Elu Equal Erf Exp
+    FastGelu Floor Gelu Greater GreaterOrEqual HardSigmoid HardSwish IsInf IsNaN LeakyRelu Less
+    LessOrEqual Log Max Mean Min Mish Mod Mul Neg Not Or PRelu Pow QuickGelu Reciprocal Relu
+    Round Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Sub Sum Swish Tan Tanh
+    ThresholdedRelu Xor
 """.split()  # noqa: SIM905 - a list to be read
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
-def _snake_case(name: str) -> str:
+def snake_case(name: str) -> str:
     """The operator's name in small letters, words apart."""
     return {"PRelu": "prelu", "IsNaN": "is_nan"}.get(name) or _WORDS.sub("_", name).lower()
 
 
 @translates(*_ELEMENTWISE)
 def _elementwise(call: OnnxCall) -> Result:
-    """Output `o` reads every operand at `o`, broadcast; scales and bounds are no operands."""
+    """Output `o` reads every operand at `o`, broadcast; bounds are no operands."""
     values = [value for value in call.inputs if value is not None]
-    if call.op in ("QuantizeLinear", "DequantizeLinear"):
-        # One scale for each channel, or each block, is no operand that is broadcast.
-        return call.emit(Elementwise(_snake_case(call.op)), call.tensor(0))
-    if call.op.startswith("QLinear"):
-        values = [value for value in values if isinstance(value, Live) or value.elements > 1]
     if call.op == "CastLike":
         return _cast_like(call)
     if call.op == "Clip":
         values = [call.value(0), *call.live()[1:]]
-    return joined(call, _snake_case(call.op), values)
+    return joined(call, snake_case(call.op), values)
 
 
 def _cast_like(call: OnnxCall) -> Result:
@@ -203,24 +198,12 @@ def _softmax(call: OnnxCall) -> Tensor:
     """Each output reads all of `axis`; before version 13, of all dimensions from it on."""
     rank = len(call.value(0).shape)
     if call.version >= 13:
-        return _mixed(call, [call.axis(call.integer("axis", -1), rank)], _snake_case(call.op))
+        return _mixed(call, [call.axis(call.integer("axis", -1), rank)], snake_case(call.op))
     # Before version 13 all dimensions from the axis on are one.
     axis = call.integer("axis", 1)
     return _mixed(
-        call, range(rank if axis == rank else call.axis(axis, rank), rank), _snake_case(call.op)
+        call, range(rank if axis == rank else call.axis(axis, rank), rank), snake_case(call.op)
     )
-
-
-@translates("DynamicQuantizeLinear")
-def _dynamic_quantize(call: OnnxCall) -> list[Result]:
-    """Each output reads everything, since the range is that of all elements."""
-    x = call.tensor(0)
-    dims = tuple(range(len(x.shape)))
-    made: list[Result] = [call.emit(Mix(dims, "quantize_dynamic"), x)]
-    for index in (1, 2):
-        wanted = call.wants(index)
-        made.append(call.emit(Reduce(dims, label="range"), x, out=index) if wanted else None)
-    return made
 
 
 _SINCE_INPUT = {"ReduceSum": 13}
@@ -233,7 +216,7 @@ def _reduce(call: OnnxCall) -> Result:
     x = call.tensor(0)
     rank = len(x.shape)
     axes = call.integers_since("axes", 1, _SINCE_INPUT.get(call.op, 18))
-    label = _snake_case(call.op.removeprefix("Reduce"))
+    label = snake_case(call.op.removeprefix("Reduce"))
     if not axes:
         if call.integer("noop_with_empty_axes"):
             return call.emit(Elementwise(label), x)
@@ -259,13 +242,13 @@ def _gemm(call: OnnxCall) -> Tensor:
     rows = "ka" if call.integer("transA") else "ak"
     columns = "bk" if call.integer("transB") else "kb"
     last = c is None or not isinstance(c, Live)
-    y = _contracted(call, a, b, rows, columns, "ab", 0 if last else None, bias=c if last else None)
+    y = contracted(call, a, b, rows, columns, "ab", 0 if last else None, bias=c if last else None)
     if c is not None and isinstance(c, Live):
         y = call.emit(Elementwise("add"), y, c.tensor)
     return y
 
 
-def _contracted(
+def contracted(
     call: OnnxCall,
     a: Value,
     b: Value,
@@ -274,12 +257,16 @@ def _contracted(
     result: str,
     out: int | None = 0,
     bias: Value | None = None,
+    besides: Sequence[Tensor] = (),
 ) -> Tensor:
-    """Letters of the result are aligned, all others summed; a constant matrix is a linear layer."""
+    """Letters of the result are aligned, all others summed; a constant matrix is a linear layer.
+
+    Tensors `besides` (zero points) are read whole.
+    """
     sizes = sizes_of((left, right), (a.shape, b.shape))
     if sizes is None:
         raise ReadError(f"{a.shape} and {b.shape} cannot be multiplied.")
-    params = (*call.stored(a, b), *params_behind([bias]))
+    params = call.stored(a, b, bias)
     if isinstance(a, Live) and isinstance(b, Const) and len(right) == 2:
         # One matrix for all rows: a linear layer over the last dimension.
         summed, made = (right[0], right[1]) if right[0] in left else (right[1], right[0])
@@ -289,42 +276,67 @@ def _contracted(
                 order = [i for i, letter in enumerate(left) if letter != summed]
                 x = call.step(Permute((*order, left.index(summed))), x)
             op = Linear(sizes[made])
-            if call.weights and call.op not in ("MatMulInteger", "QLinearMatMul"):
+            if call.weights and not call.quantized:
                 op = call.linear(x, sizes[made], b, columns=right[0] == summed)
-            return call.emit(op, x, out=out, params=params)
-    equation = f"{left},{right}->{result}"
-    return call.emit(
-        Contract(equation), call.materialized(a), call.materialized(b), out=out, params=params
-    )
+            return call.emit(op, x, *besides, out=out, params=params)
+    product = Contract(f"{left},{right}->{result}")
+    factors = call.materialized(a), call.materialized(b)
+    return call.emit(product, *factors, *besides, out=out, params=params)
 
 
-@translates("MatMul", "MatMulInteger", "FusedMatMul")
+@translates("MatMul")
 def _matmul(call: OnnxCall) -> Tensor:
     """Output `(i, j)` reads row `i` of input 0 and column `j` of input 1."""
-    swaps = (call.integer("transA"), call.integer("transB")) if call.op == "FusedMatMul" else (0, 0)
-    return _matrix_product(call, call.value(0), call.value(1), *swaps)
+    return matrix_product(call, call.value(0), call.value(1))
 
 
-@translates("QLinearMatMul")
-def _quantized_matmul(call: OnnxCall) -> Tensor:
-    """Output `(i, j)` reads row `i` of input 0 and column `j` of input 3."""
-    return _matrix_product(call, call.value(0), call.value(3))
+@translates("FusedMatMul")
+def _fused_matmul(call: OnnxCall) -> Tensor:
+    """The same of operands whose last two dimensions change places, or whose rows stand first."""
+    a, b = (
+        _turned(call, call.value(i), f"trans{name}", f"transBatch{name}")
+        for i, name in enumerate("AB")
+    )
+    return matrix_product(call, a, b)
 
 
-def _matrix_product(call: OnnxCall, a: Value, b: Value, swap_a: int = 0, swap_b: int = 0) -> Tensor:
+def _turned(call: OnnxCall, value: Value, swaps: str, first: str) -> Value:
+    """An operand as a product has it, by the flags that the node carries."""
+    rank = len(value.shape)
+    order = list(range(rank))
+    if call.integer(first) and rank > 2:
+        order = [*order[1:-1], 0, rank - 1]
+    if call.integer(swaps) and rank > 1:
+        order[-2:] = order[:-3:-1]
+    shape = tuple(value.shape[i] for i in order)
+    if order == sorted(order):
+        return value
+    if isinstance(value, Const):
+        return Const(value.name, shape, value.dtype, value.params)
+    return Live(call.step(Permute(tuple(order)), value.tensor), value.dtype)
+
+
+def matrix_product(
+    call: OnnxCall,
+    a: Value,
+    b: Value,
+    bias: Value | None = None,
+    besides: Sequence[Tensor] = (),
+) -> Tensor:
     """A row and a column for each output; batch dimensions are aligned, and broadcast."""
     if not a.shape or not b.shape or max(len(a.shape), len(b.shape)) > 24:
         raise ReadError(f"{a.shape} and {b.shape} cannot be multiplied.")
     letters = string.ascii_lowercase.replace("k", "").replace("m", "").replace("n", "")
     rank = max(len(a.shape), len(b.shape)) - 2
     batch = letters[: max(rank, 0)]
-    left = _letters(batch, len(a.shape), "km" if swap_a else "mk", "k")
-    right = _letters(batch, len(b.shape), "nk" if swap_b else "kn", "k")
+    left = _letters(batch, len(a.shape), "mk", "k")
+    right = _letters(batch, len(b.shape), "kn", "k")
     rows = "m" if len(a.shape) > 1 else ""
     columns = "n" if len(b.shape) > 1 else ""
     a, left = _unbroadcast(call, a, left, b, right)
     b, right = _unbroadcast(call, b, right, a, left)
-    return _contracted(call, a, b, left, right, batch + rows + columns)
+    result = batch + rows + columns
+    return contracted(call, a, b, left, right, result, bias=bias, besides=besides)
 
 
 def _letters(batch: str, rank: int, matrix: str, vector: str) -> str:
@@ -367,7 +379,7 @@ def _einsum(call: OnnxCall) -> Tensor:
     if len(values) == 2:
         if sizes_of(terms, shapes) is None:
             raise NotUnderstood("broadcasts inside a product")
-        return _contracted(call, values[0], values[1], terms[0], terms[1], result)
+        return contracted(call, values[0], values[1], terms[0], terms[1], result)
     x = call.tensor(0)
     gone = tuple(i for i, letter in enumerate(terms[0]) if letter not in result)
     left = [letter for letter in terms[0] if letter in result]
@@ -383,17 +395,22 @@ _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
 @translates("LSTM", "GRU", "RNN")
 def _recurrent(call: OnnxCall) -> list[Result]:
+    """See `recurrence`."""
+    return recurrence(call, call.op)
+
+
+def recurrence(call: OnnxCall, kind: str) -> list[Result]:
     """Output `o` reads all steps up to `o`, from `o` on where reversed, all of them both ways.
 
     W is `(ways, gates * hidden, input)`, R `(ways, gates * hidden, hidden)`; time is dimension 0,
-    or 1 where `layout` is. A last state reads what the output at the last step does.
+    or 1 where `layout` is. A last state reads what the output at the last step does. Every output
+    reads the states that the recurrence starts from, and lengths, as a whole.
     """
     x, w, r = call.tensor(0), call.weight(1), call.weight(2)
-    if len(call.tensors()) > 1:
-        raise NotUnderstood("starts from a state that is computed from the input")
+    starts = [tensor for i in range(3, 8) if (tensor := call.tensor_of(call[i])) is not None]
     if len(x.shape) != 3 or len(w.shape) != 3 or len(r.shape) != 3:
         raise ReadError(f"{call.op} reads 3 dimensions, got {x.shape}.")
-    ways, gates, hidden = w.shape[0], _GATES[call.op], r.shape[2]
+    ways, gates, hidden = w.shape[0], _GATES[kind], r.shape[2]
     if w.shape != (ways, gates * hidden, x.shape[2]) or r.shape != (ways, gates * hidden, hidden):
         raise ReadError(f"weights of {w.shape} and {r.shape} do not fit an input of {x.shape}.")
     direction = call.text("direction", "forward")
@@ -406,10 +423,10 @@ def _recurrent(call: OnnxCall) -> list[Result]:
         names[direction],  # type: ignore[arg-type]
         ways * hidden,
         gates * hidden * (x.shape[2] + hidden) * ways,
-        call.op.lower(),
+        kind.lower(),
     )
     params = call.stored(w, r, call[3], call[7])
-    y = call.step(op, x, params=params)
+    y = call.step(op, x, *starts, params=params)
     y = call.step(Reshape((*y.shape[:2], ways, hidden)), y)
     made: list[Result] = [None, None, None]
     if call.used[0]:

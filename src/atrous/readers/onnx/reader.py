@@ -12,7 +12,7 @@ from atrous.errors import AtrousError, ReadError, concerning
 from atrous.network import Builder, Network, Tensor
 from atrous.network.ops import Constant
 from atrous.readers.call import NotUnderstood, network_of
-from atrous.readers.onnx import layout, math, windows
+from atrous.readers.onnx import layout, math, quantized, windows
 from atrous.readers.onnx.call import TRANSLATIONS, OnnxCall, Result
 from atrous.readers.onnx.constants import Folder, Inferred, infer, literal, measured
 from atrous.readers.onnx.file import Source, check, dense_constant, load, sparse_constant, subgraphs
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Followed", "follow_onnx", "read_onnx"]
 
-_REGISTERED = (layout, math, windows)
+_REGISTERED = (layout, math, quantized, windows)
 
 # Where an operator of another domain has a name of the default one, it means the same.
 _DOMAINS = ("", "ai.onnx", "com.microsoft")
@@ -228,6 +228,9 @@ class _Translation:
             if all(value is not None for value, u in zip(folded, used, strict=False) if u):
                 return folded
         shapes, complaint = infer(node, inputs, self._file.opsets)
+        empty = _empty(node, shapes)
+        if any(used) and all(value for value, u in zip(empty, used, strict=True) if u):
+            return empty
         shapes = [
             (recorded.get(name) if shape is None else shape, dtype)
             for name, (shape, dtype) in zip(node.output, shapes, strict=True)
@@ -297,6 +300,18 @@ class _Translation:
         self._nodes(graph, ordered(graph, values), inside, depth + 1)
         self.values.update(inside)
         return [inside[item.name] for item in graph.output]
+
+
+def _empty(node: onnx.NodeProto, shapes: Inferred) -> list[Const | None]:
+    """The outputs that hold no element, which depend on nothing; None for the others.
+
+    Of windows the rule's shape counts, not the inferred one.
+    """
+    slides = node.op_type.endswith(("Conv", "Pool", "ConvTranspose", "Resize", "Upsample"))
+    return [
+        None if slides or shape is None or 0 not in shape else Const(name, shape, dtype or 1)
+        for name, (shape, dtype) in zip(node.output, shapes, strict=True)
+    ]
 
 
 def _translated(call: OnnxCall, complaint: str) -> Sequence[Value | None]:

@@ -131,11 +131,12 @@ def _convolved(
     bias: Value | None,
     out: int | None = 0,
     zero: Value | None = None,
+    besides: Sequence[Tensor] = (),
 ) -> Tensor:
     """Output `o` reads `o * stride - pad_lo + dilation * j`, `j < kernel`, along each axis.
 
-    An offset that is computed from the input is read whole. `zero` is the number that stands for
-    0 in the weight, where it is another.
+    What else is computed from the input (an offset, a zero point) is read whole. `zero` is the
+    number that stands for 0 in the weight, where it is another.
     """
     rank = _spatial_rank(x, weight)
     kernel = weight.shape[2:]
@@ -151,7 +152,7 @@ def _convolved(
     op = Conv(windows, weight.shape[0], groups, unread=unread)
     assert rank == len(op.windows)
     offset = (bias.tensor,) if isinstance(bias, Live) else ()
-    return call.emit(op, x, *offset, out=out, params=call.stored(weight, bias))
+    return call.emit(op, x, *offset, *besides, out=out, params=call.stored(weight, bias))
 
 
 def _unread(call: OnnxCall, weight: Const, zero: Value | None) -> tuple[tuple[int, ...], ...]:
@@ -177,18 +178,26 @@ def _centred(weight: Const, zero: Const) -> Const:
     return Const(weight.name, weight.shape, weight.dtype, make=make)
 
 
-@translates("Conv", "ConvInteger")
+@translates("Conv")
 def _conv(call: OnnxCall) -> Tensor:
     """Output `o` reads its window in input 0; the weight is input 1, the offset input 2."""
-    bias = call[2] if call.op == "Conv" else None
-    zero = call[3] if call.op == "ConvInteger" else None
-    return _convolved(call, call.tensor(0), call.weight(1), bias, zero=zero)
+    return _convolved(call, call.tensor(0), call.weight(1), call[2])
+
+
+@translates("ConvInteger")
+def _integer_conv(call: OnnxCall) -> Tensor:
+    """Output `o` reads its window in input 0; the weight is input 1, zero points are 2 and 3."""
+    x, weight = call.tensor(0), call.weight(1)
+    return _convolved(call, x, weight, None, zero=call[3], besides=call.besides(0))
 
 
 @translates("QLinearConv")
 def _quantized_conv(call: OnnxCall) -> Tensor:
     """Output `o` reads its window in input 0; the weight is input 3, the offset input 8."""
-    return _convolved(call, call.tensor(0), call.weight(3), call[8], zero=call[5])
+    if call.integer("channels_last"):
+        raise NotUnderstood("slides along channels-last tensors")
+    x, weight = call.tensor(0), call.weight(3)
+    return _convolved(call, x, weight, call[8], zero=call[5], besides=call.besides(0, 8))
 
 
 @translates("FusedConv")
@@ -203,13 +212,26 @@ def _fused_conv(call: OnnxCall) -> Tensor:
 
 @translates("ConvTranspose")
 def _conv_transpose(call: OnnxCall) -> Tensor:
+    """Outputs `i * stride - pad_lo + dilation * j` read input `i`; the weight is input 1."""
+    return _transposed(call, call.weight(1), call[2])
+
+
+@translates("QLinearConvTranspose")
+def _quantized_conv_transpose(call: OnnxCall) -> Tensor:
+    """Outputs `i * stride - pad_lo + dilation * j` read input `i`; the weight is input 3."""
+    return _transposed(call, call.weight(3), call[8], call[5])
+
+
+def _transposed(
+    call: OnnxCall, weight: Const, bias: Value | None, zero: Value | None = None
+) -> Tensor:
     """Outputs `i * stride - pad_lo + dilation * j`, `j < kernel`, read input `i` along each axis.
 
     Where sizes are given, the pads are what is too much: the odd one behind for `SAME_UPPER`, else
     before; what is missing stands behind. `SAME` makes `length * stride`, or what there is where
     the window makes less.
     """
-    x, weight = call.tensor(0), call.weight(1)
+    x = call.tensor(0)
     rank = _spatial_rank(x, weight)
     kernel = weight.shape[2:]
     _check_kernel(call, kernel)
@@ -248,9 +270,9 @@ def _conv_transpose(call: OnnxCall) -> Tensor:
             raise ReadError(f"auto_pad {auto[:40]!r} is not known.")
         _check_pads(*pads[i], extra[i])
     windows = Window.of_axes(kernel, strides, dilations, pads)
-    unread = _unread(call, weight, None)
+    unread = _unread(call, weight, zero)
     op = ConvTranspose(windows, weight.shape[1] * groups, groups, tuple(extra), unread)
-    return call.emit(op, x, params=call.stored(weight, call[2]))
+    return call.emit(op, x, *call.besides(0), params=call.stored(weight, bias))
 
 
 @translates("MaxPool", "AveragePool", "LpPool", "QLinearAveragePool")
