@@ -124,7 +124,7 @@ def recurrent(op: str, gates: int, direction: str = "forward") -> onnx.ModelProt
         op, ["x", "W", "R", "", "", *states], ["Y", "Yh"], hidden_size=5, direction=direction
     )
     constants = {"W": weights(ways, gates * 5, 8) / 8, "R": weights(ways, gates * 5, 5) / 8}
-    inputs = {"x": (10, 1, 8), **{name: (ways, 1, 5) for name in states}}
+    inputs = {"x": (10, 1, 8), **dict.fromkeys(states, (ways, 1, 5))}
     return model([node], inputs, constants, outputs=("Y", "Yh"))
 
 

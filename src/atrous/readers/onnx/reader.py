@@ -39,6 +39,7 @@ _REGISTERED = (layout, math, quantized, windows)
 
 # Where an operator of another domain has a name of the default one, it means the same.
 _DOMAINS = ("", "ai.onnx", "com.microsoft")
+_CUTS = ("Expand", "Gather", "GatherElements", "GatherND", "Slice", "Split", "Tile")
 _CONTROL = ("If", "Loop", "Scan", "SequenceMap")
 
 
@@ -228,7 +229,7 @@ class _Translation:
             if all(value is not None for value, u in zip(folded, used, strict=False) if u):
                 return folded
         shapes, complaint = infer(node, inputs, self._file.opsets)
-        empty = _empty(node, shapes)
+        empty = _empty(node, inputs, shapes)
         if any(used) and all(value for value, u in zip(empty, used, strict=True) if u):
             return empty
         shapes = [
@@ -302,14 +303,18 @@ class _Translation:
         return [inside[item.name] for item in graph.output]
 
 
-def _empty(node: onnx.NodeProto, shapes: Inferred) -> list[Const | None]:
+def _empty(
+    node: onnx.NodeProto, inputs: Sequence[Value | None], shapes: Inferred
+) -> list[Const | None]:
     """The outputs that hold no element, which depend on nothing; None for the others.
 
-    Of windows the rule's shape counts, not the inferred one.
+    Only a part that is cut out may hold none, and what is made of one: elsewhere a size of 0 is a
+    mistake of the file.
     """
-    slides = node.op_type.endswith(("Conv", "Pool", "ConvTranspose", "Resize", "Upsample"))
+    from_none = any(value is not None and 0 in value.shape for value in inputs)
+    cut = from_none or node.op_type in _CUTS
     return [
-        None if slides or shape is None or 0 not in shape else Const(name, shape, dtype or 1)
+        Const(name, shape, dtype or 1) if cut and shape is not None and 0 in shape else None
         for name, (shape, dtype) in zip(node.output, shapes, strict=True)
     ]
 
