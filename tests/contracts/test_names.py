@@ -24,7 +24,6 @@ ALLOWED = {
     "is_channels_last": "one question, asked of an array and of a tensor",
     "Const": "what a constant of a source tells, for each reader",
     "_by_translation": "a call as its translation has it, in each reader",
-    "_matrix_product": "a product of matrices, in the steps that each reader emits",
     "random_inputs": "what is run where nobody gives inputs, for each framework",
 }
 
