@@ -1,14 +1,18 @@
 """Converts real backbones and runs them beside their originals in float64.
 
     python bench/convert/sweep.py [NAME ...] [--again]
+                                  [--limit SECONDS] [--processes N] [--minutes M]
 
-For each model of `models.txt` and each output stride: the verdict, and the largest relative error
-over all outputs at four input sizes, two that divide and two that do not, weights drawn and batch
-norms calibrated. The dense map is compared with `dense[..., ::D, ::D][..., :n, :n] == original`,
-borders included, which asks nothing of the library. Where layers mix all positions, the modules
-that hold them are replaced by a constant gate, and the result is compared again.
+For each model of `models.txt` (those that are `watched` the tests convert again) and each output
+stride: the verdict, and the largest relative error over all outputs at four input sizes, two that
+divide and two that do not, weights drawn and batch norms calibrated. The dense map is compared with
+`dense[..., ::D, ::D][..., :n, :n] == original`, borders included, which asks nothing of the
+library. Where layers mix all positions, the modules that hold them are replaced by a constant gate,
+and the result is compared again.
 
-Results are kept in `results.json`; `table.py` writes the README's table.
+Each model has a process of its own. Results are kept in `results.json` after each, with the commit
+that they were made at; a run that was stopped (or that starts no more models after M minutes) goes
+on where it was. `table.py` writes the README's table.
 """
 
 from __future__ import annotations
@@ -16,20 +20,29 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import os
 import sys
 import time
-import warnings
 from pathlib import Path
 
-import torch
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-import tests.conftest  # noqa: F401 - torchvision's op schemas, where its library cannot load
-from atrous import AtrousError, ConversionError, convert
-from atrous.readers.named import make, parse
-from tests.weights import draw
+import torch  # noqa: E402
+
+from atrous import AtrousError, Conversion, ConversionError, convert  # noqa: E402
+from atrous.readers.named import make, parse  # noqa: E402
+from bench.shared.apart import Job, run_apart  # noqa: E402
+from bench.shared.commit import CHANGED, commit  # noqa: E402
+from tests.torchvision_schemas import let_torchvision_import  # noqa: E402
+from tests.weights import draw  # noqa: E402
 
 HERE = Path(__file__).parent
+RESULTS = HERE / "results.json"
+LINES = [line.split() for line in (HERE / "models.txt").read_text().splitlines()]
+MODELS = [name for name, *_ in LINES]
+WATCHED = [name for name, *marks in LINES if "watched" in marks]
+"""Those that the tests convert again."""
 SIZES = (96, 127, 128, 129)
 STRIDES = (16, 8, 4)
 TRUNKS = {
@@ -124,75 +137,103 @@ def gated(model, certificate):
     return model if replaced else None
 
 
-def one(source):
-    """All that is found out about one model."""
+def made(source):
+    """The model with drawn weights, the layer whose map counts, and whether channels are last."""
+    let_torchvision_import()
     scheme, _, name = source.partition(":")
     layer = None
     if scheme == "timm":
         source = f"{source}?features_only=true"
     else:
-        key = next(k for k in TRUNKS if name.startswith(k))
-        layer = TRUNKS[key]
-    found = {}
+        layer = TRUNKS[next(k for k in TRUNKS if name.startswith(k))]
     torch.manual_seed(0)
     model = make(parse(source)).model.double().eval()
     draw(model, SIZES[0])
     channels_last = getattr(model, "output_fmt", "") == "NHWC" or "mambaout" in name
+    return model, layer, channels_last
+
+
+def converted(model, layer, stride):
+    """The model at an output stride, not measured; what of it does not depend on a run."""
+    try:
+        done = convert(
+            model, stride, input=(1, 3, SIZES[2], SIZES[2]), outputs=layer, measure=False
+        )
+    except (ConversionError, AtrousError) as error:
+        return None, {"refused": str(error)}
+    return done, {
+        "verdict": done.certificate.verdict,
+        "edits": len(done.edits),
+        "class": type(done.model).__name__ == type(model).__name__,
+        "keys": list(done.model.state_dict()) == list(model.state_dict()),
+        "causes": [str(c) for c in done.certificate.causes[:2]],
+    }
+
+
+def one(source):
+    """All that is found out about one model."""
+    torch.set_grad_enabled(False)
+    torch.set_num_threads(1)
+    model, layer, channels_last = made(source)
+    found = {"commit": commit()}
     for stride in STRIDES:
         start = time.perf_counter()
-        try:
-            done = convert(
-                model, stride, input=(1, 3, SIZES[2], SIZES[2]), outputs=layer, measure=False
-            )
-        except (ConversionError, AtrousError) as error:
-            found[stride] = {"refused": str(error)}
+        done, entry = converted(model, layer, stride)
+        found[str(stride)] = entry
+        if done is None:
             continue
-        seconds = time.perf_counter() - start
-        entry = {
-            "verdict": done.certificate.verdict,
-            "edits": len(done.edits),
-            "class": type(done.model).__name__ == type(model).__name__,
-            "keys": list(done.model.state_dict()) == list(model.state_dict()),
-            "seconds": round(seconds, 1),
-            "causes": [str(c) for c in done.certificate.causes[:2]],
-            "errors": errors(model, done.model, layer, channels_last),
-        }
+        entry["seconds"] = round(time.perf_counter() - start, 1)
+        entry["errors"] = errors(model, done.model, layer, channels_last)
         if done.certificate.verdict == "approximate":
-            plain = gated(model, done.certificate)
-            try:
-                draw(plain, SIZES[0])
-                again = convert(
-                    plain, stride, input=(1, 3, SIZES[2], SIZES[2]), outputs=layer, measure=False
-                )
-                entry["gated"] = {
-                    "verdict": again.certificate.verdict,
-                    "errors": errors(plain, again.model, layer, channels_last),
-                }
-            except (AtrousError, RuntimeError, AttributeError) as error:
-                entry["gated"] = {"refused": str(error)[:200]}
-        found[stride] = entry
+            entry["gated"] = gated_too(model, done, stride, layer, channels_last)
     return found
 
 
+def gated_too(model, done: Conversion, stride, layer, channels_last):
+    """What comes of the model whose layers that mix all positions are gates."""
+    try:
+        plain = gated(model, done.certificate)
+        draw(plain, SIZES[0])
+        again, entry = converted(plain, layer, stride)
+        if again is None:
+            return {"refused": entry["refused"][:200]}
+        return {
+            "verdict": again.certificate.verdict,
+            "errors": errors(plain, again.model, layer, channels_last),
+        }
+    except (AtrousError, RuntimeError, AttributeError) as error:
+        return {"refused": str(error)[:200]}
+
+
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("names", nargs="*")
     parser.add_argument("--again", action="store_true", help="also models that have a result")
+    parser.add_argument("--limit", type=float, default=900, help="seconds for a model")
+    parser.add_argument("--processes", type=int, default=1, help="models at a time")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no more then")
     asked = parser.parse_args()
-    path = HERE / "results.json"
-    results = json.loads(path.read_text()) if path.exists() else {}
-    names = asked.names or (HERE / "models.txt").read_text().split()
-    warnings.simplefilter("ignore")
-    torch.set_grad_enabled(False)
-    for name in names:
-        if name in results and not asked.again:
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    fixed = not commit().endswith(CHANGED)
+    jobs = [
+        Job(name, one, (name,))
+        for name in asked.names or MODELS
+        if name not in results
+        or (asked.again and (asked.names or not fixed or results[name].get("commit") != commit()))
+    ]
+    for name, found in run_apart(
+        jobs, limit=asked.limit, processes=asked.processes, minutes=asked.minutes
+    ):
+        if found.get("status") == "unfinished" and name in results:
+            print(name, found["reason"], "- what was found before is kept", flush=True)
             continue
-        try:
-            results[name] = one(name)
-        except Exception as error:  # one model that cannot be made must not end the sweep
-            results[name] = {"failed": f"{type(error).__name__}: {str(error)[:200]}"}
-        path.write_text(json.dumps(results, indent=1) + "\n")
-        print(name, json.dumps(results[name])[:300], flush=True)
+        if "status" in found:
+            found = {"commit": commit(), "failed": f"{found['status']}: {found['reason']}"[:200]}
+        results[name] = found
+        part = RESULTS.with_suffix(".part")
+        part.write_text(json.dumps(results, indent=1) + "\n")
+        os.replace(part, RESULTS)  # noqa: PTH105 - whole or not at all
+        print(name, json.dumps(found)[:300], flush=True)
 
 
 if __name__ == "__main__":

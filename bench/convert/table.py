@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from bench.shared.commit import commits
 
 HERE = Path(__file__).parent
 MARK = "<!-- written by table.py -->"
@@ -44,9 +48,8 @@ def rows(results):
         yield f"| {name} | {' | '.join(cells)} | {same if kept else ''} | {seconds} |"
 
 
-def main():
-    """Puts the table into the README."""
-    results = json.loads((HERE / "results.json").read_text())
+def document(before, results):
+    """The README with the table of these results in it."""
     exact = approximate = 0
     for found in results.values():
         entries = [e for e in found.values() if isinstance(e, dict)]
@@ -55,7 +58,8 @@ def main():
         approximate += "approximate" in verdicts
     summary = (
         f"{len(results)} models: {exact} exact at every output stride and size, to a relative "
-        f"error of at most 1e-12; {approximate} approximate somewhere."
+        f"error of at most 1e-12; {approximate} approximate somewhere. Made at "
+        f"{commits(found.get('commit') for found in results.values())}."
     )
     lines = [
         summary,
@@ -65,9 +69,14 @@ def main():
         *rows(results),
         "",
     ]
+    return before.split(MARK)[0] + MARK + "\n\n" + "\n".join(lines)
+
+
+def main():
+    """Puts the table into the README."""
     path = HERE / "README.md"
-    before = path.read_text().split(MARK)[0]
-    path.write_text(before + MARK + "\n\n" + "\n".join(lines))
+    results = json.loads((HERE / "results.json").read_text())
+    path.write_text(document(path.read_text(), results))
 
 
 if __name__ == "__main__":

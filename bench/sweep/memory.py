@@ -19,7 +19,8 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
 import torch  # noqa: E402
 
 import atrous  # noqa: E402
-from bench.sweep.sweep import build  # noqa: E402
+from bench.shared.commit import commit, commits  # noqa: E402
+from bench.sweep.reading import build  # noqa: E402
 from tests.memory_probe import profiled_peak  # noqa: E402
 
 NAMES = """
@@ -43,6 +44,7 @@ def main() -> None:
         peak = profiled_peak(model, x)
         ratio = ours / peak.tensors
         found[name] = {
+            "commit": commit(),
             "report": ours,
             "tensors": peak.tensors,
             "everything": peak.everything,
@@ -51,7 +53,8 @@ def main() -> None:
         mib = [f"{n / 2**20:8.2f}" for n in (ours, peak.tensors, peak.everything)]
         print(f"{name:40} {' '.join(mib)} MiB   ratio {ratio:.3f}", flush=True)
     within = sum(abs(entry["ratio"] - 1) <= 0.1 for entry in found.values())
-    print(f"{within} of {len(found)} within a tenth (torch {torch.__version__}, 224 px)")
+    made = commits(entry["commit"] for entry in found.values())
+    print(f"{within} of {len(found)} within a tenth (torch {torch.__version__}, 224 px, {made})")
     Path(__file__).with_name("memory.json").write_text(json.dumps(found, indent=1) + "\n")
 
 

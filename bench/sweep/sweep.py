@@ -145,7 +145,11 @@ def main() -> int:
         "minutes": options.minutes,
     }
     for name, entry in run_apart(list(_jobs(options, found)), **limits):
-        before, found[name] = found.get(name), {"commit": commit()} | entry
+        before = found.get(name)
+        if before and entry["status"] == "unfinished":
+            print(f"{name}: {entry['reason']}; what was found before is kept", flush=True)
+            continue
+        found[name] = {"commit": commit()} | entry
         said = differences(before, entry) if before else ()
         told = filter(None, (entry["status"], entry.get("reason"), *said))
         print(f"{name}: {'; '.join(told)}", flush=True)
