@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
+from atrous.analysis.causality import scans_back
 from atrous.analysis.field import Field
 from atrous.analysis.findings import codes
+from atrous.analysis.findings.words import TIME_LIKE
 from atrous.analysis.inspection import Inspection, Layer
 from atrous.analysis.requirements import Rule
-from atrous.errors import unknown
+from atrous.analysis.scale import Scale
+from atrous.errors import ReadError, unknown
 from atrous.shown import Shown, ShownWhole, view
 
 __all__ = ["Check", "Outcome", "check_report", "known_code"]
@@ -24,7 +27,8 @@ class Outcome(Shown):
     `got` is exact; None where it is not known or does not exist, which breaks the rule, and
     `reason` then says why. For a finding that must not be there, `reason` is its message.
     `at_least` says that `got` is a lower bound, which holds no upper limit; `reason` names what it
-    leaves out.
+    leaves out. `limit` is what `got` is held against, worked out from the baseline where the rule
+    counts from one; both are in `unit`, where that is ms.
     """
 
     rule: str
@@ -35,6 +39,8 @@ class Outcome(Shown):
     holds: bool
     reason: str = ""
     at_least: bool = False
+    limit: Fraction | None = None
+    unit: str = ""
 
     def to_dict(self) -> dict[str, object]:
         """Plain data, for JSON."""
@@ -48,6 +54,8 @@ class Outcome(Shown):
             "holds": self.holds,
             "reason": self.reason,
             "at_least": self.at_least,
+            "limit": None if self.limit is None else float(self.limit),
+            "unit": self.unit,
         }
 
     def __str__(self) -> str:
@@ -101,19 +109,30 @@ def check_report(
     *,
     forbidden: Sequence[str] = (),
     layer: str | None = None,
+    causal: bool = False,
+    baseline: Inspection | None = None,
+    rate: Scale | None = None,
 ) -> Check:
     """Whether `report` keeps all rules, and has none of the forbidden findings.
 
-    Receptive field, coverage and output stride are those of the network's outputs, or of `layer`;
-    they must hold for each of these and along each axis. MACs, parameters and peak memory are
-    those of the whole network, findings those of all its layers. Behind an op that mixes all
-    positions of an axis the field is the local one, which breaks an upper bound on it. Where an op
-    on the way is not understood the field is not known, which breaks a rule on it.
+    Receptive field, coverage, output stride, look-back and look-ahead are those of the network's
+    outputs, or of `layer`; they must hold for each of these and along each axis (the last two along
+    time). MACs, FLOPs, parameters and peak memory are those of the whole network, findings those of
+    all its layers. Behind an op that mixes all positions of an axis the field is the local one,
+    which breaks an upper bound on it. Where an op on the way is not understood the field is not
+    known, which breaks a rule on it. `causal` asks that no output reads ahead of its own time.
+
+    Rules that count from a baseline are held against `baseline`, rules in ms need the `rate`.
+    Raises `ReadError` where one is missing.
     """
+    asked = _Asked(report, baseline, rate)
     places = report.outputs if layer is None else (report[layer],)
     outcomes: list[Outcome] = []
     for rule in rules:
-        outcomes += _outcomes(report, rule, places)
+        asked.check(rule)
+        outcomes += asked.total(rule) if rule.quantity in _TOTALS else asked.along(rule, places)
+    if causal:
+        outcomes += [_causal(report, place) for place in places]
     for code in map(known_code, dict.fromkeys(forbidden)):
         kept = Outcome(code, f"no {code}", layer="", axis="", got=None, holds=True)
         found = [finding for finding in report.findings if finding.code == code]
@@ -124,42 +143,155 @@ def check_report(
     return Check(report.network.name, tuple(outcomes))
 
 
-def _outcomes(report: Inspection, rule: Rule, places: Sequence[Layer]) -> Iterator[Outcome]:
-    missing = Outcome(rule.quantity, rule.text, layer="", axis="", got=None, holds=False)
-    totals = {
-        "macs": report.macs,
-        "params": report.params,
-        "memory": report.peak_memory_bytes,
-    }
-    if rule.quantity in totals:
-        got = Fraction(totals[rule.quantity])
-        left_out = report.uncounted.get(rule.quantity, ())
-        if not left_out:
-            reason = _measured_by(report) if rule.quantity == "memory" else ""
-            yield replace(missing, got=got, holds=rule.holds(got), reason=reason)
-            return
-        # A lower bound can show that a lower limit is kept, and nothing else.
-        holds = rule.relation in (">", ">=") and rule.holds(got)
-        more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
-        reason = f"not counted: {', '.join(left_out[:3])}{more}"
-        yield replace(missing, got=got, holds=holds, reason=reason, at_least=True)
-        return
-    for place in places:
-        here = replace(missing, layer=place.name)
-        if place.opaque:
-            yield replace(here, reason=f"not known behind {', '.join(place.opaque[:3])}")
-        elif not place.field:
-            yield replace(here, reason="nothing: it does not depend on the input's positions")
-        for axis in place.field:
-            got = _of_axis(rule, axis)
-            holds, reason = rule.holds(got), ""
-            mixed = place.global_axes.get(axis.axis, ())
-            if mixed:
-                # The local field is no upper bound on what such an output sees.
-                bounded = rule.quantity == "receptive-field" and rule.relation in ("<", "<=")
-                holds = holds and not bounded
-                reason = f"the local field; {mixed[0]} sees all positions"
-            yield replace(here, axis=axis.axis, got=got, holds=holds, reason=reason)
+_TOTALS: Mapping[str, Callable[[Inspection], int]] = {
+    "macs": lambda report: report.macs,
+    "flops": lambda report: report.flops,
+    "params": lambda report: report.params,
+    "memory": lambda report: report.peak_memory_bytes,
+}
+_LOOKS = ("look-back", "look-ahead")
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    report: Inspection
+    baseline: Inspection | None
+    rate: Scale | None
+
+    def check(self, rule: Rule) -> None:
+        if rule.beside and self.baseline is None:
+            raise ReadError(
+                f"{rule.quantity}: {rule.text} counts from a baseline; give one with --baseline."
+            )
+        if rule.timed and self.rate is None:
+            raise ReadError(
+                f"{rule.quantity}: {rule.text} is a time; give the sample rate with --rate."
+            )
+
+    def total(self, rule: Rule) -> Iterator[Outcome]:
+        """The outcome on a quantity of the whole network."""
+        of = _TOTALS[rule.quantity]
+        got, limit, reasons = Fraction(of(self.report)), rule.value, []
+        left_out = _left_out(self.report, rule)
+        if rule.beside:
+            assert self.baseline is not None
+            base = Fraction(of(self.baseline))
+            limit = rule.limit(base)
+            unknown_base = _left_out(self.baseline, rule)
+            if unknown_base:
+                reasons.append(f"the baseline's is not known: not counted: {_some(unknown_base)}")
+        holds = rule.holds(got, limit) and not reasons
+        if left_out:
+            # A lower bound can show that a lower limit is kept, and nothing else.
+            holds = holds and rule.relation in (">", ">=")
+            reasons.append(f"not counted: {_some(left_out)}")
+        elif rule.quantity == "memory" and (by := _measured_by(self.report)):
+            reasons.append(by)
+        yield Outcome(
+            rule.quantity,
+            rule.text,
+            layer="",
+            axis="",
+            got=got,
+            holds=holds,
+            reason="; ".join(reasons),
+            at_least=bool(left_out),
+            limit=limit,
+        )
+
+    def along(self, rule: Rule, places: Sequence[Layer]) -> Iterator[Outcome]:
+        """The outcomes at each place, along each axis."""
+        missing = Outcome(rule.quantity, rule.text, layer="", axis="", got=None, holds=False)
+        for index, place in enumerate(places):
+            here = replace(missing, layer=place.name)
+            axes = [f for f in place.field if rule.quantity not in _LOOKS or f.axis in TIME_LIKE]
+            if place.opaque:
+                yield replace(here, reason=f"not known behind {', '.join(place.opaque[:3])}")
+            elif not place.field:
+                yield replace(here, reason="nothing: it does not depend on the input's positions")
+            elif not axes:
+                yield replace(here, reason="nothing: it has no axis of time")
+            for axis in axes:
+                yield self._axis(rule, here, place, axis, index)
+
+    def _axis(self, rule: Rule, here: Outcome, place: Layer, axis: Field, index: int) -> Outcome:
+        got, unit = _of_axis(rule, axis), ""
+        limit, reason = rule.value, ""
+        if rule.timed:
+            assert self.rate is not None
+            got, unit = self.rate.of(got), self.rate.unit
+        if rule.beside:
+            base = self._base(rule, place, axis, index)
+            if base is None:
+                reason = "the baseline has no such output and axis"
+                return replace(here, axis=axis.axis, got=got, unit=unit, reason=reason)
+            limit = rule.limit(base)
+        holds = rule.holds(got, limit)
+        mixed = place.global_axes.get(axis.axis, ())
+        if mixed and not (
+            rule.quantity == "look-ahead" and scans_back(self.report.network, mixed, axis.axis)
+        ):
+            # The local field is no upper bound on what such an output sees.
+            bounded = rule.quantity in ("receptive-field", *_LOOKS)
+            holds = holds and not (bounded and rule.relation in ("<", "<="))
+            reason = f"the local field; {mixed[0]} sees all positions"
+        return replace(
+            here, axis=axis.axis, got=got, holds=holds, reason=reason, limit=limit, unit=unit
+        )
+
+    def _base(self, rule: Rule, place: Layer, axis: Field, index: int) -> Fraction | None:
+        assert self.baseline is not None
+        outputs = self.baseline.outputs
+        if place in self.report.outputs:
+            twin = outputs[index] if index < len(outputs) else None
+        else:
+            twin = next((layer for layer in self.baseline.layers if layer.name == place.name), None)
+        fields = () if twin is None or twin.opaque else twin.field
+        found = next((field for field in fields if field.axis == axis.axis), None)
+        if found is None:
+            return None
+        value = _of_axis(rule, found)
+        return self.rate.of(value) if rule.timed and self.rate is not None else value
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _left_out(report: Inspection, rule: Rule) -> tuple[str, ...]:
+    return report.uncounted.get("macs" if rule.quantity == "flops" else rule.quantity, ())
+
+
+def _causal(report: Inspection, place: Layer) -> Outcome:
+    """Whether a place reads nothing ahead of its own time, and which layer does where it does."""
+    here = Outcome("causal", "causal", layer=place.name, axis="", got=None, holds=False)
+    axes = [axis for axis in place.field if axis.axis in TIME_LIKE]
+    if place.opaque:
+        return replace(here, reason=f"not known behind {', '.join(place.opaque[:3])}")
+    if not axes:
+        return replace(here, reason="not there: it has no axis of time")
+    axis = axes[0]
+    here = replace(here, axis=axis.axis)
+    mixed = [
+        name
+        for name in place.global_axes.get(axis.axis, ())
+        if not scans_back(report.network, [name], axis.axis)
+    ]
+    if mixed:
+        return replace(here, reason=f"broken by {mixed[0]}, which reads every position")
+    ahead = Fraction(axis.ahead)
+    if not ahead:
+        return replace(here, got=ahead, holds=True)
+    culprit = next(
+        (finding.layer for finding in report.findings if finding.code == "leak"),
+        next(
+            layer.name
+            for layer in report.layers
+            if any(field.axis == axis.axis and field.ahead > 0 for field in layer.field)
+        ),
+    )
+    return replace(here, got=ahead, reason=f"first by {culprit}")
 
 
 def _measured_by(report: Inspection) -> str:
@@ -174,6 +306,8 @@ def _of_axis(rule: Rule, axis: Field) -> Fraction:
         return Fraction(axis.size)
     if rule.quantity == "output-stride":
         return axis.stride
+    if rule.quantity in _LOOKS:
+        return Fraction(axis.ahead if rule.quantity == "look-ahead" else axis.back)
     # Not `coverage`, which is rounded: a share of 1 must be exact.
     worst = [Fraction(p.taps, p.size) for p in axis.phases if p.size]
     return min(worst, default=Fraction(1))

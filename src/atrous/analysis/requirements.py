@@ -13,7 +13,17 @@ from atrous.errors import ReadError, unknown
 
 __all__ = ["QUANTITIES", "Quantity", "Relation", "Rule", "parse_rules"]
 
-Quantity = Literal["receptive-field", "coverage", "output-stride", "macs", "params", "memory"]
+Quantity = Literal[
+    "receptive-field",
+    "coverage",
+    "output-stride",
+    "look-back",
+    "look-ahead",
+    "macs",
+    "flops",
+    "params",
+    "memory",
+]
 Relation = Literal["<=", ">=", "==", "!=", "<", ">"]
 
 QUANTITIES: tuple[Quantity, ...] = get_args(Quantity)
@@ -27,12 +37,20 @@ _RELATIONS: dict[Relation, Callable[[Fraction, Fraction], bool]] = {
     ">": operator.gt,
 }
 _COUNTS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-_BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+_BYTES = {
+    "B": 1,
+    **{f"{letter}iB": 2 ** (10 * power) for power, letter in enumerate("KMGT", 1)},
+    **{f"{letter}B": 10 ** (3 * power) for power, letter in enumerate("kMGT", 1)},
+}
+_MILLISECONDS: dict[str, int | Fraction] = {"us": Fraction(1, 1000), "ms": 1, "s": 1000}
 _UNITS: dict[Quantity, dict[str, int | Fraction]] = {
     "receptive-field": {"": 1},
     "coverage": {"": 1, "%": Fraction(1, 100)},
     "output-stride": {"": 1},
+    "look-back": {"": 1, **_MILLISECONDS},
+    "look-ahead": {"": 1, **_MILLISECONDS},
     "macs": {**_COUNTS},
+    "flops": {**_COUNTS},
     "params": {**_COUNTS},
     "memory": {**_BYTES},
 }
@@ -40,7 +58,10 @@ _EXAMPLES: dict[Quantity, str] = {
     "receptive-field": ">=300",
     "coverage": "==100%",
     "output-stride": "==8",
+    "look-back": "<=1000",
+    "look-ahead": "<=40ms",
     "macs": "<=20G",
+    "flops": "<=40G",
     "params": "<=25M",
     "memory": "<=512MiB",
 }
@@ -53,9 +74,14 @@ _LONGEST = 120
 class Rule:
     """One bound on one quantity. `value` is exact and in the quantity's own unit.
 
-    Shares are fractions of 1, memory is in bytes; `text` is the rule as it was written.
+    Shares are fractions of 1, memory is in bytes; `text` is the rule as it was written. Of a rule
+    with a sign, `value` is how much more or less than the baseline's there may be: a `"share"` of
+    it, or an `"amount"`. `timed` says that `value` is in ms, not in positions.
 
     >>> parse_rules("macs", "<=1.5G")[0].holds(Fraction(1_500_000_000))
+    True
+    >>> rule = parse_rules("macs", "<=+2%")[0]
+    >>> rule.holds(Fraction(102), rule.limit(Fraction(100)))
     True
     """
 
@@ -63,10 +89,18 @@ class Rule:
     relation: Relation
     value: Fraction
     text: str
+    beside: Literal["", "share", "amount"] = ""
+    timed: bool = False
 
-    def holds(self, got: Fraction) -> bool:
-        """Whether `got` keeps the rule."""
-        return _RELATIONS[self.relation](got, self.value)
+    def holds(self, got: Fraction, limit: Fraction | None = None) -> bool:
+        """Whether `got` keeps the rule, whose limit is its value or the one that is given."""
+        return _RELATIONS[self.relation](got, self.value if limit is None else limit)
+
+    def limit(self, base: Fraction) -> Fraction:
+        """What the rule allows beside a baseline of `base`."""
+        if self.beside == "share":
+            return base * (1 + self.value)
+        return base + self.value if self.beside else self.value
 
     def __str__(self) -> str:
         return f"{self.quantity} {self.text}"
@@ -76,20 +110,21 @@ def parse_rules(quantity: str, text: str) -> tuple[Rule, ...]:
     """The rules on `quantity` that a text names: bounds separated by commas, all of which hold.
 
     A bound is one of `<= >= == != < >` and a number, with a unit where the quantity has one: k, M,
-    G, T for macs and params, B, KiB, MiB, GiB, TiB for memory, % for coverage. Numbers may be
-    quotients, such as `1/2`.
+    G, T for macs, flops and params, B, KiB to TiB and kB to TB for memory, % for coverage, ms and s
+    for look-ahead and look-back. Numbers may be quotients, such as `1/2`. With a sign, as in
+    `<=+2%` or `<=-1M`, they count from a baseline's.
 
     Raises `UnknownNameError` for a quantity that there is not, `ReadError` for a text that does not
     parse: its first line says what is wrong, the lines below it show where.
 
     >>> [str(rule) for rule in parse_rules("receptive-field", ">=300, <=500")]
     ['receptive-field >=300', 'receptive-field <=500']
-    >>> parse_rules("memory", "<=512MB")
+    >>> parse_rules("look-ahead", "<=40m")
     Traceback (most recent call last):
         ...
-    atrous.errors.ReadError: memory: 'MB' is no unit of memory; use B, KiB, MiB, GiB or TiB.
-      <=512MB
-           ^
+    atrous.errors.ReadError: look-ahead: 'm' is no unit of look-ahead; use us, ms or s.
+      <=40m
+          ^
     """
     if quantity not in QUANTITIES:
         raise unknown("rule", quantity, QUANTITIES)
@@ -123,6 +158,8 @@ class _Text:
             hint = {"=": "==", "=>": ">=", "=<": "<="}.get(sign.group(), "<= >= == != < or >")
             self._fail(start, f"{sign.group()!r} compares nothing; write {hint}")
         at = self._skip(sign.end())
+        beside = self.text[at : at + 1] if self.text[at : at + 1] in ("+", "-") else ""
+        at = self._skip(at + len(beside))
         number = _NUMBER.match(self.text, at)
         if number is None:
             self._fail(at, "a number goes here")
@@ -131,6 +168,8 @@ class _Text:
         end = len(self.text) if comma < 0 else comma
         unit = self.text[at:end].strip()
         units = _UNITS[self.quantity]
+        if beside and unit == "%":
+            units = {"%": Fraction(1, 100)}
         if unit not in units:
             self._fail(at, self._no_unit(unit))
         try:
@@ -139,7 +178,19 @@ class _Text:
             self._fail(number.start(2) + 1, "nothing can be divided by 0")
         if self.quantity == "coverage" and value > 1:
             self._fail(number.start(), "coverage is a share of at most 1; write 90% or 0.9")
-        return Rule(self.quantity, relation, value, self.text[start:end].strip()), end
+        text = self.text[start:end].strip()
+        if beside:
+            share = unit == "%" and self.quantity != "coverage"
+            signed = -value if beside == "-" else value
+            return Rule(
+                self.quantity,
+                relation,
+                signed,
+                text,
+                "share" if share else "amount",
+                timed=unit in _MILLISECONDS,
+            ), end
+        return Rule(self.quantity, relation, value, text, timed=unit in _MILLISECONDS), end
 
     def _no_unit(self, unit: str) -> str:
         names = [name for name in _UNITS[self.quantity] if name]

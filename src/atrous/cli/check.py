@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,10 @@ from atrous.cli.output import show, show_json
 from atrous.cli.sources import (
     load,
 )
+
+if TYPE_CHECKING:
+    from atrous.analysis import Inspection
+    from atrous.cli.settings import Asked
 
 __all__ = ["check"]
 
@@ -35,7 +39,20 @@ def check(
     output_stride: Annotated[
         str | None, typer.Option(metavar="RULE", help="Input positions per output: '==8'.")
     ] = None,
+    look_back: Annotated[
+        str | None,
+        typer.Option(metavar="RULE", help="Of each output, along time: '<=1000', '<=2s'."),
+    ] = None,
+    look_ahead: Annotated[
+        str | None, typer.Option(metavar="RULE", help="The same, ahead of its place: '<=40ms'.")
+    ] = None,
+    causal: Annotated[
+        bool, typer.Option("--causal", help="No output reads ahead of its own time.")
+    ] = False,
     macs: Annotated[str | None, typer.Option(metavar="RULE", help="In all: '<=20G'.")] = None,
+    flops: Annotated[
+        str | None, typer.Option(metavar="RULE", help="In all, two for each MAC: '<=40G'.")
+    ] = None,
     params: Annotated[str | None, typer.Option(metavar="RULE", help="In all: '<=25M'.")] = None,
     memory: Annotated[
         str | None, typer.Option(metavar="RULE", help="Peak of activations: '<=512MiB'.")
@@ -50,6 +67,14 @@ def check(
             "--layer", "-l", metavar="NAME", help="Where field, coverage and stride are looked at."
         ),
     ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(metavar="SOURCE", help="What rules with a sign count from: --macs '<=+2%'."),
+    ] = None,
+    rate: Annotated[
+        str | None,
+        typer.Option(metavar="HZ", help="Samples per second, 16000 or 44.1k, for rules in ms."),
+    ] = None,
     config: Annotated[
         str, typer.Option(metavar="PATH", help="The file with [tool.atrous].")
     ] = "pyproject.toml",
@@ -58,10 +83,11 @@ def check(
 ) -> None:
     """Whether networks keep rules: exit code 0, or 1 and a line for each broken rule.
 
-    A rule is one of <= >= == != < > and a number, with k M G T (counts), KiB MiB GiB (memory) or %
-    (coverage); several are separated by commas, and all must hold, for every output and axis.
-    Quote them, for the shell. Without rules, those of [tool.atrous] in pyproject.toml count; its
-    keys are the same words, and `source`, `input`, `value`, `layer` and `no`.
+    A rule is one of <= >= == != < > and a number, with k M G T (counts), MiB GiB MB GB (memory), %
+    (coverage) or ms s (look-ahead and look-back, with --rate); several are separated by commas, and
+    all must hold, for every output and axis. With a sign, '<=+2%' or '<=-1M', it counts from the
+    --baseline. Quote them, for the shell. Without rules, those of [tool.atrous] in pyproject.toml
+    count; its keys are the same words, and `source`, `input`, `value`, `layer` and `no`.
 
     Examples:
 
@@ -69,27 +95,48 @@ def check(
 
     - atrous check model.onnx --output-stride "==8" --memory "<=512MiB"
 
+    - atrous check denoiser.onnx --causal --look-back "<=500ms" --rate 16k
+
+    - atrous check new.onnx --baseline old.onnx --macs "<=+2%" --params "<=+0%"
+
     - atrous check
     """
     from atrous.analysis import inspect_network
     from atrous.analysis.check import check_report
-    from atrous.cli.settings import asked_checks
+    from atrous.analysis.scale import per_rate
+    from atrous.cli.settings import asked_checks, asked_on_line
     from atrous.report import CheckView
 
     rules = {
         "receptive-field": receptive_field,
         "coverage": coverage,
         "output-stride": output_stride,
+        "look-back": look_back,
+        "look-ahead": look_ahead,
         "macs": macs,
+        "flops": flops,
         "params": params,
         "memory": memory,
     }
     found = []
-    for asked in asked_checks(source, input, layer, rules, no, config, value):
+    line = asked_on_line(
+        source, input, layer, rules, no, value, causal=causal, baseline=baseline, rate=rate
+    )
+    for asked in asked_checks(line, config):
         assert asked.source is not None
-        network = load(asked.source, asked.inputs, structure_only, asked.values)
-        report = inspect_network(network)
-        kept = check_report(report, asked.rules, forbidden=asked.forbidden, layer=asked.layer)
+
+        def report_of(name: str, asked: Asked = asked) -> Inspection:
+            return inspect_network(load(name, asked.inputs, structure_only, asked.values))
+
+        kept = check_report(
+            report_of(asked.source),
+            asked.rules,
+            forbidden=asked.forbidden,
+            layer=asked.layer,
+            causal=asked.causal,
+            baseline=None if asked.baseline is None else report_of(asked.baseline),
+            rate=None if asked.rate is None else per_rate(asked.rate),
+        )
         found.append((asked.source, kept))
         if not json:
             show(CheckView(kept, asked.source))

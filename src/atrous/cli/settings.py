@@ -14,7 +14,7 @@ from atrous.errors import ReadError, concerning, unknown
 
 __all__ = ["Asked", "asked_checks", "asked_in", "asked_on_line"]
 
-_KEYS = ("source", "input", "value", "layer", "no", *QUANTITIES)
+_KEYS = ("source", "input", "value", "layer", "no", "causal", "baseline", "rate", *QUANTITIES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,24 +27,24 @@ class Asked:
     rules: tuple[Rule, ...]
     forbidden: tuple[str, ...]
     values: tuple[str, ...] = ()
+    causal: bool = False
+    baseline: str | None = None
+    rate: str | None = None
+
+    @property
+    def something(self) -> bool:
+        """Whether there is anything to check."""
+        return bool(self.rules or self.forbidden or self.causal)
 
 
-def asked_checks(
-    source: str | None,
-    inputs: list[str] | None,
-    layer: str | None,
-    rules: Mapping[str, str | None],
-    forbidden: list[str] | None,
-    config: str,
-    values: list[str] | None = None,
-) -> tuple[Asked, ...]:
-    """What is to be checked: the options with a source, else what the file asks for.
+def asked_checks(line: Asked, config: str) -> tuple[Asked, ...]:
+    """What is to be checked: what the command line asks of its source, else what the file asks for.
 
     A source without rules is checked against those of the section itself. Raises `ReadError` where
     nothing is asked for.
     """
-    line = asked_on_line(source, inputs, layer, rules, forbidden, values)
-    if line.rules or line.forbidden:
+    source = line.source
+    if line.something:
         if source is None:
             raise ReadError("give the SOURCE that these rules are for, before or after them.")
         return (line,)
@@ -55,22 +55,34 @@ def asked_checks(
         )
     found = asked_in(Path(config))
     if source is not None:
-        if len(found) != 1 or not (found[0].rules or found[0].forbidden):
+        if len(found) != 1 or not found[0].something:
             raise ReadError(
                 f"there are no rules for {source}: give some, such as --macs '<=20G', or write "
                 f"them into [tool.atrous] of {config}."
             )
         own = found[0]
-        own = replace(own, source=source, inputs=line.inputs, values=line.values)
-        return (replace(own, layer=layer or own.layer),)
-    if inputs or values or layer is not None:
-        raise ReadError("--input, --value and --layer go with a SOURCE; give one.")
+        return (
+            replace(
+                own,
+                source=source,
+                inputs=line.inputs,
+                values=line.values,
+                layer=line.layer or own.layer,
+                baseline=line.baseline or own.baseline,
+                rate=line.rate or own.rate,
+            ),
+        )
+    beside = line.inputs or line.values or line.baseline or line.rate
+    if beside or line.layer is not None:
+        raise ReadError(
+            "--input, --value, --layer, --baseline and --rate go with a SOURCE; give one."
+        )
     if not found:
         raise ReadError(f"{config}: there are no checks in [tool.atrous]; give SOURCE and rules.")
     for asked in found:
         if asked.source is None:
             raise ReadError(f'{config}: a check has no source; add one, such as source = "a:b".')
-        if not (asked.rules or asked.forbidden):
+        if not asked.something:
             raise ReadError(f"{config}: the check of {asked.source} has no rules; add some.")
     return found
 
@@ -82,6 +94,10 @@ def asked_on_line(
     rules: Mapping[str, str | None],
     forbidden: list[str] | None,
     values: list[str] | None = None,
+    *,
+    causal: bool = False,
+    baseline: str | None = None,
+    rate: str | None = None,
 ) -> Asked:
     """What the options of one command line ask for.
 
@@ -94,7 +110,15 @@ def asked_on_line(
     if forbidden and not found:
         raise ReadError("--no is empty; name findings, such as --no gridding,checkerboard.")
     return Asked(
-        source, tuple(inputs or ()), layer, tuple(parsed), tuple(found), tuple(values or ())
+        source,
+        tuple(inputs or ()),
+        layer,
+        tuple(parsed),
+        tuple(found),
+        tuple(values or ()),
+        causal,
+        baseline,
+        rate,
     )
 
 
@@ -141,7 +165,25 @@ def _asked(table: Mapping[str, Any]) -> Asked:
         tuple(rules),
         _listed(table.get("no", [])),
         _values(table.get("value", {})),
+        _flag(table, "causal"),
+        _text(table, "baseline"),
+        _rate(table.get("rate")),
     )
+
+
+def _flag(table: Mapping[str, Any], key: str) -> bool:
+    value = table.get(key, False)
+    if not isinstance(value, bool):
+        raise ReadError(f"{key} is {value!r}; write true or false.")
+    return value
+
+
+def _rate(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ReadError(f'rate is {value!r}; write samples per second, such as 16000 or "44.1k".')
+    return str(value)
 
 
 def _text(table: Mapping[str, Any], key: str) -> str | None:

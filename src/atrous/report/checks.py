@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 from atrous.analysis.check import Check, Outcome
 from atrous.draw.units import at_least, bytes_text, fraction_text, quantity, share_text
@@ -12,11 +14,13 @@ from atrous.shown import view
 
 __all__ = ["CheckView", "OutcomeView"]
 
+_COUNTS = ("macs", "flops", "params")
+
 
 @view.register(Check)
 @dataclass(frozen=True, slots=True)
 class CheckView(LinesView):
-    """A line for each broken rule and place; one line in all where every rule holds.
+    """A line for each broken rule and place; one line of all rules that hold, with the values.
 
     The network is called `name` where its own name says less. Lines are never wrapped: they are
     for logs, and for tools that read logs.
@@ -26,22 +30,28 @@ class CheckView(LinesView):
     name: str = ""
 
     def lines(self, look: Look) -> list[Line]:  # noqa: ARG002
-        check = self.record
-        name = self.name or check.network or "network"
+        name = self.name or self.record.network or "network"
+        out = []
         merged: dict[tuple[str, str, str, object, str], list[Outcome]] = {}
-        for outcome in check.broken:
+        for outcome in self.record.broken:
             key = (outcome.rule, outcome.text, outcome.layer, outcome.got, outcome.reason)
             merged.setdefault(key, []).append(outcome)
-        if not merged:
-            count = len({(outcome.rule, outcome.text) for outcome in check.outcomes})
-            rules = "1 rule holds" if count == 1 else f"{count} rules hold"
-            notes = dict.fromkeys(outcome.reason for outcome in check.outcomes if outcome.reason)
-            note = f" ({'; '.join(notes)})" if notes else ""
-            return [line(Span(f"{name}: "), Span(rules + note, "cyan"))]
-        out = []
         for group in merged.values():
             axes = ", ".join(outcome.axis for outcome in group if outcome.axis)
             out.append(line(Span(f"{name}: "), Span(_broken(group[0], axes), "red")))
+        broken = {(outcome.rule, outcome.text) for outcome in self.record.broken}
+        kept: dict[tuple[str, str], list[Outcome]] = {}
+        for outcome in self.record.outcomes:
+            if (outcome.rule, outcome.text) not in broken:
+                kept.setdefault((outcome.rule, outcome.text), []).append(outcome)
+        if kept or not out:
+            count = "1 rule holds" if len(kept) == 1 else f"{len(kept)} rules hold"
+            values = ", ".join(map(_kept, kept.values()))
+            said = f"{count}: {values}".rstrip(": ")
+            reasons = [outcome.reason for group in kept.values() for outcome in group]
+            notes = "; ".join(dict.fromkeys(filter(None, reasons)))
+            said += f" ({notes})" if notes else ""
+            out.append(line(Span(f"{name}: "), Span(said, "cyan")))
         return out
 
 
@@ -55,8 +65,21 @@ class OutcomeView(LinesView):
     def lines(self, look: Look) -> list[Line]:  # noqa: ARG002
         outcome = self.record
         if outcome.holds:
-            return [line(f"{outcome.text} holds")]
+            return [line(_kept([outcome]))]
         return [line(_broken(outcome, outcome.axis))]
+
+
+def _kept(outcomes: Sequence[Outcome]) -> str:
+    """A rule that holds, with the values beside the limit."""
+    one = outcomes[0]
+    if one.limit is None:
+        return one.text
+    values = sorted({outcome.got for outcome in outcomes if outcome.got is not None})
+    got = _value(one, values[0])
+    if len(values) > 1:
+        got += f" to {_value(one, values[-1])}"
+    limits = {outcome.limit for outcome in outcomes}
+    return f"{one.rule} {at_least(got, one.at_least)} {_limit(one, counted=len(limits) == 1)}"
 
 
 def _broken(outcome: Outcome, axes: str) -> str:
@@ -64,23 +87,48 @@ def _broken(outcome: Outcome, axes: str) -> str:
     along = f" along {axes}" if axes else ""
     if outcome.got is None and outcome.text.startswith("no "):
         return f"{outcome.rule}{where}, which must not be: {outcome.reason}"
+    if outcome.rule == "causal":
+        if outcome.got is None:
+            return f"causal{where}{along} is {outcome.reason}"
+        return f"causal{where}{along} is broken: looks {outcome.got} ahead, {outcome.reason}"
     if outcome.got is None:
         return f"{outcome.rule}{where} is {outcome.reason}, must be {outcome.text}"
     note = f" ({outcome.reason})" if outcome.reason else ""
     got = at_least(_got(outcome), outcome.at_least)
-    return f"{outcome.rule}{where}{along} is {got}{note}, must be {outcome.text}"
+    return f"{outcome.rule}{where}{along} is {got}{note}, must be {_limit(outcome)}"
+
+
+def _limit(outcome: Outcome, *, counted: bool = True) -> str:
+    """The rule as it was written; where it counts from a baseline, with what that comes to."""
+    relation = outcome.text[: len(outcome.text) - len(outcome.text.lstrip("<>=!"))]
+    rest = outcome.text.removeprefix(relation).strip()
+    if counted and rest[:1] in ("+", "-") and outcome.limit is not None:
+        return f"{relation} {_value(outcome, outcome.limit)} (baseline {rest})"
+    return f"{relation} {rest}"
+
+
+def _value(outcome: Outcome, value: Fraction) -> str:
+    """A value as a reader wants it."""
+    if outcome.unit:
+        return f"{float(value):.6g} {outcome.unit}"
+    if outcome.rule == "coverage":
+        return share_text(float(value))
+    if outcome.rule == "memory":
+        return bytes_text(int(value))
+    if outcome.rule in _COUNTS:
+        return quantity(int(value))
+    return fraction_text(value)
 
 
 def _got(outcome: Outcome) -> str:
+    """The value that breaks a rule: as a reader wants it, and exactly."""
     got = outcome.got
     assert got is not None
+    text = _value(outcome, got)
     if outcome.rule == "coverage":
-        return f"{share_text(float(got))} ({got})"
-    if outcome.rule == "output-stride":
-        return fraction_text(got)
-    count = int(got)
+        return f"{text} ({got})"
     if outcome.rule == "memory":
-        return f"{bytes_text(count)} ({count:,} B)"
-    if outcome.rule in ("macs", "params") and count >= 1000:
-        return f"{quantity(count)} ({count:,})"
-    return str(count)
+        return f"{text} ({int(got):,} B)"
+    if outcome.rule in _COUNTS and got >= 1000:
+        return f"{text} ({int(got):,})"
+    return text

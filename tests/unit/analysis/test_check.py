@@ -75,7 +75,7 @@ def test_a_coverage_that_only_rounds_to_all_is_not_all():
     y = b.conv(b.conv(x, 1, 1999), 1, 2, dilation=2000)
     check = check_report(atrous.inspect(b.build(y)), rules(coverage="==100%"))
     assert check.broken[0].got == Fraction(3998, 3999)
-    assert ">99% (3998/3999), must be ==100%" in CheckView(check).text()
+    assert ">99% (3998/3999), must be == 100%" in CheckView(check).text()
 
 
 def test_after_upsampling_the_worst_phase_counts():
@@ -131,11 +131,16 @@ def test_an_unknown_finding_lists_near_ones():
 def test_a_check_is_true_where_all_rules_hold_and_says_so_in_one_line(two_outputs):
     check = check_report(two_outputs, rules(macs=">1,<1G"), forbidden=["global"])
     assert check
-    assert CheckView(check).text() == "pair: 3 rules hold"
+    assert (
+        CheckView(check).text() == "pair: 3 rules hold: macs 123 k > 1, macs 123 k < 1G, no global"
+    )
     assert check.to_dict()["holds"] is True
-    assert CheckView(check, "model.onnx").text() == "model.onnx: 3 rules hold"
+    assert (
+        CheckView(check, "model.onnx").text()
+        == "model.onnx: 3 rules hold: macs 123 k > 1, macs 123 k < 1G, no global"
+    )
 
 
 def test_axes_that_break_a_rule_alike_share_a_line(two_outputs):
     text = CheckView(check_report(two_outputs, rules(output_stride="==1"))).text()
-    assert text == "pair: output-stride at low along h, w is 2, must be ==1"
+    assert text == "pair: output-stride at low along h, w is 2, must be == 1"

@@ -40,7 +40,10 @@ def test_rules_that_hold_give_exit_code_0_and_one_line():
     arguments = ["--receptive-field", ">=300", "--output-stride", "==32", "--macs", "<=5G"]
     result = atrous("check", "zoo:resnet50", *arguments)
     assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout == f"zoo:resnet50: 3 rules hold{NOTE}\n"
+    assert result.stdout == (
+        "zoo:resnet50: 3 rules hold: receptive-field 427 >= 300, output-stride 32 == 32, "
+        f"macs 4.09 G <= 5G{NOTE}\n"
+    )
 
 
 def test_broken_rules_give_exit_code_1_and_a_line_each():
@@ -48,8 +51,9 @@ def test_broken_rules_give_exit_code_1_and_a_line_each():
     result = atrous_process("check", "zoo:resnet50", "--input", "1,3,224,224", *arguments)
     assert (result.returncode, result.stderr) == (1, "")
     assert result.stdout.splitlines() == [
-        f"zoo:resnet50: receptive-field at fc along h, w is 427{NOTE}, must be >=500",
-        "zoo:resnet50: macs is 4.09 G (4,089,184,256), must be <=4G",
+        f"zoo:resnet50: receptive-field at fc along h, w is 427{NOTE}, must be >= 500",
+        "zoo:resnet50: macs is 4.09 G (4,089,184,256), must be <= 4G",
+        "zoo:resnet50: 1 rule holds: params 25.6 M <= 1G",
     ]
 
 
@@ -58,7 +62,7 @@ def test_a_global_output_keeps_no_upper_bound_on_what_it_sees():
     assert result.returncode == 1
     assert (
         result.stdout
-        == f"zoo:resnet50: receptive-field at fc along h, w is 427{NOTE}, must be <=500\n"
+        == f"zoo:resnet50: receptive-field at fc along h, w is 427{NOTE}, must be <= 500\n"
     )
 
 
@@ -81,16 +85,16 @@ def test_the_checks_of_a_project_are_all_run(tmp_path):
     result = atrous("check", cwd=project(tmp_path, PROJECT))
     assert result.returncode == 1
     first, *rest = result.stdout.splitlines()
-    assert first == "stack:k3 k3d2: 2 rules hold"
+    assert first == "stack:k3 k3d2: 2 rules hold: receptive-field 7 >= 7, no gridding"
     assert all(line.startswith("stack:k3d2 k3d2: ") for line in rest)
-    assert "coverage at conv2 along h, w is 56% (5/9), must be ==1" in rest[0]
+    assert "coverage at conv2 along h, w is 56% (5/9), must be == 1" in rest[0]
     assert "gridding" in rest[1]
 
 
 def test_rules_of_the_section_itself_are_for_its_source_or_for_one_that_is_named(tmp_path):
     text = '[tool.atrous]\nsource = "stack:k3"\ninput = "1,4,9"\nreceptive-field = "==3"\n'
     folder = project(tmp_path, text)
-    assert atrous("check", cwd=folder).stdout == "stack:k3: 1 rule holds\n"
+    assert atrous("check", cwd=folder).stdout == "stack:k3: 1 rule holds: receptive-field 3 == 3\n"
     assert atrous("check", "stack:k5", "-i", "1,4,9", cwd=folder).returncode == 1
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -116,11 +120,11 @@ def test_what_cannot_be_checked_is_one_line_and_exit_code_2(tmp_path, arguments,
 
 
 def test_a_rule_that_does_not_parse_has_a_caret_under_the_place(tmp_path):
-    result = atrous("check", "zoo:vgg16", "--memory", "<=512MB")
+    result = atrous("check", "zoo:vgg16", "--memory", "<=512Mb")
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.splitlines() == [
-        "atrous: memory: 'MB' is no unit of memory; use B, KiB, MiB, GiB or TiB.",
-        "  <=512MB",
+        "atrous: memory: 'Mb' is no unit of memory; use B, KiB, MiB, GiB, TiB, kB, MB, GB or TB.",
+        "  <=512Mb",
         "       ^",
     ]
     folder = project(tmp_path, '[tool.atrous]\nsource = "zoo:vgg16"\nmacs = "20G"\n')
@@ -171,3 +175,48 @@ def test_the_project_that_the_documents_show_is_read(tmp_path):
         ("gridding", "checkerboard"),
     )
     assert [str(rule) for rule in two.rules] == ["macs <=20G", "memory <=512MiB"]
+
+
+def test_limits_beside_a_baseline_print_what_they_come_to():
+    old, new = "stack:k3x8 k3x8", "stack:k3x8 k3x8 k1x8"
+    given = ["-i", "1,8,16,16", "--baseline", old]
+    result = atrous("check", new, *given, "--macs", "<=+10%", "--params", "<=+100", "--flops", ">1")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == (
+        f"{new}: 3 rules hold: macs 311 k <= 324 k (baseline +10%), "
+        "flops 623 k > 1, params 1.22 k <= 1.25 k (baseline +100)\n"
+    )
+    result = atrous("check", new, *given, "--macs", "<=+2%", "--receptive-field", ">=+0")
+    assert result.returncode == 1
+    assert result.stdout.splitlines()[0] == (
+        f"{new}: macs is 311 k (311,296), must be <= 301 k (baseline +2%)"
+    )
+    assert "receptive-field 5 >= 5 (baseline +0)" in result.stdout
+    assert_refuses("check", new, *given[:2], "--macs", "<=+2%", says="give one with --baseline")
+
+
+def test_causal_networks_and_times(tmp_path):
+    audio = "stack:k3causal k3d2causal k3d4causal"
+    result = atrous(
+        "check", audio, "-i", "1,1,64", "--causal", "--look-back", "<=1ms", "--rate", "16k"
+    )
+    assert result.stdout == f"{audio}: 2 rules hold: look-back 0.875 ms <= 1ms, causal\n"
+    centred = "stack:k3causal k3d2 k3causal"
+    result = atrous("check", centred, "-i", "1,1,64", "--causal", "--look-ahead", "==0")
+    assert result.returncode == 1
+    assert result.stdout.splitlines() == [
+        f"{centred}: look-ahead at conv3 along t is 2, must be == 0",
+        f"{centred}: causal at conv3 along t is broken: looks 2 ahead, first by conv2",
+    ]
+    says = "give the sample rate with --rate"
+    assert_refuses("check", audio, "-i", "1,1,64", "--look-ahead", "<=40ms", says=says)
+    rates = ["--look-ahead", "<=40ms", "--rate", "fast"]
+    assert_refuses("check", audio, "-i", "1,1,64", *rates, says="no sample rate")
+    result = atrous("check", "stack:k3", "-i", "1,1,8,8", "--causal")
+    assert (result.returncode, "no axis of time" in result.stdout) == (1, True)
+    text = (
+        f'[tool.atrous]\nsource = "{audio}"\ninput = "1,1,64"\ncausal = true\n'
+        'rate = 16000\nlook-ahead = "<=1ms"\n'
+    )
+    result = atrous("check", cwd=project(tmp_path, text))
+    assert (result.returncode, result.stderr) == (0, "")
