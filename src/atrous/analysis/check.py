@@ -9,10 +9,9 @@ from fractions import Fraction
 from atrous.analysis.causality import scans_back
 from atrous.analysis.field import Field
 from atrous.analysis.findings import codes
-from atrous.analysis.findings.words import TIME_LIKE
 from atrous.analysis.inspection import Inspection, Layer
 from atrous.analysis.requirements import Rule
-from atrous.analysis.scale import Scale
+from atrous.analysis.scale import TIME_LIKE, Scale
 from atrous.errors import ReadError, unknown
 from atrous.shown import Shown, ShownWhole, view
 

@@ -8,12 +8,14 @@ from fractions import Fraction
 from math import floor, gcd
 
 from atrous.analysis.flow import Bundle
+from atrous.analysis.scale import Scale
 from atrous.geometry import Taps
 from atrous.shown import Shown
 
 __all__ = ["Field", "Phase", "field_of"]
 
 MOST_OUTPUTS = 1 << 16
+_LENGTHS = ("size", "stride", "start", "center", "max_gap", "back", "ahead")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +106,16 @@ class Field(Shown):
             "coverage": self.coverage,
             "max_gap": self.max_gap,
             "step": self.step,
+            "back": self.back,
+            "ahead": self.ahead,
             "phases": [phase.to_dict() for phase in self.phases],
         }
+
+    def scaled(self, scale: Scale) -> dict[str, object]:
+        """Size, stride, start, centre and looks in the unit of a scale, as plain data."""
+        lengths = {name: getattr(self, name) for name in _LENGTHS}
+        values = {name: float(scale.of(value)) for name, value in lengths.items()}
+        return {"axis": self.axis, "unit": scale.unit, **values}
 
     def __str__(self) -> str:
         text = f"{self.axis or 'axis'}: {self.size} positions, stride {self.stride}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from dataclasses import field as record_field
 from operator import index
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,6 +22,7 @@ from atrous.shown import ShownWhole, view
 if TYPE_CHECKING:
     from atrous.analysis.footprint import Footprint
     from atrous.analysis.information import Information
+    from atrous.analysis.scale import Scale
     from atrous.analysis.stretches import Boxes, Stretches
     from atrous.analysis.trace import Trace
 
@@ -52,6 +53,7 @@ class Inspection(ShownWhole):
     layers: tuple[Layer, ...]
     outputs: tuple[Layer, ...]
     memory: Memory
+    scales: Mapping[str, Scale] = record_field(default_factory=dict, hash=False)
     # What is worked out only when it is asked for; it follows from the rest, so it is no state.
     _known: dict[str, Any] = record_field(default_factory=dict, repr=False, compare=False)
 
@@ -235,6 +237,24 @@ class Inspection(ShownWhole):
         with concerning(chosen.name):
             return trace_of(self.network, self.input, self.layers, chosen, at)
 
+    def scaled(self, *, rate: Any = None, pixel: Any = None) -> Inspection:
+        """The same report, whose positions are shown in ms and lengths as well.
+
+        `rate` is positions per second along the axis of time (16000, "44.1k"), `pixel` the size of
+        a position along the others: "0.5um", or one for each of them. `scales` then has one for
+        each axis, which `times`, `boxes`, text, pages and JSON use. Raises `ReadError` for what is
+        no rate or size, or where the input has no such axis.
+
+        >>> import atrous
+        >>> report = atrous.inspect("stack:k400s320valid", (1, 1, 16000)).scaled(rate=16000)
+        >>> str(report).splitlines()[3:5]
+        ['receptive field  400 (t), 100% read; 25 ms', 'output stride    320; 20 ms']
+        """
+        from atrous.analysis.scale import scales_of
+
+        axes = tuple(self.network.tensor(self.input).grid)
+        return replace(self, scales={**self.scales, **scales_of(axes, rate, pixel)})
+
     def times(self, rate: Any = None, *, layer: str | None = None) -> Stretches:
         """For each output along its one axis: the stretch of the input that it reads.
 
@@ -251,9 +271,9 @@ class Inspection(ShownWhole):
         from atrous.analysis.stretches import stretches_of
 
         chosen = self._known_of(layer)
-        scale = None if rate is None else per_rate(rate)
+        scales = self.scales if rate is None else dict.fromkeys(self.network.axes, per_rate(rate))
         with concerning(chosen.name):
-            return stretches_of(self.network, chosen, self.input, scale)
+            return stretches_of(self.network, chosen, self.input, scales)
 
     def boxes(self, layer: str | None = None, *, pixel: Any = None) -> Boxes:
         """For each output: the box of the input that it reads, and its centre.
@@ -266,13 +286,12 @@ class Inspection(ShownWhole):
         >>> atrous.inspect("stack:k3s2 k3", (1, 1, 64, 64)).boxes(pixel="0.5um").at((0, 4))
         ((-1.5, 2.0), (2.5, 6.0))
         """
-        from atrous.analysis.scale import pixels
         from atrous.analysis.stretches import boxes_of
 
         chosen = self._known_of(layer)
-        texts = () if pixel is None else (pixel,) if isinstance(pixel, str) else tuple(pixel)
+        scales = self.scales if pixel is None else self.scaled(pixel=pixel).scales
         with concerning(chosen.name):
-            return boxes_of(self.network, chosen, self.input, [pixels(t) for t in texts])
+            return boxes_of(self.network, chosen, self.input, scales)
 
     def _known_of(self, name: str | None) -> Layer:
         chosen = self.outputs[-1] if name is None else self[name]
@@ -284,7 +303,7 @@ class Inspection(ShownWhole):
 
     def seen_from(self, input: str) -> Inspection:
         """The same report with the fields measured on another input of the network."""
-        return inspect_network(self.network, input=input)
+        return replace(inspect_network(self.network, input=input), scales=self.scales)
 
     def to_dict(self) -> dict[str, object]:
         """Plain data under a versioned schema."""
@@ -297,6 +316,7 @@ class Inspection(ShownWhole):
             "complete": self.complete,
             "opaque": list(self.opaque),
             "notes": list(self.network.notes),
+            "scales": {axis: scale.to_dict() for axis, scale in self.scales.items()},
             "macs": self.macs,
             "integer_macs": self.integer_macs,
             "flops": self.flops,
@@ -313,9 +333,18 @@ class Inspection(ShownWhole):
             },
             "uncounted": {name: list(layers) for name, layers in self.uncounted.items()},
             "findings": [finding.to_dict() for finding in self.findings],
-            "outputs": [layer.to_dict() for layer in self.outputs],
-            "layers": [layer.to_dict() for layer in self.layers],
+            "outputs": [self._plain(layer) for layer in self.outputs],
+            "layers": [self._plain(layer) for layer in self.layers],
         }
+
+    def _plain(self, layer: Layer) -> dict[str, object]:
+        """A layer as plain data, and where there is a scale its fields in the unit as well."""
+        scaled = [
+            field.scaled(self.scales[field.axis])
+            for field in layer.field
+            if field.axis in self.scales
+        ]
+        return layer.to_dict() | ({"scaled": scaled} if self.scales else {})
 
     def to_html(
         self,

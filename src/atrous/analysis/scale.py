@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from atrous.errors import ReadError
 from atrous.shown import Plain
 
-__all__ = ["Scale", "per_rate", "pixels"]
+__all__ = ["TIME_LIKE", "Scale", "per_rate", "pixels", "scales_of"]
+
+TIME_LIKE = ("t", "d")
+"""Axes along which a network may be causal: time, or depth where that is time."""
 
 _NUMBER = r"(?P<number>\d[\d_]*(\.\d+)?|\.\d+)"
 _RATE = re.compile(rf"{_NUMBER}\s*(?P<prefix>[kM]?)(Hz)?", re.ASCII)
@@ -80,6 +85,36 @@ def pixels(size: str) -> Scale:
             "cm, m or km, such as 0.5um."
         )
     return Scale(value, found["unit"].replace("µ", "u").replace("μ", "u"))
+
+
+def scales_of(axes: Sequence[str], rate: Any = None, pixel: Any = None) -> dict[str, Scale]:
+    """The scale of each axis of an input: a rate along time, pixel sizes along the others.
+
+    Raises `ReadError` where there is no axis for what is given.
+
+    >>> [str(scale) for scale in scales_of(("d", "h", "w"), rate=25, pixel="2mm").values()]
+    ['40 ms', '2 mm', '2 mm']
+    """
+    found: dict[str, Scale] = {}
+    named = ", ".join(axes) or "none"
+    if rate is not None:
+        axis = next((axis for axis in TIME_LIKE if axis in axes), None)
+        if axis is None:
+            raise ReadError(
+                f"a rate is along time, and the axes here are {named}; give a pixel size."
+            )
+        found[axis] = per_rate(rate)
+    if pixel is not None:
+        rest = [axis for axis in axes if axis not in found and axis != "t"]
+        sizes = pixel.split(",") if isinstance(pixel, str) else list(pixel)
+        sizes = sizes * len(rest) if len(sizes) == 1 else sizes
+        if not rest or len(sizes) != len(rest):
+            raise ReadError(
+                f"{len(sizes)} pixel sizes do not fit the axes {named}; give one, or one for each "
+                "axis of space."
+            )
+        found |= dict(zip(rest, map(pixels, sizes), strict=True))
+    return found
 
 
 def _typed_rate(text: str) -> Fraction | None:

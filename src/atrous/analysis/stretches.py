@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["Boxes", "Stretches", "boxes_of", "stretches_of"]
+
+
+_NONE: Mapping[str, Scale] = {}
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -149,7 +152,11 @@ class Boxes(ShownWhole):
 
 
 def stretches_of(
-    network: Network, layer: Layer, source: str, scale: Scale | None = None, axis: str | None = None
+    network: Network,
+    layer: Layer,
+    source: str,
+    scales: Mapping[str, Scale] = _NONE,
+    axis: str | None = None,
 ) -> Stretches:
     """The stretches of one layer along its only axis, or the one given.
 
@@ -171,30 +178,19 @@ def stretches_of(
         raise UnsupportedError(
             f"each of its positions reads all of the input along {found.axis}, by {mixed[0]}."
         )
+    scale = scales.get(found.axis)
     return _laid_out(layer.name, found, counts[found.axis], lengths[found.axis], scale)
 
 
 def boxes_of(
-    network: Network, layer: Layer, source: str, scales: Sequence[Scale | None] = ()
+    network: Network, layer: Layer, source: str, scales: Mapping[str, Scale] = _NONE
 ) -> Boxes:
     """The boxes of one layer, in the order of the input's axes; see `stretches_of`."""
     counts = network.tensor(layer.tensor).grid
     held = [one.axis for one in layer.field if one.axis in counts]
     if not held:
         raise UnsupportedError("it has no positions, so no box for each.")
-    sizes = tuple(scales) or (None,) * len(held)
-    if len(sizes) == 1:
-        sizes *= len(held)
-    if len(sizes) != len(held):
-        raise GeometryError(
-            f"{len(sizes)} pixel sizes for the axes {', '.join(held)}; give one, or one for each."
-        )
-    return Boxes(
-        tuple(
-            stretches_of(network, layer, source, scale, axis)
-            for axis, scale in zip(held, sizes, strict=True)
-        )
-    )
+    return Boxes(tuple(stretches_of(network, layer, source, scales, axis) for axis in held))
 
 
 def _laid_out(name: str, seen: Field, outputs: int, length: int, scale: Scale | None) -> Stretches:

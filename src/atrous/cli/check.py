@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from atrous.cli.options import SOURCE_HELP, Inputs, InputValues, Json, StructureOnly
+from atrous.cli.options import SOURCE_HELP, Inputs, InputValues, Json, Rate, StructureOnly
 from atrous.cli.output import show, show_json
 from atrous.cli.sources import (
     load,
@@ -71,10 +71,7 @@ def check(
         str | None,
         typer.Option(metavar="SOURCE", help="What rules with a sign count from: --macs '<=+2%'."),
     ] = None,
-    rate: Annotated[
-        str | None,
-        typer.Option(metavar="HZ", help="Samples per second, 16000 or 44.1k, for rules in ms."),
-    ] = None,
+    rate: Rate = None,
     config: Annotated[
         str, typer.Option(metavar="PATH", help="The file with [tool.atrous].")
     ] = "pyproject.toml",

@@ -12,6 +12,7 @@ from atrous.cli.options import (
     Inputs,
     InputValues,
     Json,
+    Rate,
     Source,
     StructureOnly,
 )
@@ -68,6 +69,13 @@ def inspect(
             help="What differs from OLD: a SOURCE, or a report saved with --json (a .json file).",
         ),
     ] = None,
+    rate: Rate = None,
+    pixel: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="The size of a position, 0.5um: lengths beside positions."
+        ),
+    ] = None,
     html: Html = None,
     image: Image = None,
     graph: Annotated[
@@ -99,6 +107,8 @@ def inspect(
 
     - atrous inspect vad.onnx --input x=1,1,512 --input state=2,1,128 --value sr=16000
 
+    - atrous inspect vocoder.onnx --rate 22.05k
+
     - atrous inspect model.onnx --diff before.json
 
     - atrous inspect model.onnx --html report.html --image photo.jpg
@@ -122,6 +132,8 @@ def inspect(
     drawn_at = None if graph is None else place_for(graph, "--graph", ".svg")
     how = input or (), structure_only, value or ()
     report = inspect_network(load(source, *how), output=output)
+    if rate is not None or pixel is not None:
+        report = report.scaled(rate=rate, pixel=pixel)
     if drawn_at is not None:
         put(report.graph(), drawn_at, "--graph")
     if page is not None:

@@ -16,6 +16,7 @@ __all__ = [
     "Inputs",
     "Json",
     "Outputs",
+    "Rate",
     "Source",
     "StructureOnly",
     "names_of",
@@ -50,6 +51,10 @@ Html = Annotated[
 Image = Annotated[
     str | None,
     typer.Option(metavar="PATH", help="With --html: an image to lay behind the footprints."),
+]
+Rate = Annotated[
+    str | None,
+    typer.Option(metavar="HZ", help="Samples per second, 16000 or 44.1k: ms beside positions."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON under a versioned schema.")]
 StructureOnly = Annotated[

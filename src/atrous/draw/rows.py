@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 from math import prod
 from typing import Literal, get_args
 
 from atrous.analysis import Inspection, Layer
+from atrous.analysis.scale import Scale
 from atrous.geometry import Local, Reads
 from atrous.network import Node
 from atrous.network.ops import AdaptivePool, Conv, Pool, Resize
@@ -45,6 +46,7 @@ class Listing:
     quiet: int
     quiet_params: int
     cut: int
+    scales: Mapping[str, Scale] = field(default_factory=dict, hash=False)
 
 
 def listing(
@@ -88,6 +90,7 @@ def listing(
         left,
         sum(row.params for row in quiet),
         len(ordered) - len(shown),
+        scales=inspection.scales,
     )
 
 

@@ -44,8 +44,9 @@ def layer_table(found: Listing, look: Look, sort: Sort = "order") -> list[Line]:
     ]
     if not found.rows:
         return [line(Span("no layer moves positions or costs anything.", "dim")), *notes]
-    columns = {title: _layer_column(title, found.rows) for title in _STANDING}
+    columns = {title: _layer_column(title, found) for title in _standing(found)}
     asked = list(_ASKED)
+    asked[2:2] = [title for title in columns if title not in _STANDING]
     if sort in _SORTED_BY:
         asked.remove(_SORTED_BY[sort])
         asked.insert(2, _SORTED_BY[sort])
@@ -59,18 +60,19 @@ def layer_table(found: Listing, look: Look, sort: Sort = "order") -> list[Line]:
             break
         chosen.add(title)
         taken = width
-    return table([columns[title] for title in _STANDING if title in chosen], look) + notes
+    return table([columns[title] for title in columns if title in chosen], look) + notes
 
 
 def layer_columns(found: Listing) -> list[Column]:
     """Every column, for where there is room for all of them."""
-    return [_layer_column(title, found.rows) for title in _STANDING]
+    return [_layer_column(title, found) for title in _standing(found)]
 
 
 def layer_keys(found: Listing) -> list[list[float | str]]:
     """For each row what its cells sort by, in the order of `layer_columns`: numbers, not texts."""
     return [
-        [_key(title, row, place) for title in _STANDING] for place, row in enumerate(found.rows)
+        [_key(title, row, place) for title in _standing(found)]
+        for place, row in enumerate(found.rows)
     ]
 
 
@@ -93,7 +95,15 @@ def layer_notes(found: Listing) -> list[str]:
     return out
 
 
-def _layer_column(title: str, rows: tuple[Row, ...]) -> Column:
+def _standing(found: Listing) -> tuple[str, ...]:
+    """The titles of all columns: fields also in the unit of each scale, where there is one."""
+    units = dict.fromkeys(scale.unit for scale in found.scales.values())
+    place = _STANDING.index("field") + 1
+    return (*_STANDING[:place], *(f"field {unit}" for unit in units), *_STANDING[place:])
+
+
+def _layer_column(title: str, found: Listing) -> Column:
+    rows = found.rows
     if title == "layer":
         cells = tuple(Span(row.name) for row in rows)
         return Column(title, cells, right=False, shrink=_NAME_LEAST)
@@ -103,7 +113,19 @@ def _layer_column(title: str, rows: tuple[Row, ...]) -> Column:
         marked = any(_mark(row) for row in rows)
         cells = tuple(Span(_size(row) + (_mark(row) or " " * marked)) for row in rows)
         return Column(title + " " * marked, cells)
+    if title not in _CELLS:
+        return Column(title, tuple(Span(_in_unit(row, title, found)) for row in rows))
     return Column(title, tuple(_CELLS[title](row) for row in rows))
+
+
+def _in_unit(row: Row, title: str, found: Listing) -> str:
+    """The sizes of the fields along the axes that have a scale in the unit of this column."""
+    texts = [
+        scale.text(axis.size).removesuffix(f" {scale.unit}")
+        for axis in row.layer.field
+        if (scale := found.scales.get(axis.axis)) and title == f"field {scale.unit}"
+    ]
+    return per_axis(texts) or "-"
 
 
 def _key(title: str, row: Row, place: int) -> float | str:
@@ -116,7 +138,8 @@ def _key(title: str, row: Row, place: int) -> float | str:
     costs = {"MACs": row.macs, "params": row.params, "activation": row.activation_bytes}
     if title in costs:
         return costs[title]
-    return max((float(_NUMBERS[title](axis)) for axis in row.layer.field), default=-math.inf)
+    number = _NUMBERS.get(title, _NUMBERS["field"])
+    return max((float(number(axis)) for axis in row.layer.field), default=-math.inf)
 
 
 _NUMBERS: dict[str, Callable[[Field], float | Fraction]] = {

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from fractions import Fraction
 
 from atrous.analysis import Field, Finding, Inspection, Layer
+from atrous.analysis.causality import scans_back
+from atrous.analysis.scale import TIME_LIKE, Scale
 from atrous.draw.units import at_least, bytes_text, per_axis, quantity, shape_text, share_text
 from atrous.report.lines import Line, Look, Span, line, wrapped
 
@@ -110,7 +113,7 @@ def statements(inspection: Inspection) -> Iterator[tuple[str, str, str]]:
     outputs = inspection.outputs
     for layer in outputs[:_MOST_OUTPUTS]:
         yield "output", f"{layer.name} {shape_text(layer.output_shape, known=layer.sized)}", ""
-        yield from _seen(layer)
+        yield from _seen(layer, inspection)
     if len(outputs) > _MOST_OUTPUTS:
         yield "", f"and {len(outputs) - _MOST_OUTPUTS} more outputs", ""
     left_out = inspection.uncounted.get("macs", ())
@@ -175,10 +178,48 @@ def _found(findings: Sequence[Finding]) -> Iterator[tuple[str, str, str]]:
         yield "", f"and {len(groups) - _MOST_FINDINGS} more findings, all of them in the JSON", ""
 
 
-def _seen(layer: Layer) -> Iterator[tuple[str, str, str]]:
+def _seen(layer: Layer, inspection: Inspection) -> Iterator[tuple[str, str, str]]:
     holes = any(axis.coverage < 1 for axis in layer.field)
-    yield "receptive field", field_text(layer), "yellow" if holes else ""
+    scales = inspection.scales
+    sizes = _in_units(layer, scales, lambda axis: axis.size)
+    yield "receptive field", field_text(layer) + sizes, "yellow" if holes else ""
     if layer.field:
-        yield "output stride", per_axis([str(axis.stride) for axis in layer.field]), ""
+        hops = _in_units(layer, scales, lambda axis: axis.stride)
+        yield "output stride", per_axis([str(axis.stride) for axis in layer.field]) + hops, ""
+        for axis in layer.field:
+            if axis.axis == "t" or (axis.axis in TIME_LIKE and axis.axis in scales):
+                yield "in time", _in_time(layer, axis, inspection), ""
     if layer.is_global:
         yield "global", f"{global_text(layer)}; the field is the local one", ""
+
+
+def _in_units(
+    layer: Layer, scales: Mapping[str, Scale], value: Callable[[Field], Fraction | int]
+) -> str:
+    """What a value comes to along the axes that have a scale."""
+    by_unit: dict[str, list[str]] = {}
+    for axis in layer.field:
+        scale = scales.get(axis.axis)
+        if scale is not None:
+            text = scale.text(value(axis)).removesuffix(f" {scale.unit}")
+            by_unit.setdefault(scale.unit, []).append(text)
+    parts = [f"{'x'.join(texts)} {unit}" for unit, texts in by_unit.items()]
+    return f"; {', '.join(parts)}" if parts else ""
+
+
+def _in_time(layer: Layer, axis: Field, inspection: Inspection) -> str:
+    """How far an output looks back and ahead of its own place."""
+    scale = inspection.scales.get(axis.axis)
+
+    def said(count: int) -> str:
+        return f"{count} ({scale.text(count)})" if scale is not None and count else str(count)
+
+    looks = f"looks back {said(axis.back)}, ahead {said(axis.ahead)}"
+    mixed = layer.global_axes.get(axis.axis, ())
+    if mixed and scans_back(inspection.network, mixed, axis.axis):
+        if axis.ahead == 0:
+            return f"causal: looks back to the start by {mixed[0]}, ahead 0"
+        return f"{looks}, and back to the start by {mixed[0]}"
+    if mixed:
+        return f"reads every position by {mixed[0]}; the local window {looks}"
+    return f"causal: {looks}" if axis.ahead == 0 else looks

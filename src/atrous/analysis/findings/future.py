@@ -10,7 +10,7 @@ from atrous.analysis.findings.evidence import Evidence
 from atrous.analysis.findings.record import Finding
 from atrous.analysis.findings.registry import finder
 from atrous.analysis.findings.windows import spans_with_pads
-from atrous.analysis.findings.words import TIME_LIKE
+from atrous.analysis.scale import TIME_LIKE
 from atrous.network import Node
 from atrous.network.ops import Conv, ConvTranspose, Pool
 

@@ -9,7 +9,8 @@ from atrous.analysis.field import Field
 from atrous.analysis.findings.evidence import Evidence
 from atrous.analysis.findings.record import Finding
 from atrous.analysis.findings.registry import finder
-from atrous.analysis.findings.words import TIME_LIKE, cells, positions
+from atrous.analysis.findings.words import cells, positions
+from atrous.analysis.scale import TIME_LIKE
 from atrous.network import Node
 from atrous.network.ops import Concat, Elementwise
 

@@ -1,13 +1,10 @@
-"""Numbers as the messages of findings say them, and the axes that may be time."""
+"""Numbers as the messages of findings say them."""
 
 from __future__ import annotations
 
 from fractions import Fraction
 
-__all__ = ["TIME_LIKE", "cells", "positions"]
-
-TIME_LIKE = ("t", "d")
-"""Axes along which a network may be causal: time, or depth where that is time."""
+__all__ = ["cells", "positions"]
 
 
 def cells(value: Fraction) -> str:
