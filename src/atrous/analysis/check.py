@@ -171,12 +171,12 @@ class _Asked:
         """The outcome on a quantity of the whole network."""
         of = _TOTALS[rule.quantity]
         got, limit, reasons = Fraction(of(self.report)), rule.value, []
-        left_out = _left_out(self.report, rule)
+        left_out = _not_counted(self.report, rule)
         if rule.beside:
             assert self.baseline is not None
             base = Fraction(of(self.baseline))
             limit = rule.limit(base)
-            unknown_base = _left_out(self.baseline, rule)
+            unknown_base = _not_counted(self.baseline, rule)
             if unknown_base:
                 reasons.append(f"the baseline's is not known: not counted: {_some(unknown_base)}")
         holds = rule.holds(got, limit) and not reasons
@@ -258,7 +258,7 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _left_out(report: Inspection, rule: Rule) -> tuple[str, ...]:
+def _not_counted(report: Inspection, rule: Rule) -> tuple[str, ...]:
     return report.uncounted.get("macs" if rule.quantity == "flops" else rule.quantity, ())
 
 

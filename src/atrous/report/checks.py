@@ -75,9 +75,9 @@ def _kept(outcomes: Sequence[Outcome]) -> str:
     if one.limit is None:
         return one.text
     values = sorted({outcome.got for outcome in outcomes if outcome.got is not None})
-    got = _value(one, values[0])
+    got = _amount(one, values[0])
     if len(values) > 1:
-        got += f" to {_value(one, values[-1])}"
+        got += f" to {_amount(one, values[-1])}"
     limits = {outcome.limit for outcome in outcomes}
     return f"{one.rule} {at_least(got, one.at_least)} {_limit(one, counted=len(limits) == 1)}"
 
@@ -103,11 +103,11 @@ def _limit(outcome: Outcome, *, counted: bool = True) -> str:
     relation = outcome.text[: len(outcome.text) - len(outcome.text.lstrip("<>=!"))]
     rest = outcome.text.removeprefix(relation).strip()
     if counted and rest[:1] in ("+", "-") and outcome.limit is not None:
-        return f"{relation} {_value(outcome, outcome.limit)} (baseline {rest})"
+        return f"{relation} {_amount(outcome, outcome.limit)} (baseline {rest})"
     return f"{relation} {rest}"
 
 
-def _value(outcome: Outcome, value: Fraction) -> str:
+def _amount(outcome: Outcome, value: Fraction) -> str:
     """A value as a reader wants it."""
     if outcome.unit:
         return f"{float(value):.6g} {outcome.unit}"
@@ -124,7 +124,7 @@ def _got(outcome: Outcome) -> str:
     """The value that breaks a rule: as a reader wants it, and exactly."""
     got = outcome.got
     assert got is not None
-    text = _value(outcome, got)
+    text = _amount(outcome, got)
     if outcome.rule == "coverage":
         return f"{text} ({got})"
     if outcome.rule == "memory":
