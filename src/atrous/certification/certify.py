@@ -6,7 +6,6 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from itertools import islice
 from typing import Any, Literal, Protocol
 
@@ -34,8 +33,9 @@ from atrous.certification.verdicts import Cause, Verdict, severity, worst
 from atrous.errors import AtrousError
 from atrous.geometry import Lockstep
 from atrous.network import Network
+from atrous.network.aside import coarsest
 from atrous.network.shapes import Shape, Shapes
-from atrous.network.walk import needed, pruned, strides
+from atrous.network.walk import needed, pruned
 from atrous.progress import step
 from atrous.refusal import Refusal
 
@@ -455,14 +455,10 @@ def price(network: Network) -> Price:
     Memory is that of the graph on both sides, whatever else the source of one of them tells.
     """
     report = inspect_network(replace(network, eager=None))
-    coarsest: dict[str, Fraction] = {}
-    for held in strides(network).values():
-        for axis, stride in held.items():
-            coarsest[axis] = max(coarsest.get(axis, Fraction(0)), stride)
     return Price(
         report.macs,
         report.peak_memory_bytes,
-        tuple(coarsest.values()),
+        tuple(coarsest(network).values()),
         tuple(report.uncounted.items()),
     )
 

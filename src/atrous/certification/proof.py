@@ -303,6 +303,8 @@ class _Walk:
                     continue
                 all_here = here.rows(axis, grid[axis])
                 all_there = there.rows(axis, twin.output.grid.get(axis, 0))
+                if lock == _SAME and not bad and _same_everywhere(all_here, all_there):
+                    continue
                 if lock == _SAME and not bad and _sizes(all_here) == _sizes(all_there):
                     if not _same_reads(all_here, all_there):
                         why = f"it reads other positions along {axis} than the reference"
@@ -445,6 +447,14 @@ def _merged(found: Sequence[Mapping[str, Step]]) -> dict[str, Step]:
 
 def _sizes(moves: AxisMap) -> tuple[int, int]:
     return moves.inputs, moves.outputs
+
+
+def _same_everywhere(one: AxisMap, two: AxisMap) -> bool:
+    """Whether each output of both reads all there is, of equally much, whatever its place."""
+    if one.inputs != two.inputs:
+        return False
+    rows = [m.at(o) for m in (one, two) for o in range(m.outputs)]
+    return all(row == rows[0] for row in rows) and len(rows[0]) == one.inputs
 
 
 def _same_reads(one: AxisMap, two: AxisMap) -> bool:

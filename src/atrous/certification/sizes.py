@@ -11,9 +11,9 @@ from atrous.certification.faults import window_index
 from atrous.errors import GeometryError
 from atrous.geometry import Window
 from atrous.network import Network, Node, Tensor
+from atrous.network.aside import coarsest
 from atrous.network.ops import AdaptivePool, Conv, ConvTranspose, Pad, Pool, Resize, Slice
 from atrous.network.shapes import Shapes
-from atrous.network.walk import strides
 
 __all__ = ["first_size", "larger_sizes", "other_sizes", "rounded_sizes"]
 
@@ -188,16 +188,15 @@ class _Line:
 
     @classmethod
     def of(cls, networks: Sequence[Network], axis: str) -> _Line:
-        chains, coarsest = [], Fraction(1)
+        chains, widest = [], Fraction(1)
         for network in networks:
             whole = max(t.grid.get(axis, 1) for t in network.inputs)
             shares = {
                 t.name: Fraction(t.grid[axis], whole) for t in network.inputs if axis in t.grid
             }
             chains.append((shares, tuple(_lengths(network, axis))))
-            for held in strides(network).values():
-                coarsest = max(coarsest, held.get(axis, coarsest))
-        return cls(tuple(chains), min(int(coarsest), _FARTHEST))
+            widest = max(widest, coarsest(network).get(axis, widest))
+        return cls(tuple(chains), min(int(widest), _FARTHEST))
 
     def windows(self, size: int) -> list[tuple[Window, int]] | None:
         """Every window with the length of the map it slides along; None where a map vanishes."""

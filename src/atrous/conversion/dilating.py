@@ -11,8 +11,9 @@ from math import prod
 from atrous.conversion.plan import Head, Heads, OpChange, Plan, Resampled
 from atrous.conversion.rules import Around, Replacement, dilated
 from atrous.errors import AtrousError
-from atrous.geometry import Tail
+from atrous.geometry import Local, Tail
 from atrous.network import Network, Node, Tensor
+from atrous.network.aside import aside
 from atrous.network.layout import has_axes
 from atrous.network.ops import (
     Concat,
@@ -29,6 +30,9 @@ from atrous.network.walk import Place, pruned, remade, strides
 from atrous.refusal import Refusal
 
 __all__ = ["plan_dilation"]
+
+# What ops do that make a map coarser without a stride.
+_CUTS = {"reshape": "a reshape that cuts it into frames", "resize": "a resampling to fewer"}
 
 
 def plan_dilation(
@@ -72,6 +76,7 @@ class _Dilation:
         self.sizes: dict[int, int] = {}
         self.in_head = _behind_heads(reference)
         self.parts = _parts(reference)
+        self.aside = aside(reference)
         self.heads: list[Head] = []
         self.tails: list[str] = []
         self.resampled: list[Resampled] = []
@@ -129,6 +134,8 @@ class _Dilation:
             parts=self.parts,
             tail=self.tail,
             keep=keep,
+            aside=self.aside[node.output.name],
+            coarsened=lambda axis: self._coarsened(node, axis),
         )
         made = dilated(place, around)
         if isinstance(made, Refusal):
@@ -178,15 +185,54 @@ class _Dilation:
                 found.setdefault(axis, stride)
         return found
 
+    def _coarsened(self, node: Node, axis: str) -> str:
+        """The op before a node that makes its map coarser than wanted, and what it does."""
+        name = node.inputs[0]
+        while (maker := self.reference.maker(name)) is not None:
+            before = [x for x in maker.inputs if axis in self.strides[x]]
+            fine = [x for x in before if self._stride(x, axis) <= self.target[axis]]
+            if fine or not before:
+                break
+            name = before[0]
+        # What sums over a frame comes behind what cut it.
+        while maker is not None and (before := [x for x in maker.inputs if self._is_cut(x, axis)]):
+            maker = self.reference.maker(before[0])
+        return node.name if maker is None else f"{maker.name} ({_CUTS.get(maker.kind, maker.kind)})"
+
+    def _is_cut(self, name: str, axis: str) -> bool:
+        """Whether a tensor holds an axis in several digits."""
+        dims = self.reference.tensor(name).layout
+        return sum(atom.axis == axis for dim in dims for atom in dim) > 1
+
+    def _stride(self, name: str, axis: str) -> Fraction:
+        """How far apart the positions of a map lie now."""
+        return self.strides[name][axis] / self.factors[name].get(axis, 1)
+
     def _fitted(self, place: Place) -> Place:
         """The join with its inputs at one size: that of the one with the fewest positions.
 
         What joins anything but whole maps of one original size stays as it is.
         """
-        node = place.node
-        maps = [i for i, x in enumerate(place.old) if prod(x.grid.values()) > 1]
-        if len(maps) < 2 or not isinstance(node.op, Elementwise | Concat):
+        node, maps = place.node, _maps(place)
+        least = self._least(place)
+        if least is None:
             return place
+        fits = {i: self._fit(place, i) for i in maps}
+        made: dict[str, Tensor] = {}
+        for i in maps:
+            if fits[i] != fits[least] and place.new[i].name not in made:
+                made[place.new[i].name] = self._resampled(node, place.old[i], place.old[least])
+        if not made:
+            return place
+        new = tuple(made.get(x.name, x) for x in place.new)
+        old = tuple(place.old[least] if x.name in made else x for x in place.old)
+        return Place(replace(node, inputs=tuple(x.name for x in new)), old, new)
+
+    def _least(self, place: Place) -> int | None:
+        """The input of a join that the others can be resampled to; None where they cannot."""
+        node, maps = place.node, _maps(place)
+        if len(maps) < 2 or not isinstance(node.op, Elementwise | Concat):
+            return None
         fits = {i: self._fit(place, i) for i in maps}
         least = min(maps, key=fits.__getitem__)
         whole = _map_axes(place.old[least])
@@ -199,16 +245,8 @@ class _Dilation:
             )
             or any(a > b for i in maps for a, b in zip(fits[least], fits[i], strict=True))
         ):
-            return place
-        made: dict[str, Tensor] = {}
-        for i in maps:
-            if fits[i] != fits[least] and place.new[i].name not in made:
-                made[place.new[i].name] = self._resampled(node, place.old[i], place.old[least])
-        if not made:
-            return place
-        new = tuple(made.get(x.name, x) for x in place.new)
-        old = tuple(place.old[least] if x.name in made else x for x in place.old)
-        return Place(replace(node, inputs=tuple(x.name for x in new)), old, new)
+            return None
+        return least
 
     def _fit(self, place: Place, index: int) -> tuple[tuple[int, int], ...]:
         """By axis, the factor and the length that an input has now."""
@@ -234,10 +272,16 @@ class _Dilation:
     def _joined(self, place: Place) -> dict[str, int] | Refusal:
         """The factor that all inputs share, by axis."""
         found: dict[str, tuple[int, str]] = {}
-        for old, new in zip(place.old, place.new, strict=True):
+        whole: dict[str, tuple[int, str]] = {}
+        for index, (old, new) in enumerate(zip(place.old, place.new, strict=True)):
             for axis, length in old.grid.items():
                 factor = self.factors[old.name].get(axis, 1)
                 if length == 1 and new.grid.get(axis, 1) == 1 and len(place.old) > 1:
+                    continue
+                move = place.node.moves[index].get(axis)
+                if axis in place.node.output.grid and not isinstance(move, Local | None):
+                    # Keys and values, read as a whole: where outputs lie, the queries say.
+                    whole.setdefault(axis, (factor, old.name))
                     continue
                 known, name = found.setdefault(axis, (factor, old.name))
                 if known != factor and isinstance(place.node.op, Elementwise | Concat | Contract):
@@ -252,16 +296,19 @@ class _Dilation:
                     f"it joins a table of fixed size {shape} ({table.name}) with a map that gets "
                     "larger; resize the table first, or convert the part before it (outputs=...).",
                 )
-        return {axis: factor for axis, (factor, _) in found.items()}
+        return {axis: factor for axis, (factor, _) in {**whole, **found}.items()}
 
     def _unlike(self, place: Place, axis: str, name: str, other: Tensor) -> str:
         first = place.node.inputs.index(name)
         second = place.old.index(other)
         one, two = place.new[first].grid[axis], place.new[second].grid[axis]
+        way = (
+            "" if self._least(place) is None else ", or ask for resampling at joins (resample=True)"
+        )
         return (
             f"its inputs no longer fit: {name} has {one} positions along {axis} after the "
             f"conversion and {other.name} has {two} (both had {other.grid[axis]}); convert the "
-            "part before it (outputs=...), or ask for resampling at joins (resample=True)."
+            f"part before it (outputs=...){way}."
         )
 
     def _why(self, place: Place, error: AtrousError) -> str:
@@ -269,10 +316,13 @@ class _Dilation:
         return f"with inputs of {shapes} it cannot be: {error}"
 
     def _note(self, old: Tensor, new: Tensor) -> None:
+        beside = self.aside[old.name]
         for dim, size, made in zip(old.layout, old.shape, new.shape, strict=True):
-            if has_axes(dim):
+            if has_axes(dim) and not any(atom.axis in beside for atom in dim):
                 self.sizes[size] = made
         for axis, length in old.grid.items():
+            if axis in beside:
+                continue  # no size that another map takes over
             factor = self.factors[old.name].get(axis, 1)
             self.seen[axis, length] = (new.grid.get(axis, length), factor)
 
@@ -290,6 +340,11 @@ class _Dilation:
         self.heads.append(
             Head(node.name, before, now, int(before * stride), int(now * stride / factors[axis]))
         )
+
+
+def _maps(place: Place) -> list[int]:
+    """The inputs of a join that have positions."""
+    return [i for i, x in enumerate(place.old) if prod(x.grid.values()) > 1]
 
 
 def _passes(op: Op) -> bool:

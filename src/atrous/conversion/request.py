@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from operator import index
 from typing import Any
 
@@ -14,10 +13,11 @@ from atrous.conversion.striding import plan_striding
 from atrous.errors import ReadError
 from atrous.geometry import Tail
 from atrous.network import Network
-from atrous.network.walk import ancestors, needed, pruned, strides
+from atrous.network.aside import coarsest
+from atrous.network.walk import ancestors, needed, pruned
 from atrous.refusal import Refusal
 
-__all__ = ["ConversionRequest", "coarsest", "plan_for"]
+__all__ = ["ConversionRequest", "plan_for"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +71,6 @@ def plan_for(network: Network, asked: ConversionRequest) -> Plan:
     if isinstance(plan, Refusal):
         raise plan.error()
     return plan
-
-
-def coarsest(network: Network) -> dict[str, Fraction]:
-    """The coarsest stride along each axis."""
-    found: dict[str, Fraction] = {}
-    for held in strides(network).values():
-        for axis, stride in held.items():
-            found[axis] = max(found.get(axis, Fraction(1)), stride)
-    return found
 
 
 def _target(network: Network, output_stride: int | Sequence[int]) -> dict[str, int]:

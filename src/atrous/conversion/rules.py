@@ -46,7 +46,8 @@ class Around:
     `seen` says, for each length that the original has along an axis, what it has become and by
     which factor; `sizes` the same for dimensions of any make; `padded` how many positions a padding
     just before has added; `after` the strides behind the op; `parts` names the slices that together
-    take all phases of a map.
+    take all phases of a map. `aside` has the axes along which what comes out lies aside, and
+    `coarsened` says which op made a map coarser than wanted that no stride can make finer.
     """
 
     factors: dict[str, int]
@@ -60,6 +61,8 @@ class Around:
     parts: Collection[str]
     tail: Tail = "crop"
     keep: bool = False
+    aside: Collection[str] = ()
+    coarsened: Callable[[str], str] = str
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +110,18 @@ def dilated(place: Place, around: Around) -> Replacement | Refusal:
 def _kept_stride(op_stride: int, axis: str, around: Around) -> int | str:
     """The stride that an op keeps along an axis, or the reason why the target cannot be met."""
     target = around.target.get(axis)
+    if axis in around.aside:
+        # Of keys and values the original's own are kept, and no others made.
+        return op_stride * around.factors[axis] if op_stride > 1 else op_stride
     here = around.strides[axis] / around.factors[axis]
     if target is None or here * op_stride <= target:
         return op_stride
+    if here > target:
+        return (
+            f"its map has a stride of {here} along {axis}, which {around.coarsened(axis)} gives it "
+            f"and no change of strides makes finer; ask for an output stride of {here}, or convert "
+            "the part before that (outputs=...)"
+        )
     left = Fraction(target) / here
     if left < 1 or left.denominator != 1 or op_stride % left.numerator:
         return (
