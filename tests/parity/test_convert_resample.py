@@ -303,24 +303,49 @@ def test_code_that_cannot_be_traced_is_refused_with_the_way_out():
         atrous.convert(made(lambda: Pyramid(join=join)), 4, input=(1, 3, 32, 32), resample=True)
 
 
-def test_a_join_whose_inputs_the_code_does_not_name_is_refused():
-    class Pair(nn.Module):
-        def forward(self, x, y):
-            return [x, y]
+class Given(nn.Module):
+    """Joins a list that it is given, along the channels."""
 
-    class Paired(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.encoder = Encoder()
-            self.pair = Pair()
+    def forward(self, maps):
+        return torch.cat(maps, 1)
 
-        def forward(self, x):
-            _, two, three = self.encoder(x)
-            return torch.cat(self.pair(functional.interpolate(three, scale_factor=2), two), 1)
 
-    with pytest.raises(ConversionError, match=r"the code around it calls concat 0 times") as e:
-        atrous.convert(made(Paired), 4, input=(1, 3, 32, 32), resample=True)
-    assert e.value.refusal.layer == "cat"
+class Pair(nn.Module):
+    """Two maps as a list."""
+
+    def forward(self, x, y):
+        return [x, y]
+
+
+class Lists(nn.Module):
+    """A skip that is joined by a module which takes a list, or by a list which a module makes."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.encoder, self.how = Encoder(), how
+        self.pair, self.given = Pair(), Given()
+        self.out = nn.Conv2d(8, 4, 1)
+
+    def forward(self, x):
+        _, two, three = self.encoder(x)
+        up = functional.interpolate(three, scale_factor=2)
+        if self.how == "given":
+            return self.out(self.given([up, two]))
+        return self.out(torch.cat([up, two] if self.how == "code" else self.pair(up, two), 1))
+
+
+@pytest.mark.parametrize("how", ["given", "made"])
+def test_a_join_of_a_list_that_comes_from_elsewhere_is_resampled_as_one_in_the_code(how):
+    found = {}
+    for kind in ("code", how):
+        done = atrous.convert(made(lambda: Lists(kind)), 4, input=(1, 3, 32, 32), resample=True)  # noqa: B023
+        assert done.certificate.verdict == "approximate"
+        assert done.certificate.agrees
+        x = torch.randn(1, 3, 40, 40, generator=torch.Generator().manual_seed(3)).double()
+        found[kind] = done.model(x)
+    torch.testing.assert_close(found[how], found["code"])
+    again = pickle.loads(pickle.dumps(done.model))
+    torch.testing.assert_close(again(x), found[how])
 
 
 def test_maps_that_are_stacked_are_not_resampled():

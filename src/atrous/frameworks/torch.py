@@ -357,11 +357,33 @@ def hooks(module: nn.Module) -> tuple[int, int]:
 
 
 def replace_module(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
-    """Puts `new` wherever `model` holds `old`: `setattr` would not reach names such as `0`."""
+    """Puts `new` wherever `model` holds `old`: `setattr` would not reach names such as `0`.
+
+    Code may reach a child through a list of its own beside, which holds the same object.
+    """
     for parent in list(model.modules()):
         for name, child in list(parent._modules.items()):
             if child is old:
                 parent._modules[name] = new
+        if not isinstance(parent, OneOp):  # it keeps the layer that it stands for
+            for name, value in list(parent.__dict__.items()):
+                if name not in _STATE:
+                    parent.__dict__[name] = _with(value, old, new)
+
+
+def _with(value: Any, old: nn.Module, new: nn.Module, deep: int = 4) -> Any:
+    """A plain list, tuple or dict, with `new` for `old`; lists and dicts are changed as such."""
+    if value is old:
+        return new
+    if not deep:
+        return value
+    if type(value) is list:
+        value[:] = [_with(item, old, new, deep - 1) for item in value]
+    elif type(value) is dict:
+        value.update([(key, _with(item, old, new, deep - 1)) for key, item in value.items()])
+    elif type(value) is tuple and any(isinstance(item, nn.Module | list | dict) for item in value):
+        return tuple(_with(item, old, new, deep - 1) for item in value)
+    return value
 
 
 def run_of(model: nn.Module, name: str) -> tuple[nn.Module, int | None] | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from atrous.geometry import Local
-from atrous.network.ops import AdaptivePool, Resize
+from atrous.network.ops import AdaptivePool, Attention, Contract, Resize
 from atrous.network.records import Network, Node
 from atrous.network.walk import ancestors, strides
 
@@ -73,7 +73,8 @@ def _in_step(
 
 
 def _follows(node: Node, move: object) -> bool:
-    return move is None or isinstance(move, Local) or isinstance(node.op, AdaptivePool | Resize)
+    """Whether positions come out where they went in, though each may see all others."""
+    return move is None or isinstance(move, Local) or not isinstance(node.op, Attention | Contract)
 
 
 def _pooled(network: Network, nodes: Sequence[Node]) -> dict[str, set[str]]:

@@ -19,7 +19,8 @@ PAD = "atrous_pad"
 def folded(network: Network) -> Network:
     """The network with `pad, then conv or pool` as one window, within one module.
 
-    So a layer that pads its own input, as modules with TensorFlow's SAME do, is one layer again.
+    So a layer that pads its own input, as modules with TensorFlow's SAME do, is one layer again,
+    also where the code around a convolution pads for it.
     What the window reads is the same; only the padding's place differs.
 
     >>> from atrous.geometry import Window
@@ -55,7 +56,16 @@ def _belongs(pad: Node, node: Node) -> bool:
         and pad.op.mode == "constant"
         and isinstance(node.op, Conv | Pool)
         and pad.op.value == _neutral(node.op)
-        and (pad.module == node.module or _own(pad.module) == node.module)
+        and (pad.module == node.module or _own(pad.module) == node.module or _pads_for(pad, node))
+    )
+
+
+def _pads_for(pad: Node, node: Node) -> bool:
+    """Whether the code that calls a layer pads for it, or a module inside the layer does."""
+    if isinstance(node.op, Pool) and node.op.how != "max":
+        return False
+    return (
+        pad.module == node.module.rpartition(".")[0] or pad.module.rpartition(".")[0] == node.module
     )
 
 

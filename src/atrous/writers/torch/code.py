@@ -98,7 +98,7 @@ def rewrite_code(
             why = "its code runs several times, to other ends; give each run a module of its own."
             return Refusal("calls", layers[index].name, why)
     layers, changes = layers[:size], changes[:size]
-    steps = _traced_calls(graph, layers)
+    steps = _traced_calls(root, graph, layers)
     if isinstance(steps, str):
         return Refusal("code", name, f"the code of {type(root).__name__} {steps}.")
     extra: dict[str, nn.Module] = {}
@@ -184,7 +184,7 @@ def _bound(node: Node, kind: str) -> dict[str, Any]:
     return {name: found.get(name) for name in names}
 
 
-def _traced_calls(graph: Graph, layers: Sequence[Layer]) -> list[Node] | str:
+def _traced_calls(root: nn.Module, graph: Graph, layers: Sequence[Layer]) -> list[Node] | str:
     """The traced call of each layer, kind by kind in order; or in which way they differ."""
     found: dict[str, list[Node]] = {}
     for node in graph.nodes:
@@ -207,7 +207,7 @@ def _traced_calls(graph: Graph, layers: Sequence[Layer]) -> list[Node] | str:
             return f"does not call as many functions ({kind}) as the network has layers"
         out[place] = nodes[index]
         taken[kind] = index + 1
-        folded.add(_folded_pad(nodes[index], layers[place].op))
+        folded.add(_folded_pad(root, nodes[index], layers[place].op))
     return [out[place] for place in range(len(layers))]
 
 
@@ -220,6 +220,8 @@ def _cuts(node: Node) -> int:
 
 
 def _feeds(pad: Node) -> bool:
+    if _kind(pad) != "pad":
+        return False
     users = list(pad.users)
     held = _bound(pad, "pad")
     if held["mode"] not in (None, "constant") or len(users) != 1:
@@ -228,19 +230,26 @@ def _feeds(pad: Node) -> bool:
     return _kind(users[0]) in ("conv", "max", "average") and (held["value"] or 0.0) == neutral
 
 
-def _folded_pad(step: Node, op: Op) -> Node | None:
+def _folded_pad(root: nn.Module, step: Node, op: Op) -> Node | None:
     """The call that pads the input of a window, where the window has that padding folded in."""
     if not isinstance(op, Conv | Pool):
         return None
     held = _bound(step, _wanted(op))
     source = held["input"]
-    if not isinstance(source, Node) or _kind(source) != "pad" or not _feeds(source):
+    if not isinstance(source, Node) or not (_feeds(source) or _is_padding_module(root, source)):
         return None
     padding: Any = held["padding"]
     if not isinstance(padding, str):
         given = padding if isinstance(padding, list | tuple) else [padding]
         padding = [n if isinstance(n, int) else 0 for n in given]
     return source if torch_pads(padding, op.kernel, op.dilation) != op.padding else None
+
+
+def _is_padding_module(root: nn.Module, node: Node) -> bool:
+    """Whether a call is of a module of PyTorch that pads with a constant."""
+    if node.op != "call_module" or len(node.users) != 1:
+        return False
+    return isinstance(root.get_submodule(str(node.target)), nn.modules.padding._ConstantPadNd)
 
 
 def _is_ours(root: nn.Module, node: Node) -> bool:
@@ -266,9 +275,9 @@ def _edit_call(
     assert isinstance(change.after, Conv | Pool)
     dense = change.at_any_size
     source = arguments["input"]
-    folded = _folded_pad(step, layer.op)
+    folded = _folded_pad(root, step, layer.op)
     if folded is not None:
-        source = _bound(folded, "pad")["input"]
+        source = folded.args[0] if folded.args else folded.kwargs["input"]
     elif isinstance(source, Node) and _is_ours(root, source):
         source = source.args[0]
     if kind == "average":

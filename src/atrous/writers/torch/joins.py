@@ -18,7 +18,7 @@ from atrous.conversion.plan import Plan, Resampled
 from atrous.network import Node as Layer
 from atrous.network.ops import Concat, Elementwise
 from atrous.refusal import Refusal
-from atrous.writers.torch.layers import Resample
+from atrous.writers.torch.layers import Resample, ResampleList
 from atrous.writers.torch.recoded import module_call
 
 __all__ = ["Join", "edit_joins", "joins_of"]
@@ -124,7 +124,10 @@ def _edit_join(
     resampled = [one for join in runs for one in join.resampled]
     layer = resampled[0].join
     operands = _operands(call)
-    if any(len(join.inputs) != len(operands) for join in runs):
+    listed = _takes_list(call)
+    if any(
+        len(join.inputs) != (len(join.layer.inputs) if listed else len(operands)) for join in runs
+    ):
         return Refusal(
             "resample", layer, "its inputs in the network are not those in the model's code."
         )
@@ -137,9 +140,13 @@ def _edit_join(
             "its code runs several times, and what must be resampled differs; give each run a "
             "module of its own.",
         )
+    rank = len(resampled[0].sizes)
+    if listed:
+        each = ResampleList(rank, places)
+        _swap(call, {0: module_call(graph, call, (operands[0],), each, "resample", extra)})
+        return None
     made: dict[tuple[Node, Node], Node] = {}
     swapped: dict[int, Node] = {}
-    rank = len(resampled[0].sizes)
     for place, other in places.items():
         pair = operands[place], operands[other]
         if pair not in made:
@@ -165,9 +172,15 @@ def _calls(graph: Graph) -> dict[str, list[Node]]:
             continue
         if any(source in live for source in node.all_input_nodes):
             live.add(node)
-        if sum(operand in live for operand in _operands(node)) > 1:
+        if sum(operand in live for operand in _operands(node)) > 1 or _takes_list(node):
             found.setdefault(_label(node), []).append(node)
     return found
+
+
+def _takes_list(node: Node) -> bool:
+    """Whether a call joins a list that comes from elsewhere, of whatever length."""
+    given = node.args[0] if node.args else node.kwargs.get("tensors")
+    return _label(node) == "concat" and isinstance(given, Node)
 
 
 def _asks(node: Node) -> bool:

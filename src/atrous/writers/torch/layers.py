@@ -6,7 +6,7 @@ They have no parameters, so no key of a state dict changes, and they say which o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -17,7 +17,16 @@ from atrous.frameworks.torch import OneOp
 from atrous.geometry import Dense, Window, fold_back
 from atrous.network.ops import Op, Pad, PadMode, Pool
 
-__all__ = ["AvgPool", "Count", "DensePad", "PadInput", "PhasePad", "Resample", "padded"]
+__all__ = [
+    "AvgPool",
+    "Count",
+    "DensePad",
+    "PadInput",
+    "PhasePad",
+    "Resample",
+    "ResampleList",
+    "padded",
+]
 
 Count = Literal["inside", "padded", "all"]
 """Which taps an average divides by: those inside the map, those inside the map and its padding, or
@@ -235,3 +244,24 @@ class Resample(nn.Module):
     def extra_repr(self) -> str:
         """The kind of interpolation."""
         return self.mode
+
+
+class ResampleList(nn.Module):
+    """Some maps of a list resampled to the size of others: `places` says which to which."""
+
+    def __init__(self, rank: int, places: Mapping[int, int]) -> None:
+        super().__init__()
+        self.places = dict(places)
+        self.resample = Resample(rank)
+
+    def forward(self, maps: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """The list, the other maps as they are."""
+        found = self.places
+        return [
+            self.resample(x, maps[found[place]]) if place in found else x
+            for place, x in enumerate(maps)
+        ]
+
+    def extra_repr(self) -> str:
+        """Which map gets the size of which."""
+        return f"{self.places}"

@@ -10,9 +10,11 @@ from torch import nn
 from atrous.conversion.edits import Edit
 from atrous.conversion.plan import OpChange, Plan
 from atrous.frameworks.torch import replace_module
+from atrous.geometry import Dense
 from atrous.network import Node
 from atrous.network.ops import Conv, ConvTranspose, Expand, Pad, Pool, Reshape, Resize, Slice
 from atrous.refusal import Refusal
+from atrous.writers.torch.around import pads_around, unpadded
 from atrous.writers.torch.code import rewrite_code
 from atrous.writers.torch.joins import Join, joins_of
 from atrous.writers.torch.modules import Layer, edit_layer, is_layer
@@ -49,6 +51,7 @@ def rewrite_torch(model: nn.Module, plan: Plan) -> tuple[nn.Module, tuple[Edit, 
     for path in code:
         if _part(made, path) is None:
             return Refusal("module", path, f"the model has no module {path!r}.")
+    untraced: list[Refusal] = []
     for path, nodes in by_path.items():
         if not any(node.name in changes for node in nodes):
             continue
@@ -59,7 +62,24 @@ def rewrite_torch(model: nn.Module, plan: Plan) -> tuple[nn.Module, tuple[Edit, 
             code.setdefault(path, [])
             continue
         if _changed_alike(nodes, changes):
-            done = _edited(made, path, module, nodes[0], changes, plan)
+            dense: tuple[Dense, ...] = ()
+            shape = plan.reference.tensor(nodes[0].inputs[0]).shape
+            if pads_around(Layer(path, module, shape, changes[nodes[0].name])):
+                shapes = [tensor.shape for tensor in plan.reference.inputs]
+                bare = unpadded(made, path, shapes, changes[nodes[0].name].at_any_size)
+                if isinstance(bare, Refusal):
+                    if bare.rule == "padding":
+                        return bare
+                    # Told apart by calls, where its code can be traced without sizes.
+                    untraced.append(bare)
+                    code.setdefault(path.rpartition(".")[0], []).append(path)
+                    continue
+                outer, dense = bare
+                where = path.rpartition(".")[0]
+                before = type(made.get_submodule(where)).__name__
+                edits.append(Edit(where or before, "class", before, type(outer).__name__))
+                made = _replaced(made, where, outer)
+            done = _edited(made, path, module, nodes[0], changes, plan, dense)
             if isinstance(done, Refusal):
                 return done
             edits += done
@@ -73,17 +93,14 @@ def rewrite_torch(model: nn.Module, plan: Plan) -> tuple[nn.Module, tuple[Edit, 
         recoded = _recoded(made, path, inner, ordered, changes, joins)
         if isinstance(recoded, Refusal):
             if recoded.rule != "calls" or not path:
-                return recoded
+                return next(iter(untraced), recoded)
             # Its runs differ: they are told apart in the code around it.
             around = _called_once(path, plan.reference.nodes)
             code.setdefault(around, []).extend((*inner, path))
             continue
         replaced, more = recoded
         edits += more
-        if not path:
-            made = replaced
-        else:
-            _put(made, path, replaced)
+        made = _replaced(made, path, replaced)
     return made, tuple(edits)
 
 
@@ -117,9 +134,10 @@ def _edited(
     node: Node,
     changes: dict[str, OpChange],
     plan: Plan,
+    dense: tuple[Dense, ...],
 ) -> list[Edit] | Refusal:
     shape = plan.candidate.tensor(node.inputs[0]).shape
-    done = edit_layer(Layer(path, module, shape, changes[node.name]))
+    done = edit_layer(Layer(path, module, shape, changes[node.name], dense))
     if isinstance(done, Refusal):
         return done
     layer, edits = done
@@ -160,5 +178,8 @@ def _recoded(
     return rewrite_code(root, path, layers, found, inside, within)
 
 
-def _put(model: nn.Module, path: str, module: nn.Module) -> None:
+def _replaced(model: nn.Module, path: str, module: nn.Module) -> nn.Module:
+    if not path:
+        return module
     replace_module(model, model.get_submodule(path), module)
+    return model

@@ -13,13 +13,14 @@ from atrous.conversion.edits import Edit
 from atrous.conversion.plan import OpChange
 from atrous.errors import AtrousError
 from atrous.geometry import Dense, Window
+from atrous.network import Node
 from atrous.network.folded_pads import folded
-from atrous.network.ops import Conv, ConvTranspose, Pad, Pool
+from atrous.network.ops import Conv, ConvTranspose, Op, Pad, Pool
 from atrous.readers.torch.reader import read_torch
 from atrous.refusal import Refusal
 from atrous.writers.torch.layers import AvgPool, Count, PadInput, PhasePad
 
-__all__ = ["Layer", "edit_layer", "is_layer"]
+__all__ = ["Layer", "does_as_meant", "edit_layer", "is_layer"]
 
 _CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -41,13 +42,14 @@ class Layer:
     """One module that a plan changes, and what its window becomes.
 
     `path` is its name, `sizes` the spatial sizes of its input, `change` the change of its op (its
-    own padding folded in).
+    own padding folded in). `dense` are its windows where the code around it padded so far.
     """
 
     path: str
     module: nn.Module
     shape: tuple[int, ...]
     change: OpChange
+    dense: tuple[Dense, ...] = ()
 
 
 def is_layer(module: nn.Module) -> bool:
@@ -89,7 +91,7 @@ def _edit_windowed(layer: Layer) -> tuple[nn.Module, list[Edit]] | Refusal:
     module = layer.module
     assert isinstance(layer.change.after, Conv | Pool)
     before = _described(module)
-    dense = _same(layer, layer.change.at_any_size)
+    dense = layer.dense or _same(layer, layer.change.at_any_size)
     tries: list[Any] = []
     fixed = [one.fixed if one.same is None else None for one in dense]
     if not layer.change.dense:
@@ -97,14 +99,17 @@ def _edit_windowed(layer: Layer) -> tuple[nn.Module, list[Edit]] | Refusal:
     even = all(w is not None and w.pad_lo == w.pad_hi and _fits_max(module, w) for w in fixed)
     if even:
         tries.append(_by_attributes)
+    own = _padding_children(layer)
     tries += [_by_hook, _by_hook_without_same, _by_base_class]
+    if own:
+        tries.append(lambda tried, dense: _by_hook_for(tried, dense, own))
     for attempt in tries:
         tried = _copied(module)
         # A copy shares parameters and buffers; its hooks are its own.
         tried._forward_pre_hooks = type(module._forward_pre_hooks)(module._forward_pre_hooks)
         if not attempt(tried, dense):
             continue
-        if type(tried) in _PLAIN or _does_as_meant(tried, layer):
+        if type(tried) in _PLAIN or does_as_meant(tried, layer.shape, layer.change.after):
             return tried, _edits(layer.path, before, _described(tried))
     return Refusal(
         "module",
@@ -175,6 +180,26 @@ def _by_hook_without_same(module: Any, dense: Sequence[Dense]) -> bool:
     return _by_hook(module, dense)
 
 
+def _padding_children(layer: Layer) -> tuple[str, ...]:
+    """The modules inside a layer that do nothing but pad."""
+    found = []
+    for name, child in layer.module._modules.items():
+        if child is None or any(True for _ in (*child.parameters(), *child.buffers())):
+            continue
+        shapes = [(*layer.shape[:2], *(n + more for n in layer.shape[2:])) for more in (0, 1)]
+        kinds = [{type(node.op) for node in _nodes(child, shape)} for shape in shapes]
+        if any(kinds) and all(kind <= {Pad} for kind in kinds):
+            found.append(name)
+    return tuple(found)
+
+
+def _by_hook_for(module: Any, dense: Sequence[Dense], own: Sequence[str]) -> bool:
+    """As `_by_hook`, in the place of modules inside that pad."""
+    gone = {name: nn.Identity().train(module.training) for name in own}
+    module._modules = {**module._modules, **gone}
+    return _by_hook(module, dense)
+
+
 def _by_base_class(module: Any, dense: Sequence[Dense]) -> bool:
     """As the plain class, where a subclass only pads in its own way."""
     base = next(k for k in (*_CONVS, *_MAX) if isinstance(module, k))
@@ -189,10 +214,9 @@ def _only_pads(module: nn.Module, base: type) -> bool:
     return all(name.endswith("Same") and name == f"{base.__name__}Same" for name in names)
 
 
-def _does_as_meant(module: nn.Module, layer: Layer) -> bool:
+def does_as_meant(module: nn.Module, shape: tuple[int, ...], wanted: Op) -> bool:
     """Whether the module runs the window that it is meant to, as an export of it shows."""
-    op = _read(module, layer.shape)
-    wanted = layer.change.after
+    op = _read(module, shape)
     if type(op) is not type(wanted):
         return False
     assert isinstance(wanted, Conv | Pool)
@@ -201,12 +225,16 @@ def _does_as_meant(module: nn.Module, layer: Layer) -> bool:
 
 def _read(module: nn.Module, shape: tuple[int, ...]) -> Any:
     """The one windowed op that a module is at that input shape, or None."""
-    try:
-        network = folded(read_torch(_Only(module), shape))
-    except AtrousError:
-        return None
-    found = [n.op for n in network.nodes if isinstance(n.op, Conv | Pool | Pad)]
+    found = [n.op for n in _nodes(module, shape) if isinstance(n.op, Conv | Pool | Pad)]
     return found[0] if len(found) == 1 else None
+
+
+def _nodes(module: nn.Module, shape: tuple[int, ...]) -> tuple[Node, ...]:
+    """What a module does at that input shape; nothing where it is not read."""
+    try:
+        return folded(read_torch(_Only(module), shape)).nodes
+    except AtrousError:
+        return ()
 
 
 class _Only(nn.Module):
