@@ -74,6 +74,8 @@ class _Striding:
         self.tensors = {t.name: t for t in reference.inputs}
         self.tensors.update((node.output.name, node.output) for node in reference.nodes)
         self.factors: dict[str, dict[str, int]] = {}
+        # Which node keeps a map as fine as it is, and for whose sake; None for its own.
+        self.because: dict[tuple[str, str], tuple[Node, str | None]] = {}
 
     def run(self) -> Plan | Refusal:
         self._limit()
@@ -95,7 +97,12 @@ class _Striding:
             try:
                 after = remade(node, op, place.new)
             except AtrousError as error:
-                return Refusal("shapes", node.name, str(error))
+                return Refusal(
+                    "shapes",
+                    node.name,
+                    f"with coarser maps it cannot be: {error} Convert the part before it "
+                    "(outputs=...).",
+                )
             nodes.append(after)
             made[node.output.name] = after.output
             if op != node.op:
@@ -134,26 +141,47 @@ class _Striding:
             held = [name for name in node.inputs if axis in caps[name]]
             cap = _common(caps[name][axis] for name in held)
             window = windows.get(axis)
-            if window is not None:
+            if window is not None and not isinstance(node.op, Pad):
                 allowed = _common([_divides(window), out.get(axis, 1) * window.stride])
                 cap = gcd(cap, allowed)
+            elif window is not None:
+                # A padding takes no stride: what comes out is as fine as what goes in.
+                cap = gcd(cap, _divides(window), out[axis])
+                if out[axis] != cap:
+                    self._because(node, axis, cap, caps, node.output.name)
+                    out[axis], changed = cap, True
             elif axis not in out:
                 pass
             elif isinstance(node.op, _SAME_PLACES) or _of_channels(node, self.tensors):
                 cap = gcd(cap, out[axis])
                 if out[axis] != cap:
+                    self._because(node, axis, cap, caps, node.output.name)
                     out[axis], changed = cap, True
             else:
                 cap = 1
                 if out[axis] != 1:
+                    self.because[node.output.name, axis] = node, None
                     out[axis], changed = 1, True
             for name in held:
                 if caps[name][axis] != cap:
+                    self._because(node, axis, cap, caps, name)
                     caps[name][axis], changed = cap, True
         for axis in out:
             if all(axis not in caps[name] for name in node.inputs) and out[axis] != 1:
                 out[axis], changed = 1, True
         return changed
+
+    def _because(
+        self, node: Node, axis: str, cap: int, caps: Mapping[str, Mapping[str, int]], name: str
+    ) -> None:
+        """Notes why a map cannot be coarser: a window of its own reader, or a map beside it."""
+        window = self._windows(node).get(axis)
+        if window is not None and cap % (_divides(window) or cap) == 0 != _divides(window):
+            self.because[name, axis] = node, None
+            return
+        beside = [x for x in (*node.inputs, node.output.name) if axis in caps[x] and x != name]
+        fine = [x for x in beside if cap % caps[x][axis] == 0]
+        self.because[name, axis] = node, next(iter(fine), None)
 
     def _windows(self, node: Node) -> dict[str, Window]:
         if not isinstance(node.op, Conv | Pool | Pad | Slice) or not node.inputs:
@@ -195,6 +223,10 @@ class _Striding:
                 return Refusal("stride", "", f"no layer has a window along {axis}.")
             node = wide[-1]
             rate = self._windows(node)[axis].dilation
+            factor = int(target / coarsest)
+            divided = [n for n in wide if _divides(self._windows(n)[axis]) % factor == 0]
+            if divided:
+                return self._held_back(divided[-1], axis, factor)
             return Refusal(
                 "output stride",
                 node.name,
@@ -203,6 +235,43 @@ class _Striding:
                 f"{self.strides[node.inputs[0]][axis]}: there is no dilation to trade for stride.",
             )
         return None
+
+    def _held_back(self, node: Node, axis: str, factor: int) -> Refusal:
+        """Why the map that a layer reads stays fine, though the layer's own rate divides."""
+        name, rate = node.inputs[0], self._windows(node)[axis].dilation
+        chain: list[Node] = []
+        while (found := self.because.get((name, axis))) is not None and found[0] not in chain:
+            chain.append(found[0])
+            if found[1] is None:
+                break
+            name = found[1]
+        joins = [n for n in chain if isinstance(n.op, Elementwise | Concat)]
+        last = chain[-1] if chain else node
+        window = self._windows(last).get(axis)
+        if window is not None and window.kernel > 1:
+            why = f"{last.name} reads it at rate {window.dilation}, padding {window.pad_lo}"
+        elif window is not None and isinstance(last.op, Pad):
+            why = f"{last.name} pads it by {window.pad_lo}"
+        elif chain and self.reference.maker(name) is not None:
+            why = f"{last.name} ({last.kind}) needs all of its positions"
+        else:
+            why = f"it is the input {name!r}"
+        text = f"{node.name} could give up a factor of {factor} of its rate {rate}, but "
+        if not joins:
+            return Refusal(
+                "output stride",
+                last.name,
+                f"{text}no layer between it and a map that stays as fine as it is along {axis} "
+                f"({why}) could take a stride of {factor}.",
+            )
+        return Refusal(
+            "join",
+            joins[-1].name,
+            f"{text}this join takes over a map that stays as fine as it is along {axis} ({why}), "
+            f"and no layer in that shortcut could take a stride of {factor}. Give it one of kernel "
+            f"1, or cut it there ([..., ::{factor}] keeps the values), or convert the part before "
+            "it (outputs=...).",
+        )
 
     def _trades(self, axis: str) -> bool:
         """True where a rate gets smaller; else a stride would only leave outputs out."""

@@ -249,7 +249,8 @@ def _is_padding_module(root: nn.Module, node: Node) -> bool:
     """Whether a call is of a module of PyTorch that pads with a constant."""
     if node.op != "call_module" or len(node.users) != 1:
         return False
-    return isinstance(root.get_submodule(str(node.target)), nn.modules.padding._ConstantPadNd)
+    module = dict(root.named_modules()).get(str(node.target))
+    return isinstance(module, nn.modules.padding._ConstantPadNd)
 
 
 def _is_ours(root: nn.Module, node: Node) -> bool:
