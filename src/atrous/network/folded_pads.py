@@ -16,11 +16,11 @@ PAD = "atrous_pad"
 """What the names of paddings begin with that a conversion puts into a module's code."""
 
 
-def folded(network: Network) -> Network:
+def folded(network: Network, *, around: bool = False) -> Network:
     """The network with `pad, then conv or pool` as one window, within one module.
 
-    So a layer that pads its own input, as modules with TensorFlow's SAME do, is one layer again,
-    also where the code around a convolution pads for it.
+    So a layer that pads its own input, as modules with TensorFlow's SAME do, is one layer again;
+    with `around` also one that the code around it pads for, or a module of padding inside it.
     What the window reads is the same; only the padding's place differs.
 
     >>> from atrous.geometry import Window
@@ -39,7 +39,7 @@ def folded(network: Network) -> Network:
     nodes: list[Node] = []
     for node in network.nodes:
         pad = network.maker(node.inputs[0]) if node.inputs else None
-        if pad is not None and users[pad.output.name] == 1 and _belongs(pad, node):
+        if pad is not None and users[pad.output.name] == 1 and _belongs(pad, node, around):
             joined = _joined(network, pad, node)
             if joined is not None:
                 gone.add(pad.name)
@@ -50,13 +50,17 @@ def folded(network: Network) -> Network:
     return replace(network, nodes=tuple(node for node in nodes if node.name not in gone))
 
 
-def _belongs(pad: Node, node: Node) -> bool:
+def _belongs(pad: Node, node: Node, around: bool) -> bool:
     return (
         isinstance(pad.op, Pad)
         and pad.op.mode == "constant"
         and isinstance(node.op, Conv | Pool)
         and pad.op.value == _neutral(node.op)
-        and (pad.module == node.module or _own(pad.module) == node.module or _pads_for(pad, node))
+        and (
+            pad.module == node.module
+            or _own(pad.module) == node.module
+            or (around and _pads_for(pad, node))
+        )
     )
 
 

@@ -100,7 +100,7 @@ def _torch(model: Any, input: Any, asked: ConversionRequest) -> Conversion:
 
     step("reading the model")
     read_whole = read_torch(model, input)
-    whole = folded(read_whole)
+    whole = folded(read_whole, around=True)
     step("planning the conversion")
     plan = plan_for(whole, asked)
     step("rewriting the model")
