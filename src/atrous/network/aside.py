@@ -32,7 +32,7 @@ def aside(network: Network, outputs: Sequence[str] | None = None) -> Mapping[str
     held = ancestors(network, wanted)
     nodes = [node for node in network.nodes if node.output.name in held]
     placed = _in_step(network, nodes, wanted)
-    pooled = _pooled(network, nodes)
+    pooled = _of_fixed_size(network, nodes)
     names = [*(t.name for t in network.inputs), *(node.output.name for node in nodes)]
     return {
         name: frozenset(
@@ -77,7 +77,7 @@ def _follows(node: Node, move: object) -> bool:
     return move is None or isinstance(move, Local) or not isinstance(node.op, Attention | Contract)
 
 
-def _pooled(network: Network, nodes: Sequence[Node]) -> dict[str, set[str]]:
+def _of_fixed_size(network: Network, nodes: Sequence[Node]) -> dict[str, set[str]]:
     """By tensor, the axes that hold so many positions whatever the map had."""
     found: dict[str, set[str]] = {}
     for node in nodes:

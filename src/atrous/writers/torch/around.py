@@ -53,37 +53,37 @@ def unpadded(
     root = model.get_submodule(around)
     arguments = arguments_of(model, around, shapes)
     if arguments is None:
-        return _refused(path, root, "takes more than tensors")
+        return _unclear(path, root, "takes more than tensors")
     seen: list[Seen] = [[] for _ in dense]
     kept: Graph | None = None
     for more in range(max(one.window.stride for one in dense) + 1):
-        grown = [_grown(t, len(dense), more) for t in arguments]
+        grown = [_enlarged(t, len(dense), more) for t in arguments]
         try:
             graphs = [traced_at(root, grown, training=mode) for mode in (False, True)]
         except Exception as error:
             line = (str(error).strip().splitlines() or [""])[0]
-            return _refused(path, root, f"cannot be traced ({type(error).__name__}: {line[:120]})")
+            return _unclear(path, root, f"cannot be traced ({type(error).__name__}: {line[:120]})")
         pads = [pad for graph in graphs for pad in _pads_before(graph, name)]
         if not pads:
-            return _refused(path, root, "does not pad with zeros in front of every call of it")
+            return _unclear(path, root, "does not pad with zeros in front of every call of it")
         for pad in pads:
             for axis, found in enumerate(seen):
                 found.append(_padding(pad, axis - len(dense)))
-            pad.replace_all_uses_with(_bound(pad)["input"])
+            pad.replace_all_uses_with(_arguments(pad)["input"])
             pad.graph.erase_node(pad)
         if len({str(graph) for graph in (*graphs, kept or graphs[0])}) > 1:
-            return _refused(path, root, "does something else at another size, or in training")
+            return _unclear(path, root, "does something else at another size, or in training")
         kept = graphs[0]
     windows = tuple(map(_named, dense, seen))
     if None in windows:
-        return _refused(path, root, "pads by a rule of its own", "padding")
+        return _unclear(path, root, "pads by a rule of its own", "padding")
     assert kept is not None
     made = recoded(root, kept, {}, whole=not around)
     made.train(root.training)
     return made, tuple(one for one in windows if one is not None)
 
 
-def _refused(path: str, root: nn.Module, why: str, rule: str = "code") -> Refusal:
+def _unclear(path: str, root: nn.Module, why: str, rule: str = "code") -> Refusal:
     return Refusal(
         rule,
         path,
@@ -101,7 +101,7 @@ def _named(one: Dense, seen: Seen) -> Dense | None:
     return same if all(own.original(n).padding == pads for n, pads in seen) else None
 
 
-def _grown(t: torch.Tensor, rank: int, more: int) -> torch.Tensor:
+def _enlarged(t: torch.Tensor, rank: int, more: int) -> torch.Tensor:
     """A map with `more` positions along each of its axes."""
     if t.dim() <= rank:
         return t
@@ -118,14 +118,14 @@ def _pads_before(graph: Graph, name: str) -> list[Node]:
         pad = node.args[0] if node.args else None
         if not isinstance(pad, Node) or pad.target is not functional.pad or len(pad.users) > 1:
             return []
-        held = _bound(pad)
+        held = _arguments(pad)
         if held["mode"] not in (None, "constant") or held["value"]:
             return []
         found.append(pad)
     return found
 
 
-def _bound(pad: Node) -> dict[str, Any]:
+def _arguments(pad: Node) -> dict[str, Any]:
     found = dict.fromkeys(_NAMES)
     found.update(zip(_NAMES, pad.args, strict=False))
     found.update(pad.kwargs)
@@ -134,7 +134,7 @@ def _bound(pad: Node) -> dict[str, Any]:
 
 def _padding(pad: Node, dim: int) -> tuple[int, tuple[int, int]]:
     """How long a map is along a dimension, and how much is padded there."""
-    held = _bound(pad)
+    held = _arguments(pad)
     first = 2 * (-dim - 1)  # the last dimension comes first
     flat = [int(n) for n in (*held["pad"], *(0,) * (first + 2))]
     return int(held["input"].meta["made"].shape[dim]), (flat[first], flat[first + 1])
