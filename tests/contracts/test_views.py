@@ -12,6 +12,7 @@ from rich.console import Console
 import atrous
 from atrous.analysis.check import Outcome, check_report
 from atrous.analysis.diff import diff_reports
+from atrous.analysis.layer import LayerPart
 from atrous.network.records import EagerRun, Param
 from atrous.refusal import Refusal
 from atrous.report import LinesView
@@ -72,7 +73,7 @@ def made():
         report.memory, atrous.compare(input=SHAPE).schemes[0], output, output.checks[0],
         conversion.certificate.before, checked, Outcome("macs", "<=2", "", "", None, True),
         other.boxes(), line.times(), diff_reports(other.to_dict(), report.to_dict()),
-        Refusal("rule", "layer", "no reason."),
+        Refusal("rule", "layer", "no reason."), LayerPart("conv1", 0, 9, line.layers[0].field, {}),
     )  # fmt: skip
     return {type(record).__name__: record for record in records}
 

@@ -128,23 +128,28 @@ def test_what_each_output_reads_is_all_that_it_reads(name: str) -> None:
         assert (foot.mask.ravel() == expected).all(), (at, report.opaque)
 
 
-def test_parts_that_read_differently_have_no_field_but_a_footprint() -> None:
+def test_parts_that_read_differently_each_have_their_field() -> None:
     run, shape = CASES["parts end to end"]
     report = atrous.inspect(Runs(run, far=far()), shape)
-    assert report.outputs[0].field == ()
-    assert not report.complete
-    assert "parts that read differently" in report.opaque[0]
+    assert report.complete
     assert not report.outputs[0].is_global
+    assert sorted(part.field[0].size for part in report.outputs[0].parts) == [1, 7]
+
+
+def test_what_windows_see_across_parts_that_read_differently_is_named_and_has_a_footprint() -> None:
+    run, shape = CASES["parts end to end"]
+    conv = nn.Conv1d(2, 2, 3)
+    report = atrous.inspect(Runs(lambda m, x: conv(run(m, x)), far=far(), conv=conv), shape)
+    assert not report.complete
+    assert report.outputs[0].field == ()
+    assert "parts that lie end to end" in report.opaque[0]
+    assert report.footprint(at=0).taps > 0
 
 
 def test_what_cannot_be_followed_position_by_position_is_named() -> None:
-    for run in (
-        _writes_through("unbind"),
-        lambda _, x: torch.cat([x, x.mean(-1, keepdim=True)], -1),
-    ):
-        report = atrous.inspect(Runs(run), (1, 2, 12))
-        assert not report.complete
-        assert report.opaque
+    report = atrous.inspect(Runs(_writes_through("unbind")), (1, 2, 12))
+    assert not report.complete
+    assert report.opaque
 
 
 def test_parts_that_read_alike_keep_their_field_and_mix_nothing() -> None:

@@ -36,14 +36,15 @@ def scans_back(network: Network, names: Sequence[str], axis: str) -> bool:
 def is_causal(network: Network, layer: Layer, axis: str) -> bool | None:
     """Whether no position of `layer` reads one behind its own along `axis`; None if not known.
 
-    The place of output `o` is input position `floor(o * stride)`.
+    The place of output `o` is input position `floor(o * stride)`; parts that lie end to end have
+    no such place.
 
     >>> import atrous
     >>> report = atrous.inspect("stack:k3causal k3d2causal", (1, 1, 32))
     >>> is_causal(report.network, report.outputs[0], "t")
     True
     """
-    if layer.opaque:
+    if layer.opaque or layer.parts:
         return None
     mixed = layer.global_axes.get(axis, ())
     if mixed and not scans_back(network, mixed, axis):

@@ -115,11 +115,12 @@ def check_report(
     """Whether `report` keeps all rules, and has none of the forbidden findings.
 
     Receptive field, coverage, output stride, look-back and look-ahead are those of the network's
-    outputs, or of `layer`; they must hold for each of these and along each axis (the last two along
-    time). MACs, FLOPs, parameters and peak memory are those of the whole network, findings those of
-    all its layers. Behind an op that mixes all positions of an axis the field is the local one,
-    which breaks an upper bound on it. Where an op on the way is not understood the field is not
-    known, which breaks a rule on it. `causal` asks that no output reads ahead of its own time.
+    outputs, or of `layer`; they must hold for each of these, for each of its parts and along each
+    axis (the last two along time). MACs, FLOPs, parameters and peak memory are those of the whole
+    network, findings those of all its layers. Behind an op that mixes all positions of an axis the
+    field is the local one, which breaks an upper bound on it. Where an op on the way is not
+    understood the field is not known, which breaks a rule on it. `causal` asks that no output reads
+    ahead of its own time.
 
     Rules that count from a baseline are held against `baseline`, rules in ms need the `rate`.
     Raises `ReadError` where one is missing.
@@ -201,7 +202,8 @@ class _Asked:
     def along(self, rule: Rule, places: Sequence[Layer]) -> Iterator[Outcome]:
         """The outcomes at each place, along each axis."""
         missing = Outcome(rule.quantity, rule.text, layer="", axis="", got=None, holds=False)
-        for index, place in enumerate(places):
+        held = [(index, part) for index, whole in enumerate(places) for part in whole.apart()]
+        for index, place in held:
             here = replace(missing, layer=place.name)
             axes = [f for f in place.field if rule.quantity not in _LOOKS or f.axis in TIME_LIKE]
             if place.opaque:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import floor, gcd
 
@@ -12,7 +12,7 @@ from atrous.analysis.scale import Scale
 from atrous.geometry import Taps
 from atrous.shown import Shown
 
-__all__ = ["Field", "Phase", "field_of"]
+__all__ = ["Field", "Phase", "field_of", "together"]
 
 MOST_OUTPUTS = 1 << 16
 _LENGTHS = ("size", "stride", "start", "center", "max_gap", "back", "ahead")
@@ -151,6 +151,27 @@ def field_of(axis: str, bundle: Bundle, outputs: int) -> Field | None:
         max_gap=max(p.max_gap for p in phases),
         step=max(gcd(*(p.step for p in phases if p.taps > 1)), 1),
         axis=axis,
+        phases=phases,
+    )
+
+
+def together(fields: Sequence[Field]) -> Field:
+    """Fields of one axis as one: the largest of all, or the smallest coverage and stride.
+
+    Where outputs start, the first of them says.
+    """
+    first = fields[0]
+    if all(field == first for field in fields[1:]):
+        return first
+    phases = tuple(phase for field in fields for phase in field.phases)
+    return replace(
+        first,
+        size=max(f.size for f in fields),
+        taps=max(f.taps for f in fields),
+        stride=min(f.stride for f in fields),
+        coverage=min(f.coverage for f in fields),
+        max_gap=max(f.max_gap for f in fields),
+        step=max(gcd(*(p.step for p in phases if p.taps > 1)), 1),
         phases=phases,
     )
 

@@ -13,8 +13,9 @@ import numpy as np
 
 from atrous.analysis.unread import keep
 from atrous.errors import UnsupportedError
-from atrous.geometry import AxisMap
+from atrous.geometry import AxisMap, Everything
 from atrous.network import Network, Node
+from atrous.network.layout import ROWS
 from atrous.shown import Shown
 
 if TYPE_CHECKING:
@@ -129,7 +130,9 @@ def readers(network: Network, tensor: str, source: str) -> tuple[NDArray[np.int6
                     f"{length} are too many to count one by one; ask with a shorter input."
                 )
         boxes: list[Box] = []
-        for name, moves in zip(node.inputs, node.moves, strict=True):
+        for index, (name, moves) in enumerate(zip(node.inputs, node.moves, strict=True)):
+            if name in found:
+                _check_rows(node, index, found[name])
             for box in found.get(name, ()):
                 if node.opaque:
                     raise UnsupportedError(
@@ -144,8 +147,32 @@ def readers(network: Network, tensor: str, source: str) -> tuple[NDArray[np.int6
             )
         if boxes:
             found[node.output.name] = boxes
+    if ROWS in network.tensor(tensor).grid:
+        raise UnsupportedError(
+            "its positions are parts laid end to end, which are not counted; ask for the layers "
+            "that make the parts."
+        )
     shape = tuple(grid.values())
     return _counted(found.get(tensor, []), grid), len(found.get(tensor, [])) if shape else 1
+
+
+def _check_rows(node: Node, index: int, boxes: list[Box]) -> None:
+    """Raises where a node picks some of the rows that parts were laid into: they count as one."""
+    seam, step = node.seam(index), node.moves[index].get(ROWS)
+    picks = step is not None and not isinstance(step, Everything)
+    if not picks and (seam is None or not seam.out or not seam.axes):
+        return
+    for box in boxes:
+        for rows in box.values():
+            if len(set(rows)) > 1 or (rows and not _is_full(rows[0])):
+                raise UnsupportedError(
+                    f"{node.name}: takes some of the parts that were laid end to end, which are "
+                    "not counted; ask for footprints."
+                )
+
+
+def _is_full(row: int) -> bool:
+    return not row & (row + 1)
 
 
 def _moved(

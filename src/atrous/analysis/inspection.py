@@ -9,14 +9,15 @@ from dataclasses import field as record_field
 from operator import index
 from typing import TYPE_CHECKING, Any, Literal
 
-from atrous.analysis.field import Field, field_of
+from atrous.analysis.field import Field, field_of, together
 from atrous.analysis.findings.record import Finding
 from atrous.analysis.flow import Flow, flows
-from atrous.analysis.layer import Layer
+from atrous.analysis.layer import Layer, LayerPart
 from atrous.analysis.memory import Memory, bytes_moved_in, memory_of
 from atrous.errors import GeometryError, NetworkError, UnsupportedError, concerning, unknown
 from atrous.files import write_whole
 from atrous.network import EagerRun, Network, Tensor
+from atrous.network.ops import Permute, Reshape
 from atrous.shown import ShownWhole, view
 
 if TYPE_CHECKING:
@@ -193,7 +194,8 @@ class Inspection(ShownWhole):
     ) -> Footprint:
         """Exactly the input positions that output position `at` of `layer` reads.
 
-        `layer` is the network's (last) output unless given; `at` its middle, `size // 2`. Raises
+        `layer` is the network's (last) output unless given; `at` its middle, `size // 2`. Of maps
+        that lie end to end, as in the head of a detector, a position is its row. Raises
         `UnsupportedError` where the reads pass through an op that is not understood.
         """
         from atrous.analysis.paths import footprint_of
@@ -415,6 +417,8 @@ def inspect_network(
         known = known_flows.get(id(flow))
         if known is not None:
             return known
+        if flow.parts:
+            return _over_parts(axes, [fields_of(part.flow, grid) for part in flow.parts])
         out = []
         periodic = True
         for axis in axes:
@@ -445,6 +449,7 @@ def inspect_network(
         seen: tuple[Field, ...] = ()
         mixed: Mapping[str, tuple[str, ...]] = {}
         gaps: tuple[str, ...] = ()
+        parts: tuple[LayerPart, ...] = ()
         if flow is not None:
             mixed, gaps = flow.mixed, flow.opaque
             known = fields_of(flow, node.output.grid)
@@ -452,6 +457,17 @@ def inspect_network(
                 gaps = (f"{node.name} (its branches never line up)",)
             else:
                 seen = known
+                parts = tuple(
+                    LayerPart(
+                        _laid_from(network, part.source),
+                        part.start,
+                        part.length,
+                        fields_of(part.flow, node.output.grid) or (),
+                        part.flow.mixed,
+                        part.first,
+                    )
+                    for part in flow.parts
+                )
         output_tensor = node.output
         layers.append(
             Layer(
@@ -469,6 +485,7 @@ def inspect_network(
                 tensor=output_tensor.name,
                 node=node,
                 bytes_moved=moved(node),
+                parts=parts,
             )
         )
     report = Inspection(network, source.name, tuple(layers), (), memory_of(network))
@@ -482,6 +499,26 @@ def inspect_network(
             for name in network.outputs
         )
     return Inspection(network, source.name, report.layers, ends, report.memory)
+
+
+def _over_parts(
+    axes: Sequence[str], parts: Sequence[tuple[Field, ...] | None]
+) -> tuple[Field, ...] | None:
+    """For each axis one field over all parts; None where that of some part is not known."""
+    known = [fields for fields in parts if fields is not None]
+    if len(known) < len(parts):
+        return None
+    by_axis = [[f for fields in known for f in fields if f.axis == axis] for axis in axes]
+    return tuple(together(fields) for fields in by_axis if fields)
+
+
+def _laid_from(network: Network, tensor: str) -> str:
+    """The layer that made what was laid end to end, before it was given another shape."""
+    while True:
+        maker = network.maker(tensor)
+        if maker is None or not isinstance(maker.op, Reshape | Permute):
+            return tensor if maker is None else maker.name
+        tensor = maker.inputs[0]
 
 
 def _position(at: Any) -> tuple[int, ...] | None:

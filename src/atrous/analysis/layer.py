@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from dataclasses import field as record_field
 from fractions import Fraction
 from math import prod
@@ -13,7 +13,42 @@ from atrous.geometry import Windowed
 from atrous.network import Node
 from atrous.shown import Shown
 
-__all__ = ["Layer"]
+__all__ = ["Layer", "LayerPart"]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerPart(Shown):
+    """What positions `start` up to `start + length` of a layer see: those that came from `source`.
+
+    The field is that of the positions of the source, of which the first is number `first`.
+    """
+
+    source: str
+    start: int
+    length: int
+    field: tuple[Field, ...]
+    global_axes: Mapping[str, tuple[str, ...]] = record_field(hash=False)
+    first: int = 0
+
+    @property
+    def name(self) -> str:
+        """The rows that it takes, first and last."""
+        return f"rows {self.start} to {self.start + self.length - 1}"
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain data, for JSON."""
+        return {
+            "source": self.source,
+            "start": self.start,
+            "length": self.length,
+            "first": self.first,
+            "field": [axis.to_dict() for axis in self.field],
+            "global_axes": {axis: list(names) for axis, names in self.global_axes.items()},
+        }
+
+    def __str__(self) -> str:
+        seen = "; ".join(map(str, self.field)) or "no positions"
+        return f"{self.name} (from {self.source}): {seen}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +60,8 @@ class Layer(Shown):
     the ops at fault). `globals` names the ops that mixed all positions of an axis on the way here;
     `field` stays the local field. `macs` counts multiply-accumulates (FLOPs are twice that),
     `params` the parameters that this layer uses, `activation_bytes` the size of its output.
+    Where maps that read differently lie end to end, as in the head of a detector, `parts` says what
+    each of them sees, and `field` has the largest of each number.
     """
 
     name: str
@@ -41,6 +78,27 @@ class Layer(Shown):
     tensor: str = record_field(repr=False)
     node: Node | None = record_field(default=None, repr=False, compare=False)
     bytes_moved: int = 0
+    parts: tuple[LayerPart, ...] = ()
+
+    def apart(self) -> tuple[Layer, ...]:
+        """The layer, or each of its parts as a layer of its own where several lie end to end."""
+        if len(self.parts) < 2:
+            return (self,)
+        return tuple(
+            replace(
+                self,
+                name=f"{self.name}, {part.name}",
+                field=part.field,
+                global_axes=part.global_axes,
+                parts=(),
+            )
+            for part in self.parts
+        )
+
+    @property
+    def part_sources(self) -> str:
+        """The layers that made the parts that lie end to end in this one, as words."""
+        return ", ".join(dict.fromkeys(part.source for part in self.parts))
 
     @property
     def uncounted(self) -> bool:
@@ -110,6 +168,7 @@ class Layer(Shown):
             "intensity": self.intensity,
             "unread_taps": [list(tap) for tap in self.unread_taps],
             "field": [axis.to_dict() for axis in self.field],
+            "parts": [part.to_dict() for part in self.parts],
             "is_global": self.is_global,
             "globals": list(self.globals),
             "global_axes": {axis: list(names) for axis, names in self.global_axes.items()},

@@ -12,11 +12,13 @@ import numpy as np
 from atrous.analysis.footprint import Footprint
 from atrous.errors import GeometryError, UnsupportedError
 from atrous.geometry import AxisMap, Everything, Local, Prefix, fold_back
+from atrous.network.layout import ROWS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from atrous.network import Network, Node
+    from atrous.network.layout import Seam
 
 __all__ = ["adjoint", "footprint_of"]
 
@@ -81,9 +83,9 @@ def _backwards(
             raise UnsupportedError(
                 f"{node.name}: {node.opaque}, so what is read through it is not known."
             )
-        for name, moves in zip(node.inputs, node.moves, strict=True):
+        for index, name in enumerate(node.inputs):
             if name in reaching:
-                back = _region_before(node, moves, network.tensor(name).grid, region)
+                back = _region_before(node, index, network.tensor(name).grid, region)
                 joined = _added(regions.get(name), back)
                 if kind is np.float64 and joined.counts.size:
                     peak = max(peak, float(joined.counts.max()))
@@ -113,29 +115,106 @@ def _widest(step: AxisMap) -> int:
     return step.inputs
 
 
-def _region_before(
-    node: Node, moves: Mapping[str, AxisMap], grid: Mapping[str, int], region: _Region
-) -> _Region:
+def _region_before(node: Node, index: int, grid: Mapping[str, int], region: _Region) -> _Region:
     axes = list(node.output.grid)
     counts, origin = region.counts, dict(zip(axes, region.origin, strict=True))
-    gone = tuple(i for i, axis in enumerate(axes) if axis not in grid)
+    seam, moves = node.seam(index), node.moves[index]
+    # The axes that the operand has where its own rows, or those of the output, are laid out.
+    inner = dict(grid)
+    if seam is not None and seam.out:
+        del inner[ROWS]
+        inner.update(seam.axes)
+    laid = seam is not None and not seam.out
+    held = seam.axes if seam is not None and laid else {}
+    gone = tuple(
+        i
+        for i, axis in enumerate(axes)
+        if (axis not in inner or axis in held) and not (laid and axis == ROWS)
+    )
     if gone:
         counts = counts.sum(axis=gone)
-        axes = [axis for axis in axes if axis in grid]
-    for axis in grid:
+        axes = [axis for i, axis in enumerate(axes) if i not in gone]
+    if seam is not None and laid:
+        counts, axes = _laid_apart(seam, counts, axes, origin)
+    for axis in inner:
         if axis not in axes:
             counts = counts[..., np.newaxis]
             axes.append(axis)
             origin[axis] = 0
-    order = [axes.index(axis) for axis in grid]
+    order = [axes.index(axis) for axis in inner]
     counts = counts.transpose(order)
-    lows = [origin[axis] for axis in grid]
-    for i, axis in enumerate(grid):
+    lows = [origin[axis] for axis in inner]
+    for i, axis in enumerate(inner):
         step = moves.get(axis)
         if step is not None:
             lows[i], moved = adjoint(step, lows[i], np.moveaxis(counts, i, 0))
             counts = np.moveaxis(moved, 0, i)
-    return _Region(lows, counts)
+    if seam is None or not seam.out:
+        return _Region(lows, counts)
+    origin = dict(zip(inner, lows, strict=True))
+    counts, axes = _laid_together(seam, counts, list(inner), origin, grid[ROWS])
+    counts = counts.transpose([axes.index(axis) for axis in grid])
+    return _Region([origin[axis] for axis in grid], counts)
+
+
+def _digit_order(seam: Seam) -> tuple[list[int], list[int]]:
+    """The digits of each axis, the most significant first, axis after axis; then the others."""
+    digits = list(enumerate(seam.digits))
+    order: list[int] = []
+    for axis in seam.axes:
+        mine = [(i, a.weight) for i, a in digits if a.axis == axis]
+        order += [i for i, _ in sorted(mine, key=lambda pair: -pair[1])]
+    return order, [i for i, a in digits if a.axis is None]
+
+
+def _laid_apart(
+    seam: Seam, counts: NDArray[Any], axes: list[str], origin: dict[str, int]
+) -> tuple[NDArray[Any], list[str]]:
+    """Counts on rows as counts on the axes of the part that lies there; `origin` follows."""
+    place = axes.index(ROWS)
+    rows = np.moveaxis(counts, place, 0)
+    low = origin[ROWS]
+    full = np.zeros((seam.length, *rows.shape[1:]), dtype=counts.dtype)
+    first, last = max(low, seam.start), min(low + len(rows), seam.start + seam.length)
+    if first < last:
+        full[first - seam.start : last - seam.start] = rows[first - low : last - low]
+    rest = [axis for axis in axes if axis != ROWS]
+    order, loose = _digit_order(seam)
+    apart = full.reshape([a.size for a in seam.digits] + list(rows.shape[1:]))
+    behind = range(len(seam.digits), apart.ndim)
+    apart = apart.transpose([*order, *loose, *behind])
+    apart = apart.sum(axis=tuple(range(len(order), len(order) + len(loose))))
+    apart = apart.reshape([*seam.axes.values(), *rows.shape[1:]])
+    origin.update(dict.fromkeys(seam.axes, 0))
+    return apart, [*seam.axes, *rest]
+
+
+def _laid_together(
+    seam: Seam, counts: NDArray[Any], axes: list[str], origin: dict[str, int], total: int
+) -> tuple[NDArray[Any], list[str]]:
+    """Counts on the axes of a part taken out of rows, as counts on these rows."""
+    own = list(seam.axes)
+    rest = [axis for axis in axes if axis not in own]
+    apart = counts.transpose([axes.index(axis) for axis in (*own, *rest)])
+    tail = apart.shape[len(own) :]
+    full = np.zeros((*seam.axes.values(), *tail), dtype=counts.dtype)
+    full[
+        tuple(
+            slice(origin[a], origin[a] + n)
+            for a, n in zip(own, apart.shape[: len(own)], strict=True)
+        )
+    ] = apart
+    order, loose = _digit_order(seam)
+    sizes = [seam.digits[i].size for i in order]
+    full = full.reshape([*sizes, *(1,) * len(loose), *tail])
+    both = [*order, *loose]
+    behind = range(len(both), full.ndim)
+    full = full.transpose([*(both.index(i) for i in range(len(both))), *behind])
+    full = np.broadcast_to(full, [*(a.size for a in seam.digits), *tail])
+    rows = np.zeros((total, *tail), dtype=counts.dtype)
+    rows[seam.start : seam.start + seam.length] = full.reshape([seam.length, *tail])
+    origin[ROWS] = 0
+    return rows, [ROWS, *rest]
 
 
 def adjoint(step: AxisMap, low: int, counts: NDArray[Any]) -> tuple[int, NDArray[Any]]:

@@ -162,6 +162,7 @@ def stretches_of(
 
     Raises `UnsupportedError` where the layer has no positions along it, or reads all of them.
     """
+    _check_whole(layer)
     lengths = network.tensor(source).grid
     counts = network.tensor(layer.tensor).grid
     held = [one for one in layer.field if one.axis in counts]
@@ -186,11 +187,20 @@ def boxes_of(
     network: Network, layer: Layer, source: str, scales: Mapping[str, Scale] = _NONE
 ) -> Boxes:
     """The boxes of one layer, in the order of the input's axes; see `stretches_of`."""
+    _check_whole(layer)
     counts = network.tensor(layer.tensor).grid
     held = [one.axis for one in layer.field if one.axis in counts]
     if not held:
         raise UnsupportedError("it has no positions, so no box for each.")
     return Boxes(tuple(stretches_of(network, layer, source, scales, axis) for axis in held))
+
+
+def _check_whole(layer: Layer) -> None:
+    """Raises for a layer of parts laid end to end, whose positions are no map."""
+    if layer.parts:
+        raise UnsupportedError(
+            f"it is made of parts that read differently; ask for one of {layer.part_sources}."
+        )
 
 
 def _laid_out(name: str, seen: Field, outputs: int, length: int, scale: Scale | None) -> Stretches:

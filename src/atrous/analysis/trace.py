@@ -109,6 +109,10 @@ def trace_of(
     network: Network, source: str, layers: Sequence[Layer], output: Layer, at: Sequence[int] | None
 ) -> Trace:
     """The trace of one position of a layer, as records. `at` is 0 along every axis unless given."""
+    if output.parts:
+        raise UnsupportedError(
+            f"it is made of parts that read differently; trace one of {output.part_sources}."
+        )
     if output.opaque:
         raise UnsupportedError(f"what is read through {', '.join(output.opaque)} is not known.")
     axes = tuple(network.tensor(source).grid)

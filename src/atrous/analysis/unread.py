@@ -14,6 +14,7 @@ from atrous.analysis.paths import adjoint
 from atrous.errors import UnsupportedError
 from atrous.geometry import AxisMap
 from atrous.network import Network, Node
+from atrous.network.layout import ROWS, Seam
 
 __all__ = ["keep", "read_mask", "unread_share"]
 
@@ -58,12 +59,13 @@ def read_mask(network: Network, source: str) -> Flags:
             raise UnsupportedError(
                 f"{node.name}: {node.opaque}, so what is read through it is not known."
             )
-        for name, moves in zip(node.inputs, node.moves, strict=True):
+        for index, name in enumerate(node.inputs):
             if name in reaching:
                 grid = network.tensor(name).grid
                 kept = needed.setdefault(name, [])
                 for box in boxes:
-                    keep(kept, _box_before(node, moves, grid, box, pulls), _holds)
+                    for before in _boxes_before(node, index, grid, box, pulls):
+                        keep(kept, before, _holds)
                 if len(kept) > MOST_BOXES:
                     raise UnsupportedError(
                         f"{name}: its readers need more than {MOST_BOXES} different parts of it, "
@@ -76,16 +78,87 @@ def read_mask(network: Network, source: str) -> Flags:
     return mask
 
 
-def _box_before(
+def _boxes_before(
     node: Node,
-    moves: Mapping[str, AxisMap],
+    index: int,
     grid: Mapping[str, int],
     box: Box,
     pulls: dict[tuple[AxisMap, bytes], Flags],
-) -> Box:
+) -> list[Box]:
     flags = dict(zip(node.output.grid, box, strict=True))
+    seam, moves = node.seam(index), node.moves[index]
+    if seam is None:
+        return [_box_before(flags, moves, grid, pulls)]
+    if seam.out:
+        inner = {axis: n for axis, n in grid.items() if axis != ROWS} | seam.axes
+        before = dict(zip(inner, _box_before(flags, moves, inner, pulls), strict=True))
+        rows = np.zeros(grid[ROWS], dtype=np.bool_)
+        some = all(along.any() for along in before.values())
+        rows[seam.start : seam.start + seam.length] = some & _rows_held(seam, before)
+        return [tuple(rows if axis == ROWS else before[axis] for axis in grid)]
+    rows = flags.pop(ROWS)[seam.start : seam.start + seam.length]
+    some = all(along.any() for along in flags.values())
+    rest = {axis: along for axis, along in flags.items() if axis not in seam.axes}
+    return [
+        _box_before({**rest, **dict(zip(seam.axes, part, strict=True))}, moves, grid, pulls)
+        for part in _boxes_of_rows(seam, rows & some)
+    ]
+
+
+def _rows_held(seam: Seam, flags: Mapping[str, Flags]) -> Flags:
+    """Which rows of a part hold positions whose index along every axis is flagged."""
+    found = np.ones(1, dtype=np.bool_)
+    index = np.arange(seam.length)
+    places = dict.fromkeys(seam.axes, np.zeros(seam.length, dtype=np.int64))
+    below = seam.length
+    for atom in seam.digits:
+        below //= atom.size
+        if atom.axis is not None:
+            places[atom.axis] = places[atom.axis] + index // below % atom.size * atom.weight
+    for axis, where in places.items():
+        found = found & flags[axis][where]
+    return np.broadcast_to(found, seam.length)
+
+
+def _boxes_of_rows(seam: Seam, rows: Flags) -> list[Box]:
+    """The flagged rows of a part as boxes on its axes: one for each pattern along the last axis."""
+    lengths = list(seam.axes.values())
+    if not lengths or not rows.any() or rows.all():
+        return [tuple(np.full(n, bool(rows.any())) for n in lengths)]
+    held = np.zeros(lengths, dtype=np.bool_)
+    index = np.flatnonzero(rows)
+    places = {axis: np.zeros(len(index), dtype=np.int64) for axis in seam.axes}
+    below = seam.length
+    for atom in seam.digits:
+        below //= atom.size
+        if atom.axis is not None:
+            places[atom.axis] += index // below % atom.size * atom.weight
+    held[tuple(places.values())] = True
+    lines = held.reshape(-1, lengths[-1])
+    boxes: dict[bytes, tuple[Flags, Flags]] = {}
+    for number in np.flatnonzero(lines.any(axis=1)):
+        line = lines[number]
+        first = boxes.setdefault(line.tobytes(), (np.zeros(len(lines), np.bool_), line))[0]
+        first[number] = True
+    found: list[Box] = []
+    for first, line in boxes.values():
+        if len(lengths) < 3:
+            found.append((first, line) if len(lengths) == 2 else (line,))
+            continue
+        for at in np.argwhere(first.reshape(lengths[:-1])):
+            ones = [np.arange(n) == p for n, p in zip(lengths, at, strict=False)]
+            found.append((*ones, line))
+    return found
+
+
+def _box_before(
+    flags: Mapping[str, Flags],
+    moves: Mapping[str, AxisMap],
+    grid: Mapping[str, int],
+    pulls: dict[tuple[AxisMap, bytes], Flags],
+) -> Box:
     # An empty axis makes the box empty, also where the input does not have that axis.
-    some = all(along.any() for along in box)
+    some = all(along.any() for along in flags.values())
     out = []
     for axis, length in grid.items():
         along = flags.get(axis, np.full(1, some))

@@ -23,7 +23,7 @@ from atrous.certification.segments import Step, segments
 from atrous.certification.verdicts import Cause, Verdict
 from atrous.geometry import AxisMap, Lockstep, follow, unequal
 from atrous.network import Network, Node, Tensor
-from atrous.network.layout import has_axes
+from atrous.network.layout import ROWS, has_axes
 from atrous.network.ops import (
     AdaptivePool,
     Conv,
@@ -411,7 +411,7 @@ class _Known:
         return Twin(
             reference=reference,
             candidate=candidate,
-            locks={**self.rest, **self.locks},
+            locks={**_rows(self.tensor), **self.rest, **self.locks},
             bad={axis: bad for axis, bad in self.bad.items() if bad},
             mixed=tuple(self.mixed),
             broken=tuple(dict.fromkeys(self.broken)),
@@ -419,6 +419,11 @@ class _Known:
             moved=tuple(dict.fromkeys(self.moved)),
             changed=self.changed,
         )
+
+
+def _rows(tensor: Tensor) -> dict[str, Lockstep]:
+    """Rows of parts laid end to end lie alike in both, unless a step says otherwise."""
+    return {ROWS: _SAME} if ROWS in tensor.grid else {}
 
 
 def _resized(network: Network, names: Sequence[str], held: Collection[str]) -> frozenset[str]:

@@ -6,8 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from atrous.errors import GeometryError
-from atrous.geometry import AxisMap, Local, Reads, Table, Taps
+from atrous.geometry import AxisMap, Everything, Local, Reads, Table, Taps
 from atrous.network import Network, Node
+from atrous.network.layout import ROWS
 
 __all__ = ["Step", "segments"]
 
@@ -96,9 +97,9 @@ def segments(
         found: dict[str, Step] = {}
         maker = network.maker(name)
         if maker is not None:
-            for source, moves in zip(maker.inputs, maker.moves, strict=True):
+            for at, source in enumerate(maker.inputs):
                 for anchor, step in back(source).items():
-                    more = step.then(moves)
+                    more = step.then(_moves(maker, at))
                     found[anchor] = more if anchor not in found else found[anchor].union(more)
         known[name] = found
         return found
@@ -107,9 +108,18 @@ def segments(
     for index, name in enumerate(inputs):
         steps = back(name)
         if node is not None:
-            steps = {a: step.then(node.moves[index]) for a, step in steps.items()}
+            steps = {a: step.then(_moves(node, index)) for a, step in steps.items()}
         out.append(steps)
     return out
+
+
+def _moves(node: Node, index: int) -> Mapping[str, AxisMap]:
+    """How the axes of an operand move; those that are laid into rows, or out of them, are lost."""
+    seam = node.seam(index)
+    if seam is None:
+        return node.moves[index]
+    ends = {ROWS: seam.start + seam.length} if seam.out else seam.axes
+    return {**node.moves[index], **{axis: Everything(n, 1) for axis, n in ends.items()}}
 
 
 def _after(outer: Reads, inner: Reads) -> Reads | None:

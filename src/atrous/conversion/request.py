@@ -14,6 +14,8 @@ from atrous.errors import ReadError
 from atrous.geometry import Tail
 from atrous.network import Network
 from atrous.network.aside import coarsest
+from atrous.network.layout import ROWS
+from atrous.network.ops import Permute, Reshape
 from atrous.network.walk import ancestors, needed, pruned
 from atrous.refusal import Refusal
 
@@ -94,9 +96,25 @@ def _target(network: Network, output_stride: int | Sequence[int]) -> dict[str, i
 
 def _no_map(network: Network, outputs: Sequence[str]) -> Refusal | None:
     """Why no output has positions whose stride could change."""
+    held = ancestors(network, outputs)
+    laid = next(
+        (
+            node
+            for node in network.nodes
+            if node.output.name in held and ROWS in node.output.grid and node.seams
+        ),
+        None,
+    )
+    if laid is not None:
+        return Refusal(
+            "parts",
+            laid.name,
+            "it lays parts that hold different positions end to end, which would have other "
+            "lengths; name the layers before it whose maps you want, "
+            f"{_such_as(network, laid.inputs)}.",
+        )
     if any(network.tensor(name).grid for name in outputs):
         return None
-    held = ancestors(network, outputs)
     last = None
     for node in network.nodes:
         if node.output.name not in held:
@@ -109,11 +127,20 @@ def _no_map(network: Network, outputs: Sequence[str]) -> Refusal | None:
     if last is None:
         return Refusal("global", "", "no output has spatial positions; there is no map to convert.")
     node, source = last
-    maker = network.maker(source.name)
-    inner = maker.module or maker.name if maker is not None else ""
     return Refusal(
         "global",
         node.name,
         "it mixes all positions, and no output behind it has any left to convert; name the layers "
-        f"whose maps you want, such as outputs={inner.split('.')[0]!r}.",
+        f"whose maps you want, {_such_as(network, [source.name])}.",
     )
+
+
+def _such_as(network: Network, tensors: Sequence[str]) -> str:
+    """What to name for outputs, by the module of the first tensor that a layer makes."""
+    for name in tensors:
+        maker = network.maker(name)
+        while maker is not None and isinstance(maker.op, Reshape | Permute):
+            maker = network.maker(maker.inputs[0])
+        if maker is not None and not maker.output.constant:
+            return f"such as outputs={(maker.module or maker.name).split('.')[0]!r}"
+    return "with outputs="

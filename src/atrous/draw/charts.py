@@ -370,7 +370,8 @@ def _grid(row: Row) -> Mapping[str, int]:
 
 def _least_coverage(report: Inspection) -> dict[str, float]:
     """What the last output reads of each layer's map, of the least axis; empty where not known."""
-    if not report.outputs or report.outputs[-1].opaque or not report.outputs[-1].field:
+    last = report.outputs[-1] if report.outputs else None
+    if last is None or last.opaque or last.parts or not last.field:
         return {}
     return {
         seen.name: min(axis.coverage for axis in seen.field)

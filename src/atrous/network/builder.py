@@ -148,6 +148,7 @@ class Builder:
                 alias=done.alias,
                 mixes=done.mixes,
                 opaque=done.opaque,
+                seams=done.seams,
                 origin=origin,
                 integer=integer,
             )

@@ -136,6 +136,7 @@ class _Probe(Builder):
     def _note(self, where: dict[str, set[int]], layout: Layout) -> None:
         for dim in layout:
             for atom in dim:
+                self._note(where, atom.parts)
                 for name, index in self._owner.get(str(atom.axis), ()):
                     where[name].add(index)
 

@@ -9,7 +9,22 @@ from math import prod
 
 from atrous.geometry import AxisMap, Border, Everything, Local, Reads, Table, Taps
 
-__all__ = ["Atom", "Dim", "Grid", "Layout", "Unrepresentable", "channels", "spatial"]
+__all__ = [
+    "ROWS",
+    "Atom",
+    "Dim",
+    "Grid",
+    "Layout",
+    "Seam",
+    "Unrepresentable",
+    "channels",
+    "laid_end_to_end",
+    "spatial",
+    "taken_out",
+]
+
+ROWS = "rows"
+"""The axis along which parts that hold different positions lie end to end."""
 
 
 class Unrepresentable(Exception):  # noqa: N818 - a signal, not an error
@@ -22,17 +37,43 @@ class Atom:
 
     `axis` is None for batch and channels. A dimension is a sequence of atoms, the most significant
     first; so a height of 56 is `(Atom("h", 56),)`, and the same height cut into 8 windows of 7 is
-    `(Atom("h", 8, 7),)` and `(Atom("h", 7),)`.
+    `(Atom("h", 8, 7),)` and `(Atom("h", 7),)`. The axis `rows` is made of `parts`, dimensions
+    that were laid end to end.
     """
 
     axis: str | None
     size: int
     weight: int = 1
+    parts: tuple[tuple[Atom, ...], ...] = ()
 
 
 Dim = tuple[Atom, ...]
 Layout = tuple[Dim, ...]
 Grid = dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Seam:
+    """Where the positions of an operand lie along `rows`, and where they are taken out again.
+
+    Index `start + i` of the rows is the `i`-th combination of the `digits` of the other side. The
+    rows are the output's where the operand is laid into them; they are the operand's where a part
+    is `out` of them.
+    """
+
+    start: int
+    digits: Dim
+    out: bool = False
+
+    @property
+    def length(self) -> int:
+        """How many rows the part takes."""
+        return dim_size(self.digits)
+
+    @property
+    def axes(self) -> dict[str, int]:
+        """The axes that the part holds, and how long they are."""
+        return grid_of((self.digits,))
 
 
 def channels(size: int) -> Dim:
@@ -449,3 +490,51 @@ def _projection(
         if any(d[1] != d[2] and d[0] > 1 for d in digits[axis]) or length == 1:
             maps[axis] = digits_map(length, digits[axis], [])
     return {a: m for a, m in maps.items() if not (m.inputs == m.outputs == 1)}
+
+
+def laid_end_to_end(
+    parts: Sequence[Dim], grids: Sequence[Grid], rest: Layout
+) -> tuple[Dim, list[Seam | int]]:
+    """The dimension `rows` made of these parts, and where each operand lies along it.
+
+    A part that is rows already keeps them, from the index given on. `grids` are the axes of each
+    operand, `rest` the other dimensions. Raises `Unrepresentable` where a part holds an axis in
+    this dimension and in another one too.
+    """
+    seams: list[Seam | int] = []
+    held: list[Dim] = []
+    start = 0
+    for dim, grid in zip(parts, grids, strict=True):
+        own = grid_of((dim,))
+        if any(grid[axis] != length for axis, length in own.items()):
+            raise Unrepresentable(f"lays parts of {' and '.join(own)} end to end")
+        if ROWS not in own:
+            seams.append(Seam(start, dim))
+            held.append(dim)
+        elif len(dim) == 1:
+            seams.append(start)
+            held += dim[0].parts or (dim,)
+        else:
+            raise Unrepresentable("lays flattened rows end to end")
+        start += dim_size(dim)
+    if any(atom.axis == ROWS for dim in rest for atom in dim):
+        raise Unrepresentable("lays parts end to end along two dimensions")
+    return (Atom(ROWS, start, 1, tuple(held)),), seams
+
+
+def taken_out(dim: Dim, start: int, length: int) -> Dim | None:
+    """What indices `start` up to `start + length` of a dimension of parts hold, where it is known.
+
+    One part is the dimension that it was; several are rows of these parts.
+    """
+    if len(dim) != 1 or not dim[0].parts:
+        return None
+    kept: list[Dim] = []
+    place = 0
+    for part in dim[0].parts:
+        if start <= place and place + dim_size(part) <= start + length:
+            kept.append(part)
+        place += dim_size(part)
+    if sum(map(dim_size, kept)) != length:
+        return None
+    return kept[0] if len(kept) == 1 else (Atom(ROWS, length, 1, tuple(kept)),)

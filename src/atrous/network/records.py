@@ -8,7 +8,7 @@ from math import prod
 
 from atrous.errors import NetworkError, unknown
 from atrous.geometry import AxisMap
-from atrous.network.layout import Grid, Layout, grid_of, shape_of
+from atrous.network.layout import Grid, Layout, Seam, grid_of, shape_of
 from atrous.network.ops import Op
 from atrous.shown import Shown
 
@@ -72,6 +72,8 @@ class Node(Shown):
     is what the source calls the operation: an ONNX node's first output, a node of an exported
     graph. `uncounted` says that its multiply-accumulates are not known, and are not in `macs`;
     `integer` that they are of whole numbers, as in quantized networks.
+    `seams` says for each input where its positions lie along the rows of parts laid end to end, or
+    which of its rows are taken out; it is empty where there are none.
     """
 
     name: str
@@ -88,6 +90,11 @@ class Node(Shown):
     origin: str = ""
     uncounted: bool = False
     integer: bool = False
+    seams: tuple[Seam | None, ...] = ()
+
+    def seam(self, index: int) -> Seam | None:
+        """The seam of input `index`, where it has one."""
+        return self.seams[index] if self.seams else None
 
     @property
     def kind(self) -> str:

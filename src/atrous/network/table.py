@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from atrous.errors import NetworkError
 from atrous.geometry import AxisMap, Everything, Local
-from atrous.network.layout import Layout, Unrepresentable, channels, grid_of
+from atrous.network.layout import Layout, Seam, Unrepresentable, channels, grid_of
 from atrous.network.ops import Op, Opaque
 from atrous.network.records import Tensor
 from atrous.registry import Registry
@@ -18,13 +18,14 @@ __all__ = ["Effect", "effect", "rule"]
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What one op does: the layout it makes, and how each input's axes move."""
+    """What one op does: the layout it makes, how each input's axes move, and where parts lie."""
 
     layout: Layout
     moves: tuple[Mapping[str, AxisMap], ...]
     alias: bool = False
     mixes: tuple[str, ...] = ()
     opaque: str = ""
+    seams: tuple[Seam | None, ...] = ()
 
 
 O = TypeVar("O", bound=Op)  # noqa: E741 - the letter of the op

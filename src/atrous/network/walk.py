@@ -148,6 +148,7 @@ def remade(node: Node, op: Op, inputs: tuple[Tensor, ...]) -> Node:
         alias=done.alias,
         mixes=done.mixes,
         opaque=done.opaque,
+        seams=done.seams,
     )
 
 

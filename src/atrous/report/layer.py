@@ -10,7 +10,7 @@ from atrous.analysis import Field, Footprint, Layer, Phase
 from atrous.draw.units import bytes_text, fraction_text, quantity, shape_text, share_text
 from atrous.report.footprint import FootprintView
 from atrous.report.lines import Column, Line, Look, Span, line, table, wrapped
-from atrous.report.summary import field_text, global_text
+from atrous.report.summary import field_text, global_text, parts_text
 from atrous.report.view import LinesView
 from atrous.shown import view
 
@@ -98,7 +98,10 @@ def _layer_lines(layer: Layer, look: Look) -> list[Line]:
         facts.append(("global", f"{global_text(layer)}; the field is the local one"))
     for label, text in facts:
         out.extend(wrapped(Span(label, "bold"), text, _INDENT, look))
-    if layer.field:
+    for index, text in enumerate(parts_text(layer)):
+        label = "" if index else "receptive field"
+        out.extend(wrapped(Span(label, "bold"), text, _INDENT, look))
+    if layer.field and len(layer.parts) < 2:
         out.append(())
         out.extend(_field_lines(layer.field, look))
     return out

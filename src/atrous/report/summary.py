@@ -11,7 +11,16 @@ from atrous.analysis.scale import TIME_LIKE, Scale
 from atrous.draw.units import at_least, bytes_text, per_axis, quantity, shape_text, share_text
 from atrous.report.lines import Line, Look, Span, line, wrapped
 
-__all__ = ["SEVERITIES", "field_text", "global_text", "opening", "some", "statements", "summary"]
+__all__ = [
+    "SEVERITIES",
+    "field_text",
+    "global_text",
+    "opening",
+    "parts_text",
+    "some",
+    "statements",
+    "summary",
+]
 
 _INDENT = 17
 _MOST_OUTPUTS = 4
@@ -47,14 +56,35 @@ def field_text(layer: Layer) -> str:
         return f"not known behind {some(layer.opaque)}"
     if not layer.field:
         return "none: it does not depend on the input's positions"
-    facts = [_axis_facts(axis) for axis in layer.field]
-    sizes = "x".join(str(axis.size) for axis in layer.field)
-    names = ", ".join(axis.axis for axis in layer.field)
+    return sizes_text(layer.field)
+
+
+def sizes_text(fields: Sequence[Field]) -> str:
+    """Fields in words, those that agree in everything said once."""
+    facts = [_axis_facts(axis) for axis in fields]
+    sizes = "x".join(str(axis.size) for axis in fields)
+    names = ", ".join(axis.axis for axis in fields)
     if all(fact == facts[0] for fact in facts):
         named = f" ({names})" if len(facts) > 1 or names else ""
         return f"{sizes}{named}, {facts[0]}" + (" along each axis" if len(facts) > 1 else "")
-    parts = [f"{axis.axis}: {fact}" for axis, fact in zip(layer.field, facts, strict=True)]
+    parts = [f"{axis.axis}: {fact}" for axis, fact in zip(fields, facts, strict=True)]
     return f"{sizes} ({names}); {'; '.join(parts)}"
+
+
+def parts_text(layer: Layer, most: int = 6) -> list[str]:
+    """What each part of a layer sees whose parts lie end to end; nothing where there is but one."""
+    if len(layer.parts) < 2:
+        return []
+    shown = [
+        f"{part.name}, of {part.source}: {sizes_text(part.field)}, "
+        f"stride {per_axis([str(axis.stride) for axis in part.field])}"
+        if part.field
+        else f"{part.name}, of {part.source}: no positions"
+        for part in layer.parts[:most]
+    ]
+    if len(layer.parts) > most:
+        shown.append(f"and {len(layer.parts) - most} more parts")
+    return shown
 
 
 def global_text(layer: Layer) -> str:
@@ -180,17 +210,26 @@ def _found(findings: Sequence[Finding]) -> Iterator[tuple[str, str, str]]:
 
 def _seen(layer: Layer, inspection: Inspection) -> Iterator[tuple[str, str, str]]:
     holes = any(axis.coverage < 1 for axis in layer.field)
+    parts = parts_text(layer) if not layer.opaque else []
+    if parts:
+        for index, text in enumerate(parts):
+            yield "" if index else "receptive field", text, "yellow" if holes else ""
+    else:
+        yield from _seen_alike(layer, inspection, "yellow" if holes else "")
+    if layer.is_global:
+        yield "global", f"{global_text(layer)}; the field is the local one", ""
+
+
+def _seen_alike(layer: Layer, inspection: Inspection, style: str) -> Iterator[tuple[str, str, str]]:
     scales = inspection.scales
     sizes = _in_units(layer, scales, lambda axis: axis.size)
-    yield "receptive field", field_text(layer) + sizes, "yellow" if holes else ""
+    yield "receptive field", field_text(layer) + sizes, style
     if layer.field:
         hops = _in_units(layer, scales, lambda axis: axis.stride)
         yield "output stride", per_axis([str(axis.stride) for axis in layer.field]) + hops, ""
         for axis in layer.field:
             if axis.axis == "t" or (axis.axis in TIME_LIKE and axis.axis in scales):
                 yield "in time", _in_time(layer, axis, inspection), ""
-    if layer.is_global:
-        yield "global", f"{global_text(layer)}; the field is the local one", ""
 
 
 def _in_units(

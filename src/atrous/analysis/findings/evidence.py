@@ -39,6 +39,16 @@ class Evidence:
     outputs: Sequence[Layer]
 
     @cached_property
+    def ends(self) -> tuple[Layer, ...]:
+        """The outputs; of one that is made of parts laid end to end, the layers that made them."""
+        by_name = {layer.name: layer for layer in self.layers}
+        found: dict[str, Layer] = {}
+        for output in self.outputs:
+            parts = [by_name[p.source] for p in output.parts if p.source in by_name]
+            found.update((layer.name, layer) for layer in parts or [output])
+        return tuple(found.values())
+
+    @cached_property
     def by_tensor(self) -> dict[str, Layer]:
         """The layer that makes each tensor."""
         return {layer.tensor: layer for layer in self.layers}
@@ -74,6 +84,8 @@ class Evidence:
         if layer is None:
             length = self.source_lengths.get(axis) if tensor == self.source else None
             return field_of(axis, (Reads.identity(),), length) if length else None
+        if len(layer.parts) > 1:
+            return None
         return next((field for field in layer.field if field.axis == axis), None)
 
     @cached_property

@@ -8,6 +8,7 @@ from atrous.analysis.causality import one_side
 from atrous.analysis.findings.evidence import Evidence
 from atrous.analysis.findings.record import Finding
 from atrous.analysis.findings.registry import finder
+from atrous.network.layout import ROWS
 from atrous.network.ops import Conv, Pool
 
 
@@ -30,7 +31,8 @@ def mixing(evidence: Evidence) -> Iterator[Finding]:
     """The op that made an output global which still has positions."""
     for output in evidence.outputs:
         positions = evidence.positions(output)
-        axes = [a for a in output.global_axes if positions.get(a, 1) > 1]
+        rows = positions.get(ROWS, 1)
+        axes = [a for a in output.global_axes if positions.get(a, rows) > 1]
         if not axes:
             continue
         names = list(dict.fromkeys(name for a in axes for name in output.global_axes[a]))

@@ -27,7 +27,7 @@ def gridding(evidence: Evidence) -> Iterator[Finding]:
     Walking up from the output, reads are whole until a layer spreads them further than the layers
     behind it fill. That layer is named; of several, the one that leaves the longest gap.
     """
-    for output in evidence.outputs:
+    for output in evidence.ends:
         opened: dict[str, tuple[Node, str, list[tuple[str, Phase]]]] = {}
         for fields in _with_holes(output, evidence):
             phases, axis = fields[0].phases, fields[0].axis
@@ -59,7 +59,7 @@ def subgrids(evidence: Evidence) -> Iterator[Finding]:
     It takes two dilated windows in a row: with one alone the next layer joins the grids. Usual in
     sequence models, whose rates double, so along a single axis it is only worth knowing.
     """
-    for output in reversed(evidence.outputs):
+    for output in reversed(evidence.ends):
         positions = evidence.positions(output)
         for field in output.field:
             if positions.get(field.axis, 1) < 2 or output.opaque:

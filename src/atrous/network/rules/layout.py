@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 
 from atrous.errors import NetworkError
 from atrous.geometry import AxisMap, Everything, Local, Reads, Table, Taps, Window
 from atrous.network.layout import (
+    ROWS,
     Atom,
     Dim,
     Layout,
+    Seam,
     Unrepresentable,
     along,
     chained,
     channels,
     contracted,
     dim_size,
+    grid_of,
     has_axes,
     joined,
+    laid_end_to_end,
     refined,
     reshape,
     spatial,
@@ -130,33 +135,61 @@ def _concat(op: Concat, inputs: tuple[Tensor, ...]) -> Effect:
     total = sum(x.shape[op.dim] for x in inputs)
     parts = [x.layout[op.dim] for x in inputs]
     axes = {atom.axis for dim in parts for atom in dim} - {None}
-    lines_up = len(axes) == 1 and all(
+    whole = all(
         not has_axes(dim) or (len(dim) == 1 and dim_size(dim) == x.grid[str(dim[0].axis)])
         for dim, x in zip(parts, inputs, strict=True)
     )
-    if lines_up and any(
+    beside = any(
         not has_axes(dim) and dim_size(dim) and not x.constant
         for dim, x in zip(parts, inputs, strict=True)
-    ):
-        raise Unrepresentable("lays what has no positions beside positions, along one axis")
-    gathered: list[dict[str, AxisMap]] = [{} for _ in inputs]
+    )
     layouts = [x.layout for x in inputs]
-    if axes and not lines_up:
-        # Places along the dimension are lost: whoever reads a part reads it as a whole.
-        for part, x in enumerate(inputs):
-            layouts[part], gathered[part] = contracted(x.layout, [op.dim])
-    rest: list[Layout] = [(*layout[: op.dim], (), *layout[op.dim + 1 :]) for layout in layouts]
-    layout, joins = joined(rest)
+    if axes and (len(axes) > 1 or not whole or beside or axes == {ROWS}):
+        if _whole_digits(parts, inputs):
+            return _parts(op.dim, parts, inputs)
+        return _mixed_parts(op.dim, total, inputs)
+    layout, moves = joined(_without(op.dim, layouts))
+    out = _lined_up(str(next(iter(axes))), parts, total, moves) if axes else channels(total)
+    return Effect((*layout[: op.dim], out, *layout[op.dim + 1 :]), tuple(moves))
+
+
+def _without(dim: int, layouts: Sequence[Layout]) -> list[Layout]:
+    return [(*layout[:dim], (), *layout[dim + 1 :]) for layout in layouts]
+
+
+def _whole_digits(parts: Sequence[Dim], inputs: Sequence[Tensor]) -> bool:
+    """True where each part holds all digits of the axes that it holds any of."""
+    return all(
+        x.grid[axis] == length
+        for dim, x in zip(parts, inputs, strict=True)
+        for axis, length in grid_of((dim,)).items()
+    )
+
+
+def _parts(dim: int, parts: Sequence[Dim], inputs: Sequence[Tensor]) -> Effect:
+    """Parts that hold positions of their own, end to end: each keeps what it reads."""
+    layout, moves = joined(_without(dim, [x.layout for x in inputs]))
+    rows, places = laid_end_to_end(parts, [x.grid for x in inputs], layout)
+    total = dim_size(rows)
+    seams: list[Seam | None] = []
+    for place, x, move in zip(places, inputs, moves, strict=True):
+        if isinstance(place, int):
+            shift = window_reads(Window(1, pad_lo=place))
+            move[ROWS] = Local(shift, x.shape[dim], total)
+        seams.append(None if isinstance(place, int) else place)
+    return Effect((*layout[:dim], rows, *layout[dim + 1 :]), tuple(moves), seams=tuple(seams))
+
+
+def _mixed_parts(dim: int, total: int, inputs: Sequence[Tensor]) -> Effect:
+    """Places along the dimension are lost: whoever reads a part reads it as a whole."""
+    gathered = [contracted(x.layout, [dim]) for x in inputs]
+    layout, joins = joined(_without(dim, [layout for layout, _ in gathered]))
     moves = [
-        chained(first, then, x.grid) for first, then, x in zip(gathered, joins, inputs, strict=True)
+        chained(first, then, x.grid)
+        for (_, first), then, x in zip(gathered, joins, inputs, strict=True)
     ]
-    out: Dim = channels(total)
-    mixes: tuple[str, ...] = ()
-    if lines_up:
-        out = _lined_up(str(next(iter(axes))), parts, total, moves)
-    else:
-        mixes = mixes_of(*moves)
-    return Effect((*layout[: op.dim], out, *layout[op.dim + 1 :]), tuple(moves), mixes=mixes)
+    out = (*layout[:dim], channels(total), *layout[dim + 1 :])
+    return Effect(out, tuple(moves), mixes=mixes_of(*moves))
 
 
 def _lined_up(axis: str, parts: list[Dim], total: int, moves: list[dict[str, AxisMap]]) -> Dim:

@@ -19,16 +19,21 @@ from atrous.geometry import (
     resample,
 )
 from atrous.network.layout import (
+    ROWS,
+    Dim,
     Layout,
+    Seam,
     Unrepresentable,
     along,
     chained,
     channels,
     contracted,
     dim_size,
+    grid_of,
     has_axes,
     merged,
     reshape,
+    taken_out,
 )
 from atrous.network.ops import (
     AdaptivePool,
@@ -267,12 +272,27 @@ def _slice(op: Slice, inputs: tuple[Tensor, ...]) -> Effect:
         )
     layout: Layout = x.layout
     maps: dict[str, AxisMap] = {}
+    part = taken_out(dim, op.start, op.length) if op.step == 1 and op.length < held else None
+    rest = grid_of((*x.layout[: op.dim], *x.layout[op.dim + 1 :]))
+    if part is not None and not grid_of((part,)).keys() & rest.keys():
+        return _part(op, x, part)
     if op.length != held or op.step != 1:
         reads = window_reads(Window(1, stride=op.step, pad_lo=-op.start))
         layout, maps = along(layout, op.dim, reads, op.length, "drop")
     if op.drop:
         layout = (*layout[: op.dim], *layout[op.dim + 1 :])
     return Effect(layout, (maps,), alias=True)
+
+
+def _part(op: Slice, x: Tensor, part: Dim) -> Effect:
+    """Whole parts of those laid end to end: one of them is what it was before."""
+    kept = () if op.drop else (part,)
+    layout = (*x.layout[: op.dim], *kept, *x.layout[op.dim + 1 :])
+    if ROWS in grid_of((part,)):
+        shift = window_reads(Window(1, pad_lo=-op.start))
+        maps: dict[str, AxisMap] = {ROWS: Local(shift, x.shape[op.dim], op.length)}
+        return Effect(layout, (maps,), alias=True)
+    return Effect(layout, ({},), alias=True, seams=(Seam(op.start, part, out=True),))
 
 
 def _channel_dim(x: Tensor, rank: int) -> int:
