@@ -22,6 +22,7 @@ from atrous.network.layout import grid_of
 from atrous.readers.onnx.reader import read_onnx
 
 Shape = Sequence[int]
+ROUNDING = 1e-5
 STEPS = (-50.0, 0.1, 2.0, 60.0)
 """What a position is set to: below and above all others, and between, where rounding keeps it."""
 
@@ -134,7 +135,12 @@ def _positions_read(
             x = feed[name].copy()
             x[tuple(where)] = value
             for i, made in enumerate(runner.run(None, {**feed, name: x})):
-                changed[i] |= np.isnan(made) if value != value else made != base[i]
+                if value != value:
+                    changed[i] |= np.isnan(made)
+                else:
+                    # What float32 leaves of a weight of 0 is no more than this.
+                    differs = np.abs(np.subtract(made, base[i], dtype=np.float64))
+                    changed[i] |= differs > ROUNDING * abs(value)
         found[position] = [
             on_grid(c, network.tensor(o).layout)
             for c, o in zip(changed, network.outputs, strict=True)

@@ -1,4 +1,7 @@
-"""Oracles that share no code with the algebra: enumerated indices, and NaN in real operations."""
+"""Oracles that share no code with the algebra: enumerated indices, and real operations.
+
+What an operation reads is seen by NaN, or where weights of 0 count by finite changes in float64.
+"""
 
 from __future__ import annotations
 
@@ -113,11 +116,29 @@ def observed(source: Tensor, target: Tensor, run: Callable[[Any], Any]) -> Matri
     """
     import torch
 
+    return _seen(source, target, run, torch.float32, (float("nan"),))
+
+
+def observed_by_change(source: Tensor, target: Tensor, run: Callable[[Any], Any]) -> Matrix:
+    """The same by finite changes in float64: what is multiplied by 0 is not read.
+
+    What rounding leaves of a weight of 0, a millionth of a millionth of the change, is not seen.
+    """
+    import torch
+
+    return _seen(source, target, run, torch.float64, (0.75, -0.5, 8.0, -16.0))
+
+
+def _seen(
+    source: Tensor, target: Tensor, run: Callable[[Any], Any], dtype: Any, steps: Iterable[float]
+) -> Matrix:
+    import torch
+
     places_in = _positions(source)
     places_out = _positions(target).ravel()
     count_in, count_out = prod(source.grid.values()), prod(target.grid.values())
     generator = torch.Generator().manual_seed(0)
-    base = torch.rand(source.shape, generator=generator) + 0.5
+    base = torch.rand(source.shape, generator=generator, dtype=dtype) + 0.5
     matrix = np.zeros((count_out, count_in), bool)
     with torch.no_grad():
         clean = run(base)
@@ -125,11 +146,12 @@ def observed(source: Tensor, target: Tensor, run: Callable[[Any], Any]) -> Matri
             f"the operation makes {tuple(clean.shape)}, the rule says {target.shape}"
         )
         assert not clean.isnan().any(), "the operation makes NaN of its own"
-        for position in range(count_in):
-            poisoned = base.clone()
-            poisoned[torch.from_numpy(places_in == position)] = float("nan")
-            reached = run(poisoned).isnan().numpy().ravel()
-            matrix[places_out[reached], position] = True
+        for position, step in product(range(count_in), steps):
+            changed = base.clone()
+            changed[torch.from_numpy(places_in == position)] += step
+            made = run(changed)
+            reached = made.isnan() | ((made - clean).abs() > abs(step) * 1e-12)
+            matrix[places_out[reached.numpy().ravel()], position] = True
     return matrix
 
 
@@ -141,14 +163,18 @@ def _positions(tensor: Tensor) -> Any:
     return places
 
 
-def assert_reads_as_run(network: Network, run: Callable[[Any], Any]) -> None:
+def assert_reads_as_run(
+    network: Network,
+    run: Callable[[Any], Any],
+    observe: Callable[[Tensor, Tensor, Callable[[Any], Any]], Matrix] = observed,
+) -> None:
     """Shapes, layouts and who reads what of `network` agree with `run`, at every position."""
     (source,) = network.inputs
     target = network.tensor(network.outputs[-1])
     for node in network.nodes:
         assert not node.opaque, f"{node.name} is opaque: {node.opaque}"
         assert_complete_layout(node.output)
-    says, does = predicted(network), observed(source, target, run)
+    says, does = predicted(network), observe(source, target, run)
     wrong = np.argwhere(says != does)
     assert not len(wrong), _disagreement(wrong[0], says, source, target)
 

@@ -49,19 +49,9 @@ def test_dropped_reads_are_those_outside_the_input(rule: Drawn, length: int, out
         assert dict(moved.at(output).items()) == inside
 
 
-@drawing(100)
-@given(st.integers(-6, 9), st.integers(1, 6))
-def test_a_pair_that_slides_moves_inside_together_below_and_is_clamped_above(
-    first: int, length: int
-) -> None:
-    moved = Local(Reads(1, 1, (Taps(first, 0b11),)), length, 1, "slide")
-    start = max(first, 0)
-    assert list(moved.at(0)) == sorted({min(start, length - 1), min(start + 1, length - 1)})
-
-
 @drawing(150)
 @given(
-    st.sampled_from(["drop", "clamp", "slide", "reflect", "wrap"]),
+    st.sampled_from(["drop", "clamp", "reflect", "wrap"]),
     st.integers(1, 7),
     st.integers(-4, 10),
 )

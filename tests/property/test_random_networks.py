@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812 - the name that PyTorch code gives it
 
 import atrous
-from tests.nan_probe import read_by
+from tests.nan_probe import changed_by, read_by
 
 Step = Callable[[torch.Tensor], torch.Tensor]
 
@@ -112,13 +112,18 @@ def test_every_output_of_a_random_network_reads_what_the_footprint_says(
     model, shape = _network(seed, rank)
     report = atrous.inspect(model, shape)
     assert report.complete, report.opaque
-    truth = read_by(model, shape)
+    # A sample of weight 0 is not read, which NaN cannot see: then a change has to be explained, and
+    # what turns NaN is all there can be.
+    most = read_by(model, shape)
+    weighed = any(kind == "linear" for kind, _ in model.steps)
+    least = changed_by(model, shape) if weighed else most
     grid = report.outputs[0].output_shape[2:]
     every = list(np.ndindex(*grid))
     for at in every if len(every) <= 120 else random.Random(seed).sample(every, 120):
         mask = report.footprint(at=at).mask.ravel()
-        expected = truth[:, np.ravel_multi_index(at, grid)]
-        assert (mask == expected).all(), f"output {at}: {model.steps}"
+        place = np.ravel_multi_index(at, grid)
+        assert (least[:, place] <= mask).all(), f"output {at}: {model.steps}"
+        assert (mask <= most[:, place]).all(), f"output {at}: {model.steps}"
 
 
 TOO_RARE = {8}

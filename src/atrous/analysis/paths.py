@@ -243,11 +243,6 @@ def adjoint(step: AxisMap, low: int, counts: NDArray[Any]) -> tuple[int, NDArray
 
 def _adjoint_local(step: Local, low: int, counts: NDArray[Any]) -> tuple[int, NDArray[Any]]:
     outputs = range(low, low + counts.shape[0])
-    sliding: list[int] = []
-    if step.border == "slide":
-        while outputs and step.reads.at(outputs.start).first < 0:
-            sliding.append(outputs.start)
-            outputs = outputs[1:]
     hull = step.reads.needed(outputs)
     buffer = np.zeros((len(hull), *counts.shape[1:]), dtype=counts.dtype)
     period, shift = step.reads.period, step.reads.shift
@@ -262,11 +257,11 @@ def _adjoint_local(step: Local, low: int, counts: NDArray[Any]) -> tuple[int, ND
             target = buffer[base + position : base + position + span : shift]
             target += rows if paths == 1 else rows * paths
     lo, hi = max(hull.start, 0), min(hull.stop, step.inputs)
-    if step.border == "drop" and not sliding:
+    if step.border == "drop":
         if hi <= lo:
             return 0, np.zeros((1, *counts.shape[1:]), dtype=counts.dtype)
         return lo, buffer[lo - hull.start : hi - hull.start]
-    if not sliding and lo == hull.start and hi == hull.stop:
+    if lo == hull.start and hi == hull.stop:
         return lo, buffer
     out = np.zeros((step.inputs, *counts.shape[1:]), dtype=counts.dtype)
     if hi > lo:
@@ -276,9 +271,6 @@ def _adjoint_local(step: Local, low: int, counts: NDArray[Any]) -> tuple[int, ND
         target_position = place(position)
         if target_position is not None and not 0 <= position < step.inputs:
             out[target_position] += buffer[position - hull.start]
-    for output in sliding:
-        for position, paths in step.at(output).items():
-            out[position] += paths * counts[output - low]
     return 0, out
 
 

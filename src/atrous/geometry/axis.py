@@ -12,13 +12,12 @@ from atrous.geometry.taps import EMPTY, Taps
 
 __all__ = ["AxisMap", "Border", "Everything", "Local", "Prefix", "Table", "fold_back"]
 
-Border = Literal["drop", "clamp", "slide", "reflect", "wrap"]
+Border = Literal["drop", "clamp", "reflect", "wrap"]
 """What a read outside the input means.
 
 `drop`: nothing is read (padding with a constant, windows that overhang). `clamp`: the nearest
-position (replicate padding, cubic resampling). `slide`: a group that overhangs the low end moves
-inside, at the high end it is clamped (linear resampling). `reflect`: mirrored at the first and last
-position. `wrap`: counted round the end.
+position (replicate padding, resampling). `reflect`: mirrored at the first and last position.
+`wrap`: counted round the end.
 """
 
 
@@ -121,13 +120,10 @@ def _check(output: int, outputs: int) -> None:
         )
 
 
-def fold_back(
-    border: Border, length: int, first: int = 0, phases: int = 1
-) -> Callable[[int], int | None]:
+def fold_back(border: Border, length: int, phases: int = 1) -> Callable[[int], int | None]:
     """Where a read at a position outside `length` inputs goes; None where nothing is read.
 
-    `first` is the lowest position of the group read together, which `slide` needs. With `phases`
-    above 1, each of the maps of every `phases`-th position is folded by itself.
+    With `phases` above 1, each of the maps of every `phases`-th position is folded by itself.
 
     >>> [fold_back("reflect", 7, phases=2)(p) for p in (-2, -1, 7, 8)]
     [2, 3, 3, 4]
@@ -136,9 +132,6 @@ def fold_back(
         return _fold_phases(border, length, phases)
     if border == "clamp":
         return lambda p: min(max(p, 0), length - 1)
-    if border == "slide":
-        move = max(-first, 0)
-        return lambda p: min(max(p + move, 0), length - 1)
     if border == "wrap":
         return lambda p: p % length
     if border == "reflect":
@@ -159,7 +152,7 @@ def _fold_phases(border: Border, length: int, phases: int) -> Callable[[int], in
 
 
 def _folded(taps: Taps, length: int, border: Border, phases: int) -> dict[int, int]:
-    place = fold_back(border, length, taps.first, phases)
+    place = fold_back(border, length, phases)
     found: dict[int, int] = {}
     for position, multiplicity in taps.items():
         target = place(position)

@@ -16,6 +16,8 @@ __all__ = ["Coordinates", "Interpolation", "Rounding", "adaptive", "resample"]
 Coordinates = Literal["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"]
 Interpolation = Literal["nearest", "linear", "cubic"]
 MAX_ROUNDED = 1 << 20
+ROUNDING = 2.0**-16
+"""What float32 makes of an exact hit is no more than this beside it, where it counts as one."""
 
 Rounding = Literal["floor", "ceil", "round_prefer_floor", "round_prefer_ceil"]
 
@@ -36,19 +38,21 @@ def resample(
     (asymmetric) or `o * (inputs - 1) / (outputs - 1)` (align corners), where `scale` is
     `outputs / inputs` unless given. Nearest reads the rounded point, linear the samples on both
     sides, cubic two on each; with `antialias` the filter is as wide as a shrinking axis needs.
-    A sample of weight 0 counts as read where frameworks multiply by it: on an exact hit linear also
-    reads one neighbour. Which one, and on which side of a tie nearest falls, is decided as PyTorch
-    decides it, in float32.
+    A sample whose weight is 0 in exact arithmetic is not read: on a sample all others weigh 0.
+    Where that does not say it, the samples on both sides, and the side of a tie on which nearest
+    falls, are those of PyTorch, which decides in float32.
 
     >>> up = resample(4, 8, "linear", "half_pixel")
     >>> up.period, [list(up.at(o)) for o in (1, 2)]
     (2, [[0, 1], [0, 1]])
+    >>> [list(resample(3, 5, "linear", "align_corners").at(o)) for o in range(3)]
+    [[0], [0, 1], [1]]
     """
     if inputs < 1 or outputs < 1:
         raise GeometryError(f"cannot resample {inputs} positions to {outputs}; both must be >= 1.")
-    # Frameworks copy an axis that keeps its length; only plain cubic multiplies by weights of 0.
+    # Frameworks copy an axis that keeps its length.
     same = kind == "linear" or scale in (None, 1) or coordinates == "align_corners"
-    if inputs == outputs and same and (kind != "cubic" or antialias):
+    if inputs == outputs and same:
         return Reads.identity()
     grid = _Grid(inputs, outputs, kind, coordinates, scale, rounding, antialias)
     if not grid.ratio:  # aligned corners of one position: every output looks at it
@@ -126,8 +130,19 @@ class _Grid:
             return self._filtered(output)
         if self.kind == "nearest":
             return Taps(self._nearest(output), 1)
+        hit = self._hit(output)
+        if hit is not None:
+            return Taps(hit, 1)
         whole = floor(self._source32(output))
         return Taps(whole, 0b11) if self.kind == "linear" else Taps(whole - 1, 0b1111)
+
+    def _hit(self, output: int) -> int | None:
+        """The sample that the output lies on, in exact arithmetic; None between two."""
+        n, d = self.ratio.numerator, self.ratio.denominator
+        top = n * (2 * output + 1) - d if self.half_pixel else 2 * n * output
+        hit, rest = divmod(top, 2 * d)
+        # Far out on a long axis float32 is off by so much that the neighbour weighs something.
+        return None if rest or abs(self._source32(output) - hit) > ROUNDING else hit
 
     def _source32(self, output: int) -> float:
         if self.half_pixel:  # one fused multiply-add
@@ -150,7 +165,14 @@ class _Grid:
         else:
             center = _float32(self._source32(output) + 0.5)
         first = floor(_float32(_float32(center - support) + 0.5))
-        return Taps.of(range(first, floor(_float32(_float32(center + support) + 0.5))))
+        inside = range(first, floor(_float32(_float32(center + support) + 0.5)))
+        # The filter is 0 one and two widths of a sample off its middle: at its rim, and within.
+        n, d = self.ratio.numerator, self.ratio.denominator
+        middle = n * (2 * output + 1) if self.half_pixel else 2 * n * output + d
+        if abs(center - middle / (2 * d)) > ROUNDING:
+            return Taps.of(inside)
+        zero = {2 * max(n, d), 4 * max(n, d)}
+        return Taps.of(p for p in inside if abs((2 * p + 1) * d - middle) not in zero)
 
 
 def _rounded(source: Fraction, rounding: Rounding) -> int:

@@ -186,6 +186,14 @@ class Builder:
             tuple(self.notes),
         )
 
+    def maker(self, tensor: Tensor) -> Node | None:
+        """The node that makes a tensor; None for an input."""
+        return next((n for n in reversed(self._nodes) if n.output.name == tensor.name), None)
+
+    def tensors(self) -> list[Tensor]:
+        """All inputs, and all tensors made so far."""
+        return [*self._inputs, *(node.output for node in self._nodes)]
+
     def mark(self) -> int:
         """A place to return to with `undo`."""
         return len(self._nodes)

@@ -13,8 +13,10 @@ from atrous.network.ops import (
     Contract,
     Conv,
     ConvTranspose,
+    Deform,
     Elementwise,
     Expand,
+    Fold,
     Linear,
     Lookup,
     Mix,
@@ -29,10 +31,13 @@ from atrous.network.ops import (
     Reshape,
     Resize,
     Roll,
+    Sample,
     Scan,
     Shuffle,
     Slice,
+    Transform,
     Unfold,
+    Unpool,
     Windows,
 )
 
@@ -42,8 +47,9 @@ Shape = tuple[int, ...]
 
 # Sums, comparisons, functions of single elements, and what only moves them: no products.
 _NO_PRODUCTS = (
-    *(AdaptivePool, Concat, Constant, Elementwise, Expand, Lookup, Mix, Pad, Permute, Pool),
-    *(Reduce, Reorder, Repeat, Reshape, Resize, Roll, Shuffle, Slice, Unfold, Windows),
+    *(AdaptivePool, Concat, Constant, Elementwise, Expand, Fold, Lookup, Mix, Pad, Permute, Pool),
+    *(Reduce, Reorder, Repeat, Reshape, Resize, Roll, Sample, Shuffle, Slice, Unfold, Unpool),
+    Windows,
 )
 
 
@@ -52,8 +58,10 @@ def macs_of(op: Op, inputs: Sequence[Shape], made: Shape) -> int | None:
 
     A convolution has one product for each output, tap and input channel of its group; a transposed
     one for each input, tap and output channel of the group; a matrix product one for each
-    combination of its indices. Sums, comparisons and functions of single elements count 0. Of a
-    kind of op that is not named here nobody knows.
+    combination of its indices. A Fourier transform of `n` points counts as the one of the next
+    power of 2: `n / 2` complex products, four real ones each, in each of `log2(n)` rounds, and half
+    of them for real numbers. Sums, comparisons and functions of single elements count 0. Of a kind
+    of op that is not named here nobody knows.
 
     >>> from atrous.geometry import Window
     >>> macs_of(Conv((Window(3), Window(3)), channels=8), [(1, 4, 10, 10)], (1, 8, 8, 8))
@@ -62,11 +70,13 @@ def macs_of(op: Op, inputs: Sequence[Shape], made: Shape) -> int | None:
     if isinstance(op, Opaque):
         return op.macs
     x = inputs[0] if inputs else ()
-    if isinstance(op, Conv | ConvTranspose):
+    if isinstance(op, Conv | ConvTranspose | Deform):
         taps = prod(op.kernel)
         if isinstance(op, ConvTranspose):
             return prod(x) * taps * (op.channels // op.groups)
         return prod(made) * taps * (x[-len(op.windows) - 1] // op.groups)
+    if isinstance(op, Transform):
+        return _transformed(op, x)
     if isinstance(op, Linear):
         return prod(x) * op.channels
     if isinstance(op, Scan):
@@ -83,3 +93,14 @@ def macs_of(op: Op, inputs: Sequence[Shape], made: Shape) -> int | None:
         }
         return prod(sizes.values())
     return 0 if isinstance(op, _NO_PRODUCTS) else None
+
+
+def _transformed(op: Transform, x: Shape) -> int:
+    """The products of a Fourier transform along one dimension after the other."""
+    sizes, total = list(x), 0
+    for dim, size, length in zip(op.dims, op.sizes, op.lengths, strict=True):
+        rounds = (length - 1).bit_length()
+        others = prod(n for i, n in enumerate(sizes) if i != dim)
+        total += others * 2 * (1 << rounds) * rounds // (2 if op.real else 1)
+        sizes[dim] = size
+    return total

@@ -14,14 +14,19 @@ from atrous.network.ops import (
     Contract,
     Conv,
     ConvTranspose,
+    Deform,
     Elementwise,
+    Fold,
     Linear,
     Lookup,
     Op,
     Pool,
     Resize,
+    Sample,
     Scan,
+    Transform,
     Unfold,
+    Unpool,
 )
 from atrous.network.records import Param, Tensor
 
@@ -86,15 +91,17 @@ class _Probe(Builder):
         integer: bool = False,
     ) -> Tensor:
         """Note where the op slides and what it takes for channels, then add it."""
-        if isinstance(op, Conv | ConvTranspose | Pool | Unfold):
+        if isinstance(op, Conv | ConvTranspose | Deform | Fold | Pool | Unfold | Unpool):
             layout = inputs[0].layout
             rank = len(op.windows)
             for dim, window in zip(layout[-rank:], op.windows, strict=True):
                 slid = window.kernel > 1 or window.stride > 1
                 self._note(self.slides if slid else self.stands, (dim,))
-            if isinstance(op, Conv | ConvTranspose):
+            if isinstance(op, Conv | ConvTranspose | Deform):
                 self._take(layout[len(layout) - rank - 1])
-        elif isinstance(op, AdaptivePool | Resize):
+        elif isinstance(op, Transform):
+            self._note(self.slides, tuple(inputs[0].layout[dim] for dim in op.dims))
+        elif isinstance(op, AdaptivePool | Resize | Sample):
             self._note(self.slides, inputs[0].layout[-len(op.sizes) :])
         elif isinstance(op, Linear):
             self._take(inputs[0].layout[-1])

@@ -28,9 +28,11 @@ __all__ = [
     "Contract",
     "Conv",
     "ConvTranspose",
+    "Deform",
     "Elementwise",
     "Expand",
     "Filtered",
+    "Fold",
     "Linear",
     "Lookup",
     "Mix",
@@ -45,11 +47,14 @@ __all__ = [
     "Reshape",
     "Resize",
     "Roll",
+    "Sample",
     "Scan",
     "Shuffle",
     "Slice",
     "Tap",
+    "Transform",
     "Unfold",
+    "Unpool",
     "Windows",
 ]
 
@@ -243,14 +248,83 @@ class Unfold(Windowed, Op):
 
 
 @dataclass(frozen=True, slots=True)
+class Fold(Windowed, Op):
+    """Windows laid out in the channels, one for each position, added up where they overlap.
+
+    The inverse of `Unfold` (col2im), on positions that are dimensions of their own; each position
+    counts as read by its whole window.
+    """
+
+    windows: tuple[Window, ...]
+    output_padding: tuple[int, ...] = ()
+    kind: ClassVar[str] = "fold"
+
+
+@dataclass(frozen=True, slots=True)
+class Unpool(Windowed, Op):
+    """Each value put back to the place in its window where the maximum of a pool was.
+
+    The second operand holds the places. Outputs between are 0, whatever window they lie in.
+    """
+
+    windows: tuple[Window, ...]
+    sizes: tuple[int, ...]
+    kind: ClassVar[str] = "unpool"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample(Op):
+    """The map read at places that a grid says, for outputs of `sizes` along the last dimensions.
+
+    The second operand is the grid: batch, outputs, and one coordinate for each dimension; where it
+    is left out, it is a constant. Which positions are read, its numbers decide.
+    """
+
+    sizes: tuple[int, ...]
+    label: str = "grid_sample"
+    kind: ClassVar[str] = "sample"
+
+
+@dataclass(frozen=True, slots=True)
+class Deform(Windowed, Op):
+    """A convolution each of whose taps is moved by an offset (Dai et al. 2017).
+
+    Offsets, and a mask that scales each tap, are the operands behind the first: what they hold at
+    an output decides which positions are read there.
+    """
+
+    windows: tuple[Window, ...]
+    channels: int
+    groups: int = 1
+    kind: ClassVar[str] = "deform_conv"
+
+
+@dataclass(frozen=True, slots=True)
+class Transform(Op):
+    """A Fourier transform along `dims`, which have `sizes` afterwards: each output reads all.
+
+    `lengths` are the points of each transform; `real` says that one side of it is of real numbers.
+    """
+
+    dims: tuple[int, ...]
+    sizes: tuple[int, ...]
+    lengths: tuple[int, ...]
+    real: bool = False
+    label: str = "fft"
+    kind: ClassVar[str] = "transform"
+
+
+@dataclass(frozen=True, slots=True)
 class Windows(Op):
     """Sliding windows along dimension `dim`, laid out in a new last dimension (Tensor.unfold).
 
-    Each index of the new dimension counts as reading its whole window, as in `Unfold`.
+    Each index of the new dimension counts as reading its whole window, as in `Unfold`; but for the
+    taps that are `unread`, since what follows multiplies them by 0.
     """
 
     dim: int
     window: Window
+    unread: tuple[Tap, ...] = ()
     kind: ClassVar[str] = "windows"
 
 

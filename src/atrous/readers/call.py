@@ -9,10 +9,11 @@ from typing import Any, Generic, TypeVar
 from atrous.errors import ReadError
 from atrous.network.builder import Builder
 from atrous.network.discover import discover
-from atrous.network.layout import has_axes
+from atrous.network.layout import channels, has_axes
 from atrous.network.ops import Constant, Linear, Op, Opaque
 from atrous.network.parts import linear_parts
 from atrous.network.records import Network, Param, Tensor
+from atrous.network.table import effect
 from atrous.readers.weights import Zeros
 
 __all__ = [
@@ -198,7 +199,7 @@ class Call(Generic[Value]):
         """One op of the network; `out` says which output of the call it makes, None for a step.
 
         Where its positions cannot be followed, or what it makes has another shape than `shape` (for
-        an output: than the source says), it becomes opaque; a step without a shape raises.
+        an output: than the source says), it becomes opaque.
         """
         if shape is None and out is not None:
             shape = self.outputs[out].shape
@@ -215,8 +216,11 @@ class Call(Generic[Value]):
         )
 
     def step(self, op: Op, *inputs: Tensor, params: Sequence[Param] = ()) -> Tensor:
-        """One op on the way to an output."""
-        return self.emit(op, *inputs, out=None, params=params)
+        """One op on the way to an output; opaque where its positions cannot be followed."""
+        # Without positions the rule can always say what comes out, or why nothing can.
+        plain = tuple(Tensor(x.name, tuple(channels(n) for n in x.shape)) for x in inputs)
+        shape = Tensor("", effect(op, plain).layout).shape
+        return self.emit(op, *inputs, out=None, params=params, shape=shape)
 
     def opaque(self, reason: str) -> Any:
         """The outputs that are wanted as ops that are not understood; None for the others."""

@@ -29,6 +29,8 @@ def zeros_of(numbers: Any, kernel: Sequence[int]) -> Zeros:
     >>> zeros_of(weight, (3,)), zeros_of(0 * weight, (3,))
     (((0,),), 'all')
     """
+    if len(numbers.shape) == len(kernel):
+        numbers = numbers[None]
     taps = prod(kernel)
     left = list(range(taps))
     start, step, rows = 0, 1, len(numbers)

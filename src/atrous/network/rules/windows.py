@@ -16,6 +16,7 @@ from atrous.geometry import (
     Reads,
     Window,
     adaptive,
+    kept_taps,
     resample,
 )
 from atrous.network.layout import (
@@ -146,7 +147,6 @@ def _resize(op: Resize, inputs: tuple[Tensor, ...]) -> Effect:
     x = inputs[0]
     rank = len(op.sizes)
     scales = op.scales or (None,) * rank
-    border: Border = "slide" if op.how == "linear" else "clamp"
 
     def reads(index: int, length: int) -> tuple[Reads, int]:
         size = op.sizes[index]
@@ -163,8 +163,7 @@ def _resize(op: Resize, inputs: tuple[Tensor, ...]) -> Effect:
             size,
         )
 
-    if op.antialias:
-        border = "drop"
+    border: Border = "drop" if op.antialias else "clamp"
     layout, maps = _along_axes(x.layout, rank, reads, border)
     return Effect(layout, (maps,), mixes=mixes_of(maps))
 
@@ -256,7 +255,8 @@ def _windows(op: Windows, inputs: tuple[Tensor, ...]) -> Effect:
     count = op.window.output_length(x.shape[op.dim])
     if count < 1:
         raise GeometryError(f"leaves {count} windows of {x.shape[op.dim]} inputs.")
-    layout, maps = along(x.layout, op.dim, window_reads(op.window), count, "drop")
+    ((kept,),) = kept_taps((op.window.kernel,), op.unread)
+    layout, maps = along(x.layout, op.dim, window_reads(op.window, kept), count, "drop")
     return Effect((*layout, channels(op.window.kernel)), (maps,), alias=True, mixes=mixes_of(maps))
 
 

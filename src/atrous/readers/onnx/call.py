@@ -10,7 +10,7 @@ from atrous.errors import ReadError
 from atrous.geometry import Windowed
 from atrous.network.builder import Builder
 from atrous.network.layout import channels
-from atrous.network.ops import Constant, Op, Opaque, Resize
+from atrous.network.ops import Constant, Op, Opaque, Resize, Transform
 from atrous.network.records import Param, Tensor
 from atrous.network.table import effect
 from atrous.readers.call import Call, NotUnderstood, Output, once, params_behind
@@ -216,9 +216,9 @@ class OnnxCall(Call[Value | None]):
         """One op of the network, a step as well as an output at a shape that is checked first.
 
         An op that cannot be raises; one whose positions cannot be followed, or whose shape is not
-        the one that onnx infers, becomes opaque. Of windows and resampling the rule's shape stands,
-        which is what ONNX Runtime makes: inference is wrong about some windows that are partial or
-        padded, and rounds some scales the other way.
+        the one that onnx infers, becomes opaque. Of windows, resampling and transforms the rule's
+        shape stands, which is what ONNX Runtime makes: inference is wrong about some windows that
+        are partial or padded, rounds some scales the other way, and makes spectra of both sides.
         """
         # Without positions the rule can always say what comes out, or why nothing can.
         plain = tuple(
@@ -226,7 +226,7 @@ class OnnxCall(Call[Value | None]):
         )
         made = Tensor("", effect(op, plain).layout).shape
         inferred = None if out is None else self.outputs[out].shape
-        if inferred not in (None, made) and isinstance(op, Windowed | Resize):
+        if inferred not in (None, made) and isinstance(op, Windowed | Resize | Transform):
             self.note(
                 f"makes {_crossed(made)} in ONNX Runtime; inference says {_crossed(inferred)}"
             )

@@ -49,7 +49,7 @@ def _per_axis(call: OnnxCall, name: str, rank: int, default: int) -> tuple[int, 
     return values
 
 
-def _declared_windows(
+def declared_windows(
     call: OnnxCall, kernel: Sequence[int], lengths: Sequence[int], pools: bool = False
 ) -> tuple[Window, ...]:
     """The window that a node declares along each axis; `pads` are all low ones, then all high.
@@ -147,7 +147,7 @@ def _convolved(
             f"a weight of shape {weight.shape} in {groups} groups reads "
             f"{weight.shape[1] * groups} channels, got {x.shape[1]}."
         )
-    windows = _declared_windows(call, kernel, x.shape[2:])
+    windows = declared_windows(call, kernel, x.shape[2:])
     unread = _unread(call, weight, zero)
     op = Conv(windows, weight.shape[0], groups, unread=unread)
     assert rank == len(op.windows)
@@ -279,7 +279,7 @@ def _transposed(
 def _pool(call: OnnxCall) -> list[Result]:
     """Output `o` reads `o * stride - pad_lo + dilation * j`, `j < kernel`, of its own channel.
 
-    The places of maxima, counted through all dimensions, are opaque.
+    The places of maxima are read where the maxima are.
     """
     x = call.tensor(0)
     kernel = call.integers("kernel_shape")
@@ -289,14 +289,14 @@ def _pool(call: OnnxCall) -> list[Result]:
         raise NotUnderstood("pools channels-last tensors")
     how = {"MaxPool": "max", "LpPool": "lp"}.get(call.op, "average")
     op = Pool(
-        _declared_windows(call, kernel, x.shape[2:], pools=True),
+        declared_windows(call, kernel, x.shape[2:], pools=True),
         how,  # type: ignore[arg-type]
         bool(call.integer("ceil_mode")),
         bool(call.integer("count_include_pad")),
     )
     made: list[Result] = [call.emit(op, x)]
     if call.wants(1):
-        made.append(call.opaque_output(1, "gives the places of maxima"))
+        made.append(call.emit(op, x, out=1))
     return made
 
 

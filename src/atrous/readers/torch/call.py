@@ -68,7 +68,7 @@ ELEMENTWISE = aten(
     batch_norm _to_copy prelu hardswish hardswish_ hardsigmoid hardsigmoid_ mish silu
     masked_fill masked_fill_ where nan_to_num rrelu quantize_per_tensor dequantize
     fake_quantize_per_tensor_affine relu6 relu6_ selu selu_ celu floor_divide square clip multiply
-    divide subtract true_divide softsign logical_not rsub fill
+    divide subtract true_divide softsign logical_not rsub fill polar complex
     """
 )
 """Elementwise ops that carry no tag saying so."""

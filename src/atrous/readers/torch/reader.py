@@ -24,14 +24,14 @@ from atrous.network import Builder, EagerRun, Network, Param, Tensor
 from atrous.network.ops import Constant
 from atrous.readers.call import network_of, params_behind
 from atrous.readers.given import as_shape, is_shape
-from atrous.readers.torch import mixing, windows
+from atrous.readers.torch import mixing, sampled, windows
 from atrous.readers.torch.call import SKIPPED, aten, name_of, translate_call
 from atrous.readers.torch.eager import eager_run
 from atrous.readers.torch.values import Const, Made, Value, static
 
 __all__ = ["read_torch"]
 
-_REGISTERED = (mixing, windows)
+_REGISTERED = (mixing, sampled, windows)
 MOST_NUMBERS = 1 << 16
 SEVERAL_VIEWS = aten("chunk split split_with_sizes tensor_split unbind")
 TRANSPARENT = {"wrap_with_autocast", "wrap_with_set_grad_enabled"}
