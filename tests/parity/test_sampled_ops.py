@@ -81,7 +81,7 @@ def test_transforms_and_folds_read_what_a_change_shows(name: str) -> None:
         assert report.outputs[0].global_axes == {"t": ("fft_rfft", "fft_irfft")}
         return
     report = assert_reads_by_change(Call(run, len(shape) - 2), shape)
-    assert not report.uncounted
+    assert "macs" not in report.uncounted
 
 
 def _unpooled(x: torch.Tensor) -> torch.Tensor:

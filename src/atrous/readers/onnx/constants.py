@@ -35,6 +35,7 @@ _EVALUATED = frozenset(
 )
 # How weights are stored in few bits, which only looking for zeros undoes.
 _DEQUANTIZING = frozenset(("DequantizeLinear", "QuantizeLinear"))
+_DEQUANTIZED = 21
 # Their output's size depends on the numbers, and is never above that of the input times its rank.
 _SHRINKING = frozenset(("Compress", "NonZero"))
 # Only the first input of these is what the output is made of.
@@ -139,15 +140,21 @@ class Folder:
         if node.domain not in ("", "ai.onnx") or node.op_type not in _EVALUATED | _DEQUANTIZING:
             return None
 
+        # The reference has these in their newer form alone, which says the same of older nodes.
+        least = _DEQUANTIZED if node.op_type in _DEQUANTIZING else 1
+
         def make() -> Array:
             pairs = zip(node.input, inputs, strict=True)
             arrays = {name: value.numbers() for name, value in pairs if value is not None}
-            return self._run(node, arrays)[index]
+            return self._run(node, arrays, least)[index]
 
         return make
 
-    def _run(self, node: onnx.NodeProto, arrays: dict[str, Array]) -> list[Array]:
-        """What onnx's reference makes of a model of that one node, at the file's own versions."""
+    def _run(self, node: onnx.NodeProto, arrays: dict[str, Array], least: int = 1) -> list[Array]:
+        """What onnx's reference makes of a model of that one node, at the file's own versions.
+
+        Those are at `least` so high.
+        """
         import numpy as np
         from onnx import ValueInfoProto, helper
         from onnx.reference import ReferenceEvaluator
@@ -161,7 +168,7 @@ class Folder:
             ],
             [ValueInfoProto(name=name) for name in node.output if name],
         )
-        opsets = [helper.make_opsetid(domain, version) for domain, version in self._opsets.items()]
+        opsets = [helper.make_opsetid(d, max(v, least)) for d, v in self._opsets.items()]
         model = helper.make_model(graph, opset_imports=opsets)
         with np.errstate(all="ignore"):
             ran = iter(ReferenceEvaluator(model).run(None, arrays))

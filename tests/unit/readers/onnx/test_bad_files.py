@@ -520,14 +520,16 @@ def test_a_branch_that_the_data_choose_is_opaque_and_reads_what_is_inside() -> N
 def test_what_is_not_known_is_opaque_with_its_reason_and_the_rest_goes_on() -> None:
     nodes = [
         helper.make_node("Conv", ["x", "k"], ["a"], name="stem"),
-        helper.make_node("GridSample", ["a", "grid"], ["b"], name="sample"),
+        helper.make_node(
+            "RoiAlign", ["a", "r", "i"], ["b"], name="sample", output_height=4, output_width=5
+        ),
         helper.make_node("Warp", ["b"], ["c"], name="custom", domain="mine"),
         helper.make_node("Relu", ["c"], ["y"], name="after"),
     ]
-    constants = {"k": weights(2, 2, 3, 3), "grid": weights(1, 4, 5, 2)}
+    constants = {"k": weights(2, 2, 3, 3), "r": weights(1, 4), "i": ints(0)}
     proto = model(nodes, {"x": IMAGE}, constants, domains=["mine"])
     network = read_onnx(proto)
-    assert network.node("sample").opaque == "the operator GridSample is not known"
+    assert network.node("sample").opaque == "the operator RoiAlign is not known"
     assert network.node("sample").output.shape == (1, 2, 4, 5)
     assert "mine.Warp is not known" in network.node("custom").opaque
     assert "depends on data" in network.node("custom").opaque

@@ -118,20 +118,22 @@ def test_something_that_is_no_source_says_what_is() -> None:
 
 
 def test_ops_not_understood_make_the_report_partial_and_are_named() -> None:
-    class Sampled(nn.Module):
+    class Powers(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.conv = nn.Conv2d(2, 2, 3)
 
-        def forward(self, x: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
-            return self.conv(nn.functional.grid_sample(x, grid, align_corners=False))
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.conv(torch.linalg.matrix_exp(x))
 
-    report = atrous.inspect(Sampled(), ((1, 2, 8, 8), (1, 8, 8, 2)))
+    report = atrous.inspect(Powers(), (1, 2, 8, 8))
     assert not report.complete
     assert report["conv"].field == ()
-    assert report["conv"].opaque == ("grid_sampler",)
+    assert report["conv"].opaque == ("linalg_matrix_exp",)
     assert report["conv"].macs == 36 * 36
-    with pytest.raises(atrous.UnsupportedError, match=r"^conv: what is read through grid_sampler"):
+    with pytest.raises(
+        atrous.UnsupportedError, match=r"^conv: what is read through linalg_matrix_exp"
+    ):
         report.footprint()
 
 
