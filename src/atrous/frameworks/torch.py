@@ -44,6 +44,7 @@ __all__ = [
     "leaves",
     "mapped",
     "module_stack",
+    "name_of",
     "quiet",
     "replace_module",
     "run_of",
@@ -424,6 +425,15 @@ def unflattened(values: Sequence[Any], spec: Any) -> Any:
 def module_stack(node: Any) -> dict[str, Any]:
     """The modules that a node of an exported graph runs in, from the outermost."""
     return node.meta.get("nn_module_stack") or {}
+
+
+def name_of(node: Any) -> str:
+    """The name of an op without its overload, such as `aten.conv2d`."""
+    target = node.target
+    packet = getattr(target, "overloadpacket", None)
+    if packet is not None:
+        return f"{target.namespace}.{packet.__name__}"
+    return str(getattr(target, "__name__", target))
 
 
 def without_module_stack(nodes: Any) -> None:

@@ -9,13 +9,14 @@ from typing import Any
 import torch
 
 from atrous.errors import ReadError
+from atrous.frameworks.torch import name_of
 from atrous.network import Builder, Param, Tensor
 from atrous.network.ops import Elementwise, Op
 from atrous.readers.call import Call, NotUnderstood, Output
 from atrous.readers.torch.values import Const, Value, static
 from atrous.registry import Registry
 
-__all__ = ["SKIPPED", "TorchCall", "aten", "name_of", "translate_call", "translates"]
+__all__ = ["SKIPPED", "TorchCall", "aten", "translate_call", "translates"]
 
 
 def aten(names: str) -> frozenset[str]:
@@ -245,15 +246,6 @@ def _native_batch_norm(call: TorchCall) -> Value:
     """Output `o` reads position `o`; the statistics that come out are lost."""
     made = call.emit(Elementwise("batch_norm"), call.x, params=call.params())
     return [made, *([None] * (len(call.outputs) - 1))]
-
-
-def name_of(node: Any) -> str:
-    """The name of an op without its overload, such as `aten.conv2d`."""
-    target = node.target
-    packet = getattr(target, "overloadpacket", None)
-    if packet is not None:
-        return f"{target.namespace}.{packet.__name__}"
-    return str(getattr(target, "__name__", target))
 
 
 def _is_pointwise(target: Any) -> bool:

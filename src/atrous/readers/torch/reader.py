@@ -12,28 +12,20 @@ from typing import Any
 import torch
 
 from atrous.errors import ReadError
-from atrous.frameworks.torch import (
-    OneOp,
-    in_mode,
-    module_stack,
-    quiet,
-    unfused,
-    without_stacks,
-)
+from atrous.frameworks.torch import OneOp, module_stack, name_of
 from atrous.network import Builder, EagerRun, Network, Param, Tensor
 from atrous.network.ops import Constant
 from atrous.readers.call import network_of, params_behind
-from atrous.readers.given import as_shape, is_shape
 from atrous.readers.torch import mixing, sampled, windows
-from atrous.readers.torch.call import SKIPPED, aten, name_of, translate_call
+from atrous.readers.torch.call import SKIPPED, translate_call
 from atrous.readers.torch.eager import eager_run
+from atrous.readers.torch.traced import Traced, calls_of, examples_for
 from atrous.readers.torch.values import Const, Made, Value, static
 
 __all__ = ["read_torch"]
 
 _REGISTERED = (mixing, sampled, windows)
 MOST_NUMBERS = 1 << 16
-SEVERAL_VIEWS = aten("chunk split split_with_sizes tensor_split unbind")
 TRANSPARENT = {"wrap_with_autocast", "wrap_with_set_grad_enabled"}
 """Calls that run a block of the graph under a setting which does not touch positions."""
 
@@ -53,48 +45,41 @@ def read_torch(source: Any, input: Any = None, *, weights: bool = False) -> Netw
     """
     eager: EagerRun | None = None
     if isinstance(source, torch.export.ExportedProgram):
-        program, name = source, "exported program"
-        if input is not None:
-            program = _at_sizes(program, input)
+        name = "exported program"
     elif isinstance(source, torch.nn.Module):
         name = type(source).__name__
-        examples = _examples(source, input, name)
-        program = _exported(source, examples, name)
-        eager = eager_run(source, examples)
+        input = examples_for(source, input, name)  # noqa: A001 - from here on, tensors
+        eager = eager_run(source, input)
     else:
         raise ReadError(f"a {type(source).__name__} is neither a module nor an exported program.")
-    if _mutates_what_is_read_later(program):
-        program = program.run_decompositions({})
-    held = _Program(program, _one_op_modules(source), weights)
+    held = _Program(calls_of(source, input, name), _one_op_modules(source), weights)
     found = network_of(name, held.shapes, held.itemsizes, held.translate)
     return replace(found, eager=eager)
 
 
 class _Program:
-    """One exported program, ready to be translated any number of times."""
+    """One graph of calls, ready to be translated any number of times."""
 
     def __init__(
         self,
-        program: torch.export.ExportedProgram,
+        program: Traced,
         modules: Mapping[str, Any] = _NONE,
         weights: bool = False,
     ) -> None:
         self.weights = weights
         self.graph = program.graph
-        self.owner = program.graph_module
-        signature = program.graph_signature
+        self.owner = program.owner
         self.constants, self.parameters = _constants(program, weights)
-        self.outputs = [
-            spec.arg.name
-            for spec in signature.output_specs
-            if spec.kind.name == "USER_OUTPUT" and hasattr(spec.arg, "name")
-        ]
+        self.outputs = program.outputs
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.itemsizes: dict[str, int] = {}
-        user = set(signature.user_inputs)
         for node in self.graph.nodes:
             value = node.meta.get("val")
-            if node.op == "placeholder" and node.name in user and isinstance(value, torch.Tensor):
+            if (
+                node.op == "placeholder"
+                and node.name in program.inputs
+                and isinstance(value, torch.Tensor)
+            ):
                 self.shapes[node.name] = static(value.shape)
                 self.itemsizes[node.name] = value.element_size()
         if not self.shapes:
@@ -272,6 +257,8 @@ def _computed(node: Any, values: Mapping[Any, Value]) -> Any:
     value = node.meta.get("val")
     if not isinstance(value, torch.Tensor) or value.is_floating_point():
         return None
+    if node.meta.get("real") is not None:
+        return node.meta["real"]
     if getattr(node.target, "namespace", "") != "aten" or value.numel() > MOST_NUMBERS:
         return None
 
@@ -320,34 +307,22 @@ def _remade(node: Any, values: Mapping[Any, Value]) -> Callable[[Made], Any] | N
     return made_of
 
 
-def _constants(
-    program: torch.export.ExportedProgram, weights: bool
-) -> tuple[dict[str, Const], list[Param]]:
+def _constants(program: Traced, weights: bool) -> tuple[dict[str, Const], list[Param]]:
     """What is stored, by placeholder, and all parameters, read or not.
 
     A tensor under two names is one parameter.
     """
     canonical: dict[int, str] = {}
+    for name, tensor in program.state.items():
+        canonical.setdefault(id(tensor), name)
+    held = [_as_param(canonical[id(tensor)], tensor) for tensor in program.state.values()]
     found: dict[str, Const] = {}
-    state: dict[str, Any] = {**program.constants, **program.state_dict}
-    held: list[Param] = []
-    for spec in program.graph_signature.input_specs:
-        kind = spec.kind.name
-        if kind == "USER_INPUT" or spec.target is None:
-            continue
-        tensor = state.get(spec.target)
-        if not isinstance(tensor, torch.Tensor):
-            continue
-        name = canonical.setdefault(id(tensor), spec.target)
-        param = _as_param(name, tensor)
+    for placeholder, (target, tensor) in program.stored.items():
+        param = _as_param(canonical.get(id(tensor), target), tensor)
         small = tensor if param.buffer and tensor.numel() <= MOST_NUMBERS else None
         load = _loading(tensor) if weights else None
-        found[spec.arg.name] = Const(static(tensor.shape), (param,), small, load)
-        held.append(param)
-    for name, tensor in state.items():
-        if isinstance(tensor, torch.Tensor) and id(tensor) not in canonical:
-            canonical[id(tensor)] = name
-            held.append(_as_param(name, tensor))
+        params = (param,) if param.name else ()
+        found[placeholder] = Const(static(tensor.shape), params, small, load)
     return found, [param for param in held if not param.buffer]
 
 
@@ -371,99 +346,3 @@ def _module_call(node: Any) -> tuple[str, str, str]:
 def _dots(path: str) -> list[int]:
     """Where the path of each module around ends."""
     return [i for i, letter in enumerate(path) if letter == "."]
-
-
-def _mutates_what_is_read_later(program: torch.export.ExportedProgram) -> bool:
-    """True where an in-place op changes a value that is read afterwards under its old name."""
-    order = {node: i for i, node in enumerate(program.graph.nodes)}
-    roots: dict[Any, Any] = {}
-    family: dict[Any, list[Any]] = {}
-    for node in program.graph.nodes:
-        schema = getattr(node.target, "_schema", None)
-        root = node
-        if node.op == "call_function" and name_of(node) == "getitem":
-            root = roots.get(node.args[0], node.args[0])
-        elif node.op == "call_function" and schema is not None and node.args:
-            aliases = any(ret.alias_info is not None for ret in schema.returns)
-            aliases = aliases or name_of(node) in SEVERAL_VIEWS
-            first = node.args[0]
-            if aliases and isinstance(first, torch.fx.Node):
-                root = roots.get(first, first)
-            if getattr(schema, "is_mutable", False) and isinstance(first, torch.fx.Node):
-                base = roots.get(first, first)
-                for relative in (base, *family.get(base, ())):
-                    if any(order[user] > order[node] for user in relative.users):
-                        return True
-        roots[node] = root
-        if root is not node:
-            family.setdefault(root, []).append(node)
-    return False
-
-
-def _examples(module: torch.nn.Module, input: Any, name: str) -> tuple[Any, ...]:
-    """The tensors to export with: those given, or empty ones of the shapes given."""
-    if input is None:
-        raise ReadError(
-            f"{name}: a module does not say what it takes; give the input shape with batch and "
-            "channels, such as (1, 3, 224, 224), or example tensors."
-        )
-    if isinstance(input, torch.Tensor):
-        return (input,)
-    if is_shape(input) or not isinstance(input, list | tuple):
-        return (_example(module, as_shape(input, name)),)
-    return tuple(
-        value if isinstance(value, torch.Tensor) else _example(module, as_shape(value, name))
-        for value in input
-    )
-
-
-def _example(module: torch.nn.Module, shape: tuple[int, ...]) -> torch.Tensor:
-    """An empty tensor of the type and device of the module's parameters."""
-    like = next(
-        (p for p in module.parameters() if p.is_floating_point()),
-        torch.empty(0),
-    )
-    # Never written or read: the export runs on fake tensors of the same sizes.
-    return torch.empty(shape, dtype=like.dtype, device=like.device)
-
-
-def _exported(
-    module: torch.nn.Module, examples: tuple[Any, ...], name: str
-) -> torch.export.ExportedProgram:
-    """The program of a module in evaluation mode; the module is left as it was."""
-    with in_mode(module, training=False), unfused(), quiet(), without_stacks(), torch.no_grad():
-        try:
-            return torch.export.export(module, examples, strict=False)
-        except Exception as error:
-            shapes = [tuple(example.shape) for example in examples]
-            raise ReadError(
-                f"{name}: torch.export cannot follow it with inputs {shapes}: "
-                f"{type(error).__name__}: {_first_line(error)}"
-            ) from error
-
-
-def _at_sizes(program: torch.export.ExportedProgram, input: Any) -> torch.export.ExportedProgram:
-    """The program itself where it is at these sizes already, else exported again at them."""
-    module = program.module()
-    examples = _examples(module, input, "exported program")
-    placeholders = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
-    wanted = [tuple(example.shape) for example in examples]
-    held = [placeholders[name].meta["val"].shape for name in program.graph_signature.user_inputs]
-    # A size that is no number may be any: the program is exported at the one that is wanted.
-    numbers = all(isinstance(size, int) for shape in held for size in shape)
-    if numbers and wanted == [tuple(shape) for shape in held]:
-        return program
-    try:
-        with quiet(), without_stacks():
-            return torch.export.export(module, examples, strict=False)
-    except Exception as error:
-        raise ReadError(
-            f"the exported program does not take inputs {wanted}; leave them out, give the "
-            f"module, or export it with dynamic shapes: {_first_line(error)}"
-        ) from error
-
-
-def _first_line(error: Exception) -> str:
-    """What an error says in its first line, or its class where it says nothing."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].strip()[:200]

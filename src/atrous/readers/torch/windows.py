@@ -303,6 +303,23 @@ def _slice_scatter(call: TorchCall) -> Value:
     return call.emit(Concat(dim), *parts) if len(parts) > 1 else piece
 
 
+@translates("select_scatter")
+def _select_scatter(call: TorchCall) -> Value:
+    """Along `dim`, output `index` reads `src`, and all others the first operand, where they are."""
+    base, piece = call.materialized(call["self"]), call.materialized(call["src"])
+    dim = call["dim"] % len(base.shape)
+    index = call["index"]
+    if not isinstance(index, int):
+        raise NotUnderstood("writes to a place that depends on data")
+    index %= base.shape[dim]
+    parts = [call.step(Slice(dim, 0, index), base)] if index else []
+    parts.append(call.step(Reshape((*base.shape[:dim], 1, *base.shape[dim + 1 :])), piece))
+    behind = base.shape[dim] - index - 1
+    if behind:
+        parts.append(call.step(Slice(dim, index + 1, behind), base))
+    return call.emit(Concat(dim), *parts) if len(parts) > 1 else parts[0]
+
+
 @translates("cat", "concat", "concatenate")
 def _cat(call: TorchCall) -> Value:
     """Operand `p` is read at `o` minus the sizes before it along `dim`; empty ones are left out."""
