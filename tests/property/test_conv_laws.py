@@ -209,6 +209,50 @@ def test_named_padding_is_the_geometry_of_that_name(
         assert np.array_equal(y, theirs.numpy())
 
 
+@drawing(60)
+@given(st.integers(1, 5), st.integers(1, 4), st.integers(1, 3), st.integers(1, 24))
+def test_same_means_one_thing_in_stacks_and_in_arrays(
+    kernel: int, stride: int, dilation: int, size: int
+) -> None:
+    network = atrous.read(f"stack:k{kernel}s{stride}d{dilation}", (1, 1, size))
+    weight = np.ones((1, 1, kernel))
+    reads = atrous.conv(
+        np.eye(size)[:, None], weight, stride=stride, dilation=dilation, padding="same"
+    )
+    (node,) = network.nodes
+    assert reads.shape[2] == node.output.grid["t"]
+    step = node.moves[0].get("t")
+    for output in range(reads.shape[2]):
+        says = [output] if step is None else list(step.at(output))
+        assert np.flatnonzero(reads[:, 0, output]).tolist() == says
+
+
+@drawing(60)
+@given(
+    st.sampled_from(["same", "same_upper", "same_lower"]),
+    st.integers(1, 5),
+    st.integers(1, 4),
+    st.integers(1, 3),
+    st.integers(1, 7),
+)
+def test_a_transposed_convolution_named_same_turns_the_strided_one_round(
+    rule: str, kernel: int, stride: int, dilation: int, size: int
+) -> None:
+    """TensorFlow's definition: the gradient of the convolution of `size * stride` positions."""
+    rng = np.random.default_rng(kernel)
+    x, weight = rng.normal(size=(1, 2, size)), rng.normal(size=(2, 3, kernel))
+    how = {"stride": stride, "dilation": dilation}
+    made = atrous.conv_transpose(x, weight, padding=rule, **how)
+    whole = torch.zeros(1, 3, size * stride, dtype=torch.float64, requires_grad=True)
+    forward = "same_lower" if rule == "same_lower" else "same_upper"
+    y = atrous.conv(whole, torch.from_numpy(weight), padding=forward, **how)
+    (expected,) = torch.autograd.grad(y, whole, torch.from_numpy(x))
+    assert made.shape == expected.shape
+    assert np.allclose(made, expected.numpy())
+    stack = atrous.read(f"stack:tconvk{kernel}s{stride}d{dilation}", (1, 1, size))
+    assert stack.nodes[0].output.shape == (1, 1, size * stride)
+
+
 @pytest.mark.parametrize("module", [np, torch])
 @pytest.mark.parametrize("groups", [1, 4])
 def test_a_batch_of_none_makes_none_and_an_empty_axis_makes_the_bias(

@@ -19,6 +19,7 @@ from atrous.geometry.padding import (
     same_upper,
     symmetric,
     torch_pads,
+    transposed_pads,
 )
 from atrous.geometry.phases import Phased, phased
 from atrous.geometry.reads import Reads, union
@@ -68,6 +69,7 @@ __all__ = [
     "symmetric",
     "tail_factors",
     "torch_pads",
+    "transposed_pads",
     "unequal",
     "union",
 ]

@@ -17,6 +17,7 @@ __all__ = [
     "same_upper",
     "symmetric",
     "torch_pads",
+    "transposed_pads",
 ]
 
 Dialect = Literal["valid", "same", "same_upper", "same_lower", "causal"]
@@ -131,3 +132,23 @@ def pad(
         f"padding {dialect!r} is not known; use valid, same, same_upper, same_lower, causal or "
         "explicit numbers."
     )
+
+
+def transposed_pads(dialect: Dialect, window: Window) -> tuple[int, int, int]:
+    """What a transposed convolution cuts off below and above, and adds behind, under `dialect`.
+
+    All but `valid` leave `stride` outputs for each input: what the window makes beyond that is cut
+    off on both sides, the odd one above (`same_lower`: below), under `causal` all above; what it
+    leaves missing is added behind. The window's own padding does not count.
+
+    >>> transposed_pads("same", Window(4, stride=1)), transposed_pads("causal", Window(4, stride=2))
+    ((1, 2, 0), (0, 2, 0))
+    >>> transposed_pads("same", Window(2, stride=3)), transposed_pads("valid", Window(4))
+    ((0, 0, 1), (0, 0, 0))
+    """
+    if dialect == "valid":
+        return 0, 0, 0
+    beyond = max(window.extent - window.stride, 0)
+    missing = max(window.stride - window.extent, 0)
+    lo = 0 if dialect == "causal" else (beyond + (dialect == "same_lower")) // 2
+    return lo, beyond - lo, missing

@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Literal, NoReturn, get_args
 
 from atrous.errors import ReadError, concerning
-from atrous.geometry import Dialect, Window, pad
+from atrous.geometry import Dialect, Window, pad, transposed_pads
 from atrous.network.builder import AXES, Builder, per_axis
 from atrous.network.ops import Resize
 from atrous.network.records import Network, Tensor
@@ -87,7 +87,8 @@ def parse_stack(text: str) -> tuple[StackLayer, ...]:
       `p(1,1)`, and negative numbers crop;
     - `x64` output channels; left out, the input's number is kept. Pools and `up` take none.
 
-    `up` takes nothing but its factor, as a stride: `ups2`. `same` pads by extent - 1 in all;
+    `up` takes nothing but its factor, as a stride: `ups2`. `same` pads by extent - 1 in all,
+    whatever the stride, as `atrous.conv` does (TensorFlow's SAME is its `same_upper`);
     a transposed layer under `same` or `causal` makes exactly stride times as many outputs.
 
     Raises `ReadError`: its first line says what is wrong, the lines below it show where.
@@ -157,7 +158,9 @@ def _add(b: Builder, x: Tensor, layer: StackLayer, rank: int) -> Tensor:
     pads: tuple[tuple[int, int], ...]
     if layer.kind == "tconv":
         found = [
-            _transposed_pads(layer.padding, Window(k, s, d))
+            (*layer.padding, 0)
+            if isinstance(layer.padding, tuple)
+            else transposed_pads(layer.padding, Window(k, s, d))
             for k, s, d in zip(kernel, stride, dilation, strict=True)
         ]
         pads = tuple((lo, hi) for lo, hi, _ in found)
@@ -202,24 +205,6 @@ def _pads(
     if isinstance(padding, tuple):
         return padding
     return pad(padding, kernel, stride, dilation)
-
-
-def _transposed_pads(
-    padding: StackPadding | tuple[int, int], window: Window
-) -> tuple[int, int, int]:
-    """The low pad, the high pad and the output padding of a transposed layer.
-
-    `same` and `causal` leave stride outputs for each input: what the window makes beyond that is
-    cropped, on both sides or behind, and what it leaves missing is added behind.
-    """
-    if isinstance(padding, tuple):
-        return (*padding, 0)
-    if padding == "valid":
-        return 0, 0, 0
-    beyond = max(window.extent - window.stride, 0)
-    missing = max(window.stride - window.extent, 0)
-    lo = beyond // 2 if padding == "same" else 0
-    return lo, beyond - lo, missing
 
 
 class _Reach:

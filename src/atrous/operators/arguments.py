@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from functools import lru_cache
 from math import prod
 from operator import index
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from atrous.errors import ArgumentError, ArgumentTypeError, GeometryError
-from atrous.geometry import Dialect, Window, pad
+from atrous.geometry import Dialect, Window, pad, transposed_pads
 from atrous.operators.convolution import Convolution
 
 __all__ = [
@@ -27,7 +27,7 @@ __all__ = [
 PerAxis = int | Sequence[int]
 """One number for all axes, or one for each."""
 
-Padding = PerAxis | Sequence[tuple[int, int]] | Literal["same", "valid", "causal"]
+Padding = PerAxis | Sequence[tuple[int, int]] | Dialect
 """Numbers, pairs `(lo, hi)`, or the name of a rule."""
 
 ELEMENTS = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
@@ -37,7 +37,7 @@ ELEMENTS = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 _MOST_BYTES = 2**47
 # Kernels count positions in 64 bits: a product of a number this large and a size still fits.
 _MOST = 2**40
-_DIALECTS: dict[str, Dialect] = {"same": "same_upper", "valid": "valid", "causal": "causal"}
+_DIALECTS: tuple[Dialect, ...] = get_args(Dialect)
 
 
 def is_tensor(array: object) -> bool:
@@ -149,7 +149,7 @@ def convolution(
 
     >>> one = convolution((1, 8, 20, 20), (16, 4, 3, 3), stride=2, padding="same", groups=2)
     >>> one.padding, one.outputs
-    (((0, 1), (0, 1)), (10, 10))
+    (((1, 1), (1, 1)), (10, 10))
     """
     x, weight = tuple(x), tuple(weight)
     rank = len(weight) - 2
@@ -180,6 +180,9 @@ def convolution(
     rates = _checked_per_axis("dilation", dilation, rank, 1)
     windows = _checked_windows(x[2:], weight[2:], strides, rates, padding, transposed)
     more = _checked_per_axis("output_padding", output_padding, rank, 0)
+    if transposed and isinstance(padding, str):
+        missing = (transposed_pads(padding, window)[2] for window in windows)
+        more = tuple(given + added for given, added in zip(more, missing, strict=True))
     for axis, (extra, window) in enumerate(zip(more, windows, strict=True)):
         if extra and extra >= max(window.stride, window.dilation):
             raise GeometryError(
@@ -301,16 +304,18 @@ def _checked_windows(
     transposed: bool,
 ) -> tuple[Window, ...]:
     if isinstance(padding, str):
-        if padding not in _DIALECTS or (transposed and padding != "valid"):
-            known = '"valid"' if transposed else '"same", "valid", "causal"'
+        if padding not in _DIALECTS:
+            known = ", ".join(f'"{rule}"' for rule in _DIALECTS)
             raise GeometryError(
                 f"padding is {_shown(padding)}: the rules known here are {known}; use one of them, "
                 "a number, or a pair (lo, hi) for each axis."
             )
-        dialect = _DIALECTS[padding]
         axes = zip(kernel, strides, rates, sizes, strict=True)
+        if transposed:
+            pads = [transposed_pads(padding, Window(k, s, d))[:2] for k, s, d, _ in axes]
+            return Window.of_axes(kernel, strides, rates, pads)
         # At stride 1 no rule asks for the size, which is a symbol while a model is traced.
-        pads = [pad(dialect, k, s, d, int(n) if s > 1 else None) for k, s, d, n in axes]
+        pads = [pad(padding, k, s, d, int(n) if s > 1 else None) for k, s, d, n in axes]
     else:
         pads = _checked_pads(padding, len(kernel))
     return Window.of_axes(kernel, strides, rates, pads)

@@ -46,7 +46,11 @@ def conv(
     axis or a pair `(lo, hi)` for each axis (negative padding crops), or the name of a rule:
 
     - `"valid"`: none;
-    - `"same"`: `ceil(size / stride)` outputs, the odd position of padding on the high side;
+    - `"same"`: `extent - 1` in all, the odd position on the high side, whatever the stride, as in
+      stacks and PyTorch's own numbers; that makes `ceil(size / stride)` outputs;
+    - `"same_upper"`: SAME of TensorFlow and Keras, which makes as many and pads by no more than
+      they need: at stride 2 an even size is padded behind alone. `"same_lower"` of ONNX puts the
+      odd position in front;
     - `"causal"`: `(extent - stride, stride - 1)`, so that output `o` reads up to the end of block
       `o` of `stride` inputs and nothing later; at stride 1 all of it, `extent - 1`, goes in front.
       There is an output for each block, also for a last one that is incomplete.
@@ -59,6 +63,8 @@ def conv(
     >>> atrous.conv(x, np.array([[[1.0, 10.0]]]), dilation=2, padding="causal").tolist()
     [[[10.0, 20.0, 31.0, 42.0, 53.0, 64.0]]]
     >>> atrous.conv(x, np.ones((1, 1, 3)), stride=2, padding="same").tolist()
+    [[[3.0, 9.0, 15.0]]]
+    >>> atrous.conv(x, np.ones((1, 1, 3)), stride=2, padding="same_upper").tolist()
     [[[6.0, 12.0, 11.0]]]
     """
     with concerning("conv"):
@@ -98,13 +104,17 @@ def conv_transpose(
 
     The data gradient of `conv`, with `weight` as `(in_channels, out_channels / groups, *kernel)`.
     Padding is what is cut off the result, `(size - 1) * stride - pad_lo - pad_hi + extent +
-    output_padding` positions along each axis; the only rule that has a name is `"valid"`, which
-    cuts nothing. `output_padding` is below the stride or the dilation. All else is as for `conv`.
+    output_padding` positions along each axis. Of the rules that have names `"valid"` cuts nothing;
+    the others leave `size * stride` positions, as TensorFlow, Keras and stacks do: what is too much
+    is cut on both sides, the odd one behind (`"same_lower"`: in front), under `"causal"` all of it
+    behind. `output_padding` is below the stride or the dilation. All else is as for `conv`.
 
     >>> import numpy as np, atrous
     >>> x, weight = np.array([[[1.0, 2.0]]]), np.array([[[1.0, 10.0, 100.0]]])
     >>> atrous.conv_transpose(x, weight, stride=2, padding=[(1, 0)]).tolist()
     [[[10.0, 102.0, 20.0, 200.0]]]
+    >>> atrous.conv_transpose(x, weight, stride=2, padding="same").tolist()
+    [[[1.0, 10.0, 102.0, 20.0]]]
     """
     with concerning("conv_transpose"):
         x, weight, bias = _cast(x, weight, bias)

@@ -65,8 +65,9 @@ WRONG = [
      (f"conv: dilation is {2**80}: it must be a whole number of at least 1 and at most 2**40; pass "
      "dilation=1.")),
     (X, WEIGHT, None, {"padding": "full"}, GeometryError,
-     ("conv: padding is 'full': the rules known here are \"same\", \"valid\", \"causal\"; use one "
-     "of them, a number, or a pair (lo, hi) for each axis.")),
+     ("conv: padding is 'full': the rules known here are \"valid\", \"same\", "
+     "\"same_upper\", \"same_lower\", \"causal\"; use one of them, a number, or a pair (lo, hi) "
+     "for each axis.")),
     (X, WEIGHT, None, {"padding": None}, GeometryError,
      "conv: padding is None: it must be a whole number; pass padding=0."),
     (X, WEIGHT, None, {"padding": (1, 2, 3)}, GeometryError,
@@ -95,9 +96,10 @@ WRONG_TRANSPOSED = [
     ((6, 4, 3, 3), {}, ArgumentError,
      ("conv_transpose: weight has shape (6, 4, 3, 3): of a transposed convolution it begins with "
      "the channels of x, which has 4; give it shape (4, 4, 3, 3).")),
-    ((4, 6, 3, 3), {"padding": "same"}, GeometryError,
-     ("conv_transpose: padding is 'same': the rules known here are \"valid\"; use one of them, a "
-     "number, or a pair (lo, hi) for each axis.")),
+    ((4, 6, 3, 3), {"padding": "full"}, GeometryError,
+     ("conv_transpose: padding is 'full': the rules known here are \"valid\", \"same\", "
+     "\"same_upper\", \"same_lower\", \"causal\"; use one of them, a number, or a pair (lo, hi) "
+     "for each axis.")),
     ((4, 6, 3, 3), {"output_padding": (0, 1)}, GeometryError,
      ("conv_transpose: output_padding is (0, 1): along spatial axis 1 it must be below the stride "
      "1 or the dilation 1; lower it.")),
@@ -235,5 +237,7 @@ def test_each_axis_has_its_own_padding() -> None:
     assert convolution(X, WEIGHT, padding=(1, 2)).padding == ((1, 1), (2, 2))
     assert convolution(X, WEIGHT, padding=((1, 2), (3, 4))).padding == ((1, 2), (3, 4))
     assert convolution(X, WEIGHT, padding=(1, (3, 4))).padding == ((1, 1), (3, 4))
-    assert convolution(X, WEIGHT, stride=2, padding="same").padding == ((0, 1), (1, 1))
+    assert convolution(X, WEIGHT, stride=2, padding="same").padding == ((1, 1), (1, 1))
+    assert convolution(X, WEIGHT, stride=2, padding="same_upper").padding == ((0, 1), (1, 1))
+    assert convolution(X, WEIGHT, stride=2, padding="same_lower").padding == ((1, 0), (1, 1))
     assert convolution(X, WEIGHT, stride=2, padding="causal").padding == ((1, 1), (1, 1))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from atrous.errors import ReadError
 from atrous.network.records import Param
+from atrous.readers.foreign import foreign_file, foreign_folder
 from atrous.readers.onnx.values import FLOATS, STRING, Const, checked, itemsize, nbytes
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def _parsed(path: Path) -> onnx.ModelProto:
 
     try:
         if path.is_dir():
-            raise ReadError("is a folder; give the .onnx file in it.")
+            raise ReadError(foreign_folder(path) or "is a folder; give the .onnx file in it.")
         if not path.exists():
             raise ReadError("there is no such file; give the path of an .onnx file.")
         if not path.is_file():
@@ -70,14 +71,23 @@ def _parsed(path: Path) -> onnx.ModelProto:
         size = path.stat().st_size
         if size > _LARGEST_FILE:
             raise ReadError(
-                f"is {size:,} bytes long and an ONNX file ends at 2 GiB; "
+                foreign_file(path)
+                or f"is {size:,} bytes long and an ONNX file ends at 2 GiB; "
                 "keep its weights as external data."
             )
         if not size:
             raise ReadError("is empty.")
-        return onnx.ModelProto.FromString(path.read_bytes())
+        model = onnx.ModelProto.FromString(path.read_bytes())
+        # What is something else may parse by chance, into nothing.
+        known = "" if model.HasField("graph") else foreign_file(path)
+        if known:
+            raise ReadError(known)
+        return model
     except DecodeError:
-        raise ReadError("is truncated, or no ONNX file at all: it does not parse.") from None
+        known = foreign_file(path)
+        raise ReadError(
+            known or "is truncated, or no ONNX file at all: it does not parse."
+        ) from None
     except (OSError, ValueError) as error:
         if isinstance(error, ReadError):
             raise

@@ -15,7 +15,6 @@ from atrous.network.ops import (
     Reshape,
     Roll,
     Sample,
-    Slice,
     Transform,
     Windows,
 )
@@ -89,12 +88,11 @@ def _diff(call: TorchCall) -> Value:
     """Output `o` reads `o` up to `o + n` along `dim`."""
     if call["prepend"] is not None or call["append"] is not None:
         raise NotUnderstood("lays values before or behind what it takes differences of")
-    out, dim = call.x, call["dim"] % len(call.x.shape)
-    for _ in range(call["n"]):
-        length = out.shape[dim] - 1
-        parts = [call.step(Slice(dim, start, length), out) for start in (1, 0)]
-        out = call.step(Elementwise("sub"), *parts)
-    return out
+    x, rank, times = call.x, len(call.x.shape), call["n"]
+    if not times:
+        return x
+    out = call.step(Windows(call["dim"] % rank, Window(times + 1)), x)
+    return call.emit(Reduce((rank,), label="diff"), out)
 
 
 @translates("fft_fft", "fft_ifft", "fft_rfft", "fft_irfft", "fft_hfft", "fft_ihfft")
