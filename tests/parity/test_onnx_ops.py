@@ -263,12 +263,6 @@ def test_slices_read_what_the_runtime_reads(case: tuple[tuple[int, ...], ...]) -
         assert_reads_agree(one("Slice", IMAGE, opset=9, starts=starts, ends=ends, axes=axes))
 
 
-def test_a_slice_that_runs_backwards_is_opaque_along_positions_and_an_order_of_channels() -> None:
-    back = (ints(-1), ints(-100))
-    assert_reads_agree(one("Slice", IMAGE, *back, ints(3), ints(-1), opset=13), complete=False)
-    assert_reads_agree(one("Slice", IMAGE, *back, ints(1), ints(-1), opset=13))
-
-
 def test_splits_along_positions_read_what_the_runtime_reads() -> None:
     for opset, extra, attributes in [
         (11, [], {"split": [4, 7]}),

@@ -173,6 +173,14 @@ class Builder:
             names = (*last.params, *(param.name for param in more))
             self._nodes[-1] = replace(last, params=names)
 
+    def cheaper(self, start: int, middle: int) -> None:
+        """Of two runs of nodes, one of which is run, the cheaper counts no products."""
+        halves = self._nodes[start:middle], self._nodes[middle:]
+        costs = [sum(node.macs for node in half) for half in halves]
+        first = start if costs[0] < costs[1] else middle
+        for index in range(first, first + len(halves[costs[0] >= costs[1]])):
+            self._nodes[index] = replace(self._nodes[index], macs=0)
+
     def build(self, *outputs: Tensor) -> Network:
         """The network made so far, with these outputs."""
         if not outputs:
@@ -203,7 +211,8 @@ class Builder:
         return tuple(self._nodes[mark:])
 
     def undo(self, mark: int) -> None:
-        """Take back every node added since `mark`."""
+        """Take back every node added since `mark`, and its name."""
+        self._names.difference_update(node.name for node in self._nodes[mark:])
         del self._nodes[mark:]
 
     def scope(self, name: str) -> Scope:

@@ -24,6 +24,7 @@ from atrous.network.ops import (
     Opaque,
     Pad,
     Permute,
+    Pick,
     Pool,
     Reduce,
     Reorder,
@@ -47,9 +48,9 @@ Shape = tuple[int, ...]
 
 # Sums, comparisons, functions of single elements, and what only moves them: no products.
 _NO_PRODUCTS = (
-    *(AdaptivePool, Concat, Constant, Elementwise, Expand, Fold, Lookup, Mix, Pad, Permute, Pool),
-    *(Reduce, Reorder, Repeat, Reshape, Resize, Roll, Sample, Shuffle, Slice, Unfold, Unpool),
-    Windows,
+    *(AdaptivePool, Concat, Constant, Elementwise, Expand, Fold, Lookup, Mix, Pad, Permute, Pick),
+    *(Pool, Reduce, Reorder, Repeat, Reshape, Resize, Roll, Sample, Shuffle, Slice, Unfold),
+    *(Unpool, Windows),
 )
 
 

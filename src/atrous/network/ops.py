@@ -40,6 +40,7 @@ __all__ = [
     "Opaque",
     "Pad",
     "Permute",
+    "Pick",
     "Pool",
     "Reduce",
     "Reorder",
@@ -347,6 +348,15 @@ class Reorder(Op):
     dim: int
     length: int
     kind: ClassVar[str] = "reorder"
+
+
+@dataclass(frozen=True, slots=True)
+class Pick(Op):
+    """The indices `places` of dimension `dim`, in that order: output `o` reads `places[o]`."""
+
+    dim: int
+    places: tuple[int, ...]
+    kind: ClassVar[str] = "pick"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from atrous.errors import ReadError
 from atrous.network.builder import Builder
 from atrous.network.discover import discover
 from atrous.network.layout import channels, has_axes
-from atrous.network.ops import Constant, Linear, Op, Opaque
+from atrous.network.ops import Constant, Linear, Op, Opaque, Pick, Reorder, Roll, Slice
 from atrous.network.parts import linear_parts
 from atrous.network.records import Network, Param, Tensor
 from atrous.network.table import effect
@@ -27,6 +27,10 @@ __all__ = [
 ]
 
 Value = TypeVar("Value")
+
+
+# Positions that follow no rule are kept one by one.
+MOST_PICKED = 1 << 20
 
 
 class NotUnderstood(Exception):  # noqa: N818 - a reason that stays inside, no error that is shown
@@ -169,6 +173,27 @@ class Call(Generic[Value]):
         zeros = self.zeros(weight.turned() if columns else weight, x.shape[-1:])
         op = Linear(channels, tuple(place for (place,) in zeros))
         return op if linear_parts(op, x) else Linear(channels)
+
+    def picked(
+        self, x: Tensor, dim: int, places: Sequence[int], out: int | None = 0, drop: bool = False
+    ) -> Tensor:
+        """The indices `places` of dimension `dim`: channels in another order, positions in even
+        steps, rolled, reversed or one by one. `drop` takes the dimension of a single one away.
+        """
+        size, count = x.shape[dim], len(places)
+        if min(places, default=0) < -size or max(places, default=0) >= size:
+            raise ReadError(f"picks place {max(places, key=abs)} of a dimension of {size}.")
+        places = [place % size for place in places]
+        step = places[1] - places[0] if count > 1 else 1
+        op: Op = Reorder(dim, count)
+        if step > 0 and places == list(range(places[0], places[-1] + 1, step)):
+            op = Slice(dim, places[0], count, step, drop)
+        elif has_axes(x.layout[dim]):
+            if count > MOST_PICKED:
+                raise NotUnderstood(f"picks {count:,} positions one by one, more than are followed")
+            rolled = count == size and places == [(places[0] + i) % size for i in range(size)]
+            op = Roll(dim, -places[0]) if rolled else Pick(dim, tuple(places))
+        return self.emit(op, x, out=out)
 
     # Outputs
 

@@ -28,7 +28,17 @@ from atrous.network.layout import (
     spatial,
     whole_axis,
 )
-from atrous.network.ops import Concat, Constant, Expand, Permute, Reorder, Repeat, Reshape, Roll
+from atrous.network.ops import (
+    Concat,
+    Constant,
+    Expand,
+    Permute,
+    Pick,
+    Reorder,
+    Repeat,
+    Reshape,
+    Roll,
+)
 from atrous.network.records import Tensor
 from atrous.network.rules.windows import transposed_reads, window_reads
 from atrous.network.table import Effect, mixes_of, rule
@@ -97,6 +107,21 @@ def _reorder(op: Reorder, inputs: tuple[Tensor, ...]) -> Effect:
     if has_axes(x.layout[op.dim]):
         raise Unrepresentable("picks positions one by one")
     return Effect((*x.layout[: op.dim], channels(op.length), *x.layout[op.dim + 1 :]), ({},))
+
+
+@rule(Pick)
+def _pick(op: Pick, inputs: tuple[Tensor, ...]) -> Effect:
+    x = inputs[0]
+    held = x.shape[op.dim]
+    if not op.places or not 0 <= min(op.places) <= max(op.places) < held:
+        raise NetworkError(f"picks places that a dimension of {held} does not have.")
+    axis = whole_axis(x.layout[op.dim], x.grid)
+    out, maps = channels(len(op.places)), {}
+    if axis is not None:
+        out = spatial(axis, len(op.places))
+        maps = {axis: Table(held, tuple(Taps(place, 1) for place in op.places))}
+    layout = (*x.layout[: op.dim], out, *x.layout[op.dim + 1 :])
+    return Effect(layout, (maps,), mixes=mixes_of(maps))
 
 
 @rule(Roll)

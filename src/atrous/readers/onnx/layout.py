@@ -10,10 +10,7 @@ from atrous.errors import ReadError
 from atrous.network.layout import has_axes
 from atrous.network.ops import (
     Concat,
-    Elementwise,
-    Lookup,
     Permute,
-    Reorder,
     Repeat,
     Reshape,
     Slice,
@@ -144,7 +141,7 @@ def _in_turn(call: OnnxCall, x: Tensor, ops: Sequence[Repeat | Slice]) -> Tensor
 
 @translates("Slice")
 def _slice(call: OnnxCall) -> Tensor:
-    """Output `o` reads `start + step * o` along each of `axes`."""
+    """Output `o` reads `start + step * o` along each of `axes`; a step below 0 goes backwards."""
     x = call.tensor(0)
     rank = len(x.shape)
     if call.version < 10:
@@ -168,8 +165,7 @@ def _slice(call: OnnxCall) -> Tensor:
         if not taken:
             raise NotUnderstood("makes an empty tensor")
         if step < 0 and len(taken) > 1:
-            # Backwards: no rule for positions, and only another order for channels.
-            x = call.step(Reorder(dim, len(taken)), x)
+            x = call.picked(x, dim, taken, out=None)
         elif len(taken) < x.shape[dim]:
             ops.append(Slice(dim, taken[0], len(taken), step if len(taken) > 1 else 1))
     return _in_turn(call, x, ops)
@@ -226,62 +222,3 @@ def concatenated(call: OnnxCall, parts: Sequence[Const | Live], axis: int) -> Te
         raise NotUnderstood(f"joins {total:,} positions end to end, more than are followed")
     tensors = [call.materialized(part) for part in parts]
     return call.emit(Concat(dim), *tensors, params=params_behind(parts))
-
-
-@translates("Gather")
-def _gather(call: OnnxCall) -> Result:
-    """Output `o` reads `indices[o]` along `axis`; of a constant table, index `o`."""
-    data, index = call.value(0), call.value(1)
-    dim = call.axis(call.integer("axis"), len(data.shape))
-    if isinstance(data, Const):
-        return _looked_up(call, data, call.tensor(1), dim)
-    if isinstance(index, Live):
-        raise NotUnderstood("gathers at places that are computed from the input")
-    x = data.tensor
-    length = x.shape[dim]
-    places = None if index.array is None else [int(i) for i in index.array.reshape(-1)]
-    if places is not None:
-        if any(not -length <= i < length for i in places):
-            raise ReadError(f"gathers index {max(places, key=abs)} of a dimension of {length}.")
-        places = [i % length for i in places]
-    if index.elements < 1:
-        raise NotUnderstood("makes an empty tensor")
-    after = (*x.shape[:dim], *index.shape, *x.shape[dim + 1 :])
-    op: Slice | Reorder = Reorder(dim, index.elements)
-    if places is not None and len(places) == 1:
-        op = Slice(dim, places[0], 1, drop=not index.shape)
-    elif places is not None:
-        step = places[1] - places[0]
-        if step > 0 and places == list(range(places[0], places[-1] + 1, step)):
-            op = Slice(dim, places[0], len(places), step)
-    if len(index.shape) < 2:
-        return call.emit(op, x, params=call.params(1))
-    return call.emit(Reshape(after), call.step(op, x, params=call.params(1)))
-
-
-def _looked_up(call: OnnxCall, table: Const, index: Tensor, dim: int) -> Tensor:
-    """Output `o` reads index `o`, for a row of the table in new last dimensions."""
-    params = call.params(0)
-    if dim:
-        raise NotUnderstood("looks up in a table by another dimension than the first")
-    if len(table.shape) == 1:
-        return call.emit(Elementwise("gather"), index, params=params)
-    rest = table.shape[1:]
-    if len(rest) == 1:
-        return call.emit(Lookup(rest[0]), index, params=params)
-    rows = call.step(Lookup(prod(rest)), index, params=params)
-    return call.emit(Reshape((*index.shape, *rest)), rows)
-
-
-@translates("TopK")
-def _top_k(call: OnnxCall) -> list[Result]:
-    """Each output reads all of `axis`, which holds no positions."""
-    x = call.tensor(0)
-    dim = call.axis(call.integer("axis", -1), len(x.shape))
-    k = (call.integer("k"),) if call.version < 10 else call.integers_at(1, "k")
-    if k is None or len(k) != 1:
-        raise ReadError("TopK needs one k.")
-    if has_axes(x.layout[dim]):
-        raise NotUnderstood("picks positions by their values")
-    op = Reorder(dim, k[0])
-    return [call.emit(op, x, out=i) if used else None for i, used in enumerate(call.used)]

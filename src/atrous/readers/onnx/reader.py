@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from atrous.errors import AtrousError, ReadError, concerning
 from atrous.network import Builder, Network, Tensor
-from atrous.network.ops import Constant
+from atrous.network.ops import Constant, Elementwise
 from atrous.readers.call import NotUnderstood, network_of
-from atrous.readers.onnx import layout, math, quantized, sampled, windows
+from atrous.readers.onnx import layout, math, places, quantized, sampled, windows
 from atrous.readers.onnx.call import TRANSLATIONS, OnnxCall, Result
 from atrous.readers.onnx.constants import Folder, Inferred, infer, literal, measured
 from atrous.readers.onnx.file import Source, check, dense_constant, load, sparse_constant, subgraphs
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Followed", "follow_onnx", "read_onnx"]
 
-_REGISTERED = (layout, math, quantized, sampled, windows)
+_REGISTERED = (layout, math, places, quantized, sampled, windows)
 
 # Where an operator of another domain has a name of the default one, it means the same.
 _DOMAINS = ("", "ai.onnx", "com.microsoft")
@@ -286,11 +286,52 @@ class _Translation:
                 if attribute.name == wanted and attribute.HasField("g"):
                     return self._branch(attribute.g, values, depth)
             raise ReadError(f"has no {wanted}.")
+        if node.op_type == "If" and condition is not None:
+            either = self._either(node, label, condition, values, used, depth)
+            if either is not None:
+                return either
         # What the graphs inside read from around them, the node reads.
         around = [values[name] for g in subgraphs(node) for name in captured(g) if name in values]
         shapes: Inferred = [(recorded.get(name), 0) for name in node.output]
         call = self._call(node, label, [*inputs, *around], shapes, used)
         made: Sequence[Value] = call.opaque(f"what {node.op_type[:80]} runs is decided by data")
+        return made
+
+    def _either(
+        self,
+        node: onnx.NodeProto,
+        label: str,
+        condition: Value,
+        values: dict[str, Value],
+        used: Sequence[bool],
+        depth: int,
+    ) -> Sequence[Value | None] | None:
+        """What either branch makes, where both make the same shapes; None where they do not.
+
+        Each output reads what both branches read, and the condition. Costs are those of the branch
+        that costs more.
+        """
+        graphs = {a.name: a.g for a in node.attribute if a.HasField("g")}
+        if set(graphs) != {"then_branch", "else_branch"}:
+            return None
+        start, before = self._builder.mark(), dict(self.values)
+        try:
+            then = self._branch(graphs["then_branch"], values, depth)
+            middle = self._builder.mark()
+            other = self._branch(graphs["else_branch"], values, depth)
+            shapes: Inferred = [(a.shape, a.dtype) if a else (None, 0) for a in then]
+            call = self._call(node, label, [condition, *then, *other], shapes, used)
+            made = [
+                _met(call, i, [a, b]) if used[i] else None
+                for i, (a, b) in enumerate(zip(then, other, strict=True))
+            ]
+        except (AtrousError, NotUnderstood, ValueError):
+            # One that is never taken at these sizes may be no valid graph.
+            self._builder.undo(start)
+            self.values = before
+            return None
+        self._builder.cheaper(start, middle)
+        call.note("one of two branches runs, by data: both are read, and costs are the dearer's")
         return made
 
     def _branch(
@@ -301,6 +342,19 @@ class _Translation:
         self._nodes(graph, ordered(graph, values), inside, depth + 1)
         self.values.update(inside)
         return [inside[item.name] for item in graph.output]
+
+
+def _met(call: OnnxCall, index: int, results: Sequence[Value | None]) -> Value:
+    """Output `index` of two branches, as what reads either result, and the condition."""
+    known = [value for value in results if value is not None]
+    condition = call[0]
+    live = [value for value in (condition, *known) if isinstance(value, Live)]
+    shapes = {value.shape for value in known}
+    if len(known) != len(results) or len(shapes) > 1 or any(value.unknown for value in live):
+        raise NotUnderstood("its branches make different shapes")
+    parts = [call.materialized(value) for value in known]
+    parts += [condition.tensor] if isinstance(condition, Live) else []
+    return Live(call.emit(Elementwise("if"), *parts, out=index), known[0].dtype)
 
 
 def _empty(
