@@ -59,14 +59,13 @@ def test_a_recurrence_that_is_not_followed_meets_no_upper_limit():
     node = helper.make_node
     model = made(
         [
-            node("ReduceMean", ["x"], ["m"], axes=[0], keepdims=1),
-            node("MatMul", ["m", "p"], ["h"]),
-            node("LSTM", ["x", "w", "r", "", "", "h"], ["y"], hidden_size=5),
+            node("ReduceMean", ["x"], ["m"], keepdims=0),
+            node("Mul", ["m", "r"], ["s"]),
+            node("LSTM", ["x", "w", "s"], ["y"], hidden_size=5),
         ],
         [("x", (10, 1, 8), TensorProto.FLOAT)],
         "y",
         [
-            ("p", np.ones((8, 5), np.float32)),
             ("w", np.ones((1, 20, 8), np.float32)),
             ("r", np.ones((1, 20, 5), np.float32)),
         ],

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import helper
+from torch import nn
 
 import atrous
 from atrous.readers.onnx.reader import read_onnx
+from tests.nan_probe import assert_reads_by_change
 from tests.onnx_probe import assert_reads_agree, ints, model, one, session, weights
 
 N = 11
@@ -261,3 +265,65 @@ def test_very_many_positions_are_not_picked_one_by_one() -> None:
     constants = {f"c{i}": array for i, array in enumerate(given)} | {"w": weights(1, 1, 3)}
     network = read_onnx(model(nodes, {"x": (1, 1, length)}, constants))
     assert "one by one" in network.node("turn").opaque
+
+
+class Chosen(nn.Module):
+    """A convolution, a choice of places, a convolution."""
+
+    def __init__(self, choose: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.before, self.after = nn.Conv1d(2, 3, 3, padding=1), nn.Conv1d(3, 2, 2)
+        self.choose = choose
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.after(self.choose(self.before(x)))
+
+
+STORED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "reversed": lambda x: x.flip(-1),
+    "channels reversed": lambda x: x.flip(1),
+    "twice reversed": lambda x: (x.flip(-1).relu() + x).flip([2, 1]),
+    "some": lambda x: x[:, :, [4, 1, 7, 7, 0]],
+    "selected": lambda x: x.index_select(2, torch.tensor([8, 3, 3])),
+    "a table": lambda x: x[:, :, [[4, 1], [7, 0]]].flatten(2),
+    "rolled": lambda x: x[:, :, [*range(3, N), 0, 1, 2]],
+}
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_stored_places_of_modules_are_followed(name: str) -> None:
+    torch.manual_seed(0)
+    module = Chosen(STORED[name]).eval()
+    assert_reads_by_change(module, (1, 2, N))
+
+
+COMPUTED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "gathered": lambda x: x.gather(2, x.argmax(1, keepdim=True).expand(-1, 3, -1)),
+    "along": lambda x: torch.take_along_dim(x, x.argsort(-1), -1),
+    "the best": lambda x: x.topk(4, -1)[0],
+    "indexed": lambda x: x[:, :, x.argmax(1)[0]],
+    "scattered": lambda x: x.scatter(2, x.argmax(2, keepdim=True), x.amax(2, keepdim=True) * 2),
+    "added": lambda x: x.scatter_add(2, x.argmax(1, keepdim=True).expand_as(x), x),
+}
+
+
+@pytest.mark.parametrize("name", COMPUTED)
+def test_computed_places_of_modules_are_read_all_along_their_dimension(name: str) -> None:
+    torch.manual_seed(0)
+    module = Chosen(COMPUTED[name]).eval().double()
+    report = atrous.inspect(module, torch.zeros(1, 2, N).double())
+    assert report.complete, report.opaque
+    assert report.outputs[0].is_global
+    x = torch.randn(1, 2, N, dtype=torch.float64)
+    positions = report.network.tensor(report.outputs[0].tensor).grid
+    masks = [
+        report.footprint(at=at if positions else None).mask
+        for at in range(report.outputs[0].output_shape[-1])
+    ]
+    with torch.no_grad():
+        base = module(x)
+        for place, size in product(range(N), (0.3, -2.0, 5.0)):
+            other = x.clone()
+            other[..., place] += size
+            for at in (module(other) != base).any(1)[0].nonzero().flatten().tolist():
+                assert masks[at][place]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -22,7 +21,6 @@ from atrous.network.ops import (
     Repeat,
     Reshape,
     Resize,
-    Roll,
     Scan,
     Slice,
     Windows,
@@ -159,42 +157,6 @@ def _repeat_interleave(call: TorchCall) -> Value:
 def _channel_shuffle(call: TorchCall) -> Value:
     """The channels in another order; positions stay."""
     return call.emit(Reorder(1, call.x.shape[1]), call.x)
-
-
-@translates("index_select")
-def _index_select(call: TorchCall) -> Value:
-    """Output `o` reads `index[o]` along `dim`."""
-    return _picked(call, call.x, call.dim, call["index"])
-
-
-@translates("index")
-def _index(call: TorchCall) -> Value:
-    """Output `o` reads `index[o]` along the one dimension that has an index."""
-    x, indices = call.x, call["indices"]
-    given = [i for i, index in enumerate(indices) if index is not None]
-    if len(given) != 1 or not isinstance(indices[given[0]], Const):
-        raise NotUnderstood("picks places that depend on data, or several at once")
-    if len(indices[given[0]].shape) != 1:
-        raise NotUnderstood("picks places by a table")
-    return _picked(call, x, given[0], indices[given[0]])
-
-
-def _picked(call: TorchCall, x: Tensor, dim: int, index: Any) -> Value:
-    """Channels in any order; positions rolled, or in even steps, by an index that is stored."""
-    if not isinstance(index, Const):
-        raise NotUnderstood("picks places that depend on data")
-    if not has_axes(x.layout[dim]):
-        return call.emit(Reorder(dim, call.shape[dim]), x)
-    if index.data is None:
-        raise NotUnderstood("picks positions by an index that is not stored in the model")
-    places = [int(i) % x.shape[dim] for i in index.data.flatten().tolist()]
-    size = x.shape[dim]
-    if len(places) == size and places == [(places[0] + i) % size for i in range(size)]:
-        return call.emit(Roll(dim, -places[0]), x)
-    steps = {b - a for a, b in pairwise(places)}
-    if len(steps) > 1 or (steps and min(steps) < 1):
-        raise NotUnderstood("picks positions in no regular order")
-    return call.emit(Slice(dim, places[0], len(places), steps.pop() if steps else 1), x)
 
 
 @translates("linear")
@@ -406,21 +368,6 @@ def _glu(call: TorchCall) -> Value:
     half = x.shape[dim] // 2
     parts = [call.step(Slice(dim, start, half), x) for start in (0, half)]
     return call.emit(Elementwise("glu"), *parts)
-
-
-@translates("sort", "topk", "argsort")
-def _sort(call: TorchCall) -> Value:
-    """Each output reads all of `dim`; the best few are kept where it holds no positions."""
-    x = call.x
-    dim = call["dim"]
-    dim = -1 if dim is None else dim
-    dim %= len(x.shape)
-    out = call.step(Mix((dim,), "sort"), x)
-    if call.shape != x.shape:
-        if has_axes(x.layout[dim]):
-            raise NotUnderstood("keeps the best positions of all")
-        out = call.emit(Reorder(dim, call.shape[dim]), out)
-    return [out, out] if call.several else out
 
 
 @translates("embedding")

@@ -16,7 +16,7 @@ from atrous.frameworks.torch import OneOp, module_stack, name_of
 from atrous.network import Builder, EagerRun, Network, Param, Tensor
 from atrous.network.ops import Constant
 from atrous.readers.call import network_of, params_behind
-from atrous.readers.torch import mixing, sampled, windows
+from atrous.readers.torch import mixing, places, sampled, windows
 from atrous.readers.torch.call import SKIPPED, translate_call
 from atrous.readers.torch.eager import eager_run
 from atrous.readers.torch.traced import Traced, calls_of, examples_for
@@ -24,7 +24,7 @@ from atrous.readers.torch.values import Const, Made, Value, static
 
 __all__ = ["read_torch"]
 
-_REGISTERED = (mixing, sampled, windows)
+_REGISTERED = (mixing, places, sampled, windows)
 MOST_NUMBERS = 1 << 16
 TRANSPARENT = {"wrap_with_autocast", "wrap_with_set_grad_enabled"}
 """Calls that run a block of the graph under a setting which does not touch positions."""

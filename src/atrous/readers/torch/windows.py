@@ -11,13 +11,11 @@ from typing import Any
 from atrous.geometry import Interpolation, Window, torch_pads
 from atrous.network import Tensor
 from atrous.network.builder import per_axis
-from atrous.network.layout import has_axes
 from atrous.network.ops import (
     AdaptivePool,
     Concat,
     Conv,
     ConvTranspose,
-    Elementwise,
     Expand,
     Pad,
     PadMode,
@@ -349,15 +347,6 @@ def _roll(call: TorchCall) -> Value:
     for shift, dim in zip(call["shifts"], dims, strict=True):
         out = call.emit(Roll(dim % len(out.shape), shift), out)
     return out
-
-
-@translates("flip")
-def _flip(call: TorchCall) -> Value:
-    """Channels stay among themselves; positions in reverse follow no rule."""
-    x = call.x
-    if any(has_axes(x.layout[dim]) for dim in call["dims"]):
-        raise NotUnderstood("reverses positions")
-    return call.emit(Elementwise("flip"), x)
 
 
 @translates("pixel_shuffle")
