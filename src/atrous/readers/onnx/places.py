@@ -107,7 +107,7 @@ def _gather_elements(call: OnnxCall) -> Tensor:
         return call.emit(Elementwise("gather"), read, index.tensor)
     if has_axes(x.layout[dim]):
         array = index.array
-        if array is None or (array != _along(array, dim)).any():
+        if array is None or (array != _first_line(array, dim)).any():
             raise NotUnderstood("picks another position for each channel")
         return call.picked(x, dim, [int(place) for place in _line(array, dim)])
     return call.emit(Expand(index.shape), read)
@@ -125,7 +125,7 @@ def _gather_nd(call: OnnxCall) -> Tensor:
     outer, rest = index.shape[:-1], data.shape[count:]
     dims = tuple(range(count))
     if isinstance(index, Const):
-        columns = None if index.array is None else _columns(index.array)
+        columns = None if index.array is None else _places_apart(index.array)
         if columns is not None:
             return _picked_apart(call, x, columns, (*outer, *rest))
         if any(has_axes(x.layout[dim]) for dim in dims):
@@ -140,7 +140,7 @@ def _gather_nd(call: OnnxCall) -> Tensor:
     return _chosen(call, left, right, (*outer, *rest))
 
 
-def _columns(array: Array) -> list[tuple[int | None, list[int]]] | None:
+def _places_apart(array: Array) -> list[tuple[int | None, list[int]]] | None:
     """For each index of the last dimension: along which dimension it varies, and its values there.
 
     None where one varies along several, or two along the same.
@@ -148,7 +148,9 @@ def _columns(array: Array) -> list[tuple[int | None, list[int]]] | None:
     found: list[tuple[int | None, list[int]]] = []
     for column in range(array.shape[-1]):
         held = array[..., column]
-        varies = [dim for dim in range(held.ndim) if (held != _along(held, dim, rest=False)).any()]
+        varies = [
+            dim for dim in range(held.ndim) if (held != _first_line(held, dim, rest=False)).any()
+        ]
         if len(varies) > 1:
             return None
         dim = varies[0] if varies else None
@@ -158,7 +160,7 @@ def _columns(array: Array) -> list[tuple[int | None, list[int]]] | None:
     return found if len(set(used)) == len(used) else None
 
 
-def _along(array: Array, dim: int, *, rest: bool = True) -> Array:
+def _first_line(array: Array, dim: int, *, rest: bool = True) -> Array:
     """The array as its first line along `dim` has it, or where not `rest` as its first slice."""
     if rest:
         line = _line(array, dim)
@@ -197,7 +199,7 @@ def _scatter_nd(call: OnnxCall) -> Tensor:
     """Output `o` reads the data at `o`, and the update for it; where places are computed, any."""
     data, index, updates = call.value(0), call.value(1), call.value(2)
     array = index.array if isinstance(index, Const) else None
-    columns = None if array is None else _columns(array)
+    columns = None if array is None else _places_apart(array)
     if columns is not None and len(updates.shape) == len(data.shape) and len(columns):
         starts = _block(columns, data.shape, updates.shape)
         if starts is not None:
