@@ -107,7 +107,7 @@ def _gather_elements(call: OnnxCall) -> Tensor:
         return call.emit(Elementwise("gather"), read, index.tensor)
     if has_axes(x.layout[dim]):
         array = index.array
-        if array is None or (array != _first_line(array, dim)).any():
+        if array is None or (array != _leading(array, dim)).any():
             raise NotUnderstood("picks another position for each channel")
         return call.picked(x, dim, [int(place) for place in _line(array, dim)])
     return call.emit(Expand(index.shape), read)
@@ -149,7 +149,7 @@ def _places_apart(array: Array) -> list[tuple[int | None, list[int]]] | None:
     for column in range(array.shape[-1]):
         held = array[..., column]
         varies = [
-            dim for dim in range(held.ndim) if (held != _first_line(held, dim, rest=False)).any()
+            dim for dim in range(held.ndim) if (held != _leading(held, dim, rest=False)).any()
         ]
         if len(varies) > 1:
             return None
@@ -160,7 +160,7 @@ def _places_apart(array: Array) -> list[tuple[int | None, list[int]]] | None:
     return found if len(set(used)) == len(used) else None
 
 
-def _first_line(array: Array, dim: int, *, rest: bool = True) -> Array:
+def _leading(array: Array, dim: int, *, rest: bool = True) -> Array:
     """The array as its first line along `dim` has it, or where not `rest` as its first slice."""
     if rest:
         line = _line(array, dim)
