@@ -23,8 +23,10 @@ from torch._subclasses.fake_tensor import (
     FakeTensorMode,
 )
 from torch.export import _trace
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
 __all__ = [
     "OneOp",
@@ -34,9 +36,11 @@ __all__ = [
     "counted",
     "depends_on_data",
     "fakes",
+    "flops_of",
     "held",
     "hooks",
     "in_mode",
+    "is_composite",
     "is_fake",
     "is_plain",
     "is_transformed",
@@ -157,6 +161,31 @@ def fakes() -> FakeTensorMode:
 def depends_on_data(error: Exception) -> bool:
     """Whether a run on fake tensors stopped since only numbers tell how it goes on."""
     return isinstance(error, DataDependentOutputException | DynamicOutputShapeException)
+
+
+def flops_of(op: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> int | None:
+    """What PyTorch's own counter finds in a call on fake tensors; None where the call fails.
+
+    It knows convolutions and matrix products. Fused kernels, which hide theirs, are taken apart.
+    """
+    with (
+        quiet(),
+        unfused(),
+        torch.no_grad(),
+        torch.backends.mkldnn.flags(enabled=False),
+        sdpa_kernel(SDPBackend.MATH),
+        FlopCounterMode(display=False) as counter,
+    ):
+        try:
+            op(*args, **kwargs)
+        except Exception:
+            return None
+    return int(counter.get_total_flops())
+
+
+def is_composite(op: Any) -> bool:
+    """Whether PyTorch has nothing for the op but the other ops that it is made of."""
+    return bool(op.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd))
 
 
 def is_fake(tensor: torch.Tensor) -> bool:

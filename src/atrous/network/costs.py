@@ -48,7 +48,7 @@ Shape = tuple[int, ...]
 
 # Sums, comparisons, functions of single elements, and what only moves them: no products.
 _NO_PRODUCTS = (
-    *(AdaptivePool, Concat, Constant, Elementwise, Expand, Fold, Lookup, Mix, Pad, Permute, Pick),
+    *(AdaptivePool, Concat, Elementwise, Expand, Fold, Lookup, Mix, Pad, Permute, Pick),
     *(Pool, Reduce, Reorder, Repeat, Reshape, Resize, Roll, Sample, Shuffle, Slice, Unfold),
     *(Unpool, Windows),
 )
@@ -68,7 +68,7 @@ def macs_of(op: Op, inputs: Sequence[Shape], made: Shape) -> int | None:
     >>> macs_of(Conv((Window(3), Window(3)), channels=8), [(1, 4, 10, 10)], (1, 8, 8, 8))
     18432
     """
-    if isinstance(op, Opaque):
+    if isinstance(op, Opaque | Constant):
         return op.macs
     x = inputs[0] if inputs else ()
     if isinstance(op, Conv | ConvTranspose | Deform):
@@ -86,13 +86,7 @@ def macs_of(op: Op, inputs: Sequence[Shape], made: Shape) -> int | None:
         query, key, value = inputs[:3]
         return prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
     if isinstance(op, Contract):
-        letters = op.equation.split("->")[0].split(",")
-        sizes = {
-            letter: size
-            for names, shape in zip(letters, inputs, strict=False)
-            for letter, size in zip(names, shape, strict=False)
-        }
-        return prod(sizes.values())
+        return _contracted(op.equation, inputs)
     return 0 if isinstance(op, _NO_PRODUCTS) else None
 
 
@@ -105,3 +99,22 @@ def _transformed(op: Transform, x: Shape) -> int:
         total += others * 2 * (1 << rounds) * rounds // (2 if op.real else 1)
         sizes[dim] = size
     return total
+
+
+def _contracted(equation: str, inputs: Sequence[Shape]) -> int:
+    """One product for each combination of indices; none where nothing is summed over.
+
+    An index of one operand alone that does not come out is summed before anything is multiplied;
+    where no index is left to sum, elements are multiplied as such.
+    """
+    terms, _, result = equation.partition("->")
+    operands = terms.split(",")
+    sizes: dict[str, int] = {}
+    for names, shape in zip(operands, inputs, strict=False):
+        for letter, size in zip(names, shape, strict=False):
+            # A size of 1 is widened to the other's.
+            sizes[letter] = max(size, sizes.get(letter, 1))
+    shared = {letter for letter in sizes if all(letter in names for names in operands)}
+    if shared <= set(result):
+        return 0
+    return prod(size for letter, size in sizes.items() if letter in result or letter in shared)

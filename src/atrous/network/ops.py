@@ -438,9 +438,11 @@ class Scan(Op):
 
 @dataclass(frozen=True, slots=True)
 class Constant(Op):
-    """A tensor that does not depend on the input."""
+    """A tensor that does not depend on the input; `macs` is what every run pays for making it."""
 
     shape: tuple[int, ...]
+    macs: int = 0
+    label: str = ""
     kind: ClassVar[str] = "constant"
 
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 
-from atrous.errors import ReadError
+from atrous.errors import GeometryError, NetworkError, ReadError
 from atrous.frameworks.torch import name_of
 from atrous.network import Builder, Param, Tensor
 from atrous.network.ops import Elementwise, Op
 from atrous.readers.call import Call, NotUnderstood, Output
+from atrous.readers.torch.products import products_of
 from atrous.readers.torch.values import Const, Value, static
 from atrous.registry import Registry
 
@@ -47,22 +48,6 @@ BY_SHAPE_ALONE = aten(
 
 SHAPE_OF_SECOND = aten("expand_as view_as reshape_as type_as copy copy_")
 """Ops that take from one of their operands its shape or type and no values."""
-
-FACTORS = {
-    **dict.fromkeys(aten("matmul mm bmm mv dot"), "self"),
-    "aten.linear": "input",
-    "aten.addmm": "mat1",
-    "aten.baddbmm": "batch1",
-}
-"""The factor of a product whose last dimension is summed over."""
-
-UNTOLD = aten(
-    "einsum bilinear lstm gru rnn_tanh rnn_relu scaled_dot_product_attention "
-    "_scaled_dot_product_flash_attention_for_cpu stft istft fft_fft fft_rfft fft_irfft fft_ifft "
-    "fft_fft2 fft_rfft2 fft_irfft2 fft_ifft2 fft_fftn fft_ifftn fft_rfftn fft_irfftn "
-    "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d convolution"
-)
-"""Ops with products that their shapes alone do not tell."""
 
 ELEMENTWISE = aten(
     """
@@ -156,11 +141,7 @@ class TorchCall(Call[Any]):
 
     def macs(self) -> int | None:
         """What the call multiplies and adds: products by their shapes, 0 for what has none."""
-        if self.key in FACTORS:
-            x = self[FACTORS[self.key]]
-            shape, made = getattr(x, "shape", ()), self.outputs[0].shape
-            return prod(made) * shape[-1] if made is not None and shape else None
-        return 0 if self.key.startswith("aten.") and self.key not in UNTOLD else None
+        return products_of(self.node, self.arguments, self.outputs[0].shape)
 
     def ignores(self, results: Sequence[Any]) -> bool:
         """True where an operand gives its shape or type alone, or nothing comes out."""
@@ -199,7 +180,11 @@ def _by_translation(call: TorchCall) -> Value:
         translation = pointwise
     if translation is None:
         raise NotUnderstood(f"{call.op} has no entry in the op table")
-    made = translation(call)
+    try:
+        made = translation(call)
+    except (GeometryError, NetworkError) as error:
+        # The source runs, so the rule of a step on the way is at fault.
+        raise NotUnderstood(str(error)) from error
     if isinstance(made, list | tuple):
         return [LOST if part is None else part for part in made]
     return made

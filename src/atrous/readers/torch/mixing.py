@@ -10,6 +10,7 @@ from atrous.network import Tensor
 from atrous.network.layout import has_axes
 from atrous.network.ops import (
     Attention,
+    Constant,
     Contract,
     Elementwise,
     Expand,
@@ -194,7 +195,8 @@ def _addmm(call: TorchCall) -> Value:
     if not isinstance(addend, Tensor):
         return _matrix_product(call, left, right)
     if not isinstance(left, Tensor) and not isinstance(right, Tensor):
-        return call.emit(Elementwise("add"), addend, params=call.params())
+        product = Constant(call.shape, call.macs() or 0, "constant product")
+        return call.emit(Elementwise("add"), addend, call.step(product, params=call.params()))
     made = _matrix_product(call, left, right)
     return call.emit(Elementwise("add"), addend, made)
 

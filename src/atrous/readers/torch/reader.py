@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
@@ -17,7 +17,7 @@ from atrous.network import Builder, EagerRun, Network, Param, Tensor
 from atrous.network.ops import Constant
 from atrous.readers.call import network_of, params_behind
 from atrous.readers.torch import mixing, places, sampled, windows
-from atrous.readers.torch.call import SKIPPED, translate_call
+from atrous.readers.torch.call import SKIPPED, TorchCall, translate_call
 from atrous.readers.torch.eager import eager_run
 from atrous.readers.torch.traced import Traced, calls_of, examples_for
 from atrous.readers.torch.values import Const, Made, Value, static
@@ -165,15 +165,38 @@ class _Program:
         """One node: ops where it depends on the input, and a constant where it does not."""
         if node not in self.dependent:
             params = self._params_behind(node, values)
+            if self._is_paid_for(builder, node, values, params):
+                params = ()
             load = _remade(node, values) if self.weights else None
             return _fixed_value(node, params, _computed(node, values), load)
+        name, path, _ = self._named(node)
+        return translate_call(builder, node, values, name, path)
+
+    def _named(self, node: Any) -> tuple[str, str, str]:
+        """What a node is called in the network, its module, and what it does."""
         key, path, again = _module_call(node)
         label = name_of(node).rpartition(".")[2].rstrip("_") or "op"
         name = path + again
         if not path or self.calls[key] > 1 or path in self.parents:
             # Only a module that is this one op is called by its own name.
             name = f"{path}.{label}{again}" if path else label
-        return translate_call(builder, node, values, name, path)
+        return name, path, label
+
+    def _is_paid_for(
+        self, builder: Builder, node: Any, values: Mapping[Any, Value], params: Sequence[Param]
+    ) -> bool:
+        """Whether a constant is a product, which every run makes anew: a node of its own then."""
+        value = node.meta.get("val")
+        if node.op != "call_function" or not isinstance(value, torch.Tensor):
+            return False
+        name, path, label = self._named(node)
+        macs = TorchCall(builder, node, values, name, path).macs()
+        if not macs:
+            return False
+        op = Constant(static(value.shape), macs, f"constant {label}")
+        size = value.element_size()
+        builder.add(op, name=name, module=path, params=params, itemsize=size, origin=node.name)
+        return True
 
     def _params_behind(self, node: Any, values: Mapping[Any, Value]) -> tuple[Param, ...]:
         """The parameters that a node's operands are made of."""
