@@ -11,7 +11,15 @@ from atrous.network.costs import macs_of
 
 KINDS = [kind for kind in vars(ops).values() if isinstance(kind, type) and issubclass(kind, ops.Op)]
 COUNTED = {
-    *(ops.Attention, ops.Contract, ops.Conv, ops.ConvTranspose, ops.Deform, ops.Linear),
+    *(
+        ops.Attention,
+        ops.Constant,
+        ops.Contract,
+        ops.Conv,
+        ops.ConvTranspose,
+        ops.Deform,
+        ops.Linear,
+    ),
     *(ops.Opaque, ops.Scan, ops.Transform),
 }
 
