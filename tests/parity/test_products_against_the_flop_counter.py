@@ -223,11 +223,6 @@ BY_HAND: dict[str, tuple[Step, tuple[int, ...], int]] = {
         (9, 2, 12),
         7 * 2 * 3 * 12 * 4,
     ),
-    "an affine grid": (
-        lambda x: functional.affine_grid(x, (2, 3, 5, 4), align_corners=False),
-        (2, 2, 3),
-        2 * 5 * 4 * 2 * 3,
-    ),
     "an embedding": (
         lambda x: functional.embedding((x > 0).long(), torch.ones(9, 4)),
         (2, 7),

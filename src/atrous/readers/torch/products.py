@@ -44,7 +44,6 @@ _PRODUCTS: dict[str, Products] = {
     "cdist": _inner("x1"),
     "_cdist_forward": _inner("x1"),
     "pdist": _inner("self"),
-    "affine_grid_generator": lambda _, made: prod(made) * (made[-1] + 1),
     "scaled_dot_product_attention": _attended,
     "_scaled_dot_product_flash_attention_for_cpu": _attended,
 }
