@@ -84,7 +84,7 @@ def products_of(node: Any, arguments: Mapping[str, Any], made: Shape | None) -> 
     if name not in _PLAIN_LINALG and (name in _FACTORED or name.startswith(_FACTORED_PREFIXES)):
         return None
     if name in _COUNTED or (_multiplies(node) and is_composite(node.target)):
-        return _counted(node)
+        return _by_flop_counter(node)
     return 0
 
 
@@ -98,7 +98,7 @@ def _multiplies(node: Any) -> bool:
     return not views and len(tensors) > 1
 
 
-def _counted(node: Any) -> int | None:
+def _by_flop_counter(node: Any) -> int | None:
     """What PyTorch's own counter says of the call."""
 
     def value(argument: Any) -> Any:
