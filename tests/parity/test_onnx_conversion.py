@@ -12,6 +12,7 @@ import torch
 from onnx import helper
 from torch import nn
 
+import atrous
 from tests.onnx_conversion import (
     assert_converts,
     assert_goes_back,
@@ -322,3 +323,18 @@ def test_a_real_model_of_open_size_keeps_every_value_at_other_sizes(tmp_path):
     assert made.notes == ()
     for size in (64, 79, 96):
         assert_same_values(path, made, plan, shapes={"x": (2, 3, size, size + 9)})
+
+
+@pytest.mark.parametrize("opset", [7, 9, 11, 17])
+@pytest.mark.parametrize(
+    ("kind", "since"), [("MaxPool", 10), ("LpPool", 18), ("AveragePool", 0)], ids=lambda x: str(x)
+)
+def test_a_pool_whose_operator_set_has_no_rate_is_raised_to_one_that_has(kind, since, opset):
+    before = chain(pool(kind, [3, 3], strides=[2, 2]), (1, 3, 33, 33), opset=opset)
+    done = atrous.convert(before, 1)
+    assert done.certificate.verdict == "exact"
+    assert done.certificate.state == "measured"
+    made = {entry.domain: entry.version for entry in done.model.opset_import}
+    assert made[""] == max(opset, since)
+    raised = f"operator set {opset} became {since}, which mid needs"
+    assert (raised in done.certificate.notes) == (since > opset)

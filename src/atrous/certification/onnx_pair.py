@@ -10,7 +10,7 @@ from atrous.certification.certify import Arrays, Weights
 from atrous.errors import AtrousError, MissingDependencyError, ReadError
 from atrous.network import Network
 from atrous.network.folded_pads import folded
-from atrous.network.shapes import Shapes
+from atrous.network.shapes import Shape, Shapes
 from atrous.readers import read
 from atrous.readers.onnx.file import load
 from atrous.readers.onnx.inputs import declared
@@ -42,6 +42,8 @@ class OnnxPair:
         self.models = reference, candidate
         self.names = names
         self.folder = folder
+        one, two = (_open(model) for model in self.models)
+        self._inputs = one, two
         self._read: dict[Shapes, tuple[Network, Network]] = {}
         self._runners: tuple[OnnxRunner, OnnxRunner] | None = None
 
@@ -53,13 +55,13 @@ class OnnxPair:
     ) -> tuple[Network, Network]:
         """Both as networks at these input shapes."""
         if shapes not in self._read:
-            given = shapes[0] if len(shapes) == 1 else shapes
             found = []
-            for side, model in zip(_SIDES, self.models, strict=True):
+            for side, (model, inputs) in enumerate(zip(self.models, self._inputs, strict=True)):
                 try:
+                    given = self._by_name(inputs, shapes)
                     found.append(folded(read(model, given, structure_only=True)))
                 except ReadError as error:
-                    raise ReadError(f"the {side} is not read there: {error}") from error
+                    raise ReadError(f"the {_SIDES[side]} is not read there: {error}") from error
             self._read[shapes] = found[0], found[1]
         return self._read[shapes]
 
@@ -69,10 +71,11 @@ class OnnxPair:
 
     def may_vary(self) -> tuple[tuple[bool, ...], ...]:
         """The dimensions that both files leave open."""
-        one, two = (_open(model) for model in self.models)
+        one, two = self._inputs
+        other = dict(zip(self._as_reference(two), two.values(), strict=True))
         return tuple(
-            tuple(a and b for a, b in zip(*both, strict=False))
-            for both in zip(one, two, strict=False)
+            tuple(a and b for a, b in zip(dims, other.get(name, dims), strict=False))
+            for name, dims in one.items()
         )
 
     def arrays(
@@ -100,6 +103,20 @@ class OnnxPair:
     def first_difference(self, *_: Any) -> None:
         """Left to the structure: values inside a file have no names that both share."""
 
+    def _as_reference(self, inputs: Sequence[str] | dict[str, Any]) -> list[str]:
+        """What the reference calls these inputs: the same, or what stands in their places."""
+        names, known = list(inputs), list(self._inputs[0])
+        return known if len(names) == len(known) and set(names) != set(known) else names
+
+    def _by_name(self, inputs: dict[str, Any], shapes: Shapes) -> dict[str, Shape]:
+        """The shapes of one side's inputs; a part of a model takes fewer."""
+        named = dict(zip(self._inputs[0], shapes, strict=False))
+        here = self._as_reference(inputs)
+        lost = next((name for name in here if name not in named), None)
+        if lost is not None:
+            raise ReadError(f"it has an input {lost[:80]!r}, which the reference has not.")
+        return {name: named[known] for name, known in zip(inputs, here, strict=True)}
+
     def _run(
         self, side: int, shapes: Shapes, outputs: Sequence[tuple[str, str]], seed: int
     ) -> list[Any] | Refusal:
@@ -116,8 +133,10 @@ class OnnxPair:
             missing = next((p[side] for p, at in zip(outputs, wanted, strict=True) if not at), None)
             if missing is not None:
                 return Refusal("outputs", "", f"what the {name} calls {missing} is not known")
-            named = dict(zip(self._runners[0].inputs, shapes, strict=False))
-            found = runner.run(random_inputs(self.models[0], named, seed), wanted)
+            named = dict(zip(self._inputs[0], shapes, strict=False))
+            made = dict(zip(named, random_inputs(self.models[0], named, seed), strict=True))
+            inputs = [made[name] for name in self._as_reference(self._inputs[side])]
+            found = runner.run(inputs, wanted)
         except MissingDependencyError as error:
             return Refusal("runtime", "", str(error))
         except RunError as error:
@@ -127,12 +146,12 @@ class OnnxPair:
         return [found[at] for at in wanted]
 
 
-def _open(model: Any) -> list[list[bool]]:
+def _open(model: Any) -> dict[str, list[bool]]:
     """For each input of a file, by dimension, whether it leaves the size open."""
     graph = load(model).model.graph
     stored = {item.name for item in graph.initializer}
-    return [
-        [not isinstance(size, int) for size in declared(item) or ()]
+    return {
+        item.name: [not isinstance(size, int) for size in declared(item) or ()]
         for item in graph.input
         if item.name not in stored
-    ]
+    }

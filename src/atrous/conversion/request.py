@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from operator import index
 from typing import Any
@@ -10,12 +11,11 @@ from typing import Any
 from atrous.conversion.dilating import plan_dilation
 from atrous.conversion.plan import Heads, Plan
 from atrous.conversion.striding import plan_striding
-from atrous.errors import ReadError
+from atrous.errors import AtrousError, ReadError
 from atrous.geometry import Tail
-from atrous.network import Network
+from atrous.network import Network, Node, Tensor
 from atrous.network.aside import coarsest
-from atrous.network.layout import ROWS
-from atrous.network.ops import Permute, Reshape
+from atrous.network.layout import ROWS, has_axes
 from atrous.network.walk import ancestors, needed, pruned
 from atrous.refusal import Refusal
 
@@ -111,7 +111,7 @@ def _no_map(network: Network, outputs: Sequence[str]) -> Refusal | None:
             laid.name,
             "it lays parts that hold different positions end to end, which would have other "
             "lengths; name the layers before it whose maps you want, "
-            f"{_such_as(network, laid.inputs)}.",
+            f"{_such_as(network, laid)}.",
         )
     if any(network.tensor(name).grid for name in outputs):
         return None
@@ -123,24 +123,33 @@ def _no_map(network: Network, outputs: Sequence[str]) -> Refusal | None:
             return Refusal("opaque", node.name, f"it is not understood ({node.opaque}).")
         before = [network.tensor(name) for name in node.inputs]
         if any(t.grid for t in before) and not node.output.grid:
-            last = node, next(t for t in before if t.grid)
+            last = node
     if last is None:
         return Refusal("global", "", "no output has spatial positions; there is no map to convert.")
-    node, source = last
     return Refusal(
         "global",
-        node.name,
+        last.name,
         "it mixes all positions, and no output behind it has any left to convert; name the layers "
-        f"whose maps you want, {_such_as(network, [source.name])}.",
+        f"whose maps you want, {_such_as(network, last)}.",
     )
 
 
-def _such_as(network: Network, tensors: Sequence[str]) -> str:
-    """What to name for outputs, by the module of the first tensor that a layer makes."""
-    for name in tensors:
-        maker = network.maker(name)
-        while maker is not None and isinstance(maker.op, Reshape | Permute):
-            maker = network.maker(maker.inputs[0])
-        if maker is not None and not maker.output.constant:
-            return f"such as outputs={(maker.module or maker.name).split('.')[0]!r}"
+def _such_as(network: Network, end: Node) -> str:
+    """What to name for outputs: the last layer before a node that makes a map, or its block."""
+    held = ancestors(network, end.inputs)
+    maps = [node for node in network.nodes if node.output.name in held and node.output.grid]
+    whole = [node for node in maps if _is_laid_out(node.output)] or maps
+    for node in reversed(whole):
+        parts = node.module.split(".") if node.module else []
+        blocks = [".".join(parts[: i + 1]) for i in range(len(parts))]
+        for name in (*blocks, node.name):
+            with suppress(AtrousError):
+                if needed(network, [name]) == (node.output.name,):
+                    return f"such as outputs={name!r}"
     return "with outputs="
+
+
+def _is_laid_out(x: Tensor) -> bool:
+    """Whether each axis has a dimension of its own."""
+    dims = [dim for dim in x.layout if has_axes(dim)]
+    return ROWS not in x.grid and all(len(dim) == 1 for dim in dims) and len(dims) == len(x.grid)

@@ -21,7 +21,14 @@ _ANONYMOUS = 4  # the IR version from which initialisers need not be inputs
 
 
 class Unwritable(Exception):  # noqa: N818 - a reason that stays inside, no error that is shown
-    """Raised where the file's operators cannot say a change, with the reason and its fix."""
+    """Raised where the file's operators cannot say a change, with the reason and its fix.
+
+    `since` is the operator set from which they can, where a later one does.
+    """
+
+    def __init__(self, reason: str, since: int = 0) -> None:
+        super().__init__(reason)
+        self.since = since
 
 
 def set_ints(node: onnx.NodeProto, name: str, values: Sequence[int], default: int) -> None:

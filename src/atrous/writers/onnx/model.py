@@ -61,24 +61,54 @@ def rewritten(source: str | Path | onnx.ModelProto, plan: Plan) -> Rewritten | R
     and that its changes reach are left out. The result is read back at the plan's sizes: a model is
     returned only where every op and shape is the one that the plan has. Along axes whose length the
     file leaves open the attributes hold at every length, at the price of a map that may be a few
-    positions smaller; where no attribute does, the conversion is refused.
+    positions smaller; where no attribute does, the conversion is refused. Where only a later
+    operator set can say a change, the copy is raised to it.
 
     Raises `ReadError` for a source that cannot be read.
     """
     loaded = load(source)
     check(loaded)
 
+    made = _rewritten(loaded, plan)
+    if isinstance(made, Rewritten) or not (since := _SINCE.get(made.rule, 0)):
+        return made
+    raised = _raised(loaded, since)
+    if raised is None:
+        return made
+    again = _rewritten(raised, plan)
+    if isinstance(again, Refusal):
+        return made if again.rule in _SINCE else again
+    note = f"operator set {loaded.opsets.get('', 1)} became {since}, which {made.layer} needs"
+    return replace(again, notes=(*again.notes, note))
+
+
+_SINCE = {f"operator set {n}": n for n in range(8, 32)}
+"""Refusals that a later operator set lifts."""
+
+
+def _rewritten(loaded: Source, plan: Plan) -> Rewritten | Refusal:
     def attempt(*, pinned: bool) -> Rewritten | Refusal:
         copy = Source(copied(loaded.model), loaded.label, loaded.folder)
         return _Rewrite(copy, plan, pinned=pinned).run()
 
     made = attempt(pinned=False)
-    if isinstance(made, Rewritten):
+    if isinstance(made, Rewritten) or made.rule in _SINCE:
         return made
     # Numbers that the file computes from sizes did not all follow: where sizes are static, the
     # right ones can be written in their place.
     again = attempt(pinned=True)
     return again if isinstance(again, Rewritten) else made
+
+
+def _raised(loaded: Source, since: int) -> Source | None:
+    """The model at a later operator set; None where onnx has no way there."""
+    from onnx import version_converter
+
+    try:
+        made = version_converter.convert_version(copied(loaded.model), since)
+        return Source(made, loaded.label, loaded.folder)
+    except Exception:  # it has no class of errors of its own
+        return None
 
 
 class _Rewrite:
@@ -190,7 +220,8 @@ class _Rewrite:
             if writer is not None:
                 writer(edit, target, steps)
         except Unwritable as reason:
-            return Refusal("onnx", layer, str(reason))
+            rule = f"operator set {reason.since}" if reason.since else "onnx"
+            return Refusal(rule, layer, str(reason))
         return outputs
 
     def _step(self, target: onnx.NodeProto, node: Node, change: OpChange) -> Step:

@@ -164,7 +164,8 @@ def _set_steps(
     if edit.opset < 10:
         raise Unwritable(
             f"operator set {edit.opset} has no Slice with steps; convert the file to operator set "
-            "10 or later with onnx.version_converter."
+            "10 or later with onnx.version_converter.",
+            10,
         )
     if old is not None:
         edit.renumbered(node, 4, old, new)

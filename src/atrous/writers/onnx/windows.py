@@ -86,7 +86,8 @@ def _pool(edit: Edit, node: onnx.NodeProto, steps: Sequence[Step]) -> None:
     if dilated and edit.opset < since:
         raise Unwritable(
             f"operator set {edit.opset} has no dilated {node.op_type}; convert the file to "
-            f"operator set {since} or later with onnx.version_converter."
+            f"operator set {since} or later with onnx.version_converter.",
+            since,
         )
     if any(max(w.padding) >= w.kernel or min(w.padding) < 0 for w in windows):
         # ONNX Runtime refuses pools that are padded by their kernel or more.
