@@ -203,7 +203,30 @@ def convolution(
     return made
 
 
-_known = lru_cache(maxsize=1024)(convolution)
+def _made(
+    x: Sequence[int],
+    weight: Sequence[int],
+    bias: Sequence[int] | None,
+    stride: PerAxis,
+    dilation: PerAxis,
+    padding: Padding,
+    groups: int,
+    bytes_each: int,
+) -> Convolution:
+    """`convolution` with its arguments by place, which are found again sooner."""
+    return convolution(
+        x,
+        weight,
+        bias,
+        stride=stride,
+        dilation=dilation,
+        padding=padding,
+        groups=groups,
+        bytes_each=bytes_each,
+    )
+
+
+_known = lru_cache(maxsize=1024)(_made)
 
 
 def known_convolution(
@@ -217,21 +240,15 @@ def known_convolution(
     bytes_each: int,
 ) -> Convolution:
     """`convolution`, remembered: layers are run again and again."""
-    options = {
-        "stride": stride,
-        "dilation": dilation,
-        "padding": padding,
-        "groups": groups,
-        "bytes_each": bytes_each,
-    }
     torch = sys.modules.get("torch")
     # A truth value equals 1 as a key, and what is traced has sizes that are no numbers.
     plain = _is_plain(stride) and _is_plain(dilation) and _is_plain(padding) and _is_plain(groups)
-    plain = plain and all(type(size) is int for size in (*x, *weight))
-    if not plain or (torch is not None and torch.compiler.is_compiling()):
-        return convolution(x, weight, bias, **options)  # type: ignore[arg-type]
+    for size in (*x, *weight):
+        plain = plain and type(size) is int
     shape = None if bias is None else tuple(bias)
-    return _known(tuple(x), tuple(weight), shape, **options)
+    if not plain or (torch is not None and torch.compiler.is_compiling()):
+        return _made(x, weight, shape, stride, dilation, padding, groups, bytes_each)
+    return _known(tuple(x), tuple(weight), shape, stride, dilation, padding, groups, bytes_each)
 
 
 def _is_plain(option: object) -> bool:

@@ -6,6 +6,9 @@ device's own kernels where it has them, else by computing in float32. Everything
 
 from __future__ import annotations
 
+from math import prod
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -23,7 +26,14 @@ _TRANSPOSED = (
     functional.conv_transpose2d,
     functional.conv_transpose3d,
 )
+_CONVOLUTIONS = (functional.conv1d, functional.conv2d, functional.conv3d)
+_KNOWN: dict[int, tuple[Convolution, tuple[Any, ...] | None]] = {}
+_MOST_KNOWN = 1024
 _HALVES = (torch.float16, torch.bfloat16)
+_LEAST_IN_BLOCKS = 1 << 14
+"""Numbers of a map from which on blocks of channels pay for being made."""
+_MOST_PADDED = 6
+"""The padding on a side up to which oneDNN has a depthwise kernel of its own."""
 
 
 def cast(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -43,6 +53,10 @@ def cast(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor
 
 def conv(x: Tensor, weight: Tensor, bias: Tensor | None, call: Convolution) -> Tensor:
     """The convolution, in the layout and of the elements of `x`."""
+    if x.dtype == torch.float32 and x.is_contiguous() and not torch.compiler.is_compiling():
+        options = _options_of(call)
+        if options is not None:
+            return _CONVOLUTIONS[x.dim() - 3](x, weight, bias, *options).contiguous()
     if call.depthwise and x.device.type == "cpu" and 0 not in x.shape:
         made = conv_depthwise(x, weight, bias, call.stride, call.dilation, call.padding, "none")
         return _in_layout(made, x)
@@ -52,6 +66,39 @@ def conv(x: Tensor, weight: Tensor, bias: Tensor | None, call: Convolution) -> T
         return _in_layout(run(x, weight, bias, call), x)
     bias = None if bias is None else bias.to(wide)
     return _in_layout(run(x.to(wide), weight.to(wide), bias, call).to(x.dtype), x)
+
+
+def _options_of(call: Convolution) -> tuple[Any, ...] | None:
+    """`_direct`, remembered by the record itself: its hash would take longer than small layers."""
+    known = _KNOWN.get(id(call))
+    if known is None or known[0] is not call:
+        if len(_KNOWN) >= _MOST_KNOWN:
+            _KNOWN.clear()
+        known = _KNOWN[id(call)] = (call, _direct(call))
+    return known[1]
+
+
+def _direct(call: Convolution) -> tuple[Any, ...] | None:
+    """The arguments of PyTorch's own call where that is all there is to do for maps in planes.
+
+    Of depthwise layers these are the undilated ones whose maps are narrow, or whose kernels are
+    large: oneDNN runs them over blocks of 16 channels, and wants little and equal padding. Then
+    planes leave most of a vector empty, or read their taps again and again.
+    """
+    if any(type(n) is not int or not n for n in (call.batch, call.in_channels, *call.sizes)):
+        return None
+    if any(lo != hi or lo < 0 for lo, hi in call.padding):
+        return None
+    if call.depthwise:
+        blocks = call.rank == 2 and call.out_channels == call.in_channels
+        blocks = blocks and call.in_channels % 16 == 0 and max(call.dilation) == 1
+        narrow = call.sizes[-1] <= 16 or max(call.kernel) >= 5
+        small = call.in_channels * prod(call.sizes) < _LEAST_IN_BLOCKS
+        if not blocks or not narrow or small or max(map(max, call.padding)) > _MOST_PADDED:
+            return None
+    elif _chosen(call, False) != "framework":
+        return None
+    return call.stride, tuple(lo for lo, _ in call.padding), call.dilation, call.groups
 
 
 def conv_transpose(x: Tensor, weight: Tensor, bias: Tensor | None, call: Convolution) -> Tensor:
