@@ -255,6 +255,16 @@ def test_branches_that_make_different_shapes_are_not_understood() -> None:
     assert report.macs >= 0
 
 
+@pytest.mark.parametrize("length", [1, 6, N])
+def test_a_sequence_is_reversed_as_far_as_it_goes(length: int) -> None:
+    nodes = [
+        helper.make_node("Transpose", ["u"], ["a"], perm=[0, 2, 1]),
+        helper.make_node("ReverseSequence", ["a", "n"], ["b"], time_axis=1, batch_axis=0),
+        helper.make_node("Transpose", ["b"], ["v"], perm=[0, 2, 1]),
+    ]
+    assert_reads_agree(chain(*nodes, n=ints(length)))
+
+
 def test_very_many_positions_are_not_picked_one_by_one() -> None:
     length = 1 << 21
     given = [ints(-1), ints(END), ints(2), ints(-1)]

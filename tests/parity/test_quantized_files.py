@@ -225,3 +225,20 @@ def test_weights_of_a_fused_product_may_stand_in_another_order() -> None:
         network = atrous.read(proto)
         assert network.tensor(network.outputs[0]).shape == made.shape
         assert network.macs == 2 * 3 * 4 * 5
+
+
+def test_a_recurrence_quantized_step_by_step_reads_and_costs_what_it_did(tmp_path: Path) -> None:
+    logging.disable(logging.WARNING)
+    node = helper.make_node("LSTM", ["x", "W", "R"], ["y", "h"], hidden_size=5)
+    constants = {"W": weights(1, 20, 8) / 8, "R": weights(1, 20, 5) / 8}
+    plain = model([node], {"x": (10, 1, 8)}, constants, outputs=("y", "h"))
+    onnx.save(plain, tmp_path / "plain.onnx")
+    quantization.quantize_dynamic(tmp_path / "plain.onnx", tmp_path / "made.onnx")
+    made = onnx.load(tmp_path / "made.onnx")
+    assert "DynamicQuantizeLSTM" in {node.op_type for node in made.graph.node}
+    ours, theirs = atrous.inspect(made), atrous.inspect(plain)
+    assert ours.complete
+    assert (ours.macs, ours.integer_macs) == (theirs.macs, theirs.macs)
+    assert ours.params == theirs.params
+    assert [out.output_shape for out in ours.outputs] == [o.output_shape for o in theirs.outputs]
+    assert (ours.footprint(ours.outputs[0].name, 4).mask == np.arange(10) <= 4).all()

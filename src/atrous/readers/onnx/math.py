@@ -396,17 +396,17 @@ _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 @translates("LSTM", "GRU", "RNN")
 def _recurrent(call: OnnxCall) -> list[Result]:
     """See `recurrence`."""
-    return recurrence(call, call.op)
+    return recurrence(call, call.op, call.weight(1), call.weight(2))
 
 
-def recurrence(call: OnnxCall, kind: str) -> list[Result]:
+def recurrence(call: OnnxCall, kind: str, w: Const, r: Const) -> list[Result]:
     """Output `o` reads all steps up to `o`, from `o` on where reversed, all of them both ways.
 
     W is `(ways, gates * hidden, input)`, R `(ways, gates * hidden, hidden)`; time is dimension 0,
     or 1 where `layout` is. A last state reads what the output at the last step does. Every output
     reads the states that the recurrence starts from, and lengths, as a whole.
     """
-    x, w, r = call.tensor(0), call.weight(1), call.weight(2)
+    x = call.tensor(0)
     starts = [tensor for i in range(3, 8) if (tensor := call.tensor_of(call[i])) is not None]
     if len(x.shape) != 3 or len(w.shape) != 3 or len(r.shape) != 3:
         raise ReadError(f"{call.op} reads 3 dimensions, got {x.shape}.")

@@ -272,3 +272,21 @@ def _top_k(call: OnnxCall) -> list[Result]:
     read = call.step(Reduce((dim,), True, "topk"), x)
     best = Expand((*x.shape[:dim], k[0], *x.shape[dim + 1 :]))
     return [call.emit(best, read, out=i) if used else None for i, used in enumerate(call.used)]
+
+
+@translates("ReverseSequence")
+def _reverse_sequence(call: OnnxCall) -> Tensor:
+    """Output `o` reads from the end of its sequence along `time_axis`; of lengths by data, any."""
+    x, lengths = call.tensor(0), call.value(1)
+    dim = call.axis(call.integer("time_axis"), len(x.shape))
+    if isinstance(lengths, Live):
+        read = call.step(Reduce((dim,), True, "reverse"), x)
+        whole = call.step(Reduce((0,), label="reverse"), lengths.tensor)
+        return call.emit(Expand(x.shape), call.step(Elementwise("reverse"), read, whole))
+    array = lengths.array
+    if array is None or (array != array.reshape(-1)[0]).any():
+        raise NotUnderstood("reverses another length in each image of the batch")
+    length, size = int(array.reshape(-1)[0]), x.shape[dim]
+    if not 1 <= length <= size:
+        raise ReadError(f"reverses {length} of {size} positions.")
+    return call.picked(x, dim, [*range(length)[::-1], *range(length, size)])

@@ -122,10 +122,19 @@ def _quantized_gemm(call: OnnxCall) -> Tensor:
 
 @translates("DynamicQuantizeLSTM")
 def _dynamic_lstm(call: OnnxCall) -> list[Result]:
-    """An LSTM whose weights are whole numbers; steps are quantized one by one."""
+    """An LSTM whose weights are whole numbers, inputs before gates; steps are quantized one by one.
+
+    W is `(ways, input, 4 * hidden)`, R `(ways, hidden, 4 * hidden)`.
+    """
     if any(call.tensor_of(call[i]) is not None for i in range(8, 12)):
         raise NotUnderstood("its scales are computed from the input")
-    return recurrence(call, "LSTM")
+    return recurrence(call, "LSTM", _gates_first(call.weight(1)), _gates_first(call.weight(2)))
+
+
+def _gates_first(weight: Const) -> Const:
+    """The weights of a recurrence as floats have them: gates before inputs."""
+    shape = (*weight.shape[:1], *weight.shape[:0:-1])
+    return Const(weight.name, shape, weight.dtype, weight.params)
 
 
 def _check_constant(call: OnnxCall, *places: int) -> None:
