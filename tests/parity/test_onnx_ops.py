@@ -11,6 +11,7 @@ import pytest
 from onnx import helper
 
 import atrous
+from atrous.network.folded_pads import folded
 from atrous.readers.onnx.reader import read_onnx
 from tests.onnx_probe import assert_reads_agree, ints, model, one, session, weights
 
@@ -724,3 +725,40 @@ def test_scales_make_the_sizes_that_the_runtime_makes(scale: float, opset: int, 
         given.insert(0, EMPTY)
         attributes |= {"nearest_mode": "floor", "coordinate_transformation_mode": "asymmetric"}
     assert_reads_agree(one("Resize", (1, 1, 1, size), *given, opset=opset, **attributes))
+
+
+@pytest.mark.parametrize("opset", [10, 13])
+@pytest.mark.parametrize("value", [0.0, 3.0])
+def test_what_constant_padding_is_filled_with_is_kept(value: float, opset: int) -> None:
+    pads = [0, 0, 1, 1, 0, 0, 1, 1]
+    proto = one("Pad", IMAGE, pads=pads, value=value, opset=opset)
+    if opset > 10:
+        proto = one("Pad", IMAGE, ints(*pads), np.asarray(value, np.float32), opset=opset)
+    assert assert_reads_agree(proto).nodes[-1].op.value == value
+
+
+def test_only_a_padding_of_zeros_becomes_that_of_a_convolution() -> None:
+    for value, folds in ((0.0, True), (1.0, False)):
+        nodes = [
+            helper.make_node("Pad", ["x", "pads", "value"], ["p"], name="/layer/Pad"),
+            helper.make_node("Conv", ["p", "layer.conv.weight"], ["y"], name="/layer/conv/Conv"),
+        ]
+        given = {"pads": ints(0, 0, 1, 1, 0, 0, 1, 1), "value": np.asarray(value, np.float32)}
+        proto = model(nodes, {"x": IMAGE}, {**given, "layer.conv.weight": weights(2, 2, 3, 3)})
+        assert (len(folded(read_onnx(proto), around=True).nodes) == 1) == folds
+
+
+def test_a_padding_value_that_is_computed_is_read() -> None:
+    nodes = [
+        helper.make_node("ReduceMax", ["x"], ["m"], keepdims=0),
+        helper.make_node("Pad", ["x", "pads", "m"], ["y"]),
+    ]
+    network = read_onnx(model(nodes, {"x": IMAGE}, {"pads": ints(0, 0, 1, 0, 0, 0, 0, 0)}))
+    assert not network.nodes[-1].opaque
+    assert network.nodes[-1].inputs == ("x", network.nodes[0].output.name)
+
+
+@pytest.mark.parametrize(("op", "shape"), [("SpaceToDepth", (1, 2, 9, 8)), ("DepthToSpace", IMAGE)])
+def test_blocks_that_do_not_divide_are_one_error(op: str, shape: tuple[int, ...]) -> None:
+    with pytest.raises(atrous.ReadError, match="does not divide into blocks of 2"):
+        read_onnx(one(op, shape, blocksize=2))

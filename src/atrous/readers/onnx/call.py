@@ -54,8 +54,8 @@ _INTEGER = {
     *("ConvInteger", "MatMulInteger", "QLinearConv", "QLinearConvTranspose", "QLinearMatMul"),
     *("QGemm", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "DynamicQuantizeLSTM"),
 }
-_Kind = Literal["i", "s", "floats", "ints"]
-_KINDS: dict[_Kind, int] = {"i": 2, "s": 3, "floats": 6, "ints": 7}
+_Kind = Literal["f", "i", "s", "floats", "ints"]
+_KINDS: dict[_Kind, int] = {"f": 1, "i": 2, "s": 3, "floats": 6, "ints": 7}
 
 
 class OnnxCall(Call[Value | None]):
@@ -108,6 +108,10 @@ class OnnxCall(Call[Value | None]):
     def integer(self, name: str, default: int = 0) -> int:
         """A whole number."""
         return int(self._attribute(name, "i", default))
+
+    def real(self, name: str, default: float = 0.0) -> float:
+        """A number."""
+        return float(self._attribute(name, "f", default))
 
     def text(self, name: str, default: str = "") -> str:
         """A string."""

@@ -487,4 +487,5 @@ def _skip_norm(call: OnnxCall) -> Tensor:
         raise NotUnderstood("gives its sum as well")
     total = call.step(Elementwise("add"), call.tensor(0), call.tensor(1))
     params = params_behind(call.inputs[2:])
-    return call.emit(Mix((len(total.shape) - 1,), "layer_norm"), total, params=params)
+    label = "rms_norm" if "Simplified" in call.op else "layer_norm"
+    return call.emit(Mix((len(total.shape) - 1,), label), total, params=params)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from math import floor, isfinite
+from math import floor, isfinite, nan
 from typing import TYPE_CHECKING, cast
 
 from atrous.errors import GeometryError, ReadError
@@ -555,7 +555,20 @@ def _pad(call: OnnxCall) -> Tensor:
     wanted = tuple(table.get(d, (0, 0)) for d in range(first, rank))
     if any(abs(number) > 1 << 48 for pair in wanted for number in pair):
         raise ReadError("pads by more positions than a tensor can have.")
-    return call.emit(Pad(wanted, _PAD_MODES[mode]), x)
+    value, besides = _filling(call) if mode == "constant" else (0.0, [])
+    return call.emit(Pad(wanted, _PAD_MODES[mode], value=value), x, *besides)
+
+
+def _filling(call: OnnxCall) -> tuple[float, list[Tensor]]:
+    """What constant padding is filled with; no number where it is computed, and what it reads."""
+    if call.version < 11:
+        return call.real("value"), []
+    held = call[2]
+    if held is None:
+        return 0.0, []
+    if isinstance(held, Live):
+        return nan, [held.tensor]
+    return (nan if held.array is None else float(held.array.reshape(-1)[0])), []
 
 
 @translates("DepthToSpace", "SpaceToDepth")
@@ -566,7 +579,12 @@ def _shuffle(call: OnnxCall) -> Tensor:
     if not 1 <= size <= MAX_STRIDE:
         raise ReadError(f"a block size of {size} is not one that is followed.")
     down = call.op == "SpaceToDepth"
-    if len(x.shape) == 4 and (call.moves_batch if down else has_axes(x.layout[1])):
+    if len(x.shape) != 4:
+        raise ReadError(f"{call.op} takes images in a batch, got {x.shape}.")
+    cut = [(n, size) for n in x.shape[2:]] if down else [(x.shape[1], size * size)]
+    if any(length % block for length, block in cut):
+        raise ReadError(f"{x.shape} does not divide into blocks of {size}.")
+    if call.moves_batch if down else has_axes(x.layout[1]):
         return _by_digits(call, x, size, down)
     return call.emit(Shuffle((size, size), down), x)
 
@@ -577,8 +595,6 @@ def _by_digits(call: OnnxCall, x: Tensor, size: int, down: bool) -> Tensor:
     """
     batch, held, height, width = x.shape
     area = size * size
-    if (height % size or width % size) if down else held % area:
-        raise ReadError(f"{x.shape} does not divide into blocks of {size}.")
     if down:
         cut = (batch, held, height // size, size, width // size, size)
         order = (0, 3, 5, 1, 2, 4)

@@ -294,7 +294,8 @@ def _softmax(call: TorchCall) -> Value:
 def _layer_norm(call: TorchCall) -> Value:
     """Each output reads all of the normalized dimensions, which are the last."""
     rank, count = len(call.x.shape), len(call["normalized_shape"])
-    op = Mix(tuple(range(rank - count, rank)), "layer_norm")
+    label = "rms_norm" if "rms" in call.label else "layer_norm"
+    op = Mix(tuple(range(rank - count, rank)), label)
     return call.weighted(op, call.x, params=call.params("weight", "bias"))
 
 
@@ -352,14 +353,14 @@ def _reduce(call: TorchCall) -> Value:
 def _reduce_or_join(call: TorchCall) -> Value:
     """With `other`, output `o` reads both at `o`; else each reads all of `dim`."""
     if call["other"] is not None:
-        return call.emit(Elementwise("maximum"), *call.tensors(), params=call.params())
+        return call.emit(Elementwise(f"{call.label}imum"), *call.tensors(), params=call.params())
     return _reduce(call)
 
 
 @translates("cumsum", "cumprod", "logcumsumexp", "cummax", "cummin")
 def _cumulative(call: TorchCall) -> Value:
     """Output `o` reads `0` up to `o` along `dim`."""
-    made = call.emit(Scan(call.dim, label="cumsum"), call.x)
+    made = call.emit(Scan(call.dim, label=call.label), call.x)
     return [made, made] if call.several else made
 
 
