@@ -175,3 +175,56 @@ def test_standardized_weights_with_a_padding_of_their_own_are_converted(pad) -> 
     )
     assert type(made.model[1]) is Standardized
     assert made.model[1].stride == (1, 1)
+
+
+class Causal(nn.Module):
+    """A convolution of an audio codec: what it pads is worked out from numbers in buffers."""
+
+    def __init__(self, inward: int, outward: int, kernel: int, stride: int, mode: str) -> None:
+        super().__init__()
+        self.conv, self.mode = nn.Conv1d(inward, outward, kernel, stride), mode
+        for name, number in (("kernel", kernel), ("stride", stride), ("front", kernel - stride)):
+            self.register_buffer(name, torch.tensor(number), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        frames = (x.shape[-1] - self.kernel + self.front) / self.stride + 1
+        whole = (torch.ceil(frames).to(torch.int64) - 1) * self.stride + self.kernel - self.front
+        behind = whole - x.shape[-1]
+        if self.mode == "reflect" and x.shape[-1] <= max(self.front, behind):
+            x = functional.pad(x, (0, 1))
+        return self.conv(functional.pad(x, (self.front, behind), mode=self.mode))
+
+
+def codec(mode: str, *, last: int) -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        Causal(3, 6, 7, 1, mode),
+        nn.ELU(),
+        Causal(6, 6, 8, 4, mode),
+        Causal(6, 6, 3, 1, mode),
+        Causal(6, 6, 4, last, mode) if last > 1 else nn.ELU(),
+        Causal(6, 4, 3, 1, mode),
+    ).eval()
+
+
+@pytest.mark.parametrize(
+    ("mode", "last", "stride"),
+    [("constant", 2, 4), ("constant", 2, 1), ("reflect", 2, 4), ("reflect", 1, 1)],
+)
+def test_a_padding_from_numbers_in_buffers_keeps_every_value(mode, last, stride) -> None:
+    model = codec(mode, last=last)
+    made = atrous.convert(model, stride, input=(1, 3, 96))
+    assert made.certificate.verdict == "exact"
+    assert made.certificate.state == "measured"
+    one, two = (copy.deepcopy(m).double() for m in (model, made.model))
+    for size in (96, 97, 98, 99, 103):
+        x = torch.randn(1, 3, size, dtype=torch.double, generator=torch.Generator().manual_seed(1))
+        with torch.no_grad():
+            before, after = one(x), two(x)
+        kept = after[..., :: -(-after.shape[-1] // before.shape[-1])]
+        torch.testing.assert_close(kept, before, rtol=0, atol=1e-12)
+
+
+def test_a_reflection_by_numbers_that_follow_the_size_is_refused_for_that() -> None:
+    with pytest.raises(ConversionError, match="numbers that follow the size of its input"):
+        atrous.convert(codec("reflect", last=2), 1, input=(1, 3, 96))

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import nn
 from torch.fx import Graph, Node
 from torch.nn import functional
@@ -16,7 +15,7 @@ from atrous.network.ops import Conv, Pool
 from atrous.refusal import Refusal
 from atrous.writers.torch.modules import Layer, does_as_meant
 from atrous.writers.torch.recoded import recoded
-from atrous.writers.torch.sized import arguments_of, traced_at
+from atrous.writers.torch.sized import arguments_of, enlarged, traced_at
 
 __all__ = ["pads_around", "unpadded"]
 
@@ -57,7 +56,7 @@ def unpadded(
     seen: list[Seen] = [[] for _ in dense]
     kept: Graph | None = None
     for more in range(max(one.window.stride for one in dense) + 1):
-        grown = [_enlarged(t, len(dense), more) for t in arguments]
+        grown = [enlarged(t, len(dense), more) for t in arguments]
         try:
             graphs = [traced_at(root, grown, training=mode) for mode in (False, True)]
         except Exception as error:
@@ -93,20 +92,24 @@ def _unclear(path: str, root: nn.Module, why: str, rule: str = "code") -> Refusa
 
 
 def _named(one: Dense, seen: Seen) -> Dense | None:
-    """The window with the rule of its padding; None where that is neither fixed nor SAME."""
+    """The window with the rule of its padding; None where it follows none.
+
+    Fixed, as TensorFlow's SAME, or fixed in front and behind what completes the last window, as
+    causal codecs have it: that counts a partial window.
+    """
     if len({pads for _, pads in seen}) == 1:
         return one
     same = replace(one, window=one.window.unpadded, same="same_upper", padded=0)
     own = replace(same, factor=1, stride=one.window.stride)
-    return same if all(own.original(n).padding == pads for n, pads in seen) else None
-
-
-def _enlarged(t: torch.Tensor, rank: int, more: int) -> torch.Tensor:
-    """A map with `more` positions along each of its axes."""
-    if t.dim() <= rank:
-        return t
-    shape = (*t.shape[:-rank], *(n + more for n in t.shape[-rank:]))
-    return torch.empty(shape, dtype=t.dtype, device="meta")
+    if all(own.original(n).padding == pads for n, pads in seen):
+        return same
+    low = seen[0][1][0]
+    window = replace(one.window, pad_lo=low, pad_hi=0)
+    for n, pads in seen:
+        reach = (window.output_length(n, True) - 1) * window.stride + window.extent
+        if pads != (low, max(reach - low - n, 0)):
+            return None
+    return replace(one, window=window, ceil=True, padded=0)
 
 
 def _pads_before(graph: Graph, name: str) -> list[Node]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from atrous.refusal import Refusal
 from atrous.writers.torch.joins import Join, edit_joins
 from atrous.writers.torch.layers import AvgPool, Count, DensePad, PhasePad
 from atrous.writers.torch.recoded import module_call, recoded
+from atrous.writers.torch.sized import enlarged, traced_at
 
 __all__ = ["rewrite_code"]
 
@@ -63,25 +64,31 @@ def rewrite_code(
     changes: Sequence[OpChange | None],
     inside: Sequence[nn.Module] = (),
     joins: Sequence[Join] = (),
+    arguments: Callable[[], Sequence[torch.Tensor] | None] = tuple,
 ) -> tuple[GraphModule, list[Edit]] | Refusal:
     """The module as a `GraphModule` in which the changes are made, its state dict's keys kept.
 
     `layers` are the windowed operations that its own code runs (and that of the modules `inside`
     it), in the order in which they run, and `changes` what becomes of each, or None; `joins` are
-    the joins that it performs. Code that runs several times has them as often. Refused where the
-    code cannot be traced, does not run these operations, or would have to differ from run to run
-    (`calls`).
+    the joins that it performs. Code that computes with sizes is traced at those of its
+    `arguments`, if it does the same at others. Code that runs several times has them as often.
+    Refused where the code cannot be traced, does not run these operations, or would have to differ
+    from run to run (`calls`).
     """
     name = path or type(root).__name__
     try:
         graphs = [_trace_of(root, inside, training=mode) for mode in (False, True)]
     except Exception as error:
-        return Refusal(
-            "code",
-            name,
-            f"the code of {type(root).__name__} {_does(changes)} and torch.fx cannot trace it "
-            f"({_line(error)}); use modules for {_what(changes)}.",
-        )
+        sized = _at_any_size(root, inside, layers, arguments())
+        if isinstance(sized, str) or not sized:
+            why = sized or f"torch.fx cannot trace it ({_line(error)})"
+            return Refusal(
+                "code",
+                name,
+                f"the code of {type(root).__name__} {_does(changes)} and {why}; use modules for "
+                f"{_what(changes)}.",
+            )
+        graphs = sized
     if str(graphs[0]) != str(graphs[1]):
         return Refusal(
             "code",
@@ -117,6 +124,29 @@ def rewrite_code(
     made = recoded(root, graph, extra, whole=not path)
     made.train(root.training)
     return made, [Edit(name, "class", type(root).__name__, type(made).__name__), *edits, *joined]
+
+
+def _at_any_size(
+    root: nn.Module,
+    inside: Sequence[nn.Module],
+    layers: Sequence[Layer],
+    arguments: Sequence[torch.Tensor] | None,
+) -> list[Graph] | str:
+    """Traces in both modes at given sizes; none without them, and why where others differ."""
+    rank = len(layers[0].output.grid) if layers else 0
+    if not arguments or not rank:
+        return []
+    found: list[Graph] = []
+    try:
+        for more in (0, 1, 2, 3):
+            at = [enlarged(t, rank, more) for t in arguments]
+            made = [traced_at(root, at, training=m, inside=inside) for m in (False, True)]
+            found = found or made
+            if [str(graph) for graph in made] != [str(graph) for graph in found]:
+                return "works with numbers that follow the size of its input"
+    except Exception:
+        return []
+    return found
 
 
 def _does(changes: Sequence[OpChange | None]) -> str:

@@ -18,6 +18,7 @@ from atrous.writers.torch.around import pads_around, unpadded
 from atrous.writers.torch.code import rewrite_code
 from atrous.writers.torch.joins import Join, joins_of
 from atrous.writers.torch.modules import Layer, edit_layer, is_layer
+from atrous.writers.torch.sized import arguments_of
 
 __all__ = ["rewrite_torch"]
 
@@ -90,7 +91,7 @@ def rewrite_torch(model: nn.Module, plan: Plan) -> tuple[nn.Module, tuple[Edit, 
     while code:
         path = max(code, key=lambda p: p.count(".") if p else -1)
         inner = code.pop(path)
-        recoded = _recoded(made, path, inner, ordered, changes, joins)
+        recoded = _recoded(made, path, inner, ordered, changes, joins, plan)
         if isinstance(recoded, Refusal):
             if recoded.rule != "calls" or not path:
                 return next(iter(untraced), recoded)
@@ -164,6 +165,7 @@ def _recoded(
     ordered: Sequence[Node],
     changes: dict[str, OpChange],
     joins: Sequence[Join],
+    plan: Plan,
 ) -> tuple[nn.Module, list[Edit]] | Refusal:
     root = model.get_submodule(path)
     paths = {path}
@@ -175,7 +177,10 @@ def _recoded(
     inside = [model.get_submodule(p) for p in paths if p != path]
     found: list[OpChange | None] = [changes.get(node.name) for node in layers]
     within = [join for join in joins if join.layer.module in paths]
-    return rewrite_code(root, path, layers, found, inside, within)
+    shapes = [tensor.shape for tensor in plan.reference.inputs]
+    return rewrite_code(
+        root, path, layers, found, inside, within, lambda: arguments_of(model, path, shapes)
+    )
 
 
 def _replaced(model: nn.Module, path: str, module: nn.Module) -> nn.Module:

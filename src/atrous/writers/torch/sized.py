@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
@@ -14,17 +14,32 @@ from torch.fx.node import map_arg
 
 from atrous.frameworks.torch import in_mode, quiet
 
-__all__ = ["arguments_of", "traced_at"]
+__all__ = ["arguments_of", "enlarged", "traced_at"]
 
 
-def traced_at(root: nn.Module, arguments: Sequence[torch.Tensor], *, training: bool) -> Graph:
-    """The module's own code at the sizes of these arguments, on no device; its children whole.
+def traced_at(
+    root: nn.Module,
+    arguments: Sequence[torch.Tensor],
+    *,
+    training: bool,
+    inside: Collection[nn.Module] = (),
+) -> Graph:
+    """The module's own code at the sizes of these arguments, on no device.
 
-    The node of each call holds as `meta["made"]` what it makes, without numbers.
+    Its children stay whole, but for those `inside`. Whole numbers in buffers are numbers. The node
+    of each call holds as `meta["made"]` what it makes, without numbers.
     Raises whatever the code raises.
     """
     with in_mode(root, training=training), quiet(), torch.no_grad():
-        return _SizedTracer(root, arguments).trace(root)
+        return _SizedTracer(root, arguments, inside).trace(root)
+
+
+def enlarged(t: torch.Tensor, rank: int, more: int) -> torch.Tensor:
+    """A map with `more` positions along each of its last `rank` axes, without numbers."""
+    if t.dim() <= rank:
+        return t
+    shape = (*t.shape[:-rank], *(n + more for n in t.shape[-rank:]))
+    return torch.empty(shape, dtype=t.dtype, device="meta")
 
 
 class _Sized(Proxy):
@@ -55,15 +70,31 @@ class _Sized(Proxy):
 class _SizedTracer(Tracer):
     """Runs what it traces on tensors without numbers."""
 
-    def __init__(self, root: nn.Module, arguments: Sequence[torch.Tensor]) -> None:
+    def __init__(
+        self,
+        root: nn.Module,
+        arguments: Sequence[torch.Tensor],
+        inside: Collection[nn.Module] = (),
+    ) -> None:
         super().__init__(param_shapes_constant=True)
+        self._inside = {id(module) for module in inside}
         self.values: dict[Node, Any] = {}
         self._runs = False
         self._arguments = iter(arguments)
         self._meta = copy.deepcopy(root).to("meta")
+        for name, buffer in root.named_buffers():
+            if _is_number(buffer):
+                path, _, last = name.rpartition(".")
+                self._meta.get_submodule(path)._buffers[last] = buffer
 
-    def is_leaf_module(self, _m: nn.Module, _qualified_name: str) -> bool:
-        return True
+    def is_leaf_module(self, m: nn.Module, _qualified_name: str) -> bool:
+        return id(m) not in self._inside
+
+    def create_arg(self, a: Any) -> Any:
+        """What a call is given; a whole number that a buffer holds is one."""
+        if isinstance(a, torch.Tensor) and _is_number(a):
+            return int(a)
+        return super().create_arg(a)
 
     def proxy(self, node: Node) -> Proxy:
         return _Sized(node, self)
@@ -118,7 +149,7 @@ def arguments_of(
         found.append((args, kwargs))
 
     state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    held = {name: value.to("meta") for name, value in state.items()}
+    held = {n: value if _is_number(value) else value.to("meta") for n, value in state.items()}
     like = next((t for t in state.values() if t.is_floating_point()), torch.empty(0))
     inputs = tuple(torch.empty(tuple(s), dtype=like.dtype, device="meta") for s in shapes)
     handle = model.get_submodule(path).register_forward_pre_hook(hook, with_kwargs=True)
@@ -130,6 +161,11 @@ def arguments_of(
     if not found or found[0][1] or not all(torch.is_tensor(t) for t in found[0][0]):
         return None
     return [t.to("meta") for t in found[0][0]]
+
+
+def _is_number(t: torch.Tensor) -> bool:
+    """Whether a tensor is one whole number, with which code may compute sizes."""
+    return not t.dim() and not t.is_floating_point() and not t.is_complex() and not t.is_meta
 
 
 def _run(call: Callable[[], Any]) -> None:
