@@ -16,6 +16,10 @@ def counted_macs(model: Any, *inputs: Any, **named: Any) -> int:
     The fused attention, recurrence and encoder layer of the CPU hide their products from it.
     """
     fused = torch.backends.mha.get_fastpath_enabled()
+    # The counter asks what takes part in training for its gradient, also where there is none.
+    held = [p for p in getattr(model, "parameters", list)() if p.requires_grad]
+    for parameter in held:
+        parameter.requires_grad_(False)
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         with (
@@ -28,4 +32,6 @@ def counted_macs(model: Any, *inputs: Any, **named: Any) -> int:
             model(*inputs, **named)
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
+        for parameter in held:
+            parameter.requires_grad_(True)
     return counter.get_total_flops() // 2

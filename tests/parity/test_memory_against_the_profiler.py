@@ -134,6 +134,21 @@ class Keeping(nn.Module):
         return (x.repeat(1, 2, 1, 1)[:, :1] + self.tables[width]).sum(1)
 
 
+class Plain(nn.Module):
+    """Stored tensors that nobody registered, views of one storage, and one in an odd order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        both = torch.randn(8, 3, 1, 1)
+        self.first, self.second = both[:4], both[4:]
+        self.turned = nn.Parameter(torch.randn(3, 1, 1, 4).permute(3, 0, 1, 2))
+        self.register_buffer("low", torch.randn(4, 3, 1, 1, dtype=torch.float16))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        a = nn.functional.conv2d(x, self.first) + nn.functional.conv2d(x, self.second)
+        return a * nn.functional.conv2d(x, self.turned) + nn.functional.conv2d(x, self.low.float())
+
+
 class Turned(nn.Module):
     """A linear layer on a map that does not lie in order, which adds its bias in place."""
 
@@ -165,6 +180,7 @@ class Constants(nn.Module):
         Listed(),
         Writing(),
         Keeping(),
+        Plain(),
         Turned(),
         Constants(),
         nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 4, 64, batch_first=True), 2),

@@ -49,6 +49,7 @@ __all__ = [
     "mapped",
     "module_stack",
     "name_of",
+    "numberless",
     "quiet",
     "replace_module",
     "run_of",
@@ -156,6 +157,17 @@ def unfused() -> Iterator[None]:
 def fakes() -> FakeTensorMode:
     """A mode in which tensors have shapes, types and storages of the right size, and no numbers."""
     return FakeTensorMode(allow_non_fake_inputs=True)
+
+
+def numberless(mode: FakeTensorMode, tensor: torch.Tensor) -> torch.Tensor:
+    """A fake of the tensor, in a storage of its own: views of one storage become several.
+
+    The mode's own way also keeps views together, and takes ten times as long.
+    """
+    if type(tensor) not in _PLAIN or tensor.layout is not torch.strided or tensor.is_quantized:
+        return mode.from_tensor(tensor)
+    meta = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+    return FakeTensor(mode, meta, tensor.device)
 
 
 def depends_on_data(error: Exception) -> bool:

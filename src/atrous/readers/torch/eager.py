@@ -23,6 +23,7 @@ from atrous.frameworks.torch import (
     is_fake,
     leaves,
     mapped,
+    numberless,
     quiet,
     storage_of,
     unchanged,
@@ -64,6 +65,7 @@ def _watched_run(
         lambda value: mode.from_tensor(value) if isinstance(value, torch.Tensor) else value,
     )
     storages = _Storages(mode, calls)
+    storages.own([*module.parameters(), *module.buffers()])
     storages.start(leaves(given))
     for _ in range(2):
         with calls.noted(), mode, storages:
@@ -164,6 +166,15 @@ class _Storages(Ops):
                 self.peak, self.at = self._now, layer
         return made
 
+    def own(self, tensors: Sequence[torch.Tensor]) -> None:
+        """What is there before the run; each is held, so that none takes the place of another."""
+        for tensor in tensors:
+            self._own_as(tensor, numberless(self._mode, tensor))
+
+    def _own_as(self, tensor: torch.Tensor, fake: torch.Tensor) -> None:
+        self._fakes[id(tensor)] = (tensor, fake)
+        key, self._own[key] = storage_of(fake)
+
     def own_what_is_left(self, given: Sequence[Any]) -> bool:
         """Whether the run left storages behind; the module owns them, and the next run is new."""
         kept = {storage_of(value)[0] for value in given if isinstance(value, torch.Tensor)}
@@ -202,12 +213,9 @@ class _Storages(Ops):
             return type(value)(self._faked(part) for part in value)
         if not isinstance(value, torch.Tensor) or is_fake(value):
             return value
-        known = self._fakes.get(id(value))
-        if known is None:
-            known = self._fakes[id(value)] = (value, self._mode.from_tensor(value))
-            key, storage = storage_of(known[1])
-            self._own[key] = storage
-        return known[1]
+        if id(value) not in self._fakes:
+            self._own_as(value, self._mode.from_tensor(value))
+        return self._fakes[id(value)][1]
 
     def _normalized(self, op: Any, args: Sequence[Any]) -> Any:
         """What batch norm makes at inference, which PyTorch would find out in a dozen steps."""
