@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 
 from atrous.errors import GeometryError
-from atrous.geometry import Local, Reads, Table, Window, union
+from atrous.geometry import AxisMap, Local, Reads, Table, Window, union
 from atrous.network import Network, Node
 from atrous.network.layout import ROWS
 from atrous.network.ops import Concat
@@ -81,7 +81,7 @@ def flows(network: Network, source: str) -> dict[str, Flow]:
     tensor = network.tensor(source)
     start = Flow({axis: (Reads.identity(),) for axis in tensor.grid}, _NOTHING)
     found: dict[str, Flow] = {source: start}
-    walk = _Walk(network, tuple(tensor.grid))
+    walk = _Walk(network, source)
     for node in network.nodes:
         operands = [(i, found[name]) for i, name in enumerate(node.inputs) if name in found]
         if operands:
@@ -92,12 +92,25 @@ def flows(network: Network, source: str) -> dict[str, Flow]:
 Operand = tuple[int, Flow]
 
 
+_KEEPING = frozenset({"slice", "permute", "reshape", "elementwise"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """Positions from `start` up to `stop` of a map of `length`."""
+
+    start: int
+    stop: int
+    length: int
+
+
 class _Walk:
     """Steps from the operands of a node to its output."""
 
-    def __init__(self, network: Network, axes: tuple[str, ...]) -> None:
+    def __init__(self, network: Network, source: str) -> None:
         self._network = network
-        self._axes = axes
+        self._source = source
+        self._axes = tuple(network.tensor(source).grid)
         self._algebra = _Algebra()
 
     def step(self, node: Node, operands: list[Operand]) -> Flow:
@@ -168,10 +181,36 @@ class _Walk:
         axis = str(dim[0].axis) if len(dim) == 1 and dim[0].axis is not None else ""
         if axis in ("", ROWS) or any(flow.parts for _, flow in operands):
             return axis
-        # Parts of one axis that see alike are one: so a circular pad is spelled.
+        # Parts of one axis that go on where the one before ends are one: a circular pad, say.
+        return "" if self._goes_on(node, operands, axis) else axis
+
+    def _goes_on(self, node: Node, operands: Sequence[Operand], axis: str) -> bool:
+        """True where parts that see alike go on where the one before ends, round the map's end."""
         first = _signature(operands[0][1], axis)
-        alike = all(_signature(flow, axis) == first for _, flow in operands)
-        return "" if alike else axis
+        if any(_signature(flow, axis) != first for _, flow in operands):
+            return False
+        cut = [self._cut_from(node.inputs[index], axis) for index, _ in operands]
+        return all(
+            one.length == other.length and (one.stop - other.start) % one.length == 0
+            for one, other in pairwise(cut)
+        )
+
+    def _cut_from(self, name: str, axis: str) -> _Cut:
+        """The map that a part is cut out of, by steps that keep its positions in a row."""
+        length = self._network.tensor(name).grid[axis]
+        start, stop, whole = 0, length, length
+        while (maker := self._network.maker(name)) is not None and len(maker.inputs) == 1:
+            step = maker.moves[0].get(axis)
+            before = self._network.tensor(maker.inputs[0]).grid.get(axis)
+            if before is None or maker.op.kind not in _KEEPING:
+                break
+            if step is not None:
+                moved = _shift_of(step)
+                if moved is None:
+                    break
+                start, stop, whole = start + moved, stop + moved, before
+            name = maker.inputs[0]
+        return _Cut(start, stop, whole)
 
     def _alone(self, node: Node, index: int) -> Node:
         """The concatenation with its one operand that depends on the input moved by a rule."""
@@ -327,6 +366,15 @@ def _without_axis(node: Node, axis: str, only: frozenset[int] | None = None) -> 
         for i, moves in enumerate(node.moves)
     )
     return replace(node, moves=moves)
+
+
+def _shift_of(step: AxisMap) -> int | None:
+    """How far a step shifts or crops; None for any other."""
+    if not isinstance(step, Local) or step.border != "drop":
+        return None
+    reads = step.reads
+    single = (reads.period, reads.shift) == (1, 1) and reads.phases[0].count == 1
+    return reads.phases[0].first if single else None
 
 
 def _carried(parts: tuple[Part, ...], step: Local | None) -> tuple[Part, ...] | None:

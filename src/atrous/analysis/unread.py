@@ -123,8 +123,10 @@ def _rows_held(seam: Seam, flags: Mapping[str, Flags]) -> Flags:
 def _boxes_of_rows(seam: Seam, rows: Flags) -> list[Box]:
     """The flagged rows of a part as boxes on its axes: one for each pattern along the last axis."""
     lengths = list(seam.axes.values())
-    if not lengths or not rows.any() or rows.all():
-        return [tuple(np.full(n, bool(rows.any())) for n in lengths)]
+    if not rows.any():
+        return []
+    if not lengths or rows.all():
+        return [tuple(np.ones(n, dtype=np.bool_) for n in lengths)]
     held = np.zeros(lengths, dtype=np.bool_)
     index = np.flatnonzero(rows)
     places = {axis: np.zeros(len(index), dtype=np.int64) for axis in seam.axes}

@@ -202,6 +202,11 @@ class Builder:
         """All inputs, and all tensors made so far."""
         return [*self._inputs, *(node.output for node in self._nodes)]
 
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """The inputs made so far."""
+        return tuple(self._inputs)
+
     def mark(self) -> int:
         """A place to return to with `undo`."""
         return len(self._nodes)

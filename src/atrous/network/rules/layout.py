@@ -96,7 +96,8 @@ def _expand(op: Expand, inputs: tuple[Tensor, ...]) -> Effect:
             raise NetworkError(f"{x.shape} cannot be expanded to {op.shape}.")
         layout.append(channels(size))
         for atom in dim:
-            if atom.axis is not None:
+            # One digit of an axis goes without a trace; an axis of one position is read there.
+            if atom.axis is not None and x.grid[atom.axis] == 1:
                 maps[atom.axis] = Local(Reads.identity(), 1, 1)
     return Effect(tuple(layout), (maps,), alias=True)
 

@@ -39,7 +39,7 @@ def _elementwise(op: Elementwise, inputs: tuple[Tensor, ...]) -> Effect:
         return Effect(first, ({},) * len(inputs), alias=op.in_place)
     _check_broadcast(inputs)
     layout, moves = joined([x.layout for x in inputs])
-    return Effect(layout, tuple(moves), alias=op.in_place)
+    return Effect(layout, tuple(moves), alias=op.in_place, mixes=mixes_of(*moves))
 
 
 def _check_broadcast(inputs: tuple[Tensor, ...]) -> None:

@@ -8,16 +8,16 @@ from typing import Any
 
 import torch
 
-from atrous.errors import GeometryError, NetworkError, ReadError
+from atrous.errors import AtrousError, GeometryError, NetworkError, ReadError
 from atrous.frameworks.torch import name_of
 from atrous.network import Builder, Param, Tensor
-from atrous.network.ops import Elementwise, Op
+from atrous.network.ops import Elementwise, Mix, Op
 from atrous.readers.call import Call, NotUnderstood, Output
 from atrous.readers.torch.products import products_of
 from atrous.readers.torch.values import Const, Value, static
 from atrous.registry import Registry
 
-__all__ = ["SKIPPED", "TorchCall", "aten", "translate_call", "translates"]
+__all__ = ["LOST", "SKIPPED", "TorchCall", "aten", "translate_call", "translates"]
 
 
 def aten(names: str) -> frozenset[str]:
@@ -51,7 +51,7 @@ SHAPE_OF_SECOND = aten("expand_as view_as reshape_as type_as copy copy_")
 
 ELEMENTWISE = aten(
     """
-    batch_norm _to_copy prelu hardswish hardswish_ hardsigmoid hardsigmoid_ mish silu
+    _to_copy prelu hardswish hardswish_ hardsigmoid hardsigmoid_ mish silu
     masked_fill masked_fill_ where nan_to_num rrelu quantize_per_tensor dequantize
     fake_quantize_per_tensor_affine relu6 relu6_ selu selu_ celu floor_divide square clip multiply
     divide subtract true_divide softsign logical_not rsub fill polar complex
@@ -122,14 +122,29 @@ class TorchCall(Call[Any]):
         bound.update((key, held(value)) for key, value in self.node.kwargs.items())
         return bound
 
+    @property
+    def shapes(self) -> list[tuple[int, ...] | None]:
+        """The shapes of all outputs."""
+        return [output.shape for output in self.outputs]
+
     def itemsize(self, _: int | None) -> int | None:
         """Bytes for each element of the first output: steps and other outputs count as it does."""
         return self.outputs[0].itemsize if self.outputs else None
 
+    def step(self, op: Op, *inputs: Tensor, params: Sequence[Param] = ()) -> Tensor:
+        """One op on the way to an output. The source runs: what fails here is not followed."""
+        try:
+            return super().step(op, *inputs, params=params)
+        except AtrousError as error:
+            raise NotUnderstood(str(error).rstrip(".")) from error
+
     @property
     def dim(self) -> int:
-        """The dimension of the first argument that `dim` names, counted from the front."""
-        return int(self["dim"] or 0) % len(self.x.shape)
+        """The dimension of the first argument that `dim` names, counted from the front.
+
+        A tensor without dimensions counts as one of one element.
+        """
+        return int(self["dim"] or 0) % max(len(self.x.shape), 1)
 
     def weighted(self, op: Op, x: Tensor, params: Sequence[Param] = ()) -> Tensor:
         """The output of an op with weights.
@@ -176,6 +191,9 @@ def translate_call(
 def _by_translation(call: TorchCall) -> Value:
     """What the registered translation makes, with `LOST` for each output that it leaves out."""
     translation = TRANSLATIONS.get(call.key)
+    if all(shape == () for shape in (*(x.shape for x in call.tensors()), *call.shapes)):
+        # Of single numbers nothing is left to follow.
+        return _of_numbers(call)
     if translation is None and (call.key in ELEMENTWISE or _is_pointwise(call.node.target)):
         translation = pointwise
     if translation is None:
@@ -188,6 +206,16 @@ def _by_translation(call: TorchCall) -> Value:
     if isinstance(made, list | tuple):
         return [LOST if part is None else part for part in made]
     return made
+
+
+def _of_numbers(call: TorchCall) -> Value:
+    """Numbers made of numbers: each reads all of them."""
+    op = Elementwise(call.label.rstrip("_"))
+    made = [
+        call.emit(op, *call.tensors(), out=index, params=call.params())
+        for index in range(len(call.outputs))
+    ]
+    return made if call.several else made[0]
 
 
 def pointwise(call: TorchCall) -> Value:
@@ -226,11 +254,20 @@ def _to(call: TorchCall) -> Value:
     return pointwise(call)
 
 
+@translates("batch_norm")
+def _batch_norm(call: TorchCall) -> Value:
+    """Output `o` reads position `o`; by the batch's own statistics, all of its channel."""
+    if call["training"] or call["running_mean"] is None:
+        dims = (0, *range(2, len(call.x.shape)))
+        return call.weighted(Mix(dims, "batch_norm"), call.x, params=call.params())
+    return call.weighted(Elementwise("batch_norm"), call.x, params=call.params())
+
+
 @translates("_native_batch_norm_legit_no_training", "_batch_norm_no_update")
+@translates("native_batch_norm", "_native_batch_norm_legit")
 def _native_batch_norm(call: TorchCall) -> Value:
-    """Output `o` reads position `o`; the statistics that come out are lost."""
-    made = call.emit(Elementwise("batch_norm"), call.x, params=call.params())
-    return [made, *([None] * (len(call.outputs) - 1))]
+    """Output `o` reads what that of `batch_norm` does; the statistics are lost."""
+    return [_batch_norm(call), *([None] * (len(call.outputs) - 1))]
 
 
 def _is_pointwise(target: Any) -> bool:

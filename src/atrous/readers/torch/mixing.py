@@ -90,7 +90,13 @@ def _transpose(call: TorchCall) -> Value:
     return call.emit(Permute(tuple(order)), call.x)
 
 
-@translates("t", "mT", "adjoint", "numpy_T")
+@translates("numpy_T")
+def _reversed(call: TorchCall) -> Value:
+    """The dimensions in reverse."""
+    return call.emit(Permute(tuple(reversed(range(len(call.x.shape))))), call.x)
+
+
+@translates("t", "mT", "adjoint")
 def _t(call: TorchCall) -> Value:
     """The last two dimensions trade places."""
     rank = len(call.x.shape)
@@ -281,7 +287,7 @@ def _attention(call: TorchCall) -> Value:
         raise NotUnderstood("attends under a mask made from the input")
     op = Attention(bool(call["is_causal"]))
     made = call.emit(op, *operands, params=call.params("query", "key", "value"))
-    return [made] if call.several else made
+    return [made, *[None] * (len(call.outputs) - 1)] if call.several else made
 
 
 @translates("softmax", "log_softmax", "_softmax", "_log_softmax", "_safe_softmax", "softmin")
@@ -332,7 +338,7 @@ def _instance_norm(call: TorchCall) -> Value:
 def _cosine_similarity(call: TorchCall) -> Value:
     """Each output reads all of `dim` in both operands, at one place of the others."""
     both = call.step(Elementwise("mul"), *call.tensors(), params=call.params())
-    dim = call["dim"] % len(both.shape)
+    dim = (1 if call["dim"] is None else call["dim"]) % len(both.shape)
     return call.emit(Reduce((dim,), label="cosine_similarity"), both)
 
 

@@ -14,10 +14,10 @@ import torch
 from atrous.errors import ReadError
 from atrous.frameworks.torch import OneOp, module_stack, name_of
 from atrous.network import Builder, EagerRun, Network, Param, Tensor
-from atrous.network.ops import Constant
+from atrous.network.ops import Constant, Opaque
 from atrous.readers.call import network_of, params_behind
 from atrous.readers.torch import mixing, places, sampled, windows
-from atrous.readers.torch.call import SKIPPED, TorchCall, translate_call
+from atrous.readers.torch.call import LOST, SKIPPED, TorchCall, translate_call
 from atrous.readers.torch.eager import eager_run
 from atrous.readers.torch.traced import Traced, calls_of, examples_for
 from atrous.readers.torch.values import Const, Made, Value, static
@@ -127,14 +127,21 @@ class _Program:
         self._run(builder, self.graph, values)
         builder.own(self.parameters)
         by_name = {node.name: value for node, value in values.items()}
-        found = [by_name.get(name) for name in self.outputs]
-        return [
-            builder.add(Constant(v.shape), name=name, params=v.params)
-            if isinstance(v, Const)
-            else v
-            for name, v in zip(self.outputs, found, strict=True)
-            if isinstance(v, Tensor | Const)
-        ]
+        made = [self._output(builder, name, by_name.get(name)) for name in self.outputs]
+        return [tensor for tensor in made if tensor is not None]
+
+    def _output(self, builder: Builder, name: str, value: Any) -> Tensor | None:
+        """An output of the network; one that no op of it makes is not understood."""
+        if isinstance(value, Const):
+            return builder.add(Constant(value.shape), name=name, params=value.params)
+        if value is LOST:
+            node = next(node for node in self.graph.nodes if node.name == name)
+            shape = static(node.meta["val"].shape)
+            inputs = builder.inputs
+            return builder.add(
+                Opaque(name, "is an output that is not followed", shape), *inputs, name=name
+            )
+        return value if isinstance(value, Tensor) else None
 
     def _run(self, builder: Builder, graph: Any, values: dict[Any, Value]) -> Value:
         """The values that a graph hands back; `values` holds those of all its nodes."""
