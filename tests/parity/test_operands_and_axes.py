@@ -88,6 +88,7 @@ CASES: dict[str, tuple[Callable[..., torch.Tensor], tuple[int, ...]]] = {
     "chunk written to": (_writes_through("chunk"), (1, 2, 14)),
     "split written to": (_writes_through("split"), (1, 2, 12)),
     "channels written to": (_writes_through("channels"), (1, 2, 12)),
+    "positions written to": (_writes_through("unbind"), (1, 2, 12)),
     "parts end to end": (lambda m, x: torch.cat([m.far(x)[..., :9], x[..., 9:]], -1), (1, 2, 20)),
     "the same part twice": (lambda m, x: torch.cat([m.near(x), m.near(x)], -1), (1, 2, 12)),
     "halves swapped": (lambda _, x: torch.cat([x[..., 6:], x[..., :6]], -1), (1, 2, 12)),
@@ -144,12 +145,6 @@ def test_what_windows_see_across_parts_that_read_differently_is_named_and_has_a_
     assert report.outputs[0].field == ()
     assert "parts that lie end to end" in report.opaque[0]
     assert report.footprint(at=0).taps > 0
-
-
-def test_what_cannot_be_followed_position_by_position_is_named() -> None:
-    report = atrous.inspect(Runs(_writes_through("unbind")), (1, 2, 12))
-    assert not report.complete
-    assert report.opaque
 
 
 def test_parts_that_read_alike_keep_their_field_and_mix_nothing() -> None:
