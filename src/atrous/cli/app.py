@@ -15,6 +15,7 @@ from atrous.cli.convert import convert
 from atrous.cli.explore import explore
 from atrous.cli.inspect import inspect
 from atrous.cli.output import complain, forgive, give_up_output
+from atrous.cli.sizes import sizes
 from atrous.cli.zoo import zoo
 from atrous.errors import AtrousError
 
@@ -53,7 +54,7 @@ def atrous(
         print(context.get_help())  # noqa: T201
 
 
-for verb in (inspect, compare, check, zoo, convert, audit, bench, explore):
+for verb in (inspect, compare, sizes, check, zoo, convert, audit, bench, explore):
     app.command()(verb)
 
 

@@ -21,6 +21,7 @@ from atrous.report.layer import LayerView
 from atrous.report.lines import Look
 from atrous.report.networks import NetworksView
 from atrous.report.optimized import ExplanationView
+from atrous.report.sizes import SizesView
 from atrous.report.stretches import BoxesView, StretchesView
 from atrous.report.view import LinesView
 
@@ -40,6 +41,7 @@ __all__ = [
     "Listed",
     "Look",
     "NetworksView",
+    "SizesView",
     "Sort",
     "StretchesView",
 ]

@@ -1,0 +1,421 @@
+"""Which input sizes a network takes, and what it makes of them: for every size, not for a few."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import lcm
+from typing import Any, Literal, get_args
+
+from atrous.analysis.trials import Trial
+from atrous.errors import ArgumentError, GeometryError, UnsupportedError
+from atrous.shown import ShownWhole
+
+__all__ = ["KEEPS", "AxisSizes", "Keep", "Sizes", "axis_sizes"]
+
+Keep = Literal["runs", "lossless", "aligned", "same", "good"]
+"""What a size is asked for: it runs; no position is dropped; every join lines up; the output is as
+large as the input; as many of these as any size has."""
+KEEPS: tuple[Keep, ...] = get_args(Keep)
+
+_FARTHEST = 1 << 20
+_ENOUGH = 320
+"""Lengths up to this, or twice the known one, are tried before none is said to repeat."""
+_MANY = 48
+"""Lengths a period further on that are tried, at most about so many."""
+_SHORT = 64
+"""A least length up to this, two periods added, is reached from 1 on."""
+
+
+@dataclass(frozen=True)
+class AxisSizes:
+    """The sizes along axes that behave alike: what each length gives, and how that repeats.
+
+    `trials` has lengths one by one from `first` on; nothing below it runs. From `settled` on what
+    they give repeats every `period` lengths, outputs `rise` longer each time; 0 where no period was
+    seen, and lengths beyond the trials are then not known. `proved` says that layer by layer the
+    same windows slide at a length and one period on; else it was seen in the trials alone.
+    """
+
+    axes: tuple[str, ...]
+    first: int
+    trials: tuple[Trial, ...]
+    settled: int
+    period: int
+    rise: tuple[int, ...]
+    proved: bool
+
+    def at(self, length: int) -> Trial:
+        """What a length gives. Raises `UnsupportedError` beyond the trials where none repeats."""
+        if length < 1:
+            return Trial(length, "a size is at least 1")
+        if length < self.first:
+            return Trial(
+                length, f"sizes below {self.least} along {', '.join(self.axes)} are too small"
+            )
+        if length <= self.last:
+            return self.trials[length - self.first]
+        if not self.period:
+            raise UnsupportedError(
+                f"sizes above {self.last} along {', '.join(self.axes)} do not repeat what those "
+                "below do; what they give is not known."
+            )
+        turns, rest = divmod(length - self.settled, self.period)
+        like = self.trials[self.settled + rest - self.first]
+        pairs = zip(like.outputs, self.rise, strict=True) if like.runs else ()
+        return like.moved(length, tuple(n + turns * r if n else 0 for n, r in pairs))
+
+    @property
+    def last(self) -> int:
+        """The last length of the trials."""
+        return self.first + len(self.trials) - 1
+
+    @property
+    def least(self) -> int:
+        """The least length that runs."""
+        return next((t.length for t in self.trials if t.runs), self.last + 1)
+
+    def holds(self, length: int, keep: Keep) -> bool:
+        """Whether a length is what is asked for."""
+        trial = self.at(length)
+        if keep == "good":
+            return all(getattr(trial, name) for name in self.attainable)
+        return bool(getattr(trial, keep))
+
+    @cached_property
+    def attainable(self) -> tuple[Keep, ...]:
+        """What one size can be at once, the more asked for first."""
+        wanted: list[Keep] = ["runs"]
+        for name in ("same", "aligned", "lossless"):
+            tried: list[Keep] = [*wanted, name]
+            if any(all(getattr(t, keep) for keep in tried) for t in self.repeating):
+                wanted = tried
+        return tuple(wanted)
+
+    @property
+    def repeating(self) -> Sequence[Trial]:
+        """One period of trials, or all of them where none repeats."""
+        if not self.period:
+            return self.trials
+        start = self.settled - self.first
+        return self.trials[start : start + self.period]
+
+    def lengths(self, keep: Keep, start: int = 1) -> Iterator[int]:
+        """The lengths from `start` on that are what is asked for, in order."""
+        end = self.last if not self.period else _FARTHEST
+        if not any(self.holds(t.length, keep) for t in self.repeating):
+            end = min(end, self.last)
+        return (n for n in range(start, end + 1) if self.holds(n, keep))
+
+    def near(self, length: int, keep: Keep) -> tuple[int | None, int | None]:
+        """The largest such length up to `length`, and the least from it on; None where none is."""
+        below = next((n for n in range(length, 0, -1) if self.holds(n, keep)), None)
+        return below, next(self.lengths(keep, length), None)
+
+
+@dataclass(frozen=True, repr=False)
+class Sizes(ShownWhole):
+    """Which input sizes a network takes, along each spatial axis.
+
+    A size is a length, for all axes, or a shape with one length for each axis (batch and channels
+    before them are passed over). `shape` is the input that was asked about, `refusal` why it does
+    not run, if it does not.
+
+    >>> import atrous
+    >>> sizes = atrous.sizes("zoo:unet", (1, 1, 250, 250))
+    >>> sizes.period, sizes.least, sizes.legal(250), sizes.legal(256)
+    (16, 16, False, True)
+    >>> sizes.nearest((250, 500)), sizes.pad, sizes.crop
+    ((256, 496), (6, 6), (10, 10))
+    """
+
+    network: str
+    shape: tuple[int, ...]
+    axes: tuple[str, ...]
+    along: tuple[AxisSizes, ...]
+    """One for each axis; the same one where axes are alike."""
+    refusal: str = ""
+
+    @property
+    def period(self) -> int:
+        """After how many positions all repeats, along every axis; 0 where it does not."""
+        return lcm(*(one.period for one in self.along))
+
+    @property
+    def least(self) -> int | None:
+        """The least length that runs along every axis."""
+        return self._first("runs")
+
+    @property
+    def proved(self) -> bool:
+        """Whether the period follows from the layers; else it was seen in the trials."""
+        return all(one.proved for one in self.along)
+
+    @property
+    def attainable(self) -> tuple[Keep, ...]:
+        """What sizes can be at once along every axis."""
+        return tuple(k for k in KEEPS if all(k in one.attainable for one in self.along))
+
+    def legal(self, size: int | Sequence[int]) -> bool:
+        """Whether the network runs at this size."""
+        return self._all(size, "runs")
+
+    def lossless(self, size: int | Sequence[int]) -> bool:
+        """Whether it runs, and no layer drops the last positions of what it is given."""
+        return self._all(size, "lossless")
+
+    def aligned(self, size: int | Sequence[int]) -> bool:
+        """Whether it runs, and the branches of every join line up."""
+        return self._all(size, "aligned")
+
+    def same(self, size: int | Sequence[int]) -> bool:
+        """Whether it runs, and the output is as large as the input."""
+        return self._all(size, "same")
+
+    def good(self, size: int | Sequence[int]) -> bool:
+        """Whether it runs and is all that sizes of this network can be; see `attainable`."""
+        return self._all(size, "good")
+
+    def why(self, size: int | Sequence[int]) -> str:
+        """Why a size does not run; empty where it does."""
+        lengths = self._lengths(size)
+        if self.refusal and lengths == self.shape:
+            return self.refusal
+        for one, n in zip(self.along, lengths, strict=True):
+            trial = one.at(n)
+            if not trial.runs and n > one.last:
+                turns = -(-(n - one.last) // one.period)
+                return f"as {n - turns * one.period} does not: {trial.refusal}"
+            if not trial.runs:
+                return trial.refusal
+        return ""
+
+    def nearest(self, size: int | Sequence[int], keep: Keep = "runs") -> tuple[int, ...]:
+        """The nearest size that runs, or is what `keep` asks for; the larger of two as near.
+
+        Raises `ArgumentError` for another word, `UnsupportedError` where no size is that.
+        """
+        if keep not in KEEPS:
+            raise ArgumentError(f"keep is {keep!r}; use {', '.join(KEEPS[:-1])} or {KEEPS[-1]}.")
+        found = []
+        for one, length in zip(self.along, self._lengths(size), strict=True):
+            below, above = one.near(length, keep)
+            options = [n for n in (above, below) if n is not None]
+            if not options:
+                raise UnsupportedError(f"no size along {', '.join(one.axes)} is {keep}.")
+            found.append(min(options, key=lambda n: abs(n - length)))
+        return tuple(found)
+
+    @property
+    def pad(self) -> tuple[int, ...]:
+        """How many positions to add along each axis so that the given size is good."""
+        return self._apart(1)
+
+    @property
+    def crop(self) -> tuple[int, ...]:
+        """How many positions to take away along each axis so that the given size is good."""
+        return self._apart(-1)
+
+    def dim(self, kind: Callable[..., Any]) -> dict[str, Any]:
+        """For each axis the sizes that run, as dynamic dimensions of `kind`, `torch.export.Dim`.
+
+        Raises `UnsupportedError` where the sizes that run are not the multiples of one number from
+        some size up, which is all that a `Dim` can say.
+
+        >>> import atrous
+        >>> from torch.export import Dim
+        >>> atrous.sizes("zoo:unet").dim(Dim)["h"]
+        16*_h
+        """
+        found = {}
+        for axis, one in zip(self.axes, self.along, strict=True):
+            step, first = _multiples(one)
+            # torch.export takes sizes of 0 and 1 for constants.
+            made = kind(f"_{axis}" if step > 1 else axis, min=max(first // step, 2))
+            found[axis] = step * made if step > 1 else made
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data: the rule of each axis, and every trial."""
+        return {
+            "schema": "atrous.sizes/1",
+            "network": self.network,
+            "shape": list(self.shape),
+            "refusal": self.refusal,
+            "axes": [
+                {
+                    "axis": axis,
+                    "first": one.first,
+                    "period": one.period,
+                    "settled": one.settled,
+                    "rise": list(one.rise),
+                    "proved": one.proved,
+                    "attainable": list(one.attainable),
+                    "trials": [trial.to_dict() for trial in one.trials],
+                }
+                for axis, one in zip(self.axes, self.along, strict=True)
+            ],
+        }
+
+    __repr__ = ShownWhole.__str__
+
+    def _lengths(self, size: int | Sequence[int]) -> tuple[int, ...]:
+        if isinstance(size, int):
+            return (size,) * len(self.axes)
+        lengths = tuple(size)[-len(self.axes) :]
+        if len(lengths) != len(self.axes):
+            raise GeometryError(
+                f"size {tuple(size)} has no length for each of the axes {', '.join(self.axes)}; "
+                "give one number, or one for each."
+            )
+        return lengths
+
+    def _all(self, size: int | Sequence[int], keep: Keep) -> bool:
+        return all(
+            one.holds(n, keep) for one, n in zip(self.along, self._lengths(size), strict=True)
+        )
+
+    def _first(self, keep: Keep) -> int | None:
+        start = max(one.least for one in self.along)
+        stop = max(one.last for one in self.along) + self.period + 1
+        return next((n for n in range(start, stop) if self._all(n, keep)), None)
+
+    def _apart(self, sign: int) -> tuple[int, ...]:
+        found = []
+        for one, n in zip(self.along, self._lengths(self.shape), strict=True):
+            other = one.near(n, "good")[sign > 0]
+            if other is None:
+                raise UnsupportedError(
+                    f"no {'larger' if sign > 0 else 'smaller'} size than {n} along "
+                    f"{', '.join(one.axes)} is good."
+                )
+            found.append(abs(other - n))
+        return tuple(found)
+
+
+Attempt = Callable[[int], tuple[Trial, Any]]
+"""The trial of a length, and what is compared of the layers there."""
+
+
+def axis_sizes(
+    axes: Sequence[str], attempt: Attempt, *, known: int, period: int, enough: int = 0
+) -> AxisSizes:
+    """The sizes along `axes`, by trying lengths one by one until what they give repeats.
+
+    `known` is a length that runs, and `period` one of the layers there. A whole period of lengths
+    is tried from the least one on that runs, and then lengths one period further on: all of them,
+    or some where there are many. `enough` is how many are tried at least.
+    """
+    tried: dict[int, tuple[Trial, Any]] = {}
+
+    def at(length: int) -> Trial:
+        if length not in tried:
+            tried[length] = attempt(length)
+        return tried[length][0]
+
+    least = _least(at, known, period)
+    first = 1 if least <= 2 * period + _SHORT else least - period + 1
+    end = max(least + period, first + enough - 1)
+    places: list[int] = []
+    repeats = False
+    while True:
+        for length in range(first, end + 1):
+            at(length)
+        places = [*range(end - period + 1, end + 1, max(period // _MANY, 1))]
+        pairs = [(at(n), at(n + period)) for n in places]
+        repeats = all(_alike(one, later) for one, later in pairs) and _rises_alike(pairs)
+        if repeats or end > max(2 * known, _ENOUGH):
+            break
+        if any(one.runs for one, _ in pairs):
+            end += period
+            continue
+        # The code may ask for more than its layers do, such as multiples of 32.
+        further = next((n for n in _further(known, period) if at(n).runs), None)
+        if further is None:
+            end = max(2 * known, _ENOUGH) + 1
+        else:
+            period = lcm(period, further - known)
+            end = max(end, least + period)
+    trials = tuple(at(n) for n in range(first, end + 1))
+    if not repeats:
+        return AxisSizes(tuple(axes), first, trials, end, 0, (), proved=False)
+    rise = next(_rise(at(n), at(n + period)) for n in places if at(n).runs)
+    proved = all(tried[n][1] == tried[n + period][1] for n in places)
+    settled = end - period + 1
+    while settled > first and _follows(at(settled - 1), at(settled - 1 + period), rise):
+        settled -= 1
+    # The layers' period may be more than one for what is asked.
+    for short in range(1, period):
+        if period % short == 0 and (rest := _shorter(rise, short, period)) is not None:
+            window = range(settled, settled + period - short)
+            if all(_follows(at(n), at(n + short), rest) for n in window):
+                period, rise = short, rest
+                break
+    while settled > first and _follows(at(settled - 1), at(settled - 1 + period), rise):
+        settled -= 1
+    return AxisSizes(tuple(axes), first, trials, settled, period, rise, proved)
+
+
+def _least(at: Callable[[int], Trial], known: int, period: int) -> int:
+    """The least length that runs among those that differ from `known` by whole periods."""
+    low, high = -1, (known - 1) // period
+    while high - low > 1:
+        middle = (low + high) // 2
+        if at(known - (known - 1) // period * period + middle * period).runs:
+            high = middle
+        else:
+            low = middle
+    return known - ((known - 1) // period - high) * period
+
+
+def _further(known: int, period: int) -> Iterator[int]:
+    """Larger lengths that may run where those near do not: the next few, then rounder ones."""
+    apart = dict.fromkeys(
+        [*(period * k for k in range(1, 9)), *(8 * k for k in range(1, 33)), known]
+    )
+    return (known + d for d in sorted(apart))
+
+
+def _alike(one: Trial, later: Trial) -> bool:
+    held = (one.runs, one.dropped, one.shifted, one.same)
+    return held == (later.runs, later.dropped, later.shifted, later.same)
+
+
+def _rise(one: Trial, later: Trial) -> tuple[int, ...]:
+    return tuple(b - a for a, b in zip(one.outputs, later.outputs, strict=True))
+
+
+def _rises_alike(pairs: Sequence[tuple[Trial, Trial]]) -> bool:
+    return len({_rise(one, later) for one, later in pairs if one.runs}) == 1
+
+
+def _follows(one: Trial, later: Trial, rise: tuple[int, ...]) -> bool:
+    return _alike(one, later) and (not one.runs or _rise(one, later) == rise)
+
+
+def _shorter(rise: tuple[int, ...], short: int, period: int) -> tuple[int, ...] | None:
+    """The rise of outputs over a shorter period; None where it is no whole number."""
+    if any(r * short % period for r in rise):
+        return None
+    return tuple(r * short // period for r in rise)
+
+
+def _multiples(one: AxisSizes) -> tuple[int, int]:
+    """The number of which all lengths that run are multiples, and the least of them."""
+    runs = [trial.length for trial in one.repeating if trial.runs]
+    step = one.period if len(runs) == 1 else 1
+    if not one.period or not runs or (len(runs) > 1 and len(runs) != one.period):
+        raise UnsupportedError(f"the sizes along {', '.join(one.axes)} that run are no Dim.")
+    if runs[0] % step:
+        raise UnsupportedError(
+            f"the sizes along {', '.join(one.axes)} that run are {step} k + {runs[0] % step}, "
+            "which a Dim is not."
+        )
+    first = next(one.lengths("runs"))
+    # All below the first multiple that does not run are left out as well.
+    for length in range(one.settled, 0, -step):
+        if length % step == 0 and not one.at(length).runs:
+            first = max(first, length + step)
+            break
+    return step, first

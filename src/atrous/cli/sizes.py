@@ -1,0 +1,47 @@
+"""`sizes`: which input sizes a network takes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from atrous.cli.options import Inputs, InputValues, Json, Source
+from atrous.cli.output import show, show_json, working
+from atrous.cli.sources import model, values
+
+__all__ = ["sizes"]
+
+
+def sizes(
+    source: Source,
+    input: Inputs = None,
+    value: InputValues = None,
+    at_least: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Read at least the sizes up to N one by one.")
+    ] = 0,
+    json: Json = False,
+) -> None:
+    """Which input sizes run, drop nothing, keep every join aligned, and come out as large.
+
+    The network is read at one length after the other until what it does repeats, so that the
+    answer is for every size. --input need not run: what to pad or crop is said then.
+
+    Examples:
+
+    - atrous sizes zoo:unet
+
+    - atrous sizes model.onnx --input 1,3,250,250
+
+    - atrous sizes "timm:resnet18d?features_only=true" --input 1,3,224,224
+    """
+    from atrous.report import SizesView
+    from atrous.verbs.sizes import sizes as found_of
+
+    made, given = model(source, input or ())
+    with working(f"reading {source}"):
+        found = found_of(made, given, values=values(value or ()), enough=at_least)
+    if json:
+        show_json(found.to_json())
+    else:
+        show(SizesView(found))

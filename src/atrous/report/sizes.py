@@ -1,0 +1,158 @@
+"""Which sizes a network takes, in words: one line for each thing that is asked of a size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from atrous.analysis.sizes import AxisSizes, Keep, Sizes
+from atrous.analysis.trials import Trial
+from atrous.errors import UnsupportedError
+from atrous.report.lines import Line, Look, Span, line, wrapped
+from atrous.report.view import LinesView
+from atrous.shown import view
+
+__all__ = ["SizesView"]
+
+_INDENT = 17
+_LABELS: dict[Keep, str] = {
+    "runs": "runs at",
+    "lossless": "drops nothing",
+    "aligned": "joins line up",
+    "same": "keeps its size",
+}
+_MOST_NAMED = 8
+
+
+@view.register(Sizes)
+@dataclass(frozen=True, slots=True)
+class SizesView(LinesView):
+    """The rule of each axis, and what the size that was asked about lacks."""
+
+    record: Sizes
+
+    def lines(self, look: Look) -> list[Line]:
+        found = self.record
+        axes = ", ".join(found.axes)
+        out = [line(Span(found.network, "bold"), f": input sizes along {axes}")]
+        for one in dict.fromkeys(found.along):
+            own = [axis for axis, held in zip(found.axes, found.along, strict=True) if held is one]
+            if len(set(found.along)) > 1:
+                out += [(), line(Span(f"along {', '.join(own)}", "bold"))]
+            for keep, label in _LABELS.items():
+                out += wrapped(Span(label, "bold"), _which(one, keep), _INDENT, look)
+            out += wrapped(Span("repeats", "bold"), _repeats(one), _INDENT, look)
+        out += [(), *_asked(found, look)]
+        return out
+
+
+def _asked(found: Sizes, look: Look) -> list[Line]:
+    """The size that was asked about: what it is, and what to add or take away."""
+    size = "x".join(map(str, found.shape))
+    if found.good(found.shape):
+        return wrapped(Span(size, "bold"), _is(found), _INDENT, look)
+    out = []
+    why = found.why(found.shape)
+    out += wrapped(Span(size, "bold"), f"does not run: {why}" if why else _is(found), _INDENT, look)
+    for label, amounts, sign in (("pad by", "pad", 1), ("or crop by", "crop", -1)):
+        try:
+            by = getattr(found, amounts)
+        except UnsupportedError:
+            continue
+        to = "x".join(str(n + sign * d) for n, d in zip(found.shape, by, strict=True))
+        text = f"{'x'.join(map(str, by))}, to {to}"
+        out += wrapped(Span(label, "bold"), text, _INDENT, look)
+    return out
+
+
+def _is(found: Sizes) -> str:
+    words = {"same": "keeps its size", "aligned": "lines up at joins", "lossless": "drops nothing"}
+    trials = [one.at(n) for one, n in zip(found.along, found.shape, strict=True)]
+    held = [word for keep, word in words.items() if all(getattr(t, keep) for t in trials)]
+    lacks = [_lack(keep, trials) for keep in words if keep in found.attainable]
+    parts = ["runs", *held, *filter(None, lacks)]
+    return ", ".join(parts)
+
+
+def _lack(keep: str, trials: Sequence[Trial]) -> str:
+    bad = next((trial for trial in trials if not getattr(trial, keep)), None)
+    if bad is None:
+        return ""
+    if keep == "lossless":
+        return f"but {_some(bad.dropped)} drops the last positions"
+    if keep == "aligned":
+        return f"but branches do not line up at {_some(bad.shifted)}"
+    return f"but its output has {_some([str(n) for n in bad.outputs if n])}"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+    return ", ".join(names[:2]) + more
+
+
+def _which(one: AxisSizes, keep: Keep) -> str:
+    """The lengths that are what is asked for: multiples, remainders, or a list."""
+    if not one.period:
+        held = [t.length for t in one.trials if one.holds(t.length, keep)]
+        tried = f"{one.first} to {one.last}"
+        return f"{_listed(held)}, of {tried}" if held else f"none of {tried}"
+    good = [t.length for t in one.repeating if one.holds(t.length, keep)]
+    early = [n for n in range(one.first, one.settled) if one.holds(n, keep)]
+    if not good:
+        return f"{_listed(early)} alone" if early else "none"
+    period = _own_period(one, keep)
+    rests = sorted({n % period for n in good})
+    start = _from(one, keep, period, rests)
+    alone = [n for n in early if n < start]
+    beside = f"; also {_listed(alone)}" if alone else ""
+    if period == 1:
+        return (f"every size from {start} up" if start > 1 else "every size") + beside
+    if rests == [0]:
+        return f"multiples of {period}, from {start} up{beside}"
+    if len(rests) == 1:
+        return f"{period} k + {rests[0]}, from {start} up{beside}"
+    if len(rests) > period - len(rests):
+        rest = [r for r in range(period) if r not in rests]
+        return f"all but {_remainders(period, rest)}, from {start} up{beside}"
+    return f"{_remainders(period, rests)}, from {start} up{beside}"
+
+
+def _own_period(one: AxisSizes, keep: Keep) -> int:
+    """The shortest period of this one property."""
+    held = [one.holds(t.length, keep) for t in one.repeating]
+    for period in range(1, one.period):
+        if one.period % period == 0 and held == held[-period:] * (one.period // period):
+            return period
+    return one.period
+
+
+def _from(one: AxisSizes, keep: Keep, period: int, rests: Sequence[int]) -> int:
+    """From which length on exactly these remainders are it."""
+    start = one.settled
+    while start > one.first and one.holds(start - 1, keep) == ((start - 1) % period in rests):
+        start -= 1
+    return next(n for n in range(start, start + period) if n % period in rests)
+
+
+def _remainders(period: int, rests: Sequence[int]) -> str:
+    return f"{period} k + {_listed(rests)}"
+
+
+def _listed(values: Sequence[int]) -> str:
+    runs: list[list[int]] = []
+    for value in values:
+        if runs and value == runs[-1][-1] + 1:
+            runs[-1].append(value)
+        else:
+            runs.append([value])
+    texts = [str(r[0]) if len(r) == 1 else f"{r[0]} to {r[-1]}" for r in runs]
+    more = f" and {len(texts) - _MOST_NAMED} more" if len(texts) > _MOST_NAMED else ""
+    return ", ".join(texts[:_MOST_NAMED]) + more
+
+
+def _repeats(one: AxisSizes) -> str:
+    if not one.period:
+        return f"not up to {one.last}, the largest size that was tried"
+    ways = "by its layers" if one.proved else "as far as was tried"
+    size = "every size" if one.period == 1 else f"every {one.period} positions"
+    return f"{size}, from {one.settled} up, {ways} ({len(one.trials)} sizes read)"

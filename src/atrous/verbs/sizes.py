@@ -1,0 +1,167 @@
+"""`sizes`: which input sizes a network takes, and what it makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from atrous.analysis.sizes import AxisSizes, Sizes, axis_sizes
+from atrous.analysis.trials import Trial, layers_of, period_of, symmetric, trial_of
+from atrous.errors import AtrousError, ReadError
+from atrous.network import Network
+from atrous.network.shapes import Shape, Shapes
+from atrous.progress import step
+from atrous.readers import read
+from atrous.readers.given import shapes_of
+
+__all__ = ["sizes"]
+
+_BESIDE = 64
+"""How far around a size that does not run one that does is looked for."""
+
+Reader = Callable[[Shapes], Network]
+
+
+def sizes(
+    source: Any, input: Any = None, *, values: Mapping[str, Any] | None = None, enough: int = 0
+) -> Sizes:
+    """Which input sizes run, drop no position, keep every join aligned, and keep their size.
+
+    `source` and `input` are those of `inspect`; `input` need not run: `pad` and `crop` then say
+    what it lacks. `values` are those of `read`. Lengths are read one by one, at least `enough` of
+    them, until they repeat; from there on the answer is for every size.
+
+    Raises `ReadError` for what is no source, or where nothing near `input` runs.
+
+    >>> import atrous
+    >>> found = atrous.sizes("stack:k7s2 maxk2s2 k3s2", (1, 3, 100, 100))
+    >>> found.period, found.lossless(100), found.nearest(99, "lossless")
+    (8, True, (100, 100))
+    """
+    name, start, reader = _reader(source, input, values)
+    found = _known(reader, start)
+    if found is None:
+        reader(start)  # says why
+        raise ReadError(f"no size near {_text(start)} runs.")
+    shapes, network, refusal = found
+    axes = tuple(network.inputs[0].grid) or network.axes
+    if not axes:
+        raise ReadError(f"{name}: its input has no positions, so it has no sizes.")
+    given = _lengths(start, network, axes)
+    if len(set(given)) == 1 and symmetric(network, axes):
+        along = (_tried(reader, shapes, network, axes, enough),) * len(axes)
+    else:
+        along = tuple(_tried(reader, shapes, network, (axis,), enough) for axis in axes)
+    return Sizes(network.name or name, given, axes, along, refusal)
+
+
+def _reader(
+    source: Any, input: Any, values: Mapping[str, Any] | None
+) -> tuple[str, Shapes, Reader]:
+    """What the source is called, the shapes to begin with, and how it is read at others."""
+    if isinstance(source, Network):
+        raise ReadError("a Network has the sizes that it was read at; give its source.")
+    names: tuple[str, ...] = ()
+    if input is None or isinstance(input, Mapping):
+        network = read(source, input, values=values, structure_only=True)
+        start = tuple(tensor.shape for tensor in network.inputs)
+        names = tuple(tensor.name for tensor in network.inputs)
+    else:
+        start = shapes_of(input)
+
+    def reader(shapes: Shapes) -> Network:
+        asked: Any = dict(zip(names, shapes, strict=True)) if values else shapes
+        if len(shapes) == 1 and not values:
+            asked = shapes[0]
+        return read(source, asked, values=values, structure_only=True)
+
+    name = source if isinstance(source, str) else type(source).__name__
+    return name, start, reader
+
+
+def _known(reader: Reader, start: Shapes) -> tuple[Shapes, Network, str] | None:
+    """A size that runs, the given one or one near it, the network there, why not the given one."""
+    refusal = ""
+    for shapes in (start, *_around(start)):
+        try:
+            return shapes, reader(shapes), refusal
+        except AtrousError as error:
+            refusal = refusal or str(error).splitlines()[0]
+    return None
+
+
+def _around(start: Shapes) -> list[Shapes]:
+    """Sizes near the given ones: rounded up by powers of two, then one by one."""
+    found: dict[Shapes, None] = {}
+    for power in range(1, 8):
+        found[_rounded(start, 1 << power)] = None
+    for apart in range(1, _BESIDE):
+        for sign in (1, -1):
+            found[_moved(start, sign * apart)] = None
+    return [shapes for shapes in found if shapes != start]
+
+
+def _rounded(start: Shapes, by: int) -> Shapes:
+    return tuple((*s[:2], *(-(-n // by) * by for n in s[2:])) for s in start)
+
+
+def _moved(start: Shapes, apart: int) -> Shapes:
+    return tuple((*s[:2], *(max(n + apart, 1) for n in s[2:])) for s in start)
+
+
+def _text(shapes: Shapes) -> str:
+    return ", ".join("x".join(map(str, shape)) for shape in shapes)
+
+
+def _lengths(start: Shapes, network: Network, axes: Sequence[str]) -> Shape:
+    """The length along each axis of what was asked about."""
+    found = []
+    for axis in axes:
+        for tensor, shape in zip(network.inputs, start, strict=True):
+            places = _places(network, tensor.name, axis)
+            if places:
+                found.append(shape[places[0]])
+                break
+    return tuple(found)
+
+
+def _places(network: Network, name: str, axis: str) -> list[int]:
+    """The dimensions of an input that are the whole axis."""
+    layout = network.tensor(name).layout
+    return [i for i, dim in enumerate(layout) if len(dim) == 1 and dim[0].axis == axis]
+
+
+def _tried(
+    reader: Reader,
+    shapes: Shapes,
+    network: Network,
+    axes: tuple[str, ...],
+    enough: int,
+) -> AxisSizes:
+    """What each length along these axes gives, all of them at once."""
+    known = next(t.grid[axis] for t in network.inputs for axis in axes if axis in t.grid)
+
+    def attempt(n: int) -> tuple[Trial, Any]:
+        step(f"reading size {n} along {', '.join(axes)}")
+        try:
+            made = reader(_resized(shapes, network, axes, n))
+        except AtrousError as error:
+            return Trial(n, str(error).splitlines()[0]), None
+        fixed = next((note for note in made.notes if "the file says" in note), "")
+        if fixed:
+            return Trial(n, fixed), None
+        return trial_of(made, axes), layers_of(made, axes)
+
+    period = period_of(network, axes)
+    return axis_sizes(axes, attempt, known=known, period=period, enough=enough)
+
+
+def _resized(shapes: Shapes, network: Network, axes: tuple[str, ...], n: int) -> Shapes:
+    found = []
+    for tensor, shape in zip(network.inputs, shapes, strict=True):
+        sizes = list(shape)
+        for axis in axes:
+            for place in _places(network, tensor.name, axis):
+                sizes[place] = n
+        found.append(tuple(sizes))
+    return tuple(found)
