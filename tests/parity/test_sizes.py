@@ -1,0 +1,184 @@
+"""Which sizes run, and how long outputs are: PyTorch and ONNX Runtime at every size of a range."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812 - everybody's name for it
+
+import atrous
+from tests.onnx_probe import model as file_of
+from tests.onnx_probe import weights
+
+
+class Decoder(nn.Module):
+    """Pools down and transposed convolutions up, each level joined with its skip."""
+
+    def __init__(self, depth: int, how: str = "as it is") -> None:
+        super().__init__()
+        self.how = how
+        self.down = nn.ModuleList(nn.Conv2d(2, 2, 3, padding=1) for _ in range(depth))
+        self.up = nn.ModuleList(nn.ConvTranspose2d(2, 2, 2, 2) for _ in range(depth))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        skips = []
+        for conv in self.down:
+            x = conv(x)
+            skips.append(x)
+            x = F.max_pool2d(x, 2)
+        for up, skip in zip(self.up, reversed(skips), strict=True):
+            x = F.interpolate(x, size=skip.shape[-2:]) if self.how == "resized" else up(x)
+            if self.how == "cropped":
+                skip = skip[..., : x.shape[-2], : x.shape[-1]]
+            x = x + skip
+        return x
+
+
+class Patches(nn.Module):
+    """Tokens of patches, with a place for each where there are stored ones."""
+
+    def __init__(self, patch: int, side: int = 0) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(2, 3, patch, patch)
+        self.places = nn.Parameter(torch.zeros(1, side * side, 3)) if side else None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.patches(x).flatten(2).mT
+        return y if self.places is None else y + self.places
+
+
+class Particular(nn.Module):
+    """Refuses whatever is no multiple of a size, before it looks at it."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size, self.conv = size, nn.Conv2d(2, 2, 3, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.shape[-1] % self.size or x.shape[-2] % self.size:
+            raise ValueError(f"wrong sizes {tuple(x.shape[-2:])}")
+        return self.conv(x)
+
+
+class Windowed(nn.Module):
+    """Cuts a map into windows, and puts it together again."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.max_pool2d(x, 2)
+        b, c, h, w = x.shape
+        y = x.view(b, c, h // 3, 3, w // 3, 3).permute(0, 2, 4, 1, 3, 5)
+        return y.permute(0, 3, 1, 4, 2, 5).reshape(b, c, h, w)
+
+
+class PaddedUp(nn.Module):
+    """Pads to a multiple of 8, and cuts the output to the input's size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = Decoder(3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h, w = x.shape[-2:]
+        return self.net(F.pad(x, (0, -w % 8, 0, -h % 8)))[..., :h, :w]
+
+
+MODELS = {
+    "decoder": (Decoder(3), 16),
+    "decoder that crops": (Decoder(2, "cropped"), 16),
+    "decoder that resizes": (Decoder(2, "resized"), 16),
+    "patches": (Patches(4), 16),
+    "patches with places": (Patches(4, 3), 12),
+    "particular": (Particular(12), 12),
+    "windows": (Windowed(), 12),
+    "padded up": (PaddedUp(), 16),
+    "flattened": (nn.Sequential(nn.MaxPool2d(3, 3), nn.Flatten(), nn.Linear(2 * 16, 1)), 12),
+    "mirrored": (nn.Sequential(nn.ReflectionPad2d(5), nn.Conv2d(2, 2, 11, 4)), 16),
+    "rounded up": (nn.Sequential(nn.MaxPool2d(3, 2, ceil_mode=True), nn.Conv2d(2, 2, 3)), 16),
+    "shuffled": (nn.Sequential(nn.PixelUnshuffle(3), nn.Conv2d(18, 4, 3), nn.PixelShuffle(2)), 12),
+    "dilated": (nn.Sequential(nn.Conv2d(2, 2, 3, dilation=4), nn.AvgPool2d(5, 3)), 16),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_runs_and_how_long_it_comes_out(name: str) -> None:
+    model, start = MODELS[name]
+    model.eval()
+    found = atrous.sizes(model, (1, 2, start, start))
+    for size in range(1, 81):
+        x = torch.zeros(1, 2, size, size)
+        try:
+            with torch.no_grad():
+                made = model(x)
+        except Exception:
+            assert not found.legal(size), size
+            continue
+        assert found.legal(size), size
+        if made.ndim == 4:
+            assert found.along[0].at(size).outputs == (made.shape[-1],), size
+            assert found.same(size) == (made.shape[-1] == size), size
+
+
+def test_the_size_that_was_asked_about() -> None:
+    found = atrous.sizes(Decoder(3).eval(), (1, 2, 30, 44))
+    assert (found.legal((30, 44)), found.pad, found.crop) == (False, (2, 4), (6, 4))
+    assert found.nearest((30, 44)) == (32, 48)
+    assert "does not run" in str(found)
+    assert found.legal((32, 48))
+
+
+@pytest.mark.parametrize("name", ["decoder", "decoder that resizes", "rounded up", "patches"])
+def test_lost_positions_are_those_that_change_nothing(name: str) -> None:
+    model, start = MODELS[name]
+    model = model.eval()
+    found = atrous.sizes(model, (1, 2, start, start))
+    for size in filter(found.legal, range(8, 40)):
+        x = torch.zeros(1, 2, size, size)
+        x[..., -1] = torch.nan
+        with torch.no_grad():
+            reached = bool(model(x).isnan().any())
+        assert reached == found.lossless(size), size
+
+
+STEPS = [
+    [(10, 5, 1, 0), (3, 2, 1, 0), (2, 2, 1, 0)],
+    [(7, 3, 1, 3), (3, 1, 2, 2), (4, 4, 1, 0)],
+    [(3, 2, 1, 1), (5, 2, 1, 2), (1, 2, 1, 0)],
+]
+
+
+@pytest.mark.parametrize("layers", STEPS)
+def test_stacks_along_time(layers: list[tuple[int, int, int, int]]) -> None:
+    model = nn.Sequential(*(nn.Conv1d(1, 1, k, s, p, d) for k, s, d, p in layers)).eval()
+    found = atrous.sizes(model, (1, 1, 200))
+    for length in range(1, 161):
+        try:
+            with torch.no_grad():
+                made = model(torch.zeros(1, 1, length)).shape[-1]
+        except RuntimeError:
+            made = 0
+        assert found.legal(length) == (made > 0)
+        if made:
+            assert found.along[0].at(length).outputs == (made,)
+
+
+def test_a_file_with_open_sizes() -> None:
+    import onnxruntime
+    from onnx import helper
+
+    nodes = [
+        helper.make_node("MaxPool", ["x"], ["p"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("ConvTranspose", ["p", "w"], ["u"], strides=[2, 2]),
+        helper.make_node("Add", ["x", "u"], ["y"]),
+    ]
+    file = file_of(nodes, {"x": (1, 1, "h", "w")}, {"w": weights(1, 1, 2, 2)})
+    session = onnxruntime.InferenceSession(file.SerializeToString())
+    found = atrous.sizes(file, (1, 1, 8, 8))
+    for size in range(2, 40):  # of one position the runtime pools two
+        try:
+            (made,) = session.run(None, {"x": np.zeros((1, 1, size, size), np.float32)})
+        except Exception:
+            made = np.zeros(0)
+        # The runtime goes on with maps of no position; a network that makes none does not run.
+        assert found.legal(size) == (made.size > 0), size
