@@ -45,7 +45,7 @@ def pool(x: Tensor, kernel: int, stride: int, padding: int = 0, ceil: bool = Fal
 
 
 def resize(x: Tensor, like: Tensor) -> Tensor:
-    """Linear interpolation that also counts what it reads with weight zero, as NaN does."""
+    """Linear interpolation in which all samples that are weighed at all are weighed alike."""
     h, w = (
         reads_of_linear(n, m).to(x.dtype) for n, m in zip(x.shape[2:], like.shape[2:], strict=True)
     )
@@ -54,9 +54,9 @@ def resize(x: Tensor, like: Tensor) -> Tensor:
 
 @cache
 def reads_of_linear(n: int, m: int) -> Tensor:
-    probes = torch.zeros(n, 1, n)
-    probes[range(n), 0, range(n)] = float("nan")
-    return torch.isnan(nnf.interpolate(probes, m, mode="linear", align_corners=False))[:, 0].T / 2
+    probes = torch.eye(n, dtype=torch.float64)[:, None]
+    weights = nnf.interpolate(probes, m, mode="linear", align_corners=False)[:, 0].T
+    return (weights > 1e-12) / 2
 
 
 def basic(x: Tensor, stride: int = 1, rate: int = 1, residual: bool = True) -> Tensor:

@@ -68,6 +68,9 @@ class Builder:
     two layers: 2 nodes, input x 1x3x64x64, 432 parameters, 442,368 MACs
     """
 
+    looks = True
+    """Whether anybody wants to know where weights are 0."""
+
     def __init__(self, name: str = "") -> None:
         self.name = name
         self.notes: list[str] = []

@@ -68,6 +68,8 @@ class _Probe(Builder):
     Dimensions that are `alike` have one axis; `met` says that more were found to be.
     """
 
+    looks = False
+
     def __init__(self, shapes: Mapping[str, Sequence[int]], alike: _Alike) -> None:
         super().__init__()
         self.met = False

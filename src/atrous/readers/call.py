@@ -155,7 +155,8 @@ class Call(Generic[Value]):
         None where nobody looks, or where all of them are: a layer that is not trained yet is read
         as its structure, and a note says so.
         """
-        found = weight.zeros(kernel) if isinstance(weight, Fixed) else ()
+        looks = self.builder.looks and isinstance(weight, Fixed)
+        found = weight.zeros(kernel) if looks else ()
         if isinstance(found, str):
             self.builder.blank.append(self.name)
             return ()
