@@ -50,17 +50,20 @@ def asked_of(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     named = json.loads(SIZES.read_text(encoding="utf-8"))
     given = next((one for text, one in named.items() if text in file.as_posix()), {})
     values = {k: v for k, v in given.get("values", {}).items() if any(i.name == k for i in inputs)}
-    sizes: dict[str, Any] = {}
-    for item in inputs:
-        said = declared(item) or []
-        if item.name in values or not any(isinstance(size, str) for size in said):
-            continue
-        own = given.get("input", {}).get(item.name)
-        sizes[item.name] = tuple(own) if own is not None else _usual(said, given.get("open", {}))
-    return sizes, values
+    said = {i.name: declared(i) or [] for i in inputs if i.name not in values}
+    # What stands first anywhere and not alone is a batch, also where it stands second.
+    batches = {sizes[0]: 1 for sizes in said.values() if len(sizes) > 1 and sizes[0] != "?"}
+    opened = {**batches, **given.get("open", {})}
+    shapes: dict[str, Any] = {}
+    for name, sizes in said.items():
+        if any(isinstance(size, str) for size in sizes):
+            own = given.get("input", {}).get(name, _usual(sizes, opened))
+            pairs = zip(sizes, own, strict=True)
+            shapes[name] = tuple(size if isinstance(size, int) else n for size, n in pairs)
+    return shapes, values
 
 
-def _usual(said: list[int | str], opened: dict[str, int]) -> tuple[int, ...]:
+def _usual(said: list[int | str], opened: dict[Any, int]) -> tuple[int, ...]:
     """The shape of an input whose open sizes nobody names."""
     image = len(said) == 4
     found = []

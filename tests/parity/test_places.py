@@ -337,3 +337,9 @@ def test_computed_places_of_modules_are_read_all_along_their_dimension(name: str
             other[..., place] += size
             for at in (module(other) != base).any(1)[0].nonzero().flatten().tolist():
                 assert masks[at][place]
+
+
+def test_more_of_the_best_than_there_are_is_refused() -> None:
+    node = helper.make_node("TopK", ["u", "many"], ["v", "places"], axis=2)
+    with pytest.raises(atrous.ReadError, match=f"keeps the best 99 of {N} along dimension 2"):
+        read_onnx(chain_of(node, many=ints(99)))

@@ -241,4 +241,13 @@ def test_a_recurrence_quantized_step_by_step_reads_and_costs_what_it_did(tmp_pat
     assert (ours.macs, ours.integer_macs) == (theirs.macs, theirs.macs)
     assert ours.params == theirs.params
     assert [out.output_shape for out in ours.outputs] == [o.output_shape for o in theirs.outputs]
-    assert (ours.footprint(ours.outputs[0].name, 4).mask == np.arange(10) <= 4).all()
+    mask = ours.footprint(ours.outputs[0].name, 4).mask
+    assert (mask.reshape(-1) == (np.arange(10) <= 4)).all()
+
+
+def test_a_state_of_another_shape_than_the_recurrence_has_is_refused() -> None:
+    proto = recurrent("GRU", 3)
+    with pytest.raises(
+        atrous.ReadError, match=r"a state of \(1, 2, 5\), which must be \(1, 1, 5\)"
+    ):
+        atrous.read(proto, {"x": (10, 1, 8), "h0": (1, 2, 5)})

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from atrous.cli.options import Json, StructureOnly
+from atrous.cli.options import Inputs, Json, StructureOnly
 from atrous.cli.output import show, show_json
 from atrous.cli.sources import (
     load,
@@ -29,15 +29,7 @@ def compare(
             show_default=False,
         ),
     ] = None,
-    input: Annotated[
-        str | None,
-        typer.Option(
-            "--input",
-            "-i",
-            metavar="SHAPE",
-            help="Batch, channels and 1 to 3 spatial sizes; 1,3,512,512 unless given.",
-        ),
-    ] = None,
+    input: Inputs = None,
     kernel: Annotated[
         int | None, typer.Option(metavar="K", help="Of the usual schemes; 3 unless given.")
     ] = None,
@@ -50,7 +42,8 @@ def compare(
     structure_only: StructureOnly = False,
     json: Json = False,
 ) -> None:
-    """Stride, dilation, both or pooling: what each sees, keeps and costs on one input.
+    """Stride, dilation, both or pooling: what each sees, keeps and costs on one input, which is
+    1,3,512,512 unless given.
 
     The usual schemes are convolutions without either (plain), with stride 2 in each (strided), with
     rate 2 in each or with rates 1, 2, 4 and so on (dilated), with stride 2 in the first half and
@@ -80,11 +73,11 @@ def compare(
         networks = {}
         for name, source in named.items():
             own = input is None and not source.startswith("stack:")
-            networks[name] = load(source, [] if own else [input or usual], structure_only)
+            networks[name] = load(source, [] if own else input or [usual], structure_only)
         table = compare_networks(networks, {n: stack_text(s) for n, s in named.items()})
     else:
         table = compared(
-            input=shapes([usual if input is None else input]),
+            input=shapes(input or [usual]),
             kernel=3 if kernel is None else kernel,
             depth=4 if depth is None else depth,
             channels=64 if channels is None else channels,

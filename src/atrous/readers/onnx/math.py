@@ -413,6 +413,11 @@ def recurrence(call: OnnxCall, kind: str, w: Const, r: Const) -> list[Result]:
     ways, gates, hidden = w.shape[0], _GATES[kind], r.shape[2]
     if w.shape != (ways, gates * hidden, x.shape[2]) or r.shape != (ways, gates * hidden, hidden):
         raise ReadError(f"weights of {w.shape} and {r.shape} do not fit an input of {x.shape}.")
+    sequences = x.shape[0 if call.integer("layout") else 1]
+    state = (sequences, ways, hidden) if call.integer("layout") else (ways, sequences, hidden)
+    for held in (call[5], call[6] if kind == "LSTM" else None):
+        if held is not None and held.shape != state:
+            raise ReadError(f"starts from a state of {held.shape}, which must be {state}.")
     direction = call.text("direction", "forward")
     names = {"forward": "forward", "reverse": "reverse", "bidirectional": "both"}
     if direction not in names or ways != (2 if direction == "bidirectional" else 1):

@@ -266,6 +266,8 @@ def _top_k(call: OnnxCall) -> list[Result]:
     k = (call.integer("k"),) if call.version < 10 else call.integers_at(1, "k")
     if k is None or len(k) != 1:
         raise ReadError("TopK needs one k.")
+    if not 0 < k[0] <= x.shape[dim]:
+        raise ReadError(f"keeps the best {k[0]} of {x.shape[dim]} along dimension {dim}.")
     if not has_axes(x.layout[dim]):
         op = Reorder(dim, k[0])
         return [call.emit(op, x, out=i) if used else None for i, used in enumerate(call.used)]
