@@ -33,7 +33,7 @@ import atrous  # noqa: E402
 from bench.shared.apart import Job, run_apart  # noqa: E402
 from bench.shared.commit import CHANGED, commit  # noqa: E402
 from bench.sweep.published import MODELS, RESULTS, Entry, differences, results  # noqa: E402
-from bench.sweep.reading import build, read  # noqa: E402
+from bench.sweep.reading import build, read, warm  # noqa: E402
 from tests.nan_probe import Probed, assert_footprints_agree  # noqa: E402
 from tests.onnx_agreement import assert_reports_agree, exported  # noqa: E402
 
@@ -138,6 +138,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start no more then")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    warm()
     found = results() if RESULTS.exists() else {}
     limits = {
         "limit": options.limit,
