@@ -155,6 +155,9 @@ def _repeat_interleave(call: TorchCall) -> Value:
         raise NotUnderstood("repeats each place by its own number")
     dim %= len(x.shape)
     sizes = tuple(n * times if i == dim else n for i, n in enumerate(x.shape))
+    if x.shape[dim] == 1:
+        # A batch of one image, more often than a map of one position: no map is scaled.
+        return call.emit(Expand(sizes), x)
     if not has_axes(x.layout[dim]):
         return call.emit(Reorder(dim, x.shape[dim] * times), x)
     return call.emit(Resize(sizes[dim:], "nearest", "asymmetric"), x)
