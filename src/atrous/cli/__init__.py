@@ -6,6 +6,15 @@ May import: everything; nothing but `__main__` imports it.
 A new verb is one file with one function, and its name in the list in `app`.
 """
 
-from atrous.cli.app import app, main
+import sys
 
-__all__ = ["app", "main"]
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Runs the command line; an interruption while the verbs are imported is one as well."""
+    try:
+        from atrous.cli.app import main as run
+    except KeyboardInterrupt:
+        sys.exit(130)
+    run()

@@ -14,7 +14,7 @@ from atrous.cli.compare import compare
 from atrous.cli.convert import convert
 from atrous.cli.explore import explore
 from atrous.cli.inspect import inspect
-from atrous.cli.output import complain, forgive, give_up_output
+from atrous.cli.output import complain, forgive, printing
 from atrous.cli.sizes import sizes
 from atrous.cli.zoo import zoo
 from atrous.errors import AtrousError
@@ -66,8 +66,9 @@ def main() -> None:
 
 def _run() -> int:
     try:
-        result = app(prog_name="atrous", standalone_mode=False)
-        sys.stdout.flush()
+        result: Any = 0
+        with printing():  # help and versions, which libraries print
+            result = app(prog_name="atrous", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except AtrousError as error:
         complain(str(error))
@@ -79,6 +80,3 @@ def _run() -> int:
         return 2
     except (KeyboardInterrupt, typer.Abort):
         return 130
-    except BrokenPipeError:
-        give_up_output()
-        return 141

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from atrous.errors import AtrousError
 from atrous.progress import listening
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ __all__ = [
     "forgive",
     "give_up_output",
     "look_of",
+    "printing",
     "show",
     "show_json",
     "size_text",
@@ -28,6 +31,7 @@ __all__ = [
     "wrote",
 ]
 
+_OF_STREAMS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 _NEEDED = "─│┌…█▀░⣿·"
 
 
@@ -57,17 +61,47 @@ def show(view: LinesView) -> None:
     """Prints a report."""
     look = look_of(sys.stdout)
     if not look.colour:
-        print(view.text(look))  # noqa: T201 - printing is what this floor is for
+        text = view.text(look)
+        with printing():
+            print(text)  # noqa: T201 - printing is what this floor is for
         return
     from rich.console import Console
 
     console = Console(width=look.width, force_terminal=True, highlight=False)
-    console.print(view, crop=False, overflow="ignore", no_wrap=True)
+    with printing():
+        console.print(view, crop=False, overflow="ignore", no_wrap=True)
 
 
 def show_json(data: Mapping[str, object] | str) -> None:
     """Prints JSON, and nothing beside it."""
-    print(data if isinstance(data, str) else json.dumps(data))  # noqa: T201
+    text = data if isinstance(data, str) else json.dumps(data)
+    with printing():
+        print(text)  # noqa: T201
+
+
+@contextmanager
+def printing() -> Iterator[None]:
+    """Whoever reads a pipe may go when they have enough: the verb and its exit code go on.
+
+    Raises `AtrousError` where standard output takes no more for another reason, as on a full disk.
+    """
+    try:
+        yield
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        give_up_output()
+    except SystemExit as stop:
+        # Rich leaves with code 1 where a pipe is closed.
+        if not isinstance(stop.__context__, BrokenPipeError):
+            raise
+    except OSError as error:
+        if error.filename is not None or error.errno not in _OF_STREAMS:
+            raise
+        give_up_output()
+        raise AtrousError(
+            f"standard output: {error.strerror or error}; what was printed is not whole."
+        ) from None
 
 
 def complain(message: str) -> None:
@@ -80,8 +114,9 @@ def complain(message: str) -> None:
     if len(lines) == 3 and lines[2].strip() == "^":
         rest, place = lines[0], f"\n{lines[1].rstrip()}\n{lines[2].rstrip()}"
     text = " ".join(rest.split())
-    if sys.stderr is not None:
-        print(f"atrous: {text}{place}", file=sys.stderr)  # noqa: T201
+    with suppress(OSError):  # the exit code still tells
+        if sys.stderr is not None:
+            print(f"atrous: {text}{place}", file=sys.stderr)  # noqa: T201
 
 
 def forgive() -> None:
@@ -93,9 +128,11 @@ def forgive() -> None:
 
 
 def give_up_output() -> None:
-    """Sends what is still to be written to nowhere: the reader of the pipe has gone."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
+    """Sends what is still to be written to nowhere: nobody takes it."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 @contextmanager

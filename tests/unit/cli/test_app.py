@@ -274,13 +274,45 @@ def test_no_arguments_print_the_help():
     assert "zoo" in result.stdout
 
 
-def test_a_reader_that_goes_away_is_no_error():
-    command = f"{sys.executable} -m atrous inspect zoo:resnet152 --all | head -n 1"
-    result = subprocess.run(
-        ["bash", "-c", command], env=environment(), capture_output=True, encoding="utf-8"
+def shell(command):
+    """What a shell makes of a command in which `atrous` is this one."""
+    text = f'atrous() {{ {sys.executable} -m atrous "$@"; }}; {command}'
+    return subprocess.run(
+        ["bash", "-c", text], env=environment(), capture_output=True, encoding="utf-8", check=False
     )
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("inspect zoo:resnet152 --all", 0),
+        ("inspect zoo:resnet152 --json", 0),
+        ("--help", 0),
+        ("check zoo:resnet18 --macs '<=1'", 1),
+        ("check zoo:resnet18 --macs '>=1'", 0),
+        ("inspect zoo:nothing", 2),
+    ],
+)
+def test_a_reader_that_goes_away_is_no_error(command, code):
+    result = shell(f"atrous {command} | true; echo ${{PIPESTATUS[0]}}")
+    assert result.stdout == f"{code}\n"
+    assert len(result.stderr.splitlines()) == (code == 2)
+
+
+def test_the_first_line_alone_can_be_read():
+    result = shell("atrous inspect zoo:resnet152 --all | head -n 1; exit ${PIPESTATUS[0]}")
+    assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.startswith("resnet152")
-    assert result.stderr == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no full device")
+@pytest.mark.parametrize("command", ["inspect zoo:resnet18", "zoo --json", "--help", "--version"])
+def test_a_full_disk_is_one_line(command):
+    result = shell(f"atrous {command} > /dev/full")
+    assert result.returncode == 2
+    assert result.stderr == (
+        "atrous: standard output: No space left on device; what was printed is not whole.\n"
+    )
 
 
 def test_an_interruption_leaves_no_traceback(tmp_path):
