@@ -14,7 +14,7 @@ __all__ = ["main"]
 def main() -> None:
     """Runs the command line; an interruption while the verbs are imported is one as well."""
     try:
-        from atrous.cli.app import main as run
+        from atrous.cli.app import run
     except KeyboardInterrupt:
         sys.exit(130)
     run()

@@ -19,7 +19,7 @@ from atrous.cli.sizes import sizes
 from atrous.cli.zoo import zoo
 from atrous.errors import AtrousError
 
-__all__ = ["app", "main"]
+__all__ = ["app", "run"]
 
 app = typer.Typer(
     name="atrous",
@@ -58,7 +58,7 @@ for verb in (inspect, compare, sizes, check, zoo, convert, audit, bench, explore
     app.command()(verb)
 
 
-def main() -> None:
+def run() -> None:
     """Runs the command line; every error on purpose is one line and exit code 2."""
     forgive()
     sys.exit(_run())
