@@ -26,6 +26,7 @@ from atrous.readers.onnx.graph import (
     ordered,
 )
 from atrous.readers.onnx.inputs import Input, Inputs, Shape, Values, fixed
+from atrous.readers.onnx.loops import MOST_COPIES, unrolled
 from atrous.readers.onnx.names import Provenance
 from atrous.readers.onnx.sequences import SEQUENCES, follow_sequence
 from atrous.readers.onnx.values import Const, Live, Value, itemsize
@@ -159,6 +160,7 @@ class _Translation:
         self._inputs = inputs
         self._builder = builder
         self._count = 0
+        self._copies = MOST_COPIES
         self.values: dict[str, Value] = {}
 
     def run(self, tensors: Mapping[str, Tensor]) -> list[Tensor]:
@@ -290,11 +292,16 @@ class _Translation:
             either = self._either(node, label, condition, values, used, depth)
             if either is not None:
                 return either
+        if node.op_type in ("Loop", "Scan") and node.domain in ("", "ai.onnx"):
+            turned = self._turned(node, label, inputs, values, used, depth)
+            if turned is not None:
+                return turned
         # What the graphs inside read from around them, the node reads.
         around = [values[name] for g in subgraphs(node) for name in captured(g) if name in values]
         shapes: Inferred = [(recorded.get(name), 0) for name in node.output]
         call = self._call(node, label, [*inputs, *around], shapes, used)
-        made: Sequence[Value] = call.opaque(f"what {node.op_type[:80]} runs is decided by data")
+        why = "is decided by data" if self._copies >= 0 else "is more than is followed"
+        made: Sequence[Value] = call.opaque(f"what {node.op_type[:80]} runs {why}")
         return made
 
     def _either(
@@ -333,6 +340,35 @@ class _Translation:
         self._builder.cheaper(start, middle)
         call.note("one of two branches runs, by data: both are read, and costs are the dearer's")
         return made
+
+    def _turned(
+        self,
+        node: onnx.NodeProto,
+        label: str,
+        inputs: Sequence[Value | None],
+        values: dict[str, Value],
+        used: Sequence[bool],
+        depth: int,
+    ) -> Sequence[Value | None] | None:
+        """What a loop makes whose turns are known; None where they are not."""
+        bodies = [a.g for a in node.attribute if a.name == "body" and a.HasField("g")]
+        start, before = self._builder.mark(), dict(self.values)
+        call = self._call(node, label, inputs, [(None, 0)] * len(used), used)
+
+        def run(given: dict[str, Value]) -> Sequence[Value | None]:
+            # What stands around is copied as well.
+            self._copies -= len(body.node) + len(values) // 100
+            if self._copies < 0:
+                raise NotUnderstood("turns more often than is followed")
+            return self._branch(body, values | given, depth)
+
+        try:
+            (body,) = bodies
+            return unrolled(call, body, run)
+        except (AtrousError, NotUnderstood, ValueError):
+            self._builder.undo(start)
+            self.values = before
+            return None
 
     def _branch(
         self, graph: onnx.GraphProto, values: dict[str, Value], depth: int
