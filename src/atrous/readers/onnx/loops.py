@@ -85,9 +85,9 @@ class _Loop(_Turns):
         super().__init__(call)
         self.states: Results = call.inputs[2 : len(call.node.input)]
         self.carried = 1 + len(self.states)
-        self._limit = None if call[0] is None else int(_number(call[0]))
+        self._limit = None if call[0] is None else int(_known_number(call[0]))
         self._waits = call[1] is not None
-        self._goes = call[1] is None or bool(_number(call[1]))
+        self._goes = call[1] is None or bool(_known_number(call[1]))
 
     def goes_on(self, at: int) -> bool:
         """Whether there is a turn `at`."""
@@ -95,7 +95,7 @@ class _Loop(_Turns):
 
     def before(self, at: int) -> Results:
         """The number of the turn, and that it goes on."""
-        return [_scalar(at, 7), _scalar(True, 9)]
+        return [_plain_number(at, 7), _plain_number(True, 9)]
 
     def elements(self, _: int) -> Results:
         """Nothing: a loop takes no pieces."""
@@ -104,7 +104,7 @@ class _Loop(_Turns):
     def after(self, made: Results) -> None:
         """Looks whether it goes on."""
         if self._waits:
-            self._goes = bool(_number(made[0]))
+            self._goes = bool(_known_number(made[0]))
 
     def stacked(self, _: int, pieces: Sequence[Value]) -> Value:
         """The pieces along a new first dimension."""
@@ -159,7 +159,7 @@ class _Scan(_Turns):
                 found.append(Live(piece, value.dtype))
             else:
                 array = None if value.array is None else value.array.take(place, axis=dim)
-                load = None if array is None else _held(array)
+                load = None if array is None else _array_loader(array)
                 found.append(Const(value.name, shape, value.dtype, value.params, load))
         return found
 
@@ -174,7 +174,7 @@ class _Scan(_Turns):
         return self.joined(pieces[::-1] if back[index] else pieces, axes[index])
 
 
-def _number(value: Value | None) -> float:
+def _known_number(value: Value | None) -> float:
     """A single number that is known."""
     array = value.array if isinstance(value, Const) else None
     if array is None or array.size != 1:
@@ -182,12 +182,14 @@ def _number(value: Value | None) -> float:
     return float(array.reshape(-1)[0])
 
 
-def _scalar(number: int, dtype: int) -> Const:
+def _plain_number(number: int, dtype: int) -> Const:
     """A number as a constant."""
     import numpy as np
 
-    return Const("", (), dtype, (), _held(np.asarray(number, np.int64 if dtype == 7 else bool)))
+    return Const(
+        "", (), dtype, (), _array_loader(np.asarray(number, np.int64 if dtype == 7 else bool))
+    )
 
 
-def _held(array: Array) -> Callable[[], Array]:
+def _array_loader(array: Array) -> Callable[[], Array]:
     return lambda: array
