@@ -184,6 +184,38 @@ def test_models_read_what_a_finite_change_shows(name: str) -> None:
     assert_reads_by_change(made(), shape)
 
 
+class WritesItsWeight(nn.Module):
+    """A convolution that masks its own weight before it runs, in place, as PixelCNN codes do."""
+
+    def __init__(self, data: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 2, 3, padding=1)
+        self.register_buffer("mask", _mask(self.conv.weight, (1, 1), (2, 2)))
+        self.data = data
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.data:
+            self.conv.weight.data *= self.mask
+            return self.conv(x)
+        weight = self.conv.weight.clone()
+        weight.mul_(self.mask)
+        return functional.conv2d(x, weight, None, 1, 1)
+
+
+@pytest.mark.parametrize("data", [False, True])
+def test_looking_at_weights_changes_none(data: bool) -> None:
+    torch.manual_seed(0)
+    part = WritesItsWeight(data)
+    before = {key: held.clone() for key, held in part.state_dict().items()}
+    report = atrous.inspect(part, (1, 1, 6, 6))
+    for key, held in part.state_dict().items():
+        assert torch.equal(held, before[key]), key
+    assert part.conv.weight.requires_grad
+    part(torch.zeros(1, 1, 6, 6)).sum().backward()
+    assert report.layers[-1].unread_taps == ((1, 1), (2, 2))
+    assert_reads_by_change(part, (1, 1, 6, 6), report=report)
+
+
 @pytest.mark.parametrize("name", ["blind spots in a row", "pruned at random", "transposed"])
 def test_programs_that_were_saved_read_the_same(name: str) -> None:
     torch.manual_seed(0)

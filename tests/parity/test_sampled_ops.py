@@ -137,6 +137,18 @@ def test_unpooling_is_local_only_where_the_pool_is_seen() -> None:
     assert [axis.size for axis in report.outputs[0].field] == [7, 7]
 
 
+def test_places_that_were_changed_may_be_any() -> None:
+    def moved(x: torch.Tensor) -> torch.Tensor:
+        small, places = functional.max_pool2d(x, 2, return_indices=True)
+        return functional.max_unpool2d(small, (places + 5) % 64, 2)
+
+    net = Call(moved, 2).eval()
+    report = atrous.inspect(net, (1, 2, 8, 8))
+    assert report.complete
+    assert report.outputs[0].is_global
+    _assert_within(report, read_by(net, (1, 2, 8, 8)))
+
+
 def _assert_within(report: Inspection, read: np.ndarray) -> None:
     tensor = report.network.tensor(report.outputs[0].tensor)
     for index, at in enumerate(np.ndindex(*tensor.grid.values())):

@@ -11,6 +11,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain
 from typing import Any
 
 import torch
@@ -261,8 +262,11 @@ def unchanged(model: nn.Module) -> Iterator[None]:
     """What a run writes into attributes of modules, lists and dicts among them, is taken back.
 
     Models keep tables and states from one run to the next; those of a run on tensors without
-    numbers would spoil the next one.
+    numbers would spoil the next one. Code that sets `.data` of a parameter finds its numbers again.
     """
+    with torch.inference_mode(False):
+        held = chain(model.parameters(), model.buffers())
+        numbers = [(t, t.data) for t in held if type(t) in _PLAIN and t.layout == torch.strided]
     before = [(part, dict(part.__dict__)) for part in model.modules()]
     inner = [
         (value, value.copy())
@@ -282,6 +286,15 @@ def unchanged(model: nn.Module) -> Iterator[None]:
             else:
                 value.clear()
                 value.update(content)
+        with torch.inference_mode(False):
+            for tensor, data in numbers:
+                if _storage(tensor) != _storage(data):
+                    tensor.data = data
+
+
+def _storage(tensor: torch.Tensor) -> int:
+    """What tells where a tensor's numbers lie."""
+    return int(tensor.untyped_storage()._cdata)
 
 
 _PLAIN = (torch.Tensor, nn.Parameter)

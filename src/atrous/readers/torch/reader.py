@@ -322,7 +322,8 @@ def _remade(node: Any, values: Mapping[Any, Value]) -> Callable[[Made], Any] | N
     schema = getattr(node.target, "_schema", None)
     if getattr(node.target, "namespace", "") != "aten" or schema is None:
         return None
-    if schema.is_mutable or torch.Tag.nondeterministic_seeded in node.target.tags:
+    written = [a.alias_info is not None and a.alias_info.is_write for a in schema.arguments]
+    if any(written[1:]) or torch.Tag.nondeterministic_seeded in node.target.tags:
         return None
 
     def made_of(made: Made) -> Any:
@@ -332,6 +333,9 @@ def _remade(node: Any, values: Mapping[Any, Value]) -> Callable[[Made], Any] | N
 
         args = torch.fx.node.map_arg(tuple(node.args), numbers_of)
         kwargs: Any = torch.fx.node.map_arg(dict(node.kwargs), numbers_of)
+        if any(written):
+            # The model's own numbers stay what they are: what is written has a name of its own.
+            args = (args[0].clone(), *args[1:])
         return node.target(*args, **kwargs)
 
     return made_of
