@@ -7,8 +7,9 @@ For each model of `models.txt` (those that are `watched` the tests convert again
 stride: the verdict, and the largest relative error over all outputs at four input sizes, two that
 divide and two that do not, weights drawn and batch norms calibrated. The dense map is compared with
 `dense[..., ::D, ::D][..., :n, :n] == original`, borders included, which asks nothing of the
-library. Where layers mix all positions, the modules that hold them are replaced by a constant gate,
-and the result is compared again.
+library. Models that are marked `resample` join maps of several sizes and are converted with
+`resample=True`. Where layers mix all positions, the modules that hold them are replaced by a
+constant gate, and the result is compared again.
 
 Each model has a process of its own. Results are kept in `results.json` after each, with the commit
 that they were made at; a run that was stopped (or that starts no more models after M minutes) goes
@@ -43,6 +44,8 @@ LINES = [line.split() for line in (HERE / "models.txt").read_text().splitlines()
 MODELS = [name for name, *_ in LINES]
 WATCHED = [name for name, *marks in LINES if "watched" in marks]
 """Those that the tests convert again."""
+RESAMPLED = {name for name, *marks in LINES if "resample" in marks}
+"""Those with joins of maps of several sizes, which are resampled."""
 SIZES = (96, 127, 128, 129)
 STRIDES = (16, 8, 4)
 TRUNKS = {
@@ -142,9 +145,16 @@ def made(source):
     let_torchvision_import()
     scheme, _, name = source.partition(":")
     layer = None
+    torch.manual_seed(0)
+    if scheme == "transformers":
+        from bench.convert.families import transformers_model
+
+        model = transformers_model(name).double().eval()
+        draw(model, SIZES[0])
+        return model, None, False
     if scheme == "timm":
         source = f"{source}?features_only=true"
-    else:
+    elif scheme == "torchvision":
         layer = TRUNKS[next(k for k in TRUNKS if name.startswith(k))]
     torch.manual_seed(0)
     model = make(parse(source)).model.double().eval()
@@ -153,11 +163,16 @@ def made(source):
     return model, layer, channels_last
 
 
-def converted(model, layer, stride):
+def converted(model, layer, stride, *, resample=False):
     """The model at an output stride, not measured; what of it does not depend on a run."""
     try:
         done = convert(
-            model, stride, input=(1, 3, SIZES[2], SIZES[2]), outputs=layer, measure=False
+            model,
+            stride,
+            input=(1, 3, SIZES[2], SIZES[2]),
+            outputs=layer,
+            measure=False,
+            resample=resample,
         )
     except (ConversionError, AtrousError) as error:
         return None, {"refused": str(error)}
@@ -178,7 +193,7 @@ def one(source):
     found = {"commit": commit()}
     for stride in STRIDES:
         start = time.perf_counter()
-        done, entry = converted(model, layer, stride)
+        done, entry = converted(model, layer, stride, resample=source in RESAMPLED)
         found[str(stride)] = entry
         if done is None:
             continue

@@ -173,6 +173,7 @@ def test_standardized_weights_with_a_padding_of_their_own_are_converted(pad) -> 
     made = assert_exact(
         nn.Sequential(Standardized(3, 8, 3, 2, 1), inner, Standardized(8, 8, 3, 1, 1)).eval(), 2
     )
+    assert type(made.model) is nn.Sequential
     assert type(made.model[1]) is Standardized
     assert made.model[1].stride == (1, 1)
 

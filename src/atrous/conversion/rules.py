@@ -98,7 +98,11 @@ def dilated(place: Place, around: Around) -> Replacement | Refusal:
         if _fine(around):
             # Digits of an axis (space-to-depth, windows) where nothing is to be done.
             return Replacement(place.node.op, dict(around.factors))
-        return Refusal(place.node.kind, place.node.name, f"{reason}.")
+        return Refusal(
+            place.node.kind,
+            place.node.name,
+            f"{reason}; convert the part before it (outputs=...).",
+        )
     return Refusal(
         place.node.kind,
         place.node.name,
