@@ -91,6 +91,11 @@ class Pair(Protocol):
     ) -> list[Any] | Refusal:
         """What the reference makes of other random inputs, by output."""
 
+    def again(
+        self, shapes: Shapes, weights: Weights, outputs: Sequence[tuple[str, str]]
+    ) -> list[Any] | Refusal:
+        """What the reference makes of the same inputs once more, by output."""
+
     def first_difference(
         self,
         shapes: Shapes,
@@ -396,6 +401,10 @@ class _Judge:
         compared = compare_maps(one, two, dims, locks, precision, margins)
         if compared.verdict == "differs" and not locks and proof.verdict in ("interior", "shifted"):
             return _UNKNOWN
+        if not agreeing(proof.verdict, compared.verdict):
+            again = self.pair.again(look.shapes, weights, look.outputs)
+            if not isinstance(again, Refusal) and _differ(both[0], again[index]):
+                return "the reference makes other values each time it is run"
         if compared.verdict != "exact" or tells(one, dims):
             return compared
         # Equal at all positions alike: that says something where it follows the input.

@@ -49,5 +49,9 @@ class NetworkPair:
         """Nothing can be run."""
         return Refusal("data", "", self.why)
 
+    def again(self, *_: Any) -> Refusal:
+        """Nothing can be run."""
+        return Refusal("data", "", self.why)
+
     def first_difference(self, *_: Any) -> None:
         """Nothing can be run."""

@@ -100,6 +100,15 @@ class OnnxPair:
         """What the reference makes of other inputs."""
         return self._run(0, shapes, outputs, _OTHER_SEED)
 
+    def again(
+        self,
+        shapes: Shapes,
+        weights: Weights,  # noqa: ARG002 - a file has its own
+        outputs: Sequence[tuple[str, str]],
+    ) -> list[Any] | Refusal:
+        """What the reference makes of the same inputs once more."""
+        return self._run(0, shapes, outputs, _SEED)
+
     def first_difference(self, *_: Any) -> None:
         """Left to the structure: values inside a file have no names that both share."""
 

@@ -159,6 +159,18 @@ class TorchPair:
                 self._moved[key] = Refusal("size", "", _said(error))
         return self._moved[key]
 
+    def again(
+        self,
+        shapes: Shapes,
+        weights: Weights,
+        outputs: Sequence[tuple[str, str]],  # noqa: ARG002 - all outputs come of one run
+    ) -> list[Any] | Refusal:
+        """What the reference makes of the same inputs once more."""
+        try:
+            return self.runners(shapes, weights)[0].run(self._inputs(shapes))
+        except Exception as error:
+            return Refusal("size", "", _said(error))
+
     def first_difference(
         self, shapes: Shapes, networks: tuple[Network, Network], output: tuple[str, str]
     ) -> Found | None:

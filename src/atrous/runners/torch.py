@@ -40,9 +40,10 @@ class Runner:
     def run(self, inputs: Sequence[torch.Tensor]) -> list[Any]:
         """The wanted tensors as arrays. Raises whatever the model raises.
 
-        What the model gives out beside tensors is kept in `said`.
+        What the model gives out beside tensors is kept in `said`. Buffers that it writes to have
+        their values again afterwards: every run is the first.
         """
-        with _alike():
+        with _alike(), _unwritten(self.model):
             if self.names is None:
                 made = self.model(*_copies(inputs))
                 self.said = tuple(t for t in leaves(made) if not isinstance(t, torch.Tensor))
@@ -63,7 +64,12 @@ class Runner:
     def maps(self, inputs: Sequence[torch.Tensor], names: Sequence[str]) -> dict[str, Any]:
         """What each of these modules makes, for those that run once and make a tensor."""
         caught: dict[str, torch.Tensor] = {}
-        with _alike(), _caught(self.model, names, caught), suppress(Exception):
+        with (
+            _alike(),
+            _unwritten(self.model),
+            _caught(self.model, names, caught),
+            suppress(Exception),
+        ):
             # What lies behind the last of them may not take these maps.
             self.model(*_copies(inputs))
         return {name: _to_numpy(value) for name, value in caught.items()}
@@ -75,6 +81,21 @@ def _alike() -> Iterator[None]:
     with torch.no_grad(), quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         yield
+
+
+@contextmanager
+def _unwritten(model: nn.Module) -> Iterator[None]:
+    """Buffers are what they were, when this ends, wherever they were written to or replaced."""
+    held = [(part, dict(part._buffers)) for part in model.modules()]
+    values = [(t, t.clone()) for _, found in held for t in found.values() if t is not None]
+    try:
+        yield
+    finally:
+        for part, found in held:
+            part._buffers.update(found)
+        for tensor, value in values:
+            if not tensor.is_inference():
+                tensor.copy_(value)
 
 
 def _copies(inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:

@@ -73,6 +73,9 @@ class Told:
             self.spoil(shapes, weights, there)
         return here, there
 
+    def again(self, shapes, _weights, _outputs):
+        return self.reference(shapes, 7)
+
     def moved(self, shapes, _weights, _outputs):
         return self.reference(shapes, 8)
 
