@@ -9,6 +9,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
+COSTS = HERE / "costs.json"
 
 Entry = Mapping[str, Any]
 
@@ -35,6 +36,12 @@ COMPARED = ("size", "params", "macs", "field")
 def results() -> dict[str, dict[str, Any]]:
     """All that is published, by model."""
     found: dict[str, dict[str, Any]] = json.loads(RESULTS.read_text())
+    return found
+
+
+def costs() -> dict[str, dict[str, Any]]:
+    """What models cost as reported and as PyTorch has them, by model."""
+    found: dict[str, dict[str, Any]] = json.loads(COSTS.read_text()) if COSTS.exists() else {}
     return found
 
 

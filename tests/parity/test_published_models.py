@@ -13,7 +13,7 @@ from tests.processes import ROOT
 if not (ROOT / "bench").exists():
     pytest.skip("a source distribution has no benches", allow_module_level=True)
 
-from bench.sweep.published import HERE, WATCHED, differences, read_as, results
+from bench.sweep.published import HERE, WATCHED, costs, differences, read_as, results
 from bench.sweep.reading import read
 from bench.sweep.table import document
 
@@ -40,7 +40,7 @@ def test_the_sample_is_of_many_kinds() -> None:
 
 
 def test_the_table_is_that_of_the_results() -> None:
-    assert (HERE / "README.md").read_text("utf-8") == document(PUBLISHED), (
+    assert (HERE / "README.md").read_text("utf-8") == document(PUBLISHED, costs()), (
         "run python bench/sweep/table.py"
     )
 
