@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -95,6 +95,18 @@ def _peaks(entry: Entry) -> tuple[object, object]:
     return entry["memory"]["eager"] or "not known", entry["memory"]["tensors"]
 
 
+def unlike(paid: Mapping[str, Entry]) -> Iterator[str]:
+    """The table of models that cost something else than PyTorch says, where there are any."""
+    rows = [
+        (name, *entry["macs"], *entry["params"], *_peaks(entry), entry["memory"]["reason"])
+        for name, entry in paid.items()
+        if "memory" in entry and not _costs_agree(entry)
+    ]
+    if rows:
+        head = ("model", "MACs", "PyTorch", "params", "PyTorch", "peak", "profiler", "because")
+        yield table(head, rows)
+
+
 def document(found: Mapping[str, Entry], paid: Mapping[str, Entry]) -> str:
     """The whole document."""
     kinds = {name: kind_of(entry) for name, entry in found.items()}
@@ -135,14 +147,7 @@ def document(found: Mapping[str, Entry], paid: Mapping[str, Entry]) -> str:
         ),
         "## Costs\n",
         costs_in_words(paid),
-        table(
-            ("model", "MACs", "PyTorch", "params", "PyTorch", "peak", "profiler", "because"),
-            (
-                (name, *entry["macs"], *entry["params"], *_peaks(entry), entry["memory"]["reason"])
-                for name, entry in paid.items()
-                if "memory" in entry and not _costs_agree(entry)
-            ),
-        ),
+        *unlike(paid),
         "## All\n",
         (
             "`field` is the local receptive field of the first output, in pixels of the input; "
