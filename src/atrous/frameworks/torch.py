@@ -26,7 +26,7 @@ from torch._subclasses.fake_tensor import (
 from torch.export import _trace
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils.flop_counter import FlopCounterMode
 
 __all__ = [
@@ -62,6 +62,7 @@ __all__ = [
     "unflattened",
     "unfused",
     "version_of",
+    "with_numbers",
     "without_module_stack",
     "without_stacks",
 ]
@@ -246,6 +247,12 @@ def _calling() -> tuple[int, int]:
     while frame is not None and frame.f_globals.get("__name__") in _WATCHING:
         frame = frame.f_back
     return (id(frame), frame.f_lasti) if frame is not None else (0, 0)
+
+
+def with_numbers(op: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """What an op really makes, whatever modes look on."""
+    with _disable_current_modes():
+        return op(*args, **kwargs)
 
 
 def storage_of(tensor: torch.Tensor) -> tuple[int, torch.UntypedStorage]:

@@ -28,10 +28,14 @@ from atrous.frameworks.torch import (
     storage_of,
     unchanged,
     unfused,
+    with_numbers,
 )
 from atrous.network import EagerRun
 
 __all__ = ["eager_run"]
+
+MOST_INDICES = 1 << 12
+"""So many whole numbers at most are computed, such as an index or a size that is stored."""
 
 
 def eager_run(
@@ -67,12 +71,12 @@ def _watched_run(
     storages = _Storages(mode, calls)
     storages.own([*module.parameters(), *module.buffers()])
     storages.start(leaves(given))
-    for _ in range(2):
+    with calls.noted(), mode, storages:
+        module(*given[0], **given[1])
+    if storages.own_what_is_left(leaves(given)):
+        # Tables that the first run made and that the module kept are its own in the next one.
         with calls.noted(), mode, storages:
             module(*given[0], **given[1])
-        # Tables that the first run made and that the module kept are its own from now on.
-        if not storages.own_what_is_left(leaves(given)):
-            break
     return EagerRun(
         storages.peak, storages.at, layers=tuple(storages.layers), alive=tuple(storages.course)
     )
@@ -152,8 +156,10 @@ class _Storages(Ops):
 
     def seen(self, op: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """What the op makes, its storages among those alive from now on."""
-        args = [self._faked(value) for value in args]
-        made = self._normalized(op, args)
+        made = self._computed(op, args, kwargs)
+        args = [self._faked(value) for value in args] if made is None else args
+        if made is None:
+            made = self._normalized(op, args)
         if made is None:
             made = op(*args, **{key: self._faked(value) for key, value in kwargs.items()})
         before = self._now
@@ -213,9 +219,32 @@ class _Storages(Ops):
             return type(value)(self._faked(part) for part in value)
         if not isinstance(value, torch.Tensor) or is_fake(value):
             return value
+        if storage_of(value)[0] in self._sizes:
+            # Made in this run: held by whoever holds it, and not here.
+            fake = self._mode.from_tensor(value)
+            key, self._own[key] = storage_of(fake)
+            return fake
         if id(value) not in self._fakes:
             self._own_as(value, self._mode.from_tensor(value))
         return self._fakes[id(value)][1]
+
+    def _computed(self, op: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """What an op makes of a few whole numbers that no input reaches, and code may ask for.
+
+        Where nothing of the kind is there, or the op writes into its arguments, None.
+        """
+        taken = [value for value in leaves((args, kwargs)) if isinstance(value, torch.Tensor)]
+        if any(is_fake(value) for value in taken) or op._schema.is_mutable:
+            return None
+        if op is torch.ops.aten._local_scalar_dense.default:
+            return with_numbers(op, args, kwargs)
+        if not taken and not _is_short_range(op, args):
+            return None
+        if not all(map(_is_index, taken)) or torch.Tag.nondeterministic_seeded in op.tags:
+            return None
+        made = with_numbers(op, args, kwargs)
+        tensors = [value for value in leaves(made) if isinstance(value, torch.Tensor)]
+        return made if all(map(_is_index, tensors)) else None
 
     def _normalized(self, op: Any, args: Sequence[Any]) -> Any:
         """What batch norm makes at inference, which PyTorch would find out in a dozen steps."""
@@ -225,6 +254,19 @@ class _Storages(Ops):
             self._nothing = args[0].new_empty(0)
             key, self._own[key] = storage_of(self._nothing)
         return torch.empty_like(args[0]), self._nothing, self._nothing
+
+
+def _is_index(tensor: torch.Tensor) -> bool:
+    """Whether a tensor is a few whole numbers or truth values."""
+    whole = not (tensor.is_floating_point() or tensor.is_complex())
+    return whole and tensor.numel() <= MOST_INDICES and not tensor.is_quantized
+
+
+def _is_short_range(op: Any, args: Sequence[Any]) -> bool:
+    """Whether an op makes a few whole numbers in even steps."""
+    if op.overloadpacket is not torch.ops.aten.arange or not all(type(n) is int for n in args):
+        return False
+    return len(range(*args)) <= MOST_INDICES
 
 
 def _why(error: Exception) -> str:
