@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from itertools import product
 from typing import Any
@@ -343,3 +344,44 @@ def test_more_of_the_best_than_there_are_is_refused() -> None:
     node = helper.make_node("TopK", ["u", "many"], ["v", "places"], axis=2)
     with pytest.raises(atrous.ReadError, match=f"keeps the best 99 of {N} along dimension 2"):
         read_onnx(chain_of(node, many=ints(99)))
+
+
+def borders(lo: int, hi: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    """A reflection spelled as borders laid backwards around the map."""
+    return lambda x: torch.cat([x[..., 1 : lo + 1].flip(-1), x, x[..., -hi - 1 : -1].flip(-1)], -1)
+
+
+SPELLED: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], str]] = {
+    "reflected": (borders(3, 2), "reflect"),
+    "replicated": (lambda x: torch.cat([x[..., :1], x, x[..., -1:]], -1), "replicate"),
+    "repeated": (lambda x: torch.cat([x[..., [0, 0, 0]], x, x[..., [-1, -1]]], -1), "replicate"),
+    "in front": (lambda x: torch.cat([x[..., 1:5].flip(-1), x], -1), "reflect"),
+}
+
+
+@pytest.mark.parametrize("name", SPELLED)
+def test_a_padding_that_is_spelled_is_one(name: str) -> None:
+    choose, mode = SPELLED[name]
+    torch.manual_seed(0)
+    module = Chosen(choose).eval()
+    report = assert_reads_by_change(module, (1, 2, N))
+    assert not report.outputs[0].is_global
+    assert report.outputs[0].field[0].size == 4
+    pads = [layer.node.op for layer in report.layers if layer.op == "pad"]
+    assert [op.mode for op in pads] == [mode]
+
+
+def test_a_reflection_that_a_file_spells_is_one_and_converts_or_says_why() -> None:
+    nodes = [
+        helper.make_node("Slice", ["u", "one", "four", "two"], ["a"]),
+        helper.make_node("Slice", ["a", "last", "end", "two", "last"], ["b"]),
+        helper.make_node("Concat", ["b", "u"], ["v"], axis=2),
+    ]
+    given = {"one": ints(1), "four": ints(4), "two": ints(2), "last": ints(-1), "end": ints(END)}
+    network = assert_reads_agree(chain(*nodes, **given))
+    assert not atrous.inspect(network).outputs[0].is_global
+    first = helper.make_node("Conv", ["x", "w"], ["u"], pads=[1, 1], strides=[2], name="conv")
+    made = {"w": weights(4, 4, 3), **given}
+    proto = model([first, *nodes, LAST], {"x": (1, 4, 24)}, made)
+    with contextlib.suppress(atrous.ConversionError):
+        assert atrous.convert(proto, 1).certificate.verdict in ("exact", "interior")

@@ -197,9 +197,10 @@ class Builder:
             tuple(self.notes),
         )
 
-    def maker(self, tensor: Tensor) -> Node | None:
-        """The node that makes a tensor; None for an input."""
-        return next((n for n in reversed(self._nodes) if n.output.name == tensor.name), None)
+    def maker(self, tensor: Tensor | str) -> Node | None:
+        """The node that makes a tensor, or that of its name; None for an input."""
+        name = tensor if isinstance(tensor, str) else tensor.name
+        return next((n for n in reversed(self._nodes) if n.output.name == name), None)
 
     def tensors(self) -> list[Tensor]:
         """All inputs, and all tensors made so far."""

@@ -7,10 +7,23 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from atrous.errors import ReadError
+from atrous.geometry import Border
+from atrous.geometry.axis import fold_back
 from atrous.network.builder import Builder
 from atrous.network.discover import discover
 from atrous.network.layout import channels, has_axes
-from atrous.network.ops import Constant, Linear, Op, Opaque, Pick, Reorder, Roll, Slice
+from atrous.network.ops import (
+    Constant,
+    Linear,
+    Op,
+    Opaque,
+    Pad,
+    PadMode,
+    Pick,
+    Reorder,
+    Roll,
+    Slice,
+)
 from atrous.network.parts import linear_parts
 from atrous.network.records import Network, Param, Tensor
 from atrous.network.table import effect
@@ -29,6 +42,7 @@ __all__ = [
 Value = TypeVar("Value")
 
 
+_SPELLED: dict[PadMode, Border] = {"reflect": "reflect", "replicate": "clamp"}
 # Positions that follow no rule are kept one by one.
 MOST_PICKED = 1 << 20
 
@@ -91,6 +105,7 @@ class Call(Generic[Value]):
     origin: str = ""
     several: bool = False
     quantized: bool = False
+    rewritten: bool = False
 
     # Arguments
 
@@ -192,9 +207,59 @@ class Call(Generic[Value]):
         elif has_axes(x.layout[dim]):
             if count > MOST_PICKED:
                 raise NotUnderstood(f"picks {count:,} positions one by one, more than are followed")
-            rolled = count == size and places == [(places[0] + i) % size for i in range(size)]
+            rolled = count == size > 2 and places == [(places[0] + i) % size for i in range(size)]
             op = Roll(dim, -places[0]) if rolled else Pick(dim, tuple(places))
         return self.emit(op, x, out=out)
+
+    def padded(self, parts: Sequence[Tensor], dim: int) -> Tensor | None:
+        """Parts of one map around it, as the padding that they spell; None where they spell none.
+
+        A border laid backwards in front of a map, or its first position so many times, is what
+        reflection and replication read.
+        """
+        if len(parts) < 2 or len({part.itemsize for part in parts}) > 1:
+            return None
+        whole = max(parts, key=lambda part: part.shape[dim])
+        size = whole.shape[dim]
+        if not has_axes(whole.layout[dim]) or size > MOST_PICKED:
+            return None
+        at = parts.index(whole)
+        lo = sum(part.shape[dim] for part in parts[:at])
+        hi = sum(part.shape[dim] for part in parts[at + 1 :])
+        places: list[int] = []
+        for index, part in enumerate(parts):
+            cut = range(size) if index == at else self._cut_out(part, whole, dim)
+            if cut is None:
+                return None
+            places += cut
+        for mode, border in _SPELLED.items():
+            place = fold_back(border, size)
+            if places == [place(position) for position in range(-lo, size + hi)]:
+                pads = ((lo, hi), *((0, 0),) * (len(whole.shape) - dim - 1))
+                self.rewritten = True
+                return self.emit(Pad(pads, mode), whole)
+        return None
+
+    def _cut_out(self, part: Tensor, whole: Tensor, dim: int) -> Sequence[int] | None:
+        """The indices of `whole` along `dim` that a part holds; None where it is no part of it."""
+        places: Sequence[int] = range(part.shape[dim])
+        if len(places) > MOST_PICKED:
+            return None
+        while part.name != whole.name:
+            node = self.builder.maker(part.name)
+            if node is None or len(node.inputs) != 1 or node.op.kind not in ("slice", "pick"):
+                return None
+            if node.op.dim != dim or getattr(node.op, "drop", False):  # type: ignore[attr-defined]
+                return None
+            if isinstance(node.op, Pick):
+                places = [node.op.places[place] for place in places]
+            elif isinstance(node.op, Slice):
+                places = [node.op.start + node.op.step * place for place in places]
+            before = self.builder.maker(node.inputs[0])
+            if before is None:
+                return places if node.inputs[0] == whole.name else None
+            part = before.output
+        return places
 
     # Outputs
 
@@ -283,7 +348,7 @@ class Call(Generic[Value]):
             results = made if isinstance(made, Sequence) else [made]
             read.update(x.name for result in results if (x := self.tensor_of(result)) is not None)
             unread = sorted({tensor.name for tensor in self.tensors()} - read)
-            if unread and not self.ignores(results):
+            if unread and not self.rewritten and not self.ignores(results):
                 raise NotUnderstood(self.forgotten(unread))
         except NotUnderstood as reason:
             self.builder.undo(mark)

@@ -221,4 +221,7 @@ def concatenated(call: OnnxCall, parts: Sequence[Const | Live], axis: int) -> Te
     if len(along) > 1 and total > _MOST_JOINED:
         raise NotUnderstood(f"joins {total:,} positions end to end, more than are followed")
     tensors = [call.materialized(part) for part in parts]
+    padded = call.padded(tensors, dim) if len(along) == len(parts) else None
+    if padded is not None:
+        return padded
     return call.emit(Concat(dim), *tensors, params=params_behind(parts))

@@ -326,7 +326,8 @@ def _cat(call: TorchCall) -> Value:
     parts = [call.materialized(value) for value in call["tensors"] if prod(value.shape)]
     if len(parts) == 1:
         return parts[0]
-    return call.emit(Concat((call["dim"] or 0) % len(call.shape)), *parts)
+    dim = (call["dim"] or 0) % len(call.shape)
+    return call.padded(parts, dim) or call.emit(Concat(dim), *parts)
 
 
 @translates("stack")
