@@ -309,3 +309,40 @@ def test_windows_with_a_class_token_are_unlike_in_length_and_say_so() -> None:
     certificate = atrous.audit(front, Made(behind, **layers).eval(), input=(1, 2, 8, 6))
     assert certificate.verdict != "exact"
     assert atrous.audit(front, front, input=(1, 2, 8, 6)).verdict == "exact"
+
+
+class Positional(nn.Module):
+    """Tokens of a map behind one for the class; the map filtered, then padded for all tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(2, 4, 2, 2)
+        self.first = nn.Parameter(torch.randn(1, 1, 4))
+        self.values = nn.Linear(4, 8)
+        self.near = nn.Conv2d(4, 4, 3, padding=1, groups=4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        maps = self.patches(x)
+        b, c, h, w = maps.shape
+        tokens = torch.cat([self.first.expand(b, -1, -1), maps.flatten(2).mT], 1)
+        parts = self.values(tokens).reshape(b, h * w + 1, 2, c).permute(2, 0, 1, 3)
+        queries, values = parts.unbind(0)
+        moved = self.near(values[:, 1:].mT.reshape(b, c, h, w)).flatten(2).mT
+        return tokens + nn.functional.pad(queries[:, 1:] * moved, (0, 0, 1, 0))
+
+
+def test_tokens_of_a_map_padded_for_the_one_of_the_class_keep_their_places() -> None:
+    torch.manual_seed(0)
+    model = Positional().eval()
+    report = atrous.inspect(model, (1, 2, 10, 12))
+    assert report.complete
+    assert not report.outputs[0].is_global
+    reached = np.zeros((31, 10, 12), dtype=bool)
+    for row in range(10):
+        for column in range(12):
+            x = torch.zeros(1, 2, 10, 12)
+            x[..., row, column] = torch.nan
+            with torch.no_grad():
+                reached[:, row, column] = model(x).isnan().any(-1)[0].numpy()
+    for at in range(31):
+        assert np.array_equal(report.footprint(at=(at,)).mask, reached[at]), at

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
 
@@ -343,7 +343,7 @@ def contracted(layout: Layout, dims: Iterable[int]) -> tuple[Layout, dict[str, A
             weight *= atom.size
         maps[axis] = digits_map(prod(a.size for _, a in atoms), digits, free)
     dims_out = tuple(
-        () if index in gone else merged(Atom(a.axis, a.size, weights.get(a, a.weight)) for a in dim)
+        () if index in gone else merged(replace(a, weight=weights.get(a, a.weight)) for a in dim)
         for index, dim in enumerate(layout)
     )
     return dims_out, maps

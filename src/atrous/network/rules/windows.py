@@ -32,6 +32,7 @@ from atrous.network.layout import (
     dim_size,
     grid_of,
     has_axes,
+    laid_end_to_end,
     merged,
     reshape,
     taken_out,
@@ -171,6 +172,9 @@ def _resize(op: Resize, inputs: tuple[Tensor, ...]) -> Effect:
 @rule(Pad)
 def _pad(op: Pad, inputs: tuple[Tensor, ...]) -> Effect:
     x = inputs[0]
+    as_rows = _padded_rows(op, x)
+    if as_rows is not None:
+        return as_rows
 
     def reads(index: int, length: int) -> tuple[Reads, int]:
         lo, hi = op.pads[index]
@@ -198,6 +202,32 @@ def _pad(op: Pad, inputs: tuple[Tensor, ...]) -> Effect:
             elif turns > 1 and step is not None:
                 raise Unrepresentable("pads phases along a dimension that holds a part of an axis")
     return Effect(layout, (maps,))
+
+
+def _padded_rows(op: Pad, x: Tensor) -> Effect | None:
+    """Constant rows before and behind flattened positions, as a token beside those of a map.
+
+    None where that is not what is padded.
+    """
+    padded = [i for i, pads in enumerate(op.pads) if pads != (0, 0)]
+    if op.mode != "constant" or op.phases or len(padded) != 1 or min(op.pads[padded[0]]) < 0:
+        return None
+    place = len(x.layout) - len(op.pads) + padded[0]
+    dim = x.layout[place]
+    held = grid_of((dim,))
+    if len(held) < 2 or any(x.grid[axis] != length for axis, length in held.items()):
+        return None
+    lo, hi = op.pads[padded[0]]
+    parts = [channels(lo), dim, channels(hi)]
+    sizes = [lo, 1, hi]
+    kept = [part for part, size in zip(parts, sizes, strict=True) if size]
+    rest = (*x.layout[:place], (), *x.layout[place + 1 :])
+    rows, places = laid_end_to_end(kept, [x.grid if part is dim else {} for part in kept], rest)
+    seam = places[kept.index(dim)]
+    if isinstance(seam, int):
+        return None
+    layout = (*x.layout[:place], rows, *x.layout[place + 1 :])
+    return Effect(layout, ({},), seams=(seam,))
 
 
 @rule(Shuffle)
