@@ -103,7 +103,9 @@ def _warped(x: torch.Tensor) -> torch.Tensor:
 WITHIN: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], tuple[int, ...], bool]] = {
     "unpooled": (_unpooled, (1, 2, 8, 7), False),
     "sampled by a constant": (
-        lambda x: functional.grid_sample(x, torch.zeros(len(x), 3, 4, 2), align_corners=False),
+        lambda x: functional.grid_sample(
+            x, GRIDS["a crop"].transpose(1, 2).expand(len(x), -1, -1, -1), align_corners=False
+        ),
         (1, 2, 6, 5),
         True,
     ),
@@ -147,6 +149,59 @@ def test_places_that_were_changed_may_be_any() -> None:
     assert report.complete
     assert report.outputs[0].is_global
     _assert_within(report, read_by(net, (1, 2, 8, 8)))
+
+
+def _grid(rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+    """A grid whose coordinates follow one dimension each."""
+    down, right = torch.meshgrid(rows, columns, indexing="ij")
+    return torch.stack([right, down], dim=-1)[None]
+
+
+GRIDS = {
+    "a crop": _grid(torch.linspace(-0.41, 0.93, 5), torch.linspace(-0.97, 0.13, 4)),
+    "mirrored and beyond": _grid(torch.linspace(1.31, -1.73, 6), torch.linspace(-2.23, 2.57, 5)),
+    "on samples": _grid(torch.arange(-4, 5) / 4, torch.arange(2, -3, -1) / 2),
+    "random places": _grid(torch.rand(7) * 3 - 1.5, torch.rand(4) * 2 - 1),
+}
+
+
+@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.parametrize("mode", ["bilinear", "nearest"])
+@pytest.mark.parametrize("outside", ["zeros", "border", "reflection"])
+@pytest.mark.parametrize("corners", [False, True])
+def test_a_stored_grid_along_the_axes_is_followed_exactly(
+    name: str, mode: str, outside: str, corners: bool
+) -> None:
+    torch.manual_seed(0)
+    grid = GRIDS[name].double()
+    how = {"mode": mode, "padding_mode": outside, "align_corners": corners}
+
+    def run(x: torch.Tensor) -> torch.Tensor:
+        held = grid.to(x.dtype).expand(len(x), -1, -1, -1)
+        return functional.grid_sample(x, held, **how)  # type: ignore[arg-type]
+
+    class Sampled(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return run(x)
+
+    net = Sampled()
+    report = assert_reads_by_change(net, (1, 2, 5, 5))
+    assert not report.outputs[0].is_global
+    nodes = [_file("GridSample", "x", "g", mode=mode, padding_mode=outside, align_corners=corners)]
+    proto = model(nodes, {"x": (1, 2, 5, 5)}, {"g": grid.float().numpy()}, opset=16)
+    assert atrous.inspect(proto).outputs[0].is_global is False
+    assert_reads_agree(proto, finite=True)
+
+
+def test_a_grid_that_turns_is_read_as_a_whole() -> None:
+    turned = torch.stack([GRIDS["a crop"][..., 1], GRIDS["a crop"][..., 0]], dim=-1)
+
+    class Sampled(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return functional.grid_sample(x, turned, align_corners=False)
+
+    report = atrous.inspect(Sampled(), (1, 2, 6, 5))
+    assert set(report.outputs[0].global_axes) == {"h", "w"}
 
 
 def _assert_within(report: Inspection, read: np.ndarray) -> None:

@@ -24,6 +24,7 @@ from atrous.geometry.padding import (
 from atrous.geometry.phases import Phased, phased
 from atrous.geometry.reads import Reads, union
 from atrous.geometry.resample import Coordinates, Interpolation, Rounding, adaptive, resample
+from atrous.geometry.sampling import Outside, sampled
 from atrous.geometry.taps import Taps
 from atrous.geometry.window import Window, Windowed
 
@@ -39,6 +40,7 @@ __all__ = [
     "Interpolation",
     "Local",
     "Lockstep",
+    "Outside",
     "Phased",
     "Prefix",
     "Reads",
@@ -64,6 +66,7 @@ __all__ = [
     "same_lower",
     "same_torch",
     "same_upper",
+    "sampled",
     "sparse_window",
     "stack_taps",
     "symmetric",

@@ -14,6 +14,7 @@ from atrous.geometry import (
     Box,
     Coordinates,
     Interpolation,
+    Reads,
     Rounding,
     Window,
     Windowed,
@@ -278,10 +279,12 @@ class Sample(Op):
     """The map read at places that a grid says, for outputs of `sizes` along the last dimensions.
 
     The second operand is the grid: batch, outputs, and one coordinate for each dimension; where it
-    is left out, it is a constant. Which positions are read, its numbers decide.
+    is left out, it is a constant. Which positions are read, its numbers decide; where they are
+    known, and each coordinate follows one dimension, `reads` has what is read along each.
     """
 
     sizes: tuple[int, ...]
+    reads: tuple[Reads, ...] = ()
     label: str = "grid_sample"
     kind: ClassVar[str] = "sample"
 

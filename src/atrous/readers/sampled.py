@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from math import isfinite
+from typing import Any, Literal, cast, get_args
 
-from atrous.geometry import Window
+from atrous.geometry import Outside, Reads, Window, sampled
 from atrous.network.builder import Builder
 from atrous.network.ops import Elementwise, Fold, Pool, Sample, Unpool
 from atrous.network.records import Tensor
 from atrous.readers.call import Call, NotUnderstood
 
-__all__ = ["blocks", "folded_to", "unpooled"]
+__all__ = ["blocks", "folded_to", "grid_reads", "unpooled"]
+
+_FAR = 1e6
 
 
 def blocks(windows: Sequence[Window], sizes: Sequence[int]) -> tuple[int, ...]:
@@ -26,6 +29,33 @@ def folded_to(windows: Sequence[Window], counts: Sequence[int], sizes: Sequence[
     return Fold(tuple(windows), extra)
 
 
+def grid_reads(
+    numbers: Any, lengths: Sequence[int], how: str, outside: str, align_corners: bool
+) -> tuple[Reads, ...]:
+    """What is read along each axis by a stored grid, an array of batch, outputs and coordinates.
+
+    Empty where a coordinate follows more than one dimension, or images differ. The last coordinate
+    is that of the first axis.
+    """
+    kinds: dict[str, Literal["linear", "nearest"]] = {"linear": "linear", "nearest": "nearest"}
+    if how not in kinds or outside not in get_args(Outside):
+        return ()
+    rank, found = len(lengths), []
+    for axis, length in enumerate(lengths):
+        held = numbers[..., rank - 1 - axis]
+        line = held[tuple(slice(None) if i == axis + 1 else 0 for i in range(rank + 1))]
+        wide = line.reshape([-1 if i == axis else 1 for i in range(rank)])
+        if not bool((held == wide).all()):
+            return ()
+        places = [float(place) for place in line.tolist()]
+        if not all(isfinite(place) and abs(place) < _FAR for place in places):
+            return ()
+        found.append(
+            sampled(places, length, kinds[how], cast(Outside, outside), align_corners=align_corners)
+        )
+    return tuple(found)
+
+
 def unpooled(call: Call[Any], x: Tensor, places: Tensor, sizes: Sequence[int]) -> Tensor:
     """The values of `x` put to `places`: back into the windows of the pool that made these.
 
@@ -36,7 +66,7 @@ def unpooled(call: Call[Any], x: Tensor, places: Tensor, sizes: Sequence[int]) -
     windows = _pooled_by(call.builder, places, sizes)
     if windows:
         return call.emit(Unpool(windows, tuple(sizes)), x, places)
-    anywhere = Sample(tuple(sizes), "max_unpool")
+    anywhere = Sample(tuple(sizes), label="max_unpool")
     parts = [call.step(anywhere, tensor) for tensor in (x, places)]
     return call.emit(Elementwise("max_unpool"), *parts)
 

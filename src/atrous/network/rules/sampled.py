@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from atrous.errors import NetworkError
-from atrous.geometry import AxisMap, Everything
+from atrous.geometry import AxisMap, Everything, Local
 from atrous.network.layout import (
     Dim,
     Layout,
@@ -101,8 +101,10 @@ def _sample(op: Sample, inputs: tuple[Tensor, ...]) -> Effect:
         dims.append(dim)
     layout: Layout = (*x.layout[:lead], *dims)
     made = {atom.axis: atom.size for dim in dims for atom in dim}
-    for axis in sampled:
+    for axis, i in sampled.items():
         moves[0][axis] = Everything(x.grid[axis], made.get(axis, 1))
+        if op.reads and made.get(axis) == op.sizes[i]:
+            moves[0][axis] = Local(op.reads[i], x.grid[axis], op.sizes[i])
     for grid in grids:
         if has_axes(grid.layout[0]):
             raise Unrepresentable("samples at places that lie in the batch")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from atrous.errors import ReadError
-from atrous.geometry import Window
+from atrous.geometry import Reads, Window
 from atrous.network.ops import (
     Deform,
     Expand,
@@ -19,7 +21,7 @@ from atrous.readers.call import NotUnderstood
 from atrous.readers.onnx.call import OnnxCall, translates
 from atrous.readers.onnx.values import Const, Live, Value, checked
 from atrous.readers.onnx.windows import bounded, declared_windows
-from atrous.readers.sampled import blocks, folded_to, unpooled
+from atrous.readers.sampled import blocks, folded_to, grid_reads, unpooled
 
 __all__: list[str] = []
 
@@ -62,7 +64,13 @@ def _grid_sample(call: OnnxCall) -> Tensor:
     if len(grid.shape) != len(x.shape) or len(x.shape) < 3:
         raise ReadError(f"a grid of {grid.shape} does not fit an input of {x.shape}.")
     others = [grid.tensor] if isinstance(grid, Live) else []
-    return call.emit(Sample(grid.shape[1:-1]), x, *others, params=call.params(1))
+    reads: tuple[Reads, ...] = ()
+    if isinstance(grid, Const) and call.weights:
+        how = call.text("mode", "linear").replace("bilinear", "linear")
+        outside, corners = call.text("padding_mode", "zeros"), bool(call.integer("align_corners"))
+        with suppress(ValueError):
+            reads = grid_reads(grid.numbers(), x.shape[2:], how, outside, corners)
+    return call.emit(Sample(grid.shape[1:-1], reads), x, *others, params=call.params(1))
 
 
 @translates("AffineGrid")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from atrous.geometry import Window
+from atrous.geometry import Reads, Window
 from atrous.network import Tensor
 from atrous.network.builder import per_axis
 from atrous.network.ops import (
@@ -19,7 +19,7 @@ from atrous.network.ops import (
     Windows,
 )
 from atrous.readers.call import NotUnderstood
-from atrous.readers.sampled import blocks, folded_to, unpooled
+from atrous.readers.sampled import blocks, folded_to, grid_reads, unpooled
 from atrous.readers.torch.call import TRANSLATIONS, TorchCall, translates
 from atrous.readers.torch.values import Const, Value
 
@@ -49,7 +49,13 @@ def _max_unpool(call: TorchCall) -> Value:
 def _grid_sample(call: TorchCall) -> Value:
     """Output `o` reads `input` anywhere along the axes that are sampled, and the grid at `o`."""
     x, grid = call.materialized(call["input"]), call["grid"]
-    op = Sample(tuple(grid.shape[1:-1]))
+    reads: tuple[Reads, ...] = ()
+    numbers = grid.known() if isinstance(grid, Const) else None
+    if numbers is not None:
+        how = ("linear", "nearest", "cubic")[call["interpolation_mode"]]
+        outside = ("zeros", "border", "reflection")[call["padding_mode"]]
+        reads = grid_reads(numbers, x.shape[2:], how, outside, bool(call["align_corners"]))
+    op = Sample(tuple(grid.shape[1:-1]), reads)
     return call.emit(op, x, *([grid] if isinstance(grid, Tensor) else []), params=call.params())
 
 

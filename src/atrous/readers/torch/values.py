@@ -43,6 +43,15 @@ class Const(Fixed):
             made[id(self)] = self.load(made)
         return made[id(self)]
 
+    def known(self) -> Any:
+        """The tensor itself; None where its numbers are not at hand."""
+        try:
+            with torch.no_grad():
+                made = self.numbers({})
+                return None if made.is_meta else made
+        except Exception:  # numbers that nothing holds, ops that refuse to run
+            return None
+
     def zeros(self, kernel: Sequence[int]) -> Zeros:
         """Where the numbers are 0, as `zeros_of` has it; nowhere for numbers not at hand."""
         if self.load is None:
