@@ -237,4 +237,5 @@ def _spatial(probe: _Probe, name: str, shape: Sequence[int]) -> set[int]:
         for i in range(1, len(shape))
         if i not in channels and (i > 1 or shape[i] > 1 or i in stands)
     }
-    return probe.slides[name] | still
+    # Nothing slides along a first dimension of one: it is a batch that windows were laid into.
+    return (probe.slides[name] - ({0} if shape[:1] == (1,) else set())) | still

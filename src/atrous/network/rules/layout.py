@@ -7,6 +7,7 @@ from math import prod
 
 from atrous.errors import NetworkError
 from atrous.geometry import AxisMap, Everything, Local, Reads, Table, Taps, Window
+from atrous.network.alignment import joined
 from atrous.network.layout import (
     ROWS,
     Atom,
@@ -21,7 +22,6 @@ from atrous.network.layout import (
     dim_size,
     grid_of,
     has_axes,
-    joined,
     laid_end_to_end,
     refined,
     reshape,

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from atrous.errors import NetworkError
 from atrous.geometry import AxisMap, Everything, Prefix
+from atrous.network.alignment import gathered, joined, multiplied
 from atrous.network.layout import (
-    Dim,
     Layout,
     Unrepresentable,
     channels,
     contracted,
     dim_size,
-    gathered,
     has_axes,
-    joined,
     mixed,
     whole_axis,
 )
@@ -117,7 +115,10 @@ def _attention(_op: Attention, inputs: tuple[Tensor, ...]) -> Effect:
             if has_axes(here) and dim_size(here) > 1 and digits[0] != digits[1]:
                 raise Unrepresentable("attends between tensors with different leading positions")
         moves.append(gathered(out, operand.layout, (*range(tokens), None, None)))
-    moves += [{} for _ in inputs[3:]]
+    for mask in inputs[3:]:
+        extra = len(out) - len(mask.layout)
+        becomes = [i + extra for i in range(len(mask.layout) - 1)]
+        moves.append(gathered(out, mask.layout, (*becomes, None)))
     return Effect(out, tuple(moves), mixes=mixes_of(*moves))
 
 
@@ -132,26 +133,7 @@ def _contract(op: Contract, inputs: tuple[Tensor, ...]) -> Effect:
         for letter, size in zip(letters, x.shape, strict=True):
             if sizes.setdefault(letter, size) != size:
                 raise NetworkError(f"{op.equation}: index {letter} is {sizes[letter]} and {size}.")
-    held: dict[str, Dim] = {}
-    for letters, x in zip((left, right), inputs, strict=True):
-        for letter, dim in zip(letters, x.layout, strict=True):
-            if letter not in held or (has_axes(dim) and not has_axes(held[letter])):
-                held[letter] = dim
-    # Rows keep their positions. Columns that would bring the same axis again (the key positions of
-    # an attention map) count as channels, so whoever reads a row reads that operand as a whole.
-    kept: dict[str, Dim] = {}
-    seen: set[str | None] = {None}
-    shared = [letter for letter in result if letter in left and letter in right]
-    ordered = shared + [x for x in result if x not in shared]
-    for letter in ordered:
-        axes = {atom.axis for atom in held[letter]} - {None}
-        only_right = letter not in left
-        if only_right and axes & seen:
-            kept[letter] = channels(sizes[letter])
-            continue
-        kept[letter] = held[letter]
-        seen |= axes
-    layout = tuple(kept[letter] for letter in result)
+    layout = multiplied(left, right, result, [x.layout for x in inputs])
     moves = []
     for letters, x in zip((left, right), inputs, strict=True):
         becomes = [result.index(letter) if letter in result else None for letter in letters]

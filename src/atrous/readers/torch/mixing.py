@@ -287,7 +287,7 @@ def _attention(call: TorchCall) -> Value:
     """Each query reads all keys and values, where `is_causal` those up to its own place."""
     operands = [call.materialized(call[name]) for name in ("query", "key", "value")]
     if isinstance(call["attn_mask"], Tensor):
-        raise NotUnderstood("attends under a mask made from the input")
+        operands.append(call["attn_mask"])
     op = Attention(bool(call["is_causal"]))
     made = call.emit(op, *operands, params=call.params("query", "key", "value"))
     return [made, *[None] * (len(call.outputs) - 1)] if call.several else made
