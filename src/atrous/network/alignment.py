@@ -20,7 +20,7 @@ from atrous.network.layout import (
     merged,
 )
 
-__all__ = ["gathered", "joined", "multiplied"]
+__all__ = ["gathered", "joined", "product_layout"]
 
 MOST_PAIRED = 1 << 14
 """The most positions of an axis that tensors hold in different dimensions, each pair as one."""
@@ -176,7 +176,7 @@ def gathered(out: Layout, operand: Layout, becomes: Sequence[int | None]) -> dic
     targets = {target: index for index, target in enumerate(becomes) if target is not None}
     for target, dim in enumerate(out):
         mine = operand[targets[target]] if target in targets else ()
-        for here, there in _pairs(dim, mine):
+        for here, there in _digit_pairs(dim, mine):
             same = here is not None and there is not None and here.axis == there.axis
             if here is not None and here.axis in digits:
                 digits[here.axis].append(
@@ -197,7 +197,7 @@ def gathered(out: Layout, operand: Layout, becomes: Sequence[int | None]) -> dic
     return {a: m for a, m in maps.items() if not (m.inputs == m.outputs == 1)}
 
 
-def _pairs(out: Dim, operand: Dim) -> list[tuple[Atom | None, Atom | None]]:
+def _digit_pairs(out: Dim, operand: Dim) -> list[tuple[Atom | None, Atom | None]]:
     """The digits of a dimension of the output and of an operand that line up, None for channels."""
     alone: list[tuple[Atom | None, Atom | None]] = [
         (atom, None) for atom in out if atom.axis is not None and atom.size > 1
@@ -212,7 +212,7 @@ def _pairs(out: Dim, operand: Dim) -> list[tuple[Atom | None, Atom | None]]:
     return [(slot.atoms[0], slot.atoms[1]) for slot in slots]
 
 
-def multiplied(left: str, right: str, result: str, layouts: Sequence[Layout]) -> Layout:
+def product_layout(left: str, right: str, result: str, layouts: Sequence[Layout]) -> Layout:
     """The layout of a product of two tensors, a letter for each dimension as in einsum.
 
     Rows keep their positions. Columns that would bring the same positions again (the keys of an
@@ -245,7 +245,7 @@ def multiplied(left: str, right: str, result: str, layouts: Sequence[Layout]) ->
         side = -1 if any(axis in s.axes for x, found in kept.items() for s in found
                          if x not in left) else 0  # fmt: skip
         places = [
-            (_weight(slot, axis, side), slot.size, (letter, at))
+            (_weight_at(slot, axis, side), slot.size, (letter, at))
             for letter, slots in kept.items()
             for at, slot in enumerate(slots)
             if (atom := slot.held) is not None and atom.axis == axis
@@ -276,7 +276,7 @@ def multiplied(left: str, right: str, result: str, layouts: Sequence[Layout]) ->
     return tuple(dims_out)
 
 
-def _weight(slot: _Slot, axis: str, side: int) -> int:
+def _weight_at(slot: _Slot, axis: str, side: int) -> int:
     """How far apart the digit's positions lie, on that side where it holds the axis."""
     atom = slot.atoms[side]
     if atom is None or atom.axis != axis:

@@ -201,10 +201,11 @@ class Roll(Op):
 
 @dataclass(frozen=True, slots=True)
 class Repeat(Op):
-    """Dimension `dim` laid out `times` times one after the other."""
+    """Dimension `dim` laid out `times` times one after the other, or `each` index of it."""
 
     dim: int
     times: int
+    each: bool = False
     kind: ClassVar[str] = "repeat"
 
 

@@ -142,8 +142,12 @@ def _roll(op: Roll, inputs: tuple[Tensor, ...]) -> Effect:
 def _repeat(op: Repeat, inputs: tuple[Tensor, ...]) -> Effect:
     x = inputs[0]
     dim = x.layout[op.dim]
-    axis = whole_axis(dim, x.grid)
     length = dim_size(dim)
+    if op.each:
+        reads = transposed_reads(Window(op.times, stride=op.times))
+        layout, moves = along(x.layout, op.dim, reads, length * op.times, "drop")
+        return Effect(layout, (moves,))
+    axis = whole_axis(dim, x.grid)
     out: Dim = channels(length * op.times)
     maps: dict[str, AxisMap] = {}
     if axis is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from atrous.errors import NetworkError
 from atrous.geometry import AxisMap, Everything, Prefix
-from atrous.network.alignment import gathered, joined, multiplied
+from atrous.network.alignment import gathered, joined, product_layout
 from atrous.network.layout import (
     Layout,
     Unrepresentable,
@@ -133,7 +133,7 @@ def _contract(op: Contract, inputs: tuple[Tensor, ...]) -> Effect:
         for letter, size in zip(letters, x.shape, strict=True):
             if sizes.setdefault(letter, size) != size:
                 raise NetworkError(f"{op.equation}: index {letter} is {sizes[letter]} and {size}.")
-    layout = multiplied(left, right, result, [x.layout for x in inputs])
+    layout = product_layout(left, right, result, [x.layout for x in inputs])
     moves = []
     for letters, x in zip((left, right), inputs, strict=True):
         becomes = [result.index(letter) if letter in result else None for letter in letters]

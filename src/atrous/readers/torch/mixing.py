@@ -158,8 +158,9 @@ def _repeat_interleave(call: TorchCall) -> Value:
     if x.shape[dim] == 1:
         # A batch of one image, more often than a map of one position: no map is scaled.
         return call.emit(Expand(sizes), x)
-    if not has_axes(x.layout[dim]):
-        return call.emit(Reorder(dim, x.shape[dim] * times), x)
+    if dim < 2:
+        # Channels more often than a map, which would be scaled.
+        return call.emit(Repeat(dim, times, each=True), x)
     return call.emit(Resize(sizes[dim:], "nearest", "asymmetric"), x)
 
 

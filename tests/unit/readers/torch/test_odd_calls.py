@@ -90,3 +90,19 @@ def test_a_narrowing_from_a_place_that_is_computed_is_not_followed() -> None:
     report = atrous.inspect(Runs(lambda x: torch.narrow(x, 2, torch.tensor(1), 3)), SHAPE)
     assert not report.complete
     assert "depends on data" in report.opaque[0]
+
+
+@pytest.mark.parametrize("copies", [
+    lambda x: x.repeat_interleave(4, dim=1),
+    lambda x: x.repeat(1, 4, 1, 1),
+])  # fmt: skip
+def test_copies_of_channels_before_a_pixel_shuffle_hold_no_positions(copies: Any) -> None:
+    conv = nn.Conv2d(3, 12, 3, padding=1)
+    model = Runs(lambda x: F.pixel_shuffle(conv(x) + copies(x), 2), kernel=1)
+    report = atrous.inspect(model, (1, 3, 6, 5))
+    assert report.complete
+    for at in ((0, 0), (5, 4), (11, 9)):
+        rows = range(max(at[0] // 2 - 1, 0), min(at[0] // 2 + 2, 6))
+        columns = range(max(at[1] // 2 - 1, 0), min(at[1] // 2 + 2, 5))
+        assert report.footprint(at=at).mask.sum() == len(rows) * len(columns)
+        assert report.footprint(at=at).mask[rows.start, columns.start]
