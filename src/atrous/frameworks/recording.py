@@ -37,7 +37,14 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from atrous.frameworks.torch import unchanged
 
-__all__ = ["Recording", "Stored", "ValuesNeededError", "named_leaves", "recorded"]
+__all__ = [
+    "IndicesWantedError",
+    "Recording",
+    "Stored",
+    "ValuesNeededError",
+    "named_leaves",
+    "recorded",
+]
 
 MOST_NUMBERS = 1 << 16
 _PASSED = {"prim", "profiler"}
@@ -45,6 +52,7 @@ _BY_SHAPE = {
     *("zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like"),
     *("new_zeros", "new_ones", "new_full", "new_empty"),
 }
+_INDEXED = {"embedding", "embedding_bag", "one_hot", "index", "index_select", "gather"}
 _NO_WRITES = {"detach_", "requires_grad_", "squeeze_", "unsqueeze_", "t_", "transpose_"}
 _WITHOUT_NUMBERS = {"empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided"}
 _NEEDED = (DataDependentOutputException, DynamicOutputShapeException)
@@ -52,6 +60,14 @@ _NEEDED = (DataDependentOutputException, DynamicOutputShapeException)
 
 class ValuesNeededError(Exception):
     """The code asks for numbers that only a run has: what it is that it asks."""
+
+
+class IndicesWantedError(Exception):
+    """An op wants whole numbers where these inputs have others, by place among all tensors."""
+
+    def __init__(self, op: str, inputs: frozenset[int]) -> None:
+        super().__init__(f"{op} wants whole numbers")
+        self.inputs = inputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +83,15 @@ class Recording:
     """The calls of one run; placeholders are its inputs and, by their names, what is `stored`.
 
     Every node has its result, without values, in `meta["val"]`, and the module that it ran in as an
-    exported graph has it.
+    exported graph has it. `asked` are the calls that gave the code a number which depends on the
+    inputs.
     """
 
     graph: torch.fx.Graph
     inputs: tuple[str, ...]
     stored: Mapping[str, Stored]
     state: Mapping[str, torch.Tensor]
+    asked: tuple[torch.fx.Node, ...] = ()
 
     @property
     def outputs(self) -> tuple[torch.fx.Node | None, ...]:
@@ -160,6 +178,7 @@ class _Recorder(TorchDispatchMode):
         self.fake = None if run else FakeTensorMode(allow_non_fake_inputs=True)
         self.graph = torch.fx.Graph()
         self.asked = ""
+        self.given: list[torch.fx.Node] = []
         self.state: dict[str, torch.Tensor] = {}
         self.stored: dict[str, Stored] = {}
         self.inputs: list[str] = []
@@ -261,6 +280,11 @@ class _Recorder(TorchDispatchMode):
         except _NEEDED:
             self.asked = self.asked or f"{func} in {self.path or type(self._module).__name__}"
             raise
+        except Exception as error:
+            wanted = self._wanted(func, nodes)
+            if wanted:
+                raise IndicesWantedError(str(func), wanted) from error
+            raise
 
         def noted(tensor: torch.Tensor) -> torch.fx.Node:
             return by_id[id(tensor)]
@@ -277,6 +301,8 @@ class _Recorder(TorchDispatchMode):
             held = self._faked(tensors[0])
             node.meta["alias"] = made is not held and _memory(made) == _memory(held)
         self._bind(node, made, real, depends)
+        if depends and isinstance(made, bool | int | float | complex):
+            self.given.append(node)
         return made
 
     def _made(
@@ -300,6 +326,18 @@ class _Recorder(TorchDispatchMode):
             if real is None:
                 raise
             return _each_tensor(self.fake.from_tensor, real), real
+
+    def _wanted(self, func: Any, nodes: Sequence[torch.fx.Node]) -> frozenset[int]:
+        """The inputs that an op which failed would have as whole numbers."""
+        if func.overloadpacket.__name__ not in _INDEXED:
+            return frozenset()
+        found = set()
+        for node in nodes:
+            while node.meta.get("alias") or _is_cast(node):
+                node = node.args[0]
+            if node.name in self.inputs and node.meta["val"].is_floating_point():
+                found.add(self.inputs.index(node.name))
+        return frozenset(found)
 
     def _is_repeatable(self, func: Any, tensors: Sequence[torch.Tensor]) -> bool:
         """Whether the call says the same of the same numbers, which are all at hand, and few."""
@@ -442,7 +480,13 @@ class _Recorder(TorchDispatchMode):
         """The graph with what comes out."""
         outputs = [self._node_of(leaf) if isinstance(leaf, torch.Tensor) else None for leaf in made]
         self.graph.output(tuple(outputs))
-        return Recording(self.graph, tuple(self.inputs), self.stored, self.state)
+        return Recording(self.graph, tuple(self.inputs), self.stored, self.state, tuple(self.given))
+
+
+def _is_cast(node: torch.fx.Node) -> bool:
+    """Whether a node hands on its first argument, which may be an input, at the same shape."""
+    name = getattr(getattr(node.target, "overloadpacket", None), "__name__", "")
+    return name in {"contiguous", "clone", "detach", "to", "_to_copy", "unsqueeze", "reshape"}
 
 
 def _each_tensor(function: Callable[[torch.Tensor], Any], value: Any) -> Any:

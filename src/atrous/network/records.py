@@ -130,7 +130,8 @@ class Network(Shown):
     """A network: inputs, nodes in execution order, and the names of the output tensors.
 
     `eager` is what the source itself needs where it is run as it is, of which the nodes say
-    nothing; None where nothing else than the nodes is there to be run.
+    nothing; None where nothing else than the nodes is there to be run. `ran` says on what a source
+    was run whose way depends on values: the nodes are those of that run; empty for all others.
 
     >>> from atrous.network import Builder
     >>> b = Builder()
@@ -147,6 +148,7 @@ class Network(Shown):
     name: str = ""
     notes: tuple[str, ...] = ()
     eager: EagerRun | None = field(default=None, repr=False, compare=False)
+    ran: str = field(default="", compare=False)
     _tensors: dict[str, Tensor] = field(init=False, repr=False, compare=False)
     _makers: dict[str, Node] = field(init=False, repr=False, compare=False)
 

@@ -17,7 +17,7 @@ def is_shape(value: Any) -> bool:
     (True, False)
     """
     return isinstance(value, list | tuple) and all(
-        (not isinstance(size, str | list | tuple) and not hasattr(size, "shape"))
+        (not isinstance(size, str | list | tuple | dict) and not hasattr(size, "shape"))
         or getattr(size, "shape", None) == ()
         for size in value
     )

@@ -27,6 +27,7 @@ _WORDS: Mapping[str, bool | None] = {"true": True, "false": False, "none": None}
 _PRETRAINED = ("pretrained", "weights_backbone", "encoder_weights")
 _SIDE = 224
 _FRAMES = 16
+_DETECTED = 800
 _SHOWN = 80
 
 
@@ -48,10 +49,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A model with random weights, and the inputs that it is usually given."""
+    """A model with random weights, and the inputs that it is usually given.
+
+    `listed` says that it takes a list of images, of which `input` is one, with a batch of 1.
+    """
 
     model: Any
     input: Shape | tuple[Shape, ...]
+    listed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +83,7 @@ def read_named(source: str, input: Any = None, *, weights: bool = False) -> Netw
     Without `input`, the model gets the size that its library gives for it, else 224 x 224.
     """
     request = parse(source)
-    made = make(request)
+    made = make(request, listed=True)
     # Only now: without PyTorch, `make` has said in one line what is missing.
     from atrous.readers.torch.reader import read_torch
 
@@ -87,12 +92,13 @@ def read_named(source: str, input: Any = None, *, weights: bool = False) -> Netw
     return replace(network, name=request.name)
 
 
-def make(request: Request) -> Made:
+def make(request: Request, *, listed: bool = False) -> Made:
     """The model that is asked for, in evaluation mode, and its usual input.
 
     The same request gives the same random weights, and leaves the caller's random numbers alone.
     Raises `MissingDependencyError` where the library is not installed, `UnknownNameError` where it
-    has no model of that name, `ReadError` where the arguments do not fit it.
+    has no model of that name, `ReadError` where the arguments do not fit it, `UnsupportedError` for
+    a model that takes lists of images unless that is what is wanted.
     """
     library = _LIBRARIES[request.scheme]
     module = _imported(library, request)
@@ -101,6 +107,11 @@ def make(request: Request) -> Made:
     with concerning(request.subject), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         made = library.make(module, request)
+        if made.listed and not listed:
+            raise UnsupportedError(
+                "detection models take lists of images and choose boxes by their values: inspect "
+                "reads one as it runs; here give its backbone, such as torchvision:resnet50."
+            )
         if request.weights is not None:
             _load(made.model, request.weights)
     made.model.eval()
@@ -176,19 +187,17 @@ def _timm(timm: ModuleType, request: Request) -> Made:
 def _torchvision(torchvision: ModuleType, request: Request) -> Made:
     models = torchvision.models
     name = request.name
-    if name in models.list_models(module=models.detection):
-        raise UnsupportedError(
-            "detection models take lists of images and choose boxes by their values, so no fixed "
-            "reads describe them; inspect the backbone, such as torchvision:resnet50."
-        )
     if name not in models.list_models():
         raise unknown("torchvision model", name, models.list_models())
     builder = models.get_model_builder(name)
     unweighted: dict[str, Any] = {"weights": None}
-    if name in models.list_models(module=models.segmentation):
+    detects = name in models.list_models(module=models.detection)
+    if detects or name in models.list_models(module=models.segmentation):
         # The backbone's weights would be downloaded otherwise.
         unweighted["weights_backbone"] = None
     model = _called(request, builder, **unweighted)
+    if detects:
+        return Made(model, (1, 3, _DETECTED, _DETECTED), listed=True)
     preset = _preset(models, name)
     if name in models.list_models(module=models.video):
         return Made(model, (1, 3, _FRAMES, *(_sides(preset, 2) or (_SIDE, _SIDE))))

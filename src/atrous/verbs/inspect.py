@@ -25,7 +25,10 @@ def inspect(
     an `onnx.ModelProto`, `"zoo:NAME"`, `"stack:..."`, `"timm:NAME"`, `"torchvision:NAME"`,
     `"smp:NAME"` or a `Network`. `input` is the input shape
     with batch and channels, several shapes, or example tensors; an ONNX file that leaves nothing
-    but the batch open and a known network need none. Of an ONNX file it may be a mapping from names
+    but the batch open and a known network need none. For a PyTorch module arguments may be lists
+    and dicts of these, and a mapping has them by name: `{"x": (1, 3, 64, 64), "mask": None}`. A
+    module whose way depends on values is read as it runs, on random numbers where shapes are
+    given. Of an ONNX file it may be a mapping from names
     of inputs to shapes and of open dimensions to sizes, and `values` one from names of inputs that
     decide what runs to their numbers: `{"sr": 16000}`. `output` names the layer to report on as the
     output.

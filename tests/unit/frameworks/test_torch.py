@@ -23,8 +23,7 @@ class Branching(nn.Module):
 
 
 def test_a_graph_that_an_export_gives_up_on_is_not_dumped(capfd):
-    with pytest.raises(atrous.ReadError, match=r"torch\.export cannot follow it"):
-        atrous.inspect(Branching(), (1, 1, 8, 8))
+    assert atrous.inspect(Branching(), (1, 1, 8, 8)).network.ran
     caught = capfd.readouterr()
     assert caught.out == ""
     assert caught.err == ""

@@ -103,11 +103,6 @@ def test_arguments_that_do_not_parse_are_refused_in_one_line(source, says):
         ("torchvision:resnet19", UnknownNameError, "near: resnet18"),
         ("torchvision:resnet18?foo=1", ReadError, "unexpected keyword argument 'foo'"),
         ("torchvision:resnet18?weights=DEFAULT", ReadError, "there is no such file; weights are r"),
-        (
-            "torchvision:fasterrcnn_resnet50_fpn",
-            UnsupportedError,
-            "torchvision:fasterrcnn_resnet50_fpn: detection models take lists of images",
-        ),
         ("timm:" + "x" * 5000, UnknownNameError, "xxx..."),
     ],
 )
@@ -271,3 +266,11 @@ def test_the_command_reads_names_like_the_library_does():
 def test_a_scheme_that_nobody_has_says_which_there_are():
     with pytest.raises(ReadError, match=r"timm:NAME, torchvision:NAME, smp:NAME"):
         atrous.read("keras:resnet18")
+
+
+def test_a_detector_is_made_for_those_who_read_it_as_it_runs_alone():
+    request = parse("torchvision:ssdlite320_mobilenet_v3_large?num_classes=2")
+    with pytest.raises(UnsupportedError, match="take lists of images and choose boxes"):
+        make(request)
+    made = make(request, listed=True)
+    assert made.input == (1, 3, 800, 800)

@@ -26,6 +26,20 @@ def opaque(evidence: Evidence) -> Iterator[Finding]:
             )
 
 
+@finder("as-it-ran")
+def as_it_ran(evidence: Evidence) -> Iterator[Finding]:
+    """A source that goes by values, of which one run is reported."""
+    if evidence.network.ran:
+        yield Finding(
+            "as-it-ran",
+            "warning",
+            evidence.network.name or "network",
+            f"control flow is taken as it ran on {evidence.network.ran}; other inputs may go "
+            "another way, and what decides is in no field.",
+            "Give example tensors to have it run on those, or inspect a part without decisions.",
+        )
+
+
 @finder("global")
 def mixing(evidence: Evidence) -> Iterator[Finding]:
     """The op that made an output global which still has positions."""

@@ -17,7 +17,15 @@ from atrous.readers.torch.products import products_of
 from atrous.readers.torch.values import Const, Value, static
 from atrous.registry import Registry
 
-__all__ = ["LOST", "SKIPPED", "TorchCall", "aten", "translate_call", "translates"]
+__all__ = [
+    "LOST",
+    "SKIPPED",
+    "TorchCall",
+    "aten",
+    "opaque_call",
+    "translate_call",
+    "translates",
+]
 
 
 def aten(names: str) -> frozenset[str]:
@@ -33,7 +41,7 @@ SKIPPED = aten(
     """
     alias clone contiguous detach detach_ dropout dropout_ alpha_dropout alpha_dropout_
     feature_dropout feature_dropout_ feature_alpha_dropout feature_alpha_dropout_ lift_fresh
-    lift_fresh_copy positive
+    lift_fresh_copy positive resolve_conj resolve_neg
     """
 ) | {"getitem"}
 """Ops that hand their first input on as it is (dropout at inference among them)."""
@@ -58,6 +66,9 @@ ELEMENTWISE = aten(
     """
 )
 """Elementwise ops that carry no tag saying so."""
+
+NUMBERS = aten("item _local_scalar_dense is_nonzero")
+"""Ops that hand a value to the code as a number, from where nobody follows it."""
 
 Translation = Callable[["TorchCall"], Value]
 TRANSLATIONS = Registry[str, Translation]("translation")
@@ -139,6 +150,11 @@ class TorchCall(Call[Any]):
             raise NotUnderstood(str(error).rstrip(".")) from error
 
     @property
+    def is_tensor(self) -> bool:
+        """Whether the call makes tensors, and no number for the code."""
+        return self.several or isinstance(self.meta, torch.Tensor)
+
+    @property
     def dim(self) -> int:
         """The dimension of the first argument that `dim` names, counted from the front.
 
@@ -177,8 +193,12 @@ def translate_call(
     if call.key in SKIPPED:
         first: Value = next(iter(call.arguments.values()))
         return first
-    if not call.tensors() or call.key in BY_SHAPE_ALONE:
+    if call.key in NUMBERS or (call.lost and not call.is_tensor):
+        return LOST
+    if not call.lost and (not call.tensors() or call.key in BY_SHAPE_ALONE):
         return _plain(call.meta)
+    if isinstance(call.meta, torch.Tensor) and not call.meta.numel():
+        return Const(call.shape)
     if call.lost:
         return call.opaque("reads an output of an op that is not followed")
     mark = builder.mark()
@@ -186,6 +206,21 @@ def translate_call(
     if call.key not in SHAPE_OF_SECOND:
         builder.credit(mark, call.params())
     return results
+
+
+def opaque_call(
+    builder: Builder,
+    node: Any,
+    values: Mapping[Any, Value],
+    name: str,
+    module: str,
+    reason: str,
+    inputs: Sequence[Tensor],
+) -> Value:
+    """A call whose numbers come from the inputs, which it reads in ways that nobody follows."""
+    call = TorchCall(builder, node, values, name, module)
+    call.arguments = {**call.arguments, "numbers": list(inputs)}
+    return call.opaque(reason)
 
 
 def _by_translation(call: TorchCall) -> Value:

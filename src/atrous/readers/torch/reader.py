@@ -17,9 +17,16 @@ from atrous.network import Builder, EagerRun, Network, Param, Tensor
 from atrous.network.ops import Constant, Opaque
 from atrous.readers.call import network_of, params_behind
 from atrous.readers.torch import mixing, places, sampled, windows
-from atrous.readers.torch.call import LOST, SKIPPED, TorchCall, translate_call
+from atrous.readers.torch.call import (
+    LOST,
+    SKIPPED,
+    TorchCall,
+    opaque_call,
+    translate_call,
+)
 from atrous.readers.torch.eager import eager_run
-from atrous.readers.torch.traced import Traced, calls_of, examples_for
+from atrous.readers.torch.inputs import examples_for
+from atrous.readers.torch.traced import Traced, calls_of
 from atrous.readers.torch.values import Const, Made, Value, static
 
 __all__ = ["read_torch"]
@@ -36,10 +43,11 @@ _NONE: Mapping[str, Any] = {}
 def read_torch(source: Any, input: Any = None, *, weights: bool = False) -> Network:
     """The network of a `torch.nn.Module` or an `ExportedProgram`.
 
-    A module is exported in evaluation mode, on fake tensors, and left as it was. Layers are named
-    by their module path; a module called again gets `@1`, `@2` behind it. Raises `ReadError` where
-    no input shape is given for a module, or where `torch.export` cannot follow the code. The
-    module is run once more without numbers, for the memory that it holds (`Network.eager`).
+    A module runs in evaluation mode on tensors without numbers, and is left as it was; where its
+    code asks for numbers, it is exported, and where that does not go, run on numbers
+    (`Network.ran`). Layers are named by their module path; a module called again gets `@1`, `@2`
+    behind it. Raises `ReadError` where no input shape is given for a module, or where it does not
+    run. It runs once more without numbers for the memory that it holds (`Network.eager`).
 
     With `weights`, the taps whose weight is 0 for all channels are left out of what is read.
     """
@@ -49,12 +57,14 @@ def read_torch(source: Any, input: Any = None, *, weights: bool = False) -> Netw
     elif isinstance(source, torch.nn.Module):
         name = type(source).__name__
         input = examples_for(source, input, name)  # noqa: A001 - from here on, tensors
-        eager = eager_run(source, input)
     else:
         raise ReadError(f"a {type(source).__name__} is neither a module nor an exported program.")
-    held = _Program(calls_of(source, input, name), _one_op_modules(source), weights)
+    program = calls_of(source, input, name)
+    if program.examples is not None:
+        eager = eager_run(source, program.examples.args, program.examples.kwargs)
+    held = _Program(program, _one_op_modules(source), weights)
     found = network_of(name, held.shapes, held.itemsizes, held.translate)
-    return replace(found, eager=eager)
+    return replace(found, eager=eager, ran=program.ran)
 
 
 class _Program:
@@ -71,6 +81,7 @@ class _Program:
         self.owner = program.owner
         self.constants, self.parameters = _constants(program, weights)
         self.outputs = program.outputs
+        self.data = program.data
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.itemsizes: dict[str, int] = {}
         for node in self.graph.nodes:
@@ -85,7 +96,9 @@ class _Program:
         if not self.shapes:
             raise ReadError("the model takes no tensor; give one that does.")
         self.dependent: dict[Any, None] = {}
-        self._depend(self.graph, {n for n in self.graph.nodes if n.name in self.shapes})
+        reached = {n for n in self.graph.nodes if n.name in self.shapes} | set(self.data)
+        self.dependent |= {n: None for n in self.data if n.op == "call_function"}
+        self._depend(self.graph, reached)
         kept = [node for node in self.dependent if name_of(node) not in {*SKIPPED, *TRANSPARENT}]
         self.one_ops = _one_op_calls(self.dependent, modules)
         self.calls = Counter(_module_call(node)[0] for node in kept)
@@ -124,6 +137,11 @@ class _Program:
             for node in self.graph.nodes
             if node.op == "placeholder"
         }
+        for node, reason in self.data.items():
+            if node.op == "placeholder":
+                # What was computed outside PyTorch may come from anywhere.
+                op = Opaque("outside PyTorch", reason, values[node].shape, None)
+                values[node] = builder.add(op, *builder.inputs, name="outside")
         self._run(builder, self.graph, values)
         builder.own(self.parameters)
         by_name = {node.name: value for node, value in values.items()}
@@ -136,6 +154,8 @@ class _Program:
             return builder.add(Constant(value.shape), name=name, params=value.params)
         if value is LOST:
             node = next(node for node in self.graph.nodes if node.name == name)
+            if not isinstance(node.meta["val"], torch.Tensor):
+                return None
             shape = static(node.meta["val"].shape)
             inputs = builder.inputs
             return builder.add(
@@ -177,6 +197,9 @@ class _Program:
             load = _remade(node, values) if self.weights else None
             return _fixed_value(node, params, _computed(node, values), load)
         name, path, _ = self._named(node)
+        given = self.data.get(node)
+        if given is not None:
+            return opaque_call(builder, node, values, name, path, given, builder.inputs)
         return translate_call(builder, node, values, name, path)
 
     def _named(self, node: Any) -> tuple[str, str, str]:

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
 from atrous.errors import ReadError
 from atrous.frameworks.functional import functional
-from atrous.frameworks.recording import Recording, recorded
-from atrous.frameworks.torch import in_mode, name_of, quiet, unfused, without_stacks
-from atrous.readers.given import as_shape, is_shape
+from atrous.frameworks.recording import (
+    IndicesWantedError,
+    Recording,
+    ValuesNeededError,
+    recorded,
+)
+from atrous.frameworks.runs import as_it_ran
+from atrous.frameworks.torch import in_mode, leaves, name_of, quiet, unfused, without_stacks
 from atrous.readers.torch.call import aten
+from atrous.readers.torch.inputs import Examples, examples_for
 
-__all__ = ["Traced", "calls_of", "examples_for"]
+__all__ = ["Traced", "calls_of"]
+
+DRAWS = 3
+MOST_NAMED = 3
 
 SEVERAL_VIEWS = aten("chunk split split_with_sizes tensor_split unbind")
 
@@ -25,7 +34,8 @@ class Traced:
     """A graph of ATen calls: which of its placeholders are inputs, and what the others hold.
 
     `stored` has, by placeholder, the name that a tensor has in the model, and the tensor; `state`
-    all tensors of the model by name, used or not; `owner` the blocks that the graph calls.
+    all tensors of the model by name, used or not; `owner` the blocks that the graph calls. Of a
+    run, `ran` says on what, and `data` which nodes take numbers of the input, and why.
     """
 
     graph: Any
@@ -34,28 +44,95 @@ class Traced:
     outputs: tuple[str, ...]
     stored: Mapping[str, tuple[str, torch.Tensor]]
     state: Mapping[str, torch.Tensor]
+    data: Mapping[Any, str] = field(default_factory=dict)
+    ran: str = ""
+    examples: Examples | None = None
 
 
 def calls_of(source: Any, input: Any, name: str) -> Traced:
-    """The calls of a module on the examples `input`, or of a program at the sizes of `input`.
+    """The calls of a module on `Examples`, or of a program at the sizes of `input`.
 
-    A module is traced in evaluation mode on fake tensors. Where that does not go, it is exported,
-    which knows more of Python and takes longer.
+    A module is traced in evaluation mode on fake tensors. Where it needs numbers that only a run
+    has, it is exported, which knows more of Python and takes longer; where that does not go either
+    it is run, and what it raises then is the error.
     """
     if isinstance(source, torch.export.ExportedProgram):
         return _of_program(source if input is None else _at_sizes(source, input))
-    found = _recorded(source, input)
-    return _of_program(_exported(source, input, name)) if found is None else found
-
-
-def _recorded(module: torch.nn.Module, examples: tuple[Any, ...]) -> Traced | None:
-    """What a trace on fake tensors makes; None where it does not get through."""
-    with in_mode(module, training=False), unfused(), quiet():
+    with in_mode(source, training=False), unfused(), quiet():
         try:
-            found = recorded(module, examples, {})
-        except Exception:
-            return None
-    return _of_recording(found) if functional(found.graph) else None
+            found, used = _recorded(source, input)
+            if functional(found.graph):
+                return replace(_of_recording(found), examples=used)
+            reason = "it writes to tensors in a way that is not followed"
+        except ValuesNeededError as error:
+            reason = f"it asks for values ({error})"
+        except NotImplementedError as error:
+            reason = _said(error)
+        except Exception as error:
+            # The module's own refusal, or what it does cannot be done without numbers.
+            return _ran(source, input, name, _said(error))
+    try:
+        program = _of_program(_exported(source, input))
+        if _has_sizes(program.graph):
+            return replace(program, examples=input)
+    except Exception as error:
+        reason += f"; torch.export: {_said(error)}" if "torch.export" not in reason else ""
+    return _ran(source, input, name, reason)
+
+
+def _recorded(module: torch.nn.Module, examples: Examples) -> tuple[Recording, Examples]:
+    """The calls on fake tensors; what stands for a shape becomes an index where one is wanted."""
+    try:
+        return recorded(module, examples.args, examples.kwargs), examples
+    except IndicesWantedError as error:
+        stand_ins = frozenset(
+            i for i, tensor in enumerate(examples.tensors()) if id(tensor) in examples.made
+        )
+        whole = examples.whole_numbers(stand_ins & error.inputs)
+        return recorded(module, whole.args, whole.kwargs), whole
+
+
+def _has_sizes(graph: Any) -> bool:
+    """Whether every size in a graph is a number, or stands for one."""
+    return all(
+        isinstance(size, int) or size.node.hint is not None
+        for node in graph.nodes
+        for value in leaves(node.meta.get("val"))
+        if isinstance(value, torch.Tensor)
+        for size in value.shape
+    )
+
+
+def _ran(module: torch.nn.Module, examples: Examples, name: str, reason: str) -> Traced:
+    """The calls of a run on numbers."""
+
+    def draw(index: int) -> tuple[Any, Any]:
+        drawn = examples.numbers(index)
+        return drawn.args, drawn.kwargs
+
+    with in_mode(module, training=False), unfused(), quiet(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        try:
+            ran = as_it_ran(module, draw, DRAWS)
+        except Exception as error:
+            raised = _said(error)
+            why = "" if raised == reason else f" It cannot be traced either: {reason}."
+            raise ReadError(f"{name}: on inputs of {examples} it raises {raised}.{why}") from error
+    if not functional(ran.recording.graph):
+        raise ReadError(
+            f"{name}: it is read by running it, since {reason}; there it writes to tensors in a "
+            "way that is not followed."
+        )
+    made = "random numbers" if examples.made else "the example"
+    places = ", ".join(place or name for place in ran.decided[:MOST_NAMED])
+    more = f" and {len(ran.decided) - MOST_NAMED} more" if len(ran.decided) > MOST_NAMED else ""
+    asked = f"; values decided in {places}{more}" if ran.decided else ""
+    return replace(
+        _of_recording(ran.recording),
+        data=ran.data,
+        examples=examples,
+        ran=f"{made} of {examples}{asked}",
+    )
 
 
 def _of_recording(found: Recording) -> Traced:
@@ -123,46 +200,11 @@ def _mutates_what_is_read_later(graph: Any) -> bool:
     return False
 
 
-def examples_for(module: torch.nn.Module, input: Any, name: str) -> tuple[Any, ...]:
-    """The tensors to export with: those given, or empty ones of the shapes given."""
-    if input is None:
-        raise ReadError(
-            f"{name}: a module does not say what it takes; give the input shape with batch and "
-            "channels, such as (1, 3, 224, 224), or example tensors."
-        )
-    if isinstance(input, torch.Tensor):
-        return (input,)
-    if is_shape(input) or not isinstance(input, list | tuple):
-        return (_example(module, as_shape(input, name)),)
-    return tuple(
-        value if isinstance(value, torch.Tensor) else _example(module, as_shape(value, name))
-        for value in input
-    )
-
-
-def _example(module: torch.nn.Module, shape: tuple[int, ...]) -> torch.Tensor:
-    """An empty tensor of the type and device of the module's parameters."""
-    like = next(
-        (p for p in module.parameters() if p.is_floating_point()),
-        torch.empty(0),
-    )
-    # Never written or read: the export runs on fake tensors of the same sizes.
-    return torch.empty(shape, dtype=like.dtype, device=like.device)
-
-
-def _exported(
-    module: torch.nn.Module, examples: tuple[Any, ...], name: str
-) -> torch.export.ExportedProgram:
+def _exported(module: torch.nn.Module, examples: Examples) -> torch.export.ExportedProgram:
     """The program of a module in evaluation mode; the module is left as it was."""
     with in_mode(module, training=False), unfused(), quiet(), without_stacks(), torch.no_grad():
-        try:
-            return torch.export.export(module, examples, strict=False)
-        except Exception as error:
-            shapes = [tuple(example.shape) for example in examples]
-            raise ReadError(
-                f"{name}: torch.export cannot follow it with inputs {shapes}: "
-                f"{type(error).__name__}: {_first_line(error)}"
-            ) from error
+        kwargs = dict(examples.kwargs) or None
+        return torch.export.export(module, examples.args, kwargs, strict=False)
 
 
 def _at_sizes(program: torch.export.ExportedProgram, input: Any) -> torch.export.ExportedProgram:
@@ -170,20 +212,26 @@ def _at_sizes(program: torch.export.ExportedProgram, input: Any) -> torch.export
     module = program.module()
     examples = examples_for(module, input, "exported program")
     placeholders = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
-    wanted = [tuple(example.shape) for example in examples]
+    wanted = [tuple(example.shape) for example in examples.tensors()]
     held = [placeholders[name].meta["val"].shape for name in program.graph_signature.user_inputs]
     # A size that is no number may be any: the program is exported at the one that is wanted.
     numbers = all(isinstance(size, int) for shape in held for size in shape)
     if numbers and wanted == [tuple(shape) for shape in held]:
         return program
     try:
+        kwargs = dict(examples.kwargs) or None
         with quiet(), without_stacks():
-            return torch.export.export(module, examples, strict=False)
+            return torch.export.export(module, examples.args, kwargs, strict=False)
     except Exception as error:
         raise ReadError(
             f"the exported program does not take inputs {wanted}; leave them out, give the "
             f"module, or export it with dynamic shapes: {_first_line(error)}"
         ) from error
+
+
+def _said(error: Exception) -> str:
+    """The class of an error and the first line of what it says."""
+    return f"{type(error).__name__}: {_first_line(error)}"
 
 
 def _first_line(error: Exception) -> str:
