@@ -147,10 +147,10 @@ def named_leaves(
     except (TypeError, ValueError):
         held = {f"args_{i}": value for i, value in enumerate(args)} | dict(kwargs)
     leaves, _ = _pytree.tree_flatten_with_path(held)
-    return [("_".join(_key(part) for part in path).lower(), leaf) for path, leaf in leaves]
+    return [("_".join(_step_name(part) for part in path).lower(), leaf) for path, leaf in leaves]
 
 
-def _key(part: Any) -> str:
+def _step_name(part: Any) -> str:
     """One step of the path to a leaf, as a part of a name."""
     key = next(getattr(part, name) for name in ("key", "idx", "name") if hasattr(part, name))
     return re.sub(r"[^a-zA-Z0-9]", "_", str(key))

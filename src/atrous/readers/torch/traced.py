@@ -67,16 +67,16 @@ def calls_of(source: Any, input: Any, name: str) -> Traced:
         except ValuesNeededError as error:
             reason = f"it asks for values ({error})"
         except NotImplementedError as error:
-            reason = _said(error)
+            reason = _told(error)
         except Exception as error:
             # The module's own refusal, or what it does cannot be done without numbers.
-            return _ran(source, input, name, _said(error))
+            return _ran(source, input, name, _told(error))
     try:
         program = _of_program(_exported(source, input))
         if _has_sizes(program.graph):
             return replace(program, examples=input)
     except Exception as error:
-        reason += f"; torch.export: {_said(error)}" if "torch.export" not in reason else ""
+        reason += f"; torch.export: {_told(error)}" if "torch.export" not in reason else ""
     return _ran(source, input, name, reason)
 
 
@@ -115,7 +115,7 @@ def _ran(module: torch.nn.Module, examples: Examples, name: str, reason: str) ->
         try:
             ran = as_it_ran(module, draw, DRAWS)
         except Exception as error:
-            raised = _said(error)
+            raised = _told(error)
             why = "" if raised == reason else f" It cannot be traced either: {reason}."
             raise ReadError(f"{name}: on inputs of {examples} it raises {raised}.{why}") from error
     if not functional(ran.recording.graph):
@@ -229,7 +229,7 @@ def _at_sizes(program: torch.export.ExportedProgram, input: Any) -> torch.export
         ) from error
 
 
-def _said(error: Exception) -> str:
+def _told(error: Exception) -> str:
     """The class of an error and the first line of what it says."""
     return f"{type(error).__name__}: {_first_line(error)}"
 
