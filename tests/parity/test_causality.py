@@ -267,3 +267,17 @@ def test_the_encoder_of_a_waveform_denoiser() -> None:
     assert report.outputs[0].field[0].size == 2388
     assert round((times.stop[0] - times.start[0]).item(), 1) == 37.3
     assert times.to_dict()["hop"] == 16.0
+
+
+def test_a_state_that_is_an_input_does_not_hide_that_a_recurrence_is_causal() -> None:
+    class Stateful(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm = nn.LSTM(2, 3)
+
+        def forward(self, x: torch.Tensor, h: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+            return self.lstm(x, (h, c))[0]
+
+    report = atrous.inspect(Stateful().eval(), ((10, 1, 2), (1, 1, 3), (1, 1, 3)))
+    assert is_causal(report.network, report.outputs[0], "t") is True
+    assert "causal: looks back to the start" in str(report)

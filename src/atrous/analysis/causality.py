@@ -13,13 +13,14 @@ __all__ = ["is_causal", "one_side", "scans_back"]
 
 def one_side(network: Network, names: Sequence[str], axes: Sequence[str]) -> str:
     """`before` or `behind` where all these ops are scans that way along the axes, else empty."""
+    # Operands that have no such axis, as initial states, say nothing of it.
     steps = [
-        move.get(axis)
+        move[axis]
         for node in network.nodes
         if node.name in names
         for move in node.moves
         for axis in axes
-        if axis in node.mixes
+        if axis in node.mixes and axis in move
     ]
     scans = [step for step in steps if isinstance(step, Prefix)]
     ways = {step.reverse for step in scans}

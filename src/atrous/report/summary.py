@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 
 from atrous.analysis import Field, Finding, Inspection, Layer
-from atrous.analysis.causality import scans_back
+from atrous.analysis.causality import one_side, scans_back
 from atrous.analysis.scale import TIME_LIKE, Scale
 from atrous.draw.units import at_least, bytes_text, per_axis, quantity, shape_text, share_text
+from atrous.network import Network
 from atrous.report.lines import Line, Look, Span, line, wrapped
 
 __all__ = [
@@ -87,15 +88,24 @@ def parts_text(layer: Layer, most: int = 6) -> list[str]:
     return shown
 
 
-def global_text(layer: Layer) -> str:
-    """Which ops mixed all positions of which axes, or nothing."""
+def global_text(layer: Layer, network: Network | None = None) -> str:
+    """Which ops mixed all positions of which axes, or nothing; scans one way where `network` tells.
+
+    Scans read what lies before their own position, or behind it.
+    """
     by_ops: dict[tuple[str, ...], list[str]] = {}
     for axis, names in layer.global_axes.items():
         by_ops.setdefault(tuple(names), []).append(axis)
     parts = []
     for names, axes in by_ops.items():
+        side = "" if network is None else one_side(network, names, axes)
+        along = f"along {', '.join(axes)}"
+        if side:
+            verb = "reads" if len(names) == 1 else "read"
+            parts.append(f"{some(names)} {verb} every position {side} its own {along}")
+            continue
         verb = "mixes" if len(names) == 1 else "mix"
-        parts.append(f"{some(names)} {verb} all positions along {', '.join(axes)}")
+        parts.append(f"{some(names)} {verb} all positions {along}")
     return "; ".join(parts)
 
 
@@ -217,7 +227,7 @@ def _seen(layer: Layer, inspection: Inspection) -> Iterator[tuple[str, str, str]
     else:
         yield from _seen_alike(layer, inspection, "yellow" if holes else "")
     if layer.is_global:
-        yield "global", f"{global_text(layer)}; the field is the local one", ""
+        yield "global", f"{global_text(layer, inspection.network)}; the field is the local one", ""
 
 
 def _seen_alike(layer: Layer, inspection: Inspection, style: str) -> Iterator[tuple[str, str, str]]:
