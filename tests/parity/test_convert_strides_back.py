@@ -89,3 +89,34 @@ def test_a_refusal_does_not_say_of_a_rate_that_divides_that_there_is_none_to_tra
 def test_a_rate_that_does_not_divide_is_still_the_reason_where_it_is() -> None:
     with pytest.raises(ConversionError, match="the rate here is 3 on a map"):
         atrous.convert("stack:k3s2 k3d3", 4, input=(1, 3, 64))
+
+
+class Atrous(nn.Module):
+    """Branches of several rates and a pooled one beside them, and a convolution behind."""
+
+    def __init__(self, last: int) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, 2, 1)
+        self.rates = nn.ModuleList(nn.Conv2d(4, 4, 3, padding=r, dilation=r) for r in (2, 4))
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.last = nn.Conv2d(12, 4, 3, padding=last, dilation=last)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        pooled = functional.interpolate(self.pool(x), x.shape[2:], mode="bilinear")
+        return self.last(torch.cat([*(rate(x) for rate in self.rates), pooled], 1))
+
+
+def test_a_value_that_is_spread_over_a_map_holds_no_stride_back() -> None:
+    torch.manual_seed(0)
+    found = atrous.convert(Atrous(2).eval(), 4, input=(1, 3, 64, 64)).certificate
+    assert found.outputs[0].factor == (1 / 2, 1 / 2)
+    assert found.verdict in ("exact", "approximate")
+    assert found.agrees
+
+
+def test_a_layer_behind_that_has_no_rate_is_named() -> None:
+    with pytest.raises(ConversionError) as raised:
+        atrous.convert(Atrous(1).eval(), 4, input=(1, 3, 64, 64))
+    assert str(raised.value).startswith("last: rates.1 could give up a factor of 2 of its rate 4")
+    assert "last reads it at rate 1" in str(raised.value)

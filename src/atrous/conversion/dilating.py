@@ -313,7 +313,8 @@ class _Dilation:
 
     def _why(self, place: Place, error: AtrousError) -> str:
         shapes = " and ".join("x".join(map(str, x.shape)) for x in place.new)
-        return f"with inputs of {shapes} it cannot be: {error}"
+        text = f"with inputs of {shapes} it cannot be: {str(error).rstrip('.')}"
+        return f"{text}; convert the part before it (outputs=...)."
 
     def _note(self, old: Tensor, new: Tensor) -> None:
         beside = self.aside[old.name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -11,6 +12,7 @@ from atrous.conversion.plan import Direction, OpChange, Plan
 from atrous.errors import AtrousError
 from atrous.geometry import Window, sparse_window
 from atrous.network import Network, Node, Tensor
+from atrous.network.aside import coarsest as coarsest_of
 from atrous.network.layout import has_axes
 from atrous.network.ops import (
     Attention,
@@ -74,8 +76,6 @@ class _Striding:
         self.tensors = {t.name: t for t in reference.inputs}
         self.tensors.update((node.output.name, node.output) for node in reference.nodes)
         self.factors: dict[str, dict[str, int]] = {}
-        # Which node keeps a map as fine as it is, and for whose sake; None for its own.
-        self.because: dict[tuple[str, str], tuple[Node, str | None]] = {}
 
     def run(self) -> Plan | Refusal:
         self._limit()
@@ -137,7 +137,8 @@ class _Striding:
         changed = False
         out = caps[node.output.name]
         windows = self._windows(node)
-        for axis in {a for name in node.inputs for a in caps[name]}:
+        spread = self._spread(node)
+        for axis in {a for name in node.inputs for a in caps[name]} - spread:
             held = [name for name in node.inputs if axis in caps[name]]
             cap = _common(caps[name][axis] for name in held)
             window = windows.get(axis)
@@ -148,40 +149,31 @@ class _Striding:
                 # A padding takes no stride: what comes out is as fine as what goes in.
                 cap = gcd(cap, _divides(window), out[axis])
                 if out[axis] != cap:
-                    self._because(node, axis, cap, caps, node.output.name)
                     out[axis], changed = cap, True
             elif axis not in out:
                 pass
             elif isinstance(node.op, _SAME_PLACES) or _of_channels(node, self.tensors):
                 cap = gcd(cap, out[axis])
                 if out[axis] != cap:
-                    self._because(node, axis, cap, caps, node.output.name)
                     out[axis], changed = cap, True
             else:
                 cap = 1
                 if out[axis] != 1:
-                    self.because[node.output.name, axis] = node, None
                     out[axis], changed = 1, True
             for name in held:
                 if caps[name][axis] != cap:
-                    self._because(node, axis, cap, caps, name)
                     caps[name][axis], changed = cap, True
-        for axis in out:
+        for axis in out.keys() - spread:
             if all(axis not in caps[name] for name in node.inputs) and out[axis] != 1:
                 out[axis], changed = 1, True
         return changed
 
-    def _because(
-        self, node: Node, axis: str, cap: int, caps: Mapping[str, Mapping[str, int]], name: str
-    ) -> None:
-        """Notes why a map cannot be coarser: a window of its own reader, or a map beside it."""
-        window = self._windows(node).get(axis)
-        if window is not None and cap % (_divides(window) or cap) == 0 != _divides(window):
-            self.because[name, axis] = node, None
-            return
-        beside = [x for x in (*node.inputs, node.output.name) if axis in caps[x] and x != name]
-        fine = [x for x in beside if cap % caps[x][axis] == 0]
-        self.because[name, axis] = node, next(iter(fine), None)
+    def _spread(self, node: Node) -> set[str]:
+        """The axes along which a node spreads one value over a map of any size."""
+        if not isinstance(node.op, Resize):
+            return set()
+        before = self.tensors[node.inputs[0]].grid
+        return {axis for axis in node.output.grid if before.get(axis, 1) == 1}
 
     def _windows(self, node: Node) -> dict[str, Window]:
         if not isinstance(node.op, Conv | Pool | Pad | Slice) or not node.inputs:
@@ -199,15 +191,14 @@ class _Striding:
 
     def _short(self) -> Refusal | None:
         """Why the outputs do not get as coarse as they are asked to be, or would for nothing."""
+        now = coarsest_of(self.reference)
         for axis, target in self.target.items():
             reached = [
                 self.strides[name][axis] * self.factors[name][axis]
                 for name in self.tensors
                 if axis in self.factors[name]
             ]
-            coarsest = max(
-                (s[axis] for s in self.strides.values() if axis in s), default=Fraction(1)
-            )
+            coarsest = now.get(axis, Fraction(1))
             if target == coarsest or (max(reached, default=0) >= target and self._trades(axis)):
                 continue
             if (target / coarsest).denominator > 1:
@@ -238,40 +229,72 @@ class _Striding:
 
     def _held_back(self, node: Node, axis: str, factor: int) -> Refusal:
         """Why the map that a layer reads stays fine, though the layer's own rate divides."""
-        name, rate = node.inputs[0], self._windows(node)[axis].dilation
-        chain: list[Node] = []
-        while (found := self.because.get((name, axis))) is not None and found[0] not in chain:
-            chain.append(found[0])
-            if found[1] is None:
-                break
-            name = found[1]
-        joins = [n for n in chain if isinstance(n.op, Elementwise | Concat)]
-        last = chain[-1] if chain else node
-        window = self._windows(last).get(axis)
-        if window is not None and window.kernel > 1:
-            why = f"{last.name} reads it at rate {window.dilation}, padding {window.pad_lo}"
-        elif window is not None and isinstance(last.op, Pad):
-            why = f"{last.name} pads it by {window.pad_lo}"
-        elif chain and self.reference.maker(name) is not None:
-            why = f"{last.name} ({last.kind}) needs all of its positions"
+        end, join = self._origin(node.inputs[0], axis, factor)
+        window = None if end is None else self._windows(end).get(axis)
+        if end is None:
+            why = "it is an input"
+        elif window is not None and isinstance(end.op, Pad):
+            why = f"{end.name} pads it by {window.pad_lo}"
+        elif window is not None:
+            why = f"{end.name} reads it at rate {window.dilation}, padding {window.pad_lo}"
         else:
-            why = f"it is the input {name!r}"
+            why = f"{end.name} ({end.kind}) needs all of its positions"
+        rate = self._windows(node)[axis].dilation
         text = f"{node.name} could give up a factor of {factor} of its rate {rate}, but "
-        if not joins:
+        if join is None:
             return Refusal(
                 "output stride",
-                last.name,
-                f"{text}no layer between it and a map that stays as fine as it is along {axis} "
-                f"({why}) could take a stride of {factor}.",
+                node.name if end is None else end.name,
+                f"{text}its map leads to one that stays as fine as it is along {axis} ({why}). "
+                "Convert the part before that (outputs=...).",
             )
         return Refusal(
             "join",
-            joins[-1].name,
+            join.name,
             f"{text}this join takes over a map that stays as fine as it is along {axis} ({why}), "
             f"and no layer in that shortcut could take a stride of {factor}. Give it one of kernel "
             f"1, or cut it there ([..., ::{factor}] keeps the values), or convert the part before "
             "it (outputs=...).",
         )
+
+    def _origin(self, start: str, axis: str, factor: int) -> tuple[Node | None, Node | None]:
+        """The nearest node that keeps a map as fine as it is, and the join through which.
+
+        None for the node where it is an input, and for the join where only layers in order lead
+        there.
+        """
+        seen = {start}
+        queue: deque[tuple[str, Node | None]] = deque([(start, None)])
+        while queue:
+            name, join = queue.popleft()
+            near: list[tuple[str, Node | None]] = []
+            maker = self.reference.maker(name)
+            if maker is None:
+                return None, join
+            readers = [node for node in self.reference.nodes if name in node.inputs]
+            for node in (*readers, maker):
+                window = self._windows(node).get(axis)
+                if node is maker and window is not None and not isinstance(node.op, Pad):
+                    continue  # it may take a stride itself
+                if window is not None and node is not maker and _divides(window) % factor:
+                    return node, join
+                if window is None and axis in self._spread(node):
+                    continue
+                if window is None and not isinstance(node.op, _SAME_PLACES):
+                    if node is maker or axis in node.output.grid:
+                        return node, join
+                    continue
+                through = node if isinstance(node.op, Elementwise | Concat) else None
+                if len(node.inputs) < 2:
+                    through = None
+                near += [(x, through or join) for x in node.inputs]
+                near.append((node.output.name, join))
+            for found, via in near:
+                fine = self.factors[found].get(axis, 0) if found in self.factors else 0
+                if found not in seen and fine and fine % factor:
+                    seen.add(found)
+                    queue.append((found, via))
+        return None, None
 
     def _trades(self, axis: str) -> bool:
         """True where a rate gets smaller; else a stride would only leave outputs out."""
