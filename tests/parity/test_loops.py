@@ -83,6 +83,12 @@ def test_a_scan_is_followed_turn_by_turn(back: int, out: int) -> None:
     network = atrous.read(both)
     shapes = [network.tensor(name).shape for name in network.outputs]
     assert shapes == [array.shape for array in made]
+    # Each turn takes its frame, and the pieces of y are laid in the order asked for.
+    taken = [node.op.start for node in network.nodes if node.kind == "slice"]
+    assert taken == [*range(STEPS)][:: -1 if back else 1]
+    order = [node.inputs[0] for node in network.nodes if node.kind == "reshape"][:STEPS]
+    laid = [node.output.name for node in network.nodes if node.output.name in order]
+    assert order == laid[:: -1 if out else 1]
 
 
 @pytest.mark.parametrize(
