@@ -563,7 +563,8 @@ def _called(module: nn.Module, recorder: _Recorder) -> Iterator[None]:
         known = names.get(id(part), [around])
         within = f"{around}." if around else ""
         own = [path for path in known if path.rpartition(".")[0] == around]
-        near = own or [path for path in known if path.startswith(within)] or known
+        near = [path for path in known if path.startswith(within)] or known
+        near = own if len(own) > 1 else near[:1]
         # A module that the same code has under several names is called by one after the other.
         path = near[taken[-1][id(part), around] % len(near)]
         taken[-1][id(part), around] += 1

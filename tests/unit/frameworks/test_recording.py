@@ -68,7 +68,7 @@ def test_layers_of_a_sliced_list_are_called_what_the_model_calls_them(run):
             return self.model[2:](x)
 
     model = Sliced().eval()
-    names = dict(model.named_modules(remove_duplicate=False))
+    names = dict(model.named_modules())
     found = calls(recorded(model, (torch.zeros(1, 3, 4, 4),), {}, run=run))
     assert len(found) == 9
     assert {path for _, path in found} <= set(names)
