@@ -31,6 +31,11 @@ def _in_torch(seed: int) -> tuple[object, atrous.Inspection, str]:
     return graph, report, disagreement(report, run, folds=graph.folds, seed=seed)
 
 
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
 def main(framework: str, first: int, stop: int, seconds: float = float("inf")) -> None:
     """Read graph after graph."""
     counts: Counter[str] = Counter()
@@ -39,16 +44,19 @@ def main(framework: str, first: int, stop: int, seconds: float = float("inf")) -
         if time.monotonic() - start > seconds:
             break
         try:
-            _graph, report, wrong = (_in_onnx if framework == "onnx" else _in_torch)(seed)
-        except Exception:
+            graph, report, wrong = (_in_onnx if framework == "onnx" else _in_torch)(seed)
+        except Exception as error:
             counts["failed"] += 1
+            _say(f"seed {seed} failed: {type(error).__name__}: {str(error)[:200]}")
             continue
         if wrong:
             counts["wrong"] += 1
+            _say(f"seed {seed}: {wrong}: {getattr(graph, 'steps', '')}")
         elif any(node.opaque for node in report.network.nodes):
             counts["not followed, and said so"] += 1
         else:
             counts["right" if report.complete else "right, and the field not known"] += 1
+    _say(f"{framework}: {dict(counts)}")
 
 
 if __name__ == "__main__":
