@@ -24,8 +24,10 @@ from atrous.certification.places import axes_by_dim, laid
 from atrous.certification.proof import Proof, prove
 from atrous.certification.sizes import (
     Open,
+    farther_sizes,
     first_size,
     larger_sizes,
+    leftovers,
     other_sizes,
     rounded_sizes,
 )
@@ -220,6 +222,12 @@ class _Judge:
         may, weights, refused = self.pair.may_vary(), self.pair.weights[-1:], _Refused()
         second = self._taken(other_sizes(first.shapes, first.networks, may), weights, refused)
         self.notes += refused.notes()
+        if second is not None and leftovers(first.networks) == leftovers(second.networks) != []:
+            # Its code rounds the size: inside, nothing is another than at the first one.
+            for shapes in farther_sizes(first.shapes, first.networks, may):
+                other = self._taken([shapes], weights, _Refused())
+                if other is not None and leftovers(other.networks) != leftovers(first.networks):
+                    break
         for look in (first, second):
             if look is not None and look.spent:
                 larger = larger_sizes(look.shapes, look.networks, may)

@@ -15,7 +15,14 @@ from atrous.network.aside import coarsest
 from atrous.network.ops import AdaptivePool, Conv, ConvTranspose, Pad, Pool, Resize, Slice
 from atrous.network.shapes import Shapes
 
-__all__ = ["first_size", "larger_sizes", "other_sizes", "rounded_sizes"]
+__all__ = [
+    "farther_sizes",
+    "first_size",
+    "larger_sizes",
+    "leftovers",
+    "other_sizes",
+    "rounded_sizes",
+]
 
 _QUICK = 4e9
 """Multiply-accumulates of one run in float64 that take about a second on two cores."""
@@ -124,6 +131,32 @@ def other_sizes(
         made = frame.at(lengths)
         if made is not None and made not in seen:
             seen.add(made)
+            yield made
+
+
+def leftovers(networks: Sequence[Network]) -> list[tuple[str, str, int]]:
+    """By strided window, layer and axis, what it leaves over of the map that it meets."""
+    found = []
+    for network in networks:
+        for node in network.nodes:
+            if not isinstance(node.op, Conv | Pool):
+                continue
+            for axis, length in network.tensor(node.inputs[0]).grid.items():
+                w = node.op.windows[window_index(node, axis)]
+                if w.stride > 1:
+                    rest = (length + w.pad_lo + w.pad_hi - w.extent) % w.stride
+                    found.append((node.name, axis, rest))
+    return found
+
+
+def farther_sizes(
+    shapes: Shapes, networks: Sequence[Network], may: Open | None = None
+) -> Iterator[Shapes]:
+    """Input shapes a few positions larger, for code that rounds sizes up before it begins."""
+    frame = _Frame.of(shapes, networks[0].inputs, may)
+    for more in (1, 3, 5, 9) if frame.lengths else ():
+        made = frame.at({axis: n + more for axis, n in frame.lengths.items()})
+        if made is not None:
             yield made
 
 
