@@ -182,3 +182,39 @@ def test_a_file_with_open_sizes() -> None:
             made = np.zeros(0)
         # The runtime goes on with maps of no position; a network that makes none does not run.
         assert found.legal(size) == (made.size > 0), size
+
+
+class Doubled(nn.Module):
+    """Adds to a map what is left of it after halving and doubling."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Conv2d(2, 2, 3, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + F.interpolate(self.down(x), scale_factor=2)
+
+
+def test_a_join_that_does_not_fit_is_named_with_both_sizes_and_those_that_fit() -> None:
+    model = nn.Sequential(nn.Conv2d(2, 2, 3, padding=1), Doubled(), Doubled()).eval()
+    for verb in (atrous.inspect, lambda m, shape: atrous.convert(m, 1, input=shape)):
+        with pytest.raises(atrous.ReadError) as caught:
+            verb(model, (1, 2, 34, 45))
+        said = str(caught.value)
+        assert "1 joins maps of 45 and 46 positions, on inputs of 1x2x34x45" in said
+        assert "sizes near it that run: 1x2x34x44 and 1x2x34x46" in said
+        for near in ((1, 2, 34, 44), (1, 2, 34, 46)):
+            model(torch.zeros(near))
+
+
+def test_a_known_network_names_its_join_and_sizes_that_fit() -> None:
+    with pytest.raises(atrous.NetworkError) as caught:
+        atrous.inspect("zoo:unet", (1, 1, 250, 250))
+    assert "concat4: (1, 512, 31, 31) and (1, 512, 30, 30)" in str(caught.value)
+    assert "sizes near it that run: 1x1x240x240 and 1x1x256x256" in str(caught.value)
+
+
+def test_what_no_size_mends_offers_none() -> None:
+    with pytest.raises(atrous.ReadError) as caught:
+        atrous.inspect(nn.Conv2d(3, 2, 3), (1, 2, 9, 9))
+    assert "near it" not in str(caught.value)

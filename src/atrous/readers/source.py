@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from atrous.errors import ReadError
+from atrous.errors import AtrousError, GeometryError, NetworkError, ReadError
 from atrous.network import Network
 from atrous.network.walk import structural
 from atrous.readers.given import as_shape, is_shape, shapes_of
 from atrous.readers.kind import kind_of
 from atrous.readers.named import read_named
+from atrous.readers.near import near_words, rounded
 
 __all__ = ["read"]
 
@@ -44,6 +45,33 @@ def read(
     >>> print(read("stack:k3s2x8 k3x8", (1, 3, 32, 32)))
     k3s2x8 k3x8: 2 nodes, input x 1x3x32x32, 792 parameters, 202,752 MACs
     """
+    try:
+        return _read(source, input, values, structure_only)
+    except (NetworkError, GeometryError) as error:
+        if is_shape(input):
+            error.args = (_with_near(str(error.args[0]), source, as_shape(input), values),)
+        raise
+
+
+def _with_near(
+    message: str, source: Any, shape: tuple[int, ...], values: Mapping[str, Any] | None
+) -> str:
+    """What a network says of a size that it does not take, and sizes near it that it takes."""
+
+    def runs(other: tuple[int, ...]) -> bool:
+        try:
+            found = _read(source, other, values, True)
+        except AtrousError:
+            return False
+        return not any("the file says" in note for note in found.notes)
+
+    near = near_words(shape, lambda step, up: rounded(shape, step, up=up), runs)
+    return f"{message.rstrip('.')}{near}." if near else message
+
+
+def _read(
+    source: Any, input: Any, values: Mapping[str, Any] | None, structure_only: bool
+) -> Network:
     kind = kind_of(source)
     if values and kind not in ("file", "message"):
         raise ReadError("values are for the inputs of an ONNX file; leave them out.")

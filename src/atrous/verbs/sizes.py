@@ -13,6 +13,7 @@ from atrous.network.shapes import Shape, Shapes
 from atrous.progress import step
 from atrous.readers import read
 from atrous.readers.given import shapes_of
+from atrous.readers.near import without_offers
 
 __all__ = ["sizes"]
 
@@ -39,7 +40,8 @@ def sizes(
     (8, True, (100, 100))
     """
     name, start, reader = _reader(source, input, values)
-    found = _known(reader, start)
+    with without_offers():
+        found = _known(reader, start)
     if found is None:
         reader(start)  # says why
         raise ReadError(f"no size near {_text(start)} runs.")
@@ -48,11 +50,23 @@ def sizes(
     if not axes:
         raise ReadError(f"{name}: its input has no positions, so it has no sizes.")
     given = _lengths(start, network, axes)
-    if len(set(given)) == 1 and symmetric(network, axes):
-        along = (_tried(reader, shapes, network, axes, enough),) * len(axes)
-    else:
-        along = tuple(_tried(reader, shapes, network, (axis,), enough) for axis in axes)
+    with without_offers():
+        along = _all_axes(reader, shapes, network, axes, given, enough)
     return Sizes(network.name or name, given, axes, along, refusal)
+
+
+def _all_axes(
+    reader: Reader,
+    shapes: Shapes,
+    network: Network,
+    axes: tuple[str, ...],
+    given: Shape,
+    enough: int,
+) -> tuple[AxisSizes, ...]:
+    """The sizes along each axis; axes that are alike are varied together."""
+    if len(set(given)) == 1 and symmetric(network, axes):
+        return (_tried(reader, shapes, network, axes, enough),) * len(axes)
+    return tuple(_tried(reader, shapes, network, (axis,), enough) for axis in axes)
 
 
 def _reader(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,8 +19,10 @@ from atrous.frameworks.recording import (
 )
 from atrous.frameworks.runs import as_it_ran
 from atrous.frameworks.torch import in_mode, leaves, name_of, quiet, unfused, without_stacks
+from atrous.readers.near import near_words, rounded
 from atrous.readers.torch.call import aten
 from atrous.readers.torch.inputs import Examples, examples_for
+from atrous.readers.torch.misfit import misfit
 
 __all__ = ["Traced", "calls_of"]
 
@@ -70,7 +73,7 @@ def calls_of(source: Any, input: Any, name: str) -> Traced:
             reason = _told(error)
         except Exception as error:
             # The module's own refusal, or what it does cannot be done without numbers.
-            return _ran(source, input, name, _told(error))
+            return _ran(source, input, name, _told(error), own=True)
     try:
         program = _of_program(_exported(source, input))
         if _has_sizes(program.graph):
@@ -103,8 +106,10 @@ def _has_sizes(graph: Any) -> bool:
     )
 
 
-def _ran(module: torch.nn.Module, examples: Examples, name: str, reason: str) -> Traced:
-    """The calls of a run on numbers."""
+def _ran(
+    module: torch.nn.Module, examples: Examples, name: str, reason: str, *, own: bool = False
+) -> Traced:
+    """The calls of a run on numbers; `own` says that the module itself may have refused before."""
 
     def draw(index: int) -> tuple[Any, Any]:
         drawn = examples.numbers(index)
@@ -115,9 +120,10 @@ def _ran(module: torch.nn.Module, examples: Examples, name: str, reason: str) ->
         try:
             ran = as_it_ran(module, draw, DRAWS)
         except Exception as error:
-            raised = _told(error)
-            why = "" if raised == reason else f" It cannot be traced either: {reason}."
-            raise ReadError(f"{name}: on inputs of {examples} it raises {raised}.{why}") from error
+            why = "" if own else f" It cannot be traced either: {reason}."
+            refused = misfit(module, examples, error)
+            near = near_words(examples, partial(_at, examples), partial(_runs, module))
+            raise ReadError(f"{name}: {refused}{near}.{why}") from error
     if not functional(ran.recording.graph):
         raise ReadError(
             f"{name}: it is read by running it, since {reason}; there it writes to tensors in a "
@@ -133,6 +139,29 @@ def _ran(module: torch.nn.Module, examples: Examples, name: str, reason: str) ->
         examples=examples,
         ran=f"{made} of {examples}{asked}",
     )
+
+
+def _at(examples: Examples, step: int, up: bool) -> Examples | None:
+    """The arguments at rounded sizes; None where there are none to round."""
+    changed = False
+
+    def other(tensor: torch.Tensor) -> torch.Tensor:
+        nonlocal changed
+        shape = rounded(tensor.shape, step, up=up) if id(tensor) in examples.made else None
+        changed |= shape is not None
+        return tensor if shape is None else tensor.new_empty(shape)
+
+    found = examples.mapped(other)
+    return found if changed else None
+
+
+def _runs(module: torch.nn.Module, examples: Examples) -> bool:
+    """Whether the module takes these arguments, as far as fake tensors tell."""
+    try:
+        _recorded(module, examples)
+    except Exception:
+        return False
+    return True
 
 
 def _of_recording(found: Recording) -> Traced:
