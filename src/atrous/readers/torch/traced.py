@@ -122,7 +122,7 @@ def _ran(
         except Exception as error:
             why = "" if own else f" It cannot be traced either: {reason}."
             refused = misfit(module, examples, error)
-            near = near_words(examples, partial(_at, examples), partial(_runs, module))
+            near = near_words(examples, partial(_at, examples), partial(_takes, module))
             raise ReadError(f"{name}: {refused}{near}.{why}") from error
     if not functional(ran.recording.graph):
         raise ReadError(
@@ -155,7 +155,7 @@ def _at(examples: Examples, step: int, up: bool) -> Examples | None:
     return found if changed else None
 
 
-def _runs(module: torch.nn.Module, examples: Examples) -> bool:
+def _takes(module: torch.nn.Module, examples: Examples) -> bool:
     """Whether the module takes these arguments, as far as fake tensors tell."""
     try:
         _recorded(module, examples)
