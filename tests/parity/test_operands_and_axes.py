@@ -170,10 +170,16 @@ def test_an_output_that_depends_on_nothing_keeps_its_place() -> None:
     assert report.outputs[0].field == ()
 
 
-@pytest.mark.parametrize("given", [(1, 1, 9.0, 9), "1,1,9,9", {"x": (1, 1, 9, 9)}, 7])
+@pytest.mark.parametrize("given", [(1, 1, 9.0, 9), "1,1,9,9", 7])
 def test_an_input_that_is_no_shape_is_one_clear_error(given: object) -> None:
     with pytest.raises(atrous.ReadError, match="is no shape: give batch, channels and sizes"):
         atrous.inspect(nn.Conv2d(1, 1, 3), given)
+
+
+def test_a_dict_without_the_names_of_forward_is_one_argument_and_said_to_be() -> None:
+    with pytest.raises(atrous.ReadError, match="a dict with other names than those of its forward"):
+        atrous.inspect(nn.Conv2d(1, 1, 3), {"x": (1, 1, 9, 9)})
+    assert atrous.inspect(nn.Conv2d(1, 1, 3), {"input": (1, 1, 9, 9)}).complete
 
 
 def test_arrays_and_numpy_integers_give_shapes() -> None:

@@ -2,7 +2,8 @@
 
 `tests/data/saved_0_1_0` was written by 0.1.0 with PyTorch 2.13: `.pt2` files by `atrous convert`,
 modules by `torch.save`, choices by `atrous.optimize`, a report by `atrous inspect --json`. Beside
-each is what it gave then, on the input of `given`.
+each is what it gave then, on the input of `given`; where more is understood now or refused with
+another reason, what is said now.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def trial_of(network: Network, axes: Sequence[str]) -> Trial:
     """What a network, read at some size, does with it along these axes, which are alike.
 
     >>> import atrous
-    >>> trial_of(atrous.read("stack:maxk2s2 maxk2s2", (1, 1, 30)), ["t"])
+    >>> trial_of(atrous.read("stack:maxk2s2valid maxk2s2valid", (1, 1, 30)), ["t"])
     Trial(length=30, refusal='', outputs=(7,), dropped=('max2',), shifted=())
     """
     length = next(t.grid[axis] for t in network.inputs for axis in axes if axis in t.grid)

@@ -35,9 +35,9 @@ def sizes(
     Raises `ReadError` for what is no source, or where nothing near `input` runs.
 
     >>> import atrous
-    >>> found = atrous.sizes("stack:k7s2 maxk2s2 k3s2", (1, 3, 100, 100))
-    >>> found.period, found.lossless(100), found.nearest(99, "lossless")
-    (8, True, (100, 100))
+    >>> found = atrous.sizes("stack:k3 maxk2s2valid maxk2s2valid maxk2s2valid", (1, 3, 100, 100))
+    >>> found.period, found.lossless(100), found.nearest(100, "lossless")
+    (8, False, (104, 104))
     """
     name, start, reader = _reader(source, input, values)
     with without_offers():

@@ -30,7 +30,10 @@ def misfit(module: torch.nn.Module, examples: Examples, error: BaseException) ->
             one, other = found.groups()
             joins = f"{place or 'the module itself'} joins maps of {one} and {other} positions"
             return f"{joins}, on inputs of {examples} ({raised})"
-    return f"{where}on inputs of {examples} it raises {raised}"
+    said = f"{where}on inputs of {examples} it raises {raised}"
+    if isinstance(error, TypeError) and any(isinstance(one, dict) for one in examples.args):
+        said += "; a dict with other names than those of its forward is handed over as one argument"
+    return said
 
 
 def _layer(module: torch.nn.Module, error: BaseException) -> str:

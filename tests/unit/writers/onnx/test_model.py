@@ -438,15 +438,15 @@ def test_what_holds_at_one_size_only_is_refused_where_sizes_are_open(kind, said,
     assert refused(proto, plan) == f"mid: {reason}"
 
 
-def test_a_dilated_maximum_needs_operator_set_10():
+def test_a_dilated_maximum_raises_the_operator_set_to_10():
     node = helper.make_node(
         "MaxPool", ["a"], ["b"], name="mid", kernel_shape=[3, 3], strides=[2, 2]
     )
     proto = behind(node, (1, 3, 32, 32), 9)
-    assert refused(proto, planned(proto, 1)) == (
-        "mid: operator set 9 has no dilated MaxPool; convert the file to operator set 10 or later "
-        "with onnx.version_converter."
-    )
+    made = rewrite_onnx(proto, planned(proto, 1))
+    assert isinstance(made, onnx.ModelProto)
+    assert made.opset_import[0].version >= 10
+    assert proto.opset_import[0].version == 9
 
 
 def test_maps_that_fit_at_one_size_only_are_refused_where_sizes_are_open():
