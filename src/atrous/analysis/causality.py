@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from atrous.analysis.layer import Layer
 from atrous.geometry import Prefix
 from atrous.network import Network
+from atrous.network.ops import Pick
 
-__all__ = ["is_causal", "one_side", "scans_back"]
+__all__ = ["is_causal", "one_side", "reorders", "scans_back"]
 
 
 def one_side(network: Network, names: Sequence[str], axes: Sequence[str]) -> str:
@@ -27,6 +28,11 @@ def one_side(network: Network, names: Sequence[str], axes: Sequence[str]) -> str
     if not scans or len(scans) < len(steps) or len(ways) > 1:
         return ""
     return "behind" if ways.pop() else "before"
+
+
+def reorders(network: Network, names: Sequence[str]) -> bool:
+    """Whether all these ops lay positions in another order, so that each reads few of them."""
+    return all(isinstance(node.op, Pick) for node in network.nodes if node.name in names)
 
 
 def scans_back(network: Network, names: Sequence[str], axis: str) -> bool:

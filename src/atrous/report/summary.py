@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 
 from atrous.analysis import Field, Finding, Inspection, Layer
-from atrous.analysis.causality import one_side, scans_back
+from atrous.analysis.causality import one_side, reorders, scans_back
 from atrous.analysis.scale import TIME_LIKE, Scale
 from atrous.draw.units import at_least, bytes_text, per_axis, quantity, shape_text, share_text
 from atrous.network import Network
@@ -103,6 +103,10 @@ def global_text(layer: Layer, network: Network | None = None) -> str:
         if side:
             verb = "reads" if len(names) == 1 else "read"
             parts.append(f"{some(names)} {verb} every position {side} its own {along}")
+            continue
+        if network is not None and reorders(network, names):
+            verb = "lays" if len(names) == 1 else "lay"
+            parts.append(f"{some(names)} {verb} positions {along} in another order")
             continue
         verb = "mixes" if len(names) == 1 else "mix"
         parts.append(f"{some(names)} {verb} all positions {along}")
@@ -269,6 +273,8 @@ def _in_time(layer: Layer, axis: Field, inspection: Inspection) -> str:
         if axis.ahead == 0:
             return f"causal: looks back to the start by {mixed[0]}, ahead 0"
         return f"{looks}, and back to the start by {mixed[0]}"
+    if mixed and reorders(inspection.network, mixed):
+        return f"in another order by {mixed[0]}; the local window {looks}"
     if mixed:
         return f"reads every position by {mixed[0]}; the local window {looks}"
     return f"causal: {looks}" if axis.ahead == 0 else looks

@@ -46,3 +46,20 @@ def test_a_scan_depends_on_what_comes_before(model: nn.Module) -> None:
 def test_a_scan_both_ways_depends_on_the_whole_input(model: nn.Module) -> None:
     (message,) = _messages(model)
     assert "depends on the whole input" in message
+
+
+class Reversed(nn.Module):
+    """The positions in reverse order."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.flip(-1)
+
+
+def test_a_reversal_reads_one_position_and_is_not_said_to_read_all() -> None:
+    report = atrous.inspect(Reversed(), (1, 4, 20))
+    assert report.footprint(at=3).mask.nonzero()[0].tolist() == [16]
+    (message,) = _messages(Reversed())
+    assert "in another order" in message
+    assert "whole input" not in message
+    assert "in another order" in str(report)
+    assert "all positions" not in str(report).split("layer")[0]

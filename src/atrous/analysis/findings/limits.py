@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from atrous.analysis.causality import one_side
+from atrous.analysis.causality import one_side, reorders
 from atrous.analysis.findings.evidence import Evidence
 from atrous.analysis.findings.record import Finding
 from atrous.analysis.findings.registry import finder
@@ -63,6 +63,16 @@ def mixing(evidence: Evidence) -> Iterator[Finding]:
             )
             continue
         more = f", as {len(names) - 1} ops after it do" if len(names) > 1 else ""
+        if reorders(evidence.network, names):
+            yield Finding(
+                "global",
+                "info",
+                names[0],
+                f"lays positions along {', '.join(axes)} in another order{more}: what a position "
+                f"of {output.name} reads lies elsewhere, as its footprint shows.",
+                "Tiles and streams need what is far away; fields are those before it.",
+            )
+            continue
         yield Finding(
             "global",
             "info",
