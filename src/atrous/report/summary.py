@@ -25,7 +25,6 @@ __all__ = [
 
 _INDENT = 17
 _MOST_OUTPUTS = 4
-_MOST_FINDINGS = 10
 _SAID_ELSEWHERE = frozenset({"global", "opaque"})
 SEVERITIES = {"error": "bold red", "warning": "yellow"}
 
@@ -205,21 +204,24 @@ def _bounded(text: str, left_out: Sequence[str]) -> str:
 
 
 def _found(findings: Sequence[Finding]) -> Iterator[tuple[str, str, str]]:
-    """Findings, those that say the same of several layers together.
+    """Findings, one line for each kind: what it says of its first layers, and how many more.
 
     What is only worth knowing goes without its fix; what other lines say is left out.
     """
-    groups: dict[tuple[str, str, str], list[Finding]] = {}
+    kinds: dict[tuple[str, str], list[Finding]] = {}
     for finding in findings:
         if finding.code not in _SAID_ELSEWHERE:
-            groups.setdefault((finding.code, finding.severity, finding.message), []).append(finding)
-    for (code, severity, message), alike in list(groups.items())[:_MOST_FINDINGS]:
-        text = f"{code}, {some([finding.layer for finding in alike], 2)}: {message}"
+            kinds.setdefault((finding.code, finding.severity), []).append(finding)
+    for (code, severity), found in kinds.items():
+        first = found[0]
+        alike = [finding.layer for finding in found if finding.message == first.message]
+        others = [finding.layer for finding in found if finding.message != first.message]
+        text = f"{code}, {some(alike, 2)}: {first.message}"
         if severity != "info":
-            text += f" {alike[0].fix}"
+            text += f" {first.fix}"
+        if others:
+            text += f" Also at {some(others, 2)}."
         yield severity, text.strip(), SEVERITIES.get(severity, "cyan")
-    if len(groups) > _MOST_FINDINGS:
-        yield "", f"and {len(groups) - _MOST_FINDINGS} more findings, all of them in the JSON", ""
 
 
 def _seen(layer: Layer, inspection: Inspection) -> Iterator[tuple[str, str, str]]:
