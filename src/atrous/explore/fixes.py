@@ -54,6 +54,8 @@ def fix_for(
             after = tried.report()
             if _kinds(after, finding.code) >= count or not _warned(after) <= warned:
                 continue
+            if _ahead(after) > _ahead(before):
+                continue  # whoever works along time waits for what comes
         except AtrousError:
             continue
         made = after.outputs[0].output_shape
@@ -67,6 +69,11 @@ def fix_for(
 
 def _field(report: Inspection) -> int:
     return max((axis.size for axis in report.outputs[0].field), default=0)
+
+
+def _ahead(report: Inspection) -> int:
+    """How far the output reads ahead along time."""
+    return max((f.ahead for f in report.outputs[0].field if f.axis == "t"), default=0)
 
 
 def _kinds(report: Inspection, code: str) -> int:
@@ -136,6 +143,8 @@ def _of_layer(layer: StackLayer, code: str) -> Iterator[tuple[str, StackLayer]]:
             evenly = replace(changed, padding="same")
             yield f"kernel {size}, padded alike on both sides", evenly
         yield "padding that is alike on both sides", replace(layer, padding="same")
+    elif code == "leak":
+        yield "causal padding", replace(layer, padding="causal")
     elif code == "narrow-window":
         for size in (stride, stride + 1):
             yield f"kernel {size}", replace(layer, kernel=(size,))

@@ -173,6 +173,9 @@ def half_cell_shift(evidence: Evidence) -> Iterator[Finding]:
             even = window.kernel % 2 == 0 and window.dilation % 2 == 0 and window.stride == 1
             if even and lo == hi and lo * 2 == spread:
                 off, cell = Fraction(window.dilation, 2), _cell(node, span, evidence)
+                # Along time to the past: no advice makes a network wait for what comes.
+                past = span.axis == "t"
+                toward = window.dilation // 2 * (1 if past else -1)
                 yield Finding(
                     "half-cell-shift",
                     "warning",
@@ -180,7 +183,7 @@ def half_cell_shift(evidence: Evidence) -> Iterator[Finding]:
                     f"kernel {window.kernel} at rate {window.dilation}, padded {lo}+{hi}, reads "
                     f"the cells beside its own and never its own: {cells(off)}, "
                     f"{positions(off * cell)}, off the strided layer that it stands for.",
-                    f"Pad {lo - window.dilation // 2}+{hi + window.dilation // 2} instead.",
+                    f"Pad {lo + toward}+{hi - toward} instead.",
                 )
                 break
         if worst:
