@@ -129,9 +129,15 @@ def test_neighbours_as_far_apart_as_the_grid_share_it():
     assert found(stack("k3 k3d2 k3d2 k1s3"), "subgrids")
 
 
-def test_in_sequence_models_sub_grids_are_only_worth_knowing():
-    (finding,) = found(atrous.inspect("zoo:wavenet"), "subgrids").values()
+def test_along_a_single_axis_sub_grids_are_only_worth_knowing():
+    report = atrous.inspect("stack:k3 k3d2 k3d2", (1, 1, 64))
+    (finding,) = found(report, "subgrids").values()
     assert finding.severity == "info"
+
+
+@pytest.mark.parametrize("name", ["wavenet", "wavenet_3stacks", "tcn", "bytenet_decoder"])
+def test_sequence_models_whose_rates_double_part_neighbours_by_design(name):
+    assert not found(atrous.inspect(f"zoo:{name}"), "subgrids")
 
 
 # Branches that see their centre only

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import reduce
 from typing import TYPE_CHECKING
@@ -56,8 +57,8 @@ def gridding(evidence: Evidence) -> Iterator[Finding]:
 def subgrids(evidence: Evidence) -> Iterator[Finding]:
     """Neighbouring outputs that read disjoint sub-grids of what some layer reads.
 
-    It takes two dilated windows in a row: with one alone the next layer joins the grids. Usual in
-    sequence models, whose rates double, so along a single axis it is only worth knowing.
+    It takes two dilated windows in a row: with one alone the next layer joins the grids. Along a
+    single axis it is only worth knowing, and not said of sequence models, whose rates double.
     """
     for output in reversed(evidence.ends):
         positions = evidence.positions(output)
@@ -65,7 +66,7 @@ def subgrids(evidence: Evidence) -> Iterator[Finding]:
             if positions.get(field.axis, 1) < 2 or output.opaque:
                 continue
             found = _on_subgrids(evidence, output, field)
-            if len(found) < 2:
+            if len(found) < 2 or (len(positions) == 1 and _by_design(evidence, field.axis)):
                 continue
             node, step = found[0]
             widest = max(step for _, step in found)
@@ -78,6 +79,30 @@ def subgrids(evidence: Evidence) -> Iterator[Finding]:
                 f"sub-grids {step} apart of its input{reached}, through {len(found)} layers.",
                 "End with a window of rate 1, or with rates that have no common factor.",
             )
+
+
+def _by_design(evidence: Evidence, axis: str) -> bool:
+    """Whether rates rise from 1 step by step, as those of a causal stack that doubles them do.
+
+    Each rate then follows from a smaller one, by a factor of up to the kernel, in as many windows.
+    """
+    counts: Counter[int] = Counter()
+    kernels: dict[int, int] = {}
+    for node in evidence.network.nodes:
+        for span in evidence.spans(node):
+            window = span.window
+            if span.axis == axis and window.kernel > 1 and window.stride == 1:
+                counts[window.dilation] += 1
+                kernels[window.dilation] = max(kernels.get(window.dilation, 0), window.kernel)
+    return all(
+        any(
+            counts[lower] >= counts[rate]
+            for factor in range(2, max(kernels[rate], 2) + 1)
+            if rate % factor == 0 and (lower := rate // factor) in counts
+        )
+        for rate in counts
+        if rate > 1
+    )
 
 
 def _with_holes(output: Layer, evidence: Evidence) -> list[list[Field]]:
