@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from atrous.cli.output import wrote
+from atrous.draw.needs import look_for
 from atrous.errors import ReadError
 from atrous.files import write_whole
 
@@ -12,7 +13,10 @@ __all__ = ["place_for", "put"]
 
 
 def place_for(target: str, option: str, ending: str) -> Path:
-    """Where to write, known to be possible. Raises `ReadError`, which names the option."""
+    """Where to write, known to be possible. Raises `ReadError`, which names the option.
+
+    Where a library is missing that draws such a file, that is said now, not after the work.
+    """
     path = Path(target)
     try:
         is_folder = path.is_dir()
@@ -24,6 +28,7 @@ def place_for(target: str, option: str, ending: str) -> Path:
         raise ReadError(f"{option} {target}: give it the ending {ending}.")
     if not path.parent.is_dir():
         raise ReadError(f"{option} {target}: there is no folder {path.parent}.")
+    look_for("a page" if ending == ".html" else "drawing a network")
     return path
 
 

@@ -4,12 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Literal
 
 from atrous.errors import MissingDependencyError
 
-__all__ = ["drawing_needs"]
+__all__ = ["drawing_needs", "look_for"]
 
 _INSTALL = {"report": "pip install 'atrous[report]'", "explore": "pip install 'atrous[explore]'"}
+
+_LIBRARIES = {
+    "a page": ("jinja2", "altair", "vl_convert", "PIL", "pygraphviz"),
+    "drawing a network": ("pygraphviz",),
+}
+
+
+def look_for(what: Literal["a page", "drawing a network"]) -> None:
+    """Raises `MissingDependencyError` where a library is missing, before anything is drawn.
+
+    Nothing is imported.
+    """
+    with drawing_needs(what):
+        for name in _LIBRARIES[what]:
+            if find_spec(name) is None:
+                raise ModuleNotFoundError(name=name)
 
 
 @contextmanager

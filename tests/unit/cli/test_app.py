@@ -371,3 +371,15 @@ def test_colour_can_be_asked_for_in_a_pipe():
     usual = {"NO_COLOR": None, "TERM": "xterm-256color"}
     assert ESCAPE in atrous_process("inspect", "stack:k3d2", FORCE_COLOR="1", **usual).stdout
     assert ESCAPE not in atrous_process("inspect", "stack:k3d2", **usual).stdout
+
+
+@pytest.mark.parametrize(("option", "name"), [("--html", "page.html"), ("--graph", "graph.svg")])
+def test_a_page_that_cannot_be_drawn_is_said_before_any_work(tmp_path, monkeypatch, option, name):
+    from atrous.draw import needs
+
+    monkeypatch.setattr(needs, "find_spec", lambda name: None if name == "pygraphviz" else name)
+    worked = []
+    monkeypatch.setattr("atrous.cli.inspect.load", lambda *_: worked.append(1))
+    says = "needs pygraphviz, which is not installed; run `pip install 'atrous[report]'`"
+    assert_refuses("inspect", "zoo:resnet18", option, str(tmp_path / name), says=says)
+    assert not worked
