@@ -35,6 +35,10 @@ Colouring = Literal["coverage", "cost", "resolution"]
 __all__ = ["SCHEMA", "Inspection", "Layer", "inspect_network"]
 
 SCHEMA = "atrous.inspection/1"
+SCATTERED = (
+    "its dimensions look like a map and hold positions in another order, as after a reshape that "
+    "should be a permute; permute before reshaping, or inspect the layer before"
+)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -208,6 +212,11 @@ class Inspection(ShownWhole):
             gaps = [name for name in chosen.opaque if name in unknown_ops]
             if gaps:
                 raise UnsupportedError(f"what is read through {', '.join(gaps)} is not known.")
+            tensor = self.network.tensor(chosen.tensor)
+            if tensor.name in self.network.outputs and _scattered(
+                tensor, self.network.tensor(self.input)
+            ):
+                raise UnsupportedError(f"{SCATTERED}.")
             return footprint_of(self.network, chosen.tensor, place, self.input)
 
     def information(self, layer: str | None = None) -> Information:
@@ -453,7 +462,9 @@ def inspect_network(
         if flow is not None:
             mixed, gaps = flow.mixed, flow.opaque
             known = fields_of(flow, node.output.grid)
-            if known is None:
+            if node.output.name in network.outputs and _scattered(node.output, source):
+                gaps = (*gaps, f"{node.name} ({SCATTERED})")
+            elif known is None:
                 gaps = (f"{node.name} (its branches never line up)",)
             else:
                 seen = known
@@ -499,6 +510,20 @@ def inspect_network(
             for name in network.outputs
         )
     return Inspection(network, source.name, report.layers, ends, report.memory)
+
+
+def _scattered(output: Tensor, source: Tensor) -> bool:
+    """Whether an output looks like a map, its own or the input's, and is none.
+
+    So it is where channels and positions were reshaped into each other: the sizes are those of a
+    map again, and a place in them is no place of an axis.
+    """
+    grid = output.grid
+    maps = (sorted(grid.values()), sorted(source.grid.values()))
+    if len(output.shape) != 2 + len(grid) or sorted(output.shape[2:]) not in maps:
+        return False
+    whole = {(dim[0].axis, dim[0].size) for dim in output.layout if len(dim) == 1}
+    return any(size > 1 and (axis, size) not in whole for axis, size in grid.items())
 
 
 def _over_parts(
