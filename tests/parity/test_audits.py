@@ -681,3 +681,34 @@ def test_a_number_among_the_outputs_that_differs_is_noted():
     assert note.startswith("what is no tensor among the outputs differs")
     assert note.endswith("(3, None) in the reference, (4, None) in the candidate")
     assert not atrous.audit(Counted(3), Counted(3), input=SHAPE).notes
+
+
+class Stencilled(nn.Module):
+    """A convolution whose weight is multiplied by a stored mask, and a stored scale."""
+
+    def __init__(self, rows: int = 3, scale: float = 1.0):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        mask = torch.zeros(1, 1, 3, 3)
+        mask[:, :, :rows] = 1
+        self.register_buffer("mask", mask)
+        self.register_buffer("scale", torch.tensor(scale))
+
+    def forward(self, x):
+        y = nn.functional.conv2d(x, self.conv.weight * self.mask, self.conv.bias, padding=1)
+        return y * self.scale
+
+
+@pytest.mark.parametrize(
+    ("other", "name"), [(Stencilled(2), "mask"), (Stencilled(3, 1.001), "scale")]
+)
+def test_a_stored_mask_or_scale_is_part_of_what_a_model_computes(other, name):
+    torch.manual_seed(0)
+    model = Stencilled().eval()
+    found = atrous.audit(model, other.eval(), input=SHAPE)
+    assert found.verdict == "broken" or found.state == "disagrees"
+    assert not found.agrees or found.verdict == "broken"
+    assert any(name in note for note in found.notes)
+    same = atrous.audit(model, Stencilled().eval(), input=SHAPE)
+    assert (same.verdict, same.state) == ("exact", "measured")
+    assert not same.notes

@@ -109,7 +109,13 @@ class TorchPair:
             one, two = (Runner(model, self.names, self._dtype) for model in self.models)
         if weights == "drawn":
             draw_weights(one, shapes, like=self.like)
-        share_weights(one.model, two.model)
+        differing = share_weights(one.model, two.model)
+        if differing:
+            more = f" and {len(differing) - 2} more" if len(differing) > 2 else ""
+            said = (
+                f"{', '.join(differing[:2])}{more}: other values in the candidate, which keeps them"
+            )
+            self.remarks = tuple(dict.fromkeys((*self.remarks, said)))
         self._made = weights, (one, two)
         return one, two
 
@@ -140,7 +146,8 @@ class TorchPair:
         one, two = (repr(runner.said)[:80] for runner in runners)
         if one != two:
             both = f"{one} in the reference, {two} in the candidate"
-            self.remarks = (f"what is no tensor among the outputs differs: {both}",)
+            said = f"what is no tensor among the outputs differs: {both}"
+            self.remarks = tuple(dict.fromkeys((*self.remarks, said)))
         return made[0], made[1]
 
     def moved(

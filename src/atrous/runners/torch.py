@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import zip_longest
 from typing import Any
@@ -213,12 +213,21 @@ def draw_weights(
         runner.model.eval()
 
 
-def share_weights(source: nn.Module, target: nn.Module) -> None:
-    """Gives `target` the parameters and buffers of `source`, key by key.
+_LEARNT = frozenset(
+    {"running_mean", "running_var", "num_batches_tracked", "weight", "bias", "weight_u", "weight_v"}
+)
+"""Buffers that training sets, by their own names: norms, frozen ones too, and spectral norms."""
 
-    Raises `ReadError` naming the first key that one of them lacks or has in another shape.
+
+def share_weights(source: nn.Module, target: nn.Module) -> tuple[str, ...]:
+    """Gives `target` the parameters of `source` and what training set beside them, key by key.
+
+    Other buffers, such as masks and tables, are part of what a model computes: each keeps its own,
+    and those that differ are returned. Raises `ReadError` naming the first key that one of them
+    lacks or has in another shape.
     """
     held, wanted = source.state_dict(), target.state_dict()
+    own = _constants_of(source) & _constants_of(target)
     for name, value in wanted.items():
         if name not in held:
             raise ReadError(
@@ -230,4 +239,20 @@ def share_weights(source: nn.Module, target: nn.Module) -> None:
                 f"{name!r} is {tuple(held[name].shape)} in the reference and {tuple(value.shape)} "
                 "in the candidate; both must have the same parameters."
             )
-    target.load_state_dict({name: held[name] for name in wanted})
+    target.load_state_dict({name: (wanted if name in own else held)[name] for name in wanted})
+    return tuple(sorted(name for name in own & wanted.keys() if not _equal(held, wanted, name)))
+
+
+def _equal(one: Mapping[str, Any], other: Mapping[str, Any], name: str) -> bool:
+    return bool(torch.equal(one[name].to(other[name].dtype), other[name]))
+
+
+def _constants_of(model: nn.Module) -> set[str]:
+    """The buffers that training does not set, of modules that are not PyTorch's own."""
+    return {
+        f"{path}.{name}".lstrip(".")
+        for path, module in model.named_modules()
+        if not type(module).__module__.startswith("torch.nn.")
+        for name, _ in module.named_buffers(recurse=False)
+        if name not in _LEARNT
+    }
