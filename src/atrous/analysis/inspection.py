@@ -213,7 +213,7 @@ class Inspection(ShownWhole):
             if gaps:
                 raise UnsupportedError(f"what is read through {', '.join(gaps)} is not known.")
             tensor = self.network.tensor(chosen.tensor)
-            if tensor.name in self.network.outputs and _scattered(
+            if tensor.name in self.network.outputs and _looks_like_a_map(
                 tensor, self.network.tensor(self.input)
             ):
                 raise UnsupportedError(f"{SCATTERED}.")
@@ -462,7 +462,7 @@ def inspect_network(
         if flow is not None:
             mixed, gaps = flow.mixed, flow.opaque
             known = fields_of(flow, node.output.grid)
-            if node.output.name in network.outputs and _scattered(node.output, source):
+            if node.output.name in network.outputs and _looks_like_a_map(node.output, source):
                 gaps = (*gaps, f"{node.name} ({SCATTERED})")
             elif known is None:
                 gaps = (f"{node.name} (its branches never line up)",)
@@ -512,7 +512,7 @@ def inspect_network(
     return Inspection(network, source.name, report.layers, ends, report.memory)
 
 
-def _scattered(output: Tensor, source: Tensor) -> bool:
+def _looks_like_a_map(output: Tensor, source: Tensor) -> bool:
     """Whether an output looks like a map, its own or the input's, and is none.
 
     So it is where channels and positions were reshaped into each other: the sizes are those of a
