@@ -12,7 +12,7 @@ from atrous.errors import AtrousError, ReadError, concerning
 from atrous.network import Builder, Network, Tensor
 from atrous.network.ops import Constant, Elementwise
 from atrous.readers.call import NotUnderstood, network_of
-from atrous.readers.onnx import layout, math, places, quantized, sampled, windows
+from atrous.readers.onnx import layout, math, places, quantized, resampling, sampled, windows
 from atrous.readers.onnx.call import TRANSLATIONS, OnnxCall, Result
 from atrous.readers.onnx.constants import Folder, Inferred, infer, literal, measured
 from atrous.readers.onnx.file import Source, check, dense_constant, load, sparse_constant, subgraphs
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Followed", "follow_onnx", "read_onnx"]
 
-_REGISTERED = (layout, math, places, quantized, sampled, windows)
+_REGISTERED = (layout, math, places, quantized, resampling, sampled, windows)
 
 # Where an operator of another domain has a name of the default one, it means the same.
 _DOMAINS = ("", "ai.onnx", "com.microsoft")
