@@ -712,3 +712,29 @@ def test_a_stored_mask_or_scale_is_part_of_what_a_model_computes(other, name):
     same = atrous.audit(model, Stencilled().eval(), input=SHAPE)
     assert (same.verdict, same.state) == ("exact", "measured")
     assert not same.notes
+
+
+@pytest.mark.parametrize("size", [128, 129])
+def test_a_backbone_that_loses_its_border_at_other_sizes_is_not_exact_at_one_that_divides(size):
+    # timm's own ConvNeXt at output stride 16 equals the strided one at every size of 32 k and
+    # 32 k + 1 that was tried, and not at 127: its last map is a position longer there.
+    shape = {"depths": (1, 1, 1, 1), "dims": (8, 8, 8, 8), "features_only": True}
+    torch.manual_seed(0)
+    strided = timm.create_model("convnext_atto", **shape).eval()
+    dense = timm.create_model("convnext_atto", output_stride=16, **shape).eval()
+    # Drawn small, the scales of its blocks would hide what they do.
+    held = {k: torch.ones_like(v) if "gamma" in k else v for k, v in strided.state_dict().items()}
+    for model in (strided, dense):
+        model.load_state_dict(held)
+
+    def apart(length: int) -> float:
+        x = torch.randn(1, 3, length, length)
+        with torch.no_grad():
+            one, two = strided(x)[-1], dense(x)[-1][..., ::2, ::2]
+        return float((one - two[..., : one.shape[-2], : one.shape[-1]]).abs().max())
+
+    assert apart(size) < 1e-5 < apart(127)
+    found = atrous.audit(strided, dense, input=(1, 3, size, size))
+    assert found.verdict == "interior"
+    assert found.outputs[-1].verdict == "interior"
+    assert any(place[0] % 32 not in (0, 1) for place in found.measured_at)
