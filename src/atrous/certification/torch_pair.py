@@ -109,15 +109,18 @@ class TorchPair:
             one, two = (Runner(model, self.names, self._dtype) for model in self.models)
         if weights == "drawn":
             draw_weights(one, shapes, like=self.like)
-        differing = share_weights(one.model, two.model)
-        if differing:
-            more = f" and {len(differing) - 2} more" if len(differing) > 2 else ""
-            said = (
-                f"{', '.join(differing[:2])}{more}: other values in the candidate, which keeps them"
+        given, kept = share_weights(one.model, two.model)
+        if given and weights == "own":
+            self._remark(
+                f"{_named(given)}: other weights in the candidate, run with the reference's"
             )
-            self.remarks = tuple(dict.fromkeys((*self.remarks, said)))
+        if kept:
+            self._remark(f"{_named(kept)}: other values in the candidate, which keeps them")
         self._made = weights, (one, two)
         return one, two
+
+    def _remark(self, text: str) -> None:
+        self.remarks = tuple(dict.fromkeys((*self.remarks, text)))
 
     def arrays(
         self, shapes: Shapes, weights: Weights, outputs: Sequence[tuple[str, str]]
@@ -146,8 +149,7 @@ class TorchPair:
         one, two = (repr(runner.said)[:80] for runner in runners)
         if one != two:
             both = f"{one} in the reference, {two} in the candidate"
-            said = f"what is no tensor among the outputs differs: {both}"
-            self.remarks = tuple(dict.fromkeys((*self.remarks, said)))
+            self._remark(f"what is no tensor among the outputs differs: {both}")
         return made[0], made[1]
 
     def moved(
@@ -263,3 +265,8 @@ def _said(error: BaseException) -> str:
     """The first line of what was raised."""
     line = (str(error).strip().splitlines() or [""])[0].strip()
     return f"{type(error).__name__}: {line[:160]}" if line else type(error).__name__
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+    return ", ".join(names[:2]) + more

@@ -219,12 +219,12 @@ _LEARNT = frozenset(
 """Buffers that training sets, by their own names: norms, frozen ones too, and spectral norms."""
 
 
-def share_weights(source: nn.Module, target: nn.Module) -> tuple[str, ...]:
+def share_weights(source: nn.Module, target: nn.Module) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Gives `target` the parameters of `source` and what training set beside them, key by key.
 
-    Other buffers, such as masks and tables, are part of what a model computes: each keeps its own,
-    and those that differ are returned. Raises `ReadError` naming the first key that one of them
-    lacks or has in another shape.
+    Other buffers, such as masks and tables, are part of what a model computes: each keeps its own.
+    Returns the names of those that had other values, and of those that have them still. Raises
+    `ReadError` naming the first key that one of them lacks or has in another shape.
     """
     held, wanted = source.state_dict(), target.state_dict()
     own = _constants_of(source) & _constants_of(target)
@@ -239,8 +239,10 @@ def share_weights(source: nn.Module, target: nn.Module) -> tuple[str, ...]:
                 f"{name!r} is {tuple(held[name].shape)} in the reference and {tuple(value.shape)} "
                 "in the candidate; both must have the same parameters."
             )
+    differing = [name for name in wanted if not _equal(held, wanted, name)]
+    given = tuple(name for name in differing if name not in own)
     target.load_state_dict({name: (wanted if name in own else held)[name] for name in wanted})
-    return tuple(sorted(name for name in own & wanted.keys() if not _equal(held, wanted, name)))
+    return given, tuple(name for name in differing if name in own)
 
 
 def _equal(one: Mapping[str, Any], other: Mapping[str, Any], name: str) -> bool:
