@@ -218,3 +218,9 @@ def test_what_no_size_mends_offers_none() -> None:
     with pytest.raises(atrous.ReadError) as caught:
         atrous.inspect(nn.Conv2d(3, 2, 3), (1, 2, 9, 9))
     assert "near it" not in str(caught.value)
+
+
+def test_remainders_are_told_as_a_reader_counts() -> None:
+    text = str(atrous.sizes("stack:k7s2 maxk2s2valid", (1, 3, 101, 101)))
+    assert "drops nothing    4 k and 4 k + 3, from 3 up" in text
+    assert "runs at          every size from 3 up" in text

@@ -135,6 +135,9 @@ def _from(one: AxisSizes, keep: Keep, period: int, rests: Sequence[int]) -> int:
 
 
 def _remainders(period: int, rests: Sequence[int]) -> str:
+    """Lengths by what they leave over: `4 k and 4 k + 3`."""
+    if rests[0] == 0 and 1 not in rests:
+        return f"{period} k and {_remainders(period, rests[1:])}" if rests[1:] else f"{period} k"
     return f"{period} k + {_listed(rests)}"
 
 
