@@ -7,13 +7,13 @@ in, and records ask for their view here: none of them knows who draws it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from fractions import Fraction
 from functools import singledispatch
 from typing import Any
 
-__all__ = ["Plain", "Shown", "ShownWhole", "View", "plain", "plain_fields", "plug", "view"]
+__all__ = ["Plain", "Shown", "ShownWhole", "View", "plain", "plain_fields", "plug", "some", "view"]
 
 
 class View:
@@ -83,6 +83,17 @@ def plain(value: Any) -> Any:
 def plain_fields(record: Any) -> dict[str, Any]:
     """The fields of a record in their order, each as plain data."""
     return {field.name: plain(getattr(record, field.name)) for field in fields(record)}
+
+
+def some(names: Sequence[str], most: int = 3) -> str:
+    """A few names, and how many more there are; one more is named itself.
+
+    >>> some(["a", "b", "c", "d"]), some(["a", "b", "c", "d"], 2)
+    ('a, b, c, d', 'a, b and 2 more')
+    """
+    if len(names) <= most + 1:
+        return ", ".join(names)
+    return f"{', '.join(names[:most])} and {len(names) - most} more"
 
 
 class Plain:

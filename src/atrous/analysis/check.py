@@ -13,7 +13,7 @@ from atrous.analysis.inspection import Inspection, Layer
 from atrous.analysis.requirements import Rule
 from atrous.analysis.scale import TIME_LIKE, Scale
 from atrous.errors import ReadError, unknown
-from atrous.shown import Shown, ShownWhole, view
+from atrous.shown import Shown, ShownWhole, some, view
 
 __all__ = ["Check", "Outcome", "check_report", "known_code"]
 
@@ -179,12 +179,12 @@ class _Asked:
             limit = rule.limit(base)
             unknown_base = _not_counted(self.baseline, rule)
             if unknown_base:
-                reasons.append(f"the baseline's is not known: not counted: {_some(unknown_base)}")
+                reasons.append(f"the baseline's is not known: not counted: {some(unknown_base)}")
         holds = rule.holds(got, limit) and not reasons
         if left_out:
             # A lower bound can show that a lower limit is kept, and nothing else.
             holds = holds and rule.relation in (">", ">=")
-            reasons.append(f"not counted: {_some(left_out)}")
+            reasons.append(f"not counted: {some(left_out)}")
         elif rule.quantity == "memory" and (by := _measured_by(self.report)):
             reasons.append(by)
         yield Outcome(
@@ -253,11 +253,6 @@ class _Asked:
             return None
         value = _of_axis(rule, found)
         return self.rate.of(value) if rule.timed and self.rate is not None else value
-
-
-def _some(names: Sequence[str]) -> str:
-    """The first names, and how many more there are."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _not_counted(report: Inspection, rule: Rule) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from atrous.geometry import Window
 from atrous.network import Network, Node, Tensor
 from atrous.network.aside import coarsest
 from atrous.network.ops import AdaptivePool, Conv, ConvTranspose, Pad, Pool, Resize, Slice
-from atrous.network.shapes import Shapes
+from atrous.network.shapes import Shapes, rounded
 
 __all__ = [
     "farther_sizes",
@@ -185,7 +185,7 @@ def rounded_sizes(shapes: Shapes) -> Iterator[Shapes]:
     """
     seen = {shapes}
     for step in (8, 16, 32, 64):
-        made = tuple((*shape[:2], *(-(-n // step) * step for n in shape[2:])) for shape in shapes)
+        made = tuple(rounded(shape, step) or shape for shape in shapes)
         if made not in seen:
             seen.add(made)
             yield made

@@ -24,6 +24,7 @@ from atrous.network.walk import needed, pruned
 from atrous.readers.torch.reader import read_torch
 from atrous.refusal import Refusal
 from atrous.runners.torch import Runner, draw_weights, random_inputs, share_weights
+from atrous.shown import some
 
 __all__ = ["TorchPair"]
 
@@ -112,10 +113,10 @@ class TorchPair:
         given, kept = share_weights(one.model, two.model)
         if given and weights == "own":
             self._remark(
-                f"{_named(given)}: other weights in the candidate, run with the reference's"
+                f"{some(given, 2)}: other weights in the candidate, run with the reference's"
             )
         if kept:
-            self._remark(f"{_named(kept)}: other values in the candidate, which keeps them")
+            self._remark(f"{some(kept, 2)}: other values in the candidate, which keeps them")
         self._made = weights, (one, two)
         return one, two
 
@@ -265,8 +266,3 @@ def _said(error: BaseException) -> str:
     """The first line of what was raised."""
     line = (str(error).strip().splitlines() or [""])[0].strip()
     return f"{type(error).__name__}: {line[:160]}" if line else type(error).__name__
-
-
-def _named(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
-    return ", ".join(names[:2]) + more

@@ -28,6 +28,7 @@ from atrous.network.parts import linear_parts
 from atrous.network.records import Network, Param, Tensor
 from atrous.network.table import effect
 from atrous.readers.weights import Zeros
+from atrous.shown import some
 
 __all__ = [
     "Call",
@@ -392,7 +393,7 @@ def network_of(
 
 def _untrained(names: Sequence[str]) -> str:
     """The note on layers whose weights are 0 throughout."""
-    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    shown = some(names)
     return f"weights that are 0 throughout count as not trained yet, and are read whole: {shown}"
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TypeVar
 
-__all__ = ["near_words", "rounded", "without_offers"]
+__all__ = ["near_words", "without_offers"]
 
 _offering: ContextVar[bool] = ContextVar("offering", default=True)
 _STEPS = (2, 4, 8, 16, 32, 64)
@@ -15,23 +15,12 @@ _STEPS = (2, 4, 8, 16, 32, 64)
 T = TypeVar("T")
 
 
-def rounded(shape: Sequence[int], step: int, *, up: bool) -> tuple[int, ...] | None:
-    """A shape with its sizes rounded to multiples of a step, batch and channels left as they are.
-
-    None where a size would vanish, or where there is none.
-
-    >>> rounded((1, 3, 30, 44), 8, up=True), rounded((1, 3, 30, 44), 64, up=False)
-    ((1, 3, 32, 48), None)
-    """
-    sizes = [(-(-n // step) if up else n // step) * step for n in shape[2:]]
-    return (*shape[:2], *sizes) if sizes and min(sizes) > 0 else None
-
-
 def near_words(given: T, at: Callable[[int, bool], T | None], runs: Callable[[T], bool]) -> str:
     """The nearest sizes that run, below and above, as the end of a sentence; empty for none.
 
     `at` rounds what was given to multiples of a step, up or down.
 
+    >>> from atrous.network.shapes import rounded
     >>> def at(step, up): return rounded((1, 3, 30, 44), step, up=up)
     >>> near_words((1, 3, 30, 44), at, lambda shape: all(n % 8 == 0 for n in shape[2:]))
     '; sizes near it that run: 1x3x24x40 and 1x3x32x48'

@@ -9,11 +9,12 @@ from typing import Any
 
 from atrous.errors import AtrousError, GeometryError, NetworkError, ReadError
 from atrous.network import Network
+from atrous.network.shapes import rounded
 from atrous.network.walk import structural
 from atrous.readers.given import as_shape, is_shape, shapes_of
 from atrous.readers.kind import kind_of
 from atrous.readers.named import read_named
-from atrous.readers.near import near_words, rounded
+from atrous.readers.near import near_words
 
 __all__ = ["read"]
 

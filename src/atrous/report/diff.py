@@ -9,9 +9,8 @@ from typing import Any
 from atrous.analysis.diff import Change, Delta, Diff
 from atrous.draw.units import bytes_text, per_axis, quantity, shape_text, share_text
 from atrous.report.lines import Line, Look, Span, line, wrapped
-from atrous.report.summary import some
 from atrous.report.view import LinesView
-from atrous.shown import view
+from atrous.shown import some, view
 
 __all__ = ["DiffView"]
 

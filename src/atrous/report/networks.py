@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from atrous.analysis import Inspection
 from atrous.draw.units import per_axis, quantity, shape_text, share_text
 from atrous.report.lines import GAP, Column, Line, Look, Span, line, table
-from atrous.report.summary import some
 from atrous.report.view import LinesView
+from atrous.shown import some
 
 __all__ = ["NetworksView"]
 

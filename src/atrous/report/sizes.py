@@ -10,7 +10,7 @@ from atrous.analysis.trials import Trial
 from atrous.errors import UnsupportedError
 from atrous.report.lines import Line, Look, Span, line, wrapped
 from atrous.report.view import LinesView
-from atrous.shown import view
+from atrous.shown import some, view
 
 __all__ = ["SizesView"]
 
@@ -79,15 +79,10 @@ def _lack(keep: str, trials: Sequence[Trial]) -> str:
     if bad is None:
         return ""
     if keep == "lossless":
-        return f"but {_some(bad.dropped)} drops the last positions"
+        return f"but {some(bad.dropped, 2)} drops the last positions"
     if keep == "aligned":
-        return f"but branches do not line up at {_some(bad.shifted)}"
-    return f"but its output has {_some([str(n) for n in bad.outputs if n])}"
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
-    return ", ".join(names[:2]) + more
+        return f"but branches do not line up at {some(bad.shifted, 2)}"
+    return f"but its output has {some([str(n) for n in bad.outputs if n], 2)}"
 
 
 def _which(one: AxisSizes, keep: Keep) -> str:

@@ -11,6 +11,7 @@ from atrous.analysis.scale import TIME_LIKE, Scale
 from atrous.draw.units import at_least, bytes_text, per_axis, quantity, shape_text, share_text
 from atrous.network import Network
 from atrous.report.lines import Line, Look, Span, line, wrapped
+from atrous.shown import some
 
 __all__ = [
     "SEVERITIES",
@@ -18,7 +19,6 @@ __all__ = [
     "global_text",
     "opening",
     "parts_text",
-    "some",
     "statements",
     "summary",
 ]
@@ -110,13 +110,6 @@ def global_text(layer: Layer, network: Network | None = None) -> str:
         verb = "mixes" if len(names) == 1 else "mix"
         parts.append(f"{some(names)} {verb} all positions {along}")
     return "; ".join(parts)
-
-
-def some(names: Sequence[str], most: int = 3) -> str:
-    """A few names, and how many more there are."""
-    if len(names) <= most + 1:
-        return ", ".join(names)
-    return f"{', '.join(names[:most])} and {len(names) - most} more"
 
 
 def _axis_facts(axis: Field) -> str:

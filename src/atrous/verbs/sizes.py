@@ -9,7 +9,7 @@ from atrous.analysis.sizes import AxisSizes, Sizes, axis_sizes
 from atrous.analysis.trials import Trial, layers_of, period_of, symmetric, trial_of
 from atrous.errors import AtrousError, ReadError
 from atrous.network import Network
-from atrous.network.shapes import Shape, Shapes
+from atrous.network.shapes import Shape, Shapes, rounded
 from atrous.progress import step
 from atrous.readers import read
 from atrous.readers.given import shapes_of
@@ -108,15 +108,11 @@ def _around(start: Shapes) -> list[Shapes]:
     """Sizes near the given ones: rounded up by powers of two, then one by one."""
     found: dict[Shapes, None] = {}
     for power in range(1, 8):
-        found[_rounded(start, 1 << power)] = None
+        found[tuple(rounded(shape, 1 << power) or shape for shape in start)] = None
     for apart in range(1, _BESIDE):
         for sign in (1, -1):
             found[_moved(start, sign * apart)] = None
     return [shapes for shapes in found if shapes != start]
-
-
-def _rounded(start: Shapes, by: int) -> Shapes:
-    return tuple((*s[:2], *(-(-n // by) * by for n in s[2:])) for s in start)
 
 
 def _moved(start: Shapes, apart: int) -> Shapes:

@@ -19,15 +19,16 @@ from atrous.frameworks.recording import (
 )
 from atrous.frameworks.runs import as_it_ran
 from atrous.frameworks.torch import in_mode, leaves, name_of, quiet, unfused, without_stacks
-from atrous.readers.near import near_words, rounded
+from atrous.network.shapes import rounded
+from atrous.readers.near import near_words
 from atrous.readers.torch.call import aten
 from atrous.readers.torch.inputs import Examples, examples_for
 from atrous.readers.torch.misfit import misfit
+from atrous.shown import some
 
 __all__ = ["Traced", "calls_of"]
 
 DRAWS = 3
-MOST_NAMED = 3
 
 SEVERAL_VIEWS = aten("chunk split split_with_sizes tensor_split unbind")
 
@@ -130,9 +131,8 @@ def _ran(
             "way that is not followed."
         )
     made = "random numbers" if examples.made else "the example"
-    places = ", ".join(place or name for place in ran.decided[:MOST_NAMED])
-    more = f" and {len(ran.decided) - MOST_NAMED} more" if len(ran.decided) > MOST_NAMED else ""
-    asked = f"; values decided in {places}{more}" if ran.decided else ""
+    places = some([place or name for place in ran.decided])
+    asked = f"; values decided in {places}" if ran.decided else ""
     return replace(
         _of_recording(ran.recording),
         data=ran.data,
@@ -147,7 +147,7 @@ def _at(examples: Examples, step: int, up: bool) -> Examples | None:
 
     def other(tensor: torch.Tensor) -> torch.Tensor:
         nonlocal changed
-        shape = rounded(tensor.shape, step, up=up) if id(tensor) in examples.made else None
+        shape = rounded(tuple(tensor.shape), step, up=up) if id(tensor) in examples.made else None
         changed |= shape is not None
         return tensor if shape is None else tensor.new_empty(shape)
 
