@@ -224,3 +224,16 @@ def test_remainders_are_told_as_a_reader_counts() -> None:
     text = str(atrous.sizes("stack:k7s2 maxk2s2valid", (1, 3, 101, 101)))
     assert "drops nothing    4 k and 4 k + 3, from 3 up" in text
     assert "runs at          every size from 3 up" in text
+
+
+@pytest.mark.parametrize("name", ["decoder", "particular", "mirrored", "shuffled"])
+def test_an_export_takes_the_sizes_as_its_dynamic_dimensions(name: str) -> None:
+    model, start = MODELS[name]
+    found = atrous.sizes(model.eval(), (1, 2, start, start))
+    dims = found.dim(torch.export.Dim)
+    x = torch.zeros(1, 2, 3 * start, 2 * start)
+    shapes = ({2: dims["h"], 3: dims["w"]},)
+    program = torch.export.export(model, (x,), dynamic_shapes=shapes).module()
+    for high, wide in ((2 * start, 4 * start), (4 * start, 2 * start)):
+        other = torch.randn(1, 2, high, wide)
+        torch.testing.assert_close(program(other), model(other))

@@ -221,7 +221,8 @@ class Sizes(ShownWhole):
         """For each axis the sizes that run, as dynamic dimensions of `kind`, `torch.export.Dim`.
 
         Raises `UnsupportedError` where the sizes that run are not the multiples of one number from
-        some size up, which is all that a `Dim` can say.
+        some size up, which is all that a `Dim` can say. `torch.export` may ask for larger ones: it
+        takes a map of one position inside a model for a constant.
 
         >>> import atrous
         >>> from torch.export import Dim
