@@ -25,6 +25,7 @@ TORCH = ("torch", "torchvision", "timm", "segmentation_models_pytorch")
         ("inspect", "torchvision:resnet18"),
         ("inspect", "smp:Unet"),
         ("compare", "timm:resnet18", "-i", "1,3,64,64"),
+        ("sizes", "timm:resnet18", "-i", "1,3,64,64"),
         ("check", "timm:resnet18", "--macs", "<=1"),
         ("convert", "timm:resnet18", "-s", "8"),
         ("audit", "timm:resnet18", "smp:Unet"),
