@@ -5,6 +5,7 @@ from .analysis import Footprint as Footprint
 from .analysis import Inspection as Inspection
 from .analysis import Layer as Layer
 from .analysis import Phase as Phase
+from .analysis.rates import Pyramid as Pyramid
 from .analysis.sizes import Sizes as Sizes
 from .certification.certificate import Certificate as Certificate
 from .certification.conversion import Conversion as Conversion
@@ -33,6 +34,7 @@ from .verbs.compare import compare as compare
 from .verbs.convert import convert as convert
 from .verbs.inspect import inspect as inspect
 from .verbs.optimize import optimize as optimize
+from .verbs.rates import rates as rates
 from .verbs.sizes import sizes as sizes
 
 __version__: str

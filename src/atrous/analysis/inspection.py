@@ -23,6 +23,7 @@ from atrous.shown import ShownWhole, view
 if TYPE_CHECKING:
     from atrous.analysis.footprint import Footprint
     from atrous.analysis.information import Information
+    from atrous.analysis.rates import Pyramid
     from atrous.analysis.scale import Scale
     from atrous.analysis.stretches import Boxes, Stretches
     from atrous.analysis.trace import Trace
@@ -158,6 +159,22 @@ class Inspection(ShownWhole):
             evidence = Evidence(self.network, self.input, self.layers, self.outputs)
             self._known["findings"] = findings_of(evidence)
         found: tuple[Finding, ...] = self._known["findings"]
+        return found
+
+    @property
+    def pyramids(self) -> tuple[Pyramid, ...]:
+        """Convolutions of several rates side by side on one map, and what lies inside of each.
+
+        >>> import atrous
+        >>> [found] = atrous.inspect("zoo:deeplabv3_resnet50_os16", (1, 3, 513, 513)).pyramids
+        >>> [branch.rate[0] for branch in found.branches], found.scaled
+        ([6, 12, 18], (6, 12, 18))
+        """
+        if "pyramids" not in self._known:
+            from atrous.analysis.rates import pyramids_of
+
+            self._known["pyramids"] = pyramids_of(self.network)
+        found: tuple[Pyramid, ...] = self._known["pyramids"]
         return found
 
     @property
@@ -344,6 +361,7 @@ class Inspection(ShownWhole):
             },
             "uncounted": {name: list(layers) for name, layers in self.uncounted.items()},
             "findings": [finding.to_dict() for finding in self.findings],
+            "pyramids": [found.to_dict() for found in self.pyramids],
             "outputs": [self._plain(layer) for layer in self.outputs],
             "layers": [self._plain(layer) for layer in self.layers],
         }

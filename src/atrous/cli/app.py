@@ -15,6 +15,7 @@ from atrous.cli.convert import convert
 from atrous.cli.explore import explore
 from atrous.cli.inspect import inspect
 from atrous.cli.output import complain, forgive, printing
+from atrous.cli.rates import rates
 from atrous.cli.sizes import sizes
 from atrous.cli.zoo import zoo
 from atrous.errors import AtrousError
@@ -54,7 +55,7 @@ def atrous(
         print(context.get_help())  # noqa: T201
 
 
-for verb in (inspect, compare, sizes, check, zoo, convert, audit, bench, explore):
+for verb in (inspect, compare, sizes, rates, check, zoo, convert, audit, bench, explore):
     app.command()(verb)
 
 

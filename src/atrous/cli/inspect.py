@@ -155,8 +155,12 @@ def inspect(
         return
     chosen = report[layer]
     footprint = report.footprint(chosen.name, place) if chosen.field else None
+    beside_it = (p for p in report.pyramids if chosen.name in {b.layer for b in p.branches})
+    pyramid = next(beside_it, None)
     if json:
         drawn = None if footprint is None else footprint.to_dict()
-        show_json({"schema": "atrous.layer/1", **chosen.to_dict(), "footprint": drawn})
+        rates = None if pyramid is None else pyramid.to_dict()
+        data = {**chosen.to_dict(), "pyramid": rates, "footprint": drawn}
+        show_json({"schema": "atrous.layer/1", **data})
     else:
-        show(LayerView(chosen, footprint))
+        show(LayerView(chosen, footprint, pyramid))

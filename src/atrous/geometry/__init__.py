@@ -7,7 +7,16 @@ against brute force in `tests/property`, and a branch wherever `analysis` asks w
 
 from atrous.geometry.axis import AxisMap, Border, Everything, Local, Prefix, Table, fold_back
 from atrous.geometry.boxes import Box, boxes, kept_taps
-from atrous.geometry.coverage import HDC, fills, hdc, holes, inside_share, stack_taps, tail_factors
+from atrous.geometry.coverage import (
+    HDC,
+    fills,
+    hdc,
+    holes,
+    inside_counts,
+    inside_share,
+    stack_taps,
+    tail_factors,
+)
 from atrous.geometry.dense import Dense, Tail, sparse_window
 from atrous.geometry.lockstep import Lockstep, follow, unequal
 from atrous.geometry.padding import (
@@ -58,6 +67,7 @@ __all__ = [
     "follow",
     "hdc",
     "holes",
+    "inside_counts",
     "inside_share",
     "kept_taps",
     "pad",

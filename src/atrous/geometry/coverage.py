@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from math import gcd
 
 from atrous.errors import GeometryError
@@ -12,7 +13,16 @@ from atrous.geometry.reads import Reads
 from atrous.geometry.taps import Taps
 from atrous.geometry.window import Window
 
-__all__ = ["HDC", "fills", "hdc", "holes", "inside_share", "stack_taps", "tail_factors"]
+__all__ = [
+    "HDC",
+    "fills",
+    "hdc",
+    "holes",
+    "inside_counts",
+    "inside_share",
+    "stack_taps",
+    "tail_factors",
+]
 
 
 def stack_taps(kernel: int, rates: Sequence[int]) -> Taps:
@@ -117,3 +127,24 @@ def inside_share(length: int, rate: int, kernel: int = 3) -> Fraction:
     """
     margin = Window(kernel, dilation=rate).extent - 1
     return max(Fraction(0), 1 - Fraction(margin, length))
+
+
+def inside_counts(window: Window, length: int) -> dict[int, int]:
+    """How many outputs have so many taps inside `length` inputs, the others lying on padding.
+
+    >>> inside_counts(Window(3, dilation=12, pad_lo=12, pad_hi=12), 33)
+    {2: 24, 3: 9}
+    """
+    changes = {0: 0, window.output_length(length): 0}
+    for tap in range(window.kernel):
+        reached = window.reached(tap, length)
+        if reached:
+            changes[reached.start] = changes.get(reached.start, 0) + 1
+            changes[reached.stop] = changes.get(reached.stop, 0) - 1
+    places = sorted(changes)
+    found: dict[int, int] = {}
+    inside = 0
+    for place, following in pairwise(places):
+        inside += changes[place]
+        found[inside] = found.get(inside, 0) + following - place
+    return dict(sorted(found.items()))

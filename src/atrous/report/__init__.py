@@ -21,6 +21,7 @@ from atrous.report.layer import LayerView
 from atrous.report.lines import Look
 from atrous.report.networks import NetworksView
 from atrous.report.optimized import ExplanationView
+from atrous.report.rates import PyramidView
 from atrous.report.sizes import SizesView
 from atrous.report.stretches import BoxesView, StretchesView
 from atrous.report.view import LinesView
@@ -41,6 +42,7 @@ __all__ = [
     "Listed",
     "Look",
     "NetworksView",
+    "PyramidView",
     "SizesView",
     "Sort",
     "StretchesView",

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from atrous.analysis import Field, Footprint, Layer, Phase
+from atrous.analysis.rates import Pyramid
 from atrous.draw.units import bytes_text, fraction_text, quantity, shape_text, share_text
 from atrous.report.footprint import FootprintView
 from atrous.report.lines import Column, Line, Look, Span, line, table, wrapped
+from atrous.report.rates import PyramidView
 from atrous.report.summary import field_text, global_text, parts_text
 from atrous.report.view import LinesView
 from atrous.shown import view
@@ -46,13 +48,16 @@ _PHASE: tuple[tuple[str, Callable[[Phase], str]], ...] = (
 @view.register(Layer)
 @dataclass(frozen=True, slots=True)
 class LayerView(LinesView):
-    """What one layer is, costs and sees; with its footprint drawn, where one is given."""
+    """What one layer is, costs and sees; with its pyramid and footprint where given."""
 
     record: Layer
     footprint: Footprint | None = None
+    pyramid: Pyramid | None = None
 
     def lines(self, look: Look) -> list[Line]:
         out = _layer_lines(self.record, look)
+        if self.pyramid is not None:
+            out += [(), *PyramidView(self.pyramid).lines(look)]
         if self.footprint is not None:
             out += [(), *FootprintView(self.footprint).lines(look)]
         return out

@@ -7,10 +7,12 @@ from fractions import Fraction
 
 from atrous.analysis import Field, Finding, Inspection, Layer
 from atrous.analysis.causality import one_side, reorders, scans_back
+from atrous.analysis.rates import Pyramid
 from atrous.analysis.scale import TIME_LIKE, Scale
 from atrous.draw.units import at_least, bytes_text, per_axis, quantity, shape_text, share_text
 from atrous.network import Network
 from atrous.report.lines import Line, Look, Span, line, wrapped
+from atrous.report.rates import pyramid_text
 from atrous.shown import some
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
 
 _INDENT = 17
 _MOST_OUTPUTS = 4
+_MOST_PYRAMIDS = 2
 _SAID_ELSEWHERE = frozenset({"global", "opaque"})
 SEVERITIES = {"error": "bold red", "warning": "yellow"}
 
@@ -152,6 +155,7 @@ def statements(inspection: Inspection) -> Iterator[tuple[str, str, str]]:
         yield from _seen(layer, inspection)
     if len(outputs) > _MOST_OUTPUTS:
         yield "", f"and {len(outputs) - _MOST_OUTPUTS} more outputs", ""
+    yield from _pyramids(inspection.pyramids)
     left_out = inspection.uncounted.get("macs", ())
     compute = f"{quantity(inspection.macs, 'MAC')} = {quantity(inspection.flops, 'FLOP')}"
     if whole := inspection.integer_macs:
@@ -215,6 +219,19 @@ def _found(findings: Sequence[Finding]) -> Iterator[tuple[str, str, str]]:
         if others:
             text += f" Also at {some(others, 2)}."
         yield severity, text.strip(), SEVERITIES.get(severity, "cyan")
+
+
+def _pyramids(found: Sequence[Pyramid]) -> Iterator[tuple[str, str, str]]:
+    """Rates side by side, the ones with the fewest taps inside first; alike ones once."""
+    texts: dict[str, int] = {}
+    for pyramid in sorted(found, key=lambda one: min(branch.inside for branch in one.branches)):
+        text = pyramid_text(pyramid)
+        texts[text] = texts.get(text, 0) + 1
+    for place, (text, times) in enumerate(texts.items()):
+        if place == _MOST_PYRAMIDS:
+            yield "", f"and {len(texts) - place} more pyramids", ""
+            return
+        yield "" if place else "pyramid", text + (f"; {times} times" if times > 1 else ""), ""
 
 
 def _seen(layer: Layer, inspection: Inspection) -> Iterator[tuple[str, str, str]]:

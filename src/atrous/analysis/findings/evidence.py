@@ -8,25 +8,15 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from atrous.analysis.field import Field, field_of
+from atrous.analysis.spans import Span, spans_of
 from atrous.analysis.trace import Seen, traced
-from atrous.geometry import Reads, Window
+from atrous.geometry import Reads
 from atrous.network import Network, Node
-from atrous.network.ops import Conv, Pool
 
 if TYPE_CHECKING:
     from atrous.analysis.layer import Layer
 
-__all__ = ["Evidence", "Span"]
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """One window of a convolution or pool, the axis it runs along, and the lengths there."""
-
-    window: Window
-    axis: str
-    inputs: int
-    outputs: int
+__all__ = ["Evidence"]
 
 
 @dataclass(frozen=True)
@@ -90,7 +80,7 @@ class Evidence:
 
     @cached_property
     def _spans(self) -> dict[str, tuple[Span, ...]]:
-        return {node.name: _spans(node, self.network) for node in self.network.nodes}
+        return {node.name: spans_of(node, self.network) for node in self.network.nodes}
 
     def spans(self, node: Node) -> tuple[Span, ...]:
         """The windows of a convolution or pool; none where one runs along no whole axis."""
@@ -99,22 +89,3 @@ class Evidence:
     def positions(self, output: Layer) -> dict[str, int]:
         """The axes along which an output still has positions, and how many."""
         return self.network.tensor(output.tensor).grid
-
-
-def _spans(node: Node, network: Network) -> tuple[Span, ...]:
-    if not isinstance(node.op, Conv | Pool):
-        return ()
-    windows = node.op.windows
-    layout = network.tensor(node.inputs[0]).layout
-    found = []
-    for index, window in enumerate(windows):
-        dim = layout[index - len(windows)]
-        if len(dim) != 1 or dim[0].axis is None or dim[0].weight != 1:
-            return ()
-        axis = dim[0].axis
-        if axis not in node.output.grid:
-            return ()
-        # Both lengths are those of the dimension, which may be a part of the axis.
-        outputs = node.output.shape[index - len(windows)]
-        found.append(Span(window, axis, dim[0].size, outputs))
-    return tuple(found)

@@ -7,11 +7,13 @@ from fractions import Fraction
 from itertools import product
 from math import gcd, prod
 
-from atrous.analysis.findings.evidence import Evidence, Span
+from atrous.analysis.findings.evidence import Evidence
 from atrous.analysis.findings.record import Finding
 from atrous.analysis.findings.registry import finder
 from atrous.analysis.findings.words import cells, positions
-from atrous.geometry import Box, Local, Reads
+from atrous.analysis.rates import branch_of, percent
+from atrous.analysis.spans import Span
+from atrous.geometry import Box, Local, Reads, Window
 from atrous.network import Node
 from atrous.network.ops import Conv, ConvTranspose, Filtered, Linear, Pad, Pool
 
@@ -28,34 +30,19 @@ def aspp_center(evidence: Evidence) -> Iterator[Finding]:
     inside.
     """
     for node in evidence.network.nodes:
-        found = evidence.spans(node)
-        if not isinstance(node.op, Conv) or not any(
-            s.window.dilation > 1 and s.window.kernel > 1 and s.inputs < 2 * s.window.dilation
-            for s in found
-        ):
+        found = branch_of(node, evidence.network)
+        if found is None or not found.alone or not any(map(_reaches_out, found.windows, found.map)):
             continue
-        counts = [_taps_inside(node, span) for span in found]
-        if any(count is None for count in counts):
-            continue
-        whole = [max(s.window.kernel, 1) for s in found]
-        alone = full = Fraction(1)
-        for count, kernel in zip(counts, whole, strict=True):
-            alone *= _share(count or (), 1)
-            full *= _share(count or (), kernel)
-        if not alone:
-            continue
-        size = "x".join(str(s.inputs) for s in found)
-        rate = max(s.window.dilation for s in found)
-        taps = "x".join(map(str, whole))
-        least = min(s.inputs for s in found)
+        size = "x".join(map(str, found.map))
+        taps = "x".join(map(str, found.kernel))
         yield Finding(
             "aspp-center",
-            "warning" if alone >= Fraction(1, 2) else "info",
+            "warning" if found.alone >= Fraction(1, 2) else "info",
             node.name,
-            f"rate {rate} on a map of {size}: only one of its {taps} taps lies inside at "
-            f"{_percent(alone)} of positions, all of them at {_percent(full)}"
-            + ("; it is a 1x1 convolution here." if alone == 1 else "."),
-            f"Use rates below {(least + 1) // 2} at this input size, or a larger input.",
+            f"rate {max(found.rate)} on a map of {size}: only one of its {taps} taps lies inside "
+            f"at {percent(found.alone)} of positions, all of them at {percent(found.full)}"
+            + ("; it is a 1x1 convolution here." if found.alone == 1 else "."),
+            f"Use rates below {(min(found.map) + 1) // 2} at this input size, or a larger input.",
         )
 
 
@@ -87,7 +74,7 @@ def narrow_window(evidence: Evidence) -> Iterator[Finding]:
             "narrow-window",
             "warning" if lost else "info",
             node.name,
-            f"a {kernel} window{rated} with stride {stride} reads {_percent(share)} of its input; "
+            f"a {kernel} window{rated} with stride {stride} reads {percent(share)} of its input; "
             + rest,
             f"Average over {stride} positions before it, or widen the window to its stride.",
         )
@@ -197,21 +184,8 @@ def half_cell_shift(evidence: Evidence) -> Iterator[Finding]:
             )
 
 
-def _taps_inside(node: Node, span: Span) -> tuple[int, ...] | None:
-    """How many taps each output has inside the input; None where padding is no padding."""
-    step = node.moves[0].get(span.axis)
-    if step is None:
-        return (1,) * span.outputs
-    if not isinstance(step, Local) or step.border != "drop":
-        return None
-    if getattr(node.op, "unread", ()):
-        # One part of the taps is no measure of a window.
-        step = Local(Reads.window(span.window), span.inputs, span.outputs)
-    return tuple(step.at(output).count for output in range(span.outputs))
-
-
-def _share(counts: tuple[int, ...], wanted: int) -> Fraction:
-    return Fraction(sum(count == wanted for count in counts), max(len(counts), 1))
+def _reaches_out(window: Window, length: int) -> bool:
+    return window.dilation > 1 and window.kernel > 1 and length < 2 * window.dilation
 
 
 def _read_share(found: tuple[Span, ...], parts: tuple[Box, ...] | None) -> Fraction:
@@ -278,13 +252,6 @@ def spans_with_pads(node: Node, evidence: Evidence) -> Iterator[tuple[Span, int,
 def _cell(node: Node, span: Span, evidence: Evidence) -> Fraction:
     field = evidence.field(node.output.name, span.axis)
     return Fraction(1) if field is None else field.stride
-
-
-def _percent(share: Fraction) -> str:
-    if 0 < share < Fraction(1, 1000):
-        return "below 0.1%"
-    digits = 1 if 0 < share < Fraction(1, 100) or Fraction(99, 100) < share < 1 else 0
-    return f"{float(share):.{digits}%}"
 
 
 def _list(values: list[int]) -> str:

@@ -1,0 +1,73 @@
+"""`rates`: what branches of these rates see at an input size and output stride."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import typer
+
+from atrous.cli.options import Json
+from atrous.cli.output import show, show_json
+from atrous.errors import ReadError
+
+__all__ = ["rates"]
+
+
+def rates(
+    size: Annotated[
+        str,
+        typer.Argument(
+            metavar="SIZE", help="The input or crop in pixels: 513, or one an axis: 512x1024."
+        ),
+    ],
+    rates: Annotated[
+        str, typer.Option(metavar="LIST", help="The rates, separated by commas; 6x12 by axis.")
+    ] = "6,12,18",
+    output_stride: Annotated[
+        str, typer.Option(metavar="N", help="Input pixels per position of the map.")
+    ] = "16",
+    kernel: Annotated[str, typer.Option(metavar="K", help="Taps along each axis.")] = "3",
+    json: Json = False,
+) -> None:
+    """Which rates of an ASPP still see more than their centre at this crop and output stride.
+
+    For each rate the share of its taps that lie inside the map and not on padding, and the shares
+    of positions with all of them inside and with one alone.
+
+    Examples:
+
+    - atrous rates 513
+
+    - atrous rates 769 --output-stride 8 --rates 12,24,36
+
+    - atrous rates 512x1024 --rates 6,12,18,24
+    """
+    from atrous.report import PyramidView
+    from atrous.verbs.rates import rates as found_of
+
+    found = found_of(
+        _numbers(size, "SIZE"),
+        [_numbers(rate, "--rates") for rate in rates.split(",")],
+        output_stride=_numbers(output_stride, "--output-stride"),
+        kernel=_numbers(kernel, "--kernel"),
+    )
+    if json:
+        show_json(found.to_json())
+    else:
+        show(PyramidView(found))
+
+
+def _numbers(text: str, option: str) -> int | tuple[int, ...]:
+    """One number for all axes, or one for each.
+
+    >>> _numbers("513", "SIZE"), _numbers("512x1024", "SIZE")
+    (513, (512, 1024))
+    """
+    parts = re.split(r"[x,]", text.strip())
+    if not all(re.fullmatch(r"\s*[0-9]{1,15}\s*", part) for part in parts):
+        raise ReadError(
+            f"{option} {text[:40]!r} is no whole number; give one, or one an axis as 6x12."
+        )
+    found = tuple(int(part) for part in parts)
+    return found[0] if len(found) == 1 else found

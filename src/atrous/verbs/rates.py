@@ -1,0 +1,79 @@
+"""`rates`: what branches of these rates see of the map that an input of this size leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from operator import index
+from typing import Any
+
+from atrous.analysis.rates import Pyramid, same_pyramid
+from atrous.errors import GeometryError
+
+__all__ = ["rates"]
+
+_MOST = {"rate": 1_000_000, "kernel": 31, "output stride": 1_000_000, "size": 1 << 40}
+_MOST_AXES = 3
+
+Numbers = int | Sequence[int]
+
+
+def rates(
+    size: Numbers,
+    rates: Sequence[Numbers] = (6, 12, 18),
+    *,
+    output_stride: Numbers = 16,
+    kernel: Numbers = 3,
+) -> Pyramid:
+    """Which rates still see more than their centre at this input size and output stride.
+
+    `size` is the input or crop in pixels: one number for a square, or one for each axis, as the
+    others are too. The branches (DeepLab's ASPP has three) run on a map of
+    `ceil(size / output_stride)`, as networks that pad `same` make it, and keep its size. For each
+    the result has the exact share of its taps that lie inside the map, and the shares of positions
+    with all of them inside and with the centre alone; `limits` the largest rates that see more,
+    `scaled` these rates in DeepLab v3's proportion to the map.
+
+    Raises `GeometryError` for what is no size, rate, stride or kernel.
+
+    >>> import atrous
+    >>> for branch in atrous.rates(513, (12, 24, 36)).branches:
+    ...     print(branch)
+    rate 12x12 on a map of 33x33: every position sees more than its centre; all 9 taps lie ...
+    rate 24x24 on a map of 33x33: only its centre lies inside at 21% of positions; all 9 taps ...
+    rate 36x36 on a map of 33x33: 3x3 in name, and a 1x1 here: only its centre lies inside, ...
+    >>> atrous.rates(513).limits
+    Limits(all_somewhere=16, more_everywhere=16, more_somewhere=32)
+    """
+    given: Any = rates
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        raise GeometryError(f"rates {given!r} are no rates; give a tuple of them: (6, 12, 18).")
+    lists = [v for v in (size, output_stride, kernel, *rates) if isinstance(v, Sequence)]
+    rank = len(lists[0]) if lists else 2
+    if not 1 <= rank <= _MOST_AXES or any(len(given) != rank for given in lists):
+        raise GeometryError(
+            f"sizes of {', '.join(str(len(given)) for given in lists)} axes do not go together; "
+            "give one number, or one for each of one to three axes."
+        )
+    sizes = _along(size, rank, "size")
+    strides = _along(output_stride, rank, "output stride")
+    kernels = _along(kernel, rank, "kernel")
+    each = [_along(rate, rank, "rate") for rate in rates]
+    if not each:
+        raise GeometryError("there are no rates; give one or more, such as 6, 12, 18.")
+    if max(kernels) == 1:
+        raise GeometryError("a kernel of 1 has no rate; give a kernel of 2 or more, such as 3.")
+    return same_pyramid(sizes, each, strides, kernels)
+
+
+def _along(given: Numbers, rank: int, what: str) -> tuple[int, ...]:
+    values = tuple(given) if isinstance(given, Sequence) else (given,) * rank
+    for value in values:
+        if not _is_whole(value) or not 1 <= value <= _MOST[what]:
+            raise GeometryError(
+                f"{what} {value!r} is no whole number from 1 to {_MOST[what]:,}; give one that is."
+            )
+    return tuple(map(index, values))
+
+
+def _is_whole(value: Any) -> bool:
+    return hasattr(value, "__index__") and not isinstance(value, bool)
