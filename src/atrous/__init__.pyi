@@ -21,6 +21,8 @@ from .errors import UnknownNameError as UnknownNameError
 from .errors import UnsupportedError as UnsupportedError
 from .geometry import Reads as Reads
 from .geometry import Window as Window
+from .lessons import Lesson as Lesson
+from .lessons import Statement as Statement
 from .network import Builder as Builder
 from .network import Network as Network
 from .operators.conv import conv as conv
@@ -33,6 +35,7 @@ from .verbs.audit import audit as audit
 from .verbs.compare import compare as compare
 from .verbs.convert import convert as convert
 from .verbs.inspect import inspect as inspect
+from .verbs.learn import learn as learn
 from .verbs.optimize import optimize as optimize
 from .verbs.rates import rates as rates
 from .verbs.sizes import sizes as sizes

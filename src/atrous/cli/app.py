@@ -14,6 +14,7 @@ from atrous.cli.compare import compare
 from atrous.cli.convert import convert
 from atrous.cli.explore import explore
 from atrous.cli.inspect import inspect
+from atrous.cli.learn import learn
 from atrous.cli.output import complain, forgive, printing
 from atrous.cli.rates import rates
 from atrous.cli.sizes import sizes
@@ -55,7 +56,7 @@ def atrous(
         print(context.get_help())  # noqa: T201
 
 
-for verb in (inspect, compare, sizes, rates, check, zoo, convert, audit, bench, explore):
+for verb in (inspect, compare, sizes, rates, check, zoo, convert, audit, bench, learn, explore):
     app.command()(verb)
 
 

@@ -18,6 +18,7 @@ from atrous.report.diff import DiffView
 from atrous.report.footprint import FootprintView
 from atrous.report.inspection import InspectionView, Listed
 from atrous.report.layer import LayerView
+from atrous.report.lesson import LessonsView, LessonView, TopicsView
 from atrous.report.lines import Look
 from atrous.report.networks import NetworksView
 from atrous.report.optimized import ExplanationView
@@ -38,6 +39,8 @@ __all__ = [
     "FootprintView",
     "InspectionView",
     "LayerView",
+    "LessonView",
+    "LessonsView",
     "LinesView",
     "Listed",
     "Look",
@@ -46,4 +49,5 @@ __all__ = [
     "SizesView",
     "Sort",
     "StretchesView",
+    "TopicsView",
 ]
