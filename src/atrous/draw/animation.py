@@ -13,6 +13,8 @@ from itertools import product
 from math import prod
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from atrous.errors import ArgumentError
 from atrous.geometry import Window
 
@@ -111,11 +113,8 @@ def footprints_scene(footprints: Iterable[Footprint], output: Sequence[int], tit
     shape: tuple[int, ...] = ()
     for one in footprints:
         shape = one.shape
-        mask = one.mask
-        while mask.ndim > 2:
-            mask = mask.any(axis=0)
-        if mask.ndim == 1:
-            mask = mask[None]
+        flat = one.mask.reshape(-1, *_last_two(one.shape, 1))
+        mask = np.logical_or.reduce(flat, axis=0)
         read = tuple((int(a), int(b)) for a, b in zip(*mask.nonzero(), strict=True))
         frames.append(Frame(_last_two(one.at, 0), read))
     return Scene(title, _last_two(shape, 1), _last_two(output, 1), tuple(frames))
