@@ -15,7 +15,8 @@ def import_graph(package: Path) -> Graph:
     """Module -> modules of the same package that it names.
 
     A string that is the name of a module counts where it is handed to a call, whatever the call is
-    named: `import_module("atrous.report")`. What a package's own resources are asked for does not.
+    named: `import_module("atrous.report")`. What a package's own resources are asked for does not,
+    nor does the package's own name, which is also that of its distribution and its operators.
     """
     files = {_dotted(path, package): path for path in package.rglob("*.py")}
     return {
@@ -74,5 +75,5 @@ def _named(path: Path, name: str, files: Mapping[str, Path]) -> Iterator[str]:
         elif isinstance(node, ast.Call):
             for value in [*node.args, *(keyword.value for keyword in node.keywords)]:
                 text = value.value if isinstance(value, ast.Constant) else None
-                if isinstance(text, str) and text in files and text != here:
+                if isinstance(text, str) and "." in text and text in files and text != here:
                     yield text

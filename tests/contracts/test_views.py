@@ -62,7 +62,10 @@ def made():
     module = torch.nn.Sequential(torch.nn.Conv2d(2, 2, 3), torch.nn.Conv2d(2, 2, 3)).eval()
     timers = {"timer": _first_slowest, "whole_timer": _first_slowest}
     explanation = optimize_model(module, torch.randn(SHAPE), **timers).explain()
+    lesson = atrous.learn("strided")
+    slide, numbers = lesson["output-size"].evidence[0], lesson["whole-formula"].evidence[0]
     records = (
+        lesson, lesson.statements[0], slide, numbers,
         report, report.network, report.layers[0], report.layers[0].field[0],
         report.layers[0].field[0].phases[0], report.findings[0], report.footprint(),
         atrous.compare(input=SHAPE), conversion, conversion.certificate, conversion.edits[0],

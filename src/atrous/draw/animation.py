@@ -139,7 +139,7 @@ def animation(scenes: Sequence[Scene], seconds: float = 0.5) -> str:
     style = _STYLE.replace("STEPS", f"{steps * seconds:g}").replace("SHARE", f"{100 / steps:.4f}")
     parts, top, width = [], 0.0, 0.0
     for scene in scenes:
-        body, across, down = _drawn(scene, steps, seconds)
+        body, across, down = _svg_of(scene, steps, seconds)
         parts.append(f'<g transform="translate(0 {top:g})">{body}</g>')
         top += down
         width = max(width, across)
@@ -151,7 +151,7 @@ def animation(scenes: Sequence[Scene], seconds: float = 0.5) -> str:
     )
 
 
-def _drawn(scene: Scene, steps: int, seconds: float) -> tuple[str, float, float]:
+def _svg_of(scene: Scene, steps: int, seconds: float) -> tuple[str, float, float]:
     """A scene with the input at the left and the output at the right; its width and height."""
     above, before, below, behind = scene.padding
     rows, columns = scene.input[0] + above + below, scene.input[1] + before + behind

@@ -88,7 +88,7 @@ def _plain(n: Numbers) -> Fact:
 
 
 @FORMULA.states("dilated", "One dilated layer has a field of R = K + (K - 1)(d - 1).")
-def _dilated(n: Numbers) -> Fact:
+def _of_a_dilated_layer(n: Numbers) -> Fact:
     window = Window(n.kernel, dilation=n.dilation)
     by_formula = n.kernel + (n.kernel - 1) * (n.dilation - 1)
     return Fact(

@@ -63,9 +63,10 @@ def _trade(n: Numbers) -> Fact:
 
 
 @RESOLUTION.states("dense", "Dilation gives the strided network's answer at every position.")
-def _dense(n: Numbers) -> Fact:
-    strided = on_line(f"k{n.kernel}s{n.stride} k{n.kernel}", 16 * n.stride * n.kernel)
-    dense = on_line(f"k{n.kernel} k{n.kernel}d{n.stride}", 16 * n.stride * n.kernel)
+def _at_every_phase(n: Numbers) -> Fact:
+    k, length = n.kernel, 16 * n.stride * n.kernel
+    strided = on_line(f"k{k}s{n.stride}valid k{k}valid", length)
+    dense = on_line(f"k{k}valid k{k}d{n.stride}valid", length)
     at = strided.outputs[0].output_shape[2] // 2
     one = strided.footprint(at=at).mask
     other = dense.footprint(at=at * n.stride).mask

@@ -138,7 +138,7 @@ def _whole_formula(n: Numbers) -> Fact:
 
 @STRIDED.states("subsampling", "A strided layer downsamples: it leaves outputs out.")
 def _subsampling(n: Numbers) -> Fact:
-    x, weight = _drawn(n)
+    x, weight = _random_layer(n)
     pad = n.strided.pad_lo
     every = conv(x, weight, padding=pad)
     kept = conv(x, weight, stride=n.stride, padding=pad)
@@ -146,14 +146,14 @@ def _subsampling(n: Numbers) -> Fact:
     return Fact(
         "true",
         f"Every {nth(n.stride)} output of the layer at stride 1 equals the strided layer's; "
-        f"the largest difference over {kept.size} values is {apart:g}. Downsampling is "
+        f"the largest difference over {kept.size} values is {apart:.1g}. Downsampling is "
         "throwing outputs away, and not computing them.",
     )
 
 
 @DILATED.states("zeros-between", "A dilated kernel is the kernel with zeros between its taps.")
 def _zeros_between(n: Numbers) -> Fact:
-    x, weight = _drawn(n)
+    x, weight = _random_layer(n)
     spread = np.zeros((*weight.shape[:2], Window(n.kernel, dilation=n.dilation).extent))
     spread[..., :: n.dilation] = weight
     apart = float(np.abs(conv(x, weight, dilation=n.dilation) - conv(x, spread)).max())
@@ -217,7 +217,7 @@ def _usual(n: Numbers) -> bool:
     return (n.kernel, n.stride, n.size) == (3, 2, 128)
 
 
-def _drawn(n: Numbers) -> tuple[np.ndarray, np.ndarray]:
+def _random_layer(n: Numbers) -> tuple[np.ndarray, np.ndarray]:
     draw = np.random.default_rng(0)
     length = 4 * Window(n.kernel, dilation=n.dilation).extent
     return draw.standard_normal((1, 2, length)), draw.standard_normal((3, 2, n.kernel))

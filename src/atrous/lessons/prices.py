@@ -36,7 +36,7 @@ _TIMED = 64
 
 @USES.states("strided", "Classifiers and compact features are built on stride.")
 def _classifiers(n: Numbers) -> Fact:  # noqa: ARG001
-    rows = [_row(name) for name in _CLASSIFIERS]
+    rows = [_network_row(name) for name in _CLASSIFIERS]
     return Fact(
         "true",
         f"Of {len(rows)} known classifiers all end at stride {_each(rows, 1)}, and "
@@ -46,8 +46,8 @@ def _classifiers(n: Numbers) -> Fact:  # noqa: ARG001
 
 
 @USES.states("dilated", "Segmentation, dense prediction and audio are built on dilation.")
-def _dense(n: Numbers) -> Fact:  # noqa: ARG001
-    rows = [_row(name) for name in (*_DENSE, *_AUDIO)]
+def _dense_prediction(n: Numbers) -> Fact:  # noqa: ARG001
+    rows = [_network_row(name) for name in (*_DENSE, *_AUDIO)]
     return Fact(
         "true",
         "Each of these has dilated layers, beside some stride in the images' networks; the audio "
@@ -258,11 +258,11 @@ def _table(n: Numbers) -> Fact:
 
 
 @RELEVANCE.states(
-    "hierarchy",
+    "balance",
     "Stride builds a hierarchy, dilation context with precision; networks balance both.",
 )
-def _hierarchy(n: Numbers) -> Fact:  # noqa: ARG001
-    rows = [_row(name) for name in (*_CLASSIFIERS, *_DENSE, *_AUDIO)]
+def _balance(n: Numbers) -> Fact:  # noqa: ARG001
+    rows = [_network_row(name) for name in (*_CLASSIFIERS, *_DENSE, *_AUDIO)]
     both = [row for row in rows if row[2] and row[1] not in ("1",)]
     return Fact(
         "true",
@@ -283,7 +283,7 @@ def _each(rows: list[tuple[Cell, ...]], place: int) -> str:
 
 
 @cache
-def _row(name: str) -> tuple[Cell, ...]:
+def _network_row(name: str) -> tuple[Cell, ...]:
     report = _known(name)
     rates = [_rate(op) for op in _convolutions(report)]
     stride = max(coarsest(report.network).values())

@@ -61,7 +61,7 @@ def _shift(n: Numbers) -> Fact:
 
 
 @PADDING.states("padding", "Padding lets windows begin outside, so that the map shrinks less.")
-def _padding(n: Numbers) -> Fact:
+def _outputs_by_padding(n: Numbers) -> Fact:
     rows: list[tuple[Cell, ...]] = []
     extent = Window(n.kernel, dilation=n.dilation).extent
     for pad in sorted({0, n.kernel // 2, (extent - 1) // 2}):
@@ -208,7 +208,7 @@ def _uneven(n: Numbers) -> Fact:
 
 
 @CHECKERBOARD.states("dilated", "Dilation makes checkerboards of another kind.")
-def _dilated(n: Numbers) -> Fact:
+def _of_dilation(n: Numbers) -> Fact:
     stack = f"k{n.kernel} k{n.kernel}d{n.dilation} k{n.kernel}d{n.dilation}"
     report = on_line(stack, 16 * n.kernel * n.dilation)
     found = [one.code for one in report.findings]
