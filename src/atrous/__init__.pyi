@@ -5,6 +5,7 @@ from .analysis import Footprint as Footprint
 from .analysis import Inspection as Inspection
 from .analysis import Layer as Layer
 from .analysis import Phase as Phase
+from .analysis.effective_field import EffectiveField as EffectiveField
 from .analysis.rates import Pyramid as Pyramid
 from .analysis.sizes import Sizes as Sizes
 from .certification.certificate import Certificate as Certificate
@@ -34,6 +35,7 @@ from .refusal import ConversionError as ConversionError
 from .verbs.audit import audit as audit
 from .verbs.compare import compare as compare
 from .verbs.convert import convert as convert
+from .verbs.effective import effective as effective
 from .verbs.inspect import inspect as inspect
 from .verbs.learn import learn as learn
 from .verbs.optimize import optimize as optimize

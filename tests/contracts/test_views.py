@@ -75,7 +75,7 @@ def made():
         report.trace()["conv1"], report.footprint().effective(), report.information(),
         report.memory, atrous.compare(input=SHAPE).schemes[0], output, output.checks[0],
         conversion.certificate.before, checked, Outcome("macs", "<=2", "", "", None, True),
-        atrous.rates(9), atrous.rates(9).branches[0],
+        atrous.rates(9), atrous.rates(9).branches[0], atrous.effective("stack:k3", SHAPE),
         other.boxes(), line.times(), atrous.sizes("stack:maxk2s2", SHAPE),
         diff_reports(other.to_dict(), report.to_dict()),
         Refusal("rule", "layer", "no reason."), LayerPart("conv1", 0, 9, line.layers[0].field, {}),

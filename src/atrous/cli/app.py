@@ -12,6 +12,7 @@ from atrous.cli.bench import bench
 from atrous.cli.check import check
 from atrous.cli.compare import compare
 from atrous.cli.convert import convert
+from atrous.cli.effective import effective
 from atrous.cli.explore import explore
 from atrous.cli.inspect import inspect
 from atrous.cli.learn import learn
@@ -56,7 +57,22 @@ def atrous(
         print(context.get_help())  # noqa: T201
 
 
-for verb in (inspect, compare, sizes, rates, check, zoo, convert, audit, bench, learn, explore):
+_VERBS = (
+    inspect,
+    compare,
+    effective,
+    sizes,
+    rates,
+    check,
+    zoo,
+    convert,
+    audit,
+    bench,
+    learn,
+    explore,
+)
+
+for verb in _VERBS:
     app.command()(verb)
 
 

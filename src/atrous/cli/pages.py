@@ -5,14 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 
 from atrous.cli.output import wrote
-from atrous.draw.needs import look_for
+from atrous.draw.needs import Needs, look_for
 from atrous.errors import ReadError
 from atrous.files import write_whole
 
-__all__ = ["place_for", "put"]
+__all__ = ["picture_place", "place_for", "put"]
 
 
 def place_for(target: str, option: str, ending: str) -> Path:
+    """Where to write a page or a graph: see `_place`."""
+    endings = (ending, ".htm") if ending == ".html" else (ending,)
+    return _place(target, option, endings, "a page" if ending == ".html" else "drawing a network")
+
+
+def picture_place(target: str, option: str) -> Path:
+    """Where to write a picture, a .png or .svg: see `_place`."""
+    return _place(target, option, (".png", ".svg"), "drawing a picture")
+
+
+def _place(target: str, option: str, endings: tuple[str, ...], needs: Needs) -> Path:
     """Where to write, known to be possible. Raises `ReadError`, which names the option.
 
     Where a library is missing that draws such a file, that is said now, not after the work.
@@ -24,11 +35,12 @@ def place_for(target: str, option: str, ending: str) -> Path:
         raise ReadError(f"{option}: {error.strerror or type(error).__name__}.") from None
     if not target or is_folder:
         raise ReadError(f"{option} {target or path} is a folder; name a file in it.")
-    if path.suffix.lower() not in (ending, ".htm" if ending == ".html" else ending):
-        raise ReadError(f"{option} {target}: give it the ending {ending}.")
+    if path.suffix.lower() not in endings:
+        named = " or ".join(ending for ending in endings if ending != ".htm")
+        raise ReadError(f"{option} {target}: give it the ending {named}.")
     if not path.parent.is_dir():
         raise ReadError(f"{option} {target}: there is no folder {path.parent}.")
-    look_for("a page" if ending == ".html" else "drawing a network")
+    look_for(needs)
     return path
 
 

@@ -9,17 +9,19 @@ from typing import Literal
 
 from atrous.errors import MissingDependencyError
 
-__all__ = ["drawing_needs", "look_for"]
+__all__ = ["Needs", "drawing_needs", "look_for"]
 
 _INSTALL = {"report": "pip install 'atrous[report]'", "explore": "pip install 'atrous[explore]'"}
 
 _LIBRARIES = {
     "a page": ("jinja2", "altair", "vl_convert", "PIL", "pygraphviz"),
     "drawing a network": ("pygraphviz",),
+    "drawing a picture": ("altair", "vl_convert", "PIL"),
 }
+Needs = Literal["a page", "drawing a network", "drawing a picture"]
 
 
-def look_for(what: Literal["a page", "drawing a network"]) -> None:
+def look_for(what: Needs) -> None:
     """Raises `MissingDependencyError` where a library is missing, before anything is drawn.
 
     Nothing is imported.

@@ -15,6 +15,7 @@ from atrous.report.checks import CheckView
 from atrous.report.comparison import ComparisonView
 from atrous.report.conversion import ConversionView
 from atrous.report.diff import DiffView
+from atrous.report.effective import EffectiveFieldView
 from atrous.report.footprint import FootprintView
 from atrous.report.inspection import InspectionView, Listed
 from atrous.report.layer import LayerView
@@ -35,6 +36,7 @@ __all__ = [
     "ComparisonView",
     "ConversionView",
     "DiffView",
+    "EffectiveFieldView",
     "ExplanationView",
     "FootprintView",
     "InspectionView",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from atrous.analysis.rates import Branch, Limits, Pyramid, percent
+from atrous.draw.units import per_axis, shape_text
 from atrous.report.lines import Column, Line, Look, Span, line, table, wrapped
 from atrous.report.view import LinesView
 from atrous.shown import view
@@ -24,12 +25,12 @@ class PyramidView(LinesView):
 
     def lines(self, look: Look) -> list[Line]:
         found = self.record
-        size = _by(found.map)
+        size = shape_text(found.map)
         if found.source:
             named = f"branches that read {found.source}, a map of {size}"
         else:
             stride = _one(found.output_stride)
-            named = f"a map of {size}: {_by(found.size)} at output stride {stride}"
+            named = f"a map of {size}: {shape_text(found.size)} at output stride {stride}"
         out = [line(Span(named, "bold")), (), *table(_branch_columns(found.branches), look)]
         out.append(())
         for branch in found.branches:
@@ -51,7 +52,7 @@ def pyramid_text(found: Pyramid) -> str:
     def each(share: str) -> str:
         return ", ".join(percent(getattr(branch, share)) for branch in found.branches)
 
-    words = f"rates {rates} on a map of {_by(found.map)}: {each('inside')} of taps inside; "
+    words = f"rates {rates} on a map of {shape_text(found.map)}: {each('inside')} of taps inside; "
     words += f"all of them at {each('full')} of positions"
     if any(branch.alone for branch in found.branches):
         words += f"; only one at {each('alone')}"
@@ -70,7 +71,7 @@ def _branch_columns(branches: Sequence[Branch]) -> list[Column]:
     )
     columns = [
         Column("rate", tuple(Span(_one(branch.rate)) for branch in branches)),
-        Column("kernel", tuple(Span(_by(branch.kernel)) for branch in branches)),
+        Column("kernel", tuple(Span(shape_text(branch.kernel)) for branch in branches)),
         shares("taps inside", "inside"),
         Column(f"mean of {min(whole)}" if len(whole) == 1 else "mean", tuple(map(Span, means))),
         shares("all inside", "full"),
@@ -101,16 +102,12 @@ def _scaled(found: Pyramid) -> str:
 def _together(found: Pyramid) -> str:
     gaps = [taps.max_gap for taps in found.along]
     text = (
-        f"one output reads {found.taps:,} of {_by(found.extent)} positions of the map "
+        f"one output reads {found.taps:,} of {shape_text(found.extent)} positions of the map "
         f"({percent(found.coverage)})"
     )
     return f"{text}, with gaps of up to {_one(gaps)}" if any(gaps) else text
 
 
-def _by(numbers: Sequence[int]) -> str:
-    return "x".join(map(str, numbers))
-
-
 def _one(numbers: Sequence[int]) -> str:
     """A number for all axes where they agree."""
-    return str(numbers[0]) if len(set(numbers)) == 1 else _by(numbers)
+    return per_axis([str(number) for number in numbers])

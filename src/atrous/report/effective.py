@@ -1,0 +1,95 @@
+"""An effective field in words: its box against the whole field, its shape, how it was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from atrous.analysis.effective_field import EffectiveField, Spread
+from atrous.draw.units import per_axis, shape_text, share_text
+from atrous.report.lines import Line, Look, Span, line, wrapped
+from atrous.report.view import LinesView
+from atrous.shown import some, view
+
+__all__ = ["EffectiveFieldView"]
+
+_INDENT = 17
+_GAUSSIAN, _FLAT = 0.67, 0.87
+"""Half of a density, in deviations from its mean."""
+
+
+@view.register(EffectiveField)
+@dataclass(frozen=True, slots=True)
+class EffectiveFieldView(LinesView):
+    """One line for each thing that is known of the density."""
+
+    record: EffectiveField
+
+    def lines(self, look: Look) -> list[Line]:
+        found = self.record
+        at = f" at ({', '.join(map(str, found.at))})" if found.at else ""
+        out = [line(Span(found.layer, "bold"), f"{at}, {found.network}: effective field")]
+        for label, text in _said_of(found):
+            out += wrapped(Span(label, "bold"), text, _INDENT, look)
+        return out
+
+    def plot(self, kind: str = "", *, image: object = None, beside: object = None) -> Any:  # noqa: ARG002
+        from atrous.draw.effective import effective_chart
+
+        return effective_chart(self.record)
+
+
+def _said_of(found: EffectiveField) -> Iterator[tuple[str, str]]:
+    whole = f"{shape_text(found.size)} positions ({', '.join(found.axes)})"
+    if found.mixed:
+        whole += f", the whole input: {some(found.mixed)} mixed all positions before it"
+    yield "whole field", whole + _units(found, found.size)
+    if not found.density.any():
+        yield "effective", "none: on these inputs the output depends on no position"
+    else:
+        box = found.box
+        along = [share_text(b / n) for b, n in zip(box.size, found.size, strict=True)]
+        sides = f", {per_axis(along)} along each axis" if len(along) > 1 else ""
+        yield (
+            f"{100 * found.share:.4g}% of it",
+            f"within {shape_text(box.size)}, {share_text(found.ratio)} of the field{sides}"
+            + _units(found, box.size),
+        )
+        yield "half of it", "; ".join(_spread(s) for s in found.spreads)
+    if found.paths is not None and found.roots is not None:
+        roots = (
+            "" if found.weights == "counted" else f"; {shape_text(found.roots.size)} of their roots"
+        )
+        yield "by paths", f"{shape_text(found.paths.size)} holds as much of all paths{roots}"
+    yield ("counted" if found.weights == "counted" else "measured"), _how(found)
+    for note in found.notes:
+        yield "note", note
+
+
+def _spread(spread: Spread) -> str:
+    return (
+        f"{spread.axis}: within {spread.half:.3g} of {spread.mean:.4g}, {spread.ratio:.2f} "
+        f"deviations (a Gaussian {_GAUSSIAN}, flat {_FLAT})"
+    )
+
+
+def _how(found: EffectiveField) -> str:
+    if found.weights == "counted":
+        return (
+            "roots of path counts: the root mean square of the gradient where weights are "
+            "independent with mean 0, activations aside"
+        )
+    of = {"images": "image", "given": "given input", "random": "random input"}
+    inputs = of.get(found.inputs, "input") + ("" if found.samples == 1 else "s")
+    weights = "the model's own weights" if found.weights == "given" else "weights drawn anew"
+    return f"mean size of the gradient on {found.samples} {inputs}, {weights}, seed {found.seed}"
+
+
+def _units(found: EffectiveField, size: Sequence[int]) -> str:
+    texts = [
+        found.scales[axis].text(n)
+        for axis, n in zip(found.axes, size, strict=True)
+        if axis in found.scales
+    ]
+    return f"; {' x '.join(texts)}" if texts else ""
