@@ -13,10 +13,10 @@ from atrous.network.shapes import rounded
 from atrous.network.walk import structural
 from atrous.readers.given import as_shape, is_shape, shapes_of
 from atrous.readers.kind import kind_of
-from atrous.readers.named import read_named
+from atrous.readers.named import make, parse, read_named
 from atrous.readers.near import near_words
 
-__all__ = ["read"]
+__all__ = ["made_of", "read"]
 
 STACK_INPUT = (1, 64, 512, 512)
 
@@ -52,6 +52,18 @@ def read(
         if is_shape(input):
             error.args = (_with_near(str(error.args[0]), source, as_shape(input), values),)
         raise
+
+
+def made_of(source: Any) -> tuple[Any, Any]:
+    """A source with no input, or the model that a library has under that name, and its usual one.
+
+    >>> made_of("zoo:resnet50")
+    ('zoo:resnet50', None)
+    """
+    if kind_of(source) != "library":
+        return source, None
+    found = make(parse(source))
+    return found.model, found.input
 
 
 def _with_near(

@@ -14,6 +14,7 @@ from atrous.network.folded_pads import folded
 from atrous.readers import read
 from atrous.readers.given import examples_of, output_names, shapes_of
 from atrous.readers.kind import kind_of
+from atrous.readers.source import made_of
 
 __all__ = ["audit"]
 
@@ -39,7 +40,7 @@ def audit(
     ('broken', 'conv3', 'rate 1, padding 1')
     """
     names = output_names(outputs)
-    (one, usual), (two, _) = _made(reference), _made(candidate)
+    (one, usual), (two, _) = made_of(reference), made_of(candidate)
     given = usual if input is None else input
     kinds = _framework(one), _framework(two)
     titles = _title(reference, "reference"), _title(candidate, "candidate")
@@ -70,15 +71,6 @@ def audit(
         pair = NetworkPair(*networks)
         shapes = tuple(t.shape for t in networks[0].inputs)
     return certify(pair, shapes, names, titles=titles)
-
-
-def _made(source: Any) -> tuple[Any, Any]:
-    if kind_of(source) == "library":
-        from atrous.readers.named import make, parse
-
-        made = make(parse(source))
-        return made.model, made.input
-    return source, None
 
 
 def _inputs_of_program(source: Any) -> Any:

@@ -24,6 +24,7 @@ from atrous.progress import step
 from atrous.readers import read
 from atrous.readers.given import is_shape, shapes_of
 from atrous.readers.kind import kind_of
+from atrous.readers.source import made_of
 
 __all__ = ["effective"]
 
@@ -70,7 +71,7 @@ def effective(
         raise ArgumentError(f"samples is {samples!r}; draw 1 or more.")
     if not 0 < share <= 1:
         raise GeometryError(f"a share of {share} is not between 0 and 1; ask for 0.95, say.")
-    model, usual = _made(source)
+    model, usual = made_of(source)
     given = usual if input is None else input
     place = None if at is None else (at,) if isinstance(at, int) else tuple(at)
     if kind_of(model) in ("module", "program") and weights != "counted":
@@ -242,13 +243,3 @@ def _pictures(images: Any, shape: tuple[int, ...]) -> Any:
     if not pictures:
         raise ReadError("there are no images; give one or more, or leave them out.")
     return stacked(pictures)
-
-
-def _made(source: Any) -> tuple[Any, Any]:
-    """A source, or the model that a library has under its name, and its usual input."""
-    if kind_of(source) != "library":
-        return source, None
-    from atrous.readers.named import make, parse
-
-    found = make(parse(source))
-    return found.model, found.input
