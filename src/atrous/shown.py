@@ -106,10 +106,24 @@ class Plain:
         return plain_fields(self)
 
 
+def _repr_pretty_(record: object, printer: Any, cycle: bool) -> None:  # noqa: ARG001
+    """IPython's text of a record, which is its own also inside a tuple or a dict."""
+    with printer.group():
+        for place, line in enumerate(str(record).split("\n")):
+            if place:
+                printer.break_()
+            printer.text(line)
+
+
 class Shown:
-    """A record that shows itself in terminals through Rich, and in notebooks."""
+    """A record that shows itself in terminals through Rich, in notebooks, and in IPython."""
 
     __slots__ = ()
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        # Inherited, it would come after the `__repr__` that a dataclass has of its own.
+        setattr(cls, "_repr_pretty_", _repr_pretty_)  # noqa: B010 - mypy knows no such attribute
 
     def __rich__(self) -> View:
         return view(self)

@@ -25,7 +25,7 @@ from atrous.errors import UnsupportedError, unknown
 if TYPE_CHECKING:
     from atrous.analysis import Inspection
 
-__all__ = ["COLOURINGS", "graph_svg"]
+__all__ = ["COLOURINGS", "GraphSvg", "graph_svg"]
 
 COLOURINGS: tuple[str, ...] = get_args(Colouring)
 
@@ -38,7 +38,17 @@ _ALONE = Lock()
 """Graphviz keeps state that threads may not share."""
 
 
-def graph_svg(report: Inspection, module: str = "", colour: Colouring = "coverage") -> str:
+class GraphSvg(str):
+    """A graph as SVG text, which notebooks show as the picture that it is."""
+
+    __slots__ = ()
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        said = f"a graph as SVG, {len(self):,} characters"
+        return {"image/svg+xml": str(self), "text/plain": said}
+
+
+def graph_svg(report: Inspection, module: str = "", colour: Colouring = "coverage") -> GraphSvg:
     """The inside of a module as SVG text; modules in it are one box each.
 
     Boxes are coloured by the coverage of the field behind them, by their share of the MACs
@@ -56,7 +66,7 @@ def graph_svg(report: Inspection, module: str = "", colour: Colouring = "coverag
             "edges, too tangled to lay out; draw the modules in it."
         )
     laid = _laid_out(folded)
-    return Xml.tostring(_drawn(report, folded, laid, colour), encoding="unicode")
+    return GraphSvg(Xml.tostring(_drawn(report, folded, laid, colour), encoding="unicode"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,8 +64,9 @@ class ComparisonView(LinesView):
 
     def plot(self, kind: str = "", *, image: object = None, beside: object = None) -> Any:  # noqa: ARG002
         from atrous.draw.charts import comparison_chart
+        from atrous.draw.offline import offline
 
-        return comparison_chart(self.record)
+        return offline(comparison_chart(self.record))
 
 
 def comparison_title(comparison: Comparison) -> str:

@@ -55,8 +55,9 @@ class ConversionView(LinesView):
 
     def plot(self, kind: str = "", *, image: object = None, beside: object = None) -> Any:  # noqa: ARG002
         from atrous.draw.charts import inspection_chart
+        from atrous.draw.offline import offline
 
-        return inspection_chart(self._sides(), cast(Kind, kind))
+        return offline(inspection_chart(self._sides(), cast(Kind, kind)))
 
     def page(self, *, image: object = None, beside: object = None) -> str:  # noqa: ARG002
         """Verdict, certificate and diff, then before and after side by side."""

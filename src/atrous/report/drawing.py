@@ -24,6 +24,7 @@ __all__ = [
     "HALVES",
     "SQUARES",
     "drawing",
+    "words",
 ]
 
 SQUARES = ("██", "··")
@@ -73,6 +74,11 @@ def drawing(footprint: Footprint, look: Look) -> list[Line]:
         last = index + 1 == len(pictures) or pictures[index + 1][1].key != picture.key
         out.extend(_framed(picture, look, keyed=last))
     return out
+
+
+def words(footprint: Footprint) -> list[str]:
+    """What is read, in sentences: where, how much of it, and over how many paths."""
+    return [span.text for span in _what_is_read(footprint)]
 
 
 def _wrapped_spans(texts: list[Span], look: Look) -> list[Line]:

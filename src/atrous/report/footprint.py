@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from atrous.analysis import Footprint
+from atrous.errors import MissingDependencyError, UnsupportedError
+from atrous.report.html import escaped
 from atrous.report.lines import Line, Look
 from atrous.report.view import LinesView
 from atrous.shown import view
@@ -16,7 +18,7 @@ __all__ = ["FootprintView"]
 @view.register(Footprint)
 @dataclass(frozen=True, slots=True)
 class FootprintView(LinesView):
-    """A footprint, drawn."""
+    """A footprint, drawn: a picture with its axes in notebooks, characters in terminals."""
 
     record: Footprint
 
@@ -26,7 +28,27 @@ class FootprintView(LinesView):
 
         return drawing(self.record, look)
 
+    def html(self) -> str:
+        """What is read in words, and the picture; characters where nothing is there to draw it."""
+        from atrous.report.drawing import words
+
+        try:
+            svg = self._picture()
+        except (MissingDependencyError, UnsupportedError):
+            return LinesView.html(self)
+        said = words(self.record)
+        text = "".join(f"<div>{escaped(one)}</div>" for one in said)
+        return f'{text}<img alt="{escaped(said[0])}" src="{svg}">'
+
+    def _picture(self) -> str:
+        """The chart as an address; whatever renderer charts have, this one is a picture."""
+        from atrous.draw.images import data_url
+        from atrous.draw.offline import chart_svg
+
+        return data_url(chart_svg(self.plot()).encode(), "image/svg+xml")
+
     def plot(self, kind: str = "", *, image: object = None, beside: object = None) -> Any:  # noqa: ARG002
         from atrous.draw.footprints import footprint_chart
+        from atrous.draw.offline import offline
 
-        return footprint_chart(self.record, image)
+        return offline(footprint_chart(self.record, image))

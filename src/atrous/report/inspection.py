@@ -64,8 +64,9 @@ class InspectionView(LinesView):
 
     def plot(self, kind: str = "", *, image: object = None, beside: object = None) -> Any:  # noqa: ARG002
         from atrous.draw.charts import inspection_chart
+        from atrous.draw.offline import offline
 
-        return inspection_chart(self._sides(beside), cast(Kind, kind))
+        return offline(inspection_chart(self._sides(beside), cast(Kind, kind)))
 
     def page(self, *, image: object = None, beside: object = None) -> str:
         from atrous.report.pages import report_page

@@ -47,8 +47,9 @@ class ExplanationView(LinesView):
 
     def plot(self, kind: str = "", *, image: object = None, beside: object = None) -> Any:  # noqa: ARG002
         from atrous.draw.timings import explanation_chart
+        from atrous.draw.offline import offline
 
-        return explanation_chart(self.record)
+        return offline(explanation_chart(self.record))
 
 
 def _opening(found: Explanation) -> Line:
