@@ -46,8 +46,8 @@ class ExplanationView(LinesView):
         return out
 
     def plot(self, kind: str = "", *, image: object = None, beside: object = None) -> Any:  # noqa: ARG002
-        from atrous.draw.timings import explanation_chart
         from atrous.draw.offline import offline
+        from atrous.draw.timings import explanation_chart
 
         return offline(explanation_chart(self.record))
 
