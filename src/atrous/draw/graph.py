@@ -48,8 +48,8 @@ class GraphSvg(str):
         return {"image/svg+xml": str(self), "text/plain": said}
 
 
-def graph_svg(report: Inspection, module: str = "", colour: Colouring = "coverage") -> GraphSvg:
-    """The inside of a module as SVG text; modules in it are one box each.
+def graph_svg(report: Inspection, module: str = "", colour: Colouring = "coverage") -> str:
+    """The inside of a module as SVG text (`GraphSvg`); modules in it are one box each.
 
     Boxes are coloured by the coverage of the field behind them, by their share of the MACs
     (`"cost"`), or by the stride of their output against the input (`"resolution"`); a mark
