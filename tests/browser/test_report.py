@@ -21,6 +21,8 @@ def home(tmp_path_factory):
     )
     atrous.convert("zoo:resnet50", 8, outputs="layer4").to_html(folder / "change.html")
     atrous.inspect("stack:k3d2 k3", (1, 1, 64)).to_html(folder / "line.html")
+    causal = atrous.inspect("stack:k2d4causal k2d8causal", (1, 1, 128))
+    causal.scaled(rate="16k").to_html(folder / "causal.html")
     atrous.inspect("stack:k3d2 k3", (1, 1, 16, 20, 24)).to_html(folder / "volume.html")
     return folder
 
@@ -31,7 +33,7 @@ def address(home, name):
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("name", ["one", "two", "change", "line", "volume"])
+@pytest.mark.parametrize("name", ["one", "two", "change", "line", "causal", "volume"])
 def test_it_draws_without_errors_overflow_or_barriers(visit, home, serious, name, width, theme):
     with visit(address(home, f"{name}.html"), width, theme) as page:
         page.wait_for_selector("html[data-drawn=yes]")
@@ -73,39 +75,150 @@ def test_the_table_sorts_filters_and_unfolds(visit, home):
         assert page.locator("tbody tr:not([hidden])").count() > before
 
 
+def test_the_table_sorts_by_keyboard_and_its_heads_stay(visit, home):
+    with visit(address(home, "one.html")) as page:
+        table = page.locator(".table")
+        table.get_by_role("button", name="params").focus()
+        page.keyboard.press("Enter")
+        assert table.locator("th[aria-sort=descending]").inner_text().startswith("params")
+        region = page.locator(".table .scroll")
+        region.focus()
+        page.keyboard.press("End")
+        page.wait_for_function("document.querySelector('.table .scroll').scrollTop > 500")
+        head, whole = table.locator("thead th").first.bounding_box(), region.bounding_box()
+        assert abs(head["y"] - whole["y"]) < 2
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_long_names_of_layers_stand_whole(visit, home, width):
+    with visit(address(home, "one.html"), width) as page:
+        cut = page.eval_on_selector_all(
+            "tbody tr:not([hidden]) th",
+            "all => all.filter(one => one.scrollWidth > one.clientWidth "
+            "|| one.textContent.includes('…')).map(one => one.textContent)",
+        )
+        assert cut == []
+
+
 def test_a_finding_leads_to_the_footprint_of_its_layer(visit, home):
     with visit(address(home, "one.html")) as page:
         link = page.locator(".findings button").first
         name = link.inner_text()
         link.click()
-        chosen = page.locator("[data-layer]").evaluate("s => s.selectedOptions[0].textContent")
+        chosen = page.locator("select[data-layer]").evaluate(
+            "s => s.selectedOptions[0].textContent"
+        )
         assert chosen == name
         assert page.locator("tr.chosen th").inner_text() == name
 
 
-def test_each_layer_has_a_picture_whose_holes_are_those_of_the_report(visit, home):
+def choose(page, layer):
+    """Shows the footprint of a layer, and waits until it is there."""
+    page.locator("select[data-layer]").select_option(label=layer)
+    page.wait_for_function(
+        "name => document.querySelector('[data-pictures]').dataset.shown === name", arg=layer
+    )
+
+
+def bars(page, kind):
+    """How many bars the footprint along one axis has."""
+    return page.locator(f".plate path.{kind}").get_attribute("d").count("M")
+
+
+def test_along_one_axis_each_position_read_is_a_bar_and_the_rest_is_hatched(visit, home):
     report = atrous.inspect("stack:k3d2 k3", (1, 1, 64))
     with visit(address(home, "line.html")) as page:
         for layer in report.layers:
-            page.locator("[data-layer]").select_option(label=layer.name)
-            taps = report.footprint(layer.name).taps
-            assert f"reads {taps} of" in page.locator("[data-text]").inner_text()
-            read = page.evaluate(
-                """async () => {
-                    const href = document.querySelector(".pictures image").getAttribute("href");
-                    const image = new Image(); image.src = href; await image.decode();
-                    const canvas = document.createElement("canvas");
-                    canvas.width = image.width; canvas.height = image.height;
-                    const draw = canvas.getContext("2d"); draw.drawImage(image, 0, 0);
-                    const bytes = draw.getImageData(0, 0, image.width, image.height).data;
-                    let count = 0;
-                    for (let at = 0; at < bytes.length; at += 4) {
-                        count += bytes[at] === 24 && bytes[at + 1] === 24 ? 0 : 1;
-                    }
-                    return count;
-                }"""
+            choose(page, layer.name)
+            footprint = report.footprint(layer.name)
+            assert f"reads {footprint.taps} of" in page.locator("[data-text]").inner_text()
+            assert bars(page, "tops") == footprint.taps
+            holes = footprint.coverage < 1
+            assert page.locator(".plate .holes").count() == holes
+            assert ("hole" in page.locator("[data-legend]").inner_text()) == holes
+        assert page.locator(".plate svg").bounding_box()["height"] > 200
+        assert "t, input positions" in page.locator(".plate").text_content()
+
+
+def test_with_a_rate_the_axis_says_milliseconds_too(visit, home):
+    with visit(address(home, "causal.html")) as page:
+        choose(page, "conv2")
+        marks = page.eval_on_selector_all(
+            ".plate svg text",
+            "all => all.map(one => [one.textContent, Number(one.getAttribute('x')), "
+            "Number(one.getAttribute('y'))])",
+        )
+        ends = [row for row in marks if row[0].startswith("t, ")]
+        assert [row[0] for row in ends] == [
+            "t, input positions",
+            "t, ms from the start of the input",
+        ]
+        positions, times = (
+            {float(text): x for text, x, y in marks if abs(y - (end - 17)) < 1}
+            for _, _, end in ends
+        )
+        # A millisecond is 16 positions.
+        [(one, x), (other, far)] = list(positions.items())[:2]
+        for time, place in times.items():
+            assert one + (place - x) / (far - x) * (other - one) == pytest.approx(
+                16 * time, abs=0.2
             )
-            assert read == taps
+        assert "13 positions of t are 0.812 ms" in page.locator("[data-text]").inner_text()
+
+
+def test_of_three_axes_each_cut_says_where_it_is(visit, home):
+    with visit(address(home, "volume.html")) as page:
+        choose(page, "conv2")
+        assert page.locator(".plate figcaption").all_inner_texts() == [
+            "Cut at d = 8: h downwards, w across",
+            "Cut at h = 10: d downwards, w across",
+            "Cut at w = 12: d downwards, h across",
+        ]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("one", ["the fewest", "log scale", "holds 95% of all paths"]),
+        ("line", ["paths", "hole", "holds 95% of all paths"]),
+    ],
+)
+def test_legends_explain_every_colour_and_mark(visit, home, name, said):
+    with visit(address(home, f"{name}.html")) as page:
+        choose(page, {"one": "aux", "line": "conv1"}[name])
+        legend = page.locator("[data-legend]").inner_text()
+        assert [words for words in said if words not in legend] == []
+        for way, words in (
+            ("coverage", "holes"),
+            ("cost", "share of all MACs"),
+            ("resolution", "stride 1"),
+        ):
+            page.locator("[data-colour]").select_option(way)
+            key = page.locator("ul[data-key]").inner_text()
+            for word in (words, "thick frame", "input or output", "findings"):
+                assert word in key
+
+
+def test_axes_say_their_scale(visit, home):
+    with visit(address(home, "one.html")) as page:
+        page.wait_for_selector("html[data-drawn=yes]")
+        for place, words in enumerate(
+            ["square-root scale", "square-root scale", "%", "linear scale", "linear scale"]
+        ):
+            assert words in page.locator(".plot").nth(place).inner_text()
+
+
+def test_a_bar_in_a_box_is_as_long_as_its_share(visit, home):
+    report = atrous.inspect("zoo:deeplabv3_resnet50", (1, 3, 129, 129))
+    with visit(address(home, "one.html")) as page:
+        page.locator("[data-colour]").select_option("cost")
+        drawn = page.eval_on_selector(
+            ".drawing [data-module=backbone]",
+            "box => box.querySelector('.bar').getAttribute('width') / "
+            "box.querySelector('.track').getAttribute('width')",
+        )
+        inside = sum(one.macs for one in report.layers if one.name.startswith("backbone."))
+        assert drawn == pytest.approx(inside / report.macs, abs=1e-3)
 
 
 def test_modules_open_by_pointer_and_by_key_and_colours_change(visit, home):
@@ -115,18 +228,37 @@ def test_modules_open_by_pointer_and_by_key_and_colours_change(visit, home):
         page.locator(".drawing [data-module='backbone.layer1']").focus()
         page.keyboard.press("Enter")
         assert page.locator("[data-open]").input_value() == "backbone.layer1"
-        before = page.locator(".drawing .box.module rect").first.get_attribute("fill")
+        body = page.locator(".drawing .box.module .body").first
+        before = body.evaluate("box => getComputedStyle(box).fill")
         page.locator("[data-colour]").select_option("cost")
-        assert page.locator(".drawing .box.module rect").first.get_attribute("fill") != before
+        assert body.evaluate("box => getComputedStyle(box).fill") != before
 
 
-def test_the_theme_button_redraws(visit, home):
+def colours(page):
+    """What a chart's line, its axis and the footprint's pixels are painted with."""
+    return page.evaluate(
+        """() => ["g.mark-line path", "g.role-axis-label text", ".plate image.levels"].map((one) => {
+            const style = getComputedStyle(document.querySelector(one));
+            return [style.stroke, style.fill, style.filter].join(" ");
+        })"""
+    )
+
+
+def test_charts_and_footprints_turn_dark_with_the_page_and_light_on_paper(visit, home):
     with visit(address(home, "one.html")) as page:
         page.wait_for_selector("html[data-drawn=yes]")
+        light = colours(page)
+        assert "rgb(194, 65, 12)" in light[0]
         page.get_by_role("button", name="Dark").click()
         assert page.get_attribute("html", "data-theme") == "dark"
-        page.wait_for_timeout(500)
-        assert page.locator(".plot svg").count() == 5
+        dark = colours(page)
+        assert "rgb(255, 157, 92)" in dark[0]
+        assert all(one != other for one, other in zip(light, dark, strict=True))
+        page.emulate_media(media="print")
+        assert colours(page) == light
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == (
+            "rgb(255, 255, 255)"
+        )
 
 
 def test_paper_gets_the_report_without_its_controls(visit, home):
@@ -136,3 +268,34 @@ def test_paper_gets_the_report_without_its_controls(visit, home):
         assert not page.locator("nav").is_visible()
         assert not page.locator("[data-filter]").is_visible()
         assert page.pdf()[:5] == b"%PDF-"
+
+
+@pytest.mark.parametrize("name", ["one", "two", "change"])
+def test_paper_cuts_nothing(visit, home, name):
+    with visit(address(home, f"{name}.html"), width=700) as page:
+        page.wait_for_selector("html[data-drawn=yes]")
+        page.emulate_media(media="print")
+        page.wait_for_timeout(200)
+        # As wide as A4 between its margins.
+        over = page.eval_on_selector_all(
+            "table, .plate svg, .plot svg, .drawing svg, pre",
+            "all => all.filter(one => one.getBoundingClientRect().right > 701)"
+            ".map(one => one.parentElement.outerHTML.slice(0, 120))",
+        )
+        assert over == []
+        cut = page.eval_on_selector_all(
+            ".scroll", "all => all.filter(one => one.scrollHeight > one.clientHeight + 2).length"
+        )
+        assert cut == 0
+
+
+@pytest.mark.parametrize("name", ["one", "two", "change", "causal"])
+def test_a_page_asks_for_nothing(visit, home, name):
+    asked = []
+    with visit(address(home, f"{name}.html")) as page:
+        page.on("request", lambda request: asked.append(request.url))
+        page.reload()
+        page.wait_for_selector("html[data-drawn=yes]")
+        page.get_by_role("button", name="Dark").click()
+        assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+        assert sum(url.startswith("file:") for url in asked) == 1

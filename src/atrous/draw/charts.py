@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from atrous.analysis.inspection import Kind
 from atrous.draw.colours import MARK, SERIES
+from atrous.draw.looks import AXIS, HEADER, LEGEND, TITLE, VIEW, WORDS, upright
 from atrous.draw.needs import drawing_needs
 from atrous.draw.rows import Row, listing
 from atrous.draw.units import bytes_text, quantity
@@ -19,6 +20,7 @@ from atrous.errors import unknown
 
 if TYPE_CHECKING:
     from atrous.analysis import Comparison, Inspection
+    from atrous.analysis.scale import Scale
 
 __all__ = [
     "KINDS",
@@ -28,6 +30,7 @@ __all__ = [
     "cost_chart",
     "coverage_chart",
     "field_chart",
+    "growth_chart",
     "inspection_chart",
     "inspection_charts",
     "memory_chart",
@@ -64,9 +67,9 @@ def inspection_chart(reports: Named, kind: Kind = "overview") -> Any:
         return _CHARTS[kind](reports)
     alt = altair_module()
     charts = inspection_charts(reports) or [memory_chart(reports)]
-    return alt.vconcat(*charts, spacing=24, title=_title(reports)).resolve_scale(
-        color="independent", strokeDash="independent"
-    )
+    return alt.vconcat(
+        *charts, spacing=32, title=alt.TitleParams(_title(reports), **TITLE)
+    ).resolve_scale(color="independent", strokeDash="independent")
 
 
 def inspection_charts(reports: Named) -> list[Any]:
@@ -96,15 +99,24 @@ def field_chart(reports: Named) -> Any:
                     {**common, "what": "read", "positions": axis.taps},
                 ]
     rows = _axes_joined(rows, ("report", "depth", "layer", "what", "positions"))
+    scale = _scale(reports)
+    units = "" if scale is None else f" and {scale.unit}"
     lines = (
         alt.Chart(alt.Data(values=rows))
         .mark_line(interpolate="step-after", strokeWidth=2)
         .encode(
             x=_depth(alt),
-            y=alt.Y("positions:Q", title="input positions", scale=alt.Scale(type="sqrt")),
+            y=alt.Y(
+                "positions:Q",
+                title=f"input positions{units}, square-root scale",
+                scale=alt.Scale(type="sqrt"),
+                axis=alt.Axis(**upright(), **_in_units(reports)),
+            ),
             color=colour_of(alt, _keys(rows, reports), "series:N"),
             strokeDash=alt.StrokeDash(
-                "what:N", sort=["field", "read"], legend=alt.Legend(title=None, orient="top")
+                "what:N",
+                scale=alt.Scale(domain=["field", "read"], range=[[1, 0], [2, 3]]),
+                legend=_legend(alt, "datum.label == 'field' ? 'field, end to end' : 'of it read'"),
             ),
             detail="axis:N",
             tooltip=["report:N", "layer:N", "axis:N", "what:N", "positions:Q"],
@@ -118,7 +130,7 @@ def field_chart(reports: Named) -> Any:
     sizes = _axes_joined(sizes, ("positions",), key="label")
     rule = alt.Chart(alt.Data(values=sizes)).encode(y="positions:Q")
     marks = rule.mark_rule(color=MARK, strokeDash=[2, 3]) + rule.mark_text(
-        color=MARK, align="left", dx=4, dy=-6, x=0
+        **WORDS, align="left", dx=4, dy=-6, x=0
     ).encode(text="label:N")
     return titled(lines + marks, "Receptive field by depth")
 
@@ -138,7 +150,12 @@ def resolution_chart(reports: Named) -> Any:
         .mark_line(interpolate="step-after", strokeWidth=2)
         .encode(
             x=_depth(alt),
-            y=alt.Y("positions:Q", title="positions of the map", scale=alt.Scale(type="sqrt")),
+            y=alt.Y(
+                "positions:Q",
+                title="positions of the map, square-root scale",
+                scale=alt.Scale(type="sqrt"),
+                axis=alt.Axis(**upright()),
+            ),
             color=colour_of(alt, _keys(rows, reports), "series:N"),
             detail="axis:N",
             tooltip=["report:N", "layer:N", "axis:N", "positions:Q"],
@@ -174,8 +191,8 @@ def coverage_chart(reports: Named) -> Any:
             x=_depth(alt),
             y=alt.Y(
                 "share:Q",
-                title="read of the field, per axis",
-                axis=alt.Axis(format="%"),
+                title="share of the field that is read, along the least axis",
+                axis=alt.Axis(**upright(), format="%"),
                 scale=alt.Scale(domain=[0, 1]),
             ),
             color=colour_of(alt, ["input, by this layer", "this map, by the output"], "series:N"),
@@ -207,8 +224,12 @@ def cost_chart(reports: Named) -> Any:
         alt.Chart(alt.Data(values=rows))
         .mark_bar(height={"band": 0.9})
         .encode(
-            x=alt.X("share:Q", title="share of the whole", axis=alt.Axis(format="%")),
-            y=alt.Y("stage:N", title=None, sort=None),
+            x=alt.X(
+                "share:Q",
+                title="share of the whole network, linear scale",
+                axis=alt.Axis(**AXIS, format="%", tickCount=6),
+            ),
+            y=alt.Y("stage:N", title=None, sort=None, axis=alt.Axis(**AXIS, domain=False)),
             yOffset=alt.YOffset("series:N", sort=None),
             color=colour_of(alt, _costs(rows, reports), "series:N"),
             tooltip=[
@@ -244,10 +265,17 @@ def memory_chart(reports: Named) -> Any:
             peaks.append({**top, "text": text, "align": "right" if left else "left"})
     area = (
         alt.Chart(alt.Data(values=rows))
-        .mark_area(interpolate="step-after", line=True, opacity=0.25)
+        .mark_area(interpolate="step-after", line=True, opacity=0.16)
         .encode(
             x=alt.X("step:Q", title="layers in the order they run", axis=_whole_numbers(alt)),
-            y=alt.Y("mib:Q", title="MiB alive", stack=None),
+            y=alt.Y(
+                "mib:Q",
+                title="MiB of activations alive, linear scale",
+                stack=None,
+                # Room above the peak for its name.
+                scale=alt.Scale(domainMax=1.12 * max((p["mib"] for p in peaks), default=1)),
+                axis=alt.Axis(**upright()),
+            ),
             color=colour_of(alt, list(reports), "series:N", several=len(reports) > 1),
             tooltip=["report:N", "layer:N", alt.Tooltip("mib:Q", format=".2f")],
         )
@@ -256,7 +284,7 @@ def memory_chart(reports: Named) -> Any:
     points = marks.mark_point(color=MARK, filled=True, size=60, opacity=1)
     labels = [
         marks.transform_filter(f"datum.align == '{side}'")
-        .mark_text(color=MARK, align=side, dx=-8 if side == "right" else 8, dy=-8)
+        .mark_text(**WORDS, align=side, dx=-8 if side == "right" else 8, dy=-8)
         .encode(text="text:N")
         for side in dict.fromkeys(peak["align"] for peak in peaks)
     ]
@@ -273,8 +301,8 @@ def _memory_course(report: Inspection) -> Iterator[tuple[str, int]]:
     return zip(names, report.memory.alive, strict=True)
 
 
-def comparison_chart(found: Comparison) -> Any:
-    """Schemes: the field's growth with depth, and what the output costs."""
+def growth_chart(found: Comparison) -> Any:
+    """Schemes: how far the output sees after each layer."""
     alt = altair_module()
     grown = [
         {"scheme": scheme.name, "depth": depth, "positions": size}
@@ -282,17 +310,30 @@ def comparison_chart(found: Comparison) -> Any:
         for depth, size in enumerate(scheme.fields, 1)
     ]
     names = [scheme.name for scheme in found]
-    growth = (
+    return titled(
         alt.Chart(alt.Data(values=grown))
-        .mark_line(point=True)
+        .mark_line(point=alt.OverlayMarkDef(size=40))
         .encode(
             x=_depth(alt),
-            y=alt.Y("positions:Q", title="field, input positions"),
+            y=alt.Y(
+                "positions:Q",
+                title="field, input positions, linear scale",
+                axis=alt.Axis(**upright()),
+            ),
             color=colour_of(alt, names, "scheme:N"),
+            shape=alt.Shape("scheme:N", scale=alt.Scale(domain=names), legend=None),
             tooltip=["scheme:N", "depth:Q", "positions:Q"],
-        )
-        .properties(title="Receptive field by depth", width=300, height=260)
+        ),
+        "Receptive field by depth",
+        height=260,
     )
+
+
+def comparison_chart(found: Comparison) -> Any:
+    """Schemes: the field's growth with depth, and what the output costs."""
+    alt = altair_module()
+    names = [scheme.name for scheme in found]
+    growth = growth_chart(found).properties(width=300)
     bars = [
         {"scheme": scheme.name, "what": what, "value": value, "text": text}
         for scheme in found
@@ -303,7 +344,7 @@ def comparison_chart(found: Comparison) -> Any:
         )
     ]
     base = alt.Chart().encode(
-        y=alt.Y("scheme:N", title=None, sort=None),
+        y=alt.Y("scheme:N", title=None, sort=None, axis=alt.Axis(**AXIS, domain=False)),
         x=alt.X("value:Q", title=None, axis=None),
     )
     prices = (
@@ -311,15 +352,15 @@ def comparison_chart(found: Comparison) -> Any:
             base.mark_bar().encode(
                 color=colour_of(alt, names, "scheme:N"), tooltip=["scheme:N", "what:N", "text:N"]
             ),
-            base.mark_text(align="left", dx=3).encode(text="text:N"),
+            base.mark_text(**WORDS, align="left", dx=3).encode(text="text:N"),
             data=alt.Data(values=bars),
         )
-        .properties(width=130, height=alt.Step(22))
-        .facet(column=alt.Column("what:N", title=None, sort=None))
+        .properties(width=130, height=alt.Step(22), view=alt.ViewBackground(**VIEW))
+        .facet(column=alt.Column("what:N", title=None, sort=None, header=alt.Header(**HEADER)))
         .resolve_scale(x="independent")
     )
     shape = "x".join(map(str, found.input or ()))
-    return alt.hconcat(growth, prices, title=f"Schemes on {shape}")
+    return alt.hconcat(growth, prices, title=alt.TitleParams(f"Schemes on {shape}", **TITLE))
 
 
 def stages(report: Inspection) -> dict[str, dict[str, tuple[int, int, str]]]:
@@ -434,22 +475,44 @@ def _depth(alt: Any) -> Any:
 
 
 def _whole_numbers(alt: Any) -> Any:
-    return alt.Axis(format="d", tickMinStep=1, grid=False)
+    return alt.Axis(**AXIS, format="d", tickMinStep=1, grid=False)
 
 
 def colour_of(alt: Any, names: Sequence[str], by: str, *, several: bool = True) -> Any:
     """The colour of each name, with a legend where there are several."""
     colours = [SERIES[place % len(SERIES)] for place in range(len(names))]
-    legend = alt.Legend(title=None, orient="top", labelLimit=260) if several else None
+    legend = _legend(alt) if several else None
     return alt.Color(by, scale=alt.Scale(domain=list(names), range=colours), legend=legend)
+
+
+def _legend(alt: Any, words: str = "") -> Any:
+    """A legend in one row above its chart; `words` is an expression for its labels."""
+    return alt.Legend(**LEGEND, **({"labelExpr": words} if words else {}))
+
+
+def _scale(reports: Named) -> Scale | None:
+    """How much a position is, where all axes of all reports agree in it."""
+    found = {
+        report.scales.get(axis)
+        for report in reports.values()
+        for axis in report.network.tensor(report.input).grid
+    }
+    return found.pop() if len(found) == 1 else None
+
+
+def _in_units(reports: Named) -> dict[str, Any]:
+    """Labels of an axis of positions, with what they come to where positions have a scale."""
+    scale = _scale(reports)
+    if scale is None:
+        return {}
+    length = f"format(datum.value * {float(scale.step)!r}, '.3~r')"
+    return {"labelExpr": f"datum.label + ' \u00b7 ' + {length} + ' {scale.unit}'"}
 
 
 def _dash(alt: Any, reports: Named) -> Any:
     if len(reports) < 2:
         return alt.Undefined
-    return alt.StrokeDash(
-        "report:N", sort=list(reports), legend=alt.Legend(title=None, orient="top")
-    )
+    return alt.StrokeDash("report:N", sort=list(reports), legend=_legend(alt))
 
 
 def _title(reports: Named) -> str:
@@ -458,4 +521,8 @@ def _title(reports: Named) -> str:
 
 def titled(chart: Any, title: str, height: Any = HEIGHT) -> Any:
     """The chart with its title, which is read out as well, in the size of all charts."""
-    return chart.properties(title=title, width=WIDTH, height=height, description=title)
+    alt = altair_module()
+    named = alt.TitleParams(title, **TITLE)
+    return chart.properties(
+        title=named, width=WIDTH, height=height, description=title, view=alt.ViewBackground(**VIEW)
+    )

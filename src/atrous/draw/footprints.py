@@ -8,8 +8,8 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from atrous.draw.charts import altair_module
-from atrous.draw.colours import MARK
 from atrous.draw.images import Cut, cuts, data_url, png
+from atrous.draw.looks import AXIS, TITLE, VIEW
 from atrous.draw.needs import drawing_needs
 from atrous.errors import ReadError, UnsupportedError
 
@@ -42,7 +42,11 @@ def footprint_chart(footprint: Footprint, image: Any = None) -> Any:
     size = "x".join(map(str, footprint.box.shape))
     title = alt.TitleParams(
         f"Output {_place(footprint.at)} reads {footprint.taps:,} of {size} positions",
-        subtitle=f"{footprint.coverage:.1%} of its field; the box holds 95% of all paths",
+        subtitle=[
+            f"{footprint.coverage:.1%} of its field; the box holds 95% of all paths",
+            _shades_said(footprint),
+        ],
+        **TITLE,
     )
     return alt.hconcat(*drawn, title=title)
 
@@ -96,6 +100,15 @@ def _name(image: Any) -> str:
     return os.fspath(image) if isinstance(image, str | os.PathLike) else type(image).__name__
 
 
+def _shades_said(footprint: Footprint) -> str:
+    """What the colours say, in words."""
+    read = footprint.box[footprint.box > 0]
+    low, high = (f"{v:,}" if v < 1e6 else f"{float(v):.1e}" for v in (read.min(), read.max()))
+    holes = "" if footprint.coverage == 1 else "; black is not read"
+    paths = f"{low} to {high} paths, from dark to bright, by their logarithm"
+    return (paths if low != high else f"{low} paths to each position read") + holes
+
+
 def _place(at: tuple[int, ...]) -> str:
     return f"({', '.join(map(str, at))})"
 
@@ -112,12 +125,12 @@ def _chart(alt: Any, footprint: Footprint, cut: Cut, picture: Any) -> Any:
     if cut.shape[0] == 1:
         view = (0, view[1], 1, view[3])
     longest = max(view[2], view[3])
-    down = max(view[2] / longest * _SIDE, 24)
+    down = max(view[2] / longest * _SIDE, 48)
     across = max(view[3] / longest * _SIDE, 24)
 
     def axis(name: str, start: int, length: int, *, turned: bool) -> Any:
         domain = [start - 0.5, start + length - 0.5]
-        shown = alt.Axis(format="d", tickMinStep=1, grid=False) if name else None
+        shown = alt.Axis(**AXIS, format="d", tickMinStep=1, grid=False) if name else None
         scale = alt.Scale(domain=domain, reverse=turned, nice=False, zero=False)
         kind = alt.Y if turned else alt.X
         return kind("a:Q", title=name and f"{name}, input positions", axis=shown, scale=scale)
@@ -153,11 +166,16 @@ def _chart(alt: Any, footprint: Footprint, cut: Cut, picture: Any) -> Any:
         ]
     box = (
         alt.Chart(alt.Data(values=[placed(cut.effective)]))
-        .mark_rect(fillOpacity=0, stroke=MARK, strokeWidth=1.5)
+        .mark_rect(fillOpacity=0, stroke="#ffffff", strokeWidth=1.5, strokeDash=[5, 3])
         .encode(y=y, y2="b:Q", x=_across(x), x2="d:Q")
     )
     title = "" if cut.through is None else f"{cut.through[0]} = {cut.through[1]}"
-    return alt.layer(*ground, box).properties(width=across, height=down, title=title)
+    return alt.layer(*ground, box).properties(
+        width=across,
+        height=down,
+        title=alt.TitleParams(title, **{**TITLE, "fontSize": 13}),
+        view=alt.ViewBackground(**VIEW),
+    )
 
 
 def _across(x: Any) -> Any:

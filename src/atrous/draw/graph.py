@@ -17,8 +17,9 @@ from xml.etree import ElementTree as Xml
 
 from atrous.analysis.inspection import Colouring
 from atrous.draw.collapsed import Box, Collapsed, collapse
-from atrous.draw.colours import MARK, ramp_at
+from atrous.draw.colours import parts
 from atrous.draw.needs import drawing_needs
+from atrous.draw.style import inks
 from atrous.draw.units import clean, quantity, shape_text, share_text
 from atrous.errors import UnsupportedError, unknown
 
@@ -33,7 +34,11 @@ MOST_TANGLED = 60_000
 """Boxes times edges beyond a chain: the layout takes seconds from there on."""
 _POINTS = 72.0
 _LETTER, _HEIGHT, _SMALL = 6.6, 38.0, 5.6
-_NEUTRAL = "#d4d4d8"
+_BAR = 5.0
+_STRONGEST = 0.42
+"""Of a tint over the paper: ink on it can still be read."""
+_BARS = {"coverage": "seen", "cost": "seen", "resolution": "reach"}
+_TINTS = {"coverage": "hole", "cost": "seen", "resolution": "reach"}
 _ALONE = Lock()
 """Graphviz keeps state that threads may not share."""
 
@@ -51,9 +56,10 @@ class GraphSvg(str):
 def graph_svg(report: Inspection, module: str = "", colour: Colouring = "coverage") -> str:
     """The inside of a module as SVG text (`GraphSvg`); modules in it are one box each.
 
-    Boxes are coloured by the coverage of the field behind them, by their share of the MACs
-    (`"cost"`), or by the stride of their output against the input (`"resolution"`); a mark
-    counts the findings inside. Raises `UnknownNameError` for what has no such name, and
+    A bar in each box is as long as the share of its field that it reads (`"coverage"`), as its
+    share of the MACs (`"cost"`), or as the resolution of its output (`"resolution"`: all of it at
+    stride 1, nothing at 64); boxes with holes, or with more of the rest, are tinted. A mark counts
+    the findings inside. Raises `UnknownNameError` for what has no such name, and
     `UnsupportedError` where so many edges cross that laying them out would take minutes.
     """
     if colour not in COLOURINGS:
@@ -158,7 +164,7 @@ def _drawn(report: Inspection, folded: Collapsed, laid: _Laid, colour: Colouring
     )
     svg.set("class", "graph")
     svg.set("font-family", "system-ui, sans-serif")
-    lines = Xml.SubElement(svg, "g", fill="none", stroke="#8c8c94")
+    lines = Xml.SubElement(svg, "g", fill="none", stroke=inks()["quiet"])
     lines.set("stroke-width", "1.3")
     lines.set("class", "edges")
     for curve in laid.curves:
@@ -178,38 +184,53 @@ def _node(
     group = Xml.SubElement(svg, "g", {"class": f"box {box.kind}"})
     if box.opens:
         group.set("data-module", clean(box.name))
-    fills = {} if ends else {way: _fill(box, report, way) for way in COLOURINGS}
-    for way, fill in fills.items():
-        group.set(f"data-{way}", fill)
-        group.set(f"data-{way}-ink", _ink(fill))
-    fill = fills.get(colour, "none")
+    shares = {} if ends else {way: _share(box, report, way) for way in COLOURINGS}
+    known = {way: share for way, share in shares.items() if share is not None}
+    for way, part in known.items():
+        group.set(f"data-{way}", f"{part:.4f}")
+    share = known.get(colour)
+    ink = inks()
+    left, top = x - wide / 2, y - _HEIGHT / 2
     rect = Xml.SubElement(
         group,
         "rect",
-        x=f"{x - wide / 2:.1f}",
-        y=f"{y - _HEIGHT / 2:.1f}",
+        {"class": "body"},
+        x=f"{left:.1f}",
+        y=f"{top:.1f}",
         width=f"{wide:.1f}",
         height=f"{_HEIGHT:.1f}",
-        rx="14" if ends else "5",
-        fill=fill,
-        stroke="#6b6b74",
+        rx="19" if ends else "4",
+        fill=ink["raised"] if share is None else _tinted(share, colour),
+        stroke=ink["quiet" if ends else "ink"],
     )
     rect.set("stroke-width", "2.4" if box.opens else "1")
     Xml.SubElement(rect, "title").text = clean(_told(box))
-    ink = "#77777f" if ends else _ink(fill)
+    if known:
+        bar = {"x": f"{left + 6:.1f}", "y": f"{top + _HEIGHT - _BAR - 3:.1f}", "rx": "1"}
+        bar |= {"height": f"{_BAR - 1:.1f}", "width": f"{wide - 12:.1f}"}
+        Xml.SubElement(group, "rect", bar | {"class": "track"}, fill=ink["hair"])
+        drawn = Xml.SubElement(group, "rect", bar | {"class": "bar"}, fill=ink[_BARS[colour]])
+        drawn.set("width", f"{(wide - 12) * (share or 0):.1f}")
+        drawn.set("data-all", f"{wide - 12:.1f}")
     below = _below(box)
-    _text(group, box.label, x, y + (-2 if below else 4), 11, ink)
+    lift = 4 if known else 0
+    _text(group, box.label, x, y + (-2 if below else 4) - lift, 11, ink["ink"])
     if below:
-        _text(group, below, x, y + 11, 9, ink)
+        _text(group, below, x, y + 11 - lift, 9, ink["quiet"], "below")
     if box.findings:
         mark = Xml.SubElement(group, "g", {"class": "mark"})
         at = {"cx": f"{x + wide / 2:.1f}", "cy": f"{y - _HEIGHT / 2:.1f}"}
-        Xml.SubElement(mark, "circle", at, r="8", fill=MARK)
-        _text(mark, str(len(box.findings)), x + wide / 2, y - _HEIGHT / 2 + 3.5, 10, "#ffffff")
+        Xml.SubElement(mark, "circle", at, r="8", fill=ink["warn"])
+        count = str(len(box.findings))
+        _text(mark, count, x + wide / 2, y - _HEIGHT / 2 + 3.5, 10, ink["on-ink"])
 
 
-def _text(home: Xml.Element, text: str, x: float, y: float, size: int, ink: str) -> None:
+def _text(
+    home: Xml.Element, text: str, x: float, y: float, size: int, ink: str, kind: str = ""
+) -> None:
     made = Xml.SubElement(home, "text", x=f"{x:.1f}", y=f"{y:.1f}", fill=ink)
+    if kind:
+        made.set("class", kind)
     made.set("font-size", str(size))
     made.set("text-anchor", "middle")
     made.text = clean(text)
@@ -231,19 +252,18 @@ def _told(box: Box) -> str:
     return ", ".join(parts)
 
 
-def _fill(box: Box, report: Inspection, colour: str) -> str:
+def _share(box: Box, report: Inspection, colour: str) -> float | None:
     if colour == "coverage":
-        share = box.coverage
-    elif colour == "cost":
-        share = box.macs / report.macs if report.macs else 0.0
-    else:
-        # Each halving of the resolution is a step towards dark.
-        share = None if box.stride is None else 1 - math.log2(min(max(box.stride, 1), 64)) / 6
-    if share is None:
-        return _NEUTRAL
-    return "#" + "".join(f"{part:02x}" for part in ramp_at(share))
+        return box.coverage
+    if colour == "cost":
+        return box.macs / report.macs if report.macs else 0.0
+    # Each halving of the resolution takes the same from it.
+    return None if box.stride is None else 1 - math.log2(min(max(box.stride, 1), 64)) / 6
 
 
-def _ink(fill: str) -> str:
-    red, green, blue = (int(fill[at : at + 2], 16) for at in (1, 3, 5))
-    return "#000000" if 0.299 * red + 0.587 * green + 0.114 * blue > 128 else "#ffffff"
+def _tinted(share: float, colour: str) -> str:
+    """Paper with as much ink in it as there is to see: holes, cost or resolution."""
+    amount = _STRONGEST * (1 - share if colour == "coverage" else share)
+    paper, ink = parts(inks()["raised"]), parts(inks()[_TINTS[colour]])
+    mixed = (round(p + (i - p) * amount) for p, i in zip(paper, ink, strict=True))
+    return "#" + "".join(f"{part:02x}" for part in mixed)

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from atrous.analysis import Footprint
 
-__all__ = ["Cut", "Ground", "cuts", "data_url", "levels", "png"]
+__all__ = ["SHADES", "Cut", "Ground", "cuts", "data_url", "levels", "png"]
 
-Ground = Literal["solid", "shade"]
+Ground = Literal["solid", "shade", "ink"]
 SHADES = 32
 
 
@@ -129,16 +129,21 @@ def levels(counts: NDArray[Any], shades: int = SHADES) -> NDArray[np.uint8]:
 def png(counts: NDArray[Any], ground: Ground = "solid", shades: int = SHADES) -> bytes:
     """A PNG file with a pixel for each position; what is not read stays dark.
 
-    `solid` colours positions by their paths; `shade` is made to lie over an image: black, the
-    thicker the fewer paths, and thickest where nothing is read.
+    `solid` colours positions by their paths on a dark plate; `shade` lies over an image: black, the
+    thicker the fewer paths, and thickest where nothing is read. `ink` is for pages, which colour it
+    for light and for dark: grey from 0 (few paths) to 255 (many), and clear where nothing is read.
     """
     with drawing_needs("drawing a footprint"):
         from PIL import Image
     image = Image.fromarray(levels(counts, shades), mode="P")
+    extra: dict[str, Any] = {}
     if ground == "solid":
         colours = [(24, 24, 27), *ramp(shades)]
         image.putpalette([part for colour in colours for part in colour])
-        extra: dict[str, Any] = {}
+    elif ground == "ink":
+        greys = [0, *(round(255 * step / max(shades - 1, 1)) for step in range(shades))]
+        image.putpalette([part for grey in greys for part in (grey,) * 3])
+        extra = {"transparency": 0}
     else:
         image.putpalette([0] * 3 * (shades + 1))
         dark = [round(130 * (1 - step / (shades - 1))) for step in range(shades)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from atrous.draw.charts import altair_module, colour_of, titled
+from atrous.draw.looks import AXIS
 
 if TYPE_CHECKING:
     from atrous.optimization.records import Explanation
@@ -25,8 +26,13 @@ def explanation_chart(found: Explanation, top: int = 24) -> Any:
         alt.Chart(alt.Data(values=rows))
         .mark_bar()
         .encode(
-            x=alt.X("ms:Q", title="milliseconds"),
-            y=alt.Y("layer:N", title=None, sort=None, axis=alt.Axis(labelLimit=260)),
+            x=alt.X("ms:Q", title="milliseconds, linear scale", axis=alt.Axis(**AXIS)),
+            y=alt.Y(
+                "layer:N",
+                title=None,
+                sort=None,
+                axis=alt.Axis(**{**AXIS, "labelLimit": 260}, domain=False),
+            ),
             yOffset=alt.YOffset("when:N", sort=["before", "after"]),
             color=colour_of(alt, ["before", "after"], "when:N"),
             tooltip=["layer:N", "when:N", "strategy:N", alt.Tooltip("ms:Q", format=".3f")],

@@ -61,10 +61,10 @@ class ConversionView(LinesView):
 
     def page(self, *, image: object = None, beside: object = None) -> str:  # noqa: ARG002
         """Verdict, certificate and diff, then before and after side by side."""
-        from atrous.report.html import block
+        from atrous.report.html import classed
         from atrous.report.pages import report_page
 
-        words = block(self.lines(Look(width=92, colour=True)))
+        words = classed(self.lines(Look(width=92, colour=True)))
         verdict = self.record.certificate.verdict
         return report_page(self._sides(), image, verdict=verdict, words=words)
 

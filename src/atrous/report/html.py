@@ -7,7 +7,7 @@ from html import escape
 
 from atrous.report.lines import Column, Line, Span
 
-__all__ = ["block", "escaped", "grid", "inline"]
+__all__ = ["block", "classed", "escaped", "grid", "inline"]
 
 _STYLES = {
     "bold": "font-weight:600",
@@ -22,6 +22,17 @@ def block(lines: Iterable[Line]) -> str:
     """Lines as they stand, in a fixed-width font."""
     text = "\n".join("".join(inline(span) for span in line) for line in lines)
     return f'<pre style="line-height:1.15;overflow-x:auto">{text}</pre>'
+
+
+def classed(lines: Iterable[Line]) -> str:
+    """Lines as they stand, their styles as classes: for a page that has a sheet of its own."""
+    return "\n".join("".join(_marked(span) for span in line) for line in lines)
+
+
+def _marked(span: Span) -> str:
+    names = [word for word in span.style.split() if word in _STYLES]
+    text = escape(span.text)
+    return f'<span class="{" ".join(names)}">{text}</span>' if names else text
 
 
 def grid(columns: Sequence[Column]) -> str:

@@ -7,12 +7,13 @@ content policy forbids the browser to load anything else.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from hashlib import blake2b
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
@@ -21,15 +22,17 @@ from atrous.analysis.diff import diff_reports
 from atrous.analysis.findings.record import SEVERITIES
 from atrous.draw.charts import inspection_charts
 from atrous.draw.collapsed import modules
+from atrous.draw.colours import named, parts
 from atrous.draw.footprints import jpeg, opened
 from atrous.draw.graph import COLOURINGS, graph_svg
-from atrous.draw.images import Cut, Ground, cuts, data_url, png
+from atrous.draw.images import SHADES, Cut, Ground, cuts, data_url, png
 from atrous.draw.needs import drawing_needs
 from atrous.draw.rows import listing
-from atrous.draw.units import clean, share_text
+from atrous.draw.style import inks, style_sheet
+from atrous.draw.units import at_least, bytes_text, clean, per_axis, quantity, share_text
 from atrous.errors import AtrousError, UnsupportedError
 from atrous.report.diff import DiffView
-from atrous.report.html import block
+from atrous.report.html import classed
 from atrous.report.layers import layer_columns, layer_keys, layer_notes
 from atrous.report.lines import Look, plain
 from atrous.report.summary import opening, statements
@@ -48,6 +51,8 @@ FOOTPRINT_BYTES = 1_200_000
 MOST_POSITIONS = 8_000_000
 """Of one footprint: each is a number while it is counted."""
 MOST_GRAPH_BOXES = 3000
+FINE = 254
+"""Steps of the bars of a footprint along one axis."""
 
 
 def report_page(
@@ -75,7 +80,10 @@ def report_page(
     charts = [{"title": chart.title, "spec": _spec(chart)} for chart in inspection_charts(reports)]
     data = {
         "charts": [chart["spec"] for chart in charts],
-        "sides": [{key: side[key] for key in ("footprints", "graphs", "image")} for side in sides],
+        "sides": [
+            {key: side[key] for key in ("footprints", "graphs", "image", "scales")}
+            for side in sides
+        ],
     }
     names = [side["title"] for side in sides]
     return environment.get_template("report.html").render(
@@ -88,7 +96,8 @@ def report_page(
         # In JSON, `<` may always be written so; then no text in it ends the element.
         data=json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
         vega=_vega(),
-        style=_part("report.css"),
+        style=style_sheet() + _part("report.css"),
+        ramps={theme: _ramp(theme) for theme in ("light", "dark")},
         script=_part("report.js"),
     )
 
@@ -98,13 +107,19 @@ def _side(place: int, name: str, report: Inspection, image: Any) -> dict[str, An
     usual = {row.name for row in listing(report).rows}
     columns = layer_columns(found)
     keys = layer_keys(found)
-    footprints, places, left_out = _footprints(report, "shade" if image is not None else "solid")
+    footprints, places, left_out = _footprints(report, "shade" if image is not None else "ink")
     by_layer = {row.name: row.layer for row in found.rows}
     return {
         "place": place,
         "name": clean(name),
         "title": clean(report.network.name or name),
-        "opening": plain(opening(report)),
+        "opening": plain(opening(report)).removeprefix(f"{clean(report.network.name)}: "),
+        "numbers": _numbers(report),
+        "wide": len(report.network.tensor(report.input).grid) != 2,
+        "scales": {
+            axis: {"step": float(scale.step), "unit": scale.unit}
+            for axis, scale in report.scales.items()
+        },
         "facts": [
             (label, text) for label, text, _ in statements(report) if label not in SEVERITIES
         ],
@@ -133,6 +148,43 @@ def _side(place: int, name: str, report: Inspection, image: Any) -> dict[str, An
         "graphs": _graphs(report),
         "image": _image(report, image),
     }
+
+
+def _numbers(report: Inspection) -> list[tuple[str, str, str]]:
+    """What a reader asks first: label, number, and what it is a number of."""
+    found: list[tuple[str, str, str]] = []
+    last = report.outputs[-1] if report.outputs else None
+    if last is not None and last.field:
+        axes = ", ".join(axis.axis for axis in last.field)
+        size = per_axis([str(axis.size) for axis in last.field])
+        if last.opaque:
+            found.append((f"receptive field of {clean(last.name)}", "?", "not understood"))
+        else:
+            units = dict.fromkeys(
+                scale.text(axis.size)
+                for axis in last.field
+                if (scale := report.scales.get(axis.axis))
+            )
+            along = f"positions along {axes}" + "".join(f", {text}" for text in units)
+            local = ", local" if last.is_global else ""
+            found.append((f"receptive field of {clean(last.name)}{local}", size, along))
+            cover = per_axis([share_text(axis.coverage) for axis in last.field])
+            found.append(
+                (
+                    "read of it",
+                    cover,
+                    "along each axis: " + ("no holes" if cover == "100%" else "the rest are holes"),
+                )
+            )
+            stride = per_axis([str(axis.stride) for axis in last.field])
+            found.append(("output stride", stride, "input positions per output"))
+    missing = report.uncounted
+    compute = at_least(quantity(report.macs), missing.get("macs", ()), short=True)
+    memory = at_least(bytes_text(report.peak_memory_bytes), missing.get("memory", ()), short=True)
+    found.append(("compute", compute, "MACs"))
+    found.append(("parameters", quantity(report.params), bytes_text(report.parameter_bytes)))
+    found.append(("peak memory", memory, "of activations"))
+    return found
 
 
 def _footprints(
@@ -168,7 +220,7 @@ def _footprints(
             if len(pictures) >= MOST_FOOTPRINTS or spent > FOOTPRINT_BYTES:
                 left_out += 1
                 continue
-            picture = _footprint_data(footprint, ground)
+            picture = _footprint_data(footprint, report, ground)
             spent += sum(len(cut["url"]) for cut in picture["cuts"])
             known[key] = len(pictures)
             pictures.append(picture)
@@ -190,26 +242,49 @@ def _passed_on(layer: Layer) -> str:
     return node.inputs[0] if node is not None and kept else ""
 
 
-def _footprint_data(footprint: Footprint, ground: Ground) -> dict[str, Any]:
+def _lengths_said(footprint: Footprint, report: Inspection) -> str:
+    """How far the box goes in the units of its axes."""
+    texts = [
+        f"{size} positions of {axis} are {scale.text(size)}"
+        for axis, size in zip(footprint.axes, footprint.box.shape, strict=True)
+        if (scale := report.scales.get(axis)) is not None
+    ]
+    return f" {'; '.join(texts)}." if texts else ""
+
+
+def _count_text(count: Any) -> str:
+    """A number of paths, short enough for a legend."""
+    return f"{int(count):,}" if count < 1e6 else f"{float(count):.1e}"
+
+
+def _footprint_data(footprint: Footprint, report: Inspection, ground: Ground) -> dict[str, Any]:
     size = "x".join(map(str, footprint.box.shape))
     at = ", ".join(map(str, footprint.at))
     box = footprint.effective()
     read = footprint.coverage
+    top = footprint.box.max()
+    number = f"{float(top):.1e}" if isinstance(top.item(), float) else f"{top:,}"
+    most = "1 path" if top == 1 else f"{number} paths"
     text = (
         f"Output ({at}) reads {footprint.taps:,} of {size} input positions "
-        f"({share_text(read)}); {footprint.box.max():,} paths at most to one of them. "
-        f"{box}."
+        f"({share_text(read)}); {most} at most to one of them. {box}."
     )
-    if isinstance(footprint.box.max().item(), float):
-        most = f"{float(footprint.box.max()):.1e}"
-        text = text.replace(f"{footprint.box.max():,}", most)
+    text += _lengths_said(footprint, report)
     return {"text": text, "cuts": [_cut_data(cut, ground) for cut in cuts(footprint)]}
 
 
 def _cut_data(cut: Cut, ground: Ground) -> dict[str, Any]:
-    through = "" if cut.through is None else f"at {cut.through[0]} = {cut.through[1]}"
+    through = "" if cut.through is None else f"{cut.through[0]} = {cut.through[1]}"
+    read = cut.counts[cut.counts > 0]
+    least, most = (read.min(), read.max()) if read.size else (0, 0)
+    # Bars are as fine as a byte can say, pixels as fine as an eye can tell.
+    flat = cut.counts.shape[0] == 1 and not cut.axes[0]
     return {
-        "url": data_url(png(cut.counts, ground)),
+        "url": data_url(png(cut.counts, ground, FINE if flat else SHADES)),
+        "flat": flat,
+        "holes": cut.holes,
+        "paths": [_count_text(least), _count_text(most)],
+        "logs": [math.log10(least), math.log10(most)] if read.size else [0, 0],
         "axes": list(cut.axes),
         "origin": list(cut.origin),
         "size": list(cut.counts.shape),
@@ -254,7 +329,7 @@ def _diff_block(reports: Mapping[str, Inspection]) -> str:
         return ""
     (_, one), (_, two) = reports.items()
     found = diff_reports(one.to_dict(), two.to_dict())
-    return block(DiffView(found, top=60).lines(Look(width=92, colour=True)))
+    return classed(DiffView(found, top=60).lines(Look(width=92, colour=True)))
 
 
 def _spec(chart: Any) -> dict[str, Any]:
@@ -263,7 +338,25 @@ def _spec(chart: Any) -> dict[str, Any]:
         spec.pop(part, None)
     # The width is the page's to say, the height the chart's.
     spec["autosize"] = {"type": "fit-x", "contains": "padding"}
-    return spec
+    return cast(dict[str, Any], _inked(spec))
+
+
+def _inked(part: Any) -> Any:
+    """A chart's description with its colours by name, so that the page's theme gives them."""
+    if isinstance(part, dict):
+        return {key: _inked(value) for key, value in part.items()}
+    if isinstance(part, list):
+        return [_inked(value) for value in part]
+    return named(part) if isinstance(part, str) else part
+
+
+def _ramp(theme: Literal["light", "dark"]) -> list[tuple[str, str]]:
+    """The colours from few paths to many, as tables of a filter: channel and values."""
+    stops = [parts(inks(theme)[f"ramp-{letter}"]) for letter in "abcde"]
+    return [
+        (channel, " ".join(f"{stop[place] / 255:.3f}" for stop in stops))
+        for place, channel in enumerate("RGB")
+    ]
 
 
 @cache

@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from atrous.draw.style import style_sheet
+from atrous.draw.colours import MARK, SERIES, named
+from atrous.draw.style import inks, style_sheet
 
 TOKEN = re.compile(r"--([a-z-]+): light-dark\((#[0-9a-f]{6}), (#[0-9a-f]{6})\)")
 INKS = {name: pair for name, *pair in TOKEN.findall(style_sheet())}
@@ -58,3 +59,19 @@ def test_nothing_is_loaded():
 def test_black_on_white_has_the_contrast_that_is_known():
     assert contrast("#000000", "#ffffff") == 21
     assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
+
+
+def test_charts_and_pages_have_the_sheets_colours():
+    light = inks("light")
+    names = ("seen", "reach", "good", "hole", "warn", "quiet", "ink")
+    assert [light[name] for name in names] == list(SERIES)
+    assert light["ink"] == MARK
+    assert [named(colour) for colour in SERIES[:2]] == ["var(--seen)", "var(--reach)"]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_more_paths_stand_out_more_from_the_paper(theme):
+    paper = inks(theme)["paper"]
+    apart = [contrast(inks(theme)[f"ramp-{letter}"], paper) for letter in "abcde"]
+    assert apart == sorted(apart)
+    assert apart[0] > 1.3

@@ -7,31 +7,13 @@
   // Theme: what the system prefers, until the button says otherwise.
   const button = document.getElementById("theme");
   const prefers = matchMedia("(prefers-color-scheme: dark)");
-  let views = [];
 
-  function ink() {
-    const style = getComputedStyle(root);
-    const of = (name) => style.getPropertyValue(name).trim();
-    const axis = {
-      labelColor: of("--ink"), titleColor: of("--ink"), domainColor: of("--faint"),
-      tickColor: of("--faint"), gridColor: of("--line"),
-    };
-    return {
-      background: null, axis, view: { stroke: of("--line") },
-      title: { color: of("--ink"), anchor: "start" },
-      legend: { labelColor: of("--ink"), titleColor: of("--ink") },
-      font: "system-ui, sans-serif",
-    };
-  }
-
+  // Colours are the sheet's, by name: a chart is drawn once for light, dark and paper.
   async function draw() {
-    const config = ink();
-    views.forEach((view) => view.finalize());
-    views = [];
+    const config = { background: null, font: "system-ui, sans-serif" };
     for (const place of document.querySelectorAll("[data-chart]")) {
       const spec = data.charts[Number(place.dataset.chart)];
-      const options = { config, renderer: "svg", actions: false, tooltip: { theme: root.dataset.theme } };
-      views.push(await window.vegaEmbed(place, spec, options));
+      await window.vegaEmbed(place, spec, { config, renderer: "svg", actions: false });
     }
     root.dataset.drawn = "yes";
   }
@@ -40,17 +22,9 @@
     root.dataset.theme = theme;
     button.textContent = theme === "dark" ? "Light" : "Dark";
   }
-  button.addEventListener("click", () => {
-    wear(root.dataset.theme === "dark" ? "light" : "dark");
-    draw();
-  });
-  prefers.addEventListener("change", () => { wear(prefers.matches ? "dark" : "light"); draw(); });
+  button.addEventListener("click", () => wear(root.dataset.theme === "dark" ? "light" : "dark"));
+  prefers.addEventListener("change", () => wear(prefers.matches ? "dark" : "light"));
   wear(prefers.matches ? "dark" : "light");
-
-  // Paper is white: charts are drawn for it, and again for the screen.
-  let before = "";
-  addEventListener("beforeprint", () => { before = root.dataset.theme; if (before === "dark") { wear("light"); draw(); } });
-  addEventListener("afterprint", () => { if (before === "dark") { wear("dark"); draw(); } });
 
   function element(name, attributes) {
     const made = document.createElementNS(SVG, name);
@@ -58,34 +32,180 @@
     return made;
   }
 
-  // Footprints.
-  function picture(cut, whole, photo) {
-    const [top, left] = cut.origin, [tall, wide] = cut.size;
-    const pad = whole ? 0 : Math.max(1, Math.round(0.04 * Math.max(tall, wide)));
-    const view = whole ? [0, 0, cut.shape[1], cut.shape[0]]
-      : [left - pad, top - pad, wide + 2 * pad, tall + 2 * pad];
-    const svg = element("svg", { viewBox: view.join(" "), role: "img", preserveAspectRatio: cut.shape[0] === 1 ? "none" : "xMidYMid meet" });
-    if (cut.shape[0] === 1) svg.style.height = "3.2rem";
-    const named = document.createElementNS(SVG, "title");
-    named.textContent = "Footprint over " + cut.axes.filter(Boolean).join(" and ");
-    svg.append(named);
-    const box = { x: left, y: top, width: wide, height: tall, preserveAspectRatio: "none" };
-    if (photo) {
-      svg.append(element("image", { href: photo, x: 0, y: 0, width: cut.shape[1], height: cut.shape[0], preserveAspectRatio: "none", class: "photo" }));
-      const all = `M0,0H${cut.shape[1]}V${cut.shape[0]}H0ZM${left},${top}V${top + tall}H${left + wide}V${top}Z`;
-      svg.append(element("path", { d: all, fill: "#000000", "fill-opacity": 0.75 }));
-      svg.append(element("image", { ...box, href: cut.url }));
-    } else {
-      svg.append(element("image", { ...box, href: cut.url }));
+  function text(words, x, y, anchor = "middle", kind = "") {
+    const made = element("text", { x, y, "text-anchor": anchor, class: kind });
+    made.textContent = words;
+    return made;
+  }
+  const line = (x1, y1, x2, y2, kind) => element("line", { x1, y1, x2, y2, class: kind });
+
+  // Steps of 1, 2 or 5 times a power of ten, about so many.
+  function ticks(from, to, count, whole = true) {
+    const rough = (to - from) / Math.max(count, 1), power = 10 ** Math.floor(Math.log10(rough));
+    const factor = [1, 2, 5, 10].find((one) => one * power >= rough * 0.999);
+    const step = whole ? Math.max(1, Math.round(factor * power)) : factor * power;
+    const found = [];
+    for (let at = Math.ceil(from / step - 1e-9); at * step <= to + 1e-9 * step; at++) found.push(at * step || 0);
+    return found;
+  }
+  const short = (value) => Number(value.toPrecision(6)).toLocaleString("en");
+
+  // The positions of an axis under a figure, and under them what they come to in its unit.
+  function across(svg, name, scale, from, to, x0, x1, y) {
+    const at = (position) => x0 + (position + 0.5 - from) / (to - from) * (x1 - x0);
+    svg.append(line(x0, y, x1, y, "axis"));
+    for (const position of ticks(from, to - 1, (x1 - x0) / 80)) {
+      svg.append(line(at(position), y, at(position), y + 4, "tick"), text(position.toLocaleString("en"), at(position), y + 17));
     }
-    const [y, x, high, across] = cut.box;
-    svg.append(element("rect", { x, y, width: across, height: high, class: "frame" }));
+    svg.append(text(`${name}, input positions`, x1, y + 34, "end", "unit"));
+    if (!scale) return 42;
+    const base = y + 44;
+    svg.append(line(x0, base, x1, base, "axis"));
+    for (const value of ticks(from * scale.step, (to - 1) * scale.step, (x1 - x0) / 90, false)) {
+      const place = at(value / scale.step);
+      svg.append(line(place, base, place, base + 4, "tick"), text(short(value), place, base + 17));
+    }
+    svg.append(text(`${name}, ${scale.unit} from the start of the input`, x1, base + 34, "end", "unit"));
+    return 86;
+  }
+
+  function named(svg, words) {
+    const title = document.createElementNS(SVG, "title");
+    title.textContent = words;
+    svg.prepend(title);
+    return svg;
+  }
+
+  // Two axes: a pixel for each position, hatched where nothing is read.
+  function plate(cut, side, whole, width, tallest) {
+    const [top, left] = cut.origin, [tall, wide] = cut.size, photo = side.image;
+    const pad = whole ? 0 : Math.max(1, Math.round(0.05 * Math.max(tall, wide)));
+    const [y0, x0, high, broad] = whole ? [0, 0, ...cut.shape] : [top - pad, left - pad, tall + 2 * pad, wide + 2 * pad];
+    const edge = 54, above = 18;
+    const unit = Math.min((width - edge - 6) / broad, tallest / high);
+    const right = edge + broad * unit, bottom = above + high * unit;
+    const svg = element("svg", { role: "img" });
+    const placed = (y, x, h, w) => ({ x: edge + (x - x0) * unit, y: above + (y - y0) * unit, width: w * unit, height: h * unit });
+    if (photo && whole) svg.append(element("image", { href: photo, ...placed(0, 0, ...cut.shape), preserveAspectRatio: "none", class: "photo" }));
+    if (photo && whole) {
+      const [a, b] = [placed(0, 0, ...cut.shape), placed(top, left, tall, wide)];
+      const box = (r) => `M${r.x},${r.y}h${r.width}v${r.height}h${-r.width}Z`;
+      svg.append(element("path", { d: box(a) + box(b), fill: "#000000", "fill-opacity": 0.75, "fill-rule": "evenodd" }));
+    }
+    if (photo && !whole) {
+      const id = `clip-${Math.random().toString(36).slice(2)}`;
+      const clip = element("clipPath", { id });
+      clip.append(element("rect", placed(top, left, tall, wide)));
+      svg.append(clip, element("image", { href: photo, ...placed(0, 0, ...cut.shape), preserveAspectRatio: "none", class: "photo", "clip-path": `url(#${id})` }));
+    }
+    if (!photo && cut.holes) svg.append(element("rect", { ...placed(top, left, tall, wide), fill: "url(#hatch)" }));
+    svg.append(element("image", { href: cut.url, ...placed(top, left, tall, wide), preserveAspectRatio: "none", class: photo ? "cut" : "cut levels" }));
+    svg.append(element("rect", { ...placed(0, 0, ...cut.shape), class: whole ? "edge" : "off" }));
+    svg.append(element("rect", { ...placed(...cut.box), class: "frame-under" }), element("rect", { ...placed(...cut.box), class: "frame" }));
+    const scaled = side.scales[cut.axes[0]];
+    svg.append(text(`${cut.axes[0]}, input positions${scaled ? `, ${short(scaled.step)} ${scaled.unit} each` : ""}`, 0, 11, "start", "unit"));
+    svg.append(line(edge, above, edge, bottom, "axis"));
+    for (const position of ticks(y0, y0 + high - 1, high * unit / 60)) {
+      const y = above + (position + 0.5 - y0) * unit;
+      svg.append(line(edge - 4, y, edge, y, "tick"), text(position.toLocaleString("en"), edge - 8, y + 4, "end"));
+    }
+    const under = across(svg, cut.axes[1], side.scales[cut.axes[1]], x0, x0 + broad, edge, right, bottom);
+    svg.setAttribute("viewBox", `0 0 ${Math.max(right + 6, 180)} ${bottom + under}`);
+    svg.setAttribute("width", Math.max(right + 6, 180));
+    return named(svg, `Footprint over ${cut.axes.join(" and ")}${cut.through ? `, cut at ${cut.through}` : ""}`);
+  }
+
+  async function pixels(url) {
+    const image = new Image();
+    image.src = url;
+    await image.decode();
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [image.width, 1];
+    const pen = canvas.getContext("2d");
+    pen.drawImage(image, 0, 0);
+    return pen.getImageData(0, 0, image.width, 1).data;
+  }
+
+  // One axis: a bar for each position, as high as the logarithm of its paths, and a band below
+  // that is filled where positions are read and hatched where they are not.
+  async function bars(cut, side, whole, width) {
+    const bytes = await pixels(cut.url);
+    const left = cut.origin[1], wide = cut.size[1], levels = new Int16Array(wide).fill(-1);
+    for (let at = 0; at < wide; at++) if (bytes[4 * at + 3]) levels[at] = bytes[4 * at];
+    const pad = whole ? 0 : Math.max(1, Math.round(0.02 * wide));
+    const [from, to] = whole ? [0, cut.shape[1]] : [left - pad, left + wide + pad];
+    const narrow = width < 500, edge = narrow ? 44 : 64, right = width - 8, above = 26, high = narrow ? 130 : 190, band = 22;
+    const floor = above + high, base = floor + 8 + band;
+    const svg = element("svg", { role: "img", width });
+    const [low, most] = cut.logs, same = most - low < 1e-9;
+    const height = (log) => same ? 0.85 * high : high * (0.08 + 0.92 * (log - low) / (most - low));
+    const x = (position) => edge + (position - from) / (to - from) * (right - edge);
+    svg.append(text(same ? "paths to each position" : "paths to each position, log scale", 0, 12, "start", "unit"));
+    const powers = same ? [] : ticks(low, most, 4).filter((log) => log <= most + 1e-9);
+    const marks = powers.length > 1 ? powers.map((log) => [log, log < 6 ? (10 ** log).toLocaleString("en") : `1e${log}`])
+      : same ? [[low, cut.paths[0]]] : [[low, cut.paths[0]], [most, cut.paths[1]]];
+    for (const [log, words] of marks) {
+      const y = floor - height(log);
+      svg.append(line(edge, y, right, y, "line"), text(words, edge - 8, y + 4, "end"));
+    }
+    // No finer than the screen: a bar then stands for several positions and shows the highest.
+    const per = Math.max(1, Math.ceil((to - from) / (right - edge))), gap = (right - edge) / (to - from) >= 4 ? 0.14 : 0;
+    let tops = "", filled = "", holes = "";
+    for (let at = 0; at < wide; at += per) {
+      let top = -1, read = 0;
+      const end = Math.min(at + per, wide);
+      for (let one = at; one < end; one++) { top = Math.max(top, levels[one]); read += levels[one] >= 0; }
+      const a = x(left + at + gap / 2), w = x(left + end - gap / 2) - a;
+      if (read) {
+        const tall = height(low + (same ? 0 : top / 255 * (most - low))), share = band * read / (end - at);
+        tops += `M${a.toFixed(2)},${floor}h${w.toFixed(2)}v${-tall.toFixed(2)}h${-w.toFixed(2)}z`;
+        filled += `M${a.toFixed(2)},${floor + 8 + band}h${w.toFixed(2)}v${-share.toFixed(2)}h${-w.toFixed(2)}z`;
+      }
+    }
+    holes = `M${x(left)},${floor + 8}H${x(left + wide)}v${band}H${x(left)}z`;
+    if (cut.holes) svg.append(element("path", { d: holes, fill: "url(#hatch)", class: "holes" }));
+    svg.append(element("path", { d: filled, class: "read" }), element("path", { d: tops, class: "read tops" }));
+    svg.append(text("read", edge - 8, floor + 8 + band / 2 + 4, "end"));
+    const [, start, , size] = cut.box;
+    const frame = { x: x(start), y: above - 6, width: x(start + size) - x(start), height: floor - above + 6 };
+    svg.append(element("rect", { ...frame, class: "frame" }));
+    const under = across(svg, cut.axes[1], side.scales[cut.axes[1]], from, to, edge, right, base + 6);
+    svg.setAttribute("viewBox", `0 0 ${width} ${base + 6 + under}`);
+    svg.dataset.per = per;
+    return named(svg, `Footprint along ${cut.axes[1]}`);
+  }
+
+  async function picture(cut, side, whole, width, tallest) {
     const figure = document.createElement("figure");
-    const caption = document.createElement("figcaption");
-    const along = (axis, start, length) => axis ? `${axis} ${start} to ${start + length - 1}` : "";
-    caption.textContent = [along(cut.axes[0], top, tall), along(cut.axes[1], left, wide), cut.through].filter(Boolean).join(", ");
-    figure.append(svg, caption);
+    if (cut.through) {
+      const caption = document.createElement("figcaption");
+      caption.textContent = `Cut at ${cut.through}: ${cut.axes[0]} downwards, ${cut.axes[1]} across`;
+      figure.append(caption);
+    }
+    figure.append(cut.flat ? await bars(cut, side, whole, width) : plate(cut, side, whole, width, tallest));
     return figure;
+  }
+
+  function item(kind, words, inside = "") {
+    const made = document.createElement("li"), mark = document.createElement("span");
+    mark.className = kind;
+    mark.textContent = inside;
+    made.append(mark, words);
+    return made;
+  }
+  const paths = (count) => count === "1" ? "one path" : `${count} paths`;
+  function keys(found, photo) {
+    const [cut] = found.cuts, [low, most] = cut ? cut.paths : ["", ""], made = [];
+    if (!cut) return made;
+    if (cut.flat) made.push(item("swatch seen", low === most ? `read, over ${paths(low)} each` : "read; a bar ten times the paths is one step higher"));
+    else if (photo) made.push(item("swatch", "the clearer, the more paths; dark is not read"));
+    else if (low === most) made.push(item("swatch ramp", `read, over ${paths(low)} each`));
+    else {
+      made.push(item("swatch once", low === "1" ? "read once" : `read over ${paths(low)}, the fewest`), item("swatch ramp", `to ${most} paths, log scale: equal steps of colour are equal factors`));
+    }
+    if (found.cuts.some((one) => one.holes) && !photo) made.push(item("swatch hole", "hole: inside the field, not read"));
+    made.push(item("swatch frame", "holds 95% of all paths"));
+    return made;
   }
 
   const showers = [];
@@ -93,12 +213,27 @@
     const side = data.sides[Number(home.dataset.side)];
     const layer = home.querySelector("[data-layer]"), view = home.querySelector("[data-view]");
     if (!layer) { showers.push(() => undefined); continue; }
-    const show = () => {
-      const found = side.footprints[Number(layer.value)];
-      const whole = view.value === "input";
-      home.querySelector("[data-pictures]").replaceChildren(...found.cuts.map((cut) => picture(cut, whole, side.image)));
-      home.querySelector("[data-text]").textContent = found.text;
+    const plot = home.querySelector("[data-pictures]");
+    let last = 0;
+    const show = async () => {
+      const found = side.footprints[Number(layer.value)], turn = ++last;
+      const inner = plot.clientWidth - 2 * parseFloat(getComputedStyle(plot).paddingLeft);
+      const several = found.cuts.length > 1 && inner > 700;
+      const width = several ? Math.floor((inner - 16 * (found.cuts.length - 1)) / found.cuts.length) : inner;
+      const tallest = several ? 340 : Math.min(560, Math.max(280, inner));
+      const name = document.createElement("b");
+      name.textContent = layer.selectedOptions[0].textContent;
+      home.querySelector("[data-text]").replaceChildren(name, ": ", found.text);
+      home.querySelector("[data-legend]").replaceChildren(...keys(found, side.image));
+      const made = await Promise.all(found.cuts.map((cut) => picture(cut, side, view.value === "input", width, tallest)));
+      if (turn !== last) return;
+      plot.replaceChildren(...made);
+      plot.dataset.shown = layer.selectedOptions[0].textContent;
     };
+    let before = plot.clientWidth;
+    new ResizeObserver(() => {
+      if (plot.clientWidth !== before) { before = plot.clientWidth; show(); }
+    }).observe(plot);
     layer.addEventListener("change", show);
     view.addEventListener("change", show);
     showers.push((name) => {
@@ -124,25 +259,30 @@
 
   // Graphs.
   const KEYS = {
-    coverage: ["none of the field read", "all of it"],
-    cost: ["no MACs", "all of them"],
-    resolution: ["stride 64", "stride 1"],
+    coverage: [["bar-mark", "how much of its field is read"], ["tint-mark", "violet: it has holes"]],
+    cost: [["bar-mark", "its share of all MACs"], ["tint-mark", "redder: costs more"]],
+    resolution: [["bar-mark reach", "resolution: full at stride 1, empty at 64, log scale"], ["tint-mark", "bluer: finer"]],
   };
+  const MARKS = [
+    ["box-mark opens", "thick frame: a module, opens"], ["box-mark", "a layer"],
+    ["box-mark end", "input or output"], ["count-mark", "how many findings inside", "n"],
+  ];
   for (const home of document.querySelectorAll(".network")) {
     const side = data.sides[Number(home.dataset.side)];
     const open = home.querySelector("[data-open]"), colour = home.querySelector("[data-colour]");
     const drawing = home.querySelector("[data-drawing]"), key = home.querySelector("[data-key]");
     for (const option of open.options) option.disabled = !(option.value in side.graphs);
     const paint = () => {
+      const way = colour.value;
+      drawing.dataset.way = way;
       for (const box of drawing.querySelectorAll(".box")) {
-        const fill = box.dataset[colour.value];
-        if (!fill) continue;
-        box.querySelector("rect").setAttribute("fill", fill);
-        for (const text of box.querySelectorAll(":scope > text")) text.setAttribute("fill", box.dataset[colour.value + "Ink"]);
+        const bar = box.querySelector(".bar"), share = Number(box.dataset[way] ?? 0);
+        if (!bar) continue;
+        bar.setAttribute("width", Number(bar.dataset.all) * share);
+        box.style.setProperty("--much", !(way in box.dataset) ? 0 : way === "coverage" ? 1 - share : share);
       }
-      const bar = document.createElement("span");
-      bar.style.background = "linear-gradient(to right, rgb(0 32 76), rgb(108 109 114), rgb(255 233 69))";
-      key.replaceChildren(KEYS[colour.value][0], bar, KEYS[colour.value][1]);
+      key.style.setProperty("--tint", { coverage: "var(--hole)", cost: "var(--seen)", resolution: "var(--reach)" }[way]);
+      key.replaceChildren(...[...KEYS[way], ...MARKS].map((one) => item(...one)));
     };
     const show = () => {
       drawing.innerHTML = side.graphs[open.value] ?? "<p>Too many edges cross here to be drawn; open a module.</p>";
