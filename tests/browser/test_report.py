@@ -237,10 +237,11 @@ def test_modules_open_by_pointer_and_by_key_and_colours_change(visit, home):
 def colours(page):
     """What a chart's line, its axis and the footprint's pixels are painted with."""
     return page.evaluate(
-        """() => ["g.mark-line path", "g.role-axis-label text", ".plate image.levels"].map((one) => {
+        """(marks) => marks.map((one) => {
             const style = getComputedStyle(document.querySelector(one));
             return [style.stroke, style.fill, style.filter].join(" ");
-        })"""
+        })""",
+        ["g.mark-line path", "g.role-axis-label text", ".plate image.levels"],
     )
 
 
