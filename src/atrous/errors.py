@@ -18,7 +18,8 @@ _MOST_NAMES = 8
 class AtrousError(Exception):
     """The root of every error that atrous raises on purpose.
 
-    `subject` is the layer or file that the error concerns, and leads the message.
+    `subject` is the layer or file that the error concerns, and leads the message. `see` is a
+    command that tells more, which the command line adds.
 
     >>> error = AtrousError("stride must be at least 1, got 0.")
     >>> error.subject = "features.0"
@@ -27,6 +28,7 @@ class AtrousError(Exception):
     """
 
     subject: str | None = None
+    see: str | None = None
 
     def __str__(self) -> str:
         # Not the builtin's own text: KeyError would quote it.

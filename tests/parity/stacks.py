@@ -8,9 +8,9 @@ import torch
 from hypothesis import strategies as st
 from torch.nn import functional as F  # noqa: N812 - everybody's name for it
 
-from atrous.network.stack import StackLayer, parse_stack
+from atrous.network.stack import StackJoin, StackLayer, StackPart, stack_parts
 
-__all__ = ["run_stack", "stacks"]
+__all__ = ["StackModule", "branched_stacks", "run_stack", "stacks"]
 
 CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -24,6 +24,8 @@ def each(value: tuple[int, ...], rank: int) -> tuple[int, ...]:
 def run_layer(layer: StackLayer, x: torch.Tensor) -> torch.Tensor:
     """One layer, spelled with PyTorch's functions and the pads worked out by hand."""
     rank = x.dim() - 2
+    if layer.kind == "global":
+        return x.mean(dim=tuple(range(2, x.dim())), keepdim=True)
     kernel, stride = each(layer.kernel, rank), each(layer.stride, rank)
     dilation = each(layer.dilation, rank)
     if layer.kind == "up":
@@ -65,10 +67,42 @@ def run_layer(layer: StackLayer, x: torch.Tensor) -> torch.Tensor:
     return CONV[rank](x, weight, stride=stride, dilation=dilation, groups=groups)
 
 
-def run_stack(text: str, x: torch.Tensor) -> torch.Tensor:
-    for layer in parse_stack(text):
-        x = run_layer(layer, x)
+def run_join(join: StackJoin, x: torch.Tensor) -> torch.Tensor:
+    """Branches on one map; one whose last map is the single position of `global` is widened."""
+    ends = [run_parts(branch, x) for branch in join.branches]
+    wide = [e for e, b in zip(ends, join.branches, strict=True) if not averages(b)]
+    if wide:
+        ends = [
+            end.expand(*end.shape[:2], *wide[0].shape[2:]) if averages(branch) else end
+            for end, branch in zip(ends, join.branches, strict=True)
+        ]
+    # Unlike a plus sign, a stack of tensors does not broadcast.
+    return torch.cat(ends, 1) if join.how == "concat" else torch.stack(ends).sum(0)
+
+
+def averages(branch: tuple[StackPart, ...]) -> bool:
+    return any(isinstance(part, StackLayer) and part.kind == "global" for part in branch)
+
+
+def run_parts(parts: tuple[StackPart, ...], x: torch.Tensor) -> torch.Tensor:
+    for part in parts:
+        x = run_join(part, x) if isinstance(part, StackJoin) else run_layer(part, x)
     return x
+
+
+def run_stack(text: str, x: torch.Tensor) -> torch.Tensor:
+    return run_parts(stack_parts(text), x)
+
+
+class StackModule(torch.nn.Module):
+    """A stack as a module, to put NaN into."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return run_stack(self.text, x)
 
 
 numbers = partial(st.integers, 1)
@@ -95,3 +129,41 @@ def stacks(draw, rank: int, kinds: tuple[str, ...]) -> str:
             word += draw(st.sampled_from(["", "x1", "x3"]))
         words.append(word)
     return " ".join(words)
+
+
+@st.composite
+def plain_layers(draw, rank: int) -> str:
+    """A layer that keeps the size of its input."""
+    kind = draw(st.sampled_from(["", "dw", "max", "avg"]))
+    kernel = draw(st.sampled_from(["1", "2", "3", "5", "(1,3)" if rank == 2 else "4"]))
+    padding = draw(st.sampled_from(["", "", "causal"]))
+    channels = draw(st.sampled_from(["", "", "x2", "x3"])) if not kind else ""
+    return f"{kind}k{kernel}d{draw(numbers(3))}{padding}{channels}"
+
+
+@st.composite
+def branched_stacks(draw, rank: int, depth: int = 2, averaged: bool = False) -> str:
+    """Up to three parts: layers, a stride undone around a stack, joins, and repeats of these.
+
+    Most fit together; sizes that the stride does not divide, and sums of other channels, do not.
+    """
+    parts = []
+    for _ in range(draw(numbers(3))):
+        shape = draw(st.sampled_from(["layer", "layer", "around", "join", "join"]))
+        if shape == "layer" or not depth:
+            part = draw(plain_layers(rank))
+        elif shape == "around":
+            down = draw(st.sampled_from(["maxk2s2", "k3s2", "avgk2s2valid"]))
+            up = draw(st.sampled_from(["ups2", "tconvk2s2", "tconvk3s2"]))
+            part = f"{down} {draw(branched_stacks(rank, depth - 1))} {up}"
+            part = f"[{part}]" if draw(st.booleans()) else part
+        else:
+            inner = branched_stacks(rank, depth - 1)
+            branches = [draw(inner) for _ in range(draw(st.integers(1, 2)))]
+            if averaged and draw(st.booleans()):
+                branches.append("global k1")
+            branches.insert(draw(st.integers(0, 1)), draw(st.sampled_from(["", "k1"])))
+            sign = draw(st.sampled_from(["|", "+", " | ", " + "]))
+            part = f"[{sign.join(branches)}]{draw(st.sampled_from(['', '', '*2']))}"
+        parts.append(part)
+    return " ".join(parts)

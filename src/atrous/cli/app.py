@@ -19,6 +19,7 @@ from atrous.cli.learn import learn
 from atrous.cli.output import complain, forgive, printing
 from atrous.cli.rates import rates
 from atrous.cli.sizes import sizes
+from atrous.cli.stack import stack
 from atrous.cli.zoo import zoo
 from atrous.errors import AtrousError
 
@@ -65,6 +66,7 @@ _VERBS = (
     rates,
     check,
     zoo,
+    stack,
     convert,
     audit,
     bench,
@@ -89,7 +91,7 @@ def _run() -> int:
             result = app(prog_name="atrous", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except AtrousError as error:
-        complain(str(error))
+        complain(str(error), error.see)
         return 2
     except _USAGE as error:
         context = getattr(error, "ctx", None)

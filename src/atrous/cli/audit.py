@@ -17,7 +17,11 @@ __all__ = ["audit"]
 
 def audit(
     reference: Annotated[
-        str, typer.Argument(metavar="REFERENCE", help="The original: a SOURCE of `inspect`.")
+        str,
+        typer.Argument(
+            metavar="REFERENCE",
+            help="The original: a SOURCE of `inspect`; for stacks see `atrous stack --help`.",
+        ),
     ],
     candidate: Annotated[
         str, typer.Argument(metavar="CANDIDATE", help="What somebody converted from it.")

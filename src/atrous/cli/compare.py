@@ -24,8 +24,8 @@ def compare(
         list[str] | None,
         typer.Argument(
             metavar="STACK",
-            help='Each in quotes, such as "k3s2x64 k3d2"; NAME=STACK names it. Or any SOURCE of '
-            "`inspect`. Left out: the usual schemes.",
+            help='Each in quotes, such as "k3s2x64 k3d2"; NAME=STACK names it. See '
+            "`atrous stack --help`. Or any SOURCE of `inspect`. Left out: the usual schemes.",
             show_default=False,
         ),
     ] = None,

@@ -13,7 +13,11 @@ __all__ = ["explore"]
 def explore(
     stack: Annotated[
         str | None,
-        typer.Argument(metavar="STACK", help='What to begin with, in quotes, such as "k3d2 k3d2".'),
+        typer.Argument(
+            metavar="STACK",
+            help='What to begin with, in quotes, such as "k3d2 k3d2" (see '
+            "`atrous stack --help`), without branches.",
+        ),
     ] = None,
     input: Annotated[
         str, typer.Option("--input", "-i", metavar="SHAPE", help="Batch, channels and sizes.")

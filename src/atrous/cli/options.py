@@ -24,7 +24,7 @@ __all__ = [
 
 SOURCE_HELP = (
     "The path of an .onnx file, zoo:NAME, stack:..., timm:NAME, torchvision:NAME or smp:NAME, or "
-    "MODULE:FUNCTION or FILE.py:FUNCTION, which RUNS THAT CODE."
+    "MODULE:FUNCTION or FILE.py:FUNCTION, which RUNS THAT CODE. `atrous stack --help` has stacks."
 )
 Source = Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE_HELP, show_default=False)]
 Inputs = Annotated[

@@ -104,16 +104,19 @@ def printing() -> Iterator[None]:
         ) from None
 
 
-def complain(message: str) -> None:
+def complain(message: str, see: str | None = None) -> None:
     """Prints an error on standard error: one line, and below it the place where it can be shown.
 
-    A place is a line of text and a caret under a letter of it, which end the message.
+    A place is a line of text and a caret under a letter of it, which end the message. `see` is a
+    command that tells more.
     """
     rest, place = message, ""
     lines = message.rstrip("\n").rsplit("\n", 2)
     if len(lines) == 3 and lines[2].strip() == "^":
         rest, place = lines[0], f"\n{lines[1].rstrip()}\n{lines[2].rstrip()}"
     text = " ".join(rest.split())
+    if see is not None:
+        text = f"{text.rstrip('.')}; see `{see}`"
     with suppress(OSError):  # the exit code still tells
         if sys.stderr is not None:
             print(f"atrous: {text}{place}", file=sys.stderr)  # noqa: T201

@@ -25,6 +25,7 @@ from atrous.report.networks import NetworksView
 from atrous.report.optimized import ExplanationView
 from atrous.report.rates import PyramidView
 from atrous.report.sizes import SizesView
+from atrous.report.stack import StackView
 from atrous.report.stretches import BoxesView, StretchesView
 from atrous.report.view import LinesView
 
@@ -50,6 +51,7 @@ __all__ = [
     "PyramidView",
     "SizesView",
     "Sort",
+    "StackView",
     "StretchesView",
     "TopicsView",
 ]

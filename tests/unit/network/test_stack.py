@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 
 from atrous.errors import AtrousError, GeometryError, NetworkError, ReadError
 from atrous.geometry import Reads, Window, pad
-from atrous.network.stack import StackLayer, parse_stack, stack_network
+from atrous.network.ops import AdaptivePool, Concat, Elementwise, Resize
+from atrous.network.stack import (
+    StackJoin,
+    StackLayer,
+    StackPart,
+    parse_stack,
+    stack_network,
+    stack_parts,
+)
 
 
 def shape_after(text: str, *shape: int) -> tuple[int, ...]:
@@ -201,8 +209,12 @@ def test_any_text_is_read_or_refused_with_a_caret_inside_it(text):
         ("ups2 up2", 2, 7, "`up` needs its factor as a stride; write `ups2`."),
         ("up", 1, 1, "`up` needs its factor as a stride; write `ups2`."),
         ("upk3s2", 1, 2, "`up` has no kernel; write its factor as a stride, `ups2`."),
-        ("deconvk3", 1, 0, "no kind is named 'deconv'; use conv, dw, max, avg, tconv, up."),
-        ("avgpoolk3", 1, 3, "'poolk' is not known; use k s d p x, same, valid or causal."),
+        ("warpk3", 1, 0, "no kind is named 'warp'; use conv, dw, max, avg, tconv, up, global."),
+        ("deconvk3", 1, 0, "no kind is named 'deconv'; write `tconvk2s2`."),
+        ("avgpoolk3", 1, 3, "a pool is `avg` alone, as in `avgk2s2`."),
+        ("gap", 1, 0, "no kind is named 'gap'; write `global`."),
+        ("globalk1", 1, 6, "`global` takes nothing; write what comes next behind a space."),
+        ("x64", 1, 0, "channels belong to a layer; write `k3x64`, or `k1x64` behind a bracket."),
         ("3x3", 1, 0, "a number needs its letter before it, such as `k3` for the kernel."),
         ("k3p", 1, 2, "padding needs a number here, such as 3 or (1,7)."),
         ("k(1,a)", 1, 4, "kernel needs a number here, as in (1,7)."),
@@ -266,3 +278,187 @@ def test_a_layer_that_does_not_fit_its_input_is_named():
 def test_an_input_without_1_to_3_spatial_sizes_is_refused(shape):
     with pytest.raises(ReadError, match=r"^a stack takes an input of batch, channels and 1 to 3"):
         stack_network("k3", shape)
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 32), (1, 4, 32, 32), (1, 4, 8, 8, 8)])
+def test_branches_read_one_map_and_are_concatenated(shape):
+    network = stack_network("k3x8 [k3d2x2 | k3d4x3 k1 | k1x5] k1", shape)
+    made = {node.name: node for node in network.nodes}
+    assert list(made) == ["conv1", "conv2", "conv3", "conv4", "conv5", "concat6", "conv7"]
+    assert [made[name].inputs for name in ("conv2", "conv3", "conv5")] == [("conv1",)] * 3
+    assert made["concat6"].inputs == ("conv2", "conv4", "conv5")
+    assert made["concat6"].op == Concat(1)
+    assert network.tensor("concat6").shape[1] == 10
+
+
+def test_an_empty_branch_is_the_identity_and_branches_nest():
+    network = stack_network("[ + k3 [ | k1x2] k1x4]", (1, 4, 9))
+    made = {node.name: node for node in network.nodes}
+    assert made["concat3"].inputs == ("conv1", "conv2")
+    assert made["add5"].inputs == ("x", "conv4")
+    assert isinstance(made["add5"].op, Elementwise)
+    assert network.outputs == ("add5",)
+
+
+def test_a_u_net_concatenates_its_skips():
+    text = "k3x4 [ | maxk2s2 k3x8 [ | maxk2s2 k3x16 ups2] k3x8 ups2] k3x4"
+    network = stack_network(text, (1, 1, 16, 24))
+    assert [n.output.shape[1:] for n in network.nodes if n.name.startswith("concat")] == [
+        (24, 8, 12),
+        (12, 16, 24),
+    ]
+    assert shape_after(text, 1, 1, 16, 24) == (1, 4, 16, 24)
+
+
+def test_what_was_averaged_over_all_positions_is_spread_where_it_joins():
+    network = stack_network("[k3x2 | global k1x3]", (1, 4, 9, 11))
+    assert [type(node.op) for node in network.nodes[1:-1]][::2] == [AdaptivePool, Resize]
+    assert network.nodes[-2].name == "concat4.spread2"
+    assert network.tensor("concat4").shape == (1, 5, 9, 11)
+    # Through an inner join, and beside nothing to be spread to.
+    assert shape_after("[ + [global + global k1]]", 1, 4, 9, 11) == (1, 4, 9, 11)
+    assert shape_after("[global | global k1x2]", 1, 4, 9, 11) == (1, 6, 1, 1)
+    assert shape_after("global k1x7", 1, 4, 9, 11) == (1, 7, 1, 1)
+
+
+def test_repeats_are_written_out():
+    assert stack_parts("k3*2 [ + k3 k1]*2 [k3 max k2]*1".replace("max k2", "maxk2")) == stack_parts(
+        "k3 k3 [ + k3 k1] [ + k3 k1] k3 maxk2"
+    )
+    assert stack_parts("[[k3*2]*2 k1] * 2") == stack_parts("k3 k3 k3 k3 k1 k3 k3 k3 k3 k1")
+    names = [node.name for node in stack_network("[ + k3]*3", (1, 1, 9)).nodes]
+    assert names == ["conv1", "add2", "conv3", "add4", "conv5", "add6"]
+
+
+def test_a_plus_is_a_sign_between_a_letter_and_its_number_alone():
+    assert stack_parts("[k+3p(+1,-1)+k1]") == stack_parts("[k3p(1,-1) + k1]")
+    (join,) = stack_parts("[k3same+k3causal+]")
+    assert isinstance(join, StackJoin)
+    assert [len(branch) for branch in join.branches] == [1, 1, 0]
+
+
+def branches_of(parts: st.SearchStrategy[list[StackPart]]) -> st.SearchStrategy[StackPart]:
+    some = st.lists(parts.filter(bool).map(tuple), min_size=2, max_size=4)
+    with_identity = st.tuples(some, st.integers(0, 2), st.booleans()).map(
+        lambda drawn: (*drawn[0][: drawn[1]], (), *drawn[0][drawn[1] :]) if drawn[2] else drawn[0]
+    )
+    return st.builds(StackJoin, st.sampled_from(["concat", "add"]), with_identity.map(tuple))
+
+
+trees = st.recursive(
+    st.lists(layers, min_size=1, max_size=3),
+    lambda parts: st.lists(st.one_of(layers, branches_of(parts)), min_size=1, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(trees)
+def test_branches_that_are_written_are_read_back(parts):
+    text = " ".join(map(str, parts))
+    assert stack_parts(text) == tuple(parts)
+    assert stack_parts(text.replace(" | ", "|").replace(" + ", "+")) == tuple(parts)
+    names = [part.name for part in every(stack_parts(text))]
+    assert [int("".join(filter(str.isdigit, name))) for name in names] == [
+        *range(1, len(names) + 1)
+    ]
+
+
+def every(parts: tuple[StackPart, ...]) -> list[StackPart]:
+    found: list[StackPart] = []
+    for part in parts:
+        for branch in part.branches if isinstance(part, StackJoin) else ():
+            found += every(branch)
+        found.append(part)
+    return found
+
+
+def assert_points_to_the_help(error: ReadError) -> None:
+    assert error.see == "atrous stack --help"
+
+
+@given(st.text(alphabet="[[[]]]|||+++**2 k3 global ups2", max_size=40))
+def test_any_brackets_are_read_or_refused_with_a_caret_inside_the_text(text):
+    try:
+        parts = stack_parts(text)
+    except ReadError as error:
+        lines = str(error).split("\n")
+        if len(lines) == 3:
+            assert lines[0].startswith(("layer ", "column "))
+            assert lines[2].strip() == "^"
+            assert len(lines[2]) <= len(lines[1]) + 1
+        else:
+            assert not text.strip() or "layers" in lines[0]
+        assert_points_to_the_help(error)
+    else:
+        assert stack_parts(" ".join(map(str, parts))) == parts
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "message"),
+    [
+        ("k3 [k3", 4, "this `[` is not closed; add its `]`."),
+        ("[k3 [ | k1]", 1, "this `[` is not closed; add its `]`."),
+        ("k3 k3]", 6, "this `]` closes nothing; leave it out, or open it with `[`."),
+        ("k3 | k3", 4, "`|` joins branches inside brackets, as in `[k3 | k3]`."),
+        ("k3 + k3", 4, "`+` joins branches inside brackets, as in `[k3 + k3]`."),
+        ("k3 []", 4, "this bracket holds no layers; write some, as in `[k3 | k3d2]`."),
+        ("[ | ]", 1, "this bracket holds no layers; write some, as in `[k3 | k3d2]`."),
+        (
+            "[k3 | | k3 | ]",
+            14,
+            "a second branch is empty; one empty branch is the identity, leave this one out.",
+        ),
+        (
+            "[k3 | k3 + k3]",
+            10,
+            "one bracket joins with `|` or with `+`, not both; nest one, as in `[a | [b + c]]`.",
+        ),
+        ("[k3]*0", 6, "`*` takes a whole number of at least 1."),
+        ("[k3]*", 5, "`*` takes a whole number of at least 1."),
+        ("[k3]*two", 6, "`*` takes a whole number of at least 1."),
+        ("* k3", 1, "`*` repeats what stands before it, as in `k3*4` or `[ ... ]*4`."),
+        ("k3*2*2", 5, "this is repeated already; leave one `*` out."),
+        ("3*[k3]", 1, "a repeat stands behind what it repeats: `[ ... ]*3`."),
+        (f"{'[' * 33}k3{']' * 33}", 33, "brackets stand 33 deep; at most 32 are read."),
+    ],
+)
+def test_brackets_that_do_not_match_are_shown_with_their_column(text, column, message):
+    shown = f"  {text}\n  {' ' * (column - 1)}^"
+    assert error_of(text) == f"column {column}: {message}\n{shown}"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[[k3]*1000]*1000", "the stack has 1,000,000 layers, of which at most 4,096 are read;"),
+        ("[ + k1]*4096", "the stack has 8,192 layers, of which at most 4,096 are read;"),
+        ("[ | k1]*20", "concat30: up to here the stack has 131,072 channels, of which at most"),
+        ("[k3 | k3d50000 k3d50000*2]", "conv4: up to here the stack reaches over more than"),
+        ("k1*9999999999999999999999", "the stack has 999,999,999 layers, of which at most"),
+        ("[ | ups64 ups65 maxk4096s4096]", "up2: up to here the stack upsamples by more than"),
+    ],
+)
+def test_branches_cannot_grow_beyond_what_can_be_held(text, message):
+    found = error_of(text, (1, 4, 64))
+    assert found.startswith(message), found
+
+
+def test_a_branch_of_another_size_is_named_with_its_place_and_the_way_out():
+    assert error_of("k3 [ | maxk2s2 k3 ups2]", (1, 4, 31, 32)) == (
+        "concat5: branch 2 (`maxk2s2 k3 ups2`, column 8) makes 32x32, branch 1 (empty, column 6) "
+        "makes 31x32; the branches of a bracket end at one size: pad with `same` or `causal`, "
+        "stride alike, and undo a stride with `up` or `tconv`; or take an input whose sizes the "
+        "strides divide."
+    )
+    assert error_of("[ + k3x5 + k3]") == (
+        "add3: branch 2 (`k3x5`, column 5) makes 5 channels, branch 1 (empty, column 3) makes 4 "
+        "channels; a sum needs one number: end each branch in the same `x`, an empty one in "
+        "`k1x...`."
+    )
+
+
+@pytest.mark.parametrize("text", ["k3 [k3 | k3d2]", "k3 global", "[ + k3]*2"])
+def test_a_chain_of_layers_has_no_branches(text):
+    with pytest.raises(ReadError, match="is no layer of a plain chain"):
+        parse_stack(text)
+    assert parse_stack("[k3 k3]*2") == parse_stack("k3 k3 k3 k3")
