@@ -82,20 +82,20 @@ def _values(layer: StackLayer) -> tuple[str, ...]:
     if layer.kind == "global":
         return ("",) * len(_TITLES)
     if layer.kind == "up":
-        return ("", _numbers(layer.stride), "", "", "")
-    padding = layer.padding if isinstance(layer.padding, str) else _numbers(layer.padding)
+        return ("", _listed_numbers(layer.stride), "", "", "")
+    padding = layer.padding if isinstance(layer.padding, str) else _listed_numbers(layer.padding)
     pool = layer.kind in ("max", "avg")
     kept = "" if pool else "(kept)"
     return (
-        _numbers(layer.kernel),
-        _usual(_numbers(layer.stride), "1"),
-        _usual(_numbers(layer.dilation), "1"),
+        _listed_numbers(layer.kernel),
+        _usual(_listed_numbers(layer.stride), "1"),
+        _usual(_listed_numbers(layer.dilation), "1"),
         _usual(padding, "same"),
         kept if layer.channels is None else str(layer.channels),
     )
 
 
-def _numbers(values: Sequence[int]) -> str:
+def _listed_numbers(values: Sequence[int]) -> str:
     return ",".join(map(str, values))
 
 

@@ -105,10 +105,11 @@ def _named(parts: Sequence[StackPart], count: _Count) -> tuple[StackPart, ...]:
     return tuple(named)
 
 
-def _size(parts: Sequence[StackPart]) -> int:
+def _layer_count(parts: Sequence[StackPart]) -> int:
     """How many layers and joins there are."""
     return sum(
-        1 + sum(map(_size, part.branches)) if isinstance(part, StackJoin) else 1 for part in parts
+        1 + sum(map(_layer_count, part.branches)) if isinstance(part, StackJoin) else 1
+        for part in parts
     )
 
 
@@ -147,7 +148,7 @@ class _Parser:
                 self.fail(self.at, "`*` repeats what stands before it, as in `k3*4` or `[ ... ]*4`")
             made = self.bracket(depth + 1) if self.ahead == "[" else [self.layer()]
             count = self.times()
-            size += _size(made) * count
+            size += _layer_count(made) * count
             self.check(size)
             found += made * count
         return found
@@ -179,7 +180,7 @@ class _Parser:
             self.next += 1
             columns.append(self.at + 1)
             branches.append(self.parts(depth))
-            size += _size(branches[-1])
+            size += _layer_count(branches[-1])
             self.check(size)
             end = self.ahead
             if end is None:
