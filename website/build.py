@@ -1,0 +1,78 @@
+"""The site: pages by hand from `docs`, pages that the library computes, built strictly.
+
+    pip install ".[docs]" && python website/build.py [--measure]
+
+The site is in `website/.site` afterwards, and any web host serves it. With `--measure` the article
+also has times, taken on this machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
+
+from website.article import article  # noqa: E402
+from website.glossary import glossary  # noqa: E402
+from website.reference import api, commands, networks  # noqa: E402
+
+HERE = ROOT / "website"
+PAGES, SITE = HERE / ".pages", HERE / ".site"
+
+# Where files that pages point to are on the site.
+MOVED = {
+    "README.md": "index.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changes.md",
+}
+
+
+def build(measure: bool) -> int:
+    """Writes the pages and builds them; the exit code of the builder, which a warning makes 1."""
+    shutil.rmtree(PAGES, ignore_errors=True)
+    shutil.rmtree(SITE, ignore_errors=True)
+    shutil.copytree(ROOT / "docs", PAGES, ignore=shutil.ignore_patterns("*.py"))
+    for source, page in MOVED.items():
+        shutil.copy(ROOT / source, PAGES / page)
+    for path in PAGES.rglob("*.md"):
+        path.write_text(linked(path.read_text(encoding="utf-8")), encoding="utf-8")
+    shutil.copy(HERE / "look.css", PAGES / "look.css")
+    pictures = PAGES / "pictures"
+    pictures.mkdir()
+    made = {
+        "article.md": article(pictures, measure=measure),
+        "glossary.md": glossary(pictures),
+        "commands.md": commands(),
+        "api.md": api(),
+        "networks.md": networks(),
+    }
+    for name, text in made.items():
+        (PAGES / name).write_text(text, encoding="utf-8")
+    command = [sys.executable, "-m", "zensical", "build", "--clean", "--strict"]
+    return subprocess.run([*command, "-f", str(HERE / "zensical.toml")], cwd=HERE).returncode
+
+
+def linked(text: str) -> str:
+    """A page whose links lead to pages of the site; other files of the source are only named."""
+    link = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)(#[^)]*)?\)")
+
+    def target(found: re.Match[str]) -> str:
+        name = found[1].removeprefix("../").removeprefix("docs/")
+        if name in MOVED or (ROOT / "docs" / name).exists():
+            return f"]({MOVED.get(name, name)}{found[2] or ''})"
+        return f"](in-the-source:{name})"
+
+    elsewhere = re.compile(r"\[([^\[\]]+)\]\(in-the-source:([^)]*)\)")
+    return elsewhere.sub(r"\1 (`\2` in the source)", link.sub(target, text))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--measure", action="store_true", help="take times for the article, too")
+    sys.exit(build(parser.parse_args().measure))
