@@ -81,8 +81,8 @@ def _extent(_: Path) -> str:
 
 @term(
     "Receptive field",
-    "From the first input position that an output reads to the last, through all layers, counted as "
-    "if the input had no end. Which of them are really read is its coverage; how strongly, its "
+    "From the first input position that an output reads to the last, through all layers, counted "
+    "as if the input had no end. Which of them are really read is its coverage; how strongly, its "
     "effective field.",
 )
 def _field(_: Path) -> str:
