@@ -49,8 +49,10 @@ class GraphSvg(str):
     __slots__ = ()
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        from atrous.draw.images import svg_bundle
+
         said = f"a graph as SVG, {len(self):,} characters"
-        return {"image/svg+xml": str(self), "text/plain": said}
+        return svg_bundle(str(self), "graph of the network", said)
 
 
 def graph_svg(report: Inspection, module: str = "", colour: Colouring = "coverage") -> str:

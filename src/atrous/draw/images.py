@@ -6,6 +6,7 @@ import io
 import math
 from base64 import b64encode
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from atrous.analysis import Footprint
 
-__all__ = ["SHADES", "Cut", "Ground", "cuts", "data_url", "levels", "png"]
+__all__ = ["SHADES", "Cut", "Ground", "cuts", "data_url", "levels", "png", "svg_bundle"]
 
 Ground = Literal["solid", "shade", "ink"]
 SHADES = 32
@@ -156,3 +157,14 @@ def png(counts: NDArray[Any], ground: Ground = "solid", shades: int = SHADES) ->
 def data_url(content: bytes, kind: str = "image/png") -> str:
     """The content as an address that needs no file."""
     return f"data:{kind};base64,{b64encode(content).decode('ascii')}"
+
+
+def svg_bundle(svg: str, words: str, text: str) -> dict[str, str]:
+    """A picture for notebooks, with words for who does not see it and text for terminals.
+
+    As an image in HTML it also shows in notebooks that are not trusted, where JupyterLab draws no
+    SVG by itself; converters to paper take the SVG.
+    """
+    url = data_url(svg.encode(), "image/svg+xml")
+    image = f'<img alt="{escape(words)}" style="max-width:100%;height:auto" src="{url}">'
+    return {"text/html": image, "image/svg+xml": svg, "text/plain": text}

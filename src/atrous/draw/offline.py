@@ -15,9 +15,11 @@ import re
 from hashlib import sha1
 from typing import Any
 
-import altair as alt
-
+from atrous.draw.images import svg_bundle
 from atrous.draw.needs import drawing_needs
+
+with drawing_needs("plot"):
+    import altair as alt
 
 __all__ = ["chart_svg", "offline"]
 
@@ -47,13 +49,19 @@ def offline(chart: Any) -> Any:
     return chart
 
 
+def _title(chart: Any) -> str:
+    title = getattr(chart, "title", "")
+    text = getattr(title, "text", title)
+    return text if isinstance(text, str) else "chart"
+
+
 class _Drawn:
     """What these charts do otherwise: they draw themselves, and pages hold their scripts."""
 
     def _repr_mimebundle_(self, *args: Any, **kwds: Any) -> Any:
         if alt.renderers.active != "default":
             return super()._repr_mimebundle_(*args, **kwds)  # type: ignore[misc]
-        return {"image/svg+xml": chart_svg(self), "text/plain": repr(self)}
+        return svg_bundle(chart_svg(self), _title(self), repr(self))
 
     def save(self, fp: Any, format: Any = None, *args: Any, **kwds: Any) -> None:
         """Altair's `save`; HTML holds its scripts, unless `inline` is False."""

@@ -30,22 +30,18 @@ class FootprintView(LinesView):
 
     def html(self) -> str:
         """What is read in words, and the picture; characters where nothing is there to draw it."""
+        from atrous.draw.images import svg_bundle
         from atrous.report.drawing import words
 
         try:
-            svg = self._picture()
+            from atrous.draw.offline import chart_svg
+
+            svg = chart_svg(self.plot())
         except (MissingDependencyError, UnsupportedError):
             return LinesView.html(self)
         said = words(self.record)
         text = "".join(f"<div>{escaped(one)}</div>" for one in said)
-        return f'{text}<img alt="{escaped(said[0])}" src="{svg}">'
-
-    def _picture(self) -> str:
-        """The chart as an address; whatever renderer charts have, this one is a picture."""
-        from atrous.draw.images import data_url
-        from atrous.draw.offline import chart_svg
-
-        return data_url(chart_svg(self.plot()).encode(), "image/svg+xml")
+        return text + svg_bundle(svg, said[0], "")["text/html"]
 
     def plot(self, kind: str = "", *, image: object = None, beside: object = None) -> Any:  # noqa: ARG002
         from atrous.draw.footprints import footprint_chart

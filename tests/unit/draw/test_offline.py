@@ -12,6 +12,7 @@ import pytest
 
 import atrous
 from atrous.errors import MissingDependencyError
+from tests.processes import run_python
 
 PLAIN = altair.Chart(altair.Data(values=[{"a": 1}])).mark_point().encode(x="a:Q")
 
@@ -45,13 +46,14 @@ def test_what_is_made_of_a_chart_draws_itself(report, how):
     chart = MADE[how](report)
     shown = chart._repr_mimebundle_()
     assert isinstance(chart, altair.TopLevelMixin)
-    assert set(shown) == {"image/svg+xml", "text/plain"}
+    assert set(shown) == {"text/html", "image/svg+xml", "text/plain"}
+    assert shown["text/html"].startswith('<img alt="')
     assert shown["image/svg+xml"].startswith("<svg")
     assert shown["text/plain"].startswith("alt.")
 
 
 def test_charts_that_are_not_ours_are_left_alone(report):
-    assert "text/html" in PLAIN._repr_mimebundle_()
+    assert set(PLAIN._repr_mimebundle_()) == {"text/html"}
     assert type(altair.Chart.from_dict(report.plot("cost").to_dict())) is altair.Chart
     assert altair.renderers.active == "default"
 
@@ -79,6 +81,34 @@ def test_two_pictures_on_one_page_share_no_names(report):
     assert one
     assert two
     assert not one & two
+
+
+def test_a_picture_is_told_to_who_does_not_see_it(report):
+    told = [c._repr_mimebundle_()["text/html"] for c in (report.plot("cost"), report.graph())]
+    assert [re.search(r'alt="([^"]*)"', html)[1] for html in told] == [
+        "Cost by stage",
+        "graph of the network",
+    ]
+
+
+def test_without_altair_it_says_what_to_install():
+    script = """
+import sys
+sys.modules["altair"] = None
+import atrous
+found = atrous.compare(input=(1, 1, 32, 32))
+report = found.schemes[0].report
+assert "<pre" in report.footprint()._repr_html_()
+for record in (report, report.footprint(), found):
+    try:
+        record.plot()
+    except atrous.MissingDependencyError as error:
+        assert "atrous[report]" in str(error), error
+    else:
+        raise AssertionError(record)
+"""
+    result = run_python(script)
+    assert result.returncode == 0, result.stderr
 
 
 def test_without_the_library_that_draws_it_says_what_to_install(report, monkeypatch):
