@@ -49,7 +49,7 @@ def offline(chart: Any) -> Any:
     return chart
 
 
-def _title(chart: Any) -> str:
+def _told_as(chart: Any) -> str:
     title = getattr(chart, "title", "")
     text = getattr(title, "text", title)
     return text if isinstance(text, str) else "chart"
@@ -61,7 +61,7 @@ class _Drawn:
     def _repr_mimebundle_(self, *args: Any, **kwds: Any) -> Any:
         if alt.renderers.active != "default":
             return super()._repr_mimebundle_(*args, **kwds)  # type: ignore[misc]
-        return svg_bundle(chart_svg(self), _title(self), repr(self))
+        return svg_bundle(chart_svg(self), _told_as(self), repr(self))
 
     def save(self, fp: Any, format: Any = None, *args: Any, **kwds: Any) -> None:
         """Altair's `save`; HTML holds its scripts, unless `inline` is False."""
