@@ -10,8 +10,10 @@ import pytest
 from atrous.cli.stack import stack
 from atrous.network.stack import stack_network, stack_parts
 from tests.command import assert_refuses, atrous
+from tests.processes import ROOT
 
 RECIPES = (stack.__doc__ or "").partition("Recipes:")[2]
+PAGE = (ROOT / "docs" / "stacks.md").read_text(encoding="utf-8")
 
 
 def test_a_stack_is_shown_as_it_is_read():
@@ -75,6 +77,16 @@ def test_every_recipe_of_the_help_is_a_stack_that_runs(text):
     assert stack_network(text, shape).nodes
     shown = " ".join(atrous("stack", "--help", COLUMNS="100").stdout.split())
     assert text in shown
+
+
+@pytest.mark.parametrize(
+    "text", re.findall(r"`([^`]+)`", PAGE.partition("## Recipes")[2].partition("\n\nA U-Net")[0])
+)
+def test_every_recipe_of_the_page_is_a_stack_that_runs(text):
+    shape = (1, 64, *(16,) * (3 if ",1,1)" in text else 2))
+    if "causal" in text or "valid" in text:
+        shape = (1, 64, 1000)
+    assert stack_network(text.replace("\\|", "|"), shape).nodes
 
 
 @pytest.mark.parametrize("verb", ["inspect", "sizes", "check", "convert", "audit", "compare"])
