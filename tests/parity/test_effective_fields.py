@@ -384,3 +384,50 @@ def test_half_of_it_tells_a_gaussian_from_a_flat_density(density, ratio):
         **{name: getattr(found, name) for name in found.__slots__} | {"density": density}
     )
     assert shaped.spreads[0].ratio == pytest.approx(ratio, abs=0.01)
+
+
+@pytest.mark.parametrize("source", ["timm:resnet18?features_only=true", "timm:mobilenetv2_050"])
+def test_models_of_libraries_have_their_weights_drawn_and_stay_inside_their_footprints(source):
+    report = atrous.inspect(source, (1, 3, 64, 64))
+    for layer in report.layers[5::25]:
+        found = atrous.effective(source, (1, 3, 64, 64), layer=layer.name, samples=1)
+        assert found.weights == "random"
+        mask = report.footprint(layer.name, found.at).mask
+        assert not found.density[~mask].any()
+        assert (found.density[mask] > 0).mean() > 0.95
+
+
+class Split(nn.Module):
+    def forward(self, x):
+        one, two = torch.cat([x, torch.roll(x, 1, 2)], 1).chunk(2, 1)
+        return one.cos() + two.sin()
+
+
+def test_of_a_call_that_makes_several_tensors_each_is_meant_by_its_name():
+    x = torch.arange(1, 33, dtype=torch.double).reshape(1, 2, 4, 4)
+    read = {}
+    for layer in atrous.inspect(Split(), (1, 2, 4, 4)).layers:
+        found = atrous.effective(Split(), x, layer=layer.name, at=(2, 1))
+        read[layer.name] = set(map(tuple, np.argwhere(found.density > 0).tolist()))
+    here, above = {(2, 1)}, {(1, 1)}
+    assert read["chunk"] == read["cos"] == here
+    assert read["chunk@1"] == read["sin"] == read["roll"] == above
+    assert read["cat"] == read["add"] == here | above
+
+
+class Windowed(nn.Module):
+    """The map cut into windows of 3x2, as windowed attention cuts it, and laid together again."""
+
+    def forward(self, x):
+        batch, channels, height, width = x.shape
+        y = x.reshape(batch, channels, height // 3, 3, width // 2, 2).permute(0, 2, 4, 3, 5, 1)
+        y = y.reshape(-1, 6, channels).sin()
+        y = y.reshape(batch, height // 3, width // 2, 3, 2, channels).permute(0, 5, 1, 3, 2, 4)
+        return y.reshape(x.shape).cos()
+
+
+@pytest.mark.parametrize("at", [(0, 0), (5, 2), (8, 7), (3, 1)])
+@pytest.mark.parametrize("layer", ["permute", "sin", "cos"])
+def test_a_position_is_found_where_maps_are_cut_into_windows(layer, at):
+    found = atrous.effective(Windowed(), (1, 2, 9, 8), layer=layer, at=at, samples=1)
+    assert np.argwhere(found.density > 0).tolist() == [list(at)]

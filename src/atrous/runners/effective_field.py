@@ -100,8 +100,7 @@ def measured_field(
         x = values[source].detach().clone().requires_grad_()
         values[source] = x
         output = _replayed(program, wanted, {name: value.clone() for name, value in values.items()})
-        if tuple(output.shape) != node.output.shape:
-            raise UnsupportedError(f"{node.name} is one step of several; take the layer behind it.")
+        output = _made_by(node, output, network)
         mixture = torch.randn(output.shape, generator=generator).to(output) * mask.to(output)
         (gradient,) = _gradient((output * mixture).sum(), x, node)
         if not gradient.isfinite().all():
@@ -110,6 +109,20 @@ def measured_field(
     density: NDArray[np.float64] = total.cpu().numpy()
     mass = density.sum()
     return Measured(place, count, density / mass if mass else density)
+
+
+def _made_by(node: Node, output: Any, network: Network) -> Any:
+    """What a node makes: of a call that makes several tensors, the one that is its own."""
+    made = [output]
+    if not isinstance(output, torch.Tensor):
+        made = [part for part in output if isinstance(part, torch.Tensor)]
+    alike = [other.name for other in network.nodes if other.origin == node.origin]
+    # Of steps of one call, only the last makes what the call does.
+    one = alike[-1] == node.name if len(made) == 1 else len(alike) == len(made)
+    found = made[alike.index(node.name) if len(made) > 1 else 0] if one else None
+    if found is None or tuple(found.shape) != node.output.shape:
+        raise UnsupportedError("it is one step of a call that takes several; name the next layer.")
+    return found
 
 
 def _gradient(value: Any, x: Any, node: Node) -> Any:
@@ -204,5 +217,9 @@ def _replayed(program: Traced, calls: Sequence[Any], given: Mapping[str, Any]) -
             else:
                 args = torch.fx.node.map_arg(node.args, made.__getitem__)
                 kwargs = torch.fx.node.map_arg(dict(node.kwargs), made.__getitem__)
-                made[node] = node.target(*args, **kwargs)
+                try:
+                    made[node] = node.target(*args, **kwargs)
+                except Exception as error:
+                    said = (str(error).splitlines() or [type(error).__name__])[0]
+                    raise UnsupportedError(f"{node.name} does not run again: {said}") from error
     return made[calls[-1]]

@@ -24,6 +24,7 @@ from atrous.progress import step
 from atrous.readers import read
 from atrous.readers.given import is_shape, shapes_of
 from atrous.readers.kind import kind_of
+from atrous.readers.named import parse
 from atrous.readers.source import made_of
 
 __all__ = ["effective"]
@@ -53,7 +54,8 @@ def effective(
     inputs drawn from a normal distribution, over the rows of an example tensor, or over `images`:
     paths or Pillow images, which are resized to the input and scaled as for ImageNet. `layer` is
     any name of `inspect`, its last output unless given; `at` its middle. `weights` are "given", the
-    model's own; "random", drawn anew by `seed` in a copy; or "counted": none, but the number of
+    model's own; "random", drawn anew by `seed` in a copy, as models that a library has under a name
+    get where no file of weights is given; or "counted": none, but the number of
     paths, which zoo networks, stacks and `Network`s get, and any source may. `rate` and `pixel` are
     those of `Inspection.scaled`.
 
@@ -75,7 +77,7 @@ def effective(
     given = usual if input is None else input
     place = None if at is None else (at,) if isinstance(at, int) else tuple(at)
     if kind_of(model) in ("module", "program") and weights != "counted":
-        how: Weights = "given" if weights is None else weights
+        how = weights or _usual_weights(source)
         report, found = _measured(model, given, layer, place, how, images, samples, share, seed)
     else:
         report = inspect_network(read(model, given))
@@ -184,6 +186,13 @@ def _counted(
         density=density / mass if mass else density,
         **_against(footprint, chosen, footprint.shape, share),
     )
+
+
+def _usual_weights(source: Any) -> Weights:
+    """Drawn for models that a library makes without a file of weights: some branches start at 0."""
+    if kind_of(source) == "library" and parse(source).weights is None:
+        return "random"
+    return "given"
 
 
 def _chosen(report: Inspection, layer: str | None) -> Layer:
