@@ -41,6 +41,10 @@ class View:
         """An HTML file that opens offline."""
         raise NotImplementedError
 
+    def moving(self, seconds: float) -> str:
+        """A picture that plays by itself, in SVG."""
+        raise NotImplementedError
+
     def graph(self, module: str, colour: str) -> str:
         """Boxes and arrows, in SVG."""
         raise NotImplementedError

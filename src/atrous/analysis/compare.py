@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import field as record_field
@@ -13,6 +14,7 @@ from atrous.analysis.field import Field
 from atrous.analysis.findings.record import Finding
 from atrous.analysis.inspection import Inspection, inspect_network
 from atrous.errors import AtrousError, GeometryError, UnsupportedError, unknown
+from atrous.files import write_whole
 from atrous.network import Network
 from atrous.shown import Shown, ShownWhole, view
 
@@ -145,6 +147,13 @@ class Comparison(ShownWhole):
         Raises `MissingDependencyError` without the extra `report`.
         """
         return view(self).plot()
+
+    def animate(self, path: str | os.PathLike[str], seconds: float = 0.5) -> None:
+        """Writes an SVG picture in which each scheme's output goes over its map.
+
+        See `Footprint.animate`. Raises `ArgumentError` for an input of more than 10,000 positions.
+        """
+        write_whole(path, view(self).moving(seconds))
 
     def to_dict(self) -> dict[str, object]:
         """Plain data under a versioned schema."""

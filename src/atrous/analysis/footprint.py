@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import product
+from math import prod
 from typing import TYPE_CHECKING, Any
 
+from atrous.files import write_whole
 from atrous.shown import ShownWhole, view
 
 if TYPE_CHECKING:
@@ -24,6 +29,7 @@ class Footprint(ShownWhole):
     shape, says over how many paths (branches and taps; channels are not counted). Counts are
     exact integers up to 2**62, rounded to float64 above. `origin` is the low corner of the box
     that holds all positions read, `box` the counts inside it, `coverage` the share of it read.
+    `map` is the spatial shape of the map that `at` is a position of.
     Branches make unions that are no product of axes: a 1x7 beside a 7x1 reads a cross.
     A position is read where any channel of it reaches any channel of the output position; channels
     are not kept apart on the way, so branches laid side by side and picked apart again, with no
@@ -40,6 +46,8 @@ class Footprint(ShownWhole):
     shape: tuple[int, ...]
     axes: tuple[str, ...]
     box: NDArray[Any] = field(repr=False)
+    map: tuple[int, ...] = ()
+    beside: Callable[[Sequence[int]], Footprint] | None = field(default=None, repr=False)
 
     @property
     def mask(self) -> NDArray[np.bool_]:
@@ -98,6 +106,41 @@ class Footprint(ShownWhole):
         'Output (16, 16) reads 25 of 9x9 positions'
         """
         return view(self).plot(image=image)
+
+    def moved(self, most: int = 72) -> tuple[Footprint, ...]:
+        """The footprints of the map's outputs, in their order.
+
+        Of more than `most`, those of the row through `at`, and of a longer row as many, evenly
+        apart. A footprint that was not taken from a report is alone.
+
+        >>> import atrous
+        >>> foot = atrous.inspect("stack:k3s2", (1, 1, 8, 8)).footprint()
+        >>> [len(foot.moved()), len(foot.moved(most=4))]
+        [16, 4]
+        """
+        if self.beside is None or not self.map:
+            return (self,)
+        places = [*product(*map(range, self.map))] if prod(self.map) <= most else self._row(most)
+        return tuple(self.beside(at) for at in places)
+
+    def _row(self, most: int) -> list[tuple[int, ...]]:
+        length = self.map[-1]
+        steps = min(length, most)
+        return [(*self.at[:-1], step * length // steps) for step in range(steps)]
+
+    def animate(self, path: str | os.PathLike[str], seconds: float = 0.5) -> None:
+        """Writes an SVG picture in which the output goes over its map, and what it reads with it.
+
+        The outputs are those of `moved`, each shown for `seconds`. It plays by itself in browsers
+        and in Markdown, and stands still on paper and where less motion is asked for. Raises
+        `ArgumentError` for an input of more than 10,000 positions.
+
+        >>> import atrous, tempfile
+        >>> foot = atrous.inspect("stack:k3d2 k3d2", (1, 1, 16, 16)).footprint()
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     foot.animate(f"{folder}/footprint.svg")
+        """
+        write_whole(path, view(self).moving(seconds))
 
     def to_dict(self) -> dict[str, object]:
         """Plain data, the mask as the rows of its box."""

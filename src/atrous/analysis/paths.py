@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,12 @@ def footprint_of(network: Network, tensor: str, at: Sequence[int] | None, source
         found, _ = _backwards(network, tensor, place, source, reaching, np.int64)
     shape = tuple(start.grid.values())
     origin, box = _trimmed(found, len(shape))
-    return Footprint(place, origin, shape, tuple(start.grid), box)
+    beside = partial(_footprint_at, network, tensor, source)
+    return Footprint(place, origin, shape, tuple(start.grid), box, lengths, beside)
+
+
+def _footprint_at(network: Network, tensor: str, source: str, at: Sequence[int]) -> Footprint:
+    return footprint_of(network, tensor, at, source)
 
 
 def _backwards(

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from atrous.cli.options import Inputs, Json, StructureOnly
+from atrous.cli.options import Animate, Inputs, Json, StructureOnly
 from atrous.cli.output import show, show_json
+from atrous.cli.pages import animation_place, put
 from atrous.cli.sources import (
     load,
     named_sources,
@@ -15,6 +16,7 @@ from atrous.cli.sources import (
     stack_text,
 )
 from atrous.errors import ReadError
+from atrous.shown import view
 
 __all__ = ["compare"]
 
@@ -39,11 +41,12 @@ def compare(
     channels: Annotated[
         int | None, typer.Option(metavar="C", help="How many channels each makes; 64.")
     ] = None,
+    animate: Animate = None,
     structure_only: StructureOnly = False,
     json: Json = False,
 ) -> None:
     """Stride, dilation, both or pooling: what each sees, keeps and costs on one input, which is
-    1,3,512,512 unless given.
+    1,3,512,512 unless given, or 1,3,24,24 with --animate.
 
     The usual schemes are convolutions without either (plain), with stride 2 in each (strided), with
     rate 2 in each or with rates 1, 2, 4 and so on (dilated), with stride 2 in the first half and
@@ -58,13 +61,16 @@ def compare(
 
     - atrous compare --input 1,1,16000 --kernel 2
 
+    - atrous compare --depth 3 --animate schemes.svg
+
     - atrous compare "k3d2 k3d2 k3d2" even="k3d1 k3d2 k3d3" --input 1,64,65,65
     """
     from atrous.analysis import compare_networks
     from atrous.report import ComparisonView
     from atrous.verbs.compare import compare as compared
 
-    usual = "1,3,512,512"
+    picture = None if animate is None else animation_place(animate)
+    usual = "1,3,512,512" if picture is None else "1,3,24,24"
     if stacks:
         for name, value in (("kernel", kernel), ("depth", depth), ("channels", channels)):
             if value is not None:
@@ -82,6 +88,8 @@ def compare(
             depth=4 if depth is None else depth,
             channels=64 if channels is None else channels,
         )
+    if picture is not None:
+        put(view(table).moving(0.5), picture, "--animate")
     if json:
         show_json(table.to_json())
     else:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from atrous.cli.options import (
+    Animate,
     Html,
     Image,
     Inputs,
@@ -17,7 +18,7 @@ from atrous.cli.options import (
     StructureOnly,
 )
 from atrous.cli.output import show, show_json, working
-from atrous.cli.pages import place_for, put
+from atrous.cli.pages import animation_place, place_for, put
 from atrous.cli.sources import (
     difference,
     load,
@@ -78,6 +79,7 @@ def inspect(
     ] = None,
     html: Html = None,
     image: Image = None,
+    animate: Animate = None,
     graph: Annotated[
         str | None,
         typer.Option(metavar="PATH", help="Write the network as a graph, modules folded, to .svg."),
@@ -109,6 +111,8 @@ def inspect(
 
     - atrous inspect vocoder.onnx --rate 22.05k
 
+    - atrous inspect "stack:k3d2 k3d2" --input 1,1,24,24 --animate footprint.svg
+
     - atrous inspect model.onnx --diff before.json
 
     - atrous inspect model.onnx --html report.html --image photo.jpg
@@ -129,11 +133,14 @@ def inspect(
     if html is not None and layer is not None:
         raise ReadError("--html has every layer; leave out --layer.")
     page = None if html is None else place_for(html, "--html", ".html")
+    moving = None if animate is None else animation_place(animate)
     drawn_at = None if graph is None else place_for(graph, "--graph", ".svg")
     how = input or (), structure_only, value or ()
     report = inspect_network(load(source, *how), output=output)
     if rate is not None or pixel is not None:
         report = report.scaled(rate=rate, pixel=pixel)
+    if moving is not None:
+        put(view(report.footprint(layer, place)).moving(0.5), moving, "--animate")
     if drawn_at is not None:
         put(report.graph(), drawn_at, "--graph")
     if page is not None:

@@ -10,6 +10,7 @@ from atrous.errors import ReadError
 
 __all__ = [
     "SOURCE_HELP",
+    "Animate",
     "Html",
     "Image",
     "InputValues",
@@ -51,6 +52,14 @@ Html = Annotated[
 Image = Annotated[
     str | None,
     typer.Option(metavar="PATH", help="With --html: an image to lay behind the footprints."),
+]
+Animate = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH",
+        help="Also write a picture to PATH, an .svg that plays: output after output, what each "
+        "reads.",
+    ),
 ]
 Rate = Annotated[
     str | None,

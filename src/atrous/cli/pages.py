@@ -9,7 +9,7 @@ from atrous.draw.needs import Needs, look_for
 from atrous.errors import ReadError
 from atrous.files import write_whole
 
-__all__ = ["picture_place", "place_for", "put"]
+__all__ = ["animation_place", "picture_place", "place_for", "put"]
 
 
 def place_for(target: str, option: str, ending: str) -> Path:
@@ -23,7 +23,12 @@ def picture_place(target: str, option: str) -> Path:
     return _place(target, option, (".png", ".svg"), "drawing a picture")
 
 
-def _place(target: str, option: str, endings: tuple[str, ...], needs: Needs) -> Path:
+def animation_place(target: str) -> Path:
+    """Where to write a moving picture: see `_place`. It takes no library."""
+    return _place(target, "--animate", (".svg",), None)
+
+
+def _place(target: str, option: str, endings: tuple[str, ...], needs: Needs | None) -> Path:
     """Where to write, known to be possible. Raises `ReadError`, which names the option.
 
     Where a library is missing that draws such a file, that is said now, not after the work.
@@ -40,7 +45,8 @@ def _place(target: str, option: str, endings: tuple[str, ...], needs: Needs) -> 
         raise ReadError(f"{option} {target}: give it the ending {named}.")
     if not path.parent.is_dir():
         raise ReadError(f"{option} {target}: there is no folder {path.parent}.")
-    look_for(needs)
+    if needs is not None:
+        look_for(needs)
     return path
 
 

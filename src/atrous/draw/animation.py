@@ -107,8 +107,12 @@ def sliding_scene(
 def footprints_scene(footprints: Iterable[Footprint], output: Sequence[int], title: str) -> Scene:
     """Footprints of several outputs of one map, in turn; of three axes the last two are drawn.
 
-    `output` is the spatial shape of the map.
+    `output` is the spatial shape of the map. Raises `ArgumentError` where it has no positions.
     """
+    if not output:
+        raise ArgumentError(
+            "this output has no positions to go over; animate a layer before it (--layer NAME)."
+        )
     frames = []
     shape: tuple[int, ...] = ()
     for one in footprints:

@@ -49,6 +49,15 @@ class ComparisonView(LinesView):
             out.extend(wrapped(Span(label, style or "bold"), text, indent, look))
         return out
 
+    def moving(self, seconds: float) -> str:
+        from atrous.draw.animation import animation, footprints_scene
+
+        scenes = []
+        for scheme in self.record:
+            seen = scheme.report.footprint()
+            scenes.append(footprints_scene(seen.moved(), seen.map, scheme.name))
+        return animation(scenes, seconds)
+
     def html(self) -> str:
         """Schemes side by side, with every column and what to know about each."""
         notes = "".join(
