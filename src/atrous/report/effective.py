@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from atrous.analysis.effective_field import EffectiveField, Spread
-from atrous.draw.units import per_axis, shape_text, share_text
+from atrous.draw.units import shape_text, share_text, shortened
 from atrous.report.lines import Line, Look, Span, line, wrapped
 from atrous.report.view import LinesView
 from atrous.shown import some, view
@@ -29,7 +29,10 @@ class EffectiveFieldView(LinesView):
     def lines(self, look: Look) -> list[Line]:
         found = self.record
         at = f" at ({', '.join(map(str, found.at))})" if found.at else ""
-        out = [line(Span(found.layer, "bold"), f"{at}, {found.network}: effective field")]
+        words = f"effective field of {found.layer}{at}"
+        room = max(look.width - len(words) - 2, 8)
+        named = f", {shortened(found.network, room, look.ellipsis)}"
+        out = [line(Span(words, "bold"), named)]
         for label, text in _said_of(found):
             out += wrapped(Span(label, "bold"), text, _INDENT, look)
         return out
@@ -49,28 +52,43 @@ def _said_of(found: EffectiveField) -> Iterator[tuple[str, str]]:
         yield "effective", "none: on these inputs the output depends on no position"
     else:
         box = found.box
-        along = [share_text(b / n) for b, n in zip(box.size, found.size, strict=True)]
-        sides = f", {per_axis(along)} along each axis" if len(along) > 1 else ""
         yield (
-            f"{100 * found.share:.4g}% of it",
-            f"within {shape_text(box.size)}, {share_text(found.ratio)} of the field{sides}"
+            _percent(found),
+            f"within {shape_text(box.size)}, {share_text(found.ratio)} of the field"
+            + _parts_along(found)
             + _units(found, box.size),
         )
-        yield "half of it", "; ".join(_spread(s) for s in found.spreads)
+        halves = "; ".join(map(_half_of, found.spreads))
+        yield "half of it", f"{halves}; a Gaussian has {_GAUSSIAN}, a flat field {_FLAT}"
     if found.paths is not None and found.roots is not None:
         roots = (
             "" if found.weights == "counted" else f"; {shape_text(found.roots.size)} of their roots"
         )
-        yield "by paths", f"{shape_text(found.paths.size)} holds as much of all paths{roots}"
+        share = _percent(found).replace("it", "all paths")
+        yield "by paths", f"{shape_text(found.paths.size)} holds {share}{roots}"
     yield ("counted" if found.weights == "counted" else "measured"), _how(found)
     for note in found.notes:
         yield "note", note
 
 
-def _spread(spread: Spread) -> str:
+def _percent(found: EffectiveField) -> str:
+    return f"{100 * found.share:.4g}% of it"
+
+
+def _parts_along(found: EffectiveField) -> str:
+    """The box's part of the field along each axis, where there are several."""
+    shares = [share_text(b / n) for b, n in zip(found.box.size, found.size, strict=True)]
+    if len(shares) < 2:
+        return ""
+    if len(set(shares)) == 1:
+        return f", {shares[0]} along each axis"
+    return "".join(f", {s} along {axis}" for s, axis in zip(shares, found.axes, strict=True))
+
+
+def _half_of(spread: Spread) -> str:
     return (
-        f"{spread.axis}: within {spread.half:.3g} of {spread.mean:.4g}, {spread.ratio:.2f} "
-        f"deviations (a Gaussian {_GAUSSIAN}, flat {_FLAT})"
+        f"within {spread.half:.3g} of {spread.mean:.4g} along {spread.axis}, "
+        f"{spread.ratio:.2f} deviations"
     )
 
 

@@ -28,7 +28,7 @@ def test_a_module_is_measured_and_the_same_seed_says_the_same(code):
     result = atrous("effective", code, "--samples", "2", "--seed", "3")
     assert result.returncode == 0, result.stderr
     lines = result.stdout.splitlines()
-    assert lines[0] == "2 at (8, 8), Sequential: effective field"
+    assert lines[0] == "effective field of 2 at (8, 8), Sequential"
     assert lines[1] == "whole field      7x7 positions (h, w)"
     assert "2 random inputs, the model's own weights, seed 3" in " ".join(result.stdout.split())
     assert atrous("effective", code, "--samples", "2", "--seed", "3").stdout == result.stdout
