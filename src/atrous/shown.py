@@ -13,7 +13,26 @@ from fractions import Fraction
 from functools import singledispatch
 from typing import Any
 
-__all__ = ["Plain", "Shown", "ShownWhole", "View", "plain", "plain_fields", "plug", "some", "view"]
+__all__ = [
+    "ELLIPSES",
+    "Plain",
+    "Shown",
+    "ShownWhole",
+    "View",
+    "counted",
+    "ordinal",
+    "plain",
+    "plain_fields",
+    "plug",
+    "some",
+    "splits",
+    "view",
+]
+
+ELLIPSES = ("…", "...")
+"""What stands for letters left out of a name, and where a terminal has no such letter."""
+
+_PLURALS = {"axis": "axes", "box": "boxes", "index": "indices"}
 
 
 class View:
@@ -98,6 +117,39 @@ def some(names: Sequence[str], most: int = 3) -> str:
     if len(names) <= most + 1:
         return ", ".join(names)
     return f"{', '.join(names[:most])} and {len(names) - most} more"
+
+
+def counted(count: int, noun: str) -> str:
+    """A count and its noun, in the plural where it is not 1.
+
+    >>> counted(1, "layer"), counted(2, "layer"), counted(12_000, "box"), counted(2, "axis")
+    ('1 layer', '2 layers', '12,000 boxes', '2 axes')
+    """
+    if count == 1:
+        return f"1 {noun}"
+    head, _, word = noun.rpartition(" ")
+    plural = _PLURALS.get(word, f"{word}s")
+    return f"{count:,} {head} {plural}" if head else f"{count:,} {plural}"
+
+
+def ordinal(number: int) -> str:
+    """A place in a row.
+
+    >>> [ordinal(n) for n in (1, 2, 3, 4, 11, 12, 21, 102, 111)]
+    ['1st', '2nd', '3rd', '4th', '11th', '12th', '21st', '102nd', '111th']
+    """
+    teen = number % 100 in (11, 12, 13)
+    return f"{number}{'th' if teen else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
+
+
+def splits(label: str, mark: str) -> list[tuple[str, str]]:
+    """What stands before and behind a mark in a label, for each place where it can be.
+
+    >>> splits("stem…conv", "…"), splits("a....b", "...")
+    ([('stem', 'conv')], [('a', '.b'), ('a.', 'b')])
+    """
+    places = range(len(label) - len(mark) + 1)
+    return [(label[:i], label[i + len(mark) :]) for i in places if label.startswith(mark, i)]
 
 
 class Plain:

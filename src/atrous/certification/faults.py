@@ -11,6 +11,7 @@ from atrous.geometry import Dense, Local, Lockstep, Window
 from atrous.network import Node, Tensor
 from atrous.network.layout import has_axes
 from atrous.network.ops import AdaptivePool, Conv, Elementwise, Pad, Pool, Reduce, Resize
+from atrous.shown import counted
 
 __all__ = [
     "difference_of_ops",
@@ -265,7 +266,9 @@ def edge_text(node: Node, twin: Node, axis: str, bad: int, length: int, lock: Lo
         text for text in (f"the first {lo}" if lo else "", f"the last {hi}" if hi else "") if text
     )
     one, two = node.op, twin.op
-    text = f"{where} of {length} positions along {axis} differ: the border lies elsewhere"
+    text = (
+        f"{where} of {counted(length, 'position')} along {axis} differ: the border lies elsewhere"
+    )
     if isinstance(one, Conv | Pool) and isinstance(two, Conv | Pool) and lock.step == 1:
         was, now = one.windows[window_index(node, axis)], two.windows[window_index(twin, axis)]
         if lock.factor * was.pad_lo != now.pad_lo or lock.factor * was.pad_hi != now.pad_hi:

@@ -24,7 +24,7 @@ from atrous.network.walk import needed, pruned
 from atrous.readers.torch.reader import read_torch
 from atrous.refusal import Refusal
 from atrous.runners.torch import Runner, draw_weights, random_inputs, share_weights
-from atrous.shown import some
+from atrous.shown import counted, some
 
 __all__ = ["TorchPair"]
 
@@ -144,7 +144,10 @@ class TorchPair:
                 return Refusal("size", "", f"the {side} does not take it ({_said(error)})")
         for side, found in zip(_SIDES, made, strict=True):
             if len(found) != len(outputs):
-                count = f"{len(found)} tensors, and {len(outputs)} outputs are known of it"
+                count = (
+                    f"{counted(len(found), 'tensor')}, and "
+                    f"{counted(len(outputs), 'output')} are known of it"
+                )
                 return Refusal("outputs", "", f"the {side} makes {count}")
         self._ran = True
         one, two = (repr(runner.said)[:80] for runner in runners)

@@ -18,6 +18,7 @@ from atrous.network.aside import coarsest
 from atrous.network.layout import ROWS, has_axes
 from atrous.network.walk import ancestors, needed, pruned
 from atrous.refusal import Refusal
+from atrous.shown import counted
 
 __all__ = ["ConversionRequest", "plan_for"]
 
@@ -88,7 +89,8 @@ def _target(network: Network, output_stride: int | Sequence[int]) -> dict[str, i
         raise ReadError(f"output stride {output_stride!r} is no whole number of at least 1.")
     if len(values) != len(axes):
         raise ReadError(
-            f"output stride {output_stride!r} has {len(values)} values for {len(axes)} spatial "
+            f"output stride {output_stride!r} has {counted(len(values), 'value')} for "
+            f"{len(axes)} spatial "
             f"axes ({', '.join(axes) or 'none'}); give one, or one each."
         )
     return dict(zip(axes, values, strict=True))

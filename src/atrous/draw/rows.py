@@ -11,8 +11,9 @@ from typing import Literal, get_args
 from atrous.analysis import Inspection, Layer
 from atrous.analysis.scale import Scale
 from atrous.geometry import Local, Reads
-from atrous.network import Node
+from atrous.network import Node, layer_names
 from atrous.network.ops import AdaptivePool, Conv, Pool, Resize
+from atrous.shown import counted
 
 __all__ = ["SORTS", "Listing", "Row", "Sort", "listing"]
 
@@ -47,6 +48,8 @@ class Listing:
     quiet_params: int
     cut: int
     scales: Mapping[str, Scale] = field(default_factory=dict, hash=False)
+    names: tuple[str, ...] = ()
+    """What any layer or module is called, among which the rows' names are told apart."""
 
 
 def listing(
@@ -91,6 +94,7 @@ def listing(
         sum(row.params for row in quiet),
         len(ordered) - len(shown),
         scales=inspection.scales,
+        names=layer_names(inspection.network.nodes),
     )
 
 
@@ -120,7 +124,7 @@ def _row(name: str, members: list[tuple[Layer, Node]], counts: dict[str, int]) -
     if len(members) == 1:
         op, params = op_text(last, node), last.params
     else:
-        op = f"{len(members)} layers"
+        op = f"{counted(len(members), 'layer')}"
         # A module called twice has its parameters once.
         params = sum(counts.get(p, 0) for p in {p: None for _, n in members for p in n.params})
     return Row(

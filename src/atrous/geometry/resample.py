@@ -10,6 +10,7 @@ from typing import Literal
 from atrous.errors import GeometryError
 from atrous.geometry.reads import MAX_PERIOD, Reads
 from atrous.geometry.taps import Taps
+from atrous.shown import counted
 
 __all__ = ["Coordinates", "Interpolation", "Rounding", "adaptive", "resample"]
 
@@ -49,7 +50,9 @@ def resample(
     [[0], [0, 1], [1]]
     """
     if inputs < 1 or outputs < 1:
-        raise GeometryError(f"cannot resample {inputs} positions to {outputs}; both must be >= 1.")
+        raise GeometryError(
+            f"cannot resample {counted(inputs, 'position')} to {outputs}; both must be >= 1."
+        )
     # Frameworks copy an axis that keeps its length.
     same = kind == "linear" or scale in (None, 1) or coordinates == "align_corners"
     if inputs == outputs and same:
@@ -70,7 +73,8 @@ def resample(
     turns = -(-outputs // period)
     if turns * period > MAX_PERIOD:
         raise GeometryError(
-            f"resampling {inputs} positions to {outputs} repeats only every {turns * period} "
+            f"resampling {counted(inputs, 'position')} to {outputs} repeats only every "
+            f"{turns * period} "
             f"outputs; at most {MAX_PERIOD} are kept: use a simpler scale."
         )
     return Reads(turns * period, turns * shift, tuple(map(grid.at, range(turns * period))))
@@ -83,7 +87,9 @@ def adaptive(inputs: int, outputs: int) -> Reads:
     [[0, 1], [1, 2, 3], [3, 4]]
     """
     if inputs < 1 or outputs < 1:
-        raise GeometryError(f"cannot pool {inputs} positions to {outputs}; both must be >= 1.")
+        raise GeometryError(
+            f"cannot pool {counted(inputs, 'position')} to {outputs}; both must be >= 1."
+        )
     ratio = Fraction(inputs, outputs)
     phases = tuple(
         Taps.of(range(floor(o * ratio), ceil((o + 1) * ratio))) for o in range(ratio.denominator)
@@ -120,7 +126,8 @@ class _Grid:
         self.rounded = 0 if exact else outputs
         if self.rounded > MAX_ROUNDED:
             raise GeometryError(
-                f"resampling {inputs} positions to {outputs} depends on rounding; at most "
+                f"resampling {counted(inputs, 'position')} to {outputs} depends on "
+                "rounding; at most "
                 f"{MAX_ROUNDED} outputs are followed: use a scale that divides."
             )
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from atrous.errors import GeometryError
-from atrous.shown import Shown
+from atrous.shown import Shown, counted
 
 __all__ = ["Window", "Windowed"]
 
@@ -147,7 +147,8 @@ class Window(Shown):
         if length < 1 or outputs < 1:
             raise GeometryError(
                 f"a transposed window of kernel {self.kernel}, stride {self.stride}, padding "
-                f"{self.pad_lo}+{self.pad_hi} makes {outputs} outputs of {length} inputs; "
+                f"{self.pad_lo}+{self.pad_hi} makes {outputs} outputs of "
+                f"{counted(length, 'input')}; "
                 "lower the padding."
             )
         return outputs
@@ -164,7 +165,10 @@ class Window(Shown):
         fix = f"pad by {missing}"
         if self.dilation > 1:
             fix += " or lower the dilation"
-        return f"a window of {kind} spans {self.extent} inputs, got {length} with {padding}; {fix}."
+        return (
+            f"a window of {kind} spans {counted(self.extent, 'input')}, got {length} "
+            f"with {padding}; {fix}."
+        )
 
 
 class Windowed:

@@ -8,9 +8,19 @@ then translate into it. A new known network is one function in `zoo/`.
 
 from atrous.network.builder import AXES, Builder
 from atrous.network.discover import discover
-from atrous.network.records import EagerRun, Network, Node, Param, Tensor
+from atrous.network.records import EagerRun, Network, Node, Param, Tensor, layer_names
 from atrous.network.rules import layout, mixing, sampled, windows
 
-__all__ = ["AXES", "Builder", "EagerRun", "Network", "Node", "Param", "Tensor", "discover"]
+__all__ = [
+    "AXES",
+    "Builder",
+    "EagerRun",
+    "Network",
+    "Node",
+    "Param",
+    "Tensor",
+    "discover",
+    "layer_names",
+]
 
 _RULES = (layout, mixing, sampled, windows)

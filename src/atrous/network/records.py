@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
-from atrous.errors import NetworkError, unknown
+from atrous.errors import NetworkError, UnknownNameError, unknown
 from atrous.geometry import AxisMap
 from atrous.network.layout import Grid, Layout, Seam, grid_of, shape_of
 from atrous.network.ops import Op
-from atrous.shown import Shown
+from atrous.shown import ELLIPSES, Shown, counted, some, splits
 
-__all__ = ["EagerRun", "Network", "Node", "Param", "Tensor"]
+__all__ = ["EagerRun", "Network", "Node", "Param", "Tensor", "layer_names"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,13 +262,17 @@ class Network(Shown):
     def __str__(self) -> str:
         shapes = ", ".join(f"{t.name} {'x'.join(map(str, t.shape))}" for t in self.inputs)
         return (
-            f"{self.name or 'network'}: {len(self.nodes)} nodes, input {shapes}, "
+            f"{self.name or 'network'}: {counted(len(self.nodes), 'node')}, input {shapes}, "
             f"{self.param_count:,} parameters, {self.macs:,} MACs"
         )
 
 
 def find(nodes: Sequence[Node], name: str) -> Node:
-    """The node called `name`; else the last one in the module `name`; else an error."""
+    """The node called `name`; else the last one in the module `name`; else an error.
+
+    A name with its middle left out, as tables show it, is that of the one layer or module that
+    begins and ends so.
+    """
     inside = None
     for node in nodes:
         if node.name == name or node.output.name == name:
@@ -277,8 +281,31 @@ def find(nodes: Sequence[Node], name: str) -> Node:
             inside = node
     if inside is not None and name:
         return inside
+    known = layer_names(nodes)
+    whole = [one for one in known if _is_short_for(name, one)]
+    if len(whole) == 1:
+        return find(nodes, whole[0])
+    if whole:
+        raise UnknownNameError(
+            f"{name!r} is short for {some(whole)}; write more of the name that you mean."
+        )
+    raise unknown("layer", name, known)
+
+
+def layer_names(nodes: Iterable[Node]) -> tuple[str, ...]:
+    """What `find` finds: the names of nodes, and of all modules that they are in."""
+    nodes = tuple(nodes)
     known = {node.name: None for node in nodes}
     for node in nodes:
         parts = node.module.split(".") if node.module else []
         known.update((".".join(parts[:end]), None) for end in range(1, len(parts) + 1))
-    raise unknown("layer", name, known)
+    return tuple(known)
+
+
+def _is_short_for(label: str, name: str) -> bool:
+    """Whether a label is what is left of a name where letters in its middle are left out."""
+    return any(
+        len(name) >= len(head) + len(tail) and name.startswith(head) and name.endswith(tail)
+        for mark in ELLIPSES
+        for head, tail in splits(label, mark)
+    )

@@ -28,7 +28,7 @@ from atrous.network.parts import linear_parts
 from atrous.network.records import Network, Param, Tensor
 from atrous.network.table import effect
 from atrous.readers.weights import Zeros
-from atrous.shown import some
+from atrous.shown import counted, some
 
 __all__ = [
     "Call",
@@ -162,7 +162,9 @@ class Call(Generic[Value]):
     def axes(self, values: Sequence[int], rank: int) -> tuple[int, ...]:
         """Indices of dimensions in ascending order, each counted from the front."""
         if len(values) > rank:
-            raise ReadError(f"{len(values)} axes are more than the tensor's {rank} dimensions.")
+            raise ReadError(
+                f"{len(values)} axes are more than the tensor's {counted(rank, 'dimension')}."
+            )
         return tuple(sorted({self.axis(value, rank) for value in values}))
 
     def zeros(self, weight: Any, kernel: Sequence[int]) -> tuple[tuple[int, ...], ...]:

@@ -13,7 +13,7 @@ from atrous.draw.units import at_least, bytes_text, fraction_text, per_axis, sha
 from atrous.draw.units import quantity as count_text
 from atrous.report.lines import Line, Look, Span, line, wrapped
 from atrous.report.view import LinesView
-from atrous.shown import view
+from atrous.shown import counted, ordinal, view
 
 __all__ = ["INDENT", "CertificateView", "facts", "opening", "output_text", "strides_text"]
 
@@ -66,7 +66,7 @@ def facts(certificate: Certificate, look: Look) -> Iterator[Line]:
     for cause in certificate.causes[:8]:
         yield from wrapped(Span("because", "bold"), str(cause), INDENT, look)
     if len(certificate.causes) > 8:
-        more = f"and {len(certificate.causes) - 8} more causes of the same kinds"
+        more = f"and {counted(len(certificate.causes) - 8, 'more cause')} of the same kinds"
         yield from wrapped(Span(""), more, INDENT, look)
     some_ran = any(output.state != "not run" for output in certificate.outputs)
     for output in certificate.outputs:
@@ -130,18 +130,25 @@ def output_text(output: OutputCertificate, *, alone: bool = True) -> str:
 def _where(output: OutputCertificate) -> str:
     if all(f == 1 for f in output.factor) and not any(output.phase):
         return ""
-    if all(f >= 1 for f in output.factor):
-        every = per_axis([f"every {_ordinal(f)} position" for f in output.factor])
+    finer = all(f >= 1 for f in output.factor)
+    steps = [f if finer else 1 / f for f in output.factor]
+    every = per_axis([_every(step) for step in steps])
+    if finer:
         return f"{every} from {per_axis([str(p) for p in output.phase])} on is the original's"
-    every = per_axis([f"every {_ordinal(1 / f)} position" for f in output.factor])
     return f"{every} of the original is left"
 
 
-def _ordinal(value: Fraction) -> str:
-    text = fraction_text(value)
-    if text in ("1", "2", "3"):
-        return {"1": "1st", "2": "2nd", "3": "3rd"}[text]
-    return f"{text}th"
+def _every(step: Fraction) -> str:
+    """Which positions, counted from one that is among them.
+
+    >>> _every(Fraction(1)), _every(Fraction(4)), _every(Fraction(3, 2))
+    ('every position', 'every 4th position', 'every 1.5 positions one')
+    """
+    if step == 1:
+        return "every position"
+    if step.denominator > 1:
+        return f"every {fraction_text(step)} positions one"
+    return f"every {ordinal(step.numerator)} position"
 
 
 def strides_text(strides: Sequence[Fraction]) -> str:

@@ -10,7 +10,7 @@ from atrous.analysis.check import Check, Outcome
 from atrous.draw.units import at_least, bytes_text, fraction_text, quantity, share_text
 from atrous.report.lines import Line, Look, Span, line
 from atrous.report.view import LinesView
-from atrous.shown import view
+from atrous.shown import counted, view
 
 __all__ = ["CheckView", "OutcomeView"]
 
@@ -45,7 +45,7 @@ class CheckView(LinesView):
             if (outcome.rule, outcome.text) not in broken:
                 kept.setdefault((outcome.rule, outcome.text), []).append(outcome)
         if kept or not out:
-            count = "1 rule holds" if len(kept) == 1 else f"{len(kept)} rules hold"
+            count = f"{counted(len(kept), 'rule')} {'holds' if len(kept) == 1 else 'hold'}"
             values = ", ".join(map(_kept, kept.values()))
             said = f"{count}: {values}".rstrip(": ")
             reasons = [outcome.reason for group in kept.values() for outcome in group]

@@ -13,7 +13,7 @@ from atrous.report.html import escaped, grid
 from atrous.report.lines import Column, Line, Look, Span, line, table, wrapped
 from atrous.report.summary import SEVERITIES
 from atrous.report.view import LinesView
-from atrous.shown import view
+from atrous.shown import counted, view
 
 __all__ = ["ComparisonView", "comparison_columns", "comparison_notes", "comparison_title"]
 
@@ -81,7 +81,7 @@ class ComparisonView(LinesView):
 def comparison_title(comparison: Comparison) -> str:
     """What is compared, and on which input."""
     count = len(comparison)
-    what = comparison.title or (f"{count} scheme" if count == 1 else f"{count} schemes")
+    what = comparison.title or counted(count, "scheme")
     shape = comparison.input
     return f"{what}, each on its own input" if shape is None else f"{what} on {shape_text(shape)}"
 
@@ -157,7 +157,7 @@ def comparison_notes(comparison: Comparison) -> Iterator[tuple[str, str, str]]:
                 SEVERITIES.get(risk.severity, "cyan"),
             )
         if len(scheme.risks) > _MOST_RISKS:
-            yield "", f"and {len(scheme.risks) - _MOST_RISKS} more findings", "dim"
+            yield "", f"and {counted(len(scheme.risks) - _MOST_RISKS, 'more finding')}", "dim"
 
 
 def _fields(scheme: Scheme, most: int, mark: str) -> str:

@@ -16,7 +16,7 @@ from atrous.errors import UnsupportedError
 from atrous.report.certificate import INDENT, facts, opening, strides_text
 from atrous.report.lines import Line, Look, Span, line, wrapped
 from atrous.report.view import LinesView
-from atrous.shown import view
+from atrous.shown import counted, view
 
 __all__ = ["ConversionView"]
 
@@ -107,4 +107,6 @@ def _edits(
             if held:
                 yield from wrapped(Span(sign, style), held, 2, look, style)
     if len(shown) < len(by_layer):
-        yield line(Span(f"and {len(by_layer) - len(shown)} more layers: see --all", "dim"))
+        yield line(
+            Span(f"and {counted(len(by_layer) - len(shown), 'more layer')}: see --all", "dim")
+        )

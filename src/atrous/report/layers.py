@@ -18,6 +18,7 @@ from atrous.draw.units import (
     share_text,
 )
 from atrous.report.lines import GAP, Column, Line, Look, Span, line, table, wrapped_text
+from atrous.shown import counted
 
 __all__ = ["layer_columns", "layer_keys", "layer_notes", "layer_table"]
 
@@ -84,12 +85,12 @@ def layer_notes(found: Listing) -> list[str]:
     if any(_mark(row) == "?" for row in found.rows):
         out.append("? behind an op that is not understood")
     if found.cut:
-        out.append(f"{found.cut} more rows")
+        out.append(f"{counted(found.cut, 'more row')}")
     if found.quiet:
         params = f" ({quantity(found.quiet_params)} params)" if found.quiet_params else ""
         verbs = ("moves", "costs") if found.quiet == 1 else ("move", "cost")
         out.append(
-            f"{found.quiet} of {found.layers} layers{params} {verbs[0]} no positions "
+            f"{found.quiet} of {counted(found.layers, 'layer')}{params} {verbs[0]} no positions "
             f"and {verbs[1]} no MACs: see --all"
         )
     return out
@@ -106,7 +107,7 @@ def _layer_column(title: str, found: Listing) -> Column:
     rows = found.rows
     if title == "layer":
         cells = tuple(Span(row.name) for row in rows)
-        return Column(title, cells, right=False, shrink=_NAME_LEAST)
+        return Column(title, cells, right=False, shrink=_NAME_LEAST, among=found.names)
     if title == "op":
         return Column(title, tuple(Span(row.op, "dim") for row in rows), right=False)
     if title == "field":

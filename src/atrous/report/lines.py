@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from atrous.draw.labels import labels
 from atrous.draw.units import clean, shortened
+from atrous.shown import ELLIPSES
 
 __all__ = [
     "Column",
@@ -47,7 +49,7 @@ class Look:
     @property
     def ellipsis(self) -> str:
         """What stands for letters left out."""
-        return "…" if self.unicode else "..."
+        return ELLIPSES[0] if self.unicode else ELLIPSES[1]
 
     @property
     def dash(self) -> str:
@@ -59,13 +61,15 @@ class Look:
 class Column:
     """A column of a table: its title, its cells, and where they stand.
 
-    A column with `shrink` gives way, down to that width; its cells lose their middle.
+    A column with `shrink` gives way, down to that width: its cells lose their middle, and are still
+    told apart, from the names in `among` as well.
     """
 
     title: str
     cells: tuple[Span, ...]
     right: bool = True
     shrink: int = 0
+    among: tuple[str, ...] = ()
 
     @property
     def width(self) -> int:
@@ -76,6 +80,14 @@ class Column:
     def least(self) -> int:
         """The width that the column cannot go below."""
         return min(self.width, max(self.shrink, len(self.title))) if self.shrink else self.width
+
+    def within(self, width: int, look: Look) -> Column:
+        """The column in that width, or in the least beyond it in which its cells are told apart."""
+        if self.width <= width:
+            return self
+        texts = labels([cell.text for cell in self.cells], width, look.ellipsis, self.among)
+        cells = tuple(Span(t, cell.style) for t, cell in zip(texts, self.cells, strict=True))
+        return replace(self, cells=cells)
 
 
 GAP = 2
@@ -100,7 +112,7 @@ def table(columns: Sequence[Column], look: Look) -> list[Line]:
     """Titles, a rule and rows, every cell in its column.
 
     Columns that shrink do so together until the table fits; one that still does not fit stands
-    over the edge rather than lose a number.
+    over the edge rather than lose a number, or what tells one name from another.
     """
     widths = [column.width for column in columns]
     over = sum(widths) + GAP * (len(columns) - 1) - look.width
@@ -109,19 +121,22 @@ def table(columns: Sequence[Column], look: Look) -> list[Line]:
             taken = min(over, widths[index] - column.least)
             widths[index] -= taken
             over -= taken
-    out = [_row([Span(column.title, "bold") for column in columns], columns, widths, look)]
+    columns = [column.within(width, look) for column, width in zip(columns, widths, strict=True)]
+    widths = [
+        max(column.width, width) if column.shrink else width
+        for column, width in zip(columns, widths, strict=True)
+    ]
+    out = [_row([Span(column.title, "bold") for column in columns], columns, widths)]
     out.append((Span(look.dash * (sum(widths) + GAP * (len(columns) - 1)), "dim"),))
     rows = zip(*(column.cells for column in columns), strict=True)
-    out.extend(_row(cells, columns, widths, look) for cells in rows)
+    out.extend(_row(cells, columns, widths) for cells in rows)
     return out
 
 
-def _row(
-    cells: Sequence[Span], columns: Sequence[Column], widths: Sequence[int], look: Look
-) -> Line:
+def _row(cells: Sequence[Span], columns: Sequence[Column], widths: Sequence[int]) -> Line:
     out: list[Span] = []
     for index, (cell, column, width) in enumerate(zip(cells, columns, widths, strict=True)):
-        text = shortened(cell.text, width, look.ellipsis)
+        text = cell.text
         out.append(Span((text.rjust if column.right else text.ljust)(width), cell.style))
         if index + 1 < len(columns):
             out.append(Span(" " * GAP))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 
@@ -13,7 +14,7 @@ from atrous.draw.units import at_least, bytes_text, per_axis, quantity, shape_te
 from atrous.network import Network
 from atrous.report.lines import Line, Look, Span, line, wrapped
 from atrous.report.rates import pyramid_text
-from atrous.shown import some
+from atrous.shown import counted, some
 
 __all__ = [
     "SEVERITIES",
@@ -42,8 +43,7 @@ def summary(inspection: Inspection, look: Look) -> list[Line]:
 
 def opening(inspection: Inspection) -> Line:
     """The network's name, how many layers it has, and whether all of them are understood."""
-    count = len(inspection.layers)
-    layers = f"{count} layer" if count == 1 else f"{count} layers"
+    layers = counted(len(inspection.layers), "layer")
     name = Span(inspection.network.name or "network", "bold")
     if inspection.complete:
         return line(name, Span(f": {layers}, all understood", ""))
@@ -78,16 +78,27 @@ def parts_text(layer: Layer, most: int = 6) -> list[str]:
     """What each part of a layer sees whose parts lie end to end; nothing where there is but one."""
     if len(layer.parts) < 2:
         return []
+    kept = _with_deepest([part.field for part in layer.parts], most)
     shown = [
         f"{part.name}, of {part.source}: {sizes_text(part.field)}, "
         f"stride {per_axis([str(axis.stride) for axis in part.field])}"
         if part.field
         else f"{part.name}, of {part.source}: no positions"
-        for part in layer.parts[:most]
+        for part in (layer.parts[at] for at in kept)
     ]
     if len(layer.parts) > most:
-        shown.append(f"and {len(layer.parts) - most} more parts")
+        shown.append(f"and {counted(len(layer.parts) - most, 'more part')}")
     return shown
+
+
+def _with_deepest(fields: Sequence[Sequence[Field]], most: int) -> list[int]:
+    """The places of the first of them, and of the last one with the largest field."""
+    if len(fields) <= most:
+        return list(range(len(fields)))
+    sizes = [math.prod(axis.size for axis in own) if own else 0 for own in fields]
+    deepest = max(range(len(sizes)), key=lambda at: (sizes[at], at))
+    first = [at for at in range(len(sizes)) if at != deepest][: most - 1]
+    return sorted((*first, deepest))
 
 
 def global_text(layer: Layer, network: Network | None = None) -> str:
@@ -148,13 +159,15 @@ def statements(inspection: Inspection) -> Iterator[tuple[str, str, str]]:
             text += ", on which fields are measured"
         yield "input", text, ""
     if len(inputs) > _MOST_OUTPUTS:
-        yield "", f"and {len(inputs) - _MOST_OUTPUTS} more inputs", ""
+        yield "", f"and {counted(len(inputs) - _MOST_OUTPUTS, 'more input')}", ""
     outputs = inspection.outputs
-    for layer in outputs[:_MOST_OUTPUTS]:
+    shown = _with_deepest([layer.field for layer in outputs], _MOST_OUTPUTS)
+    for layer in (outputs[at] for at in shown):
         yield "output", f"{layer.name} {shape_text(layer.output_shape, known=layer.sized)}", ""
         yield from _seen(layer, inspection)
     if len(outputs) > _MOST_OUTPUTS:
-        yield "", f"and {len(outputs) - _MOST_OUTPUTS} more outputs", ""
+        left = [layer.name for at, layer in enumerate(outputs) if at not in shown]
+        yield "", f"and {counted(len(left), 'more output')}: {some(left)}", ""
     yield from _pyramids(inspection.pyramids)
     left_out = inspection.uncounted.get("macs", ())
     compute = f"{quantity(inspection.macs, 'MAC')} = {quantity(inspection.flops, 'FLOP')}"

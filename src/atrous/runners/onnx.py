@@ -11,6 +11,7 @@ import numpy as np
 from atrous.errors import AtrousError, MissingDependencyError, ReadError, unknown
 from atrous.readers.onnx.file import check, load
 from atrous.readers.onnx.graph import copied, one_line
+from atrous.shown import counted
 
 if TYPE_CHECKING:
     import onnx
@@ -66,7 +67,7 @@ class OnnxRunner:
         """
         if len(inputs) != len(self.inputs):
             raise RunError(
-                f"{len(inputs)} inputs were given and the model has {len(self.inputs)}: "
+                f"{counted(len(inputs), 'input')} were given and the model has {len(self.inputs)}: "
                 f"{', '.join(self.inputs)}."
             )
         feed = dict(zip(self.inputs, inputs, strict=True))

@@ -8,6 +8,7 @@ from typing import Any
 from atrous.analysis import Comparison, compare_networks, usual_stacks
 from atrous.errors import AtrousError, ReadError
 from atrous.readers import read
+from atrous.shown import counted
 
 __all__ = ["compare"]
 
@@ -37,8 +38,8 @@ def compare(
     """
     title = ""
     if schemes is None:
-        layers = "1 layer" if depth == 1 else f"{depth} layers"
-        title = f"{layers} of kernel {kernel} and {channels} channels"
+        layers = counted(depth, "layer")
+        title = f"{layers} of kernel {kernel} and {counted(channels, 'channel')}"
         schemes = usual_stacks(kernel, depth, channels)
     named = _by_name(schemes)
     if not named:

@@ -14,6 +14,7 @@ from atrous.analysis.findings.registry import finder
 from atrous.analysis.trace import Seen
 from atrous.geometry import Local, Taps
 from atrous.network import Node
+from atrous.shown import counted
 
 if TYPE_CHECKING:
     from atrous.analysis.layer import Layer
@@ -76,7 +77,8 @@ def subgrids(evidence: Evidence) -> Iterator[Finding]:
                 "warning" if len(positions) > 1 else "info",
                 node.name,
                 f"from here on neighbouring positions of {output.name} share nothing: they read "
-                f"sub-grids {step} apart of its input{reached}, through {len(found)} layers.",
+                f"sub-grids {step} apart of its input{reached}, through "
+                f"{counted(len(found), 'layer')}.",
                 "End with a window of rate 1, or with rates that have no common factor.",
             )
 

@@ -123,7 +123,8 @@ def checkerboard(evidence: Evidence) -> Iterator[Finding]:
                 "checkerboard",
                 "warning",
                 node.name,
-                f"{cause}: along an axis outputs receive {_list(totals)} contributions in turn, "
+                f"{cause}: along an axis outputs receive "
+                f"{_list(totals)} contributions in turn, "
                 "a checkerboard.",
                 fix,
             )

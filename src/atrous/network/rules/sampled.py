@@ -23,6 +23,7 @@ from atrous.network.ops import Deform, Fold, Sample, Transform, Unpool
 from atrous.network.records import Tensor
 from atrous.network.rules.windows import transposed_reads
 from atrous.network.table import Effect, mixes_of, rule
+from atrous.shown import counted
 
 
 @rule(Fold)
@@ -33,7 +34,7 @@ def _fold(op: Fold, inputs: tuple[Tensor, ...]) -> Effect:
     taps = prod(op.kernel)
     held = x.shape[channel]
     if channel < 0 or held % taps:
-        raise NetworkError(f"{held} channels do not hold windows of {taps} taps each.")
+        raise NetworkError(f"{held} channels do not hold windows of {counted(taps, 'tap')} each.")
     layout, gathered = x.layout, dict[str, AxisMap]()
     if has_axes(layout[channel]):
         layout, gathered = contracted(layout, [channel])

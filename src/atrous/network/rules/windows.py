@@ -52,6 +52,7 @@ from atrous.network.ops import (
 )
 from atrous.network.records import Tensor
 from atrous.network.table import Effect, mixes_of, rule
+from atrous.shown import counted
 
 _BORDERS: dict[PadMode, Border] = {
     "constant": "drop",
@@ -180,14 +181,15 @@ def _pad(op: Pad, inputs: tuple[Tensor, ...]) -> Effect:
         lo, hi = op.pads[index]
         if length + lo + hi < 0:
             raise GeometryError(
-                f"padding {lo}+{hi} crops more than the {length} positions there are."
+                f"padding {lo}+{hi} crops more than the {counted(length, 'position')} there are."
             )
         if op.mode == "circular" and lo * hi < 0:
             raise Unrepresentable("crops and wraps round in one step")
         turns = op.phases[index] if op.phases else 1
         if op.mode == "reflect" and max(lo, hi) // turns >= length // turns:
             raise GeometryError(
-                f"reflect padding {lo}+{hi} needs more than {max(lo, hi)} positions, got {length}; "
+                f"reflect padding {lo}+{hi} needs more than "
+                f"{counted(max(lo, hi), 'position')}, got {length}; "
                 "pad by less or replicate."
             )
         return window_reads(Window(1, pad_lo=lo)), length + lo + hi
@@ -241,7 +243,8 @@ def _shuffle(op: Shuffle, inputs: tuple[Tensor, ...]) -> Effect:
     held = dim_size(x.layout[channel])
     if not op.down and held % total:
         raise NetworkError(
-            f"{held} channels cannot be shuffled to {'x'.join(map(str, op.factors))} positions "
+            f"{counted(held, 'channel')} cannot be shuffled to "
+            f"{'x'.join(map(str, op.factors))} positions "
             f"each; use a multiple of {total}."
         )
 
@@ -251,7 +254,8 @@ def _shuffle(op: Shuffle, inputs: tuple[Tensor, ...]) -> Effect:
             return transposed_reads(Window(factor, stride=factor)), length * factor
         if length % factor:
             raise NetworkError(
-                f"{length} positions cannot be folded by {factor}; use a multiple of {factor}."
+                f"{counted(length, 'position')} cannot be folded by {factor}; use a "
+                f"multiple of {factor}."
             )
         return window_reads(Window(factor, stride=factor)), length // factor
 
@@ -284,7 +288,9 @@ def _windows(op: Windows, inputs: tuple[Tensor, ...]) -> Effect:
     x = inputs[0]
     count = op.window.output_length(x.shape[op.dim])
     if count < 1:
-        raise GeometryError(f"leaves {count} windows of {x.shape[op.dim]} inputs.")
+        raise GeometryError(
+            f"leaves {counted(count, 'window')} of {counted(x.shape[op.dim], 'input')}."
+        )
     ((kept,),) = kept_taps((op.window.kernel,), op.unread)
     layout, maps = along(x.layout, op.dim, window_reads(op.window, kept), count, "drop")
     return Effect((*layout, channels(op.window.kernel)), (maps,), alias=True, mixes=mixes_of(maps))
@@ -329,7 +335,8 @@ def _channel_dim(x: Tensor, rank: int) -> int:
     index = len(x.layout) - rank - 1
     if index < 0:
         raise NetworkError(
-            f"{rank} spatial dimensions need an input of at least {rank + 1} dimensions, "
+            f"{counted(rank, 'spatial dimension')} need an input of at least "
+            f"{counted(rank + 1, 'dimension')}, "
             f"got {x.shape}."
         )
     return index
@@ -339,7 +346,8 @@ def _check_groups(x: Tensor, channel: int, made: int, groups: int) -> int:
     taken = x.shape[channel]
     if groups < 1 or taken % groups or made % groups:
         raise NetworkError(
-            f"{taken} input and {made} output channels do not divide into {groups} groups."
+            f"{taken} input and {made} output channels do not divide into "
+            f"{counted(groups, 'group')}."
         )
     return taken
 
@@ -360,7 +368,10 @@ def _slide(
 ) -> tuple[Layout, dict[str, AxisMap]]:
     for dim, outputs in zip(layout[-len(windows) :], lengths, strict=True):
         if outputs < 1:
-            raise GeometryError(f"leaves {outputs} outputs of {dim_size(dim)} inputs; pad more.")
+            raise GeometryError(
+                f"leaves {counted(outputs, 'output')} of "
+                f"{counted(dim_size(dim), 'input')}; pad more."
+            )
 
     def reads(index: int, _length: int) -> tuple[Reads, int]:
         taps = kept[index] if kept else None

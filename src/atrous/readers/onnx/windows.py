@@ -25,6 +25,7 @@ from atrous.network.records import Tensor
 from atrous.readers.call import NotUnderstood
 from atrous.readers.onnx.call import OnnxCall, Result, translates
 from atrous.readers.onnx.values import Const, Live, Value
+from atrous.shown import counted
 
 if TYPE_CHECKING:
     from atrous.readers.onnx.values import Array
@@ -43,7 +44,9 @@ def _per_axis(call: OnnxCall, name: str, rank: int, default: int) -> tuple[int, 
     if values is None or (not values and rank):
         return (default,) * rank
     if len(values) != rank:
-        raise ReadError(f"{name} has {len(values)} values for {rank} spatial dimensions.")
+        raise ReadError(
+            f"{name} has {counted(len(values), 'value')} for {counted(rank, 'spatial dimension')}."
+        )
     return values
 
 
@@ -100,7 +103,8 @@ def bounded(kernel: int, dilation: int) -> None:
     extent = Window(kernel, dilation=dilation).extent
     if extent > MAX_EXTENT or kernel * extent > MAX_WORK:
         raise ReadError(
-            f"a window of kernel {kernel}, dilation {dilation} spans {extent:,} positions; "
+            f"a window of kernel {kernel}, dilation {dilation} spans "
+            f"{counted(extent, 'position')}; "
             "windows of that size are not followed."
         )
 
@@ -142,8 +146,8 @@ def _convolved(
     groups = call.integer("group", 1)
     if groups < 1 or weight.shape[1] * groups != x.shape[1]:
         raise ReadError(
-            f"a weight of shape {weight.shape} in {groups} groups reads "
-            f"{weight.shape[1] * groups} channels, got {x.shape[1]}."
+            f"a weight of shape {weight.shape} in {counted(groups, 'group')} reads "
+            f"{counted(weight.shape[1] * groups, 'channel')}, got {x.shape[1]}."
         )
     windows = declared_windows(call, kernel, x.shape[2:])
     unread = _unread(call, weight, zero)
@@ -236,7 +240,8 @@ def _transposed(
     groups = call.integer("group", 1)
     if groups < 1 or weight.shape[0] != x.shape[1]:
         raise ReadError(
-            f"a weight of shape {weight.shape} reads {weight.shape[0]} channels, got {x.shape[1]}."
+            f"a weight of shape {weight.shape} reads "
+            f"{counted(weight.shape[0], 'channel')}, got {x.shape[1]}."
         )
     strides = _per_axis(call, "strides", rank, 1)
     dilations = _per_axis(call, "dilations", rank, 1)
@@ -248,7 +253,10 @@ def _transposed(
     if sizes is not None and len(sizes) == rank + 2:
         sizes = sizes[2:]
     if sizes is not None and len(sizes) != rank:
-        raise ReadError(f"output_shape has {len(sizes)} values for {rank} spatial dimensions.")
+        raise ReadError(
+            f"output_shape has {counted(len(sizes), 'value')} for "
+            f"{counted(rank, 'spatial dimension')}."
+        )
     for i, (k, s, d) in enumerate(zip(kernel, strides, dilations, strict=True)):
         bounded(k, d)
         if s > MAX_STRIDE:
@@ -331,7 +339,9 @@ def _pad(call: OnnxCall) -> Tensor:
     chosen = call.integers_at(3, "axes") if call.version >= 18 else None
     dims = [call.axis(a, rank) for a in chosen[:rank]] if chosen is not None else list(range(rank))
     if len(pads) != 2 * len(dims):
-        raise ReadError(f"{len(pads)} pads do not fit {len(dims)} dimensions; give two for each.")
+        raise ReadError(
+            f"{len(pads)} pads do not fit {counted(len(dims), 'dimension')}; give two for each."
+        )
     table = {d: (pads[i], pads[i + len(dims)]) for i, d in enumerate(dims)}
     first = min([d for d, pair in table.items() if pair != (0, 0)], default=rank - 1)
     wanted = tuple(table.get(d, (0, 0)) for d in range(first, rank))

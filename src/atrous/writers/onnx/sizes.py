@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from atrous.network.ops import Pad, Slice
+from atrous.shown import counted
 from atrous.writers.onnx.edit import Edit, Unwritable, set_ints, without
 from atrous.writers.onnx.steps import Step, writes
 
@@ -295,7 +296,9 @@ def _rescale(edit: Edit, node: onnx.NodeProto, dims: list[int]) -> None:
         )
         fitting = [s for s in tried if int(np.float32(s) * np.float32(length)) == size]
         if not fitting:
-            raise Unwritable(f"no scale makes {size} positions of {length} at every size.")
+            raise Unwritable(
+                f"no scale makes {counted(size, 'position')} of {length} at every size."
+            )
         new.append(fitting[0])
     if new == old:
         return
