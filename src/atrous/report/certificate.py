@@ -132,7 +132,7 @@ def _where(output: OutputCertificate) -> str:
         return ""
     finer = all(f >= 1 for f in output.factor)
     steps = [f if finer else 1 / f for f in output.factor]
-    every = per_axis([_every(step) for step in steps])
+    every = " by ".join(dict.fromkeys(map(_every, steps)))
     if finer:
         return f"{every} from {per_axis([str(p) for p in output.phase])} on is the original's"
     return f"{every} of the original is left"

@@ -8,17 +8,17 @@ from typing import Any, cast
 
 from atrous.analysis import Inspection
 from atrous.analysis.inspection import Kind
-from atrous.certification.certificate import Certificate
 from atrous.certification.conversion import Conversion
 from atrous.conversion.edits import Edit
 from atrous.conversion.plan import Head
+from atrous.draw.units import per_axis
 from atrous.errors import UnsupportedError
 from atrous.report.certificate import INDENT, facts, opening, strides_text
-from atrous.report.lines import Line, Look, Span, line, wrapped
+from atrous.report.lines import Line, Look, Span, line, wrapped, wrapped_text
 from atrous.report.view import LinesView
 from atrous.shown import counted, view
 
-__all__ = ["ConversionView"]
+__all__ = ["ConversionView", "edits_text"]
 
 _MOST = 20
 
@@ -50,7 +50,7 @@ class ConversionView(LinesView):
             )
             return out
         out.append(())
-        out += _edits(conversion.edits, certificate, look, None if self.every else _MOST)
+        out += _edits(conversion, look, None if self.every else _MOST)
         return out
 
     def plot(self, kind: str = "", *, image: object = None, beside: object = None) -> Any:  # noqa: ARG002
@@ -84,29 +84,54 @@ def _head(head: Head) -> str:
     )
     if head.reach_after == head.reach_before:
         return text + "as before"
-    return text + f"becomes {head.reach_after} (heads='keep')"
+    return text + f"becomes {head.reach_after}, as its rate is kept"
 
 
-def _edits(
-    edits: Sequence[Edit], certificate: Certificate, look: Look, top: int | None
-) -> Iterator[Line]:
+def _edits(conversion: Conversion, look: Look, top: int | None) -> Iterator[Line]:
+    """The diff: one line for each layer, in words."""
     by_layer: dict[str, list[Edit]] = {}
-    for edit in edits:
+    for edit in conversion.edits:
         by_layer.setdefault(edit.layer, []).append(edit)
-    before, after = certificate.before, certificate.after
+    before, after = conversion.certificate.before, conversion.certificate.after
     yield line(Span(f"--- output stride {strides_text(before.output_stride)}", "red"))
     yield line(Span(f"+++ output stride {strides_text(after.output_stride)}", "cyan"))
     shown = list(by_layer.items())[:top]
     for layer, found in shown:
-        yield line(Span(f"@@ {layer}", "bold"))
-        for sign, style, values in (
-            ("-", "red", [(e.attribute, e.before) for e in found]),
-            ("+", "cyan", [(e.attribute, e.after) for e in found]),
-        ):
-            held = ", ".join(f"{name}={value}" for name, value in values if value is not None)
-            if held:
-                yield from wrapped(Span(sign, style), held, 2, look, style)
+        first, *more = wrapped_text(f"{layer}: {edits_text(found)}", max(look.width - 2, 20), look)
+        name = first[: len(layer) + 1]
+        yield line(Span(name, "bold"), first[len(name) :])
+        yield from (line(f"  {row}") for row in more)
     if len(shown) < len(by_layer):
-        yield line(
-            Span(f"and {counted(len(by_layer) - len(shown), 'more layer')}: see --all", "dim")
+        left = counted(len(by_layer) - len(shown), "more layer")
+        yield line(Span(f"and {left}: see --all", "dim"))
+
+
+def edits_text(edits: Sequence[Edit]) -> str:
+    """What changes of one layer: `stride 2 -> 1, dilation 1 -> 2`.
+
+    An average pool whose window PyTorch's cannot have is said to need this package where it runs.
+    """
+    parts, replaced = [], False
+    for edit in edits:
+        before, after = _value(edit.before), _value(edit.after)
+        if edit.attribute == "class" and edit.after == "AvgPool":
+            replaced = True
+        elif before != after:
+            parts.append(f"{edit.attribute} {before} -> {after}")
+    text = ", ".join(parts)
+    if replaced:
+        text += (
+            "; it becomes an average pool of atrous, as PyTorch has none with such a window: "
+            "a saved module needs atrous where it is loaded, an exported program does not"
         )
+    return text.removeprefix("; ")
+
+
+def _value(value: object) -> str:
+    """A value of an attribute: once where all axes agree, and the two ends of a padding by +."""
+    if value is None:
+        return "none"
+    if not isinstance(value, tuple | list):
+        return str(value)
+    ends = ["+".join(map(str, one)) if isinstance(one, tuple | list) else str(one) for one in value]
+    return per_axis(ends)

@@ -177,7 +177,7 @@ def test_an_audit_of_other_inputs_or_outputs_is_refused():
     result = atrous("audit", "stack:k3s2 k3", "zoo:deeplabv3_resnet50", "-i", "1,64,64,64")
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr == (
-        "atrous: the reference has 1 outputs and the candidate 2; name those to compare.\n"
+        "atrous: the reference has 1 output and the candidate 2; name those to compare.\n"
     )
 
 

@@ -14,7 +14,7 @@ from atrous.geometry import Reads, Taps, Window
 def test_reads_need_a_period_a_shift_and_one_multiset_for_each_phase(
     period: int, shift: int, phases: int
 ) -> None:
-    with pytest.raises(GeometryError, match=f"period {period}, shift {shift}, {phases} phases"):
+    with pytest.raises(GeometryError, match=f"period {period}, shift {shift}, {phases} phase"):
         Reads(period, shift, (Taps.of([0]),) * phases)
 
 

@@ -68,7 +68,7 @@ def test_the_article_s_example_drops_the_last_column() -> None:
 
 
 def test_a_transposed_window_that_crops_everything_says_so() -> None:
-    with pytest.raises(GeometryError, match=r"padding 3\+3 makes -3 outputs of 1 inputs; lower"):
+    with pytest.raises(GeometryError, match=r"padding 3\+3 makes -3 outputs of 1 input; lower"):
         Window(3, stride=2, pad_lo=3, pad_hi=3).transposed_length(1)
 
 

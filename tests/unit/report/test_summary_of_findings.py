@@ -48,6 +48,6 @@ def test_of_outputs_that_see_alike_the_last_is_shown():
 
 def test_one_of_a_thing_is_no_plural():
     text = str(atrous.inspect("stack:k1", (1, 1, 1)))
-    assert text.startswith("stack: 1 layer, all understood")
+    assert text.startswith("k1: 1 layer, all understood")
     shown = str(view(atrous.inspect("stack:k1", (1, 1, 1)).footprint()).text())
     assert "1 of 1 position (100%)" in shown

@@ -382,25 +382,35 @@ _SHOWN = ("stride", "padding", "dilation", "ceil_mode", "same_pad")
 def _described(module: nn.Module) -> dict[str, Any]:
     """What of a module an edit may touch, as it is printed."""
     found: dict[str, Any] = {"class": type(module).__name__}
-    if isinstance(module, AvgPool | PhasePad):
-        found["window"] = module.extra_repr()
-        return found
+    if isinstance(module, PhasePad):
+        return found | {"window": module.extra_repr()}
+    if isinstance(module, AvgPool):
+        windows = [one.window for one in module.dense]
+        return found | {
+            "stride": tuple(one.stride for one in module.dense),
+            "padding": _shown_padding(module.dense),
+            "dilation": tuple(
+                one.factor * window.dilation
+                for one, window in zip(module.dense, windows, strict=True)
+            ),
+        }
     for name in _SHOWN:
         value = getattr(module, name, None)
         if value is not None:
             found[name] = value
     hook = next((h for h in module._forward_pre_hooks.values() if isinstance(h, PadInput)), None)
     if hook is not None:
-        found["input padding"] = _shown_hook(hook)
+        found["input padding"] = _shown_padding(hook.dense)
     return found
 
 
-def _shown_hook(hook: PadInput) -> str:
+def _shown_padding(dense: Sequence[Dense]) -> str:
+    """The low end of each window's padding; the high end keeps the size of the map."""
     parts = []
-    for one in hook.dense:
+    for one in dense:
         w = one.window
         low = f"{one.factor} x SAME" if one.same else f"{one.factor * w.pad_lo}"
-        parts.append(f"({low}, to size)")
+        parts.append(f"{low}+(to size)")
     return " ".join(dict.fromkeys(parts))
 
 

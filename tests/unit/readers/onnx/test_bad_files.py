@@ -281,7 +281,7 @@ HOSTILE: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     ),
     "a huge list of pads": (
         lambda: one("Conv", IMAGE, weights(4, 2, 3, 3), pads=[1] * 100_000),
-        "pads has 100000 values for 4",
+        "pads has 100,000 values for 4",
     ),
     "a kernel of another shape than the weight": (
         lambda: one("Conv", IMAGE, weights(4, 2, 3, 3), kernel_shape=[5, 5]),
