@@ -19,7 +19,7 @@ __all__ = [
     "Shown",
     "ShownWhole",
     "View",
-    "counted",
+    "how_many",
     "ordinal",
     "plain",
     "plain_fields",
@@ -119,10 +119,10 @@ def some(names: Sequence[str], most: int = 3) -> str:
     return f"{', '.join(names[:most])} and {len(names) - most} more"
 
 
-def counted(count: int, noun: str) -> str:
+def how_many(count: int, noun: str) -> str:
     """A count and its noun, in the plural where it is not 1.
 
-    >>> counted(1, "layer"), counted(2, "layer"), counted(12_000, "box"), counted(2, "axis")
+    >>> how_many(1, "layer"), how_many(2, "layer"), how_many(12_000, "box"), how_many(2, "axis")
     ('1 layer', '2 layers', '12,000 boxes', '2 axes')
     """
     if count == 1:

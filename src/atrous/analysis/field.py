@@ -10,7 +10,7 @@ from math import floor, gcd
 from atrous.analysis.flow import Bundle
 from atrous.analysis.scale import Scale
 from atrous.geometry import Taps
-from atrous.shown import Shown, counted
+from atrous.shown import Shown, how_many
 
 __all__ = ["Field", "Phase", "field_of", "together"]
 
@@ -118,7 +118,7 @@ class Field(Shown):
         return {"axis": self.axis, "unit": scale.unit, **values}
 
     def __str__(self) -> str:
-        text = f"{self.axis or 'axis'}: {counted(self.size, 'position')}, stride {self.stride}"
+        text = f"{self.axis or 'axis'}: {how_many(self.size, 'position')}, stride {self.stride}"
         if self.coverage < 1:
             text += f", {self.coverage:.0%} read, gaps up to {self.max_gap}"
         return text

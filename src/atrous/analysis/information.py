@@ -16,7 +16,7 @@ from atrous.errors import UnsupportedError
 from atrous.geometry import AxisMap, Everything
 from atrous.network import Network, Node
 from atrous.network.layout import ROWS
-from atrous.shown import Shown, counted
+from atrous.shown import Shown, how_many
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -126,7 +126,7 @@ def readers(network: Network, tensor: str, source: str) -> tuple[NDArray[np.int6
         for axis, length in grid.items():
             if length * node.output.grid.get(axis, 1) > MOST_PAIRS:
                 raise UnsupportedError(
-                    f"{node.name}: {counted(node.output.grid[axis], 'position')} along "
+                    f"{node.name}: {how_many(node.output.grid[axis], 'position')} along "
                     f"{axis} of an input of "
                     f"{length} are too many to count one by one; ask with a shorter input."
                 )

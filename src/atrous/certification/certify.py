@@ -40,7 +40,7 @@ from atrous.network.shapes import Shape, Shapes
 from atrous.network.walk import needed, pruned
 from atrous.progress import step
 from atrous.refusal import Refusal
-from atrous.shown import counted
+from atrous.shown import how_many
 
 __all__ = ["Found", "Pair", "certify", "price"]
 
@@ -486,7 +486,7 @@ def _output_pairs(
 ) -> list[tuple[str, str]]:
     if names is None and len(reference.outputs) != len(candidate.outputs):
         raise AtrousError(
-            f"the reference has {counted(len(reference.outputs), 'output')} and the candidate "
+            f"the reference has {how_many(len(reference.outputs), 'output')} and the candidate "
             f"{len(candidate.outputs)}; name those to compare."
         )
     return list(zip(needed(reference, names), needed(candidate, names), strict=True))

@@ -11,7 +11,7 @@ from atrous.geometry import Dense, Local, Lockstep, Window
 from atrous.network import Node, Tensor
 from atrous.network.layout import has_axes
 from atrous.network.ops import AdaptivePool, Conv, Elementwise, Pad, Pool, Reduce, Resize
-from atrous.shown import counted
+from atrous.shown import how_many
 
 __all__ = [
     "difference_of_ops",
@@ -267,7 +267,7 @@ def edge_text(node: Node, twin: Node, axis: str, bad: int, length: int, lock: Lo
     )
     one, two = node.op, twin.op
     text = (
-        f"{where} of {counted(length, 'position')} along {axis} differ: the border lies elsewhere"
+        f"{where} of {how_many(length, 'position')} along {axis} differ: the border lies elsewhere"
     )
     if isinstance(one, Conv | Pool) and isinstance(two, Conv | Pool) and lock.step == 1:
         was, now = one.windows[window_index(node, axis)], two.windows[window_index(twin, axis)]

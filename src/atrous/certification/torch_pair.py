@@ -24,7 +24,7 @@ from atrous.network.walk import needed, pruned
 from atrous.readers.torch.reader import read_torch
 from atrous.refusal import Refusal
 from atrous.runners.torch import Runner, draw_weights, random_inputs, share_weights
-from atrous.shown import counted, some
+from atrous.shown import how_many, some
 
 __all__ = ["TorchPair"]
 
@@ -145,8 +145,8 @@ class TorchPair:
         for side, found in zip(_SIDES, made, strict=True):
             if len(found) != len(outputs):
                 count = (
-                    f"{counted(len(found), 'tensor')}, and "
-                    f"{counted(len(outputs), 'output')} are known of it"
+                    f"{how_many(len(found), 'tensor')}, and "
+                    f"{how_many(len(outputs), 'output')} are known of it"
                 )
                 return Refusal("outputs", "", f"the {side} makes {count}")
         self._ran = True

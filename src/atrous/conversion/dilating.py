@@ -28,7 +28,7 @@ from atrous.network.ops import (
 )
 from atrous.network.walk import Place, pruned, remade, strides
 from atrous.refusal import Refusal
-from atrous.shown import counted
+from atrous.shown import how_many
 
 __all__ = ["plan_dilation"]
 
@@ -167,14 +167,14 @@ class _Dilation:
             if self.tail == "crop":
                 text = (
                     f"the original drops the end of its map here, so the dense map is cropped to "
-                    f"{one.outputs(length)} of {counted(whole, 'position')} along {axis} "
+                    f"{one.outputs(length)} of {how_many(whole, 'position')} along {axis} "
                     "and borders stay "
                     "exact; tail='keep' keeps its size, and then the border differs"
                 )
             else:
                 text = (
                     f"the original drops the end of its map here, and the dense map keeps all "
-                    f"{counted(whole, 'position')} along {axis}, so the border behind it differs; "
+                    f"{how_many(whole, 'position')} along {axis}, so the border behind it differs; "
                     "tail='crop' keeps borders exact"
                 )
             self.tails.append(f"{place.node.name}: {text}")
@@ -308,7 +308,7 @@ class _Dilation:
             "" if self._least(place) is None else ", or ask for resampling at joins (resample=True)"
         )
         return (
-            f"its inputs no longer fit: {name} has {counted(one, 'position')} along "
+            f"its inputs no longer fit: {name} has {how_many(one, 'position')} along "
             f"{axis} after the "
             f"conversion and {other.name} has {two} (both had {other.grid[axis]}); convert the "
             f"part before it (outputs=...){way}."

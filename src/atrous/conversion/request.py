@@ -18,7 +18,7 @@ from atrous.network.aside import coarsest
 from atrous.network.layout import ROWS, has_axes
 from atrous.network.walk import ancestors, needed, pruned
 from atrous.refusal import Refusal
-from atrous.shown import counted
+from atrous.shown import how_many
 
 __all__ = ["ConversionRequest", "plan_for"]
 
@@ -89,7 +89,7 @@ def _target(network: Network, output_stride: int | Sequence[int]) -> dict[str, i
         raise ReadError(f"output stride {output_stride!r} is no whole number of at least 1.")
     if len(values) != len(axes):
         raise ReadError(
-            f"output stride {output_stride!r} has {counted(len(values), 'value')} for "
+            f"output stride {output_stride!r} has {how_many(len(values), 'value')} for "
             f"{len(axes)} spatial "
             f"axes ({', '.join(axes) or 'none'}); give one, or one each."
         )

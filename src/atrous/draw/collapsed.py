@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from atrous.errors import unknown
-from atrous.shown import counted
+from atrous.shown import how_many
 
 if TYPE_CHECKING:
     from atrous.analysis import Inspection, Layer
@@ -154,7 +154,7 @@ def _box(key: str, members: Sequence[Layer], module: str, found: tuple[str, ...]
         name=key,
         label=label,
         kind="module" if folded else last.op,
-        detail=f"{counted(len(members), 'layer')}" if folded else last.detail,
+        detail=f"{how_many(len(members), 'layer')}" if folded else last.detail,
         layers=len(members),
         macs=sum(layer.macs for layer in members),
         params=sum(layer.params for layer in members),

@@ -22,7 +22,7 @@ from atrous.draw.needs import drawing_needs
 from atrous.draw.style import inks
 from atrous.draw.units import clean, quantity, shape_text, share_text
 from atrous.errors import UnsupportedError, unknown
-from atrous.shown import counted
+from atrous.shown import how_many
 
 if TYPE_CHECKING:
     from atrous.analysis import Inspection
@@ -71,7 +71,7 @@ def graph_svg(report: Inspection, module: str = "", colour: Colouring = "coverag
     tangle = len(folded.boxes) * (len(folded.edges) - len(folded.boxes) + 1)
     if tangle > MOST_TANGLED:
         raise UnsupportedError(
-            f"{module or 'the network'} has {counted(len(folded.boxes), 'box')} and "
+            f"{module or 'the network'} has {how_many(len(folded.boxes), 'box')} and "
             f"{len(folded.edges)} "
             "edges, too tangled to lay out; draw the modules in it."
         )

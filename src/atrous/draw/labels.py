@@ -44,7 +44,10 @@ class _Held:
     def label(self, name: str, room: int, mark: str) -> str | None:
         """The name in that room, the first way that tells it from all others; None if none does."""
         usual = shortened(name, room, mark)
-        ways = (usual, *(f"{head}{mark}{tail}" for head, tail in _cuts(name, room - len(mark))))
+        ways = (
+            usual,
+            *(f"{head}{mark}{tail}" for head, tail in _ways_to_cut(name, room - len(mark))),
+        )
         return next((label for label in ways if self._fits(label, mark) == {name}), None)
 
     def _fits(self, label: str, mark: str) -> set[str]:
@@ -66,7 +69,7 @@ class _Held:
         return self.by_tail[size].get(tail, [])
 
 
-def _cuts(name: str, room: int) -> Iterator[tuple[str, str]]:
+def _ways_to_cut(name: str, room: int) -> Iterator[tuple[str, str]]:
     """The ways to keep `room` letters of a name: those cut where a part of it ends first."""
     usual = room // 4
     ways = sorted(range(room), key=lambda head: abs(head - usual))

@@ -13,7 +13,7 @@ from atrous.analysis.scale import Scale
 from atrous.geometry import Local, Reads
 from atrous.network import Node, layer_names
 from atrous.network.ops import AdaptivePool, Conv, Pool, Resize
-from atrous.shown import counted
+from atrous.shown import how_many
 
 __all__ = ["SORTS", "Listing", "Row", "Sort", "listing"]
 
@@ -124,7 +124,7 @@ def _row(name: str, members: list[tuple[Layer, Node]], counts: dict[str, int]) -
     if len(members) == 1:
         op, params = op_text(last, node), last.params
     else:
-        op = f"{counted(len(members), 'layer')}"
+        op = f"{how_many(len(members), 'layer')}"
         # A module called twice has its parameters once.
         params = sum(counts.get(p, 0) for p in {p: None for _, n in members for p in n.params})
     return Row(

@@ -10,7 +10,7 @@ from math import gcd, lcm
 from atrous.errors import GeometryError
 from atrous.geometry.taps import EMPTY, Taps
 from atrous.geometry.window import Window
-from atrous.shown import Shown, counted
+from atrous.shown import Shown, how_many
 
 __all__ = ["Reads", "union"]
 
@@ -41,7 +41,7 @@ class Reads(Shown):
         if self.period < 1 or self.shift < 1 or len(self.phases) != self.period:
             raise GeometryError(
                 f"period {self.period}, shift {self.shift}, "
-                f"{counted(len(self.phases), 'phase')}: reads need "
+                f"{how_many(len(self.phases), 'phase')}: reads need "
                 "a period and a shift of at least 1 and one multiset for each phase."
             )
 
@@ -62,7 +62,7 @@ class Reads(Shown):
         if window.extent > MAX_EXTENT:
             raise GeometryError(
                 f"a window of kernel {window.kernel}, dilation {window.dilation} spans "
-                f"{counted(window.extent, 'input')}; at most {MAX_EXTENT} are kept."
+                f"{how_many(window.extent, 'input')}; at most {MAX_EXTENT} are kept."
             )
         if kept is not None and len(kept) < window.kernel:
             taps = Taps.of(window.dilation * tap - window.pad_lo for tap in kept)

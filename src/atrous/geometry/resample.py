@@ -10,7 +10,7 @@ from typing import Literal
 from atrous.errors import GeometryError
 from atrous.geometry.reads import MAX_PERIOD, Reads
 from atrous.geometry.taps import Taps
-from atrous.shown import counted
+from atrous.shown import how_many
 
 __all__ = ["Coordinates", "Interpolation", "Rounding", "adaptive", "resample"]
 
@@ -51,7 +51,7 @@ def resample(
     """
     if inputs < 1 or outputs < 1:
         raise GeometryError(
-            f"cannot resample {counted(inputs, 'position')} to {outputs}; both must be >= 1."
+            f"cannot resample {how_many(inputs, 'position')} to {outputs}; both must be >= 1."
         )
     # Frameworks copy an axis that keeps its length.
     same = kind == "linear" or scale in (None, 1) or coordinates == "align_corners"
@@ -73,7 +73,7 @@ def resample(
     turns = -(-outputs // period)
     if turns * period > MAX_PERIOD:
         raise GeometryError(
-            f"resampling {counted(inputs, 'position')} to {outputs} repeats only every "
+            f"resampling {how_many(inputs, 'position')} to {outputs} repeats only every "
             f"{turns * period} "
             f"outputs; at most {MAX_PERIOD} are kept: use a simpler scale."
         )
@@ -88,7 +88,7 @@ def adaptive(inputs: int, outputs: int) -> Reads:
     """
     if inputs < 1 or outputs < 1:
         raise GeometryError(
-            f"cannot pool {counted(inputs, 'position')} to {outputs}; both must be >= 1."
+            f"cannot pool {how_many(inputs, 'position')} to {outputs}; both must be >= 1."
         )
     ratio = Fraction(inputs, outputs)
     phases = tuple(
@@ -126,7 +126,7 @@ class _Grid:
         self.rounded = 0 if exact else outputs
         if self.rounded > MAX_ROUNDED:
             raise GeometryError(
-                f"resampling {counted(inputs, 'position')} to {outputs} depends on "
+                f"resampling {how_many(inputs, 'position')} to {outputs} depends on "
                 "rounding; at most "
                 f"{MAX_ROUNDED} outputs are followed: use a scale that divides."
             )

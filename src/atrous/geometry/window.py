@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from atrous.errors import GeometryError
-from atrous.shown import Shown, counted
+from atrous.shown import Shown, how_many
 
 __all__ = ["Window", "Windowed"]
 
@@ -148,7 +148,7 @@ class Window(Shown):
             raise GeometryError(
                 f"a transposed window of kernel {self.kernel}, stride {self.stride}, padding "
                 f"{self.pad_lo}+{self.pad_hi} makes {outputs} outputs of "
-                f"{counted(length, 'input')}; "
+                f"{how_many(length, 'input')}; "
                 "lower the padding."
             )
         return outputs
@@ -166,7 +166,7 @@ class Window(Shown):
         if self.dilation > 1:
             fix += " or lower the dilation"
         return (
-            f"a window of {kind} spans {counted(self.extent, 'input')}, got {length} "
+            f"a window of {kind} spans {how_many(self.extent, 'input')}, got {length} "
             f"with {padding}; {fix}."
         )
 

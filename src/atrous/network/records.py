@@ -10,7 +10,7 @@ from atrous.errors import NetworkError, UnknownNameError, unknown
 from atrous.geometry import AxisMap
 from atrous.network.layout import Grid, Layout, Seam, grid_of, shape_of
 from atrous.network.ops import Op
-from atrous.shown import ELLIPSES, Shown, counted, some, splits
+from atrous.shown import ELLIPSES, Shown, how_many, some, splits
 
 __all__ = ["EagerRun", "Network", "Node", "Param", "Tensor", "layer_names"]
 
@@ -262,7 +262,7 @@ class Network(Shown):
     def __str__(self) -> str:
         shapes = ", ".join(f"{t.name} {'x'.join(map(str, t.shape))}" for t in self.inputs)
         return (
-            f"{self.name or 'network'}: {counted(len(self.nodes), 'node')}, input {shapes}, "
+            f"{self.name or 'network'}: {how_many(len(self.nodes), 'node')}, input {shapes}, "
             f"{self.param_count:,} parameters, {self.macs:,} MACs"
         )
 

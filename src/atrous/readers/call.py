@@ -28,7 +28,7 @@ from atrous.network.parts import linear_parts
 from atrous.network.records import Network, Param, Tensor
 from atrous.network.table import effect
 from atrous.readers.weights import Zeros
-from atrous.shown import counted, some
+from atrous.shown import how_many, some
 
 __all__ = [
     "Call",
@@ -163,7 +163,7 @@ class Call(Generic[Value]):
         """Indices of dimensions in ascending order, each counted from the front."""
         if len(values) > rank:
             raise ReadError(
-                f"{len(values)} axes are more than the tensor's {counted(rank, 'dimension')}."
+                f"{len(values)} axes are more than the tensor's {how_many(rank, 'dimension')}."
             )
         return tuple(sorted({self.axis(value, rank) for value in values}))
 

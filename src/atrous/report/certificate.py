@@ -13,7 +13,7 @@ from atrous.draw.units import at_least, bytes_text, fraction_text, per_axis, sha
 from atrous.draw.units import quantity as count_text
 from atrous.report.lines import Line, Look, Span, line, wrapped
 from atrous.report.view import LinesView
-from atrous.shown import counted, ordinal, view
+from atrous.shown import how_many, ordinal, view
 
 __all__ = ["INDENT", "CertificateView", "facts", "opening", "output_text", "strides_text"]
 
@@ -66,7 +66,7 @@ def facts(certificate: Certificate, look: Look) -> Iterator[Line]:
     for cause in certificate.causes[:8]:
         yield from wrapped(Span("because", "bold"), str(cause), INDENT, look)
     if len(certificate.causes) > 8:
-        more = f"and {counted(len(certificate.causes) - 8, 'more cause')} of the same kinds"
+        more = f"and {how_many(len(certificate.causes) - 8, 'more cause')} of the same kinds"
         yield from wrapped(Span(""), more, INDENT, look)
     some_ran = any(output.state != "not run" for output in certificate.outputs)
     for output in certificate.outputs:

@@ -10,7 +10,7 @@ from atrous.analysis.check import Check, Outcome
 from atrous.draw.units import at_least, bytes_text, fraction_text, quantity, share_text
 from atrous.report.lines import Line, Look, Span, line
 from atrous.report.view import LinesView
-from atrous.shown import counted, view
+from atrous.shown import how_many, view
 
 __all__ = ["CheckView", "OutcomeView"]
 
@@ -45,7 +45,7 @@ class CheckView(LinesView):
             if (outcome.rule, outcome.text) not in broken:
                 kept.setdefault((outcome.rule, outcome.text), []).append(outcome)
         if kept or not out:
-            count = f"{counted(len(kept), 'rule')} {'holds' if len(kept) == 1 else 'hold'}"
+            count = f"{how_many(len(kept), 'rule')} {'holds' if len(kept) == 1 else 'hold'}"
             values = ", ".join(map(_kept, kept.values()))
             said = f"{count}: {values}".rstrip(": ")
             reasons = [outcome.reason for group in kept.values() for outcome in group]

@@ -13,7 +13,7 @@ from atrous.report.html import escaped, grid
 from atrous.report.lines import Column, Line, Look, Span, line, table, wrapped
 from atrous.report.summary import SEVERITIES
 from atrous.report.view import LinesView
-from atrous.shown import counted, view
+from atrous.shown import how_many, view
 
 __all__ = ["ComparisonView", "comparison_columns", "comparison_notes", "comparison_title"]
 
@@ -81,7 +81,7 @@ class ComparisonView(LinesView):
 def comparison_title(comparison: Comparison) -> str:
     """What is compared, and on which input."""
     count = len(comparison)
-    what = comparison.title or counted(count, "scheme")
+    what = comparison.title or how_many(count, "scheme")
     shape = comparison.input
     return f"{what}, each on its own input" if shape is None else f"{what} on {shape_text(shape)}"
 
@@ -157,7 +157,7 @@ def comparison_notes(comparison: Comparison) -> Iterator[tuple[str, str, str]]:
                 SEVERITIES.get(risk.severity, "cyan"),
             )
         if len(scheme.risks) > _MOST_RISKS:
-            yield "", f"and {counted(len(scheme.risks) - _MOST_RISKS, 'more finding')}", "dim"
+            yield "", f"and {how_many(len(scheme.risks) - _MOST_RISKS, 'more finding')}", "dim"
 
 
 def _fields(scheme: Scheme, most: int, mark: str) -> str:

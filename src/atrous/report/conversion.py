@@ -16,7 +16,7 @@ from atrous.errors import UnsupportedError
 from atrous.report.certificate import INDENT, facts, opening, strides_text
 from atrous.report.lines import Line, Look, Span, line, wrapped, wrapped_text
 from atrous.report.view import LinesView
-from atrous.shown import counted, view
+from atrous.shown import how_many, view
 
 __all__ = ["ConversionView", "edits_text"]
 
@@ -102,7 +102,7 @@ def _edits(conversion: Conversion, look: Look, top: int | None) -> Iterator[Line
         yield line(Span(name, "bold"), first[len(name) :])
         yield from (line(f"  {row}") for row in more)
     if len(shown) < len(by_layer):
-        left = counted(len(by_layer) - len(shown), "more layer")
+        left = how_many(len(by_layer) - len(shown), "more layer")
         yield line(Span(f"and {left}: see --all", "dim"))
 
 
@@ -113,7 +113,7 @@ def edits_text(edits: Sequence[Edit]) -> str:
     """
     parts, replaced = [], False
     for edit in edits:
-        before, after = _value(edit.before), _value(edit.after)
+        before, after = _per_axis_value(edit.before), _per_axis_value(edit.after)
         if edit.attribute == "class" and edit.after == "AvgPool":
             replaced = True
         elif before != after:
@@ -127,7 +127,7 @@ def edits_text(edits: Sequence[Edit]) -> str:
     return text.removeprefix("; ")
 
 
-def _value(value: object) -> str:
+def _per_axis_value(value: object) -> str:
     """A value of an attribute: once where all axes agree, and the two ends of a padding by +."""
     if value is None:
         return "none"

@@ -10,7 +10,7 @@ from atrous.analysis.diff import Change, Delta, Diff
 from atrous.draw.units import bytes_text, per_axis, quantity, shape_text, share_text
 from atrous.report.lines import Line, Look, Span, line, wrapped
 from atrous.report.view import LinesView
-from atrous.shown import counted, some, view
+from atrous.shown import how_many, some, view
 
 __all__ = ["DiffView"]
 
@@ -60,7 +60,7 @@ class DiffView(LinesView):
             ]
         rest = []
         if len(shown) > len(cut):
-            rest.append(f"and {counted(len(shown) - len(cut), 'more layer')}")
+            rest.append(f"and {how_many(len(shown) - len(cut), 'more layer')}")
         if quiet:
             rest.append(f"{quiet} more that move no positions and cost no MACs differ: see --all")
         if rest:

@@ -13,7 +13,7 @@ import numpy as np
 from atrous.analysis import Footprint
 from atrous.draw.units import share_text
 from atrous.report.lines import Line, Look, Span, line, wrapped_text
-from atrous.shown import counted
+from atrous.shown import how_many
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -100,7 +100,7 @@ def _what_is_read(footprint: Footprint) -> list[Span]:
             footprint.axes, footprint.origin, footprint.box.shape, strict=True
         )
     )
-    text = f"{at} reads {spans}: {footprint.taps:,} of {counted(footprint.box.size, 'position')}"
+    text = f"{at} reads {spans}: {footprint.taps:,} of {how_many(footprint.box.size, 'position')}"
     text += f" ({share_text(footprint.coverage)})"
     counts = footprint.box[footprint.box > 0]
     low, high = counts.min(), counts.max()
@@ -147,11 +147,9 @@ def _drawn(plane: NDArray[Any], look: Look) -> _Picture:
     scale = max(ceil(columns / width), ceil(rows / (2 * height)))
     if look.colour:
         shrunk = _blocks(plane, scale, scale).mean(axis=(1, 3))
-        key = f"scale 1:{scale}; each half of a character is {scale}x{counted(scale, 'position')}"
+        key = f"scale 1:{scale}; each half of a character is {scale}x{how_many(scale, 'position')}"
         return _Picture(_halves(shrunk, look), shrunk.shape[1], key)
-    size = (
-        f"scale 1:{scale}; each character is {counted(scale, 'position')} wide and {2 * scale} tall"
-    )
+    size = f"scale 1:{scale}; each character is {how_many(scale, 'position')} wide and {2 * scale} tall"
     if plane.all():
         # With no hole to show, show where the paths concentrate.
         peaks = _blocks(plane, 2 * scale, scale).max(axis=(1, 3))
@@ -179,7 +177,7 @@ def _strip(counts: NDArray[Any], origin: int, look: Look) -> _Picture:
     else:
         share = _shares(counts[np.newaxis], 1, scale)[0]
         key = (
-            f"scale 1:{scale}; each character is {counted(scale, 'position')}, denser "
+            f"scale 1:{scale}; each character is {how_many(scale, 'position')}, denser "
             "where more are read"
         )
         cells = [Span(_shades([value], look)) for value in share]

@@ -14,7 +14,7 @@ from atrous.report.lines import Column, Line, Look, Span, line, table, wrapped
 from atrous.report.rates import PyramidView
 from atrous.report.summary import field_text, global_text, parts_text
 from atrous.report.view import LinesView
-from atrous.shown import counted, view
+from atrous.shown import how_many, view
 
 __all__ = ["FieldView", "LayerView"]
 
@@ -143,11 +143,11 @@ def _field_lines(fields: tuple[Field, ...], look: Look) -> list[Line]:
 def _phase_words(phases: tuple[Phase, ...], names: list[str]) -> str:
     sizes = Counter(phase.size for phase in phases)
     if len(sizes) == 1:
-        return f"{', '.join(names)}: {counted(len(phases), 'phase')} of the output"
+        return f"{', '.join(names)}: {how_many(len(phases), 'phase')} of the output"
     parts = (f"{size} at {count}" for size, count in sorted(sizes.items(), reverse=True)[:4])
     more = " and other sizes at the rest" if len(sizes) > 4 else ""
     return (
-        f"{', '.join(names)}: {counted(len(phases), 'phase')} of the output; size "
+        f"{', '.join(names)}: {how_many(len(phases), 'phase')} of the output; size "
         f"{', '.join(parts)}{more}"
     )
 
@@ -160,7 +160,7 @@ def _phase_table(phases: tuple[Phase, ...], look: Look) -> list[Line]:
     ]
     out = table(columns, look)
     if len(phases) > len(shown):
-        out.append(line(Span(f"{counted(len(phases) - len(shown), 'more phase')}", "dim")))
+        out.append(line(Span(f"{how_many(len(phases) - len(shown), 'more phase')}", "dim")))
     return out
 
 

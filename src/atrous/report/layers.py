@@ -18,7 +18,7 @@ from atrous.draw.units import (
     share_text,
 )
 from atrous.report.lines import GAP, Column, Line, Look, Span, line, table, wrapped_text
-from atrous.shown import counted
+from atrous.shown import how_many
 
 __all__ = ["layer_columns", "layer_keys", "layer_notes", "layer_table"]
 
@@ -85,12 +85,12 @@ def layer_notes(found: Listing) -> list[str]:
     if any(_mark(row) == "?" for row in found.rows):
         out.append("? behind an op that is not understood")
     if found.cut:
-        out.append(f"{counted(found.cut, 'more row')}")
+        out.append(f"{how_many(found.cut, 'more row')}")
     if found.quiet:
         params = f" ({quantity(found.quiet_params)} params)" if found.quiet_params else ""
         verbs = ("moves", "costs") if found.quiet == 1 else ("move", "cost")
         out.append(
-            f"{found.quiet} of {counted(found.layers, 'layer')}{params} {verbs[0]} no positions "
+            f"{found.quiet} of {how_many(found.layers, 'layer')}{params} {verbs[0]} no positions "
             f"and {verbs[1]} no MACs: see --all"
         )
     return out

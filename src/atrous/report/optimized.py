@@ -10,7 +10,7 @@ from atrous.draw.units import ms_text, shape_text, shortened
 from atrous.optimization.records import Explanation, LayerChoice
 from atrous.report.lines import Column, Line, Look, Span, line, table, wrapped
 from atrous.report.view import LinesView
-from atrous.shown import counted, view
+from atrous.shown import how_many, view
 
 __all__ = ["ExplanationView"]
 
@@ -42,7 +42,7 @@ class ExplanationView(LinesView):
             out += [(), *table(_columns(rows), look)]
             if len(rows) < len(found.layers):
                 left = len(found.layers) - len(rows)
-                out.append(line(Span(f"and {counted(left, 'more layer')}: see --all", "dim")))
+                out.append(line(Span(f"and {how_many(left, 'more layer')}: see --all", "dim")))
         return out
 
     def plot(self, kind: str = "", *, image: object = None, beside: object = None) -> Any:  # noqa: ARG002
@@ -81,7 +81,7 @@ def _facts(found: Explanation, look: Look) -> Iterator[Line]:
     shapes = ", ".join(shape_text(shape) for shape in found.input)
     yield from wrapped(Span("input", "bold"), shapes, _INDENT, look)
     versions = ", ".join(f"{name} {version}" for name, version in found.versions)
-    threads = counted(found.threads, "thread")
+    threads = how_many(found.threads, "thread")
     yield from wrapped(
         Span("measured", "bold"), f"{found.machine}, {threads}, {versions}", _INDENT, look
     )

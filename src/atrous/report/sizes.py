@@ -10,7 +10,7 @@ from atrous.analysis.trials import Trial
 from atrous.errors import UnsupportedError
 from atrous.report.lines import Line, Look, Span, line, wrapped
 from atrous.report.view import LinesView
-from atrous.shown import counted, some, view
+from atrous.shown import how_many, some, view
 
 __all__ = ["SizesView"]
 
@@ -152,5 +152,5 @@ def _repeats(one: AxisSizes) -> str:
     if not one.period:
         return f"not up to {one.last}, the largest size that was tried"
     ways = "by its layers" if one.proved else "as far as was tried"
-    size = "every size" if one.period == 1 else f"every {counted(one.period, 'position')}"
-    return f"{size}, from {one.settled} up, {ways} ({counted(len(one.trials), 'size')} read)"
+    size = "every size" if one.period == 1 else f"every {how_many(one.period, 'position')}"
+    return f"{size}, from {one.settled} up, {ways} ({how_many(len(one.trials), 'size')} read)"

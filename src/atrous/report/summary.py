@@ -14,7 +14,7 @@ from atrous.draw.units import at_least, bytes_text, per_axis, quantity, shape_te
 from atrous.network import Network
 from atrous.report.lines import Line, Look, Span, line, wrapped
 from atrous.report.rates import pyramid_text
-from atrous.shown import counted, some
+from atrous.shown import how_many, some
 
 __all__ = [
     "SEVERITIES",
@@ -43,7 +43,7 @@ def summary(inspection: Inspection, look: Look) -> list[Line]:
 
 def opening(inspection: Inspection) -> Line:
     """The network's name, how many layers it has, and whether all of them are understood."""
-    layers = counted(len(inspection.layers), "layer")
+    layers = how_many(len(inspection.layers), "layer")
     name = Span(inspection.network.name or "network", "bold")
     if inspection.complete:
         return line(name, Span(f": {layers}, all understood", ""))
@@ -87,7 +87,7 @@ def parts_text(layer: Layer, most: int = 6) -> list[str]:
         for part in (layer.parts[at] for at in kept)
     ]
     if len(layer.parts) > most:
-        shown.append(f"and {counted(len(layer.parts) - most, 'more part')}")
+        shown.append(f"and {how_many(len(layer.parts) - most, 'more part')}")
     return shown
 
 
@@ -159,7 +159,7 @@ def statements(inspection: Inspection) -> Iterator[tuple[str, str, str]]:
             text += ", on which fields are measured"
         yield "input", text, ""
     if len(inputs) > _MOST_OUTPUTS:
-        yield "", f"and {counted(len(inputs) - _MOST_OUTPUTS, 'more input')}", ""
+        yield "", f"and {how_many(len(inputs) - _MOST_OUTPUTS, 'more input')}", ""
     outputs = inspection.outputs
     shown = _with_deepest([layer.field for layer in outputs], _MOST_OUTPUTS)
     for layer in (outputs[at] for at in shown):
@@ -167,7 +167,7 @@ def statements(inspection: Inspection) -> Iterator[tuple[str, str, str]]:
         yield from _seen(layer, inspection)
     if len(outputs) > _MOST_OUTPUTS:
         left = [layer.name for at, layer in enumerate(outputs) if at not in shown]
-        yield "", f"and {counted(len(left), 'more output')}: {some(left)}", ""
+        yield "", f"and {how_many(len(left), 'more output')}: {some(left)}", ""
     yield from _pyramids(inspection.pyramids)
     left_out = inspection.uncounted.get("macs", ())
     compute = f"{quantity(inspection.macs, 'MAC')} = {quantity(inspection.flops, 'FLOP')}"

@@ -11,7 +11,7 @@ import numpy as np
 from atrous.errors import AtrousError, MissingDependencyError, ReadError, unknown
 from atrous.readers.onnx.file import check, load
 from atrous.readers.onnx.graph import copied, one_line
-from atrous.shown import counted
+from atrous.shown import how_many
 
 if TYPE_CHECKING:
     import onnx
@@ -67,7 +67,7 @@ class OnnxRunner:
         """
         if len(inputs) != len(self.inputs):
             raise RunError(
-                f"{counted(len(inputs), 'input')} were given and the model has {len(self.inputs)}: "
+                f"{how_many(len(inputs), 'input')} were given and the model has {len(self.inputs)}: "
                 f"{', '.join(self.inputs)}."
             )
         feed = dict(zip(self.inputs, inputs, strict=True))

@@ -8,7 +8,7 @@ from typing import Any
 from atrous.analysis import Comparison, compare_networks, usual_stacks
 from atrous.errors import AtrousError, ReadError
 from atrous.readers import read
-from atrous.shown import counted
+from atrous.shown import how_many
 
 __all__ = ["compare"]
 
@@ -38,8 +38,8 @@ def compare(
     """
     title = ""
     if schemes is None:
-        layers = counted(depth, "layer")
-        title = f"{layers} of kernel {kernel} and {counted(channels, 'channel')}"
+        layers = how_many(depth, "layer")
+        title = f"{layers} of kernel {kernel} and {how_many(channels, 'channel')}"
         schemes = usual_stacks(kernel, depth, channels)
     named = _by_name(schemes)
     if not named:

@@ -14,7 +14,7 @@ from atrous.analysis.findings.registry import finder
 from atrous.analysis.trace import Seen
 from atrous.geometry import Local, Taps
 from atrous.network import Node
-from atrous.shown import counted
+from atrous.shown import how_many
 
 if TYPE_CHECKING:
     from atrous.analysis.layer import Layer
@@ -78,7 +78,7 @@ def subgrids(evidence: Evidence) -> Iterator[Finding]:
                 node.name,
                 f"from here on neighbouring positions of {output.name} share nothing: they read "
                 f"sub-grids {step} apart of its input{reached}, through "
-                f"{counted(len(found), 'layer')}.",
+                f"{how_many(len(found), 'layer')}.",
                 "End with a window of rate 1, or with rates that have no common factor.",
             )
 

@@ -23,7 +23,7 @@ from atrous.network.ops import Deform, Fold, Sample, Transform, Unpool
 from atrous.network.records import Tensor
 from atrous.network.rules.windows import transposed_reads
 from atrous.network.table import Effect, mixes_of, rule
-from atrous.shown import counted
+from atrous.shown import how_many
 
 
 @rule(Fold)
@@ -34,7 +34,7 @@ def _fold(op: Fold, inputs: tuple[Tensor, ...]) -> Effect:
     taps = prod(op.kernel)
     held = x.shape[channel]
     if channel < 0 or held % taps:
-        raise NetworkError(f"{held} channels do not hold windows of {counted(taps, 'tap')} each.")
+        raise NetworkError(f"{held} channels do not hold windows of {how_many(taps, 'tap')} each.")
     layout, gathered = x.layout, dict[str, AxisMap]()
     if has_axes(layout[channel]):
         layout, gathered = contracted(layout, [channel])

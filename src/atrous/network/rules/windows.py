@@ -52,7 +52,7 @@ from atrous.network.ops import (
 )
 from atrous.network.records import Tensor
 from atrous.network.table import Effect, mixes_of, rule
-from atrous.shown import counted
+from atrous.shown import how_many
 
 _BORDERS: dict[PadMode, Border] = {
     "constant": "drop",
@@ -181,7 +181,7 @@ def _pad(op: Pad, inputs: tuple[Tensor, ...]) -> Effect:
         lo, hi = op.pads[index]
         if length + lo + hi < 0:
             raise GeometryError(
-                f"padding {lo}+{hi} crops more than the {counted(length, 'position')} there are."
+                f"padding {lo}+{hi} crops more than the {how_many(length, 'position')} there are."
             )
         if op.mode == "circular" and lo * hi < 0:
             raise Unrepresentable("crops and wraps round in one step")
@@ -189,7 +189,7 @@ def _pad(op: Pad, inputs: tuple[Tensor, ...]) -> Effect:
         if op.mode == "reflect" and max(lo, hi) // turns >= length // turns:
             raise GeometryError(
                 f"reflect padding {lo}+{hi} needs more than "
-                f"{counted(max(lo, hi), 'position')}, got {length}; "
+                f"{how_many(max(lo, hi), 'position')}, got {length}; "
                 "pad by less or replicate."
             )
         return window_reads(Window(1, pad_lo=lo)), length + lo + hi
@@ -243,7 +243,7 @@ def _shuffle(op: Shuffle, inputs: tuple[Tensor, ...]) -> Effect:
     held = dim_size(x.layout[channel])
     if not op.down and held % total:
         raise NetworkError(
-            f"{counted(held, 'channel')} cannot be shuffled to "
+            f"{how_many(held, 'channel')} cannot be shuffled to "
             f"{'x'.join(map(str, op.factors))} positions "
             f"each; use a multiple of {total}."
         )
@@ -254,7 +254,7 @@ def _shuffle(op: Shuffle, inputs: tuple[Tensor, ...]) -> Effect:
             return transposed_reads(Window(factor, stride=factor)), length * factor
         if length % factor:
             raise NetworkError(
-                f"{counted(length, 'position')} cannot be folded by {factor}; use a "
+                f"{how_many(length, 'position')} cannot be folded by {factor}; use a "
                 f"multiple of {factor}."
             )
         return window_reads(Window(factor, stride=factor)), length // factor
@@ -289,7 +289,7 @@ def _windows(op: Windows, inputs: tuple[Tensor, ...]) -> Effect:
     count = op.window.output_length(x.shape[op.dim])
     if count < 1:
         raise GeometryError(
-            f"leaves {counted(count, 'window')} of {counted(x.shape[op.dim], 'input')}."
+            f"leaves {how_many(count, 'window')} of {how_many(x.shape[op.dim], 'input')}."
         )
     ((kept,),) = kept_taps((op.window.kernel,), op.unread)
     layout, maps = along(x.layout, op.dim, window_reads(op.window, kept), count, "drop")
@@ -335,8 +335,8 @@ def _channel_dim(x: Tensor, rank: int) -> int:
     index = len(x.layout) - rank - 1
     if index < 0:
         raise NetworkError(
-            f"{counted(rank, 'spatial dimension')} need an input of at least "
-            f"{counted(rank + 1, 'dimension')}, "
+            f"{how_many(rank, 'spatial dimension')} need an input of at least "
+            f"{how_many(rank + 1, 'dimension')}, "
             f"got {x.shape}."
         )
     return index
@@ -347,7 +347,7 @@ def _check_groups(x: Tensor, channel: int, made: int, groups: int) -> int:
     if groups < 1 or taken % groups or made % groups:
         raise NetworkError(
             f"{taken} input and {made} output channels do not divide into "
-            f"{counted(groups, 'group')}."
+            f"{how_many(groups, 'group')}."
         )
     return taken
 
@@ -369,8 +369,8 @@ def _slide(
     for dim, outputs in zip(layout[-len(windows) :], lengths, strict=True):
         if outputs < 1:
             raise GeometryError(
-                f"leaves {counted(outputs, 'output')} of "
-                f"{counted(dim_size(dim), 'input')}; pad more."
+                f"leaves {how_many(outputs, 'output')} of "
+                f"{how_many(dim_size(dim), 'input')}; pad more."
             )
 
     def reads(index: int, _length: int) -> tuple[Reads, int]:

@@ -9,7 +9,7 @@ from atrous.errors import NetworkError
 from atrous.network.builder import Builder
 from atrous.network.records import Network, Tensor
 from atrous.registry import Registry
-from atrous.shown import counted
+from atrous.shown import how_many
 
 __all__ = ["Body", "Entry", "build", "entry", "known", "names"]
 
@@ -40,7 +40,7 @@ class Entry:
         if len(shape) != len(self.shape):
             usual = ",".join(map(str, self.shape))
             raise NetworkError(
-                f"{self.name}: an input of {counted(len(shape), 'dimension')}, where it takes "
+                f"{self.name}: an input of {how_many(len(shape), 'dimension')}, where it takes "
                 f"{len(self.shape)}; give batch, channels and "
                 f"{len(self.shape) - 2} spatial sizes, such as {usual}."
             )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from atrous.errors import ReadError
 from atrous.readers.onnx.values import MAX_FOLDED, STRING, Const, checked
-from atrous.shown import counted
+from atrous.shown import how_many
 
 if TYPE_CHECKING:
     import onnx
@@ -85,8 +85,8 @@ class Inputs:
         into = opened if len(given) == len(opened) else names
         if len(given) != len(into):
             raise ReadError(
-                f"has {counted(len(names), 'input')} ({self._listed()}) and "
-                f"{counted(len(given), 'shape')} were given; "
+                f"has {how_many(len(names), 'input')} ({self._listed()}) and "
+                f"{how_many(len(given), 'shape')} were given; "
                 "give one for each."
             )
         return {name: _shape_given(shape) for name, shape in zip(into, given, strict=True)}, {}
@@ -139,7 +139,7 @@ class Inputs:
         which = list(opened) or names
         shown = ",".join(map(str, shape))
         raise ReadError(
-            f"has {counted(len(names), 'input')} ({self._listed()}) and one shape was "
+            f"has {how_many(len(names), 'input')} ({self._listed()}) and one shape was "
             "given; give one for "
             f"each, or name it, for example --input {which[0][:80]}={shown}."
         )
@@ -277,6 +277,6 @@ def fixed(items: Sequence[onnx.ValueInfoProto], values: Values) -> Iterator[tupl
         if not fits or array.size > MAX_FOLDED:
             raise ReadError(
                 f"the input {name[:80]!r} has the shape {_shown(said or ())} and was given "
-                f"{counted(array.size, 'number')}."
+                f"{how_many(array.size, 'number')}."
             )
         yield name, Const(name, array.shape, kind, (), partial(np.asarray, array))

@@ -20,7 +20,7 @@ from atrous.network.records import Tensor
 from atrous.readers.call import NotUnderstood, params_behind
 from atrous.readers.onnx.call import OnnxCall, Result, translates
 from atrous.readers.onnx.values import Const, Live, broadcast, checked
-from atrous.shown import counted
+from atrous.shown import how_many
 
 __all__: list[str] = []
 
@@ -81,7 +81,7 @@ def _squeeze(call: OnnxCall) -> Tensor:
     for axis in gone:
         if x.shape[axis] != 1:
             raise ReadError(
-                f"squeezes dimension {axis}, which has {counted(x.shape[axis], 'index')}."
+                f"squeezes dimension {axis}, which has {how_many(x.shape[axis], 'index')}."
             )
     return call.emit(Reshape(tuple(n for i, n in enumerate(x.shape) if i not in gone)), x)
 
@@ -127,7 +127,7 @@ def _tile(call: OnnxCall) -> Tensor:
     repeats = call.integers_at(1, "repeats")
     if repeats is None or len(repeats) != len(x.shape) or min(repeats, default=1) < 0:
         raise ReadError(
-            f"Tile needs one number of repeats for each of {counted(len(x.shape), 'dimension')}."
+            f"Tile needs one number of repeats for each of {how_many(len(x.shape), 'dimension')}."
         )
     checked([n * r for n, r in zip(x.shape, repeats, strict=True)], "its output")
     if 0 in repeats:
@@ -187,7 +187,7 @@ def _split(call: OnnxCall) -> list[Result]:
         piece = -(-length // max(count, 1))
         sizes = tuple(min(piece, length - piece * i) for i in range(count))
     if len(sizes) != count or sum(sizes) != length or min(sizes) < 0:
-        raise ReadError(f"splits {length} into {sizes[:8]} for {counted(count, 'output')}.")
+        raise ReadError(f"splits {length} into {sizes[:8]} for {how_many(count, 'output')}.")
     made: list[Result] = []
     for index, (start, size) in enumerate(zip(accumulate(sizes, initial=0), sizes, strict=False)):
         if not call.used[index]:

@@ -27,7 +27,7 @@ from atrous.network.records import Tensor
 from atrous.readers.call import NotUnderstood
 from atrous.readers.onnx.call import OnnxCall, Result, translates
 from atrous.readers.onnx.values import Const, Live
-from atrous.shown import counted
+from atrous.shown import how_many
 
 if TYPE_CHECKING:
     from atrous.readers.onnx.values import Array
@@ -291,5 +291,5 @@ def _reverse_sequence(call: OnnxCall) -> Tensor:
         raise NotUnderstood("reverses another length in each image of the batch")
     length, size = int(array.reshape(-1)[0]), x.shape[dim]
     if not 1 <= length <= size:
-        raise ReadError(f"reverses {length} of {counted(size, 'position')}.")
+        raise ReadError(f"reverses {length} of {how_many(size, 'position')}.")
     return call.picked(x, dim, [*range(length)[::-1], *range(length, size)])

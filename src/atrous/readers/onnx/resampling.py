@@ -14,7 +14,7 @@ from atrous.network.records import Tensor
 from atrous.readers.call import NotUnderstood
 from atrous.readers.onnx.call import OnnxCall, translates
 from atrous.readers.onnx.windows import MAX_EXTENT
-from atrous.shown import counted
+from atrous.shown import how_many
 
 __all__: list[str] = []
 
@@ -64,7 +64,7 @@ def _resized(
     scale: list[Fraction | None] = [None] * rank
     for d, size, ratio in zip(dims, sizes, ratios, strict=True):
         if size < 1:
-            raise ReadError(f"resizes {counted(x.shape[d], 'position')} to {size}.")
+            raise ReadError(f"resizes {how_many(x.shape[d], 'position')} to {size}.")
         target[d] = size
         scale[d] = None if ratio == Fraction(size, x.shape[d]) else ratio
     return _interpolated(call, x, target, scale, coordinates, nearest)
@@ -166,7 +166,7 @@ def _check_axis(
     rounding = nearest or ("ceil" if size < length else "floor")
     if size > MAX_EXTENT:
         raise ReadError(
-            f"resizes {counted(length, 'position')} to {size:,}; at most 2**24 are followed."
+            f"resizes {how_many(length, 'position')} to {size:,}; at most 2**24 are followed."
         )
     try:
         reads = resample(

@@ -10,7 +10,7 @@ from atrous.readers.call import NotUnderstood
 from atrous.readers.onnx.call import OnnxCall
 from atrous.readers.onnx.values import Const, Live, Value
 from atrous.registry import Registry
-from atrous.shown import counted
+from atrous.shown import how_many
 
 __all__ = ["SEQUENCES", "Pieces", "follow_sequence"]
 
@@ -100,9 +100,11 @@ def _sizes(call: OnnxCall, length: int) -> Sequence[int]:
         raise NotUnderstood("splits into pieces of no size")
     if scalar:
         if length // numbers[0] > _MOST_PIECES:
-            raise NotUnderstood(f"splits {counted(length, 'position')} into pieces of {numbers[0]}")
+            raise NotUnderstood(
+                f"splits {how_many(length, 'position')} into pieces of {numbers[0]}"
+            )
         whole, rest = divmod(length, numbers[0])
         numbers = (numbers[0],) * whole + ((rest,) if rest else ())
     if sum(numbers) != length or len(numbers) > _MOST_PIECES:
-        raise NotUnderstood(f"splits {counted(length, 'position')} into pieces of {numbers[:8]}")
+        raise NotUnderstood(f"splits {how_many(length, 'position')} into pieces of {numbers[:8]}")
     return numbers

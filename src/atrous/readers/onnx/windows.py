@@ -25,7 +25,7 @@ from atrous.network.records import Tensor
 from atrous.readers.call import NotUnderstood
 from atrous.readers.onnx.call import OnnxCall, Result, translates
 from atrous.readers.onnx.values import Const, Live, Value
-from atrous.shown import counted
+from atrous.shown import how_many
 
 if TYPE_CHECKING:
     from atrous.readers.onnx.values import Array
@@ -45,7 +45,7 @@ def _per_axis(call: OnnxCall, name: str, rank: int, default: int) -> tuple[int, 
         return (default,) * rank
     if len(values) != rank:
         raise ReadError(
-            f"{name} has {counted(len(values), 'value')} for {counted(rank, 'spatial dimension')}."
+            f"{name} has {how_many(len(values), 'value')} for {how_many(rank, 'spatial dimension')}."
         )
     return values
 
@@ -104,7 +104,7 @@ def bounded(kernel: int, dilation: int) -> None:
     if extent > MAX_EXTENT or kernel * extent > MAX_WORK:
         raise ReadError(
             f"a window of kernel {kernel}, dilation {dilation} spans "
-            f"{counted(extent, 'position')}; "
+            f"{how_many(extent, 'position')}; "
             "windows of that size are not followed."
         )
 
@@ -146,8 +146,8 @@ def _convolved(
     groups = call.integer("group", 1)
     if groups < 1 or weight.shape[1] * groups != x.shape[1]:
         raise ReadError(
-            f"a weight of shape {weight.shape} in {counted(groups, 'group')} reads "
-            f"{counted(weight.shape[1] * groups, 'channel')}, got {x.shape[1]}."
+            f"a weight of shape {weight.shape} in {how_many(groups, 'group')} reads "
+            f"{how_many(weight.shape[1] * groups, 'channel')}, got {x.shape[1]}."
         )
     windows = declared_windows(call, kernel, x.shape[2:])
     unread = _unread(call, weight, zero)
@@ -241,7 +241,7 @@ def _transposed(
     if groups < 1 or weight.shape[0] != x.shape[1]:
         raise ReadError(
             f"a weight of shape {weight.shape} reads "
-            f"{counted(weight.shape[0], 'channel')}, got {x.shape[1]}."
+            f"{how_many(weight.shape[0], 'channel')}, got {x.shape[1]}."
         )
     strides = _per_axis(call, "strides", rank, 1)
     dilations = _per_axis(call, "dilations", rank, 1)
@@ -254,8 +254,8 @@ def _transposed(
         sizes = sizes[2:]
     if sizes is not None and len(sizes) != rank:
         raise ReadError(
-            f"output_shape has {counted(len(sizes), 'value')} for "
-            f"{counted(rank, 'spatial dimension')}."
+            f"output_shape has {how_many(len(sizes), 'value')} for "
+            f"{how_many(rank, 'spatial dimension')}."
         )
     for i, (k, s, d) in enumerate(zip(kernel, strides, dilations, strict=True)):
         bounded(k, d)
@@ -340,7 +340,7 @@ def _pad(call: OnnxCall) -> Tensor:
     dims = [call.axis(a, rank) for a in chosen[:rank]] if chosen is not None else list(range(rank))
     if len(pads) != 2 * len(dims):
         raise ReadError(
-            f"{len(pads)} pads do not fit {counted(len(dims), 'dimension')}; give two for each."
+            f"{len(pads)} pads do not fit {how_many(len(dims), 'dimension')}; give two for each."
         )
     table = {d: (pads[i], pads[i + len(dims)]) for i, d in enumerate(dims)}
     first = min([d for d, pair in table.items() if pair != (0, 0)], default=rank - 1)

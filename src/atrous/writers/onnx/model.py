@@ -19,7 +19,7 @@ from atrous.readers.onnx.inputs import declared
 from atrous.readers.onnx.reader import Followed, follow_onnx
 from atrous.readers.onnx.values import Live
 from atrous.refusal import Refusal
-from atrous.shown import counted
+from atrous.shown import how_many
 from atrous.writers.onnx import sizes, windows
 from atrous.writers.onnx.edit import Edit, Unwritable
 from atrous.writers.onnx.outputs import Annotations, Outputs, downstream
@@ -271,7 +271,7 @@ class _Rewrite:
             self.smaller = True
             self.notes.append(
                 f"{node.name}: the file leaves {axis} open, so its map is not padded to full size: "
-                f"{counted(made.pad_hi - own, 'position')} fewer; every position that is "
+                f"{how_many(made.pad_hi - own, 'position')} fewer; every position that is "
                 "there is exact."
             )
         return replace(made, pad_hi=own)

@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from atrous.network.ops import Pad, Slice
-from atrous.shown import counted
+from atrous.shown import how_many
 from atrous.writers.onnx.edit import Edit, Unwritable, set_ints, without
 from atrous.writers.onnx.steps import Step, writes
 
@@ -297,7 +297,7 @@ def _rescale(edit: Edit, node: onnx.NodeProto, dims: list[int]) -> None:
         fitting = [s for s in tried if int(np.float32(s) * np.float32(length)) == size]
         if not fitting:
             raise Unwritable(
-                f"no scale makes {counted(size, 'position')} of {length} at every size."
+                f"no scale makes {how_many(size, 'position')} of {length} at every size."
             )
         new.append(fitting[0])
     if new == old:
