@@ -29,6 +29,7 @@ from atrous.network.ops import (
 from atrous.network.parts import once_a_part
 from atrous.network.records import Network, Node, Param, Tensor
 from atrous.network.table import Effect, effect, opaque
+from atrous.shown import how_many
 
 __all__ = ["AXES", "Builder", "Padding", "per_axis"]
 
@@ -51,7 +52,10 @@ def per_axis(value: PerAxis, rank: int, name: str) -> tuple[int, ...]:
     if len(values) == 1:
         return values * rank
     if len(values) != rank:
-        raise NetworkError(f"{name} has {len(values)} values for {rank} axes; give one or {rank}.")
+        raise NetworkError(
+            f"{name} has {how_many(len(values), 'value')} for {how_many(rank, 'axis')}; "
+            f"give one or {rank}."
+        )
     return values
 
 

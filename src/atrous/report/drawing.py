@@ -149,7 +149,8 @@ def _drawn(plane: NDArray[Any], look: Look) -> _Picture:
         shrunk = _blocks(plane, scale, scale).mean(axis=(1, 3))
         key = f"scale 1:{scale}; each half of a character is {scale}x{how_many(scale, 'position')}"
         return _Picture(_halves(shrunk, look), shrunk.shape[1], key)
-    size = f"scale 1:{scale}; each character is {how_many(scale, 'position')} wide and {2 * scale} tall"
+    wide = how_many(scale, "position")
+    size = f"scale 1:{scale}; each character is {wide} wide and {2 * scale} tall"
     if plane.all():
         # With no hole to show, show where the paths concentrate.
         peaks = _blocks(plane, 2 * scale, scale).max(axis=(1, 3))

@@ -67,7 +67,7 @@ class OnnxRunner:
         """
         if len(inputs) != len(self.inputs):
             raise RunError(
-                f"{how_many(len(inputs), 'input')} were given and the model has {len(self.inputs)}: "
+                f"got {how_many(len(inputs), 'input')}, and the model has {len(self.inputs)}: "
                 f"{', '.join(self.inputs)}."
             )
         feed = dict(zip(self.inputs, inputs, strict=True))

@@ -267,7 +267,7 @@ def test_a_layer_that_does_not_fit_its_input_is_named():
         "pad by 9 or lower the dilation."
     )
     with pytest.raises(
-        NetworkError, match=r"^conv2: kernel has 2 values for 1 axes; give one or 1"
+        NetworkError, match=r"^conv2: kernel has 2 values for 1 axis; give one or 1"
     ):
         stack_network("k3 k(1,7)", (1, 1, 64))
     with pytest.raises(NetworkError, match=r"^dw1: 4 input and 6 output channels do not divide"):

@@ -45,7 +45,8 @@ def _per_axis(call: OnnxCall, name: str, rank: int, default: int) -> tuple[int, 
         return (default,) * rank
     if len(values) != rank:
         raise ReadError(
-            f"{name} has {how_many(len(values), 'value')} for {how_many(rank, 'spatial dimension')}."
+            f"{name} has {how_many(len(values), 'value')} for "
+            f"{how_many(rank, 'spatial dimension')}."
         )
     return values
 

@@ -632,7 +632,7 @@ def test_wrong_names_and_inputs_are_errors():
     runner = OnnxRunner(two())
     with pytest.raises(UnknownNameError, match="no value is named 'c'"):
         runner.run(random_inputs(two(), {}), ["c"])
-    with pytest.raises(RunError, match="0 inputs were given and the model has 1: x"):
+    with pytest.raises(RunError, match="got 0 inputs, and the model has 1: x"):
         runner.run([], ["y"])
     with pytest.raises(RunError, match="ONNX Runtime stopped: "):
         runner.run([normal(1, 5, 8, 8)], ["y"])
