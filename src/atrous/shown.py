@@ -11,13 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from fractions import Fraction
 from functools import singledispatch
-from typing import Any
+from typing import Any, Literal
 
 __all__ = [
     "ELLIPSES",
     "Plain",
     "Shown",
     "ShownWhole",
+    "Tabular",
     "View",
     "how_many",
     "ordinal",
@@ -66,6 +67,10 @@ class View:
 
     def graph(self, module: str, colour: str) -> str:
         """Boxes and arrows, in SVG."""
+        raise NotImplementedError
+
+    def frame(self, library: Literal["pandas", "polars"], table: str) -> Any:
+        """A table of the record as a data frame, the usual one unless another is named."""
         raise NotImplementedError
 
 
@@ -203,3 +208,22 @@ class ShownWhole(Shown):
 
     def __str__(self) -> str:
         return view(self).text()
+
+
+class Tabular:
+    """A record with tables that data frames hold."""
+
+    __slots__ = ()
+
+    def to_pandas(self, table: str = "") -> Any:
+        """A table as a `pandas.DataFrame`: the record's usual one, or the one called `table`.
+
+        One column for each number of each axis (`field_h`), in which what is not known is missing;
+        fractions are floats, and exact in `to_dict`. Raises `UnknownNameError`, which lists the
+        tables that there are, and `MissingDependencyError` without pandas.
+        """
+        return view(self).frame("pandas", table)
+
+    def to_polars(self, table: str = "") -> Any:
+        """A table as a `polars.DataFrame`; see `to_pandas`."""
+        return view(self).frame("polars", table)

@@ -16,7 +16,7 @@ from atrous.analysis.inspection import Inspection, inspect_network
 from atrous.errors import AtrousError, GeometryError, UnsupportedError, unknown
 from atrous.files import write_whole
 from atrous.network import Network
-from atrous.shown import Shown, ShownWhole, view
+from atrous.shown import Shown, ShownWhole, Tabular, view
 
 __all__ = ["Comparison", "Growth", "Scheme", "compare_networks", "growth_of", "usual_stacks"]
 
@@ -94,7 +94,7 @@ class Scheme(Shown):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Comparison(ShownWhole):
+class Comparison(ShownWhole, Tabular):
     """Schemes on one input, in the order given.
 
     >>> import atrous

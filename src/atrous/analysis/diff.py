@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from atrous.analysis.inspection import SCHEMA as INSPECTION
 from atrous.errors import ReadError
-from atrous.shown import Plain, ShownWhole, plain_fields
+from atrous.shown import Plain, ShownWhole, Tabular, plain_fields
 
 __all__ = ["Change", "Delta", "Diff", "Kind", "diff_reports"]
 
@@ -38,7 +38,7 @@ class Change(Plain):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Diff(ShownWhole):
+class Diff(ShownWhole, Tabular):
     """What differs between two reports; False where nothing does.
 
     `totals` is about the whole network, `outputs` about its outputs in their order (`layer` is the

@@ -18,7 +18,7 @@ from atrous.errors import GeometryError, NetworkError, UnsupportedError, concern
 from atrous.files import write_whole
 from atrous.network import EagerRun, Network, Tensor
 from atrous.network.ops import Permute, Reshape
-from atrous.shown import ShownWhole, view
+from atrous.shown import ShownWhole, Tabular, view
 
 if TYPE_CHECKING:
     from atrous.analysis.footprint import Footprint
@@ -43,7 +43,7 @@ SCATTERED = (
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Inspection(ShownWhole):
+class Inspection(ShownWhole, Tabular):
     """What each layer of a network sees of one input, and what it costs.
 
     >>> import atrous

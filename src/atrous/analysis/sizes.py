@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 
 from atrous.analysis.trials import Trial
 from atrous.errors import ArgumentError, GeometryError, UnsupportedError
-from atrous.shown import ShownWhole
+from atrous.shown import ShownWhole, Tabular
 
 __all__ = ["KEEPS", "AxisSizes", "Keep", "Sizes", "axis_sizes"]
 
@@ -115,7 +115,7 @@ class AxisSizes:
 
 
 @dataclass(frozen=True, repr=False)
-class Sizes(ShownWhole):
+class Sizes(ShownWhole, Tabular):
     """Which input sizes a network takes, along each spatial axis.
 
     A size is a length, for all axes, or a shape with one length for each axis (batch and channels

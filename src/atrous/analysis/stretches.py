@@ -12,7 +12,7 @@ from atrous.analysis.layer import Layer
 from atrous.analysis.scale import Scale
 from atrous.errors import GeometryError, UnsupportedError
 from atrous.network import Network
-from atrous.shown import ShownWhole
+from atrous.shown import ShownWhole, Tabular
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,7 +24,7 @@ _NONE: Mapping[str, Scale] = {}
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Stretches(ShownWhole):
+class Stretches(ShownWhole, Tabular):
     """For each output position along one axis: the stretch of the input that it reads.
 
     Output `o` reads within `start[o] <= position < stop[o]`, centred at `center[o]`; `hop` is how
@@ -85,7 +85,7 @@ class Stretches(ShownWhole):
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Boxes(ShownWhole):
+class Boxes(ShownWhole, Tabular):
     """For each output position: the box of the input that it reads, and its centre.
 
     `axes` holds the stretches along each spatial axis of the output; a box is one of each.

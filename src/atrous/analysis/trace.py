@@ -11,7 +11,7 @@ from atrous.analysis.field import Field, field_of
 from atrous.errors import GeometryError, UnsupportedError, unknown
 from atrous.geometry import AxisMap, Local, Reads, Taps
 from atrous.network import Network
-from atrous.shown import Plain, Shown
+from atrous.shown import Plain, Shown, Tabular
 
 if TYPE_CHECKING:
     from atrous.analysis.layer import Layer
@@ -83,7 +83,7 @@ class TracedLayer(Plain, Shown):
 
 
 @dataclass(frozen=True, slots=True)
-class Trace(Plain, Shown):
+class Trace(Plain, Shown, Tabular):
     """What position `at` of `output` reads of each layer before it, from the output backwards."""
 
     output: str

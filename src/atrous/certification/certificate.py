@@ -8,7 +8,7 @@ from math import isfinite
 from typing import Any, Literal
 
 from atrous.certification.verdicts import Cause, Verdict, worst
-from atrous.shown import Shown, ShownWhole
+from atrous.shown import Shown, ShownWhole, Tabular
 
 __all__ = ["Certificate", "Checked", "OutputCertificate", "Price", "State", "agreeing"]
 
@@ -169,7 +169,7 @@ class Price(Shown):
 
 
 @dataclass(frozen=True, slots=True)
-class Certificate(ShownWhole):
+class Certificate(ShownWhole, Tabular):
     """What holds between a reference and a candidate, by structure and by measurement.
 
     `verdict` is the worst of the outputs': `exact`, `interior`, `shifted`, `approximate` or

@@ -13,13 +13,13 @@ from atrous.conversion.edits import Edit
 from atrous.conversion.plan import Direction, Head
 from atrous.files import write_whole
 from atrous.network import Network
-from atrous.shown import ShownWhole, view
+from atrous.shown import ShownWhole, Tabular, view
 
 __all__ = ["Conversion"]
 
 
 @dataclass(frozen=True, slots=True)
-class Conversion(ShownWhole):
+class Conversion(ShownWhole, Tabular):
     """A converted model, what was changed in it, and what is certified of it.
 
     `model` is of the kind of the source: a module, an `onnx.ModelProto`, or a `Network`. `edits`

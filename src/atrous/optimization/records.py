@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from atrous.shown import Shown, ShownWhole, plain_fields, view
+from atrous.shown import Shown, ShownWhole, Tabular, plain_fields, view
 
 __all__ = ["Explanation", "LayerChoice", "Layout", "Mode"]
 
@@ -39,7 +39,7 @@ class LayerChoice(Shown):
 
 
 @dataclass(frozen=True, slots=True)
-class Explanation(ShownWhole):
+class Explanation(ShownWhole, Tabular):
     """What became of a model: each layer's strategy, and the whole before and after.
 
     `ms_before` and `ms_after` are medians of alternating runs of the whole model on the example;

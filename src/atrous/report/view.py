@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from atrous.report.html import block
 from atrous.report.lines import Line, Look, line, text_of
@@ -25,6 +25,12 @@ class LinesView(View):
     def lines(self, look: Look) -> Sequence[Line]:
         """The record in lines that `look` can show."""
         raise NotImplementedError
+
+    def frame(self, library: Literal["pandas", "polars"], table: str) -> Any:
+        from atrous.report.frames import frame_of
+
+        # Each view of a record holds it under this name.
+        return frame_of(getattr(self, "record"), library, table)  # noqa: B009
 
     def text(self, look: Look | None = None) -> str:
         """Plain text, without blanks at the ends of lines."""

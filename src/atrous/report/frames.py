@@ -1,0 +1,516 @@
+"""Records as data frames: flat rows, one column for each number of each axis.
+
+Columns are called as in `to_dict`, with the axis behind where there is one number for each
+(`field_h`), and the unit behind that where there is one (`field_t_ms`). What is not known is
+missing, never 0. pandas and polars are imported when a frame is asked for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import singledispatch
+from typing import Any, Literal
+
+from atrous.analysis import Comparison, Field, Finding, Inspection, Layer
+from atrous.analysis.diff import Change, Diff
+from atrous.analysis.scale import Scale
+from atrous.analysis.sizes import Sizes
+from atrous.analysis.stretches import Boxes, Stretches
+from atrous.analysis.trace import Trace
+from atrous.certification.certificate import Certificate
+from atrous.certification.conversion import Conversion
+from atrous.errors import MissingDependencyError, unknown
+from atrous.optimization.records import Explanation
+
+__all__ = ["FrameColumn", "frame_of", "tables_of"]
+
+Holds = Literal["text", "whole", "number", "flag"]
+Row = Mapping[str, Any]
+Spec = Mapping[str, Holds]
+
+
+@dataclass(frozen=True, slots=True)
+class FrameColumn:
+    """A column: its name, what it holds, and a value for each row, None where there is none."""
+
+    name: str
+    holds: Holds
+    values: Sequence[Any]
+
+
+Table = Callable[[], list[FrameColumn]]
+
+_FIELD: Spec = {
+    "field": "whole",
+    "taps": "whole",
+    "stride": "number",
+    "stride_exact": "text",
+    "start": "whole",
+    "center": "number",
+    "coverage": "number",
+    "max_gap": "whole",
+    "step": "whole",
+    "back": "whole",
+    "ahead": "whole",
+}
+_LAYER: Spec = {
+    "name": "text",
+    "op": "text",
+    "module": "text",
+    "detail": "text",
+    "output_shape": "text",
+}
+_COSTS: Spec = {
+    "macs": "whole",
+    "params": "whole",
+    "activation_bytes": "whole",
+    "bytes_moved": "whole",
+    "intensity": "number",
+}
+_MIXED: Spec = {
+    "is_global": "flag",
+    "globals": "text",
+    "complete": "flag",
+    "opaque": "text",
+}
+_PART: Spec = {
+    "layer": "text",
+    "source": "text",
+    "start": "whole",
+    "length": "whole",
+    "first": "whole",
+}
+_FINDING: Spec = {
+    "code": "text",
+    "severity": "text",
+    "layer": "text",
+    "message": "text",
+    "fix": "text",
+}
+_SCHEME: Spec = {
+    "name": "text",
+    "source": "text",
+    "output_shape": "text",
+    "growth": "text",
+    "coverage": "number",
+    "unread": "number",
+    "macs": "whole",
+    "params": "whole",
+    "peak_memory_bytes": "whole",
+    "lower_bounds": "text",
+    "is_global": "flag",
+    "complete": "flag",
+}
+_EDIT: Spec = {"layer": "text", "attribute": "text", "before": "text", "after": "text"}
+_OUTPUT: Spec = {
+    "name": "text",
+    "verdict": "text",
+    "state": "text",
+    "max_error": "number",
+    "relative_error": "number",
+    "shape_before": "text",
+    "shape_after": "text",
+    "factor": "text",
+    "phase": "text",
+    "margin": "text",
+    "why": "text",
+}
+_CHECK: Spec = {
+    "output": "text",
+    "sizes": "text",
+    "weights": "text",
+    "proved": "text",
+    "measured": "text",
+    "max_error": "number",
+    "relative_error": "number",
+    "agrees": "flag",
+    "layer": "text",
+    "why": "text",
+}
+_DELTA: Spec = {"what": "text", "old": "text", "new": "text"}
+_CHANGE: Spec = {"layer": "text", "op": "text", "kind": "text", **_DELTA}
+_CHOICE: Spec = {
+    "layer": "text",
+    "op": "text",
+    "strategy": "text",
+    "ms_before": "number",
+    "ms_after": "number",
+    "max_difference": "number",
+    "why": "text",
+}
+_LENGTH: Spec = {
+    "axes": "text",
+    "length": "whole",
+    "runs": "flag",
+    "lossless": "flag",
+    "aligned": "flag",
+    "same": "flag",
+    "outputs": "text",
+    "dropped": "text",
+    "shifted": "text",
+    "refusal": "text",
+}
+
+
+def frame_of(record: object, library: Literal["pandas", "polars"], table: str = "") -> Any:
+    """A table of a record, its first one unless another is named, as a data frame.
+
+    Raises `UnknownNameError` for a table that it does not have, `MissingDependencyError` where
+    the library is not installed.
+    """
+    tables = tables_of(record)
+    if table and table not in tables:
+        raise unknown(f"table of {type(record).__name__}", table, tables)
+    build = _pandas if library == "pandas" else _polars
+    return build(tables[table or next(iter(tables))]())
+
+
+@singledispatch
+def tables_of(record: object) -> dict[str, Table]:
+    """The tables that a record has, by name, the usual one first."""
+    raise TypeError(f"a {type(record).__name__} has no tables.")
+
+
+@tables_of.register
+def _(record: Inspection) -> dict[str, Table]:
+    return {
+        "layers": lambda: _layers(record, record.layers),
+        "outputs": lambda: _layers(record, record.outputs),
+        "parts": lambda: _parts(record),
+        "findings": lambda: _columns(map(_finding, record.findings), _FINDING),
+    }
+
+
+@tables_of.register
+def _(record: Comparison) -> dict[str, Table]:
+    reports = [(scheme.name, scheme.report) for scheme in record]
+
+    def schemes() -> list[FrameColumn]:
+        rows = [
+            {
+                **{name: getattr(scheme, name, None) for name in _SCHEME},
+                "output_shape": _shape(scheme.output_shape),
+                "unread": None if scheme.unread is None else float(scheme.unread),
+                "lower_bounds": _joined(scheme.uncounted),
+                **_fields(scheme.field),
+            }
+            for scheme in record
+        ]
+        return _columns(rows, {**_SCHEME, **_of_axes(scheme.field for scheme in record)})
+
+    def growth() -> list[FrameColumn]:
+        rows = [
+            {"scheme": scheme.name, "depth": depth, "field": size}
+            for scheme in record
+            for depth, size in enumerate(scheme.fields, 1)
+        ]
+        return _columns(rows, {"scheme": "text", "depth": "whole", "field": "whole"})
+
+    def findings() -> list[FrameColumn]:
+        rows = [{"scheme": name, **_finding(f)} for name, r in reports for f in r.findings]
+        return _columns(rows, {"scheme": "text", **_FINDING})
+
+    return {"schemes": schemes, "growth": growth, "findings": findings}
+
+
+@tables_of.register
+def _(record: Conversion) -> dict[str, Table]:
+    def edits() -> list[FrameColumn]:
+        rows = [
+            {
+                "layer": edit.layer,
+                "attribute": edit.attribute,
+                "before": _said(edit.before),
+                "after": _said(edit.after),
+            }
+            for edit in record.edits
+        ]
+        return _columns(rows, _EDIT)
+
+    return {
+        "edits": edits,
+        **tables_of(record.certificate),
+        "findings": lambda: _columns(map(_finding, record.findings), _FINDING),
+    }
+
+
+@tables_of.register
+def _(record: Certificate) -> dict[str, Table]:
+    def outputs() -> list[FrameColumn]:
+        rows = [
+            {
+                **out.to_dict(),
+                "shape_before": _shape(out.shape_before),
+                "shape_after": _shape(out.shape_after),
+                "factor": _joined(out.factor),
+                "phase": _joined(out.phase),
+                "margin": _joined(f"{low}+{high}" for low, high in out.margin),
+            }
+            for out in record.outputs
+        ]
+        return _columns(rows, _OUTPUT)
+
+    def checks() -> list[FrameColumn]:
+        rows = [
+            {"output": out.name, **check.to_dict(), "sizes": _shape(check.sizes)}
+            for out in record.outputs
+            for check in out.checks
+        ]
+        return _columns(rows, _CHECK)
+
+    causes: Spec = {"layer": "text", "why": "text"}
+    return {
+        "outputs": outputs,
+        "checks": checks,
+        "causes": lambda: _columns((cause.to_dict() for cause in record.causes), causes),
+    }
+
+
+@tables_of.register
+def _(record: Diff) -> dict[str, Table]:
+    def changes(found: Iterable[Change]) -> list[FrameColumn]:
+        rows = [
+            {"layer": c.layer, "op": c.op, "kind": c.kind, **_delta(delta)}
+            for c in found
+            for delta in c.deltas
+        ]
+        return _columns(rows, _CHANGE)
+
+    return {
+        "layers": lambda: changes(record.layers),
+        "outputs": lambda: changes(record.outputs),
+        "totals": lambda: _columns(map(_delta, record.totals), _DELTA),
+    }
+
+
+@tables_of.register
+def _(record: Explanation) -> dict[str, Table]:
+    def layers() -> list[FrameColumn]:
+        rows = [{**layer.to_dict(), "why": "; ".join(layer.why)} for layer in record.layers]
+        return _columns(rows, _CHOICE)
+
+    def candidates() -> list[FrameColumn]:
+        rows = [
+            {"layer": layer.layer, "strategy": strategy, "ms": ms}
+            for layer in record.layers
+            for strategy, ms in layer.candidates
+        ]
+        return _columns(rows, {"layer": "text", "strategy": "text", "ms": "number"})
+
+    return {"layers": layers, "candidates": candidates}
+
+
+@tables_of.register
+def _(record: Sizes) -> dict[str, Table]:
+    def lengths() -> list[FrameColumn]:
+        rows = [
+            {
+                **{name: getattr(trial, name) for name in _LENGTH if hasattr(trial, name)},
+                "axes": _joined(one.axes),
+                "outputs": _joined(trial.outputs),
+                "dropped": _joined(trial.dropped),
+                "shifted": _joined(trial.shifted),
+            }
+            for one in dict.fromkeys(record.along)
+            for trial in one.trials
+        ]
+        return _columns(rows, _LENGTH)
+
+    return {"lengths": lengths}
+
+
+@tables_of.register
+def _(record: Trace) -> dict[str, Table]:
+    def layers() -> list[FrameColumn]:
+        rows = [{"name": seen.name, **_fields(seen.field)} for seen in record]
+        return _columns(rows, {"name": "text", **_of_axes(seen.field for seen in record)})
+
+    return {"layers": layers}
+
+
+@tables_of.register
+def _(record: Stretches) -> dict[str, Table]:
+    return {"outputs": lambda: _boxes((record,))}
+
+
+@tables_of.register
+def _(record: Boxes) -> dict[str, Table]:
+    return {"outputs": lambda: _boxes(record.axes)}
+
+
+def _layers(report: Inspection, layers: Sequence[Layer]) -> list[FrameColumn]:
+    axes = report.network.axes
+    grids: Spec = {f"output_{axis}": "whole" for axis in axes}
+    spec: Spec = {
+        **_LAYER,
+        **grids,
+        **_COSTS,
+        **_of_axes((layer.field for layer in layers), report.scales),
+        **_MIXED,
+    }
+    return _columns((_layer(layer, report.scales) for layer in layers), spec)
+
+
+def _layer(layer: Layer, scales: Mapping[str, Scale]) -> Row:
+    grid = {} if layer.node is None else layer.node.output.grid
+    row: dict[str, Any] = {
+        **{name: getattr(layer, name) for name in (*_LAYER, *_COSTS, *_MIXED)},
+        "output_shape": _shape(layer.output_shape) if layer.sized else None,
+        "globals": _joined(layer.globals),
+        "opaque": _joined(layer.opaque),
+        **{f"output_{axis}": length for axis, length in grid.items()},
+        **_fields(layer.field, scales),
+    }
+    unknown_ones = {
+        *(("macs", "intensity") if layer.uncounted else ()),
+        *(() if layer.sized else ("activation_bytes", "bytes_moved", "intensity")),
+    }
+    return {**row, **dict.fromkeys(unknown_ones)}
+
+
+def _parts(report: Inspection) -> list[FrameColumn]:
+    parts = [(layer, part) for layer in report.layers for part in layer.parts]
+    rows = [
+        {
+            "layer": layer.name,
+            **{name: getattr(part, name) for name in _PART if name != "layer"},
+            **_fields(part.field, report.scales),
+        }
+        for layer, part in parts
+    ]
+    return _columns(rows, {**_PART, **_of_axes((p.field for _, p in parts), report.scales)})
+
+
+def _boxes(axes: Sequence[Stretches]) -> list[FrameColumn]:
+    """A row for each output position, the last axis fastest."""
+    import numpy as np
+
+    places = np.indices(tuple(map(len, axes))).reshape(len(axes), -1)
+    columns = [
+        FrameColumn(f"output_{one.axis}", "whole", place.tolist())
+        for one, place in zip(axes, places, strict=True)
+    ]
+    for one, place in zip(axes, places, strict=True):
+        unit = "" if one.scale is None else f"_{one.unit}"
+        for name in ("start", "stop", "center"):
+            values = getattr(one, name)
+            holds: Holds = "whole" if values.dtype.kind == "i" else "number"
+            column = FrameColumn(f"{name}_{one.axis}{unit}", holds, values[place].tolist())
+            columns.append(column)
+    return columns
+
+
+def _fields(fields: Iterable[Field], scales: Mapping[str, Scale] | None = None) -> dict[str, Any]:
+    """The numbers of each axis under names of their own."""
+    row: dict[str, Any] = {}
+    for field in fields:
+        values = {name: getattr(field, name, None) for name in _FIELD} | {
+            "field": field.size,
+            "stride": float(field.stride),
+            "stride_exact": str(field.stride),
+            "center": float(field.center),
+        }
+        row |= {f"{name}_{field.axis}": value for name, value in values.items()}
+        scale = (scales or {}).get(field.axis)
+        if scale is not None:
+            scaled = {**field.scaled(scale)}
+            del scaled["axis"], scaled["unit"]
+            scaled["field"] = scaled.pop("size")
+            row |= {f"{name}_{field.axis}_{scale.unit}": v for name, v in scaled.items()}
+    return row
+
+
+def _of_axes(
+    fields: Iterable[Sequence[Field]], scales: Mapping[str, Scale] | None = None
+) -> dict[str, Holds]:
+    """The columns of `_fields` for all axes that there are."""
+    found: dict[str, Holds] = {}
+    axes = dict.fromkeys(field.axis for held in fields for field in held)
+    for axis in axes:
+        found |= {f"{name}_{axis}": holds for name, holds in _FIELD.items()}
+        scale = (scales or {}).get(axis)
+        if scale is not None:
+            lengths = ("field", "stride", "start", "center", "max_gap", "back", "ahead")
+            found |= dict.fromkeys([f"{name}_{axis}_{scale.unit}" for name in lengths], "number")
+    return found
+
+
+def _finding(found: Finding) -> Row:
+    return found.to_dict()
+
+
+def _delta(delta: Any) -> Row:
+    return {"what": delta.what, "old": _said(delta.old), "new": _said(delta.new)}
+
+
+def _shape(sizes: Iterable[int]) -> str:
+    return "x".join(map(str, sizes))
+
+
+def _joined(parts: Iterable[object]) -> str:
+    return ", ".join(map(str, parts))
+
+
+def _said(value: object) -> str | None:
+    """Any value as text: JSON where it is plain data, None where there is none."""
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, default=str)
+
+
+def _columns(rows: Iterable[Row], spec: Spec) -> list[FrameColumn]:
+    held = list(rows)
+    return [FrameColumn(name, kind, [row.get(name) for row in held]) for name, kind in spec.items()]
+
+
+def _pandas(columns: Sequence[FrameColumn]) -> Any:
+    try:
+        import pandas
+    except ModuleNotFoundError as error:
+        raise _missing("pandas") from error
+    kinds = {"text": "string", "whole": "Int64", "number": "float64", "flag": "boolean"}
+    return pandas.DataFrame(
+        {
+            one.name: pandas.Series(
+                list(one.values), dtype=kinds[one.holds] if _fits(one) else "object"
+            )
+            for one in columns
+        }
+    )
+
+
+def _polars(columns: Sequence[FrameColumn]) -> Any:
+    try:
+        import polars
+    except ModuleNotFoundError as error:
+        raise _missing("polars") from error
+    kinds = {
+        "text": polars.String,
+        "whole": polars.Int64,
+        "number": polars.Float64,
+        "flag": polars.Boolean,
+    }
+    return polars.DataFrame(
+        [
+            polars.Series(
+                one.name, list(one.values), kinds[one.holds] if _fits(one) else polars.Int128
+            )
+            for one in columns
+        ]
+    )
+
+
+def _fits(column: FrameColumn) -> bool:
+    """Whether whole numbers fit in 64 bits; counts of very large inputs may not."""
+    if column.holds != "whole":
+        return True
+    return all(value is None or -(2**63) <= value < 2**63 for value in column.values)
+
+
+def _missing(library: str) -> MissingDependencyError:
+    return MissingDependencyError(
+        f"a {library} data frame needs {library}, which is not installed; run "
+        f"`pip install {library}`. `to_dict` gives the same as plain data."
+    )
