@@ -9,7 +9,7 @@ from typing import Any
 from atrous.analysis.effective_field import EffectiveField, Spread
 from atrous.draw.units import shape_text, share_text, shortened
 from atrous.report.lines import Line, Look, Span, line, wrapped
-from atrous.report.view import LinesView
+from atrous.report.view import PictureView
 from atrous.shown import some, view
 
 __all__ = ["EffectiveFieldView"]
@@ -21,7 +21,7 @@ _GAUSSIAN, _FLAT = 0.67, 0.87
 
 @view.register(EffectiveField)
 @dataclass(frozen=True, slots=True)
-class EffectiveFieldView(LinesView):
+class EffectiveFieldView(PictureView):
     """One line for each thing that is known of the density."""
 
     record: EffectiveField
@@ -37,10 +37,14 @@ class EffectiveFieldView(LinesView):
             out += wrapped(Span(label, "bold"), text, _INDENT, look)
         return out
 
+    def words(self) -> list[str]:
+        return self.text(Look(width=100)).split("\n")
+
     def plot(self, kind: str = "", *, image: object = None, beside: object = None) -> Any:  # noqa: ARG002
         from atrous.draw.effective import effective_chart
+        from atrous.draw.offline import offline
 
-        return effective_chart(self.record)
+        return offline(effective_chart(self.record))
 
 
 def _said_of(found: EffectiveField) -> Iterator[tuple[str, str]]:

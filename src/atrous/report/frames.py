@@ -179,7 +179,7 @@ def _(record: Inspection) -> dict[str, Table]:
         "layers": lambda: _layers(record, record.layers),
         "outputs": lambda: _layers(record, record.outputs),
         "parts": lambda: _parts(record),
-        "findings": lambda: _columns(map(_finding, record.findings), _FINDING),
+        "findings": lambda: _held(map(_finding, record.findings), _FINDING),
     }
 
 
@@ -194,11 +194,11 @@ def _(record: Comparison) -> dict[str, Table]:
                 "output_shape": _shape(scheme.output_shape),
                 "unread": None if scheme.unread is None else float(scheme.unread),
                 "lower_bounds": _joined(scheme.uncounted),
-                **_fields(scheme.field),
+                **_by_axis(scheme.field),
             }
             for scheme in record
         ]
-        return _columns(rows, {**_SCHEME, **_of_axes(scheme.field for scheme in record)})
+        return _held(rows, {**_SCHEME, **_of_axes(scheme.field for scheme in record)})
 
     def growth() -> list[FrameColumn]:
         rows = [
@@ -206,11 +206,11 @@ def _(record: Comparison) -> dict[str, Table]:
             for scheme in record
             for depth, size in enumerate(scheme.fields, 1)
         ]
-        return _columns(rows, {"scheme": "text", "depth": "whole", "field": "whole"})
+        return _held(rows, {"scheme": "text", "depth": "whole", "field": "whole"})
 
     def findings() -> list[FrameColumn]:
         rows = [{"scheme": name, **_finding(f)} for name, r in reports for f in r.findings]
-        return _columns(rows, {"scheme": "text", **_FINDING})
+        return _held(rows, {"scheme": "text", **_FINDING})
 
     return {"schemes": schemes, "growth": growth, "findings": findings}
 
@@ -227,12 +227,12 @@ def _(record: Conversion) -> dict[str, Table]:
             }
             for edit in record.edits
         ]
-        return _columns(rows, _EDIT)
+        return _held(rows, _EDIT)
 
     return {
         "edits": edits,
         **tables_of(record.certificate),
-        "findings": lambda: _columns(map(_finding, record.findings), _FINDING),
+        "findings": lambda: _held(map(_finding, record.findings), _FINDING),
     }
 
 
@@ -250,7 +250,7 @@ def _(record: Certificate) -> dict[str, Table]:
             }
             for out in record.outputs
         ]
-        return _columns(rows, _OUTPUT)
+        return _held(rows, _OUTPUT)
 
     def checks() -> list[FrameColumn]:
         rows = [
@@ -258,13 +258,13 @@ def _(record: Certificate) -> dict[str, Table]:
             for out in record.outputs
             for check in out.checks
         ]
-        return _columns(rows, _CHECK)
+        return _held(rows, _CHECK)
 
     causes: Spec = {"layer": "text", "why": "text"}
     return {
         "outputs": outputs,
         "checks": checks,
-        "causes": lambda: _columns((cause.to_dict() for cause in record.causes), causes),
+        "causes": lambda: _held((cause.to_dict() for cause in record.causes), causes),
     }
 
 
@@ -272,16 +272,16 @@ def _(record: Certificate) -> dict[str, Table]:
 def _(record: Diff) -> dict[str, Table]:
     def changes(found: Iterable[Change]) -> list[FrameColumn]:
         rows = [
-            {"layer": c.layer, "op": c.op, "kind": c.kind, **_delta(delta)}
+            {"layer": c.layer, "op": c.op, "kind": c.kind, **_said_of_delta(delta)}
             for c in found
             for delta in c.deltas
         ]
-        return _columns(rows, _CHANGE)
+        return _held(rows, _CHANGE)
 
     return {
         "layers": lambda: changes(record.layers),
         "outputs": lambda: changes(record.outputs),
-        "totals": lambda: _columns(map(_delta, record.totals), _DELTA),
+        "totals": lambda: _held(map(_said_of_delta, record.totals), _DELTA),
     }
 
 
@@ -289,7 +289,7 @@ def _(record: Diff) -> dict[str, Table]:
 def _(record: Explanation) -> dict[str, Table]:
     def layers() -> list[FrameColumn]:
         rows = [{**layer.to_dict(), "why": "; ".join(layer.why)} for layer in record.layers]
-        return _columns(rows, _CHOICE)
+        return _held(rows, _CHOICE)
 
     def candidates() -> list[FrameColumn]:
         rows = [
@@ -297,7 +297,7 @@ def _(record: Explanation) -> dict[str, Table]:
             for layer in record.layers
             for strategy, ms in layer.candidates
         ]
-        return _columns(rows, {"layer": "text", "strategy": "text", "ms": "number"})
+        return _held(rows, {"layer": "text", "strategy": "text", "ms": "number"})
 
     return {"layers": layers, "candidates": candidates}
 
@@ -316,7 +316,7 @@ def _(record: Sizes) -> dict[str, Table]:
             for one in dict.fromkeys(record.along)
             for trial in one.trials
         ]
-        return _columns(rows, _LENGTH)
+        return _held(rows, _LENGTH)
 
     return {"lengths": lengths}
 
@@ -324,8 +324,8 @@ def _(record: Sizes) -> dict[str, Table]:
 @tables_of.register
 def _(record: Trace) -> dict[str, Table]:
     def layers() -> list[FrameColumn]:
-        rows = [{"name": seen.name, **_fields(seen.field)} for seen in record]
-        return _columns(rows, {"name": "text", **_of_axes(seen.field for seen in record)})
+        rows = [{"name": seen.name, **_by_axis(seen.field)} for seen in record]
+        return _held(rows, {"name": "text", **_of_axes(seen.field for seen in record)})
 
     return {"layers": layers}
 
@@ -350,7 +350,7 @@ def _layers(report: Inspection, layers: Sequence[Layer]) -> list[FrameColumn]:
         **_of_axes((layer.field for layer in layers), report.scales),
         **_MIXED,
     }
-    return _columns((_layer(layer, report.scales) for layer in layers), spec)
+    return _held((_layer(layer, report.scales) for layer in layers), spec)
 
 
 def _layer(layer: Layer, scales: Mapping[str, Scale]) -> Row:
@@ -361,7 +361,7 @@ def _layer(layer: Layer, scales: Mapping[str, Scale]) -> Row:
         "globals": _joined(layer.globals),
         "opaque": _joined(layer.opaque),
         **{f"output_{axis}": length for axis, length in grid.items()},
-        **_fields(layer.field, scales),
+        **_by_axis(layer.field, scales),
     }
     unknown_ones = {
         *(("macs", "intensity") if layer.uncounted else ()),
@@ -376,11 +376,11 @@ def _parts(report: Inspection) -> list[FrameColumn]:
         {
             "layer": layer.name,
             **{name: getattr(part, name) for name in _PART if name != "layer"},
-            **_fields(part.field, report.scales),
+            **_by_axis(part.field, report.scales),
         }
         for layer, part in parts
     ]
-    return _columns(rows, {**_PART, **_of_axes((p.field for _, p in parts), report.scales)})
+    return _held(rows, {**_PART, **_of_axes((p.field for _, p in parts), report.scales)})
 
 
 def _boxes(axes: Sequence[Stretches]) -> list[FrameColumn]:
@@ -402,7 +402,7 @@ def _boxes(axes: Sequence[Stretches]) -> list[FrameColumn]:
     return columns
 
 
-def _fields(fields: Iterable[Field], scales: Mapping[str, Scale] | None = None) -> dict[str, Any]:
+def _by_axis(fields: Iterable[Field], scales: Mapping[str, Scale] | None = None) -> dict[str, Any]:
     """The numbers of each axis under names of their own."""
     row: dict[str, Any] = {}
     for field in fields:
@@ -425,7 +425,7 @@ def _fields(fields: Iterable[Field], scales: Mapping[str, Scale] | None = None) 
 def _of_axes(
     fields: Iterable[Sequence[Field]], scales: Mapping[str, Scale] | None = None
 ) -> dict[str, Holds]:
-    """The columns of `_fields` for all axes that there are."""
+    """The columns of `_by_axis` for all axes that there are."""
     found: dict[str, Holds] = {}
     axes = dict.fromkeys(field.axis for held in fields for field in held)
     for axis in axes:
@@ -441,7 +441,7 @@ def _finding(found: Finding) -> Row:
     return found.to_dict()
 
 
-def _delta(delta: Any) -> Row:
+def _said_of_delta(delta: Any) -> Row:
     return {"what": delta.what, "old": _said(delta.old), "new": _said(delta.new)}
 
 
@@ -460,7 +460,7 @@ def _said(value: object) -> str | None:
     return json.dumps(value, default=str)
 
 
-def _columns(rows: Iterable[Row], spec: Spec) -> list[FrameColumn]:
+def _held(rows: Iterable[Row], spec: Spec) -> list[FrameColumn]:
     held = list(rows)
     return [FrameColumn(name, kind, [row.get(name) for row in held]) for name, kind in spec.items()]
 

@@ -7,14 +7,15 @@ from dataclasses import dataclass, replace
 from html import escape
 from typing import TYPE_CHECKING, Any, Literal
 
-from atrous.report.html import block
+from atrous.errors import MissingDependencyError, UnsupportedError
+from atrous.report.html import block, escaped
 from atrous.report.lines import Line, Look, line, text_of
 from atrous.shown import Shown, View, view
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
-__all__ = ["LinesView", "TextView"]
+__all__ = ["LinesView", "PictureView", "TextView"]
 
 
 class LinesView(View):
@@ -54,6 +55,33 @@ class LinesView(View):
             for span in spans:
                 text.append(span.text, span.style or None)
             yield text
+
+
+class PictureView(LinesView):
+    """A view that is a picture in notebooks, beside words, and lines elsewhere."""
+
+    __slots__ = ()
+
+    def words(self) -> Sequence[str]:
+        """What the picture shows; the first one stands for it where it is not seen."""
+        raise NotImplementedError
+
+    def html(self) -> str:
+        """The words and the picture; the lines where there is nothing to draw or to draw it with.
+
+        Whatever renderer the user's charts have.
+        """
+        from atrous.draw.images import svg_bundle
+
+        try:
+            from atrous.draw.offline import chart_svg
+
+            svg = chart_svg(self.plot())
+        except (MissingDependencyError, UnsupportedError):
+            return block(self.lines(Look(width=100, colour=True)))
+        said = self.words()
+        text = "".join(f"<div>{escaped(one)}</div>" for one in said)
+        return text + svg_bundle(svg, said[0], "")["text/html"]
 
 
 @view.register(Shown)
