@@ -26,6 +26,7 @@ from .lessons import Lesson as Lesson
 from .lessons import Statement as Statement
 from .network import Builder as Builder
 from .network import Network as Network
+from .network.training import Training as Training
 from .operators.conv import conv as conv
 from .operators.conv import conv_transpose as conv_transpose
 from .optimization.records import Explanation as Explanation
@@ -41,5 +42,6 @@ from .verbs.learn import learn as learn
 from .verbs.optimize import optimize as optimize
 from .verbs.rates import rates as rates
 from .verbs.sizes import sizes as sizes
+from .verbs.training import training as training
 
 __version__: str

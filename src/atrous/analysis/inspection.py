@@ -18,6 +18,7 @@ from atrous.errors import GeometryError, NetworkError, UnsupportedError, concern
 from atrous.files import write_whole
 from atrous.network import EagerRun, Network, Tensor
 from atrous.network.ops import Permute, Reshape
+from atrous.network.training import Training
 from atrous.shown import ShownWhole, Tabular, view
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Inspection(ShownWhole, Tabular):
     outputs: tuple[Layer, ...]
     memory: Memory
     scales: Mapping[str, Scale] = record_field(default_factory=dict, hash=False)
+    training: Training | None = None
     # What is worked out only when it is asked for; it follows from the rest, so it is no state.
     _known: dict[str, Any] = record_field(default_factory=dict, repr=False, compare=False)
 
@@ -331,7 +333,9 @@ class Inspection(ShownWhole, Tabular):
 
     def seen_from(self, input: str) -> Inspection:
         """The same report with the fields measured on another input of the network."""
-        return replace(inspect_network(self.network, input=input), scales=self.scales)
+        return replace(
+            inspect_network(self.network, input=input), scales=self.scales, training=self.training
+        )
 
     def to_dict(self) -> dict[str, object]:
         """Plain data under a versioned schema."""
@@ -358,6 +362,7 @@ class Inspection(ShownWhole, Tabular):
             "memory": {
                 "eager": None if self.eager is None else self.eager.to_dict(),
                 "graph": self.memory.to_dict(),
+                "training": None if self.training is None else self.training.to_dict(),
             },
             "uncounted": {name: list(layers) for name, layers in self.uncounted.items()},
             "findings": [finding.to_dict() for finding in self.findings],

@@ -11,7 +11,7 @@ from typing import Literal, NoReturn, get_args
 
 from atrous.errors import ReadError, unknown
 
-__all__ = ["QUANTITIES", "Quantity", "Relation", "Rule", "parse_rules"]
+__all__ = ["QUANTITIES", "Quantity", "Relation", "Rule", "bytes_of", "parse_rules"]
 
 Quantity = Literal[
     "receptive-field",
@@ -130,6 +130,22 @@ def parse_rules(quantity: str, text: str) -> tuple[Rule, ...]:
         raise unknown("rule", quantity, QUANTITIES)
     known: Quantity = quantity
     return _Text(known, text).rules()
+
+
+def bytes_of(size: int | str) -> int:
+    """A size of memory in bytes, from a number of them or a text with a unit.
+
+    >>> bytes_of("1.5GiB"), bytes_of(4096)
+    (1610612736, 4096)
+    """
+    if isinstance(size, str):
+        rule, *others = parse_rules("memory", f"<={size}")
+        if others or rule.beside:
+            raise ReadError(f"memory: {size!r} is no size; give one, such as 8GiB.")
+        return int(rule.value)
+    if size < 1:
+        raise ReadError(f"memory: {size!r} is no size; give bytes, or a text such as '8GiB'.")
+    return size
 
 
 class _Text:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
@@ -22,12 +23,14 @@ from atrous.cli.pages import animation_place, place_for, put
 from atrous.cli.sources import (
     difference,
     load,
+    model,
     other_report,
     position,
 )
 from atrous.errors import ReadError, unknown
 
 if TYPE_CHECKING:
+    from atrous.network.training import Training
     from atrous.report import Sort
 
 
@@ -84,6 +87,20 @@ def inspect(
         str | None,
         typer.Option(metavar="PATH", help="Write the network as a graph, modules folded, to .svg."),
     ] = None,
+    training: Annotated[
+        str | None,
+        typer.Option(
+            metavar="OPTIMIZER",
+            help="Also the memory of training with sgd, adamw, 'sgd?momentum=0.9' or another one.",
+        ),
+    ] = None,
+    autocast: Annotated[
+        str | None, typer.Option(metavar="TYPE", help="With --training: bfloat16 or float16.")
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="With --training: the largest batch that fits, 8GiB."),
+    ] = None,
     structure_only: StructureOnly = False,
     json: Json = False,
 ) -> None:
@@ -107,6 +124,8 @@ def inspect(
 
     - atrous inspect my.models:small --input 1,3,224,224 --sort macs --top 10
 
+    - atrous inspect timm:resnet50 --input 8,3,224,224 --training adamw --budget 8GiB
+
     - atrous inspect vad.onnx --input x=1,1,512 --input state=2,1,128 --value sr=16000
 
     - atrous inspect vocoder.onnx --rate 22.05k
@@ -127,6 +146,8 @@ def inspect(
         raise ReadError("--at is a position of one layer's output; give --layer as well.")
     if diff is not None and (layer is not None or depth is not None or sort != "order"):
         raise ReadError("--diff lists layers as they run; leave out --layer, --depth and --sort.")
+    if training is None and (autocast is not None or budget is not None):
+        raise ReadError("--autocast and --budget are for --training; give an optimizer with it.")
     place = position(at)
     if image is not None and html is None:
         raise ReadError("--image lies behind the footprints of a page; give --html as well.")
@@ -137,6 +158,9 @@ def inspect(
     drawn_at = None if graph is None else place_for(graph, "--graph", ".svg")
     how = input or (), structure_only, value or ()
     report = inspect_network(load(source, *how), output=output)
+    if training is not None:
+        with working(f"training {source}"):
+            report = replace(report, training=_trained(source, input, training, autocast, budget))
     if rate is not None or pixel is not None:
         report = report.scaled(rate=rate, pixel=pixel)
     if moving is not None:
@@ -171,3 +195,17 @@ def inspect(
         show_json({"schema": "atrous.layer/1", **data})
     else:
         show(LayerView(chosen, footprint, pyramid))
+
+
+def _trained(
+    source: str,
+    inputs: list[str] | None,
+    optimizer: str,
+    autocast: str | None,
+    budget: str | None,
+) -> Training:
+    """The memory of training what `source` names."""
+    from atrous.verbs.training import training
+
+    made, given = model(source, inputs or ())
+    return training(made, given, optimizer=optimizer, autocast=autocast, budget=budget)

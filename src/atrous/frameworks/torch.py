@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
+from types import FrameType
 from typing import Any
 
 import torch
@@ -47,20 +48,24 @@ __all__ = [
     "is_transformed",
     "is_watched",
     "leaves",
+    "maker_of_gradient",
     "mapped",
     "module_stack",
     "name_of",
+    "next_node",
     "numberless",
     "quiet",
     "replace_module",
     "run_of",
     "share_state",
+    "stand_in_parameters",
     "state_of",
     "storage_of",
     "take_over",
     "unchanged",
     "unflattened",
     "unfused",
+    "unwatched",
     "version_of",
     "with_numbers",
     "without_module_stack",
@@ -223,36 +228,94 @@ class Ops(TorchDispatchMode):
         """What the op makes of its arguments."""
         return op(*args, **kwargs)
 
-    def _unwatched(self, op: Any) -> Any:
+    def _unwatched(self, op: Any, args: Sequence[Any]) -> Any:
         """The op that would run if no mode looked on.
 
         A linear layer on a map that does not lie in order adds its bias in place, and beside it
-        where somebody looks on. Both steps then come from one place in the code.
+        where somebody looks on. Both steps then come from one place in the code, with nothing but
+        views between them. A backward pass adds up gradients in the first one where nobody else
+        holds it, and beside it where somebody looks on.
         """
+        if torch._C._current_autograd_node() is not None:
+            adds = op is torch.ops.aten.add.Tensor and _is_spent(*args[:2])
+            return torch.ops.aten.add_.Tensor if adds else op
         if op in (torch.ops.aten.mm.default, torch.ops.aten.bmm.default):
             self._product = _calling()
         elif op is torch.ops.aten.add.Tensor and self._product == _calling():
             return torch.ops.aten.add_.Tensor
+        elif op not in _RESHAPES:
+            self._product = None
         return op
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
-        return self.seen(self._unwatched(func), args, kwargs or {})
+        return self.seen(self._unwatched(func, args), args, kwargs or {})
+
+
+_RESHAPES = tuple(
+    getattr(torch.ops.aten, name).default for name in ("view", "_unsafe_view", "expand", "detach")
+)
+_HOLDERS, _STORAGE_HOLDERS = 4, 2
+"""How many hold a gradient, and its storage, that a mode is shown and only the engine has."""
+
+
+def _is_spent(old: Any, new: Any) -> bool:
+    """Whether a backward pass may add `new` to `old` in place: nobody else wants `old`."""
+    if not (isinstance(old, torch.Tensor) and isinstance(new, torch.Tensor) and _in_engine()):
+        return False
+    # Asked first: looking at the storage from Python is one holder more.
+    holders = old._use_count()
+    return (
+        holders == _HOLDERS
+        and torch._C._storage_Use_Count(storage_of(old)[0]) == _STORAGE_HOLDERS
+        and old.shape == new.shape
+        and old.dtype == new.dtype
+        and _is_dense(old)
+    )
+
+
+def _is_dense(tensor: torch.Tensor) -> bool:
+    """Whether the elements of a tensor fill one stretch of memory, each in a place of its own."""
+    count = 1
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size != 1 and stride != count:
+            return False
+        count *= size
+    return True
 
 
 def _calling() -> tuple[int, int]:
     """The place in the code that calls the op which a mode looks at: its frame, and where in it."""
+    frame = _caller()
+    return (id(frame), frame.f_lasti) if frame is not None else (0, 0)
+
+
+def _in_engine() -> bool:
+    """Whether the engine of a backward pass calls the op that a mode looks at, and no Python."""
+    frame = _caller()
+    return frame is not None and frame.f_code.co_name == "_engine_run_backward"
+
+
+def _caller() -> FrameType | None:
+    """The innermost frame of Python that is not looking on."""
     frame = inspect.currentframe()
     while frame is not None and frame.f_globals.get("__name__") in _WATCHING:
         frame = frame.f_back
-    return (id(frame), frame.f_lasti) if frame is not None else (0, 0)
+    return frame
 
 
 def with_numbers(op: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """What an op really makes, whatever modes look on."""
-    with _disable_current_modes():
+    with unwatched():
         return op(*args, **kwargs)
+
+
+@contextmanager
+def unwatched() -> Iterator[None]:
+    """Inside, no mode looks on and tensors have numbers."""
+    with _disable_current_modes():
+        yield
 
 
 def storage_of(tensor: torch.Tensor) -> tuple[int, torch.UntypedStorage]:
@@ -302,6 +365,53 @@ def unchanged(model: nn.Module) -> Iterator[None]:
 def _storage(tensor: torch.Tensor) -> int:
     """What tells where a tensor's numbers lie."""
     return int(tensor.untyped_storage()._cdata)
+
+
+def stand_in_parameters(module: nn.Module, mode: FakeTensorMode) -> dict[int, nn.Parameter]:
+    """Puts a parameter without numbers wherever the module holds one, by the identity of the old.
+
+    Lists and dicts of the module's attributes hold the new ones as well; `unchanged` takes all of
+    it back.
+    """
+    made = {
+        id(old): nn.Parameter(numberless(mode, old.detach()), requires_grad=old.requires_grad)
+        for old in module.parameters()
+    }
+
+    def new(value: Any, deep: int = 4) -> Any:
+        if isinstance(value, nn.Parameter):
+            return made.get(id(value), value)
+        if deep and type(value) in (list, tuple):
+            return type(value)(new(item, deep - 1) for item in value)
+        if deep and type(value) is dict:
+            return {key: new(item, deep - 1) for key, item in value.items()}
+        return value
+
+    for part in module.modules():
+        for name, value in list(part.__dict__.items()):
+            if name in ("_buffers", "_modules"):
+                continue
+            # What others hold as well is changed, and what it holds in turn is made anew.
+            if type(value) is list:
+                value[:] = new(value)
+            elif type(value) is dict:
+                value.update(new(value))
+            else:
+                part.__dict__[name] = new(value)
+    return made
+
+
+def maker_of_gradient() -> Any:
+    """The node of a backward pass that runs, with the parameter whose gradient it adds up, if so.
+
+    None outside of a backward pass.
+    """
+    return torch._C._current_autograd_node()
+
+
+def next_node() -> int:
+    """The number that the next node for a backward pass will have; it tells which op made it."""
+    return int(torch._C._autograd._get_sequence_nr())
 
 
 _PLAIN = (torch.Tensor, nn.Parameter)

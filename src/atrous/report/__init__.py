@@ -27,6 +27,7 @@ from atrous.report.rates import PyramidView
 from atrous.report.sizes import SizesView
 from atrous.report.stack import StackView
 from atrous.report.stretches import BoxesView, StretchesView
+from atrous.report.training import TrainingView
 from atrous.report.view import LinesView
 
 __all__ = [
@@ -54,4 +55,5 @@ __all__ = [
     "StackView",
     "StretchesView",
     "TopicsView",
+    "TrainingView",
 ]

@@ -14,6 +14,7 @@ from atrous.draw.units import at_least, bytes_text, per_axis, quantity, shape_te
 from atrous.network import Network
 from atrous.report.lines import Line, Look, Span, line, wrapped
 from atrous.report.rates import pyramid_text
+from atrous.report.training import training_statements
 from atrous.shown import how_many, some
 
 __all__ = [
@@ -179,6 +180,8 @@ def statements(inspection: Inspection) -> Iterator[tuple[str, str, str]]:
     yield "parameters", f"{held}{_of_which(inspection)}", ""
     left_out = inspection.uncounted.get("memory", ())
     yield "peak memory", _bounded(_memory(inspection), left_out), "yellow" * bool(left_out)
+    if inspection.training is not None:
+        yield from training_statements(inspection.training)
 
 
 def _memory(inspection: Inspection) -> str:

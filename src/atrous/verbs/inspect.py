@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from atrous.analysis import Inspection, inspect_network
 from atrous.readers import read
+from atrous.verbs.training import training as memory_of_training
+
+if TYPE_CHECKING:
+    from atrous.readers.torch.optimizers import Optimizers
 
 __all__ = ["inspect"]
 
@@ -18,6 +23,7 @@ def inspect(
     output: str | None = None,
     values: Mapping[str, Any] | None = None,
     structure_only: bool = False,
+    training: str | Optimizers | None = None,
 ) -> Inspection:
     """What each layer of `source` sees and costs.
 
@@ -34,7 +40,8 @@ def inspect(
     output.
 
     Taps whose weight is 0 for all channels (masked, pruned) are not read, and named; with
-    `structure_only` no weight is looked at.
+    `structure_only` no weight is looked at. With `training`, the name of an optimizer, the memory
+    of training the module is in `.training` as well; see `atrous.training`.
 
     >>> import atrous
     >>> report = atrous.inspect("stack:k3s2x64 k3s2x128 k3d2x128 k3d4x128", (1, 3, 512, 512))
@@ -42,4 +49,7 @@ def inspect(
     (55, (Fraction(4, 1), Fraction(4, 1)))
     """
     network = read(source, input, values=values, structure_only=structure_only)
-    return inspect_network(network, output=output)
+    report = inspect_network(network, output=output)
+    if training is None:
+        return report
+    return replace(report, training=memory_of_training(source, input, optimizer=training))
