@@ -63,6 +63,7 @@ def made():
     timers = {"timer": _first_slowest, "whole_timer": _first_slowest}
     explanation = optimize_model(module, torch.randn(SHAPE), **timers).explain()
     lesson = atrous.learn("strided")
+    trained = atrous.training(module, SHAPE)
     slide, numbers = lesson["output-size"].evidence[0], lesson["whole-formula"].evidence[0]
     records = (
         lesson, lesson.statements[0], slide, numbers,
@@ -73,7 +74,7 @@ def made():
         report.network.nodes[0], report.network.inputs[0], Param("weight", 8), EagerRun(8),
         report.trace(),
         report.trace()["conv1"], report.footprint().effective(), report.information(),
-        report.memory, atrous.compare(input=SHAPE).schemes[0], output, output.checks[0],
+        trained, report.memory, atrous.compare(input=SHAPE).schemes[0], output, output.checks[0],
         conversion.certificate.before, checked, Outcome("macs", "<=2", "", "", None, True),
         atrous.rates(9), atrous.rates(9).branches[0], atrous.effective("stack:k3", SHAPE),
         other.boxes(), line.times(), atrous.sizes("stack:maxk2s2", SHAPE),

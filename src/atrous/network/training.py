@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from atrous.shown import Plain, Shown, ShownWhole, plain_fields, view
+from atrous.shown import Plain, ShownWhole, plain_fields, view
 
 __all__ = ["BatchMemory", "KeptMap", "Phase", "StepMemory", "Training"]
 
@@ -14,7 +14,7 @@ SCHEMA = "atrous.training/1"
 
 
 @dataclass(frozen=True, slots=True)
-class StepMemory(Plain, Shown):
+class StepMemory(Plain):
     """The most bytes that one step holds at one time, and what they are at that time.
 
     `peak_bytes` is the sum of all that follow. `phase` and `at` say what runs then. `activations`
@@ -35,7 +35,7 @@ class StepMemory(Plain, Shown):
 
 
 @dataclass(frozen=True, slots=True)
-class KeptMap(Plain, Shown):
+class KeptMap(Plain):
     """What of a layer's results is alive when the forward pass ends, and whose backward wants it.
 
     Where no layer's backward wants it, `wanted_by` is empty: the code holds it, as it does the
@@ -48,7 +48,7 @@ class KeptMap(Plain, Shown):
 
 
 @dataclass(frozen=True, slots=True)
-class BatchMemory(Plain, Shown):
+class BatchMemory(Plain):
     """How the peak of a later step grows with the batch, seen at `batches` with `peaks`.
 
     `bytes_per_item` is what one more takes between the last two of these; `linear` says that all

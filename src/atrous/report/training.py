@@ -35,7 +35,9 @@ class TrainingView(LinesView):
 
     def lines(self, look: Look) -> list[Line]:
         found = self.record
-        out = [line(Span(found.name, "bold"), f": training with {found.optimizer}{_how(found)}")]
+        out = [
+            line(Span(found.name, "bold"), f": training with {found.optimizer}{_settings(found)}")
+        ]
         for label, text, style in training_statements(found, every=True):
             out += wrapped(Span(label, style or "bold"), text, _INDENT, look, style)
         rows = found.kept[:_MOST_KEPT]
@@ -54,7 +56,7 @@ def training_statements(found: Training, *, every: bool = False) -> Iterator[tup
     worst = max((found.later, found.first), key=lambda one: one.peak_bytes)
     which = "" if worst is found.later else "first step: "
     head = "peak memory" if every else "training memory"
-    by = "" if every else f" with {found.optimizer}{_how(found)}"
+    by = "" if every else f" with {found.optimizer}{_settings(found)}"
     yield head, f"{which}{bytes_text(worst.peak_bytes)}{by}, {_place(worst)}: {_made_of(worst)}", ""
     if every:
         other = found.first if worst is found.later else found.later
@@ -70,7 +72,7 @@ def training_statements(found: Training, *, every: bool = False) -> Iterator[tup
         yield "note", note, ""
 
 
-def _how(found: Training) -> str:
+def _settings(found: Training) -> str:
     parts = [f" under {found.autocast}"] if found.autocast else []
     return "".join([*parts, *([", gradients kept"] if found.keeps_gradients else [])])
 

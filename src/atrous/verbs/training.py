@@ -94,15 +94,13 @@ def _module(source: Any, input: Any) -> tuple[Any, Any]:
     )
 
 
-def _cast(name: str | None) -> Any:
+def _cast(name: str | None) -> str | None:
     if name is None:
         return None
-    import torch
-
     plain = str(name).removeprefix("torch.")
     if plain not in _CASTS:
         raise unknown("type for autocast", plain, _CASTS)
-    return getattr(torch, plain)
+    return plain
 
 
 def _batches(peak: Callable[[int], int], batch: int, budget: int | None) -> BatchMemory:

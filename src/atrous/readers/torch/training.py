@@ -46,7 +46,7 @@ class TrainingRequest:
 
     optimizer: str | Optimizers = "sgd"
     loss: Loss | None = None
-    autocast: torch.dtype | None = None
+    autocast: str | None = None
     keep_gradients: bool = False
 
 
@@ -115,13 +115,13 @@ class _Run:
             steps = [self._step(given, optimizer, inputs, static) for _ in range(2)]
             later = steps[1]
             wanted = self._wanted(given, later.start)
-        loss = "sum of the outputs" if self.asked.loss is None else _name_of(self.asked.loss)
-        kept = _kept(ledger, later.kept, wanted, later.start)
+        loss = "sum of the outputs" if self.asked.loss is None else _loss_name(self.asked.loss)
+        kept = _kept_of_layers(ledger, later.kept, wanted, later.start)
         return Training(
             type(self.module).__name__,
             "",
             loss,
-            str(self.asked.autocast or "").removeprefix("torch."),
+            self.asked.autocast or "",
             self.asked.keep_gradients,
             steps[0].memory,
             later.memory,
@@ -142,7 +142,7 @@ class _Run:
 
     def _step(
         self, given: Any, optimizer: Any, inputs: frozenset[int], static: Mapping[str, int]
-    ) -> _Step:
+    ) -> _StepDone:
         """One step, and what was alive at its worst."""
         ledger = self.ledger
         self.calls.restart()
@@ -161,7 +161,9 @@ class _Run:
         del value, output
         kinds = {"inputs": inputs, "gradients": gradients - inputs, "optimizer_state": state}
         kinds["activations"] = kept - state - gradients
-        return _Step(_worst(ledger, start, before, kinds, static), kept - state - gradients, first)
+        return _StepDone(
+            _worst(ledger, start, before, kinds, static), kept - state - gradients, first
+        )
 
     def _forward(self, given: Any) -> tuple[torch.Tensor, Any]:
         with self._autocast():
@@ -181,7 +183,8 @@ class _Run:
         if self.asked.autocast is None:
             return nullcontext()
         device = self.parameters[0].device.type
-        around: AbstractContextManager[Any] = torch.autocast(device, self.asked.autocast)
+        cast = getattr(torch, self.asked.autocast)
+        around: AbstractContextManager[Any] = torch.autocast(device, cast)
         return around
 
     def _wanted(self, given: Any, start: int) -> Mapping[int, tuple[str, ...]]:
@@ -197,7 +200,7 @@ class _Run:
 
         self.calls.restart()
         ledger.phase = "forward"
-        with torch.autograd.graph.saved_tensors_hooks(pack, _same):
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             held = self._forward(given)
         same = [m[1] for m in ledger.made[first:]]
         del held
@@ -207,7 +210,7 @@ class _Run:
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
+class _StepDone:
     memory: StepMemory
     kept: frozenset[int]
     start: int
@@ -324,7 +327,7 @@ def _worst(
     )
 
 
-def _kept(
+def _kept_of_layers(
     ledger: _Ledger, kept: frozenset[int], wanted: Mapping[int, tuple[str, ...]], start: int
 ) -> tuple[KeptMap, ...]:
     """What is kept of each layer's results, most bytes first."""
@@ -350,13 +353,9 @@ def _sum(output: Any) -> Any:
     return reduce(add, sums) if sums else None
 
 
-def _same(tensor: Any) -> Any:
-    return tensor
-
-
 def _bytes(tensors: Sequence[torch.Tensor]) -> int:
     return sum({storage_of(t)[0]: storage_of(t)[1].nbytes() for t in tensors}.values())
 
 
-def _name_of(function: Any) -> str:
+def _loss_name(function: Any) -> str:
     return str(getattr(function, "__name__", type(function).__name__))
