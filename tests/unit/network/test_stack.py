@@ -212,9 +212,28 @@ def test_any_text_is_read_or_refused_with_a_caret_inside_it(text):
         ("warpk3", 1, 0, "no kind is named 'warp'; use conv, dw, max, avg, tconv, up, global."),
         ("deconvk3", 1, 0, "no kind is named 'deconv'; write `tconvk2s2`."),
         ("avgpoolk3", 1, 3, "a pool is `avg` alone, as in `avgk2s2`."),
+        ("globalavg", 1, 6, "`global` stands alone; layers go behind it, as in `global k1x64`."),
         ("gap", 1, 0, "no kind is named 'gap'; write `global`."),
-        ("globalk1", 1, 6, "`global` takes nothing; write what comes next behind a space."),
-        ("x64", 1, 0, "channels belong to a layer; write `k3x64`, or `k1x64` behind a bracket."),
+        ("globalk1", 1, 6, "`global` stands alone; layers go behind it, as in `global k1x64`."),
+        (
+            "k3 x64",
+            2,
+            3,
+            (
+                "`x64` is part of a layer; write it without a space, as in `k3x64`, or as a layer "
+                "of its own, `k1x64`; `*4` repeats."
+            ),
+        ),
+        ("ups2x64", 1, 4, "`up` keeps the channels of its input; write `ups2 k1x64`."),
+        ("k3,k5", 1, 2, "layers stand apart by spaces, branches by `|` or `+`."),
+        ("k3->k5", 1, 2, "layers run from left to right, with spaces between them."),
+        ("K3", 1, 0, "letters are small, as in `k3s2x64`."),
+        (
+            "{k3}",
+            1,
+            0,
+            "square brackets group, as in `[k3 k3]*4`, and hold branches, as in `[k3 | k3d2]`.",
+        ),
         ("3x3", 1, 0, "a number needs its letter before it, such as `k3` for the kernel."),
         ("k3p", 1, 2, "padding needs a number here, such as 3 or (1,7)."),
         ("k(1,a)", 1, 4, "kernel needs a number here, as in (1,7)."),
@@ -434,6 +453,8 @@ def test_brackets_that_do_not_match_are_shown_with_their_column(text, column, me
         ("[ + k1]*4096", "the stack has 8,192 layers, of which at most 4,096 are read;"),
         ("[ | k1]*20", "concat30: up to here the stack has 131,072 channels, of which at most"),
         ("[k3 | k3d50000 k3d50000*2]", "conv4: up to here the stack reaches over more than"),
+        ("[k1 | k3d60000*2] k3d60000", "conv5: up to here the stack reaches over more than"),
+        ("[k3d60000*2 + k1] k3d60000", "conv5: up to here the stack reaches over more than"),
         ("k1*9999999999999999999999", "the stack has 999,999,999 layers, of which at most"),
         ("[ | ups64 ups65 maxk4096s4096]", "up2: up to here the stack upsamples by more than"),
     ],
@@ -441,6 +462,15 @@ def test_brackets_that_do_not_match_are_shown_with_their_column(text, column, me
 def test_branches_cannot_grow_beyond_what_can_be_held(text, message):
     found = error_of(text, (1, 4, 64))
     assert found.startswith(message), found
+
+
+def test_branches_do_not_add_up_in_how_far_a_stack_reaches():
+    assert shape_after("[k3d60000*2 | k3d60000*2]", 1, 4, 64) == (1, 8, 64)
+
+
+def test_a_map_of_one_position_that_is_no_average_is_not_spread():
+    message = error_of("[k3valid | k1]", (1, 4, 3))
+    assert message.startswith("concat3: branch 2 (`k1`, column 12) makes 3, branch 1 (`k3valid`")
 
 
 def test_a_branch_of_another_size_is_named_with_its_place_and_the_way_out():

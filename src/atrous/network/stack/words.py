@@ -27,7 +27,7 @@ _NONE = "stacks have no activations and norms, which read nothing more; leave it
 _IDENTITY = "an empty branch is the identity, as in `[ + k3 k3]`"
 _ADVICE = {
     **dict.fromkeys(("relu", "bn", "act", "gelu", "silu", "norm", "tanh", "dropout"), _NONE),
-    **dict.fromkeys(("id", "identity", "skip", "residual", "input"), _IDENTITY),
+    **dict.fromkeys(("id", "identity", "skip", "res", "residual", "input"), _IDENTITY),
     **dict.fromkeys(("gap", "gpool", "adaptive", "pooling", "avgglobal"), "write `global`"),
     **dict.fromkeys(("deconv", "convt", "transpose", "upconv"), "write `tconvk2s2`"),
     **dict.fromkeys(("upsample", "resize", "interp", "bilinear", "nearest"), "write `ups2`"),
@@ -35,7 +35,14 @@ _ADVICE = {
     **dict.fromkeys(("pw", "pointwise"), "write `k1`"),
     **dict.fromkeys(("cat", "concat"), "`[k3 | k3d2]` concatenates"),
     **dict.fromkeys(("add", "sum"), "`[k3 + k3d2]` adds"),
+    **dict.fromkeys(("group", "groups", "gconv"), "groups are for `dw` alone, one a channel"),
     "pool": "write `maxk2s2` or `avgk2s2`",
+}
+_BRACKETS = "square brackets group, as in `[k3 k3]*4`, and hold branches, as in `[k3 | k3d2]`"
+_SIGNS = {
+    **dict.fromkeys(",;", "layers stand apart by spaces, branches by `|` or `+`"),
+    **dict.fromkeys("(){}", _BRACKETS),
+    **dict.fromkeys("->", "layers run from left to right, with spaces between them"),
 }
 
 
@@ -85,22 +92,25 @@ class LayerWord:
     def _check(self, kind: StackKind) -> None:
         if kind == "global":
             for at in self.seen.values():
-                self.fail(at, "`global` takes nothing; write what comes next behind a space")
+                self.fail(at, "`global` stands alone; layers go behind it, as in `global k1x64`")
             return
         if kind == "up":
             for name, at in self.seen.items():
+                if name == "channels":
+                    self.fail(at, "`up` keeps the channels of its input; write `ups2 k1x64`")
                 if name != "stride":
                     self.fail(at, f"`up` has no {name}; write its factor as a stride, `ups2`")
             if "stride" not in self.seen:
                 self.fail(self.end - 1, "`up` needs its factor as a stride; write `ups2`")
             return
-        if set(self.seen) == {"channels"}:
-            given = self.text[self.start : self.end]
-            self.fail(
-                self.start,
-                f"channels belong to a layer; write `k3{given}`, or `k1{given}` behind a bracket",
-            )
         if "kernel" not in self.seen:
+            if self.start in self.seen.values():
+                given = brief(self.text[self.start : self.end])
+                self.fail(
+                    self.start,
+                    f"`{given}` is part of a layer; write it without a space, as in `k3{given}`, "
+                    f"or as a layer of its own, `k1{given}`; `*4` repeats",
+                )
             self.fail(self.start, f"`{kind}` needs a kernel; add one, such as `k3`")
         if kind in ("max", "avg") and "channels" in self.seen:
             at = self.seen["channels"]
@@ -120,6 +130,10 @@ class LayerWord:
             self.fail(at, "`up` needs its factor as a stride; write `ups2`")
         if self.text[at].isdigit():
             self.fail(at, "a number needs its letter before it, such as `k3` for the kernel")
+        if self.text[at] in _SIGNS:
+            self.fail(at, _SIGNS[self.text[at]])
+        if self.text[at].isupper():
+            self.fail(at, "letters are small, as in `k3s2x64`")
         letters = _LETTERS.match(self.text, at, self.end)
         got = letters.group() if letters else self.text[at]
         short = got[:-1] if got[-1] in _NUMBERS else got
@@ -128,6 +142,8 @@ class LayerWord:
             name = got if got in _ADVICE else short
             use = advice or f"use {', '.join(KINDS)}"
             self.fail(at, f"no kind is named {brief(name)!r}; {use}")
+        if "global" in (kind, got):
+            self.fail(at, "`global` stands alone; layers go behind it, as in `global k1x64`")
         if kind in ("max", "avg") and short == "pool":
             self.fail(at, f"a pool is `{kind}` alone, as in `{kind}k2s2`")
         self.fail(at, f"{brief(got)!r} is not known; use k s d p x, same, valid or causal")
