@@ -267,6 +267,23 @@ def test_behind_an_op_that_mixes_all_positions_the_whole_input_counts():
     assert "the whole input: 2 mixed all positions" in str(found)
 
 
+def test_behind_a_scan_the_field_is_what_lies_before():
+    class Heard(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv1d(1, 4, 9, stride=4)
+            self.scan = nn.LSTM(4, 5, batch_first=True)
+
+        def forward(self, x):
+            return self.scan(self.conv(x[:, None]).transpose(1, 2))[0]
+
+    torch.manual_seed(0)
+    found = atrous.effective(Heard(), (1, 100), at=6)
+    assert (found.layer, found.origin, found.size) == ("scan", (0,), (33,))
+    assert not found.density[33:].any()
+    assert "33 positions (t): scan mixed positions" in str(found)
+
+
 def test_several_inputs_are_measured_on_the_one_that_fields_are_measured_on():
     class Two(nn.Module):
         def __init__(self):
@@ -372,6 +389,15 @@ def test_an_output_that_no_gradient_leads_to_is_refused():
 
     with pytest.raises(UnsupportedError, match="whole numbers"):
         atrous.effective(Words(), torch.zeros(1, 7, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 5, 40])
+def test_a_flat_density_is_flat_however_short_it_is(length):
+    found = atrous.effective(f"stack:k{length}valid", (1, 1, length + 6))
+    assert found.size == (length,)
+    (spread,) = found.spreads
+    assert spread.deviation == pytest.approx(length / math.sqrt(12))
+    assert spread.ratio == pytest.approx(0.866, abs=1e-3)
 
 
 @pytest.mark.parametrize(

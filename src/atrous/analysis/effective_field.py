@@ -58,9 +58,9 @@ class EffectiveField(ShownWhole):
     `density` has the input's spatial shape and sums to 1: the mean size of the gradient over
     `samples` inputs; where `weights` are "counted", the root of the number of paths, which is the
     root mean square of the gradient of convolutions whose weights are independent with mean 0.
-    `origin` and `size` are the corner and the extent of the whole field inside the input: all of
-    it where some op has `mixed` all positions. `paths` is the box that holds the same share of
-    paths, `roots` of their roots; None where paths cannot be counted.
+    `origin` and `size` are the corner and the extent of the whole field inside the input: mostly
+    all of it where some op has `mixed` all positions. `paths` is the box that holds the same share
+    of paths, `roots` of their roots; None where paths cannot be counted.
     """
 
     network: str
@@ -111,8 +111,9 @@ class EffectiveField(ShownWhole):
         places = np.arange(len(along))
         mean = float((along * places).sum())
         far = np.abs(places - mean)
-        deviation = float(np.sqrt((along * far**2).sum()))
-        return Spread(axis, mean, deviation, _half(far, along))
+        # Each position is a cell of width 1, whose own variance is 1/12.
+        deviation = float(np.sqrt((along * far**2).sum() + 1 / 12))
+        return Spread(axis, mean, deviation, _half(mean, along))
 
     def plot(self) -> Any:
         """The density as an `altair.Chart`, with frames around the field and the box.
@@ -146,15 +147,11 @@ class EffectiveField(ShownWhole):
         }
 
 
-def _half(far: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
-    """The distance within which half of the weight lies, each position spread over its cell."""
-    # A position is a cell of width 1: without that, half of few positions would jump.
-    parts = 16
-    offsets = (np.arange(parts) + 0.5) / parts - 0.5
-    signed = np.arange(len(far))[:, None] + offsets[None, :]
-    mean = float((weights * np.arange(len(far))).sum())
-    distance = np.abs(signed - mean).ravel()
-    weight = np.repeat(weights / parts, parts)
-    order = np.argsort(distance)
-    held = np.cumsum(weight[order])
-    return float(distance[order][min(int(np.searchsorted(held, 0.5)), len(held) - 1)])
+def _half(mean: float, along: NDArray[np.float64]) -> float:
+    """The distance from the mean within which half of it lies, each position a cell of width 1."""
+    edges = np.arange(len(along) + 1) - 0.5
+    below = np.concatenate(([0.0], np.cumsum(along)))
+    # Between these distances what lies within grows in proportion.
+    distances = np.unique(np.concatenate(([0.0], np.abs(edges - mean))))
+    within = np.interp(mean + distances, edges, below) - np.interp(mean - distances, edges, below)
+    return float(np.interp(0.5, within, distances))

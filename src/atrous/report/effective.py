@@ -50,7 +50,9 @@ class EffectiveFieldView(PictureView):
 def _said_of(found: EffectiveField) -> Iterator[tuple[str, str]]:
     whole = f"{shape_text(found.size)} positions ({', '.join(found.axes)})"
     if found.mixed:
-        whole += f", the whole input: {some(found.mixed)} mixed all positions before it"
+        every = found.size == found.density.shape
+        whole += ", the whole input" if every else ""
+        whole += f": {some(found.mixed)} mixed {'all ' * every}positions"
     yield "whole field", whole + _units(found, found.size)
     if not found.density.any():
         yield "effective", "none: on these inputs the output depends on no position"

@@ -102,7 +102,7 @@ def measured_field(
         output = _replayed(program, wanted, {name: value.clone() for name, value in values.items()})
         output = _made_by(node, output, network)
         mixture = torch.randn(output.shape, generator=generator).to(output) * mask.to(output)
-        (gradient,) = _gradient((output * mixture).sum(), x, node)
+        (gradient,) = _gradient((output * mixture).sum(), x, f"from {node.name} to {source}")
         if not gradient.isfinite().all():
             raise UnsupportedError("its gradient is not finite on this input; draw other weights.")
         total = total + gradient.abs().double().sum(dim=across)
@@ -113,23 +113,23 @@ def measured_field(
 
 def _made_by(node: Node, output: Any, network: Network) -> Any:
     """What a node makes: of a call that makes several tensors, the one that is its own."""
-    made = [output]
-    if not isinstance(output, torch.Tensor):
-        made = [part for part in output if isinstance(part, torch.Tensor)]
+    made = [output] if isinstance(output, torch.Tensor) else list(output)
     alike = [other.name for other in network.nodes if other.origin == node.origin]
-    # Of steps of one call, only the last makes what the call does.
-    one = alike[-1] == node.name if len(made) == 1 else len(alike) == len(made)
-    found = made[alike.index(node.name) if len(made) > 1 else 0] if one else None
-    if found is None or tuple(found.shape) != node.output.shape:
+    if len(made) > 1 and len(alike) == len(made):
+        made = [made[alike.index(node.name)]]
+    elif alike[-1] != node.name:
+        made = []  # of steps of one call, only the last makes what the call does
+    fitting = [t for t in made if isinstance(t, torch.Tensor) and t.shape == node.output.shape]
+    found = [t for t in fitting if t.is_floating_point()] or fitting
+    if len(found) != 1:
         raise UnsupportedError("it is one step of a call that takes several; name the next layer.")
-    return found
+    return found[0]
 
 
-def _gradient(value: Any, x: Any, node: Node) -> Any:
+def _gradient(value: Any, x: Any, way: str) -> Any:
     if not value.requires_grad:
         raise UnsupportedError(
-            f"no gradient leads from {node.name} to the input, as behind rounding or indices; "
-            "count paths instead."
+            f"no gradient leads {way}, as behind rounding or indices; count paths instead."
         )
     try:
         with quiet():

@@ -213,7 +213,7 @@ def _against(
 ) -> dict[str, Any]:
     """What a density is compared with: the whole field, and the boxes of paths."""
     found: dict[str, Any] = {"mixed": chosen.globals, "paths": None, "roots": None}
-    if footprint is None or chosen.is_global:
+    if footprint is None:
         found |= {"origin": (0,) * len(shape), "size": shape}
     else:
         found |= {"origin": footprint.origin, "size": footprint.box.shape}
