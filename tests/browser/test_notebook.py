@@ -32,6 +32,8 @@ PICTURES = (
     "report.plot('cost').properties(width=200) | report.plot('memory').interactive()",
     "report.footprint()",
     "atrous.inspect('stack:k3d2', (1, 1, 16, 16, 16)).footprint()",
+    "atrous.effective('stack:k3 k3', (1, 1, 16, 16))",
+    "atrous.effective('stack:k3 k3', (1, 1, 16, 16)).plot()",
     "report.graph()",
     "report.graph('layer4', colour='cost')",
 )
@@ -45,6 +47,9 @@ WORDS = {
     "atrous.compare(input=(1, 3, 64, 64))": "dilated, doubling",
     "atrous.sizes('zoo:unet', (1, 1, 64, 64))": "multiples of 16",
     "report.boxes('layer3')": "layer3",
+    "report.to_pandas()[['name', 'field_h', 'macs']].head(4)": "field_h",
+    "report.to_polars('findings')": "narrow-window",
+    "atrous.compare(input=(1, 3, 64, 64)).to_pandas()[['name', 'macs']]": "dilated, doubling",
 }
 
 
