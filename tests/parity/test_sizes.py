@@ -84,6 +84,27 @@ class PaddedUp(nn.Module):
         return self.net(F.pad(x, (0, -w % 8, 0, -h % 8)))[..., :h, :w]
 
 
+class PaddedFar(nn.Module):
+    """Pads to a multiple of more than its strides."""
+
+    def __init__(self, multiple: int) -> None:
+        super().__init__()
+        self.multiple, self.conv = multiple, nn.Conv2d(2, 2, 4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h, w = x.shape[-2:]
+        return self.conv(F.pad(x, (0, -w % self.multiple, 0, -h % self.multiple)))
+
+
+class Listed(nn.Module):
+    """Takes two sizes that have little in common."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.shape[-1] not in (20, 72):
+            raise ValueError("20 or 72")
+        return x
+
+
 MODELS = {
     "decoder": (Decoder(3), 16),
     "decoder that crops": (Decoder(2, "cropped"), 16),
@@ -93,6 +114,9 @@ MODELS = {
     "particular": (Particular(12), 12),
     "windows": (Windowed(), 12),
     "padded up": (PaddedUp(), 16),
+    "padded far": (PaddedFar(28), 16),
+    "padded farther": (PaddedFar(32), 64),
+    "two sizes": (Listed(), 72),
     "flattened": (nn.Sequential(nn.MaxPool2d(3, 3), nn.Flatten(), nn.Linear(2 * 16, 1)), 12),
     "mirrored": (nn.Sequential(nn.ReflectionPad2d(5), nn.Conv2d(2, 2, 11, 4)), 16),
     "rounded up": (nn.Sequential(nn.MaxPool2d(3, 2, ceil_mode=True), nn.Conv2d(2, 2, 3)), 16),
@@ -237,3 +261,9 @@ def test_an_export_takes_the_sizes_as_its_dynamic_dimensions(name: str) -> None:
     for high, wide in ((2 * start, 4 * start), (4 * start, 2 * start)):
         other = torch.randn(1, 2, high, wide)
         torch.testing.assert_close(program(other), model(other))
+
+
+def test_enlarging_makes_up_for_strides() -> None:
+    layers = [nn.Conv2d(2, 2, 3, 2, 1), nn.ConvTranspose2d(2, 2, 2, 2)] * 6
+    found = atrous.sizes(nn.Sequential(*layers).eval(), (1, 2, 16, 16))
+    assert (found.period, len(found.along[0].trials)) == (2, 4)

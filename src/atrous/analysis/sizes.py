@@ -22,9 +22,11 @@ KEEPS: tuple[Keep, ...] = get_args(Keep)
 _FARTHEST = 1 << 20
 _ENOUGH = 320
 """Lengths up to this, or twice the known one, are tried before none is said to repeat."""
+_WIDEST = 512
+"""Periods up to this are looked for where code pads or cuts to a multiple of its own."""
 _MANY = 48
 """Lengths a period further on that are tried, at most about so many."""
-_SHORT = 64
+_SHORT = 320
 """A least length up to this, two periods added, is reached from 1 on."""
 
 
@@ -315,26 +317,36 @@ def axis_sizes(
             tried[length] = attempt(length)
         return tried[length][0]
 
+    def layers(length: int) -> Any:
+        at(length)
+        return tried[length][1]
+
     least = _least(at, known, period)
     first = 1 if least <= 2 * period + _SHORT else least - period + 1
     end = max(least + period, first + enough - 1)
     places: list[int] = []
-    repeats = False
+    repeats = proved = False
     while True:
         for length in range(first, end + 1):
             at(length)
         places = [*range(end - period + 1, end + 1, max(period // _MANY, 1))]
         pairs = [(at(n), at(n + period)) for n in places]
         repeats = all(_alike(one, later) for one, later in pairs) and _rises_alike(pairs)
-        if repeats or end > max(2 * known, _ENOUGH):
+        proved = all(tried[n][1] == tried[n + period][1] for n in places)
+        if (repeats and proved) or end > max(2 * known, _ENOUGH):
             break
+        if repeats:
+            # What is padded or cut by the code may come again later than the layers do.
+            wider = next((p for p in _wider(period) if layers(end) == layers(end + p)), None)
+            period, end = (wider, max(end, least + wider)) if wider else (period, _beyond(known))
+            continue
         if any(one.runs for one, _ in pairs):
             end += period
             continue
         # The code may ask for more than its layers do, such as multiples of 32.
         further = next((n for n in _further(known, period) if at(n).runs), None)
         if further is None:
-            end = max(2 * known, _ENOUGH) + 1
+            end = _beyond(known)
         else:
             period = lcm(period, further - known)
             end = max(end, least + period)
@@ -342,7 +354,6 @@ def axis_sizes(
     if not repeats:
         return AxisSizes(tuple(axes), first, trials, end, 0, (), proved=False)
     rise = next(_rise(at(n), at(n + period)) for n in places if at(n).runs)
-    proved = all(tried[n][1] == tried[n + period][1] for n in places)
     settled = end - period + 1
     while settled > first and _follows(at(settled - 1), at(settled - 1 + period), rise):
         settled -= 1
@@ -376,6 +387,18 @@ def _further(known: int, period: int) -> Iterator[int]:
         [*(period * k for k in range(1, 9)), *(8 * k for k in range(1, 33)), known]
     )
     return (known + d for d in sorted(apart))
+
+
+def _wider(period: int) -> Iterator[int]:
+    """Larger periods that code may have: the next multiples, then those of a rounder number."""
+    for wider in range(2 * period, _WIDEST + 1, period):
+        if wider <= 8 * period or wider % 8 == 0:
+            yield wider
+
+
+def _beyond(known: int) -> int:
+    """A length that is past all which are tried."""
+    return max(2 * known, _ENOUGH) + 1
 
 
 def _alike(one: Trial, later: Trial) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import lcm
+from fractions import Fraction
+from math import gcd, lcm
 from typing import Any
 
 from atrous.analysis.findings.evidence import Evidence
@@ -100,43 +101,79 @@ def symmetric(network: Network, axes: Sequence[str]) -> bool:
 def period_of(network: Network, axes: Sequence[str]) -> int:
     """After how many positions a network does the same again.
 
-    That is the product of the strides that lead to a map, whether or not it is enlarged again, and
-    the windows that maps are cut into; the largest, of all maps.
+    A map of the input's length n has `rise` positions more at n + `period`. A stride, or a window
+    that it is cut into, multiplies both by what the rise lacks to be a multiple of it; enlarging
+    makes the rise larger. The least common multiple, of all maps.
 
     >>> import atrous
     >>> period_of(atrous.read("zoo:unet"), ["h"])
     16
     """
-    held = {t.name: dict.fromkeys(t.grid, 1) for t in network.inputs}
+    held = {t.name: dict.fromkeys(t.grid, _Rise(1, 1)) for t in network.inputs}
     found = 1
     for node in network.nodes:
-        here: dict[str, int] = {}
+        here: dict[str, _Rise] = {}
         for name, moves in zip(node.inputs, node.moves, strict=True):
-            for axis, period in held[name].items():
-                here[axis] = lcm(here.get(axis, 1), period * _own_period(node, moves.get(axis)))
+            for axis, rise in held[name].items():
+                moved = rise.scaled(*_own_scale(node, axis, moves.get(axis)))
+                here[axis] = here[axis].joined(moved) if axis in here else moved
         for dim in node.output.layout:
             for atom in dim:
                 if atom.axis is not None and atom.weight > 1:
-                    here[atom.axis] = here.get(atom.axis, 1) * atom.weight
+                    here[atom.axis] = here.get(atom.axis, _Rise(1, 1)).cut(atom.weight)
         # What lost its positions here may still be cut and pooled; it has its lengths no more.
-        held[node.output.name] = {axis: n for axis, n in here.items() if axis in node.output.grid}
-        found = lcm(found, *(n for axis, n in here.items() if axis in axes))
+        held[node.output.name] = {axis: r for axis, r in here.items() if axis in node.output.grid}
+        found = lcm(found, *(rise.period for axis, rise in here.items() if axis in axes))
     return found
 
 
-def _own_period(node: Node, step: AxisMap | None) -> int:
-    """After how many positions of its input one op does the same again."""
+@dataclass(frozen=True, slots=True)
+class _Rise:
+    """How many positions a map gains when the input gains `period`; at least a divisor of that."""
+
+    period: int
+    positions: int
+
+    def cut(self, by: int) -> _Rise:
+        """The same over as many periods as make the positions a multiple of `by`."""
+        times = by // gcd(by, self.positions)
+        return _Rise(self.period * times, self.positions * times)
+
+    def scaled(self, over: int, under: int) -> _Rise:
+        """That of a map with `over` positions for each `under` of these."""
+        whole = self.cut(under)
+        return _Rise(whole.period, whole.positions // under * over)
+
+    def joined(self, other: _Rise) -> _Rise:
+        """That of a map which is read beside another."""
+        period = lcm(self.period, other.period)
+        one, two = (r.positions * (period // r.period) for r in (self, other))
+        return _Rise(period, gcd(one, two))
+
+
+def _own_scale(node: Node, axis: str, step: AxisMap | None) -> tuple[int, int]:
+    """How many positions an op makes along an axis, of how many that it reads."""
     if isinstance(node.op, Resize):
-        scale = next(iter(node.op.scales), None)
-        return scale.denominator if scale is not None else 1
-    return step.reads.stride.numerator if isinstance(step, Local) else 1
+        dims = node.output.layout[-len(node.op.scales) :] if node.op.scales else ()
+        found = [
+            scale
+            for dim, scale in zip(dims, node.op.scales, strict=True)
+            if scale is not None and any(atom.axis == axis for atom in dim)
+        ]
+        return (found[0].numerator, found[0].denominator) if found else (1, 1)
+    stride = step.reads.stride if isinstance(step, Local) else Fraction(1)
+    return stride.denominator, stride.numerator
 
 
 _SLIDES = (Conv, ConvTranspose, Pad, Pool, Roll, Shuffle, Slice, Unfold)
 
 
 def layers_of(network: Network, axes: Sequence[str]) -> tuple[Any, ...]:
-    """What slides along these axes, layer by layer, the lengths of maps left out."""
+    """What slides along these axes, layer by layer: the windows, and where the last one ends.
+
+    The end is counted from that of the map, so that all is the same at two lengths where a layer
+    pads, cuts and leaves over the same at both.
+    """
     found: list[Any] = []
     for node in network.nodes:
         scaled = isinstance(node.op, Resize) and any(node.op.scales)
@@ -144,13 +181,22 @@ def layers_of(network: Network, axes: Sequence[str]) -> tuple[Any, ...]:
             found.append(node.kind)  # what it reads follows from the lengths
             continue
         steps = [
-            (step.reads, step.border, step.phases)
-            for moves in node.moves
+            (step.reads, step.border, step.phases, _end(step, network.tensor(name).grid.get(axis)))
+            for name, moves in zip(node.inputs, node.moves, strict=True)
             for axis, step in moves.items()
             if axis in axes and isinstance(step, Local)
         ]
         found.append((node.kind, tuple(steps)))
     return tuple(found)
+
+
+def _end(step: Local, length: int | None) -> int | None:
+    """How far behind the last position the last output would read."""
+    if length is None:
+        return None
+    tail = range(max(step.outputs - step.reads.period, 0), step.outputs)
+    ends = [step.reads.at(o).last for o in tail if step.reads.at(o).mask]
+    return max(ends) - length if ends else None
 
 
 def _dropped(network: Network, axes: Sequence[str]) -> list[str]:
