@@ -34,8 +34,9 @@ def stack(
 
     Letters:
 
-    - `k3` kernel, needed by all but `up` and `global`; `s2` stride, 1 if left out, for pools too;
-      `d2` dilation, 1 if left out; `k(1,7)` has one number for each axis, as do `s` and `d`
+    - `k3` kernel, 3 along every axis, needed by all but `up` and `global`; `s2` stride, 1 if left
+      out, for pools too; `d2` dilation, 1 if left out; `k(1,7)` has one number for each axis, as
+      `s` and `d` may
 
     - `x64` output channels; left out, as many as come in. Not for pools, `up` and `global`. The
       first number of channels is that of --input
@@ -65,9 +66,12 @@ def stack(
 
     - depthwise separable: `dwk3 k1x128`
 
-    - residual block: `[ + k3 k3]`; with stride: `[k1s2x128 + k3s2x128 k3x128]`
+    - residual block: `[ + k3 k3]`; with stride or other channels: `[k1s2x128 + k3s2x128 k3x128]`
 
-    - causal TCN (--input 1,64,1000): `[ + k3causal k3causal] [ + k3d2causal k3d2causal]`
+    - dense block: `[ | k3x32]*4`; squeeze and excitation: `[ + global k1x16 k1x64]`
+
+    - causal TCN (--input 1,64,1000): `[ + k3causal k3causal] [ + k3d2causal k3d2causal]`, and so
+      on with rates 4, 8, 16
 
     - WaveNet block: `[ + [k2d4causal + k2d4causal] k1]`
 
