@@ -178,6 +178,20 @@ def test_the_pyramid_of_a_network_is_that_of_its_map_however_it_is_padded(apart)
     assert [f.layer for f in report.findings if f.code == "aspp-center"] == ["rated.2"]
 
 
+@pytest.mark.parametrize("apart", [False, True])
+def test_an_exported_file_has_the_pyramid_of_its_module(apart, tmp_path):
+    path = tmp_path / "pyramid.onnx"
+    model = Pyramid(apart).eval()
+    torch.onnx.export(model, (torch.zeros(1, 3, 25, 31),), path, dynamo=True, verbose=False)
+    [of_file], [of_module] = (
+        atrous.inspect(source, shape).pyramids
+        for source, shape in ((path, None), (model, (1, 3, 25, 31)))
+    )
+    assert of_file.map == of_module.map
+    for one, two in zip(of_file.branches, of_module.branches, strict=True):
+        assert (one.rate, one.windows, one.inside) == (two.rate, two.windows, two.inside)
+
+
 def test_padding_that_mirrors_is_no_padding_with_nothing():
     model = torch.nn.Conv2d(1, 1, 3, padding=4, dilation=4, padding_mode="reflect")
     network = atrous.read(model, (1, 1, 9, 9))

@@ -41,6 +41,18 @@ def test_json_has_all_that_is_said(code):
     assert (data["samples"], data["weights"], data["inputs"]) == (8, "given", "random")
 
 
+def test_images_are_what_it_is_measured_on(code, tmp_path):
+    from PIL import Image
+
+    for name in ("one.png", "two.png"):
+        Image.new("RGB", (20, 20), (90, 120, 30)).save(tmp_path / name)
+    given = ["--image", str(tmp_path / "one.png"), "--image", str(tmp_path / "two.png")]
+    result = atrous("effective", code, *given)
+    assert result.returncode == 0, result.stderr
+    assert "2 images" in result.stdout
+    assert_refuses("effective", code, "--image", "none.png", says="there is no such file")
+
+
 @pytest.mark.parametrize("ending", ["png", "svg"])
 def test_the_picture_is_written(tmp_path, ending):
     path = tmp_path / f"field.{ending}"
