@@ -24,6 +24,8 @@ def home(tmp_path_factory):
     causal = atrous.inspect("stack:k2d4causal k2d8causal", (1, 1, 128))
     causal.scaled(rate="16k").to_html(folder / "causal.html")
     atrous.inspect("stack:k3d2 k3", (1, 1, 16, 20, 24)).to_html(folder / "volume.html")
+    atrous.compare(input=(1, 3, 128, 128)).to_html(folder / "schemes.html")
+    atrous.compare(["k3d2 k3", "k5"], input=(1, 1, 64)).to_html(folder / "lines.html")
     return folder
 
 
@@ -41,6 +43,50 @@ def test_it_draws_without_errors_overflow_or_barriers(visit, home, serious, name
         assert page.locator(".plot svg").count() == 5
         assert page.get_attribute("html", "data-theme") == theme
         assert serious(page) == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("name", ["schemes", "lines"])
+def test_a_comparison_draws_without_errors_overflow_or_barriers(
+    visit, home, serious, name, width, theme
+):
+    with visit(address(home, f"{name}.html"), width, theme) as page:
+        page.wait_for_selector("html[data-drawn=yes]")
+        page.wait_for_selector("[data-schemes][data-shown=yes]")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        figures = {"schemes": 7, "lines": 2}[name]
+        assert page.locator("[data-schemes] figure svg").count() == figures
+        assert page.locator("[data-schemes] figcaption").count() == figures
+        assert serious(page) == []
+
+
+@pytest.mark.parametrize("width", [1600, 1280, 1000, 768, 390, 320])
+def test_the_table_of_schemes_is_cut_at_no_width(visit, home, width):
+    with visit(address(home, "schemes.html"), width) as page:
+        cut = page.eval_on_selector_all(
+            ".schemes th, .schemes td",
+            """cells => cells.filter((cell) => {
+                const box = cell.getBoundingClientRect();
+                // For readers of screens alone where each scheme stands by itself.
+                if (cell.closest("thead") && innerWidth <= 960) return false;
+                const over = cell.scrollWidth > cell.clientWidth + 1;
+                return over || box.right > innerWidth || box.left < 0;
+            }).map((cell) => cell.textContent)""",
+        )
+        assert page.locator(".schemes tbody td").count() >= 7 * 8
+        assert cut == []
+
+
+def test_footprints_of_schemes_are_at_one_scale(visit, home):
+    found = atrous.compare(input=(1, 3, 128, 128))
+    with visit(address(home, "schemes.html")) as page:
+        page.wait_for_selector("[data-schemes][data-shown=yes]")
+        widths = page.eval_on_selector_all(
+            "[data-schemes] image.cut", "all => all.map(one => Number(one.getAttribute('width')))"
+        )
+        sizes = [scheme.report.footprint().box.shape[1] for scheme in found]
+        assert len({round(w / size, 3) for w, size in zip(widths, sizes, strict=True)}) == 1
 
 
 def test_the_table_shows_the_reports_numbers(visit, home):
@@ -271,7 +317,7 @@ def test_paper_gets_the_report_without_its_controls(visit, home):
         assert page.pdf()[:5] == b"%PDF-"
 
 
-@pytest.mark.parametrize("name", ["one", "two", "change"])
+@pytest.mark.parametrize("name", ["one", "two", "change", "schemes"])
 def test_paper_cuts_nothing(visit, home, name):
     with visit(address(home, f"{name}.html"), width=700) as page:
         page.wait_for_selector("html[data-drawn=yes]")
@@ -290,7 +336,7 @@ def test_paper_cuts_nothing(visit, home, name):
         assert cut == 0
 
 
-@pytest.mark.parametrize("name", ["one", "two", "change", "causal"])
+@pytest.mark.parametrize("name", ["one", "two", "change", "causal", "schemes"])
 def test_a_page_asks_for_nothing(visit, home, name):
     asked = []
     with visit(address(home, f"{name}.html")) as page:

@@ -141,6 +141,14 @@ class Comparison(ShownWhole, Tabular):
         ]
         return tuple(found)
 
+    def to_html(self, path: str | os.PathLike[str]) -> None:
+        """Writes the comparison as one HTML file that opens offline.
+
+        The footprints at one scale, the table, growth with depth, and what to know of each scheme.
+        Needs the extra `report`: raises `MissingDependencyError` without it.
+        """
+        write_whole(path, view(self).page())
+
     def plot(self) -> Any:
         """Growth with depth and prices side by side, as an `altair.Chart`.
 

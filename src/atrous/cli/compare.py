@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from atrous.cli.options import Animate, Inputs, Json, StructureOnly
-from atrous.cli.output import show, show_json
-from atrous.cli.pages import animation_place, put
+from atrous.cli.options import Animate, Html, Inputs, Json, StructureOnly
+from atrous.cli.output import show, show_json, working
+from atrous.cli.pages import animation_place, place_for, put
 from atrous.cli.sources import (
     load,
     named_sources,
@@ -42,6 +42,7 @@ def compare(
         int | None, typer.Option(metavar="C", help="How many channels each makes; 64.")
     ] = None,
     animate: Animate = None,
+    html: Html = None,
     structure_only: StructureOnly = False,
     json: Json = False,
 ) -> None:
@@ -63,6 +64,8 @@ def compare(
 
     - atrous compare --depth 3 --animate schemes.svg
 
+    - atrous compare --html schemes.html
+
     - atrous compare "k3d2 k3d2 k3d2" even="k3d1 k3d2 k3d3" --input 1,64,65,65
     """
     from atrous.analysis import compare_networks
@@ -71,6 +74,7 @@ def compare(
 
     picture = None if animate is None else animation_place(animate)
     usual = "1,3,512,512" if picture is None else "1,3,24,24"
+    page = None if html is None else place_for(html, "--html", ".html")
     if stacks:
         for name, value in (("kernel", kernel), ("depth", depth), ("channels", channels)):
             if value is not None:
@@ -90,6 +94,9 @@ def compare(
         )
     if picture is not None:
         put(view(table).moving(0.5), picture, "--animate")
+    if page is not None:
+        with working(f"drawing {page.name}"):
+            put(ComparisonView(table).page(), page, "--html")
     if json:
         show_json(table.to_json())
     else:

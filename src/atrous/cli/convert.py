@@ -105,11 +105,11 @@ def convert(
     from atrous.verbs.convert import convert as converted
 
     stride = _stride(output_stride)
-    made, given = model(source, input or ())
-    path = None if target is None else _checked_target(target, source, made, overwrite)
     if image is not None and html is None:
         raise ReadError("--image lies behind the footprints of a page; give --html as well.")
     page = None if html is None else place_for(html, "--html", ".html")
+    made, given = model(source, input or ())
+    path = None if target is None else _checked_target(target, source, made, overwrite)
     with working(f"converting {source}"):
         result = converted(
             made,

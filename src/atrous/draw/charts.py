@@ -321,7 +321,7 @@ def growth_chart(found: Comparison) -> Any:
                 axis=alt.Axis(**upright()),
             ),
             color=colour_of(alt, names, "scheme:N"),
-            shape=alt.Shape("scheme:N", scale=alt.Scale(domain=names), legend=None),
+            shape=alt.Shape("scheme:N", scale=alt.Scale(domain=names), legend=_legend(alt)),
             tooltip=["scheme:N", "depth:Q", "positions:Q"],
         ),
         "Receptive field by depth",

@@ -10,7 +10,7 @@ from typing import Any
 from atrous.analysis import Comparison, Scheme
 from atrous.draw.units import at_least, bytes_text, per_axis, quantity, shape_text, share_text
 from atrous.report.html import escaped, grid
-from atrous.report.lines import Column, Line, Look, Span, line, table, wrapped
+from atrous.report.lines import GAP, Column, Line, Look, Span, line, table, wrapped
 from atrous.report.summary import SEVERITIES
 from atrous.report.view import LinesView
 from atrous.shown import how_many, view
@@ -18,8 +18,7 @@ from atrous.shown import how_many, view
 __all__ = ["ComparisonView", "comparison_columns", "comparison_notes", "comparison_title"]
 
 _RATIO = Fraction(21, 20)
-_MOST_FIELDS = 5
-_WIDE = 120
+_MOST_FIELDS = 12
 _MOST_RISKS = 3
 
 
@@ -28,23 +27,26 @@ _MOST_RISKS = 3
 class ComparisonView(LinesView):
     """Title, table, which schemes see equally far, and each scheme's risks.
 
-    What a narrow page has no room for, it leaves out: the stacks first, then parameters, growth
-    in words and stride.
+    What a narrow terminal has no room for, it leaves out: the stacks first, then parameters, growth
+    in words and stride. What it shows it shows whole: names, stacks and fields go on in the lines
+    below.
     """
 
     record: Comparison
 
     def lines(self, look: Look) -> list[Line]:
         out = [line(Span(comparison_title(self.record), "bold")), ()]
-        columns = comparison_columns(self.record, look.width, look.ellipsis)
-        out += table(columns, look)
+        columns = comparison_columns(self.record, look.width)
+        least = sum(column.least + GAP for column in columns) - GAP
+        fits = least <= look.width
+        out += table(_folded(columns, look.width), look) if fits else _blocks(columns, look)
         notes = list(comparison_notes(self.record))
         if notes:
             out.append(())
-        indent = min(max((len(label) for label, _, _ in notes), default=0) + 2, 24)
+        indent = min(max((len(label) for label, _, _ in notes), default=0) + 2, 24, look.width // 3)
         for label, text, style in notes:
             if len(label) + 2 > indent:
-                out.append(line(Span(label, style or "bold")))
+                out += [line(piece) for piece in _pieces(Span(label, style or "bold"), look.width)]
                 label = ""
             out.extend(wrapped(Span(label, style or "bold"), text, indent, look))
         return out
@@ -71,6 +73,12 @@ class ComparisonView(LinesView):
             f"{grid(comparison_columns(self.record))}<table>{notes}</table></div>"
         )
 
+    def page(self, *, image: object = None, beside: object = None) -> str:  # noqa: ARG002
+        """Footprints at one scale, the table, growth and notes."""
+        from atrous.report.schemes import comparison_page
+
+        return comparison_page(self.record)
+
     def plot(self, kind: str = "", *, image: object = None, beside: object = None) -> Any:  # noqa: ARG002
         from atrous.draw.charts import comparison_chart
         from atrous.draw.offline import offline
@@ -86,19 +94,16 @@ def comparison_title(comparison: Comparison) -> str:
     return f"{what}, each on its own input" if shape is None else f"{what} on {shape_text(shape)}"
 
 
-def comparison_columns(
-    comparison: Comparison, width: int | None = None, mark: str = "…"
-) -> list[Column]:
+def comparison_columns(comparison: Comparison, width: int | None = None) -> list[Column]:
     """The columns that `width` has room for; all of them where it is None."""
     schemes = comparison.schemes
-    wide = width is None or width >= _WIDE
-    most = 2 * _MOST_FIELDS if wide else _MOST_FIELDS
     names = _cells(schemes, [s.name for s in schemes], "bold")
-    name = Column("scheme", names, False, 0 if wide else 16)
+    name = Column("scheme", names, False, 16)
     output = _column("output", schemes, [shape_text(s.output_shape[1:]) for s in schemes])
     fields = Column(
         "field by layer",
-        tuple(Span(_fields(s, most, mark), "" if s.field else "dim") for s in schemes),
+        tuple(Span(_fields(s), "" if s.field else "dim") for s in schemes),
+        shrink=14,
     )
     cover = Column(
         "read",
@@ -125,7 +130,7 @@ def comparison_columns(
     params = _column("params", schemes, [quantity(s.params) for s in schemes])
     source = Column("stack", _cells(schemes, [s.source for s in schemes], "dim"), False, 24)
     always = [name, output, fields, cover, never, macs, memory]
-    wanted = [(stride, 2), (growth, 4), (params, 6)]
+    wanted = [(stride, 2), (growth, 4), (params, 7)]
     if any(scheme.source != scheme.name for scheme in schemes):
         wanted.append((source, len(always) + len(wanted)))
     columns = list(always)
@@ -160,15 +165,69 @@ def comparison_notes(comparison: Comparison) -> Iterator[tuple[str, str, str]]:
             yield "", f"and {how_many(len(scheme.risks) - _MOST_RISKS, 'more finding')}", "dim"
 
 
-def _fields(scheme: Scheme, most: int, mark: str) -> str:
+def _folded(columns: Sequence[Column], width: int) -> list[Column]:
+    """The columns in `width`: those that give way have their words in as many lines as it takes."""
+    over = sum(column.width + GAP for column in columns) - GAP - width
+    room = {}
+    for column in reversed(columns):
+        taken = min(max(over, 0), column.width - column.least)
+        over -= taken
+        if taken:
+            room[column.title] = column.width - taken
+    rows = [
+        [_pieces(column.cells[row], room.get(column.title)) for column in columns]
+        for row in range(len(columns[0].cells))
+    ]
+    tall = [max(map(len, row)) for row in rows]
+    return [
+        Column(
+            column.title,
+            tuple(
+                row[place][at] if at < len(row[place]) else Span("")
+                for row, height in zip(rows, tall, strict=True)
+                for at in range(height)
+            ),
+            column.right,
+        )
+        for place, column in enumerate(columns)
+    ]
+
+
+def _blocks(columns: Sequence[Column], look: Look) -> list[Line]:
+    """Each scheme by itself, its values below one another: for where no table fits."""
+    name, *rest = columns
+    out: list[Line] = []
+    for row, cell in enumerate(name.cells):
+        out += [line(piece) for piece in _pieces(cell, look.width)]
+        for column in rest:
+            label, value = column.title.strip(), column.cells[row]
+            out += wrapped(Span(f"  {label}", "dim"), value.text, 18, look, value.style)
+    return out
+
+
+def _pieces(cell: Span, room: int | None) -> list[Span]:
+    """A cell in lines of at most `room`; a word that is longer goes on in the next."""
+    if room is None or len(cell.text) <= room:
+        return [cell]
+    lines = [""]
+    for word in cell.text.split(" "):
+        joined = f"{lines[-1]} {word}" if lines[-1] else word
+        if len(joined) <= room:
+            lines[-1] = joined
+            continue
+        lines += [word[at : at + room] for at in range(0, len(word), room)] or [word]
+    return [Span(text, cell.style) for text in lines if text]
+
+
+def _fields(scheme: Scheme) -> str:
     if not scheme.field:
         return "?"
     last = per_axis([str(axis.size) for axis in scheme.field])
     grown = [size for i, size in enumerate(scheme.fields) if not i or size != scheme.fields[i - 1]]
-    shown = [str(size) for size in grown[:-1]]
-    if len(shown) >= most:
-        shown = [*shown[: most - 3], mark, shown[-1]]
-    return " ".join([*shown, last]) + "*" * scheme.is_global
+    shown = [*map(str, grown[:-1]), last]
+    if len(shown) > _MOST_FIELDS:
+        shown = [shown[0], "to", last, "in", str(len(shown)), "steps"]
+    return " ".join(shown) + "*" * scheme.is_global
 
 
 def _bound(text: str, scheme: Scheme, quantity: str) -> str:

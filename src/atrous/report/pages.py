@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from atrous.analysis import Footprint
 
-__all__ = ["report_page"]
+__all__ = ["MOST_POSITIONS", "chart_spec", "footprint_data", "rendered", "report_page"]
 
 MOST_FOOTPRINTS = 400
 """Distinct pictures of footprints in one page."""
@@ -65,6 +65,35 @@ def report_page(
     `MissingDependencyError` without the libraries of the extra `report`, `ReadError` for what is
     no image, and `UnsupportedError` for an image with an input that has not two axes.
     """
+    sides = [
+        _side(place, name, report, image) for place, (name, report) in enumerate(reports.items())
+    ]
+    charts = [
+        {"title": chart.description, "spec": chart_spec(chart)}
+        for chart in inspection_charts(reports)
+    ]
+    data = {
+        "charts": [chart["spec"] for chart in charts],
+        "sides": [
+            {key: side[key] for key in ("footprints", "graphs", "image", "scales")}
+            for side in sides
+        ],
+    }
+    names = [side["title"] for side in sides]
+    return rendered(
+        "report.html",
+        data,
+        title=" and ".join(dict.fromkeys(names)) + (f": {verdict}" if verdict else ""),
+        sides=sides,
+        charts=charts,
+        colourings=COLOURINGS,
+        diff=_diff_block(reports),
+        conversion=words or None,
+    )
+
+
+def rendered(template: str, data: Mapping[str, Any], **values: Any) -> str:
+    """A page from its template, with what all pages have: the sheet, the scripts, the data."""
     with drawing_needs("a page"):
         import jinja2
     environment = jinja2.Environment(
@@ -74,25 +103,8 @@ def report_page(
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    sides = [
-        _side(place, name, report, image) for place, (name, report) in enumerate(reports.items())
-    ]
-    charts = [{"title": chart.title, "spec": _spec(chart)} for chart in inspection_charts(reports)]
-    data = {
-        "charts": [chart["spec"] for chart in charts],
-        "sides": [
-            {key: side[key] for key in ("footprints", "graphs", "image", "scales")}
-            for side in sides
-        ],
-    }
-    names = [side["title"] for side in sides]
-    return environment.get_template("report.html").render(
-        title=" and ".join(dict.fromkeys(names)) + (f": {verdict}" if verdict else ""),
-        sides=sides,
-        charts=charts,
-        colourings=COLOURINGS,
-        diff=_diff_block(reports),
-        conversion=words or None,
+    return environment.get_template(template).render(
+        **values,
         # In JSON, `<` may always be written so; then no text in it ends the element.
         data=json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
         vega=_vega(),
@@ -220,7 +232,7 @@ def _footprints(
             if len(pictures) >= MOST_FOOTPRINTS or spent > FOOTPRINT_BYTES:
                 left_out += 1
                 continue
-            picture = _footprint_data(footprint, report, ground)
+            picture = footprint_data(footprint, report, ground)
             spent += sum(len(cut["url"]) for cut in picture["cuts"])
             known[key] = len(pictures)
             pictures.append(picture)
@@ -257,7 +269,8 @@ def _count_text(count: Any) -> str:
     return f"{int(count):,}" if count < 1e6 else f"{float(count):.1e}"
 
 
-def _footprint_data(footprint: Footprint, report: Inspection, ground: Ground) -> dict[str, Any]:
+def footprint_data(footprint: Footprint, report: Inspection, ground: Ground) -> dict[str, Any]:
+    """The cuts of a footprint as pictures with their places, and what is seen in a sentence."""
     size = "x".join(map(str, footprint.box.shape))
     at = ", ".join(map(str, footprint.at))
     box = footprint.effective()
@@ -332,7 +345,8 @@ def _diff_block(reports: Mapping[str, Inspection]) -> str:
     return classed(DiffView(found, top=60).lines(Look(width=92, colour=True)))
 
 
-def _spec(chart: Any) -> dict[str, Any]:
+def chart_spec(chart: Any) -> dict[str, Any]:
+    """A chart as wide as its place, in the page's colours."""
     spec: dict[str, Any] = chart.properties(width="container").to_dict()
     for part in ("config", "$schema"):
         spec.pop(part, None)

@@ -51,13 +51,13 @@
   const short = (value) => Number(value.toPrecision(6)).toLocaleString("en");
 
   // The positions of an axis under a figure, and under them what they come to in its unit.
-  function across(svg, name, scale, from, to, x0, x1, y) {
+  function across(svg, name, scale, from, to, x0, x1, y, brief = false) {
     const at = (position) => x0 + (position + 0.5 - from) / (to - from) * (x1 - x0);
     svg.append(line(x0, y, x1, y, "axis"));
     for (const position of ticks(from, to - 1, (x1 - x0) / 80)) {
       svg.append(line(at(position), y, at(position), y + 4, "tick"), text(position.toLocaleString("en"), at(position), y + 17));
     }
-    svg.append(text(`${name}, input positions`, x1, y + 34, "end", "unit"));
+    svg.append(text(brief ? name : `${name}, input positions`, x1, y + 34, "end", "unit"));
     if (!scale) return 42;
     const base = y + 44;
     svg.append(line(x0, base, x1, base, "axis"));
@@ -77,11 +77,12 @@
   }
 
   // Two axes: a pixel for each position, hatched where nothing is read.
-  function plate(cut, side, whole, width, tallest) {
+  function plate(cut, side, whole, width, tallest, span) {
     const [top, left] = cut.origin, [tall, wide] = cut.size, photo = side.image;
     const pad = whole ? 0 : Math.max(1, Math.round(0.05 * Math.max(tall, wide)));
-    const [y0, x0, high, broad] = whole ? [0, 0, ...cut.shape] : [top - pad, left - pad, tall + 2 * pad, wide + 2 * pad];
-    const edge = 54, above = 18;
+    const aside = (room, size) => Math.floor((room - size) / 2);
+    const [y0, x0, high, broad] = span ? [top - aside(span[0], tall), left - aside(span[1], wide), ...span] : whole ? [0, 0, ...cut.shape] : [top - pad, left - pad, tall + 2 * pad, wide + 2 * pad];
+    const edge = span ? 40 : 54, above = 18;
     const unit = Math.min((width - edge - 6) / broad, tallest / high);
     const right = edge + broad * unit, bottom = above + high * unit;
     const svg = element("svg", { role: "img" });
@@ -103,15 +104,15 @@
     svg.append(element("rect", { ...placed(0, 0, ...cut.shape), class: whole ? "edge" : "off" }));
     svg.append(element("rect", { ...placed(...cut.box), class: "frame-under" }), element("rect", { ...placed(...cut.box), class: "frame" }));
     const scaled = side.scales[cut.axes[0]];
-    svg.append(text(`${cut.axes[0]}, input positions${scaled ? `, ${short(scaled.step)} ${scaled.unit} each` : ""}`, 0, 11, "start", "unit"));
+    svg.append(text(span ? cut.axes[0] : `${cut.axes[0]}, input positions${scaled ? `, ${short(scaled.step)} ${scaled.unit} each` : ""}`, 0, 11, "start", "unit"));
     svg.append(line(edge, above, edge, bottom, "axis"));
     for (const position of ticks(y0, y0 + high - 1, high * unit / 60)) {
       const y = above + (position + 0.5 - y0) * unit;
       svg.append(line(edge - 4, y, edge, y, "tick"), text(position.toLocaleString("en"), edge - 8, y + 4, "end"));
     }
-    const under = across(svg, cut.axes[1], side.scales[cut.axes[1]], x0, x0 + broad, edge, right, bottom);
-    svg.setAttribute("viewBox", `0 0 ${Math.max(right + 6, 180)} ${bottom + under}`);
-    svg.setAttribute("width", Math.max(right + 6, 180));
+    const under = across(svg, cut.axes[1], side.scales[cut.axes[1]], x0, x0 + broad, edge, right, bottom, Boolean(span));
+    svg.setAttribute("viewBox", `0 0 ${Math.max(right + 6, span ? 0 : 180)} ${bottom + under}`);
+    svg.setAttribute("width", Math.max(right + 6, span ? 0 : 180));
     return named(svg, `Footprint over ${cut.axes.join(" and ")}${cut.through ? `, cut at ${cut.through}` : ""}`);
   }
 
@@ -128,12 +129,13 @@
 
   // One axis: a bar for each position, as high as the logarithm of its paths, and a band below
   // that is filled where positions are read and hatched where they are not.
-  async function bars(cut, side, whole, width) {
+  async function bars(cut, side, whole, width, span) {
     const bytes = await pixels(cut.url);
     const left = cut.origin[1], wide = cut.size[1], levels = new Int16Array(wide).fill(-1);
     for (let at = 0; at < wide; at++) if (bytes[4 * at + 3]) levels[at] = bytes[4 * at];
     const pad = whole ? 0 : Math.max(1, Math.round(0.02 * wide));
-    const [from, to] = whole ? [0, cut.shape[1]] : [left - pad, left + wide + pad];
+    const first = span ? left - Math.floor((span[1] - wide) / 2) : 0;
+    const [from, to] = span ? [first, first + span[1]] : whole ? [0, cut.shape[1]] : [left - pad, left + wide + pad];
     const narrow = width < 500, edge = narrow ? 44 : 64, right = width - 8, above = 26, high = narrow ? 130 : 190, band = 22;
     const floor = above + high, base = floor + 8 + band;
     const svg = element("svg", { role: "img", width });
@@ -175,14 +177,14 @@
     return named(svg, `Footprint along ${cut.axes[1]}`);
   }
 
-  async function picture(cut, side, whole, width, tallest) {
+  async function picture(cut, side, whole, width, tallest, span, name = "") {
     const figure = document.createElement("figure");
-    if (cut.through) {
+    if (cut.through || name) {
       const caption = document.createElement("figcaption");
-      caption.textContent = `Cut at ${cut.through}: ${cut.axes[0]} downwards, ${cut.axes[1]} across`;
+      caption.textContent = name ? name + (cut.through ? `, cut at ${cut.through}` : "") : `Cut at ${cut.through}: ${cut.axes[0]} downwards, ${cut.axes[1]} across`;
       figure.append(caption);
     }
-    figure.append(cut.flat ? await bars(cut, side, whole, width) : plate(cut, side, whole, width, tallest));
+    figure.append(cut.flat ? await bars(cut, side, whole, width, span) : plate(cut, side, whole, width, tallest, span));
     return figure;
   }
 
@@ -194,18 +196,40 @@
     return made;
   }
   const paths = (count) => count === "1" ? "one path" : `${count} paths`;
-  function keys(found, photo) {
+  function keys(found, photo, several = false) {
     const [cut] = found.cuts, [low, most] = cut ? cut.paths : ["", ""], made = [];
     if (!cut) return made;
     if (cut.flat) made.push(item("swatch seen", low === most ? `read, over ${paths(low)} each` : "read; a bar ten times the paths is one step higher"));
     else if (photo) made.push(item("swatch", "the clearer, the more paths; dark is not read"));
+    else if (several) made.push(item("swatch once", "read, over the fewest paths"), item("swatch ramp", "to the most, in each figure by itself, log scale"));
     else if (low === most) made.push(item("swatch ramp", `read, over ${paths(low)} each`));
     else {
       made.push(item("swatch once", low === "1" ? "read once" : `read over ${paths(low)}, the fewest`), item("swatch ramp", `to ${most} paths, log scale: equal steps of colour are equal factors`));
     }
+    if (several && cut.flat) made[0] = item("swatch seen", "read; bars by the number of paths, log scale in each figure by itself");
     if (found.cuts.some((one) => one.holes) && !photo) made.push(item("swatch hole", "hole: inside the field, not read"));
     made.push(item("swatch frame", "holds 95% of all paths"));
     return made;
+  }
+
+  // Schemes of a comparison: the same number of positions in each, so that they compare.
+  for (const home of document.querySelectorAll("[data-schemes]")) {
+    const shown = data.schemes.map((scheme) => [scheme, scheme.cuts[0]]);
+    const most = (axis) => Math.ceil(1.1 * Math.max(...shown.map(([, cut]) => cut.size[axis]))) + 2;
+    const span = [most(0), most(1)];
+    const show = async () => {
+      const inner = home.clientWidth - 2 * parseFloat(getComputedStyle(home).paddingLeft);
+      if (inner <= 0) return; // not laid out yet
+      const several = inner > 700 ? Math.min(4, shown.length) : 2;
+      const width = shown[0][1].flat ? inner : Math.floor((inner - 16 * (several - 1)) / several);
+      home.replaceChildren(...await Promise.all(shown.map(([scheme, cut]) => picture(cut, scheme, false, width, width, span, scheme.name))));
+      home.dataset.shown = "yes";
+    };
+    const legend = home.parentElement.querySelector("[data-legend]");
+    legend.replaceChildren(...(shown[0][1].flat ? [] : [item("", "axes: input positions")]), ...keys({ cuts: shown.map(([, cut]) => ({ ...cut, paths: ["few", "many"] })) }, "", true));
+    let before = home.clientWidth;
+    new ResizeObserver(() => { if (home.clientWidth !== before) { before = home.clientWidth; show(); } }).observe(home);
+    show();
   }
 
   const showers = [];
@@ -218,6 +242,7 @@
     const show = async () => {
       const found = side.footprints[Number(layer.value)], turn = ++last;
       const inner = plot.clientWidth - 2 * parseFloat(getComputedStyle(plot).paddingLeft);
+      if (inner <= 0) return; // not laid out yet
       const several = found.cuts.length > 1 && inner > 700;
       const width = several ? Math.floor((inner - 16 * (found.cuts.length - 1)) / found.cuts.length) : inner;
       const tallest = several ? 340 : Math.min(560, Math.max(280, inner));
