@@ -144,6 +144,8 @@ def test_long_names_of_layers_stand_whole(visit, home, width):
             "|| one.textContent.includes('…')).map(one => one.textContent)",
         )
         assert cut == []
+        # Names that go on in the next line have room for more than a letter.
+        assert page.locator("tbody tr:not([hidden]) th").first.bounding_box()["width"] > 120
 
 
 def test_a_finding_leads_to_the_footprint_of_its_layer(visit, home):

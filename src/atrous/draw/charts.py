@@ -260,9 +260,11 @@ def memory_chart(reports: Named) -> Any:
         rows += _where_changed(course, "mib")
         top = max(course, key=lambda row: row["mib"], default=None)
         if top is not None:
-            text = f"{bytes_text(report.peak_memory_bytes)}, {report.peak_memory_layer}"
+            size = bytes_text(report.peak_memory_bytes)
+            text = f"{size}, {report.peak_memory_layer}"
             left = int(top["step"]) > len(course) / 2
-            peaks.append({**top, "text": text, "align": "right" if left else "left"})
+            side = "right" if left else "left"
+            peaks.append({**top, "text": text, "size": size, "align": side})
     area = (
         alt.Chart(alt.Data(values=rows))
         .mark_area(interpolate="step-after", line=True, opacity=0.16)
@@ -285,11 +287,14 @@ def memory_chart(reports: Named) -> Any:
     labels = [
         marks.transform_filter(f"datum.align == '{side}'")
         .mark_text(**WORDS, align=side, dx=-8 if side == "right" else 8, dy=-8)
-        .encode(text="text:N")
+        .encode(text="size:N")
         for side in dict.fromkeys(peak["align"] for peak in peaks)
     ]
     chart = alt.layer(area, points, *labels)
-    return titled(chart, "Activation memory while it runs")
+    # A layer's name may be longer than the room beside its peak.
+    found = [f"peak of {peak['report']}: " * (len(peaks) > 1) + peak["text"] for peak in peaks]
+    said = found if len(peaks) > 1 else [f"peak {text}" for text in found]
+    return titled(chart, "Activation memory while it runs", said=said)
 
 
 def _memory_course(report: Inspection) -> Iterator[tuple[str, int]]:
@@ -519,10 +524,13 @@ def _title(reports: Named) -> str:
     return " and ".join(reports)
 
 
-def titled(chart: Any, title: str, height: Any = HEIGHT) -> Any:
-    """The chart with its title, which is read out as well, in the size of all charts."""
+def titled(chart: Any, title: str, height: Any = HEIGHT, said: Sequence[str] = ()) -> Any:
+    """The chart in the size of all charts, with its title, which is read out as well.
+
+    Below the title stands what is `said`.
+    """
     alt = altair_module()
-    named = alt.TitleParams(title, **TITLE)
+    named = alt.TitleParams(title, **TITLE, **({"subtitle": list(said)} if said else {}))
     return chart.properties(
         title=named, width=WIDTH, height=height, description=title, view=alt.ViewBackground(**VIEW)
     )
