@@ -256,6 +256,23 @@ def test_axes_say_their_scale(visit, home):
             assert words in page.locator(".plot").nth(place).inner_text()
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("name", ["one", "change", "schemes", "causal"])
+def test_no_word_of_a_chart_or_footprint_stands_outside_of_it(visit, home, name, width):
+    with visit(address(home, f"{name}.html"), width) as page:
+        page.wait_for_selector("html[data-drawn=yes]")
+        page.wait_for_selector(".plate svg text")
+        over = page.eval_on_selector_all(
+            ".plot svg text, .plate svg text",
+            """all => all.filter((one) => {
+                const word = one.getBoundingClientRect();
+                const room = one.closest("svg").getBoundingClientRect();
+                return word.width && (word.left < room.left - 1 || word.right > room.right + 1);
+            }).map((one) => one.textContent)""",
+        )
+        assert over == []
+
+
 def test_a_bar_in_a_box_is_as_long_as_its_share(visit, home):
     report = atrous.inspect("zoo:deeplabv3_resnet50", (1, 3, 129, 129))
     with visit(address(home, "one.html")) as page:

@@ -44,7 +44,6 @@ Named = Mapping[str, "Inspection"]
 
 WIDTH, HEIGHT = 560, 200
 MOST_STAGES = 16
-_DEPTH = "layers that move positions or compute, in order"
 _MIB = 2**20
 
 
@@ -474,9 +473,7 @@ def _where_changed(course: Sequence[dict[str, Any]], value: str) -> list[dict[st
 
 
 def _depth(alt: Any) -> Any:
-    return alt.X(
-        "depth:Q", title="layers that move positions or compute, in order", axis=_whole_numbers(alt)
-    )
+    return alt.X("depth:Q", title="layers that move or compute, in order", axis=_whole_numbers(alt))
 
 
 def _whole_numbers(alt: Any) -> Any:

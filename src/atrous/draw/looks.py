@@ -43,6 +43,7 @@ LEGEND: dict[str, Any] = {
     "labelFontSize": 12,
     "labelLimit": 300,
     "offset": 26,
+    "symbolOpacity": 1,
     "symbolStrokeWidth": 2.5,
     "columnPadding": 18,
 }

@@ -77,7 +77,10 @@ class ComparisonView(LinesView):
         """Footprints at one scale, the table, growth and notes."""
         from atrous.report.schemes import comparison_page
 
-        return comparison_page(self.record)
+        found = self.record
+        return comparison_page(
+            found, comparison_title(found), comparison_columns(found), comparison_notes(found)
+        )
 
     def plot(self, kind: str = "", *, image: object = None, beside: object = None) -> Any:  # noqa: ARG002
         from atrous.draw.charts import comparison_chart

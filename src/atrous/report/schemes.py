@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from math import prod
 from typing import Any
 
@@ -9,7 +10,7 @@ from atrous.analysis import Comparison, Scheme
 from atrous.draw.charts import growth_chart
 from atrous.draw.units import clean
 from atrous.errors import AtrousError
-from atrous.report.comparison import comparison_columns, comparison_notes, comparison_title
+from atrous.report.lines import Column
 from atrous.report.pages import MOST_POSITIONS, chart_spec, footprint_data, rendered
 
 __all__ = ["comparison_page"]
@@ -17,22 +18,29 @@ __all__ = ["comparison_page"]
 _MOST_DRAWN = 12
 
 
-def comparison_page(comparison: Comparison) -> str:
-    """All schemes on one page. Raises `MissingDependencyError` without the extra `report`."""
+def comparison_page(
+    comparison: Comparison,
+    title: str,
+    columns: Sequence[Column],
+    notes: Iterable[tuple[str, str, str]],
+) -> str:
+    """All schemes on one page, with the columns and notes of their table.
+
+    Raises `MissingDependencyError` without the extra `report`.
+    """
     drawn = [found for scheme in comparison for found in _drawn(scheme)][:_MOST_DRAWN]
     growth = growth_chart(comparison)
-    columns = comparison_columns(comparison)
     return rendered(
         "compare.html",
         {"charts": [chart_spec(growth)], "sides": [], "schemes": drawn},
-        title=clean(comparison_title(comparison)),
+        title=clean(title),
         sides=[],
         charts=[{"title": "Receptive field by depth"}],
         drawn=bool(drawn),
         left_out=_left_out(len(comparison) - len(drawn)),
         columns=[{"title": column.title.strip(), "right": column.right} for column in columns],
-        rows=_rows(comparison),
-        notes=_notes(comparison),
+        rows=_rows(comparison, columns),
+        notes=_notes(notes),
     )
 
 
@@ -58,8 +66,7 @@ def _left_out(count: int) -> str:
     return "" if not count else "1 scheme is" if count == 1 else f"{count} schemes are"
 
 
-def _rows(comparison: Comparison) -> list[list[dict[str, Any]]]:
-    columns = comparison_columns(comparison)
+def _rows(comparison: Comparison, columns: Sequence[Column]) -> list[list[dict[str, Any]]]:
     costs = {
         "MACs": [scheme.macs for scheme in comparison],
         "memory": [scheme.peak_memory_bytes for scheme in comparison],
@@ -85,10 +92,10 @@ def _share_of_most(values: list[int], row: int) -> float | None:
     return round(100 * values[row] / max(*values, 1), 1)
 
 
-def _notes(comparison: Comparison) -> list[tuple[str, list[str]]]:
+def _notes(notes: Iterable[tuple[str, str, str]]) -> list[tuple[str, list[str]]]:
     """What to know, each label once."""
     found: list[tuple[str, list[str]]] = []
-    for label, text, _ in comparison_notes(comparison):
+    for label, text, _ in notes:
         if label or not found:
             found.append((clean(label), []))
         found[-1][1].append(clean(text))

@@ -10,10 +10,24 @@
 
   // Colours are the sheet's, by name: a chart is drawn once for light, dark and paper.
   async function draw() {
-    const config = { background: null, font: "system-ui, sans-serif" };
+    const config = {
+      background: null, font: "system-ui, sans-serif",
+      legend: { layout: { top: { direction: "vertical", anchor: "start", margin: 2 } } },
+    };
     for (const place of document.querySelectorAll("[data-chart]")) {
       const spec = data.charts[Number(place.dataset.chart)];
-      await window.vegaEmbed(place, spec, { config, renderer: "svg", actions: false });
+      const room = place.clientWidth - 60;
+      const fitted = JSON.parse(JSON.stringify(spec), (key, value) => {
+        // As many names in a row as the place has room for, and a title that fits.
+        const names = value?.legend && (value.scale?.domain ?? value.sort);
+        if (Array.isArray(names)) {
+          const longest = Math.max(...names.map((name) => String(name).length));
+          value.legend.columns = Math.max(1, Math.min(names.length, Math.floor(room / (longest * 7 + 44))));
+        }
+        if (key === "title" && value?.fontSize && room < 420) Object.assign(value, { fontSize: 15, frame: "bounds" });
+        return value;
+      });
+      await window.vegaEmbed(place, fitted, { config, renderer: "svg", actions: false });
     }
     root.dataset.drawn = "yes";
   }
