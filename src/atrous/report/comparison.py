@@ -39,7 +39,7 @@ class ComparisonView(LinesView):
         columns = comparison_columns(self.record, look.width)
         least = sum(column.least + GAP for column in columns) - GAP
         fits = least <= look.width
-        out += table(_folded(columns, look.width), look) if fits else _blocks(columns, look)
+        out += table(_folded(columns, look.width), look) if fits else _one_by_one(columns, look)
         notes = list(comparison_notes(self.record))
         if notes:
             out.append(())
@@ -196,7 +196,7 @@ def _folded(columns: Sequence[Column], width: int) -> list[Column]:
     ]
 
 
-def _blocks(columns: Sequence[Column], look: Look) -> list[Line]:
+def _one_by_one(columns: Sequence[Column], look: Look) -> list[Line]:
     """Each scheme by itself, its values below one another: for where no table fits."""
     name, *rest = columns
     out: list[Line] = []

@@ -28,7 +28,7 @@ def comparison_page(
 
     Raises `MissingDependencyError` without the extra `report`.
     """
-    drawn = [found for scheme in comparison for found in _drawn(scheme)][:_MOST_DRAWN]
+    drawn = [found for scheme in comparison for found in _its_footprint(scheme)][:_MOST_DRAWN]
     growth = growth_chart(comparison)
     return rendered(
         "compare.html",
@@ -39,12 +39,12 @@ def comparison_page(
         drawn=bool(drawn),
         left_out=_left_out(len(comparison) - len(drawn)),
         columns=[{"title": column.title.strip(), "right": column.right} for column in columns],
-        rows=_rows(comparison, columns),
+        rows=_cells_of_rows(comparison, columns),
         notes=_notes(notes),
     )
 
 
-def _drawn(scheme: Scheme) -> list[dict[str, Any]]:
+def _its_footprint(scheme: Scheme) -> list[dict[str, Any]]:
     """The footprint of a scheme's output, if there is one that a page has room for."""
     report = scheme.report
     whole = prod(report.network.tensor(report.input).grid.values())
@@ -66,7 +66,7 @@ def _left_out(count: int) -> str:
     return "" if not count else "1 scheme is" if count == 1 else f"{count} schemes are"
 
 
-def _rows(comparison: Comparison, columns: Sequence[Column]) -> list[list[dict[str, Any]]]:
+def _cells_of_rows(comparison: Comparison, columns: Sequence[Column]) -> list[list[dict[str, Any]]]:
     costs = {
         "MACs": [scheme.macs for scheme in comparison],
         "memory": [scheme.peak_memory_bytes for scheme in comparison],
