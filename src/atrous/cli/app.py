@@ -19,6 +19,7 @@ from atrous.cli.learn import learn
 from atrous.cli.output import complain, forgive, printing
 from atrous.cli.rates import rates
 from atrous.cli.sizes import sizes
+from atrous.cli.spelling import options_of, speaking, spelled
 from atrous.cli.stack import stack
 from atrous.cli.zoo import zoo
 from atrous.errors import AtrousError
@@ -54,8 +55,11 @@ def atrous(
     ] = False,
 ) -> None:
     """What each output of a convolutional network sees, and what that costs."""
+    verbs: Any = context.command
     if context.invoked_subcommand is None:
         print(context.get_help())  # noqa: T201
+    else:
+        speaking(options_of(verbs.commands[context.invoked_subcommand]))
 
 
 _VERBS = (
@@ -91,7 +95,7 @@ def _run() -> int:
             result = app(prog_name="atrous", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except AtrousError as error:
-        complain(str(error), error.see)
+        complain(spelled(str(error)), error.see)
         return 2
     except _USAGE as error:
         context = getattr(error, "ctx", None)

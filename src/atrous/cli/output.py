@@ -12,6 +12,7 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from atrous.cli.spelling import spelled
 from atrous.errors import AtrousError
 from atrous.progress import listening
 
@@ -54,7 +55,7 @@ def look_of(stream: TextIO) -> Look:
     colour = not environ.get("NO_COLOR") and (
         bool(environ.get("FORCE_COLOR")) or (stream.isatty() and not dumb)
     )
-    return Look(max(size.columns, 20), max(size.lines - 4, 10), unicode, colour)
+    return Look(max(size.columns, 20), max(size.lines - 4, 10), unicode, colour, spelled)
 
 
 def show(view: LinesView) -> None:
@@ -69,7 +70,8 @@ def show(view: LinesView) -> None:
 
     console = Console(width=look.width, force_terminal=True, highlight=False)
     with printing():
-        console.print(view, crop=False, overflow="ignore", no_wrap=True)
+        for text in view.coloured(look):
+            console.print(text, crop=False, overflow="ignore", no_wrap=True)
 
 
 def show_json(data: Mapping[str, object] | str) -> None:

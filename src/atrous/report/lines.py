@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from atrous.draw.labels import labels
@@ -39,12 +39,16 @@ Line = tuple[Span, ...]
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What can be shown: columns, rows, characters beyond ASCII, colour."""
+    """What can be shown: columns, rows, characters beyond ASCII, colour.
+
+    `spelling` writes arguments in messages as whoever reads them gives them.
+    """
 
     width: int = 80
     height: int = 40
     unicode: bool = True
     colour: bool = False
+    spelling: Callable[[str], str] = str
 
     @property
     def ellipsis(self) -> str:
@@ -154,7 +158,7 @@ def wrapped_text(text: str, room: int, look: Look) -> list[str]:
     """Words in lines of at most `room`; a word that is longer loses its middle."""
     rows: list[str] = []
     current = ""
-    for word in clean(text).split(" "):
+    for word in clean(look.spelling(text)).split(" "):
         joined = f"{current} {word}" if current else word
         if len(joined) > room and current:
             rows.append(current)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,6 +14,7 @@ from atrous.shown import Shown, View, view
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.text import Text
 
 __all__ = ["LinesView", "PictureView", "TextView"]
 
@@ -42,14 +43,18 @@ class LinesView(View):
         return block(self.lines(Look(width=100, colour=True)))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        from rich.text import Text
-
         look = Look(
             options.max_width,
             max(options.size.height - 4, 10) if console.is_terminal else Look().height,
             unicode=not options.ascii_only,
             colour=console.color_system is not None and not console.no_color,
         )
+        yield from self.coloured(look)
+
+    def coloured(self, look: Look) -> Iterator[Text]:
+        """The lines as Rich prints them."""
+        from rich.text import Text
+
         for spans in self.lines(look):
             text = Text(no_wrap=True, overflow="ignore", end="\n")
             for span in spans:

@@ -84,7 +84,7 @@ def effective(
         if kind_of(model) in ("file", "message") and weights != "counted":
             raise UnsupportedError(
                 "an ONNX file gives no gradients; give the PyTorch module that it was made of, or "
-                "count paths: weights='counted', --weights counted."
+                "count paths: weights='counted'."
             )
         if weights in ("given", "random") or images is not None:
             raise UnsupportedError(

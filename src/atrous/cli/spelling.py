@@ -1,0 +1,75 @@
+"""Arguments in messages, spelled as the options of the verb that runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from contextvars import ContextVar
+from typing import Any
+
+__all__ = ["options_of", "speaking", "spelled"]
+
+# What the library's functions call what the command line calls otherwise.
+_CALLED = {"values": "value", "enough": "at_least"}
+_VALUE = r"\.\.\.|'[^']*'|\"[^\"]*\"|\([^()]*\)|[\w.+-]*[\w]|"
+_speaking: ContextVar[Mapping[str, tuple[str, str]]] = ContextVar("options")
+
+
+def options_of(command: Any) -> dict[str, tuple[str, str]]:
+    """What a verb's options are called in Python, each with its option and what that takes."""
+    found: dict[str, tuple[str, str]] = {}
+    for param in command.params:
+        option = next((name for name in param.opts if name.startswith("--")), None)
+        if option is not None:
+            takes = "" if getattr(param, "is_flag", False) else param.metavar or param.name.upper()
+            found[option.removeprefix("--").replace("-", "_")] = (option, takes)
+    return found | {there: found[here] for there, here in _CALLED.items() if here in found}
+
+
+def speaking(options: Mapping[str, tuple[str, str]]) -> None:
+    """From here on messages are spelled for these options."""
+    _speaking.set(options)
+
+
+def spelled(text: str, options: Mapping[str, tuple[str, str]] | None = None) -> str:
+    """A message in which each argument that is an option is written as that option.
+
+    Settings inside the name of a source (`timm:NAME?output_stride=8`) stay.
+
+    >>> options = {
+    ...     "outputs": ("--outputs", "NAMES"), "input": ("--input", "SHAPE"),
+    ...     "resample": ("--resample", ""), "output_stride": ("--output-stride", "STRIDE"),
+    ... }
+    >>> spelled("convert the part before it (outputs=...), or resample=True.", options)
+    'convert the part before it (--outputs NAMES), or --resample.'
+    >>> spelled("give input=(1, 3, 64, 64); such as outputs='layer4'.", options)
+    'give --input 1,3,64,64; such as --outputs layer4.'
+    >>> spelled("output_stride is 0; timm:resnet18?output_stride=8 has 8.", options)
+    '--output-stride is 0; timm:resnet18?output_stride=8 has 8.'
+    """
+    known = _speaking.get({}) if options is None else options
+    if not known:
+        return text
+    names = "|".join(sorted(known, key=len, reverse=True))
+    # An option's own value may have a name: `--input input=1,3,64,64`.
+    argument = rf"(?P<within>--[\w-]+ )?(?<![\w?&.=/-])(?P<name>{names})=(?P<value>{_VALUE})"
+    text = re.sub(argument, lambda m: m[0] if m["within"] else _given(known, m), text)
+    text = re.sub(
+        rf"^((?:\S+: )?)({names}) is '([^']*)': use (.*)$",
+        lambda m: f"{m[1]}{known[m[2]][0]} is {m[3]}: use {m[4].replace(chr(39), '')}",
+        text,
+    )
+    snakes = "|".join(name for name in known if "_" in name)
+    if not snakes:
+        return text
+    return re.sub(rf"(?<![\w?&.=/-])({snakes})(?![\w=])", lambda m: known[m[1]][0], text)
+
+
+def _given(known: Mapping[str, tuple[str, str]], found: re.Match[str]) -> str:
+    option, takes = known[found["name"]]
+    value = found["value"].strip("'\"")
+    if not takes:
+        return option if value != "False" else f"--no-{option.removeprefix('--')}"
+    if value in ("", "..."):
+        return f"{option} {takes}"
+    return f"{option} {value.strip('()').replace(', ', ',').rstrip(',')}"
