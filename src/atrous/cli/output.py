@@ -70,8 +70,8 @@ def show(view: LinesView) -> None:
 
     console = Console(width=look.width, force_terminal=True, highlight=False)
     with printing():
-        for text in view.coloured(look):
-            console.print(text, crop=False, overflow="ignore", no_wrap=True)
+        for row in view.coloured(look):
+            console.print(row, crop=False, overflow="ignore", no_wrap=True)
 
 
 def show_json(data: Mapping[str, object] | str) -> None:
