@@ -11,6 +11,7 @@ from atrous.analysis.field import Field
 from atrous.analysis.findings import codes
 from atrous.analysis.inspection import Inspection, Layer
 from atrous.analysis.requirements import Rule
+from atrous.analysis.resampled import resampled_strides
 from atrous.analysis.scale import TIME_LIKE, Scale
 from atrous.errors import ReadError, unknown
 from atrous.shown import Shown, ShownWhole, some, view
@@ -216,8 +217,8 @@ class _Asked:
                 yield self._axis(rule, here, place, axis, index)
 
     def _axis(self, rule: Rule, here: Outcome, place: Layer, axis: Field, index: int) -> Outcome:
-        got, unit = _of_axis(rule, axis), ""
-        limit, reason = rule.value, ""
+        got, reason = _of_axis(rule, self.report, place, axis)
+        unit, limit = "", rule.value
         if rule.timed:
             assert self.rate is not None
             got, unit = self.rate.of(got), self.rate.unit
@@ -229,8 +230,12 @@ class _Asked:
             limit = rule.limit(base)
         holds = rule.holds(got, limit)
         mixed = place.global_axes.get(axis.axis, ())
-        if mixed and not (
-            rule.quantity == "look-ahead" and scans_back(self.report.network, mixed, axis.axis)
+        if (
+            mixed
+            and rule.quantity != "output-stride"
+            and not (
+                rule.quantity == "look-ahead" and scans_back(self.report.network, mixed, axis.axis)
+            )
         ):
             # The local field is no upper bound on what such an output sees.
             bounded = rule.quantity in ("receptive-field", *_LOOKS)
@@ -251,7 +256,8 @@ class _Asked:
         found = next((field for field in fields if field.axis == axis.axis), None)
         if found is None:
             return None
-        value = _of_axis(rule, found)
+        assert twin is not None
+        value, _ = _of_axis(rule, self.baseline, twin, found)
         return self.rate.of(value) if rule.timed and self.rate is not None else value
 
 
@@ -297,13 +303,24 @@ def _measured_by(report: Inspection) -> str:
     return f"run eagerly; {report.memory.peak_bytes:,} B by the graph"
 
 
-def _of_axis(rule: Rule, axis: Field) -> Fraction:
+def _of_axis(rule: Rule, report: Inspection, place: Layer, axis: Field) -> tuple[Fraction, str]:
+    """What a rule is about, exactly, and what is to be said of it.
+
+    Of a map that was resampled to a size which its stride does not make, the output stride is the
+    quotient of the sizes.
+    """
     if rule.quantity == "receptive-field":
-        return Fraction(axis.size)
+        return Fraction(axis.size), ""
     if rule.quantity == "output-stride":
-        return axis.stride
+        sized = resampled_strides(report, place).get(axis.axis)
+        if sized is None:
+            return axis.stride, ""
+        return sized.by_sizes, (
+            f"by sizes; positions lie {sized.stride} apart, as {sized.layer} resamples "
+            f"{sized.inputs} to {sized.outputs}"
+        )
     if rule.quantity in _LOOKS:
-        return Fraction(axis.ahead if rule.quantity == "look-ahead" else axis.back)
+        return Fraction(axis.ahead if rule.quantity == "look-ahead" else axis.back), ""
     # Not `coverage`, which is rounded: a share of 1 must be exact.
     worst = [Fraction(p.taps, p.size) for p in axis.phases if p.size]
-    return min(worst, default=Fraction(1))
+    return min(worst, default=Fraction(1)), ""

@@ -137,6 +137,7 @@ def inspect(
     - atrous inspect model.onnx --html report.html --image photo.jpg
     """
     from atrous.analysis import inspect_network
+    from atrous.analysis.resampled import resampled_strides
     from atrous.report import SORTS, DiffView, InspectionView, LayerView, Listed
     from atrous.shown import view
 
@@ -194,7 +195,8 @@ def inspect(
         data = {**chosen.to_dict(), "pyramid": rates, "footprint": drawn}
         show_json({"schema": "atrous.layer/1", **data})
     else:
-        show(LayerView(chosen, footprint, pyramid))
+        whys = dict.fromkeys(map(str, resampled_strides(report, chosen).values()))
+        show(LayerView(chosen, footprint, pyramid, tuple(whys)))
 
 
 def _trained(

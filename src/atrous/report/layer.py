@@ -48,14 +48,17 @@ _PHASE: tuple[tuple[str, Callable[[Phase], str]], ...] = (
 @view.register(Layer)
 @dataclass(frozen=True, slots=True)
 class LayerView(LinesView):
-    """What one layer is, costs and sees; with its pyramid and footprint where given."""
+    """What one layer is, costs and sees; with its pyramid, footprint and notes where given."""
 
     record: Layer
     footprint: Footprint | None = None
     pyramid: Pyramid | None = None
+    notes: tuple[str, ...] = ()
 
     def lines(self, look: Look) -> list[Line]:
         out = _layer_lines(self.record, look)
+        for note in self.notes:
+            out += wrapped(Span("stride", "bold"), note, _INDENT, look)
         if self.pyramid is not None:
             out += [(), *PyramidView(self.pyramid).lines(look)]
         if self.footprint is not None:

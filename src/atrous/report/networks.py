@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from atrous.analysis import Inspection
+from atrous.analysis.resampled import resampled_strides
 from atrous.draw.units import per_axis, quantity, shape_text, share_text
-from atrous.report.lines import GAP, Column, Line, Look, Span, line, table
+from atrous.report.lines import GAP, Column, Line, Look, Span, line, table, wrapped_text
 from atrous.report.view import LinesView
 from atrous.shown import some
 
@@ -31,7 +32,7 @@ class NetworksView(LinesView):
         coarsest = Column("coarsest", tuple(Span(_coarsest(report)) for report in reports))
         numbers = [
             Column("params", tuple(Span(quantity(report.params)) for report in reports)),
-            Column("stride", tuple(Span(_output_stride(report)) for report in reports)),
+            Column("stride ", tuple(Span(_output_stride(report)) for report in reports)),
             Column("field ", tuple(Span(_field(report)) for report in reports)),
             Column("cover", tuple(_cover(report) for report in reports)),
         ]
@@ -46,6 +47,9 @@ class NetworksView(LinesView):
         if any(report.outputs[-1].is_global for report in reports):
             note = "* after an op that mixed all positions; the field is the local one"
             out.append(line(Span(note, "dim")))
+        if any(resampled_strides(report, report.outputs[-1]) for report in reports):
+            note = "~ by sizes, where a map is resampled; inspect has the exact stride"
+            out.extend(line(Span(row, "dim")) for row in wrapped_text(note, look.width, look))
         return out
 
 
@@ -58,7 +62,14 @@ def _input_shape(report: Inspection) -> str:
 
 
 def _output_stride(report: Inspection) -> str:
-    return per_axis([str(axis.stride) for axis in report.outputs[-1].field]) or "-"
+    layer = report.outputs[-1]
+    sized = resampled_strides(report, layer)
+    strides = [
+        f"{sized[axis.axis].by_sizes}~" if axis.axis in sized else str(axis.stride)
+        for axis in layer.field
+    ]
+    text = per_axis(strides) or "-"
+    return text if text.endswith("~") else f"{text} "
 
 
 def _field(report: Inspection) -> str:

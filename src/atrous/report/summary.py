@@ -9,6 +9,7 @@ from fractions import Fraction
 from atrous.analysis import Field, Finding, Inspection, Layer
 from atrous.analysis.causality import one_side, reorders, scans_back
 from atrous.analysis.rates import Pyramid
+from atrous.analysis.resampled import resampled_strides
 from atrous.analysis.scale import TIME_LIKE, Scale
 from atrous.draw.units import at_least, bytes_text, per_axis, quantity, shape_text, share_text
 from atrous.network import Network
@@ -268,7 +269,9 @@ def _seen_alike(layer: Layer, inspection: Inspection, style: str) -> Iterator[tu
     yield "receptive field", field_text(layer) + sizes, style
     if layer.field:
         hops = _in_units(layer, scales, lambda axis: axis.stride)
-        yield "output stride", per_axis([str(axis.stride) for axis in layer.field]) + hops, ""
+        text = per_axis([str(axis.stride) for axis in layer.field]) + hops
+        whys = dict.fromkeys(map(str, resampled_strides(inspection, layer).values()))
+        yield "output stride", "; ".join([text, *whys]), ""
         for axis in layer.field:
             if axis.axis == "t" or (axis.axis in TIME_LIKE and axis.axis in scales):
                 yield "in time", _in_time(layer, axis, inspection), ""
