@@ -267,3 +267,9 @@ def test_enlarging_makes_up_for_strides() -> None:
     layers = [nn.Conv2d(2, 2, 3, 2, 1), nn.ConvTranspose2d(2, 2, 2, 2)] * 6
     found = atrous.sizes(nn.Sequential(*layers).eval(), (1, 2, 16, 16))
     assert (found.period, len(found.along[0].trials)) == (2, 4)
+
+
+def test_a_large_size_fails_for_the_reason_that_is_told() -> None:
+    found = atrous.sizes(Decoder(3).eval(), (1, 2, 16, 16))
+    for size in (n for n in range(9, 120) if n % 8):
+        assert "the module itself joins maps" in found.why(size), size

@@ -63,8 +63,10 @@ class AxisSizes:
                 f"sizes above {self.last} along {', '.join(self.axes)} do not repeat what those "
                 "below do; what they give is not known."
             )
-        turns, rest = divmod(length - self.settled, self.period)
-        like = self.trials[self.settled + rest - self.first]
+        # The last period: what does not run there is least often too small for other reasons.
+        start = self.last - self.period + 1
+        turns, rest = divmod(length - start, self.period)
+        like = self.trials[start + rest - self.first]
         pairs = zip(like.outputs, self.rise, strict=True) if like.runs else ()
         return like.moved(length, tuple(n + turns * r if n else 0 for n, r in pairs))
 
