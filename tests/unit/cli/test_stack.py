@@ -66,6 +66,42 @@ def test_a_join_that_does_not_fit_offers_sizes_that_do():
     assert "sizes near it that run: 1x1x30x30 and 1x1x32x32; see `atrous" in result.stderr
 
 
+BRANCHED = "k3s2x8 [k1 | k3d2 | global k1] k1x8 [ + k3 k3]*2"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["inspect", f"stack:{BRANCHED}", "--input", "1,3,33,33"], "add13"),
+        (["inspect", f"stack:{BRANCHED}", "--input", "1,3,33", "--layer", "concat6"], "mixes all"),
+        (["sizes", "stack:k3 [ | maxk2s2 k3 ups2]", "--input", "1,3,33,33"], "multiples of 2"),
+        (["compare", BRANCHED, "U=k3 [ | maxk2s2 ups2]", "--input", "1,3,32,32"], "U "),
+        (["check", f"stack:{BRANCHED}", "--input", "1,3,33,33", "--macs", "<=1G"], "1 rule holds"),
+        (
+            ["convert", f"stack:{BRANCHED}", "--output-stride", "1", "--input", "1,3,33,33"],
+            "concat6.spread3",
+        ),
+        (["audit", "stack:k3s2 [ + k3]", "stack:k3 [ + k3d2]", "--input", "1,3,33,33"], "exact"),
+    ],
+)
+def test_every_verb_takes_branches(arguments, says):
+    result = atrous(*arguments)
+    assert result.stderr == ""
+    assert says in result.stdout
+
+
+def test_the_page_and_the_bench_refuse_branches_in_a_line():
+    assert_refuses("explore", "k3 [ + k3]", "--no-open", says="is no layer of a plain chain")
+    assert_refuses("bench", "stack:[ + k3]", "--input", "1,4,8,8", says="is not made into modules")
+
+
+def test_a_report_of_branches_is_a_page(tmp_path):
+    path = tmp_path / "report.html"
+    source = f"stack:{BRANCHED}"
+    assert atrous("inspect", source, "--input", "1,3,33,33", "--html", str(path)).returncode == 0
+    assert "concat6.spread3" in path.read_text(encoding="utf-8")
+
+
 def test_a_stack_is_wanted():
     assert_refuses("stack", says="STACK")
 
