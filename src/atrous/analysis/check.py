@@ -149,6 +149,7 @@ _TOTALS: Mapping[str, Callable[[Inspection], int]] = {
     "flops": lambda report: report.flops,
     "params": lambda report: report.params,
     "memory": lambda report: report.peak_memory_bytes,
+    "training-memory": lambda report: report.training.peak_bytes if report.training else 0,
 }
 _LOOKS = ("look-back", "look-ahead")
 
@@ -160,6 +161,12 @@ class _Asked:
     rate: Scale | None
 
     def check(self, rule: Rule) -> None:
+        reports = [self.report, *([self.baseline] if self.baseline and rule.beside else [])]
+        if rule.quantity == "training-memory" and any(one.training is None for one in reports):
+            raise ReadError(
+                "training-memory: the report has no training; inspect with an optimizer, such as "
+                'training="adamw".'
+            )
         if rule.beside and self.baseline is None:
             raise ReadError(
                 f"{rule.quantity}: {rule.text} counts from a baseline; give one with --baseline."
@@ -186,6 +193,8 @@ class _Asked:
             # A lower bound can show that a lower limit is kept, and nothing else.
             holds = holds and rule.relation in (">", ">=")
             reasons.append(f"not counted: {some(left_out)}")
+        elif rule.quantity == "training-memory" and self.report.training is not None:
+            reasons.append(f"with {self.report.training.optimizer}")
         elif rule.quantity == "memory" and (by := _measured_by(self.report)):
             reasons.append(by)
         yield Outcome(

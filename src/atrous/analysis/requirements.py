@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal, NoReturn, get_args
@@ -23,6 +24,7 @@ Quantity = Literal[
     "flops",
     "params",
     "memory",
+    "training-memory",
 ]
 Relation = Literal["<=", ">=", "==", "!=", "<", ">"]
 
@@ -53,6 +55,7 @@ _UNITS: dict[Quantity, dict[str, int | Fraction]] = {
     "flops": {**_COUNTS},
     "params": {**_COUNTS},
     "memory": {**_BYTES},
+    "training-memory": {**_BYTES},
 }
 _EXAMPLES: dict[Quantity, str] = {
     "receptive-field": ">=300",
@@ -64,6 +67,7 @@ _EXAMPLES: dict[Quantity, str] = {
     "flops": "<=40G",
     "params": "<=25M",
     "memory": "<=512MiB",
+    "training-memory": "<=8GB",
 }
 _SIGN = re.compile(r"[<>=!]+")
 _NUMBER = re.compile(r"(\d[\d_]*)(\.\d+|/\d+)?", re.ASCII)
@@ -139,13 +143,13 @@ def bytes_of(size: int | str) -> int:
     (1610612736, 4096)
     """
     if isinstance(size, str):
-        rule, *others = parse_rules("memory", f"<={size}")
-        if others or rule.beside:
-            raise ReadError(f"memory: {size!r} is no size; give one, such as 8GiB.")
-        return int(rule.value)
-    if size < 1:
-        raise ReadError(f"memory: {size!r} is no size; give bytes, or a text such as '8GiB'.")
-    return size
+        with suppress(ReadError):
+            rule, *others = parse_rules("memory", f"<={size}")
+            if not (others or rule.beside) and rule.value >= 1:
+                return int(rule.value)
+    elif size >= 1:
+        return size
+    raise ReadError(f"{size!r} is no size of memory; give a number and a unit, such as 8GiB.")
 
 
 class _Text:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from atrous.cli.options import SOURCE_HELP, Inputs, InputValues, Json, Rate, StructureOnly
 from atrous.cli.output import show, show_json
-from atrous.cli.sources import (
-    load,
-)
+from atrous.cli.sources import load, trained
 
 if TYPE_CHECKING:
     from atrous.analysis import Inspection
@@ -57,6 +56,16 @@ def check(
     memory: Annotated[
         str | None, typer.Option(metavar="RULE", help="Peak of activations: '<=512MiB'.")
     ] = None,
+    training_memory: Annotated[
+        str | None,
+        typer.Option(metavar="RULE", help="Peak of training, parameters included: '<=8GB'."),
+    ] = None,
+    training: Annotated[
+        str | None,
+        typer.Option(
+            metavar="OPTIMIZER", help="With --training-memory: sgd if left out, adamw, ..."
+        ),
+    ] = None,
     no: Annotated[
         list[str] | None,
         typer.Option(metavar="CODES", help="Findings that must not be: gridding,checkerboard."),
@@ -92,6 +101,8 @@ def check(
 
     - atrous check model.onnx --output-stride "==8" --memory "<=512MiB"
 
+    - atrous check timm:resnet50 --input 16,3,224,224 --training adamw --training-memory "<=8GB"
+
     - atrous check denoiser.onnx --causal --look-back "<=500ms" --rate 16k
 
     - atrous check new.onnx --baseline old.onnx --macs "<=+2%" --params "<=+0%"
@@ -114,16 +125,29 @@ def check(
         "flops": flops,
         "params": params,
         "memory": memory,
+        "training-memory": training_memory,
     }
     found = []
     line = asked_on_line(
-        source, input, layer, rules, no, value, causal=causal, baseline=baseline, rate=rate
+        source,
+        input,
+        layer,
+        rules,
+        no,
+        value,
+        causal=causal,
+        baseline=baseline,
+        rate=rate,
+        training=training,
     )
     for asked in asked_checks(line, config):
         assert asked.source is not None
 
         def report_of(name: str, asked: Asked = asked) -> Inspection:
-            return inspect_network(load(name, asked.inputs, structure_only, asked.values))
+            report = inspect_network(load(name, asked.inputs, structure_only, asked.values))
+            if asked.optimizer is None:
+                return report
+            return replace(report, training=trained(name, asked.inputs, asked.optimizer))
 
         kept = check_report(
             report_of(asked.source),

@@ -23,14 +23,13 @@ from atrous.cli.pages import animation_place, place_for, put
 from atrous.cli.sources import (
     difference,
     load,
-    model,
     other_report,
     position,
+    trained,
 )
 from atrous.errors import ReadError, unknown
 
 if TYPE_CHECKING:
-    from atrous.network.training import Training
     from atrous.report import Sort
 
 
@@ -160,8 +159,8 @@ def inspect(
     how = input or (), structure_only, value or ()
     report = inspect_network(load(source, *how), output=output)
     if training is not None:
-        with working(f"training {source}"):
-            report = replace(report, training=_trained(source, input, training, autocast, budget))
+        made = trained(source, input or (), training, autocast, budget)
+        report = replace(report, training=made)
     if rate is not None or pixel is not None:
         report = report.scaled(rate=rate, pixel=pixel)
     if moving is not None:
@@ -197,17 +196,3 @@ def inspect(
     else:
         whys = dict.fromkeys(map(str, resampled_strides(report, chosen).values()))
         show(LayerView(chosen, footprint, pyramid, tuple(whys)))
-
-
-def _trained(
-    source: str,
-    inputs: list[str] | None,
-    optimizer: str,
-    autocast: str | None,
-    budget: str | None,
-) -> Training:
-    """The memory of training what `source` names."""
-    from atrous.verbs.training import training
-
-    made, given = model(source, inputs or ())
-    return training(made, given, optimizer=optimizer, autocast=autocast, budget=budget)

@@ -14,7 +14,18 @@ from atrous.errors import ReadError, concerning, unknown
 
 __all__ = ["Asked", "asked_checks", "asked_in", "asked_on_line"]
 
-_KEYS = ("source", "input", "value", "layer", "no", "causal", "baseline", "rate", *QUANTITIES)
+_KEYS = (
+    "source",
+    "input",
+    "value",
+    "layer",
+    "no",
+    "causal",
+    "baseline",
+    "rate",
+    "training",
+    *QUANTITIES,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +41,13 @@ class Asked:
     causal: bool = False
     baseline: str | None = None
     rate: str | None = None
+    training: str | None = None
+
+    @property
+    def optimizer(self) -> str | None:
+        """What trains where a rule is on the memory of training, sgd if left out; else None."""
+        rules = any(rule.quantity == "training-memory" for rule in self.rules)
+        return self.training or "sgd" if rules else None
 
     @property
     def something(self) -> bool:
@@ -70,12 +88,14 @@ def asked_checks(line: Asked, config: str) -> tuple[Asked, ...]:
                 layer=line.layer or own.layer,
                 baseline=line.baseline or own.baseline,
                 rate=line.rate or own.rate,
+                training=line.training or own.training,
             ),
         )
-    beside = line.inputs or line.values or line.baseline or line.rate
+    beside = line.inputs or line.values or line.baseline or line.rate or line.training
     if beside or line.layer is not None:
         raise ReadError(
-            "--input, --value, --layer, --baseline and --rate go with a SOURCE; give one."
+            "--input, --value, --layer, --baseline, --rate and --training go with a SOURCE; give "
+            "one."
         )
     if not found:
         raise ReadError(f"{config}: there are no checks in [tool.atrous]; give SOURCE and rules.")
@@ -98,6 +118,7 @@ def asked_on_line(
     causal: bool = False,
     baseline: str | None = None,
     rate: str | None = None,
+    training: str | None = None,
 ) -> Asked:
     """What the options of one command line ask for.
 
@@ -119,6 +140,7 @@ def asked_on_line(
         causal,
         baseline,
         rate,
+        training,
     )
 
 
@@ -168,6 +190,7 @@ def _asked(table: Mapping[str, Any]) -> Asked:
         _flag(table, "causal"),
         _text(table, "baseline"),
         _rate(table.get("rate")),
+        _text(table, "training"),
     )
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from atrous.analysis import Inspection
     from atrous.analysis.diff import Diff
     from atrous.network import Network
+    from atrous.network.training import Training
 
 __all__ = [
     "difference",
@@ -32,6 +33,7 @@ __all__ = [
     "position",
     "shapes",
     "stack_text",
+    "trained",
     "values",
 ]
 
@@ -95,6 +97,21 @@ def model(source: str, inputs: Sequence[str]) -> tuple[Any, Any]:
     with working(f"running {source}"):
         made, example = _made(source, location["place"], location["name"])
     return made, example if given is None else given
+
+
+def trained(
+    source: str,
+    inputs: Sequence[str],
+    optimizer: str,
+    autocast: str | None = None,
+    budget: str | None = None,
+) -> Training:
+    """The memory of training what `source` names."""
+    from atrous.verbs.training import training
+
+    made, given = model(source, inputs)
+    with working(f"training {source}"):
+        return training(made, given, optimizer=optimizer, autocast=autocast, budget=budget)
 
 
 def other_report(

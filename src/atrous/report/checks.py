@@ -113,7 +113,7 @@ def _amount(outcome: Outcome, value: Fraction) -> str:
         return f"{float(value):.6g} {outcome.unit}"
     if outcome.rule == "coverage":
         return share_text(float(value))
-    if outcome.rule == "memory":
+    if outcome.rule in ("memory", "training-memory"):
         return bytes_text(int(value))
     if outcome.rule in _COUNTS:
         return quantity(int(value))
@@ -127,7 +127,7 @@ def _got(outcome: Outcome) -> str:
     text = _amount(outcome, got)
     if outcome.rule == "coverage":
         return f"{text} ({got})"
-    if outcome.rule == "memory":
+    if outcome.rule in ("memory", "training-memory"):
         return f"{text} ({int(got):,} B)"
     if outcome.rule in _COUNTS and got >= 1000:
         return f"{text} ({int(got):,})"

@@ -66,7 +66,9 @@ def training_statements(found: Training, *, every: bool = False) -> Iterator[tup
     if found.batch is not None:
         yield "by batch", _grows(found.batch), ""
     if found.kept and not every:
-        top = [f"{row.layer} {bytes_text(row.nbytes)}" for row in found.kept[:3]]
+        most = found.kept[0].nbytes
+        rows = [row for row in found.kept[:3] if 100 * row.nbytes >= most]
+        top = [f"{row.layer} {bytes_text(row.nbytes)}" for row in rows]
         yield "kept most", ", ".join(top), ""
     for note in found.notes:
         yield "note", note, ""

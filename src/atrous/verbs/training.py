@@ -88,8 +88,9 @@ def _module(source: Any, input: Any) -> tuple[Any, Any]:
     if kind == "library":
         made = make(parse(source))
         return made.model, made.input if input is None else input
+    name = source if isinstance(source, str) else type(source).__name__
     raise ReadError(
-        "the memory of training is that of a PyTorch module as its code runs; give a "
+        f"{name}: the memory of training is that of a PyTorch module as its code runs; give a "
         "torch.nn.Module, timm:NAME, torchvision:NAME or smp:NAME."
     )
 

@@ -17,8 +17,8 @@ Optimizers = Callable[[Any], Any]
 """What makes an optimizer of parameters: a class of `torch.optim`, or a function of one's own."""
 
 _REFUSED = {
-    "lbfgs": "lbfgs calls the model again as often as its numbers ask for",
-    "sparseadam": "sparseadam takes sparse gradients alone, whose sizes depend on numbers",
+    "lbfgs": "it calls the model again as often as its numbers ask for",
+    "sparseadam": "it takes sparse gradients alone, whose sizes depend on numbers",
 }
 
 
