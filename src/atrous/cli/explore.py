@@ -23,8 +23,14 @@ def explore(
         str, typer.Option("--input", "-i", metavar="SHAPE", help="Batch, channels and sizes.")
     ] = "1,8,64,64",
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Where to listen; 0 is any free port.")
-    ] = 0,
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            show_default=False,
+            help="Where to listen: 8347, or the next free port; 0 is any free one.",
+        ),
+    ] = None,
     open_: Annotated[bool, typer.Option("--open/--no-open", help="Open a browser.")] = True,
 ) -> None:
     """A page to edit a stack and see at once what it reads and costs. Stop it with Ctrl-C.
@@ -41,11 +47,14 @@ def explore(
 
     with drawing_needs("explore", "explore"):
         from atrous.explore.draft import Draft, shape_of
-        from atrous.explore.server import serve
+        from atrous.explore.server import USUAL_PORT, serve
     query = "" if stack is None else Draft.of(stack.removeprefix("stack:"), shape_of(input)).query
-    serve(query, port=port, show=open_, ready=_announce)
 
 
-def _announce(address: str) -> None:
-    print(f"atrous explore: {address}  (Ctrl-C stops it)", flush=True)  # noqa: T201
-    sys.stdout.flush()
+    def announce(address: str, at: int) -> None:
+        print(f"atrous explore: {address}  (Ctrl-C stops it)")  # noqa: T201
+        if port is None and at != USUAL_PORT:
+            print(f"Port {USUAL_PORT} is taken, so this one is at {at}.")  # noqa: T201
+        sys.stdout.flush()
+
+    serve(query, port=port, show=open_, ready=announce)

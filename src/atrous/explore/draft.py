@@ -14,7 +14,7 @@ from atrous.network import Network
 from atrous.network.builder import AXES
 from atrous.network.stack import StackLayer, parse_stack, stack_network
 
-__all__ = ["KINDS", "PADDINGS", "Draft"]
+__all__ = ["KINDS", "PADDINGS", "BranchesError", "Draft", "layer_values", "shape_of"]
 
 KINDS = {
     "conv": "convolution",
@@ -35,6 +35,10 @@ _DRAWN = 33
 """The input of the dot picture has at most so many positions, unless the stack needs more."""
 _MOST_DOTS = 160
 _LONGEST = 1000
+
+
+class BranchesError(UnsupportedError):
+    """The stack has branches: it is shown as a report, and not edited."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,11 @@ class Draft:
         """A draft from the notation. Raises what `stack_network` raises."""
         if len(text) > MOST_TEXT:
             raise ReadError(f"the stack is longer than {MOST_TEXT:,} letters.")
+        if "[" in text or "]" in text:
+            raise BranchesError(
+                "branches in brackets are not edited here; look at the stack as a report, by the "
+                'button or by `atrous inspect "stack:..."`.'
+            )
         layers = parse_stack(text)
         if len(layers) > MOST_LAYERS:
             raise ReadError(f"the stack has {len(layers)} layers; this page takes {MOST_LAYERS}.")
@@ -191,6 +200,24 @@ def shape_of(text: str) -> tuple[int, ...]:
             f"{text[:40]!r} is no shape; give batch, channels and 1 to 3 sizes, such as 1,3,64,64."
         )
     return shape
+
+
+def layer_values(layer: StackLayer) -> dict[str, str]:
+    """Each part of a layer as it is typed; channels that are the input's are left empty.
+
+    >>> layer_values(Draft.of("k(1,7)d2p1", (1, 8, 64, 64)).layers[0])["padding"]
+    '1'
+    """
+    padding = layer.padding
+    ends = (padding,) if isinstance(padding, str) else padding[: 1 + (padding[0] != padding[1])]
+    return {
+        "kind": layer.kind,
+        "kernel": ",".join(map(str, layer.kernel)),
+        "stride": ",".join(map(str, layer.stride)),
+        "dilation": ",".join(map(str, layer.dilation)),
+        "padding": ",".join(map(str, ends)),
+        "channels": "" if layer.channels is None else str(layer.channels),
+    }
 
 
 def _numbers(text: str, part: str) -> tuple[int, ...]:

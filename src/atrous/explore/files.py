@@ -7,15 +7,17 @@ import tempfile
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from threading import Lock
 
 from atrous.analysis import Inspection, inspect_network
 from atrous.errors import ReadError
+from atrous.explore.draft import MOST_POSITIONS, MOST_TEXT
 from atrous.readers import read
 from atrous.verbs.inspect import inspect
 
-__all__ = ["Pages", "file_report", "known_report"]
+__all__ = ["Pages", "file_report", "known_report", "stack_report"]
 
 MOST_PAGES = 32
 
@@ -23,6 +25,13 @@ MOST_PAGES = 32
 def known_report(name: str) -> Inspection:
     """The report of a known network at its usual input."""
     return inspect(f"zoo:{name}")
+
+
+def stack_report(text: str, shape: tuple[int, ...]) -> Inspection:
+    """The report of a stack that is only looked at."""
+    if len(text) > MOST_TEXT or prod(shape) > 64 * MOST_POSITIONS:
+        raise ReadError("this stack, or its input, is too large for this page.")
+    return inspect(f"stack:{text}", shape)
 
 
 def file_report(name: str, content: bytes) -> Inspection:

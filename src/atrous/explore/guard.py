@@ -28,6 +28,7 @@ class Guard:
         self._app = app
         names = ("127.0.0.1", "localhost", "[::1]")
         self._hosts = {f"{name}:{port}".encode() for name in names}
+        self._home = f"http://127.0.0.1:{port}/"
         self._origins = {b"http://" + host for host in self._hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,13 +47,14 @@ class Guard:
             headers.setdefault(name.lower(), []).append(value)
         hosts = headers.get(b"host", [])
         if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
-            return 403, "This server answers to its own address only: open it as it was printed."
+            return 403, f"atrous explore answers to its own address only: open {self._home}."
+        foreign = f"atrous explore answers to its own pages only: open {self._home}."
         if any(origin.lower() not in self._origins for origin in headers.get(b"origin", [])):
-            return 403, "This server answers to its own pages only."
+            return 403, foreign
         # A link elsewhere may lead here; an image, a frame or a script elsewhere may not.
         arrives = headers.get(b"sec-fetch-dest") == [b"document"] and scope["path"] == "/"
         if b"cross-site" in headers.get(b"sec-fetch-site", []) and not arrives:
-            return 403, "This server answers to its own pages only."
+            return 403, foreign
         sizes = headers.get(b"content-length", [b"0"])
         if any(not size.isdigit() or len(size) > 12 or int(size) > MOST_BYTES for size in sizes):
             return 413, f"At most {MOST_BYTES >> 20} MiB are taken."

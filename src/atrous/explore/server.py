@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import gc
 import socket
 import threading
 import webbrowser
@@ -12,9 +12,11 @@ from atrous.draw.needs import drawing_needs
 from atrous.errors import ReadError
 from atrous.explore.guard import Guard
 
-__all__ = ["HOST", "serve"]
+__all__ = ["HOST", "USUAL_PORT", "serve"]
 
 HOST = "127.0.0.1"
+USUAL_PORT = 8347
+_NEAR = 20
 MOST_AT_ONCE = 200
 """Connections: a page holds a few; more than that is no person."""
 
@@ -22,35 +24,34 @@ MOST_AT_ONCE = 200
 def serve(
     query: str = "",
     *,
-    port: int = 0,
+    port: int | None = None,
     show: bool = True,
-    ready: Callable[[str], None] = lambda _: None,
+    ready: Callable[[str, int], None] = lambda _, __: None,
 ) -> None:
-    """Serves the page until it is interrupted; `ready` is told its address.
+    """Serves the page until it is interrupted; `ready` is told its address and its port.
 
-    `port` 0 is any free one. Raises `MissingDependencyError` without the extra `explore`, and
+    Without `port` it is `USUAL_PORT`, so that addresses stay, or where that is taken the next free
+    one; 0 is any free one. Raises `MissingDependencyError` without the extra `explore`, and
     `ReadError` for a port that cannot be had.
     """
     with drawing_needs("explore", "explore"):
-        import fastapi
-        import nicegui  # noqa: F401 - before anything listens
         import uvicorn
-    from atrous.explore.page import attach
 
-    # What visitors ask for and is not there is theirs to know; faults of the page are still said.
-    logging.getLogger("nicegui").setLevel(logging.ERROR)
-    for link in ("engineio.server", "socketio.server"):
-        logging.getLogger(link).setLevel(logging.CRITICAL)
-    listener = _listener(port)
+        from atrous.explore.app import made_app
+
+    listener = _usual() if port is None else _listener(port)
     port = listener.getsockname()[1]
     address = f"http://{HOST}:{port}/" + (f"?{query}" if query else "")
-    app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    attach(app)
+    app = made_app()
+    # What is there now stays: the collector need not walk it between edits.
+    gc.collect()
+    gc.freeze()
     config = uvicorn.Config(
         Guard(app, port),
         log_level="critical",
         access_log=False,
-        ws_max_size=1 << 20,
+        ws="none",
+        lifespan="off",
         limit_concurrency=MOST_AT_ONCE,
         timeout_keep_alive=10,
         timeout_graceful_shutdown=1,
@@ -63,7 +64,7 @@ def serve(
         while not server.started and not server.should_exit:
             if stopped.wait(0.05):
                 return
-        ready(address)
+        ready(address, port)
         if show:
             webbrowser.open(address)
 
@@ -76,6 +77,16 @@ def serve(
     finally:
         stopped.set()
         listener.close()
+
+
+def _usual() -> socket.socket:
+    """The usual port, or the first free one after it."""
+    for port in range(USUAL_PORT, USUAL_PORT + _NEAR):
+        try:
+            return _listener(port)
+        except ReadError:
+            continue
+    return _listener(0)
 
 
 def _listener(port: int) -> socket.socket:

@@ -1,52 +1,74 @@
-"""What the page shows of a report, as HTML: tables and the footprint; everything is escaped."""
+"""What the page shows of a report, as plain data: rows of tables, the footprint, the headline."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from html import escape
+import io
+from collections.abc import Mapping
 from math import prod
+from typing import Any
+
+import numpy as np
 
 from atrous.analysis import Comparison, Inspection
-from atrous.draw.images import Cut, cuts, data_url, png
+from atrous.draw.images import Cut, cuts, data_url, levels
+from atrous.draw.needs import drawing_needs
 from atrous.draw.units import at_least, bytes_text, per_axis, quantity, shape_text, share_text
 from atrous.errors import AtrousError
 
-__all__ = ["comparison_table", "footprint_figure", "layer_numbers", "totals"]
+__all__ = [
+    "LAYER_HEAD",
+    "SCHEME_HEAD",
+    "footprint_picture",
+    "headline",
+    "layer_rows",
+    "scheme_rows",
+    "totals",
+]
 
 MOST_STEPS = 15_000_000
 """A second or two: more would keep the page from answering."""
+MOST_BARS = 1024
+
+LAYER_HEAD = (
+    "layer",
+    "op",
+    "output",
+    "field",
+    "read",
+    "coverage",
+    "stride",
+    "MACs",
+    "params",
+    "memory",
+)
+SCHEME_HEAD = ("scheme", "layers", "output", "field", "read", "unread", "MACs", "memory")
+
+
+def headline(report: Inspection) -> Mapping[str, object]:
+    """What one output of the stack sees: its field, the positions read, and along which axes."""
+    field = report.outputs[-1].field
+    return {
+        "field": per_axis([f"{axis.size:,}" for axis in field]) or "none",
+        "read": per_axis([f"{axis.taps:,}" for axis in field]) or "none",
+        "all": all(axis.taps == axis.size for axis in field),
+        "axes": [axis.axis for axis in field],
+    }
 
 
 def totals(report: Inspection) -> str:
-    """One line: what the output sees, and what the whole costs."""
+    """One line: what comes out, and what the whole costs."""
     last = report.outputs[-1]
-    field = per_axis([str(axis.size) for axis in last.field]) or "none"
-    read = min((axis.coverage for axis in last.field), default=0.0)
     macs = at_least(quantity(report.macs, "MAC"), report.uncounted.get("macs"))
     memory = at_least(bytes_text(report.peak_memory_bytes), report.uncounted.get("memory"))
     return (
-        f"Output {shape_text(last.output_shape, known=last.sized)}; receptive field {field}, "
-        f"{share_text(read)} read "
-        f"along the axis with most holes; {macs}, "
+        f"Output {shape_text(last.output_shape, known=last.sized)}, {macs}, "
         f"{quantity(report.params)} parameters, peak memory {memory}."
     )
 
 
-def layer_numbers(report: Inspection) -> str:
+def layer_rows(report: Inspection) -> list[tuple[str, ...]]:
     """The table of layers: sizes, field, coverage, stride and cost."""
-    head = (
-        "layer",
-        "op",
-        "output",
-        "field",
-        "read",
-        "coverage",
-        "stride",
-        "MACs",
-        "params",
-        "memory",
-    )
-    rows = [
+    return [
         (
             layer.name,
             f"{layer.op} {layer.detail}",
@@ -61,13 +83,11 @@ def layer_numbers(report: Inspection) -> str:
         )
         for layer in report.layers
     ]
-    return _table("Layers", head, rows)
 
 
-def comparison_table(found: Comparison) -> str:
+def scheme_rows(found: Comparison) -> list[tuple[str, ...]]:
     """Schemes side by side."""
-    head = ("scheme", "layers", "output", "field", "read", "unread", "MACs", "memory")
-    rows = [
+    return [
         (
             scheme.name,
             scheme.source,
@@ -80,18 +100,17 @@ def comparison_table(found: Comparison) -> str:
         )
         for scheme in found
     ]
-    return _table("Schemes", head, rows)
 
 
-def footprint_figure(report: Inspection, layer: str) -> tuple[str, str]:
-    """The footprint of a layer's middle as SVG, and what it says; or nothing and the reason."""
+def footprint_picture(report: Inspection, layer: str) -> Mapping[str, object]:
+    """The footprint of a layer's middle as images or bars, and what it says; or the reason."""
     if _steps(report, layer) > MOST_STEPS:
-        return "", f"{layer} reads too much to be counted while you wait; try a smaller input."
+        said = f"{layer} reads too much to be counted while you wait; try a smaller input."
+        return {"cuts": [], "text": said}
     try:
         footprint = report.footprint(layer)
     except AtrousError as error:
-        return "", str(error)
-    drawn = "".join(map(_figure, cuts(footprint)))
+        return {"cuts": [], "text": str(error)}
     box = footprint.effective()
     at = ", ".join(map(str, footprint.at))
     size = "x".join(map(str, footprint.box.shape))
@@ -99,7 +118,7 @@ def footprint_figure(report: Inspection, layer: str) -> tuple[str, str]:
         f"Output ({at}) of {layer} reads {footprint.taps:,} of {size} positions "
         f"({share_text(footprint.coverage)}); the frame holds {box}."
     )
-    return drawn, text
+    return {"cuts": [_picture(cut) for cut in cuts(footprint)], "text": text}
 
 
 def _steps(report: Inspection, layer: str) -> int:
@@ -113,30 +132,30 @@ def _steps(report: Inspection, layer: str) -> int:
     return total
 
 
-def _figure(cut: Cut) -> str:
-    (top, left), (tall, wide) = cut.origin, cut.counts.shape
-    pad = max(1, round(0.04 * max(tall, wide)))
-    view = f"{left - pad} {top - pad} {wide + 2 * pad} {tall + 2 * pad}"
-    shape = 'preserveAspectRatio="none" style="height:3rem"' if cut.shape[0] == 1 else ""
-    y, x, high, across = cut.effective
-    names = " and ".join(axis for axis in cut.axes if axis)
-    return (
-        f'<svg viewBox="{view}" role="img" aria-label="Footprint over {escape(names)}" {shape}>'
-        f'<image href="{data_url(png(cut.counts))}" x="{left}" y="{top}" width="{wide}" '
-        f'height="{tall}" preserveAspectRatio="none"/>'
-        f'<rect class="frame" x="{x}" y="{y}" width="{across}" height="{high}"/></svg>'
-    )
+def _picture(cut: Cut) -> dict[str, Any]:
+    """One picture: its axes, where it lies, the frame, and how dark each position is."""
+    picture: dict[str, Any] = {
+        "axes": cut.axes,
+        "origin": cut.origin,
+        "shape": cut.counts.shape,
+        "frame": cut.effective,
+        "through": cut.through,
+        "most": f"{int(cut.counts.max()):.3g}" if cut.counts.max() > 1e6 else int(cut.counts.max()),
+    }
+    if cut.shape[0] == 1 and cut.counts.shape[1] <= MOST_BARS:
+        most = cut.counts.max()
+        picture["bars"] = [float(count) / float(most) for count in cut.counts[0].tolist()]
+    else:
+        picture["image"] = data_url(_mask(cut))
+    return picture
 
 
-def _table(label: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    titles = "".join(f'<th scope="col">{escape(title)}</th>' for title in head)
-    body = "".join(
-        f'<tr><th scope="row">{escape(first)}</th>'
-        + "".join(f"<td>{escape(cell)}</td>" for cell in rest)
-        + "</tr>"
-        for first, *rest in rows
-    )
-    return (
-        f'<table class="numbers" aria-label="{escape(label)}"><thead><tr>{titles}</tr></thead>'
-        f"<tbody>{body}</tbody></table>"
-    )
+def _mask(cut: Cut) -> bytes:
+    """A PNG that lets the page's own ink through: white most, black where nothing is read."""
+    with drawing_needs("drawing a footprint"):
+        from PIL import Image
+    found = levels(cut.counts)
+    grey = np.where(found > 0, 60 + found.astype(np.uint16) * 195 // 32, 0).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(grey, mode="L").save(file, "PNG")
+    return file.getvalue()

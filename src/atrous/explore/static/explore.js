@@ -1,169 +1,285 @@
-"use strict";
-// Pictures of the page: dots and lines, and the sliding kernel. What they show comes from Python.
-const atrous = (() => {
-  const SVG = "http://www.w3.org/2000/svg";
-  const MOST_LINES = 4000;
+// The page: its state is a stack, which the server edits and the address holds.
+import { at, fill, made, say } from "./dom.js";
+import * as dots from "./dots.js";
+import * as footprint from "./footprint.js";
+import { openReport, setUpOpening } from "./opening.js";
+import { ask, isQuiet, onReach, queue } from "./server.js";
+import * as slide from "./slide.js";
 
-  function element(name, attributes, home) {
-    const made = document.createElementNS(SVG, name);
-    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-    home?.append(made);
-    return made;
+const first = JSON.parse(at("first").textContent);
+let now = first.state, beside = first.beside, filling = false, have = {};
+const step = { n: 0, last: 0, key: "", time: 0, live: false };
+const PROBLEMS = ["stack-problem", "shape-problem", "layer-problem", "convert-problem"];
+
+// Edits.
+
+// `where` is the place for what keeps an edit from being made; `key` joins edits of one control.
+function edit(make, { where = "layer-problem", field = null, key = "", focus = null, after = null, live = false } = {}) {
+  queue(key, () => ({ stack: now.stack, input: now.input, place: now.place, have, ...make() }), (found) => {
+    if (found.problem) { refuse(found, where, field); return; }
+    take(found, { key, live });
+    focus?.();
+    after?.(found);
+  });
+}
+
+function refuse(found, where, field) {
+  say(where, found.problem);
+  field?.setAttribute("aria-invalid", "true");
+  if (found.branches) offer(at(where), { stack: at("stack").value, input: now.input });
+  document.body.dataset.stale = "yes";
+  say("stale", `Still the picture of the last stack that can be: ${now.stack.length > 60 ? `${now.stack.slice(0, 57)}...` : now.stack}`);
+}
+
+// A stack that is not edited here is looked at as a report.
+function offer(place, asked) {
+  const button = made("button", { type: "button" }, "Show it as a report");
+  button.addEventListener("click", () => openReport(asked));
+  place.append(" ", button);
+}
+
+function take(found, { key = "", live = false, move = true } = {}) {
+  const changed = found.stack !== now.stack || found.input !== now.input;
+  now = { ...found, parts: { ...now.parts, ...found.parts } };
+  have = found.have;
+  for (const id of PROBLEMS) say(id);
+  document.querySelectorAll("[aria-invalid]").forEach((one) => one.removeAttribute("aria-invalid"));
+  delete document.body.dataset.stale;
+  say("stale");
+  if (found.verdict) beside = found.beside;
+  if (changed) { say("link-problem"); at("convert-text").textContent = ""; }
+  show(found.parts, changed);
+  if (found.verdict) {
+    at("convert-text").textContent = `${found.verdict}: the old stack is beside it, further up.`;
+    at("beside").value = beside;
   }
+  if (move) remember(key, live, changed);
+  if (changed) rest();
+}
 
-  // Dots: one row a map, the input at the bottom.
-  let data = null, drawn = null, lit = null;
+// Showing: what came is drawn before anything else is asked for.
 
-  function dots(given) {
-    data = given;
-    const home = document.getElementById("dots");
-    const rows = data.rows, wide = 900, gap = rows.length > 40 ? 14 : rows.length > 12 ? 26 : 44;
-    const left = 76, tall = gap * (rows.length - 1) + 28;
-    const x = (row, at) => left + (at + 0.5) / row.length * (wide - left - 8);
-    const y = (place) => tall - 14 - place * gap;
-    const svg = element("svg", { viewBox: `0 0 ${wide} ${tall}`, role: "img", "aria-label": "Which output reads which inputs, layer by layer; the text below says it for the output that is lit" });
-    let count = 0;
-    for (const row of rows) for (const reads of row.reads) count += reads.length;
-    const lines = element("path", { class: "lines" }, svg), bright = element("g", { class: "bright" }, svg);
-    if (count <= MOST_LINES) {
-      const path = [];
-      rows.forEach((row, place) => row.reads.forEach((reads, at) => reads.forEach((from) => {
-        path.push(`M${x(row, at).toFixed(1)},${y(place)}L${x(rows[place - 1], from).toFixed(1)},${y(place - 1)}`);
-      })));
-      lines.setAttribute("d", path.join(""));
+function show(parts, fresh) {
+  const all = now.parts, layer = all.layers[now.place];
+  filling = true;
+  for (const [id, text] of [["stack", now.stack], ["shape", now.input]]) {
+    const field = at(id);
+    // What is being typed is not rewritten under the hands.
+    if (document.activeElement !== field && field.value !== text) field.value = text;
+  }
+  for (const field of document.querySelectorAll("[data-part]")) {
+    const part = field.dataset.part, text = layer[part];
+    if ((document.activeElement !== field || fresh === "all") && field.value.replaceAll(" ", "") !== text) field.value = text;
+    if (document.activeElement === field && field.value.replaceAll(" ", "") !== text && field.dataset.of !== String(now.place)) field.value = text;
+    field.dataset.of = String(now.place);
+    field.disabled = (layer.kind === "up" && ["kernel", "dilation", "padding"].includes(part))
+      || (part === "channels" && ["max", "avg", "up"].includes(layer.kind));
+  }
+  filling = false;
+  at("layer-name").textContent = layer.name;
+  at("remove").disabled = all.layers.length === 1;
+  at("up").disabled = now.place === all.layers.length - 1;
+  at("down").disabled = now.place === 0;
+  dots.show(parts.dots, all.layers, now.place, fresh === "all");
+  if (parts.footprint) footprint.show(parts.footprint);
+  if (parts.slide) slide.show(parts.slide);
+  if (parts.numbers) fill(at("numbers"), "Layers", first.heads.layers, parts.numbers);
+  if (parts.headline) headline(parts.headline);
+  const preset = first.presets.findIndex((one) => one.stack === now.stack && one.input === now.input);
+  at("preset").value = preset < 0 ? "" : String(preset);
+  at("lesson").textContent = preset < 0 ? "" : first.presets[preset].lesson;
+}
+
+function headline(said) {
+  const number = (text) => made("b", {}, text);
+  const axes = said.axes.length === 1 ? `along ${said.axes[0]}` : said.field.includes("x") ? `along ${said.axes.join(", ")}` : `along each of ${said.axes.join(", ")}`;
+  at("headline").replaceChildren(
+    "One output sees ", number(said.field), said.field === "1" ? ` position ${axes}` : ` positions ${axes}`,
+    ...(said.all ? [" and reads all of them."] : [" and reads only ", number(said.read), "."]));
+  at("totals").textContent = said.totals;
+}
+
+// Findings, schemes and code come when edits rest.
+let asked = 0;
+async function rest() {
+  const turn = ++asked;
+  await new Promise((ready) => setTimeout(ready, 60));
+  for (let tries = 0; turn === asked && tries < 40; tries++) {
+    if (!isQuiet() || step.live) { await new Promise((ready) => setTimeout(ready, 60)); continue; }
+    const language = document.querySelector("[name=language]:checked").value;
+    const found = await ask("/rest", { stack: now.stack, input: now.input, beside, code: language });
+    if (turn !== asked || !found || found.problem) return;
+    if (!found.whole) { await new Promise((ready) => setTimeout(ready, 60)); continue; }
+    findings(found.findings);
+    fill(at("schemes"), "Schemes", first.heads.schemes, found.schemes);
+    say("beside-problem", found.besideProblem);
+    say("code-problem", found.codeProblem || "");
+    at("code").textContent = found.code || "";
+    at("code").hidden = !found.code;
+    document.body.dataset.rest = now.query;
+    return;
+  }
+}
+
+function findings(list) {
+  at("findings").replaceChildren(...(list.length ? list.map((one) => {
+    const home = made("div", { class: `finding ${one.severity}` },
+      made("p", { class: "title" }, `${one.severity}: ${one.code}, ${one.layer}`),
+      made("p", {}, one.message), made("p", { class: "quiet" }, one.fix));
+    if (one.mend) {
+      const button = made("button", { type: "button", class: "mend" }, `Apply: ${one.mend.what}`);
+      button.addEventListener("click", () => set(one.mend.stack, one.mend.input));
+      home.append(button);
     }
-    // All dots are one path of points with round ends; those that are lit lie on top of it.
-    const radius = (row) => Math.max(1.6, Math.min(6, gap / 4, (wide - left) / row.length / 2.6));
-    rows.forEach((row, place) => {
-      const label = element("text", { x: left - 10, y: y(place) + 4, "text-anchor": "end" }, svg);
-      label.textContent = row.name;
-      const path = Array.from({ length: row.length }, (_, at) => `M${x(row, at).toFixed(1)},${y(place)}h0`);
-      element("path", { class: "dots", d: path.join(""), "stroke-width": 2 * radius(row) }, svg);
+    return home;
+  }) : [made("p", { class: "fine" }, "Nothing needs attention.")]));
+}
+
+// The address and the way back.
+
+function remember(key, live, changed) {
+  const state = { stack: now.stack, input: now.input, place: now.place, beside };
+  const soon = key && key === step.key && performance.now() - step.time < 1000;
+  if (!changed || soon || (live && step.live)) history.replaceState({ ...state, n: step.n }, "", `/?${now.query}`);
+  else {
+    step.n += 1;
+    step.last = step.n;
+    history.pushState({ ...state, n: step.n }, "", `/?${now.query}`);
+  }
+  if (changed) { step.key = key; step.time = performance.now(); step.live = live; }
+  steps();
+}
+
+function steps() {
+  at("undo").disabled = step.n <= 0;
+  at("redo").disabled = step.n >= step.last;
+  sessionStorage.setItem("atrous-last", String(step.last));
+}
+
+addEventListener("popstate", (event) => {
+  const to = event.state;
+  if (!to) return;
+  step.n = to.n;
+  step.key = "";
+  beside = to.beside;
+  at("beside").value = beside;
+  queue("", () => ({ stack: to.stack, input: to.input, place: to.place, have, do: { what: "show" } }), (found) => {
+    if (found.problem) return;
+    take(found, { move: false });
+    show(found.parts, "all");
+  });
+  steps();
+});
+
+// A whole stack at once, from a preset or a fix.
+function set(stack, input, after = null) {
+  queue("", () => ({ stack, input, place: 400, have, do: { what: "show" } }), (found) => {
+    if (found.problem) { refuse(found, "stack-problem", null); return; }
+    take(found);
+    show({}, "all");
+    after?.();
+  });
+}
+
+// Controls.
+
+function setUp() {
+  at("preset").append(made("option", { value: "" }, "your own stack"), ...first.presets.map((one, place) => made("option", { value: place }, one.title)));
+  at("preset").addEventListener("change", (event) => {
+    const preset = first.presets[event.target.value];
+    if (!preset) return;
+    beside = preset.beside;
+    at("beside").value = beside;
+    if (preset.outputStride) at("output-stride").value = preset.outputStride;
+    set(preset.stack, preset.input);
+  });
+  document.querySelector("[data-part=kind]").append(...Object.entries(first.kinds).map(([kind, name]) => made("option", { value: kind }, name)));
+  at("stack").addEventListener("input", (event) => edit(() => ({ do: { what: "stack", text: event.target.value } }), { where: "stack-problem", field: event.target, key: "stack" }));
+  at("shape").addEventListener("input", (event) => edit(() => ({ do: { what: "input", text: event.target.value } }), { where: "shape-problem", field: event.target, key: "shape" }));
+  for (const field of document.querySelectorAll("[data-part]")) {
+    field.addEventListener(field.tagName === "SELECT" ? "change" : "input", () => {
+      if (!filling) part(now.place, field.dataset.part, field.value, false, field);
     });
-    const lights = element("g", {}, svg);
-    svg.append(bright, lights);
-    svg.addEventListener("pointermove", (event) => {
-      const point = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
-      const place = Math.round((tall - 14 - point.y) / gap);
-      if (place < 0 || place >= rows.length || point.x < left) return;
-      const length = rows[place].length;
-      const at = Math.min(Math.max(Math.floor((point.x - left) / (wide - left - 8) * length), 0), length - 1);
-      if (Math.abs(point.y - y(place)) < gap * 0.45 && !(lit && lit[0] === place && lit[1] === at)) light(place, at);
-    });
-    drawn = { svg, bright, lights, x, y, radius };
-    home.replaceChildren(svg);
-    const last = rows.length - 1;
-    light(last, Math.floor(rows[last].length / 2));
-    home.dataset.version = String(Number(home.dataset.version || 0) + 1);
   }
+  at("add").addEventListener("click", () => edit(() => ({ do: { what: "add" } })));
+  at("remove").addEventListener("click", () => edit(() => ({ do: { what: "remove" } })));
+  at("up").addEventListener("click", () => move(now.place, now.place + 1));
+  at("down").addEventListener("click", () => move(now.place, now.place - 1));
+  at("convert").addEventListener("click", () => edit(() => ({ do: { what: "convert", outputStride: Number(at("output-stride").value) } }), { where: "convert-problem" }));
+  at("beside").value = beside;
+  at("beside").addEventListener("input", (event) => { beside = event.target.value; remember("beside", false, false); rest(); });
+  at("languages").append(...first.codes.map((name, place) => {
+    const radio = made("input", { type: "radio", name: "language", value: name, ...(place ? {} : { checked: "" }) });
+    radio.addEventListener("change", rest);
+    return made("label", {}, radio, ` ${name}`);
+  }));
+  at("undo").addEventListener("click", () => history.back());
+  at("redo").addEventListener("click", () => history.forward());
+  addEventListener("keydown", (event) => {
+    if (!(event.ctrlKey || event.metaKey) || event.altKey || /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName)) return;
+    const key = event.key.toLowerCase(), back = key === "z" && !event.shiftKey, on = key === "y" || (key === "z" && event.shiftKey);
+    if (!back && !on) return;
+    event.preventDefault();
+    if (back && step.n > 0) history.back();
+    if (on && step.n < step.last) history.forward();
+  });
+  at("copy-link").addEventListener("click", () => copy(location.href, "The link holds this stack. It opens on this machine only, while `atrous explore` runs here"));
+  at("copy-command").addEventListener("click", () => copy(`atrous explore "${now.stack}" --input ${now.input}`, "The command opens this stack wherever atrous is installed"));
+  at("theme").addEventListener("click", () => {
+    const dark = document.documentElement.dataset.theme ? document.documentElement.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+    theme(dark ? "light" : "dark");
+    localStorage.setItem("atrous-theme", dark ? "light" : "dark");
+  });
+}
 
-  // Where a dot is on the screen.
-  function where(place, at) {
-    const { svg, x, y } = drawn;
-    const point = new DOMPoint(x(data.rows[place], at), y(place)).matrixTransform(svg.getScreenCTM());
-    return [point.x, point.y];
-  }
+function theme(name) {
+  document.documentElement.dataset.theme = name;
+}
 
-  function light(place, at) {
-    const rows = data.rows;
-    if (place >= rows.length || at >= rows[place].length) return;
-    lit = [place, at];
-    const down = rows.map(() => new Set()), up = rows.map(() => new Set()), pairs = [];
-    down[place].add(at);
-    up[place].add(at);
-    for (let row = place; row > 0; row--) {
-      for (const one of down[row]) for (const from of rows[row].reads[one]) {
-        down[row - 1].add(from);
-        pairs.push([row, one, from, "down"]);
-      }
-    }
-    for (let row = place + 1; row < rows.length; row++) {
-      rows[row].reads.forEach((reads, one) => {
-        for (const from of reads) if (up[row - 1].has(from)) { up[row].add(one); pairs.push([row, one, from, "up"]); }
-      });
-    }
-    const { bright, lights, x, y, radius } = drawn;
-    const dots = [];
-    rows.forEach((row, level) => {
-      const add = (one, way) => dots.push(element("circle", {
-        cx: x(row, one), cy: y(level), r: radius(row) * (way === "chosen" ? 1.3 : 1), class: way, "data-row": level, "data-at": one,
-      }));
-      if (level > place) for (const one of up[level]) add(one, "up");
-      if (level <= place) for (const one of down[level]) add(one, level === place ? "chosen" : "down");
-    });
-    lights.replaceChildren(...dots);
-    bright.replaceChildren(...pairs.slice(0, MOST_LINES).map(([row, one, from, way]) => element("line", {
-      x1: x(rows[row], one), y1: y(row), x2: x(rows[row - 1], from), y2: y(row - 1), class: way,
-    })));
-    const read = [...down[0]].sort((a, b) => a - b), seen = [...up[rows.length - 1]].sort((a, b) => a - b);
-    const span = read.length ? read[read.length - 1] - read[0] + 1 : 0;
-    const list = (all) => all.length > 24 ? `${all.slice(0, 24).join(", ")} and ${all.length - 24} more` : all.join(", ");
-    let text = place ? `Position ${at} of ${rows[place].name} reads ${read.length} of ${span} positions of the input: ${list(read) || "none"}.` : `Position ${at} of the input.`;
-    if (place < rows.length - 1) text += ` It is read by ${seen.length} of ${rows[rows.length - 1].length} outputs: ${list(seen) || "none"}.`;
-    document.getElementById("dots-text").textContent = text;
-  }
+async function copy(text, said) {
+  let done = true;
+  try { await navigator.clipboard.writeText(text); } catch { done = false; }
+  say("said", done ? `Copied. ${said}.` : `${said}: ${text}`);
+}
 
-  function step(by) {
-    if (!lit) return;
-    const length = data.rows[lit[0]].length;
-    light(lit[0], (lit[1] + by + length) % length);
-  }
-  function climb(by) {
-    if (!lit) return;
-    const place = Math.min(Math.max(lit[0] + by, 0), data.rows.length - 1);
-    const share = (lit[1] + 0.5) / data.rows[lit[0]].length;
-    light(place, Math.min(Math.floor(share * data.rows[place].length), data.rows[place].length - 1));
-  }
+function part(place, name, text, live, field = null) {
+  edit(() => ({ place, do: { what: "part", part: name, text } }), { key: `${place} ${name}${live ? " live" : ""}`, field, live });
+}
+function move(place, to) {
+  edit(() => ({ place, do: { what: "move", to } }), {
+    focus: () => document.activeElement?.dataset?.place !== undefined && document.querySelector(`[data-place="${to}"]`)?.focus(),
+  });
+}
 
-  // The sliding kernel.
-  let shown = null, at = 0, timer = null;
-
-  function slide(given) {
-    shown = given;
-    at = 0;
-    const home = document.getElementById("slide");
-    const [tapsY, tapsX] = shown.taps;
-    const flat = (taps, length) => {
-      const all = taps.flat();
-      return [Math.min(0, ...all), Math.max(length - 1, ...all)];
-    };
-    const [top, bottom] = flat(tapsY, shown.length[0]), [first, last] = flat(tapsX, shown.length[1]);
-    const rows = bottom - top + 1, columns = last - first + 1;
-    const gap = 3, wide = columns + gap + tapsX.length, tall = Math.max(rows, tapsY.length);
-    const svg = element("svg", { viewBox: `-0.2 -0.9 ${wide + 0.4} ${tall + 1.2}`, role: "img", "aria-label": `The kernel of ${shown.name} slides over its input, on the left; the output that it makes is on the right` });
-    const name = (text, x) => { element("text", { x, y: -0.25, "font-size": 0.62 }, svg).textContent = text; };
-    name(`input, ${shown.length[0] > 1 ? shown.length.join("x") : shown.length[1]}`, 0);
-    name(`output, ${tapsY.length > 1 || shown.length[0] > 1 ? `${tapsY.length}x` : ""}${tapsX.length}`, columns + gap);
-    const cells = new Map();
-    for (let row = top; row <= bottom; row++) for (let column = first; column <= last; column++) {
-      const inside = row >= 0 && column >= 0 && row < shown.length[0] && column < shown.length[1];
-      cells.set(`${row},${column}`, element("rect", { x: column - first, y: row - top, width: 0.92, height: 0.92, class: inside ? "cell" : "cell pad" }, svg));
-    }
-    const outs = tapsY.map((_, row) => tapsX.map((_, column) => element("rect", { x: columns + gap + column, y: row, width: 0.92, height: 0.92, class: "cell" }, svg)));
-    home.replaceChildren(svg);
-    home.cells = cells;
-    home.outs = outs;
-    paint();
-    home.dataset.version = String(Number(home.dataset.version || 0) + 1);
-  }
-
-  function paint() {
-    const home = document.getElementById("slide"), [tapsY, tapsX] = shown.taps;
-    const total = tapsY.length * tapsX.length;
-    at = (at + total) % total;
-    const row = Math.floor(at / tapsX.length), column = at % tapsX.length;
-    home.querySelectorAll(".read, .made").forEach((cell) => cell.classList.remove("read", "made"));
-    for (const y of tapsY[row]) for (const x of tapsX[column]) home.cells.get(`${y},${x}`)?.classList.add("read");
-    home.outs[row][column].classList.add("made");
-    const along = (axis, taps) => axis ? `${axis} ${taps.join(", ")}` : "";
-    document.getElementById("slide-text").textContent = `Output ${shown.axes[0] ? `(${row}, ${column})` : column} reads ${[along(shown.axes[0], tapsY[row]), along(shown.axes[1], tapsX[column])].filter(Boolean).join(" and ")}; positions outside are padding.`;
-  }
-
-  function play(on) {
-    clearInterval(timer);
-    timer = on ? setInterval(() => { at++; paint(); }, 350) : null;
-  }
-  function turn(by) { at += by; paint(); }
-
-  return { dots, light, where, step, climb, slide, play, turn };
-})();
+dots.setUp({
+  part,
+  move,
+  choose: (place) => edit(() => ({ place, do: { what: "show" } }), { key: "choose" }),
+  settled: () => { step.live = false; step.key = ""; },
+});
+slide.setUp();
+setUp();
+setUpOpening(first.known);
+onReach(
+  () => say("gone", "The server has stopped, so nothing is answered any more. Run `atrous explore` again: this page goes on where it was."),
+  () => { say("gone"); rest(); },
+);
+const kept = localStorage.getItem("atrous-theme");
+if (kept) theme(kept);
+say("link-problem", first.problem && `${first.problem} The first lesson is shown instead.`);
+if (first.branches) {
+  const given = new URLSearchParams(first.branches);
+  offer(at("link-problem"), { stack: given.get("stack"), input: given.get("input") });
+}
+have = now.have;
+const was = history.state;
+if (was && was.stack === now.stack) {
+  step.n = was.n;
+  step.last = Math.max(Number(sessionStorage.getItem("atrous-last") || 0), was.n);
+  beside = was.beside;
+  at("beside").value = beside;
+} else history.replaceState({ stack: now.stack, input: now.input, place: now.place, beside, n: 0 }, "");
+steps();
+show(now.parts, "all");
+rest();
+window.atrous = { where: dots.where, state: dots.state, rings: dots.rings };
