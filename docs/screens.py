@@ -42,16 +42,16 @@ def main() -> None:
         page.wait_for_selector("html[data-drawn=yes]", state="attached")
         page.locator("[data-layer]").select_option(label="layer3.1.conv2")
         kept(page, "report.png", 1520)
-        with explorer("k3d2 k3d2 k3d2", "--input", "1,8,64,64") as address:
+        with explorer("--port", "0") as address:
             page.goto(address + "/?stack=k3d2+k3d2+k3d2&input=1,8,64,64")
-            page.wait_for_selector("#dots svg")
+            page.wait_for_selector("#lines .chosen")
             page.get_by_role("button", name="Apply").first.wait_for()
             for _ in range(20):
                 page.get_by_role("button", name="Step").click()
             page.mouse.move(0, 0)
             page.evaluate("window.scrollTo(0, 0)")
             page.wait_for_timeout(500)
-            kept(page, "explorer.png", 1400)
+            kept(page, "explorer.png", 900)
         browser.close()
 
 

@@ -26,9 +26,10 @@ EDIT = """
 async (value) => {
     const field = document.querySelector("input[aria-label=Dilation]");
     const dots = document.getElementById("dots"), before = dots.dataset.version;
-    const table = document.querySelector("table[aria-label=Layers]");
-    const watched = () => dots.dataset.version !== before
-        && document.querySelector("table[aria-label=Layers]") !== table;
+    const table = document.querySelector("table[aria-label=Layers]"), rows = table.dataset.version;
+    const picture = document.querySelector("#footprint svg");
+    const watched = () => dots.dataset.version !== before && table.dataset.version !== rows
+        && document.querySelector("#footprint svg") !== picture;
     const start = performance.now();
     field.value = value;
     field.dispatchEvent(new Event("input", { bubbles: true }));
@@ -44,8 +45,8 @@ def edits(page, address, layers, turns):
     """Milliseconds of each edit of a stack with so many layers."""
     stack = "+".join(["k3"] * layers)
     page.goto(f"{address}/?stack={stack}&input=1,8,64,64")
-    page.wait_for_selector("#dots svg")
-    page.get_by_role("button", name=f"conv{layers // 2}: k3").click()
+    page.wait_for_selector("#lines path")
+    page.get_by_role("button", name=f"conv{layers // 2}: k3", exact=True).click()
     page.wait_for_timeout(500)
     found = []
     for turn in range(turns + 2):
@@ -66,9 +67,9 @@ def first_use(page, path):
 def main() -> None:
     """Prints what is measured."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--turns", type=int, default=20)
+    parser.add_argument("--turns", type=int, default=50)
     turns = parser.parse_args().turns
-    with sync_playwright() as running, explorer() as address:
+    with sync_playwright() as running, explorer("--port", "0") as address:
         browser = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page()
         for layers in (5, 20, 200):

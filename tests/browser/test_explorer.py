@@ -16,8 +16,16 @@ from tests.servers import explorer
 
 @pytest.fixture(scope="module")
 def address(browser):
-    with explorer() as found:
+    with explorer("--port", "0") as found:
         yield found
+
+
+_CUT = """
+[...document.querySelectorAll("#schemes :is(th, td), button, input, select, .legend > *")]
+    .filter(one => one.offsetParent && !one.closest(".skip, thead"))
+    .filter(one => one.getBoundingClientRect().right > innerWidth + 1)
+    .map(one => one.outerHTML)
+"""
 
 
 def numbers(page):
@@ -62,30 +70,40 @@ def assert_shows(page, text, shape):
 
 
 def choose(page, label, option):
-    page.get_by_label(label, exact=True).click()
-    page.get_by_role("option", name=option, exact=True).click()
+    page.get_by_label(label, exact=True).select_option(label=option)
+
+
+def drawn(page):
+    """Until the picture of the first stack is there."""
+    page.wait_for_selector("#lines .chosen", state="attached")
+
+
+def settled(page, query):
+    """Until what follows from an edit is there as well: findings, schemes and code."""
+    page.wait_for_function("query => document.body.dataset.rest === query", arg=query)
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.title)
 def test_each_preset_shows_its_lesson_and_the_librarys_numbers(visit, address, preset):
     with visit(address + "/") as page:
-        page.wait_for_selector("#dots svg")
-        choose(page, "Preset", preset.title)
+        drawn(page)
+        choose(page, "Lesson", preset.title)
         wait_for(page, Draft.of(preset.stack, preset.input).text)
         assert page.get_by_text(preset.lesson).is_visible()
         assert_shows(page, preset.stack, preset.input)
-        rows = page.locator("#dots svg text").all_text_contents()
-        assert rows == ["x", *(layer.name for layer in Draft.of(preset.stack, preset.input).layers)]
+        rows = page.locator("#tags .name").all_text_contents()
+        layers = Draft.of(preset.stack, preset.input).layers
+        assert rows == [layer.name for layer in reversed(layers)]
 
 
 def test_a_preset_is_taken_again_after_an_edit(visit, address):
     with visit(address + "/") as page:
-        page.wait_for_selector("#dots svg")
-        choose(page, "Preset", "Gridding")
+        drawn(page)
+        choose(page, "Lesson", "Gridding")
         wait_for(page, "k3d2 k3d2 k3d2")
         stack(page).fill("k5")
         wait_for(page, "k5")
-        choose(page, "Preset", "Gridding")
+        choose(page, "Lesson", "Gridding")
         wait_for(page, "k3d2 k3d2 k3d2")
 
 
@@ -93,20 +111,22 @@ def test_a_preset_is_taken_again_after_an_edit(visit, address):
 @pytest.mark.parametrize("width", [1280, 390])
 def test_it_is_laid_out_and_without_barriers(visit, address, serious, width, theme):
     with visit(address + "/?stack=k3d2+k3d2&input=1,8,64,64", width, theme) as page:
-        page.wait_for_selector("#dots svg")
-        page.wait_for_selector("#slide svg")
+        drawn(page)
+        settled(page, "stack=k3d2+k3d2&input=1%2C8%2C64%2C64")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+        # Nothing of the schemes is cut, nor of any control.
+        assert page.evaluate(_CUT) == []
         assert serious(page) == []
 
 
 def test_a_link_holds_the_state(visit, address):
     with visit(address + "/") as page:
-        page.wait_for_selector("#dots svg")
+        drawn(page)
         stack(page).fill("k5s2x16 k3d3 dwk3")
         wait_for(page, "k5s2x16 k3d3 dwk3")
         link = page.url
     with visit(link) as page:
-        page.wait_for_selector("#dots svg")
+        drawn(page)
         assert stack(page).input_value() == "k5s2x16 k3d3 dwk3"
         assert_shows(page, "k5s2x16 k3d3 dwk3", (1, 8, 64, 64))
 
@@ -122,16 +142,18 @@ def test_a_link_holds_the_state(visit, address):
 )
 def test_a_link_that_cannot_be_read_says_so_and_shows_a_preset(visit, address, query):
     with visit(f"{address}/?{query}") as page:
-        page.wait_for_selector("#dots svg")
-        assert "The link could not be read" in page.get_by_role("alert").first.inner_text()
+        drawn(page)
+        said = page.locator("#link-problem").inner_text()
+        assert said.startswith("The stack in this address could not be read: ")
+        assert said.endswith("The first lesson is shown instead.")
         assert stack(page).input_value() == PRESETS[0].stack
 
 
 def test_each_part_of_a_layer_is_edited(visit, address):
     with visit(address + "/?stack=k3+k3&input=1,8,64,64") as page:
-        page.wait_for_selector("#dots svg")
+        drawn(page)
         page.get_by_role("button", name="conv1: k3").click()
-        page.wait_for_function("document.querySelector('#slide-text').textContent.length > 0")
+        page.wait_for_function("() => document.querySelector('#slide-text').textContent.length > 0")
         for label, text, made in (
             ("Kernel", "5", "k5 k3"),
             ("Stride", "2", "k5s2 k3"),
@@ -149,7 +171,7 @@ def test_each_part_of_a_layer_is_edited(visit, address):
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_is_chosen(visit, address, kind):
     with visit(address + "/?stack=k3+k3&input=1,8,64,64") as page:
-        page.wait_for_selector("#dots svg")
+        drawn(page)
         if kind != "conv":
             choose(page, "Kind", KINDS[kind])
             made = {"up": "k3 ups2"}.get(kind, f"k3 {kind}k3")
@@ -161,37 +183,41 @@ def test_each_kind_is_chosen(visit, address, kind):
 
 def test_layers_are_added_removed_and_moved_by_button_and_by_dragging(visit, address):
     with visit(address + "/?stack=k3+k5&input=1,8,64,64") as page:
-        page.wait_for_selector("#dots svg")
+        drawn(page)
         page.get_by_role("button", name="Add after").click()
         wait_for(page, "k3 k5 k3")
-        page.get_by_role("button", name="Up", exact=True).click()
-        wait_for(page, "k3 k3 k5")
+        # As in the picture, whose top is the output.
         page.get_by_role("button", name="Down", exact=True).click()
+        wait_for(page, "k3 k3 k5")
+        page.get_by_role("button", name="Up", exact=True).click()
         wait_for(page, "k3 k5 k3")
         page.get_by_role("button", name="conv2: k5").click()
         page.get_by_role("button", name="Remove").click()
         wait_for(page, "k3 k3")
         stack(page).fill("k3 k5 k7")
         wait_for(page, "k3 k5 k7")
-        page.get_by_role("button", name="conv3: k7").drag_to(
-            page.get_by_role("button", name="conv1: k3")
-        )
+        drag(page, page.get_by_role("button", name="conv3: k7"), 0, 2 * gap(page))
         wait_for(page, "k7 k3 k5")
+        page.get_by_role("button", name="conv1: k7").focus()
+        page.keyboard.press("Alt+ArrowUp")
+        wait_for(page, "k3 k7 k5")
+        page.keyboard.press("Alt+ArrowUp")
+        wait_for(page, "k3 k5 k7")
 
 
 def test_the_last_layer_stays(visit, address):
     with visit(address + "/?stack=k3&input=1,8,64,64") as page:
-        page.wait_for_selector("#dots svg")
-        page.get_by_role("button", name="Remove").click()
-        said = page.get_by_text("a stack has at least one layer.")
-        said.wait_for()
+        drawn(page)
+        assert page.get_by_role("button", name="Remove").is_disabled()
         stack(page).fill("k3 k3")
-        said.wait_for(state="hidden")
+        wait_for(page, "k3 k3")
+        page.get_by_role("button", name="Remove").click()
+        wait_for(page, "k3")
 
 
 def test_a_finding_is_mended_by_its_button(visit, address):
     with visit(address + "/?stack=k3d2+k3d2+k3d2&input=1,8,64,64") as page:
-        page.wait_for_selector("#dots svg")
+        drawn(page)
         page.get_by_role("button", name="Apply: rates 1, 2, 3").first.click()
         wait_for(page, "k3 k3d2 k3d3")
         page.get_by_text("Nothing needs attention.").wait_for()
@@ -202,27 +228,185 @@ def point_at(page, row, at):
     page.mouse.move(*page.evaluate("([row, at]) => atrous.where(row, at)", [row, at]))
 
 
+def lit(page):
+    return page.evaluate("atrous.state()")
+
+
+def gap(page):
+    """Pixels from one row of the picture to the next."""
+    (_, low), (_, high) = (page.evaluate("row => atrous.where(row, 0)", row) for row in (0, 1))
+    return low - high
+
+
+def pitch(page):
+    """Pixels from one position of the input to the next."""
+    (left, _), (right, _) = (page.evaluate("at => atrous.where(0, at)", at) for at in (0, 1))
+    return right - left
+
+
+def drag(page, what, across, down, steps=12):
+    box = what.bounding_box()
+    pull(page, box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, across, down, steps)
+
+
+def pull(page, x, y, across, down, steps=12):
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + across, y + down, steps=steps)
+    page.mouse.up()
+
+
+def ring(page, row, side):
+    """Where the outermost tap of a row's layer is, on the left (0) or on the right (1)."""
+    found = page.evaluate(
+        "row => atrous.rings().filter(one => one.row === row && one.part === 'dilation')", row
+    )
+    return found[side]["x"], found[side]["y"]
+
+
 def test_pointing_at_a_dot_lights_what_it_reads_and_what_reads_it(visit, address):
     text = "k3d2 k3s2 k3"
     dots = Draft.of(text, (1, 8, 64, 64)).dots()
     with visit(address + "/?stack=k3d2+k3s2+k3&input=1,8,64,64") as page:
-        page.wait_for_selector("#dots svg")
+        drawn(page)
         for output in (0, 5, dots.rows[-1].length - 1):
             point_at(page, 3, output)
-            lit = page.eval_on_selector_all(
-                "#dots circle.down[data-row='0']", "all => all.map(one => Number(one.dataset.at))"
-            )
-            assert tuple(sorted(lit)) == dots.reaches(output)
-        point_at(page, 0, 10)
-        lit = page.eval_on_selector_all(
-            "#dots circle.up[data-row='3']", "all => all.map(one => Number(one.dataset.at))"
+            found = lit(page)
+            assert (found["row"], found["at"]) == (3, output)
+            assert tuple(found["read"]) == dots.reaches(output)
+            marks = page.locator("#lines .down[data-row='0']").get_attribute("data-at")
+            assert tuple(map(int, marks.split())) == dots.reaches(output)
+        point_at(page, 0, 3)
+        reached = [at for at in range(dots.rows[-1].length) if 3 in dots.reaches(at)]
+        assert lit(page)["reached"] == reached
+
+
+def test_a_tap_that_is_dragged_outward_raises_the_rate(visit, address):
+    with visit(address + "/?stack=k3+k3+k3&input=1,8,64,64") as page:
+        drawn(page)
+        by = pitch(page)
+        pull(page, *ring(page, 3, 1), 2 * by, 0)
+        wait_for(page, "k3 k3 k3d3")
+        assert_shows(page, "k3 k3 k3d3", (1, 8, 64, 64))
+        # On the left outward is to the left, and another layer's tap chooses that layer.
+        pull(page, *ring(page, 2, 0), -by, 0)
+        wait_for(page, "k3 k3d2 k3d3")
+        assert page.locator("#layer-name").inner_text() == "conv2"
+        pull(page, *ring(page, 2, 1), -4 * by, 0)
+        wait_for(page, "k3 k3 k3d3")
+        # A drag is one step back.
+        page.get_by_role("button", name="Undo").click()
+        wait_for(page, "k3 k3d2 k3d3")
+        page.get_by_role("button", name="Undo").click()
+        wait_for(page, "k3 k3 k3d3")
+        page.get_by_role("button", name="Undo").click()
+        wait_for(page, "k3 k3 k3")
+        assert page.get_by_role("button", name="Undo").is_disabled()
+
+
+def test_a_drag_changes_the_axis_that_is_drawn(visit, address):
+    with visit(address + "/?stack=k3d(1,2)&input=1,8,64,64") as page:
+        drawn(page)
+        pull(page, *ring(page, 1, 1), pitch(page), 0)
+        wait_for(page, "k3d(1,3)")
+
+
+def test_the_second_window_that_is_dragged_is_the_stride(visit, address):
+    with visit(address + "/?stack=k3+k3&input=1,8,64") as page:
+        drawn(page)
+        handle = page.get_by_role("slider", name="Stride of conv2")
+        drag(page, handle, pitch(page), 0)
+        wait_for_stack(page, "k3 k3s2")
+        drag(page, handle, 2 * pitch(page), 0)
+        wait_for_stack(page, "k3 k3s4")
+        drag(page, handle, -9 * pitch(page), 0)
+        wait_for_stack(page, "k3 k3")
+
+
+def test_the_windows_of_transposed_layers_are_dragged_on_what_they_make(visit, address):
+    with visit(address + "/?stack=k3+tconvk4s2&input=1,8,32") as page:
+        drawn(page)
+        drag(page, page.get_by_role("slider", name="Stride of tconv2"), pitch(page) / 2, 0)
+        wait_for_stack(page, "k3 tconvk4s3")
+
+
+def test_sliders_answer_to_keys(visit, address):
+    with visit(address + "/?stack=k3+k3&input=1,8,64") as page:
+        drawn(page)
+        rate = page.get_by_role("slider", name="Rate (dilation) of conv2")
+        rate.focus()
+        page.keyboard.press("ArrowRight")
+        wait_for_stack(page, "k3 k3d2")
+        assert rate.get_attribute("aria-valuenow") == "2"
+        page.keyboard.press("ArrowRight")
+        wait_for_stack(page, "k3 k3d3")
+        page.keyboard.press("Home")
+        wait_for_stack(page, "k3 k3")
+        page.get_by_role("slider", name="Stride of conv2").focus()
+        page.keyboard.press("ArrowUp")
+        wait_for_stack(page, "k3 k3s2")
+
+
+def wait_for_stack(page, text):
+    """Until the page shows the stack, whatever its input."""
+    query = f"stack={Draft.of(text, (1, 8, 64)).query.partition('&')[0].partition('=')[2]}&"
+    page.wait_for_function("query => location.search.includes(query)", arg=query)
+
+
+def test_undo_redo_and_the_browsers_back_and_forward(visit, address):
+    with visit(address + "/?stack=k3&input=1,8,64,64") as page:
+        drawn(page)
+        for text, more in (("k3 k5", "k3 k3 k5"), ("k3 k5 k7", "k3 k5 k3 k7")):
+            stack(page).fill(text)
+            wait_for(page, text)
+            page.get_by_role("button", name="Add after").click()
+            wait_for(page, more)
+        page.go_back()
+        wait_for(page, "k3 k5 k7")
+        page.locator("#layer-name").click()
+        page.keyboard.press("Control+z")
+        wait_for(page, "k3 k3 k5")
+        assert stack(page).input_value() == "k3 k3 k5"
+        page.keyboard.press("Control+Shift+z")
+        wait_for(page, "k3 k5 k7")
+        page.get_by_role("button", name="Redo").click()
+        wait_for(page, "k3 k5 k3 k7")
+        assert page.get_by_role("button", name="Redo").is_disabled()
+        for _ in range(4):
+            page.get_by_role("button", name="Undo").click()
+        page.wait_for_function("() => location.search.includes('stack=k3&')")
+        assert_shows(page, "k3", (1, 8, 64, 64))
+
+
+def test_a_finger_drags_taps_and_is_told_to_tap(browser, address):
+    context = browser.new_context(
+        has_touch=True, is_mobile=True, viewport={"width": 390, "height": 844}
+    )
+    page = context.new_page()
+    page.goto(address + "/?stack=k3+k3&input=1,8,64,64")
+    drawn(page)
+    assert page.get_by_text("Tap a dot to light it.").is_visible()
+    assert not page.get_by_text("Point at a dot").is_visible()
+    page.locator("#dots").scroll_into_view_if_needed()
+    x, y = page.evaluate("atrous.where(0, 5)")
+    page.touchscreen.tap(x, y)
+    assert (lit(page)["row"], lit(page)["at"]) == (0, 5)
+    x, y = page.evaluate("atrous.where(2, 16)")
+    page.touchscreen.tap(x, y)
+    fingers = context.new_cdp_session(page)
+    x, y = ring(page, 2, 1)
+    for kind, across in (("touchStart", 0), ("touchMove", 8), ("touchMove", 1.2 * pitch(page))):
+        fingers.send(
+            "Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x + across, "y": y}]}
         )
-        assert sorted(lit) == [at for at in range(dots.rows[-1].length) if 10 in dots.reaches(at)]
+    fingers.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    wait_for(page, "k3 k3d2")
+    context.close()
 
 
 def test_the_dots_are_reached_without_a_pointer(visit, address):
     with visit(address + "/?stack=k3+k3&input=1,8,64,64") as page:
-        page.wait_for_selector("#dots svg")
+        drawn(page)
         said = page.locator("#dots-text")
         before = said.inner_text()
         page.get_by_role("button", name="Right").click()
@@ -247,7 +431,7 @@ def test_the_kernel_slides(visit, address):
         assert said.inner_text().startswith("Output (0, 0)")
         page.get_by_role("button", name="Play").click()
         page.wait_for_function(
-            "!document.querySelector('#slide-text').textContent.startsWith('Output (0, 0)')"
+            "() => !document.querySelector('#slide-text').textContent.startsWith('Output (0, 0)')"
         )
         page.get_by_role("button", name="Pause").click()
         now = said.inner_text()
@@ -257,19 +441,19 @@ def test_the_kernel_slides(visit, address):
 
 def test_a_stack_is_converted(visit, address):
     with visit(address + "/?stack=k3s2+k3s2+k3&input=1,8,65,65") as page:
-        page.wait_for_selector("#dots svg")
+        drawn(page)
         choose(page, "Output stride", "2")
         page.get_by_role("button", name="Convert").click()
-        page.wait_for_function("location.search.includes('k3s2+k3+k3d2')")
+        page.wait_for_function("() => location.search.includes('k3s2+k3+k3d2')")
         page.get_by_text("exact: the old stack is beside it").wait_for()
 
 
 def test_schemes_stand_side_by_side(visit, address):
     with visit(address + "/?stack=k3d2+k3d2&input=1,8,64,64") as page:
-        page.wait_for_selector("#dots svg")
-        page.get_by_label("Beside").fill("k5 k5")
+        drawn(page)
+        page.get_by_label("Beside: another stack, or nothing").fill("k5 k5")
         page.wait_for_function(
-            "document.querySelector('table[aria-label=Schemes]').textContent.includes('k5 k5')"
+            "() => document.querySelector('#schemes').textContent.includes('k5 k5')"
         )
         table = {
             row[0]: row
@@ -286,7 +470,7 @@ def test_schemes_stand_side_by_side(visit, address):
 
 def test_code_is_shown_in_three_dialects(visit, address):
     with visit(address + "/?stack=k3d2x4&input=1,8,64,64") as page:
-        page.wait_for_selector("#dots svg")
+        drawn(page)
         for name, part in (
             ("PyTorch", "nn.Conv2d(8, 4, 3"),
             ("Keras", "layers.Conv2D(4, 3"),
@@ -298,15 +482,53 @@ def test_code_is_shown_in_three_dialects(visit, address):
             )
 
 
-def test_the_theme_turns(visit, address):
+def test_the_theme_turns_and_is_kept(visit, address):
     with visit(address + "/") as page:
-        page.wait_for_selector("#dots svg")
+        drawn(page)
         page.get_by_role("button", name="Theme").click()
-        page.wait_for_selector("body.body--dark")
+        page.wait_for_selector("html[data-theme=dark]")
+        page.reload()
+        page.wait_for_selector("html[data-theme=dark]")
         page.get_by_role("button", name="Theme").click()
-        page.wait_for_selector("body.body--light")
+        page.wait_for_selector("html[data-theme=light]")
+
+
+def test_what_is_copied_says_where_it_works(visit, address):
+    with visit(address + "/?stack=k3d2&input=1,8,64,64") as page:
+        drawn(page)
         page.get_by_role("button", name="Copy link").click()
-        page.get_by_text("The link holds this stack.").wait_for()
+        page.get_by_text("It opens on this machine only, while `atrous explore` runs").wait_for()
+        page.get_by_role("button", name="Copy command").click()
+        page.get_by_text("wherever atrous is installed").wait_for()
+
+
+def test_branches_are_not_edited_and_say_what_to_do(visit, address):
+    with visit(address + "/?stack=k3+[k3d6+|+k3d12]&input=1,8,64,64") as page:
+        drawn(page)
+        said = page.locator("#link-problem")
+        assert "branches in brackets are not edited here" in said.inner_text()
+        assert said.get_by_role("button", name="Show it as a report").is_visible()
+        stack(page).fill("k3 [k3 | k5]")
+        said = page.locator("#stack-problem")
+        said.wait_for()
+        assert '`atrous inspect "stack:..."`' in said.inner_text()
+        assert said.get_by_role("button", name="Show it as a report").is_visible()
+
+
+def test_a_server_that_stops_is_said_to_and_the_page_goes_on_with_the_next(browser):
+    page = browser.new_context().new_page()
+    page.set_default_timeout(20_000)
+    with explorer("--port", "0") as address:
+        page.goto(address + "/?stack=k3&input=1,8,64,64")
+        drawn(page)
+    stack(page).fill("k3 k3")
+    page.get_by_text("The server has stopped").wait_for()
+    assert "`atrous explore`" in page.locator("#gone").inner_text()
+    with explorer("--port", address.rpartition(":")[2]):
+        page.locator("#gone").wait_for(state="hidden")
+        stack(page).fill("k3 k3 k3")
+        wait_for(page, "k3 k3 k3")
+    page.context.close()
 
 
 @pytest.mark.parametrize(
@@ -330,22 +552,31 @@ def test_what_cannot_be_is_said_at_the_control_and_the_picture_stays(
     visit, address, label, text, said
 ):
     with visit(address + "/?stack=k3d2+k3&input=1,8,64,64") as page:
-        page.wait_for_selector("#dots svg")
-        before = numbers(page), page.locator("#dots").inner_html(), page.url
+        drawn(page)
+        settled(page, "stack=k3d2+k3&input=1%2C8%2C64%2C64")
+        before = numbers(page), page.locator("#lines").inner_html(), page.url
         field = page.get_by_label(label, exact=True)
         field.fill(text)
-        message = field.locator("xpath=ancestor::label").locator(".q-field__messages [role=alert]")
+        message = page.locator("#" + field.get_attribute("aria-describedby"))
         message.wait_for()
         assert said in message.inner_text()
-        assert (numbers(page), page.locator("#dots").inner_html(), page.url) == before
-        # And once it can be again, nothing is said any more.
-        stack(page).fill("k3d2 k3 k3")
-        wait_for(page, "k3d2 k3 k3")
+        assert (numbers(page), page.locator("#lines").inner_html(), page.url) == before
+        stale = page.locator("#stale")
+        if not label.startswith("Beside"):
+            # What is still shown says whose it is.
+            assert field.get_attribute("aria-invalid") == "true"
+            assert stale.inner_text() == "Still the picture of the last stack that can be: k3d2 k3"
+            assert page.evaluate("getComputedStyle(document.querySelector('#lines')).opacity") < "1"
+            # And once it can be again, nothing is said any more.
+            stack(page).fill("k3d2 k3 k3")
+            wait_for(page, "k3d2 k3 k3")
+            assert not message.is_visible()
+        assert not stale.is_visible()
 
 
 def test_a_known_network_opens_as_a_report(visit, address):
     with visit(address + "/") as page:
-        page.wait_for_selector("#dots svg")
+        drawn(page)
         choose(page, "Known network", "deeplabv3_resnet50")
         page.get_by_role("button", name="Open", exact=True).click()
         frame = page.frame_locator("iframe")
@@ -358,7 +589,7 @@ def test_a_dropped_file_opens_as_a_report(visit, address, tmp_path, monkeypatch)
     exec(onnx_code(Draft.of("k3d2 k3d2", (1, 8, 64, 64))), {"__name__": "script"})
     content = (tmp_path / "stack.onnx").read_bytes()
     with visit(address + "/") as page:
-        page.wait_for_selector("#dots svg")
+        drawn(page)
         transfer = page.evaluate_handle(
             """bytes => {
                 const transfer = new DataTransfer();
@@ -367,8 +598,8 @@ def test_a_dropped_file_opens_as_a_report(visit, address, tmp_path, monkeypatch)
             }""",
             list(content),
         )
-        page.locator(".q-uploader").dispatch_event("dragover", {"dataTransfer": transfer})
-        page.locator(".q-uploader__dnd").dispatch_event("drop", {"dataTransfer": transfer})
+        page.locator("#drop").dispatch_event("dragover", {"dataTransfer": transfer})
+        page.locator("#drop").dispatch_event("drop", {"dataTransfer": transfer})
         frame = page.frame_locator("iframe")
         frame.locator("html[data-drawn=yes]").wait_for()
         assert frame.locator("tbody tr").count() >= 2
@@ -392,7 +623,7 @@ def test_a_bad_file_is_explained_and_the_page_stays(visit, address, tmp_path, na
     path = tmp_path / name
     path.write_bytes(content)
     with visit(address + "/?stack=k3d2&input=1,8,64,64") as page:
-        page.wait_for_selector("#dots svg")
+        drawn(page)
         with page.expect_file_chooser() as chooser:
             page.get_by_role("button", name="Choose an .onnx file").click()
         chooser.value.set_files(path)
@@ -420,17 +651,17 @@ def test_two_people_do_not_see_each_others_state(visit, address):
 
 def test_two_hundred_layers_are_still_usable(visit, address):
     with visit(address + "/") as page:
-        page.wait_for_selector("#dots svg")
+        drawn(page)
         text = " ".join(["k3"] * 200)
         stack(page).fill(text)
         page.wait_for_function(
-            "document.querySelectorAll('table[aria-label=Layers] tbody tr').length === 200"
+            "() => document.querySelectorAll('table[aria-label=Layers] tbody tr').length === 200"
         )
-        page.get_by_role("button", name="conv150: k3").click()
+        page.get_by_role("button", name="conv150: k3", exact=True).click()
         page.wait_for_function(
-            "document.querySelector('#slide svg').getAttribute('aria-label').includes('conv150')"
+            "() => document.querySelector('#slide svg').ariaLabel.includes('conv150')"
         )
         page.get_by_label("Dilation", exact=True).fill("2")
         page.wait_for_function(
-            "document.querySelector('table[aria-label=Layers]').rows[150].innerText.includes('d2')"
+            "() => document.querySelector('#numbers').rows[150].innerText.includes('d2')"
         )

@@ -50,7 +50,6 @@ def explore(
         from atrous.explore.server import USUAL_PORT, serve
     query = "" if stack is None else Draft.of(stack.removeprefix("stack:"), shape_of(input)).query
 
-
     def announce(address: str, at: int) -> None:
         print(f"atrous explore: {address}  (Ctrl-C stops it)")  # noqa: T201
         if port is None and at != USUAL_PORT:

@@ -76,7 +76,8 @@ class _Site:
         # In a block of data, where only `<` could end it.
         data = json.dumps(first, separators=(",", ":")).replace("<", "\\u003c")
         return HTMLResponse(
-            self.html.replace("{first}", data, 1), headers=_FRESH | {"Content-Security-Policy": _POLICY}
+            self.html.replace("{first}", data, 1),
+            headers=_FRESH | {"Content-Security-Policy": _POLICY},
         )
 
     async def alive(self, _: Request) -> Response:

@@ -44,7 +44,7 @@ LAYER_HEAD = (
 SCHEME_HEAD = ("scheme", "layers", "output", "field", "read", "unread", "MACs", "memory")
 
 
-def headline(report: Inspection) -> Mapping[str, object]:
+def headline(report: Inspection) -> dict[str, object]:
     """What one output of the stack sees: its field, the positions read, and along which axes."""
     field = report.outputs[-1].field
     return {

@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import http.client
+import io
+import json
 import random
+import signal
 import socket
+import subprocess
+import sys
+from base64 import b64decode
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from atrous.errors import AtrousError, ReadError, UnsupportedError
+from atrous.explore.answers import followed
 from atrous.explore.draft import MOST_LAYERS, Draft, shape_of
 from atrous.explore.files import MOST_PAGES, Pages, file_report
 from atrous.explore.fixes import fix_for
 from atrous.explore.guard import MOST_BYTES
-from atrous.explore.server import serve
+from atrous.explore.server import USUAL_PORT, serve
 from atrous.explore.sliding import sliding
-from atrous.explore.tables import footprint_figure
+from atrous.explore.tables import footprint_picture
 from tests.command import atrous
-from tests.processes import run_python, run_shell
+from tests.processes import ROOT, environment, run_python, run_shell
 from tests.servers import explorer
 
 
 @pytest.fixture(scope="module")
 def port():
-    with explorer() as address:
+    with explorer("--port", "0") as address:
         yield int(address.rpartition(":")[2])
 
 
@@ -64,8 +72,8 @@ def test_a_host_that_is_not_this_server_is_refused(port, host):
 )
 def test_a_page_from_elsewhere_is_refused(port, origin):
     assert answer(port, headers=[("Origin", origin)])[0] == 403
-    path = "/_nicegui_ws/socket.io/?EIO=4&transport=polling"
-    assert answer(port, path=path, headers=[("Origin", origin)])[0] == 403
+    for path in ("/edit", "/rest", "/open", "/file"):
+        assert answer(port, "POST", path, headers=[("Origin", origin)])[0] == 403
     upgrade = [
         ("Origin", origin),
         ("Connection", "Upgrade"),
@@ -73,10 +81,7 @@ def test_a_page_from_elsewhere_is_refused(port, origin):
         ("Sec-WebSocket-Version", "13"),
         ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
     ]
-    assert (
-        answer(port, path="/_nicegui_ws/socket.io/?EIO=4&transport=websocket", headers=upgrade)[0]
-        == 403
-    )
+    assert answer(port, path="/edit", headers=upgrade)[0] == 403
 
 
 def test_a_link_from_elsewhere_leads_here_and_nothing_else_does(port):
@@ -86,6 +91,97 @@ def test_a_link_from_elsewhere_leads_here_and_nothing_else_does(port):
     for kind in ("image", "iframe", "script", "empty"):
         assert answer(port, headers=[site, ("Sec-Fetch-Dest", kind)])[0] == 403
     assert answer(port, path="/atrous-report/x", headers=link)[0] == 403
+
+
+def test_what_is_refused_says_where_to_go(port):
+    home = f"open http://127.0.0.1:{port}/.".encode()
+    assert answer(port, host="evil.example")[1].endswith(home)
+    assert answer(port, headers=[("Origin", "http://evil.example")])[1].endswith(home)
+    status, text = answer(port, path="/elsewhere")
+    assert status == 404
+    assert f"http://127.0.0.1:{port}/".encode() in text
+
+
+def edit(port, **asked):
+    status, text = answer(
+        port,
+        "POST",
+        "/edit",
+        headers=[("Content-Length", str(len(json.dumps(asked))))],
+        body=json.dumps(asked).encode(),
+    )
+    assert status == 200
+    return json.loads(text)
+
+
+def test_an_edit_is_answered_with_what_it_changed(port):
+    asked = {"stack": "k3 k3", "input": "1,8,64,64", "place": 1}
+    first = edit(port, **asked, do={"what": "show"})
+    assert first["stack"] == "k3 k3"
+    assert set(first["parts"]) == set(first["have"])
+    same = edit(port, **asked, do={"what": "show"}, have=first["have"])
+    assert same["parts"] == {}
+    other = edit(port, **asked | {"place": 0}, do={"what": "show"}, have=first["have"])
+    assert set(other["parts"]) == {"footprint", "slide"}
+    rate = {"what": "part", "part": "dilation", "text": "2"}
+    changed = edit(port, **asked, do=rate, have=first["have"])
+    assert changed["stack"] == "k3 k3d2"
+    wanted = Draft.of("k3 k3d2", (1, 8, 64, 64)).dots()
+    made = changed["parts"]["dots"]
+    reads = [made["reads"][row["reads"]] for row in made["rows"]]
+    assert reads == [[list(one) for one in row.reads] for row in wanted.rows]
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"stack": 3, "input": "1,8,64"}, "stack is no text"),
+        ({"stack": "k3", "input": "1,8,64", "do": "x"}, "do is no table"),
+        ({"stack": "k3", "input": "1,8,64", "place": "x"}, "place is no whole number"),
+        ({"stack": "k3", "input": "1,8,64", "do": {"what": "fly"}}, "'fly' is no edit"),
+        ({"stack": "k3 [k3|k5]", "input": "1,8,64"}, "branches in brackets are not edited here"),
+        ({"stack": "k3", "input": "1,8,64", "do": {"what": "remove"}}, "at least one layer"),
+    ],
+)
+def test_an_edit_that_cannot_be_says_why(port, asked, said):
+    found = edit(port, **asked)
+    assert said in found["problem"]
+    assert found["branches"] == ("[" in str(asked["stack"]))
+
+
+def test_what_follows_an_edit_stops_for_the_next():
+    asked = {"stack": "k3d2 k3d2 k3d2", "input": "1,8,64,64", "beside": "k9", "code": "Keras"}
+    whole = followed(asked)
+    assert whole["whole"]
+    assert whole["findings"][0]["mend"]["stack"] == "k3 k3d2 k3d3"
+    assert [row[0] for row in whole["schemes"]][:2] == ["this stack", "beside"]
+    assert whole["code"].startswith("import keras")
+    assert not followed(asked, lambda: True)["whole"]
+
+
+def test_text_in_an_address_ends_no_script(port):
+    text = answer(port, path="/?stack=%3C/script%3E%3Cb%3E&input=1,1,9")[1].decode()
+    assert "</script><b>" not in text
+
+
+def test_the_usual_port_stays_and_the_next_free_one_is_said():
+    with explorer() as first:
+        assert int(first.rpartition(":")[2]) >= USUAL_PORT
+        with subprocess.Popen(
+            [sys.executable, "-m", "atrous", "explore", "--no-open"],
+            cwd=ROOT,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            address = process.stdout.readline().split()[2]
+            assert address != f"{first}/"
+            assert process.stdout.readline().startswith(f"Port {USUAL_PORT} is taken, so this one")
+            # Ctrl-C is how it is stopped: nothing more is said.
+            process.send_signal(signal.SIGINT)
+            rest, said = process.communicate(timeout=20)
+            assert (rest, said, process.returncode) == ("", "", 0)
 
 
 def test_it_listens_on_the_loopback_interface_only(port):
@@ -124,11 +220,12 @@ def test_ten_thousand_malformed_requests_change_nothing(port):
         "/",
         "/?stack=",
         "/atrous-report/",
-        "/_nicegui_ws/socket.io/?EIO=4&transport=polling",
+        "/edit",
+        "/rest",
+        "/open",
+        "/file",
         "/%00",
-        "/_nicegui/client/",
         "/atrous-static/../../etc/passwd",
-        "/_nicegui/auto/static/",
     ]
     methods = ["GET", "POST", "PUT", "DELETE", "G\x00T", "", "OPTIONS", "PATCH", "HEAD"]
 
@@ -263,11 +360,21 @@ def test_looking_for_fixes_stops_when_asked():
 
 def test_a_footprint_that_would_take_long_is_not_counted():
     draft = Draft.of("k3 " * 400, (1, 1, 1024, 1024))
-    drawn, text = footprint_figure(draft.report(), "conv400")
-    assert drawn == ""
-    assert "reads too much to be counted while you wait" in text
-    drawn, text = footprint_figure(draft.report(), "conv10")
-    assert "reads 441 of 21x21 positions" in text
+    picture = footprint_picture(draft.report(), "conv400")
+    assert picture["cuts"] == []
+    assert "reads too much to be counted while you wait" in picture["text"]
+    picture = footprint_picture(draft.report(), "conv10")
+    assert "reads 441 of 21x21 positions" in picture["text"]
+
+
+def test_the_picture_of_a_footprint_is_dark_where_paths_are():
+    [cut] = footprint_picture(Draft.of("k3d2 k3d2", (1, 1, 33)).report(), "conv2")["cuts"]
+    assert cut["bars"] == [1 / 3, 0, 2 / 3, 0, 1, 0, 2 / 3, 0, 1 / 3]
+    [cut] = footprint_picture(Draft.of("k3d2", (1, 1, 9, 9)).report(), "conv1")["cuts"]
+    image = Image.open(io.BytesIO(b64decode(cut["image"].partition(",")[2])))
+    assert image.size == (5, 5)
+    read = [[image.getpixel((x, y)) > 0 for x in range(5)] for y in range(5)]
+    assert read == [[y % 2 == 0 and x % 2 == 0 for x in range(5)] for y in range(5)]
 
 
 def test_shapes_are_read_as_they_are_typed():
@@ -318,7 +425,7 @@ def test_the_command_says_what_is_wrong_in_one_line():
 def test_without_the_library_one_line_says_how_to_get_it():
     script = """
 import sys
-sys.modules["nicegui"] = None
+sys.modules["starlette"] = None
 from atrous.cli import main
 sys.argv = ["atrous", "explore", "--no-open"]
 main()

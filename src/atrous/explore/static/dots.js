@@ -17,7 +17,6 @@ export function setUp(given) {
   svg.addEventListener("pointerleave", () => { if (!held) light(...pin()); });
   svg.addEventListener("pointerdown", press);
   for (const id of ["rate-handle", "stride-handle"]) {
-    at(id).addEventListener("pointerdown", (event) => hold(event, id === "rate-handle" ? "dilation" : "stride", chosen + 1));
     at(id).addEventListener("keydown", turnKey);
   }
   box.addEventListener("pointermove", pull);
@@ -73,8 +72,8 @@ function bump() {
 function measured() {
   const wide = at("canvas").clientWidth, count = data.rows.length;
   const small = wide < 560;
-  const gap = count <= 6 ? (small ? 58 : 80) : count <= 10 ? (small ? 46 : 54) : count <= 14 ? 38 : count <= 44 ? 26 : 20;
-  const left = small ? 74 : 142, right = small ? 10 : 22, top = 26, paths = small ? 56 : 76;
+  const gap = count <= 4 ? (small ? 64 : 104) : count <= 6 ? (small ? 54 : 84) : count <= 10 ? (small ? 46 : 54) : count <= 14 ? 38 : count <= 44 ? 26 : 20;
+  const left = small ? 74 : 142, right = small ? 10 : 22, top = 26, paths = small ? 64 : count <= 6 ? 104 : 76;
   const bottom = top + gap * (count - 1);
   const across = wide - left - right;
   return {
@@ -95,7 +94,7 @@ function draw() {
   svg.setAttribute("viewBox", `0 0 ${wide} ${tall}`);
   svg.setAttribute("width", wide);
   svg.setAttribute("height", tall);
-  const all = [];
+  const all = [hatching()];
   let count = 0;
   for (const row of rows.slice(1)) for (const reads of row.reads) count += reads.length;
   if (count <= MOST_LINES) {
@@ -115,6 +114,13 @@ function draw() {
   svg.replaceChildren(...all);
   tags();
   light(...pin());
+}
+
+function hatching() {
+  const defs = drawn("defs", {});
+  const pattern = drawn("pattern", { id: "holes", width: 5, height: 5, patternUnits: "userSpaceOnUse", patternTransform: "rotate(-45)" }, defs);
+  drawn("path", { class: "hatching", d: "M0,0H5" }, pattern);
+  return defs;
 }
 
 // Ticks below the input, and what its scale is.
@@ -228,7 +234,7 @@ export function where(row, one) {
   return [box.left + frame.x(row, one), box.top + frame.y(row)];
 }
 export const state = () => lit && { row: lit[0], at: lit[1], read: lit[2], reached: lit[3] };
-export const rings = () => frame.rings.map(({ row, x, y }) => ({ row, x: x + at("lines").getBoundingClientRect().left, y: y + at("lines").getBoundingClientRect().top }));
+export const rings = () => frame.rings.map(({ row, part, x, y }) => ({ row, part, x: x + at("lines").getBoundingClientRect().left, y: y + at("lines").getBoundingClientRect().top }));
 
 function light(place, from) {
   const rows = data.rows, { x, y, radius, lights } = frame;
@@ -274,9 +280,11 @@ function bars(counts, read, place) {
     const paths_ = counts.get(one);
     const left = (x(0, one) - wide / 2).toFixed(1);
     if (paths_) path.push(`M${left},${base}v${-Math.max(1.5, paths_ / most * (paths - 8)).toFixed(1)}h${wide.toFixed(1)}V${base}Z`);
-    else holes.push(drawn("rect", { class: "gap", x: left, y: base - 14, width: wide, height: 14 }));
+    else holes.push(drawn("rect", { class: "gap", fill: "url(#holes)", x: left, y: base - 22, width: wide, height: 22 }));
   }
-  const top = drawn("text", { class: "title", x: x(0, read[read.length - 1]) + wide, y: base - paths + 16 });
+  // On the side where there is more room.
+  const end = x(0, read[read.length - 1]), left = frame.wide - end < 130 && x(0, read[0]) - frame.left > 130;
+  const top = drawn("text", { class: "title", x: left ? x(0, read[0]) - 12 : Math.min(end + 12, frame.wide - 108), y: base - paths + 18, "text-anchor": left ? "end" : "start" });
   top.textContent = most === 1 ? "1 path" : `at most ${most < 1e6 ? most : most.toExponential(1)} paths`;
   return [...holes, drawn("path", { class: "bars", d: path.join("") }), top];
 }
@@ -294,7 +302,7 @@ function controls() {
     for (const tap of [one.taps[0], one.taps[one.taps.length - 1]]) {
       const cx = x(one.on, tap), cy = y(one.on);
       marks.push(drawn("circle", { class: mine ? "ring mine" : "ring", cx, cy, r: radius(one.on) + (mine ? 4.5 : 3) }));
-      frame.rings.push({ row: one.row, x: cx, y: cy });
+      frame.rings.push({ row: one.row, part: "dilation", x: cx, y: cy });
     }
   });
   const mine = found[chosen + 1];
@@ -312,9 +320,10 @@ function controls() {
     if (mine.second.length) {
       const lower = Math.min(gap * 0.55, off + 9);
       marks.push(drawn("path", { class: "second", d: bracket(mine.second, lower) }));
+      const spot_ = { x: x(mine.on, (mine.second[0] + mine.second[mine.second.length - 1]) / 2), y: y(mine.on) + flip * lower };
+      frame.rings.push({ row: mine.row, part: "stride", ...spot_ });
       place(at("stride-handle"), {
-        x: x(mine.on, (mine.second[0] + mine.second[mine.second.length - 1]) / 2), y: y(mine.on) + flip * lower,
-        label: `Stride of ${layers[chosen].name}`, now: along("stride"),
+        ...spot_, label: `Stride of ${layers[chosen].name}`, now: along("stride"),
       });
     } else place(at("stride-handle"), null);
   } else place(at("stride-handle"), null);
@@ -386,7 +395,7 @@ function hover(event) {
 function press(event) {
   if (!frame || event.button) return;
   const [x, y] = spot(event), ring = ringAt(x, y);
-  if (ring) { hold(event, "dilation", ring.row); return; }
+  if (ring) { hold(event, ring.part, ring.row); return; }
   const dot = dotAt(x, y);
   if (!dot) return;
   pinned = { row: dot[0], share: (dot[1] + 0.5) / data.rows[dot[0]].length, top: false };
@@ -399,7 +408,7 @@ function hold(event, part, row) {
   event.preventDefault();
   const layer = layers[row - 1], window_ = windows(data.rows, layers, ...pin())[row];
   if (!window_) return;
-  event.currentTarget.focus?.({ preventScroll: true });
+  if (row - 1 === chosen) at(part === "stride" ? "stride-handle" : "rate-handle").focus({ preventScroll: true, focusVisible: false });
   at("dots").setPointerCapture(event.pointerId);
   const pitch = frame.x(window_.on, 1) - frame.x(window_.on, 0) || 40;
   const kernel = along("kernel", layer), now = along(part, layer);

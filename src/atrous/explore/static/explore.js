@@ -91,10 +91,9 @@ function show(parts, fresh) {
 }
 
 function headline(said) {
-  const number = (text) => made("b", {}, text);
-  const axes = said.axes.length === 1 ? `along ${said.axes[0]}` : said.field.includes("x") ? `along ${said.axes.join(", ")}` : `along each of ${said.axes.join(", ")}`;
+  const number = (text) => made("b", {}, (text.includes("x") ? text.split("x") : said.axes.map(() => text)).join(" × "));
   at("headline").replaceChildren(
-    "One output sees ", number(said.field), said.field === "1" ? ` position ${axes}` : ` positions ${axes}`,
+    "One output sees ", number(said.field), said.axes.length === 1 && said.field === "1" ? " position" : " positions",
     ...(said.all ? [" and reads all of them."] : [" and reads only ", number(said.read), "."]));
   at("totals").textContent = said.totals;
 }
@@ -140,7 +139,7 @@ function findings(list) {
 function remember(key, live, changed) {
   const state = { stack: now.stack, input: now.input, place: now.place, beside };
   const soon = key && key === step.key && performance.now() - step.time < 1000;
-  if (!changed || soon || (live && step.live)) history.replaceState({ ...state, n: step.n }, "", `/?${now.query}`);
+  if (!changed || soon || (live && step.live)) history.replaceState({ ...state, n: step.n }, "", ...(changed ? [`/?${now.query}`] : []));
   else {
     step.n += 1;
     step.last = step.n;

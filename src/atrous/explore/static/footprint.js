@@ -22,7 +22,7 @@ function ticks(first, count, most) {
 function bars(cut) {
   const wide = 560, tall = 190, left = 34, base = tall - 44, [, first] = cut.origin, count = cut.bars.length;
   const x = (one) => left + (one - first) / count * (wide - left - 8), pitch = (wide - left - 8) / count;
-  const svg = drawn("svg", { viewBox: `0 0 ${wide} ${tall}`, role: "img", "aria-label": `Footprint over ${words(cut)}` });
+  const svg = drawn("svg", { class: "flat", viewBox: `0 0 ${wide} ${tall}`, role: "img", "aria-label": `Footprint over ${words(cut)}` });
   hatch(svg, 7);
   cut.bars.forEach((share, one) => {
     const high = share ? Math.max(2, share * (base - 16)) : base - 16;

@@ -8,7 +8,6 @@ export function setUpOpening(known) {
   at("known").append(...known.map((name) => made("option", {}, name)));
   at("known").value = "resnet50";
   at("open").addEventListener("click", () => openReport({ name: at("known").value }));
-  at("choose-file").addEventListener("click", () => at("file").click());
   at("file").addEventListener("change", () => { if (at("file").files.length) openFile(at("file").files[0]); at("file").value = ""; });
   const drop = at("drop");
   for (const one of [drop, document.body]) {
