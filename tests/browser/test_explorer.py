@@ -604,9 +604,12 @@ def test_a_dropped_file_opens_as_a_report(visit, address, tmp_path, monkeypatch)
         frame.locator("html[data-drawn=yes]").wait_for()
         assert frame.locator("tbody tr").count() >= 2
         assert frame.locator("h1").inner_text() == "mine.onnx"
-        # And by the button.
+        # And by the button. Chromium asks the frame for a click on what it was before scrolling.
+        choose_file = page.get_by_role("button", name="Choose an .onnx file")
+        choose_file.scroll_into_view_if_needed()
+        page.wait_for_timeout(800)
         with page.expect_file_chooser() as chooser:
-            page.get_by_role("button", name="Choose an .onnx file").click()
+            choose_file.click()
         chooser.value.set_files((tmp_path / "stack.onnx").rename(tmp_path / "chosen.onnx"))
         frame.locator("html[data-drawn=yes] h1", has_text="chosen.onnx").wait_for()
 
