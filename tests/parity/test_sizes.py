@@ -111,6 +111,7 @@ MODELS = {
     "decoder that resizes": (Decoder(2, "resized"), 16),
     "patches": (Patches(4), 16),
     "patches with places": (Patches(4, 3), 12),
+    "large patches with places": (Patches(16, 4), 64),
     "particular": (Particular(12), 12),
     "windows": (Windowed(), 12),
     "padded up": (PaddedUp(), 16),

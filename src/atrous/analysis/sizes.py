@@ -347,7 +347,7 @@ def axis_sizes(
             continue
         # The code may ask for more than its layers do, such as multiples of 32.
         further = next((n for n in _further(known, period) if at(n).runs), None)
-        if further is None:
+        if further is None or period % (further - known) == 0:
             end = _beyond(known)
         else:
             period = lcm(period, further - known)
