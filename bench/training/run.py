@@ -35,7 +35,16 @@ import atrous  # noqa: E402
 
 HERE = Path(__file__).parent
 RESULTS, TABLE = HERE / "results.json", HERE / "README.md"
-SIDES = {"vit": 224, "deit": 224, "levit": 224, "swin": 224, "mixer": 224, "cait": 224, "coat": 224}
+SIDES = {
+    "inception": 299,
+    "vit": 224,
+    "deit": 224,
+    "levit": 224,
+    "swin": 224,
+    "mixer": 224,
+    "cait": 224,
+    "coat": 224,
+}
 MODELS = (HERE / "models.txt").read_text().split()
 
 
