@@ -10,7 +10,7 @@ from atrous.analysis.causality import scans_back
 from atrous.analysis.field import Field
 from atrous.analysis.findings import codes
 from atrous.analysis.inspection import Inspection, Layer
-from atrous.analysis.requirements import Rule
+from atrous.analysis.requirements import Rule, lengths_in
 from atrous.analysis.resampled import resampled_strides
 from atrous.analysis.scale import TIME_LIKE, Scale
 from atrous.errors import ReadError, unknown
@@ -28,7 +28,7 @@ class Outcome(Shown):
     `reason` then says why. For a finding that must not be there, `reason` is its message.
     `at_least` says that `got` is a lower bound, which holds no upper limit; `reason` names what it
     leaves out. `limit` is what `got` is held against, worked out from the baseline where the rule
-    counts from one; both are in `unit`, where that is ms.
+    counts from one; both are in `unit`, where that is ms or a length.
     """
 
     rule: str
@@ -111,7 +111,6 @@ def check_report(
     layer: str | None = None,
     causal: bool = False,
     baseline: Inspection | None = None,
-    rate: Scale | None = None,
 ) -> Check:
     """Whether `report` keeps all rules, and has none of the forbidden findings.
 
@@ -123,10 +122,11 @@ def check_report(
     understood the field is not known, which breaks a rule on it. `causal` asks that no output reads
     ahead of its own time.
 
-    Rules that count from a baseline are held against `baseline`, rules in ms need the `rate`.
+    Rules that count from a baseline are held against `baseline`, rules in ms
+    or lengths need the scales of `report` (`Inspection.scaled`).
     Raises `ReadError` where one is missing.
     """
-    asked = _Asked(report, baseline, rate)
+    asked = _Asked(report, baseline)
     places = report.outputs if layer is None else (report[layer],)
     outcomes: list[Outcome] = []
     for rule in rules:
@@ -158,7 +158,6 @@ _LOOKS = ("look-back", "look-ahead")
 class _Asked:
     report: Inspection
     baseline: Inspection | None
-    rate: Scale | None
 
     def check(self, rule: Rule) -> None:
         reports = [self.report, *([self.baseline] if self.baseline and rule.beside else [])]
@@ -171,10 +170,11 @@ class _Asked:
             raise ReadError(
                 f"{rule.quantity}: {rule.text} counts from a baseline; give one with --baseline."
             )
-        if rule.timed and self.rate is None:
-            raise ReadError(
-                f"{rule.quantity}: {rule.text} is a time; give the sample rate with --rate."
-            )
+        if rule.unit and not any(map(rule.fits, self.report.scales.values())):
+            what = "a time; give the sample rate with --rate"
+            if rule.unit == "um":
+                what = "a length; give the size of a position with --pixel"
+            raise ReadError(f"{rule.quantity}: {rule.text} is {what}.")
 
     def total(self, rule: Rule) -> Iterator[Outcome]:
         """The outcome on a quantity of the whole network."""
@@ -216,27 +216,33 @@ class _Asked:
         for index, place in held:
             here = replace(missing, layer=place.name)
             axes = [f for f in place.field if rule.quantity not in _LOOKS or f.axis in TIME_LIKE]
+            if rule.unit:
+                axes = [f for f in axes if self._scale(rule, f.axis) is not None]
             if place.opaque:
                 yield replace(here, reason=f"not known behind {', '.join(place.opaque[:3])}")
             elif not place.field:
                 yield replace(here, reason="nothing: it does not depend on the input's positions")
             elif not axes:
-                yield replace(here, reason="nothing: it has no axis of time")
+                kind = "length" if rule.unit == "um" else "time"
+                yield replace(here, reason=f"nothing: it has no axis of {kind}")
             for axis in axes:
                 yield self._axis(rule, here, place, axis, index)
 
     def _axis(self, rule: Rule, here: Outcome, place: Layer, axis: Field, index: int) -> Outcome:
         got, reason = _of_axis(rule, self.report, place, axis)
         unit, limit = "", rule.value
-        if rule.timed:
-            assert self.rate is not None
-            got, unit = self.rate.of(got), self.rate.unit
+        scale = self._scale(rule, axis.axis)
+        if scale is not None:
+            got, unit = scale.of(got), scale.unit
+            limit /= lengths_in(scale.unit)
         if rule.beside:
             base = self._base(rule, place, axis, index)
             if base is None:
                 reason = "the baseline has no such output and axis"
                 return replace(here, axis=axis.axis, got=got, unit=unit, reason=reason)
             limit = rule.limit(base)
+            if scale is not None and rule.beside == "amount":
+                limit = base + rule.value / lengths_in(scale.unit)
         holds = rule.holds(got, limit)
         mixed = place.global_axes.get(axis.axis, ())
         if (
@@ -267,7 +273,13 @@ class _Asked:
             return None
         assert twin is not None
         value, _ = _of_axis(rule, self.baseline, twin, found)
-        return self.rate.of(value) if rule.timed and self.rate is not None else value
+        scale = self._scale(rule, axis.axis)
+        return value if scale is None else scale.of(value)
+
+    def _scale(self, rule: Rule, axis: str) -> Scale | None:
+        """The scale in which a rule is held along an axis; None for positions."""
+        scale = self.report.scales.get(axis)
+        return scale if scale is not None and rule.fits(scale) else None
 
 
 def _not_counted(report: Inspection, rule: Rule) -> tuple[str, ...]:

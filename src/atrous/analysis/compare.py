@@ -68,6 +68,7 @@ class Scheme(Shown):
 
     def to_dict(self) -> dict[str, object]:
         """Plain data, for JSON."""
+        scales = self.report.scales
         return {
             "name": self.name,
             "source": self.source,
@@ -86,6 +87,7 @@ class Scheme(Shown):
             "is_global": self.is_global,
             "complete": self.complete,
             "risks": [risk.to_dict() for risk in self.risks],
+            **({"scaled": self.report.outputs[-1].scaled(scales)} if scales else {}),
         }
 
     def __str__(self) -> str:
@@ -124,6 +126,21 @@ class Comparison(ShownWhole, Tabular):
 
     def __len__(self) -> int:
         return len(self.schemes)
+
+    def scaled(self, *, rate: Any = None, pixel: Any = None) -> Comparison:
+        """The same comparison, whose fields are shown in ms and lengths as well.
+
+        As `Inspection.scaled` of the report of each scheme; raises `ReadError` as that does.
+
+        >>> import atrous
+        >>> table = atrous.compare({"a": "k3 k3d2"}, input=(1, 1, 64)).scaled(rate=1000)
+        >>> table["a"].report.scales["t"].text(7)
+        '7 ms'
+        """
+        schemes = (
+            replace(one, report=one.report.scaled(rate=rate, pixel=pixel)) for one in self.schemes
+        )
+        return replace(self, schemes=tuple(schemes))
 
     def alike(self) -> tuple[tuple[Scheme, ...], ...]:
         """Groups of schemes that see equally far on every axis but cost differently.

@@ -373,12 +373,8 @@ class Inspection(ShownWhole, Tabular):
 
     def _plain(self, layer: Layer) -> dict[str, object]:
         """A layer as plain data, and where there is a scale its fields in the unit as well."""
-        scaled = [
-            field.scaled(self.scales[field.axis])
-            for field in layer.field
-            if field.axis in self.scales
-        ]
-        return layer.to_dict() | ({"scaled": scaled} if self.scales else {})
+        scaled = {"scaled": layer.scaled(self.scales)} if self.scales else {}
+        return layer.to_dict() | scaled
 
     def to_html(
         self,

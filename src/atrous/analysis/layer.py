@@ -9,6 +9,7 @@ from fractions import Fraction
 from math import prod
 
 from atrous.analysis.field import Field
+from atrous.analysis.scale import Scale
 from atrous.geometry import Windowed
 from atrous.network import Node
 from atrous.shown import Shown
@@ -147,6 +148,10 @@ class Layer(Shown):
     def output_stride(self) -> tuple[Fraction, ...]:
         """Input positions per output position, for each spatial axis of the input."""
         return tuple(axis.stride for axis in self.field)
+
+    def scaled(self, scales: Mapping[str, Scale]) -> list[dict[str, object]]:
+        """The fields along the axes that have a scale, in its unit, as plain data."""
+        return [axis.scaled(scales[axis.axis]) for axis in self.field if axis.axis in scales]
 
     @property
     def detail(self) -> str:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal, NoReturn, get_args
 
+from atrous.analysis.scale import Scale
 from atrous.errors import ReadError, unknown
 
-__all__ = ["QUANTITIES", "Quantity", "Relation", "Rule", "bytes_of", "parse_rules"]
+__all__ = ["QUANTITIES", "Quantity", "Relation", "Rule", "bytes_of", "lengths_in", "parse_rules"]
 
 Quantity = Literal[
     "receptive-field",
@@ -45,10 +46,18 @@ _BYTES = {
     **{f"{letter}B": 10 ** (3 * power) for power, letter in enumerate("kMGT", 1)},
 }
 _MILLISECONDS: dict[str, int | Fraction] = {"us": Fraction(1, 1000), "ms": 1, "s": 1000}
+_MICROMETRES: dict[str, int | Fraction] = {
+    "nm": Fraction(1, 1000),
+    "um": 1,
+    "mm": 10**3,
+    "cm": 10**4,
+    "m": 10**6,
+    "km": 10**9,
+}
 _UNITS: dict[Quantity, dict[str, int | Fraction]] = {
-    "receptive-field": {"": 1},
+    "receptive-field": {"": 1, **_MILLISECONDS, **_MICROMETRES},
     "coverage": {"": 1, "%": Fraction(1, 100)},
-    "output-stride": {"": 1},
+    "output-stride": {"": 1, **_MILLISECONDS, **_MICROMETRES},
     "look-back": {"": 1, **_MILLISECONDS},
     "look-ahead": {"": 1, **_MILLISECONDS},
     "macs": {**_COUNTS},
@@ -80,7 +89,8 @@ class Rule:
 
     Shares are fractions of 1, memory is in bytes; `text` is the rule as it was written. Of a rule
     with a sign, `value` is how much more or less than the baseline's there may be: a `"share"` of
-    it, or an `"amount"`. `timed` says that `value` is in ms, not in positions.
+    it, or an `"amount"`. `unit` says that
+    `value` is in ms or um, not in positions.
 
     >>> parse_rules("macs", "<=1.5G")[0].holds(Fraction(1_500_000_000))
     True
@@ -94,11 +104,15 @@ class Rule:
     value: Fraction
     text: str
     beside: Literal["", "share", "amount"] = ""
-    timed: bool = False
+    unit: Literal["", "ms", "um"] = ""
 
     def holds(self, got: Fraction, limit: Fraction | None = None) -> bool:
         """Whether `got` keeps the rule, whose limit is its value or the one that is given."""
         return _RELATIONS[self.relation](got, self.value if limit is None else limit)
+
+    def fits(self, scale: Scale) -> bool:
+        """Whether a scale is of the kind that the rule is in: time or length."""
+        return bool(self.unit) and (self.unit == "ms") == (scale.unit == "ms")
 
     def limit(self, base: Fraction) -> Fraction:
         """What the rule allows beside a baseline of `base`."""
@@ -114,9 +128,10 @@ def parse_rules(quantity: str, text: str) -> tuple[Rule, ...]:
     """The rules on `quantity` that a text names: bounds separated by commas, all of which hold.
 
     A bound is one of `<= >= == != < >` and a number, with a unit where the quantity has one: k, M,
-    G, T for macs, flops and params, B, KiB to TiB and kB to TB for memory, % for coverage, ms and s
-    for look-ahead and look-back. Numbers may be quotients, such as `1/2`. With a sign, as in
-    `<=+2%` or `<=-1M`, they count from a baseline's.
+    G, T for macs, flops and params, B, KiB to TiB and kB to TB for memory, % for coverage, us, ms
+    and s for look-ahead and look-back, and these or nm to km for receptive field and stride.
+    Numbers may be quotients, such as `1/2`. With a sign, as in `<=+2%` or `<=-1M`, they count from
+    a baseline's.
 
     Raises `UnknownNameError` for a quantity that there is not, `ReadError` for a text that does not
     parse: its first line says what is wrong, the lines below it show where.
@@ -150,6 +165,19 @@ def bytes_of(size: int | str) -> int:
     elif size >= 1:
         return size
     raise ReadError(f"{size!r} is no size of memory; give a number and a unit, such as 8GiB.")
+
+
+def lengths_in(unit: str) -> Fraction:
+    """How many of a unit of time or length the unit is in which rules are held: ms or um.
+
+    >>> lengths_in("ms"), lengths_in("mm"), lengths_in("nm")
+    (Fraction(1, 1), Fraction(1000, 1), Fraction(1, 1000))
+    """
+    return Fraction({**_MILLISECONDS, **_MICROMETRES}[unit])
+
+
+def _base(unit: str) -> Literal["", "ms", "um"]:
+    return "ms" if unit in _MILLISECONDS else "um" if unit in _MICROMETRES else ""
 
 
 class _Text:
@@ -208,9 +236,9 @@ class _Text:
                 signed,
                 text,
                 "share" if share else "amount",
-                timed=unit in _MILLISECONDS,
+                unit=_base(unit),
             ), end
-        return Rule(self.quantity, relation, value, text, timed=unit in _MILLISECONDS), end
+        return Rule(self.quantity, relation, value, text, unit=_base(unit)), end
 
     def _no_unit(self, unit: str) -> str:
         names = [name for name in _UNITS[self.quantity] if name]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from atrous.cli.options import SOURCE_HELP, Inputs, InputValues, Json, Rate, StructureOnly
+from atrous.cli.options import SOURCE_HELP, Inputs, InputValues, Json, Pixel, Rate, StructureOnly
 from atrous.cli.output import show, show_json
 from atrous.cli.sources import load, trained
 
@@ -81,6 +81,7 @@ def check(
         typer.Option(metavar="SOURCE", help="What rules with a sign count from: --macs '<=+2%'."),
     ] = None,
     rate: Rate = None,
+    pixel: Pixel = None,
     config: Annotated[
         str, typer.Option(metavar="PATH", help="The file with [tool.atrous].")
     ] = "pyproject.toml",
@@ -90,7 +91,7 @@ def check(
     """Whether networks keep rules: exit code 0, or 1 and a line for each broken rule.
 
     A rule is one of <= >= == != < > and a number, with k M G T (counts), MiB GiB MB GB (memory), %
-    (coverage) or ms s (look-ahead and look-back, with --rate); several are separated by commas, and
+    (coverage), ms s (with --rate) or um mm m (with --pixel); several are separated by commas, and
     all must hold, for every output and axis. With a sign, '<=+2%' or '<=-1M', it counts from the
     --baseline. Quote them, for the shell. Without rules, those of [tool.atrous] in pyproject.toml
     count; its keys are the same words, and `source`, `input`, `value`, `layer` and `no`.
@@ -105,13 +106,14 @@ def check(
 
     - atrous check denoiser.onnx --causal --look-back "<=500ms" --rate 16k
 
+    - atrous check slide.onnx --receptive-field ">=100um" --pixel 0.5um
+
     - atrous check new.onnx --baseline old.onnx --macs "<=+2%" --params "<=+0%"
 
     - atrous check
     """
     from atrous.analysis import inspect_network
     from atrous.analysis.check import check_report
-    from atrous.analysis.scale import per_rate
     from atrous.cli.settings import asked_checks, asked_on_line
     from atrous.report import CheckView
 
@@ -139,12 +141,14 @@ def check(
         baseline=baseline,
         rate=rate,
         training=training,
+        pixel=pixel,
     )
     for asked in asked_checks(line, config):
         assert asked.source is not None
 
         def report_of(name: str, asked: Asked = asked) -> Inspection:
             report = inspect_network(load(name, asked.inputs, structure_only, asked.values))
+            report = report.scaled(rate=asked.rate, pixel=asked.pixel)
             if asked.optimizer is None:
                 return report
             return replace(report, training=trained(name, asked.inputs, asked.optimizer))
@@ -156,7 +160,6 @@ def check(
             layer=asked.layer,
             causal=asked.causal,
             baseline=None if asked.baseline is None else report_of(asked.baseline),
-            rate=None if asked.rate is None else per_rate(asked.rate),
         )
         found.append((asked.source, kept))
         if not json:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from atrous.cli.options import Animate, Html, Inputs, Json, StructureOnly
+from atrous.cli.options import Animate, Html, Inputs, Json, Pixel, Rate, StructureOnly
 from atrous.cli.output import show, show_json, working
 from atrous.cli.pages import animation_place, place_for, put
 from atrous.cli.sources import (
@@ -44,6 +44,8 @@ def compare(
     animate: Animate = None,
     html: Html = None,
     structure_only: StructureOnly = False,
+    rate: Rate = None,
+    pixel: Pixel = None,
     json: Json = False,
 ) -> None:
     """Stride, dilation, both or pooling: what each sees, keeps and costs on one input, which is
@@ -60,7 +62,7 @@ def compare(
 
     - atrous compare --input 1,3,512,512 --depth 5
 
-    - atrous compare --input 1,1,16000 --kernel 2
+    - atrous compare --input 1,1,16000 --kernel 2 --rate 16k
 
     - atrous compare --depth 3 --animate schemes.svg
 
@@ -92,6 +94,8 @@ def compare(
             depth=4 if depth is None else depth,
             channels=64 if channels is None else channels,
         )
+    if rate is not None or pixel is not None:
+        table = table.scaled(rate=rate, pixel=pixel)
     if picture is not None:
         put(view(table).moving(0.5), picture, "--animate")
     if page is not None:

@@ -14,6 +14,7 @@ from atrous.cli.options import (
     Inputs,
     InputValues,
     Json,
+    Pixel,
     Rate,
     Source,
     StructureOnly,
@@ -73,12 +74,7 @@ def inspect(
         ),
     ] = None,
     rate: Rate = None,
-    pixel: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SIZE", help="The size of a position, 0.5um: lengths beside positions."
-        ),
-    ] = None,
+    pixel: Pixel = None,
     html: Html = None,
     image: Image = None,
     animate: Animate = None,

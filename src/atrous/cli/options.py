@@ -17,6 +17,7 @@ __all__ = [
     "Inputs",
     "Json",
     "Outputs",
+    "Pixel",
     "Rate",
     "Source",
     "StructureOnly",
@@ -64,6 +65,10 @@ Animate = Annotated[
 Rate = Annotated[
     str | None,
     typer.Option(metavar="HZ", help="Samples per second, 16000 or 44.1k: ms beside positions."),
+]
+Pixel = Annotated[
+    str | None,
+    typer.Option(metavar="SIZE", help="The size of a position, 0.5um: lengths beside positions."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON under a versioned schema.")]
 StructureOnly = Annotated[

@@ -24,6 +24,7 @@ _KEYS = (
     "baseline",
     "rate",
     "training",
+    "pixel",
     *QUANTITIES,
 )
 
@@ -42,6 +43,7 @@ class Asked:
     baseline: str | None = None
     rate: str | None = None
     training: str | None = None
+    pixel: str | None = None
 
     @property
     def optimizer(self) -> str | None:
@@ -89,13 +91,14 @@ def asked_checks(line: Asked, config: str) -> tuple[Asked, ...]:
                 baseline=line.baseline or own.baseline,
                 rate=line.rate or own.rate,
                 training=line.training or own.training,
+                pixel=line.pixel or own.pixel,
             ),
         )
-    beside = line.inputs or line.values or line.baseline or line.rate or line.training
+    beside = line.inputs or line.values or line.baseline or line.rate or line.training or line.pixel
     if beside or line.layer is not None:
         raise ReadError(
-            "--input, --value, --layer, --baseline, --rate and --training go with a SOURCE; give "
-            "one."
+            "--input, --value, --layer, --baseline, --rate, --pixel and --training go with a "
+            "SOURCE; give one."
         )
     if not found:
         raise ReadError(f"{config}: there are no checks in [tool.atrous]; give SOURCE and rules.")
@@ -119,6 +122,7 @@ def asked_on_line(
     baseline: str | None = None,
     rate: str | None = None,
     training: str | None = None,
+    pixel: str | None = None,
 ) -> Asked:
     """What the options of one command line ask for.
 
@@ -141,6 +145,7 @@ def asked_on_line(
         baseline,
         rate,
         training,
+        pixel,
     )
 
 
@@ -191,6 +196,7 @@ def _asked(table: Mapping[str, Any]) -> Asked:
         _text(table, "baseline"),
         _rate(table.get("rate")),
         _text(table, "training"),
+        _text(table, "pixel"),
     )
 
 

@@ -136,6 +136,10 @@ def comparison_columns(comparison: Comparison, width: int | None = None) -> list
     wanted = [(stride, 2), (growth, 4), (params, 7)]
     if any(scheme.source != scheme.name for scheme in schemes):
         wanted.append((source, len(always) + len(wanted)))
+    units = dict.fromkeys(x.unit for s in schemes for x in s.report.scales.values())
+    always[3:3] = [
+        _column(f"field {unit}", schemes, [_field_in(s, unit) for s in schemes]) for unit in units
+    ]
     columns = list(always)
     for column, place in wanted:
         longer = [*columns[:place], column, *columns[place:]]
@@ -231,6 +235,17 @@ def _fields(scheme: Scheme) -> str:
     if len(shown) > _MOST_FIELDS:
         shown = [shown[0], "to", last, "in", str(len(shown)), "steps"]
     return " ".join(shown) + "*" * scheme.is_global
+
+
+def _field_in(scheme: Scheme, unit: str) -> str:
+    """The field along the axes whose scale is in a unit."""
+    held = [(axis, scheme.report.scales.get(axis.axis)) for axis in scheme.field]
+    texts = [
+        scale.text(axis.size).removesuffix(f" {unit}")
+        for axis, scale in held
+        if scale is not None and scale.unit == unit
+    ]
+    return per_axis(texts) or "-"
 
 
 def _bound(text: str, scheme: Scheme, quantity: str) -> str:

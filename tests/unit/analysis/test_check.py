@@ -10,6 +10,7 @@ import atrous
 from atrous.analysis.check import check_report
 from atrous.analysis.findings import codes
 from atrous.analysis.requirements import parse_rules
+from atrous.errors import ReadError
 from atrous.network import Builder
 from atrous.network.ops import Opaque
 from atrous.report import CheckView
@@ -144,3 +145,44 @@ def test_a_check_is_true_where_all_rules_hold_and_says_so_in_one_line(two_output
 def test_axes_that_break_a_rule_alike_share_a_line(two_outputs):
     text = CheckView(check_report(two_outputs, rules(output_stride="==1"))).text()
     assert text == "pair: output-stride at low along h, w is 2, must be == 1"
+
+
+@pytest.mark.parametrize(
+    ("rule", "scales", "holds", "said"),
+    [
+        (("receptive-field", ">=100um"), {"pixel": "0.5um"}, False, "is 3.5 um, must be >= 100um"),
+        (("receptive-field", "<=3500nm"), {"pixel": "0.5um"}, True, "3.5 um <= 3500nm"),
+        (("receptive-field", ">3500nm"), {"pixel": "0.5um"}, False, "3.5 um, must be > 3500nm"),
+        (("output-stride", "==20m"), {"pixel": "10m"}, True, "20 m == 20m"),
+        (("receptive-field", "<=0.02mm"), {"pixel": "2000nm"}, True, "14000 nm <= 0.02mm"),
+    ],
+)
+def test_limits_may_be_lengths_where_a_position_has_a_size(rule, scales, holds, said):
+    report = atrous.inspect("stack:k3s2 k3", (1, 1, 64, 64)).scaled(**scales)
+    found = check_report(report, parse_rules(*rule))
+    assert bool(found) == holds
+    assert said in str(found)
+
+
+def test_a_field_may_be_limited_in_time():
+    report = atrous.inspect("stack:k400s320valid k1", (1, 1, 16000)).scaled(rate=16000)
+    assert check_report(report, parse_rules("receptive-field", "==25ms"))
+    assert check_report(report, parse_rules("output-stride", "==0.02s"))
+    assert not check_report(report, parse_rules("output-stride", "<20ms"))
+    same = check_report(report, parse_rules("receptive-field", "<=+1ms"), baseline=report)
+    assert same
+    assert not check_report(report, parse_rules("receptive-field", ">=+1ms"), baseline=report)
+
+
+def test_along_time_and_space_each_rule_is_for_its_own_axes():
+    report = atrous.inspect("stack:k3 k3", (1, 1, 9, 9, 9)).scaled(rate=25, pixel="2mm")
+    long = check_report(report, parse_rules("receptive-field", "==200ms"))
+    assert [(o.axis, o.holds) for o in long.outcomes] == [("d", True)]
+    wide = check_report(report, parse_rules("receptive-field", "==1cm"))
+    assert [(o.axis, o.holds) for o in wide.outcomes] == [("h", True), ("w", True)]
+
+
+def test_a_length_without_a_size_of_positions_says_what_to_give():
+    report = atrous.inspect("stack:k3", (1, 1, 9, 9))
+    with pytest.raises(ReadError, match="is a length; give the size of a position with --pixel"):
+        check_report(report, parse_rules("receptive-field", ">=1um"))

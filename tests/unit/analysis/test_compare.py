@@ -211,3 +211,14 @@ def test_in_a_notebook_every_column_is_there_and_names_are_escaped():
     for title in ("scheme", "output", "stride", "field by layer", "growth", "params", "stack"):
         assert f">{title}</th>" in page
     assert "gridding, conv3: " in page
+
+
+def test_fields_of_schemes_in_time_and_length():
+    sound = atrous.compare({"a": "k3 k3d2", "b": "k7"}, input=(1, 1, 64)).scaled(rate=1000)
+    text = str(sound)
+    assert "field ms" in text
+    assert [one["scaled"][0]["size"] for one in sound.to_dict()["schemes"]] == [7.0, 7.0]
+    slide = atrous.compare({"a": "k(3,5)"}, input=(1, 1, 64, 64)).scaled(pixel="0.5um")
+    assert "field um" in str(slide)
+    assert "1.5x2.5" in str(slide)
+    assert "scaled" not in atrous.compare({"a": "k3"}, input=(1, 1, 64)).to_dict()["schemes"][0]

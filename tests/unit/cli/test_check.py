@@ -220,3 +220,17 @@ def test_causal_networks_and_times(tmp_path):
     )
     result = atrous("check", cwd=project(tmp_path, text))
     assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_lengths_and_times_on_the_line_and_in_a_file(tmp_path):
+    line = ["check", "stack:k3s2 k3", "--input", "1,1,64,64", "--receptive-field", ">=100um"]
+    result = atrous(*line, "--pixel", "0.5um")
+    assert result.returncode == 1
+    assert "receptive-field at conv2 along h, w is 3.5 um, must be >= 100um" in result.stdout
+    assert_refuses(*line, says="is a length; give the size of a position with --pixel")
+    (tmp_path / "pyproject.toml").write_text(
+        '[tool.atrous]\nsource = "stack:k3s2 k3"\ninput = [1, 1, 64, 64]\npixel = "2mm"\n'
+        'receptive-field = "==1.4cm"\n'
+    )
+    kept = atrous("check", cwd=tmp_path)
+    assert (kept.returncode, "14 mm == 1.4cm" in kept.stdout) == (0, True), kept
