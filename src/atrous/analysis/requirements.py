@@ -176,7 +176,7 @@ def lengths_in(unit: str) -> Fraction:
     return Fraction({**_MILLISECONDS, **_MICROMETRES}[unit])
 
 
-def _base(unit: str) -> Literal["", "ms", "um"]:
+def _rule_unit(unit: str) -> Literal["", "ms", "um"]:
     return "ms" if unit in _MILLISECONDS else "um" if unit in _MICROMETRES else ""
 
 
@@ -236,9 +236,9 @@ class _Text:
                 signed,
                 text,
                 "share" if share else "amount",
-                unit=_base(unit),
+                unit=_rule_unit(unit),
             ), end
-        return Rule(self.quantity, relation, value, text, unit=_base(unit)), end
+        return Rule(self.quantity, relation, value, text, unit=_rule_unit(unit)), end
 
     def _no_unit(self, unit: str) -> str:
         names = [name for name in _UNITS[self.quantity] if name]
