@@ -246,7 +246,7 @@ def _pyramids(found: Sequence[Pyramid]) -> Iterator[tuple[str, str, str]]:
         texts[text] = texts.get(text, 0) + 1
     for place, (text, times) in enumerate(texts.items()):
         if place == _MOST_PYRAMIDS:
-            yield "", f"and {len(texts) - place} more pyramids", ""
+            yield "", f"and {how_many(len(texts) - place, 'more pyramid')}", ""
             return
         yield "" if place else "pyramid", text + (f"; {times} times" if times > 1 else ""), ""
 
