@@ -279,8 +279,8 @@ def test_a_bar_in_a_box_is_as_long_as_its_share(visit, home):
         page.locator("[data-colour]").select_option("cost")
         drawn = page.eval_on_selector(
             ".drawing [data-module=backbone]",
-            "box => box.querySelector('.bar').getAttribute('width') / "
-            "box.querySelector('.track').getAttribute('width')",
+            "box => box.querySelector('.bar').getBBox().width / "
+            "box.querySelector('.track').getBBox().width",
         )
         inside = sum(one.macs for one in report.layers if one.name.startswith("backbone."))
         assert drawn == pytest.approx(inside / report.macs, abs=1e-3)

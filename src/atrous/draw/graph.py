@@ -36,6 +36,7 @@ MOST_TANGLED = 60_000
 _POINTS = 72.0
 _LETTER, _HEIGHT, _SMALL = 6.6, 38.0, 5.6
 _BAR = 5.0
+_LETTERS = 11
 _STRONGEST = 0.42
 """Of a tint over the paper: ink on it can still be read."""
 _BARS = {"coverage": "seen", "cost": "seen", "resolution": "reach"}
@@ -167,7 +168,11 @@ def _drawn(report: Inspection, folded: Collapsed, laid: _Laid, colour: Colouring
         "aria-label", clean(f"Graph of {folded.module or report.network.name or 'the network'}")
     )
     svg.set("class", "graph")
+    # What most texts share is said once.
     svg.set("font-family", "system-ui, sans-serif")
+    svg.set("font-size", str(_LETTERS))
+    svg.set("text-anchor", "middle")
+    svg.set("fill", inks()["ink"])
     lines = Xml.SubElement(svg, "g", fill="none", stroke=inks()["quiet"])
     lines.set("stroke-width", "1.3")
     lines.set("class", "edges")
@@ -191,7 +196,7 @@ def _node(
     shares = {} if ends else {way: _share(box, report, way) for way in COLOURINGS}
     known = {way: share for way, share in shares.items() if share is not None}
     for way, part in known.items():
-        group.set(f"data-{way}", f"{part:.4f}")
+        group.set(f"data-{way}", f"{part:.4g}")
     share = known.get(colour)
     ink = inks()
     left, top = x - wide / 2, y - _HEIGHT / 2
@@ -207,18 +212,17 @@ def _node(
         fill=ink["raised"] if share is None else _tinted(share, colour),
         stroke=ink["quiet" if ends else "ink"],
     )
-    rect.set("stroke-width", "2.4" if box.opens else "1")
+    if box.opens:
+        rect.set("stroke-width", "2.4")
     Xml.SubElement(rect, "title").text = clean(_told(box))
     if known:
-        bar = {"x": f"{left + 6:.1f}", "y": f"{top + _HEIGHT - _BAR - 3:.1f}", "rx": "1"}
-        bar |= {"height": f"{_BAR - 1:.1f}", "width": f"{wide - 12:.1f}"}
-        Xml.SubElement(group, "rect", bar | {"class": "track"}, fill=ink["hair"])
-        drawn = Xml.SubElement(group, "rect", bar | {"class": "bar"}, fill=ink[_BARS[colour]])
-        drawn.set("width", f"{(wide - 12) * (share or 0):.1f}")
-        drawn.set("data-all", f"{wide - 12:.1f}")
+        where = (left + 6, top + _HEIGHT - _BAR - 3, wide - 12)
+        Xml.SubElement(group, "path", {"class": "track"}, d=_strip(*where), fill=ink["hair"])
+        drawn = _strip(*where[:2], where[2] * (share or 0))
+        Xml.SubElement(group, "path", {"class": "bar"}, d=drawn, fill=ink[_BARS[colour]])
     below = _below(box)
     lift = 4 if known else 0
-    _text(group, box.label, x, y + (-2 if below else 4) - lift, 11, ink["ink"])
+    _text(group, box.label, x, y + (-2 if below else 4) - lift, _LETTERS, ink["ink"])
     if below:
         _text(group, below, x, y + 11 - lift, 9, ink["quiet"], "below")
     if box.findings:
@@ -229,14 +233,20 @@ def _node(
         _text(mark, count, x + wide / 2, y - _HEIGHT / 2 + 3.5, 10, ink["on-ink"])
 
 
+def _strip(x: float, y: float, wide: float) -> str:
+    return f"M{x:.1f},{y:.1f}h{wide:.1f}v{_BAR - 1:g}h{-wide:.1f}z"
+
+
 def _text(
     home: Xml.Element, text: str, x: float, y: float, size: int, ink: str, kind: str = ""
 ) -> None:
-    made = Xml.SubElement(home, "text", x=f"{x:.1f}", y=f"{y:.1f}", fill=ink)
+    made = Xml.SubElement(home, "text", x=f"{x:.1f}", y=f"{y:.1f}")
+    if ink != inks()["ink"]:
+        made.set("fill", ink)
     if kind:
         made.set("class", kind)
-    made.set("font-size", str(size))
-    made.set("text-anchor", "middle")
+    if size != _LETTERS:
+        made.set("font-size", str(size))
     made.text = clean(text)
 
 

@@ -108,7 +108,7 @@ def rendered(template: str, data: Mapping[str, Any], **values: Any) -> str:
         # In JSON, `<` may always be written so; then no text in it ends the element.
         data=json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
         vega=_vega(),
-        style=style_sheet() + _part("report.css"),
+        style=_tight(style_sheet()) + _part("report.css"),
         ramps={theme: _ramp(theme) for theme in ("light", "dark")},
         script=_part("report.js"),
     )
@@ -142,7 +142,7 @@ def _side(place: int, name: str, report: Inspection, image: Any) -> dict[str, An
             {
                 "usual": row.name in usual,
                 "cells": [
-                    {"text": cell.text.strip(), "key": key, "style": cell.style}
+                    {"text": cell.text.strip(), "key": _short(key), "style": cell.style}
                     for cell, key in zip(cells, key_row, strict=True)
                 ],
             }
@@ -160,6 +160,11 @@ def _side(place: int, name: str, report: Inspection, image: Any) -> dict[str, An
         "graphs": _graphs(report),
         "image": _image(report, image),
     }
+
+
+def _short(key: float | str) -> float | str:
+    """A whole number without its point: a page has thousands."""
+    return int(key) if isinstance(key, float) and key.is_integer() else key
 
 
 def _numbers(report: Inspection) -> list[tuple[str, str, str]]:
@@ -292,12 +297,12 @@ def _cut_data(cut: Cut, ground: Ground) -> dict[str, Any]:
     least, most = (read.min(), read.max()) if read.size else (0, 0)
     # Bars are as fine as a byte can say, pixels as fine as an eye can tell.
     flat = cut.counts.shape[0] == 1 and not cut.axes[0]
-    return {
+    found = {
         "url": data_url(png(cut.counts, ground, FINE if flat else SHADES)),
         "flat": flat,
         "holes": cut.holes,
         "paths": [_count_text(least), _count_text(most)],
-        "logs": [math.log10(least), math.log10(most)] if read.size else [0, 0],
+        "logs": [round(math.log10(least), 4), round(math.log10(most), 4)] if read.size else [0, 0],
         "axes": list(cut.axes),
         "origin": list(cut.origin),
         "size": list(cut.counts.shape),
@@ -305,6 +310,8 @@ def _cut_data(cut: Cut, ground: Ground) -> dict[str, Any]:
         "box": list(cut.effective),
         "through": through,
     }
+    # What is not there goes without saying: a page has hundreds of cuts.
+    return {name: value for name, value in found.items() if value or isinstance(value, list)}
 
 
 def _graphs(report: Inspection) -> dict[str, str]:
@@ -387,4 +394,9 @@ def _vega() -> str:
 def _part(name: str) -> str:
     from importlib.resources import files
 
-    return files("atrous.report").joinpath("templates", name).read_text(encoding="utf-8")
+    return _tight(files("atrous.report").joinpath("templates", name).read_text(encoding="utf-8"))
+
+
+def _tight(text: str) -> str:
+    """A sheet or a script without the blanks that only its readers need."""
+    return "\n".join(line.strip() for line in text.splitlines() if line.strip())

@@ -65,7 +65,19 @@ def test_the_drawing_has_each_box_and_edge_once(report, colour):
     tree = Xml.fromstring(graph_svg(report, colour=colour))
     boxes = [g for g in tree.iter(f"{SVG}g") if g.get("class", "").startswith("box")]
     assert len(boxes) == len(folded.boxes)
-    assert len(list(tree.iter(f"{SVG}path"))) == len(folded.edges)
+    [edges] = [g for g in tree.iter(f"{SVG}g") if g.get("class") == "edges"]
+    assert len(edges.findall(f"{SVG}path")) == len(folded.edges)
+    # The bar in a box is as long as what the colouring says of it.
+    for drawn, box in zip(boxes, folded.boxes, strict=True):
+        lengths = {
+            part.get("class"): float(part.get("d").partition("h")[2].partition("v")[0])
+            for part in drawn.findall(f"{SVG}path")
+        }
+        if colour == "coverage" and box.coverage is not None and lengths:
+            assert lengths["bar"] == pytest.approx(box.coverage * lengths["track"], abs=0.1)
+        if colour == "cost" and lengths:
+            share = box.macs / report.macs
+            assert lengths["bar"] == pytest.approx(share * lengths["track"], abs=0.1)
     # No box lies on another.
     places = [
         tuple(float(g.find(f"{SVG}rect").get(key)) for key in ("x", "y", "width", "height"))

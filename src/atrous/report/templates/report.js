@@ -33,7 +33,7 @@
   }
 
   function wear(theme) {
-    root.dataset.theme = theme;
+    if (root.dataset.theme !== theme) root.dataset.theme = theme;
     button.textContent = theme === "dark" ? "Light" : "Dark";
   }
   button.addEventListener("click", () => wear(root.dataset.theme === "dark" ? "light" : "dark"));
@@ -241,9 +241,8 @@
     };
     const legend = home.parentElement.querySelector("[data-legend]");
     legend.replaceChildren(...(shown[0][1].flat ? [] : [item("", "axes: input positions")]), ...keys({ cuts: shown.map(([, cut]) => ({ ...cut, paths: ["few", "many"] })) }, "", true));
-    let before = home.clientWidth;
+    let before = -1;
     new ResizeObserver(() => { if (home.clientWidth !== before) { before = home.clientWidth; show(); } }).observe(home);
-    show();
   }
 
   const showers = [];
@@ -269,7 +268,8 @@
       plot.replaceChildren(...made);
       plot.dataset.shown = layer.selectedOptions[0].textContent;
     };
-    let before = plot.clientWidth;
+    // Its first call draws, when the page is laid out anyway.
+    let before = -1;
     new ResizeObserver(() => {
       if (plot.clientWidth !== before) { before = plot.clientWidth; show(); }
     }).observe(plot);
@@ -279,7 +279,6 @@
       const option = [...layer.options].find((one) => one.textContent === name);
       if (option) { option.selected = true; show(); home.scrollIntoView({ block: "start" }); }
     });
-    show();
   }
 
   // Findings lead to the footprint of their layer, and mark its row.
@@ -317,7 +316,8 @@
       for (const box of drawing.querySelectorAll(".box")) {
         const bar = box.querySelector(".bar"), share = Number(box.dataset[way] ?? 0);
         if (!bar) continue;
-        bar.setAttribute("width", Number(bar.dataset.all) * share);
+        const track = box.querySelector(".track").getAttribute("d");
+        bar.setAttribute("d", track.replace(/h(-?[\d.]+)/g, (_, wide) => `h${wide * share}`));
         box.style.setProperty("--much", !(way in box.dataset) ? 0 : way === "coverage" ? 1 - share : share);
       }
       key.style.setProperty("--tint", { coverage: "var(--hole)", cost: "var(--seen)", resolution: "var(--reach)" }[way]);
@@ -336,7 +336,7 @@
           if (event.key === "Enter" || event.key === " ") { event.preventDefault(); into(); }
         });
       }
-      drawing.scrollTop = 0;
+      if (drawing.scrollTop) drawing.scrollTop = 0;
       paint();
     };
     open.addEventListener("change", show);
@@ -383,5 +383,5 @@
   }
 
   root.dataset.ready = "yes";
-  draw();
+  setTimeout(draw); // controls answer before charts are laid out
 })();
