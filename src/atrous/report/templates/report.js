@@ -212,8 +212,10 @@
   const paths = (count) => count === "1" ? "one path" : `${count} paths`;
   function keys(found, photo, several = false) {
     const [cut] = found.cuts, [low, most] = cut ? cut.paths : ["", ""], made = [];
+    // Each figure has colours of its own: what they stand for differs where its paths do.
+    several ||= found.cuts.some((one) => String(one.paths) !== String(cut.paths));
     if (!cut) return made;
-    if (cut.flat) made.push(item("swatch seen", low === most ? `read, over ${paths(low)} each` : "read; a bar ten times the paths is one step higher"));
+    if (cut.flat) made.push(item("swatch seen", low === most ? `read, over ${paths(low)} each` : "read; a bar is as high as the logarithm of its paths"));
     else if (photo) made.push(item("swatch", "the clearer, the more paths; dark is not read"));
     else if (several) made.push(item("swatch once", "read, over the fewest paths"), item("swatch ramp", "to the most, in each figure by itself, log scale"));
     else if (low === most) made.push(item("swatch ramp", `read, over ${paths(low)} each`));
