@@ -45,7 +45,7 @@ def edits(page, address, layers, turns):
     """Milliseconds of each edit of a stack with so many layers."""
     stack = "+".join(["k3"] * layers)
     page.goto(f"{address}/?stack={stack}&input=1,8,64,64")
-    page.wait_for_selector("#lines path")
+    page.wait_for_selector("#lines .chosen", state="attached")
     page.get_by_role("button", name=f"conv{layers // 2}: k3", exact=True).click()
     page.wait_for_timeout(500)
     found = []

@@ -506,8 +506,11 @@ def test_branches_are_not_edited_and_say_what_to_do(visit, address):
     with visit(address + "/?stack=k3+[k3d6+|+k3d12]&input=1,8,64,64") as page:
         drawn(page)
         said = page.locator("#link-problem")
-        assert "branches in brackets are not edited here" in said.inner_text()
-        assert said.get_by_role("button", name="Show it as a report").is_visible()
+        assert "a stack with branches or `global` is not edited here" in said.inner_text()
+        said.get_by_role("button", name="Show it as a report").click()
+        frame = page.frame_locator("iframe")
+        frame.locator("html[data-drawn=yes]").wait_for()
+        assert "k3d12" in frame.locator("h1").inner_text()
         stack(page).fill("k3 [k3 | k5]")
         said = page.locator("#stack-problem")
         said.wait_for()

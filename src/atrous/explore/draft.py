@@ -12,7 +12,7 @@ from atrous.draw.dots import Dots, dots_of
 from atrous.errors import AtrousError, ReadError, UnsupportedError
 from atrous.network import Network
 from atrous.network.builder import AXES
-from atrous.network.stack import StackLayer, parse_stack, stack_network
+from atrous.network.stack import StackLayer, parse_stack, stack_network, stack_parts
 
 __all__ = ["KINDS", "PADDINGS", "BranchesError", "Draft", "layer_values", "shape_of"]
 
@@ -62,12 +62,14 @@ class Draft:
         """A draft from the notation. Raises what `stack_network` raises."""
         if len(text) > MOST_TEXT:
             raise ReadError(f"the stack is longer than {MOST_TEXT:,} letters.")
-        if "[" in text or "]" in text:
+        try:
+            layers = parse_stack(text)
+        except ReadError:
+            stack_parts(text)  # one that cannot be read at all says so
             raise BranchesError(
-                "branches in brackets are not edited here; look at the stack as a report, by the "
-                'button or by `atrous inspect "stack:..."`.'
-            )
-        layers = parse_stack(text)
+                "a stack with branches or `global` is not edited here; look at it as a report, by "
+                'the button or by `atrous inspect "stack:..."`.'
+            ) from None
         if len(layers) > MOST_LAYERS:
             raise ReadError(f"the stack has {len(layers)} layers; this page takes {MOST_LAYERS}.")
         if len(shape) - 2 not in AXES or min(shape) < 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import socket
+import sys
 import threading
 import webbrowser
 from collections.abc import Callable
@@ -46,6 +47,8 @@ def serve(
     # What is there now stays: the collector need not walk it between edits.
     gc.collect()
     gc.freeze()
+    # An edit does not wait long for a search for fixes that is under way.
+    sys.setswitchinterval(0.001)
     config = uvicorn.Config(
         Guard(app, port),
         log_level="critical",

@@ -280,7 +280,7 @@ function bars(counts, read, place) {
     const paths_ = counts.get(one);
     const left = (x(0, one) - wide / 2).toFixed(1);
     if (paths_) path.push(`M${left},${base}v${-Math.max(1.5, paths_ / most * (paths - 8)).toFixed(1)}h${wide.toFixed(1)}V${base}Z`);
-    else holes.push(drawn("rect", { class: "gap", fill: "url(#holes)", x: left, y: base - 22, width: wide, height: 22 }));
+    else holes.push(drawn("rect", { class: "gap", fill: "url(#holes)", x: left, y: base - 11, width: wide, height: 11 }));
   }
   // On the side where there is more room.
   const end = x(0, read[read.length - 1]), left = frame.wide - end < 130 && x(0, read[0]) - frame.left > 130;
