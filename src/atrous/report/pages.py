@@ -153,13 +153,25 @@ def _side(place: int, name: str, report: Inspection, image: Any) -> dict[str, An
         "notes": [note for note in layer_notes(listing(report)) if "--all" not in note],
         "footprints": footprints,
         "places": [(layer, place) for layer, place in places.items()],
-        # Behind an op that mixes all positions there is no more to see.
-        "first": next((name for name in reversed(places) if not by_layer[name].is_global), ""),
+        "first": _widest({name: by_layer[name] for name in places}),
         "left_out": left_out,
         "modules": [clean(name) for name in modules(report)],
         "graphs": _graphs(report),
         "image": _image(report, image),
     }
+
+
+def _widest(layers: Mapping[str, Layer]) -> str:
+    """The layer that sees farthest, the last of equals: what a page shows first.
+
+    Behind an op that mixes all positions there is no more to see.
+    """
+    sizes = {
+        name: prod(axis.size for axis in layer.field)
+        for name, layer in layers.items()
+        if not layer.is_global
+    }
+    return max(reversed(sizes), key=lambda name: sizes[name], default="")
 
 
 def _short(key: float | str) -> float | str:

@@ -232,3 +232,8 @@ def test_what_cannot_be_written_is_one_line_and_no_file(tmp_path, options, compl
     arguments = ("inspect", "stack:k3", "-i", "1,1,9,9", *options.split())
     command.assert_refuses(*arguments, says=complaint, cwd=tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_page_opens_on_the_layer_that_sees_farthest_and_not_on_a_shallow_output():
+    page = view(atrous.inspect("zoo:deeplabv3_resnet50", (1, 3, 129, 129))).page()
+    assert re.search(r"selected[^>]*>classifier\.0\.convs\.3\.", page)
