@@ -139,7 +139,7 @@ function findings(list) {
 function remember(key, live, changed) {
   const state = { stack: now.stack, input: now.input, place: now.place, beside };
   const soon = key && key === step.key && performance.now() - step.time < 1000;
-  if (!changed || soon || (live && step.live)) history.replaceState({ ...state, n: step.n }, "", ...(changed ? [`/?${now.query}`] : []));
+  if (!changed || soon || (live && step.live)) history.replaceState({ ...state, n: step.n }, "", ...(key === "beside" ? [] : [`/?${now.query}`]));
   else {
     step.n += 1;
     step.last = step.n;
