@@ -282,10 +282,11 @@ function bars(counts, read, place) {
     if (paths_) path.push(`M${left},${base}v${-Math.max(1.5, paths_ / most * (paths - 8)).toFixed(1)}h${wide.toFixed(1)}V${base}Z`);
     else holes.push(drawn("rect", { class: "gap", fill: "url(#holes)", x: left, y: base - 11, width: wide, height: 11 }));
   }
-  // On the side where there is more room.
-  const end = x(0, read[read.length - 1]), left = frame.wide - end < 130 && x(0, read[0]) - frame.left > 130;
-  const top = drawn("text", { class: "title", x: left ? x(0, read[0]) - 12 : Math.min(end + 12, frame.wide - 108), y: base - paths + 18, "text-anchor": left ? "end" : "start" });
-  top.textContent = most === 1 ? "1 path" : `at most ${most < 1e6 ? most : most.toExponential(1)} paths`;
+  const words = most === 1 ? "1 path" : `at most ${most < 1e6 ? most : most.toExponential(1)} paths`;
+  // Beside the bars where there is room, else at the edge.
+  const end = x(0, read[read.length - 1]) + 12, fits = end + 7 * words.length < frame.wide;
+  const top = drawn("text", { class: "title", x: fits ? end : frame.wide - 8, y: base - paths + (fits ? 18 : 6), "text-anchor": fits ? "start" : "end" });
+  top.textContent = words;
   return [...holes, drawn("path", { class: "bars", d: path.join("") }), top];
 }
 

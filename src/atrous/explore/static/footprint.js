@@ -20,7 +20,7 @@ function ticks(first, count, most) {
 
 // One axis: a bar for each position, the holes hatched.
 function bars(cut) {
-  const wide = 560, tall = 190, left = 34, base = tall - 44, [, first] = cut.origin, count = cut.bars.length;
+  const wide = 420, tall = 200, left = 34, base = tall - 44, [, first] = cut.origin, count = cut.bars.length;
   const x = (one) => left + (one - first) / count * (wide - left - 8), pitch = (wide - left - 8) / count;
   const svg = drawn("svg", { class: "flat", viewBox: `0 0 ${wide} ${tall}`, role: "img", "aria-label": `Footprint over ${words(cut)}` });
   hatch(svg, 7);
@@ -29,10 +29,10 @@ function bars(cut) {
     drawn("rect", { class: share ? "bar" : "hole", x: x(first + one) + pitch * 0.1, y: base - high, width: pitch * 0.8, height: high, ...(share ? {} : { fill: `url(#hatch${turn})` }) }, svg);
   });
   drawn("path", { class: "base", d: `M${left},${base}H${wide - 8}` }, svg);
-  for (const one of ticks(first, count, 12)) drawn("text", { x: x(one) + pitch / 2, y: base + 17, "text-anchor": "middle" }, svg).textContent = one;
+  for (const one of ticks(first, count, 10)) drawn("text", { x: x(one) + pitch / 2, y: base + 17, "text-anchor": "middle" }, svg).textContent = one;
   drawn("text", { x: left - 6, y: 22, "text-anchor": "end" }, svg).textContent = cut.most;
   drawn("text", { x: left - 6, y: base, "text-anchor": "end" }, svg).textContent = 0;
-  drawn("text", { class: "title", x: left, y: tall - 6 }, svg).textContent = `position along ${words(cut)}; height: paths, linear; hatched: not read`;
+  drawn("text", { class: "title", x: left, y: tall - 6 }, svg).textContent = `position along ${words(cut)}; height: paths, linear; hatched: unread`;
   return svg;
 }
 
