@@ -13,6 +13,9 @@ from tests.torchvision_schemas import let_torchvision_import
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Keras takes its backend when it is first imported, and torch is the one that is here.
+os.environ.setdefault("KERAS_BACKEND", "torch")
+
 # Exports make objects by the hundred thousand, nearly all of which stay: a collection every 700 of
 # them finds nothing, at 6 % of the time.
 gc.set_threshold(20_000)

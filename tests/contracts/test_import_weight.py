@@ -9,8 +9,18 @@ import pytest
 
 from tests.processes import run_python
 
-HEAVY = ("numpy", "onnx", "onnx_ir", "onnxruntime", "rich", "torch", "torchvision", "typer")
-FRAMEWORKS = ("onnx_ir", "onnxruntime", "torch", "torchvision")
+HEAVY = (
+    "keras",
+    "numpy",
+    "onnx",
+    "onnx_ir",
+    "onnxruntime",
+    "rich",
+    "torch",
+    "torchvision",
+    "typer",
+)
+FRAMEWORKS = ("keras", "onnx_ir", "onnxruntime", "torch", "torchvision")
 
 
 def loaded_by(script: str) -> set[str]:

@@ -23,6 +23,7 @@ ALLOWED = {
     "depthwise": "one kernel, on NumPy arrays and on tensors",
     "is_channels_last": "one question, asked of an array and of a tensor",
     "Const": "what a constant of a source tells, for each reader",
+    "translates": "the door to the table of translations, in each reader",
     "_by_translation": "a call as its translation has it, in each reader",
     "random_inputs": "what is run where nobody gives inputs, for each framework",
 }

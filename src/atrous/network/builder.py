@@ -162,6 +162,9 @@ class Builder:
         )
         return output
 
+    def channels_at(self, x: Tensor, dim: int) -> None:
+        """What a source says of a dimension: it holds channels. Only who asks for axes listens."""
+
     def own(self, params: Iterable[Param]) -> None:
         """Parameters that the source holds, whether or not any op reads them."""
         for param in params:

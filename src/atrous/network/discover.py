@@ -135,6 +135,15 @@ class _Probe(Builder):
             integer=integer,
         )
 
+    def channels_at(self, x: Tensor, dim: int) -> None:
+        """Note a dimension that the source says to hold channels, and those end to end in it."""
+        dims = [x.layout[dim]]
+        for held in dims:
+            dims += [part for atom in held for part in atom.parts]
+            # Several at once are a flattened map.
+            for name, index in self._owner.get(str(held[0].axis), ()) if len(held) == 1 else ():
+                self.channels[name].add(index)
+
     def probe(self, name: str, shape: Sequence[int]) -> Tensor:
         """An input in which each dimension is an axis."""
         classes = [self._alike.of((name, i)) for i in range(len(shape))]

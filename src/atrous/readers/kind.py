@@ -12,11 +12,20 @@ from atrous.readers.named import SCHEMES
 __all__ = ["Kind", "kind_of"]
 
 Kind = Literal[
-    "network", "zoo", "stack", "library", "file", "message", "module", "program", "unknown"
+    "network",
+    "zoo",
+    "stack",
+    "library",
+    "file",
+    "message",
+    "module",
+    "program",
+    "keras",
+    "unknown",
 ]
 """A `Network`; `zoo:NAME`; `stack:...`; a model that a library has under a name; what may be the
 path of a file; an `onnx.ModelProto`; a `torch.nn.Module`; another thing of PyTorch's, such as an
-`ExportedProgram`; none of these."""
+`ExportedProgram`; a Keras model or layer; none of these."""
 
 
 def kind_of(source: Any) -> Kind:
@@ -37,6 +46,9 @@ def kind_of(source: Any) -> Kind:
             return "library"
     if isinstance(source, str | PathLike):
         return "file"
+    # Under Keras' own torch backend its layers are modules as well.
+    if _is_from("keras", source) and hasattr(source, "count_params"):
+        return "keras"
     if _is_from("torch", source):
         is_module = hasattr(source, "named_modules") and hasattr(source, "state_dict")
         return "module" if is_module else "program"

@@ -30,9 +30,9 @@ def read(
 ) -> Network:
     """The network that `source` holds, at the sizes that `input` gives.
 
-    `source` is a `torch.nn.Module`, a `torch.export.ExportedProgram`, a path to an `.onnx` file,
-    an `onnx.ModelProto`, `"zoo:NAME"`, `"stack:..."`, a model that an installed library has under a
-    name (`"timm:NAME"`, `"torchvision:NAME"`, `"smp:NAME"`, with arguments as
+    `source` is a `torch.nn.Module`, a `torch.export.ExportedProgram`, a Keras 3 model, a path to an
+    `.onnx` file, an `onnx.ModelProto`, `"zoo:NAME"`, `"stack:..."`, a model that an installed
+    library has under a name (`"timm:NAME"`, `"torchvision:NAME"`, `"smp:NAME"`, with arguments as
     `"timm:resnet18?output_stride=8"`) or a `Network`. `input` is a shape with batch and channels, a
     tuple of shapes, or example tensors; of an ONNX file also a mapping from names of inputs to
     shapes and of open dimensions to sizes, as `{"x": (1, 1, 512), "state": (2, 1, 128)}` or
@@ -109,10 +109,14 @@ def _read(
         from atrous.readers.torch.reader import read_torch
 
         return read_torch(source, input, weights=not structure_only)
+    if kind == "keras":
+        from atrous.readers.keras.reader import read_keras
+
+        return read_keras(source, input, weights=not structure_only)
     raise ReadError(
-        f"a {type(source).__name__} is no source: give a torch.nn.Module, an ExportedProgram, an "
-        "onnx.ModelProto, the path of an .onnx file, zoo:NAME, timm:NAME, torchvision:NAME, "
-        "smp:NAME, stack:... or a Network."
+        f"a {type(source).__name__} is no source: give a torch.nn.Module, an ExportedProgram, a "
+        "Keras model, an onnx.ModelProto, the path of an .onnx file, zoo:NAME, timm:NAME, "
+        "torchvision:NAME, smp:NAME, stack:... or a Network."
     )
 
 

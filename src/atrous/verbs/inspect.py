@@ -27,11 +27,12 @@ def inspect(
 ) -> Inspection:
     """What each layer of `source` sees and costs.
 
-    `source` is a `torch.nn.Module`, a `torch.export.ExportedProgram`, a path to an `.onnx` file,
-    an `onnx.ModelProto`, `"zoo:NAME"`, `"stack:..."`, `"timm:NAME"`, `"torchvision:NAME"`,
-    `"smp:NAME"` or a `Network`. `input` is the input shape
+    `source` is a `torch.nn.Module`, a `torch.export.ExportedProgram`, a Keras 3 model, a path to an
+    `.onnx` file, an `onnx.ModelProto`, `"zoo:NAME"`, `"stack:..."`, `"timm:NAME"`,
+    `"torchvision:NAME"`, `"smp:NAME"` or a `Network`. `input` is the input shape
     with batch and channels, several shapes, or example tensors; an ONNX file that leaves nothing
-    but the batch open and a known network need none. For a PyTorch module arguments may be lists
+    but the batch open and a known network need none. A Keras model takes its shape as Keras counts
+    it, and needs none where it says one. For a PyTorch module arguments may be lists
     and dicts of these, and a mapping has them by name: `{"x": (1, 3, 64, 64), "mask": None}`. A
     module whose way depends on values is read as it runs, on random numbers where shapes are
     given. Of an ONNX file it may be a mapping from names
