@@ -391,7 +391,7 @@ def test_a_network_as_data_is_resampled_in_its_plan():
     assert [str(e) for e in done.edits if e.attribute == "resample"] == [
         "join: resample none -> bilinear to the size of one"
     ]
-    assert "resample=bilinear to the size of one" in str(done)
+    assert "join: resample none -> bilinear to the size of one" in str(done)
 
 
 def test_a_map_resized_to_a_size_that_does_not_divide_fits_as_it_is():

@@ -402,7 +402,7 @@ class Inspection(ShownWhole, Tabular):
 
         >>> import atrous
         >>> chart = atrous.inspect("stack:k3 k3d2 k3d4", (1, 8, 64, 64)).plot("field")
-        >>> chart.title
+        >>> chart.title.text
         'Receptive field by depth'
         """
         return view(self).plot(kind, beside=beside)

@@ -23,7 +23,7 @@ def labels(
 
     >>> names = ["backbone.layer1.0.downsample.0", "backbone.layer2.0.downsample.0", "conv1"]
     >>> labels(names, 23)
-    ['…layer1.0.downsample.0', '…layer2.0.downsample.0', 'conv1']
+    ['b…layer1.0.downsample.0', 'b…layer2.0.downsample.0', 'conv1']
     """
     held = _Held([*names, *among])
     found: dict[str, str] = {}

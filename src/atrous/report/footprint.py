@@ -31,6 +31,14 @@ class FootprintView(PictureView):
 
         return words(self.record)
 
+    def moving(self, seconds: float) -> str:
+        from atrous.draw.animation import animation, footprints_scene
+
+        shape = "x".join(map(str, self.record.map))
+        title = f"what the outputs of a map of {shape} read"
+        scene = footprints_scene(self.record.moved(), self.record.map, title)
+        return animation([scene], seconds)
+
     def plot(self, kind: str = "", *, image: object = None, beside: object = None) -> Any:  # noqa: ARG002
         from atrous.draw.footprints import footprint_chart
         from atrous.draw.offline import offline

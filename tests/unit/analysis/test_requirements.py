@@ -78,7 +78,7 @@ def test_several_rules_are_separated_by_commas():
             "memory needs a unit; use B, KiB, MiB, GiB, TiB, kB, MB, GB or TB",
             None,
         ),
-        ("receptive-field", ">=300px", "'px' is no unit of receptive-field, which has none", "p"),
+        ("receptive-field", ">=300px", "'px' is no unit of receptive-field; use us, ms", "p"),
         ("coverage", "==100", "coverage is a share of at most 1; write 90% or 0.9", "1"),
         ("coverage", "==100k", "'k' is no unit of coverage; use %", "k"),
     ],

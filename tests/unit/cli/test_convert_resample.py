@@ -54,4 +54,4 @@ def test_a_join_is_resampled_where_that_is_asked(folder):
         "after": "bilinear to the size of one",
     } in data["edits"]
     shown = atrous(*arguments, cwd=folder).stdout
-    assert "resample=bilinear to the size of one" in shown
+    assert "add: resample none -> bilinear to the size of one" in shown

@@ -91,7 +91,7 @@ def test_every_verb_takes_branches(arguments, says):
 
 
 def test_the_page_and_the_bench_refuse_branches_in_a_line():
-    assert_refuses("explore", "k3 [ + k3]", "--no-open", says="is no layer of a plain chain")
+    assert_refuses("explore", "k3 [ + k3]", "--no-open", says="is not edited here")
     assert_refuses("bench", "stack:[ + k3]", "--input", "1,4,8,8", says="is not made into modules")
 
 
