@@ -162,8 +162,10 @@ class Call(Generic[Value]):
     def axes(self, values: Sequence[int], rank: int) -> tuple[int, ...]:
         """Indices of dimensions in ascending order, each counted from the front."""
         if len(values) > rank:
+            verb = "is" if len(values) == 1 else "are"
             raise ReadError(
-                f"{len(values)} axes are more than the tensor's {how_many(rank, 'dimension')}."
+                f"{how_many(len(values), 'axis')} {verb} more than the "
+                f"tensor's {how_many(rank, 'dimension')}."
             )
         return tuple(sorted({self.axis(value, rank) for value in values}))
 

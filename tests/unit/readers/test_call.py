@@ -137,6 +137,8 @@ def test_dimensions_are_counted_from_the_front_and_must_exist():
         call.axis(4, 4)
     with pytest.raises(ReadError, match="3 axes are more than the tensor's 2 dimensions"):
         call.axes((0, 1, 0), 2)
+    with pytest.raises(ReadError, match="1 axis is more than the tensor's 0 dimensions"):
+        call.axes((0,), 0)
 
 
 def test_a_parameter_behind_several_constants_counts_once():

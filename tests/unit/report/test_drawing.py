@@ -19,7 +19,8 @@ from atrous.report.drawing import (
     SQUARES,
     drawing,
 )
-from atrous.report.lines import plain
+from atrous.report.html import inline
+from atrous.report.lines import Span, plain
 from atrous.shown import view
 
 AXES = {1: ("t",), 2: ("h", "w"), 3: ("d", "h", "w")}
@@ -245,8 +246,39 @@ def test_rich_prints_the_same_letters_as_plain_text(shape):
     assert [line.rstrip() for line in capture.get().splitlines()] == view.text(look).splitlines()
 
 
-def test_html_of_a_footprint_is_one_block_with_colours():
+def test_html_of_a_footprint_is_its_words_and_one_picture():
     html = view(made_of([[1, 0, 1000]])).html()
-    assert html.startswith("<pre")
-    assert html.endswith("</pre>")
-    assert "color:#" in html
+    assert html.startswith("<div>output (0, 0) reads h 3 to 3, w 4 to 6: 2 of 3 positions (67%)")
+    assert html.count("<img") == 1
+    assert "data:image/svg+xml;base64," in html
+
+
+def luminance(colour):
+    parts = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in colour]
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+
+def rgb(text):
+    return [int(text[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+
+
+@pytest.mark.parametrize("style", ["red", "yellow", "cyan"])
+@pytest.mark.parametrize(
+    ("text", "page"),
+    [
+        ("#000000", "#ffffff"),
+        ("#212121", "#ffffff"),
+        ("#d4d4d4", "#1e1e1e"),
+        ("#dedede", "#111111"),
+    ],
+)
+def test_coloured_words_are_legible_on_light_and_dark_pages(style, text, page):
+    found = re.search(
+        r"color-mix\(in srgb,(#\w{6}) (\d+)%,currentcolor\)", inline(Span("x", style))
+    )
+    share = int(found[2]) / 100
+    pairs = zip(rgb(found[1]), rgb(text), strict=True)
+    low, high = sorted(
+        [luminance([share * a + (1 - share) * b for a, b in pairs]), luminance(rgb(page))]
+    )
+    assert (high + 0.05) / (low + 0.05) >= 4.5

@@ -24,6 +24,8 @@ class Finding(Plain, Shown):
     >>> found = atrous.inspect("stack:k3d2 k3d2 k3d2", (1, 1, 64)).findings[0]
     >>> found.code, found.severity, found.layer
     ('gridding', 'warning', 'conv3')
+    >>> str(found).partition(": ")[0]
+    'warning [gridding]'
     """
 
     code: str
@@ -33,4 +35,4 @@ class Finding(Plain, Shown):
     fix: str
 
     def __str__(self) -> str:
-        return f"{self.severity}: {self.layer}: {self.message} {self.fix}".strip()
+        return f"{self.severity} [{self.code}]: {self.layer}: {self.message} {self.fix}".strip()

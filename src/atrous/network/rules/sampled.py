@@ -34,7 +34,10 @@ def _fold(op: Fold, inputs: tuple[Tensor, ...]) -> Effect:
     taps = prod(op.kernel)
     held = x.shape[channel]
     if channel < 0 or held % taps:
-        raise NetworkError(f"{held} channels do not hold windows of {how_many(taps, 'tap')} each.")
+        raise NetworkError(
+            f"{how_many(held, 'channel')} {'does' if held == 1 else 'do'} not hold windows of "
+            f"{how_many(taps, 'tap')} each."
+        )
     layout, gathered = x.layout, dict[str, AxisMap]()
     if has_axes(layout[channel]):
         layout, gathered = contracted(layout, [channel])

@@ -327,7 +327,7 @@ HOSTILE: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     ),
     "a thousand axes": (
         lambda: one("ReduceMean", IMAGE, ints(*[2] * 1000), opset=18),
-        "1000 axes are more than",
+        "1,000 axes are more than",
     ),
     "a permutation of other dimensions": (
         lambda: one("Transpose", IMAGE, perm=[0, 1, 2, 7]),
