@@ -304,6 +304,11 @@ def _scheme(name: str, source: str, network: Network) -> Scheme:
 
 
 def _share_unread(report: Inspection) -> Fraction | None:
+    from atrous.analysis.chain import chain_unread
+
+    found = chain_unread(report.network, report.input)
+    if found is not None:
+        return found
     from atrous.analysis.unread import unread_share
 
     try:

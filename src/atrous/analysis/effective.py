@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from atrous.errors import GeometryError
 from atrous.shown import Plain, Shown
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Effective", "effective_box"]
+__all__ = ["Effective", "effective_box", "shrunk_box"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +37,12 @@ class Effective(Plain, Shown):
 
 
 def effective_box(density: NDArray[Any], share: float, origin: tuple[int, ...]) -> Effective:
-    """The box left after taking away its lightest faces while `share` stays inside.
+    """The box left after taking away its lightest faces while `share` stays inside."""
+    import numpy as np
 
-    Faces that weigh the same go together, so that a symmetric density has a symmetric box.
-    """
-    if not 0 < share <= 1:
-        raise GeometryError(f"a share of {share} is not between 0 and 1; ask for 0.95, say.")
     rank = density.ndim
     if not density.size or not density.any():
+        _checked(share)
         return Effective(share, 1.0, origin, (0,) * rank, (0,) * rank)
     # Whole numbers beyond float64 come as objects: scaled first, they all fit.
     weights = (density / density.max()).astype(np.float64)
@@ -52,8 +50,24 @@ def effective_box(density: NDArray[Any], share: float, origin: tuple[int, ...]) 
     table[(slice(1, None),) * rank] = weights
     for axis in range(rank):
         np.cumsum(table, axis=axis, out=table)
-    bounds = [(0, n) for n in weights.shape]
-    total = held = _weight_inside(table, bounds)
+    return shrunk_box(
+        density.shape, lambda bounds: _weight_inside(table, bounds), share, tuple(origin)
+    )
+
+
+def shrunk_box(
+    shape: Sequence[int],
+    inside: Callable[[Sequence[tuple[int, int]]], float],
+    share: float,
+    origin: tuple[int, ...],
+) -> Effective:
+    """The same of a density that is known by its weight `inside` the bounds of a box.
+
+    Faces that weigh the same go together, so that a symmetric density has a symmetric box.
+    """
+    _checked(share)
+    bounds = [(0, n) for n in shape]
+    total = held = inside(bounds)
     # Sums are differences of larger ones: what rounding loses must decide nothing.
     least, slack = total * share - 1e-12 * total, 1e-12 * total
     while True:
@@ -61,14 +75,14 @@ def effective_box(density: NDArray[Any], share: float, origin: tuple[int, ...]) 
         for axis, (low, high) in enumerate(bounds):
             for cut in ((low, low + 1), (high - 1, high)):
                 face = [*bounds[:axis], cut, *bounds[axis + 1 :]]
-                faces.append((_weight_inside(table, face), axis, cut))
+                faces.append((inside(face), axis, cut))
         lightest = min((weight for weight, axis, _ in faces if _width(bounds[axis]) > 1), default=0)
         after = list(bounds)
         for weight, axis, cut in faces:
             low, high = after[axis]
             if weight <= lightest + slack and high - low > 1:
                 after[axis] = (low + 1, high) if cut[0] == bounds[axis][0] else (low, high - 1)
-        rest = _weight_inside(table, after)
+        rest = inside(after)
         if after == bounds or rest < least:
             break
         bounds, held = after, rest
@@ -77,15 +91,20 @@ def effective_box(density: NDArray[Any], share: float, origin: tuple[int, ...]) 
         min(held / total, 1.0),
         tuple(o + low for o, (low, _) in zip(origin, bounds, strict=True)),
         tuple(map(_width, bounds)),
-        tuple(density.shape),
+        tuple(shape),
     )
+
+
+def _checked(share: float) -> None:
+    if not 0 < share <= 1:
+        raise GeometryError(f"a share of {share} is not between 0 and 1; ask for 0.95, say.")
 
 
 def _width(bound: tuple[int, int]) -> int:
     return bound[1] - bound[0]
 
 
-def _weight_inside(table: NDArray[np.float64], bounds: list[tuple[int, int]]) -> float:
+def _weight_inside(table: NDArray[np.float64], bounds: Sequence[tuple[int, int]]) -> float:
     """The weight inside a box, from the table of sums up to each corner."""
     total = 0.0
     for corner in product((0, 1), repeat=len(bounds)):

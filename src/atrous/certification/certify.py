@@ -7,9 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any, Literal, Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from atrous.analysis import inspect_network
 from atrous.certification.certificate import (
@@ -19,7 +17,6 @@ from atrous.certification.certificate import (
     Price,
     agreeing,
 )
-from atrous.certification.measured import Compared, compare_maps, tells
 from atrous.certification.places import axes_by_dim, laid
 from atrous.certification.proof import Proof, prove
 from atrous.certification.sizes import (
@@ -41,6 +38,9 @@ from atrous.network.walk import needed, pruned
 from atrous.progress import step
 from atrous.refusal import Refusal
 from atrous.shown import how_many
+
+if TYPE_CHECKING:
+    from atrous.certification.measured import Compared
 
 __all__ = ["Found", "Pair", "certify", "price"]
 
@@ -391,6 +391,10 @@ class _Judge:
         self, look: _Look, index: int, weights: Weights, arrays: Arrays
     ) -> Compared | str:
         """How one output compares, or why that tells nothing."""
+        import numpy as np
+
+        from atrous.certification.measured import compare_maps, tells
+
         proof, names = look.proofs[index], look.outputs[index]
         if proof.spent:
             return "the margin takes every position"
@@ -512,6 +516,8 @@ def _precision(array: Any, precision: str) -> str:
 
 def _differ(one: Any, two: Any) -> bool:
     """Whether two runs on other inputs made clearly other values."""
+    from atrous.certification.measured import compare_maps
+
     if one.shape != two.shape:
         return True
     return compare_maps(one, two, (), (), "float32").verdict == "differs"

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from atrous.network import Tensor
 
 if TYPE_CHECKING:
@@ -34,6 +32,7 @@ def laid(array: NDArray[Any], tensor: Tensor, axes: Sequence[str]) -> NDArray[An
 
     >>> from atrous.network.layout import Atom
     >>> tokens = Tensor("tokens", ((), (Atom("h", 2), Atom("w", 3)), (Atom(None, 4),)))
+    >>> import numpy as np
     >>> laid(np.zeros((1, 6, 4)), tokens, ("h", "w")).shape
     (2, 3, 4)
     """
@@ -54,4 +53,6 @@ def laid(array: NDArray[Any], tensor: Tensor, axes: Sequence[str]) -> NDArray[An
         order += digits
     order += [i for i, atom in enumerate(atoms) if atom.axis is None]
     parts = array.reshape([atom.size for atom in atoms]).transpose(order)
+    import numpy as np
+
     return np.ascontiguousarray(parts).reshape([*(tensor.grid[axis] for axis in axes), -1])

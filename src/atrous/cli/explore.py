@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -31,6 +32,25 @@ def explore(
             help="Where to listen: 8347, or the next free port; 0 is any free one.",
         ),
     ] = None,
+    export: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            show_default=False,
+            help="Write the page for any web host instead: it needs no server of its own.",
+        ),
+    ] = None,
+    pyodide: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            show_default=False,
+            help="With --export: the unpacked npm package `pyodide`, else fetched with npm.",
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="With --export: into a folder that holds files.")
+    ] = False,
     open_: Annotated[bool, typer.Option("--open/--no-open", help="Open a browser.")] = True,
 ) -> None:
     """A page to edit a stack and see at once what it reads and costs. Stop it with Ctrl-C.
@@ -42,7 +62,15 @@ def explore(
     - atrous explore
 
     - atrous explore "k3d2 k3d2 k3d2" --input 1,16,64,64
+
+    - atrous explore --export public/explore
     """
+    if export is not None:
+        from atrous.explore.export import export as written
+
+        size = written(export, pyodide=pyodide, overwrite=overwrite)
+        print(f"{export}: {size / 2**20:.1f} MiB, for any web host.")  # noqa: T201
+        return
     from atrous.draw.needs import drawing_needs
 
     with drawing_needs("explore", "explore"):

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping
-from math import prod
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from math import log, prod
+from struct import pack
 from typing import Any
-
-import numpy as np
+from zlib import compress, crc32
 
 from atrous.analysis import Comparison, Inspection
-from atrous.draw.images import Cut, cuts, data_url, levels
-from atrous.draw.needs import drawing_needs
+from atrous.analysis.chain import ChainFootprint, chain_footprint
+from atrous.analysis.effective import Effective
 from atrous.draw.units import at_least, bytes_text, per_axis, quantity, shape_text, share_text
-from atrous.errors import AtrousError
 
 __all__ = [
     "LAYER_HEAD",
@@ -107,18 +106,17 @@ def footprint_picture(report: Inspection, layer: str) -> Mapping[str, object]:
     if _steps(report, layer) > MOST_STEPS:
         said = f"{layer} reads too much to be counted while you wait; try a smaller input."
         return {"cuts": [], "text": said}
-    try:
-        footprint = report.footprint(layer)
-    except AtrousError as error:
-        return {"cuts": [], "text": str(error)}
+    footprint = chain_footprint(report.network, report[layer].tensor, report.input)
+    if footprint is None:
+        return {"cuts": [], "text": f"What {layer} reads is no product of its axes."}
     box = footprint.effective()
     at = ", ".join(map(str, footprint.at))
-    size = "x".join(map(str, footprint.box.shape))
+    size = "x".join(map(str, footprint.shape))
     text = (
         f"Output ({at}) of {layer} reads {footprint.taps:,} of {size} positions "
         f"({share_text(footprint.coverage)}); the frame holds {box}."
     )
-    return {"cuts": [_picture(cut) for cut in cuts(footprint)], "text": text}
+    return {"cuts": _pictures(footprint, box), "text": text}
 
 
 def _steps(report: Inspection, layer: str) -> int:
@@ -132,30 +130,80 @@ def _steps(report: Inspection, layer: str) -> int:
     return total
 
 
-def _picture(cut: Cut) -> dict[str, Any]:
+def _pictures(footprint: ChainFootprint, box: Effective) -> list[dict[str, Any]]:
+    """One axis as a row, two as a plane, three as three planes through the middle."""
+    rank = len(footprint.axes) if prod(footprint.shape) else 0
+    if rank == 3:
+        planes = ((1, 2, 0), (0, 2, 1), (0, 1, 2))
+        return [_picture(footprint, box, down, across, rest) for down, across, rest in planes]
+    return [_picture(footprint, box, rank - 2 if rank == 2 else None, rank - 1)] if rank else []
+
+
+def _picture(
+    footprint: ChainFootprint,
+    box: Effective,
+    down: int | None,
+    across: int,
+    rest: int | None = None,
+) -> dict[str, Any]:
     """One picture: its axes, where it lies, the frame, and how dark each position is."""
+    axes, factor, through = footprint.axes, 1, None
+    if rest is not None:
+        at = box.origin[rest] - footprint.origin[rest] + box.size[rest] // 2
+        factor, through = footprint.counts[rest][at], (axes[rest], footprint.origin[rest] + at)
+    rows = [1] if down is None else [factor * count for count in footprint.counts[down]]
+    columns = footprint.counts[across]
+    most = max(rows) * max(columns)
     picture: dict[str, Any] = {
-        "axes": cut.axes,
-        "origin": cut.origin,
-        "shape": cut.counts.shape,
-        "frame": cut.effective,
-        "through": cut.through,
-        "most": f"{int(cut.counts.max()):.3g}" if cut.counts.max() > 1e6 else int(cut.counts.max()),
+        "axes": ("" if down is None else axes[down], axes[across]),
+        "origin": (0 if down is None else footprint.origin[down], footprint.origin[across]),
+        "shape": (len(rows), len(columns)),
+        "frame": (
+            0 if down is None else box.origin[down],
+            box.origin[across],
+            1 if down is None else box.size[down],
+            box.size[across],
+        ),
+        "through": through,
+        "most": f"{most:.3g}" if most > 1e6 else most,
     }
-    if cut.shape[0] == 1 and cut.counts.shape[1] <= MOST_BARS:
-        most = cut.counts.max()
-        picture["bars"] = [float(count) / float(most) for count in cut.counts[0].tolist()]
+    if down is None and len(columns) <= MOST_BARS:
+        picture["bars"] = [count / most for count in columns]
     else:
-        picture["image"] = data_url(_mask(cut))
+        picture["image"] = _data_url(_grey_png(_greys(rows, columns)))
     return picture
 
 
-def _mask(cut: Cut) -> bytes:
-    """A PNG that lets the page's own ink through: white most, black where nothing is read."""
-    with drawing_needs("drawing a footprint"):
-        from PIL import Image
-    found = levels(cut.counts)
-    grey = np.where(found > 0, 60 + found.astype(np.uint16) * 195 // 32, 0).astype(np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(grey, mode="L").save(file, "PNG")
-    return file.getvalue()
+def _greys(rows: Sequence[int], columns: Sequence[int]) -> list[bytes]:
+    """How dark each position is: 0 where nothing is read, else by the logarithm of its paths."""
+    logs = [[log(count) if count else None for count in along] for along in (rows, columns)]
+    found = [[one for one in along if one is not None] for along in logs]
+    if not all(found):
+        return [bytes(len(columns))] * len(rows)
+    low, high = sum(map(min, found)), sum(map(max, found))
+    made: dict[float, bytes] = {}
+    for row in set(found[0]):
+        shares = (
+            None if one is None else (row + one - low) / (high - low) if high > low else 1.0
+            for one in logs[1]
+        )
+        made[row] = bytes(
+            0 if share is None else 60 + (1 + round(share * 31)) * 195 // 32 for share in shares
+        )
+    nothing = bytes(len(columns))
+    return [nothing if row is None else made[row] for row in logs[0]]
+
+
+def _grey_png(rows: Sequence[bytes]) -> bytes:
+    """A grey PNG that lets the page's own ink through: white most, black where nothing is read."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return pack(">I", len(content)) + kind + content + pack(">I", crc32(kind + content))
+
+    head = pack(">IIBBBBB", len(rows[0]), len(rows), 8, 0, 0, 0, 0)
+    body = compress(b"".join(b"\0" + row for row in rows), 6)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+
+
+def _data_url(content: bytes) -> str:
+    return f"data:image/png;base64,{b64encode(content).decode('ascii')}"

@@ -5,8 +5,9 @@ import * as footprint from "./footprint.js";
 import { openReport, setUpOpening } from "./opening.js";
 import { ask, isQuiet, onReach, queue } from "./server.js";
 import * as slide from "./slide.js";
+import { begun, LINK } from "./transport.js";
 
-const first = JSON.parse(at("first").textContent);
+const first = await begun(JSON.parse(at("first").textContent));
 let now = first.state, beside = first.beside, filling = false, have = {};
 const step = { n: 0, last: 0, key: "", time: 0, live: false };
 const PROBLEMS = ["stack-problem", "shape-problem", "layer-problem", "convert-problem"];
@@ -139,11 +140,11 @@ function findings(list) {
 function remember(key, live, changed) {
   const state = { stack: now.stack, input: now.input, place: now.place, beside };
   const soon = key && key === step.key && performance.now() - step.time < 1000;
-  if (!changed || soon || (live && step.live)) history.replaceState({ ...state, n: step.n }, "", ...(key === "beside" ? [] : [`/?${now.query}`]));
+  if (!changed || soon || (live && step.live)) history.replaceState({ ...state, n: step.n }, "", ...(key === "beside" ? [] : [`?${now.query}`]));
   else {
     step.n += 1;
     step.last = step.n;
-    history.pushState({ ...state, n: step.n }, "", `/?${now.query}`);
+    history.pushState({ ...state, n: step.n }, "", `?${now.query}`);
   }
   if (changed) { step.key = key; step.time = performance.now(); step.live = live; }
   steps();
@@ -222,7 +223,7 @@ function setUp() {
     if (back && step.n > 0) history.back();
     if (on && step.n < step.last) history.forward();
   });
-  at("copy-link").addEventListener("click", () => copy(location.href, "The link holds this stack. It opens on this machine only, while `atrous explore` runs here"));
+  at("copy-link").addEventListener("click", () => copy(location.href, LINK));
   at("copy-command").addEventListener("click", () => copy(`atrous explore "${now.stack}" --input ${now.input}`, "The command opens this stack wherever atrous is installed"));
   at("theme").addEventListener("click", () => {
     const dark = document.documentElement.dataset.theme ? document.documentElement.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;

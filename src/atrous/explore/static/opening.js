@@ -1,5 +1,5 @@
 // Known networks and .onnx files, as reports in a frame of their own.
-import { at, made, say } from "./dom.js";
+import { at, fill, made, say } from "./dom.js";
 import { ask, sendFile } from "./server.js";
 
 let shown = "";
@@ -39,8 +39,21 @@ async function open(name, made_) {
     at("open-problem").scrollIntoView({ block: "nearest" });
     return;
   }
+  if (found.summary) { summary(found.summary); return; }
   shown = found.report;
   at("frame").replaceChildren(made("iframe", { title: "Report of the opened network", sandbox: "allow-scripts", src: `/atrous-report/${shown}` }));
+  at("opened").hidden = false;
+  at("opened").scrollIntoView();
+}
+
+// Where no report can be made, its numbers.
+function summary({ name, totals, head, rows, findings }) {
+  const table = made("table", { "aria-label": `Layers of ${name}` });
+  fill(table, "", head, rows);
+  at("frame").replaceChildren(
+    made("p", {}, `${name}. ${totals} The report with charts: atrous inspect "${name}" --html report.html, where atrous is installed.`),
+    ...findings.map((one) => made("p", {}, one)),
+    made("div", { class: "scroll tall", tabindex: "0", role: "region", "aria-label": `Numbers of ${name}` }, table));
   at("opened").hidden = false;
   at("opened").scrollIntoView();
 }

@@ -1,4 +1,6 @@
 // What is asked of the server: one edit at a time, in order; of one control the last value counts.
+import { reach as sent } from "./transport.js";
+
 const waiting = [];
 let busy = false, whenGone = () => {}, whenBack = () => {}, gone = false;
 
@@ -6,7 +8,7 @@ export function onReach(lost, back) { whenGone = lost; whenBack = back; }
 
 async function reach(path, options) {
   try {
-    const answer = await fetch(path, options);
+    const answer = await sent(path, options);
     if (gone) { gone = false; whenBack(); }
     return answer;
   } catch {
