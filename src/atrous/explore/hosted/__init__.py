@@ -1,4 +1,9 @@
-"""The page without a server: what its workers ask for, answered by the same functions."""
+"""The page without a server: what its workers ask for, answered by the same functions.
+
+`transport.js` stands in for the server's, and `worker.js` runs Python; `export` writes both.
+May import: what needs no library but `lazy_loader`, as the browser has no other.
+A new address of the page is an entry of `_ANSWERS`.
+"""
 
 from __future__ import annotations
 
