@@ -1,9 +1,10 @@
 """The site: pages by hand from `docs`, pages that the library computes, built strictly.
 
-    pip install ".[docs]" && python website/build.py [--measure]
+    pip install ".[docs]" && python website/build.py [--measure] [--pyodide FOLDER]
 
 The site is in `website/.site` afterwards, and any web host serves it. With `--measure` the article
-also has times, taken on this machine.
+also has times, taken on this machine. The explorer is in it where npm fetches Pyodide, or its
+unpacked package is given; without, its page says how to have it, and the rest is the same.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
 
+from atrous.errors import AtrousError  # noqa: E402
+from atrous.explore.export import export  # noqa: E402
 from website.article import article  # noqa: E402
 from website.glossary import glossary  # noqa: E402
 from website.reference import api, commands, networks  # noqa: E402
@@ -33,7 +36,25 @@ MOVED = {
 }
 
 
-def build(measure: bool) -> int:
+EXPLORER = """# Try it here
+
+Edit a stack and see at once what it reads, costs, and how to mend it. The library itself runs in
+this page; the first picture is there before it is, and nothing leaves your browser.
+
+<a href="explorer/index.html">The explorer on a page of its own</a>, whose address holds the stack,
+so that it can be sent.
+
+<iframe src="explorer/index.html" title="The explorer" loading="lazy"></iframe>
+"""
+WITHOUT = """# Try it here
+
+This copy of the site was built without the explorer. `atrous explore` opens it on your machine,
+and `atrous explore --export FOLDER` writes it for any web host;
+[Pages, plots, pictures](show.md) says how.
+"""
+
+
+def build(measure: bool, pyodide: Path | None = None) -> int:
     """Writes the pages and builds them; the exit code of the builder, which a warning makes 1."""
     shutil.rmtree(PAGES, ignore_errors=True)
     shutil.rmtree(SITE, ignore_errors=True)
@@ -51,11 +72,22 @@ def build(measure: bool) -> int:
         "commands.md": commands(),
         "api.md": api(),
         "networks.md": networks(),
+        "explore.md": WITHOUT,
     }
+    explorer = HERE / ".explorer"
+    shutil.rmtree(explorer, ignore_errors=True)
+    try:
+        export(explorer, pyodide=pyodide)
+        made["explore.md"] = EXPLORER
+    except AtrousError as error:
+        print(f"The site is built without the explorer: {error}")  # noqa: T201
     for name, text in made.items():
         (PAGES / name).write_text(text, encoding="utf-8")
     command = [sys.executable, "-m", "zensical", "build", "--clean", "--strict"]
-    return subprocess.run([*command, "-f", str(HERE / "zensical.toml")], cwd=HERE).returncode
+    code = subprocess.run([*command, "-f", str(HERE / "zensical.toml")], cwd=HERE).returncode
+    if explorer.exists():
+        shutil.move(explorer, SITE / "explorer")
+    return code
 
 
 def linked(text: str) -> str:
@@ -75,4 +107,6 @@ def linked(text: str) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--measure", action="store_true", help="take times for the article, too")
-    sys.exit(build(parser.parse_args().measure))
+    parser.add_argument("--pyodide", type=Path, help="the unpacked npm package `pyodide`")
+    given = parser.parse_args()
+    sys.exit(build(given.measure, given.pyodide))

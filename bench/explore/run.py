@@ -1,24 +1,32 @@
 """Times pages in a real browser: from an edit to the picture, and a large report to its first use.
 
-    python bench/explore/run.py [--turns N]
+    python bench/explore/run.py [--turns N] [--pyodide FOLDER]
 
 Needs `pip install ".[test]"` and Chromium. An edit is typed into the rate of a layer in the middle;
 the picture is there when the dots, the footprint and the table are those of the new stack, seen by
 the browser itself, so that the way to the server and back is in it. Prints medians and the worst.
+With --pyodide, the unpacked npm package, the exported page is timed too, which has no server.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
 import tempfile
+import threading
+import time
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from playwright.sync_api import sync_playwright
 
 import atrous
+from atrous.explore.export import export
 from tests.processes import CHROMIUM
 from tests.servers import explorer
 
@@ -55,6 +63,34 @@ def edits(page, address, layers, turns):
     return found[2:]
 
 
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@contextmanager
+def hosted(pyodide):
+    """The exported page on a plain web host; its address."""
+    with tempfile.TemporaryDirectory() as folder:
+        size = export(Path(folder, "page"), pyodide=pyodide)
+        print(f"exported: {size / 2**20:.1f} MiB")
+        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=folder))
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/page"
+        server.shutdown()
+        server.server_close()
+
+
+def started(page, address):
+    """Seconds to the first picture of the exported page, and until Python answers."""
+    start = time.perf_counter()
+    page.goto(address + "/")
+    page.wait_for_selector("#lines .chosen", state="attached")
+    drawn = time.perf_counter() - start
+    page.wait_for_selector("body[data-python=yes]", state="attached")
+    return drawn, time.perf_counter() - start
+
+
 def first_use(page, path):
     """Milliseconds until all of the page answers; its charts are then being drawn."""
     page.goto(path.as_uri())
@@ -68,7 +104,10 @@ def main() -> None:
     """Prints what is measured."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--turns", type=int, default=50)
-    turns = parser.parse_args().turns
+    parser.add_argument("--pyodide", type=Path)
+    given = parser.parse_args()
+    turns = given.turns
+    print("load:", *(f"{one:.1f}" for one in os.getloadavg()))
     with sync_playwright() as running, explorer("--port", "0") as address:
         browser = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page()
@@ -78,6 +117,16 @@ def main() -> None:
                 f"{layers} layers: {statistics.median(times):.0f} ms from an edit to the picture, "
                 f"{max(times):.0f} ms at most of {turns}"
             )
+        if given.pyodide is not None:
+            with hosted(given.pyodide) as home:
+                drawn, answers = started(page, home)
+                print(f"exported: {drawn:.1f} s to the first picture, {answers:.1f} s to answers")
+                for layers in (5, 20):
+                    times = edits(page, home, layers, turns)
+                    print(
+                        f"exported, {layers} layers: {statistics.median(times):.0f} ms from an "
+                        f"edit to the picture, {max(times):.0f} ms at most of {turns}"
+                    )
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "report.html")
             atrous.inspect("zoo:resnet152").to_html(path)

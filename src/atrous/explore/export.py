@@ -9,7 +9,7 @@ import tarfile
 import tempfile
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha512
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -117,10 +117,11 @@ def _runtime(given: Path | None) -> Iterator[Path]:
             f"give the unpacked npm package pyodide@{PYODIDE} with --pyodide FOLDER."
         )
     with tempfile.TemporaryDirectory() as place:
-        command = [npm, "pack", "--silent", f"pyodide@{PYODIDE}"]
-        ran = subprocess.run(command, cwd=place, capture_output=True, text=True)  # noqa: S603
+        command = [npm, "pack", "--silent", "--fetch-retries", "1", f"pyodide@{PYODIDE}"]
+        with suppress(subprocess.TimeoutExpired):
+            subprocess.run(command, cwd=place, capture_output=True, timeout=180)  # noqa: S603
         packed = next(Path(place).glob("*.tgz"), None)
-        if ran.returncode or packed is None:
+        if packed is None:
             raise MissingDependencyError(
                 f"npm could not fetch pyodide@{PYODIDE}; give its unpacked package with "
                 "--pyodide FOLDER."
