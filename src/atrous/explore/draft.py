@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import prod
 from urllib.parse import parse_qs, urlencode
 
@@ -109,7 +110,7 @@ class Draft:
 
     def network(self) -> Network:
         """The network."""
-        return stack_network(self.text, self.shape)
+        return _network(self.text, self.shape)
 
     def report(self) -> Inspection:
         """Its report."""
@@ -185,6 +186,12 @@ class Draft:
                 )
             drawn = dots_of(network, "t")
             return Dots(axis, drawn.rows)
+
+
+@lru_cache(16)
+def _network(text: str, shape: tuple[int, ...]) -> Network:
+    """Asked for by the check of an edit, and then by its report."""
+    return stack_network(text, shape)
 
 
 def shape_of(text: str) -> tuple[int, ...]:
