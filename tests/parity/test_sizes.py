@@ -274,3 +274,43 @@ def test_a_large_size_fails_for_the_reason_that_is_told() -> None:
     found = atrous.sizes(Decoder(3).eval(), (1, 2, 16, 16))
     for size in (n for n in range(9, 120) if n % 8):
         assert "the module itself joins maps" in found.why(size), size
+
+
+def unread_ends(layer, n):
+    """Whether some position that an endless map's outputs would read reaches no output, by NaN.
+
+    The same layer on a longer map tells which positions windows leave out for good.
+    """
+
+    def reached(length, at):
+        x = torch.zeros(1, 1, length)
+        x[..., at] = float("nan")
+        return bool(layer(x).isnan().any())
+
+    return any(reached(n + 60, at) and not reached(n, at) for at in range(n))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        nn.Conv1d(1, 1, 3, stride=3, padding=2, dilation=2),
+        nn.Sequential(nn.Conv1d(1, 1, 5, stride=2, padding=1), nn.Conv1d(1, 1, 3, 3, 2, 2)),
+        nn.Conv1d(1, 1, 2, stride=2, dilation=3),
+        nn.Conv1d(1, 1, 3, stride=4, padding=4, dilation=3),
+        nn.Conv1d(1, 1, 1, stride=3),
+        nn.MaxPool1d(3, 2, 1, dilation=1, ceil_mode=True),
+        nn.ConvTranspose1d(1, 1, 3, stride=2, padding=3),
+    ],
+    ids=["dilated", "behind", "even", "sparse", "one tap", "ceil", "trimmed"],
+)
+def test_what_drops_nothing_is_what_nan_says(model):
+    found = atrous.sizes(model, (1, 1, 64))
+    for n in range(1, 45):
+        if not found.legal(n):
+            continue
+        # Layer by layer: what one leaves unread of its own map is lost, whoever overlaps there.
+        x, lost = torch.zeros(1, 1, n), False
+        for layer in model if isinstance(model, nn.Sequential) else [model]:
+            lost = lost or unread_ends(layer, x.shape[-1])
+            x = layer(x)
+        assert found.lossless(n) != lost, n

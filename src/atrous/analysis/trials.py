@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import gcd, lcm
@@ -11,7 +11,7 @@ from typing import Any
 from atrous.analysis.findings.evidence import Evidence
 from atrous.analysis.findings.joins import misaligned_join
 from atrous.analysis.inspection import inspect_network
-from atrous.geometry import AxisMap, Everything, Local, Table
+from atrous.geometry import AxisMap, Everything, Local, Reads, Table
 from atrous.network import Network, Node
 from atrous.network.ops import (
     Conv,
@@ -213,27 +213,44 @@ def _dropped(network: Network, axes: Sequence[str]) -> list[str]:
             length = network.tensor(name).grid.get(axis)
             if length is None:
                 continue
-            left = [_left(node, index, axis, length) for node, index in users]
-            if min(left) > 0:
+            lost = [_lost(node, index, axis, length) for node, index in users]
+            if set.intersection(*lost):
                 found.update(dict.fromkeys(node.name for node, _ in users))
     return list(found)
 
 
-def _left(node: Node, index: int, axis: str, length: int) -> int:
-    """How many of the last positions along an axis the node does not read."""
-    if node.opaque:
-        return 0
+def _lost(node: Node, index: int, axis: str, length: int) -> set[int]:
+    """The positions along an axis that the node does not read because its outputs end.
+
+    One more output would read them. What windows leave out between them is not among these.
+    """
     step = node.moves[index].get(axis)
-    if step is None or isinstance(step, Everything):
-        return 0
+    if node.opaque or step is None or isinstance(step, Everything):
+        return set()
     if isinstance(step, Table):
         last = max((taps.last for taps in step.rows if taps.mask), default=-1)
-        return length - 1 - last
+        return set(range(last + 1, length))
     if not isinstance(step, Local) or step.border != "drop":
-        return 0
-    reads = step.reads
-    lasts = [reads.at(o) for o in range(max(step.outputs - reads.period, 0), step.outputs)]
-    reach = max((taps.last for taps in lasts if taps.mask), default=-1)
-    # A stride wider than its window leaves out as much between windows as behind the last.
-    gap = max(reads.shift - reads.period * max(t.size for t in reads.phases), 0)
-    return max(length - 1 - reach - gap, 0)
+        return set()
+    missing = set(_read_from(step.reads, step.outputs, length))
+    for past in range(step.outputs - 1, -1, -1):
+        if not missing:
+            break
+        # A whole period that ends before what is missing: none further back reaches it.
+        if (step.outputs - past) % step.reads.period == 0:
+            held = range(past, min(past + step.reads.period, step.outputs))
+            if all(step.reads.at(o).last < min(missing) for o in held if step.reads.at(o).mask):
+                break
+        missing -= set(step.reads.at(past))
+    return missing
+
+
+def _read_from(reads: Reads, output: int, length: int) -> Iterator[int]:
+    """What outputs from one on would read of `length` positions, if they went on."""
+    idle = 0
+    while idle < reads.period:
+        taps = reads.at(output)
+        inside = [at for at in taps if 0 <= at < length]
+        yield from inside
+        idle = 0 if inside else idle + 1
+        output += 1
