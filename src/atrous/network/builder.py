@@ -162,8 +162,11 @@ class Builder:
         )
         return output
 
-    def channels_at(self, x: Tensor, dim: int) -> None:
-        """What a source says of a dimension: it holds channels. Only who asks for axes listens."""
+    def channels_at(self, x: Tensor, dim: int, *, usually: bool = False) -> None:
+        """A dimension holds channels, says the source. Only who asks for axes listens.
+
+        With `usually`, it does where nothing else says which one does.
+        """
 
     def own(self, params: Iterable[Param]) -> None:
         """Parameters that the source holds, whether or not any op reads them."""

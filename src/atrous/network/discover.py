@@ -77,6 +77,7 @@ class _Probe(Builder):
         self.slides: dict[str, set[int]] = {name: set() for name in shapes}
         self.stands: dict[str, set[int]] = {name: set() for name in shapes}
         self.channels: dict[str, set[int]] = {name: set() for name in shapes}
+        self.usual: dict[str, int] = {}
         self._owner: dict[str, tuple[Place, ...]] = {}
         self._sizes = shapes
 
@@ -135,14 +136,17 @@ class _Probe(Builder):
             integer=integer,
         )
 
-    def channels_at(self, x: Tensor, dim: int) -> None:
+    def channels_at(self, x: Tensor, dim: int, *, usually: bool = False) -> None:
         """Note a dimension that the source says to hold channels, and those end to end in it."""
         dims = [x.layout[dim]]
         for held in dims:
             dims += [part for atom in held for part in atom.parts]
             # Several at once are a flattened map.
             for name, index in self._owner.get(str(held[0].axis), ()) if len(held) == 1 else ():
-                self.channels[name].add(index)
+                if usually:
+                    self.usual[name] = index
+                else:
+                    self.channels[name].add(index)
 
     def probe(self, name: str, shape: Sequence[int]) -> Tensor:
         """An input in which each dimension is an axis."""
@@ -202,8 +206,9 @@ def discover(shapes: Mapping[str, Sequence[int]], translate: Translate) -> dict[
     Runs `translate` with every dimension as an axis of its own. Spatial is what a window slides
     along, and every other dimension but the batch that no layer takes for its channels; so
     channels-last inputs, waveforms without a channel dimension and video come out right. Where no
-    layer tells the channels, they are the second dimension. Dimensions of different inputs that
-    the network lays end to end, or joins, are one axis and have one name.
+    layer tells the channels, they are where the source usually has them, else the second dimension.
+    Dimensions of different inputs that the network lays end to end, or joins, are one axis and have
+    one name.
     """
     alike = _Alike(shapes)
     for _ in range(MOST_PASSES):
@@ -238,7 +243,7 @@ _SPARE = tuple(dict.fromkeys(name for names in AXES.values() for name in names))
 
 def _spatial(probe: _Probe, name: str, shape: Sequence[int]) -> set[int]:
     """The dimensions of an input that windows slide along, and those that are no channels."""
-    channels = probe.channels[name] or {1}
+    channels = probe.channels[name] or {probe.usual.get(name, 1)}
     stands = probe.stands[name]
     # A second dimension of one is a batch that stands second, unless something says otherwise.
     still = {

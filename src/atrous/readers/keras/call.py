@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from atrous.network import Param, Tensor
-from atrous.network.layout import has_axes
+from atrous.network.layout import channels, has_axes
 from atrous.network.ops import Constant, Elementwise, Op, Permute, Reduce, Reshape
+from atrous.network.table import effect
 from atrous.readers.call import Call, Fixed, NotUnderstood
 from atrous.readers.keras.values import Held, Order, Placed, channels_first, fewer
 from atrous.registry import Registry
@@ -114,6 +115,12 @@ class KerasCall(Call[Any]):
         if out is None:
             made = self.step(op, *inputs, params=given)
             return Placed(made, order or tuple(range(len(made.shape))))
+        if self.outputs[out].shape is None:
+            # Keras does not say, so the rule does; a step is made as it says.
+            plain = tuple(Tensor(x.name, tuple(channels(n) for n in x.shape)) for x in inputs)
+            stored: Sequence[int] = Tensor("", effect(op, plain).layout).shape
+            made = self.emit(op, *inputs, out=out, params=given, shape=stored)
+            return Placed(made, order or tuple(range(len(stored))))
         shape = self.shape_of(out)
         order = order or tuple(range(len(shape)))
         stored = [shape[order.index(dim)] for dim in range(len(order))]

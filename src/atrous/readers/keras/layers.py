@@ -128,6 +128,7 @@ def _layer_norm(call: KerasCall) -> Placed:
 def _group_norm(call: KerasCall) -> Placed:
     """Each output reads its whole image: all groups count as one."""
     x = call.first
+    call.builder.channels_at(x.tensor, x.order[call.setting("axis")])
     op = Mix(tuple(range(1, len(x.order))), "group_norm")
     return call.made(op, x.tensor, order=x.order)
 

@@ -140,6 +140,22 @@ def _taken(operation: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in known.items() if key in parameters}
 
 
+def _known(shape: Sequence[int | None]) -> tuple[int, ...] | None:
+    """A shape; None where Keras leaves a size open."""
+    sizes = tuple(size for size in shape if size is not None)
+    return sizes if len(sizes) == len(shape) else None
+
+
+def _why(error: Exception) -> str:
+    """What keeps code from being followed on tensors without numbers, and the way out."""
+    if "KerasTensor is symbolic" in str(error):
+        return (
+            "it asks for numbers, or has a weight of its own in front of an operator; write it in "
+            "keras.ops, and `x * self.weight`"
+        )
+    return _one_line(error)
+
+
 def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) < 240 else text[:237] + "..."
@@ -169,6 +185,10 @@ class _GraphReader:
         values: dict[int, Any] = {
             id(tensor): Placed.plain(inputs[tensor.name]) for tensor in self.traced.inputs
         }
+        if keras.config.image_data_format() == "channels_last":
+            for tensor in builder.inputs:
+                if len(tensor.shape) > 2:
+                    builder.channels_at(tensor, len(tensor.shape) - 1, usually=True)
         self._run(builder, self.traced, values, "")
         builder.own(param for param in self.params.values() if not param.buffer)
         outputs = []
@@ -201,7 +221,7 @@ class _GraphReader:
             builder,
             type(operation).__name__,
             _named(operation, args, kwargs),
-            [Output(tuple(out.shape), _itemsize(out)) for out in node.outputs],
+            [Output(_known(out.shape), _itemsize(out)) for out in node.outputs],
             name,
             name,
             name,
@@ -224,6 +244,12 @@ class _GraphReader:
     def _followed(self, call: KerasCall, node: Any, values: dict[int, Any]) -> Any:
         """A layer that is in no table, by what its own code does."""
         operation = call.operation
+        if any(_known(tensor.shape) is None for tensor in node.input_tensors):
+            args, kwargs = keras.tree.map_structure(
+                lambda value: self._value(value, values),
+                (node.arguments.args, _taken(operation, node.arguments.kwargs)),
+            )
+            return self._follow(call, operation.call, args, kwargs)
 
         def record() -> CallGraph:
             return trace(
@@ -262,7 +288,7 @@ class _GraphReader:
             except NotUnderstood:
                 raise
             except Exception as error:
-                raise NotUnderstood(f"its code is not followed: {_one_line(error)}") from error
+                raise NotUnderstood(f"its code is not followed: {_why(error)}") from error
         return self.runs[key]
 
     def _inlined(self, call: KerasCall, traced: CallGraph, values: dict[int, Any]) -> Any:
