@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from os import PathLike
+from os import PathLike, fspath
 from typing import Any, Literal
 
 from atrous.network import Network
@@ -25,7 +25,8 @@ Kind = Literal[
 ]
 """A `Network`; `zoo:NAME`; `stack:...`; a model that a library has under a name; what may be the
 path of a file; an `onnx.ModelProto`; a `torch.nn.Module`; another thing of PyTorch's, such as an
-`ExportedProgram`; a Keras model or layer; none of these."""
+`ExportedProgram`; a Keras model, layer
+or `.keras` file; none of these."""
 
 
 def kind_of(source: Any) -> Kind:
@@ -33,6 +34,8 @@ def kind_of(source: Any) -> Kind:
 
     >>> kind_of("zoo:resnet50"), kind_of("timm:resnet18?output_stride=8"), kind_of("net.onnx")
     ('zoo', 'library', 'file')
+    >>> kind_of("net.keras")
+    'keras'
     """
     if isinstance(source, Network):
         return "network"
@@ -45,7 +48,7 @@ def kind_of(source: Any) -> Kind:
         if colon and scheme in SCHEMES:
             return "library"
     if isinstance(source, str | PathLike):
-        return "file"
+        return "keras" if fspath(source).endswith(".keras") else "file"
     # Under Keras' own torch backend its layers are modules as well.
     if _is_from("keras", source) and hasattr(source, "count_params"):
         return "keras"

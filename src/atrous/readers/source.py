@@ -57,10 +57,17 @@ def read(
 def made_of(source: Any) -> tuple[Any, Any]:
     """A source with no input, or the model that a library has under that name, and its usual one.
 
+    The path of a `.keras` file stands for the model that it holds.
+
     >>> made_of("zoo:resnet50")
     ('zoo:resnet50', None)
     """
-    if kind_of(source) != "library":
+    kind = kind_of(source)
+    if kind == "keras" and isinstance(source, str | os.PathLike):
+        from atrous.readers.keras.file import load_keras
+
+        return load_keras(source), None
+    if kind != "library":
         return source, None
     found = make(parse(source))
     return found.model, found.input
@@ -110,9 +117,10 @@ def _read(
 
         return read_torch(source, input, weights=not structure_only)
     if kind == "keras":
+        model, _ = made_of(source)
         from atrous.readers.keras.reader import read_keras
 
-        return read_keras(source, input, weights=not structure_only)
+        return read_keras(model, input, weights=not structure_only)
     raise ReadError(
         f"a {type(source).__name__} is no source: give a torch.nn.Module, an ExportedProgram, a "
         "Keras model, an onnx.ModelProto, the path of an .onnx file, zoo:NAME, timm:NAME, "

@@ -90,6 +90,11 @@ def _framework(source: Any) -> Literal["torch", "onnx", "network"]:
         read(source)  # says what a source is
     if kind in ("file", "message"):
         return "onnx"
+    if kind == "keras":
+        raise ReadError(
+            "Keras models are inspected and not audited yet; export both to .onnx "
+            "(model.export(path, format='onnx')) and audit these."
+        )
     read(source)
     raise ReadError(f"a {type(source).__name__} cannot be audited.")
 

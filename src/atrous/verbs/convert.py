@@ -89,6 +89,11 @@ def convert(
             f"a {type(source).__name__} cannot be converted; convert the module that it was "
             "exported from, and export that."
         )
+    if kind == "keras":
+        raise UnsupportedError(
+            "Keras models are inspected and not converted yet; export the model to .onnx "
+            "(model.export(path, format='onnx')) and convert that."
+        )
     read(source, input)  # says what a source is
     raise UnsupportedError(f"a {type(source).__name__} cannot be converted.")
 

@@ -72,6 +72,15 @@ def _inputs(model: Any, input: Any) -> Any:
         raise ReadError(
             f"{model.name}: it takes {len(known)} inputs, {_spelled(known)}; got {len(shapes)}."
         )
+    for like, shape in zip(known or (), shapes, strict=False):
+        fits = len(like.shape) == len(shape) and all(
+            size in (None, asked) for size, asked in zip(like.shape, shape, strict=True)
+        )
+        if not fits:
+            raise ReadError(
+                f"{model.name}: does not take {shape}: its input is {_spelled([like])}; give that, "
+                "or make the model with a keras.Input that leaves sizes open."
+            )
     given = None if input is None or is_shape(input) else input
     tensors = []
     for index, shape in enumerate(shapes):
@@ -83,7 +92,7 @@ def _inputs(model: Any, input: Any) -> Any:
                 name=_input_name(like, index, len(shapes)),
             )
         )
-    if known is not None:
+    if known is not None and len(known) > 1:
         return keras.tree.pack_sequence_as(model._inputs_struct, tensors)
     if len(tensors) == 1:
         return tensors[0]
@@ -140,13 +149,13 @@ def _taken(operation: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in known.items() if key in parameters}
 
 
-def _known(shape: Sequence[int | None]) -> tuple[int, ...] | None:
+def _sized(shape: Sequence[int | None]) -> tuple[int, ...] | None:
     """A shape; None where Keras leaves a size open."""
     sizes = tuple(size for size in shape if size is not None)
     return sizes if len(sizes) == len(shape) else None
 
 
-def _why(error: Exception) -> str:
+def _cannot_follow(error: Exception) -> str:
     """What keeps code from being followed on tensors without numbers, and the way out."""
     if "KerasTensor is symbolic" in str(error):
         return (
@@ -221,7 +230,7 @@ class _GraphReader:
             builder,
             type(operation).__name__,
             _named(operation, args, kwargs),
-            [Output(_known(out.shape), _itemsize(out)) for out in node.outputs],
+            [Output(_sized(out.shape), _itemsize(out)) for out in node.outputs],
             name,
             name,
             name,
@@ -244,7 +253,7 @@ class _GraphReader:
     def _followed(self, call: KerasCall, node: Any, values: dict[int, Any]) -> Any:
         """A layer that is in no table, by what its own code does."""
         operation = call.operation
-        if any(_known(tensor.shape) is None for tensor in node.input_tensors):
+        if any(_sized(tensor.shape) is None for tensor in node.input_tensors):
             args, kwargs = keras.tree.map_structure(
                 lambda value: self._value(value, values),
                 (node.arguments.args, _taken(operation, node.arguments.kwargs)),
@@ -288,7 +297,7 @@ class _GraphReader:
             except NotUnderstood:
                 raise
             except Exception as error:
-                raise NotUnderstood(f"its code is not followed: {_why(error)}") from error
+                raise NotUnderstood(f"its code is not followed: {_cannot_follow(error)}") from error
         return self.runs[key]
 
     def _inlined(self, call: KerasCall, traced: CallGraph, values: dict[int, Any]) -> Any:
