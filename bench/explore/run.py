@@ -2,7 +2,7 @@
 
     python bench/explore/run.py [--turns N] [--pyodide FOLDER]
 
-Needs `pip install ".[test]"` and Chromium. An edit is typed into a rate in the middle, 2 to 18 in turn;
+Needs `pip install ".[test]"` and Chromium. An edit is a rate in the middle, 2 to 18 in turn;
 the picture is there when the dots, the footprint and the table are those of the new stack, seen by
 the browser itself, so that the way to the server and back is in it. Prints medians and the worst.
 With --pyodide, the unpacked npm package, the exported page is timed too, which has no server.
