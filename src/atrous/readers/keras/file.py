@@ -32,7 +32,7 @@ def load_keras(path: str | os.PathLike[str]) -> Any:
     try:
         stat = file.stat()
     except OSError:
-        raise ReadError(f"{file}: there is no such file.") from None
+        raise ReadError(f"{file.name}: there is no such file.") from None
     return _loaded(file, stat.st_mtime_ns, stat.st_size)
 
 
@@ -48,13 +48,13 @@ def _loaded(file: Path, _changed: int, _size: int) -> Any:
     try:
         import keras
     except ImportError as error:
-        raise MissingDependencyError(f"{file}: Keras does not start: {error}") from None
+        raise MissingDependencyError(f"{file.name}: Keras does not start: {error}") from None
     try:
         return keras.saving.load_model(file, compile=False, safe_mode=True)
     except Exception as error:
         text = " ".join(str(error).split())[:300]
         raise ReadError(
-            f"{file}: Keras does not load it without running code of the file's own, or it is "
+            f"{file.name}: Keras does not load it without running code of the file's own, or it is "
             f"damaged: {text} Make the model in Python and give that, as MODULE:FUNCTION on the "
             "command line."
         ) from error
@@ -66,14 +66,14 @@ def _check_archive(file: Path) -> None:
         with zipfile.ZipFile(file) as archive:
             sizes = {member.filename: member.file_size for member in archive.infolist()}
     except (zipfile.BadZipFile, OSError, ValueError):
-        raise ReadError(f"{file}: is no .keras file, which are zip archives.") from None
+        raise ReadError(f"{file.name}: is no .keras file, which are zip archives.") from None
     if "config.json" not in sizes:
-        raise ReadError(f"{file}: holds no config.json, as .keras files do.")
+        raise ReadError(f"{file.name}: holds no config.json, as .keras files do.")
     for name, size in sizes.items():
         most = _LARGEST.get(name, _LARGEST["model.weights.h5"])
         if size > most:
             raise ReadError(
-                f"{file}: its {name} is {size:,} bytes long; at most {most:,} are read."
+                f"{file.name}: its {name} is {size:,} bytes long; at most {most:,} are read."
             )
 
 
@@ -83,12 +83,12 @@ def _check_keras(file: Path) -> None:
         held = version("keras")
     except PackageNotFoundError:
         raise MissingDependencyError(
-            f"{file}: reading it needs Keras: pip install 'atrous[keras]'; or convert it to .onnx "
-            "first."
+            f"{file.name}: reading it needs Keras: pip install 'atrous[keras]'; or convert it "
+            "to .onnx first."
         ) from None
     numbers = tuple(int(part) for part in held.split(".")[:2] if part.isdigit())
     if numbers < _LEAST:
         raise MissingDependencyError(
-            f"{file}: Keras {held} may run code from files; pip install 'keras>=3.12', or load it "
-            "yourself and give the model."
+            f"{file.name}: Keras {held} may run code from files; pip install 'keras>=3.12', or "
+            "load it yourself and give the model."
         )
