@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch.nn.parameter import is_lazy
+from torch.nn.parameter import UninitializedBuffer, is_lazy
 
 from atrous.errors import ReadError
+from atrous.frameworks.torch import quiet
 from atrous.readers.given import as_shape, is_shape
 
-__all__ = ["Examples", "examples_for"]
+__all__ = ["Examples", "examples_for", "with_sizes"]
 
 _KEPT = (torch.Tensor, bool, int, float, str, type(None))
 _SEEDS = (0, 1, 2)
@@ -119,7 +121,10 @@ def examples_for(module: torch.nn.Module, input: Any, name: str) -> Examples:
             f"{name}: some of its layers take their sizes from the first input that they see; call "
             "it once on an example, then read it."
         )
-    maker = _Maker(module, name)
+    return _arguments(_Maker(module, name), input)
+
+
+def _arguments(maker: _Maker, input: Any) -> Examples:
     if isinstance(input, Mapping):
         return maker.by_name(input)
     if isinstance(input, list | tuple) and not is_shape(input):
@@ -129,12 +134,43 @@ def examples_for(module: torch.nn.Module, input: Any, name: str) -> Examples:
     return Examples(args, {}, maker.stand_ins())
 
 
+def with_sizes(module: torch.nn.Module, input: Any, name: str) -> torch.nn.Module:
+    """The module; of one with lazy layers a copy that has run once, so that they have sizes.
+
+    The copy runs in evaluation mode on zeros of the shapes given. Raises `ReadError` where it does
+    not, or where there is no input to run it on.
+    """
+    if input is None or not any(is_lazy(parameter) for parameter in module.parameters()):
+        return module
+    # PyTorch 2.13 copies parameters without sizes, but not buffers.
+    empty: Any = UninitializedBuffer
+    fresh = {
+        id(one): empty(device=one.device, dtype=one.dtype)
+        for one in module.buffers()
+        if is_lazy(one)
+    }
+    made: torch.nn.Module = copy.deepcopy(module, fresh).eval()
+    examples = _arguments(_Maker(made, name), input)
+    try:
+        with torch.no_grad(), quiet():
+            made(*examples.args, **examples.kwargs)
+    except Exception as error:
+        raise ReadError(
+            f"{name}: some of its layers take their sizes from the first input that they see, and "
+            f"on this one it does not run: {str(error).partition(chr(10))[0]}"
+        ) from error
+    return made
+
+
 class _Maker:
     """Makes the arguments of one module."""
 
     def __init__(self, module: torch.nn.Module, name: str) -> None:
         self._module, self._name = module, name
-        self._like = next((p for p in module.parameters() if p.is_floating_point()), torch.empty(0))
+        self._like = next(
+            (p for p in module.parameters() if not is_lazy(p) and p.is_floating_point()),
+            torch.empty(0),
+        )
         self._made: list[torch.Tensor] = []
         self._scalars = False
 

@@ -25,7 +25,7 @@ from atrous.readers.torch.call import (
     translate_call,
 )
 from atrous.readers.torch.eager import eager_run
-from atrous.readers.torch.inputs import examples_for
+from atrous.readers.torch.inputs import examples_for, with_sizes
 from atrous.readers.torch.traced import Traced, calls_of
 from atrous.readers.torch.values import Const, Made, Value, static
 
@@ -56,6 +56,7 @@ def read_torch(source: Any, input: Any = None, *, weights: bool = False) -> Netw
         name = "exported program"
     elif isinstance(source, torch.nn.Module):
         name = type(source).__name__
+        source = with_sizes(source, input, name)
         input = examples_for(source, input, name)  # noqa: A001 - from here on, tensors
     else:
         raise ReadError(f"a {type(source).__name__} is neither a module nor an exported program.")

@@ -99,9 +99,20 @@ def test_ids_are_whole_numbers_where_a_table_is_looked_up():
     assert sizes(report) == [3]
 
 
-def test_layers_that_take_their_sizes_from_the_first_input_say_what_to_do():
-    with pytest.raises(ReadError, match="call it once on an example, then read it"):
-        atrous.inspect(nn.Sequential(nn.LazyConv2d(4, 3)), SHAPE)
+@pytest.mark.parametrize("given", [SHAPE, torch.zeros(SHAPE)], ids=["shape", "example"])
+def test_layers_that_take_their_sizes_from_the_first_input_get_them_on_a_copy(given):
+    lazy = nn.Sequential(nn.LazyConv2d(4, 3, dilation=2), nn.LazyBatchNorm2d(), nn.Flatten(2))
+    plain = nn.Sequential(nn.Conv2d(SHAPE[1], 4, 3, dilation=2), nn.BatchNorm2d(4), nn.Flatten(2))
+    report, twin = atrous.inspect(lazy, given), atrous.inspect(plain, given)
+    assert (report.macs, report.params, sizes(report)) == (twin.macs, twin.params, sizes(twin))
+    assert all(isinstance(p, nn.UninitializedParameter) for p in lazy[0].parameters())
+    assert lazy.training
+
+
+def test_lazy_layers_that_do_not_run_on_what_is_given_say_so():
+    model = nn.Sequential(nn.LazyConv2d(4, 3), nn.Conv2d(5, 1, 1))
+    with pytest.raises(ReadError, match="take their sizes from the first input that they see, and"):
+        atrous.inspect(model, SHAPE)
 
 
 def test_a_first_state_may_be_an_input_or_be_computed():
