@@ -153,7 +153,8 @@ def test_each_part_of_a_layer_is_edited(visit, address):
     with visit(address + "/?stack=k3+k3&input=1,8,64,64") as page:
         drawn(page)
         page.get_by_role("button", name="conv1: k3").click()
-        page.wait_for_function("() => document.querySelector('#slide-text').textContent.length > 0")
+        # The form is the chosen layer's only once the page has it.
+        page.wait_for_function("() => document.querySelector('#layer-name').textContent == 'conv1'")
         for label, text, made in (
             ("Kernel", "5", "k5 k3"),
             ("Stride", "2", "k5s2 k3"),
