@@ -11,6 +11,7 @@ from atrous.errors import AtrousError, GeometryError, NetworkError, ReadError
 from atrous.network import Network
 from atrous.network.shapes import rounded
 from atrous.network.walk import structural
+from atrous.plugins import extensions
 from atrous.readers.given import as_shape, is_shape, shapes_of
 from atrous.readers.kind import kind_of
 from atrous.readers.named import make, parse, read_named
@@ -19,6 +20,7 @@ from atrous.readers.near import near_words
 __all__ = ["made_of", "read"]
 
 STACK_INPUT = (1, 64, 512, 512)
+_ONNX = (".onnx", ".pb", ".pbtxt")
 
 
 def read(
@@ -93,6 +95,11 @@ def _read(
     source: Any, input: Any, values: Mapping[str, Any] | None, structure_only: bool
 ) -> Network:
     kind = kind_of(source)
+    if kind == "unknown" or (kind == "file" and not str(source).endswith(_ONNX)):
+        for _, reader in extensions("atrous.readers"):
+            found = reader(source, input)
+            if found is not None:
+                return structural(found) if structure_only else found
     if values and kind not in ("file", "message"):
         raise ReadError("values are for the inputs of an ONNX file; leave them out.")
     if kind == "network":
@@ -133,7 +140,7 @@ def _file(source: str | os.PathLike[str]) -> Path:
     if not os.fspath(source):
         raise ReadError("the source is empty: give the path of an .onnx file, or zoo:NAME.")
     path = Path(source)
-    if path.suffix in {".onnx", ".pb", ".pbtxt"} or path.exists():
+    if path.suffix in _ONNX or path.exists():
         return path
     raise ReadError(
         f"{os.fspath(source)!r} is no source: give the path of an .onnx file, zoo:NAME "

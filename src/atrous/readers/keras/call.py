@@ -12,6 +12,7 @@ from atrous.network.ops import Constant, Elementwise, Op, Permute, Reduce, Resha
 from atrous.network.table import effect
 from atrous.readers.call import Call, Fixed, NotUnderstood
 from atrous.readers.keras.values import Held, Order, Placed, channels_first, fewer
+from atrous.plugins import extensions
 from atrous.registry import Registry
 
 __all__ = ["KerasCall", "Translation", "translates", "translation_of"]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from atrous.errors import AtrousError, ReadError, concerning
 from atrous.network import Builder, Network, Tensor
 from atrous.network.ops import Constant, Elementwise
+from atrous.plugins import extensions
 from atrous.readers.call import NotUnderstood, network_of
 from atrous.readers.onnx import layout, math, places, quantized, resampling, sampled, windows
 from atrous.readers.onnx.call import TRANSLATIONS, OnnxCall, Result
@@ -425,7 +426,10 @@ def _translated(call: OnnxCall, complaint: str) -> Sequence[Value | None]:
 def _by_translation(call: OnnxCall) -> Result | Sequence[Result]:
     """What the translation registered for the node makes."""
     domain = call.node.domain
-    translation = TRANSLATIONS.get(call.op) if domain in _DOMAINS else None
+    extensions("atrous.onnx_ops")
+    # Other packages' operators are registered as `domain.Operator`.
+    key = call.op if domain in _DOMAINS else f"{domain}.{call.op}"
+    translation = TRANSLATIONS.get(key)
     if translation is None:
         owner = "" if domain in _DOMAINS[:2] else f"{domain[:40]}."
         raise NotUnderstood(f"the operator {owner}{call.op[:80]} is not known")

@@ -15,6 +15,7 @@ from atrous.network.ops import Elementwise, Mix, Op
 from atrous.readers.call import Call, NotUnderstood, Output
 from atrous.readers.torch.products import products_of
 from atrous.readers.torch.values import Const, Value, static
+from atrous.plugins import extensions
 from atrous.registry import Registry
 
 __all__ = [
@@ -225,6 +226,7 @@ def opaque_call(
 
 def _by_translation(call: TorchCall) -> Value:
     """What the registered translation makes, with `LOST` for each output that it leaves out."""
+    extensions("atrous.torch_ops")
     translation = TRANSLATIONS.get(call.key)
     if all(shape == () for shape in (*(x.shape for x in call.tensors()), *call.shapes)):
         # Of single numbers nothing is left to follow.
