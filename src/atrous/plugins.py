@@ -47,10 +47,15 @@ def _load(group: Group) -> Iterator[tuple[str, Any]]:
 
 
 @contextmanager
-def guarded(owner: str, what: str) -> Iterator[None]:
-    """Code of another package: where it fails, a `PluginWarning` names it, and all else goes on."""
+def guarded(owner: str, what: str, but: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Code of another package: where it fails, a `PluginWarning` names it, and all else goes on.
+
+    Errors of the classes in `but` are the answer, and pass.
+    """
     try:
         yield
+    except but:
+        raise
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         warnings.warn(

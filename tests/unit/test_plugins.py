@@ -24,9 +24,9 @@ def read(source, input):
     if not str(source).endswith(".toy"):
         return None
     build = Builder("toy")
-    x = build.input((1, 1, 32))
+    x = build.input("x", (1, 1, 32))
     for kernel in open(source).read().split():
-        x = build.conv(x, 1, int(kernel))
+        x = build.conv(x, 1, int(kernel), padding=int(kernel) // 2)
     return build.build(x)
 """
 FINDING = """
@@ -54,8 +54,8 @@ RUN = """
 import atrous, sys
 open("net.toy", "w").write("3 5")
 report = atrous.inspect("net.toy")
-print(report.outputs[0].field["t"].size if hasattr(report.outputs[0].field, "keys")
-      else report.outputs[0].field[0].size)
+[field] = report.outputs[0].field
+print(field.size)
 print([f.code for f in report.findings if f.code == "toy-deep"])
 """
 
@@ -139,3 +139,19 @@ def test_a_finding_that_fails_is_named_and_the_others_are_there(tmp_path: Path) 
     out, said = _run(tmp_path, RUN)
     assert out == "7\n[]\n"
     assert "toy_finding extends atrous and fails in its finding 'toy-deep'" in said
+
+
+def test_a_reader_that_fails_is_named_and_other_sources_are_read(tmp_path: Path) -> None:
+    _install(tmp_path, **MODULES | {"toy_reader": "def read(source, input): 1 / 0"})
+    script = """
+import atrous
+open("net.toy", "w").write("3 5")
+try:
+    atrous.inspect("net.toy")
+except atrous.AtrousError as error:
+    print("refused")
+print(atrous.inspect("stack:k3", (1, 1, 9)).complete)
+"""
+    out, said = _run(tmp_path, script.replace("atrous.AtrousError", "Exception"))
+    assert out == "refused\nTrue\n"
+    assert "the package toy-package extends atrous and fails in its reader" in said

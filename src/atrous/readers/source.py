@@ -11,7 +11,7 @@ from atrous.errors import AtrousError, GeometryError, NetworkError, ReadError
 from atrous.network import Network
 from atrous.network.shapes import rounded
 from atrous.network.walk import structural
-from atrous.plugins import extensions
+from atrous.plugins import extensions, guarded
 from atrous.readers.given import as_shape, is_shape, shapes_of
 from atrous.readers.kind import kind_of
 from atrous.readers.named import make, parse, read_named
@@ -96,10 +96,9 @@ def _read(
 ) -> Network:
     kind = kind_of(source)
     if kind == "unknown" or (kind == "file" and not str(source).endswith(_ONNX)):
-        for _, reader in extensions("atrous.readers"):
-            found = reader(source, input)
-            if found is not None:
-                return structural(found) if structure_only else found
+        found = _read_by_extension(source, input)
+        if found is not None:
+            return structural(found) if structure_only else found
     if values and kind not in ("file", "message"):
         raise ReadError("values are for the inputs of an ONNX file; leave them out.")
     if kind == "network":
@@ -133,6 +132,16 @@ def _read(
         "Keras model, an onnx.ModelProto, the path of an .onnx file, zoo:NAME, timm:NAME, "
         "torchvision:NAME, smp:NAME, stack:... or a Network."
     )
+
+
+def _read_by_extension(source: Any, input: Any) -> Network | None:
+    """What the first reader of another package makes that knows the source."""
+    for owner, reader in extensions("atrous.readers"):
+        with guarded(owner, f"its reader, on a {type(source).__name__}", (AtrousError,)):
+            found = reader(source, input)
+            if isinstance(found, Network):
+                return found
+    return None
 
 
 def _file(source: str | os.PathLike[str]) -> Path:

@@ -10,9 +10,9 @@ from atrous.network import Param, Tensor
 from atrous.network.layout import channels, has_axes
 from atrous.network.ops import Constant, Elementwise, Op, Permute, Reduce, Reshape
 from atrous.network.table import effect
+from atrous.plugins import extensions
 from atrous.readers.call import Call, Fixed, NotUnderstood
 from atrous.readers.keras.values import Held, Order, Placed, channels_first, fewer
-from atrous.plugins import extensions
 from atrous.registry import Registry
 
 __all__ = ["KerasCall", "Translation", "translates", "translation_of"]
@@ -28,6 +28,7 @@ def translates(family: str, names: str) -> Callable[[Translation], Translation]:
 
 def translation_of(operation: Any) -> Translation | None:
     """The translation of an operation of Keras' own class, or of one that computes as that does."""
+    extensions("atrous.keras_ops")
     for base in type(operation).__mro__:
         key = _key(base)
         if key in TRANSLATIONS and type(operation).call is getattr(base, "call", None):

@@ -12,10 +12,10 @@ from atrous.errors import AtrousError, GeometryError, NetworkError, ReadError
 from atrous.frameworks.torch import name_of
 from atrous.network import Builder, Param, Tensor
 from atrous.network.ops import Elementwise, Mix, Op
+from atrous.plugins import extensions
 from atrous.readers.call import Call, NotUnderstood, Output
 from atrous.readers.torch.products import products_of
 from atrous.readers.torch.values import Const, Value, static
-from atrous.plugins import extensions
 from atrous.registry import Registry
 
 __all__ = [
