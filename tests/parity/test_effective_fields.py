@@ -362,7 +362,7 @@ def test_an_onnx_file_is_refused_with_the_way_to_go_on(tmp_path):
         ({"share": 0}, GeometryError, "share of 0"),
         ({"share": 1.5}, GeometryError, "share of 1.5"),
         ({"images": torch.zeros(2, 3, 4, 4)}, ReadError, "only the number of images"),
-        ({"rate": 16000}, ReadError, "a rate is along time"),
+        ({"rate": 16000}, ReadError, "rate=16000 is along time"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(options, error, says):

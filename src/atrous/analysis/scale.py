@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 from atrous.errors import ReadError
-from atrous.shown import Plain
+from atrous.shown import Plain, how_many
 
-__all__ = ["TIME_LIKE", "Scale", "per_rate", "pixels", "scales_of"]
+__all__ = ["TIME_LIKE", "Scale", "in_units", "per_rate", "pixels", "scales_of"]
 
 TIME_LIKE = ("t", "d")
 """Axes along which a network may be causal: time, or depth where that is time."""
@@ -63,7 +63,7 @@ def per_rate(rate: float | Fraction | str) -> Scale:
     value = _fraction(rate) if not isinstance(rate, str) else _typed_rate(rate)
     if value is None or value <= 0:
         raise ReadError(
-            f"rate {rate!r} is no sample rate; give positions per second above 0, such as 16000 "
+            f"rate={rate!r} is no sample rate; give positions per second above 0, such as 16000 "
             "or 44.1k."
         )
     return Scale(1000 / value, "ms")
@@ -81,7 +81,7 @@ def pixels(size: str) -> Scale:
     value = Fraction(found["number"].replace("_", "")) if found else Fraction(0)
     if found is None or not value:
         raise ReadError(
-            f"pixel size {size[:_LONGEST]!r} is no length; give a number above 0 with nm, um, mm, "
+            f"pixel={size[:_LONGEST]!r} is no length; give a number above 0 with nm, um, mm, "
             "cm, m or km, such as 0.5um."
         )
     return Scale(value, found["unit"].replace("µ", "u").replace("μ", "u"))
@@ -101,20 +101,43 @@ def scales_of(axes: Sequence[str], rate: Any = None, pixel: Any = None) -> dict[
         axis = next((axis for axis in TIME_LIKE if axis in axes), None)
         if axis is None:
             raise ReadError(
-                f"a rate is along time, and the axes here are {named}; give a pixel size."
+                f"rate={rate!r} is along time, and the axes here are {named}; give pixel=... "
+                "instead."
             )
         found[axis] = per_rate(rate)
     if pixel is not None:
         rest = [axis for axis in axes if axis not in found and axis != "t"]
         sizes = pixel.split(",") if isinstance(pixel, str) else list(pixel)
-        sizes = sizes * len(rest) if len(sizes) == 1 else sizes
-        if not rest or len(sizes) != len(rest):
+        given = f"pixel={','.join(map(str, sizes))!r}"
+        if not rest:
             raise ReadError(
-                f"{len(sizes)} pixel sizes do not fit the axes {named}; give one, or one for each "
-                "axis of space."
+                f"{given} is along space, and the axes here are {named}; give rate=... instead."
+            )
+        sizes = sizes * len(rest) if len(sizes) == 1 else sizes
+        if len(sizes) != len(rest):
+            raise ReadError(
+                f"{given}: {how_many(len(sizes), 'size')} for the axes {named}; give one for all "
+                "axes of space, or one for each."
             )
         found |= dict(zip(rest, map(pixels, sizes), strict=True))
     return found
+
+
+def in_units(positions: Mapping[str, Fraction | int], scales: Mapping[str, Scale]) -> str:
+    """Positions along axes in the units of those that have a scale; empty where none has.
+
+    >>> in_units({"h": 204, "w": 102}, scales_of(("h", "w"), pixel="0.5um"))
+    '102x51 um'
+    >>> in_units({"d": 50, "h": 3, "w": 3}, scales_of(("d", "h", "w"), rate=25, pixel="2mm"))
+    '2000 ms, 6x6 mm'
+    """
+    by_unit: dict[str, list[str]] = {}
+    for axis, count in positions.items():
+        scale = scales.get(axis)
+        if scale is not None:
+            text = scale.text(count).removesuffix(f" {scale.unit}")
+            by_unit.setdefault(scale.unit, []).append(text)
+    return ", ".join(f"{'x'.join(texts)} {unit}" for unit, texts in by_unit.items())
 
 
 def _typed_rate(text: str) -> Fraction | None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import lcm
 from typing import Any, Literal, get_args
 
+from atrous.analysis.scale import Scale, scales_of
 from atrous.analysis.trials import Trial
 from atrous.errors import ArgumentError, GeometryError, UnsupportedError
-from atrous.shown import ShownWhole, Tabular
+from atrous.shown import ShownWhole, Tabular, plain
 
 __all__ = ["KEEPS", "AxisSizes", "Keep", "Sizes", "axis_sizes"]
 
@@ -124,7 +125,7 @@ class Sizes(ShownWhole, Tabular):
 
     A size is a length, for all axes, or a shape with one length for each axis (batch and channels
     before them are passed over). `shape` is the input that was asked about, `refusal` why it does
-    not run, if it does not.
+    not run, if it does not, `scales` what `scaled` was given.
 
     >>> import atrous
     >>> sizes = atrous.sizes("zoo:unet", (1, 1, 250, 250))
@@ -140,6 +141,20 @@ class Sizes(ShownWhole, Tabular):
     along: tuple[AxisSizes, ...]
     """One for each axis; the same one where axes are alike."""
     refusal: str = ""
+    scales: Mapping[str, Scale] = field(default_factory=dict)
+
+    def scaled(self, *, rate: Any = None, pixel: Any = None) -> Sizes:
+        """The same sizes, whose lengths are shown in ms and lengths as well.
+
+        `rate` and `pixel` are those of `Inspection.scaled`, along the axes of these sizes; raises
+        `ReadError` as that does.
+
+        >>> import atrous
+        >>> sizes = atrous.sizes("stack:k400s320valid", (1, 1, 16000)).scaled(rate=16000)
+        >>> sizes.scales["t"].text(sizes.least), sizes.scales["t"].text(sizes.period)
+        ('25 ms', '20 ms')
+        """
+        return replace(self, scales={**self.scales, **scales_of(self.axes, rate, pixel)})
 
     @property
     def period(self) -> int:
@@ -242,26 +257,37 @@ class Sizes(ShownWhole, Tabular):
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data: the rule of each axis, and every trial."""
+        """Plain data: the rule of each axis, and every trial; with scales, in their units too."""
         return {
             "schema": "atrous.sizes/1",
             "network": self.network,
             "shape": list(self.shape),
             "refusal": self.refusal,
+            **({"scales": plain(self.scales)} if self.scales else {}),
             "axes": [
                 {
                     "axis": axis,
                     "first": one.first,
+                    **asked,
                     "period": one.period,
                     "settled": one.settled,
                     "rise": list(one.rise),
                     "proved": one.proved,
                     "attainable": list(one.attainable),
+                    **self._in_unit(axis, {"length": n, "period": one.period or None, **asked}),
                     "trials": [trial.to_dict() for trial in one.trials],
                 }
-                for axis, one in zip(self.axes, self.along, strict=True)
+                for axis, one, n in zip(self.axes, self.along, self.shape, strict=True)
+                for asked in (_asked_of(one, n),)
             ],
         }
+
+    def _in_unit(self, axis: str, lengths: Mapping[str, int | None]) -> dict[str, Any]:
+        scale = self.scales.get(axis)
+        if scale is None:
+            return {}
+        values = {name: None if n is None else float(scale.of(n)) for name, n in lengths.items()}
+        return {"scaled": {"unit": scale.unit, **values}}
 
     __repr__ = ShownWhole.__str__
 
@@ -297,6 +323,19 @@ class Sizes(ShownWhole, Tabular):
                 )
             found.append(abs(other - n))
         return tuple(found)
+
+
+def _asked_of(one: AxisSizes, length: int) -> dict[str, int | None]:
+    """The least length that runs, and how far a length is from one that is good; None for none."""
+    try:
+        below, above = one.near(length, "good")
+    except UnsupportedError:
+        below = above = None
+    return {
+        "least": one.least if one.least <= one.last else None,
+        "pad": None if above is None else above - length,
+        "crop": None if below is None else length - below,
+    }
 
 
 Attempt = Callable[[int], tuple[Trial, Any]]

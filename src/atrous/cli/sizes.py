@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from atrous.cli.options import Inputs, InputValues, Json, Source
+from atrous.cli.options import Inputs, InputValues, Json, Pixel, Rate, Source
 from atrous.cli.output import show, show_json, working
 from atrous.cli.sources import model, values
 
@@ -20,6 +20,8 @@ def sizes(
     at_least: Annotated[
         int, typer.Option(metavar="N", min=0, help="Read at least the sizes up to N one by one.")
     ] = 0,
+    rate: Rate = None,
+    pixel: Pixel = None,
     json: Json = False,
 ) -> None:
     """Which input sizes run, drop nothing, keep every join aligned, and come out as large.
@@ -33,6 +35,8 @@ def sizes(
 
     - atrous sizes model.onnx --input 1,3,250,250
 
+    - atrous sizes denoiser.onnx --input 1,1,16000 --rate 16k
+
     - atrous sizes "timm:resnet18d?features_only=true" --input 1,3,224,224
     """
     from atrous.report import SizesView
@@ -41,6 +45,8 @@ def sizes(
     made, given = model(source, input or ())
     with working(f"reading {source}"):
         found = found_of(made, given, values=values(value or ()), enough=at_least)
+    if rate is not None or pixel is not None:
+        found = found.scaled(rate=rate, pixel=pixel)
     if json:
         show_json(found.to_json())
     else:

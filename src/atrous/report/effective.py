@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from atrous.analysis.effective_field import EffectiveField, Spread
+from atrous.analysis.scale import in_units
 from atrous.draw.units import shape_text, share_text, shortened
 from atrous.report.lines import Line, Look, Span, line, wrapped
 from atrous.report.view import PictureView
@@ -111,9 +112,5 @@ def _how(found: EffectiveField) -> str:
 
 
 def _units(found: EffectiveField, size: Sequence[int]) -> str:
-    texts = [
-        found.scales[axis].text(n)
-        for axis, n in zip(found.axes, size, strict=True)
-        if axis in found.scales
-    ]
-    return f"; {' x '.join(texts)}" if texts else ""
+    text = in_units(dict(zip(found.axes, size, strict=True)), found.scales)
+    return f"; {text}" if text else ""

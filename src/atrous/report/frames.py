@@ -305,9 +305,16 @@ def _(record: Explanation) -> dict[str, Table]:
 @tables_of.register
 def _(record: Sizes) -> dict[str, Table]:
     def lengths() -> list[FrameColumn]:
+        scaled = {
+            f"length_{axis}_{scale.unit}": (axis, scale) for axis, scale in record.scales.items()
+        }
         rows = [
             {
                 **{name: getattr(trial, name) for name in _LENGTH if hasattr(trial, name)},
+                **{
+                    name: float(scale.of(trial.length)) if axis in one.axes else None
+                    for name, (axis, scale) in scaled.items()
+                },
                 "axes": _joined(one.axes),
                 "outputs": _joined(trial.outputs),
                 "dropped": _joined(trial.dropped),
@@ -316,7 +323,7 @@ def _(record: Sizes) -> dict[str, Table]:
             for one in dict.fromkeys(record.along)
             for trial in one.trials
         ]
-        return _held(rows, _LENGTH)
+        return _held(rows, {**_LENGTH, **dict.fromkeys(scaled, "number")})
 
     return {"lengths": lengths}
 

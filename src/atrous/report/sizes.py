@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from atrous.analysis.scale import in_units
 from atrous.analysis.sizes import AxisSizes, Keep, Sizes
 from atrous.analysis.trials import Trial
 from atrous.errors import UnsupportedError
@@ -34,16 +35,42 @@ class SizesView(LinesView):
     def lines(self, look: Look) -> list[Line]:
         found = self.record
         axes = ", ".join(found.axes)
-        out = [line(Span(found.network, "bold"), f": input sizes along {axes}")]
+        out = [line(Span(found.network, "bold"), f": input sizes along {axes}{_unit(found)}")]
         for one in dict.fromkeys(found.along):
             own = [axis for axis, held in zip(found.axes, found.along, strict=True) if held is one]
             if len(set(found.along)) > 1:
                 out += [(), line(Span(f"along {', '.join(own)}", "bold"))]
+
+            def said(n: int, own: Sequence[str] = own) -> str:
+                return _said(found, n, own)
+
             for keep, label in _LABELS.items():
-                out += wrapped(Span(label, "bold"), _which(one, keep), _INDENT, look)
-            out += wrapped(Span("repeats", "bold"), _repeats(one), _INDENT, look)
+                out += wrapped(Span(label, "bold"), _which(one, keep, said), _INDENT, look)
+            out += wrapped(Span("repeats", "bold"), _repeats(one, said), _INDENT, look)
         out += [(), *_asked(found, look)]
         return out
+
+
+Said = Callable[[int], str]
+
+
+def _unit(found: Sizes) -> str:
+    """What one position is in units."""
+    text = in_units(dict.fromkeys(found.axes, 1), found.scales)
+    return f"; a position is {text}" if text else ""
+
+
+def _said(found: Sizes, length: int, axes: Sequence[str]) -> str:
+    """A length along axes that behave alike, in units as well where they have scales."""
+    texts = [in_units({axis: length}, found.scales) for axis in axes]
+    text = " by ".join(dict.fromkeys(filter(None, texts)))
+    return f"{length} ({text})" if text else str(length)
+
+
+def _lengths(found: Sizes, lengths: Sequence[int]) -> str:
+    """One length for each axis, in units as well."""
+    text = in_units(dict(zip(found.axes, lengths, strict=True)), found.scales)
+    return "x".join(map(str, lengths)) + (f" ({text})" if text else "")
 
 
 def _asked(found: Sizes, look: Look) -> list[Line]:
@@ -59,8 +86,8 @@ def _asked(found: Sizes, look: Look) -> list[Line]:
             by = getattr(found, amounts)
         except UnsupportedError:
             continue
-        to = "x".join(str(n + sign * d) for n, d in zip(found.shape, by, strict=True))
-        text = f"{'x'.join(map(str, by))}, to {to}"
+        to = [n + sign * d for n, d in zip(found.shape, by, strict=True)]
+        text = f"{_lengths(found, by)}, to {_lengths(found, to)}"
         out += wrapped(Span(label, "bold"), text, _INDENT, look)
     return out
 
@@ -85,7 +112,7 @@ def _lack(keep: str, trials: Sequence[Trial]) -> str:
     return f"but its output has {some([str(n) for n in bad.outputs if n], 2)}"
 
 
-def _which(one: AxisSizes, keep: Keep) -> str:
+def _which(one: AxisSizes, keep: Keep, said: Said) -> str:
     """The lengths that are what is asked for: multiples, remainders, or a list."""
     if not one.period:
         held = [t.length for t in one.trials if one.holds(t.length, keep)]
@@ -101,15 +128,16 @@ def _which(one: AxisSizes, keep: Keep) -> str:
     alone = [n for n in early if n < start]
     beside = f"; also {_listed(alone)}" if alone else ""
     if period == 1:
-        return (f"every size from {start} up" if start > 1 else "every size") + beside
+        return (f"every size from {said(start)} up" if start > 1 else "every size") + beside
     if rests == [0]:
-        return f"multiples of {period}, from {start} up{beside}"
-    if len(rests) == 1:
-        return f"{period} k + {rests[0]}, from {start} up{beside}"
-    if len(rests) > period - len(rests):
-        rest = [r for r in range(period) if r not in rests]
-        return f"all but {_remainders(period, rest)}, from {start} up{beside}"
-    return f"{_remainders(period, rests)}, from {start} up{beside}"
+        which = f"multiples of {said(period)}"
+    elif len(rests) == 1:
+        which = f"{period} k + {rests[0]}"
+    elif len(rests) > period - len(rests):
+        which = f"all but {_remainders(period, [r for r in range(period) if r not in rests])}"
+    else:
+        which = _remainders(period, rests)
+    return f"{which}, from {said(start)} up{beside}"
 
 
 def _own_period(one: AxisSizes, keep: Keep) -> int:
@@ -148,9 +176,10 @@ def _listed(values: Sequence[int]) -> str:
     return ", ".join(texts[:_MOST_NAMED]) + more
 
 
-def _repeats(one: AxisSizes) -> str:
+def _repeats(one: AxisSizes, said: Said) -> str:
     if not one.period:
-        return f"not up to {one.last}, the largest size that was tried"
+        return f"not up to {said(one.last)}, the largest size that was tried"
     ways = "by its layers" if one.proved else "as far as was tried"
-    size = "every size" if one.period == 1 else f"every {how_many(one.period, 'position')}"
-    return f"{size}, from {one.settled} up, {ways} ({how_many(len(one.trials), 'size')} read)"
+    period = said(one.period).replace(f"{one.period}", how_many(one.period, "position"), 1)
+    size = "every size" if one.period == 1 else f"every {period}"
+    return f"{size}, from {said(one.settled)} up, {ways} ({how_many(len(one.trials), 'size')} read)"

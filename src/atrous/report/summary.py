@@ -10,7 +10,7 @@ from atrous.analysis import Field, Finding, Inspection, Layer
 from atrous.analysis.causality import one_side, reorders, scans_back
 from atrous.analysis.rates import Pyramid
 from atrous.analysis.resampled import resampled_strides
-from atrous.analysis.scale import TIME_LIKE, Scale
+from atrous.analysis.scale import TIME_LIKE, Scale, in_units
 from atrous.draw.units import at_least, bytes_text, per_axis, quantity, shape_text, share_text
 from atrous.network import Network
 from atrous.report.lines import Line, Look, Span, line, wrapped
@@ -281,14 +281,8 @@ def _in_units(
     layer: Layer, scales: Mapping[str, Scale], value: Callable[[Field], Fraction | int]
 ) -> str:
     """What a value comes to along the axes that have a scale."""
-    by_unit: dict[str, list[str]] = {}
-    for axis in layer.field:
-        scale = scales.get(axis.axis)
-        if scale is not None:
-            text = scale.text(value(axis)).removesuffix(f" {scale.unit}")
-            by_unit.setdefault(scale.unit, []).append(text)
-    parts = [f"{'x'.join(texts)} {unit}" for unit, texts in by_unit.items()]
-    return f"; {', '.join(parts)}" if parts else ""
+    text = in_units({axis.axis: value(axis) for axis in layer.field}, scales)
+    return f"; {text}" if text else ""
 
 
 def _in_time(layer: Layer, axis: Field, inspection: Inspection) -> str:

@@ -47,11 +47,11 @@ def test_each_axis_has_a_scale_of_its_own():
     assert [scale.step for scale in found.values()] == [2, Fraction(1, 2), Fraction(1, 4)]
     found = scales_of(("d", "h", "w"), 25, "1um")
     assert [scale.unit for scale in found.values()] == ["ms", "um", "um"]
-    with pytest.raises(atrous.ReadError, match="a rate is along time"):
+    with pytest.raises(atrous.ReadError, match="rate=25 is along time"):
         scales_of(("h", "w"), 25)
-    with pytest.raises(atrous.ReadError, match="2 pixel sizes do not fit the axes d, h, w"):
+    with pytest.raises(atrous.ReadError, match="pixel='1um,2um': 2 sizes for the axes d, h, w"):
         scales_of(("d", "h", "w"), pixel="1um,2um")
-    with pytest.raises(atrous.ReadError, match="do not fit the axes t"):
+    with pytest.raises(atrous.ReadError, match="is along space, and the axes here are t"):
         scales_of(("t",), pixel="1um")
 
 
@@ -85,5 +85,11 @@ def test_the_command_shows_both_and_refuses_in_one_line():
     assert "causal: looks back 1023 (63.9 ms), ahead 0" in result.stdout
     result = command("inspect", "stack:k3 k3", "-i", "1,1,9,9", "--pixel", "0.5um", "--json")
     assert json.loads(result.stdout)["outputs"][0]["scaled"][0]["size"] == 2.5
-    assert_refuses("inspect", "zoo:unet", "--rate", "16k", says="a rate is along time")
-    assert_refuses("inspect", "zoo:unet", "--pixel", "0.5", says="no length")
+    assert_refuses(
+        "inspect",
+        "zoo:unet",
+        "--rate",
+        "16k",
+        says="--rate 16k is along time, and the axes here are h, w; give --pixel SIZE",
+    )
+    assert_refuses("inspect", "zoo:unet", "--pixel", "0.5", says="--pixel 0.5 is no length")

@@ -77,7 +77,7 @@ def test_a_stack_along_time_has_its_paths_counted_in_ms():
         (["stack:k3", "-i", "1,1,9,9", "--plot", "field.pdf"], "the ending .png or .svg"),
         (["stack:k3", "-i", "1,1,9,9", "--plot", "none/field.png"], "there is no folder"),
         (["stack:k3", "-i", "1,1,9,9", "--at", "99,0"], "is not in an output of"),
-        (["stack:k3", "-i", "1,1,9,9", "--rate", "16k"], "a rate is along time"),
+        (["stack:k3", "-i", "1,1,9,9", "--rate", "16k"], "--rate 16k is along time"),
         (["nothing.onnx"], "there is no such file"),
         ([], "SOURCE"),
     ],
