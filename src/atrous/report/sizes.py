@@ -42,7 +42,7 @@ class SizesView(LinesView):
                 out += [(), line(Span(f"along {', '.join(own)}", "bold"))]
 
             def said(n: int, own: Sequence[str] = own) -> str:
-                return _said(found, n, own)
+                return _length_said(found, n, own)
 
             for keep, label in _LABELS.items():
                 out += wrapped(Span(label, "bold"), _which(one, keep, said), _INDENT, look)
@@ -60,14 +60,14 @@ def _unit(found: Sizes) -> str:
     return f"; a position is {text}" if text else ""
 
 
-def _said(found: Sizes, length: int, axes: Sequence[str]) -> str:
+def _length_said(found: Sizes, length: int, axes: Sequence[str]) -> str:
     """A length along axes that behave alike, in units as well where they have scales."""
     texts = [in_units({axis: length}, found.scales) for axis in axes]
     text = " by ".join(dict.fromkeys(filter(None, texts)))
     return f"{length} ({text})" if text else str(length)
 
 
-def _lengths(found: Sizes, lengths: Sequence[int]) -> str:
+def _lengths_said(found: Sizes, lengths: Sequence[int]) -> str:
     """One length for each axis, in units as well."""
     text = in_units(dict(zip(found.axes, lengths, strict=True)), found.scales)
     return "x".join(map(str, lengths)) + (f" ({text})" if text else "")
@@ -87,7 +87,7 @@ def _asked(found: Sizes, look: Look) -> list[Line]:
         except UnsupportedError:
             continue
         to = [n + sign * d for n, d in zip(found.shape, by, strict=True)]
-        text = f"{_lengths(found, by)}, to {_lengths(found, to)}"
+        text = f"{_lengths_said(found, by)}, to {_lengths_said(found, to)}"
         out += wrapped(Span(label, "bold"), text, _INDENT, look)
     return out
 
