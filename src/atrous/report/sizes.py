@@ -67,7 +67,7 @@ def _length_said(found: Sizes, length: int, axes: Sequence[str]) -> str:
     return f"{length} ({text})" if text else str(length)
 
 
-def _lengths_said(found: Sizes, lengths: Sequence[int]) -> str:
+def _by_axis_said(found: Sizes, lengths: Sequence[int]) -> str:
     """One length for each axis, in units as well."""
     text = in_units(dict(zip(found.axes, lengths, strict=True)), found.scales)
     return "x".join(map(str, lengths)) + (f" ({text})" if text else "")
@@ -87,7 +87,7 @@ def _asked(found: Sizes, look: Look) -> list[Line]:
         except UnsupportedError:
             continue
         to = [n + sign * d for n, d in zip(found.shape, by, strict=True)]
-        text = f"{_lengths_said(found, by)}, to {_lengths_said(found, to)}"
+        text = f"{_by_axis_said(found, by)}, to {_by_axis_said(found, to)}"
         out += wrapped(Span(label, "bold"), text, _INDENT, look)
     return out
 
