@@ -1,7 +1,7 @@
 """What frameworks do that they do not promise: one file a framework, each habit with its reason.
 
 `recording` runs a PyTorch module and notes its calls, `functional` gives what these write to new
-names.
+names; `exported` says which sizes an exported program takes.
 
 May import: the framework that the file is about, the standard library.
 A new habit is one function here, with the release that it was seen in; nobody else touches what a

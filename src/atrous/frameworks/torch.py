@@ -88,6 +88,8 @@ class OneOp(nn.Module):
 def in_mode(model: nn.Module, *, training: bool) -> Iterator[None]:
     """The model in training or evaluation mode; afterwards every part has the mode it had.
 
+    The module of an exported program has one mode for good, and no other.
+
     >>> model = nn.Sequential(nn.Dropout(), nn.Dropout().eval())
     >>> with in_mode(model, training=False):
     ...     [part.training for part in model]
@@ -97,7 +99,8 @@ def in_mode(model: nn.Module, *, training: bool) -> Iterator[None]:
     """
     modes = [(part, part.training) for part in model.modules()]
     try:
-        model.train(training)
+        with suppress(NotImplementedError):
+            model.train(training)
         yield
     finally:
         for part, mode in modes:

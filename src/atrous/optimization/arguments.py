@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from atrous.errors import ArgumentError, ArgumentTypeError
+from atrous.frameworks.exported import is_exported
 
 __all__ = ["checked_example"]
 
@@ -50,7 +51,7 @@ def checked_example(model: Any, example: Any, *, training: bool) -> tuple[torch.
                 f"model has {name!r} on {tensor.device}; optimize measures on the CPU, so give "
                 "model.cpu()."
             )
-    if not training:
+    if not training and not is_exported(model):  # an exported one has its mode for good
         for path, part in model.named_modules():
             if part.training and (path == "" or _differs(part)):
                 where = f"its {path!r} is" if path else "it is"

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from atrous.errors import ArgumentError
+from atrous.frameworks.exported import unfit
 from atrous.frameworks.torch import in_mode, leaves
 from atrous.optimization.layer.choose import difference, tolerance
 
@@ -58,6 +59,8 @@ def reference_of(model: nn.Module, inputs: Inputs) -> list[Any]:
         with torch.no_grad():
             return flat(called(model, inputs))
     except Exception as error:
+        if refused := unfit(model, [tuple(x.shape) for x in inputs]):
+            raise ArgumentError(f"model cannot run on example: {refused}.") from error
         reason = " ".join(str(error).split())[:200]
         shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
         raise ArgumentError(

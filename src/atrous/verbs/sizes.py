@@ -84,6 +84,8 @@ def _reader(
         start = shapes_of(input)
 
     def reader(shapes: Shapes) -> Network:
+        if not shapes:
+            return read(source, None, values=values, structure_only=True)
         asked: Any = dict(zip(names, shapes, strict=True)) if values else shapes
         if len(shapes) == 1 and not values:
             asked = shapes[0]
@@ -94,13 +96,20 @@ def _reader(
 
 
 def _known(reader: Reader, start: Shapes) -> tuple[Shapes, Network, str] | None:
-    """A size that runs, the given one or one near it, the network there, why not the given one."""
+    """A size that runs: the given one, one near it, or the source's own.
+
+    With it the network there, and why the given one does not run.
+    """
     refusal = ""
-    for shapes in (start, *_around(start)):
+    for shapes in (start, *_around(start), ()):  # the last is its own size, where it has one
         try:
-            return shapes, reader(shapes), refusal
+            network = reader(shapes)
         except AtrousError as error:
             refusal = refusal or str(error).splitlines()[0]
+            continue
+        own = tuple(tensor.shape for tensor in network.inputs)
+        if [len(shape) for shape in own] == [len(shape) for shape in start]:
+            return own, network, refusal
     return None
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from atrous.errors import ReadError
+from atrous.frameworks.exported import unfit
 from atrous.frameworks.functional import functional
 from atrous.frameworks.recording import (
     IndicesWantedError,
@@ -122,7 +123,8 @@ def _ran(
             ran = as_it_ran(module, draw, DRAWS)
         except Exception as error:
             why = "" if own else f" It cannot be traced either: {reason}."
-            refused = misfit(module, examples, error)
+            shapes = [tuple(tensor.shape) for tensor in examples.tensors()]
+            refused = unfit(module, shapes) or misfit(module, examples, error)
             near = near_words(examples, partial(_at, examples), partial(_takes, module))
             raise ReadError(f"{name}: {refused}{near}.{why}") from error
     if not functional(ran.recording.graph):
@@ -247,13 +249,15 @@ def _at_sizes(program: torch.export.ExportedProgram, input: Any) -> torch.export
     numbers = all(isinstance(size, int) for shape in held for size in shape)
     if numbers and wanted == [tuple(shape) for shape in held]:
         return program
+    if refused := unfit(program, wanted):
+        raise ReadError(f"exported program: {refused}.")
     try:
         kwargs = dict(examples.kwargs) or None
         with quiet(), without_stacks():
             return torch.export.export(module, examples.args, kwargs, strict=False)
     except Exception as error:
         raise ReadError(
-            f"the exported program does not take inputs {wanted}; leave them out, give the "
+            f"exported program: it does not take inputs of {examples}; leave them out, give the "
             f"module, or export it with dynamic shapes: {_first_line(error)}"
         ) from error
 

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from atrous.errors import ReadError, UnsupportedError
+from atrous.frameworks.exported import unfit
 from atrous.frameworks.torch import (
     fakes,
     in_mode,
@@ -74,9 +75,19 @@ def training_run(
             raise
         except Exception as error:
             at = run.calls.layer() or run.ledger.phase
+            refused = unfit(module, [_of_batch(t, batch, examples) for t in examples.tensors()])
+            said = f"{refused}." if refused else f"at {at}: {without_numbers(error)}"
             raise UnsupportedError(
-                f"{name}: its training step cannot be followed, at {at}: {without_numbers(error)}"
+                f"{name}: its training step cannot be followed, {said}"
             ) from error
+
+
+def _of_batch(tensor: torch.Tensor, batch: int | None, examples: Examples) -> tuple[int, ...]:
+    """The shape of an input, of `batch` items where it has as many as the first input."""
+    items = tuple(examples.tensors()[0].shape[:1])
+    if batch is None or not items or tuple(tensor.shape[:1]) != items:
+        return tuple(tensor.shape)
+    return (batch, *tensor.shape[1:])
 
 
 def _to_train(module: nn.Module) -> AbstractContextManager[Any]:
@@ -133,12 +144,11 @@ class _Run:
         """An input without numbers, of that many items."""
         if not isinstance(leaf, torch.Tensor):
             return leaf
-        first = examples.tensors()[0]
-        same = leaf.ndim and first.ndim and len(leaf) == len(first)
-        if batch is None or not same:
+        shape = _of_batch(leaf, batch, examples)
+        if shape == leaf.shape:
             return self.mode.from_tensor(leaf)
         with self.mode:
-            return torch.empty((batch, *leaf.shape[1:]), dtype=leaf.dtype, device=leaf.device)
+            return torch.empty(shape, dtype=leaf.dtype, device=leaf.device)
 
     def _step(
         self, given: Any, optimizer: Any, inputs: frozenset[int], static: Mapping[str, int]
