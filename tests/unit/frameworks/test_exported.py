@@ -1,4 +1,4 @@
-"""An exported program asked at another size: the input, its sizes, and what to do, by every verb."""
+"""An exported program asked at another size: every verb names the input and its sizes."""
 
 from __future__ import annotations
 
