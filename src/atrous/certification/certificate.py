@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import isfinite
 from typing import Any, Literal
 
+from atrous.analysis import Field
+from atrous.analysis.scale import Scale, scales_of
 from atrous.certification.verdicts import Cause, Verdict, worst
-from atrous.shown import Shown, ShownWhole, Tabular
+from atrous.shown import Shown, ShownWhole, Tabular, plain
 
 __all__ = ["Certificate", "Checked", "OutputCertificate", "Price", "State", "agreeing"]
 
@@ -97,7 +100,9 @@ class OutputCertificate(Shown):
     (below 1 where it has fewer), `phase` the first one that holds a value of the reference, and
     `margin` the positions of the reference, at the low and the high end, that differ.
     `max_error` and `relative_error` are the largest ones measured: absolute, and as root mean
-    square against the standard deviation of the reference.
+    square against the standard deviation of the reference. `axes` are those of `factor`, and
+    `fields` what an output of the reference and of the candidate sees; empty where that is not
+    known, and the local fields where some op `mixed` all positions.
     """
 
     name: str
@@ -110,6 +115,15 @@ class OutputCertificate(Shown):
     shape_before: tuple[int, ...] = ()
     shape_after: tuple[int, ...] = ()
     checks: tuple[Checked, ...] = ()
+    axes: tuple[str, ...] = ()
+    fields: tuple[tuple[Field, ...], tuple[Field, ...]] = ((), ())
+    mixed: bool = False
+
+    @property
+    def strides(self) -> tuple[dict[str, Fraction], dict[str, Fraction]]:
+        """By axis: input positions from one output to the next, of reference and candidate."""
+        before, after = ({f.axis: f.stride for f in side} for side in self.fields)
+        return before, after
 
     @property
     def agrees(self) -> bool | None:
@@ -129,6 +143,26 @@ class OutputCertificate(Shown):
             return ""
         return next((check.why for check in self.checks if check.why), "there is nothing to run")
 
+    def scaled(self, scales: Mapping[str, Scale]) -> list[dict[str, Any]]:
+        """By axis that has a scale: margin, phase, strides and fields in its unit."""
+        before, after = self.strides
+        found: list[dict[str, Any]] = []
+        for axis, margin, phase in zip(self.axes, self.margin, self.phase, strict=True):
+            if axis in scales and axis in before and axis in after:
+                of = scales[axis].of
+                sizes = [f.size for side in self.fields for f in side if f.axis == axis]
+                found.append(
+                    {
+                        "axis": axis,
+                        "unit": scales[axis].unit,
+                        "margin": [float(of(n * before[axis])) for n in margin],
+                        "phase": float(of(phase * after[axis])),
+                        "stride": [float(of(side[axis])) for side in (before, after)],
+                        "field": [float(of(size)) for size in sizes],
+                    }
+                )
+        return found
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data; factors as text, exactly."""
         return {
@@ -137,6 +171,9 @@ class OutputCertificate(Shown):
             "factor": [str(f) for f in self.factor],
             "phase": list(self.phase),
             "margin": [list(m) for m in self.margin],
+            "axes": list(self.axes),
+            "fields": [[f.to_dict() for f in side] for side in self.fields],
+            "mixed": self.mixed,
             "max_error": _finite(self.max_error),
             "relative_error": _finite(self.relative_error),
             "shape_before": list(self.shape_before),
@@ -157,6 +194,8 @@ class Price(Shown):
     output_stride: tuple[Fraction, ...]
     uncounted: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """Which cost is only a lower bound (`macs`, `memory`), and the layers that it leaves out."""
+    axes: tuple[str, ...] = ()
+    """Those of `output_stride`."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -164,6 +203,7 @@ class Price(Shown):
             "macs": self.macs,
             "peak_memory_bytes": self.peak_memory_bytes,
             "output_stride": [str(s) for s in self.output_stride],
+            "axes": list(self.axes),
             "uncounted": {name: list(layers) for name, layers in self.uncounted},
         }
 
@@ -174,7 +214,8 @@ class Certificate(ShownWhole, Tabular):
 
     `verdict` is the worst of the outputs': `exact`, `interior`, `shifted`, `approximate` or
     `broken`. `causes` say which layer is why, the most important first. `precision` is what the
-    two were run in, or why they were not. `state` says whether the verdict rests on runs.
+    two were run in, or why they were not. `state` says whether the verdict rests on runs. `axes`
+    are those of the input, `scales` what `scaled` was given.
     """
 
     outputs: tuple[OutputCertificate, ...]
@@ -185,6 +226,20 @@ class Certificate(ShownWhole, Tabular):
     candidate: str = "candidate"
     precision: str = "float64"
     notes: tuple[str, ...] = ()
+    axes: tuple[str, ...] = ()
+    scales: Mapping[str, Scale] = field(default_factory=dict, hash=False)
+
+    def scaled(self, *, rate: Any = None, pixel: Any = None) -> Certificate:
+        """The same certificate, whose positions are shown in ms and lengths as well.
+
+        `rate` and `pixel` are those of `Inspection.scaled`; raises `ReadError` as that does.
+
+        >>> import atrous
+        >>> found = atrous.audit("stack:k3s2", "stack:k3", input=(1, 1, 64)).scaled(rate=1000)
+        >>> [output["stride"] for output in found.outputs[0].scaled(found.scales)]
+        [[2.0, 1.0]]
+        """
+        return replace(self, scales={**self.scales, **scales_of(self.axes, rate, pixel)})
 
     @property
     def verdict(self) -> Verdict:
@@ -226,7 +281,11 @@ class Certificate(ShownWhole, Tabular):
             "reference": self.reference,
             "candidate": self.candidate,
             "precision": self.precision,
-            "outputs": [output.to_dict() for output in self.outputs],
+            **({"scales": plain(self.scales)} if self.scales else {}),
+            "outputs": [
+                output.to_dict() | ({"scaled": output.scaled(self.scales)} if self.scales else {})
+                for output in self.outputs
+            ],
             "causes": [cause.to_dict() for cause in self.causes],
             "before": self.before.to_dict(),
             "after": self.after.to_dict(),

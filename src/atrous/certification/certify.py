@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from atrous.analysis import inspect_network
+from atrous.analysis import Field, Inspection, inspect_network
 from atrous.certification.certificate import (
     Certificate,
     Checked,
@@ -275,15 +275,24 @@ class _Judge:
         results = tuple(_certified(output) for output in self.found)
         why = next((result.why for result in results if result.why), "")
         ran = any(result.state != "not run" for result in results)
+        # Memory is that of the graph on both sides, whatever else the source of one of them tells.
+        before, after = (
+            inspect_network(replace(network, eager=None)) for network in self._asked.networks
+        )
+        results = tuple(
+            _seen(result, output.names, (before, after))
+            for result, output in zip(results, self.found, strict=True)
+        )
         return Certificate(
             outputs=results,
             causes=(*_causes(self.found, results), *self.causes),
-            before=price(self._asked.networks[0]),
-            after=price(self._asked.networks[1]),
+            before=price(before),
+            after=price(after),
             reference=titles[0],
             candidate=titles[1],
             precision=self.pair.precision if ran else f"not run: {why}",
             notes=tuple(dict.fromkeys((*self.notes, *self.pair.remarks))),
+            axes=tuple(before.network.tensor(before.input).grid),
         )
 
     @property
@@ -471,17 +480,32 @@ class _Refused:
         ]
 
 
-def price(network: Network) -> Price:
-    """What a network costs at its input, and how coarse its coarsest map is, by axis.
-
-    Memory is that of the graph on both sides, whatever else the source of one of them tells.
-    """
-    report = inspect_network(replace(network, eager=None))
+def price(report: Inspection) -> Price:
+    """What a network costs at its input, and how coarse its coarsest map is, by axis."""
+    strides = coarsest(report.network)
     return Price(
         report.macs,
         report.peak_memory_bytes,
-        tuple(coarsest(network).values()),
+        tuple(strides.values()),
         tuple(report.uncounted.items()),
+        tuple(strides),
+    )
+
+
+def _seen(
+    result: OutputCertificate, names: tuple[str, str], reports: tuple[Inspection, Inspection]
+) -> OutputCertificate:
+    """The same, with what an output sees in both; nothing where one of them is not known."""
+    layers = [
+        next((layer for layer in report.layers if layer.tensor == name), None)
+        for name, report in zip(names, reports, strict=True)
+    ]
+    sides: list[tuple[Field, ...]] = [() if one is None else one.field for one in layers]
+    known = all(one is not None and not one.opaque for one in layers)
+    return replace(
+        result,
+        fields=(sides[0], sides[1]) if known else ((), ()),
+        mixed=any(one is not None and one.is_global for one in layers),
     )
 
 
@@ -550,6 +574,7 @@ def _certified(output: _Output) -> OutputCertificate:
         verdict,
         *output.shapes,
         tuple(output.checks),
+        proof.axes,
     )
 
 

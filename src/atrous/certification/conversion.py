@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from atrous.analysis import Finding, Inspection, inspect_network
@@ -40,12 +40,40 @@ class Conversion(ShownWhole, Tabular):
     @property
     def before(self) -> Inspection | None:
         """The report of the source, where it was kept."""
-        return None if self.networks is None else inspect_network(self.networks[0])
+        return None if self.networks is None else self._report(self.networks[0])
 
     @property
     def after(self) -> Inspection | None:
         """The report of the result, where it was kept."""
-        return None if self.networks is None else inspect_network(self.networks[1])
+        return None if self.networks is None else self._report(self.networks[1])
+
+    def scaled(self, *, rate: Any = None, pixel: Any = None) -> Conversion:
+        """The same conversion, whose positions are shown in ms and lengths as well.
+
+        As `Certificate.scaled`; the reports before and after have the scales, too.
+        """
+        return replace(self, certificate=self.certificate.scaled(rate=rate, pixel=pixel))
+
+    def _report(self, network: Network) -> Inspection:
+        return replace(inspect_network(network), scales=self.certificate.scales)
+
+    def _reach(self, head: Head) -> dict[str, Any]:
+        """The reach of a head along the axes that have a scale."""
+        scales = self.certificate.scales
+        if not scales:
+            return {}
+        return {
+            "scaled": [
+                {
+                    "axis": axis,
+                    "unit": scales[axis].unit,
+                    "reach_before": float(scales[axis].of(head.reach_before)),
+                    "reach_after": float(scales[axis].of(head.reach_after)),
+                }
+                for axis in head.axes
+                if axis in scales
+            ]
+        }
 
     def plot(self, kind: Kind = "overview") -> Any:
         """The charts of `Inspection.plot` with before and after in each."""
@@ -66,7 +94,7 @@ class Conversion(ShownWhole, Tabular):
             "output_stride": list(self.output_stride),
             "edits": [edit.to_dict() for edit in self.edits],
             "certificate": self.certificate.to_dict(),
-            "heads": [head.to_dict() for head in self.heads],
+            "heads": [head.to_dict() | self._reach(head) for head in self.heads],
             "findings": [finding.to_dict() for finding in self.findings],
             "notes": list(self.notes),
         }

@@ -262,15 +262,17 @@ def _padded(node: Node, axis: str) -> tuple[int, int] | None:
 def edge_text(node: Node, twin: Node, axis: str, bad: int, length: int, lock: Lockstep) -> str:
     """Which positions at the border differ, and what the padding is."""
     lo, hi = margin_of(bad, length)
-    where = " and ".join(
-        text for text in (f"the first {lo}" if lo else "", f"the last {hi}" if hi else "") if text
-    )
+    ends = [
+        f"the {end} {n if n > 1 else ''}".strip() for end, n in (("first", lo), ("last", hi)) if n
+    ]
     one, two = node.op, twin.op
     text = (
-        f"{where} of {how_many(length, 'position')} along {axis} differ: the border lies elsewhere"
+        f"{' and '.join(ends)} of {how_many(length, 'position')} along {axis} "
+        f"{'differs' if lo + hi == 1 else 'differ'}: the border lies elsewhere"
     )
     if isinstance(one, Conv | Pool) and isinstance(two, Conv | Pool) and lock.step == 1:
         was, now = one.windows[window_index(node, axis)], two.windows[window_index(twin, axis)]
         if lock.factor * was.pad_lo != now.pad_lo or lock.factor * was.pad_hi != now.pad_hi:
-            return f"{_pads(now)} of {lock.factor} times {_pads(was)}: {text}"
+            times = f"{lock.factor} times " if lock.factor > 1 else ""
+            return f"{_pads(now)}, not {times}{_pads(was)}: {text}"
     return text

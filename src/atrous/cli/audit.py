@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from atrous.cli.options import Inputs, Json, Outputs, names_of
+from atrous.cli.options import Inputs, Json, Outputs, Pixel, Rate, names_of
 from atrous.cli.output import show, show_json, working
 from atrous.cli.sources import (
     model,
@@ -28,6 +28,8 @@ def audit(
     ],
     input: Inputs = None,
     outputs: Outputs = None,
+    rate: Rate = None,
+    pixel: Pixel = None,
     json: Json = False,
 ) -> None:
     """What a converted model has in common with its original: exit code 0, or 1 if it is broken.
@@ -52,6 +54,8 @@ def audit(
     two, _ = model(candidate, ())
     with working(f"comparing {candidate} with {reference}"):
         certificate = audited(one, two, input=given, outputs=names_of(outputs))
+    if rate is not None or pixel is not None:
+        certificate = certificate.scaled(rate=rate, pixel=pixel)
     if json:
         show_json(certificate.to_json())
     else:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from atrous.cli.options import Html, Image, Inputs, Json, Outputs, Source, names_of
+from atrous.cli.options import Html, Image, Inputs, Json, Outputs, Pixel, Rate, Source, names_of
 from atrous.cli.output import show, show_json, working, wrote
 from atrous.cli.pages import place_for, put
 from atrous.cli.sources import (
@@ -76,6 +76,8 @@ def convert(
         bool, typer.Option("--overwrite", help="Let --output take the place of SOURCE itself.")
     ] = False,
     every: Annotated[bool, typer.Option("--all", help="All layers of the diff.")] = False,
+    rate: Rate = None,
+    pixel: Pixel = None,
     html: Html = None,
     image: Image = None,
     json: Json = False,
@@ -99,6 +101,8 @@ def convert(
     - atrous convert published_os8.onnx --output-stride 32 -o cheap.onnx
 
     - atrous convert zoo:resnet50 --output-stride 8 --outputs layer4 --html change.html
+
+    - atrous convert slide.onnx --output-stride 8 --pixel 0.5um
     """
     from atrous.report import ConversionView
     from atrous.shown import view
@@ -121,6 +125,8 @@ def convert(
             resample=resample,
             measure=measure,
         )
+        if rate is not None or pixel is not None:
+            result = result.scaled(rate=rate, pixel=pixel)
         if path is not None:
             wrote(*_write(result, path, source, given, names_of(outputs)))
         if page is not None:

@@ -334,16 +334,15 @@ class _Dilation:
         if node.output.name not in self.in_head or not isinstance(node.op, Conv):
             return
         assert isinstance(after, Conv)
-        axis = next(iter(factors), None)
-        if axis is None or factors[axis] == 1:
-            return
-        before, now = node.op.windows[-1].dilation, after.windows[-1].dilation
-        if before == 1:
-            return
-        stride = self._strides_before(node)[axis]
-        self.heads.append(
-            Head(node.name, before, now, int(before * stride), int(now * stride / factors[axis]))
-        )
+        strides = self._strides_before(node)
+        found: dict[Head, list[str]] = {}
+        for axis, one, two in zip(node.output.grid, node.op.windows, after.windows, strict=False):
+            before, now, factor = one.dilation, two.dilation, factors.get(axis, 1)
+            if before == 1 or factor == 1:
+                continue
+            reach = int(before * strides[axis]), int(now * strides[axis] / factor)
+            found.setdefault(Head(node.name, before, now, *reach), []).append(axis)
+        self.heads += (replace(head, axes=tuple(axes)) for head, axes in found.items())
 
 
 def _maps(place: Place) -> list[int]:

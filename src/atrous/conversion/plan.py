@@ -89,9 +89,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Head(Plain):
-    """A dilated layer of a head behind a changed map, and its reach in pixels of the input.
+    """A dilated layer of a head behind a changed map, and its reach in positions of the input.
 
-    Reach is the distance between neighbouring taps: the rate times the stride of the map.
+    Reach is the distance between neighbouring taps along `axes`: the rate times the stride of the
+    map.
     """
 
     layer: str
@@ -99,3 +100,4 @@ class Head(Plain):
     rate_after: int
     reach_before: int
     reach_after: int
+    axes: tuple[str, ...] = ()

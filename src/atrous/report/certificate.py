@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
+from atrous.analysis.scale import Scale, in_units
 from atrous.certification.certificate import Certificate, OutputCertificate, Price
 from atrous.certification.verdicts import Verdict
 from atrous.draw.units import at_least, bytes_text, fraction_text, per_axis, shape_text
@@ -71,12 +72,13 @@ def facts(certificate: Certificate, look: Look) -> Iterator[Line]:
     some_ran = any(output.state != "not run" for output in certificate.outputs)
     for output in certificate.outputs:
         label = Span("output", "bold")
-        yield from wrapped(label, output_text(output, alone=some_ran), INDENT, look)
+        text = output_text(output, certificate.scales, alone=some_ran)
+        yield from wrapped(label, text, INDENT, look)
     before, after = certificate.before, certificate.after
     yield from wrapped(
         Span("output stride", "bold"),
         f"{strides_text(before.output_stride)} -> {strides_text(after.output_stride)} "
-        "(coarsest map)",
+        f"(coarsest map){_strides_in_units(certificate)}",
         INDENT,
         look,
     )
@@ -106,20 +108,35 @@ def _costs(before: Price, after: Price, quantity: Literal["macs", "memory"]) -> 
     return " -> ".join(bounds) + ("" if any(left_out) else _growth(*both))
 
 
-def output_text(output: OutputCertificate, *, alone: bool = True) -> str:
+def _strides_in_units(certificate: Certificate) -> str:
+    texts = [
+        in_units(dict(zip(side.axes, side.output_stride, strict=False)), certificate.scales)
+        for side in (certificate.before, certificate.after)
+    ]
+    return f"; {' -> '.join(texts)}" if all(texts) else ""
+
+
+def output_text(
+    output: OutputCertificate, scales: Mapping[str, Scale] | None = None, *, alone: bool = True
+) -> str:
     """One output in a sentence; that it was not run is said where it is `alone` in that."""
+    scales = scales or {}
     parts = [f"{output.name}: {output.verdict}"]
     if output.shape_before == output.shape_after:
         parts.append(f"{shape_text(output.shape_after)} as before")
     else:
         parts.append(f"{shape_text(output.shape_after)}, was {shape_text(output.shape_before)}")
     if output.factor and output.verdict != "broken":
-        where = _where(output)
+        where = _where(output, scales)
         if where:
             parts.append(where)
     if any(lo + hi for lo, hi in output.margin):
         texts = [f"{lo} low, {hi} high" for lo, hi in output.margin]
-        parts.append(f"margin of {per_axis(texts)} (positions of the original)")
+        parts.append(
+            f"margin of {per_axis(texts)} (positions of the original{_margins(output, scales)})"
+        )
+    if output.axes and any(output.fields):
+        parts.append(_field_kept(output, scales))
     if output.relative_error is not None:
         parts.append(f"relative error {output.relative_error:.1e}")
     if alone and output.why and output.shape_before:
@@ -127,14 +144,42 @@ def output_text(output: OutputCertificate, *, alone: bool = True) -> str:
     return "; ".join(parts)
 
 
-def _where(output: OutputCertificate) -> str:
+def _margins(output: OutputCertificate, scales: Mapping[str, Scale]) -> str:
+    """The margins of axes that have a scale, in its unit."""
+    strides = output.strides[0]
+    known = [(a, m) for a, m in zip(output.axes, output.margin, strict=False) if a in strides]
+    ends = [in_units({a: m[end] * strides[a] for a, m in known}, scales) for end in (0, 1)]
+    return f"; {ends[0]} low, {ends[1]} high" if all(ends) else ""
+
+
+def _field_kept(output: OutputCertificate, scales: Mapping[str, Scale]) -> str:
+    """What an output sees of the input, before and after."""
+    before, after = ({f.axis: f.size for f in side} for side in output.fields)
+    texts = []
+    for sizes in (after, before):
+        units = in_units(sizes, scales)
+        texts.append("x".join(map(str, sizes.values())) + (f" ({units})" if units else ""))
+    word = "local field" if output.mixed else "field"
+    return f"{word} {texts[0]}" + (" as before" if before == after else f", was {texts[1]}")
+
+
+def _where(output: OutputCertificate, scales: Mapping[str, Scale]) -> str:
     if all(f == 1 for f in output.factor) and not any(output.phase):
         return ""
     finer = all(f >= 1 for f in output.factor)
     steps = [f if finer else 1 / f for f in output.factor]
-    every = " by ".join(dict.fromkeys(map(_every, steps)))
+    words = list(map(_every, steps))
+    every = words[0]
+    if len(set(words)) > 1:
+        axes = output.axes or tuple(map(str, range(len(words))))
+        every = ", ".join(f"{w} along {a}" for w, a in zip(words, axes, strict=True)) + ","
     if finer:
-        return f"{every} from {per_axis([str(p) for p in output.phase])} on is the original's"
+        first = dict(zip(output.axes, output.phase, strict=False))
+        strides = output.strides[1]
+        lengths = {a: n * strides[a] for a, n in first.items() if a in strides}
+        units = in_units(lengths, scales) if any(lengths.values()) else ""
+        start = per_axis([str(p) for p in output.phase]) + (f" ({units})" if units else "")
+        return f"{every} from {start} on is the original's"
     return f"{every} of the original is left"
 
 

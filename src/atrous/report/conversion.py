@@ -8,6 +8,8 @@ from typing import Any, cast
 
 from atrous.analysis import Inspection
 from atrous.analysis.inspection import Kind
+from atrous.analysis.scale import in_units
+from atrous.certification.certificate import Certificate
 from atrous.certification.conversion import Conversion
 from atrous.conversion.edits import Edit
 from atrous.conversion.plan import Head
@@ -40,7 +42,8 @@ class ConversionView(LinesView):
         out = [opening(certificate, "")]
         out += facts(certificate, look)
         for head in conversion.heads:
-            out += wrapped(Span("head", "bold"), _head(head), INDENT, look)
+            text = _head(head, certificate)
+            out += wrapped(Span("head", "bold"), text, INDENT, look)
         for finding in conversion.findings:
             text = f"{finding.code}, {finding.layer}: {finding.message}"
             out += wrapped(Span(finding.severity, "bold"), text, INDENT, look)
@@ -77,14 +80,21 @@ class ConversionView(LinesView):
         return {"before": before, "after": after}
 
 
-def _head(head: Head) -> str:
+def _head(head: Head, certificate: Certificate) -> str:
+    def said(reach: int) -> str:
+        texts = [in_units({axis: reach}, certificate.scales) for axis in head.axes]
+        units = " by ".join(dict.fromkeys(filter(None, texts)))
+        return f" ({units})" if units else ""
+
+    after = head.reach_after
+    along = "" if set(head.axes) >= set(certificate.axes) else f" along {', '.join(head.axes)}"
     text = (
-        f"{head.layer}: rate {head.rate_before} -> {head.rate_after}, a reach of "
-        f"{head.reach_before} input pixels between taps "
+        f"{head.layer}: rate {head.rate_before} -> {head.rate_after}; its taps lie "
+        f"{how_many(after, 'input position')}{said(after)} apart{along}"
     )
-    if head.reach_after == head.reach_before:
-        return text + "as before"
-    return text + f"becomes {head.reach_after}, as its rate is kept"
+    if after == head.reach_before:
+        return text + ", as before"
+    return text + f", were {head.reach_before}{said(head.reach_before)}, as its rate is kept"
 
 
 def _edits(conversion: Conversion, look: Look, top: int | None) -> Iterator[Line]:
