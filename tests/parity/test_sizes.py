@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -314,3 +316,75 @@ def test_what_drops_nothing_is_what_nan_says(model):
             lost = lost or unread_ends(layer, x.shape[-1])
             x = layer(x)
         assert found.lossless(n) != lost, n
+
+
+class Places(nn.Module):
+    """Adds stored places, of which there are so many."""
+
+    def __init__(self, many: int) -> None:
+        super().__init__()
+        self.places = nn.Parameter(torch.zeros(1, 2, many))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[..., ::2] + self.places[..., : (x.shape[-1] + 1) // 2]
+
+
+def test_what_repeats_ends_where_the_code_has_an_end() -> None:
+    model = Places(129)
+    found = atrous.sizes(model, (1, 2, 32))
+    assert "every size from 1 to 258" in str(found)
+    for size in (1, 2, 30, 257, 258, 259, 260, 1000):
+        assert found.legal(size) == runs(model, torch.zeros(1, 2, size)), size
+    assert (found.nearest(1000), found.why(1000)[:6]) == ((258,), "Places")
+    assert found.dim(torch.export.Dim)["t"].max == 258
+
+
+def test_the_sizes_of_a_program_end_where_its_range_does() -> None:
+    sizes = ({2: 4 * torch.export.Dim("t", min=2, max=20)},)
+    model = nn.Sequential(nn.Conv1d(1, 1, 3, 2, 1), nn.Conv1d(1, 1, 3, 2, 1))
+    made = torch.export.export(model, (torch.zeros(1, 1, 32),), dynamic_shapes=sizes)
+    found, run = atrous.sizes(made, (1, 1, 32)), made.module()
+    for size in range(4, 120, 4):
+        assert found.legal(size) == runs(run, torch.zeros(1, 1, size)), size
+
+
+def test_a_model_of_one_size_is_asked_about_any() -> None:
+    model = nn.Sequential(nn.MaxPool1d(4), nn.Flatten(), nn.Linear(6, 1))
+    found = atrous.sizes(model, (1, 2, 12))
+    for size in (11, 12, 15, 16, 900, 1601):
+        assert found.legal(size) == runs(model, torch.zeros(1, 2, size)), size
+    assert "1x450 and 6x1" in found.why(900)
+    assert found.nearest(900) == (15,)
+    loaded = pickle.loads(pickle.dumps(found))
+    assert loaded == found
+    with pytest.raises(atrous.UnsupportedError, match=r"sizes above 321 .* call sizes again"):
+        loaded.legal(900)
+
+
+def test_sizes_that_some_model_takes_beyond_those_tried_are_read() -> None:
+    class Two(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if x.shape[-1] not in (20, 1000):
+                raise ValueError("20 or 1000")
+            return x
+
+    found = atrous.sizes(Two(), (1, 1, 20))
+    assert (found.legal(1000), found.legal(999), found.nearest(1000)) == (True, False, (1000,))
+
+
+def test_code_that_pads_to_twice_its_strides_repeats_as_the_code_does() -> None:
+    padded = PaddedUp()
+    padded.net = Decoder(2)
+    found = atrous.sizes(padded.eval(), (1, 2, 16, 16))
+    assert (found.period, found.legal(100_001)) == (8, True)
+    assert [n for n in range(1, 50) if found.lossless(n)] == [8, 16, 24, 32, 40, 48]
+
+
+def runs(model: nn.Module, x: torch.Tensor) -> bool:
+    """Whether a model runs."""
+    try:
+        with torch.no_grad():
+            model(x)
+    except Exception:
+        return False
+    return True

@@ -36,9 +36,10 @@ class AxisSizes:
     """The sizes along axes that behave alike: what each length gives, and how that repeats.
 
     `trials` has lengths one by one from `first` on; nothing below it runs. From `settled` on what
-    they give repeats every `period` lengths, outputs `rise` longer each time; 0 where no period was
-    seen, and lengths beyond the trials are then not known. `proved` says that layer by layer the
-    same windows slide at a length and one period on; else it was seen in the trials alone.
+    they give repeats every `period` lengths, outputs `rise` longer each time, up to `most`, or
+    without end where that is None; 0 where no period was seen. `proved` says that layer by layer
+    the same windows slide at a length and one period on; else it was seen in the trials alone.
+    `further` reads the source at a length that follows from no trial; a pickle has it no more.
     """
 
     axes: tuple[str, ...]
@@ -48,9 +49,17 @@ class AxisSizes:
     period: int
     rise: tuple[int, ...]
     proved: bool
+    most: int | None = None
+    further: Callable[[int], Trial] | None = field(default=None, compare=False, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "further": None}
 
     def at(self, length: int) -> Trial:
-        """What a length gives. Raises `UnsupportedError` beyond the trials where none repeats."""
+        """What a length gives; one that follows from no trial is read.
+
+        Raises `UnsupportedError` where the source is not at hand for that.
+        """
         if length < 1:
             return Trial(length, "a size is at least 1")
         if length < self.first:
@@ -59,10 +68,12 @@ class AxisSizes:
             )
         if length <= self.last:
             return self.trials[length - self.first]
-        if not self.period:
+        if not self.follows(length):
+            if self.further is not None:
+                return self.further(length)
             raise UnsupportedError(
-                f"sizes above {self.last} along {', '.join(self.axes)} do not repeat what those "
-                "below do; what they give is not known."
+                f"sizes above {self.most or self.last} along {', '.join(self.axes)} do not repeat "
+                "what those below do; what they give is not known, call sizes again."
             )
         # The last period: what does not run there is least often too small for other reasons.
         start = self.last - self.period + 1
@@ -70,6 +81,12 @@ class AxisSizes:
         like = self.trials[start + rest - self.first]
         pairs = zip(like.outputs, self.rise, strict=True) if like.runs else ()
         return like.moved(length, tuple(n + turns * r if n else 0 for n, r in pairs))
+
+    def follows(self, length: int) -> bool:
+        """Whether what a length gives is known from the trials."""
+        if length <= self.last:
+            return True
+        return bool(self.period) and (self.most is None or length <= self.most)
 
     @property
     def last(self) -> int:
@@ -107,15 +124,21 @@ class AxisSizes:
         return self.trials[start : start + self.period]
 
     def lengths(self, keep: Keep, start: int = 1) -> Iterator[int]:
-        """The lengths from `start` on that are what is asked for, in order."""
-        end = self.last if not self.period else _FARTHEST
+        """The lengths from `start` on that are what is asked for, in order, as far as is known."""
+        end = (self.most or _FARTHEST) if self.period else self.last
         if not any(self.holds(t.length, keep) for t in self.repeating):
             end = min(end, self.last)
         return (n for n in range(start, end + 1) if self.holds(n, keep))
 
     def near(self, length: int, keep: Keep) -> tuple[int | None, int | None]:
-        """The largest such length up to `length`, and the least from it on; None where none is."""
-        below = next((n for n in range(length, 0, -1) if self.holds(n, keep)), None)
+        """The largest such length up to `length`, and the least from it on; None where none is.
+
+        Of those that follow from no trial, `length` alone is read.
+        """
+        if not self.follows(length) and self.holds(length, keep):
+            return length, length
+        top = length if self.follows(length) else self.most if self.period else self.last
+        below = next((n for n in range(top or 0, 0, -1) if self.holds(n, keep)), None)
         return below, next(self.lengths(keep, length), None)
 
 
@@ -203,7 +226,7 @@ class Sizes(ShownWhole, Tabular):
             return self.refusal
         for one, n in zip(self.along, lengths, strict=True):
             trial = one.at(n)
-            if not trial.runs and n > one.last:
+            if not trial.runs and n > one.last and one.follows(n):
                 turns = -(-(n - one.last) // one.period)
                 return f"as {n - turns * one.period} does not: {trial.refusal}"
             if not trial.runs:
@@ -252,7 +275,8 @@ class Sizes(ShownWhole, Tabular):
         for axis, one in zip(self.axes, self.along, strict=True):
             step, first = _multiples(one)
             # torch.export takes sizes of 0 and 1 for constants.
-            made = kind(f"_{axis}" if step > 1 else axis, min=max(first // step, 2))
+            most = {} if one.most is None else {"max": one.most // step}
+            made = kind(f"_{axis}" if step > 1 else axis, min=max(first // step, 2), **most)
             found[axis] = step * made if step > 1 else made
         return found
 
@@ -273,6 +297,7 @@ class Sizes(ShownWhole, Tabular):
                     "settled": one.settled,
                     "rise": list(one.rise),
                     "proved": one.proved,
+                    "most": one.most,
                     "attainable": list(one.attainable),
                     **self._in_unit(axis, {"length": n, "period": one.period or None, **asked}),
                     "trials": [trial.to_dict() for trial in one.trials],
@@ -343,13 +368,20 @@ Attempt = Callable[[int], tuple[Trial, Any]]
 
 
 def axis_sizes(
-    axes: Sequence[str], attempt: Attempt, *, known: int, period: int, enough: int = 0
+    axes: Sequence[str],
+    attempt: Attempt,
+    *,
+    known: int,
+    period: int,
+    enough: int = 0,
+    farthest: int = 0,
 ) -> AxisSizes:
     """The sizes along `axes`, by trying lengths one by one until what they give repeats.
 
     `known` is a length that runs, and `period` one of the layers there. A whole period of lengths
     is tried from the least one on that runs, and then lengths one period further on: all of them,
-    or some where there are many. `enough` is how many are tried at least.
+    or some where there are many. `enough` is how many are tried at least. A few lengths up to
+    `farthest`, each twice the last, tell whether what repeats has an end.
     """
     tried: dict[int, tuple[Trial, Any]] = {}
 
@@ -366,7 +398,7 @@ def axis_sizes(
     first = 1 if least <= 2 * period + _SHORT else least - period + 1
     end = max(least + period, first + enough - 1)
     places: list[int] = []
-    repeats = proved = False
+    repeats = proved = widened = False
     while True:
         for length in range(first, end + 1):
             at(length)
@@ -376,10 +408,17 @@ def axis_sizes(
         proved = all(tried[n][1] == tried[n + period][1] for n in places)
         if (repeats and proved) or end > max(2 * known, _ENOUGH):
             break
-        if repeats:
+        all_run = all(one.runs and later.runs for one, later in pairs)
+        if (repeats or all_run) and not (proved or widened):
             # What is padded or cut by the code may come again later than the layers do.
-            wider = next((p for p in _wider(period) if layers(end) == layers(end + p)), None)
-            period, end = (wider, max(end, least + wider)) if wider else (period, _beyond(known))
+            widened = True
+            one = next((n for n in reversed(places) if at(n).runs), end)
+            wider = next((p for p in _wider(period) if layers(one) == layers(one + p)), None)
+            if wider:
+                period, end, widened = wider, max(end, least + wider), False
+                continue
+        if repeats:
+            end = _beyond(known)
             continue
         if any(one.runs for one, _ in pairs):
             end += period
@@ -392,8 +431,12 @@ def axis_sizes(
             period = lcm(period, further - known)
             end = max(end, least + period)
     trials = tuple(at(n) for n in range(first, end + 1))
+
+    def read(length: int) -> Trial:
+        return attempt(length)[0]
+
     if not repeats:
-        return AxisSizes(tuple(axes), first, trials, end, 0, (), proved=False)
+        return AxisSizes(tuple(axes), first, trials, end, 0, (), False, None, read)
     rise = next(_rise(at(n), at(n + period)) for n in places if at(n).runs)
     settled = end - period + 1
     while settled > first and _follows(at(settled - 1), at(settled - 1 + period), rise):
@@ -407,7 +450,32 @@ def axis_sizes(
                 break
     while settled > first and _follows(at(settled - 1), at(settled - 1 + period), rise):
         settled -= 1
-    return AxisSizes(tuple(axes), first, trials, settled, period, rise, proved)
+    found = AxisSizes(tuple(axes), first, trials, settled, period, rise, proved, None, read)
+    return replace(found, most=_most(found, at, farthest))
+
+
+def _most(found: AxisSizes, at: Callable[[int], Trial], farthest: int) -> int | None:
+    """The largest length that gives what repeats; None where all that are tried do."""
+
+    def differs(length: int) -> bool:
+        one, like = at(length), found.at(length)
+        return not _alike(one, like) or one.outputs != like.outputs
+
+    farthest = min(farthest, _FARTHEST // 2)
+    if 2 * found.last > farthest or not any(trial.runs for trial in found.repeating):
+        return None
+    good, bad = found.last, next(found.lengths("runs", 2 * found.last))
+    while not differs(bad):
+        if 2 * bad > farthest:
+            return None
+        good, bad = bad, next(found.lengths("runs", 2 * bad))
+    while True:
+        length = next(found.lengths("runs", (good + bad + 1) // 2))
+        if length >= bad:
+            length = next(found.lengths("runs", good + 1))
+        if length >= bad:
+            return bad - 1
+        good, bad = (good, length) if differs(length) else (length, bad)
 
 
 def _least(at: Callable[[int], Trial], known: int, period: int) -> int:

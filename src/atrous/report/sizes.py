@@ -128,7 +128,8 @@ def _which(one: AxisSizes, keep: Keep, said: Said) -> str:
     alone = [n for n in early if n < start]
     beside = f"; also {_listed(alone)}" if alone else ""
     if period == 1:
-        return (f"every size from {said(start)} up" if start > 1 else "every size") + beside
+        ends = f" {_ends(one, start, said)}" if start > 1 or one.most else ""
+        return f"every size{ends}{beside}"
     if rests == [0]:
         which = f"multiples of {said(period)}"
     elif len(rests) == 1:
@@ -137,7 +138,12 @@ def _which(one: AxisSizes, keep: Keep, said: Said) -> str:
         which = f"all but {_remainders(period, [r for r in range(period) if r not in rests])}"
     else:
         which = _remainders(period, rests)
-    return f"{which}, from {said(start)} up{beside}"
+    return f"{which}, {_ends(one, start, said)}{beside}"
+
+
+def _ends(one: AxisSizes, start: int, said: Said) -> str:
+    """From which length on, and up to which where there is an end."""
+    return f"from {said(start)} {'up' if one.most is None else f'to {said(one.most)}'}"
 
 
 def _own_period(one: AxisSizes, keep: Keep) -> int:
@@ -182,4 +188,5 @@ def _repeats(one: AxisSizes, said: Said) -> str:
     ways = "by its layers" if one.proved else "as far as was tried"
     period = said(one.period).replace(f"{one.period}", how_many(one.period, "position"), 1)
     size = "every size" if one.period == 1 else f"every {period}"
-    return f"{size}, from {said(one.settled)} up, {ways} ({how_many(len(one.trials), 'size')} read)"
+    ends = _ends(one, one.settled, said)
+    return f"{size}, {ends}, {ways} ({how_many(len(one.trials), 'size')} read)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from typing import Any
 
 from atrous.analysis.sizes import AxisSizes, Sizes, axis_sizes
@@ -19,6 +20,9 @@ __all__ = ["sizes"]
 
 _BESIDE = 64
 """How far around a size that does not run one that does is looked for."""
+
+_MOST_NUMBERS = 1 << 21
+"""How many numbers the inputs of the largest size have that is tried; a run may need them."""
 
 Reader = Callable[[Shapes], Network]
 
@@ -171,8 +175,24 @@ def _tried(
             return Trial(n, fixed), None
         return trial_of(made, axes), layers_of(made, axes)
 
-    period = period_of(network, axes)
-    return axis_sizes(axes, attempt, known=known, period=period, enough=enough)
+    return axis_sizes(
+        axes,
+        attempt,
+        known=known,
+        period=period_of(network, axes),
+        enough=enough,
+        farthest=_farthest(shapes, network, axes, known),
+    )
+
+
+def _farthest(shapes: Shapes, network: Network, axes: tuple[str, ...], known: int) -> int:
+    """The largest length whose inputs have few enough numbers; 0 where code runs on numbers."""
+    if network.ran:
+        return 0
+    found = known
+    while sum(map(prod, _resized(shapes, network, axes, 2 * found))) <= _MOST_NUMBERS:
+        found *= 2
+    return found
 
 
 def _resized(shapes: Shapes, network: Network, axes: tuple[str, ...], n: int) -> Shapes:
