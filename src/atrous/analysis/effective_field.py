@@ -144,7 +144,27 @@ class EffectiveField(ShownWhole):
             "roots": plain(self.roots),
             "notes": list(self.notes),
             "scales": plain(self.scales),
+            **({"scaled": self._scaled()} if self.scales else {}),
         }
+
+    def _scaled(self) -> list[dict[str, object]]:
+        """Along each axis that has a scale: fields and boxes in its unit, and how it spreads."""
+        sizes = {"field": self.size, "effective": self.box.size}
+        if self.paths is not None and self.roots is not None:
+            sizes |= {"paths": self.paths.size, "roots": self.roots.size}
+        return [
+            {
+                "axis": axis,
+                "unit": scale.unit,
+                **{name: float(scale.of(size[index])) for name, size in sizes.items()},
+                **{
+                    name: getattr(spread, name) * float(scale.step)
+                    for name in ("mean", "deviation", "half")
+                },
+            }
+            for index, (axis, spread) in enumerate(zip(self.axes, self.spreads, strict=True))
+            if (scale := self.scales.get(axis)) is not None
+        ]
 
 
 def _half(mean: float, along: NDArray[np.float64]) -> float:

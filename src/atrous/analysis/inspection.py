@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import field as record_field
+from fractions import Fraction
 from operator import index
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -177,7 +178,11 @@ class Inspection(ShownWhole, Tabular):
 
             self._known["pyramids"] = pyramids_of(self.network)
         found: tuple[Pyramid, ...] = self._known["pyramids"]
-        return found
+        if not self.scales:
+            return found
+        hops = {one.name: {f.axis: f.stride for f in one.field} for one in self.layers}
+        plain = dict.fromkeys(self.network.axes, Fraction(1))
+        return tuple(one.scaled_by(self.scales, hops.get(one.source, plain)) for one in found)
 
     @property
     def complete(self) -> bool:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import product
 from math import prod
 
+from atrous.analysis.scale import Scale
 from atrous.analysis.spans import spans_of
 from atrous.geometry import Local, Taps, Window, inside_counts, same_torch
 from atrous.network import Network, Node
+from atrous.network.builder import AXES
 from atrous.network.ops import Conv, Pad
 from atrous.shown import Plain, Shown, ShownWhole, plain, plain_fields
 
@@ -53,6 +55,11 @@ class Branch(Plain, Shown):
         return wide or (1,) * len(self.windows)
 
     @property
+    def dilations(self) -> tuple[int, ...]:
+        """The dilation along each axis."""
+        return tuple(window.dilation for window in self.windows)
+
+    @property
     def kernel(self) -> tuple[int, ...]:
         """The taps along each axis."""
         return tuple(window.kernel for window in self.windows)
@@ -70,14 +77,19 @@ class Branch(Plain, Shown):
     @property
     def verdict(self) -> str:
         """What the branch is on this map, in words."""
-        kernel = _by(self.kernel)
+        flat = len(self.kernel) == 1
+        kernel, single = (
+            f"{'kernel ' * flat}{_by(k)}" for k in (self.kernel, (1,) * len(self.map))
+        )
         one = "its centre" if all(k % 2 for k in self.kernel) else "one tap"
         if self.empty:
             return f"no tap lies inside at {percent(self.empty)} of positions."
         if self.alone == 1 and self.taps > 1:
-            return f"{kernel} in name, and a 1x1 here: only {one} lies inside, at every position."
+            here = single if flat else f"a {single}"
+            return f"{kernel} in name, and {here} here: only {one} lies inside, at every position."
         whole = "at every position" if self.full == 1 else f"at {percent(self.full)} of positions"
-        every = f"all {self.taps} taps lie inside {whole if self.full else 'nowhere'}."
+        taps = "both taps" if self.taps == 2 else f"all {self.taps} taps"
+        every = f"{taps} lie inside {whole if self.full else 'nowhere'}."
         if self.alone and self.taps > 1:
             name = f"{kernel} in name: " if self.alone >= Fraction(1, 2) else ""
             return f"{name}only {one} lies inside at {percent(self.alone)} of positions; {every}"
@@ -120,7 +132,8 @@ class Pyramid(ShownWhole):
     """Convolutions of several rates side by side on one map, as in DeepLab's ASPP.
 
     `size` and `output_stride` are those of the network's input where they were asked about;
-    `source` is the layer whose map it is where a network has it.
+    `source` is the layer whose map it is where a network has it. `steps` says for each of the
+    map's `axes` what one position of the map is, where a rate or the size of a pixel is given.
 
     >>> import atrous
     >>> found = atrous.rates(513, (6, 12, 18))
@@ -133,6 +146,22 @@ class Pyramid(ShownWhole):
     size: tuple[int, ...] = ()
     output_stride: tuple[int, ...] = ()
     source: str = ""
+    axes: tuple[str, ...] = ()
+    steps: Mapping[str, Scale] = field(default_factory=dict, hash=False)
+
+    def scaled_by(
+        self, scales: Mapping[str, Scale], strides: Mapping[str, Fraction | int]
+    ) -> Pyramid:
+        """The same pyramid, whose rates are shown in ms and lengths as well.
+
+        `scales` are those of the input; the map has one position for `strides` of the input's.
+        """
+        steps = {
+            axis: Scale(scales[axis].of(strides[axis]), scales[axis].unit)
+            for axis in self.axes
+            if axis in scales and axis in strides
+        }
+        return replace(self, steps=steps)
 
     @property
     def limits(self) -> Limits | None:
@@ -206,7 +235,13 @@ class Pyramid(ShownWhole):
             "size": list(self.size),
             "output_stride": list(self.output_stride),
             "map": list(self.map),
-            "branches": [branch.to_dict() for branch in self.branches],
+            "axes": list(self.axes),
+            **({"steps": self._in_units(self.map)} if self.steps else {}),
+            "branches": [
+                branch.to_dict()
+                | ({"steps": self._in_units(branch.dilations)} if self.steps else {})
+                for branch in self.branches
+            ],
             "limits": None if limits is None else plain_fields(limits),
             "scaled": list(self.scaled),
             "together": {
@@ -217,6 +252,14 @@ class Pyramid(ShownWhole):
                 "step": [taps.step for taps in self.along],
             },
         }
+
+    def _in_units(self, positions: Sequence[int]) -> list[dict[str, object]]:
+        """So many positions of the map along each axis that has a scale, and what one is."""
+        return [
+            {"axis": axis, "unit": step.unit, "step": float(step.step), "length": float(step.of(n))}
+            for axis, n in zip(self.axes, positions, strict=True)
+            if (step := self.steps.get(axis)) is not None
+        ]
 
 
 def percent(share: Fraction) -> str:
@@ -270,11 +313,13 @@ def same_pyramid(
 ) -> Pyramid:
     """The branches on the map that a network of this output stride makes of an input.
 
-    The map is `ceil(size / output_stride)`, as halving with padding `same` leaves it.
+    The map is `ceil(size / output_stride)`, as halving with padding `same` leaves it; its axes are
+    called as those of networks are.
     """
+    axes = AXES[len(size)]
     sizes = tuple(-(-n // stride) for n, stride in zip(size, output_stride, strict=True))
     branches = tuple(same_branch(sizes, rate, kernel) for rate in rates)
-    return Pyramid(sizes, branches, tuple(size), tuple(output_stride))
+    return Pyramid(sizes, branches, tuple(size), tuple(output_stride), "", axes)
 
 
 def pyramids_of(network: Network) -> tuple[Pyramid, ...]:
@@ -293,7 +338,9 @@ def _pyramids(by_source: dict[str, list[Branch]], network: Network) -> Iterator[
         if len(rates) > 1 and any(max(rate) > 1 for rate in rates):
             maker = network.maker(source)
             name = source if maker is None else maker.name
-            yield Pyramid(branches[0].map, tuple(branches), source=name)
+            spans = spans_of(network.node(branches[0].layer), network)
+            axes = tuple(span.axis for span in spans)
+            yield Pyramid(branches[0].map, tuple(branches), source=name, axes=axes)
 
 
 def _branch(layer: str, sizes: tuple[int, ...], windows: tuple[Window, ...]) -> Branch:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from atrous.cli.options import Inputs, Json, Rate, Source
+from atrous.cli.options import Inputs, Json, Pixel, Rate, Source
 from atrous.cli.output import show, show_json, working, wrote
 from atrous.cli.pages import picture_place
 from atrous.cli.sources import model, position
@@ -44,10 +44,7 @@ def effective(
     share: Annotated[float, typer.Option(help="The share that the box holds.")] = 0.95,
     seed: Annotated[int, typer.Option(help="Of drawn inputs and weights.")] = 0,
     rate: Rate = None,
-    pixel: Annotated[
-        str | None,
-        typer.Option(metavar="SIZE", help="The size of a position, 0.5um: lengths beside."),
-    ] = None,
+    pixel: Pixel = None,
     plot: Annotated[
         str | None, typer.Option(metavar="PATH", help="Also draw it to PATH, a .png or .svg.")
     ] = None,

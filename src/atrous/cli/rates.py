@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from atrous.cli.options import Json
+from atrous.cli.options import Json, Pixel, Rate
 from atrous.cli.output import show, show_json
 from atrous.errors import ReadError
 
@@ -18,7 +18,8 @@ def rates(
     size: Annotated[
         str,
         typer.Argument(
-            metavar="SIZE", help="The input or crop in pixels: 513, or one an axis: 512x1024."
+            metavar="SIZE",
+            help="The input or crop in pixels: 513, one an axis: 512x1024, one axis alone: 16000,",
         ),
     ],
     rates: Annotated[
@@ -28,6 +29,8 @@ def rates(
         str, typer.Option(metavar="N", help="Input pixels per position of the map.")
     ] = "16",
     kernel: Annotated[str, typer.Option(metavar="K", help="Taps along each axis.")] = "3",
+    rate: Rate = None,
+    pixel: Pixel = None,
     json: Json = False,
 ) -> None:
     """Which rates of an ASPP still see more than their centre at this crop and output stride.
@@ -42,6 +45,10 @@ def rates(
     - atrous rates 769 --output-stride 8 --rates 12,24,36
 
     - atrous rates 512x1024 --rates 6,12,18,24
+
+    - atrous rates 1024 --pixel 0.5um
+
+    - atrous rates 16000, --output-stride 1 --rates 1,2,4,8 --rate 16k
     """
     from atrous.report import PyramidView
     from atrous.verbs.rates import rates as found_of
@@ -51,6 +58,8 @@ def rates(
         [_numbers(rate, "--rates") for rate in rates.split(",")],
         output_stride=_numbers(output_stride, "--output-stride"),
         kernel=_numbers(kernel, "--kernel"),
+        rate=rate,
+        pixel=pixel,
     )
     if json:
         show_json(found.to_json())
@@ -61,9 +70,12 @@ def rates(
 def _numbers(text: str, option: str) -> int | tuple[int, ...]:
     """One number for all axes, or one for each.
 
-    >>> _numbers("513", "SIZE"), _numbers("512x1024", "SIZE")
-    (513, (512, 1024))
+    >>> _numbers("513", "SIZE"), _numbers("512x1024", "SIZE"), _numbers("16000,", "SIZE")
+    (513, (512, 1024), (16000,))
     """
+    alone = re.fullmatch(r"\s*([0-9]{1,15})\s*,\s*", text)
+    if alone is not None:
+        return (int(alone[1]),)
     parts = re.split(r"[x,]", text.strip())
     if not all(re.fullmatch(r"\s*[0-9]{1,15}\s*", part) for part in parts):
         raise ReadError(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from atrous.analysis.effective_field import EffectiveField
+from atrous.analysis.scale import in_units
 from atrous.draw.charts import altair_module
 from atrous.draw.colours import MARK, SERIES, ramp
 from atrous.draw.images import data_url
@@ -45,9 +47,16 @@ def effective_chart(found: EffectiveField) -> Any:
     size, whole = ("x".join(map(str, s)) for s in (box.size, found.size))
     title = alt.TitleParams(
         f"{found.layer}: {box.held:.0%} within {size} of {whole} positions",
-        subtitle="solid frame: that box; dashed frame: the whole field",
+        subtitle=f"solid frame: that box{_size_said(found, box.size)}; "
+        f"dashed frame: the whole field{_size_said(found, found.size)}",
     )
     return alt.hconcat(*drawn, title=title)
+
+
+def _size_said(found: EffectiveField, size: Sequence[int]) -> str:
+    """A size in the units of the axes that have a scale."""
+    text = in_units(dict(zip(found.axes, size, strict=True)), found.scales)
+    return f" ({text})" if text else ""
 
 
 def heat(density: NDArray[Any]) -> bytes:

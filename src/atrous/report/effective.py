@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
+from atrous.analysis.effective import Effective
 from atrous.analysis.effective_field import EffectiveField, Spread
-from atrous.analysis.scale import in_units
+from atrous.analysis.scale import Scale, in_units
 from atrous.draw.units import shape_text, share_text, shortened
 from atrous.report.lines import Line, Look, Span, line, wrapped
 from atrous.report.view import PictureView
@@ -54,7 +56,7 @@ def _said_of(found: EffectiveField) -> Iterator[tuple[str, str]]:
         every = found.size == found.density.shape
         whole += ", the whole input" if every else ""
         whole += f": {some(found.mixed)} mixed {'all ' * every}positions"
-    yield "whole field", whole + _units(found, found.size)
+    yield "whole field", whole + _units(found, found.size, "; ")
     if not found.density.any():
         yield "effective", "none: on these inputs the output depends on no position"
     else:
@@ -63,16 +65,17 @@ def _said_of(found: EffectiveField) -> Iterator[tuple[str, str]]:
             _percent(found),
             f"within {shape_text(box.size)}, {share_text(found.ratio)} of the field"
             + _parts_along(found)
-            + _units(found, box.size),
+            + _units(found, box.size, "; "),
         )
-        halves = "; ".join(map(_half_of, found.spreads))
+        halves = "; ".join(_half_of(spread, found.scales) for spread in found.spreads)
         yield "half of it", f"{halves}; a Gaussian has {_GAUSSIAN}, a flat field {_FLAT}"
     if found.paths is not None and found.roots is not None:
-        roots = (
-            "" if found.weights == "counted" else f"; {shape_text(found.roots.size)} of their roots"
+        inner, outer = (
+            shape_text(b.size) + _bracketed(found, b) for b in (found.paths, found.roots)
         )
+        roots = "" if found.weights == "counted" else f"; {outer} of their roots"
         share = _percent(found).replace("it", "all paths")
-        yield "by paths", f"{shape_text(found.paths.size)} holds {share}{roots}"
+        yield "by paths", f"{inner} holds {share}{roots}"
     yield ("counted" if found.weights == "counted" else "measured"), _how(found)
     for note in found.notes:
         yield "note", note
@@ -92,10 +95,13 @@ def _parts_along(found: EffectiveField) -> str:
     return "".join(f", {s} along {axis}" for s, axis in zip(shares, found.axes, strict=True))
 
 
-def _half_of(spread: Spread) -> str:
+def _half_of(spread: Spread, scales: Mapping[str, Scale]) -> str:
+    half, mean = (
+        in_units({spread.axis: Fraction(value)}, scales) for value in (spread.half, spread.mean)
+    )
     return (
-        f"within {spread.half:.3g} of {spread.mean:.4g} along {spread.axis}, "
-        f"{spread.ratio:.2f} deviations"
+        f"within {spread.half:.3g}{f' ({half})' if half else ''} of {spread.mean:.4g}"
+        f"{f' ({mean})' if mean else ''} along {spread.axis}, {spread.ratio:.2f} deviations"
     )
 
 
@@ -111,6 +117,11 @@ def _how(found: EffectiveField) -> str:
     return f"mean size of the gradient on {found.samples} {inputs}, {weights}, seed {found.seed}"
 
 
-def _units(found: EffectiveField, size: Sequence[int]) -> str:
+def _bracketed(found: EffectiveField, box: Effective) -> str:
+    text = _units(found, box.size, "")
+    return f" ({text})" if text else ""
+
+
+def _units(found: EffectiveField, size: Sequence[int], mark: str) -> str:
     text = in_units(dict(zip(found.axes, size, strict=True)), found.scales)
-    return f"; {text}" if text else ""
+    return f"{mark}{text}" if text else ""

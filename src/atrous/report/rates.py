@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
-from atrous.analysis.rates import Branch, Limits, Pyramid, percent
+from atrous.analysis.rates import Pyramid, percent
+from atrous.analysis.scale import in_units
 from atrous.draw.units import per_axis, shape_text
-from atrous.report.lines import Column, Line, Look, Span, line, table, wrapped
+from atrous.report.lines import Column, Line, Look, Span, line, table, wrapped, wrapped_text
 from atrous.report.view import LinesView
 from atrous.shown import view
 
 __all__ = ["PyramidView", "pyramid_text"]
 
 _INDENT = 17
+_RARE = Fraction(1, 1000)
 
 
 @view.register(Pyramid)
@@ -31,16 +34,19 @@ class PyramidView(LinesView):
         else:
             stride = _one(found.output_stride)
             named = f"a map of {size}: {shape_text(found.size)} at output stride {stride}"
-        out = [line(Span(named, "bold")), (), *table(_branch_columns(found.branches), look)]
-        out.append(())
+        step = in_units(dict.fromkeys(found.axes, 1), found.steps)
+        named += f"; a position of the map is {step}" if step else ""
+        out = [line(Span(row, "bold")) for row in wrapped_text(named, look.width, look)]
+        out += [(), *table(_branch_columns(found), look), ()]
         for branch in found.branches:
-            if branch.alone and branch.taps > 1:
+            if branch.alone >= _RARE and branch.taps > 1:
                 out += wrapped(
                     Span(f"rate {_one(branch.rate)}", "bold"), branch.verdict, _INDENT, look
                 )
         if found.limits is not None:
-            out += wrapped(Span("largest rates", "bold"), _limits(found.limits), _INDENT, look)
-        out += wrapped(Span("in proportion", "bold"), _scaled(found), _INDENT, look)
+            out += wrapped(Span("largest rates", "bold"), _limits(found), _INDENT, look)
+        if len(found.map) == 2:
+            out += wrapped(Span("in proportion", "bold"), _scaled(found), _INDENT, look)
         out += wrapped(Span("together", "bold"), _together(found), _INDENT, look)
         return out
 
@@ -48,6 +54,8 @@ class PyramidView(LinesView):
 def pyramid_text(found: Pyramid) -> str:
     """A pyramid in one line: what each rate has inside."""
     rates = ", ".join(_one(branch.rate) for branch in found.branches)
+    lengths = [_length(found, branch.dilations) for branch in found.branches]
+    rates += f" ({', '.join(lengths)})" if all(lengths) else ""
 
     def each(share: str) -> str:
         return ", ".join(percent(getattr(branch, share)) for branch in found.branches)
@@ -59,7 +67,9 @@ def pyramid_text(found: Pyramid) -> str:
     return words
 
 
-def _branch_columns(branches: Sequence[Branch]) -> list[Column]:
+def _branch_columns(found: Pyramid) -> list[Column]:
+    branches = found.branches
+
     def shares(title: str, name: str, style: str = "") -> Column:
         values = [getattr(branch, name) for branch in branches]
         return Column(title, tuple(Span(percent(v), style if v else "") for v in values))
@@ -71,6 +81,7 @@ def _branch_columns(branches: Sequence[Branch]) -> list[Column]:
     )
     columns = [
         Column("rate", tuple(Span(_one(branch.rate)) for branch in branches)),
+        *_length_columns(found),
         Column("kernel", tuple(Span(shape_text(branch.kernel)) for branch in branches)),
         shares("taps inside", "inside"),
         Column(f"mean of {min(whole)}" if len(whole) == 1 else "mean", tuple(map(Span, means))),
@@ -85,13 +96,44 @@ def _branch_columns(branches: Sequence[Branch]) -> list[Column]:
     return columns
 
 
-def _limits(limits: Limits) -> str:
+def _length_columns(found: Pyramid) -> list[Column]:
+    """The rates in each unit that the map's axes have."""
+    columns = []
+    for unit in dict.fromkeys(step.unit for step in found.steps.values()):
+        steps = {axis: step for axis, step in found.steps.items() if step.unit == unit}
+        cells = []
+        for branch in found.branches:
+            texts = [
+                steps[axis].text(rate).removesuffix(f" {unit}")
+                for axis, rate in zip(found.axes, branch.dilations, strict=True)
+                if axis in steps
+            ]
+            cells.append(Span(per_axis(texts)))
+        columns.append(Column(f"rate {unit}", tuple(cells)))
+    return columns
+
+
+def _length(found: Pyramid, positions: Sequence[int]) -> str:
+    """Positions of the map in units, once where all axes agree; empty without a scale."""
+    along = zip(found.axes, positions, strict=True)
+    texts = [in_units({axis: count}, found.steps) for axis, count in along]
+    return " by ".join(dict.fromkeys(filter(None, texts)))
+
+
+def _limits(found: Pyramid) -> str:
+    limits = found.limits
+    assert limits is not None
     words = {
-        "has all taps inside somewhere": limits.all_somewhere,
-        "more than one at every position": limits.more_everywhere,
-        "more than one somewhere": limits.more_somewhere,
+        "some position has all taps inside": limits.all_somewhere,
+        "every position more than one": limits.more_everywhere,
+        "some position more than one": limits.more_somewhere,
     }
-    return ", ".join(f"{rate or 'none'} {what}" for what, rate in words.items())
+
+    def said(rate: int) -> str:
+        length = _length(found, (rate,) * len(found.map)) if rate else ""
+        return f"up to {rate}{f' ({length})' if length else ''}" if rate else "at no rate"
+
+    return ", ".join(f"{said(rate)} {what}" for what, rate in words.items())
 
 
 def _scaled(found: Pyramid) -> str:
@@ -105,7 +147,11 @@ def _together(found: Pyramid) -> str:
         f"one output reads {found.taps:,} of {shape_text(found.extent)} positions of the map "
         f"({percent(found.coverage)})"
     )
-    return f"{text}, with gaps of up to {_one(gaps)}" if any(gaps) else text
+    extent = in_units(dict(zip(found.axes, found.extent, strict=True)), found.steps)
+    text += f", over {extent}" if extent else ""
+    length = _length(found, gaps)
+    gap = _one(gaps) + (f" ({length})" if length else "")
+    return f"{text}, with gaps of up to {gap}" if any(gaps) else text
 
 
 def _one(numbers: Sequence[int]) -> str:

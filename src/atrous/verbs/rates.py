@@ -7,6 +7,7 @@ from operator import index
 from typing import Any
 
 from atrous.analysis.rates import Pyramid, same_pyramid
+from atrous.analysis.scale import scales_of
 from atrous.errors import GeometryError
 
 __all__ = ["rates"]
@@ -23,6 +24,8 @@ def rates(
     *,
     output_stride: Numbers = 16,
     kernel: Numbers = 3,
+    rate: Any = None,
+    pixel: Any = None,
 ) -> Pyramid:
     """Which rates still see more than their centre at this input size and output stride.
 
@@ -31,9 +34,12 @@ def rates(
     `ceil(size / output_stride)`, as networks that pad `same` make it, and keep its size. For each
     the result has the exact share of its taps that lie inside the map, and the shares of positions
     with all of them inside and with the centre alone; `limits` the largest rates that see more,
-    `scaled` these rates in DeepLab v3's proportion to the map.
+    `scaled` these rates in DeepLab v3's proportion to the map. With `rate`, the samples per second
+    along time, or `pixel`, the size of an input position, as in `Inspection.scaled`, the text has
+    rates in ms or as lengths, too.
 
-    Raises `GeometryError` for what is no size, rate, stride or kernel.
+    Raises `GeometryError` for what is no size, rate, stride or kernel, `ReadError` for what is no
+    sample rate or length.
 
     >>> import atrous
     >>> for branch in atrous.rates(513, (12, 24, 36)).branches:
@@ -62,7 +68,11 @@ def rates(
         raise GeometryError("there are no rates; give one or more, such as 6, 12, 18.")
     if max(kernels) == 1:
         raise GeometryError("a kernel of 1 has no rate; give a kernel of 2 or more, such as 3.")
-    return same_pyramid(sizes, each, strides, kernels)
+    found = same_pyramid(sizes, each, strides, kernels)
+    if rate is None and pixel is None:
+        return found
+    hops = dict(zip(found.axes, strides, strict=True))
+    return found.scaled_by(scales_of(found.axes, rate, pixel), hops)
 
 
 def _along(given: Numbers, rank: int, what: str) -> tuple[int, ...]:

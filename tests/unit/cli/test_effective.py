@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from atrous import effective as atrous_effective
 from tests.command import assert_refuses, atrous
 
 CODE = """
@@ -65,6 +66,28 @@ def test_a_stack_along_time_has_its_paths_counted_in_ms():
     result = atrous("effective", "stack:k400s320valid k3", "-i", "1,1,16000", "--rate", "16k")
     assert "1040 positions (t); 65 ms" in result.stdout
     assert "roots of path counts" in result.stdout
+    said = " ".join(result.stdout.split())
+    data = json.loads(
+        atrous(
+            "effective", "stack:k400s320valid k3", "-i", "1,1,16000", "--rate", "16k", "--json"
+        ).stdout
+    )
+    (scaled,) = data["scaled"]
+    assert (scaled["unit"], scaled["field"]) == ("ms", 65.0)
+    (paths,), (spread,) = data["paths"]["size"], data["spreads"]
+    assert scaled["paths"] == paths / 16
+    assert scaled["half"] == spread["half"] / 16
+    assert f"{paths} ({paths / 16:.3g} ms) holds 95% of all paths" in said
+    assert f"({spread['half'] / 16:.3g} ms) of {spread['mean']:.4g} (" in said
+
+
+def test_each_axis_has_its_own_pixel():
+    arguments = ["stack:k3 k3d2", "-i", "1,1,16,16", "--pixel", "1um,4um"]
+    said = " ".join(atrous("effective", *arguments).stdout.split())
+    assert "7x7 positions (h, w); 7x28 um" in said
+    found = atrous_effective("stack:k3 k3d2", (1, 1, 16, 16), pixel="1um,4um")
+    subtitle = found.plot().to_dict()["title"]["subtitle"]
+    assert subtitle.endswith("the whole field (7x28 um)")
 
 
 @pytest.mark.parametrize(
