@@ -31,6 +31,10 @@ _SHORT = 320
 """A least length up to this, two periods added, is reached from 1 on."""
 
 
+Joint = Callable[[tuple[int, ...]], tuple[Trial, ...]]
+"""What a shape, one length for each axis, gives along each of them."""
+
+
 @dataclass(frozen=True)
 class AxisSizes:
     """The sizes along axes that behave alike: what each length gives, and how that repeats.
@@ -148,7 +152,9 @@ class Sizes(ShownWhole, Tabular):
 
     A size is a length, for all axes, or a shape with one length for each axis (batch and channels
     before them are passed over). `shape` is the input that was asked about, `refusal` why it does
-    not run, if it does not, `scales` what `scaled` was given.
+    not run, if it does not, `scales` what `scaled` was given. Lengths along different axes say all
+    about a shape unless `tied` says which one shows that they do not; such a shape is then read by
+    `joint` when it is asked about.
 
     >>> import atrous
     >>> sizes = atrous.sizes("zoo:unet", (1, 1, 250, 250))
@@ -165,6 +171,11 @@ class Sizes(ShownWhole, Tabular):
     """One for each axis; the same one where axes are alike."""
     refusal: str = ""
     scales: Mapping[str, Scale] = field(default_factory=dict)
+    tied: str = ""
+    joint: Joint | None = field(default=None, compare=False, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "joint": None}
 
     def scaled(self, *, rate: Any = None, pixel: Any = None) -> Sizes:
         """The same sizes, whose lengths are shown in ms and lengths as well.
@@ -186,7 +197,11 @@ class Sizes(ShownWhole, Tabular):
 
     @property
     def least(self) -> int | None:
-        """The least length that runs along every axis."""
+        """The least length that runs along every axis.
+
+        Raises `UnsupportedError` where axes that were tried one by one are tied.
+        """
+        self._untied((0,) * len(self.axes))
         return self._first("runs")
 
     @property
@@ -224,6 +239,8 @@ class Sizes(ShownWhole, Tabular):
         lengths = self._lengths(size)
         if self.refusal and lengths == self.shape:
             return self.refusal
+        if not self._is_told(lengths):
+            return next((t.refusal for t in self._read(lengths) if not t.runs), "")
         for one, n in zip(self.along, lengths, strict=True):
             trial = one.at(n)
             if not trial.runs and n > one.last and one.follows(n):
@@ -236,10 +253,12 @@ class Sizes(ShownWhole, Tabular):
     def nearest(self, size: int | Sequence[int], keep: Keep = "runs") -> tuple[int, ...]:
         """The nearest size that runs, or is what `keep` asks for; the larger of two as near.
 
-        Raises `ArgumentError` for another word, `UnsupportedError` where no size is that.
+        Raises `ArgumentError` for another word, `UnsupportedError` where no size is that, and of
+        several lengths where they are tied.
         """
         if keep not in KEEPS:
             raise ArgumentError(f"keep is {keep!r}; use {', '.join(KEEPS[:-1])} or {KEEPS[-1]}.")
+        self._untied(self._lengths(size))
         found = []
         for one, length in zip(self.along, self._lengths(size), strict=True):
             below, above = one.near(length, keep)
@@ -263,14 +282,16 @@ class Sizes(ShownWhole, Tabular):
         """For each axis the sizes that run, as dynamic dimensions of `kind`, `torch.export.Dim`.
 
         Raises `UnsupportedError` where the sizes that run are not the multiples of one number from
-        some size up, which is all that a `Dim` can say. `torch.export` may ask for larger ones: it
-        takes a map of one position inside a model for a constant.
+        some size up, which is all that a `Dim` can say, or axes are tied. `torch.export` may ask
+        for larger ones: it takes a map of one position inside a model for a constant.
 
         >>> import atrous
         >>> from torch.export import Dim
         >>> atrous.sizes("zoo:unet").dim(Dim)["h"]
         16*_h
         """
+        if self.tied:
+            raise UnsupportedError(f"{self.tied}; a Dim is one axis alone.")
         found = {}
         for axis, one in zip(self.axes, self.along, strict=True):
             step, first = _multiples(one)
@@ -287,6 +308,7 @@ class Sizes(ShownWhole, Tabular):
             "network": self.network,
             "shape": list(self.shape),
             "refusal": self.refusal,
+            "tied": self.tied,
             **({"scales": plain(self.scales)} if self.scales else {}),
             "axes": [
                 {
@@ -328,9 +350,25 @@ class Sizes(ShownWhole, Tabular):
         return lengths
 
     def _all(self, size: int | Sequence[int], keep: Keep) -> bool:
-        return all(
-            one.holds(n, keep) for one, n in zip(self.along, self._lengths(size), strict=True)
-        )
+        lengths = self._lengths(size)
+        if self._is_told(lengths):
+            return all(one.holds(n, keep) for one, n in zip(self.along, lengths, strict=True))
+        wanted = self.attainable if keep == "good" else (keep,)
+        return all(getattr(trial, name) for trial in self._read(lengths) for name in wanted)
+
+    def _is_told(self, lengths: Sequence[int]) -> bool:
+        """Whether the lengths along each axis say all about this shape."""
+        alike = all(one is self.along[0] for one in self.along)
+        return not self.tied or (alike and len(set(lengths)) == 1)
+
+    def _read(self, lengths: tuple[int, ...]) -> tuple[Trial, ...]:
+        if self.joint is None:
+            raise UnsupportedError(f"{self.tied}; call sizes again to read {lengths}.")
+        return self.joint(lengths)
+
+    def _untied(self, lengths: Sequence[int]) -> None:
+        if not self._is_told(lengths):
+            raise UnsupportedError(f"{self.tied}; ask legal(...) about one shape after the other.")
 
     def _first(self, keep: Keep) -> int | None:
         start = max(one.least for one in self.along)
@@ -338,6 +376,9 @@ class Sizes(ShownWhole, Tabular):
         return next((n for n in range(start, stop) if self._all(n, keep)), None)
 
     def _apart(self, sign: int) -> tuple[int, ...]:
+        if self.tied and self.good(self.shape):
+            return (0,) * len(self.axes)
+        self._untied(self.shape)
         found = []
         for one, n in zip(self.along, self._lengths(self.shape), strict=True):
             other = one.near(n, "good")[sign > 0]

@@ -9,10 +9,10 @@ from math import gcd, lcm
 from typing import Any
 
 from atrous.analysis.findings.evidence import Evidence
-from atrous.analysis.findings.joins import misaligned_join
+from atrous.analysis.findings.joins import misaligned_along
 from atrous.analysis.inspection import inspect_network
 from atrous.geometry import AxisMap, Everything, Local, Reads, Table
-from atrous.network import Network, Node
+from atrous.network import Network, Node, Tensor
 from atrous.network.ops import (
     Conv,
     ConvTranspose,
@@ -78,14 +78,43 @@ def trial_of(network: Network, axes: Sequence[str]) -> Trial:
     Trial(length=30, refusal='', outputs=(7,), dropped=('max2',), shifted=())
     """
     length = next(t.grid[axis] for t in network.inputs for axis in axes if axis in t.grid)
-    outputs = tuple(
-        max((network.tensor(name).grid.get(axis, 0) for axis in axes), default=0)
-        for name in network.outputs
-    )
+    outputs = tuple(_longest(network, name, axes) for name in network.outputs)
     found = inspect_network(network)
     evidence = Evidence(network, found.input, found.layers, found.outputs)
-    shifted = tuple(finding.layer for finding in misaligned_join(evidence))
+    shifted = tuple(finding.layer for finding in misaligned_along(evidence, axes))
     return Trial(length, "", outputs, tuple(_dropped(network, axes)), shifted)
+
+
+def _longest(network: Network, name: str, axes: Sequence[str]) -> int:
+    """How long an output is along the longest of the axes; 0 where it has no positions there.
+
+    Dimensions are told by their order, that of the first input: a transposed map is as long along
+    its first axis as the input along its second. One that is made by what is not understood has
+    all its positions in the dimensions that the input has them in.
+    """
+    output, first = network.tensor(name), network.inputs[0]
+    own, given = _single_axes(output), _single_axes(first)
+    if own != given and sorted(own) == sorted(given):
+        return max(output.grid[own[given.index(axis)]] for axis in axes)
+    if not output.grid and len(output.shape) == len(first.shape) and _is_lost(network, name):
+        places = [i for i, dim in enumerate(first.layout) if any(a.axis in axes for a in dim)]
+        return max((output.shape[i] for i in places), default=0)
+    return max((output.grid.get(axis, 0) for axis in axes), default=0)
+
+
+def _single_axes(tensor: Tensor) -> list[str]:
+    """The axes that dimensions are, in the order of these."""
+    return [dim[0].axis for dim in tensor.layout if len(dim) == 1 and dim[0].axis]
+
+
+def _is_lost(network: Network, name: str) -> bool:
+    """Whether what made a tensor, or a part of it without positions, is not understood."""
+    node = network.maker(name)
+    while node is not None:
+        if node.opaque:
+            return True
+        node = next((network.maker(n) for n in node.inputs if not network.tensor(n).grid), None)
+    return False
 
 
 def symmetric(network: Network, axes: Sequence[str]) -> bool:

@@ -47,6 +47,10 @@ class SizesView(LinesView):
             for keep, label in _LABELS.items():
                 out += wrapped(Span(label, "bold"), _which(one, keep, said), _INDENT, look)
             out += wrapped(Span("repeats", "bold"), _repeats(one, said), _INDENT, look)
+        if found.tied:
+            how = "equal lengths" if len(set(found.along)) == 1 else "one axis at a time"
+            text = f"{found.tied}; what is said above is of {how}"
+            out += [(), *wrapped(Span("axes", "bold"), text, _INDENT, look)]
         out += [(), *_asked(found, look)]
         return out
 

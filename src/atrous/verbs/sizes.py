@@ -7,6 +7,7 @@ from math import prod
 from typing import Any
 
 from atrous.analysis.sizes import AxisSizes, Sizes, axis_sizes
+from atrous.analysis.tied import tied
 from atrous.analysis.trials import Trial, layers_of, period_of, symmetric, trial_of
 from atrous.errors import AtrousError, ReadError
 from atrous.network import Network
@@ -56,7 +57,26 @@ def sizes(
     given = _lengths(start, network, axes)
     with without_offers():
         along = _all_axes(reader, shapes, network, axes, given, enough)
-    return Sizes(network.name or name, given, axes, along, refusal)
+
+    def joint(lengths: Shape) -> tuple[Trial, ...]:
+        by_axis = dict(zip(axes, lengths, strict=True))
+        step(f"reading size {'x'.join(map(str, lengths))}")
+        with without_offers():
+            made = _made(reader, _resized(shapes, network, by_axis))
+        if isinstance(made, str):
+            return tuple(Trial(n, made) for n in lengths)
+        return tuple(trial_of(made, [axis]) for axis in axes)
+
+    base = tuple(_known_length(network, [axis]) for axis in axes)
+    return Sizes(
+        network.name or name,
+        given,
+        axes,
+        along,
+        refusal,
+        tied=tied(axes, along, base, joint),
+        joint=joint,
+    )
 
 
 def _all_axes(
@@ -162,17 +182,13 @@ def _tried(
     enough: int,
 ) -> AxisSizes:
     """What each length along these axes gives, all of them at once."""
-    known = next(t.grid[axis] for t in network.inputs for axis in axes if axis in t.grid)
+    known = _known_length(network, axes)
 
     def attempt(n: int) -> tuple[Trial, Any]:
         step(f"reading size {n} along {', '.join(axes)}")
-        try:
-            made = reader(_resized(shapes, network, axes, n))
-        except AtrousError as error:
-            return Trial(n, str(error).splitlines()[0]), None
-        fixed = next((note for note in made.notes if "the file says" in note), "")
-        if fixed:
-            return Trial(n, fixed), None
+        made = _made(reader, _resized(shapes, network, dict.fromkeys(axes, n)))
+        if isinstance(made, str):
+            return Trial(n, made), None
         return trial_of(made, axes), layers_of(made, axes)
 
     return axis_sizes(
@@ -185,22 +201,40 @@ def _tried(
     )
 
 
+def _known_length(network: Network, axes: Sequence[str]) -> int:
+    return next(t.grid[axis] for t in network.inputs for axis in axes if axis in t.grid)
+
+
+def _made(reader: Reader, shapes: Shapes) -> Network | str:
+    """The network at these shapes, or why there is none."""
+    try:
+        made = reader(shapes)
+    except AtrousError as error:
+        return str(error).splitlines()[0]
+    return next((note for note in made.notes if "the file says" in note), made)
+
+
 def _farthest(shapes: Shapes, network: Network, axes: tuple[str, ...], known: int) -> int:
     """The largest length whose inputs have few enough numbers; 0 where code runs on numbers."""
     if network.ran:
         return 0
+
+    def numbers(length: int) -> int:
+        return sum(map(prod, _resized(shapes, network, dict.fromkeys(axes, length))))
+
     found = known
-    while sum(map(prod, _resized(shapes, network, axes, 2 * found))) <= _MOST_NUMBERS:
+    while numbers(2 * found) <= _MOST_NUMBERS:
         found *= 2
     return found
 
 
-def _resized(shapes: Shapes, network: Network, axes: tuple[str, ...], n: int) -> Shapes:
+def _resized(shapes: Shapes, network: Network, lengths: Mapping[str, int]) -> Shapes:
+    """The shapes with other lengths along these axes."""
     found = []
     for tensor, shape in zip(network.inputs, shapes, strict=True):
         sizes = list(shape)
-        for axis in axes:
+        for axis, length in lengths.items():
             for place in _places(network, tensor.name, axis):
-                sizes[place] = n
+                sizes[place] = length
         found.append(tuple(sizes))
     return tuple(found)

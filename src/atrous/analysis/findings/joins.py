@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from fractions import Fraction
 
 from atrous.analysis.field import Field
@@ -19,12 +19,17 @@ HALF = Fraction(1, 2)
 
 @finder("misaligned-join")
 def misaligned_join(evidence: Evidence) -> Iterator[Finding]:
+    """Joins that do not line up along some axis, as `misaligned_along` has them."""
+    yield from misaligned_along(evidence, None)
+
+
+def misaligned_along(evidence: Evidence, axes: Collection[str] | None) -> Iterator[Finding]:
     """Joins whose branches are centred half a cell or more apart somewhere on the map.
 
     A branch is where the middle of its read is, on the mean over its phases; along time or depth
     branches that end at the same last position line up as well (causal ones). Of branches with
     different strides the ends of the map are compared. Only the join where a shift arises is
-    named, not those that inherit it.
+    named, not those that inherit it. With `axes`, along these alone.
     """
     shifted: dict[str, frozenset[str]] = {}
     for node in evidence.network.nodes:
@@ -32,7 +37,7 @@ def misaligned_join(evidence: Evidence) -> Iterator[Finding]:
         taint = frozenset().union(*inherited)
         joins = len(node.inputs) > 1 and isinstance(node.op, Elementwise | Concat)
         if joins and all(one == inherited[0] for one in inherited[1:]):
-            found = _apart(node, evidence)
+            found = _apart(node, evidence, axes)
             if found is not None:
                 taint |= {node.name}
                 yield found
@@ -40,9 +45,11 @@ def misaligned_join(evidence: Evidence) -> Iterator[Finding]:
             shifted[node.output.name] = taint
 
 
-def _apart(node: Node, evidence: Evidence) -> Finding | None:
+def _apart(node: Node, evidence: Evidence, axes: Collection[str] | None) -> Finding | None:
     worst: tuple[Fraction, Fraction, str, str, str] | None = None
     for axis, length in node.output.grid.items():
+        if axes is not None and axis not in axes:
+            continue
         branches = _branches(node, axis, length, evidence)
         if len(branches) < 2 or length < 2:
             continue
