@@ -32,7 +32,7 @@ def tied(
     """
     for one, other in combinations(range(len(axes)), 2):
         alike = along[one] is along[other]
-        for lengths in _pairs(along[one], along[other], base[one], base[other], alike):
+        for lengths in _off_lines(along[one], along[other], base[one], base[other], alike):
             shape = tuple(
                 lengths[0] if i == one else lengths[1] if i == other else n
                 for i, n in enumerate(base)
@@ -46,13 +46,13 @@ def tied(
                     tuple(n if alike or i == place else m for i, m in enumerate(base))
                     for place, n in zip((one, other), lengths, strict=True)
                 ]
-                pair = " and ".join(_text(line) for line in lines)
-                said = f"{_text(shape)} {said.format(pair)}"
+                pair = " and ".join(_by(line) for line in lines)
+                said = f"{_by(shape)} {said.format(pair)}"
                 return f"{axes[one]} and {axes[other]} are not independent: {said}"
     return ""
 
 
-def _pairs(
+def _off_lines(
     one: AxisSizes, other: AxisSizes, at: int, beside: int, alike: bool
 ) -> Iterator[tuple[int, int]]:
     """Lengths along two axes that tell most, off the lines that were tried."""
@@ -103,5 +103,5 @@ def _otherwise(told: Sequence[Trial], read: Sequence[Trial]) -> str:
     return ""
 
 
-def _text(shape: Sequence[int]) -> str:
+def _by(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape))
