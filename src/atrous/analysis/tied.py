@@ -46,8 +46,8 @@ def tied(
                     tuple(n if alike or i == place else m for i, m in enumerate(base))
                     for place, n in zip((one, other), lengths, strict=True)
                 ]
-                pair = " and ".join(_by(line) for line in lines)
-                said = f"{_by(shape)} {said.format(pair)}"
+                pair = " and ".join(_shape_text(line) for line in lines)
+                said = f"{_shape_text(shape)} {said.format(pair)}"
                 return f"{axes[one]} and {axes[other]} are not independent: {said}"
     return ""
 
@@ -103,5 +103,5 @@ def _otherwise(told: Sequence[Trial], read: Sequence[Trial]) -> str:
     return ""
 
 
-def _by(shape: Sequence[int]) -> str:
+def _shape_text(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape))
