@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any, Literal
 
 from atrous.analysis.inspection import SCHEMA as INSPECTION
+from atrous.analysis.scale import Scale
 from atrous.errors import ReadError
 from atrous.shown import Plain, ShownWhole, Tabular, plain_fields
 
@@ -43,7 +45,8 @@ class Diff(ShownWhole, Tabular):
 
     `totals` is about the whole network, `outputs` about its outputs in their order (`layer` is the
     name of the new one), `layers` about layers of one name, in the new order with each removed
-    layer after the one that it followed. `same` counts the layers that do not differ.
+    layer after the one that it followed. `same` counts the layers that do not differ. `scales` are
+    those of the new report, by axis in the order of fields.
 
     >>> import atrous
     >>> old, new = (atrous.inspect(f"stack:k3 {k}", (1, 4, 32)) for k in ("k3s2", "k3d2"))
@@ -58,6 +61,7 @@ class Diff(ShownWhole, Tabular):
     outputs: tuple[Change, ...]
     layers: tuple[Change, ...]
     same: int
+    scales: Mapping[str, Scale | None] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.totals or self.outputs or self.layers)
@@ -116,7 +120,18 @@ def _diff(old: Record, new: Record) -> Diff:
         # An eager run and a graph are no two states of one thing.
         for total in totals:
             total.pop("memory")
-    return Diff(*names, _deltas(*totals), tuple(outputs), tuple(changes), same)
+    scales = _scales_along(new)
+    return Diff(*names, _deltas(*totals), tuple(outputs), tuple(changes), same, scales)
+
+
+def _scales_along(report: Record) -> dict[str, Scale | None]:
+    """What a position is along each axis that fields have; nothing where no axis has a scale."""
+    given = report.get("scales") or {}
+    if not given:
+        return {}
+    axes = max(([f["axis"] for f in one["field"]] for one in report["layers"]), key=len, default=[])
+    held = {axis: Scale(Fraction(one["step"]), str(one["unit"])) for axis, one in given.items()}
+    return {axis: held.get(axis) for axis in axes}
 
 
 def _order(old: Sequence[str], new: Sequence[str]) -> list[str]:

@@ -148,3 +148,12 @@ def test_what_cannot_be_compared_with_is_one_line(tmp_path, arguments, says):
     (tmp_path / "bad.json").write_text("{")
     (tmp_path / "list.json").write_text("[]")
     assert_refuses("inspect", "zoo:resnet18", *arguments, says=says, cwd=tmp_path)
+
+
+def test_fields_and_strides_are_shown_in_units_as_well():
+    arguments = ["stack:k3s2x8 k3d2x8", "-i", "1,1,64,64", "--diff", "stack:k3x8 k3d4x8"]
+    result = atrous("inspect", *arguments, "--pixel", "1um,2um", COLUMNS="200")
+    assert "stride 1 (1x2 um) -> 2 (2x4 um)" in result.stdout
+    assert "compute       2.65 MMAC -> 664 kMAC (x0.25)" in result.stdout
+    timed = ["stack:k3d2 k3d2", "-i", "1,1,64", "--diff", "stack:k3 k3", "--rate", "1k"]
+    assert "field 5 (5 ms) -> 9 (9 ms)" in atrous("inspect", *timed, COLUMNS="200").stdout
