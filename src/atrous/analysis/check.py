@@ -10,7 +10,7 @@ from atrous.analysis.causality import scans_back
 from atrous.analysis.field import Field
 from atrous.analysis.findings import codes
 from atrous.analysis.inspection import Inspection, Layer
-from atrous.analysis.requirements import Rule, lengths_in
+from atrous.analysis.requirements import Rule
 from atrous.analysis.resampled import resampled_strides
 from atrous.analysis.scale import TIME_LIKE, Scale
 from atrous.errors import ReadError, unknown
@@ -28,7 +28,8 @@ class Outcome(Shown):
     `reason` then says why. For a finding that must not be there, `reason` is its message.
     `at_least` says that `got` is a lower bound, which holds no upper limit; `reason` names what it
     leaves out. `limit` is what `got` is held against, worked out from the baseline where the rule
-    counts from one; both are in `unit`, where that is ms or a length.
+    counts from one; both are in `unit`, the rule's own, where that is a time or a length. Where it
+    is in positions of an axis that has a scale, that is `scale`.
     """
 
     rule: str
@@ -41,6 +42,7 @@ class Outcome(Shown):
     at_least: bool = False
     limit: Fraction | None = None
     unit: str = ""
+    scale: Scale | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Plain data, for JSON."""
@@ -56,6 +58,11 @@ class Outcome(Shown):
             "at_least": self.at_least,
             "limit": None if self.limit is None else float(self.limit),
             "unit": self.unit,
+            **(
+                {}
+                if self.scale is None or self.got is None
+                else {"scaled": {"unit": self.scale.unit, "got": float(self.scale.of(self.got))}}
+            ),
         }
 
     def __str__(self) -> str:
@@ -152,6 +159,7 @@ _TOTALS: Mapping[str, Callable[[Inspection], int]] = {
     "training-memory": lambda report: report.training.peak_bytes if report.training else 0,
 }
 _LOOKS = ("look-back", "look-ahead")
+_LENGTHS = ("receptive-field", "output-stride", *_LOOKS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,19 +238,19 @@ class _Asked:
 
     def _axis(self, rule: Rule, here: Outcome, place: Layer, axis: Field, index: int) -> Outcome:
         got, reason = _of_axis(rule, self.report, place, axis)
-        unit, limit = "", rule.value
-        scale = self._scale(rule, axis.axis)
+        scale, base = self._scale(rule, axis.axis), Fraction(0)
         if scale is not None:
-            got, unit = scale.of(got), scale.unit
-            limit /= lengths_in(scale.unit)
+            got = rule.length(scale, got)
+            here = replace(here, unit=rule.written)
+        elif rule.quantity in _LENGTHS:
+            here = replace(here, scale=self.report.scales.get(axis.axis))
         if rule.beside:
-            base = self._base(rule, place, axis, index)
-            if base is None:
+            found = self._base(rule, place, axis, index)
+            if found is None:
                 reason = "the baseline has no such output and axis"
-                return replace(here, axis=axis.axis, got=got, unit=unit, reason=reason)
-            limit = rule.limit(base)
-            if scale is not None and rule.beside == "amount":
-                limit = base + rule.value / lengths_in(scale.unit)
+                return replace(here, axis=axis.axis, got=got, reason=reason)
+            base = found
+        limit = rule.limit(base)
         holds = rule.holds(got, limit)
         mixed = place.global_axes.get(axis.axis, ())
         if (
@@ -256,9 +264,7 @@ class _Asked:
             bounded = rule.quantity in ("receptive-field", *_LOOKS)
             holds = holds and not (bounded and rule.relation in ("<", "<="))
             reason = f"the local field; {mixed[0]} sees all positions"
-        return replace(
-            here, axis=axis.axis, got=got, holds=holds, reason=reason, limit=limit, unit=unit
-        )
+        return replace(here, axis=axis.axis, got=got, holds=holds, reason=reason, limit=limit)
 
     def _base(self, rule: Rule, place: Layer, axis: Field, index: int) -> Fraction | None:
         assert self.baseline is not None
@@ -274,7 +280,7 @@ class _Asked:
         assert twin is not None
         value, _ = _of_axis(rule, self.baseline, twin, found)
         scale = self._scale(rule, axis.axis)
-        return value if scale is None else scale.of(value)
+        return value if scale is None else rule.length(scale, value)
 
     def _scale(self, rule: Rule, axis: str) -> Scale | None:
         """The scale in which a rule is held along an axis; None for positions."""
@@ -295,7 +301,7 @@ def _causal(report: Inspection, place: Layer) -> Outcome:
     if not axes:
         return replace(here, reason="not there: it has no axis of time")
     axis = axes[0]
-    here = replace(here, axis=axis.axis)
+    here = replace(here, axis=axis.axis, scale=report.scales.get(axis.axis))
     mixed = [
         name
         for name in place.global_axes.get(axis.axis, ())

@@ -89,8 +89,8 @@ class Rule:
 
     Shares are fractions of 1, memory is in bytes; `text` is the rule as it was written. Of a rule
     with a sign, `value` is how much more or less than the baseline's there may be: a `"share"` of
-    it, or an `"amount"`. `unit` says that
-    `value` is in ms or um, not in positions.
+    it, or an `"amount"`. `unit` says that `value` is in ms or um, not in positions, and `written`
+    in which unit it was given, such as s or mm.
 
     >>> parse_rules("macs", "<=1.5G")[0].holds(Fraction(1_500_000_000))
     True
@@ -105,6 +105,7 @@ class Rule:
     text: str
     beside: Literal["", "share", "amount"] = ""
     unit: Literal["", "ms", "um"] = ""
+    written: str = ""
 
     def holds(self, got: Fraction, limit: Fraction | None = None) -> bool:
         """Whether `got` keeps the rule, whose limit is its value or the one that is given."""
@@ -114,11 +115,21 @@ class Rule:
         """Whether a scale is of the kind that the rule is in: time or length."""
         return bool(self.unit) and (self.unit == "ms") == (scale.unit == "ms")
 
+    def length(self, scale: Scale, positions: Fraction) -> Fraction:
+        """So many positions of an axis of that scale, in the unit of a rule on times or lengths.
+
+        >>> from atrous.analysis.scale import per_rate
+        >>> parse_rules("look-back", "<=2s")[0].length(per_rate(16000), Fraction(8000))
+        Fraction(1, 2)
+        """
+        return scale.of(positions) * lengths_in(scale.unit) / lengths_in(self.written)
+
     def limit(self, base: Fraction) -> Fraction:
-        """What the rule allows beside a baseline of `base`."""
+        """What the rule allows beside a baseline of `base`; in its unit."""
         if self.beside == "share":
             return base * (1 + self.value)
-        return base + self.value if self.beside else self.value
+        value = self.value / lengths_in(self.written) if self.unit else self.value
+        return base + value if self.beside else value
 
     def __str__(self) -> str:
         return f"{self.quantity} {self.text}"
@@ -176,8 +187,11 @@ def lengths_in(unit: str) -> Fraction:
     return Fraction({**_MILLISECONDS, **_MICROMETRES}[unit])
 
 
-def _rule_unit(unit: str) -> Literal["", "ms", "um"]:
-    return "ms" if unit in _MILLISECONDS else "um" if unit in _MICROMETRES else ""
+def _rule_unit(unit: str) -> tuple[Literal["", "ms", "um"], str]:
+    """In which unit rules of this unit are held, and the unit itself; nothing for others."""
+    held: Literal["", "ms", "um"]
+    held = "ms" if unit in _MILLISECONDS else "um" if unit in _MICROMETRES else ""
+    return held, unit if held else ""
 
 
 class _Text:
@@ -236,9 +250,9 @@ class _Text:
                 signed,
                 text,
                 "share" if share else "amount",
-                unit=_rule_unit(unit),
+                *_rule_unit(unit),
             ), end
-        return Rule(self.quantity, relation, value, text, unit=_rule_unit(unit)), end
+        return Rule(self.quantity, relation, value, text, "", *_rule_unit(unit)), end
 
     def _no_unit(self, unit: str) -> str:
         names = [name for name in _UNITS[self.quantity] if name]

@@ -32,12 +32,16 @@ def quantity(count: int, unit: str = "") -> str:
     return f"{number} {prefix}{unit}".rstrip()
 
 
-def bytes_text(count: int) -> str:
-    """A number of bytes with a binary prefix.
+def bytes_text(count: int, *, decimal: bool = False) -> str:
+    """A number of bytes with a binary prefix, or a `decimal` one.
 
     >>> bytes_text(432), bytes_text(1024), bytes_text(65_536), bytes_text(3 * 2**20 + 2**19)
     ('432 B', '1.00 KiB', '64.0 KiB', '3.50 MiB')
+    >>> bytes_text(65_536, decimal=True)
+    '65.5 kB'
     """
+    if decimal:
+        return quantity(count, "B")
     number, unit = _scaled(count, 1024, _BYTES)
     return f"{number} {unit}"
 

@@ -34,7 +34,8 @@ class CheckView(LinesView):
         out = []
         merged: dict[tuple[str, str, str, object, str], list[Outcome]] = {}
         for outcome in self.record.broken:
-            key = (outcome.rule, outcome.text, outcome.layer, outcome.got, outcome.reason)
+            got = (outcome.got, outcome.scale)
+            key = (outcome.rule, outcome.text, outcome.layer, got, outcome.reason)
             merged.setdefault(key, []).append(outcome)
         for group in merged.values():
             axes = ", ".join(outcome.axis for outcome in group if outcome.axis)
@@ -74,10 +75,10 @@ def _kept(outcomes: Sequence[Outcome]) -> str:
     one = outcomes[0]
     if one.limit is None:
         return one.text
-    values = sorted({outcome.got for outcome in outcomes if outcome.got is not None})
-    got = _amount(one, values[0])
-    if len(values) > 1:
-        got += f" to {_amount(one, values[-1])}"
+    known = [(outcome.got, outcome) for outcome in outcomes if outcome.got is not None]
+    known.sort(key=lambda pair: (pair[0], 0 if pair[1].scale is None else pair[1].scale.step))
+    texts = list(dict.fromkeys(_amount(outcome, value) for value, outcome in known))
+    got = " to ".join(dict.fromkeys((texts[0], texts[-1])))
     limits = {outcome.limit for outcome in outcomes}
     return f"{one.rule} {at_least(got, one.at_least)} {_limit(one, counted=len(limits) == 1)}"
 
@@ -90,7 +91,8 @@ def _broken(outcome: Outcome, axes: str) -> str:
     if outcome.rule == "causal":
         if outcome.got is None:
             return f"causal{where}{along} is {outcome.reason}"
-        return f"causal{where}{along} is broken: looks {outcome.got} ahead, {outcome.reason}"
+        ahead = _amount(outcome, outcome.got)
+        return f"causal{where}{along} is broken: looks {ahead} ahead, {outcome.reason}"
     if outcome.got is None:
         return f"{outcome.rule}{where} is {outcome.reason}, must be {outcome.text}"
     note = f" ({outcome.reason})" if outcome.reason else ""
@@ -103,21 +105,25 @@ def _limit(outcome: Outcome, *, counted: bool = True) -> str:
     relation = outcome.text[: len(outcome.text) - len(outcome.text.lstrip("<>=!"))]
     rest = outcome.text.removeprefix(relation).strip()
     if counted and rest[:1] in ("+", "-") and outcome.limit is not None:
-        return f"{relation} {_amount(outcome, outcome.limit)} (baseline {rest})"
+        decimal = Fraction(f"{float(outcome.limit):.6g}")
+        limit = _amount(outcome, outcome.limit, decimal == outcome.limit)
+        return f"{relation} {limit} (baseline {rest})"
     return f"{relation} {rest}"
 
 
-def _amount(outcome: Outcome, value: Fraction) -> str:
-    """A value as a reader wants it."""
+def _amount(outcome: Outcome, value: Fraction, decimal: bool = False) -> str:
+    """A value as a reader wants it; a quotient as a `decimal` number where that is asked for."""
     if outcome.unit:
         return f"{float(value):.6g} {outcome.unit}"
     if outcome.rule == "coverage":
         return share_text(float(value))
     if outcome.rule in ("memory", "training-memory"):
-        return bytes_text(int(value))
+        # In the family of the limit's unit: MB beside MB, MiB beside MiB.
+        return bytes_text(int(value), decimal=outcome.text.endswith(("kB", "MB", "GB", "TB")))
     if outcome.rule in _COUNTS:
         return quantity(int(value))
-    return fraction_text(value)
+    text = f"{float(value):.6g}" if decimal else fraction_text(value)
+    return text if outcome.scale is None else f"{text} ({outcome.scale.text(value)})"
 
 
 def _got(outcome: Outcome) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from atrous.analysis.requirements import QUANTITIES
 from atrous.cli.settings import asked_in
 from tests.command import assert_refuses, atrous, atrous_process
 from tests.processes import ROOT
@@ -233,4 +234,116 @@ def test_lengths_and_times_on_the_line_and_in_a_file(tmp_path):
         'receptive-field = "==1.4cm"\n'
     )
     kept = atrous("check", cwd=tmp_path)
-    assert (kept.returncode, "14 mm == 1.4cm" in kept.stdout) == (0, True), kept
+    assert (kept.returncode, "1.4 cm == 1.4cm" in kept.stdout) == (0, True), kept
+
+
+NEW, OLD = "stack:k3s2x8 k3d2x8", "stack:k3s2x8 k3x8"
+STACKS = (NEW, "-i", "1,4,64", "--rate", "1k")
+BESIDE = (*STACKS, "--baseline", OLD)
+PIXELS = ("stack:k3s2 k3", "-i", "1,1,64,64", "--pixel", "0.5um,1um")
+MODULES = ("models.py:new", "--baseline", "models.py:old")
+CODE = """
+from torch import nn
+
+def new():
+    return nn.Sequential(nn.Conv1d(4, 8, 3, 2, 1), nn.Conv1d(8, 8, 3, 1, 2, 2)), (1, 4, 64)
+
+def old():
+    return nn.Sequential(nn.Conv1d(4, 8, 3, 2, 1)), (1, 4, 64)
+"""
+# By rule: what is checked, a limit that is kept, one that is broken, and what is said of each.
+RULES = [
+    ("receptive-field", STACKS, "<=11", "11 (11 ms) <= 11", ">11", "is 11 (11 ms), must be > 11"),
+    ("receptive-field", STACKS, "<=11ms", "11 ms <= 11ms", "<10ms", "is 11 ms, must be < 10ms"),
+    ("receptive-field", STACKS, "<1s", "0.011 s < 1s", "==0.01s", "is 0.011 s, must be == 0.01s"),
+    ("receptive-field", PIXELS, "<=0.01mm", "0.0035 mm to 0.007 mm", "<7um", "along w is 7 um"),
+    (
+        *("receptive-field", BESIDE, "<=+4", "11 (11 ms) <= 11 (11 ms) (baseline +4)"),
+        *("<=+3ms", "is 11 ms, must be <= 10 ms (baseline +3ms)"),
+    ),
+    (
+        *("receptive-field", BESIDE, "<=+60%", "11 (11 ms) <= 11.2 (11.2 ms) (baseline +60%)"),
+        *("<=+50%", "is 11 (11 ms), must be <= 10.5 (10.5 ms) (baseline +50%)"),
+    ),
+    ("coverage", STACKS, ">=80%", "82% >= 80%", "==1", "is 82% (9/11), must be == 1"),
+    (
+        *("coverage", BESIDE, ">=-20%", "82% >= 80% (baseline -20%)"),
+        *(">=-10%", "is 82% (9/11), must be >= 90% (baseline -10%)"),
+    ),
+    ("output-stride", STACKS, "==2", "2 (2 ms) == 2", "<2ms", "is 2 ms, must be < 2ms"),
+    ("output-stride", PIXELS, "==2", "2 (1 um) to 2 (2 um) == 2", "<2um", "along w is 2 um"),
+    (
+        *("output-stride", BESIDE, "<=+0ms", "2 ms <= 2 ms (baseline +0ms)"),
+        *("<=-1", "is 2 (2 ms), must be <= 1 (1 ms) (baseline -1)"),
+    ),
+    ("look-back", STACKS, "<=5", "5 (5 ms) <= 5", "<=4ms", "is 5 ms, must be <= 4ms"),
+    (
+        *("look-back", BESIDE, "<=+2ms", "5 ms <= 5 ms (baseline +2ms)"),
+        *("<=+1", "is 5 (5 ms), must be <= 4 (4 ms) (baseline +1)"),
+    ),
+    ("look-ahead", STACKS, "<=5ms", "5 ms <= 5ms", "<=4", "is 5 (5 ms), must be <= 4"),
+    (
+        *("look-ahead", BESIDE, "<=+2", "5 (5 ms) <= 5 (5 ms) (baseline +2)"),
+        *("<=+1ms", "is 5 ms, must be <= 4 ms (baseline +1ms)"),
+    ),
+    ("macs", STACKS, "<=10k", "9.22 k <= 10k", "<=9k", "is 9.22 k (9,216), must be <= 9k"),
+    (
+        *("macs", BESIDE, "<=+0%", "9.22 k <= 9.22 k (baseline +0%)"),
+        *("<=-1%", "is 9.22 k (9,216), must be <= 9.12 k (baseline -1%)"),
+    ),
+    ("flops", STACKS, "<=19k", "18.4 k <= 19k", "<=18k", "is 18.4 k (18,432), must be <= 18k"),
+    (
+        *("flops", BESIDE, "<=+1", "18.4 k <= 18.4 k (baseline +1)"),
+        *("<=-1k", "is 18.4 k (18,432), must be <= 17.4 k (baseline -1k)"),
+    ),
+    ("params", STACKS, "<=1k", "288 <= 1k", "<288", "is 288, must be < 288"),
+    (
+        *("params", BESIDE, "<=+0", "288 <= 288 (baseline +0)"),
+        *("<=-1", "is 288, must be <= 287 (baseline -1)"),
+    ),
+    ("memory", STACKS, "<=3KiB", "3.00 KiB <= 3KiB", "<=3kB", "is 3.07 kB (3,072 B), must be"),
+    (
+        *("memory", BESIDE, "<=+1kB", "3.07 kB <= 4.07 kB (baseline +1kB)"),
+        *("<=-1KiB", "is 3.00 KiB (3,072 B), must be <= 2.00 KiB (baseline -1KiB)"),
+    ),
+    (
+        *("training-memory", MODULES, "<=7kB", "6.12 kB <= 7kB"),
+        *("<=1KiB", "is 5.98 KiB (6,120 B) (with sgd), must be <= 1KiB"),
+    ),
+    (
+        *("training-memory", MODULES, "<=+4KiB", "5.98 KiB <= 6.82 KiB (baseline +4KiB)"),
+        *("<=+1kB", "must be <= 3.89 kB (baseline +1kB)"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("rule", "source", "kept", "holds", "limit", "breaks"), RULES)
+def test_each_rule_says_the_value_beside_its_limit(
+    tmp_path, rule, source, kept, holds, limit, breaks
+):
+    (tmp_path / "models.py").write_text(CODE)
+    result = atrous("check", *source, f"--{rule}", kept, cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert f"1 rule holds: {rule} {holds}" in result.stdout
+    result = atrous("check", *source, f"--{rule}", limit, cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (1, "")
+    (line,) = result.stdout.splitlines()
+    assert f"{rule}" in line
+    assert breaks in line
+
+
+def test_every_rule_is_tried_within_and_outside_its_limit_and_beside_a_baseline():
+    plain = {rule for rule, _, kept, *_ in RULES if kept[2:3] not in ("+", "-")}
+    beside = {rule for rule, _, kept, *_ in RULES if kept[2:3] in ("+", "-")}
+    assert plain == beside == set(QUANTITIES)
+
+
+def test_what_is_ahead_is_said_in_ms_as_well():
+    result = atrous("check", *STACKS, "--causal")
+    assert result.returncode == 1
+    assert "causal at conv2 along t is broken: looks 5 (5 ms) ahead, first by" in result.stdout
+    kept = atrous("check", "stack:k3causal", "-i", "1,4,64", "--rate", "1k", "--causal")
+    assert (kept.returncode, kept.stdout) == (0, "stack:k3causal: 1 rule holds: causal\n")
+    json_of = atrous("check", *STACKS, "--look-back", "<=5", "--json")
+    (outcome,) = json.loads(json_of.stdout)["checks"][0]["outcomes"]
+    assert (outcome["got"], outcome["scaled"]) == (5.0, {"unit": "ms", "got": 5.0})
