@@ -183,14 +183,37 @@ def test_interpolation_by_scales_reads_what_the_runtime_reads(
     )
 
 
-@pytest.mark.parametrize("mode", ["linear", "cubic"])
-def test_antialiased_shrinking_reads_what_the_runtime_reads(mode: str) -> None:
-    assert_reads_agree(
+@pytest.mark.parametrize(
+    ("mode", "coordinates", "opaque"),
+    [
+        ("linear", "half_pixel", False),
+        ("cubic", "half_pixel", False),
+        ("linear", "asymmetric", False),
+        # The runtime moves these filters off the points, and folds their rims back.
+        ("cubic", "asymmetric", True),
+        ("linear", "align_corners", True),
+        ("cubic", "align_corners", True),
+    ],
+)
+def test_antialiased_shrinking_reads_what_the_runtime_reads(
+    mode: str, coordinates: str, opaque: bool
+) -> None:
+    network = assert_reads_agree(
         one(
-            "Resize", (1, 1, 12, 16), None, None, ints(1, 1, 5, 8), opset=18, mode=mode, antialias=1
+            "Resize",
+            (1, 1, 12, 16),
+            None,
+            None,
+            ints(1, 1, 5, 8),
+            opset=18,
+            mode=mode,
+            coordinate_transformation_mode=coordinates,
+            antialias=1,
         ),
         finite=True,
+        complete=not opaque,
     )
+    assert bool(network.nodes[-1].opaque) == opaque
 
 
 @pytest.mark.parametrize("policy", ["not_larger", "not_smaller"])

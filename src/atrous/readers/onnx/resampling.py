@@ -99,6 +99,12 @@ def _interpolated(
         coordinates = "half_pixel"
     if coordinates not in ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"):
         raise NotUnderstood(f"resizes with coordinates {coordinates[:40]!r}")
+    filtered = bool(call.integer("antialias")) and mode != "nearest"
+    if filtered and (
+        coordinates == "align_corners" or (mode == "cubic" and coordinates == "asymmetric")
+    ):
+        # The standard does not say how wide and where the filter is then; runtimes differ from it.
+        raise NotUnderstood(f"resizes by {mode} with antialias and coordinates {coordinates}")
     if mode == "nearest" and nearest not in (
         None,
         "floor",
@@ -136,7 +142,7 @@ def _interpolated(
             cast(Coordinates, coordinates),
             tuple(scale[first:]) if any(s is not None for s in scale) else (),
             cast(Rounding, rounding),
-            bool(call.integer("antialias")) and mode != "nearest",
+            filtered,
         )
 
     if nearest is not None or mode != "nearest":
