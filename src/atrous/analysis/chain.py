@@ -6,7 +6,7 @@ branches have no such product; `paths` and `unread` follow them on arrays.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import prod
@@ -15,9 +15,13 @@ from atrous.analysis.effective import Effective, shrunk_box
 from atrous.geometry import AxisMap, Local
 from atrous.network import Network
 
-__all__ = ["ChainFootprint", "chain_footprint", "chain_unread"]
+__all__ = ["ChainFootprint", "chain_footprint", "chain_unread", "read_dropping"]
 
 Counts = list[int]
+
+_LONGEST = 1 << 26
+_MOST_PHASES = 64
+"""Of what repeats after more outputs, each phase has few of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,8 @@ def chain_footprint(network: Network, tensor: str, source: str) -> ChainFootprin
 def chain_unread(network: Network, source: str) -> Fraction | None:
     """The share of the input that no output reads; None where the network is no chain.
 
+    None as well where an axis of some map is longer than can be held position by position.
+
     >>> from atrous.network.stack import stack_network
     >>> chain_unread(stack_network("k1s2", (1, 1, 8, 8)), "x")
     Fraction(3, 4)
@@ -98,12 +104,15 @@ def chain_unread(network: Network, source: str) -> Fraction | None:
         return None
     [tensor] = network.outputs
     steps = _way(network, tensor, source)
-    if steps is None:
+    longest = max((n for node in network.nodes for n in node.output.grid.values()), default=0)
+    if steps is None or longest > _LONGEST:
         return None
     read = 1
     for axis, ways in steps.items():
-        _, counts = _back(ways, 0, [1] * network.tensor(tensor).grid[axis], flags=True)
-        read *= sum(map(bool, counts))
+        low, flags = 0, b"\1" * network.tensor(tensor).grid[axis]
+        for way in ways:
+            low, flags = _read(way, low, flags)
+        read *= sum(flags)
     whole = prod(network.tensor(source).grid.values())
     return Fraction(whole - read, whole) if whole else None
 
@@ -134,15 +143,76 @@ def _way(network: Network, tensor: str, source: str) -> dict[str, tuple[AxisMap,
                 return None
 
 
-def _back(
-    ways: Sequence[AxisMap], low: int, counts: Counts, *, flags: bool = False
-) -> tuple[int, Counts]:
-    """Counts on positions from `low` on, brought back map by map; as 0 and 1 with `flags`."""
+def _back(ways: Sequence[AxisMap], low: int, counts: Counts) -> tuple[int, Counts]:
+    """Counts on positions from `low` on, brought back map by map."""
     for way in ways:
         low, counts = _before(way, low, counts)
-        if flags:
-            counts = [int(count > 0) for count in counts]
     return low, counts
+
+
+def _read(way: AxisMap, low: int, flags: bytes) -> tuple[int, bytes]:
+    """A 1 for each position that is read, from that of 1 for each that reads, one byte each."""
+    found = read_dropping(way, low, flags)
+    if found is not None:
+        return found
+    low, counts = _before(way, low, list(flags))
+    return low, bytes(map(bool, counts))
+
+
+def read_dropping(way: AxisMap, low: int, flags: bytes) -> tuple[int, bytes] | None:
+    """The positions that outputs from `low` on read, those outside dropped: the first, and flags.
+
+    `flags` has a byte of 1 for each output that counts, and so has the result for each position
+    that is read. All of them are one long number, of which a run of taps is a few shifts: a million
+    positions take little. None for maps that are not of that kind.
+    """
+    if not isinstance(way, Local) or way.reads.period > _MOST_PHASES:
+        return None
+    hull = way.reads.needed(range(low, low + len(flags)))
+    if way.border != "drop" and not (hull.start >= 0 and hull.stop <= way.inputs):
+        return None
+    whole, period, shift = 0, way.reads.period, way.reads.shift
+    for phase, taps in enumerate(way.reads.phases):
+        first = low + (phase - low) % period
+        rows = flags[first - low :: period]
+        if not rows:
+            continue
+        apart = bytearray((len(rows) - 1) * shift + 1)
+        apart[::shift] = rows
+        held = int.from_bytes(apart, "little")
+        base = (first - phase) // period * shift - hull.start
+        for start, step, count in _runs(list(taps)):
+            whole |= _repeated(held, 8 * step, count) << 8 * (base + start)
+    first, stop = max(hull.start, 0), min(hull.stop, way.inputs)
+    if first >= stop:
+        return 0, b""
+    return first, whole.to_bytes(len(hull), "little")[first - hull.start : stop - hull.start]
+
+
+def _repeated(held: int, step: int, count: int) -> int:
+    """`held`, and what it is when moved by 1 to `count - 1` steps, all in one number."""
+    done = 1
+    while done < count:
+        more = min(done, count - done)
+        held |= held << more * step
+        done += more
+    return held
+
+
+def _runs(positions: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    """Positions in order as rows of evenly spaced ones: the first, the step, and how many.
+
+    >>> list(_runs([0, 2, 4, 5, 9]))
+    [(0, 2, 3), (5, 4, 2)]
+    """
+    at = 0
+    while at < len(positions):
+        step = positions[at + 1] - positions[at] if at + 1 < len(positions) else 1
+        stop = at + 1
+        while stop < len(positions) and positions[stop] - positions[stop - 1] == step:
+            stop += 1
+        yield positions[at], step, stop - at
+        at = stop
 
 
 def _before(way: AxisMap, low: int, counts: Counts) -> tuple[int, Counts]:

@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from atrous.network import Network, Node
     from atrous.network.layout import Seam
 
-__all__ = ["adjoint", "footprint_of"]
+__all__ = ["MOST_COUNTED", "adjoint", "footprint_of"]
 
 MOST_EXACT = 1 << 62
+MOST_COUNTED = 1 << 27
+"""Positions of one map: a number of 8 bytes is held for each, some of them twice."""
 
 
 @dataclass(slots=True)
@@ -39,7 +41,8 @@ def footprint_of(network: Network, tensor: str, at: Sequence[int] | None, source
 
     `at` has one index for each spatial axis that the tensor has; None is the middle, `size // 2`.
     Runs the graph backwards from one position, as a gradient would, on counts instead of numbers.
-    Raises `GeometryError` for a position that does not exist.
+    Raises `GeometryError` for a position that does not exist, and `UnsupportedError` where more
+    positions are read on the way than can be counted.
     """
     grid = network.tensor(tensor).grid
     lengths = tuple(grid.values())
@@ -224,7 +227,18 @@ def _laid_together(
 
 
 def adjoint(step: AxisMap, low: int, counts: NDArray[Any]) -> tuple[int, NDArray[Any]]:
-    """Counts on the outputs from `low` on, brought back to the inputs along the first axis."""
+    """Counts on the outputs from `low` on, brought back to the inputs along the first axis.
+
+    Raises `UnsupportedError` where that is more than can be held.
+    """
+    rows = step.inputs
+    if isinstance(step, Local) and step.border == "drop":
+        rows = len(step.reads.needed(range(low, low + counts.shape[0])))
+    if rows * prod(counts.shape[1:]) > MOST_COUNTED:
+        raise UnsupportedError(
+            f"paths to {rows * prod(counts.shape[1:]):,} positions are too many to be counted one "
+            f"by one; at most {MOST_COUNTED:,} are. Take a smaller input."
+        )
     if isinstance(step, Local):
         return _adjoint_local(step, low, counts)
     if isinstance(step, Everything):

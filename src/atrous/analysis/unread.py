@@ -10,7 +10,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from atrous.analysis.paths import adjoint
+from atrous.analysis.chain import read_dropping
+from atrous.analysis.paths import MOST_COUNTED, adjoint
 from atrous.errors import UnsupportedError
 from atrous.geometry import AxisMap
 from atrous.network import Network, Node
@@ -42,9 +43,16 @@ def read_mask(network: Network, source: str) -> Flags:
     """True at every position of the input `source` that some output of `network` reads.
 
     What is needed of each tensor is kept as a union of boxes and brought back node by node from
-    all positions of the outputs. Raises `UnsupportedError` where an op on the way is opaque.
+    all positions of the outputs. Raises `UnsupportedError` where an op on the way is opaque, and
+    where a map is larger than can be held.
     """
     reaching = network.reached(source)
+    longest = max(n for name in reaching for n in network.tensor(name).grid.values() or (1,))
+    if longest > MOST_COUNTED or prod(network.tensor(source).grid.values()) > 8 * MOST_COUNTED:
+        raise UnsupportedError(
+            f"its maps have up to {longest:,} positions along an axis, too many to follow one by "
+            "one; take a smaller input."
+        )
     needed: dict[str, list[Box]] = {}
     for name in network.outputs:
         if name in reaching:
@@ -175,9 +183,14 @@ def _along(step: AxisMap, outputs: Flags, pulls: dict[tuple[AxisMap, bytes], Fla
     """The inputs of one axis that the flagged outputs read."""
     key = (step, outputs.tobytes())
     if key not in pulls:
-        low, counts = adjoint(step, 0, outputs.astype(np.int64))
         found = np.zeros(step.inputs, dtype=np.bool_)
-        found[low : low + len(counts)] = counts > 0
+        simple = read_dropping(step, 0, outputs.tobytes())
+        if simple is not None:
+            low, flags = simple
+            found[low : low + len(flags)] = np.frombuffer(flags, np.bool_)
+        else:
+            low, counts = adjoint(step, 0, outputs.astype(np.int64))
+            found[low : low + len(counts)] = counts > 0
         pulls[key] = found
     return pulls[key]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from time import monotonic
 from typing import Any
@@ -222,7 +223,9 @@ def _schemes(draft: Draft, beside: str) -> Answer:
         except AtrousError as error:
             said = first_line(error)
     kernel = max(draft.layers[0].kernel[0], 2)
-    texts |= usual_stacks(kernel, min(len(draft.layers), 6), draft.shape[1])
+    # Where kernel or channels are beyond what is usual, there is nothing usual beside them.
+    with suppress(AtrousError):
+        texts |= usual_stacks(kernel, min(len(draft.layers), 6), draft.shape[1])
     networks, sources = {}, {}
     for name, text in texts.items():
         try:

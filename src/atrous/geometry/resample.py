@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from fractions import Fraction
+from functools import lru_cache
 from math import ceil, floor
 from typing import Literal
 
@@ -23,6 +24,8 @@ ROUNDING = 2.0**-16
 Rounding = Literal["floor", "ceil", "round_prefer_floor", "round_prefer_ceil"]
 
 
+# A reader asks several times; one of a size without a simple scale lists every output.
+@lru_cache(maxsize=16)
 def resample(
     inputs: int,
     outputs: int,
@@ -161,8 +164,10 @@ class _Grid:
             return floor(_float32(self._source32(output) + 0.5))
         if not self.half_pixel and self.rounding == "floor":
             return floor(self._source32(output))
-        source = self.ratio * output + ((self.ratio - 1) / 2 if self.half_pixel else 0)
-        return _rounded(source, self.rounding)
+        # In whole numbers: the source point is `top / (2 d)`.
+        n, d = self.ratio.numerator, self.ratio.denominator
+        top = n * (2 * output + 1) - d if self.half_pixel else 2 * n * output
+        return _rounded(top, d, self.rounding)
 
     def _filtered(self, output: int) -> Taps:
         half = 2 if self.kind == "cubic" else 1
@@ -182,13 +187,15 @@ class _Grid:
         return Taps.of(p for p in inside if abs((2 * p + 1) * d - middle) not in zero)
 
 
-def _rounded(source: Fraction, rounding: Rounding) -> int:
+def _rounded(top: int, half: int, rounding: Rounding) -> int:
+    """`top / (2 * half)`, rounded."""
     if rounding == "floor":
-        return floor(source)
+        return top // (2 * half)
     if rounding == "ceil":
-        return ceil(source)
-    half = Fraction(1, 2)
-    return ceil(source - half) if rounding == "round_prefer_floor" else floor(source + half)
+        return -(-top // (2 * half))
+    if rounding == "round_prefer_floor":
+        return -((half - top) // (2 * half))
+    return (top + half) // (2 * half)
 
 
 def _float32(value: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import reduce
 
 import numpy as np
@@ -9,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from atrous import compare
 from atrous.analysis.chain import chain_footprint, chain_unread
 from atrous.analysis.unread import unread_share
-from atrous.errors import AtrousError
+from atrous.errors import AtrousError, UnsupportedError
 from atrous.explore.draft import Draft
 from atrous.network.stack import stack_network
 
@@ -51,3 +53,15 @@ def test_a_network_with_branches_is_no_chain():
     network = stack_network("[k3 + k3d2] k3", (1, 2, 16, 16))
     assert chain_footprint(network, network.outputs[0], network.inputs[0].name) is None
     assert chain_unread(network, network.inputs[0].name) is None
+
+
+def test_what_is_read_of_a_million_positions_takes_no_time_and_of_more_is_not_known():
+    began = time.process_time()
+    wide = stack_network("k65535d1p(0,0) k3s2", (1, 1, 1 << 20))
+    assert chain_unread(wide, "x") == unread_share(wide, "x")
+    assert time.process_time() - began < 5
+    long = stack_network("ups4096 k3s7", (1, 1, 1 << 20))
+    assert chain_unread(long, "x") is None
+    with pytest.raises(UnsupportedError, match="4,294,967,296 positions along an axis"):
+        unread_share(long, "x")
+    assert compare({"long": "ups4096 k3s7"}, input=(1, 1, 1 << 20))["long"].unread is None

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from base64 import b64decode
 from pathlib import Path
 
@@ -438,3 +439,15 @@ main()
     assert result.returncode == 2, result.stdout + result.stderr
     assert "pip install 'atrous[explore]'" in result.stderr
     assert serve.__doc__
+
+
+@pytest.mark.parametrize(
+    ("stack", "shape"),
+    [("k3d4 k33d4 k3d4", "1,4,122208"), ("ups4096 k3s7", "1,1,1048576"), ("k65535", "1,65536,99")],
+)
+def test_what_follows_an_edit_takes_no_more_than_the_page_waits_for(stack, shape):
+    began = time.process_time()
+    answer = followed({"stack": stack, "input": shape, "beside": "k3", "code": "PyTorch"})
+    assert time.process_time() - began < 5
+    assert answer["whole"]
+    assert answer["schemes"][0][0] == "this stack"

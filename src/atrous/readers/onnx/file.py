@@ -97,6 +97,7 @@ def _parsed(path: Path) -> onnx.ModelProto:
 def check(source: Source) -> None:
     """Raise `ReadError` unless the message holds a graph and says which operators it uses."""
     model = source.model
+    _check_names(model)
     if not model.HasField("graph") or not (model.graph.node or model.graph.output):
         raise ReadError("holds no graph; is this an ONNX model?")
     version = source.opsets.get("")
@@ -109,6 +110,29 @@ def check(source: Source) -> None:
             f"uses operator set {version}; {_OLDEST_OPSET} and later are read: convert it with "
             "onnx.version_converter."
         )
+
+
+def _check_names(model: onnx.ModelProto) -> None:
+    """Raise `ReadError` where a name is no text: protobuf hands such bytes on as they are."""
+    waiting: list[Any] = [*model.opset_import, model.graph, *model.functions]
+    while waiting:
+        message = waiting.pop()
+        # Not all fields of a tensor: looking at its numbers copies them.
+        tensor = message.DESCRIPTOR.name == "TensorProto"
+        fields = (
+            (message.DESCRIPTOR.fields_by_name[name], getattr(message, name))
+            for name in ("name", "external_data")
+        )
+        for field, value in fields if tensor else message.ListFields():
+            if field.type == field.TYPE_MESSAGE:
+                waiting += value if field.is_repeated else [value]
+            elif field.type == field.TYPE_STRING and field.name != "doc_string":
+                for text in value if field.is_repeated else [value]:
+                    if not isinstance(text, str):
+                        raise ReadError(
+                            f"holds the name {text[:20]!r}, which is no text in UTF-8; "
+                            "the file is damaged."
+                        )
 
 
 def dense_constant(
@@ -134,14 +158,21 @@ def dense_constant(
         mapped = None if path is None else _mapped(path, offset, dtype, shape)
         return Const(name, shape, dtype, params, load, mapped)
     _check_data(tensor, count, what)
+    if nbytes(dtype, count) is None:
+        # Of a type that is not known, the shape is.
+        return Const(name, shape, dtype, params)
+    return Const(name, shape, dtype, params, lambda: _numbers(tensor, what))
 
-    def numbers() -> Array:
-        from onnx import numpy_helper
 
+def _numbers(tensor: onnx.TensorProto, what: str) -> Array:
+    """The numbers in a tensor. Raises `ReadError` where onnx cannot make them out."""
+    from onnx import numpy_helper
+
+    try:
         result: Array = numpy_helper.to_array(tensor)
-        return result
-
-    return Const(name, shape, dtype, params, numbers)
+    except Exception as error:  # onnx raises several kinds, all about this tensor
+        raise ReadError(f"{what} cannot be read: {str(error)[:200]}.") from None
+    return result
 
 
 def sparse_constant(tensor: onnx.SparseTensorProto) -> Const:
@@ -217,14 +248,12 @@ def _external(
 
     def numbers() -> Array:
         import onnx
-        from onnx import numpy_helper
 
         with path.open("rb") as file:
             file.seek(offset)
             raw = file.read(needed)
         held = onnx.TensorProto(dims=tensor.dims, data_type=tensor.data_type, raw_data=raw)
-        result: Array = numpy_helper.to_array(held)
-        return result
+        return _numbers(held, what)
 
     return path, offset, numbers
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -196,7 +197,9 @@ class _Translation:
                     made = self._control(node, label, values, used, recorded, depth)
                 else:
                     made = self._node(node, label, values, used, recorded)
-            for name, value, wanted in zip(node.output, made, used, strict=False):
+            for name, value, wanted in zip_longest(node.output, made, used):
+                if not name:
+                    continue
                 if value is not None:
                     values[name] = value
                 elif wanted:
