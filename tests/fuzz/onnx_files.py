@@ -94,7 +94,8 @@ def changed(data: bytes, rng: Random) -> bytes:
     except DecodeError:
         return changed_bytes(data, rng)
     for _ in range(rng.choice((1, 1, 2, 4))):
-        _change(model, rng)
+        with suppress(UnicodeError):  # a name that is no text is put nowhere else
+            _change(model, rng)
     return model.SerializeToString()
 
 

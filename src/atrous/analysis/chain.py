@@ -111,7 +111,7 @@ def chain_unread(network: Network, source: str) -> Fraction | None:
     for axis, ways in steps.items():
         low, flags = 0, b"\1" * network.tensor(tensor).grid[axis]
         for way in ways:
-            low, flags = _read(way, low, flags)
+            low, flags = _read_before(way, low, flags)
         read *= sum(flags)
     whole = prod(network.tensor(source).grid.values())
     return Fraction(whole - read, whole) if whole else None
@@ -150,7 +150,7 @@ def _back(ways: Sequence[AxisMap], low: int, counts: Counts) -> tuple[int, Count
     return low, counts
 
 
-def _read(way: AxisMap, low: int, flags: bytes) -> tuple[int, bytes]:
+def _read_before(way: AxisMap, low: int, flags: bytes) -> tuple[int, bytes]:
     """A 1 for each position that is read, from that of 1 for each that reads, one byte each."""
     found = read_dropping(way, low, flags)
     if found is not None:
@@ -181,7 +181,7 @@ def read_dropping(way: AxisMap, low: int, flags: bytes) -> tuple[int, bytes] | N
         apart[::shift] = rows
         held = int.from_bytes(apart, "little")
         base = (first - phase) // period * shift - hull.start
-        for start, step, count in _runs(list(taps)):
+        for start, step, count in _even_rows(list(taps)):
             whole |= _repeated(held, 8 * step, count) << 8 * (base + start)
     first, stop = max(hull.start, 0), min(hull.stop, way.inputs)
     if first >= stop:
@@ -199,10 +199,10 @@ def _repeated(held: int, step: int, count: int) -> int:
     return held
 
 
-def _runs(positions: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+def _even_rows(positions: Sequence[int]) -> Iterator[tuple[int, int, int]]:
     """Positions in order as rows of evenly spaced ones: the first, the step, and how many.
 
-    >>> list(_runs([0, 2, 4, 5, 9]))
+    >>> list(_even_rows([0, 2, 4, 5, 9]))
     [(0, 2, 3), (5, 4, 2)]
     """
     at = 0
