@@ -43,7 +43,7 @@ def test_a_resnet_converted_to_output_stride_8_ends_on_sub_grids():
     report = inspected(model, 128)
     (finding,) = found(report, "subgrids").values()
     assert (finding.layer, finding.severity) == ("layer3.0.conv2", "warning")
-    assert "sub-grids 2 apart" in finding.message
+    assert "one position in 2 of" in finding.message
     assert "4 further on" in finding.message
     assert not found(report, "gridding")
     plain = inspected(timm.create_model("resnet18", features_only=True), 128)

@@ -9,9 +9,9 @@ from typing import Any
 
 from atrous.analysis import Comparison, Scheme
 from atrous.draw.units import at_least, bytes_text, per_axis, quantity, shape_text, share_text
+from atrous.report.findings import SEVERITIES, kinds_found
 from atrous.report.html import escaped, grid
 from atrous.report.lines import GAP, Column, Line, Look, Span, line, table, wrapped
-from atrous.report.summary import SEVERITIES
 from atrous.report.view import LinesView
 from atrous.shown import how_many, view
 
@@ -161,15 +161,12 @@ def comparison_notes(comparison: Comparison) -> Iterator[tuple[str, str, str]]:
         size = "x".join(str(axis.size) for axis in group[0].field)
         yield f"{size} seen by", "; ".join(parts), "cyan"
     for scheme in comparison.schemes:
-        for place, risk in enumerate(scheme.risks[:_MOST_RISKS]):
-            label = "" if place else scheme.name
-            yield (
-                label,
-                f"{risk.code}, {risk.layer}: {risk.message}",
-                SEVERITIES.get(risk.severity, "cyan"),
-            )
-        if len(scheme.risks) > _MOST_RISKS:
-            yield "", f"and {how_many(len(scheme.risks) - _MOST_RISKS, 'more finding')}", "dim"
+        found = list(kinds_found(scheme.risks, fixes=False))
+        for place, (severity, text) in enumerate(found[:_MOST_RISKS]):
+            yield "" if place else scheme.name, text, SEVERITIES.get(severity, "cyan")
+        if len(found) > _MOST_RISKS:
+            more = how_many(len(found) - _MOST_RISKS, "more kind")
+            yield "", f"and {more} of findings", "dim"
 
 
 def _folded(columns: Sequence[Column], width: int) -> list[Column]:

@@ -16,6 +16,7 @@ from atrous.conversion.plan import Head
 from atrous.draw.units import per_axis
 from atrous.errors import UnsupportedError
 from atrous.report.certificate import INDENT, facts, opening, strides_text
+from atrous.report.findings import kinds_found
 from atrous.report.lines import Line, Look, Span, line, wrapped, wrapped_text
 from atrous.report.view import LinesView
 from atrous.shown import how_many, view
@@ -44,9 +45,8 @@ class ConversionView(LinesView):
         for head in conversion.heads:
             text = _head(head, certificate)
             out += wrapped(Span("head", "bold"), text, INDENT, look)
-        for finding in conversion.findings:
-            text = f"{finding.code}, {finding.layer}: {finding.message}"
-            out += wrapped(Span(finding.severity, "bold"), text, INDENT, look)
+        for severity, text in kinds_found(conversion.findings, fixes=False):
+            out += wrapped(Span(severity, "bold"), text, INDENT, look)
         if not conversion.edits:
             out += wrapped(
                 Span("edits", "bold"), "none: it has that output stride already", INDENT, look

@@ -34,6 +34,7 @@ _ASKED = (
 _SORTED_BY = {"macs": "MACs", "params": "params", "memory": "activation"}
 _BASE = 7  # columns that come before the name of a layer may take more than its share
 _NAME_LEAST, _NAME_SHARE = 14, 36
+_FEWEST = 4  # columns that are shown in any terminal
 
 
 def layer_table(found: Listing, look: Look, sort: Sort = "order") -> list[Line]:
@@ -61,6 +62,13 @@ def layer_table(found: Listing, look: Look, sort: Sort = "order") -> list[Line]:
             break
         chosen.add(title)
         taken = width
+    for title in reversed(asked[_FEWEST:]):
+        # Names that are told apart by what lies in their middle need more room than was kept.
+        if taken + name.within(look.width - taken, look).width <= look.width:
+            break
+        if title in chosen:
+            chosen.remove(title)
+            taken -= GAP + columns[title].width
     return table([columns[title] for title in columns if title in chosen], look) + notes
 
 

@@ -6,20 +6,20 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 
-from atrous.analysis import Field, Finding, Inspection, Layer
+from atrous.analysis import Field, Inspection, Layer
 from atrous.analysis.causality import one_side, reorders, scans_back
 from atrous.analysis.rates import Pyramid
 from atrous.analysis.resampled import resampled_strides
 from atrous.analysis.scale import TIME_LIKE, Scale, in_units
 from atrous.draw.units import at_least, bytes_text, per_axis, quantity, shape_text, share_text
 from atrous.network import Network
+from atrous.report.findings import SEVERITIES, kinds_found
 from atrous.report.lines import Line, Look, Span, line, wrapped
 from atrous.report.rates import pyramid_text
 from atrous.report.training import training_statements
-from atrous.shown import how_many, some
+from atrous.shown import how_many, ordinal, some
 
 __all__ = [
-    "SEVERITIES",
     "field_text",
     "global_text",
     "opening",
@@ -32,7 +32,6 @@ _INDENT = 17
 _MOST_OUTPUTS = 4
 _MOST_PYRAMIDS = 2
 _SAID_ELSEWHERE = frozenset({"global", "opaque"})
-SEVERITIES = {"error": "bold red", "warning": "yellow"}
 
 
 def summary(inspection: Inspection, look: Look) -> list[Line]:
@@ -135,7 +134,7 @@ def _axis_facts(axis: Field) -> str:
     else:
         text = f"{share_text(axis.coverage)} read, gaps up to {axis.max_gap}"
     if axis.step > 1:
-        text += f", step {axis.step}"
+        text += f", every {ordinal(axis.step)} position"
     if phases > 1:
         smallest = min(phase.size for phase in axis.phases)
         if smallest != axis.size:
@@ -151,7 +150,9 @@ def statements(inspection: Inspection) -> Iterator[tuple[str, str, str]]:
             yield "not understood", reason, "red"
         if len(reasons) > 5:
             yield "", f"and {len(reasons) - 5} more", "red"
-    yield from _found(inspection.findings)
+    worth = [finding for finding in inspection.findings if finding.code not in _SAID_ELSEWHERE]
+    for severity, text in kinds_found(worth):
+        yield severity, text, SEVERITIES.get(severity, "cyan")
     for note in inspection.network.notes[:5]:
         yield "note", note, ""
     inputs = inspection.network.inputs
@@ -197,6 +198,8 @@ def _memory(inspection: Inspection) -> str:
         text += f", while {inspection.peak_memory_layer} runs"
     if eager is None or eager.peak_bytes is None:
         return text
+    if graph.peak_bytes == eager.peak_bytes and not inspection.network.unsized:
+        return f"{text}; by the graph the same"
     least = at_least(bytes_text(graph.peak_bytes), inspection.network.unsized)
     return f"{text}; {least} by the graph, which a compiler could reach"
 
@@ -215,27 +218,6 @@ def _of_which(inspection: Inspection) -> str:
 def _bounded(text: str, left_out: Sequence[str]) -> str:
     """A total, as a bound where it leaves out what layers need."""
     return f"{at_least(text, left_out)}; not counted: {some(left_out)}" if left_out else text
-
-
-def _found(findings: Sequence[Finding]) -> Iterator[tuple[str, str, str]]:
-    """Findings, one line for each kind: what it says of its first layers, and how many more.
-
-    What is only worth knowing goes without its fix; what other lines say is left out.
-    """
-    kinds: dict[tuple[str, str], list[Finding]] = {}
-    for finding in findings:
-        if finding.code not in _SAID_ELSEWHERE:
-            kinds.setdefault((finding.code, finding.severity), []).append(finding)
-    for (code, severity), found in kinds.items():
-        first = found[0]
-        alike = [finding.layer for finding in found if finding.message == first.message]
-        others = [finding.layer for finding in found if finding.message != first.message]
-        text = f"{code}, {some(alike, 2)}: {first.message}"
-        if severity != "info":
-            text += f" {first.fix}"
-        if others:
-            text += f" Also at {some(others, 2)}."
-        yield severity, text.strip(), SEVERITIES.get(severity, "cyan")
 
 
 def _pyramids(found: Sequence[Pyramid]) -> Iterator[tuple[str, str, str]]:

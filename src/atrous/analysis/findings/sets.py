@@ -42,14 +42,15 @@ def gridding(evidence: Evidence) -> Iterator[Finding]:
                 of_node = opened.setdefault(opener.name, (opener, axis, []))
                 of_node[2].append((axes, phases[worst]))
         for node, axis, found in opened.values():
-            shares = ", ".join(f"{p.taps} of {p.size} along {axes}" for axes, p in found)
+            first, *rest = [(f"{p.taps} of ", p.size, f"along {axes}") for axes, p in found]
+            shares = f"{first[0]}the {how_many(first[1], 'input position')} in its field {first[2]}"
+            shares += "".join(f", {taps}{size} {along}" for taps, size, along in rest)
             yield Finding(
                 "gridding",
                 "warning" if min(p.coverage for _, p in found) < NEARLY_FULL else "info",
                 node.name,
-                f"opens holes that no layer before it fills: of the input positions in its field "
-                f"{output.name} reads {shares}, with gaps of up to "
-                f"{max(p.max_gap for _, p in found)}.",
+                f"opens holes that no layer before it fills: {output.name} reads {shares}, with "
+                f"gaps of up to {max(p.max_gap for _, p in found)}.",
                 _filled(node, axis, evidence),
             )
 
@@ -71,14 +72,14 @@ def subgrids(evidence: Evidence) -> Iterator[Finding]:
                 continue
             node, step = found[0]
             widest = max(step for _, step in found)
-            reached = f", {widest} further on" if widest > step else ""
+            reached = f" (one in {widest} further on)" if widest > step else ""
             yield Finding(
                 "subgrids",
                 "warning" if len(positions) > 1 else "info",
                 node.name,
-                f"from here on neighbouring positions of {output.name} share nothing: they read "
-                f"sub-grids {step} apart of its input{reached}, through "
-                f"{how_many(len(found), 'layer')}.",
+                f"from here on neighbouring positions of {output.name} share nothing: each reads a "
+                f"sub-grid of its own, one position in {step} of this layer's input{reached}, "
+                f"through {how_many(len(found), 'layer')}.",
                 "End with a window of rate 1, or with rates that have no common factor.",
             )
 

@@ -35,12 +35,14 @@ def aspp_center(evidence: Evidence) -> Iterator[Finding]:
             continue
         size = "x".join(map(str, found.map))
         taps = "x".join(map(str, found.kernel))
+        alone = "every position" if found.alone == 1 else f"{percent(found.alone)} of positions"
+        full = f"all of them at {percent(found.full)}" if found.full else "all of them nowhere"
         yield Finding(
             "aspp-center",
             "warning" if found.alone >= Fraction(1, 2) else "info",
             node.name,
             f"rate {max(found.rate)} on a map of {size}: only one of its {taps} taps lies inside "
-            f"at {percent(found.alone)} of positions, all of them at {percent(found.full)}"
+            f"at {alone}, {full}"
             + ("; it is a 1x1 convolution here." if found.alone == 1 else "."),
             f"Use rates below {(min(found.map) + 1) // 2} at this input size, or a larger input.",
         )
