@@ -33,6 +33,7 @@ from .optimization.records import Explanation as Explanation
 from .optimization.records import LayerChoice as LayerChoice
 from .readers.source import read as read
 from .refusal import ConversionError as ConversionError
+from .verbs.annotate import annotate as annotate
 from .verbs.audit import audit as audit
 from .verbs.compare import compare as compare
 from .verbs.convert import convert as convert

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from atrous.cli.annotation import annotation_place, put_annotation
 from atrous.cli.options import (
     Animate,
     Html,
@@ -82,6 +83,13 @@ def inspect(
         str | None,
         typer.Option(metavar="PATH", help="Write the network as a graph, modules folded, to .svg."),
     ] = None,
+    annotate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="For viewers: a copy to .onnx (netron), or into a folder (Model Explorer).",
+        ),
+    ] = None,
     training: Annotated[
         str | None,
         typer.Option(
@@ -130,6 +138,8 @@ def inspect(
     - atrous inspect model.onnx --diff before.json
 
     - atrous inspect model.onnx --html report.html --image photo.jpg
+
+    - atrous inspect model.onnx --annotate annotated.onnx
     """
     from atrous.analysis import inspect_network
     from atrous.analysis.resampled import resampled_strides
@@ -152,6 +162,7 @@ def inspect(
     page = None if html is None else place_for(html, "--html", ".html")
     moving = None if animate is None else animation_place(animate)
     drawn_at = None if graph is None else place_for(graph, "--graph", ".svg")
+    noted = None if annotate is None else annotation_place(annotate, source, input or ())
     how = input or (), structure_only, value or ()
     report = inspect_network(load(source, *how), output=output)
     if training is not None:
@@ -163,6 +174,8 @@ def inspect(
         put(view(report.footprint(layer, place)).moving(0.5), moving, "--animate")
     if drawn_at is not None:
         put(report.graph(), drawn_at, "--graph")
+    if noted is not None:
+        put_annotation(noted, report)
     if page is not None:
         beside = None if diff is None else other_report(diff, *how)
         with working(f"drawing {page.name}"):

@@ -272,6 +272,7 @@ class OnnxCall(Call[Value | None]):
             module=self.module,
             params=self.params(),
             itemsize=itemsize(dtype or 1),
+            origin=self.origin,
         )
         return Live(tensor, dtype or 1, unknown)
 

@@ -12,7 +12,7 @@ from atrous.conversion.plan import OpChange, Plan
 from atrous.errors import AtrousError
 from atrous.geometry import Dense, Window, sparse_window
 from atrous.network import Node, Tensor
-from atrous.network.ops import Conv, ConvTranspose, Op, Pad, Pool, Slice
+from atrous.network.ops import Conv, ConvTranspose, Op, Opaque, Pad, Pool, Slice
 from atrous.readers.onnx.file import Source, check, load
 from atrous.readers.onnx.graph import copied
 from atrous.readers.onnx.inputs import declared
@@ -352,6 +352,8 @@ class _Rewrite:
         candidate = self.plan.candidate
         for node in candidate.nodes:
             if not node.origin or node.origin in edit.rephrased or node.origin not in read:
+                continue
+            if isinstance(node.op, Opaque):
                 continue
             wanted = self.settled.get(node.name, node.op)
             if self.smaller and not isinstance(wanted, Conv | ConvTranspose | Pool | Pad):
