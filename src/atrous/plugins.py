@@ -12,7 +12,12 @@ from typing import Any, Literal
 __all__ = ["PluginWarning", "extensions", "guarded"]
 
 Group = Literal[
-    "atrous.findings", "atrous.keras_ops", "atrous.onnx_ops", "atrous.readers", "atrous.torch_ops"
+    "atrous.findings",
+    "atrous.jax_ops",
+    "atrous.keras_ops",
+    "atrous.onnx_ops",
+    "atrous.readers",
+    "atrous.torch_ops",
 ]
 
 _LOADED: dict[str, tuple[tuple[str, Any], ...]] = {}

@@ -238,6 +238,8 @@ class Call(Generic[Value]):
                 return None
             places += cut
         for mode, border in _SPELLED.items():
+            if mode == "reflect" and max(lo, hi) >= size:
+                continue
             place = fold_back(border, size)
             if places == [place(position) for position in range(-lo, size + hi)]:
                 pads = ((lo, hi), *((0, 0),) * (len(whole.shape) - dim - 1))

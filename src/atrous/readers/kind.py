@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
+from functools import partial
 from os import PathLike, fspath
 from typing import Any, Literal
 
@@ -21,12 +23,13 @@ Kind = Literal[
     "module",
     "program",
     "keras",
+    "jax",
     "unknown",
 ]
 """A `Network`; `zoo:NAME`; `stack:...`; a model that a library has under a name; what may be the
 path of a file; an `onnx.ModelProto`; a `torch.nn.Module`; another thing of PyTorch's, such as an
 `ExportedProgram`; a Keras model, layer
-or `.keras` file; none of these."""
+or `.keras` file; a Flax module, or a function where JAX is imported; none of these."""
 
 
 def kind_of(source: Any) -> Kind:
@@ -55,7 +58,18 @@ def kind_of(source: Any) -> Kind:
     if _is_from("torch", source):
         is_module = hasattr(source, "named_modules") and hasattr(source, "state_dict")
         return "module" if is_module else "program"
-    return "message" if _is_from("onnx", source) else "unknown"
+    if _is_from("onnx", source):
+        return "message"
+    return "jax" if _is_of_jax(source) else "unknown"
+
+
+def _is_of_jax(source: Any) -> bool:
+    """Whether it is a module of Flax, or a function that JAX could trace: it is imported then."""
+    if "jax" not in sys.modules:
+        return False
+    if _is_from("flax", source) or _is_from("jaxlib", source):
+        return callable(source)
+    return inspect.isroutine(source) or isinstance(source, partial)
 
 
 def _is_from(framework: str, source: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,12 +33,13 @@ def read(
 ) -> Network:
     """The network that `source` holds, at the sizes that `input` gives.
 
-    `source` is a `torch.nn.Module`, a `torch.export.ExportedProgram`, a Keras 3 model, a path to an
-    `.onnx` file, an `onnx.ModelProto`, `"zoo:NAME"`, `"stack:..."`, a model that an installed
-    library has under a name (`"timm:NAME"`, `"torchvision:NAME"`, `"smp:NAME"`, with arguments as
-    `"timm:resnet18?output_stride=8"`) or a `Network`. `input` is a shape with batch and channels, a
-    tuple of shapes, or example tensors; of an ONNX file also a mapping from names of inputs to
-    shapes and of open dimensions to sizes, as `{"x": (1, 1, 512), "state": (2, 1, 128)}` or
+    `source` is a `torch.nn.Module`, a `torch.export.ExportedProgram`, a Keras 3 model, a JAX
+    function or Flax module, a path to an `.onnx` file, an `onnx.ModelProto`, `"zoo:NAME"`,
+    `"stack:..."`, a model that an installed library has under a name (`"timm:NAME"`,
+    `"torchvision:NAME"`, `"smp:NAME"`, with arguments as `"timm:resnet18?output_stride=8"`) or a
+    `Network`. `input` is a shape with batch and channels, a tuple of shapes, or example tensors; of
+    an ONNX file also a mapping from names of inputs to shapes and of open dimensions to sizes, as
+    `{"x": (1, 1, 512), "state": (2, 1, 128)}` or
     `{"batch": 4}`. `values` has, by name, numbers for inputs of an ONNX file that decide what it
     runs, as `{"sr": 16000}`; such an input is a constant.
 
@@ -127,10 +129,14 @@ def _read(
         from atrous.readers.keras.reader import read_keras
 
         return read_keras(model, input, weights=not structure_only)
+    if kind == "jax" or (kind == "unknown" and callable(source) and "jax" in sys.modules):
+        from atrous.readers.jax.reader import read_jax
+
+        return read_jax(source, input, weights=not structure_only)
     raise ReadError(
         f"a {type(source).__name__} is no source: give a torch.nn.Module, an ExportedProgram, a "
-        "Keras model, an onnx.ModelProto, the path of an .onnx file, zoo:NAME, timm:NAME, "
-        "torchvision:NAME, smp:NAME, stack:... or a Network."
+        "Keras model, a JAX function or Flax module, an onnx.ModelProto, the path of an .onnx "
+        "file, zoo:NAME, timm:NAME, torchvision:NAME, smp:NAME, stack:... or a Network."
     )
 
 

@@ -24,7 +24,7 @@ from atrous.network.ops import (
 from atrous.readers.call import NotUnderstood
 from atrous.readers.einsum import sizes_of, terms_of
 from atrous.readers.keras.call import KerasCall, translates
-from atrous.readers.keras.values import Held, Placed, fewer
+from atrous.readers.placed import Held, Placed, fewer
 
 _LETTERS = "abcdefghijklmnopqrstuvw"
 _CASTS = ("Cast", "SaturateCast", "ConvertToTensor")

@@ -19,7 +19,7 @@ from atrous.network.ops import (
 )
 from atrous.readers.call import NotUnderstood
 from atrous.readers.keras.call import KerasCall, translates
-from atrous.readers.keras.values import Held, Placed
+from atrous.readers.placed import Held, Placed
 
 __all__ = ["ELEMENTWISE", "with_activation"]
 

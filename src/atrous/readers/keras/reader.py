@@ -16,7 +16,7 @@ from atrous.readers.given import is_shape, shapes_of
 from atrous.readers.keras import arrays, layers, windows
 from atrous.readers.keras.call import KerasCall, translation_of
 from atrous.readers.keras.graph import CallGraph, left_alone, trace
-from atrous.readers.keras.values import Held, Placed
+from atrous.readers.placed import Held, Placed
 
 __all__ = ["read_keras"]
 

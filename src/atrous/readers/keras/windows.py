@@ -13,7 +13,7 @@ from atrous.network.ops import AdaptivePool, Conv, ConvTranspose, Pad, PadMode, 
 from atrous.readers.call import NotUnderstood
 from atrous.readers.keras.call import KerasCall, translates
 from atrous.readers.keras.layers import with_activation
-from atrous.readers.keras.values import Held, Placed
+from atrous.readers.placed import Held, Placed
 
 _MODES: dict[str, PadMode] = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}
 _MODES["wrap"] = "circular"
