@@ -10,6 +10,8 @@ import pytest
 from tests.processes import run_python
 
 HEAVY = (
+    "flax",
+    "jax",
     "keras",
     "numpy",
     "onnx",
@@ -20,7 +22,7 @@ HEAVY = (
     "torchvision",
     "typer",
 )
-FRAMEWORKS = ("keras", "onnx_ir", "onnxruntime", "torch", "torchvision")
+FRAMEWORKS = ("flax", "jax", "keras", "onnx_ir", "onnxruntime", "torch", "torchvision")
 
 
 def loaded_by(script: str) -> set[str]:

@@ -314,7 +314,21 @@ def _is_called(found: Any) -> bool:
         inspect.isclass,
         lambda value: isinstance(value, partial),
     )
-    return any(kind(found) for kind in kinds)
+    return any(kind(found) for kind in kinds) and not _is_itself_the_source(found)
+
+
+def _is_itself_the_source(found: Any) -> bool:
+    """A function of arrays, in code that imports JAX: it takes arguments, and makes no model."""
+    from atrous.readers.kind import kind_of
+
+    if inspect.isclass(found) or kind_of(found) != "jax":
+        return False
+    try:
+        parameters = inspect.signature(found).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    plain = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return any(p.kind in plain and p.default is inspect.Parameter.empty for p in parameters)
 
 
 def _imported(place: str) -> ModuleType:

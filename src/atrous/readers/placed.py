@@ -119,7 +119,9 @@ class PlacedCall(Call[Any]):
         """One op of the network; a step on the way is called after what it does as well."""
         if out is not None:
             return super().emit(op, *inputs, out=out, params=params, shape=shape)
-        name, self.name = self.name, f"{self.name}.{getattr(op, 'label', '') or op.kind}"
+        name, label = self.name, getattr(op, "label", "") or op.kind
+        if name.rpartition(".")[2] != label:
+            self.name = f"{name}.{label}"
         try:
             return super().emit(op, *inputs, out=out, params=params, shape=shape)
         finally:

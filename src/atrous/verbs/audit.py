@@ -95,6 +95,11 @@ def _framework(source: Any) -> Literal["torch", "onnx", "network"]:
             "Keras models are inspected and not audited yet; export both to .onnx "
             "(model.export(path, format='onnx')) and audit these."
         )
+    if kind == "jax":
+        raise ReadError(
+            "JAX functions are inspected and not audited: two of them share no names of layers; "
+            "audit the PyTorch or ONNX models that they are the twins of."
+        )
     read(source)
     raise ReadError(f"a {type(source).__name__} cannot be audited.")
 

@@ -94,6 +94,12 @@ def convert(
             "Keras models are inspected and not converted yet; export the model to .onnx "
             "(model.export(path, format='onnx')) and convert that."
         )
+    if kind == "jax":
+        raise UnsupportedError(
+            "the code of a JAX function is not rewritten; change `strides` and `kernel_dilation` "
+            "of its layers, as the conversion of its network says: "
+            "atrous.convert(atrous.read(function, shape), output_stride).edits"
+        )
     read(source, input)  # says what a source is
     raise UnsupportedError(f"a {type(source).__name__} cannot be converted.")
 
