@@ -27,7 +27,7 @@ def laid_around(call: JaxCall, parts: Sequence[Tensor], dim: int, order: Order) 
         return None
     if sum(part.shape[dim] for part in parts) > MOST_PLACES:
         return None
-    cuts = [_cuts(call, part, dim) for part in parts]
+    cuts = [_places_of(call, part, dim) for part in parts]
     for name, (whole, _) in cuts[0].items():
         if all(name in found for found in cuts):
             places = [place for found in cuts for place in found[name][1]]
@@ -37,7 +37,7 @@ def laid_around(call: JaxCall, parts: Sequence[Tensor], dim: int, order: Order) 
     return None
 
 
-def _cuts(call: JaxCall, part: Tensor, dim: int) -> dict[str, tuple[Tensor, list[int]]]:
+def _places_of(call: JaxCall, part: Tensor, dim: int) -> dict[str, tuple[Tensor, list[int]]]:
     """The tensors that a part is cut out of along a dimension, each with the indices it holds."""
     places = list(range(part.shape[dim]))
     found = {part.name: (part, places)}

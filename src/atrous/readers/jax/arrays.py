@@ -25,13 +25,13 @@ def _reshape(call: JaxCall) -> Placed:
     """
     x = call.first
     if isinstance(x, Wide):
-        repeated = _repeated(call, x)
+        repeated = _repeat_spelled(call, x)
         if repeated is not None:
             return repeated
     return _under(call)
 
 
-def _repeated(call: JaxCall, x: Wide) -> Placed | None:
+def _repeat_spelled(call: JaxCall, x: Wide) -> Placed | None:
     """Each index so many times, or the whole so many times, where a broadcast spells that."""
     new = [dim for dim in range(len(x.full)) if dim not in x.dims]
     if x.before is None or len(new) != 1 or x.full[new[0]] == 1:
@@ -223,17 +223,17 @@ def laid_over(call: JaxCall, x: Any, part: Any, starts: Sequence[int]) -> Placed
                     begin = [*first[:dim], at, *first[dim + 1 :]]
                     wide = [*counts[:dim], count, *counts[dim + 1 :]]
                     piece = cut(call, x, begin, wide, [1] * len(sizes))
-                    pieces.append(_padded(call, piece, order, begin, sizes))
+                    pieces.append(_among_zeros(call, piece, order, begin, sizes))
             first[dim], counts[dim] = start, length
     if isinstance(part, Placed):
-        pieces.append(_padded(call, part, order, starts, sizes))
+        pieces.append(_among_zeros(call, part, order, starts, sizes))
     if not pieces:
         return Placed.plain(call.constant(Held(tuple(sizes))))
     params = call.params()
     return call.made(Elementwise("update"), *pieces, order=order, params=params)
 
 
-def _padded(
+def _among_zeros(
     call: JaxCall, piece: Placed, order: Order, begin: Sequence[int], sizes: Sequence[int]
 ) -> Tensor:
     """A piece in its place among zeros, stored in an order."""

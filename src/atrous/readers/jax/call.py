@@ -18,8 +18,8 @@ __all__ = [
     "Translation",
     "Wide",
     "elementwise",
+    "primitive_translation",
     "translates",
-    "translation_of",
 ]
 
 Translation = Callable[["JaxCall"], Any]
@@ -36,7 +36,7 @@ def translates(*names: str, broadcasting: bool = False) -> Callable[[Translation
     return TRANSLATIONS.under(*found)
 
 
-def translation_of(primitive: str) -> Translation | None:
+def primitive_translation(primitive: str) -> Translation | None:
     """The translation of a primitive; None where nobody has one."""
     extensions("atrous.jax_ops")
     return TRANSLATIONS.get(primitive)

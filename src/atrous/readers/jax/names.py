@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["layer_of", "short", "spelled"]
+__all__ = ["jax_layer", "short", "spelled"]
 
 _SHORT = {
     "conv_general_dilated": "conv",
@@ -53,15 +53,15 @@ def spelled(equation: Any, root: str, *, outermost: bool) -> tuple[str, ...]:
     return tuple(parts)
 
 
-def layer_of(op: str, path: Sequence[str], params: Sequence[str]) -> tuple[str, str]:
+def jax_layer(op: str, path: Sequence[str], params: Sequence[str]) -> tuple[str, str]:
     """The name of an equation's layer, and the module that it is in.
 
     What reads the arrays of one module is called as that; anything else by what it does, inside
     the modules, scopes and functions (`f()`) that it stands in.
 
-    >>> layer_of("conv_general_dilated", ("stem",), ["stem.kernel"])
+    >>> jax_layer("conv_general_dilated", ("stem",), ["stem.kernel"])
     ('stem', 'stem')
-    >>> layer_of("reduce_window_max", ("encoder",), [])
+    >>> jax_layer("reduce_window_max", ("encoder",), [])
     ('encoder.max_pool', 'encoder')
     """
     owners = {_owner(name) for name in params}

@@ -20,7 +20,7 @@ from atrous.network import Param
 from atrous.readers.call import once, params_behind
 from atrous.readers.placed import Held
 
-__all__ = ["Computed", "computed", "inner", "literal"]
+__all__ = ["Computed", "computed", "inner", "written"]
 
 MOST_COMPUTED = 1 << 22
 """Numbers of one array that the reader computes by itself."""
@@ -33,7 +33,7 @@ class Computed(Held):
     """Numbers that the function itself makes, of no array that it holds."""
 
 
-def literal(value: Any) -> Computed:
+def written(value: Any) -> Computed:
     """A number that is written into the function."""
     return Computed(tuple(np.shape(value)), (), lambda: np.asarray(value))
 
@@ -113,7 +113,7 @@ def _evaluated_jaxpr(jaxpr: Any, consts: Sequence[Any], arrays: Sequence[Any]) -
 Make = Callable[..., Any]
 
 
-def _plain(function: Make) -> Make:
+def _of_arrays(function: Make) -> Make:
     return lambda _, *arrays: function(*arrays)
 
 
@@ -139,11 +139,11 @@ def _over(function: Make) -> Make:
     return lambda settings, x: function(x, axis=tuple(settings["axes"]), dtype=x.dtype)
 
 
-def _most(function: Make) -> Make:
+def _extreme(function: Make) -> Make:
     return lambda settings, x: function(x, axis=tuple(settings["axes"]))
 
 
-def _chosen(_: Mapping[str, Any], which: Any, *cases: Any) -> Any:
+def _case_of(_: Mapping[str, Any], which: Any, *cases: Any) -> Any:
     return np.choose(np.broadcast_to(which, cases[0].shape).astype(int), cases)
 
 
@@ -152,58 +152,58 @@ def _divided(_: Mapping[str, Any], x: Any, y: Any) -> Any:
     return np.trunc(x / y) if np.issubdtype(x.dtype, np.integer) else x / y
 
 
-def _cut(settings: Mapping[str, Any], x: Any) -> Any:
+def _strided_part(settings: Mapping[str, Any], x: Any) -> Any:
     steps = settings["strides"] or (1,) * x.ndim
     parts = zip(settings["start_indices"], settings["limit_indices"], steps, strict=True)
     return x[tuple(slice(*part) for part in parts)]
 
 
 _MAKES: dict[str, Make] = {
-    "abs": _plain(np.abs),
-    "add": _plain(np.add),
-    "and": _plain(np.bitwise_and),
+    "abs": _of_arrays(np.abs),
+    "add": _of_arrays(np.add),
+    "and": _of_arrays(np.bitwise_and),
     "broadcast_in_dim": _wide,
-    "ceil": _plain(np.ceil),
-    "clamp": _plain(lambda low, x, high: np.minimum(np.maximum(x, low), high)),
+    "ceil": _of_arrays(np.ceil),
+    "clamp": _of_arrays(lambda low, x, high: np.minimum(np.maximum(x, low), high)),
     "concatenate": lambda settings, *parts: np.concatenate(parts, settings["dimension"]),
     "convert_element_type": _cast,
-    "copy": _plain(lambda x: x),
-    "cos": _plain(np.cos),
+    "copy": _of_arrays(lambda x: x),
+    "cos": _of_arrays(np.cos),
     "div": _divided,
-    "eq": _plain(np.equal),
-    "exp": _plain(np.exp),
-    "floor": _plain(np.floor),
-    "ge": _plain(np.greater_equal),
-    "gt": _plain(np.greater),
+    "eq": _of_arrays(np.equal),
+    "exp": _of_arrays(np.exp),
+    "floor": _of_arrays(np.floor),
+    "ge": _of_arrays(np.greater_equal),
+    "gt": _of_arrays(np.greater),
     "iota": _iota,
-    "le": _plain(np.less_equal),
-    "log": _plain(np.log),
-    "lt": _plain(np.less),
-    "max": _plain(np.maximum),
-    "min": _plain(np.minimum),
-    "mul": _plain(np.multiply),
-    "ne": _plain(np.not_equal),
-    "neg": _plain(np.negative),
-    "not": _plain(np.invert),
-    "or": _plain(np.bitwise_or),
-    "pow": _plain(np.power),
-    "reduce_max": _most(np.max),
-    "reduce_min": _most(np.min),
+    "le": _of_arrays(np.less_equal),
+    "log": _of_arrays(np.log),
+    "lt": _of_arrays(np.less),
+    "max": _of_arrays(np.maximum),
+    "min": _of_arrays(np.minimum),
+    "mul": _of_arrays(np.multiply),
+    "ne": _of_arrays(np.not_equal),
+    "neg": _of_arrays(np.negative),
+    "not": _of_arrays(np.invert),
+    "or": _of_arrays(np.bitwise_or),
+    "pow": _of_arrays(np.power),
+    "reduce_max": _extreme(np.max),
+    "reduce_min": _extreme(np.min),
     "reduce_sum": _over(np.sum),
-    "rem": _plain(np.fmod),
+    "rem": _of_arrays(np.fmod),
     "reshape": lambda settings, x: x.reshape(settings["new_sizes"]),
     "rev": lambda settings, x: np.flip(x, settings["dimensions"]),
-    "select_n": _chosen,
-    "sign": _plain(np.sign),
-    "sin": _plain(np.sin),
-    "slice": _cut,
-    "sqrt": _plain(np.sqrt),
-    "square": _plain(np.square),
+    "select_n": _case_of,
+    "sign": _of_arrays(np.sign),
+    "sin": _of_arrays(np.sin),
+    "slice": _strided_part,
+    "sqrt": _of_arrays(np.sqrt),
+    "square": _of_arrays(np.square),
     "squeeze": lambda settings, x: np.squeeze(x, tuple(settings["dimensions"])),
-    "stop_gradient": _plain(lambda x: x),
-    "sub": _plain(np.subtract),
+    "stop_gradient": _of_arrays(lambda x: x),
+    "sub": _of_arrays(np.subtract),
     "transpose": lambda settings, x: np.transpose(x, settings["permutation"]),
-    "xor": _plain(np.bitwise_xor),
+    "xor": _of_arrays(np.bitwise_xor),
 }
 """What primitives make of NumPy arrays; JAX itself runs the others."""
 

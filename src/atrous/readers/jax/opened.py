@@ -65,10 +65,10 @@ def opened(source: Any, examples: Sequence[Any]) -> Opened:
     if not callable(source):
         raise ReadError(f"a {type(source).__name__} cannot be called; give a function of arrays.")
     name = getattr(source, "__name__", type(source).__name__)
-    takes = _takes(source)
+    takes = _taken_in_order(source)
     leaves, tree = jax.tree_util.tree_flatten(source)
     if not jax.tree_util.treedef_is_leaf(tree):
-        stored = _stored(source, ())
+        stored = _arrays_of(source, ())
 
         def call(held: Any, *inputs: Any) -> Any:
             return jax.tree_util.tree_unflatten(tree, held)(*inputs)
@@ -84,7 +84,7 @@ def _is_of(source: Any, package: str) -> bool:
     return any(base.__module__.startswith(package) for base in type(source).__mro__)
 
 
-def _takes(function: Any) -> list[str]:
+def _taken_in_order(function: Any) -> list[str]:
     """The names of what a function takes in order."""
     try:
         parameters = inspect.signature(function).parameters.values()
@@ -125,9 +125,9 @@ def _linen(source: Any, examples: Sequence[Any]) -> Opened:
     def call(held: Any, *inputs: Any) -> Any:
         return module.apply(held, *inputs, **flags)
 
-    takes = [one for one in _takes(type(source).__call__)[1:] if one not in flags]
+    takes = [one for one in _taken_in_order(type(source).__call__)[1:] if one not in flags]
     return Opened(
-        name, call, variables, _stored(variables, ()), scope=module.name or name, takes=takes
+        name, call, variables, _arrays_of(variables, ()), scope=module.name or name, takes=takes
     )
 
 
@@ -152,9 +152,9 @@ def _nnx(source: Any) -> Opened:
 
     leaves = []
     for keys, value in jax.tree_util.tree_leaves_with_path(state):
-        parts = [part for key in keys if (part := _spelled(key)) not in ("value", "raw_value")]
+        parts = [part for key in keys if (part := _key_text(key)) not in ("value", "raw_value")]
         leaves.append(Stored(value, _param(parts, value, not kinds.get(tuple(parts), True))))
-    takes = [one for one in _takes(type(source).__call__)[1:] if one not in flags]
+    takes = [one for one in _taken_in_order(type(source).__call__)[1:] if one not in flags]
     return Opened(name, call, state, leaves, takes=takes)
 
 
@@ -166,8 +166,8 @@ def _partial(source: Any) -> Opened:
     paths = [keys for keys, _ in jax.tree_util.tree_leaves_with_path(given)]
     stored = []
     for place in places:
-        parts = [_spelled(key) for key in paths[place]][1:]
-        stored.append(_named(parts, leaves[place], inside=len(parts) > 1))
+        parts = [_key_text(key) for key in paths[place]][1:]
+        stored.append(_array_named(parts, leaves[place], inside=len(parts) > 1))
 
     def call(held: Any, *inputs: Any) -> Any:
         filled = list(leaves)
@@ -177,7 +177,7 @@ def _partial(source: Any) -> Opened:
         return source.func(*args, *inputs, **keywords)
 
     name = getattr(source.func, "__name__", type(source.func).__name__)
-    takes = [one for one in _takes(source) if one not in source.keywords]
+    takes = [one for one in _taken_in_order(source) if one not in source.keywords]
     found = dict(_around(source.func))
     return Opened(name, call, [leaves[i] for i in places], stored, found, takes=takes)
 
@@ -200,30 +200,30 @@ def _around(function: Any) -> Iterator[tuple[int, Stored]]:
             value = value.variables if value.scope is not None else ()
         for keys, leaf in jax.tree_util.tree_leaves_with_path(value):
             if _is_array(leaf):
-                parts = [name, *(part for key in keys if (part := _spelled(key)) != "value")]
-                yield id(leaf), _named(parts, leaf, inside=len(parts) > 1)
+                parts = [name, *(part for key in keys if (part := _key_text(key)) != "value")]
+                yield id(leaf), _array_named(parts, leaf, inside=len(parts) > 1)
 
 
 def _is_array(value: Any) -> bool:
     return hasattr(value, "shape") and hasattr(value, "dtype") and not inspect.isclass(value)
 
 
-def _stored(tree: Any, before: Sequence[str]) -> list[Stored]:
+def _arrays_of(tree: Any, before: Sequence[str]) -> list[Stored]:
     """The arrays of a tree, each with its name."""
     return [
-        _named([*before, *map(_spelled, keys)], leaf, inside=True)
+        _array_named([*before, *map(_key_text, keys)], leaf, inside=True)
         for keys, leaf in jax.tree_util.tree_leaves_with_path(tree)
     ]
 
 
-def _spelled(key: Any) -> str:
+def _key_text(key: Any) -> str:
     for name in ("key", "name", "idx"):
         if hasattr(key, name):
             return str(getattr(key, name))
     return str(key)
 
 
-def _named(parts: Sequence[str], value: Any, *, inside: bool) -> Stored:
+def _array_named(parts: Sequence[str], value: Any, *, inside: bool) -> Stored:
     """An array under its path; collections of Flax say what it is, and a tree that it is stored.
 
     An array of NumPy alone, in no tree, is a constant.
@@ -244,9 +244,9 @@ def _param(parts: Sequence[str], value: Any, buffer: bool) -> Param:
         size *= int(length)
     floating = jax.numpy.issubdtype(value.dtype, jax.numpy.inexact)
     name = ".".join(parts) or "constant"
-    return Param(name, size, itemsize(value), floating and not buffer, buffer or not floating)
+    return Param(name, size, bytes_each(value), floating and not buffer, buffer or not floating)
 
 
-def itemsize(value: Any) -> int:
+def bytes_each(value: Any) -> int:
     """Bytes an element; a key of random numbers counts as two words."""
     return int(getattr(value.dtype, "itemsize", 8) or 8)

@@ -21,7 +21,7 @@ def _gather(call: JaxCall) -> Placed:
     """Output `o` reads the slice whose start the indices have at `o`."""
     x, places = call[0], call[1]
     if isinstance(x, Held) and isinstance(places, Placed):
-        return _looked_up(call, x, places)
+        return _rows_of_table(call, x, places)
     if not isinstance(x, Placed):
         raise NotUnderstood("picks from a constant")
     numbers = np.asarray(call.numbers(1))
@@ -80,7 +80,7 @@ def _gather(call: JaxCall) -> Placed:
     return call.made(Reshape(call.shape), call.plain(moved))
 
 
-def _looked_up(call: JaxCall, table: Held, places: Placed) -> Placed:
+def _rows_of_table(call: JaxCall, table: Held, places: Placed) -> Placed:
     """Rows of a table that the source holds, at indices that depend on the input."""
     how, sizes = call.setting("dimension_numbers"), tuple(call.setting("slice_sizes"))
     rank = len(call.shape)

@@ -15,11 +15,11 @@ from atrous.network.ops import Constant
 from atrous.readers.call import Output, network_of, params_behind
 from atrous.readers.given import examples_of, shapes_of
 from atrous.readers.jax import arrays, elements, loops, picks, products, windows
-from atrous.readers.jax.call import BROADCASTING, JaxCall, Wide, elementwise, translation_of
+from atrous.readers.jax.call import BROADCASTING, JaxCall, Wide, elementwise, primitive_translation
 from atrous.readers.jax.elements import only_elements
-from atrous.readers.jax.names import layer_of, short, spelled
-from atrous.readers.jax.numbers import computed, inner, literal, stored
-from atrous.readers.jax.opened import Opened, Stored, itemsize, opened
+from atrous.readers.jax.names import jax_layer, short, spelled
+from atrous.readers.jax.numbers import computed, inner, stored, written
+from atrous.readers.jax.opened import Opened, Stored, bytes_each, opened
 from atrous.readers.placed import Held, Placed
 
 __all__ = ["read_jax"]
@@ -46,16 +46,16 @@ def read_jax(source: Any, input: Any = None, *, weights: bool = False) -> Networ
         raise ReadError(f"{name}: give the shapes of its inputs in order, without names.")
     shapes = shapes_of(input)
     structs = [
-        jax.ShapeDtypeStruct(shape, jax.numpy.float32 if given is None else _dtype(given))
+        jax.ShapeDtypeStruct(shape, jax.numpy.float32 if given is None else _type_of_example(given))
         for shape, given in zip(shapes, examples_of(input), strict=True)
     ]
     found, traced = _traced(source, structs)
-    walk = _Walk(found, traced, weights)
+    walk = _JaxprReader(found, traced, weights)
     names = _input_names(found.takes, len(structs))
     network = network_of(
         found.name,
         dict(zip(names, shapes, strict=True)),
-        dict(zip(names, map(itemsize, structs), strict=True)),
+        dict(zip(names, map(bytes_each, structs), strict=True)),
         walk.translate,
     )
     return _needed(network)
@@ -72,7 +72,7 @@ def _needed(network: Network) -> Network:
     return replace(network, nodes=tuple(reversed(kept)))
 
 
-def _dtype(example: Any) -> Any:
+def _type_of_example(example: Any) -> Any:
     return jax.dtypes.canonicalize_dtype(jax.numpy.dtype(str(example.dtype).rpartition(".")[2]))
 
 
@@ -103,7 +103,7 @@ def _traced(source: Any, structs: Sequence[Any]) -> tuple[Opened, Any]:
         ) from error
 
 
-class _Walk:
+class _JaxprReader:
     """One jaxpr, ready to be translated any number of times."""
 
     def __init__(self, found: Opened, traced: Any, weights: bool) -> None:
@@ -126,7 +126,7 @@ class _Walk:
         outputs = []
         for index, value in enumerate(made):
             if isinstance(value, Wide):
-                value = _laid_out(builder, value, index)
+                value = _widened_output(builder, value, index)
             if isinstance(value, Placed):
                 outputs.append(value.tensor)
             else:
@@ -163,7 +163,7 @@ class _Walk:
         if known is None and isinstance(value, jax.Array):
             floating = jax.numpy.issubdtype(value.dtype, jax.numpy.inexact)
             if floating and value.ndim:
-                known = Stored(value, Param("constant", int(value.size), itemsize(value)))
+                known = Stored(value, Param("constant", int(value.size), bytes_each(value)))
         return self._held(known or Stored(value, None))
 
     def _run(
@@ -181,7 +181,7 @@ class _Walk:
         known.update(zip(jaxpr.invars, given, strict=True))
 
         def value(atom: Any) -> Any:
-            return literal(atom.val) if isinstance(atom, core.Literal) else known[atom]
+            return written(atom.val) if isinstance(atom, core.Literal) else known[atom]
 
         alone = not nested and len(jaxpr.eqns) == 1
         for equation in jaxpr.eqns:
@@ -206,7 +206,7 @@ class _Walk:
         called = inner(equation)
         call = self._call(builder, equation, given, path)
         if called is None:
-            translation = translation_of(call.op)
+            translation = primitive_translation(call.op)
             if translation is None:
                 made = call.opaque(
                     "is a primitive that is in no table; compute this part by others, or register "
@@ -222,7 +222,7 @@ class _Walk:
         label = short(equation.params.get("name") or "")
         shape = tuple(equation.outvars[0].aval.shape)
         if label and only_elements(jaxpr, depends, shape):
-            call.name = layer_of(label, path, ())[0]
+            call.name = jax_layer(label, path, ())[0]
             made = call.translated(lambda call: elementwise(call, label))
             return [Placed.plain(made) if isinstance(made, Tensor) else made]
         inside = path if alone or not label else (*path, f"{label}()")
@@ -234,7 +234,7 @@ class _Walk:
     ) -> JaxCall:
         op = equation.primitive.name
         params = params_behind(given)
-        name, module = layer_of(op, path, [param.name for param in params])
+        name, module = jax_layer(op, path, [param.name for param in params])
         call = JaxCall(
             builder,
             op,
@@ -242,7 +242,7 @@ class _Walk:
             [
                 Output(
                     tuple(out.aval.shape),
-                    itemsize(out.aval),
+                    bytes_each(out.aval),
                     not isinstance(out, core.DropVar),
                 )
                 for out in equation.outvars
@@ -261,7 +261,7 @@ class _Walk:
         return call
 
 
-def _laid_out(builder: Builder, value: Wide, index: int) -> Placed:
+def _widened_output(builder: Builder, value: Wide, index: int) -> Placed:
     call = JaxCall(builder, "broadcast", {}, [], f"output{index}", "")
     made = call.settled(value)
     assert isinstance(made, Placed)

@@ -36,18 +36,18 @@ def _conv(call: JaxCall) -> Placed:
     strides, rates = call.setting("window_strides"), call.setting("rhs_dilation")
     spread, pads = (
         call.setting("lhs_dilation"),
-        _pairs(call.setting("padding")),
+        _pads_of(call.setting("padding")),
     )
     unread = call.zeros(moved, taps)
     if max(spread) > 1 and max(strides) == 1:
-        back = _backwards(taps, spread, rates, pads, channels, groups, unread)
+        back = _taps_backwards(taps, spread, rates, pads, channels, groups, unread)
         return call.made(back, tensor, order=after, params=kernel.params)
     tensor = _spread(call, tensor, spread)
     op = Conv(Window.of_axes(taps, strides, rates, pads), channels, groups, unread=unread)
     return call.made(op, tensor, order=after, params=kernel.params)
 
 
-def _pairs(given: Any) -> list[tuple[int, int]]:
+def _pads_of(given: Any) -> list[tuple[int, int]]:
     return [(int(lo), int(hi)) for lo, hi in given]
 
 
@@ -56,7 +56,7 @@ def _places(spec: Sequence[int]) -> Order:
     return tuple(spec.index(dim) for dim in range(len(spec)))
 
 
-def _backwards(
+def _taps_backwards(
     taps: Sequence[int],
     spread: Sequence[int],
     rates: Sequence[int],
@@ -102,7 +102,7 @@ def _pool(call: JaxCall) -> Any:
     strides = call.setting("window_strides") or (1,) * rank
     rates = call.setting("window_dilation") or (1,) * rank
     spread = call.setting("base_dilation") or (1,) * rank
-    pads = _pairs(call.setting("padding"))
+    pads = _pads_of(call.setting("padding"))
     dims = [
         dim
         for dim in range(rank)
