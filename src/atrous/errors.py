@@ -13,6 +13,7 @@ from difflib import get_close_matches
 # A name comes from outside: no message grows with it, and no search for near names either.
 _LONGEST_NAME = 80
 _MOST_NAMES = 8
+_MOST_NEAR = 3
 
 
 class AtrousError(Exception):
@@ -112,12 +113,18 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     no network is named 'hourglass'; known: unet, resnet50, tcn.
     """
     known = list(dict.fromkeys(known))
-    by_lower = {candidate.lower(): candidate for candidate in known}
-    near = get_close_matches(name[:_LONGEST_NAME].lower(), by_lower, n=3)
+    by_lower: dict[str, list[str]] = {}
+    for candidate in known:
+        by_lower.setdefault(candidate.lower(), []).append(candidate)
+    near = [
+        candidate
+        for lower in get_close_matches(name[:_LONGEST_NAME].lower(), by_lower, n=_MOST_NEAR)
+        for candidate in by_lower[lower]
+    ]
     shown = name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 3] + "..."
     message = f"no {kind} is named {shown!r}"
     if near:
-        return UnknownNameError(f"{message}; near: {', '.join(by_lower[key] for key in near)}.")
+        return UnknownNameError(f"{message}; near: {', '.join(near[:_MOST_NEAR])}.")
     if not known:
         return UnknownNameError(f"{message}; there are none.")
     rest = len(known) - _MOST_NAMES

@@ -8,7 +8,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["whole_file", "write_whole"]
+__all__ = ["is_there", "is_writable", "whole_file", "write_whole"]
+
+
+def is_there(path: str | os.PathLike[str]) -> bool:
+    """Whether there is anything at `path`; what can be no path, or leads nowhere, is not there.
+
+    >>> is_there("."), is_there("x" * 5000), is_there("a\0b")
+    (True, False, False)
+    """
+    # `Path.exists` raises where a name is too long or a folder may not be looked into.
+    return os.path.exists(path)  # noqa: PTH110
+
+
+def is_writable(path: str | os.PathLike[str]) -> bool:
+    """Whether `whole_file` may write to `path`, as far as that can be known before: by rights."""
+    target = Path(os.path.realpath(path))
+    placed = target if target.exists() and not target.is_file() else target.parent
+    return os.access(placed, os.W_OK)
 
 
 @contextmanager

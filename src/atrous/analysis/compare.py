@@ -210,7 +210,7 @@ def usual_stacks(kernel: int, depth: int, channels: int) -> dict[str, str]:
         ("channels", channels, 1 << 16),
     ):
         if type(value) is not int or not 1 <= value <= most:
-            raise GeometryError(f"{name} is a whole number from 1 to {most}, got {value!r}.")
+            raise GeometryError(f"{name}={value!r} is no whole number from 1 to {most}.")
     plain = f"k{kernel}x{channels}"
     strided = f"k{kernel}s2x{channels}"
     doubling = [_dilated(kernel, 1 << i, channels) for i in range(depth)]

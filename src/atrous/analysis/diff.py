@@ -81,9 +81,9 @@ def diff_reports(old: Any, new: Any) -> Diff:
     for record in (old, new):
         schema = record.get("schema") if isinstance(record, Mapping) else None
         if schema != INSPECTION:
+            has = "it has no schema" if schema is None else f"its schema is {str(schema)[:40]!r}"
             raise ReadError(
-                f"its schema is {str(schema)[:40]!r}, not {INSPECTION!r}; save a report with "
-                "`atrous inspect SOURCE --json`."
+                f"{has}, not {INSPECTION!r}; save a report with `atrous inspect SOURCE --json`."
             )
     try:
         return _diff(old, new)

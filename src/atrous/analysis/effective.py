@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Effective", "effective_box", "shrunk_box"]
+__all__ = ["Effective", "check_share", "effective_box", "shrunk_box"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ def effective_box(density: NDArray[Any], share: float, origin: tuple[int, ...]) 
 
     rank = density.ndim
     if not density.size or not density.any():
-        _checked(share)
+        check_share(share)
         return Effective(share, 1.0, origin, (0,) * rank, (0,) * rank)
     # Whole numbers beyond float64 come as objects: scaled first, they all fit.
     weights = (density / density.max()).astype(np.float64)
@@ -65,7 +65,7 @@ def shrunk_box(
 
     Faces that weigh the same go together, so that a symmetric density has a symmetric box.
     """
-    _checked(share)
+    check_share(share)
     bounds = [(0, n) for n in shape]
     total = held = inside(bounds)
     # Sums are differences of larger ones: what rounding loses must decide nothing.
@@ -95,9 +95,10 @@ def shrunk_box(
     )
 
 
-def _checked(share: float) -> None:
+def check_share(share: float) -> None:
+    """Raise `GeometryError` for what is no share above 0."""
     if not 0 < share <= 1:
-        raise GeometryError(f"a share of {share} is not between 0 and 1; ask for 0.95, say.")
+        raise GeometryError(f"share={share} is not above 0 and at most 1; ask for 0.95, say.")
 
 
 def _width(bound: tuple[int, int]) -> int:

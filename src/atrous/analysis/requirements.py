@@ -175,7 +175,9 @@ def bytes_of(size: int | str) -> int:
                 return int(rule.value)
     elif size >= 1:
         return size
-    raise ReadError(f"{size!r} is no size of memory; give a number and a unit, such as 8GiB.")
+    raise ReadError(
+        f"budget={size!r} is no size of memory; give a number and a unit, such as 8GiB."
+    )
 
 
 def lengths_in(unit: str) -> Fraction:
@@ -259,6 +261,8 @@ class _Text:
         listed = f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else "".join(names)
         if not unit:
             return f"{self.quantity} needs a unit; use {listed}"
+        if unit[:1] in "<>=!":
+            return f"{unit!r} is another rule; put a comma before it"
         if not names:
             return f"{unit!r} is no unit of {self.quantity}, which has none"
         return f"{unit!r} is no unit of {self.quantity}; use {listed}"

@@ -87,6 +87,18 @@ def pixels(size: str) -> Scale:
     return Scale(value, found["unit"].replace("µ", "u").replace("μ", "u"))
 
 
+def check_scales(rate: Any = None, pixel: Any = None) -> None:
+    """Raise `ReadError` for what is no sample rate or no size of a position, of whatever axes."""
+    if rate is not None:
+        per_rate(rate)
+    for size in () if pixel is None else _listed(pixel):
+        pixels(size)
+
+
+def _listed(pixel: Any) -> list[str]:
+    return pixel.split(",") if isinstance(pixel, str) else list(pixel)
+
+
 def scales_of(axes: Sequence[str], rate: Any = None, pixel: Any = None) -> dict[str, Scale]:
     """The scale of each axis of an input: a rate along time, pixel sizes along the others.
 
@@ -95,6 +107,7 @@ def scales_of(axes: Sequence[str], rate: Any = None, pixel: Any = None) -> dict[
     >>> [str(scale) for scale in scales_of(("d", "h", "w"), rate=25, pixel="2mm").values()]
     ['40 ms', '2 mm', '2 mm']
     """
+    check_scales(rate, pixel)
     found: dict[str, Scale] = {}
     named = ", ".join(axes) or "none"
     if rate is not None:
@@ -107,7 +120,7 @@ def scales_of(axes: Sequence[str], rate: Any = None, pixel: Any = None) -> dict[
         found[axis] = per_rate(rate)
     if pixel is not None:
         rest = [axis for axis in axes if axis not in found and axis != "t"]
-        sizes = pixel.split(",") if isinstance(pixel, str) else list(pixel)
+        sizes = _listed(pixel)
         given = f"pixel={','.join(map(str, sizes))!r}"
         if not rest:
             raise ReadError(

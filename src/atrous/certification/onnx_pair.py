@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from atrous.certification.certify import Arrays, Weights
-from atrous.errors import AtrousError, MissingDependencyError, ReadError
+from atrous.errors import AtrousError, MissingDependencyError, ReadError, concerning
 from atrous.network import Network
 from atrous.network.folded_pads import folded
 from atrous.network.shapes import Shape, Shapes
 from atrous.readers import read
+from atrous.readers.kind import source_name
 from atrous.readers.onnx.file import load
 from atrous.readers.onnx.inputs import declared
 from atrous.refusal import Refusal
@@ -157,7 +158,8 @@ class OnnxPair:
 
 def _open(model: Any) -> dict[str, list[bool]]:
     """For each input of a file, by dimension, whether it leaves the size open."""
-    graph = load(model).model.graph
+    with concerning(source_name(model)):
+        graph = load(model).model.graph
     stored = {item.name for item in graph.initializer}
     return {
         item.name: [not isinstance(size, int) for size in declared(item) or ()]

@@ -19,7 +19,7 @@ from atrous.cli.learn import learn
 from atrous.cli.output import complain, forgive, printing
 from atrous.cli.rates import rates
 from atrous.cli.sizes import sizes
-from atrous.cli.spelling import options_of, speaking, spelled
+from atrous.cli.spelling import options_of, speaking, spelled, typed
 from atrous.cli.stack import stack
 from atrous.cli.zoo import zoo
 from atrous.errors import AtrousError
@@ -98,9 +98,20 @@ def _run() -> int:
         complain(spelled(str(error)), error.see)
         return 2
     except _USAGE as error:
-        context = getattr(error, "ctx", None)
-        about = f"; see `{context.command_path} --help`" if context else "."
-        complain(error.format_message().rstrip(".") + about)
+        complain(typed(error.format_message()), f"{_command_of(error)} --help")
+        return 2
+    except OSError as error:
+        named = f"{error.filename}: " if error.filename else ""
+        complain(f"{named}{error.strerror or type(error).__name__}.")
         return 2
     except (KeyboardInterrupt, typer.Abort):
         return 130
+
+
+def _command_of(error: Any) -> str:
+    """The command whose help tells what is wrong; click says it of most errors."""
+    context = getattr(error, "ctx", None)
+    if context is not None:
+        return str(context.command_path)
+    verbs = {verb.__name__ for verb in _VERBS}
+    return f"atrous {sys.argv[1]}" if sys.argv[1:2] and sys.argv[1] in verbs else "atrous"

@@ -47,9 +47,11 @@ def audit(
 
     - atrous audit models.py:plain models.py:dilated --input 1,3,224,224
     """
+    from atrous.analysis.scale import check_scales
     from atrous.report import CertificateView
     from atrous.verbs.audit import audit as audited
 
+    check_scales(rate, pixel)
     one, given = model(reference, input or ())
     two, _ = model(candidate, ())
     with working(f"comparing {candidate} with {reference}"):

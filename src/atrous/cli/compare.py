@@ -8,7 +8,7 @@ import typer
 
 from atrous.cli.options import Animate, Html, Inputs, Json, Pixel, Rate, StructureOnly
 from atrous.cli.output import show, show_json, working
-from atrous.cli.pages import animation_place, place_for, put
+from atrous.cli.pages import Drawn, animation_place, place_for, put
 from atrous.cli.sources import (
     load,
     named_sources,
@@ -71,9 +71,11 @@ def compare(
     - atrous compare "k3d2 k3d2 k3d2" even="k3d1 k3d2 k3d3" --input 1,64,65,65
     """
     from atrous.analysis import compare_networks
+    from atrous.analysis.scale import check_scales
     from atrous.report import ComparisonView
     from atrous.verbs.compare import compare as compared
 
+    check_scales(rate, pixel)
     picture = None if animate is None else animation_place(animate)
     usual = "1,3,512,512" if picture is None else "1,3,24,24"
     page = None if html is None else place_for(html, "--html", ".html")
@@ -96,11 +98,13 @@ def compare(
         )
     if rate is not None or pixel is not None:
         table = table.scaled(rate=rate, pixel=pixel)
+    drawn = []
     if picture is not None:
-        put(view(table).moving(0.5), picture, "--animate")
+        drawn.append(Drawn(view(table).moving(0.5), picture, "--animate"))
     if page is not None:
         with working(f"drawing {page.name}"):
-            put(ComparisonView(table).page(), page, "--html")
+            drawn.append(Drawn(ComparisonView(table).page(), page, "--html"))
+    put(*drawn)
     if json:
         show_json(table.to_json())
     else:

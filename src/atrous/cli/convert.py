@@ -11,11 +11,12 @@ import typer
 
 from atrous.cli.options import Html, Image, Inputs, Json, Outputs, Pixel, Rate, Source, names_of
 from atrous.cli.output import show, show_json, working, wrote
-from atrous.cli.pages import place_for, put
+from atrous.cli.pages import Drawn, image_for, place_for, placing, refusals
 from atrous.cli.sources import (
     model,
 )
 from atrous.errors import ReadError
+from atrous.files import is_there, is_writable
 from atrous.progress import step
 
 if TYPE_CHECKING:
@@ -104,13 +105,14 @@ def convert(
 
     - atrous convert slide.onnx --output-stride 8 --pixel 0.5um
     """
+    from atrous.analysis.scale import check_scales
     from atrous.report import ConversionView
     from atrous.shown import view
     from atrous.verbs.convert import convert as converted
 
     stride = _stride(output_stride)
-    if image is not None and html is None:
-        raise ReadError("--image lies behind the footprints of a page; give --html as well.")
+    check_scales(rate, pixel)
+    behind = image_for(image, html)
     page = None if html is None else place_for(html, "--html", ".html")
     made, given = model(source, input or ())
     path = None if target is None else _checked_target(target, source, made, overwrite)
@@ -127,10 +129,12 @@ def convert(
         )
         if rate is not None or pixel is not None:
             result = result.scaled(rate=rate, pixel=pixel)
-        if path is not None:
-            wrote(*_write(result, path, source, given, names_of(outputs)))
+        drawn = []
         if page is not None:
-            put(view(result).page(image=image), page, "--html")
+            drawn.append(Drawn(view(result).page(image=behind), page, "--html"))
+        with placing(*drawn):
+            if path is not None:
+                wrote(*_write(result, path, made, given, names_of(outputs)))
     if json:
         show_json(result.to_json())
     else:
@@ -155,22 +159,31 @@ def _stride(text: str) -> int | tuple[int, ...]:
 def _checked_target(target: str, source: str, made: Any, overwrite: bool) -> Path:
     """Where to write, known to be possible before any work is done."""
     from atrous.readers.kind import kind_of
+    from atrous.readers.source import check_file
 
-    path = Path(target)
-    is_file = isinstance(made, str) and made == source and Path(source).exists()
-    wanted = ".onnx" if is_file else ".pt2"
-    if kind_of(made) in ("zoo", "stack"):
+    path, kind = Path(target), kind_of(made)
+    is_file = kind == "file"
+    if is_file:
+        check_file(made)
+    wanted = ".onnx" if kind in ("file", "message") else ".pt2"
+    if kind in ("zoo", "stack"):
         raise ReadError(f"{source} has no weights, so there is nothing to write; leave out -o.")
-    if path.is_dir():
-        raise ReadError(f"--output {target or path} is a folder; name a file in it.")
+    if not target:
+        raise ReadError(f"--output is empty; name a file, such as converted{wanted}.")
+    with refusals("--output", path):
+        is_folder = path.is_dir()
+    if is_folder:
+        raise ReadError(f"--output {target} is a folder; name a file in it.")
     if path.suffix != wanted:
         raise ReadError(
             f"--output {target}: {source} is written as a {wanted} file; name one, such as "
             f"{path.with_suffix(wanted).name}."
         )
     if not path.parent.is_dir():
-        raise ReadError(f"--output {target}: there is no folder {path.parent}.")
-    if is_file and not overwrite and path.exists() and path.samefile(source):
+        raise ReadError(f"--output {target}: there is no folder {path.parent}; make it first.")
+    if not is_writable(path):
+        raise ReadError(f"--output {target}: nothing can be written there; name another place.")
+    if is_file and not overwrite and is_there(path) and path.samefile(made):
         raise ReadError(
             f"--output {target} is the source itself, which would be lost; name another file, or "
             "give --overwrite as well."
@@ -179,15 +192,17 @@ def _checked_target(target: str, source: str, made: Any, overwrite: bool) -> Pat
 
 
 def _write(
-    result: Conversion, path: Path, source: str, given: Any, names: Sequence[str] | None
+    result: Conversion, path: Path, made: Any, given: Any, names: Sequence[str] | None
 ) -> tuple[Path, ...]:
     """Writes the result, or of a PyTorch model whose outputs are named that part; the files."""
     step(f"writing {path.name}")
     if path.suffix == ".onnx":
         from atrous.writers.onnx.save import save_onnx
 
-        return save_onnx(result.model, path, source=Path(source))
+        source = Path(made) if isinstance(made, str) else None
+        return save_onnx(result.model, path, source=source)
     from atrous.writers.torch.save import save_torch
 
-    save_torch(result.model, path, source, given, names)
+    with refusals("--output", path):
+        save_torch(result.model, path, made, given, names)
     return (path,)

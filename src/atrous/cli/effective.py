@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from io import BytesIO, StringIO
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from atrous.cli.options import Inputs, Json, Pixel, Rate, Source
-from atrous.cli.output import show, show_json, working, wrote
-from atrous.cli.pages import picture_place
+from atrous.cli.output import show, show_json, working
+from atrous.cli.pages import Drawn, picture_place, put
 from atrous.cli.sources import model, position
-from atrous.errors import ReadError
-from atrous.files import whole_file
 
 if TYPE_CHECKING:
     from atrous.analysis.effective_field import Weights
@@ -63,13 +62,13 @@ def effective(
 
     - atrous effective zoo:wavenet --rate 16k
     """
+    from atrous.analysis.scale import check_scales
     from atrous.report import EffectiveFieldView
     from atrous.verbs.effective import effective as found_of
 
     place = None if plot is None else picture_place(plot, "--plot")
+    check_scales(rate, pixel)
     made, given = model(source, input or ())
-    if seed < 0:
-        raise ReadError(f"--seed {seed} is below 0; give a whole number from 0 up.")
     with working(f"running {source}"):
         found = found_of(
             made,
@@ -85,14 +84,15 @@ def effective(
             pixel=pixel,
         )
     if place is not None:
-        chart: Any = found.plot()
-        try:
-            with whole_file(place) as file:
-                chart.save(str(file))
-        except OSError as error:
-            raise ReadError(f"--plot {place}: {error.strerror or type(error).__name__}.") from None
-        wrote(place)
+        put(Drawn(_picture(found.plot(), place.suffix[1:].lower()), place, "--plot"))
     if json:
         show_json(found.to_json())
     else:
         show(EffectiveFieldView(found))
+
+
+def _picture(chart: Any, form: str) -> str | bytes:
+    """A chart as the content of a file, .svg or .png."""
+    held: StringIO | BytesIO = StringIO() if form == "svg" else BytesIO()
+    chart.save(held, format=form)
+    return held.getvalue()

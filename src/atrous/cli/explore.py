@@ -8,6 +8,9 @@ from typing import Annotated
 
 import typer
 
+from atrous.cli.sources import given_stack
+from atrous.errors import ReadError, concerning
+
 __all__ = ["explore"]
 
 
@@ -65,6 +68,8 @@ def explore(
 
     - atrous explore --export public/explore
     """
+    if export is None and (pyodide is not None or overwrite):
+        raise ReadError("--pyodide and --overwrite are for --export; give a FOLDER with it.")
     if export is not None:
         from atrous.explore.export import export as written
 
@@ -76,7 +81,9 @@ def explore(
     with drawing_needs("explore", "explore"):
         from atrous.explore.draft import Draft, shape_of
         from atrous.explore.server import USUAL_PORT, serve
-    query = "" if stack is None else Draft.of(stack.removeprefix("stack:"), shape_of(input)).query
+    with concerning("--input"):
+        shape = shape_of(input)
+    query = "" if stack is None else Draft.of(given_stack(stack, "explore"), shape).query
 
     def announce(address: str, at: int) -> None:
         print(f"atrous explore: {address}  (Ctrl-C stops it)")  # noqa: T201

@@ -21,7 +21,7 @@ from atrous.cli.options import (
     StructureOnly,
 )
 from atrous.cli.output import show, show_json, working
-from atrous.cli.pages import animation_place, place_for, put
+from atrous.cli.pages import Drawn, animation_place, image_for, place_for, placing
 from atrous.cli.sources import (
     difference,
     load,
@@ -143,6 +143,7 @@ def inspect(
     """
     from atrous.analysis import inspect_network
     from atrous.analysis.resampled import resampled_strides
+    from atrous.analysis.scale import check_scales
     from atrous.report import SORTS, DiffView, InspectionView, LayerView, Listed
     from atrous.shown import view
 
@@ -155,10 +156,10 @@ def inspect(
     if training is None and (autocast is not None or budget is not None):
         raise ReadError("--autocast and --budget are for --training; give an optimizer with it.")
     place = position(at)
-    if image is not None and html is None:
-        raise ReadError("--image lies behind the footprints of a page; give --html as well.")
     if html is not None and layer is not None:
         raise ReadError("--html has every layer; leave out --layer.")
+    check_scales(rate, pixel)
+    behind = image_for(image, html)
     page = None if html is None else place_for(html, "--html", ".html")
     moving = None if animate is None else animation_place(animate)
     drawn_at = None if graph is None else place_for(graph, "--graph", ".svg")
@@ -170,37 +171,40 @@ def inspect(
         report = replace(report, training=made)
     if rate is not None or pixel is not None:
         report = report.scaled(rate=rate, pixel=pixel)
+    chosen = None if layer is None else report[layer]
+    beside = None if diff is None or page is None else other_report(diff, *how)
+    found = None if diff is None else difference(diff, report, *how)
+    drawn = []
     if moving is not None:
-        put(view(report.footprint(layer, place)).moving(0.5), moving, "--animate")
+        drawn.append(Drawn(view(report.footprint(layer, place)).moving(0.5), moving, "--animate"))
     if drawn_at is not None:
-        put(report.graph(), drawn_at, "--graph")
-    if noted is not None:
-        put_annotation(noted, report)
+        drawn.append(Drawn(report.graph(), drawn_at, "--graph"))
     if page is not None:
-        beside = None if diff is None else other_report(diff, *how)
         with working(f"drawing {page.name}"):
-            put(view(report).page(image=image, beside=beside), page, "--html")
-    if diff is not None:
-        found = difference(diff, report, *how)
+            text = view(report).page(image=behind, beside=beside)
+        drawn.append(Drawn(text, page, "--html"))
+    footprint = report.footprint(layer, place) if chosen and chosen.field else None
+    with placing(*drawn):
+        if noted is not None:
+            put_annotation(noted, report)
+    if found is not None:
         if json:
             show_json(found.to_json())
         else:
             show(DiffView(found, every, top))
         return
-    if layer is None:
+    if chosen is None:
         if json:
             show_json(report.to_json())
         else:
             show(InspectionView(report, Listed(every, depth, cast("Sort", sort), top)))
         return
-    chosen = report[layer]
-    footprint = report.footprint(chosen.name, place) if chosen.field else None
     beside_it = (p for p in report.pyramids if chosen.name in {b.layer for b in p.branches})
     pyramid = next(beside_it, None)
     if json:
-        drawn = None if footprint is None else footprint.to_dict()
+        shown = None if footprint is None else footprint.to_dict()
         rates = None if pyramid is None else pyramid.to_dict()
-        data = {**chosen.to_dict(), "pyramid": rates, "footprint": drawn}
+        data = {**chosen.to_dict(), "pyramid": rates, "footprint": shown}
         show_json({"schema": "atrous.layer/1", **data})
     else:
         whys = dict.fromkeys(map(str, resampled_strides(report, chosen).values()))

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from atrous.cli.output import wrote
 from atrous.draw.needs import Needs, look_for
-from atrous.errors import ReadError
-from atrous.files import write_whole
+from atrous.errors import AtrousError, ReadError
+from atrous.files import is_writable, whole_file
 
-__all__ = ["animation_place", "picture_place", "place_for", "put"]
+__all__ = [
+    "Drawn",
+    "animation_place",
+    "image_for",
+    "picture_place",
+    "place_for",
+    "placing",
+    "put",
+    "refusals",
+]
 
 
 def place_for(target: str, option: str, ending: str) -> Path:
@@ -38,23 +51,69 @@ def _place(target: str, option: str, endings: tuple[str, ...], needs: Needs | No
         is_folder = path.is_dir()
     except OSError as error:
         raise ReadError(f"{option}: {error.strerror or type(error).__name__}.") from None
-    if not target or is_folder:
-        raise ReadError(f"{option} {target or path} is a folder; name a file in it.")
+    if not target:
+        raise ReadError(f"{option} is empty; name a file, such as name{endings[0]}.")
+    if is_folder:
+        raise ReadError(f"{option} {target} is a folder; name a file in it.")
     if path.suffix.lower() not in endings:
         named = " or ".join(ending for ending in endings if ending != ".htm")
         raise ReadError(f"{option} {target}: give it the ending {named}.")
     if not path.parent.is_dir():
-        raise ReadError(f"{option} {target}: there is no folder {path.parent}.")
+        raise ReadError(f"{option} {target}: there is no folder {path.parent}; make it first.")
+    if not is_writable(path):
+        raise ReadError(f"{option} {target}: nothing can be written there; name another place.")
     if needs is not None:
         look_for(needs)
     return path
 
 
-def put(text: str, path: Path, option: str) -> None:
-    """Writes a file in one step, so that none is left half written, and says so."""
+def image_for(image: str | None, html: str | None) -> Any:
+    """The image that --image names, read before any work is done; None where it is left out."""
+    if image is None:
+        return None
+    if html is None:
+        raise ReadError("--image lies behind the footprints of a page; give --html as well.")
+    from atrous.draw.footprints import opened
+
+    return opened(image)
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A picture or a page that is to be written, and the option that asks for it."""
+
+    content: str | bytes
+    path: Path
+    option: str
+
+
+@contextmanager
+def placing(*files: Drawn) -> Iterator[None]:
+    """All files are there at the end of the block, or where anything fails, none of them."""
+    with ExitStack() as placed:
+        for file in files:
+            placed.enter_context(refusals(file.option, file.path))
+            made = placed.enter_context(whole_file(file.path))
+            held = file.content
+            made.write_bytes(
+                held if isinstance(held, bytes) else held.encode("utf-8", "backslashreplace")
+            )
+        yield
+    wrote(*(file.path for file in files))
+
+
+def put(*files: Drawn) -> None:
+    """Writes all files, or where one cannot be written, none of them."""
+    with placing(*files):
+        pass
+
+
+@contextmanager
+def refusals(option: str, path: Path) -> Iterator[None]:
+    """What the system says against a file becomes a `ReadError` that names the option."""
     try:
-        write_whole(path, text)
+        yield
+    except AtrousError:
+        raise
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise ReadError(f"{option} {path}: {reason}.") from None
-    wrote(path)
+        raise ReadError(f"{option} {path}: {error.strerror or type(error).__name__}.") from None

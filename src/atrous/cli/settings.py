@@ -10,6 +10,7 @@ from typing import Any
 
 from atrous.analysis.check import known_code
 from atrous.analysis.requirements import QUANTITIES, Rule, parse_rules
+from atrous.analysis.scale import check_scales
 from atrous.errors import ReadError, concerning, unknown
 
 __all__ = ["Asked", "asked_checks", "asked_in", "asked_on_line"]
@@ -130,7 +131,8 @@ def asked_on_line(
     >>> [str(rule) for rule in asked.rules], asked.forbidden
     (['macs <=20G'], ('gridding', 'subgrids'))
     """
-    parsed = [r for key, text in rules.items() if text is not None for r in parse_rules(key, text)]
+    check_scales(rate, pixel)
+    parsed = [r for key, text in rules.items() if text is not None for r in _typed(key, text)]
     found = [code for text in forbidden or () for code in _codes(text)]
     if forbidden and not found:
         raise ReadError("--no is empty; name findings, such as --no gridding,checkerboard.")
@@ -147,6 +149,15 @@ def asked_on_line(
         training,
         pixel,
     )
+
+
+def _typed(quantity: str, text: str) -> tuple[Rule, ...]:
+    """The rules of an option, which errors name as it is typed."""
+    try:
+        return parse_rules(quantity, text)
+    except ReadError as error:
+        error.args = (f"--{error}",)
+        raise
 
 
 def asked_in(path: Path) -> tuple[Asked, ...]:

@@ -39,9 +39,11 @@ def sizes(
 
     - atrous sizes "timm:resnet18d?features_only=true" --input 1,3,224,224
     """
+    from atrous.analysis.scale import check_scales
     from atrous.report import SizesView
     from atrous.verbs.sizes import sizes as found_of
 
+    check_scales(rate, pixel)
     made, given = model(source, input or ())
     with working(f"reading {source}"):
         found = found_of(made, given, values=values(value or ()), enough=at_least)

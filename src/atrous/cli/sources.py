@@ -10,6 +10,8 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from atrous.cli.output import working
 from atrous.errors import AtrousError, ReadError, concerning, unknown
+from atrous.files import is_there
 
 if TYPE_CHECKING:
     from atrous.analysis import Inspection
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "difference",
+    "given_stack",
     "load",
     "model",
     "named_sources",
@@ -39,6 +43,8 @@ __all__ = [
 
 _LOCATION = re.compile(r"(?P<place>.+\.py|[^\W\d]\w*(\.[^\W\d]\w*)*):(?P<name>[^\W\d]\w*(\.\w+)*)")
 
+
+_SAVED = "give a SOURCE, or a report saved by `atrous inspect SOURCE --json`."
 
 Given = tuple[int, ...] | tuple[tuple[int, ...], ...] | dict[str, tuple[int, ...] | int] | None
 
@@ -69,7 +75,7 @@ def load(
         with working(f"reading {source}"):
             return read(source, given)
     location = _LOCATION.fullmatch(source)
-    if location is None or Path(source).exists():
+    if location is None or is_there(source):
         _hint(source)
         with working(f"reading {source}"):
             return read(source, given)
@@ -79,7 +85,8 @@ def load(
         if given is not None:
             raise ReadError(f"{source} gives a network whose sizes are set; leave out --input.")
         return read(made)
-    with working(f"reading {source}"):
+    said = concerning(source) if isinstance(made, str) else nullcontext()
+    with working(f"reading {source}"), said:
         return read(made, example if given is None else given)
 
 
@@ -91,7 +98,7 @@ def model(source: str, inputs: Sequence[str]) -> tuple[Any, Any]:
     if kind_of(source) != "file":
         return source, given
     location = _LOCATION.fullmatch(source)
-    if location is None or Path(source).exists():
+    if location is None or is_there(source):
         _hint(source)
         return source, given
     with working(f"running {source}"):
@@ -148,9 +155,9 @@ def difference(
         try:
             saved = json.loads(Path(old).read_text(encoding="utf-8"))
         except OSError as error:
-            raise ReadError(f"{error.strerror or type(error).__name__}.") from None
+            raise ReadError(f"{error.strerror or type(error).__name__}; {_SAVED}") from None
         except (ValueError, RecursionError) as error:
-            raise ReadError(f"it is no JSON: {error}.") from None
+            raise ReadError(f"it is no JSON: {error}; {_SAVED}") from None
         return diff_reports(saved, report.to_dict())
 
 
@@ -250,7 +257,7 @@ def named_sources(texts: Sequence[str]) -> dict[str, str]:
     for text in texts:
         found = _NAMED.fullmatch(text)
         name, source = (found["name"].strip(), found["source"]) if found else (text, text)
-        if ":" not in source and not source.endswith((".onnx", ".py")):
+        if not _is_elsewhere(source):
             source = f"stack:{source}"
         if name in named:
             raise ReadError(f"{name!r} is given twice; give each its own name, as NAME=STACK.")
@@ -261,6 +268,27 @@ def named_sources(texts: Sequence[str]) -> dict[str, str]:
 def stack_text(source: str) -> str:
     """A source as it is shown: a stack without its prefix."""
     return source.removeprefix("stack:")
+
+
+def _is_elsewhere(source: str) -> bool:
+    """Whether a source is something else than a stack: it has a colon, or is like a path.
+
+    >>> _is_elsewhere("k3 k3d2"), _is_elsewhere("weights.pt"), _is_elsewhere("zoo:vgg16")
+    (False, True, True)
+    """
+    is_path = re.fullmatch(r"[^\s\[|]*(/[^\s\[|]*|\.[A-Za-z]\w*)", source) is not None
+    return ":" in source or is_path or (bool(source.strip()) and is_there(source))
+
+
+def given_stack(text: str, verb: str) -> str:
+    """The stack that a verb is given, which takes no other source; raises `ReadError` for one."""
+    stack = stack_text(text)
+    if stack == text and _is_elsewhere(text):
+        raise ReadError(
+            f"{text}: `{verb}` takes a stack, such as `k3s2x64 k3d2`; `atrous inspect` takes any "
+            "SOURCE."
+        )
+    return stack
 
 
 def _sizes(text: str) -> tuple[int, ...]:
@@ -282,11 +310,14 @@ def _hint(source: str) -> None:
     if source.endswith(".py"):
         raise ReadError(f"{source} is Python code; name the function to run in it: {source}:NAME.")
     # The name of a known network alone is what one types first.
-    if re.fullmatch(r"\w+", source) and not Path(source).exists():
+    if re.fullmatch(r"\w+", source) and not is_there(source):
         from atrous.network import zoo
 
         if source in zoo.names():
             raise ReadError(f"{source!r} is no file; the known network is zoo:{source}.")
+    place, colon, name = source.rpartition(":")
+    if colon and (place.endswith(".py") or not name) and not is_there(source):
+        raise ReadError(f"{source}: {name!r} is no name of a function; give FILE.py:FUNCTION.")
 
 
 def _made(source: str, place: str, name: str) -> tuple[Any, Any]:
@@ -295,16 +326,35 @@ def _made(source: str, place: str, name: str) -> tuple[Any, Any]:
         found: Any = _imported(place)
         for part in name.split("."):
             if not hasattr(found, part):
-                raise unknown("function", part, [n for n in vars(found) if not n.startswith("_")])
+                names = [n for n in getattr(found, "__dict__", ()) if not n.startswith("_")]
+                with concerning(place):
+                    raise unknown("function", part, names)
             found = getattr(found, part)
         made = found() if _is_called(found) else found
     except AtrousError:
         raise
     except (Exception, SystemExit) as error:
         raise ReadError(f"{source} raised {_raised(error)}") from error
-    if isinstance(made, tuple) and len(made) == 2:
-        return made
-    return made, None
+    pair = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+    _check_model(source, pair[0])
+    return pair
+
+
+def _check_model(source: str, made: Any) -> None:
+    """Raise `ReadError` unless a function gave what may be a model."""
+    from atrous.plugins import extensions
+    from atrous.readers.kind import kind_of, what_it_is
+
+    if inspect.iscoroutine(made):
+        made.close()  # else Python warns that nobody waited for it
+    # Readers of other packages take what they like.
+    called = callable(made) and not isinstance(made, type) and "jax" in sys.modules
+    if kind_of(made) != "unknown" or called or extensions("atrous.readers"):
+        return
+    raise ReadError(
+        f"{source} gives {what_it_is(made)}, which is no model; return a torch.nn.Module, another "
+        "SOURCE or a Network, or a pair of one and its input, such as (1, 3, 224, 224)."
+    )
 
 
 def _is_called(found: Any) -> bool:
@@ -339,7 +389,8 @@ def _imported(place: str) -> ModuleType:
         except ModuleNotFoundError as error:
             if error.name and (place == error.name or place.startswith(error.name + ".")):
                 raise ReadError(
-                    f"no module is named {error.name!r} here or among what is installed; a source "
+                    f"no module is named {error.name!r} here or among what is installed"
+                    f"{_near_scheme(error.name)}; a source "
                     "is the path of an .onnx file, zoo:NAME, timm:NAME, torchvision:NAME, "
                     "smp:NAME, stack:..., MODULE:FUNCTION or FILE.py:FUNCTION."
                 ) from None
@@ -357,10 +408,19 @@ def _imported(place: str) -> ModuleType:
     return module
 
 
+def _near_scheme(name: str) -> str:
+    """What stands before the colon of a known source, where a name is nearly that."""
+    from atrous.readers.named import SCHEMES
+
+    near = get_close_matches(name.lower(), ("zoo", "stack", *SCHEMES), n=1, cutoff=0.7)
+    return f"; near: {near[0]}:..." if near else ""
+
+
 def _raised(error: BaseException) -> str:
     text = " ".join(str(error).split())
     frames = traceback.extract_tb(error.__traceback__)
     # A call that does not fit its function fails here, which says nothing about theirs.
-    last = frames[-1] if frames and frames[-1].filename != __file__ else None
+    ours = (__file__, "<frozen importlib._bootstrap>", "<frozen importlib._bootstrap_external>")
+    last = frames[-1] if frames and frames[-1].filename not in ours else None
     where = f" ({Path(last.filename).name}, line {last.lineno})" if last else ""
     return f"{type(error).__name__}: {text}{where}" if text else f"{type(error).__name__}{where}"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any
 
-__all__ = ["options_of", "speaking", "spelled"]
+__all__ = ["options_of", "speaking", "spelled", "typed"]
 
 # What the library's functions call what the command line calls otherwise.
 _CALLED = {"values": "value", "enough": "at_least"}
@@ -65,9 +65,36 @@ def spelled(text: str, options: Mapping[str, tuple[str, str]] | None = None) -> 
     return re.sub(rf"(?<![\w?&.=/-])({snakes})(?![\w=])", lambda m: known[m[1]][0], text)
 
 
+_USAGE = (
+    (r"^Invalid value for '([^']*)': (Input should be .*)$", r"\1: \2"),
+    (r"Input should be a valid integer.*", "give a whole number"),
+    (r"Input should be a valid number.*", "give a number"),
+    (r"Input should be greater than or equal to (\S+)", r"give \1 or more"),
+    (r"Input should be less than or equal to (\S+)", r"give \1 or less"),
+    (r"\. Did you mean ('[^']*')\?", r"; near: \1"),
+    (r" \(Possible options: (.*)\)", r"; near: \1"),
+)
+
+
+def typed(text: str) -> str:
+    """What click says of a command line, in the words of the other messages.
+
+    >>> typed("Invalid value for '--top': Input should be greater than or equal to 1")
+    '--top: give 1 or more'
+    >>> typed("No such command 'inspekt'. Did you mean 'inspect'?")
+    "No such command 'inspekt'; near: 'inspect'"
+    """
+    text = text.rstrip(".")
+    for said, ours in _USAGE:
+        text = re.sub(said, ours, text)
+    return text
+
+
 def _given(known: Mapping[str, tuple[str, str]], found: re.Match[str]) -> str:
     option, takes = known[found["name"]]
     value = found["value"].strip("'\"")
+    if found["value"] in ("''", '""'):
+        return f"{option} ''"
     if not takes:
         return option if value != "False" else f"--no-{option.removeprefix('--')}"
     if value in ("", "..."):

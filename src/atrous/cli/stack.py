@@ -8,7 +8,7 @@ import typer
 
 from atrous.cli.options import Json
 from atrous.cli.output import show, show_json
-from atrous.cli.sources import stack_text
+from atrous.cli.sources import given_stack
 
 __all__ = ["stack"]
 
@@ -89,7 +89,7 @@ def stack(
     from atrous.report import StackView
     from atrous.report.stack import parts_to_dict
 
-    given = stack_text(text)
+    given = given_stack(text, "stack")
     parts = stack_parts(given)
     if json:
         show_json({"schema": "atrous.stack/1", "stack": given, "layers": parts_to_dict(parts)})

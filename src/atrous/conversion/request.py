@@ -86,7 +86,7 @@ def _target(network: Network, output_stride: int | Sequence[int]) -> dict[str, i
     if len(values) == 1:
         values *= max(len(axes), 1)
     if any(value < 1 for value in values):
-        raise ReadError(f"output stride {output_stride!r} is no whole number of at least 1.")
+        raise ReadError(f"output_stride={output_stride!r} is no whole number of at least 1.")
     if len(values) != len(axes):
         raise ReadError(
             f"output stride {output_stride!r} has {how_many(len(values), 'value')} for "

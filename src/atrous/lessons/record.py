@@ -69,18 +69,19 @@ class Numbers(Plain):
         for name, (least, most) in _BOUNDS.items():
             value = getattr(self, name)
             if type(value) is not int or not least <= value <= most:
-                raise GeometryError(
-                    f"{name} is a whole number from {least} to {most}, got {value!r}."
-                )
+                raise GeometryError(f"{name}={value!r} is no whole number from {least} to {most}.")
         if self.input[0] != 1:
-            raise GeometryError(f"statements are tried with a batch of 1, got {self.input}.")
+            raise GeometryError(
+                f"input={self.input} has a batch of {self.input[0]}; statements are tried with a "
+                "batch of 1."
+            )
         sizes = self.input[2:]
         if not 1 <= len(sizes) <= 3 or any(
             type(n) is not int or not 1 <= n <= _MOST_SIZE for n in self.input
         ):
             raise GeometryError(
-                f"an input has batch, channels and 1 to 3 sizes, each from 1 to {_MOST_SIZE}, such "
-                f"as (1, 3, 128, 128); got {self.input}."
+                f"input={self.input} is not batch, channels and 1 to 3 sizes, each from 1 to "
+                f"{_MOST_SIZE}; give input=(1, 3, 128, 128), say."
             )
 
     @property

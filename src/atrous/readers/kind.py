@@ -6,12 +6,15 @@ import inspect
 import sys
 from functools import partial
 from os import PathLike, fspath
+from pathlib import PurePath
 from typing import Any, Literal
 
 from atrous.network import Network
 from atrous.readers.named import SCHEMES
 
-__all__ = ["Kind", "kind_of"]
+__all__ = ["Kind", "kind_of", "source_name", "what_it_is"]
+
+_LONGEST = 60
 
 Kind = Literal[
     "network",
@@ -70,6 +73,32 @@ def _is_of_jax(source: Any) -> bool:
     if _is_from("flax", source) or _is_from("jaxlib", source):
         return callable(source)
     return inspect.isroutine(source) or isinstance(source, partial)
+
+
+def what_it_is(value: Any) -> str:
+    """A value by its class, as a message calls it.
+
+    >>> what_it_is(None), what_it_is(int), what_it_is(3), what_it_is([])
+    ('None', 'the class int', 'an int', 'a list')
+    """
+    if value is None:
+        return "None"
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeioAEIO' else 'a'} {name}"
+
+
+def source_name(source: Any) -> str:
+    """A source as a message calls it: a path or text by itself, cut where it is long.
+
+    >>> source_name("net.onnx"), source_name(3)
+    ('net.onnx', 'an int')
+    """
+    if isinstance(source, str | PathLike):
+        name = fspath(source)
+        return name if len(name) <= _LONGEST else PurePath(name).name[:_LONGEST]
+    return what_it_is(source)
 
 
 def _is_from(framework: str, source: Any) -> bool:

@@ -24,6 +24,7 @@ __all__ = ["SCHEMES", "Made", "Request", "make", "parse", "read_named"]
 
 Shape = tuple[int, ...]
 _WORDS: Mapping[str, bool | None] = {"true": True, "false": False, "none": None}
+_EXAMPLES = {"timm": "timm:resnet18", "torchvision": "torchvision:resnet18", "smp": "smp:Unet"}
 _PRETRAINED = ("pretrained", "weights_backbone", "encoder_weights")
 _SIDE = 224
 _FRAMES = 16
@@ -101,6 +102,9 @@ def make(request: Request, *, listed: bool = False) -> Made:
     a model that takes lists of images unless that is what is wanted.
     """
     library = _LIBRARIES[request.scheme]
+    if not request.name:
+        example = _EXAMPLES[request.scheme]
+        raise ReadError(f"{request.scheme}: stands before the name of a model; write {example}.")
     module = _imported(library, request)
     import torch
 

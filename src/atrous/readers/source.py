@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from atrous.errors import AtrousError, GeometryError, NetworkError, ReadError
+from atrous.errors import AtrousError, GeometryError, NetworkError, ReadError, concerning
+from atrous.files import is_there
 from atrous.network import Network
 from atrous.network.shapes import rounded
 from atrous.network.walk import structural
 from atrous.plugins import extensions, guarded
+from atrous.readers.foreign import foreign_file, missing_file
 from atrous.readers.given import as_shape, is_shape, shapes_of
-from atrous.readers.kind import kind_of
+from atrous.readers.kind import kind_of, what_it_is
 from atrous.readers.named import make, parse, read_named
 from atrous.readers.near import near_words
 
-__all__ = ["made_of", "read"]
+__all__ = ["check_file", "made_of", "read"]
 
 STACK_INPUT = (1, 64, 512, 512)
 _ONNX = (".onnx", ".pb", ".pbtxt")
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def read(
@@ -102,18 +106,19 @@ def _read(
         if found is not None:
             return structural(found) if structure_only else found
     if values and kind not in ("file", "message"):
-        raise ReadError("values are for the inputs of an ONNX file; leave them out.")
+        raise ReadError("values=... gives numbers to inputs of an ONNX file; leave it out.")
     if kind == "network":
         _check_sizes(source, input)
         return structural(source) if structure_only else source
     if kind == "zoo":
         from atrous.network import zoo
 
-        return zoo.build(source.partition(":")[2], _one_shape(input))
+        return zoo.build(source.partition(":")[2], _one_shape(source, input))
     if kind == "stack":
         from atrous.network.stack import stack_network
 
-        return stack_network(source.partition(":")[2], _one_shape(input) or STACK_INPUT)
+        shape = _one_shape(source, input) or STACK_INPUT
+        return stack_network(source.partition(":")[2], shape)
     if kind == "library":
         return read_named(source, input, weights=not structure_only)
     if kind == "file":
@@ -134,7 +139,7 @@ def _read(
 
         return read_jax(source, input, weights=not structure_only)
     raise ReadError(
-        f"a {type(source).__name__} is no source: give a torch.nn.Module, an ExportedProgram, a "
+        f"{what_it_is(source)} is no source: give a torch.nn.Module, an ExportedProgram, a "
         "Keras model, a JAX function or Flax module, an onnx.ModelProto, the path of an .onnx "
         "file, zoo:NAME, timm:NAME, torchvision:NAME, smp:NAME, stack:... or a Network."
     )
@@ -152,15 +157,31 @@ def _read_by_extension(source: Any, input: Any) -> Network | None:
 
 def _file(source: str | os.PathLike[str]) -> Path:
     """The path that a source names; a `ReadError` where it can be none."""
-    if not os.fspath(source):
+    text = os.fspath(source)
+    if not text.strip():
         raise ReadError("the source is empty: give the path of an .onnx file, or zoo:NAME.")
+    if _ADDRESS.match(text):
+        raise ReadError(f"{text} is an address: download the file, and give its path.")
     path = Path(source)
-    if path.suffix in _ONNX or path.exists():
+    if path.suffix in _ONNX or is_there(path):
         return path
+    if path.name != text or path.suffix:
+        raise ReadError(f"{text}: {missing_file(path)}")
     raise ReadError(
-        f"{os.fspath(source)!r} is no source: give the path of an .onnx file, zoo:NAME "
+        f"{text!r} is no source: give the path of an .onnx file, zoo:NAME "
         "(`atrous zoo` lists them), timm:NAME, torchvision:NAME, smp:NAME, or stack:..."
     )
+
+
+def check_file(source: str | os.PathLike[str]) -> None:
+    """Raise `ReadError` for a path that leads to no ONNX file, without reading it whole."""
+    path = _file(source)
+    with concerning(path.name):
+        if not is_there(path):
+            raise ReadError(missing_file(path))
+        known = "" if path.is_dir() or path.suffix in _ONNX else foreign_file(path)
+        if known:
+            raise ReadError(known)
 
 
 def _check_sizes(network: Network, input: Any) -> None:
@@ -181,11 +202,15 @@ def _read_onnx(source: Any, input: Any, values: Mapping[str, Any] | None, weight
     return read_onnx(source, input, values, weights=weights)
 
 
-def _one_shape(input: Any) -> tuple[int, ...] | None:
+def _one_shape(source: str, input: Any) -> tuple[int, ...] | None:
     """The shape of the only input."""
     if input is None:
         return None
-    if isinstance(input, Mapping):
-        raise ReadError("it has one input; give its shape alone, without a name.")
-    single = isinstance(input, list | tuple) and len(input) == 1 and not is_shape(input)
-    return as_shape(input[0] if single else input)
+    with concerning(source):
+        if isinstance(input, Mapping):
+            raise ReadError("it has one input; give its shape alone, without a name.")
+        if isinstance(input, list | tuple) and not is_shape(input):
+            if len(input) != 1:
+                raise ReadError(f"it has one input, and {len(input)} shapes were given; give one.")
+            return as_shape(input[0])
+        return as_shape(input)

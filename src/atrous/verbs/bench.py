@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from math import prod
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,8 +16,9 @@ from atrous.optimization.optimize import optimize_model
 from atrous.optimization.records import Explanation
 from atrous.readers import read
 from atrous.readers.given import as_shape, is_shape
-from atrous.readers.kind import kind_of
+from atrous.readers.kind import kind_of, source_name
 from atrous.readers.named import make, parse
+from atrous.readers.source import check_file
 from atrous.writers.torch.stack import Stack
 
 __all__ = ["bench_module", "module_of"]
@@ -44,8 +43,13 @@ def module_of(source: Any, input: Any = None) -> tuple[nn.Module, tuple[torch.Te
         network = read(source, _STACK_INPUT if input is None else input, structure_only=True)
         model, given = Stack(network), network.inputs[0].shape
     else:
+        # A source that nothing reads is said to be that.
+        if kind_of(source) == "file":
+            check_file(source)
+        elif kind_of(source) != "network":
+            read(source, input, structure_only=True)
         raise UnsupportedError(
-            f"{_name(source)} is no PyTorch module, and only those can be optimized: give "
+            f"{source_name(source)} is no PyTorch module, and only those can be optimized: give "
             "timm:NAME, torchvision:NAME, smp:NAME, stack:..., MODULE:FUNCTION or FILE.py:FUNCTION."
         )
     if given is None:
@@ -100,10 +104,3 @@ def _tensors_of(given: Any) -> tuple[torch.Tensor, ...]:
         one if isinstance(one, torch.Tensor) else torch.randn(as_shape(one), generator=generator)
         for one in several
     )
-
-
-def _name(source: Any) -> str:
-    if isinstance(source, str | os.PathLike):
-        name = os.fspath(source)
-        return name if len(name) <= 60 else Path(name).name[:60]
-    return f"a {type(source).__name__}"

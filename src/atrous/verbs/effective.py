@@ -8,13 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 from atrous.analysis import Inspection, Layer, inspect_network
-from atrous.analysis.effective import effective_box
+from atrous.analysis.effective import check_share, effective_box
 from atrous.analysis.effective_field import EffectiveField, Inputs, Weights
 from atrous.analysis.footprint import Footprint
 from atrous.errors import (
     ArgumentError,
     AtrousError,
-    GeometryError,
     ReadError,
     UnsupportedError,
     concerning,
@@ -23,12 +22,13 @@ from atrous.errors import (
 from atrous.progress import step
 from atrous.readers import read
 from atrous.readers.given import is_shape, shapes_of
-from atrous.readers.kind import kind_of
+from atrous.readers.kind import kind_of, source_name
 from atrous.readers.named import parse
 from atrous.readers.source import made_of
 
 __all__ = ["effective"]
 
+_MOST_SEEDS = 1 << 63
 _WEIGHTS = ("given", "random", "counted")
 # Of ImageNet, as classifiers are trained on it.
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -71,8 +71,11 @@ def effective(
         raise unknown("kind of weights", str(weights), _WEIGHTS)
     if type(samples) is not int or samples < 1:
         raise ArgumentError(f"samples is {samples!r}; draw 1 or more.")
-    if not 0 < share <= 1:
-        raise GeometryError(f"a share of {share} is not between 0 and 1; ask for 0.95, say.")
+    check_share(share)
+    if not 0 <= seed < _MOST_SEEDS:
+        raise ArgumentError(
+            f"seed={seed} is no whole number from 0 to 2**63 - 1; give one that is."
+        )
     model, usual = made_of(source)
     given = usual if input is None else input
     place = None if at is None else (at,) if isinstance(at, int) else tuple(at)
@@ -83,8 +86,8 @@ def effective(
         report = inspect_network(read(model, given))
         if kind_of(model) in ("file", "message") and weights != "counted":
             raise UnsupportedError(
-                "an ONNX file gives no gradients; give the PyTorch module that it was made of, or "
-                "count paths: weights='counted'."
+                f"{source_name(model)} is an ONNX model, which gives no gradients; give the "
+                "PyTorch module that it was made of, or count paths: weights='counted'."
             )
         if weights in ("given", "random") or images is not None:
             raise UnsupportedError(

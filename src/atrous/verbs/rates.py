@@ -12,7 +12,7 @@ from atrous.errors import GeometryError
 
 __all__ = ["rates"]
 
-_MOST = {"rate": 1_000_000, "kernel": 31, "output stride": 1_000_000, "size": 1 << 40}
+_MOST = {"rates": 1_000_000, "kernel": 31, "output_stride": 1_000_000, "size": 1 << 40}
 _MOST_AXES = 3
 
 Numbers = int | Sequence[int]
@@ -61,9 +61,9 @@ def rates(
             "give one number, or one for each of one to three axes."
         )
     sizes = _along(size, rank, "size")
-    strides = _along(output_stride, rank, "output stride")
+    strides = _along(output_stride, rank, "output_stride")
     kernels = _along(kernel, rank, "kernel")
-    each = [_along(rate, rank, "rate") for rate in rates]
+    each = [_along(rate, rank, "rates") for rate in rates]
     if not each:
         raise GeometryError("there are no rates; give one or more, such as 6, 12, 18.")
     if max(kernels) == 1:
@@ -80,7 +80,7 @@ def _along(given: Numbers, rank: int, what: str) -> tuple[int, ...]:
     for value in values:
         if not _is_whole(value) or not 1 <= value <= _MOST[what]:
             raise GeometryError(
-                f"{what} {value!r} is no whole number from 1 to {_MOST[what]:,}; give one that is."
+                f"{what}={value!r} is no whole number from 1 to {_MOST[what]:,}; give one that is."
             )
     return tuple(map(index, values))
 

@@ -180,7 +180,7 @@ def test_a_comparison_is_plain_data():
 
 
 def test_what_is_wrong_is_said():
-    with pytest.raises(atrous.GeometryError, match="depth is a whole number from 1 to 12, got 13"):
+    with pytest.raises(atrous.GeometryError, match="depth=13 is no whole number from 1 to 12"):
         atrous.compare(input=(1, 3, 32), depth=13)
     with pytest.raises(atrous.ReadError, match="nothing to compare"):
         atrous.compare([], input=(1, 3, 32))

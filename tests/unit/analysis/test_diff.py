@@ -139,7 +139,7 @@ def test_the_command_compares_with_a_source_and_with_a_saved_report(tmp_path):
     [
         (["--diff", "gone.json"], "gone.json: No such file"),
         (["--diff", "bad.json"], "bad.json: it is no JSON"),
-        (["--diff", "list.json"], "list.json: its schema is 'None'"),
+        (["--diff", "list.json"], "list.json: it has no schema"),
         (["--diff", "zoo:resnet19"], "near: resnet18"),
         (["--diff", "zoo:resnet34", "--layer", "fc"], "leave out --layer"),
     ],

@@ -54,7 +54,7 @@ def test_the_users_function_is_run(tmp_path):
     )
 
 
-@pytest.mark.parametrize("source", ["zoo:resnet18", "model.onnx"])
+@pytest.mark.parametrize("source", ["zoo:resnet18", "zoo:unet"])
 def test_what_is_no_module_is_said_in_one_line_with_what_to_give(source):
     message = f"atrous: {source} is no PyTorch module, and only those can be optimized"
     result = atrous("bench", source)

@@ -124,7 +124,7 @@ def test_a_rule_that_does_not_parse_has_a_caret_under_the_place(tmp_path):
     result = atrous("check", "zoo:vgg16", "--memory", "<=512Mb")
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.splitlines() == [
-        "atrous: memory: 'Mb' is no unit of memory; use B, KiB, MiB, GiB, TiB, kB, MB, GB or TB.",
+        "atrous: --memory: 'Mb' is no unit of memory; use B, KiB, MiB, GiB, TiB, kB, MB, GB or TB.",
         "  <=512Mb",
         "       ^",
     ]

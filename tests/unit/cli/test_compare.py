@@ -35,7 +35,7 @@ def test_stacks_and_other_sources_are_compared_under_their_names():
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--depth", "0"], "depth is a whole number from 1 to 12, got 0"),
+        (["--depth", "0"], "--depth 0 is no whole number from 1 to 12"),
         (["k3", "--depth", "3"], "--depth is for the usual schemes"),
         (["a=k3", "a=k5"], "'a' is given twice"),
         (["zoo:resnet19"], "near: resnet18"),

@@ -122,7 +122,7 @@ def test_a_users_function_is_converted_and_written_as_an_exported_program(tmp_pa
     ("arguments", "says"),
     [
         ([STACK, "-s", "x"], "--output-stride 'x' is no stride"),
-        ([STACK, "-s", "0"], "output stride 0 is no whole number of at least 1"),
+        ([STACK, "-s", "0"], "--output-stride 0 is no whole number of at least 1"),
         ([STACK, "-s", "2,2,2"], "has 3 values for 2 spatial axes (h, w)"),
         ([STACK, "-s", "3"], "conv2: an output stride of 3 lies between 2 and 4 along h"),
         ([STACK, "-s", "6"], "an output stride of 6 is no multiple of 4"),
@@ -153,7 +153,7 @@ def test_what_cannot_be_converted_is_refused_in_one_line(arguments, says):
         ("missing/dense.onnx", "there is no folder missing"),
         ("folder.onnx", "is a folder; name a file in it"),
         (".", "is a folder; name a file in it"),
-        ("", "is a folder; name a file in it"),
+        ("", "--output is empty; name a file, such as converted.onnx"),
     ],
 )
 def test_a_target_that_cannot_be_written_is_refused_before_any_work(tmp_path, target, says):

@@ -95,7 +95,7 @@ def test_each_axis_has_its_own_pixel():
     [
         (["stack:k3", "-i", "1,1,9,9", "--weights", "random"], "paths are counted without weights"),
         (["stack:k3", "-i", "1,1,9,9", "--weights", "best"], "no kind of weights is named 'best'"),
-        (["stack:k3", "-i", "1,1,9,9", "--share", "2"], "a share of 2.0"),
+        (["stack:k3", "-i", "1,1,9,9", "--share", "2"], "--share 2.0 is not above 0"),
         (["stack:k3", "-i", "1,1,9,9", "--seed", "-1"], "--seed -1"),
         (["stack:k3", "-i", "1,1,9,9", "--plot", "field.pdf"], "the ending .png or .svg"),
         (["stack:k3", "-i", "1,1,9,9", "--plot", "none/field.png"], "there is no folder"),

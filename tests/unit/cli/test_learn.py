@@ -37,7 +37,7 @@ def test_all_topics_follow_one_another_within_80_columns():
     ("arguments", "says"),
     [
         (["gridd"], "no topic is named 'gridd'; near: gridding"),
-        (["gridding", "--kernel", "99"], "from 1 to 15, got 99"),
+        (["gridding", "--kernel", "99"], "--kernel 99 is no whole number from 1 to 15"),
         (["gridding", "--input", "1,3"], "1 to 3 sizes"),
         (["gridding", "--input", "2,3,8,8"], "batch of 1"),
         (["gridding", "--input", "a=1,3,8,8"], "one --input"),

@@ -77,7 +77,7 @@ def test_pyramids_of_a_network_have_its_scales():
         (["five"], "SIZE 'five' is no whole number"),
         (["513", "--rate", "12"], "--rate 12 is along time, and the axes here are h, w"),
         (["16000,", "--pixel", "1um"], "--pixel 1um is along space, and the axes here are t"),
-        (["0"], "size 0"),
+        (["0"], "size=0"),
         (["513", "--kernel", "1"], "a kernel of 1 has no rate"),
         (["513x513", "--kernel", "3x3x3"], "do not go together"),
         ([], "SIZE"),

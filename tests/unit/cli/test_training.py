@@ -58,7 +58,7 @@ def test_a_project_asks_for_it_by_the_same_words(source: str, tmp_path: Path) ->
     [
         (["--budget", "8GiB"], "--training"),
         (["--training", "adamm"], "near: adam"),
-        (["--training", "sgd", "--budget", "8"], "'8' is no size of memory"),
+        (["--training", "sgd", "--budget", "8"], "--budget 8 is no size of memory"),
     ],
 )
 def test_what_does_not_fit_is_one_line(source: str, arguments: list[str], message: str) -> None:

@@ -414,7 +414,7 @@ def test_the_command_says_what_is_wrong_in_one_line():
     for arguments, complaint in (
         ("k3q9", "'q' is not known"),
         ("k3 --input 1,3", "is no shape"),
-        ("--port 70000", "'--port'"),
+        ("--port 70000", "--port: give 65535 or less"),
     ):
         result = atrous("explore", *arguments.split())
         assert (result.returncode, result.stdout) == (2, "")

@@ -91,7 +91,7 @@ def test_arguments_that_do_not_parse_are_refused_in_one_line(source, says):
             UnknownNameError,
             "timm:resnet19: no timm model is named 'resnet19'; nea",
         ),
-        ("timm:", UnknownNameError, "known: "),
+        ("timm:", ReadError, "timm: stands before the name of a model; write timm:resnet18"),
         ("timm:hf-hub:timm/resnet18", UnknownNameError, "no timm model is named 'hf-hub:"),
         (
             "timm:resnet18?foo=1",

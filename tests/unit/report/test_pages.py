@@ -218,7 +218,7 @@ def test_the_command_writes_pages_and_graphs(tmp_path):
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ("--html nowhere/r.html", "--html nowhere/r.html: there is no folder nowhere."),
+        ("--html nowhere/r.html", "--html nowhere/r.html: there is no folder nowhere;"),
         ("--html .", "--html . is a folder; name a file in it."),
         ("--html r.txt", "--html r.txt: give it the ending .html."),
         ("--image r.png", "give --html as well."),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from atrous.errors import MissingDependencyError, ReadError
+from atrous.readers.foreign import missing_file
 
 __all__ = ["load_keras"]
 
@@ -32,7 +33,7 @@ def load_keras(path: str | os.PathLike[str]) -> Any:
     try:
         stat = file.stat()
     except OSError:
-        raise ReadError(f"{file.name}: there is no such file.") from None
+        raise ReadError(f"{file.name}: {missing_file(file)}") from None
     return _loaded(file, stat.st_mtime_ns, stat.st_size)
 
 
@@ -66,9 +67,11 @@ def _check_archive(file: Path) -> None:
         with zipfile.ZipFile(file) as archive:
             sizes = {member.filename: member.file_size for member in archive.infolist()}
     except (zipfile.BadZipFile, OSError, ValueError):
-        raise ReadError(f"{file.name}: is no .keras file, which are zip archives.") from None
+        raise ReadError(
+            f"{file.name}: is no .keras file, which are zip archives; save it anew."
+        ) from None
     if "config.json" not in sizes:
-        raise ReadError(f"{file.name}: holds no config.json, as .keras files do.")
+        raise ReadError(f"{file.name}: holds no config.json, as .keras files do; save it anew.")
     for name, size in sizes.items():
         most = _LARGEST.get(name, _LARGEST["model.weights.h5"])
         if size > most:

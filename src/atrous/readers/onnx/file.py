@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atrous.errors import ReadError
+from atrous.files import is_there
 from atrous.network.records import Param
-from atrous.readers.foreign import foreign_file, foreign_folder
+from atrous.readers.foreign import foreign_file, foreign_folder, missing_file
 from atrous.readers.onnx.values import FLOATS, STRING, Const, checked, itemsize, nbytes
 
 if TYPE_CHECKING:
@@ -64,10 +65,10 @@ def _parsed(path: Path) -> onnx.ModelProto:
     try:
         if path.is_dir():
             raise ReadError(foreign_folder(path) or "is a folder; give the .onnx file in it.")
-        if not path.exists():
-            raise ReadError("there is no such file; give the path of an .onnx file.")
+        if not is_there(path):
+            raise ReadError(missing_file(path))
         if not path.is_file():
-            raise ReadError("is no regular file.")
+            raise ReadError("is no regular file; give the path of an .onnx file.")
         size = path.stat().st_size
         if size > _LARGEST_FILE:
             raise ReadError(
@@ -76,7 +77,7 @@ def _parsed(path: Path) -> onnx.ModelProto:
                 "keep its weights as external data."
             )
         if not size:
-            raise ReadError("is empty.")
+            raise ReadError("is empty; export or download it anew.")
         model = onnx.ModelProto.FromString(path.read_bytes())
         # What is something else may parse by chance, into nothing.
         known = "" if model.HasField("graph") else foreign_file(path)
@@ -86,7 +87,9 @@ def _parsed(path: Path) -> onnx.ModelProto:
     except DecodeError:
         known = foreign_file(path)
         raise ReadError(
-            known or "is truncated, or no ONNX file at all: it does not parse."
+            known
+            or "is truncated, or no ONNX file at all: it does not parse; export or download it "
+            "anew."
         ) from None
     except (OSError, ValueError) as error:
         if isinstance(error, ReadError):
@@ -243,7 +246,7 @@ def _external(
     if offset + length > size:
         raise ReadError(
             f"{what} lies at bytes {offset:,} to {offset + length:,} of {location!r}, which ends "
-            f"at {size:,}; the file is truncated."
+            f"at {size:,}; the file is truncated: copy it anew."
         )
 
     def numbers() -> Array:
@@ -267,7 +270,8 @@ def inside(folder: Path, location: str, what: str) -> Path:
         raise ReadError(f"{what} is external and does not say where.")
     if parts[0] == "" or ":" in parts[0] or ".." in parts:
         raise ReadError(
-            f"{what} is kept at {shown!r}, outside the folder of the model; that is not followed."
+            f"{what} is kept at {shown!r}, outside the folder of the model; that is "
+            "not followed: save the model anew, with its data beside it."
         )
     path = folder / location
     try:
@@ -278,10 +282,12 @@ def inside(folder: Path, location: str, what: str) -> Path:
     if not within:
         raise ReadError(
             f"{what} is kept at {shown!r}, a link out of the folder of the model; "
-            "that is not followed."
+            "that is not followed: put the file itself there."
         )
     if not there:
-        raise ReadError(f"{what} is kept in {shown!r}, which is not beside the model.")
+        raise ReadError(
+            f"{what} is kept in {shown!r}, which is not beside the model; put it there."
+        )
     return resolved
 
 

@@ -113,8 +113,8 @@ def examples_for(module: torch.nn.Module, input: Any, name: str) -> Examples:
     """
     if input is None:
         raise ReadError(
-            f"{name}: a module does not say what it takes; give the input shape with batch and "
-            "channels, such as (1, 3, 224, 224), or example tensors."
+            f"{name}: a module does not say what it takes; give its shape with batch and "
+            "channels, such as input=(1, 3, 224, 224), or example tensors."
         )
     if any(is_lazy(parameter) for parameter in module.parameters()):
         raise ReadError(

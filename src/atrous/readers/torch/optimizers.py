@@ -52,7 +52,10 @@ def _made(
         return kind(parameters, **arguments)
     except (TypeError, ValueError) as error:
         said = str(error).splitlines()[0][:160]
-        raise ReadError(f"optimizer {name} cannot be made: {said}.") from error
+        raise ReadError(
+            f"optimizer {name} cannot be made: {said}; its arguments are written as "
+            "'sgd?lr=0.1&momentum=0.9'."
+        ) from error
 
 
 def _known() -> dict[str, Any]:

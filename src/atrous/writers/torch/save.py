@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ __all__ = ["save_torch"]
 
 
 def save_torch(
-    model: nn.Module, path: Path, source: str, example: Any, names: Sequence[str] | None = None
+    model: nn.Module, path: Path, source: Any, example: Any, names: Sequence[str] | None = None
 ) -> None:
     """Writes the exported program of a module, in evaluation mode, at its input shape.
 
@@ -57,8 +58,11 @@ def save_torch(
                     f"{path.name} cannot be written: torch.export cannot follow the result "
                     f"({reason[:160]}); name modules before that (--outputs) to write a part."
                 ) from error
+        # Not to the file itself: where a disk is full, torch's writer ends the process.
+        held = BytesIO()
+        torch.export.save(program, held)
         with whole_file(path) as made:
-            torch.export.save(program, made)
+            made.write_bytes(held.getbuffer())
 
 
 def _are_all(model: nn.Module, names: Sequence[str], examples: tuple[Any, ...]) -> bool:

@@ -67,12 +67,14 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
 
 def test_an_empty_file_says_so(tmp_path: Path) -> None:
     (tmp_path / NAME).write_bytes(b"")
-    assert _error(tmp_path / NAME, kind=ReadError) == f"{NAME}: is empty."
+    assert (
+        _error(tmp_path / NAME, kind=ReadError) == f"{NAME}: is empty; export or download it anew."
+    )
 
 
 def test_text_is_no_model(tmp_path: Path) -> None:
     (tmp_path / NAME).write_text("this is not protobuf at all " * 20)
-    assert "does not parse" in _error(tmp_path / NAME, kind=ReadError)
+    assert "is text, and no model" in _error(tmp_path / NAME, kind=ReadError)
 
 
 def test_a_file_of_several_terabytes_is_not_read(tmp_path: Path) -> None:

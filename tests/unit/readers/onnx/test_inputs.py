@@ -167,7 +167,7 @@ def test_a_number_fills_an_input_of_a_fixed_shape() -> None:
 
 
 def test_values_are_for_files_alone() -> None:
-    with pytest.raises(atrous.ReadError, match="values are for the inputs of an ONNX file"):
+    with pytest.raises(atrous.ReadError, match="gives numbers to inputs of an ONNX file"):
         atrous.read("stack:k3", values={"x": 1})
     with pytest.raises(atrous.ReadError, match="give its shape alone"):
         atrous.read("stack:k3", {"x": (1, 64, 8, 8)})

@@ -104,7 +104,7 @@ def test_an_input_of_the_wrong_channels_is_one_clear_error() -> None:
 
 
 def test_something_that_is_no_source_says_what_is() -> None:
-    with pytest.raises(ReadError, match=r"a int is no source: give a torch.nn.Module"):
+    with pytest.raises(ReadError, match=r"an int is no source: give a torch.nn.Module"):
         atrous.inspect(3)
 
 
