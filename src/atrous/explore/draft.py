@@ -87,7 +87,10 @@ class Draft:
     @classmethod
     def from_query(cls, query: str) -> Draft:
         """A draft from the query of a URL. Raises `ReadError` and what `of` raises."""
-        found = parse_qs(query, max_num_fields=20)
+        try:
+            found = parse_qs(query, max_num_fields=20)
+        except ValueError:
+            raise ReadError("the link has more than 20 parts; stack and input are two.") from None
         stack, shape = found.get("stack"), found.get("input")
         if not stack or not shape:
             raise ReadError("the link has no stack and input; it ends in ?stack=...&input=...")

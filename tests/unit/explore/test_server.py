@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from atrous.errors import AtrousError, ReadError, UnsupportedError
-from atrous.explore.answers import followed
+from atrous.explore.answers import beginning, followed
 from atrous.explore.draft import MOST_LAYERS, Draft, shape_of
 from atrous.explore.files import MOST_PAGES, Pages, file_report
 from atrous.explore.fixes import fix_for
@@ -162,6 +162,10 @@ def test_what_follows_an_edit_stops_for_the_next():
     assert [row[0] for row in whole["schemes"]][:2] == ["this stack", "beside"]
     assert whole["code"].startswith("import keras")
     assert not followed(asked, lambda: True)["whole"]
+
+
+def test_a_link_of_very_many_parts_says_so():
+    assert "more than 20 parts" in beginning("&".join(["a=1"] * 30))["problem"]
 
 
 def test_text_in_an_address_ends_no_script(port):
