@@ -16,6 +16,15 @@ _MOST_NAMES = 8
 _MOST_NEAR = 3
 
 
+def clean(text: str) -> str:
+    """The text with everything that is not printable replaced: names come from outside.
+
+    >>> clean("conv\\x1b[31m\\n")
+    'conv?[31m?'
+    """
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+
+
 class AtrousError(Exception):
     """The root of every error that atrous raises on purpose.
 
@@ -34,7 +43,9 @@ class AtrousError(Exception):
     def __str__(self) -> str:
         # Not the builtin's own text: KeyError would quote it.
         message = str(self.args[0]) if self.args else ""
-        return message if self.subject is None else f"{self.subject}: {message}"
+        text = message if self.subject is None else f"{clean(self.subject)}: {message}"
+        # A place in a text is shown below it.
+        return "\n".join(map(clean, text.split("\n")))
 
 
 class GeometryError(AtrousError, ValueError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from atrous.errors import AtrousError
+from atrous.errors import AtrousError, clean
 from atrous.shown import Shown
 
 __all__ = ["ConversionError", "Refusal"]
@@ -36,7 +36,7 @@ class Refusal(Shown):
         return False
 
     def __str__(self) -> str:
-        return f"{self.layer}: {self.reason}" if self.layer else self.reason
+        return clean(f"{self.layer}: {self.reason}" if self.layer else self.reason)
 
     def error(self) -> ConversionError:
         """The refusal as the error that a public function raises."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from atrous.errors import clean
 from atrous.shown import Plain
 
 __all__ = ["Cause", "Verdict", "severity", "worst"]
@@ -25,7 +26,7 @@ class Cause(Plain):
     why: str
 
     def __str__(self) -> str:
-        return f"{self.layer}: {self.why}"
+        return clean(f"{self.layer}: {self.why}")
 
 
 def severity(verdict: Verdict) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from atrous.conversion.plan import Plan, Resampled
+from atrous.errors import clean
 from atrous.network.ops import Conv, ConvTranspose, Op, Pool
 from atrous.shown import Shown
 
@@ -37,7 +38,7 @@ class Edit(Shown):
     def __str__(self) -> str:
         before = "none" if self.before is None else self.before
         after = "none" if self.after is None else self.after
-        return f"{self.layer}: {self.attribute} {before} -> {after}"
+        return clean(f"{self.layer}: {self.attribute} {before} -> {after}")
 
 
 def _json(value: object) -> object:

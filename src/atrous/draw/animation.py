@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atrous.errors import ArgumentError
+from atrous.errors import ArgumentError, clean
 from atrous.geometry import Window
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def animation(scenes: Sequence[Scene], seconds: float = 0.5) -> str:
         parts.append(f'<g transform="translate(0 {top:g})">{body}</g>')
         top += down
         width = max(width, across)
-    named = escape("; ".join(scene.title for scene in scenes))
+    named = escape(clean("; ".join(scene.title for scene in scenes)))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {top:g}" '
         f'width="{width * _SIDE:.0f}" height="{top * _SIDE:.0f}" role="img" aria-label="{named}">'
@@ -167,7 +167,7 @@ def _svg_of(scene: Scene, steps: int, seconds: float) -> tuple[str, float, float
     width = 1.0 + (max(columns, scene.output[1] + before) if stacked else right + scene.output[1])
     height = _HEAD + (2 * tall + 1.0 if stacked else tall) + 0.8
     origin = (0.5 + before, _HEAD + above)
-    out = [f'<text x=".5" y="1.4">{escape(scene.title)}</text>']
+    out = [f'<text x=".5" y="1.4">{escape(clean(scene.title))}</text>']
     if any(scene.padding):
         ring = ((r, c) for r in range(-above, scene.input[0] + below)
                 for c in range(-before, scene.input[1] + behind)

@@ -20,8 +20,8 @@ from atrous.draw.collapsed import Box, Collapsed, collapse
 from atrous.draw.colours import parts
 from atrous.draw.needs import drawing_needs
 from atrous.draw.style import inks
-from atrous.draw.units import clean, quantity, shape_text, share_text
-from atrous.errors import UnsupportedError, unknown
+from atrous.draw.units import quantity, shape_text, share_text
+from atrous.errors import UnsupportedError, clean, unknown
 from atrous.shown import how_many
 
 if TYPE_CHECKING:

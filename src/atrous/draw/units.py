@@ -8,7 +8,6 @@ from fractions import Fraction
 __all__ = [
     "at_least",
     "bytes_text",
-    "clean",
     "fraction_text",
     "ms_text",
     "per_axis",
@@ -115,15 +114,6 @@ def per_axis(values: Sequence[str]) -> str:
     if all(value == values[0] for value in values[1:]):
         return values[0] if values else ""
     return "x".join(values)
-
-
-def clean(text: str) -> str:
-    """The text with everything that is not printable replaced: names come from outside.
-
-    >>> clean("conv\\x1b[31m\\n")
-    'conv?[31m?'
-    """
-    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
 def shortened(text: str, width: int, mark: str = "…") -> str:

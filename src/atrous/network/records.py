@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
-from atrous.errors import NetworkError, UnknownNameError, unknown
+from atrous.errors import NetworkError, UnknownNameError, clean, unknown
 from atrous.geometry import AxisMap
 from atrous.network.layout import Grid, Layout, Seam, grid_of, shape_of
 from atrous.network.ops import Op
@@ -261,7 +261,7 @@ class Network(Shown):
 
     def __str__(self) -> str:
         shapes = ", ".join(f"{t.name} {'x'.join(map(str, t.shape))}" for t in self.inputs)
-        return (
+        return clean(
             f"{self.name or 'network'}: {how_many(len(self.nodes), 'node')}, input {shapes}, "
             f"{self.param_count:,} parameters, {self.macs:,} MACs"
         )

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from atrous.draw.labels import labels
-from atrous.draw.units import clean, shortened
+from atrous.draw.units import shortened
+from atrous.errors import clean
 from atrous.shown import ELLIPSES
 
 __all__ = [

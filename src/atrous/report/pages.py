@@ -29,8 +29,8 @@ from atrous.draw.images import SHADES, Cut, Ground, cuts, data_url, png
 from atrous.draw.needs import drawing_needs
 from atrous.draw.rows import listing
 from atrous.draw.style import inks, style_sheet
-from atrous.draw.units import at_least, bytes_text, clean, per_axis, quantity, share_text
-from atrous.errors import AtrousError, UnsupportedError
+from atrous.draw.units import at_least, bytes_text, per_axis, quantity, share_text
+from atrous.errors import AtrousError, UnsupportedError, clean
 from atrous.report.diff import DiffView
 from atrous.report.html import classed
 from atrous.report.layers import layer_columns, layer_keys, layer_notes
@@ -99,6 +99,7 @@ def rendered(template: str, data: Mapping[str, Any], **values: Any) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("atrous.report", "templates"),
         autoescape=True,
+        finalize=_printable,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
@@ -112,6 +113,12 @@ def rendered(template: str, data: Mapping[str, Any], **values: Any) -> str:
         ramps={theme: _ramp(theme) for theme in ("light", "dark")},
         script=_part("report.js"),
     )
+
+
+def _printable(value: Any) -> Any:
+    """What a template writes; of names from outside only what is printable."""
+    # What is markup was made here.
+    return clean(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def _side(place: int, name: str, report: Inspection, image: Any) -> dict[str, Any]:

@@ -8,8 +8,7 @@ from typing import Any
 
 from atrous.analysis import Comparison, Scheme
 from atrous.draw.charts import growth_chart
-from atrous.draw.units import clean
-from atrous.errors import AtrousError
+from atrous.errors import AtrousError, clean
 from atrous.report.lines import Column
 from atrous.report.pages import MOST_POSITIONS, chart_spec, footprint_data, rendered
 

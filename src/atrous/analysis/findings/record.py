@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from atrous.errors import clean
 from atrous.shown import Plain, Shown
 
 __all__ = ["SEVERITIES", "Finding", "Severity"]
@@ -35,4 +36,5 @@ class Finding(Plain, Shown):
     fix: str
 
     def __str__(self) -> str:
-        return f"{self.severity} [{self.code}]: {self.layer}: {self.message} {self.fix}".strip()
+        text = f"{self.severity} [{self.code}]: {self.layer}: {self.message} {self.fix}"
+        return clean(text.strip())
