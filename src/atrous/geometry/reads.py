@@ -62,7 +62,7 @@ class Reads(Shown):
         if window.extent > MAX_EXTENT:
             raise GeometryError(
                 f"a window of kernel {window.kernel}, dilation {window.dilation} spans "
-                f"{how_many(window.extent, 'input')}; at most {MAX_EXTENT} are kept."
+                f"{how_many(window.extent, 'input')}; at most {MAX_EXTENT:,} are kept."
             )
         if kept is not None and len(kept) < window.kernel:
             taps = Taps.of(window.dilation * tap - window.pad_lo for tap in kept)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from atrous.errors import GeometryError
-from atrous.geometry import Reads, Taps, Window
+from atrous.geometry import Lockstep, Reads, Taps, Window, union
 
 
 @pytest.mark.parametrize(
@@ -67,3 +67,78 @@ def test_what_comes_down_and_goes_up_again_reads_whole_blocks() -> None:
 def test_what_goes_up_and_comes_down_again_has_no_period_left() -> None:
     both = Reads.window(Window(2, stride=2)).after(Reads.transposed(Window(2, stride=2)))
     assert (both.period, both.shift, dict(both.at(0).items())) == (1, 1, {0: 2})
+
+
+def test_a_join_of_many_adds_up_paths_unless_sets_are_asked_for() -> None:
+    wide, narrow = Reads.window(Window(3, pad_lo=1)), Reads.identity()
+    (counted,) = union([wide, narrow])
+    assert counted.at(0).multiplicities == (1, 2, 1)
+    (as_set,) = union([wide, narrow], counted=False)
+    assert as_set.at(0).multiplicities == (1, 1, 1)
+
+
+def test_branches_join_by_their_exact_stride() -> None:
+    three_halves = Reads(2, 3, (Taps.of([0]), Taps.of([1])))
+    sixths = Reads(4, 6, (Taps.of([0]), Taps.of([2]), Taps.of([3]), Taps.of([4])))
+    joined = union([three_halves, Reads.identity(), sixths])
+    assert [str(reads.stride) for reads in joined] == ["3/2", "1"]
+
+
+@pytest.mark.parametrize("period", [1 << 16, (1 << 16) + 1])
+def test_as_long_a_period_as_is_kept_and_one_more(period: int) -> None:
+    up = Reads.transposed(Window(1, stride=period))
+    if period <= 1 << 16:
+        assert up.after(Reads.window(Window(2))).period == period
+    else:
+        with pytest.raises(GeometryError) as error:
+            up.after(Reads.window(Window(2)))
+        assert str(error.value) == (
+            "the composed reads repeat only every 65537 outputs; at most 65536 are kept: use sizes "
+            "that divide."
+        )
+
+
+def test_branches_that_do_not_line_up_say_both_strides() -> None:
+    with pytest.raises(GeometryError) as error:
+        Reads.identity().union(Reads.window(Window(1, 2)))
+    assert str(error.value) == (
+        "branches with strides 1 and 2 do not line up; bring them to one stride before they join."
+    )
+
+
+def test_as_wide_a_window_as_is_kept_and_one_more() -> None:
+    most = 1 << 26
+    assert Reads.window(Window(2, dilation=most - 1)).at(0).size == most
+    with pytest.raises(GeometryError) as error:
+        Reads.window(Window(2, dilation=most))
+    assert str(error.value) == (
+        "a window of kernel 2, dilation 67108864 spans 67,108,865 inputs; at most 67,108,864 are "
+        "kept."
+    )
+
+
+def test_records_of_geometry_are_plain_data() -> None:
+    assert Reads.window(Window(2, 3)).to_dict() == {
+        "period": 1,
+        "shift": 3,
+        "phases": [{0: 1, 1: 1}],
+    }
+    assert Lockstep(4, 1, 2, 3).to_dict() == {"factor": 4, "phase": 1, "step": 2, "start": 3}
+    assert Window(3, 2, 4, 1, 0).to_dict() == {
+        "kernel": 3,
+        "stride": 2,
+        "dilation": 4,
+        "pad_lo": 1,
+        "pad_hi": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [([0, 1, 2], [1]), ([0, 1, 2], [0, 2]), ([0, 2], [1]), ([], [3]), ([4], []), ([], [])],
+)
+def test_a_union_of_sets_is_that_of_python(one: list[int], other: list[int]) -> None:
+    solid = Taps.interval(one[0], len(one)) if one and len(one) == one[-1] + 1 else Taps.of(one)
+    for a, b in ((solid, Taps.of(other)), (Taps.of(other), solid)):
+        assert set(a.united(b)) == {*one, *other}
+        assert a.united(b).count == len({*one, *other})

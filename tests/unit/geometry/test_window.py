@@ -81,3 +81,18 @@ def test_hostile_numbers_cost_nothing() -> None:
     huge = 10**18
     assert Window(3, stride=huge).output_length(huge * huge) == huge
     assert len(Window(huge // 10, dilation=huge).taps(huge)) == huge // 10
+
+
+def test_a_dilation_of_two_is_named_where_the_window_does_not_fit() -> None:
+    with pytest.raises(GeometryError) as error:
+        Window(2, dilation=2).output_length(2)
+    assert str(error.value) == (
+        "a window of kernel 2, dilation 2 spans 3 inputs, got 2 with padding 0; pad by 1 or lower "
+        "the dilation."
+    )
+
+
+def test_padding_alone_can_hold_a_window() -> None:
+    assert Window(2, pad_lo=1, pad_hi=1).output_length(0) == 1
+    with pytest.raises(GeometryError):
+        Window(2, pad_lo=9, pad_hi=9).output_length(-1)
