@@ -8,7 +8,6 @@ import pytest
 
 from atrous.draw.units import (
     bytes_text,
-    clean,
     fraction_text,
     per_axis,
     quantity,
@@ -16,6 +15,7 @@ from atrous.draw.units import (
     share_text,
     shortened,
 )
+from atrous.errors import clean
 
 
 @pytest.mark.parametrize(
