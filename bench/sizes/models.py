@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -196,6 +198,78 @@ def timm(name, **more):
     return library.create_model(name, **more)
 
 
+class Onnx:
+    """A model as an ONNX file with open sizes, read by `atrous` and run by ONNX Runtime.
+
+    The outputs of its pools are outputs, too, for what the runtime makes of them.
+    """
+
+    def __init__(self, net, shape):
+        import onnx
+        import onnxruntime
+
+        held, names = io.BytesIO(), "hwd"[: len(shape) - 2]
+        open_axes = dict(enumerate(names, 2))
+        torch.onnx.export(
+            net.eval(),
+            (torch.zeros(shape),),
+            held,
+            input_names=["x"],
+            output_names=["y"],
+            dynamic_axes={"x": open_axes, "y": open_axes},
+            dynamo=False,
+        )
+        self.source = onnx.load_from_string(held.getvalue())
+        watched = onnx.load_from_string(held.getvalue())
+        self.pools = [node for node in watched.graph.node if node.op_type.endswith("Pool")]
+        made = {name for node in self.pools for name in (node.input[0], node.output[0])} - {"x"}
+        self.watched = sorted(made)
+        watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in self.watched)
+        onnxruntime.set_default_logger_severity(4)
+        self.session = onnxruntime.InferenceSession(self.source.SerializeToString())
+        self.watching = onnxruntime.InferenceSession(watched.SerializeToString())
+        self.alone = onnxruntime.RunOptions()
+        self.alone.only_execute_path_to_fetches = True
+
+    def at(self, shape, _device=None):
+        """The shapes of the outputs, or the node where it fails and what it says.
+
+        With `broken`, the pool whose map the runtime makes larger than the standard has it.
+        """
+        x = torch.zeros(shape).numpy()
+        try:
+            made = self.session.run(None, {"x": x})
+        except Exception as error:
+            text = " ".join(str(error).split())
+            node = re.search(r"Name:'([^']*)'", text)
+            found = {"in": node[1] if node else "", "says": text}
+        else:
+            found = {"shapes": [tuple(array.shape) for array in made]}
+        return {**found, "broken": self._broken(x)}
+
+    def _broken(self, x):
+        sizes = {"x": x.shape}
+        for wanted in self.watched:
+            try:
+                (made,) = self.watching.run([wanted], {"x": x}, self.alone)
+            except Exception:
+                continue
+            sizes[wanted] = made.shape
+        for pool in self.pools:
+            name, out = pool.input[0], pool.output[0]
+            values = {a.name: list(a.ints) for a in pool.attribute}
+            if name not in sizes or out not in sizes:
+                continue
+            kernel = values["kernel_shape"]
+            pads = values.get("pads", [0] * 2 * len(kernel))
+            strides = values.get("strides", [1] * len(kernel))
+            for i, k in enumerate(kernel):
+                n = sizes[name][2 + i] + pads[i] + pads[len(kernel) + i]
+                if sizes[out][2 + i] != max((n - k) // strides[i] + 1, 0):
+                    return pool.name
+        return ""
+
+
 WAV2VEC = [(10, 5), *[(3, 2)] * 4, *[(2, 2)] * 2]
 MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "U-Net": (UNet, (1, 2, 64, 64)),
@@ -270,4 +344,22 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "timm mixer_s32_224": (lambda: timm("mixer_s32_224"), (1, 3, 224, 224)),
     "timm resnet18, features": (lambda: timm("resnet18", features_only=True), (1, 3, 64, 64)),
     "timm hrnet_w18_small": (lambda: timm("hrnet_w18_small"), (1, 3, 64, 64)),
+    "ONNX, strided encoder": (
+        lambda: Onnx(seq(*(nn.Conv2d(2, 2, 3, 2, i % 2) for i in range(4))), (1, 2, 64, 64)),
+        (1, 2, 64, 64),
+    ),
+    "ONNX, U-Net": (lambda: Onnx(UNet(), (1, 2, 64, 64)), (1, 2, 64, 64)),
+    "ONNX, U-Net, resized": (lambda: Onnx(UNet(up="resized"), (1, 2, 64, 64)), (1, 2, 64, 64)),
+    "ONNX, U-Net, nearest": (lambda: Onnx(UNet(up="nearest"), (1, 2, 64, 64)), (1, 2, 64, 64)),
+    "ONNX, LinkNet": (lambda: Onnx(UNet(join="add"), (1, 2, 64, 64)), (1, 2, 64, 64)),
+    "ONNX, codec": (
+        lambda: Onnx(stack1d([(4, 2), (8, 4)], [(8, 4), (4, 2)]), (1, 2, 100)),
+        (1, 2, 100),
+    ),
+    "ONNX, strided and pooled stack": (
+        lambda: Onnx(
+            seq(nn.Conv1d(2, 2, 10, 5), nn.AvgPool1d(4, 2), nn.Conv1d(2, 2, 3, 2)), (1, 2, 99)
+        ),
+        (1, 2, 99),
+    ),
 }
