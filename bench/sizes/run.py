@@ -5,7 +5,7 @@
 Along each axis alone, the others as they are in the example, and along all of them at once. The
 models run on PyTorch's meta device, which makes shapes and no numbers; at sizes on both sides of
 each change between running and not they also run with numbers, and must do the same there. Files
-run in ONNX Runtime. `probes` measures what is dropped and which joins line up.
+run in ONNX Runtime. `tests/sizes_probe` measures what is dropped and which joins line up.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from pathlib import Path
 
 import torch
 from models import MODELS, Onnx
-from probes import loses, shifts
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import atrous
 from bench.shared.commit import commit
+from tests.sizes_probe import loses, shifts
 
 HERE = Path(__file__).parent
 LAST = 300

@@ -12,6 +12,8 @@ __all__ = ["tied"]
 
 _AFTER = 3
 """How many larger lengths that run are tried beside one that does not."""
+_SHARES = (2, 3, 5, 7)
+"""By how much one length is made larger and the other smaller, for grids of so many cells."""
 
 
 def tied(
@@ -64,8 +66,9 @@ def _off_lines(
         yield from ((n, m) for n in larger[0] for m in larger[1])
         yield from zip(_not_running(one, at), _not_running(other, beside), strict=False)
         yield 2 * at, 2 * beside
-    yield 2 * at, max(beside // 2, 1)
-    yield max(at // 2, 1), 2 * beside
+    for times in _SHARES:
+        yield times * at, max(beside // times, 1)
+        yield max(at // times, 1), times * beside
     for bad in _not_running(one, at):
         yield from ((bad, m) for m in (beside, *_after(other, beside + 1, _AFTER)))
     if alike:

@@ -230,22 +230,34 @@ def _end(step: Local, length: int | None) -> int | None:
 
 def _dropped(network: Network, axes: Sequence[str]) -> list[str]:
     """The layers that leave the last positions of a tensor unread which no other layer reads."""
-    readers: dict[str, list[tuple[Node, int]]] = {}
-    for node in network.nodes:
-        for index, name in enumerate(node.inputs):
-            readers.setdefault(name, []).append((node, index))
     found: dict[str, None] = {}
-    for name, users in readers.items():
-        if name in network.outputs:
-            continue
-        for axis in axes:
+    for axis in axes:
+        for name, users in _readers(network, axis).items():
             length = network.tensor(name).grid.get(axis)
-            if length is None:
+            if name in network.outputs or length is None:
                 continue
             lost = [_lost(node, index, axis, length) for node, index in users]
             if set.intersection(*lost):
                 found.update(dict.fromkeys(node.name for node, _ in users))
     return list(found)
+
+
+def _readers(network: Network, axis: str) -> dict[str, list[tuple[Node, int]]]:
+    """Who reads each tensor, and as which input.
+
+    A part that is cut out along other axes alone is the same positions of this one: who reads the
+    part reads the tensor.
+    """
+    found: dict[str, list[tuple[Node, int]]] = {}
+    whole: dict[str, str] = {}
+    for node in network.nodes:
+        for index, name in enumerate(node.inputs):
+            source, moves = whole.get(name, name), node.moves[index]
+            if isinstance(node.op, Slice) and moves and axis not in moves:
+                whole[node.output.name] = source
+            else:
+                found.setdefault(source, []).append((node, index))
+    return found
 
 
 def _lost(node: Node, index: int, axis: str, length: int) -> set[int]:

@@ -39,7 +39,8 @@ class Losing(TorchDispatchMode):
     """Which maps have last positions that no call reads, along one axis, counted from behind.
 
     A window that would read a position of a longer map, and does not of this one, has lost it; a
-    cut loses all that is behind its last. What one call loses another may read.
+    cut loses all that is behind its last. What one call loses another may read, also of a part that
+    was cut out along other axes.
     """
 
     def __init__(self, axis, ndim):
@@ -58,7 +59,7 @@ class Losing(TorchDispatchMode):
                         continue
                     self.kept += [tensor, made]
                     root = self.roots.get(id(tensor), id(tensor))
-                    if name in VIEWS:
+                    if name in VIEWS or (name == "slice" and args[1] - tensor.ndim != self.axis):
                         self.roots[id(made)] = root
                         continue
                     lost = set()
