@@ -108,6 +108,36 @@ FINITE: dict[str, tuple[Make, tuple[int, ...]]] = {
     "group norm": (lambda: L.GroupNormalization(2), MAP),
     "attention": (lambda: _Itself(L.MultiHeadAttention(2, 3)), LINE),
     "dot attention": (lambda: lambda x: L.Attention()([x, x]), LINE),
+    "causal heads": (lambda: _Itself(L.MultiHeadAttention(2, 3), use_causal_mask=True), LINE),
+    "causal heads trained with dropout": (
+        lambda: _Itself(L.MultiHeadAttention(2, 3, dropout=0.1), use_causal_mask=True),
+        LINE,
+    ),
+    "causal groups": (lambda: _Itself(L.GroupQueryAttention(3, 4, 2), use_causal_mask=True), LINE),
+    "causal dot attention": (
+        lambda: lambda x: L.Attention(use_scale=True)([x, x], use_causal_mask=True),
+        LINE,
+    ),
+}
+
+UNKNOWN: dict[str, tuple[Make, str]] = {
+    "window": (lambda: _Itself(L.MultiHeadAttention(2, 3, sliding_window=3)), "numbers of its own"),
+    "sums": (
+        lambda: lambda x: L.AdditiveAttention()([x, x], use_causal_mask=True),
+        "more than products",
+    ),
+    "scores": (
+        lambda: lambda x: L.Attention()([x, x], use_causal_mask=True, return_attention_scores=True),
+        "hands back its scores",
+    ),
+    "concat": (
+        lambda: lambda x: L.Attention(score_mode="concat")([x, x], use_causal_mask=True),
+        "more than products",
+    ),
+    "softmax": (
+        lambda: lambda x: L.Softmax()(x, mask=ops.ones((1, 11, 4)) > 0),
+        "numbers that are not looked at",
+    ),
 }
 
 
@@ -157,6 +187,14 @@ def test_a_layer_reads_what_nan_shows(name: str) -> None:
 def test_a_layer_reads_what_finite_changes_show(name: str) -> None:
     make, shape = FINITE[name]
     assert assert_reads(_model(make, shape), shape, finite=True)
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_attention_under_another_mask_is_named_and_not_guessed(name: str) -> None:
+    make, why = UNKNOWN[name]
+    report = atrous.inspect(_model(make, LINE), LINE)
+    assert not report.complete
+    assert why in report.opaque[0]
 
 
 @pytest.mark.parametrize("name", [*MAPS, *FINITE])

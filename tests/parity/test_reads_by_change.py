@@ -104,6 +104,18 @@ class Flat(nn.Module):
         return self.linear(x.flatten(1))
 
 
+class AttendsBack(nn.Module):
+    """Attention of each step to those up to its own, behind a window."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(2, 4, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.conv(x).unflatten(1, (2, 2)).mT
+        return functional.scaled_dot_product_attention(y, y, y, is_causal=True).mT.flatten(1, 2)
+
+
 def _pruned(conv: nn.Module, *gone: tuple[int, ...]) -> nn.Module:
     return prune.custom_from_mask(conv, "weight", _mask(conv.weight, *gone))
 
@@ -173,6 +185,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "quantized weights": (Quantized, (1, 2, 6, 6)),
     "behind a cache": (Cached, (1, 2, 9)),
     "linear": (Flat, (1, 2, 4, 5)),
+    "causal attention": (AttendsBack, (1, 2, 12)),
     "none masked": (lambda: nn.Conv2d(2, 2, 3, stride=2, padding=1), (1, 2, 7, 7)),
 }  # fmt: skip
 

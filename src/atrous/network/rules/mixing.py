@@ -100,7 +100,7 @@ def _scan(op: Scan, inputs: tuple[Tensor, ...]) -> Effect:
 
 
 @rule(Attention)
-def _attention(_op: Attention, inputs: tuple[Tensor, ...]) -> Effect:
+def _attention(op: Attention, inputs: tuple[Tensor, ...]) -> Effect:
     query, key, value = inputs[:3]
     tokens = len(query.layout) - 2
     out: Layout = (*query.layout[:-1], value.layout[-1])
@@ -115,6 +115,11 @@ def _attention(_op: Attention, inputs: tuple[Tensor, ...]) -> Effect:
             if has_axes(here) and dim_size(here) > 1 and digits[0] != digits[1]:
                 raise Unrepresentable("attends between tensors with different leading positions")
         moves.append(gathered(out, operand.layout, (*range(tokens), None, None)))
+        axis = whole_axis(operand.layout[tokens], operand.grid)
+        if op.causal and axis is not None and whole_axis(out[tokens], query.grid) == axis:
+            length = operand.grid[axis]
+            if length == query.grid[axis]:
+                moves[-1][axis] = Prefix(length, length)
     for mask in inputs[3:]:
         extra = len(out) - len(mask.layout)
         becomes = [i + extra for i in range(len(mask.layout) - 1)]

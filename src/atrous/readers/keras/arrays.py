@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from itertools import accumulate
+from math import prod
 from typing import Any
+
+import numpy as np
 
 from atrous.network.layout import has_axes
 from atrous.network.ops import (
@@ -25,6 +28,7 @@ from atrous.readers.call import NotUnderstood
 from atrous.readers.einsum import sizes_of, terms_of
 from atrous.readers.keras.call import KerasCall, translates
 from atrous.readers.placed import Held, Placed, fewer
+from atrous.readers.weights import MOST_LOOKED_AT
 
 _LETTERS = "abcdefghijklmnopqrstuvw"
 _CASTS = ("Cast", "SaturateCast", "ConvertToTensor")
@@ -293,13 +297,28 @@ def _einsum(call: KerasCall) -> Placed:
     return call.made(Permute(tuple(term.index(letter) for letter in result)), out)
 
 
+def _only_back(mask: Any) -> bool:
+    """Whether a mask lets each query read the steps up to its own; False where there is no mask."""
+    if mask is None:
+        return False
+    if not isinstance(mask, Held) or mask.load is None or prod(mask.shape) > MOST_LOOKED_AT:
+        raise NotUnderstood("masks by numbers that are not at hand")
+    found = np.asarray(mask.load()).astype(bool)
+    if found.all():
+        return False
+    if not (found == np.tri(*found.shape[-2:], dtype=bool)).all():
+        raise NotUnderstood("masks by numbers of its own (a window, blocks), and is not followed")
+    return True
+
+
 @translates("ops", "DotProductAttention")
 def _attention(call: KerasCall) -> Placed:
     """Each query reads all keys and values; heads stand before the last dimension."""
     operands = [call["query"], call["key"], call["value"]]
     if not all(isinstance(x, Placed) and len(x.order) == 4 for x in operands):
         raise NotUnderstood("attends to what is no batch of steps and heads")
-    if any(isinstance(call[name], Placed) for name in ("mask", "bias")):
+    mask = call["mask"]
+    if isinstance(mask, Placed) or isinstance(call["bias"], Placed):
         raise NotUnderstood("masks by data")
     heads = operands[0].shape[2]
     parts = []
@@ -308,5 +327,5 @@ def _attention(call: KerasCall) -> Placed:
         if x.shape[2] != heads:
             raise NotUnderstood("shares keys between heads")
         parts.append(tensor)
-    causal = bool(call.setting("is_causal"))
+    causal = bool(call.setting("is_causal")) or _only_back(mask)
     return call.made(Attention(causal), *parts, order=(0, 2, 1, 3))

@@ -15,6 +15,8 @@ from atrous.registry import Registry
 __all__ = ["KerasCall", "Translation", "translates", "translation_of"]
 
 Translation = Callable[["KerasCall"], Any]
+"""What a layer or op makes of its values; `NotImplemented` where its own code says it best."""
+
 TRANSLATIONS = Registry[str, Translation]("translation")
 
 

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
+import keras
+
 from atrous.network.ops import (
+    Attention,
     Concat,
     Elementwise,
     Expand,
@@ -104,9 +107,49 @@ def _softmax(call: KerasCall) -> Placed:
         raise NotUnderstood("takes all dimensions as one")
     dims = _stored_dims(x, axis)
     others = [t for t in call.tensors() if t.name != x.tensor.name]
-    if others:
-        raise NotUnderstood("masks by data")
+    if others or call["mask"] is not None:
+        raise NotUnderstood("masks by data, or by numbers that are not looked at here")
     return call.made(Mix(dims, "softmax"), x.tensor, order=x.order)
+
+
+@translates("layers", "MultiHeadAttention")
+def _heads(call: KerasCall) -> Any:
+    """As its own code says; where that would count steps, what it does without its dropout."""
+    layer = call.operation
+    if not call["use_causal_mask"] or not layer._dropout:
+        return NotImplemented
+    if type(layer)._compute_attention is not keras.layers.MultiHeadAttention._compute_attention:
+        raise NotUnderstood("attends by code of its own, under a causal mask")
+    masks = ("query_mask", "value_mask", "key_mask", "attention_mask", "return_attention_scores")
+    if any(call[name] is not None and call[name] is not False for name in masks):
+        raise NotUnderstood("masks by more than the order of steps, or hands back its scores")
+    if getattr(layer, "_sliding_window", None) or getattr(layer, "_use_gate", False):
+        raise NotUnderstood("attends in a sliding window, or through a gate")
+
+    def attend(query: Any, value: Any, key: Any) -> Any:
+        parts = layer._query_dense(query), layer._key_dense(key), layer._value_dense(value)
+        attended = keras.ops.dot_product_attention(*parts, is_causal=True)
+        return layer._output_dense(attended)
+
+    return call.run(attend, call["query"], call["value"], call["key"] or call["value"])
+
+
+@translates("layers", "Attention")
+def _dot_attention(call: KerasCall) -> Any:
+    """Each query reads all steps of keys and values, where the mask is causal those up to its own.
+
+    Its own code says the rest.
+    """
+    if not call["use_causal_mask"]:
+        return NotImplemented
+    own = type(call.operation)._calculate_scores
+    if own is not keras.layers.Attention._calculate_scores or call.setting("score_mode") != "dot":
+        raise NotUnderstood("scores by more than products, under a causal mask")
+    given = call["inputs"]
+    if call["mask"] is not None or call["return_attention_scores"] or len(call.outputs) > 1:
+        raise NotUnderstood("masks by data as well, or hands back its scores")
+    query, value, *key = (call.plain(x) for x in given)
+    return call.made(Attention(True), query, *(key or [value]), value)
 
 
 @translates("layers", "LayerNormalization RMSNormalization UnitNormalization")

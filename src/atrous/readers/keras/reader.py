@@ -245,7 +245,12 @@ class _GraphReader:
             return [Held(tuple(out.shape), params) for out in node.outputs]
         translation = translation_of(operation)
         if translation is not None:
-            return call.translated(translation)
+
+            def translated(call: KerasCall) -> Any:
+                made = translation(call)
+                return self._followed(call, node, values) if made is NotImplemented else made
+
+            return call.translated(translated)
         if not isinstance(operation, keras.Layer | keras.Function):
             return call.opaque("is not in the table of operations")
         return call.translated(lambda call: self._followed(call, node, values))
@@ -326,8 +331,7 @@ class _GraphReader:
             load = (lambda: keras.ops.convert_to_numpy(value)) if self.weights else None
             return Held(tuple(value.shape), self._held_of([value]), load)
         if hasattr(value, "shape") and hasattr(value, "dtype"):
-            load = (lambda: keras.ops.convert_to_numpy(value)) if self.weights else None
-            return Held(tuple(value.shape), (), load)
+            return Held(tuple(value.shape), (), lambda: keras.ops.convert_to_numpy(value))
         return value
 
     def _held(self, operation: Any) -> tuple[Param, ...]:
