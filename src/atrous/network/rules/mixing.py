@@ -115,10 +115,11 @@ def _attention(op: Attention, inputs: tuple[Tensor, ...]) -> Effect:
             if has_axes(here) and dim_size(here) > 1 and digits[0] != digits[1]:
                 raise Unrepresentable("attends between tensors with different leading positions")
         moves.append(gathered(out, operand.layout, (*range(tokens), None, None)))
-        axis = whole_axis(operand.layout[tokens], operand.grid)
-        if op.causal and axis is not None and whole_axis(out[tokens], query.grid) == axis:
-            length = operand.grid[axis]
-            if length == query.grid[axis]:
+        # Only tokens that are one axis from end to end have an order of their own.
+        if op.causal and operand.layout[tokens] == out[tokens] and len(out[tokens]) == 1:
+            axis = out[tokens][0].axis
+            length = operand.grid.get(axis or "")
+            if axis is not None and length == out[tokens][0].size == query.grid[axis]:
                 moves[-1][axis] = Prefix(length, length)
     for mask in inputs[3:]:
         extra = len(out) - len(mask.layout)
