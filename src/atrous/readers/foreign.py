@@ -13,6 +13,10 @@ _CHECKPOINT = (
     "is a PyTorch checkpoint, which holds weights and no graph: load it into its module and give "
     "that, as MODULE:FUNCTION on the command line."
 )
+_OF_KERAS = (
+    "load the model in Keras 3 and give that (on the command line a function that returns it, as "
+    "FILE.py:FUNCTION), or save it as NAME.keras, which is read directly"
+)
 _LEAST = 12
 _TAR = 257
 _MOST_NAMES = 2000
@@ -80,7 +84,10 @@ def missing_file(path: Path) -> str:
 def foreign_folder(path: Path) -> str:
     """What a folder holds that is no `.onnx` file, and what to do; empty for any other."""
     if (path / "saved_model.pb").is_file():
-        return f"is a TensorFlow SavedModel; {_TF2ONNX} --saved-model {path.name} --output m.onnx."
+        return (
+            f"is a TensorFlow SavedModel, which holds no Keras model any more: where Keras made "
+            f"it, {_OF_KERAS}; else {_TF2ONNX} --saved-model {path.name} --output m.onnx."
+        )
     if path.suffix == ".mlpackage":
         return _CORE_ML.replace("model", "package")
     return ""
@@ -102,10 +109,7 @@ def foreign_file(path: Path) -> str:
     if head[4:8] == b"TFL3":
         return f"is a TensorFlow Lite model; {_TF2ONNX} --tflite {path.name} --output m.onnx."
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
-        return (
-            f"is an HDF5 file, as Keras saved models; load it in Keras, save a SavedModel, and "
-            f"{_TF2ONNX} --saved-model FOLDER --output m.onnx."
-        )
+        return f"is an HDF5 file, as Keras saved models: {_OF_KERAS}."
     if head[:1] == b"\n" and any(op in head for op in (b"Placeholder", b"Const", b"VarHandleOp")):
         return f"is a TensorFlow graph; {_TF2ONNX} --graphdef {path.name} --output m.onnx."
     if head[4:8] == b"ORTM":
@@ -168,10 +172,7 @@ def _archive(path: Path) -> str:
             )
         return _CHECKPOINT
     if "config.json" in ends:
-        return (
-            "is a Keras model; load it in Keras, save a SavedModel (model.export), and "
-            f"{_TF2ONNX} --saved-model FOLDER --output m.onnx."
-        )
+        return "is a Keras model under another name: call it NAME.keras, which is read directly."
     if ends and all(name.endswith(".npy") for name in ends):
         return "holds NumPy arrays and no graph; give a model."
     return "is a zip file; unpack it and give the .onnx file in it."

@@ -306,7 +306,7 @@ def _only_back(mask: Any) -> bool:
     found = np.asarray(mask.load()).astype(bool)
     if found.all():
         return False
-    if not (found == np.tri(*found.shape[-2:], dtype=bool)).all():
+    if not (found == np.tril(np.ones(found.shape[-2:], bool))).all():
         raise NotUnderstood("masks by numbers of its own (a window, blocks), and is not followed")
     return True
 

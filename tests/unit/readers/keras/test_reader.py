@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -136,30 +134,6 @@ def test_open_sizes_are_asked_for_and_fixed_ones_are_kept() -> None:
     model = keras.Model(start, layers.Conv2D(2, 3)(start))
     with pytest.raises(ReadError, match=r"does not take \(1, 9, 9, 3\)"):
         atrous.inspect(model, (1, 9, 9, 3))
-
-
-def test_a_keras_file_is_read_and_one_with_code_in_it_is_refused(tmp_path: Path) -> None:
-    model = keras.Sequential([keras.Input((9, 2)), layers.Conv1D(3, 3, name="conv")])
-    path = tmp_path / "model.keras"
-    model.save(path)
-    assert atrous.inspect(path).params == atrous.inspect(str(path)).params == 21
-    start = keras.Input((9, 2))
-    keras.Model(start, layers.Lambda(lambda x: x * 2)(start)).save(path)
-    with pytest.raises(ReadError, match="without running code of the file's own"):
-        atrous.inspect(path)
-
-
-def test_what_is_no_keras_file_is_said_to_be_none(tmp_path: Path) -> None:
-    path = tmp_path / "model.keras"
-    with pytest.raises(ReadError, match="no such file"):
-        atrous.inspect(path)
-    path.write_bytes(b"\x00" * 100)
-    with pytest.raises(ReadError, match=r"is no \.keras file"):
-        atrous.inspect(path)
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("config.json", b" " * ((1 << 26) + 1))
-    with pytest.raises(ReadError, match="at most 67,108,864 are read"):
-        atrous.inspect(path)
 
 
 def test_sizes_go_by_the_shapes_that_keras_has() -> None:

@@ -40,9 +40,9 @@ FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "program.pt2": (_program, r"an exported PyTorch program: in Python give torch.export.load"),
     "script.pt": (lambda p: _zip(p, "s/data.pkl", "s/code/a.py", "s/constants.pkl"), "TorchScript"),
     "weights.safetensors": (_safetensors, "a safetensors file"),
-    "keras.zip": (lambda p: _zip(p, "config.json", "metadata.json"), "a Keras model"),
+    "keras.zip": (lambda p: _zip(p, "config.json", "metadata.json"), "NAME.keras"),
     "model.keras": (lambda p: _zip(p, "config.json", "metadata.json"), "Keras does not load it"),
-    "model.h5": (lambda p: p.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(60)), "an HDF5 file"),
+    "model.h5": (lambda p: p.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(60)), "an HDF5 file.*keras"),
     "model.tflite": (
         lambda p: p.write_bytes(b"\x1c\0\0\0TFL3" + bytes(64)),
         r"TensorFlow Lite model; .* --tflite model.tflite",
