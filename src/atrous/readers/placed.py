@@ -20,7 +20,7 @@ from atrous.network.table import effect
 from atrous.readers.call import Call, Fixed, NotUnderstood
 from atrous.readers.weights import MOST_LOOKED_AT, Zeros, zeros_of
 
-__all__ = ["Held", "Order", "Placed", "PlacedCall", "channels_first", "fewer"]
+__all__ = ["Held", "Order", "Placed", "PlacedCall", "channels_first", "fewer", "itemsize_of"]
 
 Order = tuple[int, ...]
 
@@ -213,3 +213,13 @@ class PlacedCall(Call[Any]):
     def holds_positions(self, value: Placed, dim: int) -> bool:
         """Whether the framework's dimension `dim` holds positions of an axis."""
         return has_axes(value.tensor.layout[value.order[dim]])
+
+
+def itemsize_of(dtype: str) -> int:
+    """Bytes of one number; parts of one count whole.
+
+    >>> itemsize_of("bfloat16"), itemsize_of("bool"), itemsize_of("float8_e4m3fn")
+    (2, 1, 1)
+    """
+    bits = "".join(letter for letter in dtype.partition("_")[0] if letter.isdigit())
+    return 1 if dtype == "bool" else max(int(bits) // 8, 1) if bits else 4

@@ -19,6 +19,7 @@ from typing import Any
 
 from atrous.errors import MissingDependencyError, ReadError
 from atrous.readers.foreign import missing_file
+from atrous.readers.placed import itemsize_of
 
 __all__ = ["load_keras"]
 
@@ -193,18 +194,12 @@ def _weights_of(config: Any) -> tuple[str, int]:
         global_state.set_global_attribute(waiting, before)
     largest, most, total = "none", 0, 0
     for weight in getattr(model, "weights", ()):
-        size = prod(weight.shape) * _itemsize(str(weight.dtype))
+        size = prod(weight.shape) * itemsize_of(str(weight.dtype))
         total += size
         if size > most:
             shape = "x".join(map(str, weight.shape))
             largest, most = f"{weight.path} is {shape}", size
     return largest, total
-
-
-def _itemsize(dtype: str) -> int:
-    """Bytes of one number, at least."""
-    bits = "".join(letter for letter in dtype.partition("_")[0] if letter.isdigit())
-    return max(int(bits or 8) // 8, 1)
 
 
 def _check_keras(file: Path) -> None:

@@ -16,7 +16,7 @@ from atrous.readers.given import is_shape, shapes_of
 from atrous.readers.keras import arrays, layers, windows
 from atrous.readers.keras.call import KerasCall, translation_of
 from atrous.readers.keras.graph import CallGraph, left_alone, trace
-from atrous.readers.placed import Held, Placed
+from atrous.readers.placed import Held, Placed, itemsize_of
 
 __all__ = ["read_keras"]
 
@@ -45,7 +45,7 @@ def read_keras(source: Any, input: Any = None, *, weights: bool = False) -> Netw
     with left_alone(source):
         walk = _GraphReader(source, _graph_of_call(source, inputs), weights)
         shapes = {tensor.name: tuple(tensor.shape) for tensor in walk.traced.inputs}
-        sizes = {tensor.name: _itemsize(tensor) for tensor in walk.traced.inputs}
+        sizes = {tensor.name: itemsize_of(str(tensor.dtype)) for tensor in walk.traced.inputs}
         return network_of(name, shapes, sizes, walk.translate)
 
 
@@ -170,15 +170,6 @@ def _one_line(error: Exception) -> str:
     return text if len(text) < 240 else text[:237] + "..."
 
 
-def _itemsize(tensor: Any) -> int:
-    """Bytes an element."""
-    dtype = str(tensor.dtype)
-    if dtype == "bool" or dtype.startswith("float8"):
-        return 1
-    bits = "".join(letter for letter in dtype if letter.isdigit())
-    return max(int(bits) // 8, 1) if bits else 4
-
-
 class _GraphReader:
     """One graph of operations, ready to be translated any number of times."""
 
@@ -230,7 +221,7 @@ class _GraphReader:
             builder,
             type(operation).__name__,
             _named(operation, args, kwargs),
-            [Output(_sized(out.shape), _itemsize(out)) for out in node.outputs],
+            [Output(_sized(out.shape), itemsize_of(str(out.dtype))) for out in node.outputs],
             name,
             name,
             name,
@@ -385,6 +376,10 @@ def _params_of(model: Any) -> dict[int, Param]:
         for length in variable.shape:
             size *= length
         found[id(variable)] = Param(
-            name, size, _itemsize(variable), bool(variable.trainable), id(variable) in state
+            name,
+            size,
+            itemsize_of(str(variable.dtype)),
+            bool(variable.trainable),
+            id(variable) in state,
         )
     return found
