@@ -100,7 +100,7 @@ def _unpacked(file: Path) -> tuple[Any, int]:
         raise
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError):
         raise ReadError(
-            f"{file.name}: is no .keras file, which are zip archives, or it is damaged; save it anew."
+            f"{file.name}: is no .keras file, which are zip archives; save it anew."
         ) from None
     try:
         config = json.loads(text)
