@@ -15,6 +15,8 @@ def main() -> None:
     """Runs the command line; an interruption while the verbs are imported is one as well."""
     try:
         from atrous.cli.app import run
+
+        code = run()
     except KeyboardInterrupt:
-        sys.exit(130)
-    run()
+        code = 130
+    sys.exit(code)

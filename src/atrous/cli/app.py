@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from typing import Annotated, Any
 
 import typer
@@ -82,17 +83,19 @@ for verb in _VERBS:
     app.command()(verb)
 
 
-def run() -> None:
-    """Runs the command line; every error on purpose is one line and exit code 2."""
+@cache
+def _commands() -> Any:
+    """All verbs with their options; to gather them takes longer than most of them run."""
+    return typer.main.get_command(app)
+
+
+def run() -> int:
+    """Runs the command line, and gives its exit code; every error on purpose is one line and 2."""
     forgive()
-    sys.exit(_run())
-
-
-def _run() -> int:
     try:
         result: Any = 0
         with printing():  # help and versions, which libraries print
-            result = app(prog_name="atrous", standalone_mode=False)
+            result = _commands()(prog_name="atrous", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except AtrousError as error:
         complain(spelled(str(error)), error.see)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import tarfile
@@ -19,13 +20,13 @@ from atrous.draw.style import style_sheet
 from atrous.errors import MissingDependencyError, ReadError
 from atrous.explore.answers import beginning
 
-__all__ = ["PYODIDE", "export"]
+__all__ = ["PYODIDE", "RUNTIME", "export"]
 
 PYODIDE = "314.0.7"
 _INTEGRITY = (
     "0YvXxEhfEdpLfb/XkM2BFAeMROq0iMUX2bzzH9pOttyMcWkwq+HbE5uyuGD82LN7y2q+SNvi/6V5JEsOlD2R1A=="
 )
-_RUNTIME = (
+RUNTIME = (
     "pyodide.mjs",
     "pyodide.asm.mjs",
     "pyodide.asm.wasm",
@@ -54,15 +55,35 @@ def export(folder: Path, *, pyodide: Path | None = None, overwrite: bool = False
         raise ReadError(
             f"{folder} is there already and is not empty; name another, or --overwrite."
         )
-    with _runtime(pyodide) as runtime:
-        (folder / "pyodide").mkdir(parents=True, exist_ok=True)
-        for name in _RUNTIME:
-            shutil.copyfile(runtime / name, folder / "pyodide" / name)
-    with as_file(files("atrous")) as package:
-        home = Path(package)
-        _page(home / "explore", folder)
-        _python(home, folder / "atrous.zip")
+    with _whole(folder) as made:
+        with _runtime(pyodide) as runtime:
+            (made / "pyodide").mkdir()
+            for name in RUNTIME:
+                shutil.copyfile(runtime / name, made / "pyodide" / name)
+        with as_file(files("atrous")) as package:
+            home = Path(package)
+            _page(home / "explore", made)
+            _python(home, made / "atrous.zip")
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+@contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """A folder to write into, beside `folder`; what is in it at the end is in that one, at once.
+
+    Where the block raises, nothing of it is left.
+    """
+    target = Path(os.path.realpath(folder))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as place:
+        made = Path(place, "page")
+        made.mkdir()
+        yield made
+        if target.is_dir():
+            # Files that a page of before has and this one has not stay.
+            shutil.copytree(made, target, dirs_exist_ok=True)
+        else:
+            made.rename(target)
 
 
 def _page(home: Path, folder: Path) -> None:
@@ -103,7 +124,7 @@ def _runtime(given: Path | None) -> Iterator[Path]:
     if given is not None:
         inner = given / "package"
         folder = inner if inner.is_dir() else given
-        missing = [name for name in _RUNTIME if not (folder / name).is_file()]
+        missing = [name for name in RUNTIME if not (folder / name).is_file()]
         if missing:
             raise ReadError(
                 f"--pyodide {given} has no {missing[0]}; give the unpacked npm package `pyodide`."

@@ -17,7 +17,7 @@ from atrous.explore.export import export
 def runtime(folder):
     """Files that stand for Pyodide's."""
     folder.mkdir()
-    for name in exporting._RUNTIME:
+    for name in exporting.RUNTIME:
         (folder / name).write_text(name)
     return folder
 
