@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from atrous.analysis.scale import Scale
 from atrous.files import write_whole
 from atrous.shown import ShownWhole, view
 
@@ -29,7 +30,7 @@ class Footprint(ShownWhole):
     shape, says over how many paths (branches and taps; channels are not counted). Counts are
     exact integers up to 2**62, rounded to float64 above. `origin` is the low corner of the box
     that holds all positions read, `box` the counts inside it, `coverage` the share of it read.
-    `map` is the spatial shape of the map that `at` is a position of.
+    `map` is the spatial shape of the map that `at` is a position of, `scales` those of the report.
     Branches make unions that are no product of axes: a 1x7 beside a 7x1 reads a cross.
     A position is read where any channel of it reaches any channel of the output position; channels
     are not kept apart on the way, so branches laid side by side and picked apart again, with no
@@ -48,6 +49,7 @@ class Footprint(ShownWhole):
     box: NDArray[Any] = field(repr=False)
     map: tuple[int, ...] = ()
     beside: Callable[[Sequence[int]], Footprint] | None = field(default=None, repr=False)
+    scales: Mapping[str, Scale] = field(default_factory=dict, repr=False)
 
     @property
     def mask(self) -> NDArray[np.bool_]:
@@ -149,12 +151,26 @@ class Footprint(ShownWhole):
             "axes": list(self.axes),
             "origin": list(self.origin),
             "size": list(self.box.shape),
+            **({"scaled": self._scaled()} if self.scales else {}),
             "input": list(self.shape),
             "taps": self.taps,
             "coverage": self.coverage,
             "mask": (self.box > 0).astype(int).tolist(),
             "counts": self.box.tolist(),
         }
+
+    def _scaled(self) -> list[dict[str, object]]:
+        """Corner and extent of the box along the axes that have a scale, in its unit."""
+        return [
+            {
+                "axis": axis,
+                "unit": scale.unit,
+                "origin": float(scale.of(low)),
+                "size": float(scale.of(size)),
+            }
+            for axis, low, size in zip(self.axes, self.origin, self.box.shape, strict=True)
+            if (scale := self.scales.get(axis)) is not None
+        ]
 
     def _inside(self) -> tuple[slice, ...]:
         return tuple(slice(o, o + n) for o, n in zip(self.origin, self.box.shape, strict=True))

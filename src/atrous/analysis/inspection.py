@@ -241,7 +241,8 @@ class Inspection(ShownWhole, Tabular):
                 tensor, self.network.tensor(self.input)
             ):
                 raise UnsupportedError(f"{SCATTERED}.")
-            return footprint_of(self.network, chosen.tensor, place, self.input)
+            found = footprint_of(self.network, chosen.tensor, place, self.input)
+            return replace(found, scales=self.scales) if self.scales else found
 
     def information(self, layer: str | None = None) -> Information:
         """How many positions of `layer` (the last output) read each input position, exactly.

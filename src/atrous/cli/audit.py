@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -56,6 +57,8 @@ def audit(
     two, _ = model(candidate, ())
     with working(f"comparing {candidate} with {reference}"):
         certificate = audited(one, two, input=given, outputs=names_of(outputs))
+    # What a function made is called what was typed.
+    certificate = replace(certificate, reference=reference, candidate=candidate)
     if rate is not None or pixel is not None:
         certificate = certificate.scaled(rate=rate, pixel=pixel)
     if json:

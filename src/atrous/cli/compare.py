@@ -48,8 +48,9 @@ def compare(
     pixel: Pixel = None,
     json: Json = False,
 ) -> None:
-    """Stride, dilation, both or pooling: what each sees, keeps and costs on one input, which is
-    1,3,512,512 unless given, or 1,3,24,24 with --animate.
+    """Stride, dilation, both or pooling: what each sees, keeps and costs on one input.
+
+    The input is 1,3,512,512 unless given, or 1,3,24,24 with --animate.
 
     The usual schemes are convolutions without either (plain), with stride 2 in each (strided), with
     rate 2 in each or with rates 1, 2, 4 and so on (dilated), with stride 2 in the first half and

@@ -204,8 +204,9 @@ def inspect(
     if json:
         shown = None if footprint is None else footprint.to_dict()
         rates = None if pyramid is None else pyramid.to_dict()
-        data = {**chosen.to_dict(), "pyramid": rates, "footprint": shown}
+        scaled = {"scaled": chosen.scaled(report.scales)} if report.scales else {}
+        data = {**chosen.to_dict(), **scaled, "pyramid": rates, "footprint": shown}
         show_json({"schema": "atrous.layer/1", **data})
     else:
         whys = dict.fromkeys(map(str, resampled_strides(report, chosen).values()))
-        show(LayerView(chosen, footprint, pyramid, tuple(whys)))
+        show(LayerView(chosen, footprint, pyramid, tuple(whys), report.scales))

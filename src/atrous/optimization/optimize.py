@@ -159,7 +159,7 @@ def _kept(
         verdict = judge(partial(one.plan, model))
         furthest[one.layout] = verdict.difference
         if verdict.note:
-            notes.append(f"{_name(one.layout)}: {verdict.note}")
+            notes.append(f"{_name(one.layout)}, {verdict.note}")
         if verdict.same:
             runs[one.layout] = _planned(one, model, inputs)
     taken = whole_timer(runs)
@@ -168,7 +168,7 @@ def _kept(
         best = "before"
     for name, ms in taken.items():
         if name not in ("before", best):
-            notes.append(f"{_name(name)}: {ms:.3g} ms.")
+            notes.append(f"{_name(name)} it would take {ms:.3g} ms.")
     if best == "before":
         notes.insert(0, "the original is kept: nothing was faster and equal.")
         return _original(model, inputs, (), notes, None, training=False, ms=taken["before"])
@@ -270,4 +270,4 @@ def _strides(value: Any) -> tuple[int, ...] | None:
 
 
 def _name(layout: str) -> str:
-    return layout.replace("_", " ")
+    return f"in the layout {'channels last' if layout == 'channels_last' else 'channels first'}"

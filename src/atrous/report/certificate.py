@@ -12,7 +12,7 @@ from atrous.certification.certificate import Certificate, OutputCertificate, Pri
 from atrous.certification.verdicts import Verdict
 from atrous.draw.units import at_least, bytes_text, fraction_text, per_axis, shape_text
 from atrous.draw.units import quantity as count_text
-from atrous.report.lines import Line, Look, Span, line, wrapped
+from atrous.report.lines import Line, Look, Span, line, wrapped, wrapped_text
 from atrous.report.view import LinesView
 from atrous.shown import how_many, ordinal, view
 
@@ -44,11 +44,11 @@ class CertificateView(LinesView):
 
     def lines(self, look: Look) -> list[Line]:
         names = f"{self.record.candidate} against {self.record.reference}: "
-        return [opening(self.record, names), *facts(self.record, look)]
+        return [*opening(self.record, look, names), *facts(self.record, look)]
 
 
-def opening(certificate: Certificate, names: str) -> Line:
-    """The verdict, and what it means."""
+def opening(certificate: Certificate, look: Look, names: str = "") -> Iterator[Line]:
+    """The verdict, and what it means; the names of both behind it where they are long."""
     verdict = certificate.verdict
     meaning = _MEANING[verdict]
     unclear = [output for output in certificate.outputs if output.verdict == "approximate"]
@@ -59,7 +59,14 @@ def opening(certificate: Certificate, names: str) -> Line:
     if certificate.not_run:
         # Of some output, only who reads what is known.
         meaning = meaning.replace("the values are kept", "the same positions are read")
-    return line(Span(names), Span(verdict, _STYLES[verdict]), Span(f": {meaning}", "bold"))
+    long = len(names) + len(verdict) + len(meaning) + 2 > look.width
+    names, below = ("", names) if long else (names, "")
+    room = max(look.width - len(names) - len(verdict) - 2, 20)
+    first, *rest = wrapped_text(meaning, room, look)
+    yield line(Span(names), Span(verdict, _STYLES[verdict]), Span(f": {first}", "bold"))
+    yield from (line(Span(row, "bold")) for row in rest)
+    if below:
+        yield from wrapped(Span("compared", "bold"), below.removesuffix(": "), INDENT, look)
 
 
 def facts(certificate: Certificate, look: Look) -> Iterator[Line]:
@@ -138,7 +145,8 @@ def output_text(
     if output.axes and any(output.fields):
         parts.append(_field_kept(output, scales))
     if output.relative_error is not None:
-        parts.append(f"relative error {output.relative_error:.1e}")
+        error = f"{output.relative_error:.1e}" if output.relative_error else "0"
+        parts.append(f"relative error {error}")
     if alone and output.why and output.shape_before:
         parts.append(f"not run: {output.why}")
     return "; ".join(parts)

@@ -11,7 +11,18 @@ from atrous.analysis import Comparison, Scheme
 from atrous.draw.units import at_least, bytes_text, per_axis, quantity, shape_text, share_text
 from atrous.report.findings import SEVERITIES, kinds_found
 from atrous.report.html import escaped, grid
-from atrous.report.lines import GAP, Column, Line, Look, Span, line, table, wrapped
+from atrous.report.lines import (
+    GAP,
+    Column,
+    Line,
+    Look,
+    Span,
+    folded,
+    line,
+    pieces,
+    table,
+    wrapped,
+)
 from atrous.report.view import LinesView
 from atrous.shown import how_many, view
 
@@ -37,16 +48,18 @@ class ComparisonView(LinesView):
     def lines(self, look: Look) -> list[Line]:
         out = [line(Span(comparison_title(self.record), "bold")), ()]
         columns = comparison_columns(self.record, look.width)
-        least = sum(column.least + GAP for column in columns) - GAP
-        fits = least <= look.width
-        out += table(_folded(columns, look.width), look) if fits else _one_by_one(columns, look)
+        if _least(columns) > look.width and not any(s.unread for s in self.record.schemes):
+            # A column of 0% says least.
+            columns = [column for column in columns if column.title != "unread"]
+        fits = _least(columns) <= look.width
+        out += table(folded(columns, look.width), look) if fits else _one_by_one(columns, look)
         notes = list(comparison_notes(self.record))
         if notes:
             out.append(())
         indent = min(max((len(label) for label, _, _ in notes), default=0) + 2, 24, look.width // 3)
         for label, text, style in notes:
             if len(label) + 2 > indent:
-                out += [line(piece) for piece in _pieces(Span(label, style or "bold"), look.width)]
+                out += [line(piece) for piece in pieces(Span(label, style or "bold"), look.width)]
                 label = ""
             out.extend(wrapped(Span(label, style or "bold"), text, indent, look))
         return out
@@ -87,6 +100,11 @@ class ComparisonView(LinesView):
         from atrous.draw.offline import offline
 
         return offline(comparison_chart(self.record))
+
+
+def _least(columns: Sequence[Column]) -> int:
+    """The width that a table of these columns cannot go below."""
+    return sum(column.least + GAP for column in columns) - GAP
 
 
 def comparison_title(comparison: Comparison) -> str:
@@ -169,58 +187,16 @@ def comparison_notes(comparison: Comparison) -> Iterator[tuple[str, str, str]]:
             yield "", f"and {more} of findings", "dim"
 
 
-def _folded(columns: Sequence[Column], width: int) -> list[Column]:
-    """The columns in `width`: those that give way have their words in as many lines as it takes."""
-    over = sum(column.width + GAP for column in columns) - GAP - width
-    room = {}
-    for column in reversed(columns):
-        taken = min(max(over, 0), column.width - column.least)
-        over -= taken
-        if taken:
-            room[column.title] = column.width - taken
-    rows = [
-        [_pieces(column.cells[row], room.get(column.title)) for column in columns]
-        for row in range(len(columns[0].cells))
-    ]
-    tall = [max(map(len, row)) for row in rows]
-    return [
-        Column(
-            column.title,
-            tuple(
-                row[place][at] if at < len(row[place]) else Span("")
-                for row, height in zip(rows, tall, strict=True)
-                for at in range(height)
-            ),
-            column.right,
-        )
-        for place, column in enumerate(columns)
-    ]
-
-
 def _one_by_one(columns: Sequence[Column], look: Look) -> list[Line]:
     """Each scheme by itself, its values below one another: for where no table fits."""
     name, *rest = columns
     out: list[Line] = []
     for row, cell in enumerate(name.cells):
-        out += [line(piece) for piece in _pieces(cell, look.width)]
+        out += [line(piece) for piece in pieces(cell, look.width)]
         for column in rest:
             label, value = column.title.strip(), column.cells[row]
             out += wrapped(Span(f"  {label}", "dim"), value.text, 18, look, value.style)
     return out
-
-
-def _pieces(cell: Span, room: int | None) -> list[Span]:
-    """A cell in lines of at most `room`; a word that is longer goes on in the next."""
-    if room is None or len(cell.text) <= room:
-        return [cell]
-    lines = [""]
-    for word in cell.text.split(" "):
-        joined = f"{lines[-1]} {word}" if lines[-1] else word
-        if len(joined) <= room:
-            lines[-1] = joined
-            continue
-        lines += [word[at : at + room] for at in range(0, len(word), room)] or [word]
-    return [Span(text, cell.style) for text in lines if text]
 
 
 def _fields(scheme: Scheme) -> str:

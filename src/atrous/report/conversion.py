@@ -40,7 +40,7 @@ class ConversionView(LinesView):
     def lines(self, look: Look) -> list[Line]:
         conversion = self.record
         certificate = conversion.certificate
-        out = [opening(certificate, "")]
+        out = [*opening(certificate, look)]
         out += facts(certificate, look)
         for head in conversion.heads:
             text = _head(head, certificate)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from atrous.analysis import Footprint
+from atrous.analysis.scale import in_units
 from atrous.draw.units import share_text
 from atrous.report.lines import Line, Look, Span, line, wrapped_text
 from atrous.shown import how_many
@@ -100,6 +101,9 @@ def _what_is_read(footprint: Footprint) -> list[Span]:
             footprint.axes, footprint.origin, footprint.box.shape, strict=True
         )
     )
+    sizes = dict(zip(footprint.axes, footprint.box.shape, strict=True))
+    units = in_units(sizes, footprint.scales)
+    spans += f" ({units})" if units else ""
     text = f"{at} reads {spans}: {footprint.taps:,} of {how_many(footprint.box.size, 'position')}"
     text += f" ({share_text(footprint.coverage)})"
     counts = footprint.box[footprint.box > 0]

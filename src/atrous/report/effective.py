@@ -73,7 +73,11 @@ def _said_of(found: EffectiveField) -> Iterator[tuple[str, str]]:
         inner, outer = (
             shape_text(b.size) + _bracketed(found, b) for b in (found.paths, found.roots)
         )
-        roots = "" if found.weights == "counted" else f"; {outer} of their roots"
+        roots = (
+            ""
+            if found.weights == "counted"
+            else f", {outer} {_percent(found).replace('it', 'their roots')}"
+        )
         share = _percent(found).replace("it", "all paths")
         yield "by paths", f"{inner} holds {share}{roots}"
     yield ("counted" if found.weights == "counted" else "measured"), _how(found)
@@ -100,7 +104,7 @@ def _half_of(spread: Spread, scales: Mapping[str, Scale]) -> str:
         in_units({spread.axis: Fraction(value)}, scales) for value in (spread.half, spread.mean)
     )
     return (
-        f"within {spread.half:.3g}{f' ({half})' if half else ''} of {spread.mean:.4g}"
+        f"within {spread.half:.3g} positions{f' ({half})' if half else ''} of {spread.mean:.4g}"
         f"{f' ({mean})' if mean else ''} along {spread.axis}, {spread.ratio:.2f} deviations"
     )
 

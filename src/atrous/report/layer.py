@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
+from fractions import Fraction
 
 from atrous.analysis import Field, Footprint, Layer, Phase
 from atrous.analysis.rates import Pyramid
+from atrous.analysis.scale import Scale
 from atrous.draw.units import bytes_text, fraction_text, quantity, shape_text, share_text
 from atrous.report.footprint import FootprintView
 from atrous.report.lines import Column, Line, Look, Span, line, table, wrapped
@@ -34,6 +37,15 @@ _FACTS: tuple[tuple[str, Callable[[Field], str]], ...] = (
     ("phases", lambda axis: str(max(len(axis.phases), 1))),
 )
 
+_LENGTHS: Mapping[str, Callable[[Field], Fraction | int]] = {
+    "size": lambda axis: axis.size,
+    "max gap": lambda axis: axis.max_gap,
+    "step": lambda axis: axis.step,
+    "stride": lambda axis: axis.stride,
+    "start": lambda axis: axis.start,
+    "center": lambda axis: axis.center,
+}
+
 _PHASE: tuple[tuple[str, Callable[[Phase], str]], ...] = (
     ("size", lambda phase: str(phase.size)),
     ("taps", lambda phase: str(phase.taps)),
@@ -54,9 +66,10 @@ class LayerView(LinesView):
     footprint: Footprint | None = None
     pyramid: Pyramid | None = None
     notes: tuple[str, ...] = ()
+    scales: Mapping[str, Scale] = dataclass_field(default_factory=dict)
 
     def lines(self, look: Look) -> list[Line]:
-        out = _layer_lines(self.record, look)
+        out = _layer_lines(self.record, look, self.scales)
         for note in self.notes:
             out += wrapped(Span("stride", "bold"), note, _INDENT, look)
         if self.pyramid is not None:
@@ -77,7 +90,7 @@ class FieldView(LinesView):
         return _field_lines((self.record,), look)
 
 
-def _layer_lines(layer: Layer, look: Look) -> list[Line]:
+def _layer_lines(layer: Layer, look: Look, scales: Mapping[str, Scale]) -> list[Line]:
     """What one layer is, costs and sees."""
     detail = f" {layer.detail}" if layer.detail and layer.detail != layer.op else ""
     out: list[Line] = [line(Span(layer.name, "bold"), f": {layer.op}{detail}")]
@@ -111,7 +124,7 @@ def _layer_lines(layer: Layer, look: Look) -> list[Line]:
         out.extend(wrapped(Span(label, "bold"), text, _INDENT, look))
     if layer.field and len(layer.parts) < 2:
         out.append(())
-        out.extend(_field_lines(layer.field, look))
+        out.extend(_field_lines(layer.field, look, scales))
     return out
 
 
@@ -125,12 +138,26 @@ def zero_text(layer: Layer) -> str:
     return f"{len(taps)} {word}, where the weight is 0 for all channels: {shown}{more}"
 
 
-def _field_lines(fields: tuple[Field, ...], look: Look) -> list[Line]:
-    """The numbers of each axis in a column of its own, and those of its phases below."""
+def _field_lines(
+    fields: tuple[Field, ...], look: Look, scales: Mapping[str, Scale] | None = None
+) -> list[Line]:
+    """The numbers of each axis in a column of its own, and those of its phases below.
+
+    An axis that has a scale has a second column, with what are lengths in its unit.
+    """
     columns = [Column("axis", tuple(Span(name) for name, _ in _FACTS), right=False)]
     for axis in fields:
         cells = tuple(Span(value(axis), _style(name, axis)) for name, value in _FACTS)
         columns.append(Column(axis.axis or "axis", cells))
+        scale = (scales or {}).get(axis.axis)
+        if scale is not None:
+            texts = (
+                scale.text(_LENGTHS[name](axis)).removesuffix(f" {scale.unit}")
+                if name in _LENGTHS
+                else ""
+                for name, _ in _FACTS
+            )
+            columns.append(Column(f"{axis.axis} {scale.unit}", tuple(map(Span, texts))))
     out = table(columns, look)
     seen: dict[tuple[Phase, ...], list[str]] = {}
     for axis in fields:

@@ -9,7 +9,7 @@ from fractions import Fraction
 from atrous.draw.units import bytes_text, ms_text, quantity, share_text
 from atrous.lessons import Lesson, Slide, Statement, Table
 from atrous.lessons.record import Cell, Unit, Verdict
-from atrous.report.lines import Column, Line, Look, Span, line, table, wrapped
+from atrous.report.lines import Column, Line, Look, Span, line, table, wrapped, wrapped_text
 from atrous.report.view import LinesView
 from atrous.shown import Shown, view
 
@@ -133,7 +133,8 @@ class LessonView(LinesView):
             f"kernel {n.kernel}, stride {n.stride}, dilation {n.dilation}, depth {n.depth}, "
             f"channels {n.channels}, input {shape}"
         )
-        out = [line(Span(self.record.title, "bold")), line(Span(f"tried with {tried}", "dim"))]
+        rows = wrapped_text(f"tried with {tried}", look.width, look)
+        out = [line(Span(self.record.title, "bold")), *(line(Span(row, "dim")) for row in rows)]
         for one in self.record.statements:
             out += [(), *StatementView(one).lines(look)]
         return out
@@ -166,7 +167,11 @@ class TopicsView(LinesView):
                 "about", tuple(Span(title) for _, title, _ in self.topics), right=False, shrink=20
             ),
         ]
-        return table(columns, look)
+        note = (
+            "`atrous learn TOPIC` says them with their numbers, `atrous learn all` says every one."
+        )
+        rows = wrapped_text(note, look.width, look)
+        return [*table(columns, look), *(line(Span(row, "dim")) for row in rows)]
 
 
 def _lines(record: Shown, look: Look) -> Sequence[Line]:

@@ -15,7 +15,9 @@ __all__ = [
     "Line",
     "Look",
     "Span",
+    "folded",
     "line",
+    "pieces",
     "plain",
     "table",
     "text_of",
@@ -136,6 +138,48 @@ def table(columns: Sequence[Column], look: Look) -> list[Line]:
     rows = zip(*(column.cells for column in columns), strict=True)
     out.extend(_row(cells, columns, widths) for cells in rows)
     return out
+
+
+def folded(columns: Sequence[Column], width: int) -> list[Column]:
+    """The columns in `width`: those that give way have their words in as many lines as it takes."""
+    over = sum(column.width + GAP for column in columns) - GAP - width
+    room = {}
+    for column in reversed(columns):
+        taken = min(max(over, 0), column.width - column.least)
+        over -= taken
+        if taken:
+            room[column.title] = column.width - taken
+    rows = [
+        [pieces(column.cells[row], room.get(column.title)) for column in columns]
+        for row in range(len(columns[0].cells))
+    ]
+    tall = [max(map(len, row)) for row in rows]
+    return [
+        Column(
+            column.title,
+            tuple(
+                row[place][at] if at < len(row[place]) else Span("")
+                for row, height in zip(rows, tall, strict=True)
+                for at in range(height)
+            ),
+            column.right,
+        )
+        for place, column in enumerate(columns)
+    ]
+
+
+def pieces(cell: Span, room: int | None) -> list[Span]:
+    """A cell in lines of at most `room`; a word that is longer goes on in the next."""
+    if room is None or len(cell.text) <= room:
+        return [cell]
+    lines = [""]
+    for word in cell.text.split(" "):
+        joined = f"{lines[-1]} {word}" if lines[-1] else word
+        if len(joined) <= room:
+            lines[-1] = joined
+            continue
+        lines += [word[at : at + room] for at in range(0, len(word), room)] or [word]
+    return [Span(text, cell.style) for text in lines if text]
 
 
 def _row(cells: Sequence[Span], columns: Sequence[Column], widths: Sequence[int]) -> Line:

@@ -8,13 +8,25 @@ from dataclasses import dataclass
 from atrous.analysis import Inspection
 from atrous.analysis.resampled import resampled_strides
 from atrous.draw.units import per_axis, quantity, shape_text, share_text
-from atrous.report.lines import GAP, Column, Line, Look, Span, line, table, wrapped_text
+from atrous.report.lines import (
+    GAP,
+    Column,
+    Line,
+    Look,
+    Span,
+    folded,
+    line,
+    table,
+    wrapped,
+    wrapped_text,
+)
 from atrous.report.view import LinesView
 from atrous.shown import some
 
 __all__ = ["NetworksView"]
 
 _TEXT = 30
+_BELOW = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +51,15 @@ class NetworksView(LinesView):
         # Saying what it is comes before its usual size.
         choices = ([name, inputs, coarsest, *numbers], [name, coarsest, *numbers], [name, *numbers])
         columns = next((c for c in choices if _left(c, look) >= _TEXT), choices[-1])
-        room = _left(columns, look)
-        if room >= _TEXT // 2:
-            cells = tuple(Span(_shortened(text, room, look), "dim") for _, text, _ in self.known)
-            columns.append(Column("what it is", cells, right=False))
-        out = table(columns, look)
+        texts = tuple(Span(text, "dim") for _, text, _ in self.known)
+        if _left(columns, look) >= _TEXT:
+            columns.append(Column("what it is", texts, right=False, shrink=_TEXT))
+            out = table(folded(columns, look.width), look)
+        else:
+            title, rule, *rows = table(columns, look)
+            out = [title, rule]
+            for row, (_, text, _) in zip(rows, self.known, strict=True):
+                out += [row, *wrapped(Span(""), text, _BELOW, look, "dim")]
         if any(report.outputs[-1].is_global for report in reports):
             note = "* after an op that mixed all positions; the field is the local one"
             out.append(line(Span(note, "dim")))
@@ -90,9 +106,3 @@ def _coarsest(report: Inspection) -> str:
     """The largest stride of any layer; an output that was made larger again does not show it."""
     strides = [axis.stride for layer in report.layers for axis in layer.field]
     return str(max(strides)) if strides else "-"
-
-
-def _shortened(text: str, room: int, look: Look) -> str:
-    if len(text) <= room:
-        return text
-    return text[: max(room - len(look.ellipsis), 0)].rstrip() + look.ellipsis

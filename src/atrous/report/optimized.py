@@ -68,7 +68,7 @@ def _facts(found: Explanation, look: Look) -> Iterator[Line]:
         yield from wrapped(Span("note", "bold"), note, _INDENT, look)
     runs = _MODES[found.mode]
     if found.mode == "graph":
-        runs += f", {found.layout.replace('_', ' ')}"
+        runs += ", channels last" if found.layout == "channels_last" else ", channels first"
     if found.training:
         runs += ", with gradients"
     yield from wrapped(Span("runs as", "bold"), runs, _INDENT, look)

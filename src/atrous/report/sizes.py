@@ -125,7 +125,8 @@ def _which(one: AxisSizes, keep: Keep, said: Said) -> str:
     good = [t.length for t in one.repeating if one.holds(t.length, keep)]
     early = [n for n in range(one.first, one.settled) if one.holds(n, keep)]
     if not good:
-        return f"{_listed(early)} alone" if early else "none"
+        size = "size" if len(early) == 1 else "sizes"
+        return f"{size} {_listed(early)} alone" if early else "no size"
     period = _own_period(one, keep)
     rests = sorted({n % period for n in good})
     start = _from(one, keep, period, rests)

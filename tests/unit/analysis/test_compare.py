@@ -128,7 +128,7 @@ def test_holes_are_said_in_numbers(rates, taps, size):
     scheme = one(" ".join(f"k3d{rate}" for rate in rates), 1, 1, 64, 64)
     assert scheme.coverage == taps / size
     message = next(risk.message for risk in scheme.risks if risk.code == "gridding")
-    assert f"{taps} of {size}" in message
+    assert f"{taps} of the {size} input positions" in message
     assert " ".join(message.split()) in " ".join(ComparisonView(scheme_table(rates)).text().split())
 
 

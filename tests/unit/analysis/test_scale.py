@@ -93,3 +93,21 @@ def test_the_command_shows_both_and_refuses_in_one_line():
         says="--rate 16k is along time, and the axes here are h, w; give --pixel SIZE",
     )
     assert_refuses("inspect", "zoo:unet", "--pixel", "0.5", says="--pixel 0.5 is no length")
+
+
+def test_a_layer_in_depth_has_its_lengths_in_a_column_beside():
+    arguments = ["inspect", "stack:k3s2 k3d2", "-i", "1,1,32,32", "--layer", "conv2"]
+    result = command(*arguments, "--pixel", "1um,2um")
+    rows = [line.split() for line in result.stdout.splitlines()]
+    assert ["axis", "h", "h", "um", "w", "w", "um"] in rows
+    for row in ("size 11 11 11 22", "stride 2 2 2 4", "start -5 -5 -5 -10", "phases 1 1"):
+        assert row.split() in rows
+    assert "reads h 11 to 21, w 11 to 21 (11x22 um): 81 of 121 positions" in result.stdout
+    data = json.loads(command(*arguments, "--pixel", "1um,2um", "--json").stdout)
+    assert [one["size"] for one in data["scaled"]] == [11.0, 22.0]
+    assert data["footprint"]["scaled"][1] == {
+        "axis": "w",
+        "unit": "um",
+        "origin": 22.0,
+        "size": 22.0,
+    }

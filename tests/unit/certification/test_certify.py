@@ -246,9 +246,8 @@ def test_a_difference_is_never_put_down_to_an_operation_that_sees_the_same_map()
 
     found = certify(Told(unknown(change=False)), SHAPES)
     assert (found.verdict, found.agrees) == ("approximate", True)
-    assert "not all in between is understood; where both were run, the values are the same" in str(
-        found
-    )
+    said = " ".join(str(found).split())
+    assert "not all in between is understood; where both were run, the values are the same" in said
     found = certify(Told(unknown(change=False), spoil=spoil), SHAPES)
     assert (found.verdict, found.agrees) == ("broken", False)
     found = certify(Told(unknown(change=True), spoil=spoil), SHAPES)

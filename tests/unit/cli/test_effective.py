@@ -78,7 +78,7 @@ def test_a_stack_along_time_has_its_paths_counted_in_ms():
     assert scaled["paths"] == paths / 16
     assert scaled["half"] == spread["half"] / 16
     assert f"{paths} ({paths / 16:.3g} ms) holds 95% of all paths" in said
-    assert f"({spread['half'] / 16:.3g} ms) of {spread['mean']:.4g} (" in said
+    assert f"positions ({spread['half'] / 16:.3g} ms) of {spread['mean']:.4g} (" in said
 
 
 def test_each_axis_has_its_own_pixel():

@@ -136,3 +136,11 @@ def test_fields_that_a_conversion_changes_are_told_apart():
     assert "rate 3 -> 3; its taps lie 3 input positions apart, were 6" in _said(kept)
     found = atrous.audit("zoo:deeplabv3_resnet50_os16", "zoo:deeplabv3_resnet50")
     assert "local field" in _said(found)
+
+
+def test_names_that_are_long_stand_in_a_line_of_their_own():
+    found = atrous.audit("stack:k3s2 k3 k3 k3", "stack:k3 k3d2 k3d2 k3d2", input=(1, 4, 64))
+    first, second, *rest = str(found).splitlines()
+    assert first == "exact: the same positions are read, borders included"
+    assert second == "compared      stack:k3 k3d2 k3d2 k3d2 against stack:k3s2 k3 k3 k3"
+    assert all(len(line) <= 80 for line in rest)
