@@ -18,6 +18,7 @@ __all__ = ["Coordinates", "Interpolation", "Rounding", "adaptive", "resample"]
 Coordinates = Literal["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"]
 Interpolation = Literal["nearest", "linear", "cubic"]
 MAX_ROUNDED = 1 << 20
+MAX_FILTERED = 1 << 24
 ROUNDING = 2.0**-16
 """What float32 makes of an exact hit is no more than this beside it, where it counts as one."""
 
@@ -94,9 +95,8 @@ def adaptive(inputs: int, outputs: int) -> Reads:
             f"cannot pool {how_many(inputs, 'position')} to {outputs}; both must be >= 1."
         )
     ratio = Fraction(inputs, outputs)
-    phases = tuple(
-        Taps.of(range(floor(o * ratio), ceil((o + 1) * ratio))) for o in range(ratio.denominator)
-    )
+    bounds = [(floor(o * ratio), ceil((o + 1) * ratio)) for o in range(ratio.denominator)]
+    phases = tuple(Taps.interval(start, stop - start) for start, stop in bounds)
     return Reads(ratio.denominator, ratio.numerator, phases)
 
 
@@ -120,6 +120,11 @@ class _Grid:
             self.ratio = Fraction(inputs - 1, outputs - 1) if outputs > 1 else Fraction(0)
         elif coordinates == "half_pixel" or (coordinates == "pytorch_half_pixel" and outputs > 1):
             self.half_pixel = True
+        if antialias and inputs > MAX_FILTERED:
+            raise GeometryError(
+                f"an antialias filter over {how_many(inputs, 'position')} has too many taps; at "
+                f"most {MAX_FILTERED:,} positions are followed: take a smaller input."
+            )
         self.step = _float32(float(self.ratio))
         # These two roundings of nearest are done in whole numbers; see `_nearest`.
         float32 = kind != "nearest" or antialias
@@ -182,9 +187,13 @@ class _Grid:
         n, d = self.ratio.numerator, self.ratio.denominator
         middle = n * (2 * output + 1) if self.half_pixel else 2 * n * output + d
         if abs(center - middle / (2 * d)) > ROUNDING:
-            return Taps.of(inside)
-        zero = {2 * max(n, d), 4 * max(n, d)}
-        return Taps.of(p for p in inside if abs((2 * p + 1) * d - middle) not in zero)
+            return Taps.interval(first, len(inside))
+        mask = (1 << len(inside)) - 1
+        for off in (2 * max(n, d), 4 * max(n, d)):
+            for top in (middle - off - d, middle + off - d):
+                if not top % (2 * d) and top // (2 * d) in inside:
+                    mask &= ~(1 << (top // (2 * d) - first))
+        return Taps.from_mask(first, mask)
 
 
 def _rounded(top: int, half: int, rounding: Rounding) -> int:

@@ -133,7 +133,7 @@ def _interpolated(
     first = min([*changed, 2 if rank > 2 else rank - 1])
     for d in changed:
         kind, place = cast(Interpolation, how[mode]), cast(Coordinates, coordinates)
-        _check_axis(x.shape[d], target[d], kind, place, scale[d], nearest)
+        _check_axis(x.shape[d], target[d], kind, place, scale[d], nearest, filtered)
 
     def op(sizes: Sequence[int], rounding: str) -> Resize:
         return Resize(
@@ -161,6 +161,7 @@ def _check_axis(
     coordinates: Coordinates,
     scale: Fraction | None,
     nearest: str | None,
+    antialias: bool,
 ) -> None:
     """Raise `NotUnderstood` where it cannot be said what is read.
 
@@ -176,7 +177,13 @@ def _check_axis(
         )
     try:
         reads = resample(
-            length, size, how, coordinates, scale=scale, rounding=cast(Rounding, rounding)
+            length,
+            size,
+            how,
+            coordinates,
+            scale=scale,
+            rounding=cast(Rounding, rounding),
+            antialias=antialias,
         )
     except GeometryError as error:
         raise NotUnderstood(str(error)) from None
