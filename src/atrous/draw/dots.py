@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from atrous.errors import UnsupportedError
+from atrous.geometry import AxisMap
 from atrous.network import Network
 
 __all__ = ["DotRow", "Dots", "dots_of"]
@@ -62,22 +64,23 @@ def dots_of(network: Network, axis: str) -> Dots:
     [source, *more] = network.inputs
     rows = [DotRow(source.name, source.grid[axis])]
     below = source
-    # Layers that are alike read alike.
-    known: dict[object, tuple[tuple[int, ...], ...]] = {}
     for node in network.nodes:
         if more or node.inputs != (below.name,) or node.opaque or axis not in node.output.grid:
             raise UnsupportedError(
                 f"{node.name}: only a chain of layers that keep their axes is drawn as dots."
             )
         length = node.output.grid[axis]
-        move = node.moves[0].get(axis)
-        inside = range(below.grid[axis])
-        key = (move, len(inside), length)
-        if key not in known:
-            known[key] = tuple(
-                (at,) if move is None else tuple(p for p in move.at(at) if p in inside)
-                for at in range(length)
-            )
-        rows.append(DotRow(node.name, length, known[key]))
+        reads = _reads(node.moves[0].get(axis), below.grid[axis], length)
+        rows.append(DotRow(node.name, length, reads))
         below = node.output
     return Dots(axis, tuple(rows))
+
+
+@lru_cache(32)
+def _reads(move: AxisMap | None, below: int, length: int) -> tuple[tuple[int, ...], ...]:
+    """What each of `length` positions reads of `below`; layers that are alike read alike."""
+    inside = range(below)
+    return tuple(
+        (at,) if move is None else tuple(p for p in move.at(at) if p in inside)
+        for at in range(length)
+    )

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import lru_cache
 from time import monotonic
 from typing import Any
 from zlib import crc32
@@ -238,13 +237,7 @@ def _schemes(draft: Draft, beside: str) -> Answer:
 
 
 def _draft(asked: Asked) -> Draft:
-    return _known(_text(asked, "stack"), shape_of(_text(asked, "input")))
-
-
-@lru_cache(64)
-def _known(text: str, shape: tuple[int, ...]) -> Draft:
-    """The draft that was most often made by the edit before."""
-    return Draft.of(text, shape)
+    return Draft.of(_text(asked, "stack"), shape_of(_text(asked, "input")))
 
 
 def _text(asked: Asked, name: str) -> str:

@@ -61,6 +61,10 @@ class Draft:
     @classmethod
     def of(cls, text: str, shape: Sequence[int]) -> Draft:
         """A draft from the notation. Raises what `stack_network` raises."""
+        return _draft(text, tuple(shape))
+
+    @classmethod
+    def _checked(cls, text: str, shape: tuple[int, ...]) -> Draft:
         if len(text) > MOST_TEXT:
             raise ReadError(f"the stack is longer than {MOST_TEXT:,} letters.")
         try:
@@ -80,7 +84,7 @@ class Draft:
                 f"the input has more than {MOST_POSITIONS:,} positions, or many channels of them; "
                 "take a smaller one here, and `atrous inspect` for the large one."
             )
-        draft = cls(layers, tuple(shape))
+        draft = cls(layers, shape)
         draft.network()
         return draft
 
@@ -189,6 +193,12 @@ class Draft:
                 )
             drawn = dots_of(network, "t")
             return Dots(axis, drawn.rows)
+
+
+@lru_cache(64)
+def _draft(text: str, shape: tuple[int, ...]) -> Draft:
+    """What is edited was most often made by the edit before."""
+    return Draft._checked(text, shape)
 
 
 @lru_cache(16)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from math import log, prod
 from struct import pack
@@ -181,17 +182,32 @@ def _greys(rows: Sequence[int], columns: Sequence[int]) -> list[bytes]:
     if not all(found):
         return [bytes(len(columns))] * len(rows)
     low, high = sum(map(min, found)), sum(map(max, found))
+    # Rows are made of their few different values, in order: where a shade begins is looked up.
+    kinds = sorted(set(found[1]))
+    place = dict[float | None, int](zip(kinds, range(len(kinds)), strict=True)) | {None: len(kinds)}
+    places = [place[one] for one in logs[1]]
+    coded = bytes(places) if len(kinds) < 256 else b""
     made: dict[float, bytes] = {}
     for row in set(found[0]):
-        shares = (
-            None if one is None else (row + one - low) / (high - low) if high > low else 1.0
-            for one in logs[1]
-        )
-        made[row] = bytes(
-            0 if share is None else 60 + (1 + round(share * 31)) * 195 // 32 for share in shares
+        table = _shades(kinds, low - row, high - low) + b"\0"
+        made[row] = (
+            coded.translate(table.ljust(256)) if coded else bytes(map(table.__getitem__, places))
         )
     nothing = bytes(len(columns))
     return [nothing if row is None else made[row] for row in logs[0]]
+
+
+def _shades(kinds: Sequence[float], low: float, span: float) -> bytes:
+    """The grey of each of some numbers in order: of 32 from `low` on, the one nearest to it."""
+    edges = (
+        [bisect_left(kinds, low + span * (step + 0.5) / 31) for step in range(31)] if span else []
+    )
+    ends = [*edges, len(kinds)]
+    starts = [0, *edges]
+    greys = [60 + (32 - step) * 195 // 32 for step in range(len(ends))][::-1]
+    return b"".join(
+        bytes((grey,)) * (end - start) for grey, start, end in zip(greys, starts, ends, strict=True)
+    )
 
 
 def _grey_png(rows: Sequence[bytes]) -> bytes:

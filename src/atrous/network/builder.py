@@ -194,6 +194,19 @@ class Builder:
         for index in range(first, first + len(halves[costs[0] >= costs[1]])):
             self._nodes[index] = replace(self._nodes[index], macs=0)
 
+    def take(self, node: Node, params: Sequence[Param] = ()) -> Tensor:
+        """A node that another builder made of tensors that are here, under its own name."""
+        if self._fresh(node.name) != node.name:
+            raise NetworkError(f"{node.name}: there is a node of this name already.")
+        self.own(params)
+        self._nodes.append(node)
+        return node.output
+
+    @property
+    def params(self) -> tuple[Param, ...]:
+        """The parameters so far."""
+        return tuple(self._params.values())
+
     def build(self, *outputs: Tensor) -> Network:
         """The network made so far, with these outputs."""
         if not outputs:

@@ -17,6 +17,7 @@ from atrous.network.stack import (
     stack_network,
     stack_parts,
 )
+from atrous.network.stack.build import _made
 
 
 def shape_after(text: str, *shape: int) -> tuple[int, ...]:
@@ -492,3 +493,20 @@ def test_a_chain_of_layers_has_no_branches(text):
     with pytest.raises(ReadError, match="is no layer of a plain chain"):
         parse_stack(text)
     assert parse_stack("[k3 k3]*2") == parse_stack("k3 k3 k3 k3")
+
+
+def test_a_layer_is_the_same_whatever_stack_was_made_before():
+    """Layers are kept from one stack to the next: one at another place has that place's name."""
+    first, second = ("k3x4 k3x4 maxk2s2 k3d2x4", "k3x4 maxk2s2 k3x4 k3d2x4")
+    alone = {}
+    for text in (first, second):
+        _made.cache_clear()
+        alone[text] = stack_network(text, (1, 4, 32, 32))
+    for text in (first, second, first):
+        assert stack_network(text, (1, 4, 32, 32)) == alone[text]
+    assert [node.name for node in stack_network(second, (1, 4, 32, 32)).nodes] == [
+        *("conv1", "max2", "conv3", "conv4")
+    ]
+    assert set(stack_network(second, (1, 4, 32, 32)).params) == {
+        *("conv1.weight", "conv3.weight", "conv4.weight")
+    }

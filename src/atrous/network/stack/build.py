@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 from atrous.errors import NetworkError, ReadError, concerning
 from atrous.geometry import Dialect, Window, pad, transposed_pads
 from atrous.network.builder import AXES, Builder, per_axis
 from atrous.network.ops import Resize
-from atrous.network.records import Network, Tensor
+from atrous.network.records import Network, Node, Param, Tensor
 from atrous.network.stack.notation import stack_parts
 from atrous.network.stack.records import StackJoin, StackLayer, StackPart, stack_text_of
 from atrous.network.stack.words import HELP, LARGEST, brief
@@ -81,7 +82,7 @@ class _Maker:
                     x = self.join(part, x, reach)
                 else:
                     reach.check(part)
-                    made = _add(self.builder, x.tensor, part, self.rank)
+                    made = self.builder.take(*_made(x.tensor, part, part.name, self.rank))
                     x = _Map(made, x.pooled or part.kind == "global")
         return x
 
@@ -143,6 +144,18 @@ def _misfit(
     error = NetworkError(f"{named(other)} makes {made}, {named(lead)} makes {wanted}; {fix}.")
     error.see = HELP
     return error
+
+
+@lru_cache(4096)
+def _made(x: Tensor, layer: StackLayer, name: str, rank: int) -> tuple[Node, tuple[Param, ...]]:
+    """The node of a layer on a map, and its parameters: after an edit most are those before it.
+
+    `name` is that of the layer, which layers that are equal need not share.
+    """
+    b = Builder(name)
+    _add(b, x, layer, rank)
+    [node] = b.since(0)
+    return node, b.params
 
 
 def _add(b: Builder, x: Tensor, layer: StackLayer, rank: int) -> Tensor:
@@ -231,12 +244,7 @@ class _Reach:
         """Count `layer` in. Raises `ReadError` where the stack reads, or strides, too far."""
         if layer.kind == "global":
             return
-        rank = len(self._size)
-        kernels = per_axis(layer.kernel, rank, "kernel")
-        strides = per_axis(layer.stride, rank, "stride")
-        dilations = per_axis(layer.dilation, rank, "dilation")
-        windows = Window.of_axes(kernels, strides, dilations, (0,) * rank)
-        for axis, window in enumerate(windows):
+        for axis, window in enumerate(_windows(layer, len(self._size))):
             if layer.kind in ("tconv", "up"):
                 self._stride[axis] /= window.stride
                 self._size[axis] += window.extent * self._stride[axis]
@@ -253,6 +261,15 @@ class _Reach:
                 raise ReadError(
                     f"up to here the stack upsamples by more than {_FINEST:,}; use smaller strides."
                 )
+
+
+@lru_cache(1024)
+def _windows(layer: StackLayer, rank: int) -> tuple[Window, ...]:
+    """A layer's window along each axis, padding aside."""
+    kernels = per_axis(layer.kernel, rank, "kernel")
+    strides = per_axis(layer.stride, rank, "stride")
+    dilations = per_axis(layer.dilation, rank, "dilation")
+    return Window.of_axes(kernels, strides, dilations, (0,) * rank)
 
 
 def _x(sizes: Sequence[int]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal, NoReturn
 
 from atrous.errors import ReadError
@@ -23,6 +24,7 @@ _TOKEN = re.compile(r"[][|*]|(?:\([^()]*\)|(?<=[ksdpx])\+(?=\d)|[^][|*+\s])+|\+"
 How = Literal["concat", "add"]
 
 
+@lru_cache(64)
 def stack_parts(text: str) -> tuple[StackPart, ...]:
     """The layers and joins of branches that a text in the stack notation names, in order.
 
