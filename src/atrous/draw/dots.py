@@ -70,14 +70,14 @@ def dots_of(network: Network, axis: str) -> Dots:
                 f"{node.name}: only a chain of layers that keep their axes is drawn as dots."
             )
         length = node.output.grid[axis]
-        reads = _reads(node.moves[0].get(axis), below.grid[axis], length)
+        reads = _reads_along(node.moves[0].get(axis), below.grid[axis], length)
         rows.append(DotRow(node.name, length, reads))
         below = node.output
     return Dots(axis, tuple(rows))
 
 
 @lru_cache(32)
-def _reads(move: AxisMap | None, below: int, length: int) -> tuple[tuple[int, ...], ...]:
+def _reads_along(move: AxisMap | None, below: int, length: int) -> tuple[tuple[int, ...], ...]:
     """What each of `length` positions reads of `below`; layers that are alike read alike."""
     inside = range(below)
     return tuple(

@@ -61,7 +61,7 @@ class Draft:
     @classmethod
     def of(cls, text: str, shape: Sequence[int]) -> Draft:
         """A draft from the notation. Raises what `stack_network` raises."""
-        return _draft(text, tuple(shape))
+        return _kept_draft(text, tuple(shape))
 
     @classmethod
     def _checked(cls, text: str, shape: tuple[int, ...]) -> Draft:
@@ -196,7 +196,7 @@ class Draft:
 
 
 @lru_cache(64)
-def _draft(text: str, shape: tuple[int, ...]) -> Draft:
+def _kept_draft(text: str, shape: tuple[int, ...]) -> Draft:
     """What is edited was most often made by the edit before."""
     return Draft._checked(text, shape)
 

@@ -17,7 +17,7 @@ from atrous.network.stack import (
     stack_network,
     stack_parts,
 )
-from atrous.network.stack.build import _made
+from atrous.network.stack.build import _layer_node
 
 
 def shape_after(text: str, *shape: int) -> tuple[int, ...]:
@@ -500,7 +500,7 @@ def test_a_layer_is_the_same_whatever_stack_was_made_before():
     first, second = ("k3x4 k3x4 maxk2s2 k3d2x4", "k3x4 maxk2s2 k3x4 k3d2x4")
     alone = {}
     for text in (first, second):
-        _made.cache_clear()
+        _layer_node.cache_clear()
         alone[text] = stack_network(text, (1, 4, 32, 32))
     for text in (first, second, first):
         assert stack_network(text, (1, 4, 32, 32)) == alone[text]

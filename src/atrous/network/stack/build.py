@@ -82,7 +82,7 @@ class _Maker:
                     x = self.join(part, x, reach)
                 else:
                     reach.check(part)
-                    made = self.builder.take(*_made(x.tensor, part, part.name, self.rank))
+                    made = self.builder.take(*_layer_node(x.tensor, part, part.name, self.rank))
                     x = _Map(made, x.pooled or part.kind == "global")
         return x
 
@@ -147,7 +147,9 @@ def _misfit(
 
 
 @lru_cache(4096)
-def _made(x: Tensor, layer: StackLayer, name: str, rank: int) -> tuple[Node, tuple[Param, ...]]:
+def _layer_node(
+    x: Tensor, layer: StackLayer, name: str, rank: int
+) -> tuple[Node, tuple[Param, ...]]:
     """The node of a layer on a map, and its parameters: after an edit most are those before it.
 
     `name` is that of the layer, which layers that are equal need not share.
