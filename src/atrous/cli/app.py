@@ -107,6 +107,12 @@ def run() -> int:
         named = f"{error.filename}: " if error.filename else ""
         complain(f"{named}{error.strerror or type(error).__name__}.")
         return 2
+    except (MemoryError, RuntimeError) as error:
+        # PyTorch has no class of its own for it on the CPU.
+        if not isinstance(error, MemoryError) and "allocate memory" not in str(error):
+            raise
+        complain("there is not enough memory for that; give a smaller --input, or a smaller batch.")
+        return 2
     except (KeyboardInterrupt, typer.Abort):
         return 130
 
