@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from atrous.certification.conversion import Conversion
 from atrous.certification.converted import certified
@@ -95,11 +95,7 @@ def convert(
             "(model.export(path, format='onnx')) and convert that."
         )
     if kind == "jax":
-        raise UnsupportedError(
-            "the code of a JAX function is not rewritten; change `strides` and `kernel_dilation` "
-            "of its layers, as the conversion of its network says: "
-            "atrous.convert(atrous.read(function, shape), output_stride).edits"
-        )
+        return _by_hand(read(source, input, structure_only=True), asked)
     read(source, input)  # says what a source is
     raise UnsupportedError(f"a {type(source).__name__} cannot be converted.")
 
@@ -166,6 +162,16 @@ def _network(network: Network, asked: ConversionRequest) -> Conversion:
     edits = plan_edits(plan)
     shapes = tuple(t.shape for t in network.inputs)
     return certified(plan.candidate, plan, edits, pair, shapes, asked, plan.candidate)
+
+
+def _by_hand(network: Network, asked: ConversionRequest) -> NoReturn:
+    """Refuses code that is not rewritten, with the edits that convert it; or as their plan does."""
+    edits = _network(network, replace(asked, measure=False)).edits
+    raise UnsupportedError(
+        f"the code of {network.name} is not rewritten, since JAX has it as a function; these "
+        "settings of its layers (strides, kernel_dilation, padding) make it exactly that: "
+        f"{'; '.join(map(str, edits)) or 'none, it is so already'}."
+    )
 
 
 def _onnx(source: Any, input: Any, asked: ConversionRequest) -> Conversion:

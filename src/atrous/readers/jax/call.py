@@ -56,9 +56,13 @@ class Wide(Placed):
 
 @dataclass(eq=False)
 class JaxCall(PlacedCall):
-    """One equation; `settings` are its parameters, `inline` translates another jaxpr in it."""
+    """One equation; `settings` are its parameters, `inline` translates another jaxpr in it.
+
+    `within` are the modules, scopes and functions (`f()`) that it stands in.
+    """
 
     settings: Any = None
+    within: tuple[str, ...] = ()
     inline: Callable[..., list[Any]] | None = None
 
     @property

@@ -30,7 +30,7 @@ Load = Callable[[], Any]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Computed(Held):
-    """Numbers that the function itself makes, of no array that it holds."""
+    """Numbers that the function itself makes, or constants in it; of no parameter."""
 
 
 def written(value: Any) -> Computed:
@@ -215,4 +215,5 @@ def stored(value: Any, params: tuple[Param, ...], looks: bool) -> Held:
         value.dtype, jax.dtypes.prng_key
     )
     load = (lambda: np.asarray(value)) if looks and plain else None
-    return Held(tuple(value.shape), params, load)
+    kind = Held if params else Computed
+    return kind(tuple(value.shape), params, load)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import permutations
 from math import prod
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from atrous.errors import GeometryError
 from atrous.geometry import Interpolation, Reads, Taps, resample
 from atrous.network.layout import has_axes
-from atrous.network.ops import Contract, Reshape, Resize, Sample
+from atrous.network.ops import Contract, Op, Reshape, Resize, Sample
 from atrous.readers.jax.call import JaxCall, translates
 from atrous.readers.jax.numbers import Computed
 from atrous.readers.placed import Held, Placed
@@ -20,6 +21,7 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _NOTHING = 2.0**-16
 """A weight that is so much smaller than the largest is 0 but for rounding."""
 MOST_SAMPLED = 1 << 14
+_IMAGE = frozenset(("resize()", "scale_and_translate()"))
 
 
 @translates("dot_general")
@@ -70,10 +72,9 @@ def _with_matrix(
     """
     rank, kept = len(x.order), [dim for dim in range(len(x.order)) if dim not in summed]
     columns = [dim for dim in range(len(weight.shape)) if dim not in rows]
-    if len(summed) == 1 and len(columns) == 1:
-        sampled = _resampled(call, x, weight, summed[0], rows[0], first)
-        if sampled is not None:
-            return sampled
+    sampled = _resampled(call, x, weight, summed, rows, first=first)
+    if sampled is not None:
+        return sampled
     if not summed:
         return _both(call, *((x, weight) if first else (weight, x)))
     places = [*kept, *summed]
@@ -103,39 +104,82 @@ def _matrix(weight: Held, order: Sequence[int], rows: int, columns: int) -> Held
 
 
 def _resampled(
-    call: JaxCall, x: Placed, weight: Held, dim: int, row: int, first: bool
+    call: JaxCall,
+    x: Placed,
+    weight: Held,
+    summed: Sequence[int],
+    rows: Sequence[int],
+    *,
+    first: bool,
 ) -> Placed | None:
-    """Positions times a matrix that the function itself computes: a resampling of their axis.
+    """Dimensions times numbers that the function itself computes: a resampling of each.
 
-    None where no positions are multiplied, or by stored numbers.
+    None where the numbers are stored or do not resample dimension by dimension; for all of the last
+    dimension too, which holds channels by habit, unless inside `jax.image`.
     """
-    place = x.order[dim]
-    if not isinstance(weight, Computed) or weight.load is None or not place:
+    columns = [dim for dim in range(len(weight.shape)) if dim not in rows]
+    if not isinstance(weight, Computed) or weight.load is None or len(columns) != len(summed):
         return None
-    if not has_axes(x.tensor.layout[place]) or max(weight.shape) > MOST_SAMPLED:
+    if not summed or max(weight.shape) > MOST_SAMPLED or any(not x.order[dim] for dim in summed):
         return None
-    numbers = np.abs(weight.load() if row == 0 else np.transpose(weight.load()))
-    reads = [np.flatnonzero(column > _NOTHING * numbers.max()) for column in numbers.T]
-    inputs, outputs = numbers.shape
-    rank = len(x.order)
+    numbers = np.abs(weight.load())
+    mask = numbers > _NOTHING * numbers.max()
+    for given in permutations(columns):
+        if masks := _apart(mask, rows, given):
+            break
+    mark = call.builder.mark()
+    made: Placed | None = x
+    for dim, mask in zip(summed, masks, strict=False):
+        made = made and _resampled_along(call, made, dim, mask)
+    if made is None or len(masks) < len(summed):
+        call.builder.undo(mark)
+        return None
+    call.rewritten = True
+    # The new dimensions stand last, or first where the matrix does.
+    kept = [x.order[dim] for dim in range(len(x.order)) if dim not in summed]
+    new = [x.order[dim] for _, dim in sorted(zip(given, summed, strict=True))]
+    return Placed(made.tensor, tuple([*kept, *new] if first else [*new, *kept]))
+
+
+def _apart(mask: Any, rows: Sequence[int], columns: Sequence[int]) -> list[Any]:
+    """For each row dimension, which of its indices each index of a column dimension reads.
+
+    Empty where these do not say it all.
+    """
+    masks = []
+    whole = np.ones((1,) * mask.ndim, bool)
+    for row, column in zip(rows, columns, strict=True):
+        others = tuple(dim for dim in range(mask.ndim) if dim not in (row, column))
+        part = mask.any(axis=others, keepdims=True)
+        whole = whole & part
+        plain = np.squeeze(part, others)
+        masks.append(plain if row < column else plain.T)
+    return masks if bool((whole == mask).all()) else []
+
+
+def _resampled_along(call: JaxCall, x: Placed, dim: int, mask: Any) -> Placed | None:
+    """One dimension resampled in its place: output `o` reads where the mask's column `o` is set."""
+    place, rank = x.order[dim], len(x.order)
+    inputs, outputs = mask.shape
+    reads = [np.flatnonzero(column) for column in mask.T]
     shape = (*x.tensor.shape[:place], outputs, *x.tensor.shape[place + 1 :])
-    kind = _interpolation(reads, inputs, outputs)
-    identity = Reads.identity()
     if inputs == outputs and all(list(at) == [o] for o, at in enumerate(reads)):
-        made = x.tensor
-    elif kind is not None:
+        return x
+    kind = _interpolation(reads, inputs, outputs)
+    op: Op
+    if kind is not None:
         how, antialias = kind
         op = Resize(shape[place:], how, "half_pixel", antialias=antialias)
-        made = call.emit(op, x.tensor, shape=shape)
+    elif not has_axes(x.tensor.layout[place]) or not (
+        _IMAGE.intersection(call.within) or dim < rank - 1
+    ):
+        return None
     else:
         taps = tuple(Taps.of(map(int, at)) for at in reads)
+        identity = Reads.identity()
         rule = Reads(outputs, inputs, taps).reduced()
-        op_of_all = Sample(shape[place:], (rule, *(identity,) * (rank - place - 1)), "resize")
-        made = call.emit(op_of_all, x.tensor, shape=shape)
-    call.rewritten = True
-    # The new dimension stands last, or first where the matrix does.
-    kept = [x.order[other] for other in range(rank) if other != dim]
-    return Placed(made, (*kept, place) if first else (place, *kept))
+        op = Sample(shape[place:], (rule, *(identity,) * (rank - place - 1)), "resize")
+    return Placed(call.emit(op, x.tensor, shape=shape), x.order)
 
 
 def _interpolation(

@@ -119,9 +119,7 @@ class _JaxprReader:
         for tensor in builder.inputs:
             if len(tensor.shape) > 2:
                 builder.channels_at(tensor, len(tensor.shape) - 1, usually=True)
-        made = self._run(
-            builder, self.traced.jaxpr, self.consts, [*self.leaves, *given], (), nested=False
-        )
+        made = self._run(builder, self.traced.jaxpr, self.consts, [*self.leaves, *given], ())
         builder.own(param for param in self.params.values() if not param.buffer)
         outputs = []
         for index, value in enumerate(made):
@@ -173,8 +171,6 @@ class _JaxprReader:
         consts: Sequence[Any],
         given: Sequence[Any],
         scope: tuple[str, ...],
-        *,
-        nested: bool = True,
     ) -> list[Any]:
         """The values that a jaxpr makes of values."""
         known: dict[Any, Any] = dict(zip(jaxpr.constvars, consts, strict=True))
@@ -183,11 +179,8 @@ class _JaxprReader:
         def value(atom: Any) -> Any:
             return written(atom.val) if isinstance(atom, core.Literal) else known[atom]
 
-        alone = not nested and len(jaxpr.eqns) == 1
         for equation in jaxpr.eqns:
-            made = self._equation(
-                builder, equation, list(map(value, equation.invars)), scope, alone
-            )
+            made = self._equation(builder, equation, list(map(value, equation.invars)), scope)
             known.update(zip(equation.outvars, made, strict=True))
         return [value(atom) for atom in jaxpr.outvars]
 
@@ -197,7 +190,6 @@ class _JaxprReader:
         equation: Any,
         given: list[Any],
         scope: tuple[str, ...],
-        alone: bool,
     ) -> list[Any]:
         empty = all(0 in out.aval.shape for out in equation.outvars)
         if empty or not any(isinstance(value, Placed) for value in given):
@@ -225,9 +217,9 @@ class _JaxprReader:
             call.name = jax_layer(label, path, ())[0]
             made = call.translated(lambda call: elementwise(call, label))
             return [Placed.plain(made) if isinstance(made, Tensor) else made]
-        inside = path if alone or not label else (*path, f"{label}()")
+        inside = path if label in ("", short(self.found.name)) else (*path, f"{label}()")
         held = [self._const(const) for const in consts]
-        return self._run(builder, jaxpr, held, given, inside, nested=not alone)
+        return self._run(builder, jaxpr, held, given, inside)
 
     def _call(
         self, builder: Builder, equation: Any, given: list[Any], path: tuple[str, ...]
@@ -252,6 +244,7 @@ class _JaxprReader:
             op,
             several=equation.primitive.multiple_results,
             settings=equation.params,
+            within=path,
             inline=lambda closed, values: self._run(
                 builder, closed.jaxpr, list(map(self._const, closed.consts)), values, path
             ),
