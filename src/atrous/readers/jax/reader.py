@@ -19,7 +19,7 @@ from atrous.readers.jax.call import BROADCASTING, JaxCall, Wide, elementwise, pr
 from atrous.readers.jax.elements import only_elements
 from atrous.readers.jax.names import jax_layer, short, spelled
 from atrous.readers.jax.numbers import computed, inner, stored, written
-from atrous.readers.jax.opened import Opened, Stored, bytes_each, opened
+from atrous.readers.jax.opened import Opened, Stored, bytes_each, opened, place_of
 from atrous.readers.placed import Held, Placed
 
 __all__ = ["read_jax"]
@@ -133,7 +133,7 @@ class _JaxprReader:
 
     def _held(self, leaf: Stored) -> Held:
         """An array that the source holds, and its parameter under a name of its own."""
-        key = id(leaf.value)
+        key = place_of(leaf.value)
         if key in self.taken and not isinstance(leaf.value, jax.ShapeDtypeStruct):
             return self.taken[key]
         params: tuple[Param, ...] = ()
@@ -154,10 +154,10 @@ class _JaxprReader:
 
     def _const(self, const: Any) -> Held:
         """An array that the function reads from around it."""
-        value = getattr(const, "val", const)
-        if id(value) in self.taken:
-            return self.taken[id(value)]
-        known = self.found.found.get(id(value))
+        value, place = getattr(const, "val", const), place_of(const)
+        if place in self.taken:
+            return self.taken[place]
+        known = self.found.found.get(place)
         if known is None and isinstance(value, jax.Array):
             floating = jax.numpy.issubdtype(value.dtype, jax.numpy.inexact)
             if floating and value.ndim:

@@ -80,14 +80,15 @@ def _taps_backwards(
     return ConvTranspose(tuple(windows), channels, groups, tuple(behind), flipped)
 
 
+def _first_behind(order: Order) -> int:
+    """The first dimension behind one that holds no positions: the channels, or the batch."""
+    return 2 if len(order) > 2 and order == channels_first(len(order)) else 1
+
+
 def _spread(call: JaxCall, x: Tensor, factors: Sequence[int]) -> Tensor:
     """The last dimensions with `factor - 1` constants between two positions."""
     if max(factors) == 1:
         return x
-    if len(factors) == len(x.shape):
-        raise NotUnderstood("puts constants between items of the first dimension")
-    # The dimension before those of a fold holds channels.
-    factors = (*(1,) * (len(x.shape) - len(factors) - 2), *factors)
     return call.step(Fold(tuple(Window(1, stride=factor) for factor in factors)), x)
 
 
@@ -110,10 +111,13 @@ def _pool(call: JaxCall) -> Any:
     ]
     if not dims:
         return [x] if call.several else x
+    if spread[0] > 1:
+        raise NotUnderstood("puts constants between items of the first dimension")
     order, count = _ending_with(x, dims)
     tensor = call.turned(x, order)
     last = [order.index(place) for place in range(rank - count, rank)]
-    tensor = _spread(call, tensor, [spread[dim] for dim in last])
+    between = [order.index(place) for place in range(_first_behind(order), rank)]
+    tensor = _spread(call, tensor, [spread[dim] for dim in between])
     windows = tuple(
         Window(sizes[dim], strides[dim], rates[dim] if sizes[dim] > 1 else 1, *pads[dim])
         for dim in last
@@ -148,7 +152,9 @@ def _pad(call: JaxCall) -> Placed:
     tensor = x.tensor
     inside = [place for place in range(rank) if own[place][2]]
     if inside:
-        tensor = _spread(call, tensor, [part[2] + 1 for part in own[inside[0] :]])
+        if not inside[0]:
+            raise NotUnderstood("puts constants between items of the first dimension")
+        tensor = _spread(call, tensor, [part[2] + 1 for part in own[_first_behind(x.order) :]])
     pads = [(lo, hi) for lo, hi, _ in own]
     while len(pads) > 1 and pads[0] == (0, 0):
         pads = pads[1:]
