@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from atrous.network.ops import Expand, Pool, Reduce
+from atrous.network import Tensor
+from atrous.network.ops import Expand, Permute, Pool, Reduce
 from atrous.plugins import extensions
 from atrous.readers.call import NotUnderstood
-from atrous.readers.placed import Held, Placed, PlacedCall
+from atrous.readers.placed import Held, Order, Placed, PlacedCall
 from atrous.registry import Registry
 
 __all__ = [
@@ -89,6 +90,17 @@ class JaxCall(PlacedCall):
         if not isinstance(value, Held) or value.load is None:
             raise NotUnderstood("places whose numbers are not at hand")
         return value.load()
+
+    def turned(self, value: Placed, order: Order, out: int | None = None) -> Tensor:
+        """The tensor whose dimensions stand in `order`; turned back, it is what it was before."""
+        maker = self.builder.maker(value.tensor)
+        if out is None and maker is not None and isinstance(maker.op, Permute):
+            back = tuple(maker.op.order[place] for place in value.order)
+            before = next(t for t in self.builder.tensors() if t.name == maker.inputs[0])
+            if back == order and before.itemsize == value.tensor.itemsize:
+                self.rewritten = True  # what was turned goes unread
+                return before
+        return super().turned(value, order, out)
 
     def settled(self, value: Any) -> Any:
         """The operand, with what is still to be broadcast laid out."""

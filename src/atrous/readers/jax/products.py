@@ -125,7 +125,7 @@ def _resampled(
     numbers = np.abs(weight.load())
     mask = numbers > _NOTHING * numbers.max()
     for given in permutations(columns):
-        if masks := _apart(mask, rows, given):
+        if masks := _dimension_masks(mask, rows, given):
             break
     mark = call.builder.mark()
     made: Placed | None = x
@@ -141,7 +141,7 @@ def _resampled(
     return Placed(made.tensor, tuple([*kept, *new] if first else [*new, *kept]))
 
 
-def _apart(mask: Any, rows: Sequence[int], columns: Sequence[int]) -> list[Any]:
+def _dimension_masks(mask: Any, rows: Sequence[int], columns: Sequence[int]) -> list[Any]:
     """For each row dimension, which of its indices each index of a column dimension reads.
 
     Empty where these do not say it all.
