@@ -1,9 +1,11 @@
 """What `sizes` says beside whether a size runs, measured on the running model, call by call.
 
-None of this knows the algebra: positions are filled with NaN, and what comes out is looked at.
+None of this knows the algebra: positions are filled, and what comes out is looked at.
 """
 
 from __future__ import annotations
+
+import copy
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -123,7 +125,20 @@ class Joining(TorchDispatchMode):
 
     def _reads(self, tensor):
         others = [d for d in range(1, self.ndim) if d != self.ndim + self.axis]
-        return tensor.isnan().amax(others)
+        return (tensor > 0).amax(others)
+
+
+def positive(model):
+    """The model with weights above 0 and no bias: what depends on a 1 among zeros is above 0.
+
+    An interpolation hands NaN on with a weight of 0, and this not.
+    """
+    made = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            many = parameter[0].numel() if parameter.ndim > 1 else 0
+            parameter.fill_(1 / many if many else 0)
+    return made
 
 
 def shifts(model, shape, axis):
@@ -135,7 +150,8 @@ def shifts(model, shape, axis):
     n, ndim = shape[axis], len(shape)
     x = torch.zeros((n, *shape[1:]), dtype=torch.double)
     for item in range(n):
-        x[item].select(axis - 1, item).fill_(torch.nan)
+        x[item].select(axis - 1, item).fill_(1)
+    model = positive(model)
     mode = Joining(axis - ndim, ndim)
     with torch.no_grad(), mode:
         model(x)

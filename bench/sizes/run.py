@@ -216,7 +216,7 @@ def aligning(said, model, shape, place, counts):
             continue
         counts["aligned"] += 1
         if far == one.at(n).aligned:
-            wrong.append((n, f"aligned {one.at(n).aligned}, by NaN {apart}"))
+            wrong.append((n, f"aligned {one.at(n).aligned}, by the probe {apart}"))
     return wrong
 
 

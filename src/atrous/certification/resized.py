@@ -21,8 +21,9 @@ from atrous.network.ops import (
 from atrous.network.shapes import Shape, Shapes
 from atrous.network.walk import remade
 
-__all__ = ["resized"]
+__all__ = ["resized", "resized_or_refused"]
 
+_WINDOWS = (Conv, Pool)
 _FREE = (Concat, Conv, ConvTranspose, Elementwise, Linear, Permute, Pool, Reduce)
 
 
@@ -40,6 +41,19 @@ def resized(network: Network, shapes: Shapes) -> Network | None:
     >>> resized(net, ((1, 3, 65, 65),)).nodes[0].output.shape
     (1, 8, 33, 33)
     """
+    found = resized_or_refused(network, shapes)
+    return found if isinstance(found, Network) else None
+
+
+def resized_or_refused(network: Network, shapes: Shapes) -> Network | str | None:
+    """As `resized`; where a window does not fit into its map, what it says.
+
+    >>> from atrous.network import Builder
+    >>> b = Builder()
+    >>> net = b.build(b.conv(b.input("x", (1, 3, 32)), 8, 5))
+    >>> resized_or_refused(net, ((1, 3, 4),))
+    'conv: a window of kernel 5 spans 5 inputs, got 4 with padding 0; pad by 1.'
+    """
     held: dict[str, Tensor] = {}
     if len(network.inputs) != len(shapes):
         return None
@@ -55,8 +69,8 @@ def resized(network: Network, shapes: Shapes) -> Network | None:
             return None
         try:
             nodes.append(remade(node, node.op, inputs))
-        except AtrousError:
-            return None
+        except AtrousError as error:
+            return str(error).splitlines()[0] if isinstance(node.op, _WINDOWS) else None
         held[node.output.name] = nodes[-1].output
     return Network(
         tuple(held[t.name] for t in network.inputs),

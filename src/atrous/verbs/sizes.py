@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from atrous.analysis.sizes import AxisSizes, Sizes, axis_sizes
 from atrous.analysis.tied import tied
 from atrous.analysis.trials import Trial, layers_of, period_of, symmetric, trial_of
+from atrous.certification.resized import resized_or_refused
 from atrous.errors import AtrousError, ReadError
 from atrous.network import Network
 from atrous.network.shapes import Shape, Shapes, rounded
@@ -51,6 +53,7 @@ def sizes(
         reader(start)  # says why
         raise ReadError(f"no size near {_text(start)} runs.")
     shapes, network, refusal = found
+    reader = _short_cut(source, reader, shapes, network)
     axes = tuple(network.inputs[0].grid) or network.axes
     if not axes:
         raise ReadError(f"{name}: its input has no positions, so it has no sizes.")
@@ -77,6 +80,49 @@ def sizes(
         tied=tied(axes, along, base, joint),
         joint=joint,
     )
+
+
+def _short_cut(source: Any, reader: Reader, shapes: Shapes, network: Network) -> Reader:
+    """A reader that follows lengths through the network where the code looks at none.
+
+    A module whose code asks for no size makes the same calls at every size until one refuses, so
+    that every other network follows from this one. That is held against a reading at some sizes.
+    """
+    if network.ran or not _looks_at_nothing(source, shapes):
+        return reader
+
+    def followed(asked: Shapes) -> Network:
+        found = resized_or_refused(network, asked)
+        if isinstance(found, str):
+            raise ReadError(f"{network.name}: {found}")
+        return reader(asked) if found is None else found
+
+    axes = tuple(network.inputs[0].grid)
+    for axis in axes:
+        known = _known_length(network, [axis])
+        for n in sorted({1, 2, 3, known // 3, known // 2, known - 1, known + 1, 2 * known} - {0}):
+            asked = _resized(shapes, network, {axis: n})
+            one, other = _made(followed, asked), _made(reader, asked)
+            if isinstance(one, str) or isinstance(other, str):
+                if type(one) is not type(other):
+                    return reader
+            elif trial_of(one, [axis]) != trial_of(other, [axis]):
+                return reader
+    return followed
+
+
+def _looks_at_nothing(source: Any, shapes: Shapes) -> bool:
+    """Whether a source is a module whose code asks for no size."""
+    if "torch" not in sys.modules:
+        return False
+    import torch
+
+    if not isinstance(source, torch.nn.Module):
+        return False
+    from atrous.frameworks.unasked import asks_no_size
+
+    like = next((p for p in source.parameters() if p.is_floating_point()), torch.empty(0))
+    return asks_no_size(source, *(like.new_empty(shape) for shape in shapes))
 
 
 def _all_axes(
