@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from types import FunctionType
 from typing import Any
@@ -52,19 +53,20 @@ class _Asking(TorchFunctionMode):
         return made
 
 
-def asks_no_size(module: torch.nn.Module, *args: Any) -> bool:
+def asks_no_size(module: torch.nn.Module, shapes: Sequence[Sequence[int]]) -> bool:
     """Whether the module's Python code asks no tensor for its size, nor for its numbers.
 
     It then makes the same calls with the same arguments at every size, up to the first that refuses
     its input. It runs once, on tensors without numbers; False where that does not go.
 
     >>> from torch import nn
-    >>> asks_no_size(nn.Sequential(nn.Conv1d(1, 1, 3), nn.GELU()), torch.zeros(1, 1, 9))
+    >>> asks_no_size(nn.Sequential(nn.Conv1d(1, 1, 3), nn.GELU()), [(1, 1, 9)])
     True
-    >>> asks_no_size(nn.GroupNorm(1, 2), torch.zeros(1, 2, 9))
+    >>> asks_no_size(nn.GroupNorm(1, 2), [(1, 2, 9)])
     False
     """
     mode = _Asking()
+    like = next((p for p in module.parameters() if p.is_floating_point()), torch.empty(0))
     try:
         with ExitStack() as around:
             around.enter_context(in_mode(module, training=False))
@@ -72,7 +74,7 @@ def asks_no_size(module: torch.nn.Module, *args: Any) -> bool:
             around.enter_context(quiet())
             around.enter_context(torch.no_grad())
             fake = around.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
-            given = [fake.from_tensor(arg) for arg in args]
+            given = [fake.from_tensor(like.new_empty(tuple(shape))) for shape in shapes]
             with mode:
                 module(*given)
     except Exception:

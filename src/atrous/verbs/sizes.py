@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any
@@ -17,6 +16,7 @@ from atrous.network.shapes import Shape, Shapes, rounded
 from atrous.progress import step
 from atrous.readers import read
 from atrous.readers.given import shapes_of
+from atrous.readers.kind import kind_of
 from atrous.readers.near import without_offers
 
 __all__ = ["sizes"]
@@ -113,16 +113,11 @@ def _short_cut(source: Any, reader: Reader, shapes: Shapes, network: Network) ->
 
 def _looks_at_nothing(source: Any, shapes: Shapes) -> bool:
     """Whether a source is a module whose code asks for no size."""
-    if "torch" not in sys.modules:
-        return False
-    import torch
-
-    if not isinstance(source, torch.nn.Module):
+    if kind_of(source) != "module":
         return False
     from atrous.frameworks.unasked import asks_no_size
 
-    like = next((p for p in source.parameters() if p.is_floating_point()), torch.empty(0))
-    return asks_no_size(source, *(like.new_empty(shape) for shape in shapes))
+    return asks_no_size(source, shapes)
 
 
 def _all_axes(
