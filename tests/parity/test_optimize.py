@@ -609,7 +609,7 @@ BAD = [
     (
         GOOD,
         torch.zeros(1, 5, 9, 9),
-        r"model cannot run on example: .* but got 5 channels",
+        r"model cannot run on example=\.\.\.: .* but got 5 channels",
     ),
 ]
 

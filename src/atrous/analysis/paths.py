@@ -51,7 +51,7 @@ def footprint_of(network: Network, tensor: str, at: Sequence[int] | None, source
         not 0 <= p < n for p, n in zip(place, lengths, strict=True)
     ):
         raise GeometryError(
-            f"position {place} is not in an output of {lengths}; give one index for each of "
+            f"at={place} is not in an output of {lengths}; give one index for each of "
             f"{len(lengths)} spatial axes, counted from 0."
         )
     start = network.tensor(source)

@@ -29,7 +29,7 @@ from atrous.certification.sizes import (
     rounded_sizes,
 )
 from atrous.certification.verdicts import Cause, Verdict, severity, worst
-from atrous.errors import AtrousError
+from atrous.errors import AtrousError, ReadError
 from atrous.geometry import Lockstep
 from atrous.network import Network
 from atrous.network.aside import coarsest
@@ -303,6 +303,13 @@ class _Judge:
     def _look(self, shapes: Shapes, *, guess: bool = False) -> _Look:
         step(f"reading both at {_text(shapes)}")
         here = self.pair.networks(shapes, guess=guess)
+        for mine, theirs in zip(here[0].inputs, here[1].inputs, strict=False):
+            if set(mine.grid) != set(theirs.grid):
+                axes = [", ".join(one.grid) or "none" for one in (mine, theirs)]
+                raise ReadError(
+                    f"the reference's input has the axes {axes[0]} and the candidate's {axes[1]}; "
+                    "only models of the same inputs can be compared."
+                )
         outputs = _output_pairs(*here, self.names)
         # What only others need may hold another run of a layer, which is then no twin.
         one, two = (pruned(net, [pair[i] for pair in outputs]) for i, net in enumerate(here))

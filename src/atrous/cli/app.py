@@ -20,7 +20,7 @@ from atrous.cli.learn import learn
 from atrous.cli.output import complain, forgive, printing
 from atrous.cli.rates import rates
 from atrous.cli.sizes import sizes
-from atrous.cli.spelling import options_of, speaking, spelled, typed
+from atrous.cli.spelling import blamed, options_of, speaking, spelled, typed
 from atrous.cli.stack import stack
 from atrous.cli.zoo import zoo
 from atrous.errors import AtrousError
@@ -98,7 +98,7 @@ def run() -> int:
             result = _commands()(prog_name="atrous", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except AtrousError as error:
-        complain(spelled(str(error)), error.see)
+        complain(blamed(spelled(str(error)), sys.argv[1:]), error.see)
         return 2
     except _USAGE as error:
         complain(typed(error.format_message()), f"{_command_of(error)} --help")

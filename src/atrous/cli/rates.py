@@ -82,4 +82,6 @@ def _numbers(text: str, option: str) -> int | tuple[int, ...]:
             f"{option} {text[:40]!r} is no whole number; give one, or one an axis as 6x12."
         )
     found = tuple(int(part) for part in parts)
+    if option == "SIZE" and min(found) < 1:
+        raise ReadError(f"{option} {text[:40]} is no whole number of at least 1; give one that is.")
     return found[0] if len(found) == 1 else found

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 
-__all__ = ["options_of", "speaking", "spelled", "typed"]
+__all__ = ["blamed", "options_of", "speaking", "spelled", "typed"]
 
 # What the library's functions call what the command line calls otherwise.
-_CALLED = {"values": "value", "enough": "at_least"}
+_CALLED = {"values": "value", "enough": "at_least", "images": "image", "example": "input"}
 _VALUE = r"\.\.\.|'[^']*'|\"[^\"]*\"|\([^()]*\)|[\w.+-]*[\w]|"
+_SHORT = {"-l": "--layer", "-i": "--input", "-o": "--output", "-s": "--output-stride"}
 _speaking: ContextVar[Mapping[str, tuple[str, str]]] = ContextVar("options")
 
 
@@ -63,6 +64,44 @@ def spelled(text: str, options: Mapping[str, tuple[str, str]] | None = None) -> 
     if not snakes:
         return text
     return re.sub(rf"(?<![\w?&.=/-])({snakes})(?![\w=])", lambda m: known[m[1]][0], text)
+
+
+_UNKNOWN = re.compile(r"no [\w ]+ is named '([^']*)'")
+
+
+def blamed(text: str, arguments: Sequence[str]) -> str:
+    """A message that leads with the option which the command line gave an unknown name to.
+
+    Of a rule of `check`, the quantity that leads a message is its option already.
+
+    >>> blamed("no layer is named 'cnv'; near: conv.", ["inspect", "net.onnx", "--layer", "cnv"])
+    "--layer: no layer is named 'cnv'; near: conv."
+    >>> blamed("macs: <=+2% counts from a baseline.", ["check", "net.onnx", "--macs", "<=+2%"])
+    '--macs: <=+2% counts from a baseline.'
+    """
+    given = [
+        (option, value)
+        for option, value in _pairs(arguments)
+        if option.startswith("--") and value is not None
+    ]
+    unknown = _UNKNOWN.match(text)
+    for option, value in given:
+        if text.startswith(f"{option.removeprefix('--')}: ") and value[:1] in "<>=!":
+            return f"--{text}"
+        if unknown and unknown[1] in map(str.strip, value.split(",")):
+            return f"{option}: {text}"
+    return text
+
+
+def _pairs(arguments: Sequence[str]) -> Iterator[tuple[str, str | None]]:
+    """Each argument with the one behind it; `--name=value` is both."""
+    for place, word in enumerate(arguments):
+        option, equals, value = word.partition("=")
+        if equals and option.startswith("--"):
+            yield option, value
+        else:
+            behind = arguments[place + 1] if place + 1 < len(arguments) else None
+            yield _SHORT.get(word, word), behind
 
 
 _USAGE = (

@@ -89,9 +89,9 @@ def _target(network: Network, output_stride: int | Sequence[int]) -> dict[str, i
         raise ReadError(f"output_stride={output_stride!r} is no whole number of at least 1.")
     if len(values) != len(axes):
         raise ReadError(
-            f"output stride {output_stride!r} has {how_many(len(values), 'value')} for "
-            f"{len(axes)} spatial "
-            f"axes ({', '.join(axes) or 'none'}); give one, or one each."
+            f"output_stride={output_stride!r} has {how_many(len(values), 'value')} for "
+            f"{how_many(len(axes), 'spatial axis')} ({', '.join(axes) or 'none'}); "
+            "give one, or one each."
         )
     return dict(zip(axes, values, strict=True))
 

@@ -60,11 +60,11 @@ def reference_of(model: nn.Module, inputs: Inputs) -> list[Any]:
             return flat(called(model, inputs))
     except Exception as error:
         if refused := unfit(model, [tuple(x.shape) for x in inputs]):
-            raise ArgumentError(f"model cannot run on example: {refused}.") from error
+            raise ArgumentError(f"model cannot run on example=...: {refused}.") from error
         reason = " ".join(str(error).split())[:200]
         shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
         raise ArgumentError(
-            f"model cannot run on example: {type(error).__name__}: {reason}; give an example that "
+            f"model cannot run on example=...: {type(error).__name__}: {reason}; give what "
             f"{type(model).__name__} takes, not {shapes}."
         ) from error
 

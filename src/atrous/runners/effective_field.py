@@ -145,7 +145,7 @@ def _middle_or(output: Tensor, at: Sequence[int] | None) -> tuple[int, ...]:
     fits = len(place) == len(lengths)
     if not fits or any(not 0 <= p < n for p, n in zip(place, lengths, strict=True)):
         raise GeometryError(
-            f"position {place} is not in an output of {lengths}; give one index for each of "
+            f"at={place} is not in an output of {lengths}; give one index for each of "
             f"{len(lengths)} axes, counted from 0."
         )
     return place

@@ -91,8 +91,8 @@ def effective(
             )
         if weights in ("given", "random") or images is not None:
             raise UnsupportedError(
-                "paths are counted without weights and without images; leave these out, or give a "
-                "PyTorch module."
+                "paths are counted without weights and without images; leave out weights=... and "
+                "images=..., or give a PyTorch module."
             )
         found = _counted(report, _chosen(report, layer), place, share)
     if rate is None and pixel is None:

@@ -57,8 +57,9 @@ def rates(
     rank = len(lists[0]) if lists else 2
     if not 1 <= rank <= _MOST_AXES or any(len(given) != rank for given in lists):
         raise GeometryError(
-            f"sizes of {', '.join(str(len(given)) for given in lists)} axes do not go together; "
-            "give one number, or one for each of one to three axes."
+            f"{', '.join(str(len(given)) for given in lists)} axes do not go together; size, "
+            "output_stride=..., kernel=... and rates=... have one number, or one for each of one "
+            "to three axes."
         )
     sizes = _along(size, rank, "size")
     strides = _along(output_stride, rank, "output_stride")
@@ -67,7 +68,7 @@ def rates(
     if not each:
         raise GeometryError("there are no rates; give one or more, such as 6, 12, 18.")
     if max(kernels) == 1:
-        raise GeometryError("a kernel of 1 has no rate; give a kernel of 2 or more, such as 3.")
+        raise GeometryError("kernel=1 has no rate; give a kernel of 2 or more, such as 3.")
     found = same_pyramid(sizes, each, strides, kernels)
     if rate is None and pixel is None:
         return found

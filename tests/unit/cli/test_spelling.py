@@ -60,3 +60,77 @@ def test_a_report_says_what_to_type():
     assert result.returncode == 0
     said = " ".join(result.stdout.split())
     assert "=" not in said.replace("output stride", ""), said
+
+
+MODELS = """
+from torch import nn
+
+def net():
+    return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU()), (1, 3, 16, 16)
+"""
+# By verb: a command line that an option makes fail, and what is said of that option.
+REFUSED = (
+    ("inspect", "stack:k3 -i 1,1,9 --layer cnv", "--layer: no layer is named 'cnv'"),
+    ("inspect", "stack:k3 -i 1,1,9 -l conv1 --at 99", "--at 99 is not in an output of (9,)"),
+    ("inspect", "stack:k3 -i 1,1,9 --output=cnv", "--output: no layer is named 'cnv'"),
+    ("inspect", "stack:k3 -i 1,1,9 --sort size", "--sort: no order is named 'size'"),
+    ("inspect", "stack:k3 -i 1,1,9 --pixel 1um", "--pixel 1um is along space"),
+    ("inspect", "models.py:net --training adan", "--training: no optimizer is named 'adan'"),
+    ("inspect", "models.py:net --training sgd --autocast int8", "--autocast: no type for"),
+    ("inspect", "models.py:net --training sgd --budget lots", "--budget lots is no size of memory"),
+    ("compare", "--kernel 0", "--kernel 0 is no whole number"),
+    ("compare", "--depth 99", "--depth 99 is no whole number"),
+    ("compare", "--rate 16k", "--rate 16k is along time"),
+    ("sizes", "stack:k3 -i 1,1,9 --rate fast", "--rate fast is no sample rate"),
+    ("sizes", "stack:k3 -i 1,1,9 --at-least -1", "--at-least: give 0 or more"),
+    ("rates", "513 --rates 0", "--rates 0 is no whole number"),
+    ("rates", "513 --kernel 1", "--kernel 1 has no rate"),
+    ("rates", "513x513 --output-stride 8x8x8", "--output-stride N, --kernel K and --rates LIST"),
+    ("rates", "0", "SIZE 0 is no whole number"),
+    ("effective", "stack:k3 -i 1,1,9 -l cnv", "--layer: no layer is named 'cnv'"),
+    ("effective", "stack:k3 -i 1,1,9 --weights best", "--weights: no kind of weights is named"),
+    (
+        "effective",
+        "stack:k3 -i 1,1,9 --weights random",
+        "leave out --weights KIND and --image PATH",
+    ),
+    ("effective", "stack:k3 -i 1,1,9 --at 99", "--at 99 is not in an output of"),
+    ("effective", "stack:k3 -i 1,1,9 --share 2", "--share 2.0 is"),
+    ("check", "stack:k3 -i 1,1,9 --macs <=+2%", "--macs: <=+2% counts from a baseline"),
+    ("check", "stack:k3 -i 1,1,9 --look-back <=1ms", "--look-back: <=1ms is a time"),
+    ("check", "stack:k3 -i 1,1,9 --output-stride <8um", "--output-stride: <8um is a length"),
+    ("check", "stack:k3 -i 1,1,9 --no gridding,hole", "--no: no finding is named 'hole'"),
+    ("check", "stack:k3 -i 1,1,9 --macs <=1G --layer cnv", "--layer: no layer is named 'cnv'"),
+    ("convert", "stack:k3s2 -i 1,1,9 -s 1 --outputs cnv", "--outputs: no layer is named 'cnv'"),
+    (
+        "convert",
+        "stack:k3s2 -i 1,1,9 -s 1,2",
+        "--output-stride 1,2 has 2 values for 1 spatial axis",
+    ),
+    ("convert", "stack:k3s2 -i 1,1,9 -s 0", "--output-stride 0 is no whole number"),
+    ("convert", "stack:k3s2 -i 1,1,9 -s 1 --heads all", "--heads is all: use scale or keep"),
+    ("convert", "stack:k3s2 -i 1,1,9 -s 1 --pixel 1um", "--pixel 1um is along space"),
+    ("audit", "stack:k3 stack:k3 -i 1,1,9 --outputs cnv", "--outputs: no layer is named 'cnv'"),
+    ("audit", "stack:k3 stack:k3 -i 1,1,9 --pixel 1", "--pixel 1 is no length"),
+    ("bench", "models.py:net -i 1,4,9,9", "model cannot run on --input SHAPE"),
+    ("learn", "strided --stride 0", "--stride 0 is no whole number"),
+    ("learn", "strided -i 1,3", "--input 1,3 is not batch, channels and"),
+    ("stack", "k3 --input 1", "No such option: --input"),
+    ("zoo", "--layer x", "No such option: --layer"),
+    ("explore", "--port 70000", "--port: give 65535 or less"),
+)
+
+
+@pytest.mark.parametrize(("verb", "line", "says"), REFUSED)
+def test_what_an_option_is_at_fault_for_names_it_as_it_is_typed(tmp_path, verb, line, says):
+    (tmp_path / "models.py").write_text(MODELS)
+    assert_refuses(verb, *line.split(), says=says, cwd=tmp_path)
+
+
+def test_every_verb_is_refused_something():
+    assert {verb for verb, _, _ in REFUSED} == set(VERBS)
+
+
+def test_models_of_other_axes_are_not_compared():
+    says = "the reference's input has the axes h, w and the candidate's t"
+    assert_refuses("audit", "zoo:unet", "zoo:tcn", says=says)
