@@ -10,9 +10,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import pytest
+import torch
 from flax import linen
 
 import atrous
+from tests.jax_probe import assert_reads
 from tests.recipes import InTorch, Recipe, assert_same_report, deeplab, tcn, unet, wavenet
 
 
@@ -165,3 +167,38 @@ def test_the_report_of_a_flax_module_is_that_of_its_twin(name: str) -> None:
     report = atrous.inspect(InFlax(recipe), (1, *shape))
     first = (1, shape[-1], *shape[:-1])
     assert_same_report(report, atrous.inspect(InTorch(recipe, first), first))
+
+
+def test_a_recurrence_costs_and_sees_what_its_twin_does() -> None:
+    shape = (1, 9, 4)
+    for cell, kind in ((linen.LSTMCell, torch.nn.LSTM), (linen.OptimizedLSTMCell, torch.nn.LSTM)):
+        model = linen.RNN(cell(6))
+        report = atrous.inspect(model, shape)
+        twin = atrous.inspect(Steps(kind(4, 6, batch_first=True)), shape)
+        assert report.macs == twin.macs
+        assert report.outputs[0].is_global == twin.outputs[0].is_global
+    weights = jax.tree_util.tree_map(
+        lambda leaf: jnp.full(leaf.shape, 0.1),
+        jax.eval_shape(model.init, jax.random.key(0), jnp.zeros(shape)),
+    )
+    assert assert_reads(model.bind(weights), shape) == 81
+    backwards = linen.RNN(cell(6), reverse=True, keep_order=True)
+    assert assert_reads(backwards.bind(weights), shape) == 81
+
+
+def test_steps_that_know_nothing_of_one_another_are_read_at_once() -> None:
+    def smoothed(x: Any) -> Any:
+        return jax.lax.map(lambda line: line[1:] + line[:-1], x[0])[None]
+
+    assert assert_reads(smoothed, (1, 5, 6, 2))
+
+
+class Steps(torch.nn.Module):
+    """The outputs of a recurrence without its last state."""
+
+    def __init__(self, layer: torch.nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x)[0]

@@ -166,10 +166,22 @@ def test_what_no_output_needs_is_not_there() -> None:
     assert atrous.inspect(half, (1, 9, 3)).macs == 0
 
 
+def _scanned(body: Any, first: bool = False) -> Any:
+    """A recurrence along the second dimension, from zeros or from its first step."""
+
+    def run(x: Any) -> Any:
+        start = x[:, 0] if first else jnp.zeros_like(x[:, 0])
+        return lax.scan(body, start, x.swapaxes(0, 1))[1]
+
+    return run
+
+
 @pytest.mark.parametrize(
     ("function", "said"),
     [
         (lambda x: lax.while_loop(lambda y: y.sum() < 1, lambda y: y + 1, x), "fixed length"),
+        (_scanned(lambda state, step: (state + step, state + step), first=True), "input decides"),
+        (_scanned(lambda state, step: (step, state)), "do not all read every step"),
         (lambda x: lax.cond(x.sum() > 0, lambda y: y[:, 1:], lambda y: y[:, :-1], x), "branch"),
         (lambda x: x[:, jnp.argmax(x[0, :, 0])], "data decides"),
         (lambda x: lax.linalg.cholesky(x @ x.swapaxes(1, 2)), "atrous.jax_ops"),
