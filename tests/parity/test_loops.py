@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import numpy as np
@@ -123,8 +122,10 @@ def test_a_loop_whose_turns_data_decide_is_named() -> None:
     assert "what Loop runs is decided by data" in report.opaque[0]
 
 
-def test_loops_that_turn_very_often_cost_little_and_are_named() -> None:
-    start = time.perf_counter()
+def test_loops_that_turn_very_often_are_named_after_as_many_copies_as_are_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("atrous.readers.onnx.reader.MOST_COPIES", 1 << 8)
     report = atrous.inspect(looped(np.asarray(1 << 40, np.int64), None))
     assert "what Loop runs is more than is followed" in report.opaque[0]
     inner = looped(np.asarray(1 << 40, np.int64), None).graph.node[1]
@@ -142,4 +143,3 @@ def test_loops_that_turn_very_often_cost_little_and_are_named() -> None:
     constants = {name: np.asarray(array) for name, array in constants.items()}
     report = atrous.inspect(model([CONV, outer], {"x": (1, 4, 12)}, constants))
     assert not report.complete
-    assert time.perf_counter() - start < 60
