@@ -153,8 +153,12 @@ def splits(label: str, mark: str) -> list[tuple[str, str]]:
     >>> splits("stem…conv", "…"), splits("a....b", "...")
     ([('stem', 'conv')], [('a', '.b'), ('a.', 'b')])
     """
-    places = range(len(label) - len(mark) + 1)
-    return [(label[:i], label[i + len(mark) :]) for i in places if label.startswith(mark, i)]
+    found = []
+    place = label.find(mark)
+    while place >= 0:
+        found.append((label[:place], label[place + len(mark) :]))
+        place = label.find(mark, place + 1)
+    return found
 
 
 class Plain:

@@ -282,7 +282,8 @@ def find(nodes: Sequence[Node], name: str) -> Node:
     if inside is not None and name:
         return inside
     known = layer_names(nodes)
-    whole = [one for one in known if _is_short_for(name, one)]
+    ways = [way for mark in ELLIPSES for way in splits(name, mark)]
+    whole = [one for one in known if _is_short_for(ways, one)]
     if len(whole) == 1:
         return find(nodes, whole[0])
     if whole:
@@ -302,10 +303,9 @@ def layer_names(nodes: Iterable[Node]) -> tuple[str, ...]:
     return tuple(known)
 
 
-def _is_short_for(label: str, name: str) -> bool:
-    """Whether a label is what is left of a name where letters in its middle are left out."""
+def _is_short_for(ways: Iterable[tuple[str, str]], name: str) -> bool:
+    """Whether a label, split in `ways`, is what is left of a name without letters in its middle."""
     return any(
         len(name) >= len(head) + len(tail) and name.startswith(head) and name.endswith(tail)
-        for mark in ELLIPSES
-        for head, tail in splits(label, mark)
+        for head, tail in ways
     )
