@@ -12,7 +12,7 @@ from fractions import Fraction
 from math import prod
 
 from atrous.analysis.effective import Effective, shrunk_box
-from atrous.geometry import AxisMap, Local
+from atrous.geometry import AxisMap, Local, repeated
 from atrous.network import Network
 
 __all__ = ["ChainFootprint", "chain_footprint", "chain_unread", "read_dropping"]
@@ -182,21 +182,11 @@ def read_dropping(way: AxisMap, low: int, flags: bytes) -> tuple[int, bytes] | N
         held = int.from_bytes(apart, "little")
         base = (first - phase) // period * shift - hull.start
         for start, step, count in _even_rows(list(taps)):
-            whole |= _repeated(held, 8 * step, count) << 8 * (base + start)
+            whole |= repeated(held, count, 8 * step) << 8 * (base + start)
     first, stop = max(hull.start, 0), min(hull.stop, way.inputs)
     if first >= stop:
         return 0, b""
     return first, whole.to_bytes(len(hull), "little")[first - hull.start : stop - hull.start]
-
-
-def _repeated(held: int, step: int, count: int) -> int:
-    """`held`, and what it is when moved by 1 to `count - 1` steps, all in one number."""
-    done = 1
-    while done < count:
-        more = min(done, count - done)
-        held |= held << more * step
-        done += more
-    return held
 
 
 def _even_rows(positions: Sequence[int]) -> Iterator[tuple[int, int, int]]:

@@ -31,7 +31,7 @@ from atrous.geometry.padding import (
     transposed_pads,
 )
 from atrous.geometry.phases import Phased, phased
-from atrous.geometry.reads import Reads, union
+from atrous.geometry.reads import Reads, repeated, union
 from atrous.geometry.resample import Coordinates, Interpolation, Rounding, adaptive, resample
 from atrous.geometry.sampling import Outside, sampled
 from atrous.geometry.taps import Taps
@@ -72,6 +72,7 @@ __all__ = [
     "kept_taps",
     "pad",
     "phased",
+    "repeated",
     "resample",
     "same_lower",
     "same_torch",

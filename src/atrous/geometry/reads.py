@@ -12,7 +12,7 @@ from atrous.geometry.taps import EMPTY, Taps
 from atrous.geometry.window import Window
 from atrous.shown import Shown, how_many
 
-__all__ = ["Reads", "union"]
+__all__ = ["Reads", "repeated", "union"]
 
 MAX_PERIOD = 1 << 16
 MAX_EXTENT = 1 << 26
@@ -67,7 +67,7 @@ class Reads(Shown):
         if kept is not None and len(kept) < window.kernel:
             taps = Taps.of(window.dilation * tap - window.pad_lo for tap in kept)
             return cls(1, window.stride, (taps,))
-        mask = _repeated(1, window.kernel, window.dilation)
+        mask = repeated(1, window.kernel, window.dilation)
         solid = window.extent == window.kernel
         return cls(1, window.stride, (Taps(-window.pad_lo, mask, None, solid),))
 
@@ -289,7 +289,16 @@ def _union_of(outer: Taps, base: int, inner: Reads) -> Taps:
             low = (base + outer.first) * shift + taps.first
             return Taps.interval(low, (outer.size - 1) * shift + taps.size)
         if outer.count > 4 and (outer.count - 1) * outer.step == outer.size - 1:
-            result = _repeated(taps.mask, outer.count, outer.step * shift)
+            result = repeated(taps.mask, outer.count, outer.step * shift)
+        elif taps.count < outer.count:
+            # As many copies of the longer one as the shorter one has taps.
+            apart = _apart(outer.mask, shift)
+            if (taps.count - 1) * taps.step == taps.size - 1:
+                result = repeated(apart, taps.count, taps.step)
+            else:
+                result = 0
+                for position in Taps(0, taps.mask):
+                    result |= apart << position
         else:
             result = 0
             for position in Taps(0, outer.mask):
@@ -310,8 +319,17 @@ def _marked(first: int, mask: int) -> Taps:
     return Taps(first, mask, None, not mask & (mask + 1))
 
 
-def _repeated(mask: int, count: int, distance: int) -> int:
-    """The union of `count` copies of a set, each `distance` further on, by doubling."""
+def _apart(mask: int, distance: int) -> int:
+    """A set with its positions `distance` times as far apart."""
+    return mask if distance == 1 else int(("0" * (distance - 1)).join(f"{mask:b}"), 2)
+
+
+def repeated(mask: int, count: int, distance: int) -> int:
+    """The union of `count` copies of a set, each `distance` further on, by doubling.
+
+    >>> f"{repeated(0b101, 3, 4):b}"
+    '10101010101'
+    """
     done = 1
     while 2 * done <= count:
         mask |= mask << (done * distance)

@@ -33,6 +33,8 @@ from atrous.shown import how_many
 
 __all__ = ["AXES", "Builder", "Padding", "per_axis"]
 
+MOST_ELEMENTS = 1 << 48
+"""Of an input: more fit into no machine, and costs are no numbers any more."""
 AXES: dict[int, tuple[str, ...]] = {1: ("t",), 2: ("h", "w"), 3: ("d", "h", "w")}
 """The names of the spatial axes of an input, by how many it has."""
 
@@ -105,6 +107,9 @@ class Builder:
                     f"{name}: input shape {shape} has a dimension of {size!r}; "
                     "every dimension is a whole number of at least 1."
                 )
+        if prod(shape) > MOST_ELEMENTS:
+            sizes = "x".join(str(size)[:20] for size in shape[:8])
+            raise NetworkError(f"{name}: an input of {sizes} has more than 2**48 elements.")
         if axes is None:
             names = AXES.get(len(shape) - 2, ())
             axes = (None,) * (len(shape) - len(names)) + names

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from atrous.analysis import inspect_network
 from atrous.errors import AtrousError, GeometryError, NetworkError, ReadError
 from atrous.geometry import Reads, Window, pad
 from atrous.network.ops import AdaptivePool, Concat, Elementwise, Resize
@@ -510,3 +513,17 @@ def test_a_layer_is_the_same_whatever_stack_was_made_before():
     assert set(stack_network(second, (1, 4, 32, 32)).params) == {
         *("conv1.weight", "conv3.weight", "conv4.weight")
     }
+
+
+def test_an_input_that_fits_into_no_machine_is_refused_in_a_line():
+    for shape in ((1, 1, 10**300), (10**9, 10**9, 9), (1, 1 << 20, 1 << 20, 1 << 20)):
+        with pytest.raises(NetworkError, match=r"more than 2\*\*48 elements") as caught:
+            stack_network("k3", shape)
+        assert len(str(caught.value)) < 200
+
+
+def test_long_stacks_of_large_kernels_with_holes_are_reported_in_time():
+    began = time.process_time()
+    report = inspect_network(stack_network("k64d7 k5d400 k2d9001 k64*300 k3d5001", (1, 1, 99)))
+    assert report.layers[-1].field[0].taps > 1000
+    assert time.process_time() - began < 5
