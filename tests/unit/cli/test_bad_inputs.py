@@ -361,7 +361,7 @@ BAD = (
     ("inspect net.onnx --graph kept.svg --html kept.html --image photo.png", "is no image that"),
     ("inspect net.onnx --graph kept.svg --diff other.json", "other.json: it has no schema"),
     ("inspect net.onnx --animate kept.svg -l cnv", "no layer is named 'cnv'"),
-    ("inspect net.onnx --graph kept.svg --animate full.svg -l conv", "--animate full.svg: No spa"),
+    ("inspect net.onnx --animate kept.svg --graph full.svg -l conv", "--graph full.svg: No space"),
     ("compare k3 -i 1,1,9,9 --animate full.svg", "--animate full.svg: No space left"),
     ("effective stack:k3 -i 1,1,9,9 --plot full.png", "--plot full.png: No space left"),
     ("convert net.onnx -s 1 -o full.onnx", "cannot be written: No space left on device"),
