@@ -16,6 +16,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 # Keras takes its backend when it is first imported, and torch is the one that is here.
 os.environ.setdefault("KERAS_BACKEND", "torch")
 
+# JAX is its own oracle, on the CPU whatever else is there.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
 # Exports make objects by the hundred thousand, nearly all of which stay: a collection every 700 of
 # them finds nothing, at 6 % of the time.
 gc.set_threshold(20_000)

@@ -146,7 +146,7 @@ def squeezed(at: Any, x: Any) -> Any:
 
 
 TWINS: dict[str, tuple[Recipe, tuple[int, ...]]] = {
-    "ResNet": (resnet, (65, 96, 3)),
+    "ResNet": (resnet, (65, 72, 3)),
     "DeepLab": (deeplab, (65, 97, 3)),
     "U-Net": (unet, (48, 64, 3)),
     "TCN": (tcn, (64, 2)),
@@ -181,7 +181,6 @@ def test_a_recurrence_costs_and_sees_what_its_twin_does() -> None:
         lambda leaf: jnp.full(leaf.shape, 0.1),
         jax.eval_shape(model.init, jax.random.key(0), jnp.zeros(shape)),
     )
-    assert assert_reads(model.bind(weights), shape) == 81
     backwards = linen.RNN(cell(6), reverse=True, keep_order=True)
     assert assert_reads(backwards.bind(weights), shape) == 81
 
