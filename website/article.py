@@ -30,6 +30,9 @@ $ atrous learn receptive-field --kernel 5 --dilation 3
 
 The usual numbers here are {numbers}.
 
+In the moving pictures the upper row is the input and the lower one the output: the orange cells are
+read by the output that is blue, and dashed cells are padding.
+
 """
 
 
@@ -70,7 +73,7 @@ def shown(record: object, one: Statement, name: str, pictures: Path) -> str:
         scene = sliding_scene(
             [record.window], sizes, transposed=record.transposed, title=record.title
         )
-        (pictures / f"{name}.svg").write_text(animation([scene], 0.8), encoding="utf-8")
+        (pictures / f"{name}.svg").write_text(animation([scene], 0.8, side=22), encoding="utf-8")
         return f"![{record.title}: what each output reads](pictures/{name}.svg){{ .slide }}\n"
     if isinstance(record, Footprint):
         record.plot().save(str(pictures / f"{name}.svg"))

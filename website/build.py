@@ -1,10 +1,11 @@
 """The site: pages by hand from `docs`, pages that the library computes, built strictly.
 
-    pip install ".[docs]" && python website/build.py [--measure] [--pyodide FOLDER]
+    pip install ".[docs]" && python website/build.py [--no-measure] [--pyodide FOLDER]
 
-The site is in `website/.site` afterwards, and any web host serves it. With `--measure` the article
-also has times, taken on this machine. The explorer is in it where npm fetches Pyodide, or its
-unpacked package is given; without, its page says how to have it, and the rest is the same.
+The site is in `website/.site` afterwards, and any web host serves it. The article has times and
+memory measured on this machine, or with `--no-measure` none. The explorer is in it where npm
+fetches Pyodide, or its unpacked package is given; without, its page says how to have
+it, and the rest is the same.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
 
+from atrous.draw.animation import animation, sliding_scene  # noqa: E402
 from atrous.errors import AtrousError  # noqa: E402
 from atrous.explore.export import export  # noqa: E402
+from atrous.geometry import Window  # noqa: E402
 from website.article import article  # noqa: E402
 from website.glossary import glossary  # noqa: E402
 from website.reference import api, commands, networks  # noqa: E402
@@ -36,7 +39,44 @@ MOVED = {
 }
 
 
-EXPLORER = """# Try it here
+HOME = """# atrous
+
+What does each output of a convolutional network see, what does it cost, and how is stride traded
+for dilation while the network computes the same? Exact answers for PyTorch, ONNX, Keras and JAX
+models, before anything is trained or run.
+{{ .lead }}
+
+```console
+$ pip install . && atrous inspect zoo:resnet50
+```
+
+![A kernel of three: above with stride 2, below with dilation 2](pictures/home.svg){{ .slide }}
+
+Orange is read by the output that is blue. Stride leaves every second output out; dilation keeps
+them all, and reads every second position.
+
+| You ask | You type |
+| --- | --- |
+| [What does an output see, and what does it cost?](report.md) | `atrous inspect model.onnx` |
+| [Output stride 8, same weights?](convert.md) | `atrous convert model.onnx --output-stride 8` |
+| [Which input sizes work?](sizes.md) | `atrous sizes model.onnx` |
+| [Which rates still see the image at this crop?](rates.md) | `atrous rates 513` |
+| [Why is my dilated layer slow?](fast.md) | `atrous bench "stack:k3x64 k3d2x64"` |
+| [Does it keep its budget, in CI?](checks.md) | `atrous check model.onnx --macs "<=4G"` |
+| [What is said of stride and dilation: is it true?](article.md) | `atrous learn` |
+| [May I just play with it?](explore.md) | `atrous explore` |
+
+## What a report says
+
+{rest}"""
+
+
+EXPLORER = """---
+hide:
+  - toc
+---
+
+# Try it here
 
 Edit a stack and see at once what it reads, costs, and how to mend it. The library itself runs in
 this page; the first picture is there before it is, and nothing leaves your browser.
@@ -63,10 +103,12 @@ def build(measure: bool, pyodide: Path | None = None) -> int:
         shutil.copy(ROOT / source, PAGES / page)
     for path in PAGES.rglob("*.md"):
         path.write_text(linked(path.read_text(encoding="utf-8")), encoding="utf-8")
-    shutil.copy(HERE / "look.css", PAGES / "look.css")
+    for name in ("look.css", "look.js"):
+        shutil.copy(HERE / name, PAGES / name)
     pictures = PAGES / "pictures"
     pictures.mkdir()
     made = {
+        "index.md": home(pictures),
         "article.md": article(pictures, measure=measure),
         "glossary.md": glossary(pictures),
         "commands.md": commands(),
@@ -90,6 +132,17 @@ def build(measure: bool, pyodide: Path | None = None) -> int:
     return code
 
 
+def home(pictures: Path) -> str:
+    """The first page: what it answers, what to type, and then the README."""
+    scenes = [
+        sliding_scene([Window(3, 2)], [13], title="stride 2"),
+        sliding_scene([Window(3, 1, 2)], [13], title="dilation 2"),
+    ]
+    (pictures / "home.svg").write_text(animation(scenes, 0.8, side=22), encoding="utf-8")
+    readme = (PAGES / "index.md").read_text(encoding="utf-8")
+    return HOME.format(rest=readme[readme.index("```console") :])
+
+
 def linked(text: str) -> str:
     """A page whose links lead to pages of the site; other files of the source are only named."""
     link = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)(#[^)]*)?\)")
@@ -106,7 +159,12 @@ def linked(text: str) -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--measure", action="store_true", help="take times for the article, too")
+    parser.add_argument(
+        "--measure",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="take times for the article, too",
+    )
     parser.add_argument("--pyodide", type=Path, help="the unpacked npm package `pyodide`")
     given = parser.parse_args()
     sys.exit(build(given.measure, given.pyodide))

@@ -45,7 +45,7 @@ def moving(pictures: Path, name: str, window: Window, length: int, **options: bo
     """A window going over an input, as a picture."""
     title = name.replace("-", " ")
     scene = sliding_scene([window], [length], title=title, **options)
-    (pictures / f"term-{name}.svg").write_text(animation([scene], 0.8), encoding="utf-8")
+    (pictures / f"term-{name}.svg").write_text(animation([scene], 0.8, side=22), encoding="utf-8")
     return f"![{title}: what each output reads](pictures/term-{name}.svg){{ .slide }}"
 
 

@@ -59,7 +59,7 @@ def networks() -> str:
             ]
         )
     heads = ["source", "what it is", "from", "parameters", "field", "products"]
-    return f"# Known networks\n\n{markdown_table(heads, rows, left=3)}"
+    return f"---\nhide:\n  - toc\n---\n\n# Known networks\n\n{markdown_table(heads, rows, left=3)}"
 
 
 def _home(name: str) -> str:

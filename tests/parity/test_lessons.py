@@ -700,9 +700,16 @@ def test_the_article_s_worked_examples():
 
 
 def test_times_are_taken_where_they_are_asked_for():
-    [table] = atrous.learn("cost", channels=2, input=(1, 2, 16, 16), measure=True)["time"].evidence
+    lesson = atrous.learn("cost", channels=2, input=(1, 2, 16, 16), measure=True)
+    [table] = lesson["time"].evidence
     assert [column.unit for column in table.columns] == ["", "MAC", "ms", "times"]
     assert all(time > 0 for time in table["time"])
+    # What a run holds is at least one map of it, and the machine is named.
+    _, held = lesson["memory"].evidence
+    assert [column.unit for column in held.columns] == ["", "bytes", "bytes", "times"]
+    assert all(most >= 2 * 16 * 16 * 4 for most in held["measured"])
+    assert held["measured"][1] > held["measured"][0]
+    assert "core" in held.title
 
 
 @pytest.mark.parametrize(

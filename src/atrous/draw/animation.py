@@ -29,7 +29,8 @@ _MOST_FRAMES = 72
 _MOST_CELLS = 10_000
 _GAP = 2.0
 _HEAD = 2.2
-_SIDE = 14
+_SIDE = 14.0
+_LETTER = 0.46
 # Vermilion is read and blue is made; they stay apart for colour-blind readers and in grey.
 _STYLE = """
 text{font:600 .8px system-ui,sans-serif;fill:#1d1e24}
@@ -40,6 +41,7 @@ text{font:600 .8px system-ui,sans-serif;fill:#1d1e24}
 .f{opacity:0;animation:step STEPSs steps(1,end) infinite}
 @keyframes step{0%{opacity:1}SHARE%{opacity:0}100%{opacity:0}}
 @media(prefers-reduced-motion:reduce),print{.f{animation:none}.f.first{opacity:1}}
+:target .f{animation:none}:target .f.first{opacity:1}
 """
 
 
@@ -124,8 +126,10 @@ def footprints_scene(footprints: Iterable[Footprint], output: Sequence[int], tit
     return Scene(title, _last_two(shape, 1), _last_two(output, 1), tuple(frames))
 
 
-def animation(scenes: Sequence[Scene], seconds: float = 0.5) -> str:
+def animation(scenes: Sequence[Scene], seconds: float = 0.5, *, side: float = _SIDE) -> str:
     """The scenes below one another as an SVG picture; each output is shown for `seconds`.
+
+    A cell is `side` pixels wide. `FILE.svg#held` in an `img` shows the first step, standing still.
 
     All scenes have as many steps, so that they stay together: of more outputs than 72, and of a
     longer scene than the shortest needs, outputs evenly apart are shown. Raises `ArgumentError`
@@ -150,7 +154,8 @@ def animation(scenes: Sequence[Scene], seconds: float = 0.5) -> str:
     named = escape(clean("; ".join(scene.title for scene in scenes)))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {top:g}" '
-        f'width="{width * _SIDE:.0f}" height="{top * _SIDE:.0f}" role="img" aria-label="{named}">'
+        f'width="{width * side:.0f}" height="{top * side:.0f}" id="held" role="img" '
+        f'aria-label="{named}">'
         f"<title>{named}</title><style>{style}</style>{''.join(parts)}</svg>\n"
     )
 
@@ -165,6 +170,7 @@ def _svg_of(scene: Scene, steps: int, seconds: float) -> tuple[str, float, float
     stacked = scene.input[0] == 1 and scene.output[0] == 1
     place = (0.5 + before, _HEAD + tall + 1.0) if stacked else (0.5 + right, _HEAD)
     width = 1.0 + (max(columns, scene.output[1] + before) if stacked else right + scene.output[1])
+    width = max(width, 1.0 + _LETTER * len(scene.title))
     height = _HEAD + (2 * tall + 1.0 if stacked else tall) + 0.8
     origin = (0.5 + before, _HEAD + above)
     out = [f'<text x=".5" y="1.4">{escape(clean(scene.title))}</text>']

@@ -95,3 +95,12 @@ def test_what_cannot_be_drawn_is_said(scenes, says):
 def test_three_axes_are_refused():
     with pytest.raises(ArgumentError, match="one or two axes"):
         sliding_scene([Window(1)] * 3, [2, 2, 2])
+
+
+def test_a_picture_is_as_wide_as_its_title_and_can_be_held():
+    title = "transposed, kernel 3, stride 2"
+    made = animation([sliding_scene([Window(3, 2)], [4], transposed=True, title=title)], side=10)
+    width = float(re.search(r' width="(\d+)"', made)[1])
+    assert width >= 10 * 0.45 * len(title)
+    assert 'id="held"' in made
+    assert ":target .f{animation:none}" in made

@@ -1,0 +1,98 @@
+"""The built site in a real browser: nothing that keeps people out, nothing in its console.
+
+    python website/barriers.py [PAGE ...]
+
+Every page is opened at the width of a desk and of a phone, in light and in dark. It needs Chromium,
+and the packages `playwright` and `axe-playwright-python`; the exit code is 1 where anything is
+found: what axe-core calls serious or critical, an error or warning in the console, a request to
+another host, a page wider than its window.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Literal
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, ConsoleMessage, Request, sync_playwright
+
+SITE = Path(__file__).resolve().parent / ".site"
+WIDTHS = (1280, 390)
+THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Requests are not told."""
+
+
+def barriers(browser: Browser, home: str, names: list[str]) -> list[str]:
+    """What is found, a line each."""
+    return [
+        f"{name} at {width}, {theme}: {one}"
+        for width in WIDTHS
+        for theme in THEMES
+        for name, one in _seen(browser, home, names, width, theme)
+    ]
+
+
+def _seen(
+    browser: Browser, home: str, names: list[str], width: int, theme: Literal["light", "dark"]
+) -> list[tuple[str, str]]:
+    """What is found at one width in one theme: the page, and what."""
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)
+    found: list[tuple[str, str]] = []
+    heard: list[str] = []
+
+    def request(asked: Request) -> None:
+        if not asked.url.startswith((home, "data:", "blob:")):
+            heard.append(f"asks {asked.url}")
+
+    def console(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            heard.append(f"console: {message.text}")
+
+    page.on("request", request)
+    page.on("console", console)
+    page.on("pageerror", lambda error: heard.append(f"script: {error}"))
+    for name in names:
+        page.goto(f"{home}/{name}")
+        page.wait_for_timeout(100)
+        across = page.evaluate("document.documentElement.scrollWidth")
+        if across > width:
+            heard.append(f"is {across} pixels wide")
+        told = Axe().run(page, options={"resultTypes": ["violations"]}).response
+        heard += [
+            f"{one['id']}: {node['html'][:160]}"
+            for one in told["violations"]
+            if one["impact"] in ("serious", "critical")
+            for node in one["nodes"][:4]
+        ]
+        found += [(name, one) for one in heard]
+        heard.clear()
+    page.close()
+    return found
+
+
+def main(names: list[str]) -> int:
+    """The exit code."""
+    names = names or sorted(page.name for page in SITE.glob("*.html"))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(SITE)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    with sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        found = barriers(browser, f"http://127.0.0.1:{server.server_port}", names)
+        browser.close()
+    server.shutdown()
+    print("\n".join(found) or f"{len(names)} pages, two widths, two themes: no barrier")  # noqa: T201
+    return int(bool(found))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
