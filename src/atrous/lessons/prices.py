@@ -168,7 +168,7 @@ def _memory(n: Numbers) -> Fact:
     )
     if not n.measure:
         return Fact("true" if ratio > 1 else "if", said, (table,))
-    held = {one: peak_bytes(partial(_run, one.source, n)) for one in table}
+    held = {one: peak_bytes(partial(_forward_stack, one.source, n)) for one in table}
     rows: list[tuple[Cell, ...]] = [
         (one.name, one.peak_memory_bytes, most, most / held[strided]) for one, most in held.items()
     ]
@@ -177,7 +177,7 @@ def _memory(n: Numbers) -> Fact:
     return Fact("true" if ratio > 1 else "if", said + more, (table, measured))
 
 
-def _run(stack: str, n: Numbers) -> None:
+def _forward_stack(stack: str, n: Numbers) -> None:
     """A stack of convolutions, run with weights of one."""
     x = np.zeros(n.input, np.float32)
     for layer in parse_stack(stack):
