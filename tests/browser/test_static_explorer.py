@@ -86,9 +86,10 @@ def rested(page, stack):
     )
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_it_is_edited_without_a_server(visit, home, serious, width):
-    with visit(home, width) as page:
+def test_it_is_edited_without_a_server(visit, home, serious, width, theme):
+    with visit(home, width, theme) as page:
         # The first picture is there before Python is.
         page.wait_for_selector("#lines .chosen", state="attached")
         ready(page)
