@@ -60,6 +60,15 @@ def audit(
         network = read(one, given, structure_only=True)
         pair = OnnxPair(one, two, names)
         shapes = tuple(t.shape for t in network.inputs)
+    elif kinds == ("keras", "keras"):
+        from atrous.certification.keras_pair import KerasPair
+        from atrous.writers.keras.model import part_of
+
+        if names is not None:
+            one, two = part_of(one, names), part_of(two, names)
+            names = None
+        shapes = tuple(t.shape for t in read(one, given, structure_only=True).inputs)
+        pair = KerasPair(one, two)
     else:
         if kinds[0] != kinds[1]:
             raise ReadError(
@@ -79,7 +88,7 @@ def _inputs_of_program(source: Any) -> Any:
     return list(held[0]) if held else None
 
 
-def _framework(source: Any) -> Literal["torch", "onnx", "network"]:
+def _framework(source: Any) -> Literal["torch", "onnx", "keras", "network"]:
     """What runs a source; nothing runs a network that is data."""
     kind = kind_of(source)
     if kind in ("module", "program"):
@@ -91,10 +100,7 @@ def _framework(source: Any) -> Literal["torch", "onnx", "network"]:
     if kind in ("file", "message"):
         return "onnx"
     if kind == "keras":
-        raise ReadError(
-            "Keras models are inspected and not audited yet; export both to .onnx "
-            "(model.export(path, format='onnx')) and audit these."
-        )
+        return "keras"
     if kind == "jax":
         raise ReadError(
             "JAX functions are inspected and not audited: two of them share no names of layers; "

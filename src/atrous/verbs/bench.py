@@ -34,7 +34,7 @@ def module_of(source: Any, input: Any = None) -> tuple[nn.Module, tuple[torch.Te
     `ReadError` where a module comes without a shape, `UnsupportedError` for what is no module.
     """
     given = input
-    if isinstance(source, nn.Module):
+    if isinstance(source, nn.Module) and kind_of(source) != "keras":
         model = source
     elif kind_of(source) == "library":
         made = make(parse(source))

@@ -21,6 +21,7 @@ from atrous.progress import step
 from atrous.readers import read
 from atrous.readers.given import examples_of, output_names, shapes_of
 from atrous.readers.kind import kind_of
+from atrous.readers.source import made_of
 from atrous.refusal import Refusal
 
 __all__ = ["convert"]
@@ -90,10 +91,7 @@ def convert(
             "exported from, and export that."
         )
     if kind == "keras":
-        raise UnsupportedError(
-            "Keras models are inspected and not converted yet; export the model to .onnx "
-            "(model.export(path, format='onnx')) and convert that."
-        )
+        return _keras(made_of(source)[0], input, asked)
     if kind == "jax":
         return _by_hand(read(source, input, structure_only=True), asked)
     read(source, input)  # says what a source is
@@ -135,6 +133,29 @@ def _torch(model: Any, input: Any, asked: ConversionRequest) -> Conversion:
     return certified(
         made, replace(plan, notes=(*plan.notes, *notes)), edits, pair, shapes, asked, after
     )
+
+
+def _keras(model: Any, input: Any, asked: ConversionRequest) -> Conversion:
+    from atrous.certification.keras_pair import KerasPair
+    from atrous.writers.keras.model import part_of, rewrite_keras
+
+    step("reading the model")
+    source = part_of(model, asked.names)
+    network = read(source, input, structure_only=True)
+    whole = replace(asked, names=None)
+    step("planning the conversion")
+    plan = plan_for(network, whole)
+    step("rewriting the model")
+    shapes = tuple(tensor.shape for tensor in network.inputs)
+    done = rewrite_keras(source, network, plan, shapes)
+    if isinstance(done, Refusal):
+        raise done.error()
+    made, notes = done
+    step("reading the result")
+    pair = KerasPair(source, made)
+    after = pair.networks(shapes)[1]
+    plan = replace(plan, notes=(*plan.notes, *notes))
+    return certified(made, plan, plan_edits(plan), pair, shapes, whole, after)
 
 
 def _unfit(error: ReadError) -> Refusal:

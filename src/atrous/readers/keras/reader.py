@@ -16,9 +16,9 @@ from atrous.readers.given import is_shape, shapes_of
 from atrous.readers.keras import arrays, layers, windows
 from atrous.readers.keras.call import KerasCall, translation_of
 from atrous.readers.keras.graph import CallGraph, left_alone, trace
-from atrous.readers.placed import Held, Placed, itemsize_of
+from atrous.readers.placed import Held, Order, Placed, itemsize_of
 
-__all__ = ["read_keras"]
+__all__ = ["read_keras", "read_keras_orders"]
 
 _REGISTERED = (arrays, layers, windows)
 _DEEPEST = 32
@@ -33,6 +33,13 @@ def read_keras(source: Any, input: Any = None, *, weights: bool = False) -> Netw
     parameters. Nothing is run and the model is left as it was. Raises `ReadError` for a model that
     is not built, that does not take the input, or whose own code cannot be followed.
     """
+    return read_keras_orders(source, input, weights=weights)[0]
+
+
+def read_keras_orders(
+    source: Any, input: Any = None, *, weights: bool = False
+) -> tuple[Network, tuple[Order, ...]]:
+    """As `read_keras`, and for each output which of its tensor's dimensions Keras' own are."""
     name = source.name
     if not isinstance(source, keras.Layer):
         raise ReadError(f"a {type(source).__name__} is no Keras model or layer.")
@@ -46,7 +53,7 @@ def read_keras(source: Any, input: Any = None, *, weights: bool = False) -> Netw
         walk = _GraphReader(source, _graph_of_call(source, inputs), weights)
         shapes = {tensor.name: tuple(tensor.shape) for tensor in walk.traced.inputs}
         sizes = {tensor.name: itemsize_of(str(tensor.dtype)) for tensor in walk.traced.inputs}
-        return network_of(name, shapes, sizes, walk.translate)
+        return network_of(name, shapes, sizes, walk.translate), tuple(walk.orders)
 
 
 def _inputs(model: Any, input: Any) -> Any:
@@ -179,6 +186,7 @@ class _GraphReader:
         self.params = _params_of(model)
         self.runs: dict[tuple[Any, ...], CallGraph] = {}
         self.depth = 0
+        self.orders: list[Order] = []
 
     def translate(self, builder: Builder, inputs: Mapping[str, Tensor]) -> list[Tensor]:
         """Every node as ops of the builder; the tensors that are the outputs."""
@@ -192,11 +200,14 @@ class _GraphReader:
         self._run(builder, self.traced, values, "")
         builder.own(param for param in self.params.values() if not param.buffer)
         outputs = []
+        self.orders = []
         for index, out in enumerate(keras.tree.flatten(self.traced.outputs)):
             value = values.get(id(out))
             if isinstance(value, Placed):
                 outputs.append(value.tensor)
+                self.orders.append(value.order)
             elif hasattr(out, "shape"):
+                self.orders.append(tuple(range(len(out.shape))))
                 outputs.append(builder.add(Constant(tuple(out.shape)), name=f"output{index}"))
         return outputs
 

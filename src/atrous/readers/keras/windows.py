@@ -287,4 +287,6 @@ def _pad(call: KerasCall) -> Placed:
         own[dim] = pair
     while len(own) > 1 and own[0] == (0, 0):
         own = own[1:]
-    return call.made(Pad(tuple(own), _MODES[mode]), x.tensor, order=x.order)
+    value = call["constant_values"]
+    filled = float(value) if isinstance(value, int | float) and mode == "constant" else 0.0
+    return call.made(Pad(tuple(own), _MODES[mode], value=filled), x.tensor, order=x.order)
