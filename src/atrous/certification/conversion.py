@@ -22,7 +22,8 @@ __all__ = ["Conversion"]
 class Conversion(ShownWhole, Tabular):
     """A converted model, what was changed in it, and what is certified of it.
 
-    `model` is of the kind of the source: a module, an `onnx.ModelProto`, or a `Network`. `edits`
+    `model` is of the kind of the source: a module, a Keras model, an `onnx.ModelProto`, or a
+    `Network`. `edits`
     are its changes in the order of the layers, `heads` what happened to the rates of a head behind
     the changed map, `findings` what to look at in the result.
     """

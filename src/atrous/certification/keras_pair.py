@@ -66,10 +66,9 @@ class KerasPair:
 
     def may_vary(self) -> tuple[tuple[bool, ...], ...] | None:
         """The dimensions that both models leave open; all where one does not say."""
-        found = [getattr(model, "inputs", None) for model in self.models]
-        if not all(found):
+        one, two = (getattr(model, "inputs", None) for model in self.models)
+        if not one or not two:
             return None
-        one, two = found
         return tuple(
             tuple(x is None and y is None for x, y in zip(a.shape, b.shape, strict=False))
             for a, b in zip(one, two, strict=False)

@@ -16,7 +16,7 @@ from atrous.cli.sources import (
     model,
 )
 from atrous.errors import ReadError
-from atrous.files import is_there, is_writable
+from atrous.files import is_there, is_writable, whole_file
 from atrous.progress import step
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ def convert(
             "--output",
             "-o",
             metavar="FILE",
-            help="Where to write the result: .onnx for an .onnx file, .pt2 for a PyTorch model. "
+            help="Where to write the result: .onnx for an .onnx file, .pt2 for a PyTorch model, "
+            ".keras for a Keras model. "
             "Left out: only the report. Where --outputs names modules, the part of a PyTorch model "
             "that makes them.",
         ),
@@ -165,7 +166,7 @@ def _checked_target(target: str, source: str, made: Any, overwrite: bool) -> Pat
     is_file = kind == "file"
     if is_file:
         check_file(made)
-    wanted = ".onnx" if kind in ("file", "message") else ".pt2"
+    wanted = {"file": ".onnx", "message": ".onnx", "keras": ".keras"}.get(kind, ".pt2")
     if kind in ("zoo", "stack"):
         raise ReadError(f"{source} has no weights, so there is nothing to write; leave out -o.")
     if not target:
@@ -183,7 +184,8 @@ def _checked_target(target: str, source: str, made: Any, overwrite: bool) -> Pat
         raise ReadError(f"--output {target}: there is no folder {path.parent}; make it first.")
     if not is_writable(path):
         raise ReadError(f"--output {target}: nothing can be written there; name another place.")
-    if is_file and not overwrite and is_there(path) and path.samefile(made):
+    from_file = isinstance(made, str) and is_there(Path(made))
+    if from_file and not overwrite and is_there(path) and path.samefile(made):
         raise ReadError(
             f"--output {target} is the source itself, which would be lost; name another file, or "
             "give --overwrite as well."
@@ -201,6 +203,10 @@ def _write(
 
         source = Path(made) if isinstance(made, str) else None
         return save_onnx(result.model, path, source=source)
+    if path.suffix == ".keras":
+        with refusals("--output", path), whole_file(path) as part:
+            result.model.save(part)
+        return (path,)
     from atrous.writers.torch.save import save_torch
 
     with refusals("--output", path):

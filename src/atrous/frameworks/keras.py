@@ -11,13 +11,13 @@ import keras
 __all__ = ["Stand", "as_graph", "copied", "numbers_of", "same_weights"]
 
 Stand = Callable[[Any, str], Any]
-"""What stands for a layer, called so inside the model: a callable of its inputs, None for a copy."""
+"""What stands for a layer of this name in the model: called on its inputs; None for a copy."""
 
 
-def as_graph(model: Any) -> Any | None:
+def as_graph(model: Any) -> Any:
     """The model as a graph of layers; None where its own code calls them."""
     if isinstance(model, keras.Sequential) and model.built:
-        return keras.Model(model.inputs, model.outputs, name=model.name)
+        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     return model if isinstance(model, keras.Function) and model.inputs else None
 
 
@@ -38,6 +38,8 @@ def copied(
         made = _copy(model, "", stand, shapes, dtype, copies)
     for one, two in copies:
         same_weights(one, two)
+        for weight, copy in zip(one.weights, two.weights, strict=True):
+            copy._path = weight.path  # it says who built the layer, which is no matter here
     return made
 
 

@@ -91,7 +91,5 @@ def _both(x: Tensor, first: Node, second: Node) -> Node | None:
         a.kernel > 1 and b.kernel > 1 for a, b in zip(one.windows, two.windows, strict=True)
     ):
         return None
-    windows = tuple(
-        a if a.kernel > 1 else b for a, b in zip(one.windows, two.windows, strict=True)
-    )
+    windows = tuple(a if a.kernel > 1 else b for a, b in zip(one.windows, two.windows, strict=True))
     return replace(remade(second, replace(two, windows=windows), (x,)), inputs=(x.name,))

@@ -56,9 +56,7 @@ class KerasRunner:
         return graph._run_through_graph(inputs, operation_fn=watched)
 
 
-def drawn_inputs(
-    model: Any, shapes: Sequence[Sequence[int]], seed: int, dtype: str
-) -> list[Any]:
+def drawn_inputs(model: Any, shapes: Sequence[Sequence[int]], seed: int, dtype: str) -> list[Any]:
     """One random array for each input: normal numbers, and indices of 0 and 1."""
     generator = np.random.default_rng(seed)
     kinds = [str(t.dtype) for t in getattr(model, "inputs", None) or ()] or [dtype] * len(shapes)
@@ -95,15 +93,13 @@ def share_keras(source: Any, target: Any) -> str:
 
     Returns why that cannot be; empty where it is done.
     """
-    one = {weight.path: weight for weight in source.weights}
-    two = {weight.path: weight for weight in target.weights}
-    if set(one) == set(two):
-        pairs = [(one[path], two[path]) for path in one]
-    else:
-        pairs = list(zip(source.weights, target.weights, strict=False))
-        if len(source.weights) != len(target.weights):
-            lost = sorted(set(one) ^ set(two))
-            return f"only one of both has {some(lost, 3)}"
+    first, second = ([weight.path for weight in model.weights] for model in (source, target))
+    given = list(source.weights)
+    if first != second and len(set(first)) == len(first) and set(first) == set(second):
+        given = [given[first.index(path)] for path in second]
+    if len(first) != len(second):
+        return f"only one of both has {some(sorted(set(first) ^ set(second)), 3)}"
+    pairs = list(zip(given, target.weights, strict=True))
     for a, b in pairs:
         if tuple(a.shape) != tuple(b.shape):
             return f"{a.path} is {tuple(a.shape)}, and {b.path} {tuple(b.shape)}"

@@ -62,10 +62,10 @@ def audit(
         shapes = tuple(t.shape for t in network.inputs)
     elif kinds == ("keras", "keras"):
         from atrous.certification.keras_pair import KerasPair
-        from atrous.writers.keras.model import part_of
+        from atrous.writers.keras.model import graph_up_to
 
         if names is not None:
-            one, two = part_of(one, names), part_of(two, names)
+            one, two = graph_up_to(one, names), graph_up_to(two, names)
             names = None
         shapes = tuple(t.shape for t in read(one, given, structure_only=True).inputs)
         pair = KerasPair(one, two)

@@ -43,11 +43,12 @@ def convert(
     A smaller output stride than now trades strides for dilation: the map behind has more positions,
     and every so-manieth of them is what it was. A larger one trades dilation for strides, wherever
     that is exact at the positions that are left. `output_stride` is one number, or one an axis.
-    `source` and `input` are as for `inspect`; of a module, a copy is converted.
+    `source` and `input` are as for `inspect`; of a module or a Keras model, a copy is converted.
 
     `outputs` names the outputs or layers whose maps are wanted (the network's outputs, if left
-    out); what only others need is not converted. `heads="scale"` lets the rates of a dilated head
-    behind a changed map follow it, so that their reach in input pixels stays; `"keep"` leaves them.
+    out); what only others need is not converted, and left out of a Keras model. `heads="scale"`
+    lets the rates of a dilated head behind a changed map follow it, so that their reach in input
+    pixels stays; `"keep"` leaves them.
     `tail` says what happens where the original drops the last positions of a map: `"crop"` keeps
     borders exact, `"keep"` keeps the map's size. `resample=True` resamples a map whose join with
     another no longer fits, as in a decoder with skips, linearly to the size of the smaller one;
@@ -137,10 +138,10 @@ def _torch(model: Any, input: Any, asked: ConversionRequest) -> Conversion:
 
 def _keras(model: Any, input: Any, asked: ConversionRequest) -> Conversion:
     from atrous.certification.keras_pair import KerasPair
-    from atrous.writers.keras.model import part_of, rewrite_keras
+    from atrous.writers.keras.model import graph_up_to, rewrite_keras
 
     step("reading the model")
-    source = part_of(model, asked.names)
+    source = graph_up_to(model, asked.names)
     network = read(source, input, structure_only=True)
     whole = replace(asked, names=None)
     step("planning the conversion")

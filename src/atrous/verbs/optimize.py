@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from atrous.errors import MissingDependencyError
+from atrous.errors import ArgumentTypeError, MissingDependencyError
+from atrous.readers.kind import kind_of
 
 if TYPE_CHECKING:
     from atrous.optimization.module import Optimized
@@ -47,4 +48,9 @@ def optimize(model: Any, example: Any, *, training: bool = False) -> Optimized:
         raise MissingDependencyError(
             "optimize: running a module needs PyTorch; run `pip install torch`."
         ) from error
+    if kind_of(model) == "keras":  # under Keras' torch backend a module as well
+        raise ArgumentTypeError(
+            "a Keras model runs through Keras, and only PyTorch modules are optimized; give its "
+            "twin in PyTorch, or compile it in Keras (jit_compile=True)."
+        )
     return optimize_model(model, example, training=training)

@@ -99,8 +99,9 @@ def _inputs(model: Any, input: Any) -> Any:
                 name=_input_name(like, index, len(shapes)),
             )
         )
-    if known is not None and len(known) > 1:
-        return keras.tree.pack_sequence_as(model._inputs_struct, tensors)
+    struct = getattr(model, "_inputs_struct", None)
+    if known is not None and struct is not None:
+        return keras.tree.pack_sequence_as(struct, tensors)
     if len(tensors) == 1:
         return tensors[0]
     return tensors

@@ -91,7 +91,7 @@ class Changed:
         rank = len(pairs)
         given: dict[str, Any] = {"padding" if kinds is _PADS else "cropping": pairs}
         if rank == 1:
-            given = {key: pairs[0] for key in given}
+            given = dict.fromkeys(given, pairs[0])
         else:
             given["data_format"] = "channels_last" if self.last else "channels_first"
         return self._once(kinds[rank - 1], what, **given)
@@ -147,7 +147,7 @@ def _convolution(layer: Any, name: str, windows: tuple[Window, ...]) -> Changed 
             f"ask for another output stride, or {_PART}.",
         )
     causal = str(layer.padding).lower() == "causal"
-    padding, pads = _padding(windows, causal)
+    padding, pads = _keras_padding(windows, causal)
     refusal = _cannot_pad(layer, name, pads)
     if refusal is not None:
         return refusal
@@ -156,7 +156,7 @@ def _convolution(layer: Any, name: str, windows: tuple[Window, ...]) -> Changed 
     return made
 
 
-def _padding(windows: tuple[Window, ...], causal: bool = False) -> tuple[str, Pairs]:
+def _keras_padding(windows: tuple[Window, ...], causal: bool = False) -> tuple[str, Pairs]:
     """How Keras names the paddings of these windows, or those that are to come before `valid`."""
     pads = tuple(w.padding for w in windows)
     if not any(map(any, pads)):
@@ -182,7 +182,7 @@ def _pool(layer: Any, name: str, before: Pool, after: Pool) -> Changed | Refusal
     windows = after.windows
     strides, rates = (tuple(getattr(w, key) for w in windows) for key in ("stride", "dilation"))
     dilated = any(w.dilation > 1 and w.kernel > 1 for w in windows)
-    padding, pads = _padding(windows)
+    padding, pads = _keras_padding(windows)
     if dilated and any(s > 1 for s in strides):
         return Refusal(
             "layer", name, f"it would be dilated and strided, and pools of Keras are not; {_PART}."

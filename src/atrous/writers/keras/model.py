@@ -16,13 +16,13 @@ from atrous.network.ops import Reshape
 from atrous.refusal import Refusal
 from atrous.writers.keras.layers import Changed, changed_layer, depends_on_size
 
-__all__ = ["part_of", "rewrite_keras"]
+__all__ = ["graph_up_to", "rewrite_keras"]
 
 _FOLLOWS = (keras.layers.Flatten,)
 """Layers whose shape follows from what comes in."""
 
 
-def part_of(model: Any, names: Sequence[str] | None) -> Any:
+def graph_up_to(model: Any, names: Sequence[str] | None) -> Any:
     """The graph of a model up to the layers named; all of it for None.
 
     Raises `UnsupportedError` for a model that is no graph of layers, and for names that no layer
@@ -44,7 +44,8 @@ def part_of(model: Any, names: Sequence[str] | None) -> Any:
             f"{model.name}: {lost[0]} is no layer of the model itself; outputs= takes those, such "
             f"as {next(reversed(known))}."
         )
-    return keras.Model(graph.inputs, [known[name].output for name in names], name=graph.name)
+    made = [known[name].output for name in names]
+    return keras.Model(graph._inputs_struct, made if len(made) > 1 else made[0], name=graph.name)
 
 
 def rewrite_keras(
@@ -72,17 +73,16 @@ def rewrite_keras(
     if not fixed:
         return made, ()
     text = ", ".join("x".join(map(str, shape[1:])) for shape in shapes)
-    return made, (
+    note = (
         f"the paddings of {sized[0]} are those of this size, so the result takes {text} alone; "
-        "convert at each size that you need",
+        "convert at each size that you need"
     )
+    return made, (note,)
 
 
-def _by_layer(
-    model: Any, network: Network, plan: Plan
-) -> dict[str, tuple[Any, Changed]] | Refusal:
+def _by_layer(model: Any, network: Network, plan: Plan) -> dict[str, tuple[Any, Changed]] | Refusal:
     """What each layer becomes, by its name in the model."""
-    known = dict(_named(model, ""))
+    known = dict(_layers_by_name(model, ""))
     calls = Counter(node.module for node in network.nodes if node.name.split("@")[0] == node.module)
     found: dict[str, tuple[Any, Changed]] = {}
     seen: dict[str, OpChange] = {}
@@ -112,12 +112,12 @@ def _by_layer(
     return found
 
 
-def _named(model: Any, prefix: str) -> Any:
+def _layers_by_name(model: Any, prefix: str) -> Any:
     """The layers of a graph by name, those of graphs inside it below its name."""
     for layer in as_graph(model).layers:
         name = f"{prefix}{layer.name}"
         if as_graph(layer) is not None:
-            yield from _named(layer, f"{name}.")
+            yield from _layers_by_name(layer, f"{name}.")
         else:
             yield name, layer
 

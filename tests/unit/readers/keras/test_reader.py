@@ -10,7 +10,7 @@ import pytest
 from keras import layers, ops
 
 import atrous
-from atrous.errors import ReadError, UnsupportedError
+from atrous.errors import ReadError
 from tests.keras_probe import assert_reads
 
 
@@ -149,10 +149,3 @@ def test_a_wrong_footprint_is_noticed() -> None:
     other = keras.Model(start, layers.Conv1D(2, 3, padding="same")(start))
     with pytest.raises(AssertionError, match="the model"):
         assert_reads(model, (1, 9, 2), report=atrous.inspect(other))
-
-
-def test_what_does_not_take_keras_models_says_so() -> None:
-    start = keras.Input((9, 2))
-    model = keras.Model(start, layers.Conv1D(2, 3, strides=2)(start))
-    with pytest.raises((UnsupportedError, ReadError), match=r"Keras"):
-        atrous.audit(model, model)
