@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["is_there", "is_writable", "whole_file", "write_whole"]
+__all__ = ["is_there", "is_writable", "one_at_a_time", "whole_file", "write_whole"]
 
 
 def is_there(path: str | os.PathLike[str]) -> bool:
@@ -70,3 +70,22 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+@contextmanager
+def one_at_a_time(path: Path) -> Iterator[None]:
+    """Of all processes and threads that do this with `path`, one is inside at a time.
+
+    By an empty file beside it, which stays. Where the system has no such locks nobody waits.
+
+    Raises:
+        OSError: the file cannot be made.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with path.with_name(f".{path.name}.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield

@@ -87,9 +87,12 @@ def view(record: object) -> View:
     """The view of a record: the file of `report` that is about it has registered one."""
     for load in _loaders:
         load()
-    if view.dispatch(type(record)) is view.dispatch(object):
+    # Not by `dispatch`: what another thread asked meanwhile may stand in its cache.
+    known = (view.registry.get(kind) for kind in type(record).__mro__[:-1])
+    found = next(filter(None, known), None)
+    if found is None:
         raise TypeError(f"a {type(record).__name__} is not shown: it has no view.")
-    return view(record)
+    return found(record)
 
 
 def plain(value: Any) -> Any:

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
+from threading import RLock
 from types import FrameType
 from typing import Any
 
@@ -84,6 +85,10 @@ class OneOp(nn.Module):
         raise NotImplementedError
 
 
+_ALONE = RLock()
+"""Modes of models and settings of PyTorch are everybody's: one thread changes them at a time."""
+
+
 @contextmanager
 def in_mode(model: nn.Module, *, training: bool) -> Iterator[None]:
     """The model in training or evaluation mode; afterwards every part has the mode it had.
@@ -97,14 +102,15 @@ def in_mode(model: nn.Module, *, training: bool) -> Iterator[None]:
     >>> [part.training for part in model]
     [True, False]
     """
-    modes = [(part, part.training) for part in model.modules()]
-    try:
-        with suppress(NotImplementedError):
-            model.train(training)
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
+    with _ALONE:
+        modes = [(part, part.training) for part in model.modules()]
+        try:
+            with suppress(NotImplementedError):
+                model.train(training)
+            yield
+        finally:
+            for part, mode in modes:
+                part.training = mode
 
 
 @contextmanager
@@ -116,18 +122,19 @@ def quiet() -> Iterator[None]:
     thousands of lines. Only its own `print` is silenced: a spinner of ours goes on.
     """
     loggers = [logging.getLogger(name) for name in ("torch", "torch._subclasses.fake_tensor")]
-    levels = [logger.level for logger in loggers]
-    try:
-        _trace.print = _nothing
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        vars(_trace).pop("print", None)
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+    with _ALONE:
+        levels = [logger.level for logger in loggers]
+        try:
+            _trace.print = _nothing
+            for logger in loggers:
+                logger.setLevel(logging.CRITICAL)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                yield
+        finally:
+            vars(_trace).pop("print", None)
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
 
 
 _STACKS = "do_not_emit_stack_traces"
@@ -139,14 +146,15 @@ def without_stacks() -> Iterator[None]:
 
     Error messages still say where they come from. A release without the setting notes it all.
     """
-    before = getattr(torch.fx.config, _STACKS, None)
-    try:
-        if before is not None:
-            setattr(torch.fx.config, _STACKS, True)
-        yield
-    finally:
-        if before is not None:
-            setattr(torch.fx.config, _STACKS, before)
+    with _ALONE:
+        before = getattr(torch.fx.config, _STACKS, None)
+        try:
+            if before is not None:
+                setattr(torch.fx.config, _STACKS, True)
+            yield
+        finally:
+            if before is not None:
+                setattr(torch.fx.config, _STACKS, before)
 
 
 def _nothing(*_: object, **__: object) -> None:
@@ -156,12 +164,13 @@ def _nothing(*_: object, **__: object) -> None:
 @contextmanager
 def unfused() -> Iterator[None]:
     """Encoder layers run op by op: the fused one hides its attention from an export."""
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
+    with _ALONE:
+        fast = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def fakes() -> FakeTensorMode:

@@ -28,7 +28,8 @@ from atrous.report.sizes import SizesView
 from atrous.report.stack import StackView
 from atrous.report.stretches import BoxesView, StretchesView
 from atrous.report.training import TrainingView
-from atrous.report.view import LinesView
+from atrous.report.view import LinesView, TextView
+from atrous.shown import Shown, view
 
 __all__ = [
     "SORTS",
@@ -57,3 +58,7 @@ __all__ = [
     "TopicsView",
     "TrainingView",
 ]
+
+# The last one: a thread that asks while these are being registered must not be given the text of a
+# record that has a view of its own.
+view.register(Shown)(TextView)

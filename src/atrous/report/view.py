@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from atrous.errors import MissingDependencyError, UnsupportedError
 from atrous.report.html import block, escaped
 from atrous.report.lines import Line, Look, line, text_of
-from atrous.shown import Shown, View, view
+from atrous.shown import Shown, View
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -89,7 +89,6 @@ class PictureView(LinesView):
         return text + svg_bundle(svg, said[0], "")["text/html"]
 
 
-@view.register(Shown)
 @dataclass(frozen=True, slots=True)
 class TextView(LinesView):
     """A record that is one line of text."""

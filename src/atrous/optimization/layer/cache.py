@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from atrous.files import write_whole
+from atrous.files import one_at_a_time, write_whole
 from atrous.operators.kernels import native
 
 __all__ = ["Choices", "folder", "machine", "versions"]
@@ -95,11 +95,13 @@ class Choices:
         """Writes what is new, beside what others wrote meanwhile, in one step."""
         if not self._fresh:
             return
-        self._held = {**self._held, **self._read(), **self._fresh}
-        data = {"schema": _SCHEMA, **self._about, "choices": self._held}
+        self._held = {**self._held, **self._fresh}
         with contextlib.suppress(OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(self.path, json.dumps(data))
+            with one_at_a_time(self.path):
+                self._held = {**self._held, **self._read(), **self._fresh}
+                data = {"schema": _SCHEMA, **self._about, "choices": self._held}
+                write_whole(self.path, json.dumps(data))
         self._fresh = {}
 
     def _read(self) -> dict[str, dict[str, float]]:
