@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from itertools import product
 from math import prod
 
 from atrous.analysis.scale import Scale
@@ -211,10 +211,7 @@ class Pyramid(ShownWhole):
     @property
     def taps(self) -> int:
         """How many positions of the map one output reads, away from its ends."""
-        read: set[tuple[int, ...]] = set()
-        for branch in self.branches:
-            read.update(product(*(window.taps(0) for window in branch.windows)))
-        return len(read)
+        return _held([[set(w.taps(0)) for w in branch.windows] for branch in self.branches])
 
     @property
     def extent(self) -> tuple[int, ...]:
@@ -397,3 +394,19 @@ def _is_same(windows: Sequence[Window]) -> bool:
 def _by(numbers: Sequence[int]) -> str:
     """Numbers of axes as they are said: 33x33."""
     return "x".join(map(str, numbers))
+
+
+def _held(boxes: Sequence[Sequence[set[int]]]) -> int:
+    """How many positions some of these products of sets hold.
+
+    >>> _held([[{0, 1}, {0, 1}], [{1, 2}, {1, 2}]])
+    7
+    """
+    if not boxes or not boxes[0]:
+        return len(boxes[:1])
+    # Positions along the first axis that lie in the same boxes hold as much each.
+    alike: Counter[tuple[int, ...]] = Counter(
+        tuple(place for place, box in enumerate(boxes) if position in box[0])
+        for position in set().union(*(box[0] for box in boxes))
+    )
+    return sum(n * _held([boxes[place][1:] for place in inside]) for inside, n in alike.items())

@@ -314,4 +314,6 @@ def _known_array(value: Value, what: str) -> Array:
         raise NotUnderstood(f"its {what} depend on data")
     if value.array is None or len(value.shape) > 1:
         raise NotUnderstood(f"its {what} are not known, or too many to be read")
+    if value.array.dtype.kind == "c":
+        raise ReadError(f"its {what} are complex numbers.")
     return value.array

@@ -96,3 +96,8 @@ def test_an_antialias_filter_over_very_many_positions_is_not_made() -> None:
     shape = proto.graph.input[0].type.tensor_type.shape
     shape.dim[0].dim_value, shape.dim[2].dim_value = 1 << 31, 12
     assert read_onnx(proto).nodes[0].opaque
+
+
+def test_a_shape_in_complex_numbers_is_refused() -> None:
+    with pytest.raises(ReadError, match="complex numbers"):
+        read_onnx(one("Unsqueeze", IMAGE, np.asarray([1 + 2j], np.complex64), opset=17))
