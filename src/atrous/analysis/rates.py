@@ -211,7 +211,7 @@ class Pyramid(ShownWhole):
     @property
     def taps(self) -> int:
         """How many positions of the map one output reads, away from its ends."""
-        return _held([[set(w.taps(0)) for w in branch.windows] for branch in self.branches])
+        return _positions_in([[set(w.taps(0)) for w in branch.windows] for branch in self.branches])
 
     @property
     def extent(self) -> tuple[int, ...]:
@@ -396,10 +396,10 @@ def _by(numbers: Sequence[int]) -> str:
     return "x".join(map(str, numbers))
 
 
-def _held(boxes: Sequence[Sequence[set[int]]]) -> int:
+def _positions_in(boxes: Sequence[Sequence[set[int]]]) -> int:
     """How many positions some of these products of sets hold.
 
-    >>> _held([[{0, 1}, {0, 1}], [{1, 2}, {1, 2}]])
+    >>> _positions_in([[{0, 1}, {0, 1}], [{1, 2}, {1, 2}]])
     7
     """
     if not boxes or not boxes[0]:
@@ -409,4 +409,6 @@ def _held(boxes: Sequence[Sequence[set[int]]]) -> int:
         tuple(place for place, box in enumerate(boxes) if position in box[0])
         for position in set().union(*(box[0] for box in boxes))
     )
-    return sum(n * _held([boxes[place][1:] for place in inside]) for inside, n in alike.items())
+    return sum(
+        n * _positions_in([boxes[place][1:] for place in inside]) for inside, n in alike.items()
+    )
