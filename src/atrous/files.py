@@ -14,7 +14,7 @@ __all__ = ["is_there", "is_writable", "one_at_a_time", "whole_file", "write_whol
 def is_there(path: str | os.PathLike[str]) -> bool:
     """Whether there is anything at `path`; what can be no path, or leads nowhere, is not there.
 
-    >>> is_there("."), is_there("x" * 5000), is_there("a\0b")
+    >>> is_there("."), is_there("x" * 5000), is_there("a" + chr(0))
     (True, False, False)
     """
     # `Path.exists` raises where a name is too long or a folder may not be looked into.

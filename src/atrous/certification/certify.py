@@ -31,7 +31,7 @@ from atrous.certification.sizes import (
 from atrous.certification.verdicts import Cause, Verdict, severity, worst
 from atrous.errors import AtrousError, ReadError
 from atrous.geometry import Lockstep
-from atrous.network import Network
+from atrous.network import Network, Tensor
 from atrous.network.aside import coarsest
 from atrous.network.shapes import Shape, Shapes
 from atrous.network.walk import needed, pruned
@@ -303,7 +303,7 @@ class _Judge:
     def _look(self, shapes: Shapes, *, guess: bool = False) -> _Look:
         step(f"reading both at {_text(shapes)}")
         here = self.pair.networks(shapes, guess=guess)
-        for mine, theirs in zip(here[0].inputs, here[1].inputs, strict=False):
+        for mine, theirs in _input_pairs(*here):
             if set(mine.grid) != set(theirs.grid):
                 axes = [", ".join(one.grid) or "none" for one in (mine, theirs)]
                 raise ReadError(
@@ -514,6 +514,13 @@ def _seen(
         fields=(sides[0], sides[1]) if known else ((), ()),
         mixed=any(one is not None and one.is_global for one in layers),
     )
+
+
+def _input_pairs(before: Network, after: Network) -> list[tuple[Tensor, Tensor]]:
+    """The inputs that are the same by their names; by their places where no name is shared."""
+    named = {tensor.name: tensor for tensor in after.inputs}
+    pairs = [(mine, named[mine.name]) for mine in before.inputs if mine.name in named]
+    return pairs or list(zip(before.inputs, after.inputs, strict=False))
 
 
 def _output_pairs(

@@ -52,7 +52,7 @@ def resized_or_refused(network: Network, shapes: Shapes) -> Network | str | None
     >>> b = Builder()
     >>> net = b.build(b.conv(b.input("x", (1, 3, 32)), 8, 5))
     >>> resized_or_refused(net, ((1, 3, 4),))
-    'conv: a window of kernel 5 spans 5 inputs, got 4 with padding 0; pad by 1.'
+    'a window of kernel 5 spans 5 inputs, got 4 with padding 0; pad by 1.'
     """
     held: dict[str, Tensor] = {}
     if len(network.inputs) != len(shapes):

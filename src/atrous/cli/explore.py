@@ -66,24 +66,25 @@ def explore(
 
     - atrous explore "k3d2 k3d2 k3d2" --input 1,16,64,64
 
-    - atrous explore --export public/explore
+    - atrous explore "k3d2 k3d2 k3d2" --export public/explore
     """
     if export is None and (pyodide is not None or overwrite):
         raise ReadError("--pyodide and --overwrite are for --export; give a FOLDER with it.")
-    if export is not None:
-        from atrous.explore.export import export as written
-
-        size = written(export, pyodide=pyodide, overwrite=overwrite)
-        print(f"{export}: {size / 2**20:.1f} MiB, for any web host.")  # noqa: T201
-        return
     from atrous.draw.needs import drawing_needs
 
     with drawing_needs("explore", "explore"):
         from atrous.explore.draft import Draft, shape_of
-        from atrous.explore.server import USUAL_PORT, serve
     with concerning("--input"):
         shape = shape_of(input)
     query = "" if stack is None else Draft.of(given_stack(stack, "explore"), shape).query
+    if export is not None:
+        from atrous.explore.export import export as written
+
+        size = written(export, query=query, pyodide=pyodide, overwrite=overwrite)
+        print(f"{export}: {size / 2**20:.1f} MiB, for any web host.")  # noqa: T201
+        return
+    with drawing_needs("explore", "explore"):
+        from atrous.explore.server import USUAL_PORT, serve
 
     def announce(address: str, at: int) -> None:
         print(f"atrous explore: {address}  (Ctrl-C stops it)")  # noqa: T201

@@ -348,7 +348,7 @@ def _check_model(source: str, made: Any) -> None:
     if inspect.iscoroutine(made):
         made.close()  # else Python warns that nobody waited for it
     # Readers of other packages take what they like.
-    called = callable(made) and not isinstance(made, type) and "jax" in sys.modules
+    called = callable(made) and not isinstance(made, type) and _knows_jax(made)
     if kind_of(made) != "unknown" or called or extensions("atrous.readers"):
         return
     raise ReadError(
@@ -371,7 +371,7 @@ def _is_itself_the_source(found: Any) -> bool:
     """A function of arrays, in code that imports JAX: it takes arguments, and makes no model."""
     from atrous.readers.kind import kind_of
 
-    if inspect.isclass(found) or kind_of(found) != "jax":
+    if inspect.isclass(found) or kind_of(found) != "jax" or not _knows_jax(found):
         return False
     try:
         parameters = inspect.signature(found).parameters.values()
@@ -379,6 +379,21 @@ def _is_itself_the_source(found: Any) -> bool:
         return False
     plain = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return any(p.kind in plain and p.default is inspect.Parameter.empty for p in parameters)
+
+
+def _knows_jax(found: Any) -> bool:
+    """Whether the code that a function stands in imports JAX; what has no code of its own may."""
+    if "jax" not in sys.modules:
+        return False
+    while isinstance(found, partial):
+        found = found.func
+    names = getattr(inspect.unwrap(found), "__globals__", None)
+    if names is None:
+        return True
+    roots = {
+        str(getattr(v, "__module__", None) or getattr(v, "__name__", "")) for v in names.values()
+    }
+    return any(root.partition(".")[0] in ("jax", "jaxlib", "flax") for root in roots)
 
 
 def _imported(place: str) -> ModuleType:

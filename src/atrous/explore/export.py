@@ -44,8 +44,12 @@ _POLICY = (
 )
 
 
-def export(folder: Path, *, pyodide: Path | None = None, overwrite: bool = False) -> int:
+def export(
+    folder: Path, *, query: str = "", pyodide: Path | None = None, overwrite: bool = False
+) -> int:
     """Writes the page into `folder`; returns how many bytes it has.
+
+    It begins with the stack of `query` (`Draft.query`), else with the first lesson.
 
     `pyodide` is the unpacked npm package; without it `npm` fetches the version `PYODIDE`, whose
     content is checked. Raises `ReadError` for a folder that holds something and is not to be
@@ -62,7 +66,7 @@ def export(folder: Path, *, pyodide: Path | None = None, overwrite: bool = False
                 shutil.copyfile(runtime / name, made / "pyodide" / name)
         with as_file(files("atrous")) as package:
             home = Path(package)
-            _page(home / "explore", made)
+            _page(home / "explore", made, query)
             _python(home, made / "atrous.zip")
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
@@ -86,7 +90,7 @@ def _whole(folder: Path) -> Iterator[Path]:
             made.rename(target)
 
 
-def _page(home: Path, folder: Path) -> None:
+def _page(home: Path, folder: Path, query: str) -> None:
     parts = folder / "atrous-static"
     parts.mkdir(exist_ok=True)
     for path in sorted((home / "static").iterdir()):
@@ -97,7 +101,7 @@ def _page(home: Path, folder: Path) -> None:
     (parts / "style.css").write_text(style_sheet(), encoding="utf-8")
     html = (home / "static" / "page.html").read_text(encoding="utf-8")
     policy = f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-    data = json.dumps(beginning(""), separators=(",", ":")).replace("<", "\\u003c")
+    data = json.dumps(beginning(query), separators=(",", ":")).replace("<", "\\u003c")
     html = html.replace('<meta charset="utf-8">', f'<meta charset="utf-8">\n{policy}', 1)
     (folder / "index.html").write_text(html.replace("{first}", data, 1), encoding="utf-8")
 

@@ -136,7 +136,7 @@ def test_a_box_of_all_paths_is_the_field_and_a_share_lies_between_0_and_1():
     foot = atrous.inspect("stack:k3 k3", (1, 1, 16, 16)).footprint()
     assert foot.effective(1.0).size == (5, 5)
     assert foot.effective(1e-9).size == (1, 1)
-    with pytest.raises(GeometryError, match="not between 0 and 1"):
+    with pytest.raises(GeometryError, match="not above 0 and at most 1"):
         foot.effective(95)
     huge = np.full((3,), 10**400, dtype=object)
     assert effective_box(huge, 0.5, (0,)).of == (3,)

@@ -228,7 +228,7 @@ def test_what_ones_own_code_does_not_have_is_said(models, arguments, says):
         (["zoo:resnet18", "--input", "1,3"], "dimensions"),
         (["zoo:resnet18", "--at", "1,1"], "give --layer as well"),
         (["zoo:resnet18", "--layer", "conv1", "--at", "x"], "'x' is no position"),
-        (["zoo:resnet18", "--layer", "conv1", "--at", "900,1"], "(900, 1) is not in an output"),
+        (["zoo:resnet18", "--layer", "conv1", "--at", "900,1"], "--at 900,1 is not in an output"),
         (["zoo:resnet18", "--depth", "0"], "--depth"),
         (["zoo:resnet18", "--colour"], "--colour"),
         ([], "see `atrous inspect --help`"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 from atrous.errors import MissingDependencyError, ReadError
 from atrous.explore import export as exporting
 from atrous.explore.export import export
+from tests.command import atrous as command
 
 
 def runtime(folder):
@@ -85,3 +88,18 @@ for path, asked in (
 """
     home = {**os.environ, "PYTHONPATH": str(Path(exporting.__file__).parents[2])}
     subprocess.run([sys.executable, "-c", code], check=True, env=home)
+
+
+def test_the_page_begins_with_the_stack_that_was_given(tmp_path):
+    pyodide, page = runtime(tmp_path / "pyodide"), tmp_path / "page"
+    words = ["explore", "k3d2 k3d4", "--input", "1,8,33,33", "--export", str(page)]
+    made = command(*words, "--pyodide", str(pyodide))
+    assert (made.returncode, made.stderr) == (0, "")
+    text = (page / "index.html").read_text(encoding="utf-8")
+    first = json.loads(re.findall(r"<script[^>]*json[^>]*>(\{.*?)</script>", text, re.DOTALL)[0])
+    assert first["state"]["stack"] == "k3d2 k3d4"
+    assert first["state"]["input"] == "1,8,33,33"
+    refused = command("explore", "k3q", "--export", str(tmp_path / "none"))
+    assert refused.returncode == 2
+    assert "'q' is not known" in refused.stderr
+    assert not (tmp_path / "none").exists()

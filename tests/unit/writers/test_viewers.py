@@ -63,7 +63,7 @@ def test_a_copy_for_netron_says_of_each_node_what_the_report_says(file, tmp_path
     assert third["atrous.receptive_field"] == "15 x 15"
     assert third["atrous.read"] == "9/15 x 9/15"
     assert third["atrous.largest_hole"] == "3 x 3"
-    assert "9 of 15" in third["atrous.finding.gridding"]
+    assert "9 of the 15" in third["atrous.finding.gridding"]
 
 
 def test_a_copy_computes_the_same_bits_and_is_valid(file, tmp_path):
