@@ -263,6 +263,8 @@ class _Text:
             return f"{self.quantity} needs a unit; use {listed}"
         if unit[:1] in "<>=!":
             return f"{unit!r} is another rule; put a comma before it"
+        if unit == "%":
+            return "a share of the baseline has a sign, such as <=+2%"
         if not names:
             return f"{unit!r} is no unit of {self.quantity}, which has none"
         return f"{unit!r} is no unit of {self.quantity}; use {listed}"

@@ -330,6 +330,14 @@ def test_windows_that_shift_the_map_are_found_with_the_distance(layer, severity,
 
 
 @pytest.mark.parametrize(
+    ("layer", "fix"), [("k7s2p(5,1)", "Pad both sides alike"), ("k4p(2,1)", "Use an odd kernel")]
+)
+def test_a_shifted_map_is_mended_where_it_comes_from(layer, fix):
+    (finding,) = found(stack(layer), "half-cell-shift").values()
+    assert finding.fix.startswith(fix)
+
+
+@pytest.mark.parametrize(
     "layer",
     [
         "k3",

@@ -67,6 +67,7 @@ def test_several_rules_are_separated_by_commas():
         ("macs", "<=", "a number goes here, such as <=20G", None),
         ("macs", "<=G", "a number goes here", "G"),
         ("macs", "<=*3", "a number goes here", "*"),
+        ("macs", "<=2%", "a share of the baseline has a sign, such as <=+2%", "%"),
         ("macs", "<=20g", "'g' is no unit of macs; use k, M, G or T", "g"),
         ("macs", "<=20G>", "'G>' is no unit of macs", "G"),
         ("macs", "<=20G,", "a rule starts with", None),

@@ -144,6 +144,7 @@ def half_cell_shift(evidence: Evidence) -> Iterator[Finding]:
     for node in evidence.network.nodes:
         worst: dict[Fraction, list[str]] = {}
         text: dict[Fraction, str] = {}
+        fix: dict[Fraction, str] = {}
         for span, lo, hi, inputs in spans_with_pads(node, evidence):
             window = span.window
             spread = window.extent - 1
@@ -159,6 +160,8 @@ def half_cell_shift(evidence: Evidence) -> Iterator[Finding]:
                     f"kernel {window.kernel} padded {lo}+{hi} shifts the map by "
                     f"{cells(shift)}, {positions(shift * cell)}, along "
                 )
+                odd = window.kernel % 2
+                fix[shift] = "Pad both sides alike" if odd else "Use an odd kernel"
                 continue
             even = window.kernel % 2 == 0 and window.dilation % 2 == 0 and window.stride == 1
             if even and lo == hi and lo * 2 == spread:
@@ -183,7 +186,7 @@ def half_cell_shift(evidence: Evidence) -> Iterator[Finding]:
                 "warning" if most >= 1 else "info",
                 node.name,
                 f"{text[most]}{' and '.join(worst[most])}.",
-                "Use an odd kernel, or make up for it with the next layer's padding.",
+                f"{fix[most]}, or make up for it with the next layer's padding.",
             )
 
 
