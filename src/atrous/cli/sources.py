@@ -322,25 +322,27 @@ def _hint(source: str) -> None:
 
 def _made(source: str, place: str, name: str) -> tuple[Any, Any]:
     """What the user's function makes, and the example input where it gives one."""
+    before = "jax" in sys.modules
     try:
         found: Any = _imported(place)
+        brings = not before and "jax" in sys.modules
         for part in name.split("."):
             if not hasattr(found, part):
                 names = [n for n in getattr(found, "__dict__", ()) if not n.startswith("_")]
                 with concerning(place):
                     raise unknown("function", part, names)
             found = getattr(found, part)
-        made = found() if _is_called(found) else found
+        made = found() if _is_called(found, brings) else found
     except AtrousError:
         raise
     except (Exception, SystemExit) as error:
         raise ReadError(f"{source} raised {_raised(error)}") from error
     pair = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
-    _check_model(source, pair[0])
+    _check_model(source, pair[0], brings)
     return pair
 
 
-def _check_model(source: str, made: Any) -> None:
+def _check_model(source: str, made: Any, brings: bool) -> None:
     """Raise `ReadError` unless a function gave what may be a model."""
     from atrous.plugins import extensions
     from atrous.readers.kind import kind_of, what_it_is
@@ -348,7 +350,7 @@ def _check_model(source: str, made: Any) -> None:
     if inspect.iscoroutine(made):
         made.close()  # else Python warns that nobody waited for it
     # Readers of other packages take what they like.
-    called = callable(made) and not isinstance(made, type) and _knows_jax(made)
+    called = callable(made) and not isinstance(made, type) and _knows_jax(made, brings)
     if kind_of(made) != "unknown" or called or extensions("atrous.readers"):
         return
     raise ReadError(
@@ -357,21 +359,21 @@ def _check_model(source: str, made: Any) -> None:
     )
 
 
-def _is_called(found: Any) -> bool:
+def _is_called(found: Any, brings: bool) -> bool:
     # A module is callable as well, and is the model already.
     kinds: tuple[Callable[[Any], bool], ...] = (
         inspect.isroutine,
         inspect.isclass,
         lambda value: isinstance(value, partial),
     )
-    return any(kind(found) for kind in kinds) and not _is_itself_the_source(found)
+    return any(kind(found) for kind in kinds) and not _is_itself_the_source(found, brings)
 
 
-def _is_itself_the_source(found: Any) -> bool:
+def _is_itself_the_source(found: Any, brings: bool) -> bool:
     """A function of arrays, in code that imports JAX: it takes arguments, and makes no model."""
     from atrous.readers.kind import kind_of
 
-    if inspect.isclass(found) or kind_of(found) != "jax" or not _knows_jax(found):
+    if inspect.isclass(found) or kind_of(found) != "jax" or not _knows_jax(found, brings):
         return False
     try:
         parameters = inspect.signature(found).parameters.values()
@@ -381,10 +383,13 @@ def _is_itself_the_source(found: Any) -> bool:
     return any(p.kind in plain and p.default is inspect.Parameter.empty for p in parameters)
 
 
-def _knows_jax(found: Any) -> bool:
-    """Whether the code that a function stands in imports JAX; what has no code of its own may."""
-    if "jax" not in sys.modules:
-        return False
+def _knows_jax(found: Any, brings: bool) -> bool:
+    """Whether a function's code imports JAX, by itself or (`brings`) by what it imports.
+
+    Where JAX was there before, what the code names decides; what has no code of its own may.
+    """
+    if brings or "jax" not in sys.modules:
+        return brings
     while isinstance(found, partial):
         found = found.func
     names = getattr(inspect.unwrap(found), "__globals__", None)

@@ -15,7 +15,7 @@ import numpy as np
 
 from atrous.network import Param, Tensor
 from atrous.network.layout import channels, has_axes
-from atrous.network.ops import Constant, Elementwise, Op, Permute, Reduce, Reshape
+from atrous.network.ops import Constant, Elementwise, Op, Permute, Reduce, Reshape, Slice
 from atrous.network.table import effect
 from atrous.readers.call import Call, Fixed, NotUnderstood
 from atrous.readers.weights import MOST_LOOKED_AT, Zeros, zeros_of
@@ -209,6 +209,14 @@ class PlacedCall(Call[Any]):
         own = tuple(sorted(value.order[dim] for dim in dims))
         order = value.order if keep else fewer(value.order, dims)
         return self.made(Reduce(own, keep, label), value.tensor, order=order, out=out)
+
+    def pieces(self, value: Placed, dim: int) -> list[Placed]:
+        """Output `p` reads `p` along the framework's dimension `dim`, which goes."""
+        own, order = value.order[dim], fewer(value.order, [dim])
+        return [
+            self.made(Slice(own, place, 1, drop=True), value.tensor, order=order, out=place)
+            for place in range(value.shape[dim])
+        ]
 
     def holds_positions(self, value: Placed, dim: int) -> bool:
         """Whether the framework's dimension `dim` holds positions of an axis."""

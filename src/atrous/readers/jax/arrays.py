@@ -7,12 +7,12 @@ from itertools import accumulate
 from typing import Any
 
 from atrous.network import Tensor
-from atrous.network.ops import Concat, Elementwise, Pad, Repeat, Reshape, Slice
+from atrous.network.ops import Concat, Elementwise, Pad, Repeat, Reshape
 from atrous.readers.call import NotUnderstood
 from atrous.readers.jax.around import laid_around
 from atrous.readers.jax.call import JaxCall, Wide, translates
 from atrous.readers.jax.windows import cut
-from atrous.readers.placed import Held, Order, Placed, fewer
+from atrous.readers.placed import Held, Order, Placed
 
 __all__ = ["laid_over"]
 
@@ -134,17 +134,7 @@ def _stack(call: JaxCall) -> Placed:
 
 @translates("unstack")
 def _unstack(call: JaxCall) -> list[Placed]:
-    """Piece `p` reads `p` along the axis, which goes."""
-    x, axis = call.first, call.setting("axis")
-    return [
-        call.made(
-            Slice(x.order[axis], index, 1, drop=True),
-            x.tensor,
-            order=fewer(x.order, [axis]),
-            out=index,
-        )
-        for index in range(x.shape[axis])
-    ]
+    return call.pieces(call.first, call.setting("axis"))
 
 
 @translates("rev")

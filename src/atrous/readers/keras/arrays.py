@@ -27,7 +27,7 @@ from atrous.network.ops import (
 from atrous.readers.call import NotUnderstood
 from atrous.readers.einsum import sizes_of, terms_of
 from atrous.readers.keras.call import KerasCall, translates
-from atrous.readers.placed import Held, Placed, fewer
+from atrous.readers.placed import Held, Placed
 from atrous.readers.weights import MOST_LOOKED_AT
 
 _LETTERS = "abcdefghijklmnopqrstuvw"
@@ -197,18 +197,7 @@ def _split(call: KerasCall) -> Any:
 
 @translates("ops", "Unstack")
 def _unstack(call: KerasCall) -> Any:
-    """Piece `p` reads `p` along the axis, which goes."""
-    x = call.first
-    axis = call.setting("axis") % len(x.order)
-    return [
-        call.made(
-            Slice(x.order[axis], index, 1, drop=True),
-            x.tensor,
-            order=fewer(x.order, [axis]),
-            out=index,
-        )
-        for index in range(x.shape[axis])
-    ]
+    return call.pieces(call.first, call.setting("axis") % len(call.first.order))
 
 
 @translates("ops", "Stack")

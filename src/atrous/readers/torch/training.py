@@ -284,7 +284,8 @@ class _Ledger(Storages):
         node = maker_of_gradient()
         if node is None or self._calls.inside:
             layer = self._calls.layer(op)
-            self._layers[next_node() - 1] = layer
+            # What makes no node of its own, such as asking for a device, finds the last one's.
+            self._layers.setdefault(next_node() - 1, layer)
             return layer
         variable = getattr(node, "variable", None)
         if variable is not None:

@@ -15,6 +15,7 @@ from jax import lax
 import atrous
 from atrous.errors import ReadError, UnsupportedError
 from tests.command import atrous as command
+from tests.processes import run_shell
 
 IMAGE = (1, 16, 20, 3)
 NHWC = ("NHWC", "HWIO", "NHWC")
@@ -285,3 +286,15 @@ def test_a_function_in_a_file_is_itself_the_source_and_one_without_arguments_mak
         assert "receptive field  2 (t)" in result.stdout
     refused = command("inspect", "nets.py:difference", cwd=tmp_path)
     assert "give the input shape" in refused.stderr
+
+
+def test_code_that_imports_jax_by_its_own_modules_is_jax_code_too(tmp_path: Any) -> None:
+    (tmp_path / "parts.py").write_text(
+        "import jax\ndef difference(line):\n    return line[:, 1:] - line[:, :-1]\n"
+    )
+    (tmp_path / "twice.py").write_text(
+        "from parts import difference\ndef twice(line):\n    return difference(difference(line))\n"
+    )
+    done = run_shell("atrous inspect twice.py:twice --input 1,8,2", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert "receptive field  3 (t)" in done.stdout

@@ -186,3 +186,19 @@ def test_a_report_has_it_in_text_json_page_and_rules() -> None:
     assert without.to_dict()["memory"]["training"] is None
     with pytest.raises(atrous.ReadError, match="the report has no training"):
         check_report(without, parse_rules("training-memory", "<=1GB"))
+
+
+def test_a_layer_that_reads_ids_is_named_for_its_own_backward() -> None:
+    class Tokens(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.head = nn.Embedding(100, 16), nn.Linear(16, 2)
+
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            return self.head(self.table(ids))
+
+    ids = torch.zeros(2, 5, dtype=torch.long)
+    worst = atrous.training(Tokens(), ids, optimizer="sgd?momentum=0.9").later
+    # Only the table's backward makes a gradient as large as the table.
+    assert worst.gradients >= 100 * 16 * 4
+    assert (worst.phase, worst.at) == ("backward", "table")
