@@ -25,7 +25,7 @@ def tied(
     was tried. Shapes off these are read: one length larger, one larger and the other smaller at as
     many positions in all, and lengths that run beside some that do not.
 
-    >>> from atrous.analysis.sizes import axis_sizes
+    >>> from atrous.analysis.periods import axis_sizes
     >>> along = axis_sizes("hw", lambda n: (Trial(n, "", (n,)), ()), known=8, period=1)
     >>> tied("hw", (along, along), (8, 8), lambda shape: tuple(Trial(n, "", (n,)) for n in shape))
     ''

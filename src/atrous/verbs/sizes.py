@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any
 
-from atrous.analysis.sizes import AxisSizes, Sizes, axis_sizes
+from atrous.analysis.periods import axis_sizes
+from atrous.analysis.sizes import AxisSizes, Sizes
 from atrous.analysis.tied import tied
 from atrous.analysis.trials import Trial, layers_of, period_of, symmetric, trial_of
 from atrous.certification.resized import resized_or_refused
