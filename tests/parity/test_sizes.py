@@ -123,7 +123,7 @@ LAST, PROBED = 100, 50
 @pytest.mark.parametrize("name", MODELS)
 def test_every_answer_at_every_size_to_100(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs, outputs, drops, nearest, pad and crop, least and period: by runs and by NaN."""
-    monkeypatch.setattr("atrous.analysis.sizes._ENOUGH", LAST)  # of what repeats nothing
+    monkeypatch.setattr("atrous.analysis.periods._ENOUGH", LAST)  # of what repeats nothing
     model, start = MODELS[name]
     found = atrous.sizes(model.eval(), (1, 2, start, start))
     light, probed = copy.deepcopy(model).to("meta"), copy.deepcopy(model).double()

@@ -16,7 +16,7 @@ import atrous
 @pytest.fixture(autouse=True)
 def few_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
     """Gives up early on lengths that repeat nothing: shapes here are small."""
-    monkeypatch.setattr("atrous.analysis.sizes._ENOUGH", 40)
+    monkeypatch.setattr("atrous.analysis.periods._ENOUGH", 40)
 
 
 class Turned(nn.Module):
