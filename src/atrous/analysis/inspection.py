@@ -294,8 +294,9 @@ class Inspection(ShownWhole, Tabular):
     def times(self, rate: Any = None, *, layer: str | None = None) -> Stretches:
         """For each output along its one axis: the stretch of the input that it reads.
 
-        Of `layer`, or the network's (last) output; in input positions, or with `rate` (positions
-        per second: 16000, "44.1k") in ms. Raises `UnsupportedError` where what is read is not
+        From `start` up to `stop` without it, as a slice in Python. Of `layer`, or the network's
+        (last) output; in input positions, or with `rate` (positions per second: 16000, "44.1k") in
+        ms. Raises `UnsupportedError` where what is read is not
         known or the output has no positions along exactly one axis, `ReadError` for a bad rate.
 
         >>> import atrous
@@ -314,8 +315,9 @@ class Inspection(ShownWhole, Tabular):
     def boxes(self, layer: str | None = None, *, pixel: Any = None) -> Boxes:
         """For each output: the box of the input that it reads, and its centre.
 
-        Of `layer`, or the network's (last) output; in input positions, or with `pixel`, the size
-        of one ("0.5um", or one for each axis), in its unit. Raises `UnsupportedError` where what
+        From `start` up to `stop` without it, as a slice in Python. Of `layer`, or the network's
+        (last) output; in input positions, or with `pixel`, the size of one ("0.5um", or one for
+        each axis), in its unit. Raises `UnsupportedError` where what
         is read is not known, `ReadError` for a bad size.
 
         >>> import atrous

@@ -27,8 +27,9 @@ _NONE: Mapping[str, Scale] = {}
 class Stretches(ShownWhole, Tabular):
     """For each output position along one axis: the stretch of the input that it reads.
 
-    Output `o` reads within `start[o] <= position < stop[o]`, centred at `center[o]`; `hop` is how
-    far one output lies from the next on average. `start`, `stop` and `center` are arrays with one
+    Output `o` reads within `start[o] <= position < stop[o]`, a slice in Python's sense whose last
+    position is `stop[o] - 1`, centred at `center[o]`; `hop` is how far one output lies from the
+    next on average. `start`, `stop` and `center` are arrays with one
     number for each output, in input positions, or in `unit` where there is a scale: then position
     `p` begins at `p` times the size of a position. They ignore where the input ends; `inside`
     says what is left of each stretch there.
@@ -66,13 +67,14 @@ class Stretches(ShownWhole, Tabular):
         return np.clip(self.start, 0, end), np.clip(self.stop, 0, end)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data: one entry for each output."""
+        """Plain data: one entry for each output, `range` saying that `stop` is not read itself."""
         return {
             "schema": "atrous.stretches/1",
             "layer": self.layer,
             "axis": self.axis,
             "length": self.length,
             "unit": self.unit,
+            "range": "start <= position < stop",
             "hop": float(self.hop if self.scale is None else self.scale.of(self.hop)),
             "back": self.field.back,
             "ahead": self.field.ahead,
@@ -104,7 +106,7 @@ class Boxes(ShownWhole, Tabular):
         return tuple(map(len, self.axes))
 
     def at(self, position: Sequence[int]) -> tuple[tuple[float, float], ...]:
-        """`(start, stop)` along each axis of what the output at `position` reads."""
+        """`(start, stop)` along each axis of what the output at `position` reads, as of a slice."""
         return tuple(
             (s.start[i].item(), s.stop[i].item())
             for s, i in zip(self.axes, self._checked(position), strict=True)
@@ -117,6 +119,8 @@ class Boxes(ShownWhole, Tabular):
 
     def array(self) -> NDArray[Any]:
         """All boxes as one array: the shape of the output, then axis, then start and stop.
+
+        As in a slice, `stop` is one behind the last position read.
 
         >>> import atrous
         >>> atrous.inspect("zoo:resnet50").boxes("layer4").array().shape

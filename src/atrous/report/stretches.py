@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from atrous.analysis.stretches import Boxes, Stretches
-from atrous.report.lines import Column, Line, Look, Span, line, table
+from atrous.report.lines import Column, Line, Look, Span, line, table, wrapped_text
 from atrous.report.view import LinesView
 from atrous.shown import view
 
 _SHOWN = 4
 """Outputs at either end."""
+_ENDS = "each reads from start up to stop - 1, as the slice [start:stop]"
+_ENDS_IN_UNITS = "each reads from start up to stop, where the last position that it reads ends"
 
 
 @view.register(Stretches)
@@ -21,7 +23,7 @@ class StretchesView(LinesView):
     record: Stretches
 
     def lines(self, look: Look) -> list[Line]:
-        return stretch_lines(self.record, look)
+        return [*_stretch_lines(self.record, look), *_ends(self.record, look)]
 
 
 @view.register(Boxes)
@@ -35,11 +37,11 @@ class BoxesView(LinesView):
         shape = "x".join(map(str, self.record.shape))
         out = [line(Span(f"{shape} boxes", "bold"), ", one stretch of each axis")]
         for stretch in self.record.axes:
-            out += [(), *stretch_lines(stretch, look)]
-        return out
+            out += [(), *_stretch_lines(stretch, look)]
+        return [*out, *_ends(self.record.axes[0], look)]
 
 
-def stretch_lines(found: Stretches, look: Look) -> list[Line]:
+def _stretch_lines(found: Stretches, look: Look) -> list[Line]:
     """What output reads what, and how far apart outputs lie."""
     count = len(found)
     places = list(range(count))
@@ -48,11 +50,18 @@ def stretch_lines(found: Stretches, look: Look) -> list[Line]:
     hop = found.hop if found.scale is None else found.scale.of(found.hop)
     noun = "output" if count == 1 else "outputs"
     head = f": {count} {noun} along {found.axis}, one in {_hop(found, float(hop))}"
+    unit = "" if found.scale is None else f" {found.unit}"
     columns = [Column("output", tuple(Span(str(i) if i >= 0 else "...") for i in places))]
-    for title, values in (("from", found.start), ("to", found.stop), ("centre", found.center)):
+    for title, values in (("start", found.start), ("stop", found.stop), ("center", found.center)):
         cells = tuple(Span(f"{values[i]:.6g}" if i >= 0 else "") for i in places)
-        columns.append(Column(title, cells))
+        columns.append(Column(f"{title}{unit}", cells))
     return [line(Span(found.layer, "bold"), head), *table(columns, look)]
+
+
+def _ends(found: Stretches, look: Look) -> list[Line]:
+    """What `stop` is."""
+    text = _ENDS if found.scale is None else _ENDS_IN_UNITS
+    return [line(Span(row, "dim")) for row in wrapped_text(text, look.width, look)]
 
 
 def _hop(found: Stretches, hop: float) -> str:
