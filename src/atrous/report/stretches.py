@@ -23,7 +23,7 @@ class StretchesView(LinesView):
     record: Stretches
 
     def lines(self, look: Look) -> list[Line]:
-        return [*_stretch_lines(self.record, look), *_ends(self.record, look)]
+        return [*_stretch_lines(self.record, look), *_about_stop(self.record, look)]
 
 
 @view.register(Boxes)
@@ -38,7 +38,7 @@ class BoxesView(LinesView):
         out = [line(Span(f"{shape} boxes", "bold"), ", one stretch of each axis")]
         for stretch in self.record.axes:
             out += [(), *_stretch_lines(stretch, look)]
-        return [*out, *_ends(self.record.axes[0], look)]
+        return [*out, *_about_stop(self.record.axes[0], look)]
 
 
 def _stretch_lines(found: Stretches, look: Look) -> list[Line]:
@@ -58,7 +58,7 @@ def _stretch_lines(found: Stretches, look: Look) -> list[Line]:
     return [line(Span(found.layer, "bold"), head), *table(columns, look)]
 
 
-def _ends(found: Stretches, look: Look) -> list[Line]:
+def _about_stop(found: Stretches, look: Look) -> list[Line]:
     """What `stop` is."""
     text = _ENDS if found.scale is None else _ENDS_IN_UNITS
     return [line(Span(row, "dim")) for row in wrapped_text(text, look.width, look)]
