@@ -60,6 +60,7 @@ them all, and reads every second position.
 | [What does an output see, and what does it cost?](report.md) | `atrous inspect model.onnx` |
 | [Output stride 8, same weights?](convert.md) | `atrous convert model.onnx --output-stride 8` |
 | [Which input sizes work?](sizes.md) | `atrous sizes model.onnx` |
+| [How far does it hear, and how late is it?](audio.md) | `atrous inspect vocoder.onnx --rate 16k` |
 | [Which rates still see the image at this crop?](rates.md) | `atrous rates 513` |
 | [Why is my dilated layer slow?](fast.md) | `atrous bench "stack:k3x64 k3d2x64"` |
 | [Does it keep its budget, in CI?](checks.md) | `atrous check model.onnx --macs "<=4G"` |

@@ -29,10 +29,10 @@ class Stretches(ShownWhole, Tabular):
 
     Output `o` reads within `start[o] <= position < stop[o]`, a slice in Python's sense whose last
     position is `stop[o] - 1`, centred at `center[o]`; `hop` is how far one output lies from the
-    next on average. `start`, `stop` and `center` are arrays with one
-    number for each output, in input positions, or in `unit` where there is a scale: then position
-    `p` begins at `p` times the size of a position. They ignore where the input ends; `inside`
-    says what is left of each stretch there.
+    next on average, in input positions whatever the scale. `start`, `stop` and `center` are arrays
+    with one number for each output, in input positions, or in `unit` where there is a scale: then
+    position `p` begins at `p` times the size of a position. They ignore where the input ends;
+    `inside` says what is left of each stretch there.
 
     >>> import atrous
     >>> times = atrous.inspect("stack:k400s320valid", (1, 1, 31440)).times(rate=16000)
@@ -56,7 +56,7 @@ class Stretches(ShownWhole, Tabular):
 
     @property
     def unit(self) -> str:
-        """Of all numbers: `positions`, or what the scale says."""
+        """Of `start`, `stop` and `center`: `positions`, or what the scale says."""
         return "positions" if self.scale is None else self.scale.unit
 
     def inside(self) -> tuple[NDArray[Any], NDArray[Any]]:
