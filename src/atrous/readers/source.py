@@ -21,7 +21,7 @@ from atrous.readers.kind import kind_of, what_it_is
 from atrous.readers.named import make, parse, read_named
 from atrous.readers.near import near_words
 
-__all__ = ["check_file", "made_of", "read"]
+__all__ = ["check_file", "made_of", "read", "sized"]
 
 STACK_INPUT = (1, 64, 512, 512)
 _ONNX = (".onnx", ".pb", ".pbtxt")
@@ -79,6 +79,19 @@ def made_of(source: Any) -> tuple[Any, Any]:
         return source, None
     found = make(parse(source))
     return found.model, found.input
+
+
+def sized(source: Any, input: Any) -> Any:
+    """The source; of a module with lazy layers a copy whose sizes are those that `input` gives it.
+
+    Whoever looks at a module more than once begins here, so that it always sees the same weights.
+    Raises `ReadError` where the module does not run on `input`.
+    """
+    if kind_of(source) != "module":
+        return source
+    from atrous.readers.torch.inputs import with_sizes
+
+    return with_sizes(source, input, type(source).__name__)
 
 
 def _with_near(

@@ -14,7 +14,7 @@ from atrous.network.folded_pads import folded
 from atrous.readers import read
 from atrous.readers.given import examples_of, output_names, shapes_of
 from atrous.readers.kind import kind_of
-from atrous.readers.source import made_of
+from atrous.readers.source import made_of, sized
 
 __all__ = ["audit"]
 
@@ -52,6 +52,7 @@ def audit(
             given = _inputs_of_program(one)
         if given is None:
             raise ReadError("a module does not say what it takes; give input=(1, 3, 224, 224).")
+        one, two = sized(one, given), sized(two, given)
         pair = TorchPair(one, two, names, like=examples_of(given))
         shapes = shapes_of(given)
     elif kinds == ("onnx", "onnx"):

@@ -18,7 +18,7 @@ from atrous.readers import read
 from atrous.readers.given import as_shape, is_shape
 from atrous.readers.kind import kind_of, source_name
 from atrous.readers.named import make, parse
-from atrous.readers.source import check_file
+from atrous.readers.source import check_file, sized
 from atrous.writers.torch.stack import Stack
 
 __all__ = ["bench_module", "module_of"]
@@ -57,8 +57,9 @@ def module_of(source: Any, input: Any = None) -> tuple[nn.Module, tuple[torch.Te
             f"a {type(model).__name__} needs an input shape to run on; give --input, such as "
             "1,3,224,224."
         )
-    model.eval()
-    return model, _tensors_of(given)
+    tensors = _tensors_of(given)
+    model = sized(model, list(tensors)).eval()
+    return model, tensors
 
 
 def bench_module(

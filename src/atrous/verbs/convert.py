@@ -21,7 +21,7 @@ from atrous.progress import step
 from atrous.readers import read
 from atrous.readers.given import examples_of, output_names, shapes_of
 from atrous.readers.kind import kind_of
-from atrous.readers.source import made_of
+from atrous.readers.source import made_of, sized
 from atrous.refusal import Refusal
 
 __all__ = ["convert"]
@@ -43,7 +43,8 @@ def convert(
     A smaller output stride than now trades strides for dilation: the map behind has more positions,
     and every so-manieth of them is what it was. A larger one trades dilation for strides, wherever
     that is exact at the positions that are left. `output_stride` is one number, or one an axis.
-    `source` and `input` are as for `inspect`; of a module or a Keras model, a copy is converted.
+    `source` and `input` are as for `inspect`; of a module or a Keras model, a copy is converted,
+    whose lazy layers take their sizes from `input`, and have first weights that are drawn.
 
     `outputs` names the outputs or layers whose maps are wanted (the network's outputs, if left
     out); what only others need is not converted, and left out of a Keras model. `heads="scale"`
@@ -85,7 +86,7 @@ def convert(
     if kind == "message":
         return _onnx(source, input, asked)
     if kind == "module":
-        return _torch(source, input, asked)
+        return _torch(sized(source, input), input, asked)
     if kind == "program":
         raise UnsupportedError(
             f"a {type(source).__name__} cannot be converted; convert the module that it was "

@@ -24,7 +24,7 @@ from atrous.readers import read
 from atrous.readers.given import is_shape, shapes_of
 from atrous.readers.kind import kind_of, source_name
 from atrous.readers.named import parse
-from atrous.readers.source import made_of
+from atrous.readers.source import made_of, sized
 
 __all__ = ["effective"]
 
@@ -79,6 +79,7 @@ def effective(
     model, usual = made_of(source)
     given = usual if input is None else input
     place = None if at is None else (at,) if isinstance(at, int) else tuple(at)
+    model = sized(model, given)
     if kind_of(model) in ("module", "program") and weights != "counted":
         how = weights or _usual_weights(source)
         report, found = _measured(model, given, layer, place, how, images, samples, share, seed)

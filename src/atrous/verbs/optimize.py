@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from atrous.errors import ArgumentTypeError, MissingDependencyError
 from atrous.readers.kind import kind_of
+from atrous.readers.source import sized
 
 if TYPE_CHECKING:
     from atrous.optimization.module import Optimized
@@ -23,7 +24,8 @@ def optimize(model: Any, example: Any, *, training: bool = False) -> Optimized:
     `.explain()` says what was chosen for each layer and what it gained.
 
     Parameters and their names are the model's own: a state dict fits both, and weights loaded later
-    are folded anew. Inputs of other shapes, training mode, inputs that require a gradient, autocast
+    are folded anew; of a model with lazy layers, which has none yet, a copy takes its sizes from
+    `example`. Inputs of other shapes, training mode, inputs that require a gradient, autocast
     and tracers get the model's own code. In evaluation mode results carry no gradient.
     `training=True` keeps gradients: only layers that can be differentiated are exchanged.
 
@@ -53,4 +55,7 @@ def optimize(model: Any, example: Any, *, training: bool = False) -> Optimized:
             "a Keras model runs through Keras, and only PyTorch modules are optimized; give its "
             "twin in PyTorch, or compile it in Keras (jit_compile=True)."
         )
-    return optimize_model(model, example, training=training)
+    from atrous.optimization.arguments import checked_example
+
+    inputs = checked_example(model, example, training=training)
+    return optimize_model(sized(model, list(inputs)), inputs, training=training)

@@ -19,6 +19,7 @@ from atrous.readers import read
 from atrous.readers.given import shapes_of
 from atrous.readers.kind import kind_of
 from atrous.readers.near import without_offers
+from atrous.readers.source import sized
 
 __all__ = ["sizes"]
 
@@ -47,6 +48,7 @@ def sizes(
     >>> found.period, found.lossless(100), found.nearest(100, "lossless")
     (8, False, (104, 104))
     """
+    source = _settled(source, input)
     name, start, reader = _reader(source, input, values)
     with without_offers():
         found = _known(reader, start)
@@ -83,6 +85,14 @@ def sizes(
     )
 
 
+def _settled(source: Any, input: Any) -> Any:
+    """The source; of a module with lazy layers one that has the sizes of `input`, if it runs."""
+    try:
+        return sized(source, input)
+    except ReadError:
+        return source
+
+
 def _short_cut(source: Any, reader: Reader, shapes: Shapes, network: Network) -> Reader:
     """A reader that follows lengths through the network where the code looks at none.
 
@@ -117,8 +127,10 @@ def _looks_at_nothing(source: Any, shapes: Shapes) -> bool:
     if kind_of(source) != "module":
         return False
     from atrous.frameworks.unasked import asks_no_size
+    from atrous.readers.torch.inputs import is_sized
 
-    return asks_no_size(source, shapes)
+    # A lazy layer would take the sizes of this run for good.
+    return is_sized(source) and asks_no_size(source, shapes)
 
 
 def _all_axes(

@@ -13,6 +13,7 @@ from atrous.network.training import BatchMemory, Training
 from atrous.progress import step
 from atrous.readers.kind import kind_of
 from atrous.readers.named import make, parse
+from atrous.readers.source import sized
 
 if TYPE_CHECKING:
     from atrous.readers.torch.optimizers import Optimizers
@@ -40,7 +41,8 @@ def training(
     One step is the forward pass in training mode, `loss` of what comes out (left out: the sum of
     all floating outputs), its backward pass, the `optimizer`, and gradients set to None, or to zero
     with `keep_gradients`. All of it runs on tensors without numbers and every storage is followed;
-    the module is left as it was. A module in training mode keeps the modes of its parts.
+    the module is left as it was. A module in training mode keeps the modes of its parts. Lazy
+    layers take their sizes from `input`, on a copy.
 
     `optimizer` is the name of one in `torch.optim`, with arguments as `"sgd?momentum=0.9"`, or
     what makes one of a list of parameters; `autocast` is `"bfloat16"` or `"float16"`. With a
@@ -84,7 +86,7 @@ def _module(source: Any, input: Any) -> tuple[Any, Any]:
     """The module, and its input."""
     kind = kind_of(source)
     if kind == "module":
-        return source, input
+        return sized(source, input), input
     if kind == "library":
         made = make(parse(source))
         return made.model, made.input if input is None else input

@@ -6,16 +6,17 @@ import copy
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import torch
 from torch.nn.parameter import UninitializedBuffer, is_lazy
 
 from atrous.errors import ReadError
-from atrous.frameworks.torch import quiet
+from atrous.frameworks.torch import in_mode, quiet
 from atrous.readers.given import as_shape, is_shape
 
-__all__ = ["Examples", "examples_for", "with_sizes"]
+__all__ = ["Examples", "examples_for", "is_sized", "with_sizes"]
 
 _KEPT = (torch.Tensor, bool, int, float, str, type(None))
 _SEEDS = (0, 1, 2)
@@ -116,7 +117,7 @@ def examples_for(module: torch.nn.Module, input: Any, name: str) -> Examples:
             f"{name}: a module does not say what it takes; give its shape with batch and "
             "channels, such as input=(1, 3, 224, 224), or example tensors."
         )
-    if any(is_lazy(parameter) for parameter in module.parameters()):
+    if not is_sized(module):
         raise ReadError(
             f"{name}: some of its layers take their sizes from the first input that they see; call "
             "it once on an example, then read it."
@@ -134,14 +135,21 @@ def _arguments(maker: _Maker, input: Any) -> Examples:
     return Examples(args, {}, maker.stand_ins())
 
 
+def is_sized(module: torch.nn.Module) -> bool:
+    """Whether no layer waits for its first input to take its sizes from."""
+    return not any(map(is_lazy, chain(module.parameters(), module.buffers())))
+
+
 def with_sizes(module: torch.nn.Module, input: Any, name: str) -> torch.nn.Module:
     """The module; of one with lazy layers a copy that has run once, so that they have sizes.
 
-    The copy runs in evaluation mode on zeros of the shapes given. Raises `ReadError` where it does
-    not, or where there is no input to run it on.
+    The copy runs in evaluation mode on the tensors given, and zeros of the shapes given; weights
+    that are drawn are the same at every call, and the caller's random numbers stay. Raises
+    `ReadError` where it does not run, or cannot be copied.
     """
-    if input is None or not any(is_lazy(parameter) for parameter in module.parameters()):
+    if input is None or is_sized(module):
         return module
+    waits = f"{name}: some of its layers take their sizes from the first input that they see, and"
     # PyTorch 2.13 copies parameters without sizes, but not buffers.
     empty: Any = UninitializedBuffer
     fresh = {
@@ -149,17 +157,36 @@ def with_sizes(module: torch.nn.Module, input: Any, name: str) -> torch.nn.Modul
         for one in module.buffers()
         if is_lazy(one)
     }
-    made: torch.nn.Module = copy.deepcopy(module, fresh).eval()
-    examples = _arguments(_Maker(made, name), input)
     try:
-        with torch.no_grad(), quiet():
-            made(*examples.args, **examples.kwargs)
+        made: torch.nn.Module = copy.deepcopy(module, fresh)
     except Exception as error:
         raise ReadError(
-            f"{name}: some of its layers take their sizes from the first input that they see, and "
-            f"on this one it does not run: {str(error).partition(chr(10))[0]}"
+            f"{waits} it cannot be copied ({_first_line(error)}); call it once on an example, then "
+            "give it."
         ) from error
-    return made
+    given = _arguments(_Maker(made, name), input)
+    zeros = given.mapped(lambda x: torch.zeros_like(x) if id(x) in given.made else x)
+    places = frozenset(i for i, x in enumerate(zeros.tensors()) if id(x) in zeros.made)
+    refused: Exception | None = None
+    for tried in (zeros, zeros.whole_numbers(places)):
+        try:
+            with (
+                in_mode(made, training=False),
+                torch.no_grad(),
+                quiet(),
+                torch.random.fork_rng(devices=[]),
+            ):
+                torch.default_generator.manual_seed(0)
+                made(*tried.args, **tried.kwargs)
+        except Exception as error:
+            refused = refused or error
+        else:
+            return made
+    raise ReadError(f"{waits} on this one it does not run: {_first_line(refused)}") from refused
+
+
+def _first_line(error: Exception | None) -> str:
+    return str(error).partition("\n")[0]
 
 
 class _Maker:
