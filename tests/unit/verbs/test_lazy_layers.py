@@ -107,6 +107,24 @@ def test_a_linear_layer_has_the_size_of_the_input_that_is_given_and_the_modes_st
     assert sized(made, (1, 1, 9)) is made
 
 
+def test_first_weights_are_the_same_whatever_was_drawn_before_and_nothing_is_trained():
+    norm = nn.Sequential(nn.Conv2d(3, 4, 1), nn.LazyBatchNorm2d(affine=False))
+    for model, held in ((lazy(), "3.weight"), (norm, "1.running_mean")):
+        made = []
+        for seed in (1, 2):
+            torch.manual_seed(seed)
+            made.append(sized(model, torch.ones(SHAPE)).state_dict())
+        assert torch.equal(made[0][held], made[1][held])
+    assert not made[0]["1.running_mean"].any()
+
+
+def test_sizes_are_looked_for_without_giving_the_model_any():
+    model = nn.Sequential(nn.LazyConv1d(2, 3), nn.LazyLinear(5))
+    before = state_of(model)
+    assert str(atrous.sizes(model, (1, 1, 6))).splitlines()[-1]
+    assert state_of(model) == before
+
+
 def test_a_shape_that_stands_for_indices_gives_sizes_too():
     assert atrous.inspect(Head(), (1, 7)).params == 5 * 4 + 4 * 2 + 2
     assert atrous.training(Head(), torch.zeros(1, 7, dtype=torch.int64)).later.parameters == 30 * 4

@@ -16,7 +16,7 @@ from atrous.errors import ReadError
 from atrous.frameworks.torch import in_mode, quiet
 from atrous.readers.given import as_shape, is_shape
 
-__all__ = ["Examples", "examples_for", "is_sized", "with_sizes"]
+__all__ = ["Examples", "examples_for", "first_line", "is_sized", "with_sizes"]
 
 _KEPT = (torch.Tensor, bool, int, float, str, type(None))
 _SEEDS = (0, 1, 2)
@@ -161,13 +161,13 @@ def with_sizes(module: torch.nn.Module, input: Any, name: str) -> torch.nn.Modul
         made: torch.nn.Module = copy.deepcopy(module, fresh)
     except Exception as error:
         raise ReadError(
-            f"{waits} it cannot be copied ({_first_line(error)}); call it once on an example, then "
+            f"{waits} it cannot be copied ({first_line(error)}); call it once on an example, then "
             "give it."
         ) from error
     given = _arguments(_Maker(made, name), input)
     zeros = given.mapped(lambda x: torch.zeros_like(x) if id(x) in given.made else x)
     places = frozenset(i for i, x in enumerate(zeros.tensors()) if id(x) in zeros.made)
-    refused: Exception | None = None
+    refused: list[Exception] = []
     for tried in (zeros, zeros.whole_numbers(places)):
         try:
             with (
@@ -179,14 +179,18 @@ def with_sizes(module: torch.nn.Module, input: Any, name: str) -> torch.nn.Modul
                 torch.default_generator.manual_seed(0)
                 made(*tried.args, **tried.kwargs)
         except Exception as error:
-            refused = refused or error
+            refused.append(error)
         else:
             return made
-    raise ReadError(f"{waits} on this one it does not run: {_first_line(refused)}") from refused
+    raise ReadError(f"{waits} on this one it does not run: {first_line(refused[0])}") from refused[
+        0
+    ]
 
 
-def _first_line(error: Exception | None) -> str:
-    return str(error).partition("\n")[0]
+def first_line(error: Exception) -> str:
+    """What an error says in its first line, or its class where it says nothing."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].strip()[:200]
 
 
 class _Maker:

@@ -23,7 +23,7 @@ from atrous.frameworks.torch import in_mode, leaves, name_of, quiet, unfused, wi
 from atrous.network.shapes import rounded
 from atrous.readers.near import near_words
 from atrous.readers.torch.call import aten
-from atrous.readers.torch.inputs import Examples, examples_for
+from atrous.readers.torch.inputs import Examples, examples_for, first_line
 from atrous.readers.torch.misfit import misfit
 from atrous.shown import some
 
@@ -258,16 +258,10 @@ def _at_sizes(program: torch.export.ExportedProgram, input: Any) -> torch.export
     except Exception as error:
         raise ReadError(
             f"exported program: it does not take inputs of {examples}; leave them out, give the "
-            f"module, or export it with dynamic shapes: {_first_line(error)}"
+            f"module, or export it with dynamic shapes: {first_line(error)}"
         ) from error
 
 
 def _told(error: Exception) -> str:
     """The class of an error and the first line of what it says."""
-    return f"{type(error).__name__}: {_first_line(error)}"
-
-
-def _first_line(error: Exception) -> str:
-    """What an error says in its first line, or its class where it says nothing."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].strip()[:200]
+    return f"{type(error).__name__}: {first_line(error)}"
