@@ -13,6 +13,7 @@ from atrous.analysis.inspection import Inspection, Layer
 from atrous.analysis.requirements import Rule
 from atrous.analysis.resampled import resampled_strides
 from atrous.analysis.scale import TIME_LIKE, Scale
+from atrous.analysis.twins import twins
 from atrous.errors import ReadError, unknown
 from atrous.shown import Shown, ShownWhole, some, view
 
@@ -186,14 +187,16 @@ class _Asked:
 
     def total(self, rule: Rule) -> Iterator[Outcome]:
         """The outcome on a quantity of the whole network."""
-        of = _TOTALS[rule.quantity]
-        got, limit, reasons = Fraction(of(self.report)), rule.value, []
-        left_out = _not_counted(self.report, rule)
+        of, not_counted = _TOTALS[rule.quantity], _not_counted
+        limit, reasons = rule.value, []
+        by_graph = self._by_graph(rule)
+        if by_graph:
+            of, not_counted = _of_graph, _not_in_graph
+        got, left_out = Fraction(of(self.report)), not_counted(self.report, rule)
         if rule.beside:
             assert self.baseline is not None
-            base = Fraction(of(self.baseline))
-            limit = rule.limit(base)
-            unknown_base = _not_counted(self.baseline, rule)
+            limit = rule.limit(Fraction(of(self.baseline)))
+            unknown_base = not_counted(self.baseline, rule)
             if unknown_base:
                 reasons.append(f"the baseline's is not known: not counted: {some(unknown_base)}")
         holds = rule.holds(got, limit) and not reasons
@@ -203,6 +206,8 @@ class _Asked:
             reasons.append(f"not counted: {some(left_out)}")
         elif rule.quantity == "training-memory" and self.report.training is not None:
             reasons.append(f"with {self.report.training.optimizer}")
+        elif by_graph:
+            reasons.append("both by the graph, as one of them is no module that runs eagerly")
         elif rule.quantity == "memory" and (by := _measured_by(self.report)):
             reasons.append(by)
         yield Outcome(
@@ -220,8 +225,8 @@ class _Asked:
     def along(self, rule: Rule, places: Sequence[Layer]) -> Iterator[Outcome]:
         """The outcomes at each place, along each axis."""
         missing = Outcome(rule.quantity, rule.text, layer="", axis="", got=None, holds=False)
-        held = [(index, part) for index, whole in enumerate(places) for part in whole.apart()]
-        for index, place in held:
+        held = [pair for whole in places for pair in twins(self.report, self.baseline, whole)]
+        for place, twin in held:
             here = replace(missing, layer=place.name)
             axes = [f for f in place.field if rule.quantity not in _LOOKS or f.axis in TIME_LIKE]
             if rule.unit:
@@ -234,9 +239,11 @@ class _Asked:
                 kind = "length" if rule.unit == "um" else "time"
                 yield replace(here, reason=f"nothing: it has no axis of {kind}")
             for axis in axes:
-                yield self._axis(rule, here, place, axis, index)
+                yield self._axis(rule, here, place, axis, twin)
 
-    def _axis(self, rule: Rule, here: Outcome, place: Layer, axis: Field, index: int) -> Outcome:
+    def _axis(
+        self, rule: Rule, here: Outcome, place: Layer, axis: Field, twin: Layer | None
+    ) -> Outcome:
         got, reason = _of_axis(rule, self.report, place, axis)
         scale, base = self._scale(rule, axis.axis), Fraction(0)
         if scale is not None:
@@ -245,42 +252,42 @@ class _Asked:
         elif rule.quantity in _LENGTHS:
             here = replace(here, scale=self.report.scales.get(axis.axis))
         if rule.beside:
-            found = self._base(rule, place, axis, index)
-            if found is None:
-                reason = "the baseline has no such output and axis"
-                return replace(here, axis=axis.axis, got=got, reason=reason)
+            found = self._base(rule, axis, twin)
+            if isinstance(found, str):
+                return replace(here, axis=axis.axis, got=got, reason=found)
             base = found
         limit = rule.limit(base)
         holds = rule.holds(got, limit)
-        mixed = place.global_axes.get(axis.axis, ())
-        if (
-            mixed
-            and rule.quantity != "output-stride"
-            and not (
-                rule.quantity == "look-ahead" and scans_back(self.report.network, mixed, axis.axis)
-            )
-        ):
+        before = "" if self.baseline is None else _mixed_by(rule, self.baseline, twin, axis.axis)
+        if mixed := _mixed_by(rule, self.report, place, axis.axis):
             # The local field is no upper bound on what such an output sees.
             bounded = rule.quantity in ("receptive-field", *_LOOKS)
             holds = holds and not (bounded and rule.relation in ("<", "<="))
-            reason = f"the local field; {mixed[0]} sees all positions"
+            reason = f"the local field; {mixed} sees all positions"
+        elif rule.beside and before:
+            # The baseline sees more than its local field, so less than that is less.
+            holds = holds and rule.relation in ("<", "<=")
+            reason = f"beside the baseline's local field; its {before} sees all positions"
         return replace(here, axis=axis.axis, got=got, holds=holds, reason=reason, limit=limit)
 
-    def _base(self, rule: Rule, place: Layer, axis: Field, index: int) -> Fraction | None:
+    def _base(self, rule: Rule, axis: Field, twin: Layer | None) -> Fraction | str:
+        """What a rule counts from along an axis, or why that is not known."""
         assert self.baseline is not None
-        outputs = self.baseline.outputs
-        if place in self.report.outputs:
-            twin = outputs[index] if index < len(outputs) else None
-        else:
-            twin = next((layer for layer in self.baseline.layers if layer.name == place.name), None)
-        fields = () if twin is None or twin.opaque else twin.field
+        if twin is not None and twin.opaque:
+            return f"the baseline's is not known behind {', '.join(twin.opaque[:3])}"
+        fields = () if twin is None else twin.field
         found = next((field for field in fields if field.axis == axis.axis), None)
-        if found is None:
-            return None
-        assert twin is not None
+        if found is None or twin is None:
+            return "the baseline has no such output and axis"
         value, _ = _of_axis(rule, self.baseline, twin, found)
         scale = self._scale(rule, axis.axis)
         return value if scale is None else rule.length(scale, value)
+
+    def _by_graph(self, rule: Rule) -> bool:
+        """Whether peaks are those of graphs, as a run and a graph are no two states of a thing."""
+        if rule.quantity != "memory" or not rule.beside or self.baseline is None:
+            return False
+        return (self.report.eager is None) != (self.baseline.eager is None)
 
     def _scale(self, rule: Rule, axis: str) -> Scale | None:
         """The scale in which a rule is held along an axis; None for positions."""
@@ -290,6 +297,24 @@ class _Asked:
 
 def _not_counted(report: Inspection, rule: Rule) -> tuple[str, ...]:
     return report.uncounted.get("macs" if rule.quantity == "flops" else rule.quantity, ())
+
+
+def _of_graph(report: Inspection) -> int:
+    return report.memory.peak_bytes
+
+
+def _not_in_graph(report: Inspection, rule: Rule) -> tuple[str, ...]:  # noqa: ARG001
+    return report.network.unsized
+
+
+def _mixed_by(rule: Rule, report: Inspection, place: Layer | None, axis: str) -> str:
+    """The op through which a place sees all positions of an axis, where the rule is about that."""
+    mixed = () if place is None else place.global_axes.get(axis, ())
+    if not mixed or rule.quantity == "output-stride":
+        return ""
+    if rule.quantity == "look-ahead" and scans_back(report.network, mixed, axis):
+        return ""
+    return mixed[0]
 
 
 def _causal(report: Inspection, place: Layer) -> Outcome:

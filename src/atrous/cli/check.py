@@ -30,34 +30,37 @@ def check(
     input: Inputs = None,
     value: InputValues = None,
     receptive_field: Annotated[
-        str | None, typer.Option(metavar="RULE", help="Of each output, per axis: '>=300'.")
+        list[str] | None, typer.Option(metavar="RULE", help="Of each output, per axis: '>=300'.")
     ] = None,
     coverage: Annotated[
-        str | None, typer.Option(metavar="RULE", help="The share of it read: '==100%'.")
+        list[str] | None, typer.Option(metavar="RULE", help="The share of it read: '==100%'.")
     ] = None,
     output_stride: Annotated[
-        str | None, typer.Option(metavar="RULE", help="Input positions per output: '==8'.")
+        list[str] | None, typer.Option(metavar="RULE", help="Input positions per output: '==8'.")
     ] = None,
     look_back: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(metavar="RULE", help="Of each output, along time: '<=1000', '<=2s'."),
     ] = None,
     look_ahead: Annotated[
-        str | None, typer.Option(metavar="RULE", help="The same, ahead of its place: '<=40ms'.")
+        list[str] | None,
+        typer.Option(metavar="RULE", help="The same, ahead of its place: '<=40ms'."),
     ] = None,
     causal: Annotated[
         bool, typer.Option("--causal", help="No output reads ahead of its own time.")
     ] = False,
-    macs: Annotated[str | None, typer.Option(metavar="RULE", help="In all: '<=20G'.")] = None,
+    macs: Annotated[list[str] | None, typer.Option(metavar="RULE", help="In all: '<=20G'.")] = None,
     flops: Annotated[
-        str | None, typer.Option(metavar="RULE", help="In all, two for each MAC: '<=40G'.")
+        list[str] | None, typer.Option(metavar="RULE", help="In all, two for each MAC: '<=40G'.")
     ] = None,
-    params: Annotated[str | None, typer.Option(metavar="RULE", help="In all: '<=25M'.")] = None,
+    params: Annotated[
+        list[str] | None, typer.Option(metavar="RULE", help="In all: '<=25M'.")
+    ] = None,
     memory: Annotated[
-        str | None, typer.Option(metavar="RULE", help="Peak of activations: '<=512MiB'.")
+        list[str] | None, typer.Option(metavar="RULE", help="Peak of activations: '<=512MiB'.")
     ] = None,
     training_memory: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(metavar="RULE", help="Peak of training, parameters included: '<=8GB'."),
     ] = None,
     training: Annotated[

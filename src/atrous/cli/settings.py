@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -115,7 +115,7 @@ def asked_on_line(
     source: str | None,
     inputs: list[str] | None,
     layer: str | None,
-    rules: Mapping[str, str | None],
+    rules: Mapping[str, Sequence[str] | None],
     forbidden: list[str] | None,
     values: list[str] | None = None,
     *,
@@ -127,12 +127,12 @@ def asked_on_line(
 ) -> Asked:
     """What the options of one command line ask for.
 
-    >>> asked = asked_on_line("zoo:vgg16", None, None, {"macs": "<=20G"}, ["gridding,subgrids"])
+    >>> asked = asked_on_line("zoo:vgg16", None, None, {"macs": ["<=20G"]}, ["gridding,subgrids"])
     >>> [str(rule) for rule in asked.rules], asked.forbidden
     (['macs <=20G'], ('gridding', 'subgrids'))
     """
     check_scales(rate, pixel)
-    parsed = [r for key, text in rules.items() if text is not None for r in _typed(key, text)]
+    parsed = [r for key, texts in rules.items() for text in texts or () for r in _typed(key, text)]
     found = [code for text in forbidden or () for code in _codes(text)]
     if forbidden and not found:
         raise ReadError("--no is empty; name findings, such as --no gridding,checkerboard.")

@@ -34,7 +34,7 @@ class CheckView(LinesView):
         out = []
         merged: dict[tuple[str, str, str, object, str], list[Outcome]] = {}
         for outcome in self.record.broken:
-            got = (outcome.got, outcome.scale)
+            got = (outcome.got, outcome.limit, outcome.scale)
             key = (outcome.rule, outcome.text, outcome.layer, got, outcome.reason)
             merged.setdefault(key, []).append(outcome)
         for group in merged.values():
@@ -104,11 +104,23 @@ def _limit(outcome: Outcome, *, counted: bool = True) -> str:
     """The rule as it was written; where it counts from a baseline, with what that comes to."""
     relation = outcome.text[: len(outcome.text) - len(outcome.text.lstrip("<>=!"))]
     rest = outcome.text.removeprefix(relation).strip()
-    if counted and rest[:1] in ("+", "-") and outcome.limit is not None:
-        decimal = Fraction(f"{float(outcome.limit):.6g}")
-        limit = _amount(outcome, outcome.limit, decimal == outcome.limit)
-        return f"{relation} {limit} (baseline {rest})"
-    return f"{relation} {rest}"
+    if rest[:1] not in ("+", "-") or outcome.limit is None:
+        return f"{relation} {rest}"
+    if not counted:
+        return f"{relation} baseline {rest}"
+    if outcome.rule == "coverage":
+        return f"{relation} {float(100 * outcome.limit):.6g}% (baseline {rest})"
+    decimal = Fraction(f"{float(outcome.limit):.6g}")
+    limit = _amount(outcome, outcome.limit, decimal == outcome.limit)
+    if not outcome.holds and outcome.got is not None and limit == _amount(outcome, outcome.got):
+        # Rounded, they are one; what is broken shows in all digits.
+        return f"{relation} {_exact(outcome, outcome.limit)} (baseline {rest})"
+    return f"{relation} {limit} (baseline {rest})"
+
+
+def _exact(outcome: Outcome, limit: Fraction) -> str:
+    digits = f"{int(limit):,}" if limit.denominator == 1 else f"{float(limit):,.12g}"
+    return f"{digits} B" if outcome.rule in ("memory", "training-memory") else digits
 
 
 def _amount(outcome: Outcome, value: Fraction, decimal: bool = False) -> str:
