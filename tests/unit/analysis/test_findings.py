@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 
 import atrous
@@ -356,6 +358,48 @@ def test_a_shifted_map_is_mended_where_it_comes_from(layer, fix):
 )
 def test_crops_strides_and_causal_windows_are_no_shift(layer):
     assert not found(stack(layer), "half-cell-shift")
+
+
+def shift_of(reads, length, stride):
+    """In cells, between the middle of a map and the middle of what its outputs read."""
+    middles = [(min(taps) + max(taps)) / 2 for taps in reads]
+    return abs((middles[0] + middles[-1]) / 2 - (length - 1) / 2) / stride
+
+
+def is_named(reads, length, kernel, stride, behind):
+    """The rule of docs/checks.md, on the positions that each output reads, listed one by one."""
+    if kernel == 1 or len(reads) == 1:
+        return False
+    if behind == 0 and all(max(taps) <= place * stride for place, taps in enumerate(reads)):
+        return False
+    if shift_of(reads, length, stride) >= 0.5:
+        return True
+    # As many in front of its own place as behind it, and never that place itself.
+    return stride == 1 and all(
+        place not in taps and min(taps) + max(taps) == 2 * place for place, taps in enumerate(reads)
+    )
+
+
+def test_which_windows_shift_is_as_the_documents_say():
+    length, expected = 17, {}
+    b = Builder("windows")
+    x = b.input("x", (1, 1, length))
+    outputs = []
+    for kernel, stride, rate in product((1, 2, 3, 4), (1, 2, 3), (1, 2, 3)):
+        spread = (kernel - 1) * rate
+        for lo, hi in product(range(spread + 2), repeat=2):
+            if (lo + 2 * hi + rate) % 2:  # every second one is enough
+                continue
+            name = f"k{kernel}s{stride}d{rate}p{lo}_{hi}"
+            y = b.conv(x, 1, kernel, stride=stride, dilation=rate, padding=[(lo, hi)], name=name)
+            reads = [
+                [o * stride - lo + rate * j for j in range(kernel)] for o in range(y.shape[-1])
+            ]
+            expected[name] = is_named(reads, length, kernel, stride, hi)
+            outputs.append(y)
+    named = found(inspect_network(b.build(*outputs)), "half-cell-shift").keys()
+    assert {name for name, shifts in expected.items() if shifts} == named
+    assert 100 < len(named) < len(expected) - 100
 
 
 def test_a_padding_op_counts_as_the_padding_of_the_window_behind_it():
