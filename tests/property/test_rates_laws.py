@@ -99,6 +99,41 @@ def test_limits_are_the_largest_rates_found_one_by_one(size, kernel):
         assert found.limits.more_somewhere == max(found.map) - 1
 
 
+def counted(found, rate):
+    """How many taps each position of the map has inside at this rate, by a convolution of ones."""
+    kernel = found.branches[0].kernel
+    return taps_inside(found.map, same_branch(found.map, (rate,) * len(kernel), kernel).windows)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 8, 33, 64, (5, 11), (9, 40)])
+@pytest.mark.parametrize(
+    ("kernel", "rates"), [(3, (6, 12, 18)), (2, (1, 2)), (5, (3, 20)), (3, (4,))]
+)
+def test_safe_rates_are_the_largest_of_their_proportion_that_see_all_and_never_one(
+    size, kernel, rates
+):
+    found = atrous.rates(size, rates, output_stride=1, kernel=kernel)
+    taps = found.branches[0].taps
+
+    def is_safe(rate):
+        counts = counted(found, rate)
+        return (counts > 1).all() and (counts == taps).any()
+
+    safe = [rate for rate in range(1, max(found.map) + 3) if is_safe(rate)]
+    assert (max(found.safe) if found.safe else None) == (max(safe) if safe else None)
+    assert set(found.safe) <= set(safe)
+    for rate in found.safe:
+        # A rate given, times the same number for all, to the nearest.
+        assert any(abs(rate - max(1, r * max(found.safe) / max(rates))) <= 0.5 for r in rates)
+    assert [b.rate[0] for b in found.too_large] == [r for r in found.scaled if not is_safe(r)]
+    for branch in found.too_large:
+        assert_is_as_counted(branch, counted(found, branch.rate[0]))
+    if len(found.map) == 2:
+        _, _, large = " ".join(str(found).split()).partition("; too large here: ")
+        assert bool(large) == bool(found.too_large)
+        assert all(f"{b.rate[0]} has " in large for b in found.too_large)
+
+
 @pytest.mark.parametrize(
     ("size", "stride", "side"),
     [(513, 16, 33), (512, 16, 32), (513, 8, 65), (321, 16, 21), (321, 8, 41), (769, 16, 49),

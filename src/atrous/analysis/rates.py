@@ -194,9 +194,41 @@ class Pyramid(ShownWhole):
         >>> atrous.rates(513, (6, 12, 18), output_stride=8).scaled
         (12, 24, 36)
         """
-        rates = [max(branch.rate) for branch in self.branches]
         largest, side = _USUAL
-        factor = Fraction(largest * (min(self.map) - 1), (side - 1) * max(rates))
+        return self._in_proportion(Fraction(largest * (min(self.map) - 1), side - 1))
+
+    @property
+    def safe(self) -> tuple[int, ...]:
+        """The same rates in proportion, the largest the largest that no position sees as a 1x1.
+
+        With each of them every position has more than one tap inside, and some position all.
+        Empty where no rate does that, and where the kernels or paddings differ.
+
+        >>> import atrous
+        >>> atrous.rates(513, (6, 12, 18)).safe
+        (5, 11, 16)
+        """
+        limits = self.limits
+        largest = 0 if limits is None else min(limits.all_somewhere, limits.more_everywhere)
+        return self._in_proportion(Fraction(largest)) if largest else ()
+
+    @property
+    def too_large(self) -> tuple[Branch, ...]:
+        """Branches with those of the `scaled` rates that are above the largest `safe` one."""
+        if self.limits is None:
+            return ()
+        kernel = self.branches[0].kernel
+        most = max(self.safe, default=0)
+        return tuple(
+            same_branch(self.map, (rate,) * len(kernel), kernel)
+            for rate in self.scaled
+            if rate > most
+        )
+
+    def _in_proportion(self, largest: Fraction) -> tuple[int, ...]:
+        """These rates, scaled so that the largest is `largest`, rounded, each at least 1."""
+        rates = [max(branch.rate) for branch in self.branches]
+        factor = largest / max(rates)
         return tuple(sorted({max(1, int(rate * factor + Fraction(1, 2))) for rate in rates}))
 
     @property
@@ -241,6 +273,7 @@ class Pyramid(ShownWhole):
             ],
             "limits": None if limits is None else plain_fields(limits),
             "scaled": list(self.scaled),
+            "safe": list(self.safe),
             "together": {
                 "taps": self.taps,
                 "extent": list(self.extent),

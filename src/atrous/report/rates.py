@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from atrous.analysis.rates import Pyramid, percent
+from atrous.analysis.rates import Branch, Pyramid, percent
 from atrous.analysis.scale import in_units
 from atrous.draw.units import per_axis, shape_text
 from atrous.report.lines import Column, Line, Look, Span, line, table, wrapped, wrapped_text
@@ -47,6 +47,8 @@ class PyramidView(LinesView):
             out += wrapped(Span("largest rates", "bold"), _limits(found), _INDENT, look)
         if len(found.map) == 2:
             out += wrapped(Span("in proportion", "bold"), _scaled(found), _INDENT, look)
+            if found.limits is not None:
+                out += wrapped(Span("safe", "bold"), _safe(found), _INDENT, look)
         out += wrapped(Span("together", "bold"), _together(found), _INDENT, look)
         return out
 
@@ -137,8 +139,30 @@ def _limits(found: Pyramid) -> str:
 
 
 def _scaled(found: Pyramid) -> str:
-    rates = ", ".join(map(str, found.scaled))
-    return f"{rates}, the largest as DeepLab v3's 18 is for a map of 33x33"
+    text = f"{_listed(found.scaled)}, the largest as DeepLab v3's 18 is for a map of 33x33"
+    large = [f"{_one(branch.rate)} {_lacks(branch)}" for branch in found.too_large]
+    return f"{text}; too large here: {'; '.join(large)}" if large else text
+
+
+def _lacks(branch: Branch) -> str:
+    """What a rate that is too large leaves of its taps."""
+    if branch.alone:
+        one = "only the centre" if all(k % 2 for k in branch.kernel) else "only one tap"
+        return f"has {one} inside at {percent(branch.alone)} of positions"
+    return "has all taps inside nowhere"
+
+
+def _safe(found: Pyramid) -> str:
+    if not found.safe:
+        return "no rate: at none every position sees more than one tap, and some position all"
+    return (
+        f"{_listed(found.safe)} in the same proportion: every position sees more than one tap, and "
+        f"some position all {found.branches[0].taps}"
+    )
+
+
+def _listed(rates: Sequence[int]) -> str:
+    return ", ".join(map(str, rates))
 
 
 def _together(found: Pyramid) -> str:
