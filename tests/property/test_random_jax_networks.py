@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 import pytest
 
-from tests.jax_probe import assert_reads, drawn_network
+from tests.jax_probe import Blind, assert_reads, drawn_network
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -19,3 +20,8 @@ def test_the_footprints_of_random_functions_are_what_finite_changes_show(seed: i
     with jax.enable_x64(True):
         function, shape = drawn_network(seed, finite=True)
         assert assert_reads(function, shape, finite=True)
+
+
+def test_a_function_that_makes_nan_by_itself_is_not_probed() -> None:
+    with pytest.raises(Blind, match="NaN with no NaN in its input"):
+        assert_reads(lambda x: x + jnp.log(-1 - x * x), (1, 5, 1))

@@ -139,7 +139,7 @@ def _limits(found: Pyramid) -> str:
 
 
 def _scaled(found: Pyramid) -> str:
-    text = f"{_listed(found.scaled)}, the largest as DeepLab v3's 18 is for a map of 33x33"
+    text = f"{_in_a_row(found.scaled)}, the largest as DeepLab v3's 18 is for a map of 33x33"
     large = [f"{_one(branch.rate)} {_lacks(branch)}" for branch in found.too_large]
     return f"{text}; too large here: {'; '.join(large)}" if large else text
 
@@ -156,12 +156,12 @@ def _safe(found: Pyramid) -> str:
     if not found.safe:
         return "no rate: at none every position sees more than one tap, and some position all"
     return (
-        f"{_listed(found.safe)} in the same proportion: every position sees more than one tap, and "
+        f"{_in_a_row(found.safe)} in the same proportion: every position sees more than one tap, and "
         f"some position all {found.branches[0].taps}"
     )
 
 
-def _listed(rates: Sequence[int]) -> str:
+def _in_a_row(rates: Sequence[int]) -> str:
     return ", ".join(map(str, rates))
 
 
