@@ -28,7 +28,7 @@ _QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passe
 """Each function is compiled for one run."""
 
 
-class Blind(ValueError):
+class UnprobedError(ValueError):
     """A function whose outputs are NaN with no NaN in its input, so that a probe shows nothing."""
 
 
@@ -44,7 +44,7 @@ def assert_reads(
     """Each output position reads just the input positions whose NaN or change it shows.
 
     `source` is what is read, where that is not the function that is run. All input positions are
-    probed, or so many drawn `places`; returns how many pairs agreed. Raises `Blind` where outputs
+    probed, or so many drawn `places`; returns how many pairs agreed. Raises `UnprobedError` where outputs
     are NaN as it is.
     """
     report = report or atrous.inspect(function if source is None else source, shape)
@@ -94,7 +94,7 @@ def _shown(
             changes.append([np.asarray(part) for part in run(changed)])
     clean, *others = changes
     if any(np.isnan(array).any() for array in clean):
-        raise Blind("its outputs are NaN with no NaN in its input.")
+        raise UnprobedError("its outputs are NaN with no NaN in its input.")
     found = [np.zeros(array.shape, bool) for array in clean]
     for other in others:
         for seen, before, after in zip(found, clean, other, strict=True):

@@ -17,7 +17,7 @@ import jax
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import atrous
-from tests.jax_probe import Blind, assert_reads, drawn_network
+from tests.jax_probe import UnprobedError, assert_reads, drawn_network
 
 
 def main() -> int:
@@ -40,7 +40,7 @@ def main() -> int:
             except AssertionError as error:
                 wrong += 1
                 print(f"{seed}: {error}")
-            except Blind as error:
+            except UnprobedError as error:
                 blind += 1
                 print(f"{seed}: not probed: {error}")
         jax.clear_caches()

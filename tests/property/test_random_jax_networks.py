@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from tests.jax_probe import Blind, assert_reads, drawn_network
+from tests.jax_probe import UnprobedError, assert_reads, drawn_network
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -23,5 +23,5 @@ def test_the_footprints_of_random_functions_are_what_finite_changes_show(seed: i
 
 
 def test_a_function_that_makes_nan_by_itself_is_not_probed() -> None:
-    with pytest.raises(Blind, match="NaN with no NaN in its input"):
+    with pytest.raises(UnprobedError, match="NaN with no NaN in its input"):
         assert_reads(lambda x: x + jnp.log(-1 - x * x), (1, 5, 1))

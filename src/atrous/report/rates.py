@@ -156,8 +156,8 @@ def _safe(found: Pyramid) -> str:
     if not found.safe:
         return "no rate: at none every position sees more than one tap, and some position all"
     return (
-        f"{_in_a_row(found.safe)} in the same proportion: every position sees more than one tap, and "
-        f"some position all {found.branches[0].taps}"
+        f"{_in_a_row(found.safe)} in the same proportion: every position sees more than one tap, "
+        f"and some position all {found.branches[0].taps}"
     )
 
 
