@@ -44,8 +44,9 @@ def assert_reads(
     """Each output position reads just the input positions whose NaN or change it shows.
 
     `source` is what is read, where that is not the function that is run. All input positions are
-    probed, or so many drawn `places`; returns how many pairs agreed. Raises `UnprobedError` where outputs
-    are NaN as it is.
+    probed, or so many drawn `places`; returns how many pairs agreed.
+
+    Raises `UnprobedError` where outputs are NaN as it is.
     """
     report = report or atrous.inspect(function if source is None else source, shape)
     assert report.complete, report.opaque
