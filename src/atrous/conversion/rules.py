@@ -303,8 +303,9 @@ def _resize(op: Resize, place: Place, around: Around) -> Replacement | Refusal:
     sizes = []
     for index, (size, axis, scale) in enumerate(zip(op.sizes, axes, scales, strict=True)):
         name = axis or around.axes[len(around.axes) - len(op.sizes) + index]
-        if axis is not None and scale is not None and factors[axis] > 1:
-            sizes.append(int(place.length(axis) * scale))
+        if axis is not None and scale is not None:
+            now = place.length(axis)
+            sizes.append(size if now == place.old[0].grid[axis] else int(now * scale))
             continue
         # A size that the code takes from another map follows that map.
         length, factor = around.seen.get((name, size), (size, 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
@@ -18,12 +19,15 @@ from atrous.network.ops import (
     Constant,
     Contract,
     Conv,
+    Expand,
     Mix,
+    Opaque,
     Pad,
     Permute,
     Pool,
     Reshape,
     Resize,
+    Roll,
     Slice,
 )
 from atrous.network.stack import stack_network
@@ -354,3 +358,437 @@ def test_behind_a_denser_map_each_op_keeps_its_values(name, target):
     for node, after in zip(plan.reference.nodes, plan.candidate.nodes, strict=True):
         assert node.op == after.op or node.name in {change.node for change in plan.changes}
     assert plan_edits(dense(plan.candidate, target)) == ()
+
+
+def test_a_target_that_the_strides_do_not_pass_through_is_refused_with_both():
+    refusal = refused(stack_network("k3s2 k3s3", (1, 1, 25)), 4)
+    assert (refusal.rule, refusal.layer) == ("output stride", "conv2")
+    assert "an output stride of 4 lies between 2 and 6 along t" in refusal.reason
+    refusal = refused(stack_network("k3s2 maxk3s3", (1, 1, 25, 25)), {"h": 6, "w": 5})
+    assert (refusal.rule, refusal.layer) == ("output stride", "max2")
+    assert "an output stride of 5 lies between 2 and 6 along w" in refusal.reason
+
+
+def test_a_slice_that_jumps_over_the_target_is_refused():
+    refusal = refused(network(lambda b, x: b.add(Slice(2, 0, 6, 4), x, name="s")), 3)
+    assert (refusal.rule, refusal.layer) == ("output stride", "s")
+    assert "lies between 1 and 4 along t" in refusal.reason
+
+
+# --- what a conversion cannot keep, and what it follows nevertheless ------------------------
+
+
+def test_a_gate_sums_over_the_denser_map():
+    plan = dense(network(gated))
+    assert plan.factors["scaled"] == {"t": 2}
+    assert plan.candidate.tensor("scaled").shape == (1, 2, 23)
+    assert_denser(plan, but=("avgpool", "gate", "scaled"))
+
+
+def test_a_pyramid_pool_is_resampled_to_the_size_that_the_map_has_now():
+    plan = dense(network(pyramid))
+    assert edits(plan) == ["down: stride (2,) -> (1,)", "up: sizes (12,) -> (23,)"]
+    assert plan.factors["small"] == {"t": 1}
+    assert plan.factors["up"] == {"t": 2}
+    assert_denser(plan, but=("small", "inner", "up", "cat"))
+
+
+def test_what_is_spread_over_a_map_takes_the_size_that_the_map_has_now():
+    def made(b: Builder, x: Tensor) -> Tensor:
+        x = strided(b, x)
+        spread = b.add(Expand((1, 2, 12)), b.global_pool(x), name="spread")
+        return b.concat(x, spread, name="cat")
+
+    plan = dense(network(made))
+    assert edits(plan) == ["down: stride (2,) -> (1,)", "spread: shape (1, 2, 12) -> (1, 2, 23)"]
+    assert_denser(plan, but=("avgpool", "spread", "cat"))
+
+
+def test_a_spread_over_channels_or_one_more_dimension_stays():
+    def made(b: Builder, x: Tensor) -> Tensor:
+        x = strided(b, x)
+        table = b.add(Constant((1, 1)), name="table")
+        return b.join(x, b.add(Expand((1, 2, 1)), table, name="spread"), name="sum")
+
+    plan = dense(network(made))
+    assert edits(plan) == ["down: stride (2,) -> (1,)"]
+    assert_denser(plan)
+
+
+def test_a_size_that_no_map_has_stays_as_it_is():
+    made = network(lambda b, x: b.resize(strided(b, x), (40,), name="up"))
+    plan = dense(made)
+    assert edits(plan) == ["down: stride (2,) -> (1,)"]
+    assert plan.factors["up"] == {"t": 1}
+
+
+def test_a_resampling_by_a_scale_goes_by_it():
+    def made(b: Builder, x: Tensor) -> Tensor:
+        op = Resize((18,), "nearest", "asymmetric", (Fraction(3, 2),))
+        return b.add(op, strided(b, x), name="up")
+
+    plan = dense(network(made))
+    assert edits(plan) == ["down: stride (2,) -> (1,)", "up: sizes (18,) -> (34,)"]  # 23 * 3/2
+    assert plan.factors["up"] == {"t": 2}
+
+
+def test_a_resampling_by_a_scale_does_not_follow_a_map_that_has_its_size_by_chance():
+    def made(b: Builder, x: Tensor) -> Tensor:
+        x = strided(b, x)  # 12 of 24
+        less = b.add(AdaptivePool((6,)), x, name="less")
+        return b.concat(
+            x, b.add(Resize((12,), "nearest", "asymmetric", (Fraction(2),)), less, name="up")
+        )
+
+    refusal = refused(network(made, (1, 2, 24)))
+    assert (refusal.rule, refusal.layer) == ("join", "concat")
+    assert "down has 24 positions along t" in refusal.reason
+    assert "up has 12 (both had 12)" in refusal.reason
+
+
+# --- heads ----------------------------------------------------------------------------------
+
+
+def head(b: Builder, x: Tensor) -> Tensor:
+    """Three rates beside one another and a layer behind them."""
+    x = b.relu(strided(b, x), name="act")
+    branches = [
+        b.conv(x, 2, 3, dilation=rate, padding=rate, name=f"rate{rate}") for rate in (1, 2, 3)
+    ]
+    return b.conv(b.concat(*branches, name="cat"), 2, 3, padding=1, name="last")
+
+
+def test_the_rates_of_a_head_follow_the_map_and_keep_their_reach():
+    plan = dense(network(head))
+    assert [(h.layer, h.rate_before, h.rate_after) for h in plan.heads] == [
+        ("rate2", 2, 4),
+        ("rate3", 3, 6),
+    ]
+    assert [(h.reach_before, h.reach_after, h.axes) for h in plan.heads] == [
+        (4, 4, ("t",)),
+        (6, 6, ("t",)),
+    ]
+    assert_denser(plan)
+
+
+def test_the_rates_of_a_head_stay_where_that_is_asked_and_reach_less():
+    plan = dense(network(head), heads="keep")
+    assert edits(plan) == ["down: stride (2,) -> (1,)"]
+    assert [(h.layer, h.rate_before, h.rate_after) for h in plan.heads] == [
+        ("rate2", 2, 2),
+        ("rate3", 3, 3),
+    ]
+    assert [(h.reach_before, h.reach_after) for h in plan.heads] == [(4, 2), (6, 3)]
+    assert plan.factors["last"] == {"t": 2}
+
+
+def test_a_head_is_told_of_along_the_axes_that_changed():
+    plan = dense(network(head, (1, 2, 13, 13)), {"h": 2, "w": 1})
+    assert [(h.layer, h.axes, h.rate_after) for h in plan.heads] == [
+        ("rate2", ("w",), 4),
+        ("rate3", ("w",), 6),
+    ]
+    both = dense(network(head, (1, 2, 13, 13)), 1)
+    assert [h.axes for h in both.heads] == [("h", "w"), ("h", "w")]
+
+
+def test_what_reads_one_map_at_one_rate_is_no_head():
+    def made(b: Builder, x: Tensor) -> Tensor:
+        x = strided(b, x)
+        one = b.conv(x, 2, 3, dilation=2, padding=2, name="one")
+        point = b.conv(x, 2, 1, name="point")  # of a single tap a rate says nothing
+        return b.conv(b.join(one, point), 2, 3, dilation=3, padding=3, name="last")
+
+    plan = dense(network(made), heads="keep")
+    assert plan.heads == ()
+    assert "one: dilation (2,) -> (4,)" in edits(plan)
+    assert_denser(plan)
+
+
+# --- tails ----------------------------------------------------------------------------------
+
+
+def test_where_a_tail_is_dropped_the_dense_map_is_cropped_and_that_is_told():
+    plan = dense(stack_network("k3s2 maxk2s2valid k3", (1, 1, 25)))  # 25 -> 13 -> 6
+    assert [n.output.shape[2] for n in plan.candidate.nodes] == [25, 24, 24]
+    (note,) = plan.notes
+    assert note.startswith("max2: the original drops the end of its map here")
+    assert "cropped to 24 of 25 positions along t" in note
+    assert "tail='keep'" in note
+    assert_denser(plan)
+
+
+def test_a_tail_is_kept_where_that_is_asked_and_that_is_told():
+    plan = dense(stack_network("k3s2 maxk2s2valid k3", (1, 1, 25)), tail="keep")
+    assert [n.output.shape[2] for n in plan.candidate.nodes] == [25, 25, 25]
+    (note,) = plan.notes
+    assert note.startswith("max2: the original drops the end of its map here")
+    assert "keeps all 25 positions along t" in note
+    assert "tail='crop'" in note
+
+
+def test_of_several_tails_the_first_is_told():
+    plan = dense(stack_network("k3s2 maxk2s2valid maxk2s2valid", (1, 1, 27)))  # 27, 14, 7, 3
+    (note,) = plan.notes
+    assert note.startswith("max3:")
+    plan = dense(stack_network("k3s2 maxk2s2valid maxk2s2valid", (1, 1, 29)))  # 29, 15, 7, 3
+    (note,) = plan.notes
+    assert note.startswith("max2:")
+
+
+@pytest.mark.parametrize("tail", ["crop", "keep"])
+def test_where_no_tail_is_dropped_nothing_is_told(tail):
+    for text, size in (("k3s2 maxk2s2valid k3", 23), ("k3s2 k3s2 k3", 25), ("k3 k3valid", 9)):
+        assert dense(stack_network(text, (1, 1, size)), tail=tail).notes == ()
+
+
+@pytest.mark.parametrize("tail", ["crop", "keep"])
+def test_a_padding_before_a_window_is_no_part_of_the_maps_size(tail):
+    def made(b: Builder, x: Tensor) -> Tensor:
+        x = b.relu(b.pad(strided(b, x), [(1, 1)]), name="act")
+        return b.conv(x, 2, 3, stride=2, name="end")
+
+    plan = dense(network(made), tail=tail)
+    assert plan.notes == ()
+    assert plan.candidate.tensor("end").shape == (1, 2, 23)
+    assert_denser(plan)
+    (last,) = [c for c in plan.changes if c.node == "end"]
+    assert [d.padded for d in last.dense] == [4]
+
+
+# --- joins ----------------------------------------------------------------------------------
+
+
+def decoder(b: Builder, x: Tensor, join: str = "concat") -> Tensor:
+    """A map at stride 2, one below it, brought back by twice its size, and both together."""
+    one = strided(b, x, "one")
+    two = strided(b, one, "two")
+    up = b.add(Resize((12,), "nearest", "asymmetric", (Fraction(2),)), two, name="up")
+    made = b.concat(one, up, name="cat") if join == "concat" else b.join(one, up, name="sum")
+    return b.conv(made, 2, 3, padding=1, name="last")
+
+
+@pytest.mark.parametrize("join", ["concat", "sum"])
+def test_a_skip_that_no_longer_fits_is_refused_with_both_sizes(join):
+    made = network(lambda b, x: decoder(b, x, join), (1, 2, 24))
+    refusal = refused(made)
+    assert (refusal.rule, refusal.layer) == ("join", "cat" if join == "concat" else "sum")
+    assert "one has 24 positions along t" in refusal.reason
+    assert "up has 48 (both had 12)" in refusal.reason
+    assert "convert the part before it (outputs=...)" in refusal.reason
+    assert "resample=True" in refusal.reason
+
+
+@pytest.mark.parametrize("join", ["concat", "sum"])
+def test_a_skip_that_no_longer_fits_is_resampled_to_the_smaller_map(join):
+    made = network(lambda b, x: decoder(b, x, join), (1, 2, 24))
+    plan = dense(made, resample=True)
+    (found,) = plan.resampled
+    name = "cat" if join == "concat" else "sum"
+    assert (found.join, found.source, found.other) == (name, "up", "one")
+    assert (found.sizes, found.node) == ((24,), f"{name}.resample")
+    assert f"{name}: resample none -> linear to the size of one" in edits(plan)
+    node = plan.candidate.node(found.node)
+    assert node.op == Resize((24,), "linear", "half_pixel")
+    assert (node.inputs, node.module, node.params) == (("up",), name, ())
+    assert plan.candidate.node(name).inputs == ("one", found.node)
+    assert plan.factors[found.node] == {"t": 2}
+    assert plan.factors[name] == {"t": 2}
+    assert_denser(plan, but=("up", name, "last"))  # between the original's, it reads others
+
+
+def test_a_resampled_map_has_a_name_that_no_other_has():
+    def made(b: Builder, x: Tensor) -> Tensor:
+        one = strided(b, x, "one")
+        two = strided(b, one, "two")
+        up = b.add(Resize((12,), "nearest", "asymmetric", (Fraction(2),)), two, name="up")
+        b.relu(up, name="unused")
+        a = b.relu(one, name="sum.resample")
+        return b.join(a, up, b.relu(up, name="sum.resample1"), name="sum")
+
+    plan = dense(network(made, (1, 2, 24)), resample=True)
+    assert [r.node for r in plan.resampled] == ["sum.resample2", "sum.resample3"]
+    assert [r.source for r in plan.resampled] == ["up", "sum.resample1"]
+    assert plan.candidate.node("sum").inputs == ("sum.resample", "sum.resample2", "sum.resample3")
+
+
+def test_one_map_that_is_joined_twice_is_resampled_once():
+    def made(b: Builder, x: Tensor) -> Tensor:
+        one = strided(b, x, "one")
+        up = b.add(
+            Resize((12,), "nearest", "asymmetric", (Fraction(2),)), strided(b, one), name="up"
+        )
+        return b.join(up, one, up, name="sum")
+
+    plan = dense(network(made, (1, 2, 24)), resample=True)
+    assert [r.source for r in plan.resampled] == ["up"]
+    assert plan.candidate.node("sum").inputs == ("sum.resample", "one", "sum.resample")
+
+
+def test_joins_that_fit_are_not_resampled():
+    for made in (residual, gated, pyramid, head):
+        assert dense(network(made, (1, 2, 24 if made is not residual else 21)), resample=True)
+        assert dense(network(residual, (1, 2, 21)), resample=True).resampled == ()
+
+
+def test_a_concatenation_along_the_axis_itself_is_not_resampled_but_refused():
+    def made(b: Builder, x: Tensor) -> Tensor:
+        one = strided(b, x, "one")
+        up = b.add(
+            Resize((12,), "nearest", "asymmetric", (Fraction(2),)), strided(b, one), name="up"
+        )
+        return b.concat(one, up, dim=2, name="cat")
+
+    for resample in (False, True):
+        refusal = refused(network(made, (1, 2, 24)), resample=resample)
+        assert refusal.layer == "cat"
+        assert "resample=True" not in refusal.reason
+    plain = network(lambda b, x: b.concat(*[strided(b, x)] * 2, dim=2, name="cat"), (1, 2, 24))
+    refusal = refused(plain)
+    assert (refusal.rule, refusal.layer) == ("concat", "cat")
+    assert "end to end" in refusal.reason
+
+
+def test_of_two_axes_that_differ_the_other_way_round_none_is_resampled():
+    def made(b: Builder, x: Tensor) -> Tensor:
+        one = b.conv(x, 2, 1, stride=(2, 1), name="one")
+        two = b.conv(x, 2, 1, stride=(1, 2), name="two")
+        one = b.add(
+            Resize((12, 12), "nearest", "asymmetric", (Fraction(2), Fraction(1))), one, name="up1"
+        )
+        two = b.add(
+            Resize((12, 12), "nearest", "asymmetric", (Fraction(1), Fraction(2))), two, name="up2"
+        )
+        return b.join(one, two, name="sum")
+
+    refusal = refused(network(made, (1, 2, 12, 12)), resample=True)
+    assert (refusal.rule, refusal.layer) == ("join", "sum")
+    assert "resample=True" not in refusal.reason
+    assert "up1 has 24 positions along h" in refusal.reason
+
+
+def test_a_table_of_the_maps_size_cannot_follow_it():
+    def made(b: Builder, x: Tensor) -> Tensor:
+        table = b.add(Constant((1, 2, 12)), name="table")
+        return b.join(strided(b, x), table, name="add")
+
+    refusal = refused(network(made))
+    assert (refusal.rule, refusal.layer) == ("join", "add")
+    assert "a table of fixed size 1x2x12 (table)" in refusal.reason
+    assert dense(network(made), 2).changes == ()
+
+
+# --- what has no rule -----------------------------------------------------------------------
+
+
+def test_an_op_without_a_rule_is_refused_behind_a_change_and_stays_before_one():
+    def made(b: Builder, x: Tensor) -> Tensor:
+        x = b.add(Roll(2, 1), x, name="before")
+        return b.add(Roll(2, 1), strided(b, x), name="behind")
+
+    refusal = refused(network(made))
+    assert (refusal.rule, refusal.layer) == ("roll", "behind")
+    assert "no rule for roll on a map whose stride has been removed" in refusal.reason
+    assert dense(network(made), 2).changes == ()
+
+
+def test_what_is_not_understood_is_refused():
+    def made(b: Builder, x: Tensor) -> Tensor:
+        return b.add(Opaque("sort", "it sorts", (1, 2, 12)), strided(b, x), name="odd")
+
+    refusal = refused(network(made))
+    assert (refusal.rule, refusal.layer) == ("opaque", "odd")
+    assert refusal.reason.startswith("sort is not understood (it sorts), so ")
+
+
+def test_a_transposed_convolution_with_a_stride_is_refused_behind_a_change():
+    def made(b: Builder, x: Tensor) -> Tensor:
+        return b.conv_transpose(strided(b, x), 2, 2, stride=2, name="up")
+
+    refusal = refused(network(made))
+    assert (refusal.rule, refusal.layer) == ("transposed convolution", "up")
+    assert "over 2, and behind a map whose stride of 2" in refusal.reason
+    assert dense(network(made), 2).changes == ()
+    # Before a change it stays.
+    before = network(lambda b, x: strided(b, b.conv_transpose(x, 2, 2, stride=2, name="up")))
+    assert edits(dense(before)) == []
+
+
+def space_to_depth(b: Builder, x: Tensor) -> Tensor:
+    """Pairs of positions into channels, by a reshape, and a layer behind."""
+    n, c, t = x.shape
+    x = b.add(Reshape((n, c, t // 2, 2)), x, name="cut")
+    x = b.add(Permute((0, 1, 3, 2)), x, name="turn")
+    return b.conv(b.add(Reshape((n, 2 * c, t // 2)), x, name="deep"), 2, 3, name="last")
+
+
+def test_digits_of_an_axis_stay_where_nothing_is_to_be_done():
+    plan = dense(network(space_to_depth, (1, 2, 24)), 2)
+    assert plan.changes == ()
+    assert plan.factors["last"] == {"t": 1}
+
+
+def test_a_map_that_no_stride_makes_coarse_is_refused_with_what_does():
+    refusal = refused(network(space_to_depth, (1, 2, 24)), 1)
+    assert refusal.layer == "last", str(refusal)
+
+
+def test_windows_that_would_grow_in_number_are_refused():
+    made = network(lambda b, x: space_to_depth(b, strided(b, x)), (1, 2, 24))
+    refusal = refused(made)
+    assert (refusal.rule, refusal.layer) == ("reshape", "cut")
+    assert "cuts t into windows, whose number would change" in refusal.reason
+
+
+def test_a_map_that_a_resampling_makes_coarse_is_refused_with_it():
+    def made(b: Builder, x: Tensor) -> Tensor:
+        x = b.resize(x, (12,), name="less")
+        return b.conv(b.relu(x, name="act"), 2, 3, name="last")
+
+    refusal = refused(network(made, (1, 2, 24)))
+    assert (refusal.rule, refusal.layer) == ("output stride", "last")
+    assert "a stride of 2 along t, which less (a resampling to fewer) gives it" in refusal.reason
+    assert "ask for an output stride of 2" in refusal.reason
+
+
+# --- random networks ------------------------------------------------------------------------
+
+
+def random_network(seed: int) -> Network:
+    """A few layers in a row, some of them with a shortcut beside them."""
+    rng = random.Random(seed)
+    b = Builder()
+    x = b.input("x", (1, 1, rng.randrange(18, 40)))
+    for _ in range(rng.randrange(2, 6)):
+        kernel, rate = rng.choice([1, 2, 3, 3]), rng.choice([1, 1, 2])
+        said: dict[str, Any] = {"stride": rng.choice([1, 1, 2, 3]), "dilation": rate}
+        extent = (kernel - 1) * rate + 1
+        pads = (rng.randrange(extent), rng.randrange(extent))
+        if rng.random() < 0.5:
+            pads = ((extent - 1) // 2,) * 2
+        if x.shape[2] + sum(pads) < extent + 2:
+            break
+        kind = rng.choice(["conv", "conv", "max", "average", "pad", "join"])
+        if kind == "pad":
+            x = b.add(Pad((pads,), "constant" if x.shape[2] < 5 else "reflect"), x)
+        elif kind == "join" and x.shape[2] > extent:
+            halves = [b.conv(x, 1, k, padding=[(0, k - 1)], stride=2) for k in (kernel, 3)]
+            x = b.join(*halves)
+        elif kind in ("max", "average"):
+            window = Window(kernel, said["stride"], rate, *pads)
+            ceil = rng.random() < 0.3
+            x = b.add(Pool((window,), "max" if kind == "max" else "average", ceil), x)
+        else:
+            x = b.conv(x, 1, kernel, padding=[pads], **said)
+    return b.build(x)
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_random_networks_keep_their_values_at_every_stride_that_they_pass(seed):
+    before = random_network(seed)
+    coarsest = max(max(found.values()) for found in strides(before).values())
+    for target in {int(max(found.values())) for found in strides(before).values()}:
+        plan = dense(before, target)
+        assert (plan.direction == "none") == (coarsest <= target)
+        assert_denser(plan)
+        assert max(max(f.values()) for f in strides(plan.candidate).values()) <= target
