@@ -119,7 +119,7 @@ def test_first_weights_are_the_same_whatever_was_drawn_before_and_nothing_is_tra
 
 
 def test_sizes_are_looked_for_without_giving_the_model_any():
-    model = nn.Sequential(nn.LazyConv1d(2, 3), nn.LazyLinear(5))
+    model = nn.Sequential(nn.Conv1d(1, 2, 3), nn.LazyInstanceNorm1d(affine=True))
     before = state_of(model)
     assert str(atrous.sizes(model, (1, 1, 6))).splitlines()[-1]
     assert state_of(model) == before
