@@ -137,8 +137,10 @@ class Comparison(ShownWhole, Tabular):
         >>> table["a"].report.scales["t"].text(7)
         '7 ms'
         """
+        scaled = [one.report.scaled(rate=rate, pixel=pixel) for one in self.schemes]
         schemes = (
-            replace(one, report=one.report.scaled(rate=rate, pixel=pixel)) for one in self.schemes
+            replace(one, report=report, risks=report.findings)
+            for one, report in zip(self.schemes, scaled, strict=True)
         )
         return replace(self, schemes=tuple(schemes))
 

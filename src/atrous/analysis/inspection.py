@@ -64,7 +64,7 @@ class Inspection(ShownWhole, Tabular):
     scales: Mapping[str, Scale] = record_field(default_factory=dict, hash=False)
     training: Training | None = None
     # What is worked out only when it is asked for; it follows from the rest, so it is no state.
-    _known: dict[str, Any] = record_field(default_factory=dict, repr=False, compare=False)
+    _known: dict[Any, Any] = record_field(default_factory=dict, repr=False, compare=False)
 
     def __getitem__(self, name: str) -> Layer:
         """The layer of that name; else the last one inside the module of that name."""
@@ -155,13 +155,14 @@ class Inspection(ShownWhole, Tabular):
     @property
     def findings(self) -> tuple[Finding, ...]:
         """What needs attention, the most serious first, each with its layer and a fix."""
-        if "findings" not in self._known:
+        key = ("findings", *self.scales.items()) if self.scales else "findings"
+        if key not in self._known:
             from atrous.analysis.findings import findings_of
             from atrous.analysis.findings.evidence import Evidence
 
-            evidence = Evidence(self.network, self.input, self.layers, self.outputs)
-            self._known["findings"] = findings_of(evidence)
-        found: tuple[Finding, ...] = self._known["findings"]
+            evidence = Evidence(self.network, self.input, self.layers, self.outputs, self.scales)
+            self._known[key] = findings_of(evidence)
+        found: tuple[Finding, ...] = self._known[key]
         return found
 
     @property

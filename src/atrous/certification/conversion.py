@@ -53,7 +53,12 @@ class Conversion(ShownWhole, Tabular):
 
         As `Certificate.scaled`; the reports before and after have the scales, too.
         """
-        return replace(self, certificate=self.certificate.scaled(rate=rate, pixel=pixel))
+        found = replace(self, certificate=self.certificate.scaled(rate=rate, pixel=pixel))
+        if found.after is None:
+            return found
+        kept = {(one.code, one.layer) for one in self.findings}
+        said = tuple(one for one in found.after.findings if (one.code, one.layer) in kept)
+        return replace(found, findings=said)
 
     def _report(self, network: Network) -> Inspection:
         return replace(inspect_network(network), scales=self.certificate.scales)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from atrous.analysis.field import Field, field_of
+from atrous.analysis.scale import Scale
 from atrous.analysis.spans import Span, spans_of
 from atrous.analysis.trace import Seen, traced
 from atrous.geometry import Reads
@@ -21,12 +23,16 @@ __all__ = ["Evidence"]
 
 @dataclass(frozen=True)
 class Evidence:
-    """A network with the fields of its layers, measured on the input `source`."""
+    """A network with the fields of its layers, measured on the input `source`.
+
+    Messages say lengths along axes in the units of `scales`, as `words.lengths` does.
+    """
 
     network: Network
     source: str
     layers: Sequence[Layer]
     outputs: Sequence[Layer]
+    scales: Mapping[str, Scale] = field(default_factory=dict)
 
     @cached_property
     def ends(self) -> tuple[Layer, ...]:
@@ -85,6 +91,12 @@ class Evidence:
     def spans(self, node: Node) -> tuple[Span, ...]:
         """The windows of a convolution or pool; none where one runs along no whole axis."""
         return self._spans[node.name]
+
+    def apart(self, tensor: str, counts: Mapping[str, int]) -> dict[str, Fraction]:
+        """So many positions of a tensor along axes, as positions of the input."""
+        fields = {axis: self.field(tensor, axis) for axis in counts}
+        strides = {axis: field.stride for axis, field in fields.items() if field is not None}
+        return {axis: counts[axis] * stride for axis, stride in strides.items()}
 
     def positions(self, output: Layer) -> dict[str, int]:
         """The axes along which an output still has positions, and how many."""

@@ -10,6 +10,7 @@ from atrous.analysis.findings.evidence import Evidence
 from atrous.analysis.findings.record import Finding
 from atrous.analysis.findings.registry import finder
 from atrous.analysis.findings.windows import spans_with_pads
+from atrous.analysis.findings.words import lengths
 from atrous.analysis.scale import TIME_LIKE
 from atrous.network import Node
 from atrous.network.ops import Conv, ConvTranspose, Pool
@@ -52,7 +53,6 @@ def leak(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _reads_ahead(step: _Step, axis: str, rest: int, evidence: Evidence) -> Finding:
-    many = "positions" if step.more > 1 else "position"
     others = f"; the other {rest} windows read none" if rest > 1 else ""
     fix = "Crop or delay it so that it reads nothing behind its own position."
     spans = [span for span in evidence.spans(step.node) if span.axis == axis]
@@ -64,7 +64,8 @@ def _reads_ahead(step: _Step, axis: str, rest: int, evidence: Evidence) -> Findi
         "leak",
         "warning",
         step.node.name,
-        f"reads {step.more} input {many} ahead of its own along {axis}{others}.",
+        f"reads {lengths({axis: step.more}, evidence.scales)} ahead of its own along {axis}"
+        f"{others}.",
         fix,
     )
 

@@ -9,7 +9,7 @@ from atrous.analysis.field import Field
 from atrous.analysis.findings.evidence import Evidence
 from atrous.analysis.findings.record import Finding
 from atrous.analysis.findings.registry import finder
-from atrous.analysis.findings.words import cells, positions
+from atrous.analysis.findings.words import cells, lengths
 from atrous.analysis.scale import TIME_LIKE
 from atrous.network import Node
 from atrous.network.ops import Concat, Elementwise
@@ -71,7 +71,8 @@ def _apart(node: Node, evidence: Evidence, axes: Collection[str] | None) -> Find
         "misaligned-join",
         "warning" if apart >= 1 else "info",
         node.name,
-        f"{one} and {other} lie up to {positions(shift)} apart along {axis}, {cells(apart)}.",
+        f"{one} and {other} lie up to {lengths({axis: shift}, evidence.scales)} apart along "
+        f"{axis}, {cells(apart)}.",
         "Give both branches the same padding and one way of resampling, or an input size that "
         "the total stride divides.",
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from atrous.analysis.causality import one_side, reorders
 from atrous.analysis.findings.evidence import Evidence
 from atrous.analysis.findings.record import Finding
 from atrous.analysis.findings.registry import finder
+from atrous.analysis.scale import in_units
 from atrous.network.layout import ROWS
 from atrous.network.ops import Conv, Pool
 
@@ -98,8 +99,8 @@ def field_exceeds_input(evidence: Evidence) -> Iterator[Finding]:
             later += 1
     if first is None:
         return
-    sizes = "x".join(str(field.size) for field in first.field)
-    given = "x".join(str(lengths[field.axis]) for field in first.field)
+    sizes = _sizes({field.axis: field.size for field in first.field}, evidence)
+    given = _sizes({field.axis: lengths[field.axis] for field in first.field}, evidence)
     count = "the last layer" if later == 1 else f"the first of {later} layers"
     yield Finding(
         "field-exceeds-input",
@@ -109,3 +110,9 @@ def field_exceeds_input(evidence: Evidence) -> Iterator[Finding]:
         "A larger input gives these layers more to see; at this one, fewer or lower rates see "
         "as much.",
     )
+
+
+def _sizes(found: Mapping[str, int], evidence: Evidence) -> str:
+    """Lengths along axes in positions, and in units where they have one."""
+    said = in_units(found, evidence.scales)
+    return "x".join(map(str, found.values())) + (f" ({said})" if said else "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from atrous.analysis.field import Field, Phase
 from atrous.analysis.findings.evidence import Evidence
 from atrous.analysis.findings.record import Finding
 from atrous.analysis.findings.registry import finder
+from atrous.analysis.findings.words import lengths, units
 from atrous.analysis.trace import Seen
 from atrous.geometry import Local, Taps
 from atrous.network import Node
@@ -30,7 +31,7 @@ def gridding(evidence: Evidence) -> Iterator[Finding]:
     behind it fill. That layer is named; of several, the one that leaves the longest gap.
     """
     for output in evidence.ends:
-        opened: dict[str, tuple[Node, str, list[tuple[str, Phase]]]] = {}
+        opened: dict[str, tuple[Node, str, list[tuple[tuple[str, ...], Phase]]]] = {}
         for fields in _with_holes(output, evidence):
             phases, axis = fields[0].phases, fields[0].axis
             worst = min(range(len(phases)), key=lambda i: phases[i].coverage)
@@ -38,21 +39,37 @@ def gridding(evidence: Evidence) -> Iterator[Finding]:
                 evidence, evidence.trace(output, {f.axis: worst for f in fields}), axis
             )
             if opener is not None:
-                axes = ", ".join(field.axis for field in fields)
+                axes = tuple(field.axis for field in fields)
                 of_node = opened.setdefault(opener.name, (opener, axis, []))
                 of_node[2].append((axes, phases[worst]))
         for node, axis, found in opened.values():
-            first, *rest = [(f"{p.taps} of ", p.size, f"along {axes}") for axes, p in found]
-            shares = f"{first[0]}the {how_many(first[1], 'input position')} in its field {first[2]}"
-            shares += "".join(f", {taps}{size} {along}" for taps, size, along in rest)
+            first, *rest = [(f"{p.taps} of ", p, axes) for axes, p in found]
+            shares = f"{first[0]}the {how_many(first[1].size, 'input position')} in its field "
+            shares += f"along {_along(first[2], first[1].size, evidence)}"
+            shares += "".join(
+                f", {taps}{p.size} along {_along(axes, p.size, evidence)}" for taps, p, axes in rest
+            )
             yield Finding(
                 "gridding",
                 "warning" if min(p.coverage for _, p in found) < NEARLY_FULL else "info",
                 node.name,
                 f"opens holes that no layer before it fills: {output.name} reads {shares}, with "
-                f"gaps of up to {max(p.max_gap for _, p in found)}.",
+                f"gaps of up to {_gaps(found, evidence)}.",
                 _filled(node, axis, evidence),
             )
+
+
+def _along(axes: Sequence[str], size: int, evidence: Evidence) -> str:
+    """These axes, and how long so many positions along them are."""
+    said = units(dict.fromkeys(axes, size), evidence.scales)
+    return ", ".join(axes) + (f" ({said})" if said else "")
+
+
+def _gaps(found: Sequence[tuple[tuple[str, ...], Phase]], evidence: Evidence) -> str:
+    """The longest gap; in units that of each axis, since positions differ in length."""
+    if not evidence.scales:
+        return str(max(p.max_gap for _, p in found))
+    return lengths({a: p.max_gap for axes, p in found for a in axes}, evidence.scales)
 
 
 @finder("subgrids")
@@ -71,17 +88,24 @@ def subgrids(evidence: Evidence) -> Iterator[Finding]:
             if len(found) < 2 or (len(positions) == 1 and _by_design(evidence, field.axis)):
                 continue
             node, step = found[0]
-            widest = max(step for _, step in found)
-            reached = f" (one in {widest} further on)" if widest > step else ""
+            farthest, widest = max(found, key=lambda pair: pair[1])
+            reached = _one_in(farthest, widest, field.axis, evidence) if widest > step else ""
+            reached = f" ({reached} further on)" if reached else ""
             yield Finding(
                 "subgrids",
                 "warning" if len(positions) > 1 else "info",
                 node.name,
                 f"from here on neighbouring positions of {output.name} share nothing: each reads a "
-                f"sub-grid of its own, one position in {step} of this layer's input{reached}, "
-                f"through {how_many(len(found), 'layer')}.",
+                f"sub-grid of its own, {_one_in(node, step, field.axis, evidence, 'position ')} of "
+                f"this layer's input{reached}, through {how_many(len(found), 'layer')}.",
                 "End with a window of rate 1, or with rates that have no common factor.",
             )
+
+
+def _one_in(node: Node, step: int, axis: str, evidence: Evidence, noun: str = "") -> str:
+    """Which positions of a layer's input are read, and how far apart in the unit of the axis."""
+    said = units(evidence.apart(node.inputs[0], {axis: step}), evidence.scales)
+    return f"one {noun}in {step}" + (f" ({said})" if said else "")
 
 
 def _by_design(evidence: Evidence, axis: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import product
 from math import gcd, prod
@@ -10,7 +10,7 @@ from math import gcd, prod
 from atrous.analysis.findings.evidence import Evidence
 from atrous.analysis.findings.record import Finding
 from atrous.analysis.findings.registry import finder
-from atrous.analysis.findings.words import cells, positions
+from atrous.analysis.findings.words import cells, lengths, units
 from atrous.analysis.rates import branch_of, percent
 from atrous.analysis.spans import Span
 from atrous.geometry import Box, Local, Reads, Window
@@ -33,7 +33,9 @@ def aspp_center(evidence: Evidence) -> Iterator[Finding]:
         found = branch_of(node, evidence.network)
         if found is None or not found.alone or not any(map(_reaches_out, found.windows, found.map)):
             continue
-        size = "x".join(map(str, found.map))
+        axes = tuple(span.axis for span in evidence.spans(node))
+        size = "x".join(map(str, found.map)) + _in_input(node, axes, found.map, evidence)
+        rate = f"{max(found.rate)}" + _in_input(node, axes, found.rate, evidence)
         taps = "x".join(map(str, found.kernel))
         alone = "every position" if found.alone == 1 else f"{percent(found.alone)} of positions"
         full = f"all of them at {percent(found.full)}" if found.full else "all of them nowhere"
@@ -41,7 +43,7 @@ def aspp_center(evidence: Evidence) -> Iterator[Finding]:
             "aspp-center",
             "warning" if found.alone >= Fraction(1, 2) else "info",
             node.name,
-            f"rate {max(found.rate)} on a map of {size}: only one of its {taps} taps lies inside "
+            f"rate {rate} on a map of {size}: only one of its {taps} taps lies inside "
             f"at {alone}, {full}"
             + ("; it is a 1x1 convolution here." if found.alone == 1 else "."),
             f"Use rates below {(min(found.map) + 1) // 2} at this input size, or a larger input.",
@@ -142,7 +144,7 @@ def half_cell_shift(evidence: Evidence) -> Iterator[Finding]:
     the positions on both sides of its own: beside the strided layer that it stands for it is off.
     """
     for node in evidence.network.nodes:
-        worst: dict[Fraction, list[str]] = {}
+        worst: dict[Fraction, dict[str, Fraction]] = {}
         text: dict[Fraction, str] = {}
         fix: dict[Fraction, str] = {}
         for span, lo, hi, inputs in spans_with_pads(node, evidence):
@@ -155,11 +157,8 @@ def half_cell_shift(evidence: Evidence) -> Iterator[Finding]:
             if abs(twice) >= window.stride and span.outputs > 1:
                 shift = abs(Fraction(twice, 2 * window.stride))
                 cell = _cell(node, span, evidence)
-                worst.setdefault(shift, []).append(span.axis)
-                text[shift] = (
-                    f"kernel {window.kernel} padded {lo}+{hi} shifts the map by "
-                    f"{cells(shift)}, {positions(shift * cell)}, along "
-                )
+                worst.setdefault(shift, {})[span.axis] = shift * cell
+                text[shift] = f"kernel {window.kernel} padded {lo}+{hi} shifts the map by "
                 odd = window.kernel % 2
                 fix[shift] = "Pad both sides alike" if odd else "Use an odd kernel"
                 continue
@@ -175,23 +174,33 @@ def half_cell_shift(evidence: Evidence) -> Iterator[Finding]:
                     node.name,
                     f"kernel {window.kernel} at rate {window.dilation}, padded {lo}+{hi}, reads "
                     f"the cells beside its own and never its own: {cells(off)}, "
-                    f"{positions(off * cell)}, off the strided layer that it stands for.",
+                    f"{lengths({span.axis: off * cell}, evidence.scales)}, off the strided "
+                    "layer that it stands for.",
                     f"Pad {lo + toward}+{hi - toward} instead.",
                 )
                 break
         if worst:
             most = max(worst)
+            alike = len(set(worst[most].values())) == 1
+            along = f", along {' and '.join(worst[most])}" if alike else ""
             yield Finding(
                 "half-cell-shift",
                 "warning" if most >= 1 else "info",
                 node.name,
-                f"{text[most]}{' and '.join(worst[most])}.",
+                f"{text[most]}{cells(most)}, {lengths(worst[most], evidence.scales)}{along}.",
                 f"{fix[most]}, or make up for it with the next layer's padding.",
             )
 
 
 def _reaches_out(window: Window, length: int) -> bool:
     return window.dilation > 1 and window.kernel > 1 and length < 2 * window.dilation
+
+
+def _in_input(node: Node, axes: Sequence[str], counts: Sequence[int], evidence: Evidence) -> str:
+    """So many positions of what a node reads in units, in brackets; empty without one."""
+    counted = dict(zip(axes, counts, strict=True))
+    said = units(evidence.apart(node.inputs[0], counted), evidence.scales)
+    return f" ({said})" if said else ""
 
 
 def _read_share(found: tuple[Span, ...], parts: tuple[Box, ...] | None) -> Fraction:
