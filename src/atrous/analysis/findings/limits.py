@@ -99,8 +99,8 @@ def field_exceeds_input(evidence: Evidence) -> Iterator[Finding]:
             later += 1
     if first is None:
         return
-    sizes = _sizes({field.axis: field.size for field in first.field}, evidence)
-    given = _sizes({field.axis: lengths[field.axis] for field in first.field}, evidence)
+    sizes = _sizes_in_units({field.axis: field.size for field in first.field}, evidence)
+    given = _sizes_in_units({field.axis: lengths[field.axis] for field in first.field}, evidence)
     count = "the last layer" if later == 1 else f"the first of {later} layers"
     yield Finding(
         "field-exceeds-input",
@@ -112,7 +112,7 @@ def field_exceeds_input(evidence: Evidence) -> Iterator[Finding]:
     )
 
 
-def _sizes(found: Mapping[str, int], evidence: Evidence) -> str:
+def _sizes_in_units(found: Mapping[str, int], evidence: Evidence) -> str:
     """Lengths along axes in positions, and in units where they have one."""
     said = in_units(found, evidence.scales)
     return "x".join(map(str, found.values())) + (f" ({said})" if said else "")

@@ -45,9 +45,10 @@ def gridding(evidence: Evidence) -> Iterator[Finding]:
         for node, axis, found in opened.values():
             first, *rest = [(f"{p.taps} of ", p, axes) for axes, p in found]
             shares = f"{first[0]}the {how_many(first[1].size, 'input position')} in its field "
-            shares += f"along {_along(first[2], first[1].size, evidence)}"
+            shares += f"along {_axes_and_length(first[2], first[1].size, evidence)}"
             shares += "".join(
-                f", {taps}{p.size} along {_along(axes, p.size, evidence)}" for taps, p, axes in rest
+                f", {taps}{p.size} along {_axes_and_length(axes, p.size, evidence)}"
+                for taps, p, axes in rest
             )
             yield Finding(
                 "gridding",
@@ -59,7 +60,7 @@ def gridding(evidence: Evidence) -> Iterator[Finding]:
             )
 
 
-def _along(axes: Sequence[str], size: int, evidence: Evidence) -> str:
+def _axes_and_length(axes: Sequence[str], size: int, evidence: Evidence) -> str:
     """These axes, and how long so many positions along them are."""
     said = units(dict.fromkeys(axes, size), evidence.scales)
     return ", ".join(axes) + (f" ({said})" if said else "")
