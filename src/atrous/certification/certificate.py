@@ -286,7 +286,10 @@ class Certificate(ShownWhole, Tabular):
                 output.to_dict() | ({"scaled": output.scaled(self.scales)} if self.scales else {})
                 for output in self.outputs
             ],
-            "causes": [cause.to_dict() for cause in self.causes],
+            "causes": [
+                cause.to_dict() | ({"scaled": cause.scaled(self.scales)} if self.scales else {})
+                for cause in self.causes
+            ],
             "before": self.before.to_dict(),
             "after": self.after.to_dict(),
             "notes": list(self.notes),

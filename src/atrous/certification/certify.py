@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -28,7 +27,7 @@ from atrous.certification.sizes import (
     other_sizes,
     rounded_sizes,
 )
-from atrous.certification.verdicts import Cause, Verdict, severity, worst
+from atrous.certification.verdicts import ALONG, Apart, Cause, Verdict, severity, worst
 from atrous.errors import AtrousError, ReadError
 from atrous.geometry import Lockstep
 from atrous.network import Network, Tensor
@@ -44,7 +43,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Found", "Pair", "certify", "price"]
 
-_AXIS = re.compile(r" along (\w+)\b")
 Weights = Literal["own", "drawn"]
 Arrays = tuple[list[Any], list[Any]]
 _MOST_TRIED = 8
@@ -594,18 +592,20 @@ def _certified(output: _Output) -> OutputCertificate:
 
 def _causes(found: Sequence[_Output], results: Sequence[OutputCertificate]) -> tuple[Cause, ...]:
     """The causes of all outputs in the order of the layers, worst kinds first."""
-    merged: dict[tuple[str, str], tuple[str, list[str]]] = {}
+    merged: dict[tuple[str, str], tuple[str, dict[str, None], dict[Apart, None]]] = {}
     pairs = list(zip(found, results, strict=True))
     for output, result in sorted(pairs, key=lambda pair: -severity(pair[1].verdict)):
         for cause in output.proof.causes if result.verdict != "exact" else ():
-            axis = _AXIS.search(cause.why)
-            key = cause.layer, _AXIS.sub(" along *", cause.why)
-            _, axes = merged.setdefault(key, (cause.why, []))
-            if axis is not None and axis[1] not in axes:
-                axes.append(axis[1])
+            axis = ALONG.search(cause.why)
+            key = cause.layer, ALONG.sub(" along *", cause.why)
+            _, axes, apart = merged.setdefault(key, (cause.why, {}, {}))
+            axes.update({axis[1]: None} if axis is not None else {})
+            apart.update(dict.fromkeys(cause.apart))
     causes: dict[Cause, None] = {
-        Cause(layer, _AXIS.sub(f" along {', '.join(axes)}", why) if axes else why): None
-        for (layer, _), (why, axes) in merged.items()
+        Cause(
+            layer, ALONG.sub(f" along {', '.join(axes)}", why) if axes else why, tuple(apart)
+        ): None
+        for (layer, _), (why, axes, apart) in merged.items()
     }
     for result in results:
         for check in result.checks:

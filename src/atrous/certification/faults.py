@@ -21,6 +21,7 @@ __all__ = [
     "is_right",
     "margin_of",
     "moved_text",
+    "off",
     "place_text",
     "rate_text",
     "window_index",
@@ -232,6 +233,15 @@ def place_text(lock: Lockstep) -> str:
     """Where position `i` of the reference lies in the candidate, as text."""
     times = "i" if lock.factor == 1 else f"{lock.factor}i"
     return times if not lock.phase else f"{times}{lock.phase:+d}"
+
+
+def off(lock: Lockstep) -> Fraction:
+    """How many positions of the reference the candidate holds what it holds too early or late.
+
+    >>> off(Lockstep(factor=2, phase=1)), off(Lockstep(phase=-1, step=2, start=1))
+    (Fraction(1, 2), Fraction(3, 1))
+    """
+    return abs(Fraction(lock.phase * lock.step, lock.factor) - lock.start)
 
 
 def moved_text(node: Node, twin: Node, axis: str, out: Lockstep, lock: Lockstep) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cached_property
 
+from atrous.analysis.inspection import inspect_network
 from atrous.certification.faults import (
     difference_of_ops,
     difference_off_axis,
@@ -13,6 +16,7 @@ from atrous.certification.faults import (
     is_right,
     margin_of,
     moved_text,
+    off,
     place_text,
     rate_text,
     window_index,
@@ -20,7 +24,7 @@ from atrous.certification.faults import (
 from atrous.certification.match import matched
 from atrous.certification.places import axes_by_dim
 from atrous.certification.segments import Step, segments
-from atrous.certification.verdicts import Cause, Verdict
+from atrous.certification.verdicts import Apart, Cause, Verdict
 from atrous.geometry import AxisMap, Lockstep, follow, unequal
 from atrous.network import Network, Node, Tensor
 from atrous.network.layout import ROWS, has_axes
@@ -144,6 +148,21 @@ class _Walk:
             if twin is not None:
                 self.twins[node.output.name] = self._node(node, twin)
 
+    @cached_property
+    def strides(self) -> dict[str, dict[str, Fraction]]:
+        """By tensor of the reference and axis, how many input positions one of its own is."""
+        report = inspect_network(self.reference)
+        found = {one.tensor: {f.axis: f.stride for f in one.field} for one in report.layers}
+        return found | {t.name: dict.fromkeys(t.grid, Fraction(1)) for t in self.reference.inputs}
+
+    def apart(
+        self, tensor: str, axis: str, *counts: int | Fraction, margins: bool = False
+    ) -> tuple[Apart, ...]:
+        """So many positions of a tensor of the reference; none where its stride is not known."""
+        stride = self.strides.get(tensor, {}).get(axis)
+        held = tuple(n * stride for n in counts if n) if stride is not None else ()
+        return (Apart(axis, held, margins),) if held else ()
+
     def output(self, one: str, two: str) -> Proof:
         tensor = self.reference.tensor(one)
         twin = self.twins.get(one)
@@ -238,7 +257,7 @@ class _Walk:
         there = dict(there)
         behind = self._aside(there, more)
         anchors = [self.twins[name] for name in here if name in self.twins]
-        known = _Known(node.output)
+        known = _Known(node.output, self.apart)
         for anchor in anchors:
             known.inherit(anchor)
         partners = {twin.candidate for twin in anchors}
@@ -331,20 +350,24 @@ class _Walk:
                 if is_right(node, twin, axis, lock, here, there):
                     # Whoever moved what it reads is at fault first.
                     known.broken += known.moved
-                known.broken.append(
-                    Cause(node.name, rate_text(node, twin, axis, lock, here, there))
-                )
+                why = rate_text(node, twin, axis, lock, here, there)
+                places = f"position {place_text(lock)} " in why
+                apart = self.apart(anchor.reference, axis, off(lock)) if places else ()
+                known.broken.append(Cause(node.name, why, apart))
                 continue
             first = not any(anchor.bad.values())
             length_here, length_there = here.rows(axis, grid[axis]), there.rows(axis, 0)
             worse = unequal(length_here, length_there, lock, out, bad)
             worse |= self._divided(node, twin, axis, out)
             if worse and first:
-                known.border.append(
-                    Cause(node.name, edge_text(node, twin, axis, worse, grid[axis], lock))
-                )
+                why = edge_text(node, twin, axis, worse, grid[axis], lock)
+                ends = margin_of(worse, grid[axis])
+                apart = self.apart(node.output.name, axis, *ends, margins=True)
+                known.border.append(Cause(node.name, why, apart))
             if (out.phase or out.start) and not (lock.phase or lock.start):
-                known.moved.append(Cause(node.name, moved_text(node, twin, axis, out, lock)))
+                why = moved_text(node, twin, axis, out, lock)
+                apart = self.apart(node.output.name, axis, off(out))
+                known.moved.append(Cause(node.name, why, apart))
             known.lock(node, axis, out, worse)
 
     def _divided(self, node: Node, twin: Node, axis: str, out: Lockstep) -> int:
@@ -369,8 +392,8 @@ class _Walk:
 class _Known:
     """What is known of one tensor while its inputs are looked at."""
 
-    def __init__(self, tensor: Tensor) -> None:
-        self.tensor = tensor
+    def __init__(self, tensor: Tensor, apart: Callable[..., tuple[Apart, ...]]) -> None:
+        self.tensor, self.apart = tensor, apart
         self.locks: dict[str, Lockstep] = {}
         self.rest: dict[str, Lockstep] = {}
         self.bad: dict[str, int] = {}
@@ -403,6 +426,7 @@ class _Known:
                     node.name,
                     f"it joins maps that lie differently along {axis}: position i is "
                     f"{place_text(known)} in one and {place_text(lock)} in another",
+                    self.apart(self.tensor.name, axis, abs(off(known) - off(lock))),
                 )
             )
         self.bad[axis] = self.bad.get(axis, 0) | bad

@@ -72,7 +72,7 @@ def opening(certificate: Certificate, look: Look, names: str = "") -> Iterator[L
 def facts(certificate: Certificate, look: Look) -> Iterator[Line]:
     """Causes, outputs, price, and what was checked."""
     for cause in certificate.causes[:8]:
-        yield from wrapped(Span("because", "bold"), str(cause), INDENT, look)
+        yield from wrapped(Span("because", "bold"), cause.said(certificate.scales), INDENT, look)
     if len(certificate.causes) > 8:
         more = f"and {how_many(len(certificate.causes) - 8, 'more cause')} of the same kinds"
         yield from wrapped(Span(""), more, INDENT, look)

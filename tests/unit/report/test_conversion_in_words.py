@@ -117,7 +117,7 @@ def test_margins_and_phases_are_shown_in_ms_as_well():
     assert "every 2nd position from -1 (-1 ms) on is the original's" in said
     assert "margin of 2 low, 1 high (positions of the original; 4 ms low, 2 ms high)" in said
     assert "output stride 2 -> 1 (coarsest map); 2 ms -> 1 ms" in said
-    assert "padding (0, 2), not padding 1: the first of 32 positions along t differs" in said
+    assert "padding (0, 2), not padding 1: the first of 32 positions along t (2 ms) differs" in said
     (output,) = found.to_dict()["outputs"]
     assert output["scaled"] == [
         {
