@@ -5,7 +5,7 @@
 The site is in `website/.site` afterwards, and any web host serves it. The article has times and
 memory measured on this machine, or with `--no-measure` none. The explorer is in it where npm
 fetches Pyodide, or its unpacked package is given; without, its page says how to have
-it, and the rest is the same.
+it, and the rest is the same. Cells of notebooks that need PyTorch are run where it is installed.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from atrous.explore.export import export  # noqa: E402
 from atrous.geometry import Window  # noqa: E402
 from website.article import article  # noqa: E402
 from website.glossary import glossary  # noqa: E402
+from website.notebooks import NOTEBOOKS, notebook_page  # noqa: E402
 from website.reference import api, commands, networks  # noqa: E402
 
 HERE = ROOT / "website"
@@ -37,6 +38,8 @@ MOVED = {
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changes.md",
 }
+# And those that become pages when they are run.
+ELSEWHERE = MOVED | {f"examples/{path.name}": f"notebook_{path.stem}.md" for path in NOTEBOOKS}
 
 
 HOME = """# atrous
@@ -116,7 +119,10 @@ def build(measure: bool, pyodide: Path | None = None) -> int:
         "api.md": api(),
         "networks.md": networks(),
         "explore.md": WITHOUT,
+        **{f"notebook_{path.stem}.md": notebook_page(path) for path in NOTEBOOKS},
     }
+    for path in NOTEBOOKS:
+        shutil.copy(path, PAGES / path.name)
     explorer = HERE / ".explorer"
     shutil.rmtree(explorer, ignore_errors=True)
     try:
@@ -150,8 +156,8 @@ def linked(text: str) -> str:
 
     def target(found: re.Match[str]) -> str:
         name = found[1].removeprefix("../").removeprefix("docs/")
-        if name in MOVED or (ROOT / "docs" / name).exists():
-            return f"]({MOVED.get(name, name)}{found[2] or ''})"
+        if name in ELSEWHERE or (ROOT / "docs" / name).exists():
+            return f"]({ELSEWHERE.get(name, name)}{found[2] or ''})"
         return f"](in-the-source:{name})"
 
     elsewhere = re.compile(r"\[([^\[\]]+)\]\(in-the-source:([^)]*)\)")

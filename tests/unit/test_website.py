@@ -3,6 +3,7 @@
 import re
 import sys
 
+import nbformat
 import pytest
 
 from tests.processes import ROOT
@@ -16,6 +17,7 @@ from atrous.lessons import topics
 from website.article import article
 from website.build import linked
 from website.glossary import TERMS, glossary
+from website.notebooks import NOTEBOOKS, notebook_page
 from website.reference import api, networks
 
 
@@ -66,6 +68,44 @@ def test_the_known_networks_are_all_there():
     assert all(f"`zoo:{name}`" in text for name in zoo.names())
 
 
+def test_a_notebook_is_a_page_with_what_its_cells_put_out_up_to_what_is_not_installed(tmp_path):
+    cells = [
+        nbformat.v4.new_markdown_cell("# A title\n\nWords."),
+        nbformat.v4.new_code_cell(
+            "import atrous\natrous.inspect('stack:k3', (1, 1, 9)).macs * 111"
+        ),
+        nbformat.v4.new_code_cell("import not_installed.part\n1 / 0"),
+        nbformat.v4.new_code_cell("6 * 111"),
+    ]
+    path = tmp_path / "small.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    text = notebook_page(path)
+    assert text.startswith(
+        "# A title\n\n*Run when this page was built. [Download the notebook](small"
+    )
+    assert "\n    2997\n" in text
+    ran, _, left = text.partition(
+        "*What follows was not run when this page was built: not_installed"
+    )
+    assert "```python\nimport atrous\n" in ran
+    assert "```python\nimport not_installed.part\n" in left
+    assert "6 * 111" in left
+    assert "666" not in left
+
+
+def test_every_notebook_is_in_the_navigation_of_the_site_under_its_title():
+    text = (ROOT / "website" / "zensical.toml").read_text(encoding="utf-8")
+    for path in NOTEBOOKS:
+        title = nbformat.read(path, 4).cells[0].source.partition("\n")[0].removeprefix("# ")
+        assert f'{{ "{title}" = "notebook_{path.stem}.md" }}' in text
+
+
+def test_every_guide_is_in_the_navigation_of_the_site():
+    text = (ROOT / "website" / "zensical.toml").read_text(encoding="utf-8")
+    for path in (ROOT / "docs").glob("*.md"):
+        assert f'"{path.name}"' in text, path
+
+
 @pytest.mark.parametrize(
     ("given", "made"),
     [
@@ -79,6 +119,7 @@ def test_the_known_networks_are_all_there():
         ("[![shot](docs/report.png)](docs/show.md)", "[![shot](report.png)](show.md)"),
         ("[a](https://semver.org)", "[a](https://semver.org)"),
         ("[a](#here)", "[a](#here)"),
+        ("[a](examples/input_sizes.ipynb)", "[a](notebook_input_sizes.md)"),
     ],
 )
 def test_links_lead_to_pages_of_the_site_or_are_named(given, made):
