@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from functools import _lru_cache_wrapper
 
 from hypothesis import settings
 
@@ -30,3 +31,11 @@ settings.register_profile("wide", derandomize=False, deadline=None, max_examples
 settings.load_profile("fixed")
 
 let_torchvision_import()
+
+
+def pytest_sessionstart() -> None:
+    """A mutant is tested in a fork of a process that ran the tests: what that kept is forgotten."""
+    if os.environ.get("MUTANT_UNDER_TEST"):
+        for kept in gc.get_objects():
+            if type(kept) is _lru_cache_wrapper and kept.__module__.startswith("atrous."):
+                kept.cache_clear()

@@ -8,7 +8,7 @@ from typing import Literal
 
 from atrous.errors import GeometryError
 from atrous.geometry.reads import Reads
-from atrous.geometry.taps import EMPTY, Taps
+from atrous.geometry.taps import Taps
 
 __all__ = ["AxisMap", "Border", "Everything", "Local", "Prefix", "Table", "fold_back"]
 
@@ -65,7 +65,7 @@ class Everything:
     def at(self, output: int) -> Taps:
         """What output `output` reads: all positions."""
         _check(output, self.outputs)
-        return Taps(0, (1 << self.inputs) - 1) if self.inputs else EMPTY
+        return Taps.interval(0, self.inputs)
 
 
 @dataclass(frozen=True, slots=True)

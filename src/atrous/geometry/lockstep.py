@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from math import gcd
+from math import gcd, lcm
 
 from atrous.geometry.axis import AxisMap
 from atrous.geometry.reads import Reads
@@ -78,9 +78,9 @@ def follow(reference: Reads, candidate: Reads, lock: Lockstep) -> Lockstep | Non
     if reference.is_identity and candidate.is_identity:
         return lock
     factor, step = ratio.numerator, ratio.denominator
-    tried = min(lock.step * reference.period * candidate.period * step, _MOST_TRIED)
+    turns = lock.step * reference.period * candidate.period
     first: tuple[int, int] | None = None
-    for output in range(tried):
+    for output in range(min(turns * step, _MOST_TRIED)):
         twin = _twin(reference.at(output), candidate, lock)
         if twin is None:
             continue
@@ -91,29 +91,26 @@ def follow(reference: Reads, candidate: Reads, lock: Lockstep) -> Lockstep | Non
         if moved * step == apart * factor:
             # From here on it repeats, if it does over one period of both.
             found = Lockstep(moved, first[1], apart, first[0])
-            if _repeats(reference, candidate, lock, found):
-                return found
-            return None
-    if first is not None and tried <= step * lock.step:
-        found = Lockstep(factor, first[1], step, first[0])
-        if _repeats(reference, candidate, lock, found):
-            return found
-    if first is not None:
-        # One match in all that were tried: the next is a whole turn on.
-        scale = max(tried // step, 1)
-        found = Lockstep(factor * scale, first[1], step * scale, first[0])
-        if _repeats(reference, candidate, lock, found):
-            return found
-    return None
+            return found if _repeats(reference, candidate, lock, found) else None
+    if first is None or turns * step > _MOST_TRIED:
+        return None
+    # One match in a whole turn, after which both sides and the lock begin anew.
+    return Lockstep(turns * factor, first[1], turns * step, first[0])
 
 
 def _repeats(reference: Reads, candidate: Reads, lock: Lockstep, found: Lockstep) -> bool:
-    turns = reference.period * candidate.period * lock.step
-    turns = min(turns // gcd(turns, found.step) + 1, _MOST_TRIED)
-    return all(
-        _twin(reference.at(found.start + i * found.step), candidate, lock)
-        == found.phase + i * found.factor
-        for i in range(1, turns + 1)
+    """Whether all pairs of outputs that `found` names read the same, one of them known to."""
+    turns = lcm(
+        reference.period // gcd(reference.period, found.step),
+        candidate.period // gcd(candidate.period, found.factor),
+    )
+    # So many turns end at the same phases; the inputs must have come to a whole step as well.
+    moved = turns * found.step // reference.period * reference.shift
+    turns *= lock.step // gcd(lock.step, moved)
+    return turns <= _MOST_TRIED and all(
+        _moved(reference.at(found.start + i * found.step), lock)
+        == candidate.at(found.phase + i * found.factor)
+        for i in range(1, turns)
     )
 
 

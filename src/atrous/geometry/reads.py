@@ -168,8 +168,7 @@ class Reads(Shown):
         phases = tuple(
             merge(taps, turn * self.shift, inner) for turn in range(turns) for taps in self.phases
         )
-        result = Reads(period, shift, phases)
-        return result.reduced() if period > 1 else result
+        return Reads(period, shift, phases).reduced()
 
     def union(self, other: Reads, *, counted: bool = True) -> Reads:
         """The reads of a join of two branches (multiplicities add up).
@@ -181,7 +180,7 @@ class Reads(Shown):
         [(-2, 1), (0, 2), (2, 1)]
         """
         if self is other and not counted:
-            return self
+            return self.support
         if self.shift * other.period != other.shift * self.period:
             raise GeometryError(
                 f"branches with strides {self.stride} and {other.stride} do not line up; "
@@ -196,8 +195,7 @@ class Reads(Shown):
             )
         merge = _add if counted else Taps.united
         phases = tuple(merge(self.at(phase), other.at(phase)) for phase in range(period))
-        result = Reads(period, shift, phases)
-        return result.reduced() if period > 1 else result
+        return Reads(period, shift, phases).reduced()
 
     def needed(self, outputs: range) -> range:
         """The smallest range of inputs that holds all that `outputs` (consecutive) read.
@@ -221,7 +219,7 @@ class Reads(Shown):
         >>> list(Reads.window(Window(3, dilation=4)).image(Taps.of([0, 1])))
         [0, 1, 4, 5, 8, 9]
         """
-        return _union_of(outputs, 0, self) if outputs.mask else EMPTY
+        return _union_of(outputs, 0, self)
 
     def touched(self, inputs: range) -> range:
         """The smallest range of outputs that holds all that read any of `inputs` (consecutive).

@@ -6,6 +6,7 @@ import pytest
 
 from atrous.errors import GeometryError
 from atrous.geometry import Lockstep, Reads, Taps, Window, union
+from atrous.geometry import reads as rules
 
 
 @pytest.mark.parametrize(
@@ -47,8 +48,12 @@ def test_composing_strides_without_a_common_factor_is_refused_before_it_grows() 
 def test_joining_periods_without_a_common_factor_is_refused_before_it_grows() -> None:
     a = Reads(257, 257, tuple(Taps.of([p % 2]) for p in range(257)))
     b = Reads(256, 256, tuple(Taps.of([p % 3]) for p in range(256)))
-    with pytest.raises(GeometryError, match="repeat only every 65792 outputs; at most 65536"):
+    with pytest.raises(GeometryError) as error:
         a.union(b)
+    assert str(error.value) == (
+        "the joined reads repeat only every 65792 outputs; at most 65536 are kept: use sizes that "
+        "divide."
+    )
 
 
 def test_a_decoder_that_doubles_and_convolves_reads_more_at_one_phase_than_at_the_other() -> None:
@@ -140,5 +145,47 @@ def test_records_of_geometry_are_plain_data() -> None:
 def test_a_union_of_sets_is_that_of_python(one: list[int], other: list[int]) -> None:
     solid = Taps.interval(one[0], len(one)) if one and len(one) == one[-1] + 1 else Taps.of(one)
     for a, b in ((solid, Taps.of(other)), (Taps.of(other), solid)):
-        assert set(a.united(b)) == {*one, *other}
+        assert a.united(b) == Taps.of({*one, *other})
         assert a.united(b).count == len({*one, *other})
+
+
+def test_a_join_may_repeat_as_rarely_as_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "MAX_PERIOD", 6)
+    two, three = Reads(2, 2, (Taps.of([0]),) * 2), Reads(3, 3, (Taps.of([0]),) * 3)
+    assert two.union(three).period == 6
+    monkeypatch.setattr(rules, "MAX_PERIOD", 5)
+    with pytest.raises(GeometryError, match="only every 6 outputs; at most 5"):
+        two.union(three)
+
+
+def test_a_branch_joined_with_itself_is_read_twice_or_as_a_set() -> None:
+    once = Reads.window(Window(2))
+    assert once.union(once).at(0) == Taps.of([0, 0, 1, 1])
+    twice = Reads(1, 1, (Taps.of([0, 0, 1]),))
+    assert twice.union(twice, counted=False) == once
+
+
+def test_a_join_whose_phases_have_become_alike_has_no_period_left() -> None:
+    even, odd = Reads(2, 2, (Taps.of([0]), Taps.of([]))), Reads(2, 2, (Taps.of([]), Taps.of([1])))
+    assert even.union(odd) == Reads.identity()
+
+
+@pytest.mark.parametrize("taps", [[], [0], [0, 1, 4], [0, 2, 4], [0, 1, 2], [0, 1, 2, 3, 9]])
+@pytest.mark.parametrize(
+    "outputs", [[], [5], [0, 1, 3, 7], [0, 3, 6, 9, 12], [0, 1, 2, 3, 4, 5, 11]]
+)
+@pytest.mark.parametrize("shift", [1, 2, 3])
+def test_an_image_is_what_any_of_the_outputs_reads(
+    taps: list[int], outputs: list[int], shift: int
+) -> None:
+    for period in (1, 2):
+        rule = Reads(period, shift * period, tuple(Taps.of(taps) for _ in range(period)))
+        image = rule.image(Taps.of(outputs))
+        read = {o // period * period * shift + tap for o in outputs for tap in taps}
+        assert image == Taps.of(read)
+        assert image.count == len(read)
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_an_interval_of_no_size_holds_nothing(size: int) -> None:
+    assert Taps.interval(5, size) == Taps.of([])

@@ -84,3 +84,14 @@ def test_rounding_decides_close_to_a_sample_and_to_the_middle(
 def test_outer_edges_are_the_ends_where_nothing_else_is_said() -> None:
     reads = sampled([-1.0, 1.0], 4, "linear")  # points -1/2 and 7/2, zeros outside
     assert [list(reads.at(o)) for o in range(2)] == [[0], [3]]
+
+
+def test_the_ends_are_outer_edges_unless_told_otherwise() -> None:
+    assert list(sampled([-0.25], 4, "linear").at(0)) == [1]
+    assert list(sampled([-0.25], 4, "linear", align_corners=True).at(0)) == [1, 2]
+
+
+def test_rounding_decides_closer_than_its_bound_to_a_sample_and_not_at_it() -> None:
+    at, nearer = 2.0**-16, 2.0**-17
+    reads = sampled([at, nearer], 3, "linear", align_corners=True)  # the points 1 + these
+    assert [list(reads.at(o)) for o in range(2)] == [[1, 2], [0, 1, 2]]
