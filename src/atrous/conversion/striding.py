@@ -326,7 +326,7 @@ class _Striding:
             outward = self.factors[node.output.name][axis]
             length = place.old[0].grid[axis]
             if isinstance(op, Pad):
-                made: Window | None = _fewer(window, factor)
+                made: Window | None = _fewer(window, factor, length)
             elif isinstance(op, Pool) and op.ceil and factor * outward > 1:
                 return Refusal("pool", node.name, "it counts a partial window (ceil_mode).")
             elif factor * outward == 1:
@@ -398,10 +398,12 @@ def _divides(window: Window) -> int:
     return gcd(window.dilation, window.pad_lo)
 
 
-def _fewer(window: Window, factor: int) -> Window | None:
+def _fewer(window: Window, factor: int, length: int) -> Window | None:
+    """The padding of every `factor`-th of `length` positions that makes every one of its outputs."""
     if window.pad_lo % factor:
         return None
-    return replace(window, pad_lo=window.pad_lo // factor, pad_hi=window.pad_hi // factor)
+    lo, whole = window.pad_lo // factor, length + window.pad_lo + window.pad_hi
+    return replace(window, pad_lo=lo, pad_hi=-(-whole // factor) - lo - -(-length // factor))
 
 
 def _common(values: Iterable[int]) -> int:

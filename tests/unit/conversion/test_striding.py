@@ -1,0 +1,380 @@
+"""Dilation to strides on small networks as data, each run before and after by plain sums."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from atrous.conversion.dilating import plan_dilation
+from atrous.conversion.edits import plan_edits
+from atrous.conversion.plan import Plan
+from atrous.conversion.striding import plan_striding
+from atrous.geometry import Window
+from atrous.network import Builder, Network, Tensor
+from atrous.network.ops import (
+    AdaptivePool,
+    Expand,
+    Pad,
+    Permute,
+    Pool,
+    Reshape,
+    Slice,
+)
+from atrous.network.stack import stack_network
+from atrous.network.walk import strides
+from atrous.refusal import Refusal
+from tests.computed import assert_sparser
+
+Made = Callable[[Builder, Tensor], Tensor]
+
+
+def network(made: Made, shape: tuple[int, ...] = (1, 2, 33)) -> Network:
+    b = Builder()
+    return b.build(made(b, b.input("x", shape)))
+
+
+def wanted(made: Network, target: Mapping[str, int] | int) -> Mapping[str, int]:
+    return dict.fromkeys(made.axes, target) if isinstance(target, int) else target
+
+
+def sparse(made: Network, target: Mapping[str, int] | int) -> Plan:
+    plan = plan_striding(made, wanted(made, target), made.outputs)
+    assert isinstance(plan, Plan), str(plan)
+    return plan
+
+
+def refused(made: Network, target: Mapping[str, int] | int) -> Refusal:
+    plan = plan_striding(made, wanted(made, target), made.outputs)
+    assert isinstance(plan, Refusal)
+    assert str(plan).endswith("."), str(plan)
+    return plan
+
+
+def edits(plan: Plan) -> list[str]:
+    return [str(edit) for edit in plan_edits(plan)]
+
+
+STACKS: list[tuple[str, int | tuple[int, ...], int, list[str]]] = [
+    ("k3s2 k3d2", 33, 2, []),
+    (
+        "k3s2 k3d2",
+        33,
+        4,
+        [
+            "conv1: stride (2,) -> (4,)",
+            "conv2: dilation (2,) -> (1,)",
+            "conv2: padding (2,) -> (1,)",
+        ],
+    ),
+    (
+        "k3 k3d6",
+        33,
+        3,
+        [
+            "conv1: stride (1,) -> (3,)",
+            "conv2: dilation (6,) -> (2,)",
+            "conv2: padding (6,) -> (2,)",
+        ],
+    ),
+    (
+        "k3 k3d2 k3d4",
+        65,
+        4,
+        [
+            "conv1: stride (1,) -> (2,)",
+            "conv2: stride (1,) -> (2,)",
+            "conv2: dilation (2,) -> (1,)",
+            "conv2: padding (2,) -> (1,)",
+            "conv3: dilation (4,) -> (1,)",
+            "conv3: padding (4,) -> (1,)",
+        ],
+    ),
+    (
+        "k3 k1 k3d2",
+        33,
+        2,
+        [
+            "conv1: stride (1,) -> (2,)",
+            "conv3: dilation (2,) -> (1,)",
+            "conv3: padding (2,) -> (1,)",
+        ],
+    ),
+    (
+        "k3 maxk3d2 k3d2",
+        (15, 17),
+        2,
+        [
+            "conv1: stride (1, 1) -> (2, 2)",
+            "max2: dilation (2, 2) -> (1, 1)",
+            "max2: padding (2, 2) -> (1, 1)",
+            "conv3: dilation (2, 2) -> (1, 1)",
+            "conv3: padding (2, 2) -> (1, 1)",
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "size", "target", "said"), STACKS, ids=[f"{s[0]} at {s[2]}" for s in STACKS]
+)
+def test_each_layer_of_a_stack_becomes_what_its_rate_allows(text, size, target, said):
+    sizes = size if isinstance(size, tuple) else (size,)
+    before = stack_network(text, (1, 2, *sizes))
+    plan = sparse(before, target)
+    assert edits(plan) == said
+    assert plan.direction == ("stride" if said else "none")
+    assert plan.target == (target,) * len(sizes)
+    assert [c.node for c in plan.changes] == list(dict.fromkeys(e.split(":")[0] for e in said))
+    assert all(c.module == c.node and c.axes == before.axes for c in plan.changes)
+    assert_sparser(plan)
+
+
+def test_each_axis_goes_as_far_as_it_is_asked():
+    before = stack_network("k3 k3d(4,2)", (1, 2, 17, 19))
+    plan = sparse(before, {"h": 4, "w": 1})
+    assert edits(plan) == [
+        "conv1: stride (1, 1) -> (4, 1)",
+        "conv2: dilation (4, 2) -> (1, 2)",
+        "conv2: padding (4, 2) -> (1, 2)",
+    ]
+    assert_sparser(plan)
+    refusal = refused(stack_network("k3 k3d(1,2)", (1, 2, 15, 17)), 2)
+    assert "along h" in refusal.reason
+    assert "the rate here is 1 on a map of stride 1" in refusal.reason
+
+
+def test_what_only_other_outputs_need_is_left_out():
+    b = Builder()
+    x = b.conv(b.input("x", (1, 2, 33)), 2, 3, name="first")
+    y = b.conv(x, 2, 3, dilation=2, padding=2, name="wanted")
+    other = b.conv(x, 2, 3, name="other")
+    plan = plan_striding(b.build(y, other), {"t": 2}, ["wanted"])
+    assert isinstance(plan, Plan)
+    assert [node.name for node in plan.candidate.nodes] == ["first", "wanted"]
+    assert edits(plan)[0] == "first: stride (1,) -> (2,)"
+
+
+def behind(middle: Made) -> Made:
+    """A layer that may take a stride, what is tried, and a layer with a rate."""
+
+    def made(b: Builder, x: Tensor) -> Tensor:
+        x = middle(b, b.conv(x, 2, 3, padding=1, name="first"))
+        return b.conv(x, 2, 3, dilation=2, padding=[(2, 2)] * (len(x.shape) - 2), name="last")
+
+    return made
+
+
+def shortcut(b: Builder, x: Tensor) -> Tensor:
+    y = b.conv(x, 2, 3, dilation=2, padding=2, name="inner")
+    return b.join(b.relu(y), b.conv(x, 2, 1, name="point"), name="sum")
+
+
+def gate(b: Builder, x: Tensor) -> Tensor:
+    return b.concat(x, b.resize(b.global_pool(x), (x.shape[2],), name="up"), name="cat")
+
+
+def spread(b: Builder, x: Tensor) -> Tensor:
+    return b.join(x, b.add(Expand(x.shape), b.mean(x, (2,), keep=True), name="wide"), name="sum")
+
+
+def tokens(b: Builder, x: Tensor) -> Tensor:
+    n, c, h, w = x.shape
+    flat = b.add(Permute((0, 2, 1)), b.add(Reshape((n, c, h * w)), x, name="flat"), name="turn")
+    flat = b.linear(flat, 3, name="lin")
+    return b.add(Reshape((n, 3, h, w)), b.add(Permute((0, 2, 1)), flat), name="grid")
+
+
+BEHIND: dict[str, tuple[Made, bool]] = {
+    "nothing": (lambda b, x: x, True),
+    "relu": (lambda b, x: b.relu(x), True),
+    "max": (lambda b, x: b.pool(x, 3, stride=1, dilation=2, padding=2), True),
+    "average": (lambda b, x: b.pool(x, 3, stride=1, dilation=2, average=True), True),
+    "pad": (lambda b, x: b.add(Pad(((2, 4),)), x), True),
+    "pad, odd at the end": (lambda b, x: b.add(Pad(((2, 3),)), x), True),
+    "pad, cropped": (lambda b, x: b.add(Pad(((-2, -4),)), x), True),
+    "crop": (lambda b, x: b.add(Slice(2, 2, 20), x), True),
+    "every second": (lambda b, x: b.add(Slice(2, 2, 15, 2), x), True),
+    "channels": (lambda b, x: b.add(Slice(1, 1, 1), x), True),
+    "shortcut": (shortcut, True),
+    "uneven padding": (lambda b, x: b.conv(x, 2, 3, dilation=2, padding=[(4, 1)]), True),
+    "valid": (lambda b, x: b.conv(x, 2, 3, dilation=2), True),
+    "a pooled branch": (gate, False),
+    "a padding that only just reaches": (lambda b, x: b.add(Pad(((0, 1),)), x), True),
+}
+
+
+@pytest.mark.parametrize("size", [32, 33, 35])
+@pytest.mark.parametrize("name", BEHIND)
+def test_between_two_layers_each_op_keeps_the_values_that_are_left(name, size):
+    middle, exact = BEHIND[name]
+    plan = sparse(network(behind(middle), (1, 2, size)), 2)
+    coarsest = max(max(f.values(), default=1) for f in strides(plan.candidate).values())
+    assert coarsest >= 2
+    assert "last: dilation (2,) -> (1,)" in edits(plan) or name == "every second"
+    if exact:
+        assert_sparser(plan)
+
+
+def test_positions_laid_out_as_tokens_are_left_out_too():
+    plan = sparse(network(behind(tokens), (1, 2, 9, 11)), 2)
+    assert "flat: shape (1, 2, 99) -> (1, 2, 30)" in edits(plan)
+    assert "grid: shape (1, 3, 9, 11) -> (1, 3, 5, 6)" in edits(plan)
+    assert_sparser(plan)
+
+
+def test_a_pooled_branch_takes_the_size_that_the_map_has_now():
+    plan = sparse(network(behind(gate), (1, 2, 33)), 2)
+    assert "up: sizes (33,) -> (17,)" in edits(plan)
+    refusal = refused(network(behind(spread), (1, 2, 33)), 2)  # of a size that nothing says
+    assert (refusal.rule, refusal.layer) == ("shapes", "sum")
+    assert "(1, 2, 17) and (1, 2, 33) cannot be joined" in refusal.reason
+
+
+def test_a_last_pool_takes_its_stride_again():
+    before = stack_network("k3 maxk3", (1, 2, 33))
+    plan = sparse(before, 2)
+    assert edits(plan) == ["max2: stride (1,) -> (2,)"]
+    assert_sparser(plan)
+    refusal = refused(stack_network("maxk3 k3", (1, 2, 33)), 2)
+    assert (refusal.rule, refusal.layer) == ("output stride", "conv2")
+
+
+REFUSED: list[tuple[Made, int, str, str, str]] = [
+    (
+        lambda b, x: b.conv(b.conv(x, 2, 3, stride=2), 2, 3, dilation=3, name="last"),
+        4,
+        "output stride",
+        "last",
+        "takes rates that divide by 2, and the rate here is 3 on a map of stride 2",
+    ),
+    (
+        lambda b, x: b.conv(x, 2, 3, stride=2, name="last"),
+        3,
+        "output stride",
+        "",
+        "an output stride of 3 is no multiple of 2, the coarsest stride along t",
+    ),
+    (lambda b, x: b.relu(b.conv(x, 2, 1)), 2, "stride", "", "no layer has a window along t"),
+    (
+        lambda b, x: b.conv(x, 2, 3, dilation=2, padding=2, name="last"),
+        2,
+        "output stride",
+        "last",
+        "last could give up a factor of 2 of its rate 2, but its map leads to one that stays as "
+        "fine as it is along t (it is an input)",
+    ),
+    (
+        lambda b, x: b.conv(
+            b.conv(b.pad(x, [(1, 1)], name="pad"), 2, 1, name="p"), 2, 3, dilation=2, padding=1
+        ),
+        2,
+        "output stride",
+        "conv",
+        "takes rates that divide by 2, and the rate here is 2",
+    ),
+    (
+        lambda b, x: b.conv(
+            b.pad(b.conv(x, 2, 3, name="first"), [(1, 1)], name="pad"),
+            2,
+            3,
+            dilation=2,
+            name="last",
+        ),
+        2,
+        "output stride",
+        "pad",
+        "last could give up a factor of 2 of its rate 2, but its map leads to one that stays as "
+        "fine as it is along t (pad pads it by 1)",
+    ),
+    (
+        lambda b, x: b.conv(
+            b.join(
+                y := b.conv(x, 2, 3, padding=1, name="first"),
+                b.conv(y, 2, 3, padding=1, name="near"),
+                name="sum",
+            ),
+            2,
+            3,
+            dilation=2,
+            padding=2,
+            name="last",
+        ),
+        2,
+        "join",
+        "sum",
+        "this join takes over a map that stays as fine as it is along t "
+        "(near reads it at rate 1, padding 1), and no layer in that shortcut could take a stride "
+        "of 2. Give it one of kernel 1, or cut it there ([..., ::2] keeps the values)",
+    ),
+    (
+        lambda b, x: b.conv(
+            b.add(AdaptivePool((16,)), b.conv(x, 2, 3, name="first"), name="pool"),
+            2,
+            3,
+            dilation=4,
+            padding=4,
+            name="last",
+        ),
+        4,
+        "output stride",
+        "pool",
+        "(pool (adaptive_pool) needs all of its positions)",
+    ),
+    (
+        lambda b, x: b.conv(
+            b.add(Pool((Window(3, 1, 2, 2, 2),), "max", True), b.conv(x, 2, 1), name="odd"),
+            2,
+            3,
+            dilation=2,
+            padding=2,
+            name="last",
+        ),
+        2,
+        "pool",
+        "odd",
+        "it counts a partial window (ceil_mode)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("made", "target", "rule", "layer", "words"), REFUSED)
+def test_a_refusal_names_the_layer_that_holds_the_stride_back(made, target, rule, layer, words):
+    refusal = refused(network(made), target)
+    assert (refusal.rule, refusal.layer) == (rule, layer), refusal.reason
+    assert words in refusal.reason
+
+
+@pytest.mark.parametrize("seed", range(120))
+def test_strides_taken_out_of_random_networks_come_back_exactly(seed):
+    rng = random.Random(seed)
+    words = []
+    for _ in range(rng.randrange(2, 6)):
+        kind, kernel = rng.choice(["", "", "max", "avg"]), rng.choice([1, 3, 3, 5])
+        words.append(f"{kind}k{kernel}s{rng.choice([1, 1, 2, 3])}d{rng.choice([1, 1, 2])}")
+        if not kind and rng.random() < 0.3:
+            words.append(f"[ + k{kernel}]")
+    text = " ".join(words)
+    before = stack_network(text, (1, 2, rng.randrange(60, 90)))
+    coarsest = max(max(f.values()) for f in strides(before).values())
+    dense = plan_dilation(before, {"t": 1}, before.outputs)
+    assert isinstance(dense, Plan), str(dense)
+    back = plan_striding(dense.candidate, {"t": int(coarsest)}, before.outputs)
+    if isinstance(back, Plan):
+        assert_sparser(back)
+        found = strides(back.candidate).values()
+        assert max(max(f.values()) for f in found) == coarsest
+    else:
+        assert back.layer or "no layer has a window" in back.reason, text
+
+
+def test_coming_back_gives_the_ops_that_there_were():
+    for text in ("k3s2 k3", "k3s2 maxk3s2 k3s2 k3", "maxk3s2 [ + k3] k3s2 k3", "k5s3 avgk3s2 k3"):
+        before = stack_network(text, (1, 2, 97))
+        coarsest = max(max(f.values()) for f in strides(before).values())
+        dense = plan_dilation(before, {"t": 1}, before.outputs)
+        assert isinstance(dense, Plan)
+        back = plan_striding(dense.candidate, {"t": int(coarsest)}, before.outputs)
+        assert isinstance(back, Plan), str(back)
+        assert [n.op for n in back.candidate.nodes] == [n.op for n in before.nodes]
