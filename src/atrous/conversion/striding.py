@@ -399,7 +399,7 @@ def _divides(window: Window) -> int:
 
 
 def _fewer(window: Window, factor: int, length: int) -> Window | None:
-    """The padding of every `factor`-th of `length` positions that makes every one of its outputs."""
+    """The padding behind which every `factor`-th of `length` positions makes as many outputs."""
     if window.pad_lo % factor:
         return None
     lo, whole = window.pad_lo // factor, length + window.pad_lo + window.pad_hi

@@ -187,7 +187,7 @@ def tokens(b: Builder, x: Tensor) -> Tensor:
 
 
 BEHIND: dict[str, tuple[Made, bool]] = {
-    "nothing": (lambda b, x: x, True),
+    "nothing": (lambda _b, x: x, True),
     "relu": (lambda b, x: b.relu(x), True),
     "max": (lambda b, x: b.pool(x, 3, stride=1, dilation=2, padding=2), True),
     "average": (lambda b, x: b.pool(x, 3, stride=1, dilation=2, average=True), True),
@@ -262,8 +262,10 @@ REFUSED: list[tuple[Made, int, str, str, str]] = [
         2,
         "output stride",
         "last",
-        "last could give up a factor of 2 of its rate 2, but its map leads to one that stays as "
-        "fine as it is along t (it is an input)",
+        (
+            "last could give up a factor of 2 of its rate 2, but its map leads to one that stays as "
+            "fine as it is along t (it is an input)"
+        ),
     ),
     (
         lambda b, x: b.conv(
@@ -285,8 +287,10 @@ REFUSED: list[tuple[Made, int, str, str, str]] = [
         2,
         "output stride",
         "pad",
-        "last could give up a factor of 2 of its rate 2, but its map leads to one that stays as "
-        "fine as it is along t (pad pads it by 1)",
+        (
+            "last could give up a factor of 2 of its rate 2, but its map leads to one that stays as "
+            "fine as it is along t (pad pads it by 1)"
+        ),
     ),
     (
         lambda b, x: b.conv(
@@ -304,9 +308,11 @@ REFUSED: list[tuple[Made, int, str, str, str]] = [
         2,
         "join",
         "sum",
-        "this join takes over a map that stays as fine as it is along t "
-        "(near reads it at rate 1, padding 1), and no layer in that shortcut could take a stride "
-        "of 2. Give it one of kernel 1, or cut it there ([..., ::2] keeps the values)",
+        (
+            "this join takes over a map that stays as fine as it is along t "
+            "(near reads it at rate 1, padding 1), and no layer in that shortcut could take a stride "
+            "of 2. Give it one of kernel 1, or cut it there ([..., ::2] keeps the values)"
+        ),
     ),
     (
         lambda b, x: b.conv(
