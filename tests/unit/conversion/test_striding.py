@@ -310,8 +310,8 @@ REFUSED: list[tuple[Made, int, str, str, str]] = [
         "sum",
         (
             "this join takes over a map that stays as fine as it is along t "
-            "(near reads it at rate 1, padding 1), and no layer in that shortcut could take a stride "
-            "of 2. Give it one of kernel 1, or cut it there ([..., ::2] keeps the values)"
+            "(near reads it at rate 1, padding 1), and no layer in that shortcut could take a "
+            "stride of 2. Give it one of kernel 1, or cut it there ([..., ::2] keeps the values)"
         ),
     ),
     (
