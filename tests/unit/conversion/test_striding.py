@@ -263,8 +263,8 @@ REFUSED: list[tuple[Made, int, str, str, str]] = [
         "output stride",
         "last",
         (
-            "last could give up a factor of 2 of its rate 2, but its map leads to one that stays as "
-            "fine as it is along t (it is an input)"
+            "last could give up a factor of 2 of its rate 2, but its map leads to one that stays "
+            "as fine as it is along t (it is an input)"
         ),
     ),
     (
@@ -288,8 +288,8 @@ REFUSED: list[tuple[Made, int, str, str, str]] = [
         "output stride",
         "pad",
         (
-            "last could give up a factor of 2 of its rate 2, but its map leads to one that stays as "
-            "fine as it is along t (pad pads it by 1)"
+            "last could give up a factor of 2 of its rate 2, but its map leads to one that stays "
+            "as fine as it is along t (pad pads it by 1)"
         ),
     ),
     (
