@@ -99,7 +99,7 @@ def follow(reference: Reads, candidate: Reads, lock: Lockstep) -> Lockstep | Non
 
 
 def _repeats(reference: Reads, candidate: Reads, lock: Lockstep, found: Lockstep) -> bool:
-    """Whether all pairs of outputs that `found` names read the same, one of them known to."""
+    """Whether all pairs of outputs that `found` names read the same; the first two are known to."""
     turns = lcm(
         reference.period // gcd(reference.period, found.step),
         candidate.period // gcd(candidate.period, found.factor),
@@ -110,7 +110,7 @@ def _repeats(reference: Reads, candidate: Reads, lock: Lockstep, found: Lockstep
     return turns <= _MOST_TRIED and all(
         _moved(reference.at(found.start + i * found.step), lock)
         == candidate.at(found.phase + i * found.factor)
-        for i in range(1, turns)
+        for i in range(2, turns)
     )
 
 

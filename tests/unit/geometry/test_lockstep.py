@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from atrous.geometry import Lockstep, Reads, Taps, Window, follow
+from atrous.geometry import Lockstep, Reads, Taps, Window, follow, lockstep
 from tests.property.drawn import Counts
 
 Pairs = list[tuple[int, list[int]]]
@@ -93,3 +93,25 @@ def test_every_phase_is_looked_at_before_outputs_are_said_to_follow() -> None:
     regular_phases = (Taps.of([0]), Taps.of([4]), Taps.of([8]), Taps.of([12]))
     followed = follow(reference, Reads(4, 16, regular_phases), Lockstep())
     assert followed == Lockstep(3, 0, 4, 0)
+    # And the other way round: outputs 0, 3 and 6 have twins 0, 4 and 8.
+    assert follow(Reads(4, 16, phases), reference, Lockstep()) is None
+    followed = follow(Reads(4, 16, regular_phases), reference, Lockstep())
+    assert followed == Lockstep(4, 0, 3, 0)
+
+
+def test_the_inputs_are_followed_to_a_whole_step_of_theirs() -> None:
+    # Outputs 0 and 1 read 0 and 2, which the candidate holds; 2 reads 3, which it does not.
+    rule = Reads(2, 3, (Taps.of([0]), Taps.of([2])))
+    assert follow(rule, rule, Lockstep(2, 0, 2, 0)) is None
+
+
+@pytest.mark.parametrize("tried", [2, 3])
+def test_what_repeats_more_rarely_than_is_tried_is_not_followed(
+    tried: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lockstep, "_MOST_TRIED", tried)
+    one = Reads(3, 6, (Taps.of([0]), Taps.of([1]), Taps.of([5])))
+    other = Reads(3, 12, (Taps.of([0]), Taps.of([2]), Taps.of([10])))
+    follow.cache_clear()
+    assert follow(one, other, Lockstep(2)) == (Lockstep() if tried == 3 else None)
+    follow.cache_clear()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from fractions import Fraction
+from math import ceil, floor
 
 import pytest
 import torch
 
 from atrous.errors import GeometryError
 from atrous.geometry import Coordinates, Interpolation, Reads, Rounding, resample
+
+sizes = sys.modules["atrous.geometry.resample"]  # the package's name is the function
 
 # In float32 the step of some of these breaks the period: all outputs are a pattern of their own.
 SIZES = [(14, 46), (26, 44), (54, 38), (28, 46), (18, 57), (52, 22), (20, 46), (5, 10), (7, 3)]
@@ -76,3 +80,53 @@ def test_as_many_positions_as_are_followed_and_one_more() -> None:
 def test_a_filter_that_shrinks_an_axis_from_its_corners_on() -> None:
     reads = resample(9, 5, "linear", "align_corners", antialias=True)  # step 2 from 0 on
     assert [list(reads.at(o)) for o in (0, 1)] == [[-1, 0, 1], [1, 2, 3]]
+    reads = resample(7, 5, "linear", "align_corners", antialias=True)  # 3/2 to each side
+    assert [list(reads.at(o)) for o in (0, 1)] == [[-1, 0, 1], [1, 2]]
+
+
+def test_far_out_a_neighbour_is_read_where_float32_weighs_it() -> None:
+    inputs, outputs = 1000, 7000
+    reads = resample(inputs, outputs, "linear", "half_pixel")
+    odd = (torch.arange(inputs) % 2).float()[None, None]
+    found = torch.nn.functional.interpolate(odd, size=outputs, mode="linear")[0, 0].tolist()
+    both = 0
+    for sample in range(1, inputs - 1):
+        output = 7 * sample + 3  # which lies on it
+        weighs = abs(found[output] - sample % 2) > 2**-16
+        assert len(reads.at(output)) == 1 + weighs
+        both += weighs
+    assert 0 < both < inputs - 2
+
+
+def test_far_out_a_filter_reads_to_its_rim() -> None:
+    reach = Fraction(7, 3)  # of a linear filter, to each side
+    reads = resample(2100, 900, "linear", "half_pixel", antialias=True)
+    rims = []
+    for output in range(0, 900, 7):
+        middle = (output + Fraction(1, 2)) * reach - Fraction(1, 2)
+        inside = set(range(ceil(middle - reach), floor(middle + reach) + 1))
+        rim = {p for p in inside if abs(p - middle) == reach}
+        read = set(reads.at(output))
+        assert inside - rim <= read <= inside
+        rims.append(len(read & rim))
+    # Near the first position the rim weighs nothing; float32 is less sure of it than its rounding.
+    assert not any(rims[:16])
+    assert any(rims)
+
+
+def test_as_many_positions_as_are_filtered_and_one_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sizes, "MAX_FILTERED", 1003)
+    assert resample(1003, 17, "linear", "half_pixel", antialias=True).at(3)
+    with pytest.raises(GeometryError) as error:
+        resample(1004, 17, "linear", "half_pixel", antialias=True)
+    assert str(error.value) == (
+        "an antialias filter over 1,004 positions has too many taps; at most 1,003 positions are "
+        "followed: take a smaller input."
+    )
+
+
+def test_as_many_outputs_as_are_rounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sizes, "MAX_ROUNDED", 1003)
+    assert resample(17, 1003, "linear", "half_pixel").at(3)
+    with pytest.raises(GeometryError, match="at most 1003 outputs"):
+        resample(17, 1004, "linear", "half_pixel")
