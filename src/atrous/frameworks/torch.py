@@ -36,6 +36,7 @@ __all__ = [
     "Ops",
     "children",
     "complete",
+    "convolution_backend",
     "counted",
     "depends_on_data",
     "fakes",
@@ -528,6 +529,30 @@ def complete(made: nn.Module, root: nn.Module, remade: type[nn.Module]) -> None:
 def version_of(tensor: torch.Tensor) -> int:
     """How often the tensor was written to; -1 where nobody counts, under inference mode."""
     return -1 if tensor.is_inference() else tensor._version
+
+
+def convolution_backend(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+) -> str:
+    """Which of its backends PyTorch runs a convolution with, such as `Mkldnn` or `SlowDilated2d`.
+
+    Nothing public says so; empty where PyTorch has no such question or refuses the convolution.
+    """
+    ask: Any = getattr(torch._C, "_select_conv_backend", None)
+    if ask is None:
+        return ""
+    none = [0] * len(stride)
+    try:
+        found = ask(x, weight, bias, [*stride], [*padding], [*dilation], False, none, groups)
+    except (RuntimeError, TypeError):
+        return ""
+    return str(found).rpartition(".")[2]
 
 
 def children(module: nn.Module) -> list[int]:

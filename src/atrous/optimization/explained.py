@@ -5,18 +5,24 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import nn
+from torch.fx import Node
 
+from atrous.optimization.graph.clean import is_call
 from atrous.optimization.graph.export import Exported
 from atrous.optimization.graph.fuse import is_layer
 from atrous.optimization.graph.in_place import overwrite
 from atrous.optimization.graph.program import Program, profiled
 from atrous.optimization.graph.tune import Tuned
 from atrous.optimization.records import LayerChoice
+from atrous.optimization.slow_path import slow_path
 
 __all__ = ["as_written", "layer_rows"]
+
+_CONVS = ("aten.conv1d.default", "aten.conv2d.default", "aten.conv3d.default")
 
 
 def as_written(found: Exported) -> Exported:
@@ -34,7 +40,14 @@ def layer_rows(
     A layer's time before is that of every operation of the original graph that it now covers.
     """
     original = Program(before.graph, before.constants, "contiguous", {})
-    old = {node.name: ms for node, ms in profiled(original, model, inputs).items()}
+    slow: dict[str, str] = {}
+
+    def seen(node: Node, *args: Any) -> None:
+        if is_call(node, *_CONVS):
+            slow[node.name] = slow_path(*args)
+
+    taken = profiled(original, model, inputs, seen=seen)
+    old = {node.name: ms for node, ms in taken.items()}
     new = profiled(after.program, model, inputs)
     rows = []
     for node, ms in new.items():
@@ -51,6 +64,7 @@ def layer_rows(
                 max_difference=choice.difference,
                 candidates=choice.milliseconds,
                 why=choice.why,
+                slow_path=next(filter(None, map(slow.get, node.meta["covers"])), ""),
             )
         )
     return tuple(rows)

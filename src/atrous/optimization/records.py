@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from atrous.shown import Shown, ShownWhole, Tabular, plain_fields, view
@@ -21,7 +22,7 @@ class LayerChoice(Shown):
     `ms_before` and `ms_after` are medians within whole runs of the model; `max_difference` is the
     largest difference from PyTorch's own operation, as a share of the largest output. `candidates`
     are the strategies that were tried with their milliseconds, alone; `why` says why others were
-    not.
+    not. `slow_path` names the slow path that PyTorch took before, and why, where that is known.
     """
 
     layer: str
@@ -32,6 +33,14 @@ class LayerChoice(Shown):
     max_difference: float | None = None
     candidates: tuple[tuple[str, float], ...] = ()
     why: tuple[str, ...] = ()
+    slow_path: str = ""
+
+    def __setstate__(self, state: Sequence[Any]) -> None:
+        # Saved by a version that had fewer fields, the later ones are as if nothing were known.
+        for field in fields(self):
+            object.__setattr__(self, field.name, field.default)
+        for field, value in zip(fields(self), state, strict=False):
+            object.__setattr__(self, field.name, value)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""

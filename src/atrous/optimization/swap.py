@@ -21,6 +21,7 @@ from atrous.optimization.layer.call import LayerCall
 from atrous.optimization.layer.choose import difference, tolerance
 from atrous.optimization.layer.timing import Timer
 from atrous.optimization.records import LayerChoice
+from atrous.optimization.slow_path import slow_path
 
 __all__ = ["Swapped", "shared_copy", "swapped"]
 
@@ -166,7 +167,12 @@ def _tried(path: str, conv: Any, x: torch.Tensor, timer: Timer, *, training: boo
         finally:
             conv.__class__ = plain
 
-    kept = LayerChoice(path, call.title, "torch", ms_before=0.0, ms_after=0.0, max_difference=0.0)
+    slow = ""
+    if not isinstance(conv.padding, str):
+        with torch.no_grad():
+            settings = (conv.stride, conv.padding, conv.dilation, conv.groups)
+            slow = slow_path(x, conv.weight, conv.bias, *settings)
+    kept = LayerChoice(path, call.title, "torch", 0.0, 0.0, 0.0, slow_path=slow)
     why: tuple[str, ...] = ()
     far: float | None = None
     try:

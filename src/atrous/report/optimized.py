@@ -10,7 +10,7 @@ from atrous.draw.units import ms_text, shape_text, shortened
 from atrous.optimization.records import Explanation, LayerChoice
 from atrous.report.lines import Column, Line, Look, Span, line, table, wrapped
 from atrous.report.view import LinesView
-from atrous.shown import how_many, view
+from atrous.shown import how_many, some, view
 
 __all__ = ["ExplanationView"]
 
@@ -78,6 +78,13 @@ def _facts(found: Explanation, look: Look) -> Iterator[Line]:
         _INDENT,
         look,
     )
+    by_reason: dict[str, list[str]] = {}
+    for row in found.layers:
+        if row.slow_path:
+            by_reason.setdefault(row.slow_path, []).append(row.layer)
+    for reason, layers in by_reason.items():
+        said = f"{some(layers)}: before by {reason.replace('`', '')}."
+        yield from wrapped(Span("slow path", "bold"), said, _INDENT, look)
     shapes = ", ".join(shape_text(shape) for shape in found.input)
     yield from wrapped(Span("input", "bold"), shapes, _INDENT, look)
     versions = ", ".join(f"{name} {version}" for name, version in found.versions)

@@ -192,18 +192,27 @@ def _strided(x: torch.Tensor, strides: tuple[int, ...]) -> torch.Tensor:
 
 
 def profiled(
-    program: Program, model: nn.Module, inputs: Sequence[torch.Tensor], rounds: int = 3
+    program: Program,
+    model: nn.Module,
+    inputs: Sequence[torch.Tensor],
+    rounds: int = 3,
+    seen: Callable[..., None] | None = None,
 ) -> dict[Node, float]:
-    """The milliseconds of each step within whole runs, as medians."""
+    """The milliseconds of each step within whole runs, as medians.
+
+    `seen` is told each step of the first run and what it is called with.
+    """
     values = program.values(model)
     steps = program.steps(values)
     taken: dict[Node, list[float]] = {step.node: [] for step in steps}
     with torch.inference_mode():
-        for _ in range(rounds):
+        for turn in range(rounds):
             given = (laid_out(x, program.layout) for x in inputs)
             held = {**values, **dict(zip(program.inputs, given, strict=True))}
             for step in steps:
                 args, kwargs = filled(step.args, held), filled(step.kwargs, held)
+                if seen is not None and turn == 0:
+                    seen(step.node, *args)
                 begin = time.perf_counter()
                 held[step.node] = step.call(*args, **kwargs)
                 taken[step.node].append(time.perf_counter() - begin)
