@@ -168,7 +168,9 @@ def _checked_target(target: str, source: str, made: Any, overwrite: bool) -> Pat
         check_file(made)
     wanted = {"file": ".onnx", "message": ".onnx", "keras": ".keras"}.get(kind, ".pt2")
     if kind in ("zoo", "stack"):
-        raise ReadError(f"{source} has no weights, so there is nothing to write; leave out -o.")
+        raise ReadError(
+            f"{source} has no weights, so there is nothing to write; leave out --output."
+        )
     if not target:
         raise ReadError(f"--output is empty; name a file, such as converted{wanted}.")
     with refusals("--output", path):

@@ -114,10 +114,12 @@ def trained(
     budget: str | None = None,
 ) -> Training:
     """The memory of training what `source` names."""
+    from atrous.readers.kind import kind_of
     from atrous.verbs.training import training
 
     made, given = model(source, inputs)
-    with working(f"training {source}"):
+    trains = kind_of(made) in ("module", "library")
+    with working(f"training {source}"), nullcontext() if trains else concerning("--training"):
         return training(made, given, optimizer=optimizer, autocast=autocast, budget=budget)
 
 

@@ -66,6 +66,7 @@ def spelled(text: str, options: Mapping[str, tuple[str, str]] | None = None) -> 
     return re.sub(rf"(?<![\w?&.=/-])({snakes})(?![\w=])", lambda m: known[m[1]][0], text)
 
 
+_FILES = {"--baseline", "--diff", "--image"}
 _UNKNOWN = re.compile(r"no [\w ]+ is named '([^']*)'")
 
 
@@ -78,6 +79,8 @@ def blamed(text: str, arguments: Sequence[str]) -> str:
     "--layer: no layer is named 'cnv'; near: conv."
     >>> blamed("macs: <=+2% counts from a baseline.", ["check", "net.onnx", "--macs", "<=+2%"])
     '--macs: <=+2% counts from a baseline.'
+    >>> blamed("a.json: it is no JSON", ["inspect", "net.onnx", "--diff", "a.json"])
+    '--diff a.json: it is no JSON'
     """
     given = [
         (option, value)
@@ -88,8 +91,13 @@ def blamed(text: str, arguments: Sequence[str]) -> str:
     for option, value in given:
         if text.startswith(f"{option.removeprefix('--')}: ") and value[:1] in "<>=!":
             return f"--{text}"
-        if unknown and unknown[1] in map(str.strip, value.split(",")):
+        if unknown and unknown[1] in {value, *map(str.strip, value.split(","))}:
             return f"{option}: {text}"
+        if option in _FILES and arguments[1:2] != [value] and option not in text:
+            if value and text.startswith((f"{value}: ", f"'{value}' is no ")):
+                return f"{option} {text}"
+            if not value and text.startswith((": ", "the source is empty: ")):
+                return f"{option} is empty: {text.partition(': ')[2]}"
     return text
 
 

@@ -50,7 +50,7 @@ def plan_for(network: Network, asked: ConversionRequest) -> Plan:
         raise Refusal(
             "output stride",
             "",
-            f"an output stride of {tuple(target.values())} is finer than now along "
+            f"output_stride={tuple(target.values())} is finer than now along "
             f"{', '.join(finer)} and coarser along {', '.join(coarser)}; convert one after the "
             "other.",
         ).error()

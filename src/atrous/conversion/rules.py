@@ -123,13 +123,13 @@ def _kept_stride(op_stride: int, axis: str, around: Around) -> int | str:
     if here > target:
         return (
             f"its map has a stride of {here} along {axis}, which {around.coarsened(axis)} gives it "
-            f"and no change of strides makes finer; ask for an output stride of {here}, or convert "
+            f"and no change of strides makes finer; ask for output_stride={here}, or convert "
             "the part before that (outputs=...)"
         )
     left = Fraction(target) / here
     if left < 1 or left.denominator != 1 or op_stride % left.numerator:
         return (
-            f"an output stride of {target} lies between {here} and {here * op_stride} along "
+            f"output_stride={target} lies between {here} and {here * op_stride} along "
             f"{axis}, the strides before and behind this layer; ask for one of them"
         )
     return left.numerator

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from math import gcd
+from math import ceil, gcd
 
 from atrous.conversion.plan import Direction, OpChange, Plan
 from atrous.errors import AtrousError
@@ -205,8 +205,8 @@ class _Striding:
                 return Refusal(
                     "output stride",
                     "",
-                    f"an output stride of {target} is no multiple of {coarsest}, the coarsest "
-                    f"stride along {axis}; ask for one.",
+                    f"output_stride={target} is no multiple of {coarsest}, the coarsest stride "
+                    f"along {axis}; ask for one, such as {coarsest * ceil(target / coarsest)}.",
                 )
             last = [node for node in self.reference.nodes if axis in self._windows(node)]
             wide = [node for node in last if self._windows(node)[axis].kernel > 1]
@@ -221,7 +221,7 @@ class _Striding:
             return Refusal(
                 "output stride",
                 node.name,
-                f"an output stride of {target} along {axis} takes rates that divide by "
+                f"output_stride={target} along {axis} takes rates that divide by "
                 f"{target / coarsest}, and the rate here is {rate} on a map of stride "
                 f"{self.strides[node.inputs[0]][axis]}: there is no dilation to trade for stride.",
             )

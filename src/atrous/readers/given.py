@@ -10,6 +10,9 @@ from atrous.errors import ReadError
 __all__ = ["as_shape", "examples_of", "is_shape", "output_names", "shapes_of"]
 
 
+_LARGEST = (1 << 63) - 1
+
+
 def is_shape(value: Any) -> bool:
     """True for a sequence of numbers, right or wrong; False for anything that holds sequences.
 
@@ -43,6 +46,11 @@ def as_shape(value: Any, subject: str = "input") -> tuple[int, ...]:
         raise ReadError(
             f"{subject}: input shape {shape} needs whole numbers of at least 1, with batch and "
             "channels, such as (1, 3, 224, 224)."
+        )
+    if max(shape) > _LARGEST:
+        raise ReadError(
+            f"{subject}: input shape {shape} has a size above {_LARGEST:,}, which no library "
+            "takes; give the sizes that it is to have."
         )
     return shape
 

@@ -379,7 +379,7 @@ BAD = (
     ("convert net.onnx", "Missing option '--output-stride' / '-s'; see `atrous convert --help`"),
     ("convert net.onnx -s 0", "--output-stride 0 is no whole number of at least 1"),
     ("convert net.onnx -s 1.5", "--output-stride '1.5' is no stride; give one number"),
-    ("convert net.onnx -s 3", "an output stride of 3 is no multiple of 2"),
+    ("convert net.onnx -s 3", "--output-stride 3 is no multiple of 2"),
     ("convert net.onnx -s 8", "there is no dilation to trade for stride"),
     ("convert net.onnx -s 1 --heads x", "--heads is x: use scale or keep"),
     ("audit net.onnx models.py:net", "an audit compares two of one kind"),

@@ -1,5 +1,7 @@
 """Messages name options as the verb that runs has them, not as arguments in Python."""
 
+import re
+
 import pytest
 import typer
 
@@ -107,6 +109,18 @@ REFUSED = (
         "stack:k3s2 -i 1,1,9 -s 1,2",
         "--output-stride 1,2 has 2 values for 1 spatial axis",
     ),
+    ("convert", "stack:k3s2 -i 1,1,9 -s 3", "--output-stride 3 is no multiple of 2, the coarsest"),
+    ("convert", "stack:k3s2 -i 1,1,9 -s 3", "along t; ask for one, such as 4"),
+    ("convert", "stack:k3s3*2 -i 1,1,99 -s 4", "--output-stride 4 lies between 3 and 9 along t"),
+    ("convert", "stack:k3s2 -i 1,1,9,9 -s 1,4", "--output-stride 1,4 is finer than now along h"),
+    ("convert", "stack:k3 -i 1,1,9 -s 2", "--output-stride 2 along t takes rates that divide by 2"),
+    ("inspect", "stack:k3 -i 1,1,9 --layer a,b", "--layer: no layer is named 'a,b'"),
+    ("inspect", "stack:k3 -i 1,1,9 --diff none", "--diff 'none' is no source"),
+    ("inspect", "stack:k3 -i 1,1,9 --diff=", "--diff is empty: give the path"),
+    ("inspect", "stack:k3 -i 1,1,9 --diff no.onnx", "--diff no.onnx: there is no such file"),
+    ("inspect", "models.py:net -i 1,3,9,99999999999999999999", "has a size above 9,223,372,036"),
+    ("check", "stack:k3 -i 1,1,9 --macs <=+2% --baseline no.onnx", "--baseline no.onnx: there is"),
+    ("effective", "models.py:net --image no.png", "--image no.png: there is no such file"),
     ("convert", "stack:k3s2 -i 1,1,9 -s 0", "--output-stride 0 is no whole number"),
     ("convert", "stack:k3s2 -i 1,1,9 -s 1 --heads all", "--heads is all: use scale or keep"),
     ("convert", "stack:k3s2 -i 1,1,9 -s 1 --pixel 1um", "--pixel 1um is along space"),
@@ -125,6 +139,44 @@ REFUSED = (
 def test_what_an_option_is_at_fault_for_names_it_as_it_is_typed(tmp_path, verb, line, says):
     (tmp_path / "models.py").write_text(MODELS)
     assert_refuses(verb, *line.split(), says=says, cwd=tmp_path)
+
+
+WHOLE = {
+    "inspect": "stack:k3",
+    "compare": "k3 k5",
+    "sizes": "stack:k3",
+    "rates": "65",
+    "effective": "stack:k3",
+    "check": "stack:k3 --macs >=1",
+    "convert": "stack:k3s2",
+    "audit": "stack:k3 stack:k3",
+    "learn": "strided",
+    "bench": "models.py:net",
+}
+"""By verb: a command line that goes, to which an option is added that may not."""
+
+
+@pytest.mark.parametrize("verb", WHOLE)
+def test_whatever_option_is_wrong_is_named_in_what_is_said(tmp_path, verb):
+    (tmp_path / "models.py").write_text(MODELS)
+    refused = 0
+    for option, takes in options_of(VERBS[verb]).values():
+        for value in ("", "?") if takes else ():
+            line = [*WHOLE[verb].split(), f"{option}={value}"]
+            if verb == "convert" and option != "--output-stride":
+                line += ["--output-stride", "1"]
+            if option != "--input" and verb not in {"rates", "bench"}:
+                line += ["--input", "1,1,9,9"]
+            result = command(verb, *line, cwd=tmp_path)
+            assert result.returncode in {0, 2}, result
+            if result.returncode:
+                refused += 1
+                assert option in result.stderr, result
+                assert not re.search(rf"\b({'|'.join(KEYWORDS)})=", result.stderr), result
+    assert refused > 3
+
+
+KEYWORDS = sorted({name for verb in VERBS.values() for name in options_of(verb)})
 
 
 def test_every_verb_is_refused_something():

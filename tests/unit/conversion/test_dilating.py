@@ -363,10 +363,10 @@ def test_behind_a_denser_map_each_op_keeps_its_values(name, target):
 def test_a_target_that_the_strides_do_not_pass_through_is_refused_with_both():
     refusal = refused(stack_network("k3s2 k3s3", (1, 1, 25)), 4)
     assert (refusal.rule, refusal.layer) == ("output stride", "conv2")
-    assert "an output stride of 4 lies between 2 and 6 along t" in refusal.reason
+    assert "output_stride=4 lies between 2 and 6 along t" in refusal.reason
     refusal = refused(stack_network("k3s2 maxk3s3", (1, 1, 25, 25)), {"h": 6, "w": 5})
     assert (refusal.rule, refusal.layer) == ("output stride", "max2")
-    assert "an output stride of 5 lies between 2 and 6 along w" in refusal.reason
+    assert "output_stride=5 lies between 2 and 6 along w" in refusal.reason
 
 
 def test_a_slice_that_jumps_over_the_target_is_refused():
@@ -748,7 +748,7 @@ def test_a_map_that_a_resampling_makes_coarse_is_refused_with_it():
     refusal = refused(network(made, (1, 2, 24)))
     assert (refusal.rule, refusal.layer) == ("output stride", "last")
     assert "a stride of 2 along t, which less (a resampling to fewer) gives it" in refusal.reason
-    assert "ask for an output stride of 2" in refusal.reason
+    assert "ask for output_stride=2" in refusal.reason
 
 
 # --- random networks ------------------------------------------------------------------------
