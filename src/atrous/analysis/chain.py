@@ -6,22 +6,32 @@ branches have no such product; `paths` and `unread` follow them on arrays.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import accumulate, chain, repeat
 from math import prod
+from operator import add, sub
 
 from atrous.analysis.effective import Effective, shrunk_box
-from atrous.geometry import AxisMap, Local, repeated
+from atrous.geometry import AxisMap, Everything, Local, Prefix, repeated
 from atrous.network import Network
 
-__all__ = ["ChainFootprint", "chain_footprint", "chain_unread", "read_dropping"]
+__all__ = [
+    "ChainFootprint",
+    "axis_ways",
+    "chain_footprint",
+    "chain_unread",
+    "meeting",
+    "read_dropping",
+    "within",
+]
 
 Counts = list[int]
 
 _LONGEST = 1 << 26
-_MOST_PHASES = 64
-"""Of what repeats after more outputs, each phase has few of them."""
+_MOST_MOVED = 256
+"""Bytes for each position: as each phase moves all of the input, beyond it one by one is faster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +87,7 @@ def chain_footprint(network: Network, tensor: str, source: str) -> ChainFootprin
     >>> found.origin, found.counts
     ((13,), ((1, 1, 2, 1, 2, 1, 1),))
     """
-    steps = _way(network, tensor, source)
+    steps = axis_ways(network, tensor, source)
     if steps is None:
         return None
     at = tuple(length // 2 for length in network.tensor(tensor).grid.values())
@@ -103,7 +113,7 @@ def chain_unread(network: Network, source: str) -> Fraction | None:
     if len(network.outputs) != 1:
         return None
     [tensor] = network.outputs
-    steps = _way(network, tensor, source)
+    steps = axis_ways(network, tensor, source)
     longest = max((n for node in network.nodes for n in node.output.grid.values()), default=0)
     if steps is None or longest > _LONGEST:
         return None
@@ -117,7 +127,7 @@ def chain_unread(network: Network, source: str) -> Fraction | None:
     return Fraction(whole - read, whole) if whole else None
 
 
-def _way(network: Network, tensor: str, source: str) -> dict[str, tuple[AxisMap, ...]] | None:
+def axis_ways(network: Network, tensor: str, source: str) -> dict[str, tuple[AxisMap, ...]] | None:
     """For each axis the maps from `tensor` back to `source`; None where the way is no chain."""
     axes = tuple(network.tensor(source).grid)
     found: dict[str, list[AxisMap]] = {axis: [] for axis in axes}
@@ -166,12 +176,17 @@ def read_dropping(way: AxisMap, low: int, flags: bytes) -> tuple[int, bytes] | N
     that is read. All of them are one long number, of which a run of taps is a few shifts: a million
     positions take little. None for maps that are not of that kind.
     """
-    if not isinstance(way, Local) or way.reads.period > _MOST_PHASES:
+    if not isinstance(way, Local):
         return None
     hull = way.reads.needed(range(low, low + len(flags)))
-    if way.border != "drop" and not (hull.start >= 0 and hull.stop <= way.inputs):
+    inside = range(max(hull.start, 0), min(hull.stop, way.inputs))
+    if way.border != "drop" and inside != hull:
         return None
+    if not inside:
+        return 0, b""
     whole, period, shift = 0, way.reads.period, way.reads.shift
+    if period * len(inside) > _MOST_MOVED * (len(flags) + len(inside)):
+        return None
     for phase, taps in enumerate(way.reads.phases):
         first = low + (phase - low) % period
         rows = flags[first - low :: period]
@@ -180,32 +195,25 @@ def read_dropping(way: AxisMap, low: int, flags: bytes) -> tuple[int, bytes] | N
         apart = bytearray((len(rows) - 1) * shift + 1)
         apart[::shift] = rows
         held = int.from_bytes(apart, "little")
-        base = (first - phase) // period * shift - hull.start
-        for start, step, count in _even_rows(list(taps)):
-            whole |= repeated(held, count, 8 * step) << 8 * (base + start)
-    first, stop = max(hull.start, 0), min(hull.stop, way.inputs)
-    if first >= stop:
-        return 0, b""
-    return first, whole.to_bytes(len(hull), "little")[first - hull.start : stop - hull.start]
-
-
-def _even_rows(positions: Sequence[int]) -> Iterator[tuple[int, int, int]]:
-    """Positions in order as rows of evenly spaced ones: the first, the step, and how many.
-
-    >>> list(_even_rows([0, 2, 4, 5, 9]))
-    [(0, 2, 3), (5, 4, 2)]
-    """
-    at = 0
-    while at < len(positions):
-        step = positions[at + 1] - positions[at] if at + 1 < len(positions) else 1
-        stop = at + 1
-        while stop < len(positions) and positions[stop] - positions[stop - 1] == step:
-            stop += 1
-        yield positions[at], step, stop - at
-        at = stop
+        base = (first - phase) // period * shift - inside.start
+        for taken, _ in taps.support.shifted(base).runs():
+            run = within(taken, 1 - len(apart), len(inside))
+            copies = repeated(held, len(run), 8 * run.step) if run else 0
+            whole |= copies << 8 * run.start if run.start >= 0 else copies >> -8 * run.start
+    cut = whole & ((1 << 8 * len(inside)) - 1)
+    return inside.start, cut.to_bytes(len(inside), "little")
 
 
 def _before(way: AxisMap, low: int, counts: Counts) -> tuple[int, Counts]:
+    if not any(counts):
+        return 0, []
+    if isinstance(way, Everything):
+        return 0, [sum(counts)] * way.inputs
+    if isinstance(way, Prefix):
+        sums = list(accumulate(counts if way.reverse else reversed(counts)))
+        if way.reverse:
+            return low, sums + sums[-1:] * (way.inputs - low - len(sums))
+        return 0, sums[-1:] * low + sums[::-1]
     if isinstance(way, Local):
         hull = way.reads.needed(range(low, low + len(counts)))
         if way.border == "drop" or (hull.start >= 0 and hull.stop <= way.inputs):
@@ -221,20 +229,82 @@ def _before(way: AxisMap, low: int, counts: Counts) -> tuple[int, Counts]:
 
 
 def _before_drop(way: Local, low: int, counts: Counts, hull: range) -> tuple[int, Counts]:
-    """The same for reads that are dropped outside, tap by tap instead of output by output."""
-    buffer = [0] * len(hull)
+    """The same for reads that are dropped outside, run by run of taps instead of output by output.
+
+    Nothing outside the input is held, however far the taps reach.
+    """
+    inside = range(max(hull.start, 0), min(hull.stop, way.inputs))
+    buffer = [0] * len(inside)
     period, shift = way.reads.period, way.reads.shift
-    for phase, taps in enumerate(way.reads.phases):
+    for phase, taps in enumerate(way.reads.phases) if inside else ():
         first = low + (phase - low) % period
         rows = counts[first - low :: period]
-        if not rows:
-            continue
-        base = (first - phase) // period * shift - hull.start
-        for position, paths in taps.items():
-            for place, count in enumerate(rows):
-                buffer[base + position + place * shift] += count * paths
-    first, stop = max(hull.start, 0), min(hull.stop, way.inputs)
-    return (first, buffer[first - hull.start : stop - hull.start]) if first < stop else (0, [])
+        base = (first - phase) // period * shift - inside.start
+        for run, paths in taps.shifted(base).runs() if rows else ():
+            many = rows if paths == 1 else [count * paths for count in rows]
+            _add_run(buffer, many, shift, run)
+    return (inside.start, buffer) if inside else (0, [])
+
+
+def _add_run(buffer: Counts, rows: Counts, shift: int, run: range) -> None:
+    """Adds `rows`, `shift` apart, from each position of `run` on, to what they meet of `buffer`."""
+    apart, run = meeting(range(0, len(rows) * shift, shift), run, len(buffer))
+    rows = rows[apart.start // shift :][: len(apart)]
+    if not rows:
+        return
+    span = apart[-1] - apart[0] + run[-1] - run[0] + 1
+    if len(rows) * min(len(run), len(buffer) // run.step + 1) > 4 * span:
+        sums = _sliding(rows, shift, run.step, len(run))
+        start = run[0] + apart[0]
+        met = within(range(span), -start, len(buffer) - start)
+        where = slice(start + met.start, start + met.stop)
+        buffer[where] = map(add, buffer[where], sums[met.start : met.stop])
+    elif len(run) <= len(rows):
+        for start in run:
+            met = within(apart, -start, len(buffer) - start)
+            some = rows[(met.start - apart.start) // shift :][: len(met)]
+            where = slice(start + met.start, start + met.stop, shift)
+            buffer[where] = map(add, buffer[where], some)
+    else:
+        for start, count in zip(apart, rows, strict=True):
+            met = within(run, -start, len(buffer) - start)
+            where = slice(start + met.start, start + met.stop, run.step)
+            buffer[where] = [held + count for held in buffer[where]]
+
+
+def _sliding(rows: Counts, shift: int, step: int, count: int) -> Counts:
+    """The sum of `count` copies of `rows`, `shift` apart in themselves, each `step` further on.
+
+    >>> _sliding([1, 10], 1, 2, 3)
+    [1, 10, 1, 10, 1, 10]
+    >>> _sliding([1, 10], 2, 1, 3)
+    [1, 1, 11, 10, 10]
+    """
+    spread = [0] * ((len(rows) - 1) * shift + 1 + (count - 1) * step)
+    spread[: (len(rows) - 1) * shift + 1 : shift] = rows
+    for phase in range(min(step, len(spread))):
+        sums = list(accumulate(spread[phase::step]))
+        spread[phase::step] = map(sub, sums, chain(repeat(0, count), sums))
+    return spread
+
+
+def meeting(apart: range, run: range, length: int) -> tuple[range, range]:
+    """The parts of both in which lie all pairs whose sum is at least 0 and below `length`.
+
+    >>> meeting(range(0, 10), range(-30, 30, 5), 2)
+    (range(0, 7), range(-5, 5, 5))
+    """
+    run = within(run, -apart[-1], length - apart[0])
+    return (within(apart, -run[-1], length - run[0]), run) if run else (apart[:0], run)
+
+
+def within(run: range, low: int, high: int) -> range:
+    """What of a run with a positive step is at least `low` and below `high`.
+
+    >>> within(range(0, 30, 5), 7, 20)
+    range(10, 20, 5)
+    """
+    return run[max(0, -((run.start - low) // run.step)) : max(0, -((run.start - high) // run.step))]
 
 
 def _closed_in(low: int, counts: Counts) -> tuple[int, Counts]:

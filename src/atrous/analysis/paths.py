@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from atrous.analysis.chain import axis_ways, meeting, within
 from atrous.analysis.footprint import Footprint
 from atrous.errors import GeometryError, UnsupportedError
 from atrous.geometry import AxisMap, Everything, Local, Prefix, fold_back
@@ -26,6 +27,9 @@ __all__ = ["MOST_COUNTED", "adjoint", "footprint_of"]
 MOST_EXACT = 1 << 62
 MOST_COUNTED = 1 << 27
 """Positions of one map: a number of 8 bytes is held for each, some of them twice."""
+_FEW = 8
+"""So many copies are added one by one; more by doubling."""
+_BLOCK = 1 << 21
 
 
 @dataclass(slots=True)
@@ -55,6 +59,12 @@ def footprint_of(network: Network, tensor: str, at: Sequence[int] | None, source
             f"{len(lengths)} spatial axes, counted from 0."
         )
     start = network.tensor(source)
+    shape = tuple(start.grid.values())
+    beside = partial(_footprint_at, network, tensor, source)
+    ways = axis_ways(network, tensor, source)
+    if ways is not None:
+        origin, box = _chain_box(list(ways.values()), place)
+        return Footprint(place, origin, shape, tuple(start.grid), box, lengths, beside)
     reaching = network.reached(source)
     bound = _bound(network, tensor, reaching)
     kind = np.int64 if bound <= MOST_EXACT else np.float64 if bound < 1 << 1000 else np.object_
@@ -62,14 +72,46 @@ def footprint_of(network: Network, tensor: str, at: Sequence[int] | None, source
     if kind is np.float64 and peak <= MOST_EXACT:
         # The bound was too careful: every count on the way fits after all.
         found, _ = _backwards(network, tensor, place, source, reaching, np.int64)
-    shape = tuple(start.grid.values())
     origin, box = _trimmed(found, len(shape))
-    beside = partial(_footprint_at, network, tensor, source)
     return Footprint(place, origin, shape, tuple(start.grid), box, lengths, beside)
 
 
 def _footprint_at(network: Network, tensor: str, source: str, at: Sequence[int]) -> Footprint:
     return footprint_of(network, tensor, at, source)
+
+
+def _chain_box(
+    ways: Sequence[Sequence[AxisMap]], place: tuple[int, ...]
+) -> tuple[tuple[int, ...], NDArray[Any]]:
+    """Origin and counts of what a chain of layers reads: the product of its axes' counts."""
+    origin, counts = [], []
+    for steps, at in zip(ways, place, strict=True):
+        most = prod(_widest(step) for step in steps)
+        along: NDArray[Any] = np.ones(1, dtype=np.int64 if most <= MOST_EXACT else np.object_)
+        low = at
+        for step in steps:
+            low, along = adjoint(step, low, along)
+        read = np.flatnonzero(along)
+        if not read.size:
+            return (0,) * len(place), np.zeros((0,) * len(place), dtype=np.int64)
+        origin.append(low + int(read[0]))
+        counts.append(along[read[0] : read[-1] + 1])
+    size = prod(map(len, counts))
+    if size > MOST_COUNTED:
+        raise _too_many(size)
+    most = prod(int(along.max()) for along in counts)
+    kind = np.int64 if most <= MOST_EXACT else np.float64 if most < 1 << 1000 else np.object_
+    box: NDArray[Any] = np.ones((), dtype=kind)
+    for along in counts:
+        box = np.multiply.outer(box, along.astype(kind))
+    return tuple(origin), box
+
+
+def _too_many(positions: int) -> UnsupportedError:
+    return UnsupportedError(
+        f"paths to {positions:,} positions are too many to be counted one "
+        f"by one; at most {MOST_COUNTED:,} are. Take a smaller input."
+    )
 
 
 def _backwards(
@@ -232,13 +274,12 @@ def adjoint(step: AxisMap, low: int, counts: NDArray[Any]) -> tuple[int, NDArray
     Raises `UnsupportedError` where that is more than can be held.
     """
     rows = step.inputs
-    if isinstance(step, Local) and step.border == "drop":
-        rows = len(step.reads.needed(range(low, low + counts.shape[0])))
+    if isinstance(step, Local):
+        hull = step.reads.needed(range(low, low + counts.shape[0]))
+        inside = min(hull.stop, rows) - max(hull.start, 0)
+        rows = max(inside, 0) if step.border == "drop" else max(rows, len(hull))
     if rows * prod(counts.shape[1:]) > MOST_COUNTED:
-        raise UnsupportedError(
-            f"paths to {rows * prod(counts.shape[1:]):,} positions are too many to be counted one "
-            f"by one; at most {MOST_COUNTED:,} are. Take a smaller input."
-        )
+        raise _too_many(rows * prod(counts.shape[1:]))
     if isinstance(step, Local):
         return _adjoint_local(step, low, counts)
     if isinstance(step, Everything):
@@ -264,25 +305,23 @@ def adjoint(step: AxisMap, low: int, counts: NDArray[Any]) -> tuple[int, NDArray
 def _adjoint_local(step: Local, low: int, counts: NDArray[Any]) -> tuple[int, NDArray[Any]]:
     outputs = range(low, low + counts.shape[0])
     hull = step.reads.needed(outputs)
-    buffer = np.zeros((len(hull), *counts.shape[1:]), dtype=counts.dtype)
+    lo, hi = max(hull.start, 0), min(hull.stop, step.inputs)
+    # What is dropped outside is not held, however far the taps reach.
+    held = range(lo, hi) if step.border == "drop" else hull
+    if not held:
+        return 0, np.zeros((1, *counts.shape[1:]), dtype=counts.dtype)
+    buffer = np.zeros((len(held), *counts.shape[1:]), dtype=counts.dtype)
     period, shift = step.reads.period, step.reads.shift
     for phase, taps in enumerate(step.reads.phases):
         first = outputs.start + (phase - outputs.start) % period
         if first >= outputs.stop:
             continue
         rows = counts[first - low :: period]
-        base = (first - phase) // period * shift - hull.start
-        span = (rows.shape[0] - 1) * shift + 1
-        for position, paths in taps.items():
-            target = buffer[base + position : base + position + span : shift]
-            target += rows if paths == 1 else rows * paths
-    lo, hi = max(hull.start, 0), min(hull.stop, step.inputs)
-    if step.border == "drop":
-        if hi <= lo:
-            return 0, np.zeros((1, *counts.shape[1:]), dtype=counts.dtype)
-        return lo, buffer[lo - hull.start : hi - hull.start]
-    if lo == hull.start and hi == hull.stop:
-        return lo, buffer
+        base = (first - phase) // period * shift - held.start
+        for run, paths in taps.shifted(base).runs():
+            _add_run(buffer, rows if paths == 1 else rows * paths, shift, run)
+    if step.border == "drop" or held == range(lo, hi):
+        return held.start, buffer
     out = np.zeros((step.inputs, *counts.shape[1:]), dtype=counts.dtype)
     if hi > lo:
         out[lo:hi] = buffer[lo - hull.start : hi - hull.start]
@@ -292,6 +331,56 @@ def _adjoint_local(step: Local, low: int, counts: NDArray[Any]) -> tuple[int, ND
         if target_position is not None and not 0 <= position < step.inputs:
             out[target_position] += buffer[position - hull.start]
     return 0, out
+
+
+def _add_run(buffer: NDArray[Any], rows: NDArray[Any], shift: int, run: range) -> None:
+    """Adds `rows`, `shift` apart, from each position of `run` on, to what they meet of `buffer`."""
+    apart, run = meeting(range(0, len(rows) * shift, shift), run, len(buffer))
+    rows = rows[apart.start // shift :][: len(apart)]
+    if len(run) <= min(len(rows), _FEW):
+        for start in run:
+            met = within(apart, -start, len(buffer) - start)
+            some = rows[(met.start - apart.start) // shift :][: len(met)]
+            buffer[start + met.start : start + met.stop : shift] += some
+    elif len(rows) <= _FEW:
+        for start, row in zip(apart, rows, strict=True):
+            met = within(run, -start, len(buffer) - start)
+            buffer[start + met.start : start + met.stop : run.step] += row
+    else:
+        start = run[0] + apart[0]
+        span = apart[-1] - apart[0] + 1
+        met = within(range(span + run[-1] - run[0]), -start, len(buffer) - start)
+        where = slice(start + met.start, start + met.stop)
+        flat, into = rows.reshape(len(rows), -1), buffer.reshape(len(buffer), -1)
+        # A few columns at a time: what is held between is longer than the rows and the result.
+        columns = max(1, _BLOCK // (met.stop + span))
+        for left in range(0, flat.shape[1], columns):
+            spread = np.zeros((span, min(columns, flat.shape[1] - left)), dtype=rows.dtype)
+            spread[::shift] = flat[:, left : left + columns]
+            sums = _repeated_sum(spread, len(run), run.step)
+            into[where, left : left + columns] += sums[met.start : met.stop]
+
+
+def _repeated_sum(rows: NDArray[Any], count: int, step: int) -> NDArray[Any]:
+    """The sum of `count` copies of `rows`, each `step` further on, by doubling.
+
+    >>> _repeated_sum(np.array([1, 10]), 3, 1)
+    array([ 1, 11, 11, 10])
+    """
+    total, done = rows, 1
+    for bit in f"{count:b}"[1:]:
+        total, done = _both(total, total, done * step), 2 * done
+        if bit == "1":
+            total, done = _both(total, rows, done * step), done + 1
+    return total
+
+
+def _both(one: NDArray[Any], other: NDArray[Any], distance: int) -> NDArray[Any]:
+    """The sum of two, the other `distance` further on."""
+    out = np.zeros((max(len(one), distance + len(other)), *one.shape[1:]), dtype=one.dtype)
+    out[: len(one)] = one
+    out[distance : distance + len(other)] += other
+    return out
 
 
 def _added(known: _Region | None, more: _Region) -> _Region:

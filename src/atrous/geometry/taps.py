@@ -74,10 +74,16 @@ class Taps:
         return cls(first + low, mask >> low)
 
     def __iter__(self) -> Iterator[int]:
-        if self.mask:
-            for position, bit in enumerate(reversed(f"{self.mask:b}"), start=self.first):
+        bits = f"{self.mask:b}"[::-1]
+        if self.size < 16 * self.count:
+            for position, bit in enumerate(bits, start=self.first):
                 if bit == "1":
                     yield position
+            return
+        at = bits.find("1")
+        while at >= 0:
+            yield self.first + at
+            at = bits.find("1", at + 1)
 
     def __len__(self) -> int:
         return self.mask.bit_count()
@@ -141,6 +147,27 @@ class Taps:
     def items(self) -> Iterator[tuple[int, int]]:
         """Pairs of position and multiplicity, in ascending order of position."""
         return zip(self, self.multiplicities, strict=True)
+
+    def runs(self) -> Iterator[tuple[range, int]]:
+        """The positions as evenly spaced runs with one multiplicity each, in ascending order.
+
+        >>> list(Taps.of([0, 2, 4, 5, 5]).runs())
+        [(range(0, 5, 2), 1), (range(5, 6), 2)]
+        """
+        if self.counts is None and self.count > 1 and (self.count - 1) * self.step == self.size - 1:
+            yield range(self.first, self.last + 1, self.step), 1
+            return
+        held, paths = range(0), 0
+        for position, more in self.items():
+            step = position - held[-1] if held else 0
+            if held and more == paths and (len(held) == 1 or step == held.step):
+                held = range(held.start, position + 1, step)
+                continue
+            if held:
+                yield held, paths
+            held, paths = range(position, position + 1), more
+        if held:
+            yield held, paths
 
     def united(self, other: Taps) -> Taps:
         """The set of positions that either reads.

@@ -1,0 +1,112 @@
+"""Counts brought back through one axis: each way of doing so against output by output."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from atrous import inspect
+from atrous.analysis.chain import _before, chain_unread, read_dropping
+from atrous.analysis.paths import _backwards, adjoint, footprint_of
+from atrous.errors import UnsupportedError
+from atrous.geometry import Everything, Local, Prefix, Reads, Window
+from atrous.network.stack import stack_network
+
+SMALL = st.integers(1, 40)
+
+
+@st.composite
+def local_maps(draw):
+    window = Window(
+        draw(SMALL),
+        stride=draw(st.integers(1, 7)),
+        dilation=draw(st.integers(1, 9)),
+        pad_lo=draw(st.integers(0, 90)),
+    )
+    made = Reads.transposed if draw(st.booleans()) else Reads.window
+    reads = made(window).after(Reads.window(Window(2))) if draw(st.booleans()) else made(window)
+    borders = ["drop", "drop", "drop", "clamp", "wrap", "reflect"]
+    return Local(reads, draw(SMALL), draw(st.integers(1, 90)), draw(st.sampled_from(borders)))
+
+
+MAPS = st.one_of(
+    local_maps(),
+    local_maps(),
+    st.builds(Everything, SMALL, SMALL),
+    SMALL.flatmap(lambda n: st.builds(Prefix, st.just(n), st.just(n), st.booleans())),
+)
+
+
+def by_outputs(step, low, counts):
+    """The same by its definition: what each output reads."""
+    found = [0] * step.inputs
+    for output, count in enumerate(counts, low):
+        for position, paths in step.at(output).items():
+            found[position] += paths * count
+    return found
+
+
+def whole(low, counts, length):
+    """Counts from `low` on, as counts from 0 on."""
+    out = [0] * length
+    out[low : low + len(counts)] = counts
+    return out
+
+
+@settings(max_examples=400, deadline=None)
+@given(MAPS, st.data())
+def test_counts_brought_back_are_those_of_each_output(step, data):
+    low = data.draw(st.integers(0, step.outputs - 1))
+    most = step.outputs - low
+    counts = data.draw(st.lists(st.integers(0, 3), min_size=1, max_size=most))
+    right = by_outputs(step, low, counts)
+    assert whole(*_before(step, low, counts), step.inputs) == right
+    for kind in (np.int64, np.float64, np.object_):
+        columns = np.array([counts, counts[::-1]], dtype=kind).T
+        at, found = adjoint(step, low, columns)
+        assert whole(at, found[:, 0].tolist(), step.inputs) == right
+        assert whole(at, found[:, 1].tolist(), step.inputs) == by_outputs(step, low, counts[::-1])
+    simple = read_dropping(step, low, bytes(map(bool, counts)))
+    if simple is not None:
+        assert whole(simple[0], list(simple[1]), step.inputs) == list(map(bool, right))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(["k3", "k5d9", "k40s3", "tconvk30s7", "ups4", "maxk2s2"]),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_a_chain_is_counted_as_the_graph_is(words):
+    network = stack_network(" ".join(words), (1, 1, 13, 40))
+    [tensor] = network.outputs
+    found = footprint_of(network, tensor, None, "x")
+    graph, _ = _backwards(network, tensor, found.at, "x", network.reached("x"), np.int64)
+    counts = np.zeros(found.shape, dtype=np.int64)
+    counts[
+        tuple(slice(o, o + n) for o, n in zip(graph.origin, graph.counts.shape, strict=True))
+    ] = graph.counts
+    assert (found.counts == counts).all()
+
+
+def test_taps_far_outside_take_no_room_and_no_time():
+    began = time.process_time()
+    report = inspect("stack:k403d444 s2k33d4 k3d40", (1, 4, 12, 4, 128))
+    assert report.footprint("conv1").box.shape == (1, 1, 1)
+    wide = inspect("stack:[k403d444 + k1] k6434 k34 k6434", (1, 1, 96, 96, 96))
+    assert wide.footprint().coverage == 1
+    upsampled = stack_network("ups655", (1, 1, 4, 11, 12828))
+    assert chain_unread(upsampled, "x") == 0
+    assert time.process_time() - began < 2
+
+
+def test_what_is_more_than_can_be_counted_is_refused():
+    huge = inspect("stack:k1023 k1023", (1, 1, 1 << 10, 1 << 10, 1 << 10))
+    with pytest.raises(UnsupportedError, match="1,073,741,824 positions are too many"):
+        huge.footprint()
