@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from random import Random
 
 import numpy as np
 import pytest
@@ -22,15 +23,17 @@ SMALL = st.integers(1, 40)
 @st.composite
 def local_maps(draw):
     window = Window(
-        draw(SMALL),
-        stride=draw(st.integers(1, 7)),
-        dilation=draw(st.integers(1, 9)),
-        pad_lo=draw(st.integers(0, 90)),
+        draw(st.integers(1, 60)),
+        stride=draw(st.sampled_from([1, 1, 2, 3, 7])),
+        dilation=draw(st.sampled_from([1, 1, 2, 5, 9])),
+        pad_lo=draw(st.sampled_from([0, 1, 30, 90])),
     )
     made = Reads.transposed if draw(st.booleans()) else Reads.window
     reads = made(window).after(Reads.window(Window(2))) if draw(st.booleans()) else made(window)
     borders = ["drop", "drop", "drop", "clamp", "wrap", "reflect"]
-    return Local(reads, draw(SMALL), draw(st.integers(1, 90)), draw(st.sampled_from(borders)))
+    return Local(
+        reads, draw(st.integers(1, 60)), draw(st.integers(1, 90)), draw(st.sampled_from(borders))
+    )
 
 
 MAPS = st.one_of(
@@ -57,12 +60,13 @@ def whole(low, counts, length):
     return out
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(MAPS, st.data())
 def test_counts_brought_back_are_those_of_each_output(step, data):
     low = data.draw(st.integers(0, step.outputs - 1))
-    most = step.outputs - low
-    counts = data.draw(st.lists(st.integers(0, 3), min_size=1, max_size=most))
+    length = data.draw(st.integers(1, step.outputs - low))
+    # Lists of this length are rarely drawn.
+    counts = Random(data.draw(st.integers(0, 99))).choices(range(4), k=length)
     right = by_outputs(step, low, counts)
     assert whole(*_before(step, low, counts), step.inputs) == right
     for kind in (np.int64, np.float64, np.object_):
