@@ -242,11 +242,11 @@ def _before_drop(way: Local, low: int, counts: Counts, hull: range) -> tuple[int
         base = (first - phase) // period * shift - inside.start
         for run, paths in taps.shifted(base).runs() if rows else ():
             many = rows if paths == 1 else [count * paths for count in rows]
-            _add_run(buffer, many, shift, run)
+            _add_rows(buffer, many, shift, run)
     return (inside.start, buffer) if inside else (0, [])
 
 
-def _add_run(buffer: Counts, rows: Counts, shift: int, run: range) -> None:
+def _add_rows(buffer: Counts, rows: Counts, shift: int, run: range) -> None:
     """Adds `rows`, `shift` apart, from each position of `run` on, to what they meet of `buffer`."""
     apart, run = meeting(range(0, len(rows) * shift, shift), run, len(buffer))
     rows = rows[apart.start // shift :][: len(apart)]

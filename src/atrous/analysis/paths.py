@@ -319,7 +319,7 @@ def _adjoint_local(step: Local, low: int, counts: NDArray[Any]) -> tuple[int, ND
         rows = counts[first - low :: period]
         base = (first - phase) // period * shift - held.start
         for run, paths in taps.shifted(base).runs():
-            _add_run(buffer, rows if paths == 1 else rows * paths, shift, run)
+            _add_copies(buffer, rows if paths == 1 else rows * paths, shift, run)
     if step.border == "drop" or held == range(lo, hi):
         return held.start, buffer
     out = np.zeros((step.inputs, *counts.shape[1:]), dtype=counts.dtype)
@@ -333,7 +333,7 @@ def _adjoint_local(step: Local, low: int, counts: NDArray[Any]) -> tuple[int, ND
     return 0, out
 
 
-def _add_run(buffer: NDArray[Any], rows: NDArray[Any], shift: int, run: range) -> None:
+def _add_copies(buffer: NDArray[Any], rows: NDArray[Any], shift: int, run: range) -> None:
     """Adds `rows`, `shift` apart, from each position of `run` on, to what they meet of `buffer`."""
     apart, run = meeting(range(0, len(rows) * shift, shift), run, len(buffer))
     rows = rows[apart.start // shift :][: len(apart)]
@@ -369,13 +369,13 @@ def _repeated_sum(rows: NDArray[Any], count: int, step: int) -> NDArray[Any]:
     """
     total, done = rows, 1
     for bit in f"{count:b}"[1:]:
-        total, done = _both(total, total, done * step), 2 * done
+        total, done = _overlaid(total, total, done * step), 2 * done
         if bit == "1":
-            total, done = _both(total, rows, done * step), done + 1
+            total, done = _overlaid(total, rows, done * step), done + 1
     return total
 
 
-def _both(one: NDArray[Any], other: NDArray[Any], distance: int) -> NDArray[Any]:
+def _overlaid(one: NDArray[Any], other: NDArray[Any], distance: int) -> NDArray[Any]:
     """The sum of two, the other `distance` further on."""
     out = np.zeros((max(len(one), distance + len(other)), *one.shape[1:]), dtype=one.dtype)
     out[: len(one)] = one
