@@ -10,9 +10,17 @@ imported when it is first used, so `import atrous` loads neither numpy nor a fra
 
 from __future__ import annotations
 
-import lazy_loader
+import sys
 
-from atrous.shown import plug
+try:
+    import lazy_loader
+
+    from atrous.shown import plug
+except KeyboardInterrupt:
+    # Of the command, stopped before its own code begins; `-m` is its name so far.
+    if sys.argv[0].replace("\\", "/").rpartition("/")[2].partition(".")[0] in {"atrous", "-m"}:
+        sys.exit(130)
+    raise
 
 _named, _, __all__ = lazy_loader.attach_stub(__name__, __file__)
 

@@ -171,7 +171,7 @@ def test_whoever_stops_a_verb_finds_nothing_half_written(verb, folder):
         assert files_in(folder) in (before, after), share
 
 
-@pytest.mark.parametrize("module", ["typer", "atrous.report"])
+@pytest.mark.parametrize("module", ["lazy_loader", "typer", "atrous.report"])
 def test_whoever_stops_the_start_sees_no_traceback(module, folder):
     (folder / "sitecustomize.py").write_text(STOPS.replace("MODULE", module))
     places = os.pathsep.join([str(folder), environment()["PYTHONPATH"]])
