@@ -27,12 +27,14 @@ from atrous.errors import AtrousError
 
 __all__ = ["app", "run"]
 
+_HELP = ["-h", "--help"]
+
 app = typer.Typer(
     name="atrous",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": _HELP},
 )
 
 # Typer brings its own copy of click from 0.29 on; both call their root error this.
@@ -86,7 +88,13 @@ for verb in _VERBS:
 @cache
 def _commands() -> Any:
     """All verbs with their options; to gather them takes longer than most of them run."""
-    return typer.main.get_command(app)
+    verbs: Any = typer.main.get_command(app)
+    for command in (verbs, *verbs.commands.values()):
+        asks = command.get_help_option(typer.Context(command, help_option_names=_HELP))
+        for param in (*command.params, asks):
+            if getattr(param, "is_flag", False):
+                param.metavar = ""  # Typer shows `<bool>` of what takes no value
+    return verbs
 
 
 def run() -> int:

@@ -26,6 +26,14 @@ def test_every_option_of_every_verb_is_spelled_as_it_is_typed(verb):
             assert spelled(f"{name} is wrong.", options) == f"{option} is wrong."
 
 
+def test_no_help_gives_a_value_to_what_takes_none():
+    for verb in ("", *VERBS):
+        said = command(*verb.split(), "--help")
+        assert said.returncode == 0
+        assert "--help" in said.stdout
+        assert "bool" not in said.stdout.lower()
+
+
 def test_what_is_no_argument_stays():
     options = options_of(VERBS["convert"])
     for text in (
