@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.functional import pad
 
 import atrous
-from atrous.analysis.causality import is_causal
+from atrous.analysis.ends import is_causal
 from atrous.network import zoo
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from atrous.analysis.layer import Layer
 from atrous.geometry import Prefix
 from atrous.network import Network
 from atrous.network.ops import Pick
 
-__all__ = ["is_causal", "one_side", "reorders", "scans_back"]
+__all__ = ["one_side", "reorders", "scans_back"]
 
 
 def one_side(network: Network, names: Sequence[str], axes: Sequence[str]) -> str:
@@ -38,22 +37,3 @@ def reorders(network: Network, names: Sequence[str]) -> bool:
 def scans_back(network: Network, names: Sequence[str], axis: str) -> bool:
     """Whether all these ops are scans that carry the past on, and nothing else."""
     return one_side(network, names, (axis,)) == "before"
-
-
-def is_causal(network: Network, layer: Layer, axis: str) -> bool | None:
-    """Whether no position of `layer` reads one behind its own along `axis`; None if not known.
-
-    The place of output `o` is input position `floor(o * stride)`; parts that lie end to end have
-    no such place.
-
-    >>> import atrous
-    >>> report = atrous.inspect("stack:k3causal k3d2causal", (1, 1, 32))
-    >>> is_causal(report.network, report.outputs[0], "t")
-    True
-    """
-    if layer.opaque or layer.parts:
-        return None
-    mixed = layer.global_axes.get(axis, ())
-    if mixed and not scans_back(network, mixed, axis):
-        return False
-    return all(field.ahead == 0 for field in layer.field if field.axis == axis)

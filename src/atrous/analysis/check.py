@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from atrous.analysis.causality import scans_back
+from atrous.analysis.ends import ends_of
 from atrous.analysis.field import Field
 from atrous.analysis.findings import codes
 from atrous.analysis.inspection import Inspection, Layer
@@ -335,7 +336,10 @@ def _causal(report: Inspection, place: Layer) -> Outcome:
     if mixed:
         return replace(here, reason=f"broken by {mixed[0]}, which reads every position")
     ahead = Fraction(axis.ahead)
-    if not ahead:
+    if ahead <= 0:
+        ends = ends_of(report.network, report.input, place, axis.axis)
+        if ends is not None and ends.ahead > 0:
+            return replace(here, got=Fraction(ends.ahead), reason=str(ends))
         return replace(here, got=ahead, holds=True)
     culprit = next(
         (finding.layer for finding in report.findings if finding.code == "leak"),
@@ -372,7 +376,12 @@ def _of_axis(rule: Rule, report: Inspection, place: Layer, axis: Field) -> tuple
             f"{sized.inputs} to {sized.outputs}"
         )
     if rule.quantity in _LOOKS:
-        return Fraction(axis.ahead if rule.quantity == "look-ahead" else axis.back), ""
+        ends = ends_of(report.network, report.input, place, axis.axis)
+        forward = rule.quantity == "look-ahead"
+        inside = axis.ahead if forward else axis.back
+        if ends is None or (most := ends.ahead if forward else ends.back) <= inside:
+            return Fraction(inside), ""
+        return Fraction(most), str(ends)
     # Not `coverage`, which is rounded: a share of 1 must be exact.
     worst = [Fraction(p.taps, p.size) for p in axis.phases if p.size]
     return min(worst, default=Fraction(1)), ""

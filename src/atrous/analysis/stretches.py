@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from atrous.analysis.ends import Reach, reach
 from atrous.analysis.field import Field
 from atrous.analysis.layer import Layer
 from atrous.analysis.scale import Scale
@@ -32,7 +33,7 @@ class Stretches(ShownWhole, Tabular):
     next on average, in input positions whatever the scale. `start`, `stop` and `center` are arrays
     with one number for each output, in input positions, or in `unit` where there is a scale: then
     position `p` begins at `p` times the size of a position. They ignore where the input ends;
-    `inside` says what is left of each stretch there.
+    `inside` says what is left of each stretch there, and what a border reflects or wraps to.
 
     >>> import atrous
     >>> times = atrous.inspect("stack:k400s320valid", (1, 1, 31440)).times(rate=16000)
@@ -50,6 +51,8 @@ class Stretches(ShownWhole, Tabular):
     hop: Fraction
     field: Field
     scale: Scale | None = None
+    reach: Reach | None = None
+    """The first and last position that each output reads inside the input, where that is known."""
 
     def __len__(self) -> int:
         return len(self.start)
@@ -60,11 +63,19 @@ class Stretches(ShownWhole, Tabular):
         return "positions" if self.scale is None else self.scale.unit
 
     def inside(self) -> tuple[NDArray[Any], NDArray[Any]]:
-        """`start` and `stop` clipped to the input."""
+        """`start` and `stop` clipped to the input; of a reflected or wrapped one, around all."""
         import numpy as np
 
-        end = self.length if self.scale is None else float(self.scale.of(self.length))
-        return np.clip(self.start, 0, end), np.clip(self.stop, 0, end)
+        step = 1 if self.scale is None else float(self.scale.step)
+        start, stop = (np.clip(ends, 0, self.length * step) for ends in (self.start, self.stop))
+        if self.reach is None:
+            return start, stop
+        read = self.reach.first <= self.reach.last
+        # Of what reads nothing, an empty stretch.
+        return (
+            np.where(read, self.reach.first * step, start),
+            np.where(read, (self.reach.last + 1) * step, start),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data: one entry for each output, `range` saying that `stop` is not read itself."""
@@ -184,7 +195,8 @@ def stretches_of(
             f"each of its positions reads all of the input along {found.axis}, by {mixed[0]}."
         )
     scale = scales.get(found.axis)
-    return _laid_out(layer.name, found, counts[found.axis], lengths[found.axis], scale)
+    laid = _laid_out(layer.name, found, counts[found.axis], lengths[found.axis], scale)
+    return replace(laid, reach=reach(network, source, layer.tensor, found.axis))
 
 
 def boxes_of(

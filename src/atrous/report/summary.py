@@ -8,6 +8,7 @@ from fractions import Fraction
 
 from atrous.analysis import Field, Inspection, Layer
 from atrous.analysis.causality import one_side, reorders, scans_back
+from atrous.analysis.ends import ends_of
 from atrous.analysis.rates import Pyramid
 from atrous.analysis.resampled import resampled_strides
 from atrous.analysis.scale import TIME_LIKE, Scale, in_units
@@ -277,11 +278,18 @@ def _in_time(layer: Layer, axis: Field, inspection: Inspection) -> str:
     looks = f"looks back {said(axis.back)}, ahead {said(axis.ahead)}"
     mixed = layer.global_axes.get(axis.axis, ())
     if mixed and scans_back(inspection.network, mixed, axis.axis):
-        if axis.ahead == 0:
+        ends = ends_of(inspection.network, inspection.input, layer, axis.axis)
+        if ends is not None and ends.ahead > 0:
+            looks = f"{looks}; {ends}, ahead {said(ends.ahead)}"
+        elif axis.ahead <= 0:
             return f"causal: looks back to the start by {mixed[0]}, ahead 0"
         return f"{looks}, and back to the start by {mixed[0]}"
     if mixed and reorders(inspection.network, mixed):
         return f"in another order by {mixed[0]}; the local window {looks}"
     if mixed:
         return f"reads every position by {mixed[0]}; the local window {looks}"
-    return f"causal: {looks}" if axis.ahead == 0 else looks
+    ends = ends_of(inspection.network, inspection.input, layer, axis.axis)
+    if ends is not None:
+        looks += f"; {ends}, back {said(ends.back)}, ahead {said(ends.ahead)}"
+    farthest = axis.ahead if ends is None else ends.ahead
+    return f"causal: {looks}" if farthest <= 0 else looks

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from atrous.analysis.causality import scans_back
+from atrous.analysis.ends import ends_of
 from atrous.analysis.findings.evidence import Evidence
 from atrous.analysis.findings.record import Finding
 from atrous.analysis.findings.registry import finder
@@ -45,6 +46,8 @@ def leak(evidence: Evidence) -> Iterator[Finding]:
         meant = [s for s in ahead if _front_only(s.node, evidence, axis)]
         if 2 * (len(ahead) - len(meant)) > len(causal) + len(meant) or not causal + meant:
             continue
+        if not ahead:
+            yield from _at_ends(evidence, axis)
         rest = len(causal)
         for step in ahead:
             yield _reads_ahead(step, axis, rest, evidence)
@@ -68,6 +71,24 @@ def _reads_ahead(step: _Step, axis: str, rest: int, evidence: Evidence) -> Findi
         f"{others}.",
         fix,
     )
+
+
+def _at_ends(evidence: Evidence, axis: str) -> Iterator[Finding]:
+    """Layers that lay positions of the future before the first, where all windows are causal."""
+    found: dict[str, int] = {}
+    for output in evidence.outputs:
+        ends = ends_of(evidence.network, evidence.source, output, axis)
+        if ends is not None and ends.ahead > 0:
+            found.update(dict.fromkeys(ends.layers, ends.ahead))
+    for name, ahead in found.items():
+        yield Finding(
+            "leak",
+            "warning",
+            name,
+            f"lays later positions before the first: outputs there read up to {ahead} input "
+            f"{'positions' if ahead > 1 else 'position'} ahead of their own along {axis}.",
+            "Pad in front with zeros, or with the first position repeated.",
+        )
 
 
 def _mixers(evidence: Evidence, axis: str, rest: int) -> Iterator[Finding]:

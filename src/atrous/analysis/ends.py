@@ -1,0 +1,200 @@
+"""The first and last input position that each output reads, every op's own borders included."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from atrous.analysis.causality import scans_back
+from atrous.analysis.layer import Layer
+from atrous.geometry import AxisMap, Everything, Local, Prefix, fold_back
+from atrous.network import Network, Node
+from atrous.shown import Plain
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["AtEnds", "Reach", "ends_of", "is_causal", "reach"]
+
+_NONE = 1 << 60
+"""As a first position, and negative as a last one: nothing is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """For each output, the first and the last input position that it reads along one axis.
+
+    Unlike a field, which ignores where maps end, what borders drop, repeat, reflect and wrap is
+    followed. Where nothing is read, `first` is above `last`. `turned` names the ops that bring
+    positions of elsewhere to an end.
+    """
+
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+    turned: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AtEnds(Plain):
+    """How far outputs look back and ahead of their own place at the most, and by which layers."""
+
+    back: int
+    ahead: int
+    layers: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"at the input's ends, by {', '.join(self.layers)}"
+
+
+def reach(network: Network, source: str, tensor: str, axis: str) -> Reach | None:
+    """What each position of `tensor` reads of the input `source` along `axis`; None if not known.
+
+    Of sets with holes the first and last are kept, so a hole that a later window reads alone counts
+    as read. Not known is what lies end to end as rows, or behind an opaque op.
+
+    >>> import atrous
+    >>> from atrous.network import Builder
+    >>> from atrous.network.ops import Pad
+    >>> b = Builder("reflected")
+    >>> x = b.add(Pad(((2, 0),), "reflect"), b.input("x", (1, 1, 9)), name="pad")
+    >>> network = b.build(b.conv(x, 1, 3, name="conv"))
+    >>> found = reach(network, "x", network.outputs[0], "t")
+    >>> found.first[:4].tolist(), found.last[:4].tolist(), found.turned
+    ([0, 0, 0, 1], [2, 1, 2, 3], ('pad',))
+    """
+    leading = {tensor}
+    for node in reversed(network.nodes):
+        if node.output.name in leading:
+            leading.update(node.inputs)
+    length = network.tensor(source).grid[axis]
+    known = {source: Reach(np.arange(length), np.arange(length))}
+    turned: list[str] = []
+    for node in network.nodes:
+        sides = [i for i, name in enumerate(node.inputs) if name in known]
+        if node.output.name not in leading or node.output.name in known or not sides:
+            continue
+        if node.opaque or any(node.seam(index) is not None for index in sides):
+            return None
+        if axis not in node.output.grid:
+            continue
+        found = _after(node, sides, known, axis)
+        if found is not None:
+            known[node.output.name] = found
+            turned += [node.name] * any(_turns(node.moves[index].get(axis)) for index in sides)
+    last = known.get(tensor)
+    return None if last is None else Reach(last.first, last.last, tuple(turned))
+
+
+def ends_of(network: Network, source: str, layer: Layer, axis: str) -> AtEnds | None:
+    """How far outputs of a layer look; None where ends change nothing of what its field says.
+
+    Ends count where an op brings positions of elsewhere there: by reflecting, wrapping, or joining.
+    """
+    field = next((field for field in layer.field if field.axis == axis), None)
+    mixed = layer.global_axes.get(axis, ())
+    if field is None or layer.parts or layer.opaque:
+        return None
+    if mixed and not scans_back(network, mixed, axis):
+        return None
+    if not any(_turns(moves.get(axis)) for node in network.nodes for moves in node.moves):
+        return None
+    found = reach(network, source, layer.tensor, axis)
+    if found is None or not found.turned:
+        return None
+    places = np.arange(len(found.first)) * field.stride.numerator // field.stride.denominator
+    read = found.first <= found.last
+    back = field.back if mixed else int(max((places - found.first)[read], default=0))
+    ends = AtEnds(
+        max(back, field.back),
+        max(int(max((found.last - places)[read], default=0)), field.ahead),
+        found.turned,
+    )
+    return None if (ends.back, ends.ahead) == (field.back, field.ahead) else ends
+
+
+def is_causal(network: Network, layer: Layer, axis: str) -> bool | None:
+    """Whether no position of `layer` reads one behind its own along `axis`; None if not known.
+
+    The place of output `o` is input position `floor(o * stride)`; parts that lie end to end have
+    no such place.
+
+    >>> import atrous
+    >>> report = atrous.inspect("stack:k3causal k3d2causal", (1, 1, 32))
+    >>> is_causal(report.network, report.outputs[0], "t")
+    True
+    """
+    if layer.opaque or layer.parts:
+        return None
+    mixed = layer.global_axes.get(axis, ())
+    if mixed and not scans_back(network, mixed, axis):
+        return False
+    source = next((tensor.name for tensor in network.inputs if axis in tensor.grid), "")
+    ends = ends_of(network, source, layer, axis) if source else None
+    if ends is not None:
+        return ends.ahead <= 0
+    return all(field.ahead <= 0 for field in layer.field if field.axis == axis)
+
+
+def _after(node: Node, sides: list[int], known: dict[str, Reach], axis: str) -> Reach | None:
+    """What a node's output reads, from what its operands read; None where none has the axis."""
+    parts = []
+    for index in sides:
+        before, step = known[node.inputs[index]], node.moves[index].get(axis)
+        if step is not None:
+            parts.append(_moved(step, before))
+        elif len(before.first) == node.output.grid[axis]:
+            parts.append(before)
+    if not parts:
+        return None
+    first, last = parts[0].first, parts[0].last
+    for part in parts[1:]:
+        first, last = np.minimum(first, part.first), np.maximum(last, part.last)
+    return Reach(first, last)
+
+
+def _moved(step: AxisMap, before: Reach) -> Reach:
+    if isinstance(step, Everything):
+        ones = np.ones(step.outputs, dtype=np.int64)
+        first, last = before.first.min(initial=_NONE), before.last.max(initial=-_NONE)
+        return Reach(ones * first, ones * last)
+    if isinstance(step, Prefix):
+        way = slice(None, None, -1 if step.reverse else 1)
+        first = np.minimum.accumulate(before.first[way])[way]
+        return Reach(first, np.maximum.accumulate(before.last[way])[way])
+    first = np.full(step.outputs, _NONE, dtype=np.int64)
+    last = -first
+    if isinstance(step, Local):
+        _gather_local(step, before, first, last)
+        return Reach(first, last)
+    for output, taps in enumerate(step.rows):
+        places = np.array(list(taps), dtype=np.int64)
+        first[output] = before.first[places].min(initial=_NONE)
+        last[output] = before.last[places].max(initial=-_NONE)
+    return Reach(first, last)
+
+
+def _gather_local(step: Local, before: Reach, first: NDArray[Any], last: NDArray[Any]) -> None:
+    """Takes in, for each phase and tap, what is read there by all outputs of that phase."""
+    fold = fold_back(step.border, step.inputs, step.phases)
+    for phase, taps in enumerate(step.reads.phases):
+        turns = np.arange(len(range(phase, step.outputs, step.reads.period)))
+        mine = slice(phase, None, step.reads.period)
+        for tap in taps:
+            places = turns * step.reads.shift + tap
+            outside = np.flatnonzero((places < 0) | (places >= step.inputs))
+            for at in outside.tolist():
+                folded = fold(int(places[at]))
+                places[at] = -1 if folded is None else folded
+            read = places >= 0
+            held = np.where(read, places, 0)
+            if len(before.first):
+                first[mine] = np.minimum(first[mine], np.where(read, before.first[held], _NONE))
+                last[mine] = np.maximum(last[mine], np.where(read, before.last[held], -_NONE))
+
+
+def _turns(step: AxisMap | None) -> bool:
+    if isinstance(step, Local):
+        return step.border in ("reflect", "wrap")
+    return step is not None and not isinstance(step, Everything | Prefix)
