@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from atrous.analysis.causality import scans_back
-from atrous.analysis.ends import ends_of
+from atrous.analysis.ends import looks_at_ends
 from atrous.analysis.field import Field
 from atrous.analysis.findings import codes
 from atrous.analysis.inspection import Inspection, Layer
@@ -337,7 +337,7 @@ def _causal(report: Inspection, place: Layer) -> Outcome:
         return replace(here, reason=f"broken by {mixed[0]}, which reads every position")
     ahead = Fraction(axis.ahead)
     if ahead <= 0:
-        ends = ends_of(report.network, report.input, place, axis.axis)
+        ends = looks_at_ends(report.network, report.input, place, axis.axis)
         if ends is not None and ends.ahead > 0:
             return replace(here, got=Fraction(ends.ahead), reason=str(ends))
         return replace(here, got=ahead, holds=True)
@@ -376,7 +376,7 @@ def _of_axis(rule: Rule, report: Inspection, place: Layer, axis: Field) -> tuple
             f"{sized.inputs} to {sized.outputs}"
         )
     if rule.quantity in _LOOKS:
-        ends = ends_of(report.network, report.input, place, axis.axis)
+        ends = looks_at_ends(report.network, report.input, place, axis.axis)
         forward = rule.quantity == "look-ahead"
         inside = axis.ahead if forward else axis.back
         if ends is None or (most := ends.ahead if forward else ends.back) <= inside:

@@ -16,7 +16,7 @@ from atrous.shown import Plain
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["AtEnds", "Reach", "ends_of", "is_causal", "reach"]
+__all__ = ["AtEnds", "Reach", "is_causal", "looks_at_ends", "reach"]
 
 _NONE = 1 << 60
 """As a first position, and negative as a last one: nothing is read."""
@@ -79,7 +79,7 @@ def reach(network: Network, source: str, tensor: str, axis: str) -> Reach | None
             return None
         if axis not in node.output.grid:
             continue
-        found = _after(node, sides, known, axis)
+        found = _reach_behind(node, sides, known, axis)
         if found is not None:
             known[node.output.name] = found
             turned += [node.name] * any(_turns(node.moves[index].get(axis)) for index in sides)
@@ -87,7 +87,7 @@ def reach(network: Network, source: str, tensor: str, axis: str) -> Reach | None
     return None if last is None else Reach(last.first, last.last, tuple(turned))
 
 
-def ends_of(network: Network, source: str, layer: Layer, axis: str) -> AtEnds | None:
+def looks_at_ends(network: Network, source: str, layer: Layer, axis: str) -> AtEnds | None:
     """How far outputs of a layer look; None where ends change nothing of what its field says.
 
     Ends count where an op brings positions of elsewhere there: by reflecting, wrapping, or joining.
@@ -131,19 +131,19 @@ def is_causal(network: Network, layer: Layer, axis: str) -> bool | None:
     if mixed and not scans_back(network, mixed, axis):
         return False
     source = next((tensor.name for tensor in network.inputs if axis in tensor.grid), "")
-    ends = ends_of(network, source, layer, axis) if source else None
+    ends = looks_at_ends(network, source, layer, axis) if source else None
     if ends is not None:
         return ends.ahead <= 0
     return all(field.ahead <= 0 for field in layer.field if field.axis == axis)
 
 
-def _after(node: Node, sides: list[int], known: dict[str, Reach], axis: str) -> Reach | None:
+def _reach_behind(node: Node, sides: list[int], known: dict[str, Reach], axis: str) -> Reach | None:
     """What a node's output reads, from what its operands read; None where none has the axis."""
     parts = []
     for index in sides:
         before, step = known[node.inputs[index]], node.moves[index].get(axis)
         if step is not None:
-            parts.append(_moved(step, before))
+            parts.append(_reach_through(step, before))
         elif len(before.first) == node.output.grid[axis]:
             parts.append(before)
     if not parts:
@@ -154,7 +154,7 @@ def _after(node: Node, sides: list[int], known: dict[str, Reach], axis: str) -> 
     return Reach(first, last)
 
 
-def _moved(step: AxisMap, before: Reach) -> Reach:
+def _reach_through(step: AxisMap, before: Reach) -> Reach:
     if isinstance(step, Everything):
         ones = np.ones(step.outputs, dtype=np.int64)
         first, last = before.first.min(initial=_NONE), before.last.max(initial=-_NONE)

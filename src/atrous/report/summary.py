@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from atrous.analysis import Field, Inspection, Layer
 from atrous.analysis.causality import one_side, reorders, scans_back
-from atrous.analysis.ends import ends_of
+from atrous.analysis.ends import looks_at_ends
 from atrous.analysis.rates import Pyramid
 from atrous.analysis.resampled import resampled_strides
 from atrous.analysis.scale import TIME_LIKE, Scale, in_units
@@ -278,7 +278,7 @@ def _in_time(layer: Layer, axis: Field, inspection: Inspection) -> str:
     looks = f"looks back {said(axis.back)}, ahead {said(axis.ahead)}"
     mixed = layer.global_axes.get(axis.axis, ())
     if mixed and scans_back(inspection.network, mixed, axis.axis):
-        ends = ends_of(inspection.network, inspection.input, layer, axis.axis)
+        ends = looks_at_ends(inspection.network, inspection.input, layer, axis.axis)
         if ends is not None and ends.ahead > 0:
             looks = f"{looks}; {ends}, ahead {said(ends.ahead)}"
         elif axis.ahead <= 0:
@@ -288,7 +288,7 @@ def _in_time(layer: Layer, axis: Field, inspection: Inspection) -> str:
         return f"in another order by {mixed[0]}; the local window {looks}"
     if mixed:
         return f"reads every position by {mixed[0]}; the local window {looks}"
-    ends = ends_of(inspection.network, inspection.input, layer, axis.axis)
+    ends = looks_at_ends(inspection.network, inspection.input, layer, axis.axis)
     if ends is not None:
         looks += f"; {ends}, back {said(ends.back)}, ahead {said(ends.ahead)}"
     farthest = axis.ahead if ends is None else ends.ahead

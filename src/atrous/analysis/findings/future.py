@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from atrous.analysis.causality import scans_back
-from atrous.analysis.ends import ends_of
+from atrous.analysis.ends import looks_at_ends
 from atrous.analysis.findings.evidence import Evidence
 from atrous.analysis.findings.record import Finding
 from atrous.analysis.findings.registry import finder
@@ -77,7 +77,7 @@ def _at_ends(evidence: Evidence, axis: str) -> Iterator[Finding]:
     """Layers that lay positions of the future before the first, where all windows are causal."""
     found: dict[str, int] = {}
     for output in evidence.outputs:
-        ends = ends_of(evidence.network, evidence.source, output, axis)
+        ends = looks_at_ends(evidence.network, evidence.source, output, axis)
         if ends is not None and ends.ahead > 0:
             found.update(dict.fromkeys(ends.layers, ends.ahead))
     for name, ahead in found.items():
