@@ -10,6 +10,7 @@ import timm
 import torch
 import torchvision
 from torch import nn
+from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 import atrous
@@ -286,6 +287,68 @@ def test_autocast_is_followed(model: nn.Module) -> None:
     )
     assert found.autocast == "bfloat16"
     assert found.peak_bytes < atrous.training(model, (4, 3, 16, 16)).peak_bytes
+
+
+def _against_zeros(loss: Any, **how: Any) -> Any:
+    return lambda output: loss(output, torch.zeros(output.shape), **how)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        _against_zeros(functional.mse_loss),
+        _against_zeros(functional.mse_loss, reduction="sum"),
+        _against_zeros(lambda *pair: functional.mse_loss(*pair, reduction="none").sum()),
+        _against_zeros(functional.smooth_l1_loss),
+        _against_zeros(functional.soft_margin_loss),
+        _against_zeros(functional.huber_loss),
+        _against_zeros(functional.l1_loss),
+    ],
+    ids=["mse", "mse, sum", "mse, none", "smooth l1", "soft margin", "huber", "l1"],
+)
+def test_a_loss_keeps_the_storage_in_which_its_kernel_reduces(loss: Any) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3))
+    assert_as_profiled(model, torch.randn(2, 3, 24, 24), loss=loss)
+
+
+PICKED = torch.zeros(2, 1, 22, 22, dtype=torch.long)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda x: x[:, [0, 2, 2]].sum(),
+        lambda x: x[torch.arange(2)[:, None], torch.tensor([[0, 1]])].sum(),
+        lambda x: x.index_select(1, torch.tensor([0, 2, 2])).sum(),
+        lambda x: x.gather(1, PICKED).sum(),
+        lambda x: x.topk(2, 1)[0].sum(),
+        lambda x: x.max(1)[0].sum() + x.sort(1)[0].sum(),
+    ],
+    ids=["list", "pairs", "index_select", "gather", "topk", "max and sort"],
+)
+def test_gradients_of_what_was_picked_are_added_into_zeros_in_place(loss: Any) -> None:
+    assert_as_profiled(nn.Conv2d(3, 8, 3), torch.randn(2, 3, 24, 24), loss=loss)
+
+
+class Copied(torch.autograd.Function):
+    """Picks one channel; its own backward does copy the zeros that it adds to."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:  # noqa: ARG004
+        return x[:, :1].clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:  # noqa: ARG004
+        zeros = torch.zeros(2, 8, 22, 22)
+        return zeros.scatter_add(1, PICKED, grad) + zeros
+
+
+def test_a_backward_of_ones_own_that_copies_is_followed_as_it_runs() -> None:
+    def loss(x: torch.Tensor) -> torch.Tensor:
+        picked: torch.Tensor = Copied.apply(x)
+        return picked.sum()
+
+    assert_as_profiled(nn.Conv2d(3, 8, 3), torch.randn(2, 3, 24, 24), loss=loss)
 
 
 def test_gradients_that_are_kept_are_there_in_the_next_forward_pass() -> None:

@@ -25,6 +25,7 @@ from atrous.frameworks.torch import (
     unwatched,
     with_numbers,
 )
+from atrous.readers.torch.as_allocated import AddedIn, as_allocated
 
 __all__ = ["Calls", "Storages", "without_numbers"]
 
@@ -99,6 +100,7 @@ class Storages(Ops):
         self._own: dict[int, Any] = {}
         self._fakes: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self._nothing: torch.Tensor | None = None
+        self._added_in = AddedIn()
         self._now = self.peak = 0
         self.at = ""
         self.layers: list[str] = []
@@ -118,7 +120,13 @@ class Storages(Ops):
         if made is None:
             made = _recurred(op, args)
         if made is None:
-            made = op(*args, **{key: self._faked(value) for key, value in kwargs.items()})
+            made = as_allocated(op, args)
+        if made is None:
+            given = {key: self._faked(value) for key, value in kwargs.items()}
+            made = self._added_in.written(op, args, given)
+            if made is None:
+                made = op(*args, **given)
+        self._added_in.note(op, made)
         before = self._now
         self.hold(made if isinstance(made, list | tuple) else (made,))
         if self._now > before:
