@@ -43,7 +43,7 @@ class AddedIn:
     """
 
     def __init__(self) -> None:
-        self._zeros: Any = _nothing
+        self._zeros: Any = _no_zeros
 
     def written(self, op: Any, args: Sequence[Any], kwargs: Any) -> Any:
         """The zeros just made, written into by this op; None where it is no such op."""
@@ -62,5 +62,5 @@ class AddedIn:
             self._zeros = weakref.ref(storage_of(leaves(made)[0])[1])
 
 
-def _nothing() -> None:
+def _no_zeros() -> None:
     """Before any zeros are made, there are none."""
