@@ -14,7 +14,7 @@ import pytest
 
 from atrous.errors import AtrousError
 from atrous.explore.draft import Draft
-from atrous.explore.export import export
+from atrous.explore.export import RUNTIME, export
 from atrous.explore.hosted import replied
 
 PYODIDE = os.environ.get("ATROUS_PYODIDE", "")
@@ -84,6 +84,20 @@ def rested(page, stack):
     page.wait_for_function(
         "stack => (document.body.dataset.rest || '').startsWith(stack)", arg=f"stack={stack}&"
     )
+
+
+def test_opened_as_a_file_it_says_what_to_do_and_shows_no_empty_form(browser, serious, tmp_path):
+    runtime = tmp_path / "pyodide"
+    runtime.mkdir()
+    for name in RUNTIME:
+        (runtime / name).touch()
+    export(tmp_path / "page", pyodide=runtime)
+    page = browser.new_context(reduced_motion="reduce").new_page()
+    page.goto((tmp_path / "page" / "index.html").as_uri())
+    assert "Run python -m http.server in this folder" in page.get_by_role("status").inner_text()
+    assert page.locator("input:visible, select:visible, button:visible, svg:visible").count() == 0
+    assert serious(page) == []
+    page.context.close()
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

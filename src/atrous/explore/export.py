@@ -42,6 +42,13 @@ _POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; "
     "style-src 'self'; img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'"
 )
+_SILENT = '<p id="said" class="notice quiet-notice" role="status" hidden></p>'
+_UNSTARTED = """<p id="said" class="notice quiet-notice" role="status">This page has not started. \
+Opened as a file it cannot: browsers keep scripts of files from running. \
+Run <code>python -m http.server</code> in this folder and open \
+<code>localhost:8000</code>, or put the folder on any web host. \
+It needs JavaScript.</p>"""
+"""Stands alone until the script runs, which says something else there (`hosted/transport.js`)."""
 
 
 def export(
@@ -103,6 +110,7 @@ def _page(home: Path, folder: Path, query: str) -> None:
     policy = f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
     data = json.dumps(beginning(query), separators=(",", ":")).replace("<", "\\u003c")
     html = html.replace('<meta charset="utf-8">', f'<meta charset="utf-8">\n{policy}', 1)
+    html = html.replace("<body>", '<body data-unstarted="yes">', 1).replace(_SILENT, _UNSTARTED, 1)
     (folder / "index.html").write_text(html.replace("{first}", data, 1), encoding="utf-8")
 
 

@@ -36,17 +36,17 @@ class SizesView(LinesView):
         found = self.record
         axes = ", ".join(found.axes)
         out = [line(Span(found.network, "bold"), f": input sizes along {axes}{_unit(found)}")]
-        for one in dict.fromkeys(found.along):
-            own = [axis for axis, held in zip(found.axes, found.along, strict=True) if held is one]
-            if len(set(found.along)) > 1:
+        alike = _alike(found)
+        for own in alike:
+            one = found.along[found.axes.index(own[0])]
+            if len(alike) > 1:
                 out += [(), line(Span(f"along {', '.join(own)}", "bold"))]
 
             def said(n: int, own: Sequence[str] = own) -> str:
                 return _length_said(found, n, own)
 
-            for keep, label in _LABELS.items():
-                out += wrapped(Span(label, "bold"), _which(one, keep, said), _INDENT, look)
-            out += wrapped(Span("repeats", "bold"), _repeats(one, said), _INDENT, look)
+            for label, text in _rules(one, said):
+                out += wrapped(Span(label, "bold"), text, _INDENT, look)
         if found.tied:
             how = "equal lengths" if len(set(found.along)) == 1 else "one axis at a time"
             text = f"{found.tied}; what is said above is of {how}"
@@ -56,6 +56,20 @@ class SizesView(LinesView):
 
 
 Said = Callable[[int], str]
+
+
+def _alike(found: Sizes) -> list[list[str]]:
+    """The axes, those together of which the same is said."""
+    groups: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    for axis, one in zip(found.axes, found.along, strict=True):
+        groups.setdefault(tuple(_rules(one, str)), []).append(axis)
+    return list(groups.values())
+
+
+def _rules(one: AxisSizes, said: Said) -> list[tuple[str, str]]:
+    """What is said of one axis: a label and its text."""
+    rules = [(label, _which(one, keep, said)) for keep, label in _LABELS.items()]
+    return [*rules, ("repeats", _repeats(one, said))]
 
 
 def _unit(found: Sizes) -> str:

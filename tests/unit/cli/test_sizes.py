@@ -69,3 +69,12 @@ def test_lengths_have_the_size_of_a_pixel_along_each_axis():
     lengths = {"length": 30, "period": 4, "least": 4, "pad": 2, "crop": 2}
     assert h["scaled"] == {"unit": "um", **lengths}
     assert w["scaled"] == {"unit": "um", **{name: 4 * n for name, n in lengths.items()}}
+
+
+def test_what_holds_along_both_axes_of_an_oblong_is_said_once():
+    def said(*arguments):
+        return atrous("sizes", *arguments).stdout.splitlines()
+
+    oblong = said("stack:maxk2s2valid maxk2s2valid", "-i", "1,1,32,40")
+    assert oblong[:-1] == said("stack:maxk2s2valid maxk2s2valid", "-i", "1,1,32,32")[:-1]
+    assert oblong[-1].split()[0] == "32x40"

@@ -36,6 +36,7 @@ edits.start().then(() => { say("said"); document.body.dataset.python = "yes"; re
   say("said");
   say("gone", `Python did not start in this page, so nothing can be changed: ${error.message}. It needs WebAssembly, and a web host (it does not open from a file).`);
 });
+delete document.body.dataset.unstarted;
 say("said", STARTING);
 document.querySelector("#drop p").textContent = "Known networks are read in this page. An .onnx file is read by the installed package: atrous explore, or atrous inspect FILE --html report.html.";
 at("file").closest(".steps").hidden = true;
