@@ -93,6 +93,8 @@ def test_every_phase_is_looked_at_before_outputs_are_said_to_follow() -> None:
     regular_phases = (Taps.of([0]), Taps.of([4]), Taps.of([8]), Taps.of([12]))
     followed = follow(reference, Reads(4, 16, regular_phases), Lockstep())
     assert followed == Lockstep(3, 0, 4, 0)
+    third = (Taps.of([0]), Taps.of([4]), Taps.of([10]), Taps.of([12]))
+    assert follow(reference, Reads(4, 16, third), Lockstep()) is None
     # And the other way round: outputs 0, 3 and 6 have twins 0, 4 and 8.
     assert follow(Reads(4, 16, phases), reference, Lockstep()) is None
     followed = follow(Reads(4, 16, regular_phases), reference, Lockstep())

@@ -130,3 +130,15 @@ def test_as_many_outputs_as_are_rounded(monkeypatch: pytest.MonkeyPatch) -> None
     assert resample(17, 1003, "linear", "half_pixel").at(3)
     with pytest.raises(GeometryError, match="at most 1003 outputs"):
         resample(17, 1004, "linear", "half_pixel")
+
+
+def test_a_step_that_float32_holds_is_not_followed_output_by_output(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sizes, "MAX_PERIOD", 4)
+    monkeypatch.setattr(sizes, "MAX_ROUNDED", 16)
+    resample.cache_clear()
+    assert resample(15, 20, "linear", "half_pixel").period == 4
+    with pytest.raises(GeometryError, match="resampling 25 positions to 40 depends on rounding"):
+        resample(25, 40, "linear", "half_pixel")
+    resample.cache_clear()
