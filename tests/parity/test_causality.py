@@ -281,3 +281,24 @@ def test_a_state_that_is_an_input_does_not_hide_that_a_recurrence_is_causal() ->
     report = atrous.inspect(Stateful().eval(), ((10, 1, 2), (1, 1, 3), (1, 1, 3)))
     assert is_causal(report.network, report.outputs[0], "t") is True
     assert "causal: looks back to the start" in str(report)
+
+
+class Shared(nn.Module):
+    """One position handed to all outputs, beside a causal convolution."""
+
+    def __init__(self, start: int, stop: int | None):
+        super().__init__()
+        self.conv, self.one = Padded(2, 3), slice(start, stop)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(x) + x[..., self.one]
+
+
+@pytest.mark.parametrize(("start", "stop", "causal"), [(-1, None, False), (0, 1, True)])
+def test_a_position_handed_to_all_leaks_where_it_lies_ahead(
+    start: int, stop: int | None, causal: bool
+) -> None:
+    model = Shared(start, stop).eval()
+    report = atrous.inspect(model, (1, 2, 24))
+    assert all(p <= o for o, read in enumerate(reads(model, 24)) for p in read) is causal
+    assert is_causal(report.network, report.outputs[0], "t") is causal

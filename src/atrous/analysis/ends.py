@@ -197,4 +197,7 @@ def _gather_local(step: Local, before: Reach, first: NDArray[Any], last: NDArray
 def _turns(step: AxisMap | None) -> bool:
     if isinstance(step, Local):
         return step.border in ("reflect", "wrap")
-    return step is not None and not isinstance(step, Everything | Prefix)
+    if isinstance(step, Everything):
+        # One position handed to all may be the last.
+        return step.inputs == 1 < step.outputs
+    return step is not None and not isinstance(step, Prefix)
