@@ -78,7 +78,7 @@ def test_a_network_without_axes_takes_no_stride():
 def test_both_ways_at_once_are_refused():
     error = refused(SQUARE, (2, 8))
     assert error.refusal.rule == "output stride"
-    assert "of (2, 8) is finer than now along h and coarser along w" in str(error)
+    assert "(2, 8) is finer than now along h and coarser along w" in str(error)
     assert "finer than now along w and coarser along h" in str(refused(SQUARE, (8, 2)))
 
 

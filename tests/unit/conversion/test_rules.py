@@ -20,6 +20,7 @@ from atrous.network.ops import (
     Pad,
     Permute,
     Pool,
+    Reshape,
     Resize,
     Slice,
 )
@@ -217,3 +218,62 @@ def test_channels_are_laid_side_by_side_whatever_happened_to_the_map():
     plan = planned(lambda b, x: b.concat(strided(b, x), strided(b, x), name="mid"))
     assert plan.candidate.node("mid").op == Concat(1)
     assert_denser(plan)
+
+
+def test_crops_and_slices_of_some_positions_end_with_the_originals_last():
+    # Of 23 positions, every second of which is the original's: as many are cut off at both ends.
+    found = {
+        (2, 8, 1): Slice(2, 4, 15, 1),
+        (0, 4, 2): Slice(2, 0, 13, 1),
+        (1, 5, 2): Slice(2, 2, 17, 1),
+    }
+    for (start, length, step), after in found.items():
+        plan = planned(behind(Slice(2, start, length, step)), (1, 2, 23))
+        assert change(plan).after == after
+        assert_denser(plan)
+    (dense,) = change(planned(behind(Slice(2, 0, 6, 2)))).dense
+    assert dense == Dense(Window(1, 2, 1, 0, 0), 2, 1)  # it goes on to the end at any size
+
+
+def test_a_window_over_a_dimension_without_positions_stays_there():
+    b = Builder()
+    x = b.input("x", (1, 2, 5, 24), axes=(None, None, None, "t"))
+    x = b.conv(x, 2, (1, 3), stride=(1, 2), padding=[(0, 0), (1, 1)], name="down")
+    y = b.add(ConvTranspose((Window(3, 2), Window(3, 1, 1, 1, 1)), 2), x, name="mid")
+    network = b.build(y)
+    plan = plan_dilation(network, {"t": 1}, network.outputs)
+    assert isinstance(plan, Plan)
+    after = change(plan).after
+    assert after == ConvTranspose((Window(3, 2), Window(3, 1, 2, 2, 2)), 2)
+
+
+def test_a_pooled_branch_takes_the_size_of_each_of_three_axes():
+    def made(b: Builder, x: Tensor) -> Tensor:
+        x = strided(b, x)
+        return b.concat(x, b.resize(b.global_pool(x), x.shape[2:], name="mid"), name="cat")
+
+    assert change(planned(made, (1, 2, 7, 9, 11))).after.sizes == (7, 9, 11)
+
+
+def test_digits_of_an_axis_stay_where_another_axis_is_asked_for():
+    def made(b: Builder, x: Tensor) -> Tensor:
+        x = b.add(Reshape((1, 2, 12, 7, 2)), x, name="cut")
+        return b.add(Pool((Window(1), Window(2)), "max"), x, name="mid")
+
+    b = Builder()
+    network = b.build(made(b, b.input("x", (1, 2, 12, 14))))
+    plan = plan_dilation(network, {"h": 1}, network.outputs)
+    assert isinstance(plan, Plan)
+    assert plan.changes == ()
+
+
+def test_a_new_dimension_of_a_maps_size_follows_it_and_one_of_a_single_index_does_not():
+    def first(b: Builder, x: Tensor) -> Tensor:
+        return b.add(Expand((12, 1, 2)), b.mean(strided(b, x), (2,)), name="mid")
+
+    assert change(planned(first)).after == Expand((24, 1, 2))
+
+    def single(b: Builder, x: Tensor) -> Tensor:
+        return b.add(Expand((1, 2, 1)), b.mean(strided(b, x), (2,), keep=True), name="mid")
+
+    assert planned(single, (1, 2, 2)).candidate.node("mid").op == Expand((1, 2, 1))

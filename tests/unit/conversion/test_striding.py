@@ -254,7 +254,7 @@ REFUSED: list[tuple[Made, int, str, str, str]] = [
         3,
         "output stride",
         "",
-        "an output stride of 3 is no multiple of 2, the coarsest stride along t",
+        "3 is no multiple of 2, the coarsest stride along t",
     ),
     (lambda b, x: b.relu(b.conv(x, 2, 1)), 2, "stride", "", "no layer has a window along t"),
     (
@@ -384,3 +384,35 @@ def test_coming_back_gives_the_ops_that_there_were():
         back = plan_striding(dense.candidate, {"t": int(coarsest)}, before.outputs)
         assert isinstance(back, Plan), str(back)
         assert [n.op for n in back.candidate.nodes] == [n.op for n in before.nodes]
+
+
+def test_a_last_pool_of_two_takes_its_stride_also_before_a_single_tap():
+    for text in ("k3 maxk2", "k3 maxk3 k1"):
+        plan = sparse(stack_network(text, (1, 2, 33)), 2)
+        assert edits(plan)[0].startswith("max2: stride (1,) -> (2,)")
+        assert_sparser(plan)
+
+
+def test_a_window_over_a_dimension_without_positions_stays_there():
+    b = Builder()
+    x = b.input("x", (1, 2, 5, 33), axes=(None, None, None, "t"))
+    x = b.conv(x, 2, (3, 3), stride=(2, 1), padding=[(1, 1), (1, 1)], name="first")
+    y = b.conv(x, 2, (3, 3), dilation=(1, 2), padding=[(1, 1), (2, 2)], name="last")
+    plan = sparse(b.build(y), 2)
+    assert edits(plan) == [
+        "first: stride (2, 1) -> (2, 2)",
+        "last: dilation (1, 2) -> (1, 1)",
+        "last: padding (1, 2) -> (1, 1)",
+    ]
+    assert_sparser(plan)
+
+
+def test_windows_whose_number_would_change_are_refused():
+    def cut(b: Builder, x: Tensor) -> Tensor:
+        n, c, t = x.shape
+        x = b.add(Reshape((n, c, t // 4, 4)), x, name="cut")
+        return b.add(Reshape((n, c, t)), b.relu(x), name="whole")
+
+    refusal = refused(network(behind(cut), (1, 2, 32)), 2)
+    assert (refusal.rule, refusal.layer) == ("reshape", "cut")
+    assert refusal.reason == "cuts t into windows, whose number would change."
