@@ -41,6 +41,26 @@ def test_a_transposed_window_reads_whoever_the_window_would_write_to(window: Win
     assert reads.stride == Fraction(1, window.stride)
 
 
+@drawing(60)
+@given(
+    windows(stride=7),
+    windows(),
+    st.integers(1, 60),
+    st.integers(1, 5),
+    st.integers(1, 5),
+)
+def test_long_runs_over_phases_are_the_union_of_what_each_position_reads(
+    up: Window, first: Window, kernel: int, dilation: int, stride: int
+) -> None:
+    inner = Reads.transposed(up).after(Reads.window(first), counted=False)
+    outer = Reads.window(Window(kernel, stride=stride, dilation=dilation, pad_lo=3))
+    both = outer.after(inner, counted=False)
+    for output in OUTPUTS:
+        read = {p for middle in outer.at(output) for p in inner.at(middle)}
+        assert set(both.at(output)) == read
+        assert both.at(output).counts is None
+
+
 def test_a_kernel_narrower_than_its_stride_leaves_phases_that_read_nothing() -> None:
     reads = Reads.transposed(Window(2, stride=5, dilation=2, pad_lo=1))
     assert [reads.at(o).count for o in range(10)] == [0, 1, 0, 0, 1, 0, 1, 0, 0, 1]

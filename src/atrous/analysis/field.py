@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from math import floor, gcd
+from math import gcd
 
 from atrous.analysis.flow import Bundle
 from atrous.analysis.scale import Scale
@@ -89,9 +89,10 @@ class Field(Shown):
         return max((p.start + p.size - 1 - place for place, p in self._placed()), default=0)
 
     def _placed(self) -> Iterator[tuple[int, Phase]]:
+        up, down = self.stride.as_integer_ratio()
         for output, phase in enumerate(self.phases):
             if phase.size:
-                yield floor(output * self.stride), phase
+                yield output * up // down, phase
 
     def to_dict(self) -> dict[str, object]:
         """Plain data; fractions become floats, and are given exactly as text beside them."""

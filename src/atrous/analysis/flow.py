@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
+from math import gcd
 
 from atrous.errors import GeometryError
 from atrous.geometry import AxisMap, Local, Reads, Table, Window, union
@@ -13,6 +14,10 @@ from atrous.network.layout import ROWS
 from atrous.network.ops import Concat
 
 __all__ = ["Bundle", "Flow", "Part", "flows"]
+
+MOST_PHASES = 1 << 18
+MOST_BITS = 1 << 31
+"""Of all rules of a network that have more than one phase."""
 
 Bundle = tuple[Reads, ...]
 """The local reads of one axis: one rule for each stride that its branches have."""
@@ -431,9 +436,14 @@ def _merged(a: tuple[str, ...], b: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class _Algebra:
-    """Composition and union as sets, each pair of objects worked out once."""
+    """Composition and union as sets, each pair of objects worked out once.
+
+    Raises `GeometryError` where all rules together are more than can be held: after upsampling by
+    thousands each of many layers has thousands of phases.
+    """
 
     def __init__(self) -> None:
+        self._phases = self._bits = 0
         self._after: dict[tuple[int, int], tuple[Reads, Bundle, Bundle]] = {}
         self._union: dict[tuple[int, ...], tuple[list[Bundle], Bundle]] = {}
 
@@ -441,6 +451,8 @@ class _Algebra:
         key = (id(outer), id(inner))
         known = self._after.get(key)
         if known is None:
+            for part in inner:
+                self._count(outer, part)
             if len(inner) == 1:
                 result: Bundle = (outer.after(inner[0], counted=False),)
             else:
@@ -448,6 +460,22 @@ class _Algebra:
             # The operands are kept so that their ids stay theirs.
             known = self._after[key] = (outer, inner, result)
         return known[2]
+
+    def _count(self, outer: Reads, inner: Reads) -> None:
+        """Counts in what a composition makes, at most."""
+        turns = inner.period // gcd(outer.shift, inner.period)
+        period = outer.period * turns
+        if period == 1:
+            return
+        size = max(taps.size for taps in inner.phases)
+        size += max(taps.size for taps in outer.phases) * inner.shift // inner.period
+        self._phases += period
+        self._bits += period * size
+        if self._phases > MOST_PHASES or self._bits > MOST_BITS:
+            raise GeometryError(
+                f"up to here the layers have more phases than the {MOST_PHASES:,} that are kept, "
+                f"or larger ones; {period:,} in this one: upsample by less, or later."
+            )
 
     def union(self, branches: list[Bundle]) -> Bundle:
         first = branches[0]

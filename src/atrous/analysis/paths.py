@@ -85,12 +85,12 @@ def _chain_box(
 ) -> tuple[tuple[int, ...], NDArray[Any]]:
     """Origin and counts of what a chain of layers reads: the product of its axes' counts."""
     origin, counts = [], []
+    most = prod(_widest(step) for steps in ways for step in steps)
+    kind = np.int64 if most <= MOST_EXACT else np.float64 if most < 1 << 1000 else np.object_
     for steps, at in zip(ways, place, strict=True):
-        most = prod(_widest(step) for step in steps)
-        along: NDArray[Any] = np.ones(1, dtype=np.int64 if most <= MOST_EXACT else np.object_)
-        low = at
-        for step in steps:
-            low, along = adjoint(step, low, along)
+        low, along, peak = _counts_along(steps, at, kind)
+        if kind is np.float64 and peak <= MOST_EXACT:
+            low, along, _ = _counts_along(steps, at, np.int64)
         read = np.flatnonzero(along)
         if not read.size:
             return (0,) * len(place), np.zeros((0,) * len(place), dtype=np.int64)
@@ -100,11 +100,24 @@ def _chain_box(
     if size > MOST_COUNTED:
         raise _too_many(size)
     most = prod(int(along.max()) for along in counts)
+    if any(along.dtype == np.float64 for along in counts):
+        most = max(most, MOST_EXACT + 1)
     kind = np.int64 if most <= MOST_EXACT else np.float64 if most < 1 << 1000 else np.object_
     box: NDArray[Any] = np.ones((), dtype=kind)
     for along in counts:
         box = np.multiply.outer(box, along.astype(kind))
     return tuple(origin), box
+
+
+def _counts_along(steps: Sequence[AxisMap], at: int, kind: type) -> tuple[int, NDArray[Any], float]:
+    """The counts of one axis from the first one's place on, and the largest on the way."""
+    along: NDArray[Any] = np.ones(1, dtype=kind)
+    low, peak = at, 1.0
+    for step in steps:
+        low, along = adjoint(step, low, along)
+        if kind is np.float64:
+            peak = max(peak, float(along.max(initial=0)))
+    return low, along, peak
 
 
 def _too_many(positions: int) -> UnsupportedError:

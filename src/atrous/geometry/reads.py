@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import gcd, lcm
@@ -16,6 +16,8 @@ __all__ = ["Reads", "repeated", "union"]
 
 MAX_PERIOD = 1 << 16
 MAX_EXTENT = 1 << 26
+_LONG = 16
+"""Taps: runs of fewer are united one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +166,13 @@ class Reads(Shown):
                 f"the composed reads repeat only every {period} outputs; at most {MAX_PERIOD} are "
                 "kept: use sizes that divide."
             )
-        merge = _sum_of if counted else _union_of
-        phases = tuple(
-            merge(taps, turn * self.shift, inner) for turn in range(turns) for taps in self.phases
-        )
+        asked = [(taps, turn * self.shift) for turn in range(turns) for taps in self.phases]
+        if counted:
+            phases = tuple(_sum_of(taps, base, inner) for taps, base in asked)
+        elif inner.period == 1:
+            phases = tuple(_union_of(taps, base, inner) for taps, base in asked)
+        else:
+            phases = tuple(_unions_of(asked, inner))
         return Reads(period, shift, phases).reduced()
 
     def union(self, other: Reads, *, counted: bool = True) -> Reads:
@@ -302,13 +307,52 @@ def _union_of(outer: Taps, base: int, inner: Reads) -> Taps:
             for position in Taps(0, outer.mask):
                 result |= taps.mask << (position * shift)
         return _marked((base + outer.first) * shift + taps.first, result)
-    found = [inner.at(base + position) for position in outer]
-    found = [taps for taps in found if taps.mask]
-    if not found:
+    return _united([inner.at(base + position) for position in outer])
+
+
+def _unions_of(asked: Sequence[tuple[Taps, int]], inner: Reads) -> Iterator[Taps]:
+    """The same for many at once: what a run of positions reads is worked out for all phases."""
+    longest = max(taps.count for taps, _ in asked)
+    if longest * len(asked) < 4 * longest.bit_length() * inner.period or longest < _LONG:
+        yield from (_union_of(taps, base, inner) for taps, base in asked)
+        return
+    known: dict[tuple[int, int], Reads] = {}
+    for taps, base in asked:
+        found = []
+        for run, _ in taps.support.runs():
+            key = (run.step, len(run))
+            if key not in known:
+                known[key] = _widened(inner, *key)
+            found.append(known[key].at(base + run.start))
+        yield _united(found)
+
+
+def _widened(inner: Reads, step: int, count: int) -> Reads:
+    """Each output reads what `count` outputs from it on read, `step` apart, by doubling."""
+
+    def joined(one: Reads, other: Reads, distance: int) -> Reads:
+        phases = [_united([one.at(o), other.at(o + distance)]) for o in range(inner.period)]
+        return Reads(inner.period, inner.shift, tuple(phases))
+
+    whole, done = inner, 1
+    for bit in f"{count:b}"[1:]:
+        whole, done = joined(whole, whole, done * step), 2 * done
+        if bit == "1":
+            whole, done = joined(whole, inner, done * step), done + 1
+    return whole
+
+
+def _united(found: Sequence[Taps]) -> Taps:
+    """All positions that any of some sets has."""
+    read = [taps for taps in found if taps.mask]
+    if not read:
         return EMPTY
-    first = min(taps.first for taps in found)
+    # Behind what upsamples most positions read the same: one object for it is kept.
+    if all(taps.first == read[0].first and taps.mask is read[0].mask for taps in read):
+        return read[0].support
+    first = min(taps.first for taps in read)
     result = 0
-    for taps in found:
+    for taps in read:
         result |= taps.mask << (taps.first - first)
     return _marked(first, result)
 

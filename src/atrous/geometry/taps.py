@@ -190,7 +190,7 @@ class Taps:
         >>> list(Taps.of([0, 2]).shifted(5))
         [5, 7]
         """
-        if not self.mask:
+        if not self.mask or not distance:
             return self
         return Taps(self.first + distance, self.mask, self.counts, self.solid)
 

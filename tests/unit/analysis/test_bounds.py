@@ -120,3 +120,14 @@ def test_a_certificate_gives_no_factor_between_bounds():
     assert _costs(part, part, "macs") == "at least 73.7 kMAC -> at least 73.7 kMAC"
     assert _costs(whole, part, "macs") == "74.7 kMAC -> at least 73.7 kMAC"
     assert part.to_dict()["uncounted"] == {"macs": ["warp"]}
+
+
+def test_more_phases_than_can_be_held_are_not_known_and_say_where():
+    report = atrous.inspect("stack:ups4096 k3*100", (1, 1, 16))
+    assert not report.complete
+    assert report["conv60"].field[0].size == 2
+    [reason] = report.opaque
+    assert reason.startswith("conv65 (up to here the layers have more phases than the 262,144")
+    assert atrous.inspect("stack:ups320 k3*100", (1, 1, 16)).complete
+    long = atrous.inspect("stack:ups4096 k4095s4095 k3*3", (1, 1, 16))
+    assert [axis.stride.numerator for axis in long.outputs[0].field] == [4095]

@@ -115,15 +115,18 @@ def _middle(field: Field, output: int) -> Fraction:
     """Where the read of `output` is centred, on the mean over the phases."""
     if len(field.phases) == 1:
         return field.center + output * field.stride
-    offsets = [phase.center - index * field.stride for index, phase in enumerate(field.phases)]
-    return sum(offsets, Fraction(0)) / len(offsets) + output * field.stride
+    doubled = sum(2 * phase.start + phase.size - 1 for phase in field.phases)
+    return _mean(field, Fraction(doubled, 2)) + output * field.stride
 
 
 def _last(field: Field, output: int) -> Fraction:
     if len(field.phases) == 1:
         return field.start + field.size - 1 + output * field.stride
-    ends = [
-        phase.start + phase.size - 1 - index * field.stride
-        for index, phase in enumerate(field.phases)
-    ]
-    return sum(ends, Fraction(0)) / len(ends) + output * field.stride
+    ends = sum(phase.start + phase.size - 1 for phase in field.phases)
+    return _mean(field, Fraction(ends)) + output * field.stride
+
+
+def _mean(field: Field, places: Fraction) -> Fraction:
+    """The mean over the phases of what adds up to `places`, each counted from its own place."""
+    count = len(field.phases)
+    return places / count - field.stride * Fraction(count - 1, 2)
