@@ -18,7 +18,7 @@ extern "C" {
 #endif
 
 // Grows with every change of this file; the loader refuses a library with another number.
-#define ATROUS_ABI_VERSION 2
+#define ATROUS_ABI_VERSION 3
 
 enum { ATROUS_OK = 0, ATROUS_BAD_ARGUMENT = 1, ATROUS_NO_MEMORY = 2 };
 enum { ATROUS_FLOAT32 = 0, ATROUS_FLOAT64 = 1 };
@@ -43,6 +43,15 @@ typedef struct {
     int32_t packed_weight, reserved;
 } atrous_depthwise_layer;
 
+// A dense convolution of stride 1 by minimal filtering, float32, channels last. Along each of its two axes `tile`
+// outputs of one phase of the dilation are made at a time, from tile + kernel - 1 products: 1, or 4 to 8.
+// `turned`: weights are those of the layer whose data gradient this is, (channels, filters, taps).
+typedef struct {
+    int64_t batch, channels, filters;
+    int64_t in[2], out[2], kernel[2], dilation[2], pad[2], tile[2];
+    int32_t activation, threads, turned, reserved;
+} atrous_winograd_layer;
+
 ATROUS_EXPORT int32_t atrous_abi_version(void);
 // The instruction sets that this library has and this machine runs, best last, separated by blanks.
 ATROUS_EXPORT const char *atrous_instruction_sets(void);
@@ -63,6 +72,13 @@ ATROUS_EXPORT int atrous_depthwise_data_gradient(const atrous_depthwise_layer *l
 // The gradient by the weights, (channels, taps) whatever `packed_weight` says.
 ATROUS_EXPORT int atrous_depthwise_weight_gradient(const atrous_depthwise_layer *layer, const void *x,
                                                    const void *grad_out, void *grad_weight);
+
+// How many floats the packed weights of a layer are, 0 where it has none; they depend on the instruction set.
+ATROUS_EXPORT int64_t atrous_winograd_weights(const atrous_winograd_layer *layer);
+ATROUS_EXPORT int atrous_winograd_pack(const atrous_winograd_layer *layer, const float *weight, float *packed);
+// out = activation(bias + x * weight + other); bias and other, which has the shape of `out`, may be null.
+ATROUS_EXPORT int atrous_winograd_forward(const atrous_winograd_layer *layer, const float *x, const float *packed,
+                                          const float *bias, const float *other, float *out);
 
 #ifdef __cplusplus
 }

@@ -89,6 +89,23 @@ bool sound(const atrous_depthwise_layer *layer) {
     return layer->activation >= ATROUS_NONE && layer->activation <= ATROUS_GELU;
 }
 
+bool sound(const atrous_winograd_layer *layer) {
+    if (layer == nullptr || layer->batch < 0 || layer->channels < 1 || layer->filters < 1) return false;
+    // Whole panels of filters and lines of channels: at most 63 more of each. Points are at most 8 x 8.
+    int64_t in = 4, out = 4, weights = 4 * 64;
+    if (!multiply(&in, layer->batch) || !multiply(&in, layer->channels + 64)) return false;
+    if (!multiply(&out, layer->batch) || !multiply(&out, layer->filters + 64)) return false;
+    if (!multiply(&weights, layer->channels + 64) || !multiply(&weights, layer->filters + 64)) return false;
+    for (int a = 0; a < 2; ++a) {
+        if (layer->in[a] < 0 || layer->out[a] < 0 || layer->dilation[a] < 1) return false;
+        if (!multiply(&in, layer->in[a]) || !multiply(&out, layer->out[a])) return false;
+        if (layer->kernel[a] < 1 || layer->kernel[a] > 8 || layer->tile[a] < 1 || layer->tile[a] > 8) return false;
+        if (layer->dilation[a] > kMost / 64 || layer->out[a] > kMost / 64) return false;
+        if (layer->pad[a] > kMost / 4 || layer->pad[a] < -kMost / 4) return false;
+    }
+    return layer->activation >= ATROUS_NONE && layer->activation <= ATROUS_GELU;
+}
+
 bool holds_nothing(const atrous_depthwise_layer *layer, const int64_t *sizes) {
     return layer->batch == 0 || layer->channels == 0 || sizes[0] == 0 || sizes[1] == 0 || sizes[2] == 0;
 }
@@ -165,5 +182,24 @@ int atrous_depthwise_weight_gradient(const atrous_depthwise_layer *layer, const 
     }
     const atrous_depthwise_layer plain = atrous::plain_strides(*layer);
     return atrous::entry().kernels->weight_gradient(&plain, x, grad_out, grad_weight);
+}
+
+int64_t atrous_winograd_weights(const atrous_winograd_layer *layer) {
+    if (!atrous::sound(layer)) return 0;
+    const int64_t lanes = atrous::entry().kernels->lanes;
+    const int64_t points = (layer->tile[0] + layer->kernel[0] - 1) * (layer->tile[1] + layer->kernel[1] - 1);
+    return points * ((layer->channels + lanes - 1) / lanes * lanes) * ((layer->filters + lanes - 1) / lanes * lanes);
+}
+
+int atrous_winograd_pack(const atrous_winograd_layer *layer, const float *weight, float *packed) {
+    if (!atrous::sound(layer)) return ATROUS_BAD_ARGUMENT;
+    return atrous::entry().kernels->winograd_pack(layer, weight, packed);
+}
+
+int atrous_winograd_forward(const atrous_winograd_layer *layer, const float *x, const float *packed, const float *bias,
+                            const float *other, float *out) {
+    if (!atrous::sound(layer)) return ATROUS_BAD_ARGUMENT;
+    if (layer->batch == 0 || layer->out[0] == 0 || layer->out[1] == 0) return ATROUS_OK;
+    return atrous::entry().kernels->winograd_forward(layer, x, packed, bias, other, out);
 }
 }

@@ -5,6 +5,7 @@
 #include "channels_weight.h"
 #include "planes_gather.h"
 #include "planes_weight.h"
+#include "winograd.h"
 
 #define ATROUS_JOIN_(a, b) a##b
 #define ATROUS_JOIN(a, b) ATROUS_JOIN_(a, b)
@@ -30,9 +31,19 @@ int weight_gradient(const atrous_depthwise_layer *layer, const void *x, const vo
     return wide ? planes_weight<double>(*layer, x, grad, out) : planes_weight<float>(*layer, x, grad, out);
 }
 
+int winograd_pack(const atrous_winograd_layer *layer, const float *weight, float *packed) {
+    return pack_winograd<float>(*layer, weight, packed);
+}
+
+int winograd_forward(const atrous_winograd_layer *layer, const float *x, const float *packed, const float *bias,
+                     const float *other, float *out) {
+    return forward_winograd<float>(*layer, x, packed, bias, other, out);
+}
+
 }  // namespace
 
 namespace atrous {
 extern const Kernels ATROUS_JOIN(kernels_, ATROUS_NAME);
-const Kernels ATROUS_JOIN(kernels_, ATROUS_NAME) = {gather, weight_gradient};
+const Kernels ATROUS_JOIN(kernels_, ATROUS_NAME) = {gather, weight_gradient, Types<float>::lanes,
+                                                          winograd_pack, winograd_forward};
 }  // namespace atrous

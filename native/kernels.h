@@ -10,6 +10,10 @@ struct Kernels {
     int (*gather)(const atrous_depthwise_layer *layer, int backwards, const void *x, const void *weight,
                   const void *bias, void *out);
     int (*weight_gradient)(const atrous_depthwise_layer *layer, const void *x, const void *grad, void *out);
+    int64_t lanes;  // float32 in a vector
+    int (*winograd_pack)(const atrous_winograd_layer *layer, const float *weight, float *packed);
+    int (*winograd_forward)(const atrous_winograd_layer *layer, const float *x, const float *packed, const float *bias,
+                            const float *other, float *out);
 };
 
 }  // namespace atrous

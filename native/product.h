@@ -1,0 +1,96 @@
+// A matrix product on packed panels: c (rows x width) = or += a (rows x depth) * b (depth x width).
+//
+// `a` is row-major, `b` a panel of `width` = N vectors whose rows follow one another. Six rows by N vectors of sums
+// stay in registers. Sums are cut every kRun terms and added to memory: a long sum in one register rounds with the
+// root of its length, so cutting 256 terms into runs of 32 takes the error to about 0.4 of that.
+#ifndef ATROUS_PRODUCT_H
+#define ATROUS_PRODUCT_H
+
+#include "vector.h"
+
+namespace {
+
+constexpr int kRows = 6;
+#ifndef ATROUS_RUN
+#define ATROUS_RUN 32
+#endif
+constexpr int64_t kRun = ATROUS_RUN;
+constexpr int64_t kDeep = 4 * 32;  // terms of a panel that stay in the first-level cache
+
+// Vectors of a full panel: with six rows their sums fill the registers.
+#if ATROUS_VECTOR_BYTES == 64 || defined(__aarch64__)
+constexpr int kPanel = 4;
+#else
+constexpr int kPanel = 2;
+#endif
+
+template <class T, int R, int N>
+ATROUS_INLINE void product_tile(const T *a, int64_t a_step, const T *b, int64_t depth, T *c, int64_t c_step, bool add) {
+    typedef Vec<T> V;
+    constexpr int64_t L = Types<T>::lanes;
+    V sum[R][N] = {};
+    for (int64_t k = 0; k < depth; ++k) {
+        V right[N];
+        ATROUS_UNROLL(8)
+        for (int n = 0; n < N; ++n) right[n] = load(b + (k * N + n) * L);
+        ATROUS_UNROLL(8)
+        for (int r = 0; r < R; ++r) {
+            const V left = splat(a[r * a_step + k]);
+            ATROUS_UNROLL(8)
+            for (int n = 0; n < N; ++n) sum[r][n] += left * right[n];
+        }
+    }
+    ATROUS_UNROLL(8)
+    for (int r = 0; r < R; ++r) {
+        ATROUS_UNROLL(8)
+        for (int n = 0; n < N; ++n) {
+            T *at = c + r * c_step + n * L;
+            store<T>(at, add ? load(at) + sum[r][n] : sum[r][n]);
+        }
+    }
+}
+
+template <class T, int R, int N>
+ATROUS_INLINE void product_rows(const T *a, int64_t a_step, const T *b, int64_t depth, T *c, int64_t c_step, bool add) {
+    constexpr int64_t L = Types<T>::lanes;
+    for (int64_t k = 0; k < depth; k += kRun) {
+        product_tile<T, R, N>(a + k, a_step, b + k * N * L, smaller(kRun, depth - k), c, c_step, add || k > 0);
+    }
+}
+
+// `rows` of any number; those beyond a multiple of six run three and one at a time.
+template <class T, int N>
+__attribute__((noinline)) void product(const T *a, int64_t a_step, int64_t rows, const T *b, int64_t depth, T *c,
+                                       int64_t c_step, bool add) {
+    constexpr int64_t L = Types<T>::lanes;
+    for (int64_t k = 0; k < depth; k += kDeep) {
+        const int64_t deep = smaller(kDeep, depth - k);
+        const T *from = a + k, *panel = b + k * N * L;
+        int64_t row = 0;
+        for (; row + kRows <= rows; row += kRows) {
+            product_rows<T, kRows, N>(from + row * a_step, a_step, panel, deep, c + row * c_step, c_step, add || k > 0);
+        }
+        for (; row + 3 <= rows; row += 3) {
+            product_rows<T, 3, N>(from + row * a_step, a_step, panel, deep, c + row * c_step, c_step, add || k > 0);
+        }
+        for (; row < rows; ++row) {
+            product_rows<T, 1, N>(from + row * a_step, a_step, panel, deep, c + row * c_step, c_step, add || k > 0);
+        }
+    }
+}
+
+template <class T>
+void product_of(int64_t vectors, const T *a, int64_t a_step, int64_t rows, const T *b, int64_t depth, T *c,
+                int64_t c_step, bool add) {
+    switch (vectors) {
+        case 1: return product<T, 1>(a, a_step, rows, b, depth, c, c_step, add);
+        case 2: return product<T, 2>(a, a_step, rows, b, depth, c, c_step, add);
+#if ATROUS_VECTOR_BYTES == 64 || defined(__aarch64__)
+        case 3: return product<T, 3>(a, a_step, rows, b, depth, c, c_step, add);
+        default: return product<T, 4>(a, a_step, rows, b, depth, c, c_step, add);
+#endif
+    }
+}
+
+}  // namespace
+#endif

@@ -1,0 +1,448 @@
+// Dense convolutions of stride 1 by minimal filtering on the phases of their dilation, channels last.
+//
+// Along an axis of dilation d, outputs p, p + d, p + 2 d, ... read inputs that lie d apart: an undilated convolution.
+// Tiles of m outputs of one phase take A = m + r - 1 products for each pair of channels (points.h). Steps:
+//   1. every tile's A x A inputs, transformed, go to `values`: for each point one matrix (tiles x channels);
+//   2. for each point, values times the transformed weights: one plain product (product.h);
+//   3. the products are transformed back, plus bias and another map, then the activation.
+// Weights come packed (winograd_pack): panel of output channels, point, input channel, channel of the panel.
+//
+// Memory: step 1 fills at most `kShared` bytes of values before 2 and 3 empty them, or one tile's. Inputs of many
+// channels come in chunks, whose products are summed. How it is cut follows from sizes alone, and sums are cut every
+// kRun channels, so no result depends on the threads.
+#ifndef ATROUS_WINOGRAD_H
+#define ATROUS_WINOGRAD_H
+
+#include <atomic>
+
+#include "activation.h"
+#include "points.h"
+#include "product.h"
+#include "threads.h"
+
+namespace {
+
+constexpr int64_t kShared = int64_t(12) << 20;  // of values: they and the weights they meet stay in a shared cache
+constexpr int64_t kOwn = int64_t(640) << 10;    // of products of one thread: most of a second-level cache
+constexpr int64_t kLeastChunk = 256;            // input channels that are summed at a time, at least
+
+// One axis: its tiles in order, each the first output and the number of outputs that exist.
+struct TileAxis {
+    int64_t in, out, dilation, pad;
+    int taps, outputs, points;  // of a tile
+    int64_t tiles;
+    const int64_t *first;
+    const int32_t *count;
+};
+
+inline int64_t count_tiles(int64_t out, int64_t dilation, int outputs) {
+    int64_t tiles = 0;
+    for (int64_t phase = 0; phase < smaller(dilation, out); ++phase) {
+        tiles += ceil_div(ceil_div(out - phase, dilation), outputs);
+    }
+    return tiles;
+}
+
+inline void list_tiles(TileAxis *axis, int64_t *first, int32_t *count) {
+    int64_t at = 0;
+    for (int64_t phase = 0; phase < smaller(axis->dilation, axis->out); ++phase) {
+        const int64_t length = ceil_div(axis->out - phase, axis->dilation);
+        for (int64_t done = 0; done < length; done += axis->outputs, ++at) {
+            first[at] = phase + done * axis->dilation;
+            count[at] = static_cast<int32_t>(smaller<int64_t>(axis->outputs, length - done));
+        }
+    }
+    axis->tiles = at;
+    axis->first = first;
+    axis->count = count;
+}
+
+template <class T, int A>
+__attribute__((noinline)) void gather_points(const T *const *from, int64_t channel, T *to, int rows) {
+    constexpr int64_t L = Types<T>::lanes;
+    for (int row = 0; row < rows; ++row) {
+        Vec<T> d[A], e[A];
+        ATROUS_UNROLL(8)
+        for (int i = 0; i < A; ++i) d[i] = load(from[row * A + i] + channel);
+        to_points<T, A>(d, e);
+        ATROUS_UNROLL(8)
+        for (int i = 0; i < A; ++i) store<T>(to + (row * A + i) * L, e[i]);
+    }
+}
+
+template <class T, int A>
+__attribute__((noinline)) void spread_points(const T *from, T *to, int64_t plane, int columns) {
+    constexpr int64_t L = Types<T>::lanes;
+    for (int column = 0; column < columns; ++column) {
+        Vec<T> d[A], e[A];
+        ATROUS_UNROLL(8)
+        for (int i = 0; i < A; ++i) d[i] = load(from + (i * columns + column) * L);
+        to_points<T, A>(d, e);
+        ATROUS_UNROLL(8)
+        for (int i = 0; i < A; ++i) store<T>(to + (i * columns + column) * plane, e[i]);
+    }
+}
+
+// From A values that lie `a` apart to M values that lie `b` apart, `count` times.
+template <class T, int A, int M>
+__attribute__((noinline)) void back(const T *from, int64_t a, int64_t from_next, T *to, int64_t b, int64_t to_next,
+                                    int count) {
+    for (int one = 0; one < count; ++one) {
+        Vec<T> e[A], y[M];
+        ATROUS_UNROLL(8)
+        for (int i = 0; i < A; ++i) e[i] = load(from + one * from_next + i * a);
+        from_points<T, A, M>(e, y);
+        ATROUS_UNROLL(8)
+        for (int i = 0; i < M; ++i) store<T>(to + one * to_next + i * b, y[i]);
+    }
+}
+
+template <class T> using Gathers = void (*)(const T *const *, int64_t, T *, int);
+template <class T> using Spreads = void (*)(const T *, T *, int64_t, int);
+template <class T> using Backs = void (*)(const T *, int64_t, int64_t, T *, int64_t, int64_t, int);
+
+#define ATROUS_BY_POINTS(points, name)      \
+    switch (points) {                       \
+        case 1: return name<T, 1>;          \
+        case 4: return name<T, 4>;          \
+        case 5: return name<T, 5>;          \
+        case 6: return name<T, 6>;          \
+        case 7: return name<T, 7>;          \
+        case 8: return name<T, 8>;          \
+        default: return nullptr;            \
+    }
+
+template <class T> Gathers<T> gathers(int points) { ATROUS_BY_POINTS(points, gather_points) }
+template <class T> Spreads<T> spreads(int points) { ATROUS_BY_POINTS(points, spread_points) }
+#undef ATROUS_BY_POINTS
+
+template <class T> Backs<T> backs(int points, int outputs) {
+    switch (points * 10 + outputs) {
+        case 11: return back<T, 1, 1>;
+        case 42: return back<T, 4, 2>;
+        case 43: return back<T, 4, 3>;
+        case 53: return back<T, 5, 3>;
+        case 54: return back<T, 5, 4>;
+        case 62: return back<T, 6, 2>;
+        case 64: return back<T, 6, 4>;
+        case 65: return back<T, 6, 5>;
+        case 73: return back<T, 7, 3>;
+        case 75: return back<T, 7, 5>;
+        case 76: return back<T, 7, 6>;
+        case 84: return back<T, 8, 4>;
+        case 86: return back<T, 8, 6>;
+        default: return nullptr;
+    }
+}
+
+template <class T> struct Winograd {
+    TileAxis high, wide;
+    int64_t batch, channels, filters;  // `channels` in, `filters` out
+    int64_t lined;                     // channels, rounded up to whole vectors
+    int32_t activation;
+    const T *x, *weight, *bias, *other;
+    T *out;
+    const T *zeros;     // `lined` of them
+    T *values;          // (points, tiles of this round, chunk), planes `plane` apart, rows `row` apart
+    int64_t plane, row;
+    T *sums;            // products of all items, where inputs come in several chunks
+    int64_t tile0, tiles;    // of this round
+    int64_t chunk0, chunk;   // input channels of this step
+    int64_t block, blocks;   // tiles of an item, and how many such blocks
+    int64_t panel, panels;   // output channels of an item
+    Gathers<T> gather;
+    Spreads<T> spread;
+    Backs<T> back_high, back_wide;
+
+    int points() const { return high.points * wide.points; }
+    int64_t all_tiles() const { return batch * high.tiles * wide.tiles; }
+    // Products of one item: planes lie a cache line apart more than they need, so that they do not share sets.
+    int64_t sums_plane() const { return block * panel + 16; }
+};
+
+template <class T> void fill_tile(const Winograd<T> &w, int64_t tile, T *to) {
+    constexpr int64_t L = Types<T>::lanes;
+    constexpr int kMost = kMostPoints * kMostPoints;
+    const int64_t index = w.tile0 + tile;
+    const int64_t column = index % w.wide.tiles, line = index / w.wide.tiles % w.high.tiles;
+    const int64_t image = index / w.wide.tiles / w.high.tiles;
+    const T *from[kMost];
+    alignas(ATROUS_VECTOR_BYTES) T half[kMost * L];
+    for (int i = 0; i < w.high.points; ++i) {
+        const int64_t h = w.high.first[line] - w.high.pad + i * w.high.dilation;
+        const bool in_h = h >= 0 && h < w.high.in;
+        for (int j = 0; j < w.wide.points; ++j) {
+            const int64_t v = w.wide.first[column] - w.wide.pad + j * w.wide.dilation;
+            const bool inside = in_h && v >= 0 && v < w.wide.in;
+            const int64_t at = ((image * w.high.in + h) * w.wide.in + v) * w.channels + w.chunk0;
+            from[i * w.wide.points + j] = inside ? w.x + at : w.zeros;
+        }
+    }
+    const int64_t whole = smaller(w.chunk, w.channels - w.chunk0) / L * L;
+    for (int64_t c = 0; c < whole; c += L) {
+        w.gather(from, c, half, w.high.points);
+        w.spread(half, to + c, w.plane, w.wide.points);
+    }
+    if (whole < w.chunk) {
+        // The channels left over, filled up with zeros.
+        alignas(ATROUS_VECTOR_BYTES) T rest[kMost * L] = {};
+        const int64_t left = w.channels - w.chunk0 - whole;
+        for (int p = 0; p < w.points(); ++p) {
+            for (int64_t c = 0; c < left; ++c) rest[p * L + c] = from[p][whole + c];
+            from[p] = rest + p * L;
+        }
+        w.gather(from, 0, half, w.high.points);
+        w.spread(half, to + whole, w.plane, w.wide.points);
+    }
+}
+
+template <class T> void fill(void *context, int64_t begin, int64_t end) {
+    const Winograd<T> &w = *static_cast<const Winograd<T> *>(context);
+    for (int64_t tile = begin; tile < end; ++tile) fill_tile(w, tile, w.values + tile * w.row);
+}
+
+template <class T> ATROUS_INLINE Vec<T> clamped(Vec<T> x, bool relu) {
+    return relu ? choose<T>(x < T(0), Vec<T>{}, x) : x;
+}
+
+// The outputs of one tile for `width` channels from `filter` on; their products lie `plane` apart at `from`.
+template <class T>
+void empty_tile(const Winograd<T> &w, int64_t tile, int64_t filter, int64_t width, const T *from, int64_t plane) {
+    constexpr int64_t L = Types<T>::lanes;
+    constexpr int kMost = kMostPoints * kMostPoints;
+    const int64_t index = w.tile0 + tile;
+    const int64_t column = index % w.wide.tiles, line = index / w.wide.tiles % w.high.tiles;
+    const int64_t image = index / w.wide.tiles / w.high.tiles;
+    const int wide = w.wide.outputs, across = w.wide.points;
+    const int rows = w.high.count[line], columns = w.wide.count[column];
+    alignas(ATROUS_VECTOR_BYTES) T half[kMost * L];
+    alignas(ATROUS_VECTOR_BYTES) T made[kMost * L];
+    const bool relu = w.activation == ATROUS_RELU;
+    for (int64_t c = 0; c < width; c += L) {
+        w.back_high(from + c, across * plane, plane, half, across * L, L, across);
+        w.back_wide(half, L, across * L, made, L, wide * L, rows);
+        const int64_t left = smaller(L, w.filters - filter - c);
+        Vec<T> start{};
+        if (w.bias != nullptr) {
+            for (int64_t lane = 0; lane < left; ++lane) start[lane] = w.bias[filter + c + lane];
+        }
+        if (w.bias != nullptr || w.other != nullptr || w.activation != ATROUS_NONE) {
+            for (int i = 0; i < rows; ++i) {
+                for (int j = 0; j < columns; ++j) {
+                    T *at = made + (i * wide + j) * L;
+                    Vec<T> value = load(at) + start;
+                    if (w.other != nullptr) {
+                        const int64_t h = w.high.first[line] + i * w.high.dilation;
+                        const int64_t v = w.wide.first[column] + j * w.wide.dilation;
+                        const T *more = w.other + ((image * w.high.out + h) * w.wide.out + v) * w.filters + filter + c;
+                        if (left == L) {
+                            value += load(more);
+                        } else {
+                            for (int64_t lane = 0; lane < left; ++lane) value[lane] += more[lane];
+                        }
+                    }
+                    store<T>(at, clamped<T>(value, relu));
+                }
+            }
+            if (w.activation > ATROUS_RELU) activate<T>(made, rows * wide * L, w.activation);
+        }
+        for (int i = 0; i < rows; ++i) {
+            const int64_t h = w.high.first[line] + i * w.high.dilation;
+            T *to = w.out + ((image * w.high.out + h) * w.wide.out + w.wide.first[column]) * w.filters + filter + c;
+            const int64_t step = w.wide.dilation * w.filters;
+            for (int j = 0; j < columns; ++j) {
+                const Vec<T> value = load(made + (i * wide + j) * L);
+                if (left == L) {
+                    store<T>(to + j * step, value);
+                } else {
+                    store_some<T>(to + j * step, value, left);
+                }
+            }
+        }
+    }
+}
+
+// One block of tiles by one panel of output channels.
+template <class T> int multiply_item(const Winograd<T> &w, int64_t item) {
+    constexpr int64_t L = Types<T>::lanes;
+    const int64_t panel = item / w.blocks, block = item % w.blocks;
+    const int64_t first = block * w.block, rows = smaller(w.block, w.tiles - first);
+    const int64_t filter = panel * w.panel;
+    const int64_t width = smaller(w.panel, ceil_div(w.filters - filter, L) * L);
+    const int64_t plane = w.sums_plane();
+    T *sums = w.sums != nullptr ? w.sums + item * w.points() * plane
+                                : static_cast<T *>(atrous::scratch(2, sizeof(T) * w.points() * plane));
+    if (sums == nullptr) return ATROUS_NO_MEMORY;
+    const bool add = w.sums != nullptr && w.chunk0 > 0;
+    const T *weight = w.weight + filter * w.points() * w.lined;
+    for (int p = 0; p < w.points(); ++p) {
+        const T *b = weight + (p * w.lined + w.chunk0) * width;
+        product_of<T>(width / L, w.values + p * w.plane + first * w.row, w.row, rows, b, w.chunk, sums + p * plane,
+                      width, add);
+    }
+    if (w.chunk0 + w.chunk < w.lined) return ATROUS_OK;
+    for (int64_t tile = 0; tile < rows; ++tile) {
+        empty_tile(w, first + tile, filter, width, sums + tile * width, plane);
+    }
+    return ATROUS_OK;
+}
+
+template <class T> struct Multiply {
+    const Winograd<T> *winograd;
+    std::atomic<int> code{ATROUS_OK};
+};
+
+template <class T> void multiply_items(void *context, int64_t begin, int64_t end) {
+    auto &all = *static_cast<Multiply<T> *>(context);
+    for (int64_t item = begin; item < end; ++item) {
+        const int code = multiply_item(*all.winograd, item);
+        if (code != ATROUS_OK) all.code.store(code, std::memory_order_relaxed);
+    }
+}
+
+template <class T> int run_winograd(Winograd<T> &w, int32_t threads) {
+    constexpr int64_t L = Types<T>::lanes;
+    const int64_t points = w.points(), all = w.all_tiles();
+    w.panel = smaller<int64_t>(kPanel * L, ceil_div(w.filters, L) * L);
+    w.panels = ceil_div(w.filters, w.panel);
+    // Chunks of input channels, then rounds of tiles, until the values fit.
+    int64_t chunks = 1;
+    while (points * all * w.lined / chunks > kShared / int64_t(sizeof(T)) && w.lined / (2 * chunks) >= kLeastChunk) {
+        chunks *= 2;
+    }
+    const int64_t most_chunk = smaller(w.lined, ceil_div(ceil_div(w.lined, chunks), 32) * 32);
+    const int64_t fitting = larger<int64_t>(1, kShared / int64_t(sizeof(T)) / (points * (most_chunk + 16)));
+    const int64_t rounds = ceil_div(all, fitting);
+    const int64_t round = ceil_div(ceil_div(all, rounds), kRows) * kRows;
+    int64_t block = kOwn / int64_t(sizeof(T)) / (points * w.panel) / kRows * kRows;
+    block = larger<int64_t>(kRows, smaller<int64_t>(block, 96));
+    w.row = most_chunk + 16;
+    w.plane = round * w.row + 16;
+    T *memory = static_cast<T *>(atrous::scratch(0, sizeof(T) * (points * w.plane + w.lined)));
+    if (memory == nullptr) return ATROUS_NO_MEMORY;
+    w.values = memory + w.lined;
+    memset(memory, 0, sizeof(T) * w.lined);
+    w.zeros = memory;
+    w.sums = nullptr;
+    for (w.tile0 = 0; w.tile0 < all; w.tile0 += round) {
+        w.tiles = smaller(round, all - w.tile0);
+        w.blocks = ceil_div(w.tiles, block);
+        w.block = ceil_div(ceil_div(w.tiles, w.blocks), kRows) * kRows;
+        w.blocks = ceil_div(w.tiles, w.block);
+        if (chunks > 1) {
+            const size_t bytes = sizeof(T) * w.blocks * w.panels * points * w.sums_plane();
+            w.sums = static_cast<T *>(atrous::scratch(1, bytes));
+            if (w.sums == nullptr) return ATROUS_NO_MEMORY;
+        }
+        for (w.chunk0 = 0; w.chunk0 < w.lined; w.chunk0 += most_chunk) {
+            w.chunk = smaller(most_chunk, w.lined - w.chunk0);
+            atrous::parallel(w.tiles, threads, fill<T>, &w);
+            Multiply<T> work;
+            work.winograd = &w;
+            atrous::parallel(w.blocks * w.panels, threads, multiply_items<T>, &work);
+            const int code = work.code.load(std::memory_order_relaxed);
+            if (code != ATROUS_OK) return code;
+        }
+    }
+    return ATROUS_OK;
+}
+
+// Weights (filters, channels, taps), or (channels, filters, taps) turned around where `turned`, for one input channel.
+template <class T> struct Packing {
+    const atrous_winograd_layer *layer;
+    const T *weight;
+    T *packed;
+    int points[2];
+    int64_t lined, panel;
+    double rows[2][kMostPoints][kMostPoints];
+};
+
+template <class T> void pack_channels(void *context, int64_t begin, int64_t end) {
+    constexpr int64_t L = Types<T>::lanes;
+    const Packing<T> &p = *static_cast<const Packing<T> *>(context);
+    const atrous_winograd_layer &layer = *p.layer;
+    const int high = static_cast<int>(layer.kernel[0]), wide = static_cast<int>(layer.kernel[1]), taps = high * wide;
+    const int64_t points = p.points[0] * p.points[1];
+    double tap[kMostPoints * kMostPoints][kPanel * L], half[kMostPoints * kMostPoints][kPanel * L];
+    for (int64_t item = begin; item < end; ++item) {
+        const int64_t filter = item / p.lined * p.panel, channel = item % p.lined;
+        const int64_t left = smaller(p.panel, layer.filters - filter), width = ceil_div(left, L) * L;
+        T *to = p.packed + filter * points * p.lined + channel * width;
+        for (int t = 0; t < taps; ++t) {
+            const int from = layer.turned ? taps - 1 - t : t;
+            for (int64_t k = 0; k < width; ++k) {
+                const int64_t pair = layer.turned ? channel * layer.filters + filter + k
+                                                  : (filter + k) * layer.channels + channel;
+                tap[t][k] = k < left && channel < layer.channels ? double(p.weight[pair * taps + from]) : 0.0;
+            }
+        }
+        for (int i = 0; i < p.points[0]; ++i) {
+            for (int j = 0; j < wide; ++j) {
+                for (int64_t k = 0; k < width; ++k) {
+                    double sum = 0;
+                    for (int t = 0; t < high; ++t) sum += p.rows[0][i][t] * tap[t * wide + j][k];
+                    half[i * wide + j][k] = sum;
+                }
+            }
+        }
+        for (int i = 0; i < p.points[0]; ++i) {
+            for (int j = 0; j < p.points[1]; ++j, to += p.lined * width) {
+                for (int64_t k = 0; k < width; ++k) {
+                    double sum = 0;
+                    for (int t = 0; t < wide; ++t) sum += p.rows[1][j][t] * half[i * wide + t][k];
+                    to[k] = static_cast<T>(sum);
+                }
+            }
+        }
+    }
+}
+
+inline int points_of(const atrous_winograd_layer &layer, int axis) {
+    return static_cast<int>(layer.tile[axis] + layer.kernel[axis] - 1);
+}
+
+template <class T> int pack_winograd(const atrous_winograd_layer &layer, const T *weight, T *packed) {
+    constexpr int64_t L = Types<T>::lanes;
+    Packing<T> p{&layer, weight, packed, {points_of(layer, 0), points_of(layer, 1)}, 0, 0, {}};
+    p.lined = ceil_div(layer.channels, L) * L;
+    p.panel = kPanel * L;
+    for (int axis = 0; axis < 2; ++axis) kernel_rows(p.points[axis], static_cast<int>(layer.kernel[axis]), p.rows[axis]);
+    atrous::parallel(ceil_div(layer.filters, p.panel) * p.lined, layer.threads, pack_channels<T>, &p);
+    return ATROUS_OK;
+}
+
+template <class T>
+int forward_winograd(const atrous_winograd_layer &layer, const T *x, const T *packed, const T *bias, const T *other,
+                     T *out) {
+    constexpr int64_t L = Types<T>::lanes;
+    Winograd<T> w{};
+    TileAxis *axes[2] = {&w.high, &w.wide};
+    int64_t tiles[2];
+    for (int a = 0; a < 2; ++a) tiles[a] = count_tiles(layer.out[a], layer.dilation[a], static_cast<int>(layer.tile[a]));
+    char *lists = static_cast<char *>(atrous::scratch(3, (tiles[0] + tiles[1]) * (sizeof(int64_t) + sizeof(int32_t))));
+    if (lists == nullptr) return ATROUS_NO_MEMORY;
+    int64_t *first = reinterpret_cast<int64_t *>(lists);
+    int32_t *count = reinterpret_cast<int32_t *>(first + tiles[0] + tiles[1]);
+    for (int a = 0; a < 2; ++a) {
+        *axes[a] = {layer.in[a], layer.out[a], layer.dilation[a], layer.pad[a], static_cast<int>(layer.kernel[a]),
+                    static_cast<int>(layer.tile[a]), points_of(layer, a), 0, nullptr, nullptr};
+        list_tiles(axes[a], first, count);
+        first += tiles[a];
+        count += tiles[a];
+    }
+    w.batch = layer.batch;
+    w.channels = layer.channels;
+    w.filters = layer.filters;
+    w.lined = ceil_div(layer.channels, L) * L;
+    w.activation = layer.activation;
+    w.x = x, w.weight = packed, w.bias = bias, w.other = other, w.out = out;
+    w.gather = gathers<T>(w.wide.points);
+    w.spread = spreads<T>(w.high.points);
+    w.back_high = backs<T>(w.high.points, w.high.outputs);
+    w.back_wide = backs<T>(w.wide.points, w.wide.outputs);
+    if (!w.gather || !w.spread || !w.back_high || !w.back_wide) return ATROUS_BAD_ARGUMENT;
+    return run_winograd(w, layer.threads);
+}
+
+}  // namespace
+#endif
