@@ -9,6 +9,7 @@
 #include <vector>
 
 #if !defined(_WIN32)
+#include <sys/mman.h>
 #include <unistd.h>
 #endif
 
@@ -18,6 +19,7 @@ namespace {
 // A worker looks for its next call this many times before it sleeps: the layers of a network follow one
 // another within microseconds, and waking a thread takes tens of them.
 constexpr int kLooks = 2000;
+constexpr size_t kHuge = size_t(2) << 20;  // bytes of a large page
 
 inline void breathe() {
 #if defined(__x86_64__) || defined(__i386__)
@@ -211,7 +213,13 @@ void *scratch(int slot, size_t bytes) {
 #if defined(_WIN32)
         own.memory = std::malloc(own.bytes);
 #else
-        if (posix_memalign(&own.memory, 64, own.bytes) != 0) own.memory = nullptr;
+        const bool large = own.bytes >= kHuge;
+        if (large) own.bytes = (own.bytes + kHuge - 1) / kHuge * kHuge;
+        if (posix_memalign(&own.memory, large ? kHuge : 64, own.bytes) != 0) own.memory = nullptr;
+#if defined(MADV_HUGEPAGE)
+        // Dozens of planes are walked at once: in pages of 4 KiB their addresses would not all be remembered.
+        if (large && own.memory != nullptr) madvise(own.memory, own.bytes, MADV_HUGEPAGE);
+#endif
 #endif
         if (own.memory == nullptr) own.bytes = 0;
     }

@@ -143,7 +143,7 @@ template <class T> struct Winograd {
     const T *x, *weight, *bias, *other;
     T *out;
     const T *zeros;     // `lined` of them
-    T *values;          // (points, tiles of this round, chunk), planes `plane` apart, rows `row` apart
+    T *values;          // (blocks, points, tiles of a block, chunk): planes `plane` apart, rows `row` apart
     int64_t plane, row;
     T *sums;            // products of all items, where inputs come in several chunks
     int64_t tile0, tiles;    // of this round
@@ -198,7 +198,9 @@ template <class T> void fill_tile(const Winograd<T> &w, int64_t tile, T *to) {
 
 template <class T> void fill(void *context, int64_t begin, int64_t end) {
     const Winograd<T> &w = *static_cast<const Winograd<T> *>(context);
-    for (int64_t tile = begin; tile < end; ++tile) fill_tile(w, tile, w.values + tile * w.row);
+    for (int64_t tile = begin; tile < end; ++tile) {
+        fill_tile(w, tile, w.values + tile / w.block * w.points() * w.plane + tile % w.block * w.row);
+    }
 }
 
 template <class T> ATROUS_INLINE Vec<T> clamped(Vec<T> x, bool relu) {
@@ -277,7 +279,7 @@ template <class T> int multiply_item(const Winograd<T> &w, int64_t item) {
     const T *weight = w.weight + filter * w.points() * w.lined;
     for (int p = 0; p < w.points(); ++p) {
         const T *b = weight + (p * w.lined + w.chunk0) * width;
-        product_of<T>(width / L, w.values + p * w.plane + first * w.row, w.row, rows, b, w.chunk, sums + p * plane,
+        product_of<T>(width / L, w.values + (block * w.points() + p) * w.plane, w.row, rows, b, w.chunk, sums + p * plane,
                       width, add);
     }
     if (w.chunk0 + w.chunk < w.lined) return ATROUS_OK;
@@ -316,9 +318,11 @@ template <class T> int run_winograd(Winograd<T> &w, int32_t threads) {
     const int64_t round = ceil_div(ceil_div(all, rounds), kRows) * kRows;
     int64_t block = kOwn / int64_t(sizeof(T)) / (points * w.panel) / kRows * kRows;
     block = larger<int64_t>(kRows, smaller<int64_t>(block, 96));
+    // What is left over is shared among the blocks.
+    block = ceil_div(ceil_div(round, ceil_div(round, block)), kRows) * kRows;
     w.row = most_chunk + 16;
-    w.plane = round * w.row + 16;
-    T *memory = static_cast<T *>(atrous::scratch(0, sizeof(T) * (points * w.plane + w.lined)));
+    w.plane = block * w.row + 16;
+    T *memory = static_cast<T *>(atrous::scratch(0, sizeof(T) * (ceil_div(round, block) * points * w.plane + w.lined)));
     if (memory == nullptr) return ATROUS_NO_MEMORY;
     w.values = memory + w.lined;
     memset(memory, 0, sizeof(T) * w.lined);
@@ -326,9 +330,8 @@ template <class T> int run_winograd(Winograd<T> &w, int32_t threads) {
     w.sums = nullptr;
     for (w.tile0 = 0; w.tile0 < all; w.tile0 += round) {
         w.tiles = smaller(round, all - w.tile0);
+        w.block = block;
         w.blocks = ceil_div(w.tiles, block);
-        w.block = ceil_div(ceil_div(w.tiles, w.blocks), kRows) * kRows;
-        w.blocks = ceil_div(w.tiles, w.block);
         if (chunks > 1) {
             const size_t bytes = sizeof(T) * w.blocks * w.panels * points * w.sums_plane();
             w.sums = static_cast<T *>(atrous::scratch(1, bytes));
