@@ -1,4 +1,4 @@
-// A matrix product on packed panels: c (rows x width) = or += a (rows x depth) * b (depth x width).
+// A matrix product on packed panels: c (rows x width) = a (rows x depth) * b (depth x width).
 //
 // `a` is row-major, `b` a panel of `width` = N vectors whose rows follow one another. Six rows by N vectors of sums
 // stay in registers. Sums are cut every kRun terms and added to memory: a long sum in one register rounds with the
@@ -25,11 +25,13 @@ constexpr int kPanel = 2;
 #endif
 
 template <class T, int R, int N>
-ATROUS_INLINE void product_tile(const T *a, int64_t a_step, const T *b, int64_t depth, T *c, int64_t c_step, bool add) {
+ATROUS_INLINE void product_tile(const T *a, int64_t a_step, const T *b, int64_t depth, T *c, int64_t c_step, bool add,
+                                const char *ahead) {
     typedef Vec<T> V;
     constexpr int64_t L = Types<T>::lanes;
     V sum[R][N] = {};
     for (int64_t k = 0; k < depth; ++k) {
+        __builtin_prefetch(ahead + k * 64, 0, 2);
         V right[N];
         ATROUS_UNROLL(8)
         for (int n = 0; n < N; ++n) right[n] = load(b + (k * N + n) * L);
@@ -51,43 +53,48 @@ ATROUS_INLINE void product_tile(const T *a, int64_t a_step, const T *b, int64_t 
 }
 
 template <class T, int R, int N>
-ATROUS_INLINE void product_rows(const T *a, int64_t a_step, const T *b, int64_t depth, T *c, int64_t c_step, bool add) {
+ATROUS_INLINE void product_rows(const T *a, int64_t a_step, const T *b, int64_t depth, T *c, int64_t c_step, bool add,
+                                const char *ahead) {
     constexpr int64_t L = Types<T>::lanes;
     for (int64_t k = 0; k < depth; k += kRun) {
-        product_tile<T, R, N>(a + k, a_step, b + k * N * L, smaller(kRun, depth - k), c, c_step, add || k > 0);
+        product_tile<T, R, N>(a + k, a_step, b + k * N * L, smaller(kRun, depth - k), c, c_step, add || k > 0,
+                              ahead + k * 64);
     }
 }
 
-// `rows` of any number; those beyond a multiple of six run three and one at a time.
+// `rows` of any number; those beyond a multiple of six run three and one at a time. Meanwhile the next terms of the
+// panel are fetched into the second-level cache, one line a step, and at its end those of `then`.
 template <class T, int N>
 __attribute__((noinline)) void product(const T *a, int64_t a_step, int64_t rows, const T *b, int64_t depth, T *c,
-                                       int64_t c_step, bool add) {
+                                       int64_t c_step, const T *then) {
     constexpr int64_t L = Types<T>::lanes;
     for (int64_t k = 0; k < depth; k += kDeep) {
         const int64_t deep = smaller(kDeep, depth - k);
         const T *from = a + k, *panel = b + k * N * L;
+        const char *ahead = reinterpret_cast<const char *>(k + deep < depth ? panel + deep * N * L : then);
+        const bool more = k > 0;
         int64_t row = 0;
-        for (; row + kRows <= rows; row += kRows) {
-            product_rows<T, kRows, N>(from + row * a_step, a_step, panel, deep, c + row * c_step, c_step, add || k > 0);
+        for (; row + kRows <= rows; row += kRows, ahead += deep * 64) {
+            product_rows<T, kRows, N>(from + row * a_step, a_step, panel, deep, c + row * c_step, c_step, more, ahead);
         }
         for (; row + 3 <= rows; row += 3) {
-            product_rows<T, 3, N>(from + row * a_step, a_step, panel, deep, c + row * c_step, c_step, add || k > 0);
+            product_rows<T, 3, N>(from + row * a_step, a_step, panel, deep, c + row * c_step, c_step, more, ahead);
         }
         for (; row < rows; ++row) {
-            product_rows<T, 1, N>(from + row * a_step, a_step, panel, deep, c + row * c_step, c_step, add || k > 0);
+            product_rows<T, 1, N>(from + row * a_step, a_step, panel, deep, c + row * c_step, c_step, more, ahead);
         }
     }
 }
 
 template <class T>
 void product_of(int64_t vectors, const T *a, int64_t a_step, int64_t rows, const T *b, int64_t depth, T *c,
-                int64_t c_step, bool add) {
+                int64_t c_step, const T *then) {
     switch (vectors) {
-        case 1: return product<T, 1>(a, a_step, rows, b, depth, c, c_step, add);
-        case 2: return product<T, 2>(a, a_step, rows, b, depth, c, c_step, add);
+        case 1: return product<T, 1>(a, a_step, rows, b, depth, c, c_step, then);
+        case 2: return product<T, 2>(a, a_step, rows, b, depth, c, c_step, then);
 #if ATROUS_VECTOR_BYTES == 64 || defined(__aarch64__)
-        case 3: return product<T, 3>(a, a_step, rows, b, depth, c, c_step, add);
-        default: return product<T, 4>(a, a_step, rows, b, depth, c, c_step, add);
+        case 3: return product<T, 3>(a, a_step, rows, b, depth, c, c_step, then);
+        default: return product<T, 4>(a, a_step, rows, b, depth, c, c_step, then);
 #endif
     }
 }

@@ -7,9 +7,9 @@
 //   3. the products are transformed back, plus bias and another map, then the activation.
 // Weights come packed (winograd_pack): panel of output channels, point, input channel, channel of the panel.
 //
-// Memory: step 1 fills at most `kShared` bytes of values before 2 and 3 empty them, or one tile's. Inputs of many
-// channels come in chunks, whose products are summed. How it is cut follows from sizes alone, and sums are cut every
-// kRun channels, so no result depends on the threads.
+// Memory: step 1 fills at most `kShared` bytes of values before 2 and 3 empty them, but those of kLeast tiles. That is
+// little, so that they stay in a shared cache; the weights are streamed anew each time, which costs nothing as long as
+// a few dozen tiles meet each of them. No result depends on the threads.
 #ifndef ATROUS_WINOGRAD_H
 #define ATROUS_WINOGRAD_H
 
@@ -22,9 +22,10 @@
 
 namespace {
 
-constexpr int64_t kShared = int64_t(12) << 20;  // of values: they and the weights they meet stay in a shared cache
-constexpr int64_t kOwn = int64_t(640) << 10;    // of products of one thread: most of a second-level cache
-constexpr int64_t kLeastChunk = 256;            // input channels that are summed at a time, at least
+constexpr int64_t kShared = int64_t(6) << 20;  // of values: they and the weights they meet stay in a shared cache
+constexpr int64_t kOwn = int64_t(640) << 10;   // of products of one thread: most of a second-level cache
+constexpr int64_t kLeast = 24;                 // tiles that meet each weight
+constexpr int64_t kMostBlock = 96;             // tiles of one item
 
 // One axis: its tiles in order, each the first output and the number of outputs that exist.
 struct TileAxis {
@@ -143,11 +144,9 @@ template <class T> struct Winograd {
     const T *x, *weight, *bias, *other;
     T *out;
     const T *zeros;     // `lined` of them
-    T *values;          // (blocks, points, tiles of a block, chunk): planes `plane` apart, rows `row` apart
+    T *values;          // (blocks, points, tiles of a block, lined): planes `plane` apart, rows `row` apart
     int64_t plane, row;
-    T *sums;            // products of all items, where inputs come in several chunks
     int64_t tile0, tiles;    // of this round
-    int64_t chunk0, chunk;   // input channels of this step
     int64_t block, blocks;   // tiles of an item, and how many such blocks
     int64_t panel, panels;   // output channels of an item
     Gathers<T> gather;
@@ -174,19 +173,19 @@ template <class T> void fill_tile(const Winograd<T> &w, int64_t tile, T *to) {
         for (int j = 0; j < w.wide.points; ++j) {
             const int64_t v = w.wide.first[column] - w.wide.pad + j * w.wide.dilation;
             const bool inside = in_h && v >= 0 && v < w.wide.in;
-            const int64_t at = ((image * w.high.in + h) * w.wide.in + v) * w.channels + w.chunk0;
+            const int64_t at = ((image * w.high.in + h) * w.wide.in + v) * w.channels;
             from[i * w.wide.points + j] = inside ? w.x + at : w.zeros;
         }
     }
-    const int64_t whole = smaller(w.chunk, w.channels - w.chunk0) / L * L;
+    const int64_t whole = w.channels / L * L;
     for (int64_t c = 0; c < whole; c += L) {
         w.gather(from, c, half, w.high.points);
         w.spread(half, to + c, w.plane, w.wide.points);
     }
-    if (whole < w.chunk) {
+    if (whole < w.channels) {
         // The channels left over, filled up with zeros.
         alignas(ATROUS_VECTOR_BYTES) T rest[kMost * L] = {};
-        const int64_t left = w.channels - w.chunk0 - whole;
+        const int64_t left = w.channels - whole;
         for (int p = 0; p < w.points(); ++p) {
             for (int64_t c = 0; c < left; ++c) rest[p * L + c] = from[p][whole + c];
             from[p] = rest + p * L;
@@ -272,17 +271,14 @@ template <class T> int multiply_item(const Winograd<T> &w, int64_t item) {
     const int64_t filter = panel * w.panel;
     const int64_t width = smaller(w.panel, ceil_div(w.filters - filter, L) * L);
     const int64_t plane = w.sums_plane();
-    T *sums = w.sums != nullptr ? w.sums + item * w.points() * plane
-                                : static_cast<T *>(atrous::scratch(2, sizeof(T) * w.points() * plane));
+    T *sums = static_cast<T *>(atrous::scratch(1, sizeof(T) * w.points() * plane));
     if (sums == nullptr) return ATROUS_NO_MEMORY;
-    const bool add = w.sums != nullptr && w.chunk0 > 0;
     const T *weight = w.weight + filter * w.points() * w.lined;
     for (int p = 0; p < w.points(); ++p) {
-        const T *b = weight + (p * w.lined + w.chunk0) * width;
-        product_of<T>(width / L, w.values + (block * w.points() + p) * w.plane, w.row, rows, b, w.chunk, sums + p * plane,
-                      width, add);
+        const T *b = weight + p * w.lined * width;
+        product_of<T>(width / L, w.values + (block * w.points() + p) * w.plane, w.row, rows, b, w.lined, sums + p * plane,
+                      width, b + w.lined * width);
     }
-    if (w.chunk0 + w.chunk < w.lined) return ATROUS_OK;
     for (int64_t tile = 0; tile < rows; ++tile) {
         empty_tile(w, first + tile, filter, width, sums + tile * width, plane);
     }
@@ -307,45 +303,28 @@ template <class T> int run_winograd(Winograd<T> &w, int32_t threads) {
     const int64_t points = w.points(), all = w.all_tiles();
     w.panel = smaller<int64_t>(kPanel * L, ceil_div(w.filters, L) * L);
     w.panels = ceil_div(w.filters, w.panel);
-    // Chunks of input channels, then rounds of tiles, until the values fit.
-    int64_t chunks = 1;
-    while (points * all * w.lined / chunks > kShared / int64_t(sizeof(T)) && w.lined / (2 * chunks) >= kLeastChunk) {
-        chunks *= 2;
-    }
-    const int64_t most_chunk = smaller(w.lined, ceil_div(ceil_div(w.lined, chunks), 32) * 32);
-    const int64_t fitting = larger<int64_t>(1, kShared / int64_t(sizeof(T)) / (points * (most_chunk + 16)));
-    const int64_t rounds = ceil_div(all, fitting);
-    const int64_t round = ceil_div(ceil_div(all, rounds), kRows) * kRows;
     int64_t block = kOwn / int64_t(sizeof(T)) / (points * w.panel) / kRows * kRows;
-    block = larger<int64_t>(kRows, smaller<int64_t>(block, 96));
-    // What is left over is shared among the blocks.
+    block = larger<int64_t>(kRows, smaller(block, kMostBlock));
+    const int64_t fitting = larger(kLeast, kShared / int64_t(sizeof(T)) / (points * (w.lined + 16)) / block * block);
+    const int64_t round = ceil_div(all, ceil_div(all, fitting));
     block = ceil_div(ceil_div(round, ceil_div(round, block)), kRows) * kRows;
-    w.row = most_chunk + 16;
+    w.block = block;
+    w.row = w.lined + 16;
     w.plane = block * w.row + 16;
     T *memory = static_cast<T *>(atrous::scratch(0, sizeof(T) * (ceil_div(round, block) * points * w.plane + w.lined)));
     if (memory == nullptr) return ATROUS_NO_MEMORY;
     w.values = memory + w.lined;
     memset(memory, 0, sizeof(T) * w.lined);
     w.zeros = memory;
-    w.sums = nullptr;
     for (w.tile0 = 0; w.tile0 < all; w.tile0 += round) {
         w.tiles = smaller(round, all - w.tile0);
-        w.block = block;
         w.blocks = ceil_div(w.tiles, block);
-        if (chunks > 1) {
-            const size_t bytes = sizeof(T) * w.blocks * w.panels * points * w.sums_plane();
-            w.sums = static_cast<T *>(atrous::scratch(1, bytes));
-            if (w.sums == nullptr) return ATROUS_NO_MEMORY;
-        }
-        for (w.chunk0 = 0; w.chunk0 < w.lined; w.chunk0 += most_chunk) {
-            w.chunk = smaller(most_chunk, w.lined - w.chunk0);
-            atrous::parallel(w.tiles, threads, fill<T>, &w);
-            Multiply<T> work;
-            work.winograd = &w;
-            atrous::parallel(w.blocks * w.panels, threads, multiply_items<T>, &work);
-            const int code = work.code.load(std::memory_order_relaxed);
-            if (code != ATROUS_OK) return code;
-        }
+        atrous::parallel(w.tiles, threads, fill<T>, &w);
+        Multiply<T> work;
+        work.winograd = &w;
+        atrous::parallel(w.blocks * w.panels, threads, multiply_items<T>, &work);
+        const int code = work.code.load(std::memory_order_relaxed);
+        if (code != ATROUS_OK) return code;
     }
     return ATROUS_OK;
 }
@@ -422,7 +401,7 @@ int forward_winograd(const atrous_winograd_layer &layer, const T *x, const T *pa
     TileAxis *axes[2] = {&w.high, &w.wide};
     int64_t tiles[2];
     for (int a = 0; a < 2; ++a) tiles[a] = count_tiles(layer.out[a], layer.dilation[a], static_cast<int>(layer.tile[a]));
-    char *lists = static_cast<char *>(atrous::scratch(3, (tiles[0] + tiles[1]) * (sizeof(int64_t) + sizeof(int32_t))));
+    char *lists = static_cast<char *>(atrous::scratch(2, (tiles[0] + tiles[1]) * (sizeof(int64_t) + sizeof(int32_t))));
     if (lists == nullptr) return ATROUS_NO_MEMORY;
     int64_t *first = reinterpret_cast<int64_t *>(lists);
     int32_t *count = reinterpret_cast<int32_t *>(first + tiles[0] + tiles[1]);
