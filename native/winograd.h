@@ -25,6 +25,7 @@ namespace {
 constexpr int64_t kShared = int64_t(6) << 20;  // of values: they and the weights they meet stay in a shared cache
 constexpr int64_t kOwn = int64_t(640) << 10;   // of products of one thread: most of a second-level cache
 constexpr int64_t kLeast = 24;                 // tiles that meet each weight
+constexpr int64_t kAhead = 4;                  // vectors of an input that are fetched in advance
 constexpr int64_t kMostBlock = 96;             // tiles of one item
 
 // One axis: its tiles in order, each the first output and the number of outputs that exist.
@@ -58,13 +59,18 @@ inline void list_tiles(TileAxis *axis, int64_t *first, int32_t *count) {
     axis->count = count;
 }
 
+// Meanwhile fetches what is read soon, from `soon` on: no hardware follows 64 pixels at once.
 template <class T, int A>
-__attribute__((noinline)) void gather_points(const T *const *from, int64_t channel, T *to, int rows) {
+__attribute__((noinline)) void gather_points(const T *const *from, int64_t channel, T *to, int rows,
+                                             const T *const *soon, int64_t soon_channel) {
     constexpr int64_t L = Types<T>::lanes;
     for (int row = 0; row < rows; ++row) {
         Vec<T> d[A], e[A];
         ATROUS_UNROLL(8)
-        for (int i = 0; i < A; ++i) d[i] = load(from[row * A + i] + channel);
+        for (int i = 0; i < A; ++i) {
+            __builtin_prefetch(soon[row * A + i] + soon_channel);
+            d[i] = load(from[row * A + i] + channel);
+        }
         to_points<T, A>(d, e);
         ATROUS_UNROLL(8)
         for (int i = 0; i < A; ++i) store<T>(to + (row * A + i) * L, e[i]);
@@ -98,7 +104,7 @@ __attribute__((noinline)) void back(const T *from, int64_t a, int64_t from_next,
     }
 }
 
-template <class T> using Gathers = void (*)(const T *const *, int64_t, T *, int);
+template <class T> using Gathers = void (*)(const T *const *, int64_t, T *, int, const T *const *, int64_t);
 template <class T> using Spreads = void (*)(const T *, T *, int64_t, int);
 template <class T> using Backs = void (*)(const T *, int64_t, int64_t, T *, int64_t, int64_t, int);
 
@@ -159,27 +165,45 @@ template <class T> struct Winograd {
     int64_t sums_plane() const { return block * panel + 16; }
 };
 
-template <class T> void fill_tile(const Winograd<T> &w, int64_t tile, T *to) {
-    constexpr int64_t L = Types<T>::lanes;
-    constexpr int kMost = kMostPoints * kMostPoints;
-    const int64_t index = w.tile0 + tile;
-    const int64_t column = index % w.wide.tiles, line = index / w.wide.tiles % w.high.tiles;
-    const int64_t image = index / w.wide.tiles / w.high.tiles;
-    const T *from[kMost];
-    alignas(ATROUS_VECTOR_BYTES) T half[kMost * L];
+// Where a tile lies: its image, and its number along each axis.
+template <class T> struct Where {
+    int64_t image, line, column;
+    Where(const Winograd<T> &w, int64_t tile) {
+        const int64_t index = w.tile0 + tile;
+        column = index % w.wide.tiles;
+        line = index / w.wide.tiles % w.high.tiles;
+        image = index / w.wide.tiles / w.high.tiles;
+    }
+    // The first channel of output (i, j) of the tile in a map like `out`.
+    int64_t output(const Winograd<T> &w, int64_t i, int64_t j) const {
+        const int64_t h = w.high.first[line] + i * w.high.dilation, v = w.wide.first[column] + j * w.wide.dilation;
+        return ((image * w.high.out + h) * w.wide.out + v) * w.filters;
+    }
+};
+
+// Where the inputs of a tile lie; those in the padding are zeros.
+template <class T> void find_inputs(const Winograd<T> &w, int64_t tile, const T **from) {
+    const Where<T> place(w, tile);
     for (int i = 0; i < w.high.points; ++i) {
-        const int64_t h = w.high.first[line] - w.high.pad + i * w.high.dilation;
+        const int64_t h = w.high.first[place.line] - w.high.pad + i * w.high.dilation;
         const bool in_h = h >= 0 && h < w.high.in;
         for (int j = 0; j < w.wide.points; ++j) {
-            const int64_t v = w.wide.first[column] - w.wide.pad + j * w.wide.dilation;
+            const int64_t v = w.wide.first[place.column] - w.wide.pad + j * w.wide.dilation;
             const bool inside = in_h && v >= 0 && v < w.wide.in;
-            const int64_t at = ((image * w.high.in + h) * w.wide.in + v) * w.channels;
-            from[i * w.wide.points + j] = inside ? w.x + at : w.zeros;
+            const int64_t at = ((place.image * w.high.in + h) * w.wide.in + v) * w.channels;
+            *from++ = inside ? w.x + at : w.zeros;
         }
     }
-    const int64_t whole = w.channels / L * L;
+}
+
+template <class T> void fill_tile(const Winograd<T> &w, const T **from, const T *const *next, T *to) {
+    constexpr int64_t L = Types<T>::lanes;
+    constexpr int kMost = kMostPoints * kMostPoints;
+    alignas(ATROUS_VECTOR_BYTES) T half[kMost * L];
+    const int64_t whole = w.channels / L * L, ahead = smaller(kAhead * L, w.channels);
     for (int64_t c = 0; c < whole; c += L) {
-        w.gather(from, c, half, w.high.points);
+        const bool here = c + ahead < w.channels;
+        w.gather(from, c, half, w.high.points, here ? from : next, here ? c + ahead : c + ahead - w.channels);
         w.spread(half, to + c, w.plane, w.wide.points);
     }
     if (whole < w.channels) {
@@ -190,15 +214,19 @@ template <class T> void fill_tile(const Winograd<T> &w, int64_t tile, T *to) {
             for (int64_t c = 0; c < left; ++c) rest[p * L + c] = from[p][whole + c];
             from[p] = rest + p * L;
         }
-        w.gather(from, 0, half, w.high.points);
+        w.gather(from, 0, half, w.high.points, next, 0);
         w.spread(half, to + whole, w.plane, w.wide.points);
     }
 }
 
 template <class T> void fill(void *context, int64_t begin, int64_t end) {
     const Winograd<T> &w = *static_cast<const Winograd<T> *>(context);
+    const T *from[2][kMostPoints * kMostPoints];
+    find_inputs(w, begin, from[begin % 2]);
     for (int64_t tile = begin; tile < end; ++tile) {
-        fill_tile(w, tile, w.values + tile / w.block * w.points() * w.plane + tile % w.block * w.row);
+        find_inputs(w, smaller(tile + 1, end - 1), from[(tile + 1) % 2]);
+        T *to = w.values + tile / w.block * w.points() * w.plane + tile % w.block * w.row;
+        fill_tile(w, from[tile % 2], from[(tile + 1) % 2], to);
     }
 }
 
@@ -206,57 +234,63 @@ template <class T> ATROUS_INLINE Vec<T> clamped(Vec<T> x, bool relu) {
     return relu ? choose<T>(x < T(0), Vec<T>{}, x) : x;
 }
 
+// The vector of one output, from channel `filter` on: plus bias and the other map, then the activation.
+template <class T>
+ATROUS_INLINE Vec<T> finished(const Winograd<T> &w, Vec<T> value, Vec<T> bias, const T *other, int64_t left) {
+    constexpr int64_t L = Types<T>::lanes;
+    value += bias;
+    if (other != nullptr) {
+        if (left == L) {
+            value += load(other);
+        } else {
+            for (int64_t lane = 0; lane < left; ++lane) value[lane] += other[lane];
+        }
+    }
+    return w.activation == ATROUS_RELU ? choose<T>(value < T(0), Vec<T>{}, value) : value;
+}
+
 // The outputs of one tile for `width` channels from `filter` on; their products lie `plane` apart at `from`.
 template <class T>
-void empty_tile(const Winograd<T> &w, int64_t tile, int64_t filter, int64_t width, const T *from, int64_t plane) {
+void empty_tile(const Winograd<T> &w, int64_t tile, int64_t next, int64_t filter, int64_t width, const T *from,
+                int64_t plane) {
     constexpr int64_t L = Types<T>::lanes;
     constexpr int kMost = kMostPoints * kMostPoints;
-    const int64_t index = w.tile0 + tile;
-    const int64_t column = index % w.wide.tiles, line = index / w.wide.tiles % w.high.tiles;
-    const int64_t image = index / w.wide.tiles / w.high.tiles;
+    const Where<T> place(w, tile), following(w, next);
     const int wide = w.wide.outputs, across = w.wide.points;
-    const int rows = w.high.count[line], columns = w.wide.count[column];
+    const int rows = w.high.count[place.line], columns = w.wide.count[place.column];
+    const int next_rows = w.high.count[following.line], next_columns = w.wide.count[following.column];
+    const int64_t down = w.high.dilation * w.wide.out * w.filters, right = w.wide.dilation * w.filters;
+    const int64_t start = place.output(w, 0, 0) + filter, then = following.output(w, 0, 0) + filter;
+    const bool plain = w.bias == nullptr && w.other == nullptr && w.activation == ATROUS_NONE;
     alignas(ATROUS_VECTOR_BYTES) T half[kMost * L];
     alignas(ATROUS_VECTOR_BYTES) T made[kMost * L];
-    const bool relu = w.activation == ATROUS_RELU;
     for (int64_t c = 0; c < width; c += L) {
+        const int64_t left = smaller(L, w.filters - filter - c);
+        for (int i = 0; i < next_rows; ++i) {
+            for (int j = 0; j < next_columns; ++j) __builtin_prefetch(w.out + then + i * down + j * right + c, 1);
+        }
         w.back_high(from + c, across * plane, plane, half, across * L, L, across);
         w.back_wide(half, L, across * L, made, L, wide * L, rows);
-        const int64_t left = smaller(L, w.filters - filter - c);
-        Vec<T> start{};
-        if (w.bias != nullptr) {
-            for (int64_t lane = 0; lane < left; ++lane) start[lane] = w.bias[filter + c + lane];
-        }
-        if (w.bias != nullptr || w.other != nullptr || w.activation != ATROUS_NONE) {
+        if (!plain) {
+            Vec<T> bias{};
+            for (int64_t lane = 0; w.bias != nullptr && lane < left; ++lane) bias[lane] = w.bias[filter + c + lane];
             for (int i = 0; i < rows; ++i) {
                 for (int j = 0; j < columns; ++j) {
+                    const T *other = w.other == nullptr ? nullptr : w.other + start + i * down + j * right + c;
                     T *at = made + (i * wide + j) * L;
-                    Vec<T> value = load(at) + start;
-                    if (w.other != nullptr) {
-                        const int64_t h = w.high.first[line] + i * w.high.dilation;
-                        const int64_t v = w.wide.first[column] + j * w.wide.dilation;
-                        const T *more = w.other + ((image * w.high.out + h) * w.wide.out + v) * w.filters + filter + c;
-                        if (left == L) {
-                            value += load(more);
-                        } else {
-                            for (int64_t lane = 0; lane < left; ++lane) value[lane] += more[lane];
-                        }
-                    }
-                    store<T>(at, clamped<T>(value, relu));
+                    store<T>(at, finished(w, load(at), bias, other, left));
                 }
             }
             if (w.activation > ATROUS_RELU) activate<T>(made, rows * wide * L, w.activation);
         }
         for (int i = 0; i < rows; ++i) {
-            const int64_t h = w.high.first[line] + i * w.high.dilation;
-            T *to = w.out + ((image * w.high.out + h) * w.wide.out + w.wide.first[column]) * w.filters + filter + c;
-            const int64_t step = w.wide.dilation * w.filters;
             for (int j = 0; j < columns; ++j) {
+                T *to = w.out + start + i * down + j * right + c;
                 const Vec<T> value = load(made + (i * wide + j) * L);
                 if (left == L) {
-                    store<T>(to + j * step, value);
+                    store<T>(to, value);
                 } else {
-                    store_some<T>(to + j * step, value, left);
+                    store_some<T>(to, value, left);
                 }
             }
         }
@@ -280,7 +314,7 @@ template <class T> int multiply_item(const Winograd<T> &w, int64_t item) {
                       width, b + w.lined * width);
     }
     for (int64_t tile = 0; tile < rows; ++tile) {
-        empty_tile(w, first + tile, filter, width, sums + tile * width, plane);
+        empty_tile(w, first + tile, first + smaller(tile + 1, rows - 1), filter, width, sums + tile * width, plane);
     }
     return ATROUS_OK;
 }
