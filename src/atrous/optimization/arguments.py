@@ -9,8 +9,19 @@ from torch import nn
 
 from atrous.errors import ArgumentError, ArgumentTypeError
 from atrous.frameworks.exported import is_exported
+from atrous.optimization.records import Rounding
 
-__all__ = ["checked_example"]
+__all__ = ["checked_example", "checked_rounding"]
+
+
+def checked_rounding(rounding: Any) -> Rounding:
+    """`rounding` as given; `ArgumentError` for what is no way to round."""
+    if rounding not in (None, "direct", "winograd"):
+        raise ArgumentError(
+            f"rounding is {rounding!r}; give 'direct', 'winograd', or None, which takes fewer "
+            "products where they round off little."
+        )
+    return rounding  # type: ignore[no-any-return]
 
 
 def checked_example(model: Any, example: Any, *, training: bool) -> tuple[torch.Tensor, ...]:

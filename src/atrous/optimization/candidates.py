@@ -14,18 +14,18 @@ from atrous.optimization.graph.fuse import is_layer
 from atrous.optimization.graph.passes import lowered
 from atrous.optimization.graph.program import Program, Strides
 from atrous.optimization.graph.tune import Progress, Tuned, in_layout, tuned
-from atrous.optimization.layer import with_kernels, with_onednn, with_torch
+from atrous.optimization.layer import with_kernels, with_onednn, with_torch, with_winograd
 from atrous.optimization.layer.cache import Choices
 from atrous.optimization.layer.timing import Timer
 from atrous.optimization.layer.ways import WAYS
 from atrous.optimization.plan import Prepared, Recipe
-from atrous.optimization.records import Layout
+from atrous.optimization.records import Layout, Rounding
 from atrous.refusal import Refusal
 
 __all__ = ["Candidate", "candidates", "plan_again"]
 
 # Imported because they register strategies.
-_STRATEGIES = (with_torch, with_onednn, with_kernels)
+_STRATEGIES = (with_torch, with_onednn, with_kernels, with_winograd)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,7 @@ def candidates(
     choices: Choices,
     timer: Timer,
     progress: Progress,
+    rounding: Rounding = None,
 ) -> list[Candidate]:
     """The model as a program in each layout, every layer by its fastest strategy."""
     graph = lowered(found.graph)
@@ -57,7 +58,7 @@ def candidates(
         def told(layer: str, share: float, at: int = at) -> None:
             progress(layer, (at + share) / len(layouts))
 
-        one = tuned(graph, model, found.constants, layout, inputs, choices, timer, told)
+        one = tuned(graph, model, found.constants, layout, inputs, choices, timer, told, rounding)
         program = Program(
             one.program.graph, found.constants, layout, one.program.strategies, strides
         )

@@ -65,6 +65,8 @@ def layer_rows(
                 candidates=choice.milliseconds,
                 why=choice.why,
                 slow_path=next(filter(None, map(slow.get, node.meta["covers"])), ""),
+                error=choice.error,
+                direct_error=choice.direct_error,
             )
         )
     return tuple(rows)

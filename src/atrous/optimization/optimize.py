@@ -21,7 +21,7 @@ from atrous.optimization.layer.cache import Choices, machine, versions
 from atrous.optimization.layer.timing import Timer, times
 from atrous.optimization.module import Optimized
 from atrous.optimization.plan import signature_of
-from atrous.optimization.records import Explanation, LayerChoice, Layout, Mode
+from atrous.optimization.records import Explanation, LayerChoice, Layout, Mode, Rounding
 from atrous.optimization.swap import swapped
 
 __all__ = ["optimize_model"]
@@ -48,6 +48,7 @@ def optimize_model(
     example: Any,
     *,
     training: bool = False,
+    rounding: Rounding = None,
     choices: Choices | None = None,
     timer: Timer = _time_layer,
     whole_timer: Timer = _time_whole,
@@ -60,7 +61,7 @@ def optimize_model(
     # Copies: a model may write into what it is given, and is run many times.
     inputs = tuple(x.detach().clone() for x in inputs)
     with _unmoved(model):
-        return _optimized(model, inputs, training, choices, timer, whole_timer, progress)
+        return _optimized(model, inputs, training, rounding, choices, timer, whole_timer, progress)
 
 
 @contextmanager
@@ -81,6 +82,7 @@ def _optimized(
     model: nn.Module,
     inputs: tuple[torch.Tensor, ...],
     training: bool,
+    rounding: Rounding,
     choices: Choices | None,
     timer: Timer,
     whole_timer: Timer,
@@ -95,7 +97,9 @@ def _optimized(
             try:
                 graph = as_written(found)
                 strides = tuple(_strides(value) for value in reference)
-                made = candidates(model, found, inputs, strides, choices, timer, progress)
+                made = candidates(
+                    model, found, inputs, strides, choices, timer, progress, rounding
+                )
                 choices.save()
                 return _kept(model, inputs, reference, made, graph, whole_timer, notes)
             except (RuntimeError, TypeError, ValueError, IndexError) as error:

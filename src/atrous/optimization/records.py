@@ -8,11 +8,13 @@ from typing import Any, Literal
 
 from atrous.shown import Shown, ShownWhole, Tabular, plain_fields, view
 
-__all__ = ["Explanation", "LayerChoice", "Layout", "Mode"]
+__all__ = ["Explanation", "LayerChoice", "Layout", "Mode", "Rounding"]
 
 Layout = Literal["contiguous", "channels_last"]
 Mode = Literal["graph", "layers", "original"]
 """How the result runs: as one prepared graph, layer by layer, or as it was."""
+Rounding = Literal["direct", "winograd"] | None
+"""Which sums: the definition's alone, fewer products whatever they round off, or fewer if that is little."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,9 @@ class LayerChoice(Shown):
     largest difference from PyTorch's own operation, as a share of the largest output. `candidates`
     are the strategies that were tried with their milliseconds, alone; `why` says why others were
     not. `slow_path` names the slow path that PyTorch took before, and why, where that is known.
+    Where the strategy computes other sums than the definition's, `error` is what they round off on
+    the layer's values and `direct_error` what PyTorch's own sums do, both the largest error against
+    float64 as a share of the largest output.
     """
 
     layer: str
@@ -34,6 +39,8 @@ class LayerChoice(Shown):
     candidates: tuple[tuple[str, float], ...] = ()
     why: tuple[str, ...] = ()
     slow_path: str = ""
+    error: float | None = None
+    direct_error: float | None = None
 
     def __setstate__(self, state: Sequence[Any]) -> None:
         # Saved by a version that had fewer fields, the later ones are as if nothing were known.

@@ -16,6 +16,7 @@ from atrous.operators.kernels.library import LayerStruct, library
 __all__ = [
     "ACTIVATIONS",
     "Depthwise",
+    "checked",
     "data_gradient",
     "forward",
     "layer_of",
@@ -138,21 +139,24 @@ def _struct(layer: Depthwise) -> Any:
 
 def forward(layer: Depthwise, x: int, weight: int, bias: int | None, out: int) -> None:
     """Writes `activation(bias + x * weight)` to the memory at `out`; all are addresses."""
-    _checked(library().atrous_depthwise_forward(_struct(layer), x, weight, bias, out))
+    checked(library().atrous_depthwise_forward(_struct(layer), x, weight, bias, out), "depthwise")
 
 
 def data_gradient(layer: Depthwise, grad: int, weight: int, bias: int | None, out: int) -> None:
     """Writes the gradient by the input; with a bias, that is the transposed convolution."""
-    _checked(library().atrous_depthwise_data_gradient(_struct(layer), grad, weight, bias, out))
+    code = library().atrous_depthwise_data_gradient(_struct(layer), grad, weight, bias, out)
+    checked(code, "depthwise")
 
 
 def weight_gradient(layer: Depthwise, x: int, grad: int, out: int) -> None:
     """Writes the gradient by the weights, as (channels, taps)."""
-    _checked(library().atrous_depthwise_weight_gradient(_struct(layer), x, grad, out))
+    code = library().atrous_depthwise_weight_gradient(_struct(layer), x, grad, out)
+    checked(code, "depthwise")
 
 
-def _checked(code: int) -> None:
+def checked(code: int, kernel: str) -> None:
+    """Raises what a kernel's answer means, unless it is 0."""
     if code == 2:
-        raise MemoryError(f"the depthwise kernel refused: {_CODES[code]}.")
+        raise MemoryError(f"the {kernel} kernel refused: {_CODES[code]}.")
     if code != 0:
-        raise ValueError(f"the depthwise kernel refused: {_CODES.get(code, code)}.")
+        raise ValueError(f"the {kernel} kernel refused: {_CODES.get(code, code)}.")

@@ -20,10 +20,10 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ABI_VERSION", "LayerStruct", "Native", "library", "native"]
+__all__ = ["ABI_VERSION", "LayerStruct", "Native", "WinogradStruct", "library", "native"]
 
-# The number of native/abi.h that `LayerStruct` and the calls below are written for.
-ABI_VERSION = 2
+# The number of native/abi.h that the structures and the calls below are written for.
+ABI_VERSION = 3
 
 _NAMES = ("libatrous_kernels.so", "libatrous_kernels.dylib", "atrous_kernels.dll")
 _FOLDER = Path("atrous", "operators", "kernels", "lib")
@@ -46,6 +46,26 @@ class LayerStruct(ctypes.Structure):
         ("activation", ctypes.c_int32),
         ("threads", ctypes.c_int32),
         ("packed_weight", ctypes.c_int32),
+        ("reserved", ctypes.c_int32),
+    )
+
+
+class WinogradStruct(ctypes.Structure):
+    """`atrous_winograd_layer` of native/abi.h, field by field."""
+
+    _fields_ = (
+        ("batch", ctypes.c_int64),
+        ("channels", ctypes.c_int64),
+        ("filters", ctypes.c_int64),
+        ("input", ctypes.c_int64 * 2),
+        ("output", ctypes.c_int64 * 2),
+        ("kernel", ctypes.c_int64 * 2),
+        ("dilation", ctypes.c_int64 * 2),
+        ("pad", ctypes.c_int64 * 2),
+        ("tile", ctypes.c_int64 * 2),
+        ("activation", ctypes.c_int32),
+        ("threads", ctypes.c_int32),
+        ("turned", ctypes.c_int32),
         ("reserved", ctypes.c_int32),
     )
 
@@ -147,3 +167,8 @@ def _declare(loaded: Any) -> None:
     loaded.atrous_depthwise_forward.argtypes = [layer, data, data, data, data]
     loaded.atrous_depthwise_data_gradient.argtypes = [layer, data, data, data, data]
     loaded.atrous_depthwise_weight_gradient.argtypes = [layer, data, data, data]
+    dense = ctypes.POINTER(WinogradStruct)
+    loaded.atrous_winograd_weights.argtypes = [dense]
+    loaded.atrous_winograd_weights.restype = ctypes.c_int64
+    loaded.atrous_winograd_pack.argtypes = [dense, data, data]
+    loaded.atrous_winograd_forward.argtypes = [dense, data, data, data, data, data]

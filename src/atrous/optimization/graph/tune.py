@@ -16,7 +16,7 @@ from atrous.optimization.layer.cache import Choices
 from atrous.optimization.layer.call import laid_out
 from atrous.optimization.layer.choose import Choice, choose
 from atrous.optimization.layer.timing import Timer
-from atrous.optimization.records import Layout
+from atrous.optimization.records import Layout, Rounding
 
 __all__ = ["Progress", "Tuned", "in_layout", "tuned"]
 
@@ -50,6 +50,7 @@ def tuned(
     choices: Choices,
     timer: Timer,
     progress: Progress,
+    rounding: Rounding = None,
 ) -> Tuned:
     """The graph in that layout with the fastest strategy of each layer."""
     graph = in_layout(graph, layout)
@@ -68,7 +69,7 @@ def tuned(
                 call = call_of(node, values)
                 operands = [held[node.args[0]], *([held[node.args[3]]] if call.adds else [])]
                 weight, bias = values[node.args[1]], values.get(node.args[2])
-                choice = choose(call, weight, bias, tuple(operands), choices, timer)
+                choice = choose(call, weight, bias, tuple(operands), choices, timer, rounding)
                 found[node.name] = choice
                 held[node] = choice.runs(*operands)
                 del operands

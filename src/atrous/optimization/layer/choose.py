@@ -10,8 +10,10 @@ import torch
 
 from atrous.optimization.layer.cache import Choices
 from atrous.optimization.layer.call import LayerCall
+from atrous.optimization.layer.rounding import ALLOWED, Rounded
 from atrous.optimization.layer.timing import Timer
-from atrous.optimization.layer.ways import PLAIN, Runs, applying, runs_of
+from atrous.optimization.layer.ways import PLAIN, Runs, Way, applying, runs_of
+from atrous.optimization.records import Rounding
 
 __all__ = ["Choice", "choose", "difference", "tolerance"]
 
@@ -22,13 +24,19 @@ _TOLERANCES = {"float64": 1e-11, "float32": 2e-5, "float16": 4e-3, "bfloat16": 3
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The strategy for one call, its difference from PyTorch's, and what else was tried."""
+    """The strategy for one call, its difference from PyTorch's, and what else was tried.
+
+    Where it computes other sums, `error` is what they round off, and `direct_error` what PyTorch's
+    own do: largest errors against float64, as shares of the largest output.
+    """
 
     strategy: str
     runs: Runs
     difference: float
     milliseconds: tuple[tuple[str, float], ...]
     why: tuple[str, ...]
+    error: float | None = None
+    direct_error: float | None = None
 
 
 def tolerance(dtype: torch.dtype | str) -> float:
@@ -74,47 +82,99 @@ def choose(
     operands: tuple[torch.Tensor, ...],
     choices: Choices,
     timer: Timer,
+    rounding: Rounding = None,
 ) -> Choice:
     """The strategy that took least on these operands, of those that give what PyTorch's gives.
 
     PyTorch's own stays unless another needs clearly less. What `choices` holds of this call is not
-    measured again; the result is checked again all the same.
+    measured again; the result is checked again all the same. Strategies that round otherwise are
+    left out where `rounding` is `"direct"`, and may round off 8 times as much as PyTorch's sums
+    unless it is `"winograd"`.
     """
     found, refused = applying(call)
-    why = [f"{one.rule}: {one.reason}" for one in refused]
+    if rounding == "direct":
+        found = [one for one in found if not one.rounds]
+    why = [f"{one.rule}: {one.reason}" for one in dict.fromkeys(refused)]
     plain = runs_of(found[0], weight, bias, call)
     reference = plain(*_own(operands))
-    known = choices.get(call.signature)
-    if known is not None and not {one.name for one in found} <= known.keys():
-        known = None
-    if known is not None:
-        best = _best(known)
-        found = [one for one in found if one.name in (PLAIN, best)]
+    check = _Check(call, weight, bias, operands, reference, rounding)
     runs: dict[str, Runs] = {PLAIN: plain}
-    apart: dict[str, float] = {PLAIN: 0.0}
-    wrong: dict[str, float] = {}
-    for one in found[1:]:
+    known = choices.get(call.signature)
+    if known is not None and {one.name for one in found} <= known.keys():
+        # The first that still gives the same.
+        by_time = sorted(found[1:], key=lambda one: known[one.name])
+        for one in by_time:
+            if _best({PLAIN: known[PLAIN], one.name: known[one.name]}) == PLAIN:
+                break
+            if (made := check(one)) is not None:
+                runs[one.name] = made
+                break
+        taken = known
+    else:
+        for one in found[1:]:
+            if (made := check(one)) is not None:
+                runs[one.name] = made
+        taken = _timed(runs, operands, timer)
+        choices.put(call.signature, {**dict.fromkeys((one.name for one in found), math.inf), **taken})
+    best = _best({name: taken[name] for name in runs})
+    listed = tuple(
+        sorted(
+            ((name, ms) for name, ms in taken.items() if math.isfinite(ms) and name not in check.far),
+            key=lambda pair: pair[1],
+        )
+    )
+    errors = check.errors.get(best, (None, None))
+    return Choice(
+        best, runs[best], check.apart[best], listed, (*why, *check.why), errors[0], errors[1]
+    )
+
+
+class _Check:
+    """Tries strategies on the operands, and says what is wrong with those that are."""
+
+    def __init__(
+        self,
+        call: LayerCall,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        operands: tuple[torch.Tensor, ...],
+        reference: torch.Tensor,
+        rounding: Rounding,
+    ) -> None:
+        self._layer = (call, weight, bias, operands)
+        self._reference, self._rounding = reference, rounding
+        self._rounded: Rounded | None = None
+        self.why: list[str] = []
+        self.apart: dict[str, float] = {PLAIN: 0.0}
+        self.errors: dict[str, tuple[float, float]] = {}
+        self.far: set[str] = set()
+
+    def __call__(self, one: Way) -> Runs | None:
+        """What runs the layer by that strategy, where it gives the same."""
+        call, weight, bias, operands = self._layer
         try:
             made = runs_of(one, weight, bias, call)
             result = made(*_own(operands))
-        except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError) as error:
-            why.append(f"{one.name}: {(str(error).splitlines() or [''])[0][:120]}")
-            wrong[one.name] = math.inf
-            continue
-        far = difference(reference, result)
+        except (RuntimeError, TypeError, ValueError, IndexError, MemoryError) as error:
+            return self._refuse(one, (str(error).splitlines() or [""])[0][:120])
+        far = difference(self._reference, result)
         if far > tolerance(call.dtype):
-            why.append(f"{one.name}: differs by {far:.1e}")
-            wrong[one.name] = math.inf
-            continue
-        runs[one.name], apart[one.name] = made, far
-    if known is None:
-        taken = _timed(runs, operands, timer)
-        choices.put(call.signature, {**taken, **wrong})
-    else:
-        taken = {name: ms for name, ms in known.items() if name not in wrong}
-    best = _best({name: taken[name] for name in runs})
-    listed = tuple(sorted((p for p in taken.items() if math.isfinite(p[1])), key=lambda p: p[1]))
-    return Choice(best, runs[best], apart[best], listed, tuple(why))
+            return self._refuse(one, f"differs by {far:.1e}")
+        if one.rounds:
+            if self._rounded is None:
+                self._rounded = Rounded(call, weight, bias, operands)
+            error, direct = self._rounded.error(result), self._rounded.error(self._reference)
+            self.errors[one.name] = error, direct
+            if self._rounding is None and not error <= ALLOWED * direct:
+                return self._refuse(
+                    one, f"rounds off {error:.1e}, more than {ALLOWED:g} times the direct {direct:.1e}"
+                )
+        self.apart[one.name] = far
+        return made
+
+    def _refuse(self, one: Way, reason: str) -> None:
+        self.why.append(f"{one.name}: {reason}")
+        self.far.add(one.name)
 
 
 def _own(operands: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:

@@ -31,7 +31,8 @@ class Way:
     """A `Strategy` for calls of layers, which may do more than the convolution or linear map.
 
     `activates` and `adds` say whether what it prepares takes the activation and the sum upon
-    itself; what it does not is done to its result, in place.
+    itself; what it does not is done to its result, in place. `rounds` says that it computes other
+    sums than the definition's, so that its rounding has to be measured.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Way:
     prepare: Prepare
     activates: Callable[[Activation, LayerCall], bool] = field(default=_nothing)
     adds: Callable[[LayerCall], bool] = field(default=lambda _call: False)
+    rounds: bool = False
 
 
 WAYS = Registry[str, Way]("strategy")

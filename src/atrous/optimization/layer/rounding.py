@@ -1,0 +1,88 @@
+"""What a layer's sums round off: its outputs against the same sums in float64, on a sample of them.
+
+May import: `layer.activations`, `layer.call`, PyTorch.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch.nn import functional
+
+from atrous.operators.strategies import padded
+from atrous.optimization.layer.activations import activated
+from atrous.optimization.layer.call import LayerCall
+
+__all__ = ["ALLOWED", "Rounded"]
+
+ALLOWED = 8.0
+"""Other sums may round off this many times as much as PyTorch's own, unless asked for."""
+
+_FILTERS = 16
+_LINES = {1: 512, 2: 8}
+
+
+class Rounded:
+    """Some outputs of a convolution in float64, which say how far results are from them.
+
+    Of the channels 16, of the first axis 8 positions (512 where it is the only one), evenly spread;
+    of the second axis all. So each place within a tile is met.
+    """
+
+    def __init__(
+        self,
+        call: LayerCall,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        operands: tuple[torch.Tensor, ...],
+    ) -> None:
+        outputs = call.convolution.outputs
+        self._filters = _spread(call.weight[0], _FILTERS)
+        self._lines = _spread(outputs[0], _LINES[call.rank])
+        exact = _summed(call, operands[0], weight[self._filters].double(), self._lines)
+        if bias is not None:
+            exact += bias[self._filters].double().reshape(1, -1, *(1,) * call.rank)
+        if call.adds:
+            exact += self._of(operands[1]).double()
+        self._exact = activated(exact, call.activation)
+        self._largest = float(self._exact.abs().max()) if exact.numel() else 0.0
+
+    def error(self, made: torch.Tensor) -> float:
+        """The largest error in the sample, as a share of its largest value."""
+        apart = (self._of(made).double() - self._exact).abs()
+        far = float(apart.max()) if apart.numel() else 0.0
+        if math.isnan(far):
+            return math.inf
+        return far / self._largest if self._largest else (0.0 if far == 0 else math.inf)
+
+    def _of(self, made: torch.Tensor) -> torch.Tensor:
+        return made[:, self._filters][:, :, self._lines]
+
+
+def _spread(size: int, most: int) -> torch.Tensor:
+    return torch.linspace(0, size - 1, min(size, most)).round().long().unique()
+
+
+def _summed(
+    call: LayerCall, x: torch.Tensor, weight: torch.Tensor, lines: torch.Tensor
+) -> torch.Tensor:
+    """The sums for these lines of the first axis, every tap's line of `x` beside the other's."""
+    first, *rest = call.windows
+    batch, channels, size = x.shape[:3]
+    taps = [first.dilation * tap - first.pad_lo for tap in range(first.kernel)]
+    read = lines.reshape(-1, 1) * first.stride + torch.tensor(taps)
+    inside = (read >= 0) & (read < size)
+    found = x[:, :, read.clamp(0, size - 1)].double()
+    found = found * inside.reshape(*inside.shape, *(1,) * len(rest))
+    # (batch, channels, lines, taps, ...) to one map for each line, of channels times taps.
+    found = found.movedim(2, 1).reshape(batch * len(lines), channels * len(taps), *found.shape[4:])
+    kernel = weight.reshape(weight.shape[0], channels * len(taps), *weight.shape[3:])
+    if rest:
+        line = rest[0]
+        made = functional.conv1d(
+            padded(found, [line.padding]), kernel, None, line.stride, 0, line.dilation
+        )
+    else:
+        made = found @ kernel.t()
+    return made.reshape(batch, len(lines), *made.shape[1:]).movedim(1, 2)

@@ -1,0 +1,95 @@
+"""Dense convolutions by minimal filtering in phase space, at three levels of rounding.
+
+The algebra is exact and the sums are others, so they round otherwise: what that costs is measured
+on the values of the layer (`rounding`), beside what PyTorch's own sums cost.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+
+from atrous.operators.kernels import native
+from atrous.operators.kernels.torch_winograd import prepare
+from atrous.operators.tiles import LEVELS, Tiling, living, tiled
+from atrous.optimization.layer.activations import Activation
+from atrous.optimization.layer.call import LayerCall
+from atrous.optimization.layer.ways import Runs, Way, register
+from atrous.refusal import Refusal
+
+__all__: list[str] = []
+
+_ACTIVATIONS = ("relu", "relu6", "silu", "hardswish", "gelu")
+_LEAST_SAVED = 1.3
+"""Fewer times fewer products are spent on transforms."""
+_FINER = 1.02
+"""A level that saves less than this beyond the one before only rounds more."""
+
+
+def _applies(level: int, call: LayerCall) -> bool | Refusal:
+    if call.op != "conv" or call.groups != 1 or call.is_pointwise:
+        return False
+    found = native()
+    if not found.available:
+        return _refused(f"{found.reason}.")
+    if call.dtype != "float32":
+        return _refused(f"it computes in float32, not in {call.dtype}.")
+    if call.rank > 2:
+        return _refused("it knows one and two spatial axes.")
+    here = _tiling(call, level)
+    if here is None:
+        kernel = "x".join(map(str, call.kernel))
+        return _refused(f"it needs stride 1 and a kernel of 2, 3 or 5, not {kernel}.")
+    if here.saves < _LEAST_SAVED:
+        return _refused(f"its tiles save {here.saves:.2f} times the products.")
+    below = [_tiling(call, other) for other in LEVELS if other < level]
+    return all(one is None or here.saves >= _FINER * one.saves for one in below)
+
+
+def _refused(reason: str) -> Refusal:
+    return Refusal("winograd", "", reason)
+
+
+def _tiling(call: LayerCall, level: int) -> Tiling | None:
+    whole = call.convolution
+    found = tiled(living(whole)[1], level)
+    if found is None:
+        return None
+    plain = tiled(whole, level)
+    return found if plain is None else Tiling(found.outputs, found.products, plain.plain)
+
+
+def _activates(activation: Activation, _call: LayerCall) -> bool:
+    return activation.name in _ACTIVATIONS
+
+
+def _adds(_call: LayerCall) -> bool:
+    return True
+
+
+def _prepared(
+    level: int, weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall
+) -> Runs:
+    taps, alive = living(call.convolution)
+    tiling = tiled(alive, level)
+    if tiling is None:
+        raise ValueError("winograd does not apply to this layer.")
+    weight = weight[(..., *(slice(one.start, one.stop) for one in taps))]
+    runs = prepare(weight, bias, alive, tiling, call.activation.name)
+    if call.layout == "channels_last":
+        return runs
+    return lambda *operands: runs(*operands).contiguous()
+
+
+for _level in LEVELS:
+    register(
+        Way(
+            f"winograd {_level}",
+            partial(_applies, _level),
+            partial(_prepared, _level),
+            _activates,
+            _adds,
+            rounds=True,
+        )
+    )
