@@ -44,7 +44,8 @@ typedef struct {
 } atrous_depthwise_layer;
 
 // A dense convolution of stride 1 by minimal filtering, float32, channels last. Along each of its two axes `tile`
-// outputs of one phase of the dilation are made at a time, from tile + kernel - 1 products: 1, or 4 to 8.
+// outputs of one phase of the dilation are made at a time, from tile + kernel - 1 products, 4 to 8: kernel 2 takes
+// tiles of 3 to 6, kernel 3 of 2 to 6, kernel 5 of 2 to 4, kernel 1 of 1.
 // `turned`: weights are those of the layer whose data gradient this is, (channels, filters, taps).
 typedef struct {
     int64_t batch, channels, filters;

@@ -89,6 +89,17 @@ bool sound(const atrous_depthwise_layer *layer) {
     return layer->activation >= ATROUS_NONE && layer->activation <= ATROUS_GELU;
 }
 
+// The tiles that there are transforms for.
+bool has_tile(int64_t kernel, int64_t tile) {
+    switch (kernel) {
+        case 1: return tile == 1;
+        case 2: return tile >= 3 && tile <= 6;
+        case 3: return tile >= 2 && tile <= 6;
+        case 5: return tile >= 2 && tile <= 4;
+        default: return false;
+    }
+}
+
 bool sound(const atrous_winograd_layer *layer) {
     if (layer == nullptr || layer->batch < 0 || layer->channels < 1 || layer->filters < 1) return false;
     // Whole panels of filters and lines of channels: at most 63 more of each. Points are at most 8 x 8.
@@ -99,7 +110,7 @@ bool sound(const atrous_winograd_layer *layer) {
     for (int a = 0; a < 2; ++a) {
         if (layer->in[a] < 0 || layer->out[a] < 0 || layer->dilation[a] < 1) return false;
         if (!multiply(&in, layer->in[a]) || !multiply(&out, layer->out[a])) return false;
-        if (layer->kernel[a] < 1 || layer->kernel[a] > 8 || layer->tile[a] < 1 || layer->tile[a] > 8) return false;
+        if (!has_tile(layer->kernel[a], layer->tile[a])) return false;
         if (layer->dilation[a] > kMost / 64 || layer->out[a] > kMost / 64) return false;
         if (layer->pad[a] > kMost / 4 || layer->pad[a] < -kMost / 4) return false;
     }

@@ -1,7 +1,7 @@
 // A matrix product on packed panels: c (rows x width) = a (rows x depth) * b (depth x width).
 //
 // `a` is row-major, `b` a panel of `width` = N vectors whose rows follow one another. Six rows by N vectors of sums
-// stay in registers. Sums are cut every kRun terms and added to memory: a long sum in one register rounds with the
+// stay in registers. Sums are cut every 16 or 32 terms and added to memory: a long sum in one register rounds with the
 // root of its length, so cutting 256 terms into runs of 32 takes the error to about 0.4 of that.
 #ifndef ATROUS_PRODUCT_H
 #define ATROUS_PRODUCT_H
@@ -11,11 +11,10 @@
 namespace {
 
 constexpr int kRows = 6;
-#ifndef ATROUS_RUN
-#define ATROUS_RUN 32
-#endif
-constexpr int64_t kRun = ATROUS_RUN;
 constexpr int64_t kDeep = 4 * 32;  // terms of a panel that stay in the first-level cache
+
+// About the root of the number of terms: then the sums of runs round as little as the runs.
+ATROUS_INLINE int64_t run_of(int64_t depth) { return depth <= 128 ? 16 : 32; }
 
 // Vectors of a full panel: with six rows their sums fill the registers.
 #if ATROUS_VECTOR_BYTES == 64 || defined(__aarch64__)
@@ -54,10 +53,10 @@ ATROUS_INLINE void product_tile(const T *a, int64_t a_step, const T *b, int64_t 
 
 template <class T, int R, int N>
 ATROUS_INLINE void product_rows(const T *a, int64_t a_step, const T *b, int64_t depth, T *c, int64_t c_step, bool add,
-                                const char *ahead) {
+                                const char *ahead, int64_t run) {
     constexpr int64_t L = Types<T>::lanes;
-    for (int64_t k = 0; k < depth; k += kRun) {
-        product_tile<T, R, N>(a + k, a_step, b + k * N * L, smaller(kRun, depth - k), c, c_step, add || k > 0,
+    for (int64_t k = 0; k < depth; k += run) {
+        product_tile<T, R, N>(a + k, a_step, b + k * N * L, smaller(run, depth - k), c, c_step, add || k > 0,
                               ahead + k * 64);
     }
 }
@@ -68,6 +67,7 @@ template <class T, int N>
 __attribute__((noinline)) void product(const T *a, int64_t a_step, int64_t rows, const T *b, int64_t depth, T *c,
                                        int64_t c_step, const T *then) {
     constexpr int64_t L = Types<T>::lanes;
+    const int64_t run = run_of(depth);
     for (int64_t k = 0; k < depth; k += kDeep) {
         const int64_t deep = smaller(kDeep, depth - k);
         const T *from = a + k, *panel = b + k * N * L;
@@ -75,13 +75,13 @@ __attribute__((noinline)) void product(const T *a, int64_t a_step, int64_t rows,
         const bool more = k > 0;
         int64_t row = 0;
         for (; row + kRows <= rows; row += kRows, ahead += deep * 64) {
-            product_rows<T, kRows, N>(from + row * a_step, a_step, panel, deep, c + row * c_step, c_step, more, ahead);
+            product_rows<T, kRows, N>(from + row * a_step, a_step, panel, deep, c + row * c_step, c_step, more, ahead, run);
         }
         for (; row + 3 <= rows; row += 3) {
-            product_rows<T, 3, N>(from + row * a_step, a_step, panel, deep, c + row * c_step, c_step, more, ahead);
+            product_rows<T, 3, N>(from + row * a_step, a_step, panel, deep, c + row * c_step, c_step, more, ahead, run);
         }
         for (; row < rows; ++row) {
-            product_rows<T, 1, N>(from + row * a_step, a_step, panel, deep, c + row * c_step, c_step, more, ahead);
+            product_rows<T, 1, N>(from + row * a_step, a_step, panel, deep, c + row * c_step, c_step, more, ahead, run);
         }
     }
 }

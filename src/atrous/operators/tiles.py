@@ -11,7 +11,7 @@ from atrous.operators.convolution import Convolution
 __all__ = ["LEVELS", "Tiling", "living", "tiled"]
 
 LEVELS = (4, 5, 6)
-"""Outputs of a kernel of 3 that a tile makes along an axis at most: more save more, and round more."""
+"""Outputs of a kernel of 3 in a tile, along an axis, at most: more save more and round more."""
 
 _KERNELS = (1, 2, 3, 5)
 _LEAST = 4
@@ -49,14 +49,12 @@ def tiled(call: Convolution, level: int) -> Tiling | None:
     so tiles cover each phase by itself.
 
     >>> one = Convolution(1, 1, 1, (65, 65), (Window(3, 1, 12, 12, 12),) * 2)
-    >>> tiled(one, 4), tiled(one, 6)
-    (Tiling(outputs=(3, 3), products=14400, plain=38025), Tiling(outputs=(6, 6), products=9216, plain=38025))
+    >>> [(tiling.outputs, tiling.products) for tiling in (tiled(one, 4), tiled(one, 6))]
+    [((3, 3), 14400), ((6, 6), 9216)]
     """
     if call.transposed or max(call.stride, default=1) > 1 or not set(call.kernel) <= {*_KERNELS}:
         return None
-    axes = [
-        _cheapest(w, n, level + 2) for w, n in zip(call.windows, call.outputs, strict=True)
-    ]
+    axes = [_cheapest(w, n, level + 2) for w, n in zip(call.windows, call.outputs, strict=True)]
     plain = prod(call.kernel) * prod(call.outputs)
     return Tiling(tuple(m for _, m in axes), prod(cost for cost, _ in axes), plain)
 
@@ -90,10 +88,10 @@ def _cheapest(window: Window, outputs: int, points: int) -> tuple[int, int]:
     if window.kernel == 1:
         return outputs, 1
     least, most = _LEAST + 1 - window.kernel, points + 1 - window.kernel
-    return min((_products(window, outputs, m), m) for m in range(max(least, 2), most + 1))
+    return min((_taken_along(window, outputs, m), m) for m in range(max(least, 2), most + 1))
 
 
-def _products(window: Window, outputs: int, tile: int) -> int:
+def _taken_along(window: Window, outputs: int, tile: int) -> int:
     whole, longer = divmod(outputs, window.dilation)
     tiles = longer * -(-(whole + 1) // tile) + (window.dilation - longer) * -(-whole // tile)
     return tiles * (tile + window.kernel - 1)

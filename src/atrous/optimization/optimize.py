@@ -97,9 +97,7 @@ def _optimized(
             try:
                 graph = as_written(found)
                 strides = tuple(_strides(value) for value in reference)
-                made = candidates(
-                    model, found, inputs, strides, choices, timer, progress, rounding
-                )
+                made = candidates(model, found, inputs, strides, choices, timer, progress, rounding)
                 choices.save()
                 return _kept(model, inputs, reference, made, graph, whole_timer, notes)
             except (RuntimeError, TypeError, ValueError, IndexError) as error:

@@ -14,7 +14,7 @@ Layout = Literal["contiguous", "channels_last"]
 Mode = Literal["graph", "layers", "original"]
 """How the result runs: as one prepared graph, layer by layer, or as it was."""
 Rounding = Literal["direct", "winograd"] | None
-"""Which sums: the definition's alone, fewer products whatever they round off, or fewer if that is little."""
+"""Which sums: the definition's, those of fewer products, or these where they round off little."""
 
 
 @dataclass(frozen=True, slots=True)

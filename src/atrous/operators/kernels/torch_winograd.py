@@ -13,14 +13,14 @@ from atrous.operators.kernels.winograd import Winograd
 from atrous.operators.strategies import to_channels_last
 from atrous.operators.tiles import Tiling
 
-__all__ = ["prepare"]
+__all__ = ["prepare_winograd"]
 
 share_threads()
 
 _ALIGNED = 64
 
 
-def prepare(
+def prepare_winograd(
     weight: torch.Tensor,
     bias: torch.Tensor | None,
     call: Convolution,
@@ -60,7 +60,7 @@ def prepare(
         other = None if other is None else to_channels_last(other.resolve_neg())
         out = torch.empty(shape, dtype=torch.float32)
         other_at = None if other is None else other.data_ptr()
-        winograd.forward(layer, x.data_ptr(), packed, bias_at, other_at, out.data_ptr())
+        winograd.filtered(layer, x.data_ptr(), packed, bias_at, other_at, out.data_ptr())
         return out.movedim(-1, 1)
 
     # The tensors behind the addresses live as long as the function.

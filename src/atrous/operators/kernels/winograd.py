@@ -10,7 +10,7 @@ from typing import Any
 from atrous.operators.kernels.layer import ACTIVATIONS, checked
 from atrous.operators.kernels.library import WinogradStruct, library
 
-__all__ = ["Winograd", "forward", "pack", "packed_size"]
+__all__ = ["Winograd", "filtered", "pack", "packed_size"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Winograd:
 
 
 @lru_cache(maxsize=4096)
-def _struct(layer: Winograd) -> Any:
+def _filtering(layer: Winograd) -> Any:
     def two(values: tuple[int, ...]) -> Array[c_int64]:
         return (c_int64 * 2)(*values)
 
@@ -61,7 +61,7 @@ def _struct(layer: Winograd) -> Any:
 
 def packed_size(layer: Winograd) -> int:
     """How many floats its packed weights are; they differ between instruction sets."""
-    size = int(library().atrous_winograd_weights(_struct(layer)))
+    size = int(library().atrous_winograd_weights(_filtering(layer)))
     if size < 1:
         raise ValueError("the winograd kernel refused: an argument is out of range.")
     return size
@@ -69,12 +69,12 @@ def packed_size(layer: Winograd) -> int:
 
 def pack(layer: Winograd, weight: int, packed: int) -> None:
     """Writes the weights as the kernel reads them to the memory at `packed`, aligned to 64."""
-    checked(library().atrous_winograd_pack(_struct(layer), weight, packed), "winograd")
+    checked(library().atrous_winograd_pack(_filtering(layer), weight, packed), "winograd")
 
 
-def forward(
+def filtered(
     layer: Winograd, x: int, packed: int, bias: int | None, other: int | None, out: int
 ) -> None:
     """Writes `activation(bias + x * weight + other)` to the memory at `out`; all are addresses."""
-    code = library().atrous_winograd_forward(_struct(layer), x, packed, bias, other, out)
+    code = library().atrous_winograd_forward(_filtering(layer), x, packed, bias, other, out)
     checked(code, "winograd")

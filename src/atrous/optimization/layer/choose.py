@@ -115,11 +115,17 @@ def choose(
             if (made := check(one)) is not None:
                 runs[one.name] = made
         taken = _timed(runs, operands, timer)
-        choices.put(call.signature, {**dict.fromkeys((one.name for one in found), math.inf), **taken})
+        choices.put(
+            call.signature, {**dict.fromkeys((one.name for one in found), math.inf), **taken}
+        )
     best = _best({name: taken[name] for name in runs})
     listed = tuple(
         sorted(
-            ((name, ms) for name, ms in taken.items() if math.isfinite(ms) and name not in check.far),
+            (
+                (name, ms)
+                for name, ms in taken.items()
+                if math.isfinite(ms) and name not in check.far
+            ),
             key=lambda pair: pair[1],
         )
     )
@@ -155,22 +161,29 @@ class _Check:
         try:
             made = runs_of(one, weight, bias, call)
             result = made(*_own(operands))
-        except (RuntimeError, TypeError, ValueError, IndexError, MemoryError) as error:
-            return self._refuse(one, (str(error).splitlines() or [""])[0][:120])
+        except (RuntimeError, TypeError, ValueError, IndexError, MemoryError) as failed:
+            self._refuse(one, (str(failed).splitlines() or [""])[0][:120])
+            return None
         far = difference(self._reference, result)
         if far > tolerance(call.dtype):
-            return self._refuse(one, f"differs by {far:.1e}")
-        if one.rounds:
-            if self._rounded is None:
-                self._rounded = Rounded(call, weight, bias, operands)
-            error, direct = self._rounded.error(result), self._rounded.error(self._reference)
-            self.errors[one.name] = error, direct
-            if self._rounding is None and not error <= ALLOWED * direct:
-                return self._refuse(
-                    one, f"rounds off {error:.1e}, more than {ALLOWED:g} times the direct {direct:.1e}"
-                )
+            self._refuse(one, f"differs by {far:.1e}")
+            return None
+        if one.rounds and not self._rounds_little(one, result):
+            return None
         self.apart[one.name] = far
         return made
+
+    def _rounds_little(self, one: Way, result: torch.Tensor) -> bool:
+        call, weight, bias, operands = self._layer
+        if self._rounded is None:
+            self._rounded = Rounded(call, weight, bias, operands)
+        error, direct = self._rounded.error(result), self._rounded.error(self._reference)
+        self.errors[one.name] = error, direct
+        if self._rounding == "winograd" or error <= ALLOWED * direct:
+            return True
+        most = f"{ALLOWED:g} times the direct {direct:.1e}"
+        self._refuse(one, f"rounds off {error:.1e}, more than {most}")
+        return False
 
     def _refuse(self, one: Way, reason: str) -> None:
         self.why.append(f"{one.name}: {reason}")

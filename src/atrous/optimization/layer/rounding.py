@@ -38,8 +38,8 @@ class Rounded:
         operands: tuple[torch.Tensor, ...],
     ) -> None:
         outputs = call.convolution.outputs
-        self._filters = _spread(call.weight[0], _FILTERS)
-        self._lines = _spread(outputs[0], _LINES[call.rank])
+        self._filters = _evenly(call.weight[0], _FILTERS)
+        self._lines = _evenly(outputs[0], _LINES[call.rank])
         exact = _summed(call, operands[0], weight[self._filters].double(), self._lines)
         if bias is not None:
             exact += bias[self._filters].double().reshape(1, -1, *(1,) * call.rank)
@@ -60,7 +60,7 @@ class Rounded:
         return made[:, self._filters][:, :, self._lines]
 
 
-def _spread(size: int, most: int) -> torch.Tensor:
+def _evenly(size: int, most: int) -> torch.Tensor:
     return torch.linspace(0, size - 1, min(size, most)).round().long().unique()
 
 

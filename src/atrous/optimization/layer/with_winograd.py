@@ -11,7 +11,7 @@ from functools import partial
 import torch
 
 from atrous.operators.kernels import native
-from atrous.operators.kernels.torch_winograd import prepare
+from atrous.operators.kernels.torch_winograd import prepare_winograd
 from atrous.operators.tiles import LEVELS, Tiling, living, tiled
 from atrous.optimization.layer.activations import Activation
 from atrous.optimization.layer.call import LayerCall
@@ -60,23 +60,21 @@ def _tiling(call: LayerCall, level: int) -> Tiling | None:
     return found if plain is None else Tiling(found.outputs, found.products, plain.plain)
 
 
-def _activates(activation: Activation, _call: LayerCall) -> bool:
+def _takes_activation(activation: Activation, _call: LayerCall) -> bool:
     return activation.name in _ACTIVATIONS
 
 
-def _adds(_call: LayerCall) -> bool:
+def _takes_sum(_call: LayerCall) -> bool:
     return True
 
 
-def _prepared(
-    level: int, weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall
-) -> Runs:
+def _prepared(level: int, weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall) -> Runs:
     taps, alive = living(call.convolution)
     tiling = tiled(alive, level)
     if tiling is None:
         raise ValueError("winograd does not apply to this layer.")
     weight = weight[(..., *(slice(one.start, one.stop) for one in taps))]
-    runs = prepare(weight, bias, alive, tiling, call.activation.name)
+    runs = prepare_winograd(weight, bias, alive, tiling, call.activation.name)
     if call.layout == "channels_last":
         return runs
     return lambda *operands: runs(*operands).contiguous()
@@ -88,8 +86,8 @@ for _level in LEVELS:
             f"winograd {_level}",
             partial(_applies, _level),
             partial(_prepared, _level),
-            _activates,
-            _adds,
+            _takes_activation,
+            _takes_sum,
             rounds=True,
         )
     )

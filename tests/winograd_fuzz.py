@@ -1,0 +1,151 @@
+"""Random dense layers by minimal filtering in the native kernels, against sums in float64.
+
+`python -m tests.winograd_fuzz --draws 5000 --seed 1` runs as many as wanted; with `ATROUS_LIBRARY`
+set to a build with `-DATROUS_SANITIZE=ON` and the sanitizer's library preloaded, every access is
+checked as well. It needs NumPy only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+
+from atrous.operators.kernels import native
+from atrous.operators.kernels.layer import ACTIVATIONS, output_size
+from atrous.operators.kernels.winograd import Winograd, filtered, pack, packed_size
+from tests.depthwise_fuzz import activated, padded
+
+# What tiles of so many products may round off, as a share of the largest sum before it is
+# activated: at least twice what 20,000 draws gave. The errors of two axes multiply.
+ROUNDS_OFF = {1: 1.5, 4: 1.7, 5: 2.4, 6: 3.6, 7: 5.0, 8: 7.5}
+UNIT = 4e-7
+
+
+@dataclass(frozen=True)
+class Case:
+    layer: Winograd
+    padding: tuple[tuple[int, int], ...]
+    has_bias: bool
+    adds: bool
+    seed: int
+
+
+def drawn(rng: random.Random, seed: int) -> Case:
+    """Rates above the map, uneven and negative padding, channels that fill no vector."""
+    tiles = {1: [1], 2: [3, 4, 5, 6], 3: [2, 3, 4, 5, 6], 5: [2, 3, 4]}
+    while True:
+        kernel = tuple(rng.choice([1, 2, 3, 3, 3, 5]) for _ in range(2))
+        dilation = tuple(rng.choice([1, 1, 2, 3, 5, 16]) for _ in range(2))
+        sizes = tuple(rng.randint(1, 24) for _ in range(2))
+        reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+        padding = tuple((rng.randint(-2, r), rng.randint(-2, r)) for r in reach)
+        enough = all(
+            n + lo + hi >= r and n + min(lo, 0) + min(hi, 0) > 0
+            for n, (lo, hi), r in zip(sizes, padding, reach, strict=True)
+        )
+        if enough:
+            break
+    return Case(
+        Winograd(
+            batch=rng.choice([1, 1, 2, 3]),
+            channels=rng.choice([1, 3, 8, 15, 16, 17, 32, 40, 130, 200]),
+            filters=rng.choice([1, 2, 8, 15, 16, 33, 64, 65, 100]),
+            input=sizes,
+            output=output_size(sizes, kernel, (1, 1), dilation, padding),
+            kernel=kernel,
+            dilation=dilation,
+            pad=tuple(lo for lo, _ in padding),
+            tile=tuple(rng.choice(tiles[k]) for k in kernel),
+            activation=rng.choice(list(ACTIVATIONS)) if rng.random() < 0.4 else "none",
+            threads=rng.choice([1, 2, 3]),
+            turned=rng.random() < 0.3,
+        ),
+        padding,
+        rng.random() < 0.5,
+        rng.random() < 0.3,
+        seed,
+    )
+
+
+def given(case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
+    layer, rng = case.layer, np.random.default_rng(case.seed)
+
+    def some(*shape):
+        return rng.standard_normal(shape).astype(np.float32)
+
+    x = some(layer.batch, *layer.input, layer.channels)
+    weight = some(layer.filters, layer.channels, *layer.kernel)
+    bias = some(layer.filters) if case.has_bias else None
+    other = some(layer.batch, *layer.output, layer.filters) if case.adds else None
+    return x, weight, bias, other
+
+
+def expected(case: Case, x, weight, bias, other) -> np.ndarray:
+    """The sums before their activation, (batch, high, wide, filters)."""
+    layer = case.layer
+    wide = np.moveaxis(padded(np.moveaxis(x.astype(np.float64), -1, 1), case.padding), 1, -1)
+    out = np.zeros((layer.batch, *layer.output, layer.filters))
+    for tap in product(*map(range, layer.kernel)):
+        h, w = (
+            slice(d * j, d * j + n)
+            for d, j, n in zip(layer.dilation, tap, layer.output, strict=True)
+        )
+        out += wide[:, h, w] @ weight[(..., *tap)].T.astype(np.float64)
+    out += 0 if bias is None else bias
+    return out if other is None else out + other
+
+
+def result(layer: Winograd, x, weight, bias, other) -> np.ndarray:
+    """What the kernel gives; nothing outside of the packed weights and the result is written."""
+    if layer.turned:
+        weight = np.ascontiguousarray(np.swapaxes(weight, 0, 1)[:, :, ::-1, ::-1])
+    size = packed_size(layer)
+    held = np.full(size + 32, np.nan, np.float32)
+    start = -held.ctypes.data % 64 // 4
+    pack(layer, weight.ctypes.data, held.ctypes.data + 4 * start)
+    assert np.isfinite(held[start : start + size]).all()
+    assert np.isnan(held[start + size :]).all()
+    out = np.full((layer.batch, *layer.output, layer.filters), np.nan, np.float32)
+    at = [None if one is None else one.ctypes.data for one in (bias, other)]
+    filtered(layer, x.ctypes.data, held.ctypes.data + 4 * start, *at, out.ctypes.data)
+    return out
+
+
+def assert_agrees(case: Case) -> np.ndarray:
+    """Within what tiles of this size round off."""
+    layer = case.layer
+    x, weight, bias, other = given(case)
+    sums = expected(case, x, weight, bias, other)
+    found = result(layer, x, weight, bias, other)
+    points = [m + k - 1 for m, k in zip(layer.tile, layer.kernel, strict=True)]
+    bound = UNIT * ROUNDS_OFF[points[0]] * ROUNDS_OFF[points[1]]
+    scale = max(float(abs(sums).max()), float(np.sqrt(weight[0].size)))
+    error = float(abs(found - activated(sums, layer.activation)).max())
+    assert error <= bound * scale, f"{case}: off by {error / scale:.1e}, bound {bound:.1e}"
+    return found
+
+
+def assert_same_on_any_threads(case: Case) -> None:
+    """Bit for bit."""
+    made = {result(replace(case.layer, threads=n), *given(case)).tobytes() for n in (1, 2, 5)}
+    assert len(made) == 1, f"{case} depends on the threads"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--draws", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    rng = random.Random(asked.seed)
+    for draw in range(asked.draws):
+        assert_agrees(drawn(rng, draw))
+    sys.stdout.write(f"{asked.draws} draws agree with the sums over taps; {native()}\n")
+
+
+if __name__ == "__main__":
+    main()
