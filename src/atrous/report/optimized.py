@@ -105,6 +105,8 @@ def _columns(rows: tuple[LayerChoice, ...]) -> list[Column]:
     def cells(texts: list[str]) -> tuple[Span, ...]:
         return tuple(Span(text) for text in texts)
 
+    errors = [_rounding(row) for row in rows]
+    rounded = [Column("error (direct)", cells(errors))] if any(errors) else []
     return [
         Column("layer", cells([row.layer for row in rows]), right=False, shrink=12),
         Column("op", cells([row.op for row in rows]), right=False, shrink=14),
@@ -112,7 +114,15 @@ def _columns(rows: tuple[LayerChoice, ...]) -> list[Column]:
         Column("before", cells([ms_text(row.ms_before) for row in rows])),
         Column("after", cells([ms_text(row.ms_after) for row in rows])),
         Column("difference", cells([_difference(row) for row in rows])),
+        *rounded,
     ]
+
+
+def _rounding(row: LayerChoice) -> str:
+    """What the layer's sums round off, beside what the definition's do."""
+    if row.error is None or row.direct_error is None:
+        return ""
+    return f"{row.error:.1e} ({row.direct_error:.1e})"
 
 
 def _strategy(row: LayerChoice) -> Span:

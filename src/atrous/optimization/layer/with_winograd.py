@@ -7,6 +7,7 @@ on the values of the layer (`rounding`), beside what PyTorch's own sums cost.
 from __future__ import annotations
 
 from functools import partial
+from math import prod
 
 import torch
 
@@ -23,12 +24,18 @@ __all__: list[str] = []
 _ACTIVATIONS = ("relu", "relu6", "silu", "hardswish", "gelu")
 _LEAST_SAVED = 1.3
 """Fewer times fewer products are spent on transforms."""
+_LEAST_PRODUCTS = 4_000_000
+"""Layers of fewer products take microseconds, most of them for the call."""
 _FINER = 1.02
 """A level that saves less than this beyond the one before only rounds more."""
 
 
 def _applies(level: int, call: LayerCall) -> bool | Refusal:
     if call.op != "conv" or call.groups != 1 or call.is_pointwise:
+        return False
+    batch, channels, filters = call.input[0], call.input[1], call.weight[0]
+    whole = prod((batch, channels, filters, *call.kernel, *call.convolution.outputs))
+    if whole < _LEAST_PRODUCTS:
         return False
     found = native()
     if not found.available:

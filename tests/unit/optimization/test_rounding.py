@@ -1,0 +1,138 @@
+"""What sums round off is measured right, and decides which strategies are taken."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional
+
+from atrous.geometry import Window
+from atrous.operators.kernels import native
+from atrous.optimization.candidates import candidates  # noqa: F401 - registers the strategies
+from atrous.optimization.layer.activations import Activation
+from atrous.optimization.layer.cache import Choices
+from atrous.optimization.layer.call import LayerCall
+from atrous.optimization.layer.choose import choose
+from atrous.optimization.layer.rounding import ALLOWED, Rounded
+
+needs_kernels = pytest.mark.skipif(not native().available, reason=native().reason)
+
+
+def case(shape, kernel, dilation, *, adds=False, activation="relu", layout="channels_last"):
+    torch.manual_seed(0)
+    windows = tuple(
+        Window(k, 1, d, k // 2 * d, k // 2 * d) for k, d in zip(kernel, dilation, strict=True)
+    )
+    weight = torch.randn(70, shape[1], *kernel) / 20
+    call = LayerCall(
+        "conv",
+        shape,
+        tuple(weight.shape),
+        True,
+        windows,
+        activation=Activation(activation),
+        adds=adds,
+        layout=layout,
+    )
+    operands = [torch.randn(shape), *([torch.randn(call.convolution.shape)] if adds else [])]
+    if layout == "channels_last" and len(shape) == 4:
+        operands = [one.contiguous(memory_format=torch.channels_last) for one in operands]
+    return call, weight, torch.randn(70), tuple(operands)
+
+
+def exact(call, weight, bias, operands):
+    conv = (functional.conv1d, functional.conv2d)[call.rank - 1]
+    pads = [lo for lo, _ in call.padding]
+    made = conv(operands[0].double(), weight.double(), bias.double(), 1, pads, call.dilation)
+    made = made + operands[1].double() if call.adds else made
+    return torch.relu(made)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [((2, 8, 20, 31), (3, 3), (2, 5)), ((2, 8, 700), (5,), (3,)), ((1, 8, 9, 9), (1, 3), (1, 1))],
+)
+@pytest.mark.parametrize("adds", [False, True])
+def test_the_sample_is_the_convolution_in_float64(arguments, adds):
+    call, weight, bias, operands = case(*arguments, adds=adds)
+    rounded = Rounded(call, weight, bias, operands)
+    whole = exact(call, weight, bias, operands)
+    assert rounded.error(whole) <= 1e-14
+    largest = float(whole.abs().max())
+    off = whole + 1e-3 * largest
+    # Of the largest value in the sample, which is no larger.
+    assert 1e-3 <= rounded.error(off) * (1 + 1e-9) <= 2e-3
+    assert rounded.error(whole * math.nan) == math.inf
+
+
+class Never(Choices):
+    """Holds nothing, and is not written."""
+
+    def __init__(self):
+        self.held = {}
+
+    def get(self, signature):
+        return self.held.get(signature)
+
+    def put(self, signature, taken):
+        self.held[signature] = taken
+
+
+def by(*fast):
+    def timer(runs):
+        order = [*fast, *(name for name in runs if name not in fast)]
+        return {name: float(1 + order.index(name)) for name in runs}
+
+    return timer
+
+
+@needs_kernels
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("adds", [False, True])
+def test_fewer_products_are_taken_where_they_round_off_little(layout, adds):
+    call, weight, bias, operands = case(
+        (2, 64, 30, 30), (3, 3), (2, 2), adds=adds, layout=layout, activation="silu"
+    )
+    taken = choose(call, weight, bias, operands, Never(), by("winograd 4"))
+    assert taken.strategy == "winograd 4"
+    assert 0 < taken.error <= ALLOWED * taken.direct_error
+    plain = choose(call, weight, bias, operands, Never(), by("winograd 4"), "direct")
+    assert not plain.strategy.startswith("winograd")
+    assert plain.error is None
+    assert not any("winograd" in name for name, _ in plain.milliseconds)
+
+
+@needs_kernels
+def test_what_rounds_off_more_is_taken_only_when_asked_for(monkeypatch):
+    monkeypatch.setattr("atrous.optimization.layer.choose.ALLOWED", 0.01)
+    call, weight, bias, operands = case((1, 64, 24, 24), (3, 3), (2, 2))
+    choices = Never()
+    taken = choose(call, weight, bias, operands, choices, by("winograd 6"))
+    assert not taken.strategy.startswith("winograd")
+    assert any("winograd 6: rounds off" in line for line in taken.why)
+    asked = choose(call, weight, bias, operands, Never(), by("winograd 6"), "winograd")
+    assert asked.strategy == "winograd 6"
+    # Nothing is measured again, and what rounds off too much is passed over again.
+    again = choose(call, weight, bias, operands, choices, by())
+    assert again.strategy == taken.strategy
+
+
+@needs_kernels
+def test_from_what_was_measured_the_next_is_taken_where_the_best_rounds_off_too_much(monkeypatch):
+    call, weight, bias, operands = case((1, 64, 24, 24), (3, 3), (2, 2))
+    choices = Never()
+    first = choose(call, weight, bias, operands, choices, by("winograd 6", "phases"), "winograd")
+    assert first.strategy == "winograd 6"
+    monkeypatch.setattr("atrous.optimization.layer.choose.ALLOWED", 0.01)
+    second = choose(call, weight, bias, operands, choices, by())
+    assert second.strategy == "phases"
+
+
+@needs_kernels
+def test_taps_in_the_padding_take_nothing():
+    call, weight, bias, operands = case((1, 64, 24, 24), (3, 3), (30, 30))
+    taken = choose(call, weight, bias, operands, Never(), by("winograd 4"))
+    assert taken.strategy == "winograd 4"
+    assert taken.error <= 2 * taken.direct_error
