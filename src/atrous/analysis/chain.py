@@ -13,7 +13,7 @@ from itertools import accumulate, chain, repeat
 from math import prod
 from operator import add, sub
 
-from atrous.analysis.effective import Effective, shrunk_box
+from atrous.analysis.effective import Effective, shrunk_box, shrunk_line
 from atrous.geometry import AxisMap, Everything, Local, Prefix, repeated
 from atrous.network import Network
 
@@ -72,6 +72,8 @@ class ChainFootprint:
             for count in along:
                 upto.append(upto[-1] + count)
             sums.append([part / upto[-1] for part in upto])
+        if prod(self.shape) == max(self.shape):
+            return shrunk_line(self.shape, max(sums, key=len), share, self.origin)
 
         def inside(bounds: Sequence[tuple[int, int]]) -> float:
             return prod(upto[b] - upto[a] for upto, (a, b) in zip(sums, bounds, strict=True))

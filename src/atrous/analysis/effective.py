@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Effective", "check_share", "effective_box", "shrunk_box"]
+__all__ = ["Effective", "check_share", "effective_box", "shrunk_box", "shrunk_line"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,9 @@ def effective_box(density: NDArray[Any], share: float, origin: tuple[int, ...]) 
         return Effective(share, 1.0, origin, (0,) * rank, (0,) * rank)
     # Whole numbers beyond float64 come as objects: scaled first, they all fit.
     weights = (density / density.max()).astype(np.float64)
+    if weights.size == max(weights.shape):
+        sums = [0.0, *np.cumsum(weights).tolist()]
+        return shrunk_line(density.shape, sums, share, tuple(origin))
     table = np.zeros([n + 1 for n in weights.shape])
     table[(slice(1, None),) * rank] = weights
     for axis in range(rank):
@@ -91,6 +94,38 @@ def shrunk_box(
         min(held / total, 1.0),
         tuple(o + low for o, (low, _) in zip(origin, bounds, strict=True)),
         tuple(map(_width, bounds)),
+        tuple(shape),
+    )
+
+
+def shrunk_line(
+    shape: Sequence[int], sums: Sequence[float], share: float, origin: tuple[int, ...]
+) -> Effective:
+    """The same of a density along one axis alone, by its `sums` up to each position.
+
+    >>> shrunk_line((1, 4), [0.0, 1.0, 11.0, 21.0, 22.0], 0.9, (5, 5))
+    Effective(share=0.9, held=0.9090909090909091, origin=(5, 6), size=(1, 2), of=(1, 4))
+    """
+    check_share(share)
+    low, high = 0, len(sums) - 1
+    total = held = sums[high]
+    least, slack = total * share - 1e-12 * total, 1e-12 * total
+    while high - low > 1:
+        first, last = sums[low + 1] - sums[low], sums[high] - sums[high - 1]
+        lightest = min(first, last) + slack
+        after, until = low + (first <= lightest), high
+        if last <= lightest and until - after > 1:
+            until -= 1
+        rest = sums[until] - sums[after]
+        if rest < least:
+            break
+        low, high, held = after, until, rest
+    moved = [low if n > 1 else 0 for n in shape]
+    return Effective(
+        share,
+        min(held / total, 1.0),
+        tuple(o + m for o, m in zip(origin, moved, strict=True)),
+        tuple(high - low if n > 1 else 1 for n in shape),
         tuple(shape),
     )
 

@@ -48,8 +48,10 @@ class Cut:
         return int(self.counts.size - np.count_nonzero(self.counts))
 
 
-def cuts(footprint: Footprint) -> list[Cut]:
+def cuts(footprint: Footprint, middle: Effective | None = None) -> list[Cut]:
     """A footprint as pictures of two axes; none where nothing is read.
+
+    `middle` is its box of 95%, where it is known already.
 
     >>> import atrous
     >>> [cut] = cuts(atrous.inspect("stack:k3d2", (1, 1, 9, 9)).footprint())
@@ -59,7 +61,7 @@ def cuts(footprint: Footprint) -> list[Cut]:
     box, rank = footprint.box, footprint.box.ndim
     if not box.size or not rank:
         return []
-    middle = footprint.effective()
+    middle = middle or footprint.effective()
     if rank == 1:
         return [_cut(footprint, middle, (0,), None)]
     if rank == 2:

@@ -307,7 +307,7 @@ def footprint_data(footprint: Footprint, report: Inspection, ground: Ground) -> 
         f"({share_text(read)}); {most} at most to one of them. {box}."
     )
     text += _lengths_said(footprint, report)
-    return {"text": text, "cuts": [_cut_data(cut, ground) for cut in cuts(footprint)]}
+    return {"text": text, "cuts": [_cut_data(cut, ground) for cut in cuts(footprint, box)]}
 
 
 def _cut_data(cut: Cut, ground: Ground) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from atrous import inspect
 from atrous.analysis.chain import _before, chain_unread, read_dropping
+from atrous.analysis.effective import effective_box, shrunk_box
 from atrous.analysis.paths import _backwards, adjoint, footprint_of
 from atrous.errors import UnsupportedError
 from atrous.geometry import Everything, Local, Prefix, Reads, Window
@@ -114,3 +115,17 @@ def test_what_is_more_than_can_be_counted_is_refused():
     huge = inspect("stack:k1023 k1023", (1, 1, 1 << 10, 1 << 10, 1 << 10))
     with pytest.raises(UnsupportedError, match="1,073,741,824 positions are too many"):
         huge.footprint()
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=60), st.floats(0.01, 1))
+def test_the_middle_of_a_line_is_that_of_a_box_one_position_wide(counts, share):
+    line = np.array(counts)
+    if not line.any():
+        return
+    sums = np.concatenate([[0], np.cumsum(line / line.max())])
+    wanted = shrunk_box((len(line),), lambda b: float(sums[b[0][1]] - sums[b[0][0]]), share, (7,))
+    assert effective_box(line, share, (7,)) == wanted
+    flat = effective_box(line[None, :, None], share, (1, 7, 2))
+    assert (flat.size, flat.origin) == ((1, *wanted.size, 1), (1, *wanted.origin, 2))
+    assert (flat.of, flat.held) == ((1, len(line), 1), wanted.held)
