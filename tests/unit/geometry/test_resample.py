@@ -142,3 +142,11 @@ def test_a_step_that_float32_holds_is_not_followed_output_by_output(
     with pytest.raises(GeometryError, match="resampling 25 positions to 40 depends on rounding"):
         resample(25, 40, "linear", "half_pixel")
     resample.cache_clear()
+
+
+def test_nearest_in_whole_numbers_is_followed_on_any_axis() -> None:
+    long = sizes.MAX_ROUNDED
+    thirds = resample(long, 3 * long, "nearest", "half_pixel", rounding="round_prefer_floor")
+    assert [list(thirds.at(o)) for o in (0, 1, 2, 3 * long - 1)] == [[0], [0], [0], [long - 1]]
+    with pytest.raises(GeometryError, match=f"at most {long} outputs"):
+        resample(long, 3 * long, "nearest", "half_pixel", rounding="round_prefer_ceil")

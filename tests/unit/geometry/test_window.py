@@ -72,6 +72,14 @@ def test_a_transposed_window_that_crops_everything_says_so() -> None:
         Window(3, stride=2, pad_lo=3, pad_hi=3).transposed_length(1)
 
 
+def test_windows_of_axes_need_as_many_of_each() -> None:
+    for one in range(4):
+        given: list[tuple[int, ...]] = [(3, 5), (2, 1), (1, 4), (1, 0)]
+        given[one] = given[one][:1]
+        with pytest.raises(ValueError, match=r"is (shorter|longer) than"):
+            Window.of_axes(*given)
+
+
 def test_windows_cannot_be_changed() -> None:
     with pytest.raises(FrozenInstanceError):
         Window(3).kernel = 5  # type: ignore[misc]
