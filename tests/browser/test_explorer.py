@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from io import BytesIO
 
 import pytest
+from PIL import Image
 
 import atrous
 from atrous.draw.units import quantity, shape_text
@@ -421,6 +423,29 @@ def test_the_dots_are_reached_without_a_pointer(visit, address):
         assert "conv2" in said.inner_text()
 
 
+_CORNER = """
+(aside) => {
+    const svg = document.querySelector("#footprint svg"), one = svg.querySelector(".frame");
+    const to = svg.getScreenCTM();
+    const [x, y] = [one.x.baseVal.value, one.y.baseVal.value];
+    const at = (by) => new DOMPoint(x + aside + by, y + aside + by).matrixTransform(to);
+    const [low, high] = [at(0.2), at(0.8)];
+    return { x: low.x, y: low.y, width: high.x - low.x, height: high.y - low.y };
+}
+"""
+
+
+def test_only_what_is_not_read_is_hatched(visit, address):
+    with visit(f"{address}/?stack=k3d2+k3d2&input=1,1,32,32") as page:
+        page.wait_for_selector("#footprint svg .frame", state="attached")
+        page.locator("#footprint").scroll_into_view_if_needed()
+        # The first position of the frame is read by one path, in thin ink; the next is a hole.
+        for aside, plain in ((0, True), (1, False)):
+            shot = page.screenshot(clip=page.evaluate(_CORNER, aside))
+            colours = Image.open(BytesIO(shot)).convert("RGB").getcolors(1 << 16)
+            assert (len(colours) == 1) is plain
+
+
 def test_the_kernel_slides(visit, address):
     with visit(address + "/?stack=k3d2s2&input=1,8,64,64") as page:
         page.wait_for_selector("#slide svg")
@@ -493,6 +518,14 @@ def test_the_theme_turns_and_is_kept(visit, address):
         page.wait_for_selector("html[data-theme=dark]")
         page.get_by_role("button", name="Theme").click()
         page.wait_for_selector("html[data-theme=light]")
+
+
+def test_without_javascript_it_says_so_and_shows_no_empty_form(browser, address):
+    page = browser.new_context(java_script_enabled=False).new_page()
+    page.goto(address + "/")
+    assert "This page needs JavaScript" in page.locator("main").inner_text()
+    assert page.locator("input:visible, select:visible, button:visible, svg:visible").count() == 0
+    page.context.close()
 
 
 def test_what_is_copied_says_where_it_works(visit, address):

@@ -230,6 +230,17 @@ def test_any_text_is_read_or_refused_with_a_caret_inside_it(text):
         ),
         ("ups2x64", 1, 4, "`up` keeps the channels of its input; write `ups2 k1x64`."),
         ("k3,k5", 1, 2, "layers stand apart by spaces, branches by `|` or `+`."),
+        ("k3x8,16", 1, 4, "layers stand apart by spaces, branches by `|` or `+`."),
+        ("k3s2,1valid", 1, 4, "the values of several axes stand in brackets; write `s(2,1)`."),
+        ("k3,1s2,1", 1, 2, "the values of several axes stand in brackets; write `k(3,1)`."),
+        ("k(3,1)p1;-2", 1, 8, "the values of both sides stand in brackets; write `p(1,-2)`."),
+        ("k3,s2", 1, 2, "the parts of a layer stand together, as in `k3s2valid`, without a `,`."),
+        (
+            "k3s2;valid",
+            1,
+            4,
+            "the parts of a layer stand together, as in `k3s2valid`, without a `;`.",
+        ),
         ("k3->k5", 1, 2, "layers run from left to right, with spaces between them."),
         ("K3", 1, 0, "letters are small, as in `k3s2x64`."),
         (

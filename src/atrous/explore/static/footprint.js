@@ -46,11 +46,10 @@ function hatch(svg, apart) {
 function image(cut) {
   const [top, left] = cut.origin, [tall, wide] = cut.shape;
   const size = Math.max(tall, wide), unit = size / 100, pad = 9 * unit;
-  const svg = drawn("svg", { viewBox: `${left - pad} ${top - pad * 0.4} ${wide + pad * 1.4} ${tall + pad * 1.9}`, role: "img", "aria-label": `Footprint over ${words(cut)}` });
+  const svg = drawn("svg", { viewBox: `${left - pad} ${top - pad * 0.4} ${wide + pad * 1.4} ${tall + pad * 2.3}`, role: "img", "aria-label": `Footprint over ${words(cut)}` });
   hatch(svg, Math.max(1.6 * unit, Math.min(0.24, 3 * unit)));
-  const mask = drawn("mask", { id: `ink${turn}`, maskUnits: "userSpaceOnUse", x: left, y: top, width: wide, height: tall }, svg.firstChild);
-  drawn("image", { href: cut.image, x: left, y: top, width: wide, height: tall, preserveAspectRatio: "none" }, mask);
   const box = { x: left, y: top, width: wide, height: tall };
+  masks(svg.firstChild, cut.image, box);
   drawn("rect", { ...box, class: "ground" }, svg);
   drawn("rect", { ...box, fill: `url(#hatch${turn})` }, svg);
   drawn("g", {}, svg).append(inked(box));
@@ -61,14 +60,27 @@ function image(cut) {
   };
   for (const one of ticks(left, wide, 8)) text(one + 0.5, top + tall + 5 * unit, one);
   for (const one of ticks(top, tall, 8)) text(left - 1.5 * unit, one + 0.5 + 1.2 * unit, one, "end");
-  const most = cut.most === 1 ? "ink: read, by one path each" : `ink: paths, logarithmic, at most ${cut.most}`;
-  text(left, top + tall + 10.5 * unit, `${words(cut)}${through(cut)}; ${most}`, "start");
+  const most = cut.most === 1 ? "ink: read, by one path each" : `ink: paths, log scale, at most ${cut.most}`;
+  const [down, along] = cut.axes;
+  text(left, top + tall + 10.5 * unit, `${down ? `${down} down, ` : ""}${along} across, input positions${through(cut)}`, "start");
+  text(left, top + tall + 15.5 * unit, `${most}; hatched: unread`, "start");
   return svg;
 }
 
+// One mask lets ink through by its paths, the other all of whatever is read at all: there the paper
+// under thin ink covers the hatching, which is for holes alone.
+function masks(defs, href, box) {
+  const lit = drawn("feComponentTransfer", {}, drawn("filter", { id: `lit${turn}`, "color-interpolation-filters": "sRGB" }, defs));
+  for (const part of ["R", "G", "B"]) drawn(`feFunc${part}`, { type: "linear", slope: 255 }, lit);
+  for (const [id, how] of [["ink", {}], ["read", { filter: `url(#lit${turn})` }]]) {
+    const mask = drawn("mask", { id: `${id}${turn}`, maskUnits: "userSpaceOnUse", ...box }, defs);
+    drawn("image", { href, ...box, preserveAspectRatio: "none", ...how }, mask);
+  }
+}
+
 const inked = (box) => {
-  const group = drawn("g", { mask: `url(#ink${turn})` });
-  drawn("rect", { ...box, class: "paper-under" }, group);
-  drawn("rect", { ...box, class: "ink" }, group);
+  const group = drawn("g", {});
+  drawn("rect", { ...box, class: "paper-under", mask: `url(#read${turn})` }, group);
+  drawn("rect", { ...box, class: "ink", mask: `url(#ink${turn})` }, group);
   return group;
 };

@@ -22,6 +22,8 @@ _SHOWN = 72
 _LETTERS = re.compile(r"[a-z]+", re.ASCII)
 _VALUES = re.compile(r"\(([^()]*)\)|([+-]?\d+)", re.ASCII)
 _VALUE = re.compile(r"[+-]?\d+", re.ASCII)
+_LISTED = re.compile(r"([kdsp])([+-]?\d+(?:[,;][+-]?\d+)+)", re.ASCII)
+_PART = re.compile(r"[,;](?:[sdpx](?=[(\d+-])|same|valid|causal)", re.ASCII)
 
 _NONE = "stacks have no activations and norms, which read nothing more; leave it out"
 _IDENTITY = "an empty branch is the identity, as in `[ + k3 k3]`"
@@ -131,7 +133,7 @@ class LayerWord:
         if self.text[at].isdigit():
             self.fail(at, "a number needs its letter before it, such as `k3` for the kernel")
         if self.text[at] in _SIGNS:
-            self.fail(at, _SIGNS[self.text[at]])
+            self.fail(at, self._listed(at) or _SIGNS[self.text[at]])
         if self.text[at].isupper():
             self.fail(at, "letters are small, as in `k3s2x64`")
         letters = _LETTERS.match(self.text, at, self.end)
@@ -147,6 +149,19 @@ class LayerWord:
         if kind in ("max", "avg") and short == "pool":
             self.fail(at, f"a pool is `{kind}` alone, as in `{kind}k2s2`")
         self.fail(at, f"{brief(got)!r} is not known; use k s d p x, same, valid or causal")
+
+    def _listed(self, at: int) -> str | None:
+        """What to write for a comma inside a layer, as in `k3s2,1`; None if it parts layers."""
+        for found in _LISTED.finditer(self.text, self.start, self.end):
+            if found.start() < at < found.end():
+                letter, values = found.group(1), found.group(2).replace(";", ",")
+                of = "both sides" if letter == "p" else "several axes"
+                fix = brief(f"{letter}({values})")
+                return f"the values of {of} stand in brackets; write `{fix}`"
+        if at > self.start and _PART.match(self.text, at, self.end):
+            got = self.text[at]
+            return f"the parts of a layer stand together, as in `k3s2valid`, without a `{got}`"
+        return None
 
     def _values(self, name: str, at: int) -> tuple[tuple[int, ...], int]:
         found = _VALUES.match(self.text, at, self.end)
