@@ -190,6 +190,7 @@ DEPTHWISE = (
 )
 
 DENSE_RATES = (1, 2, 4, 8, 12)
+MOST_MACS = 10e9
 ASPP = ((33, (12, 24, 36)), (65, (12, 24, 36)))
 
 
@@ -227,6 +228,32 @@ def dense() -> Iterator[Case]:
         )
 
 
+def dense3() -> Iterator[Case]:
+    """Dense 3x3 layers where products are the price: widths, maps and rates, and the ASPP heads.
+
+    Layers of more than 10 GMAC are left out. Maps of odd sizes do not divide into tiles.
+    """
+    for channels in (64, 128, 256, 512):
+        for size in (32, 65, 129, 256):
+            for rate in (1, 2, 4, 6, 12):
+                case = Case(
+                    "dense3", "forward", channels, (size, size), (3, 3), dilation=rate, groups=1
+                )
+                if case.macs <= MOST_MACS:
+                    yield case
+    for rate in (6, 12, 18):
+        yield Case(
+            "dense3 ASPP",
+            "forward",
+            2048,
+            (65, 65),
+            (3, 3),
+            dilation=rate,
+            out_channels=256,
+            groups=1,
+        )
+
+
 def at_rates(case: Case) -> Iterator[Case]:
     """The case over all rates, in all three directions."""
     top = 128 if len(case.sizes) == 1 else 64
@@ -239,7 +266,7 @@ def at_rates(case: Case) -> Iterator[Case]:
 def cases() -> list[Case]:
     """Every case, in the order in which the tables show them."""
     found = [case for layer in FLAT for case in at_rates(layer)]
-    found += [*DEPTHWISE, *dense()]
+    found += [*DEPTHWISE, *dense(), *dense3()]
     assert len({case.name for case in found}) == len(found), "two cases have one name"
     return found
 

@@ -11,11 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from cases import Case
+
+from bench.shared.alone import Built
 
 Layout = Literal["contiguous", "channels_last"]
 ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -31,6 +34,7 @@ CONVS = {
     2: torch.nn.functional.conv2d,
     3: torch.nn.functional.conv3d,
 }
+SQUARE = 1024
 FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
@@ -42,10 +46,10 @@ def in_layout(x: torch.Tensor, layout: Layout) -> torch.Tensor:
 
 
 class Problem:
-    """A case with its numbers, and the same in float64 done by PyTorch."""
+    """A case with its numbers, and the same in float64 done by PyTorch, or read from a file."""
 
-    def __init__(self, case: Case, threads: int) -> None:
-        self.case, self.threads = case, threads
+    def __init__(self, case: Case, threads: int, kept: Path | None = None) -> None:
+        self.case, self.threads, self.kept = case, threads, kept
         generator = torch.Generator().manual_seed(0)
 
         def draw(*shape: int) -> torch.Tensor:
@@ -124,6 +128,8 @@ class Problem:
     @cached_property
     def truth(self) -> np.ndarray:
         """The result in float64."""
+        if self.kept is not None:
+            return np.load(self.kept, mmap_mode="r")
         x, weight, bias, grad = (t.double() for t in (self.x, self.weight, self.bias, self.grad))
         if self.case.op == "forward":
             return self.forward(x, weight, bias).numpy()
@@ -245,6 +251,45 @@ def our_strategy(name: str) -> Peer:
 
 for _strategy in ("framework", "phases", "taps", "slices"):
     peer(f"{OURS}: {_strategy}", "contiguous", "channels_last")(our_strategy(_strategy))
+
+
+def our_winograd(level: int) -> Peer:
+    """Minimal filtering with the weights packed beforehand, as `optimize` hands it out."""
+
+    def run(problem: Problem, layout: Layout) -> Way | None:
+        from atrous.operators.arguments import convolution
+        from atrous.operators.kernels.torch_winograd import prepare_winograd
+        from atrous.operators.tiles import LEVELS, living, tiled
+
+        case = problem.case
+        if case.op != "forward" or case.groups != 1 or len(case.sizes) > 2 or case.stride > 1:
+            return None
+        call = convolution(
+            problem.x.shape,
+            problem.weight.shape,
+            problem.bias.shape,
+            stride=case.stride,
+            dilation=case.rates,
+            padding=case.padding,
+            groups=case.groups,
+        )
+        taps, alive = living(call)
+        tiling = tiled(alive, level)
+        below = [tiled(alive, other) for other in LEVELS if other < level]
+        if tiling is None or max(alive.kernel) == 1 or tiling in below:
+            return None
+        weight = problem.weight[(..., *(slice(one.start, one.stop) for one in taps))]
+        filtered = prepare_winograd(weight, problem.bias, alive, tiling, case.activation)
+        x = in_layout(problem.x, layout)
+        if layout == "channels_last":
+            return of_torch(lambda: filtered(x))
+        return of_torch(lambda: filtered(x).contiguous())
+
+    return run
+
+
+for _level in (4, 5, 6):
+    peer(f"{OURS}: winograd {_level}", "contiguous", "channels_last")(our_winograd(_level))
 
 
 def our_gradient(
@@ -487,3 +532,48 @@ def copy(problem: Problem) -> Way:
     half = torch.randn(problem.case.bytes // 8)
     out = torch.empty_like(half)
     return Way(lambda: out.copy_(half), out.numpy)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A case, and the file that holds its result in float64."""
+
+    case: Case
+    truth: Path
+
+
+def in_turns(threads: int) -> None:
+    """What the process of a contestant needs of PyTorch."""
+    torch.set_num_threads(threads)
+    torch.set_grad_enabled(False)
+
+
+def contestant(name: str, layout: Layout, threads: int, task: Task) -> Built | None:
+    """One peer with one layout, prepared, with its error; None where it does not do the case."""
+    in_turns(threads)
+    if name.startswith("torch.compile"):
+        torch._dynamo.reset()
+    problem = Problem(task.case, threads, task.truth)
+    if layout == "channels_last" and problem.x.dim() not in FORMATS:
+        return None
+    way = PEERS[name](problem, layout)
+    if way is None:
+        return None
+    error = problem.error(way.value())
+    return Built(way.call, {"by": name, "layout": layout, "error": float(f"{error:.2e}")})
+
+
+def copier(threads: int, task: Task) -> Built:
+    """The copy; on the way it writes the case's result in float64 for the others."""
+    in_turns(threads)
+    problem = Problem(task.case, threads)
+    task.truth.unlink(missing_ok=True)  # others may still have the one before open
+    np.save(task.truth, problem.truth)
+    return Built(copy(problem).call)
+
+
+def square_product(threads: int, _request: object) -> Built:
+    """PyTorch's product of two square float32 matrices: what arithmetic can reach."""
+    in_turns(threads)
+    a, b = torch.randn(SQUARE, SQUARE), torch.randn(SQUARE, SQUARE)
+    return Built(lambda: a @ b)

@@ -2,9 +2,10 @@
 
     python bench/operators/run.py [--quick] [--only TEXT] [--peers PART,...] [--out FILE]
 
-All take the same float32 numbers and the same threads. Written are, for each case, the medians over
-turns, the fastest calls and the largest errors against float64, with the machine and the versions
-beside them. `table.py` and `plot.py` read that file and measure nothing.
+All take the same float32 numbers and the same threads, each in a process of its own that stands
+still outside its turns. Written are, for each case, the medians over turns, the fastest calls, the
+largest errors against float64 and how many turns something else disturbed, with the machine and the
+versions beside them. `table.py` and `plot.py` read that file and measure nothing.
 """
 
 from __future__ import annotations
@@ -12,31 +13,48 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 import time
-import warnings
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "shared"))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 from cases import Case, cases, quick_cases
-from machine import machine, sentence, use_threads
-from peers import FORMATS, LAYOUTS, OURS, PEERS, Problem, copy
-from rounds import Contestant, Times, take_turns
+from peers import (
+    LAYOUTS,
+    OURS,
+    PEERS,
+    SQUARE,
+    Task,
+    contestant,
+    copier,
+    square_product,
+)
+
+from bench.shared.alone import Build, Contest, Found
+from bench.shared.commit import commit
+from bench.shared.machine import machine, sentence, use_threads
+from bench.shared.rounds import Times
 
 HERE = Path(__file__).parent
 COPY = "copy"
 
 
-def product_rate(turns: int) -> float:
-    """GMAC/s of PyTorch's product of two square float32 matrices: what arithmetic can reach."""
-    n = 1024
-    a, b = torch.randn(n, n), torch.randn(n, n)
-    a @ b
-    found = take_turns([Contestant("product", lambda: a @ b)], turns=turns)
-    return n**3 / found["product"].median / 1e6
+def seats(names: list[str], threads: int) -> dict[str, Build]:
+    """One contestant a peer and layout; the copy comes first, for the truth that it writes."""
+    found: dict[str, Build] = {COPY: partial(copier, threads)}
+    for name in names:
+        for layout in LAYOUTS[name]:
+            found[f"{name}, {layout}"] = partial(contestant, name, layout, threads)
+    return found
+
+
+def product_rate(threads: int, turns: int) -> float:
+    """GMAC/s of PyTorch's product of two square float32 matrices."""
+    with Contest({"product": partial(square_product, threads)}, threads) as contest:
+        return SQUARE**3 / contest.run(None, turns=turns).times["product"].median / 1e6
 
 
 def figures(times: Times) -> dict[str, Any]:
@@ -49,30 +67,21 @@ def figures(times: Times) -> dict[str, Any]:
     }
 
 
-def run_case(case: Case, names: list[str], threads: int, turns: int) -> dict[str, Any]:
+def run_case(case: Case, contest: Contest, truth: Path, turns: int) -> tuple[dict[str, Any], Found]:
     """All that is measured of one case."""
-    torch._dynamo.reset()
-    problem = Problem(case, threads)
-    entrants: list[Contestant] = []
-    described: dict[str, dict[str, Any]] = {}
-    absent: dict[str, str] = {}
-    for name in names:
-        for layout in LAYOUTS[name]:
-            if layout == "channels_last" and problem.x.dim() not in FORMATS:
-                continue
-            label = f"{name}, {layout}"
-            try:
-                way = PEERS[name](problem, layout)
-                if way is None:
-                    continue
-                error = problem.error(way.value())
-            except Exception as failure:  # one peer that cannot must not end the run
-                absent[label] = f"{type(failure).__name__}: {str(failure)[:200]}"
-                continue
-            entrants.append(Contestant(label, way.call))
-            described[label] = {"by": name, "layout": layout, "error": float(f"{error:.2e}")}
-    entrants.append(Contestant(COPY, copy(problem).call))
-    times = take_turns(entrants, turns=turns)
+    found = contest.run(Task(case, truth), turns=turns)
+    if COPY in found.absent:
+        raise RuntimeError(f"{case.name}: no copy and no truth: {found.absent[COPY]}")
+    took = {
+        label: about
+        | figures(found.times[label])
+        | {
+            "disturbed": found.disturbed.get(label, 0),
+            "disturbed_kept": found.kept.get(label, 0),
+        }
+        for label, about in found.notes.items()
+        if label != COPY
+    }
     return {
         "name": case.name,
         **{k: v for k, v in asdict(case).items() if k != "pads"},
@@ -82,10 +91,11 @@ def run_case(case: Case, names: list[str], threads: int, turns: int) -> dict[str
         "macs": case.macs,
         "bytes": case.bytes,
         "taps_inside": round(case.taps_inside, 4),
-        "copy": figures(times[COPY]),
-        "contestants": {label: about | figures(times[label]) for label, about in described.items()},
-        "absent": absent,
-    }
+        "disturbed_share": round(found.share, 4),
+        "copy": figures(found.times[COPY]),
+        "contestants": took,
+        "absent": found.absent,
+    }, found
 
 
 def line(found: dict[str, Any]) -> str:
@@ -99,6 +109,8 @@ def line(found: dict[str, Any]) -> str:
         text += f"; {best[True][0]:.3f} ms"
     if False in best:
         text += f"; {best[False][1]} {best[False][0]:.3f} ms"
+    if found["disturbed_share"]:
+        text += f" ({found['disturbed_share']:.0%} of turns disturbed)"
     if len(best) == 2:
         text += f", {best[False][0] / best[True][0]:.2f} times ours"
     return text
@@ -135,27 +147,39 @@ def main() -> None:
     partial = asked.quick or asked.only or asked.peers
     path = asked.out or (None if partial else HERE / "results.json")
     threads = use_threads(asked.threads)
-    torch.set_grad_enabled(False)
-    torch._dynamo.config.recompile_limit = 64  # a case compiles one function in several layouts
-    warnings.simplefilter("ignore")
     start = time.perf_counter()
     about: dict[str, Any] = {
         "schema": "atrous.bench.operators/1",
         "quick": asked.quick,
         "turns": turns,
+        "commit": commit(),
         "machine": machine(threads),
-        "product_gmacs": round(product_rate(turns), 2),
+        "product_gmacs": round(product_rate(threads, turns), 2),
     }
     print(sentence(about["machine"]), flush=True)
     done: list[dict[str, Any]] = []
-    for index, case in enumerate(chosen, 1):
-        done.append(run_case(case, names, threads, turns))
-        print(f"{index}/{len(chosen)} {line(done[-1])}", flush=True)
-        about["seconds"] = round(time.perf_counter() - start)
-        if path is not None:
-            write(path, about, done)
+    attempts = disturbed = kept = 0
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Contest(seats(names, threads), threads) as contest,
+    ):
+        for index, case in enumerate(chosen, 1):
+            entry, found = run_case(case, contest, Path(folder) / "truth.npy", turns)
+            done.append(entry)
+            attempts += sum(found.attempts.values())
+            disturbed += sum(found.disturbed.values())
+            kept += sum(found.kept.values())
+            print(f"{index}/{len(chosen)} {line(entry)}", flush=True)
+            about["seconds"] = round(time.perf_counter() - start)
+            about["disturbed"] = {"turns": attempts, "disturbed": disturbed, "kept": kept}
+            if path is not None:
+                write(path, about, done)
     for label, why in {k: v for entry in done for k, v in entry["absent"].items()}.items():
         print(f"took no part somewhere: {label}: {why}")
+    print(
+        f"{disturbed / max(attempts, 1):.1%} of {attempts} turns were disturbed; {kept} of them "
+        "count, because every repeat was disturbed as well"
+    )
     print(f"{time.perf_counter() - start:.0f} s; " + (f"written to {path}" if path else "not kept"))
 
 

@@ -12,9 +12,14 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-__all__ = ["Contestant", "Times", "clock", "settle", "take_turns"]
+__all__ = [
+    "FAR_SECONDS", "Contestant", "Times", "clock", "rotated", "settle", "summary", "take_turns",
+    "turn", "turns_left",
+]  # fmt: skip
 
+T = TypeVar("T")
 WARM_BELOW = 0.05  # seconds: longer calls are not repeated only to warm up
 SHORT = 0.005  # seconds: shorter calls are repeated in a turn
 FAR = 10  # times the fastest: further behind than that, the place is not in doubt
@@ -80,23 +85,41 @@ def take_turns(
     for c in contestants:
         settle()
         usual[c.name] = clock(c.call)
-    fastest = min(usual.values(), default=0.0)
-    left = {
-        name: min(turns, int(FAR_SECONDS / t)) if t > FAR * fastest and t > seconds else turns
-        for name, t in usual.items()
-    }
+    left = turns_left(usual, turns, seconds)
     found: dict[str, list[list[float]]] = {c.name: [] for c in contestants}
     gc.collect()
     gc.disable()
     try:
         for index in range(turns):
-            first = index % max(len(contestants), 1)
-            for c in [*contestants[first:], *contestants[:first]]:
+            for c in rotated(contestants, index):
                 if index < left[c.name]:
                     found[c.name].append(turn(c, usual[c.name], seconds))
     finally:
         gc.enable()
     return {name: summary(times or [[usual[name]]]) for name, times in found.items()}
+
+
+def turns_left(usual: dict[str, float], turns: int, seconds: float) -> dict[str, int]:
+    """How many turns each gets: who is far behind the fastest has fewer.
+
+    >>> turns_left({"fast": 0.01, "near": 0.05, "far": 0.4}, 7, 0.015)
+    {'fast': 7, 'near': 7, 'far': 2}
+    """
+    fastest = min(usual.values(), default=0.0)
+    return {
+        name: min(turns, int(FAR_SECONDS / t)) if t > FAR * fastest and t > seconds else turns
+        for name, t in usual.items()
+    }
+
+
+def rotated(items: Sequence[T], index: int) -> list[T]:
+    """The round of that index, which starts with another one.
+
+    >>> rotated("abc", 4)
+    ['b', 'c', 'a']
+    """
+    first = index % max(len(items), 1)
+    return [*items[first:], *items[:first]]
 
 
 def summary(times: list[list[float]]) -> Times:
