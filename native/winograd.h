@@ -373,41 +373,54 @@ template <class T> struct Packing {
     double rows[2][kMostPoints][kMostPoints];
 };
 
+// Rows of G times `taps` vectors of `W` doubles that lie `step` apart.
+template <int W> ATROUS_INLINE void weigh(const double *row, int taps, const double *from, int64_t step, double *to) {
+    typedef Vec<double> V;
+    constexpr int64_t L = Types<double>::lanes;
+    V sum[W];
+    ATROUS_UNROLL(16)
+    for (int n = 0; n < W; ++n) sum[n] = row[0] * load(from + n * L);
+    for (int t = 1; t < taps; ++t) {
+        ATROUS_UNROLL(16)
+        for (int n = 0; n < W; ++n) sum[n] += row[t] * load(from + t * step + n * L);
+    }
+    ATROUS_UNROLL(16)
+    for (int n = 0; n < W; ++n) store<double>(to + n * L, sum[n]);
+}
+
+// In float64: what is packed once is rounded once.
 template <class T> void pack_channels(void *context, int64_t begin, int64_t end) {
-    constexpr int64_t L = Types<T>::lanes;
+    constexpr int64_t L = Types<T>::lanes, P = kPanel * L;
+    constexpr int W = static_cast<int>(P / Types<double>::lanes);
     const Packing<T> &p = *static_cast<const Packing<T> *>(context);
     const atrous_winograd_layer &layer = *p.layer;
     const int high = static_cast<int>(layer.kernel[0]), wide = static_cast<int>(layer.kernel[1]), taps = high * wide;
     const int64_t points = p.points[0] * p.points[1];
-    double tap[kMostPoints * kMostPoints][kPanel * L], half[kMostPoints * kMostPoints][kPanel * L];
+    alignas(ATROUS_VECTOR_BYTES) double tap[kMostPoints * kMostPoints * P], half[kMostPoints * kMostPoints * P];
+    alignas(ATROUS_VECTOR_BYTES) double made[P];
     for (int64_t item = begin; item < end; ++item) {
         const int64_t filter = item / p.lined * p.panel, channel = item % p.lined;
-        const int64_t left = smaller(p.panel, layer.filters - filter), width = ceil_div(left, L) * L;
+        const int64_t left = channel < layer.channels ? smaller(p.panel, layer.filters - filter) : 0;
+        const int64_t width = smaller(p.panel, ceil_div(layer.filters - filter, L) * L);
         T *to = p.packed + filter * points * p.lined + channel * width;
+        for (int64_t k = 0; k < left; ++k) {
+            const int64_t pair = layer.turned ? channel * layer.filters + filter + k
+                                              : (filter + k) * layer.channels + channel;
+            const T *from = p.weight + pair * taps;
+            for (int t = 0; t < taps; ++t) tap[t * P + k] = from[layer.turned ? taps - 1 - t : t];
+        }
         for (int t = 0; t < taps; ++t) {
-            const int from = layer.turned ? taps - 1 - t : t;
-            for (int64_t k = 0; k < width; ++k) {
-                const int64_t pair = layer.turned ? channel * layer.filters + filter + k
-                                                  : (filter + k) * layer.channels + channel;
-                tap[t][k] = k < left && channel < layer.channels ? double(p.weight[pair * taps + from]) : 0.0;
-            }
+            for (int64_t k = left; k < P; ++k) tap[t * P + k] = 0;
         }
         for (int i = 0; i < p.points[0]; ++i) {
             for (int j = 0; j < wide; ++j) {
-                for (int64_t k = 0; k < width; ++k) {
-                    double sum = 0;
-                    for (int t = 0; t < high; ++t) sum += p.rows[0][i][t] * tap[t * wide + j][k];
-                    half[i * wide + j][k] = sum;
-                }
+                weigh<W>(p.rows[0][i], high, tap + j * P, wide * P, half + (i * wide + j) * P);
             }
         }
         for (int i = 0; i < p.points[0]; ++i) {
             for (int j = 0; j < p.points[1]; ++j, to += p.lined * width) {
-                for (int64_t k = 0; k < width; ++k) {
-                    double sum = 0;
-                    for (int t = 0; t < wide; ++t) sum += p.rows[1][j][t] * half[i * wide + t][k];
-                    to[k] = static_cast<T>(sum);
-                }
+                weigh<W>(p.rows[1][j], wide, half + i * wide * P, P, made);
+                for (int64_t k = 0; k < width; ++k) to[k] = static_cast<T>(made[k]);
             }
         }
     }
