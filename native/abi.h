@@ -18,7 +18,7 @@ extern "C" {
 #endif
 
 // Grows with every change of this file; the loader refuses a library with another number.
-#define ATROUS_ABI_VERSION 3
+#define ATROUS_ABI_VERSION 4
 
 enum { ATROUS_OK = 0, ATROUS_BAD_ARGUMENT = 1, ATROUS_NO_MEMORY = 2 };
 enum { ATROUS_FLOAT32 = 0, ATROUS_FLOAT64 = 1 };
@@ -80,6 +80,9 @@ ATROUS_EXPORT int atrous_winograd_pack(const atrous_winograd_layer *layer, const
 // out = activation(bias + x * weight + other); bias and other, which has the shape of `out`, may be null.
 ATROUS_EXPORT int atrous_winograd_forward(const atrous_winograd_layer *layer, const float *x, const float *packed,
                                           const float *bias, const float *other, float *out);
+// The gradient of the sum of out * grad_out by the weights, (filters, channels, taps); `turned` is not looked at.
+ATROUS_EXPORT int atrous_winograd_weight_gradient(const atrous_winograd_layer *layer, const float *x,
+                                                  const float *grad_out, float *grad_weight);
 
 #ifdef __cplusplus
 }

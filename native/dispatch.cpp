@@ -213,4 +213,15 @@ int atrous_winograd_forward(const atrous_winograd_layer *layer, const float *x, 
     if (layer->batch == 0 || layer->out[0] == 0 || layer->out[1] == 0) return ATROUS_OK;
     return atrous::entry().kernels->winograd_forward(layer, x, packed, bias, other, out);
 }
+
+int atrous_winograd_weight_gradient(const atrous_winograd_layer *layer, const float *x, const float *grad_out,
+                                    float *grad_weight) {
+    if (!atrous::sound(layer)) return ATROUS_BAD_ARGUMENT;
+    if (layer->batch == 0 || layer->out[0] == 0 || layer->out[1] == 0) {
+        const int64_t taps = layer->kernel[0] * layer->kernel[1];
+        std::memset(grad_weight, 0, static_cast<size_t>(layer->filters * layer->channels * taps) * sizeof(float));
+        return ATROUS_OK;
+    }
+    return atrous::entry().kernels->winograd_weight_gradient(layer, x, grad_out, grad_weight);
+}
 }

@@ -6,6 +6,7 @@
 #include "planes_gather.h"
 #include "planes_weight.h"
 #include "winograd.h"
+#include "winograd_weight.h"
 
 #define ATROUS_JOIN_(a, b) a##b
 #define ATROUS_JOIN(a, b) ATROUS_JOIN_(a, b)
@@ -40,10 +41,15 @@ int winograd_forward(const atrous_winograd_layer *layer, const float *x, const f
     return forward_winograd<float>(*layer, x, packed, bias, other, out);
 }
 
+int winograd_weight_gradient(const atrous_winograd_layer *layer, const float *x, const float *grad, float *out) {
+    return weight_winograd<float>(*layer, x, grad, out);
+}
+
 }  // namespace
 
 namespace atrous {
 extern const Kernels ATROUS_JOIN(kernels_, ATROUS_NAME);
 const Kernels ATROUS_JOIN(kernels_, ATROUS_NAME) = {gather, weight_gradient, Types<float>::lanes,
-                                                          winograd_pack, winograd_forward};
+                                                          winograd_pack, winograd_forward,
+                                                          winograd_weight_gradient};
 }  // namespace atrous

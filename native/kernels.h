@@ -14,6 +14,7 @@ struct Kernels {
     int (*winograd_pack)(const atrous_winograd_layer *layer, const float *weight, float *packed);
     int (*winograd_forward)(const atrous_winograd_layer *layer, const float *x, const float *packed, const float *bias,
                             const float *other, float *out);
+    int (*winograd_weight_gradient)(const atrous_winograd_layer *layer, const float *x, const float *grad, float *out);
 };
 
 }  // namespace atrous

@@ -103,35 +103,39 @@ inline void kernel_rows(int points_number, int taps, double (*rows)[kMostPoints]
     }
 }
 
-// e = B' d. A pair of points shares the even and the odd half of its sum.
+// A pair of points shares the even and the odd half of its sum.
+template <class T, int A, int pair> ATROUS_INLINE void pairs_to_points(const Vec<T> *d, Vec<T> *e) {
+    typedef Vec<T> V;
+    static constexpr Filters<A> filters{};
+    constexpr int zero = Points<A>::zero ? 1 : 0, j = zero + 2 * pair;
+    V same = d[A - 2], other = T(filters.row[j][A - 3]) * d[A - 3];
+    if constexpr (A - 4 >= zero) {
+        ATROUS_UNROLL(8)
+        for (int i = A - 4; i >= zero; i -= 2) same += T(filters.row[j][i]) * d[i];
+    }
+    if constexpr (A - 5 >= zero) {
+        ATROUS_UNROLL(8)
+        for (int i = A - 5; i >= zero; i -= 2) other += T(filters.row[j][i]) * d[i];
+    }
+    e[j] = same + other;
+    e[j + 1] = same - other;
+    if constexpr (pair + 1 < count_pairs<A>()) pairs_to_points<T, A, pair + 1>(d, e);
+}
+
+// e = B' d.
 template <class T, int A> ATROUS_INLINE void to_points(const Vec<T> *d, Vec<T> *e) {
     typedef Vec<T> V;
     if constexpr (A == 1) {
         e[0] = d[0];
     } else {
         static constexpr Filters<A> filters{};
-        constexpr int zero = Points<A>::zero ? 1 : 0;
-        if constexpr (zero) {
+        if constexpr (Points<A>::zero) {
             V sum = d[A - 2];
             ATROUS_UNROLL(8)
             for (int i = A - 4; i >= 0; i -= 2) sum += T(filters.row[0][i]) * d[i];
             e[0] = sum;
         }
-        ATROUS_UNROLL(8)
-        for (int pair = 0; pair < count_pairs<A>(); ++pair) {
-            const int j = zero + 2 * pair;
-            V same = d[A - 2], other = T(filters.row[j][A - 3]) * d[A - 3];
-            if constexpr (A - 4 >= zero) {
-                ATROUS_UNROLL(8)
-                for (int i = A - 4; i >= zero; i -= 2) same += T(filters.row[j][i]) * d[i];
-            }
-            if constexpr (A - 5 >= zero) {
-                ATROUS_UNROLL(8)
-                for (int i = A - 5; i >= zero; i -= 2) other += T(filters.row[j][i]) * d[i];
-            }
-            e[j] = same + other;
-            e[j + 1] = same - other;
-        }
+        pairs_to_points<T, A, 0>(d, e);
         V sum = d[A - 1];
         ATROUS_UNROLL(8)
         for (int i = A - 3; i >= 0; i -= 2) sum += T(filters.row[A - 1][i]) * d[i];
@@ -170,6 +174,34 @@ template <class T, int A, int M> ATROUS_INLINE void from_points(const Vec<T> *e,
             ATROUS_UNROLL(8)
             for (int pair = 0; pair < pairs; ++pair) power[pair] *= Points<A>::pairs[pair];
         }
+    }
+}
+
+// e = T y, the transpose of `from_points`: what M gradients of outputs are to the A products.
+template <class T, int A, int M> ATROUS_INLINE void to_products(const Vec<T> *y, Vec<T> *e) {
+    typedef Vec<T> V;
+    if constexpr (A == 1) {
+        e[0] = y[0];
+    } else {
+        constexpr int zero = Points<A>::zero ? 1 : 0, pairs = count_pairs<A>();
+        if constexpr (zero) e[0] = y[0];
+        ATROUS_UNROLL(8)
+        for (int pair = 0; pair < pairs; ++pair) {
+            const double p = Points<A>::pairs[pair];
+            V same = y[0], other = T(p) * y[1];
+            double power = p * p;
+            ATROUS_UNROLL(8)
+            for (int i = 2; i < M; ++i, power *= p) {
+                if (i % 2 == 0) {
+                    same += T(power) * y[i];
+                } else {
+                    other += T(power) * y[i];
+                }
+            }
+            e[zero + 2 * pair] = same + other;
+            e[zero + 2 * pair + 1] = same - other;
+        }
+        e[A - 1] = y[M - 1];
     }
 }
 

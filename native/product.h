@@ -99,5 +99,62 @@ void product_of(int64_t vectors, const T *a, int64_t a_step, int64_t rows, const
     }
 }
 
+template <class T, int R, int N>
+ATROUS_INLINE void outer_tile(const T *a, int64_t a_step, const T *b, int64_t b_step, int64_t terms, T *c,
+                              int64_t c_step) {
+    typedef Vec<T> V;
+    constexpr int64_t L = Types<T>::lanes;
+    V sum[R][N] = {};
+    for (int64_t k = 0; k < terms; ++k) {
+        V right[N];
+        ATROUS_UNROLL(8)
+        for (int n = 0; n < N; ++n) right[n] = load(b + k * b_step + n * L);
+        ATROUS_UNROLL(8)
+        for (int r = 0; r < R; ++r) {
+            const V left = splat(a[k * a_step + r]);
+            ATROUS_UNROLL(8)
+            for (int n = 0; n < N; ++n) sum[r][n] += left * right[n];
+        }
+    }
+    ATROUS_UNROLL(8)
+    for (int r = 0; r < R; ++r) {
+        ATROUS_UNROLL(8)
+        for (int n = 0; n < N; ++n) {
+            T *at = c + r * c_step + n * L;
+            store<T>(at, load(at) + sum[r][n]);
+        }
+    }
+}
+
+// c (rows x width) += the transpose of a (terms x rows) times b (terms x width); sums are cut every 32 terms.
+template <class T, int N>
+__attribute__((noinline)) void outer(const T *a, int64_t a_step, int64_t rows, const T *b, int64_t b_step,
+                                     int64_t terms, T *c, int64_t c_step) {
+    for (int64_t k = 0; k < terms; k += 32) {
+        const int64_t some = smaller<int64_t>(32, terms - k);
+        const T *left = a + k * a_step, *right = b + k * b_step;
+        int64_t row = 0;
+        for (; row + kRows <= rows; row += kRows) {
+            outer_tile<T, kRows, N>(left + row, a_step, right, b_step, some, c + row * c_step, c_step);
+        }
+        for (; row < rows; ++row) {
+            outer_tile<T, 1, N>(left + row, a_step, right, b_step, some, c + row * c_step, c_step);
+        }
+    }
+}
+
+template <class T>
+void outer_of(int64_t vectors, const T *a, int64_t a_step, int64_t rows, const T *b, int64_t b_step, int64_t terms,
+              T *c, int64_t c_step) {
+    switch (vectors) {
+        case 1: return outer<T, 1>(a, a_step, rows, b, b_step, terms, c, c_step);
+        case 2: return outer<T, 2>(a, a_step, rows, b, b_step, terms, c, c_step);
+#if ATROUS_VECTOR_BYTES == 64 || defined(__aarch64__)
+        case 3: return outer<T, 3>(a, a_step, rows, b, b_step, terms, c, c_step);
+        default: return outer<T, 4>(a, a_step, rows, b, b_step, terms, c, c_step);
+#endif
+    }
+}
+
 }  // namespace
 #endif

@@ -440,11 +440,9 @@ template <class T> int pack_winograd(const atrous_winograd_layer &layer, const T
     return ATROUS_OK;
 }
 
-template <class T>
-int forward_winograd(const atrous_winograd_layer &layer, const T *x, const T *packed, const T *bias, const T *other,
-                     T *out) {
+// The sizes of a layer and the lists of its tiles, which stay valid until this thread's next call.
+template <class T> int lay_out(const atrous_winograd_layer &layer, Winograd<T> &w) {
     constexpr int64_t L = Types<T>::lanes;
-    Winograd<T> w{};
     TileAxis *axes[2] = {&w.high, &w.wide};
     int64_t tiles[2];
     for (int a = 0; a < 2; ++a) tiles[a] = count_tiles(layer.out[a], layer.dilation[a], static_cast<int>(layer.tile[a]));
@@ -464,12 +462,20 @@ int forward_winograd(const atrous_winograd_layer &layer, const T *x, const T *pa
     w.filters = layer.filters;
     w.lined = ceil_div(layer.channels, L) * L;
     w.activation = layer.activation;
-    w.x = x, w.weight = packed, w.bias = bias, w.other = other, w.out = out;
     w.gather = gathers<T>(w.wide.points);
     w.spread = spreads<T>(w.high.points);
     w.back_high = backs<T>(w.high.points, w.high.outputs);
     w.back_wide = backs<T>(w.wide.points, w.wide.outputs);
-    if (!w.gather || !w.spread || !w.back_high || !w.back_wide) return ATROUS_BAD_ARGUMENT;
+    return ATROUS_OK;
+}
+
+template <class T>
+int forward_winograd(const atrous_winograd_layer &layer, const T *x, const T *packed, const T *bias, const T *other,
+                     T *out) {
+    Winograd<T> w{};
+    const int code = lay_out(layer, w);
+    if (code != ATROUS_OK) return code;
+    w.x = x, w.weight = packed, w.bias = bias, w.other = other, w.out = out;
     return run_winograd(w, layer.threads);
 }
 

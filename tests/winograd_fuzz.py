@@ -17,7 +17,7 @@ import numpy as np
 
 from atrous.operators.kernels import native
 from atrous.operators.kernels.layer import ACTIVATIONS, output_size
-from atrous.operators.kernels.winograd import Winograd, filtered, pack, packed_size
+from atrous.operators.kernels.winograd import Winograd, by_weight, filtered, pack, packed_size
 from tests.depthwise_fuzz import activated, padded
 
 # What tiles of so many products may round off, as a share of the largest sum before it is
@@ -130,9 +130,45 @@ def assert_agrees(case: Case) -> np.ndarray:
     return found
 
 
+def gradient(layer: Winograd, x, grad) -> np.ndarray:
+    """The kernel's gradient by the weights."""
+    out = np.full((layer.filters, layer.channels, *layer.kernel), np.nan, np.float32)
+    by_weight(layer, x.ctypes.data, grad.ctypes.data, out.ctypes.data)
+    return out
+
+
+def assert_gradient_agrees(case: Case) -> np.ndarray:
+    """The gradient by the weights of the sum of outputs times `grad`, tap by tap."""
+    layer = case.layer
+    x = given(case)[0]
+    shape = (layer.batch, *layer.output, layer.filters)
+    grad = np.random.default_rng(case.seed + 1).standard_normal(shape).astype(np.float32)
+    wide = np.moveaxis(padded(np.moveaxis(x.astype(np.float64), -1, 1), case.padding), 1, -1)
+    sums = np.zeros((layer.filters, layer.channels, *layer.kernel))
+    flat = grad.reshape(-1, layer.filters).astype(np.float64)
+    for tap in product(*map(range, layer.kernel)):
+        h, w = (
+            slice(d * j, d * j + n)
+            for d, j, n in zip(layer.dilation, tap, layer.output, strict=True)
+        )
+        sums[(..., *tap)] = flat.T @ wide[:, h, w].reshape(-1, layer.channels)
+    found = gradient(layer, x, grad)
+    points = [m + k - 1 for m, k in zip(layer.tile, layer.kernel, strict=True)]
+    bound = UNIT * ROUNDS_OFF[points[0]] * ROUNDS_OFF[points[1]]
+    scale = max(float(abs(sums).max()), float(np.sqrt(len(flat))))
+    error = float(abs(found - sums).max())
+    assert error <= bound * scale, f"gradient of {case}: off by {error / scale:.1e}"
+    return found
+
+
 def assert_same_on_any_threads(case: Case) -> None:
     """Bit for bit."""
-    made = {result(replace(case.layer, threads=n), *given(case)).tobytes() for n in (1, 2, 5)}
+    x = given(case)[0]
+    grad = np.ones((case.layer.batch, *case.layer.output, case.layer.filters), np.float32)
+    made = {
+        (result(layer, *given(case)).tobytes(), gradient(layer, x, grad).tobytes())
+        for layer in (replace(case.layer, threads=n) for n in (1, 2, 5))
+    }
     assert len(made) == 1, f"{case} depends on the threads"
 
 
@@ -143,7 +179,9 @@ def main() -> None:
     asked = parser.parse_args()
     rng = random.Random(asked.seed)
     for draw in range(asked.draws):
-        assert_agrees(drawn(rng, draw))
+        case = drawn(rng, draw)
+        assert_agrees(case)
+        assert_gradient_agrees(case)
     sys.stdout.write(f"{asked.draws} draws agree with the sums over taps; {native()}\n")
 
 

@@ -9,7 +9,14 @@ import pytest
 
 from atrous.operators.kernels import native
 from atrous.operators.kernels.winograd import Winograd, packed_size
-from tests.winograd_fuzz import Case, assert_agrees, assert_same_on_any_threads, drawn, result
+from tests.winograd_fuzz import (
+    Case,
+    assert_agrees,
+    assert_gradient_agrees,
+    assert_same_on_any_threads,
+    drawn,
+    result,
+)
 
 pytestmark = pytest.mark.skipif(not native().available, reason=native().reason)
 
@@ -17,7 +24,9 @@ pytestmark = pytest.mark.skipif(not native().available, reason=native().reason)
 def test_random_layers_agree_with_the_sums_over_taps():
     rng = random.Random(7)
     for draw in range(300):
-        assert_agrees(drawn(rng, draw))
+        case = drawn(rng, draw)
+        assert_agrees(case)
+        assert_gradient_agrees(case)
 
 
 def test_no_result_depends_on_the_threads():
@@ -30,6 +39,7 @@ def test_more_channels_than_a_round_holds_and_more_tiles_than_a_block():
     layer = Winograd(1, 2100, 70, (26, 26), (26, 26), (3, 3), (2, 2), (2, 2), (6, 6))
     case = Case(layer, ((2, 2), (2, 2)), True, True, 1)
     assert_agrees(case)
+    assert_gradient_agrees(case)
     assert_same_on_any_threads(case)
 
 

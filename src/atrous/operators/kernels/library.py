@@ -23,7 +23,7 @@ from typing import Any
 __all__ = ["ABI_VERSION", "LayerStruct", "Native", "WinogradStruct", "library", "native"]
 
 # The number of native/abi.h that the structures and the calls below are written for.
-ABI_VERSION = 3
+ABI_VERSION = 4
 
 _NAMES = ("libatrous_kernels.so", "libatrous_kernels.dylib", "atrous_kernels.dll")
 _FOLDER = Path("atrous", "operators", "kernels", "lib")
@@ -172,3 +172,4 @@ def _declare(loaded: Any) -> None:
     loaded.atrous_winograd_weights.restype = ctypes.c_int64
     loaded.atrous_winograd_pack.argtypes = [dense, data, data]
     loaded.atrous_winograd_forward.argtypes = [dense, data, data, data, data, data]
+    loaded.atrous_winograd_weight_gradient.argtypes = [dense, data, data, data]

@@ -10,7 +10,7 @@ from typing import Any
 from atrous.operators.kernels.layer import ACTIVATIONS, checked
 from atrous.operators.kernels.library import WinogradStruct, library
 
-__all__ = ["Winograd", "filtered", "pack", "packed_size"]
+__all__ = ["Winograd", "by_weight", "filtered", "pack", "packed_size"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +78,8 @@ def filtered(
     """Writes `activation(bias + x * weight + other)` to the memory at `out`; all are addresses."""
     code = library().atrous_winograd_forward(_filtering(layer), x, packed, bias, other, out)
     checked(code, "winograd")
+
+
+def by_weight(layer: Winograd, x: int, grad: int, out: int) -> None:
+    """Writes the gradient by the weights, (filters, channels, taps), to the memory at `out`."""
+    checked(library().atrous_winograd_weight_gradient(_filtering(layer), x, grad, out), "winograd")

@@ -1,0 +1,177 @@
+// The gradient by the weights of a convolution that runs by minimal filtering: its adjoint, with as few products.
+//
+// The products of a layer are values (of the input) times transformed weights, for each point. So the gradient by the
+// transformed weights is, for each point, the transpose of the values times the gradients by the products, which are
+// the outputs' gradients under the transpose of the last transform; the transpose of G then leads to the taps.
+// Rounds of tiles are summed in order, and within one every 32 tiles: no result depends on the threads.
+#ifndef ATROUS_WINOGRAD_WEIGHT_H
+#define ATROUS_WINOGRAD_WEIGHT_H
+
+#include "winograd.h"
+
+namespace {
+
+// From M values that lie `a` apart to A values that lie `b` apart, `count` times.
+template <class T, int A, int M>
+__attribute__((noinline)) void forth(const T *from, int64_t a, int64_t from_next, T *to, int64_t b, int64_t to_next,
+                                     int count) {
+    for (int one = 0; one < count; ++one) {
+        Vec<T> y[M], e[A];
+        ATROUS_UNROLL(8)
+        for (int i = 0; i < M; ++i) y[i] = load(from + one * from_next + i * a);
+        to_products<T, A, M>(y, e);
+        ATROUS_UNROLL(8)
+        for (int i = 0; i < A; ++i) store<T>(to + one * to_next + i * b, e[i]);
+    }
+}
+
+template <class T> Backs<T> forths(int points, int outputs) {
+    switch (points * 10 + outputs) {
+        case 11: return forth<T, 1, 1>;
+        case 43: return forth<T, 4, 3>;
+        case 42: return forth<T, 4, 2>;
+        case 54: return forth<T, 5, 4>;
+        case 53: return forth<T, 5, 3>;
+        case 65: return forth<T, 6, 5>;
+        case 64: return forth<T, 6, 4>;
+        case 62: return forth<T, 6, 2>;
+        case 76: return forth<T, 7, 6>;
+        case 75: return forth<T, 7, 5>;
+        case 73: return forth<T, 7, 3>;
+        case 86: return forth<T, 8, 6>;
+        case 84: return forth<T, 8, 4>;
+        default: return nullptr;
+    }
+}
+
+template <class T> struct TapsGradient {
+    Winograd<T> w;
+    const atrous_winograd_layer *layer;
+    const T *grad;
+    T *gradients;                 // of the products: (points, tiles of this round, filters)
+    T *made;                      // by the transformed weights: (points, channels, filters)
+    T *out;
+    int64_t filters, plane, row;  // `filters` rounded up to whole vectors; rows and planes of `gradients`
+    Backs<T> forth_high, forth_wide;
+    double rows[2][kMostPoints][kMostPoints];
+};
+
+template <class T> void fill_gradients(const TapsGradient<T> &g, int64_t tile) {
+    constexpr int64_t L = Types<T>::lanes;
+    constexpr int kMost = kMostPoints * kMostPoints;
+    const Winograd<T> &w = g.w;
+    const Where<T> where(w, tile);
+    const int high = w.high.outputs, wide = w.wide.outputs, across = w.wide.points;
+    const int rows = w.high.count[where.line], columns = w.wide.count[where.column];
+    const int64_t down = w.high.dilation * w.wide.out * w.filters, right = w.wide.dilation * w.filters;
+    const T *from = g.grad + where.output(w, 0, 0);
+    T *to = g.gradients + tile * g.row;
+    // Outputs beyond the map have no gradient.
+    alignas(ATROUS_VECTOR_BYTES) T given[kMost * L] = {};
+    alignas(ATROUS_VECTOR_BYTES) T half[kMost * L];
+    for (int64_t c = 0; c < g.filters; c += L) {
+        const int64_t left = smaller(L, w.filters - c);
+        for (int i = 0; i < rows; ++i) {
+            for (int j = 0; j < columns; ++j) {
+                const T *at = from + i * down + j * right + c;
+                T *put = given + (i * wide + j) * L;
+                if (left == L) {
+                    store<T>(put, load(at));
+                } else {
+                    for (int64_t lane = 0; lane < L; ++lane) put[lane] = lane < left ? at[lane] : T(0);
+                }
+            }
+        }
+        g.forth_wide(given, L, wide * L, half, L, across * L, high);
+        g.forth_high(half, across * L, L, to + c, across * g.plane, g.plane, across);
+    }
+}
+
+template <class T> void fill_both(void *context, int64_t begin, int64_t end) {
+    TapsGradient<T> &g = *static_cast<TapsGradient<T> *>(context);
+    fill<T>(&g.w, begin, end);
+    for (int64_t tile = begin; tile < end; ++tile) fill_gradients(g, tile);
+}
+
+// One point by one panel of filters.
+template <class T> void outer_items(void *context, int64_t begin, int64_t end) {
+    constexpr int64_t L = Types<T>::lanes;
+    const TapsGradient<T> &g = *static_cast<const TapsGradient<T> *>(context);
+    for (int64_t item = begin; item < end; ++item) {
+        const int64_t point = item / g.w.panels, filter = item % g.w.panels * g.w.panel;
+        const int64_t width = smaller(g.w.panel, g.filters - filter);
+        outer_of<T>(width / L, g.w.values + point * g.w.plane, g.w.row, g.w.channels,
+                    g.gradients + point * g.plane + filter, g.row, g.w.tiles,
+                    g.made + point * g.w.channels * g.filters + filter, g.filters);
+    }
+}
+
+// Back to the taps, in float64: out is (filters, channels, taps).
+template <class T> void unpack_channels(void *context, int64_t begin, int64_t end) {
+    const TapsGradient<T> &g = *static_cast<const TapsGradient<T> *>(context);
+    const int high = static_cast<int>(g.layer->kernel[0]), wide = static_cast<int>(g.layer->kernel[1]);
+    const int points = g.w.high.points, across = g.w.wide.points;
+    for (int64_t channel = begin; channel < end; ++channel) {
+        for (int64_t k = 0; k < g.w.filters; ++k) {
+            double half[kMostPoints][kMostPoints] = {};
+            for (int i = 0; i < points; ++i) {
+                for (int j = 0; j < across; ++j) {
+                    const double value = g.made[((i * across + j) * g.w.channels + channel) * g.filters + k];
+                    for (int t = 0; t < wide; ++t) half[i][t] += value * g.rows[1][j][t];
+                }
+            }
+            T *to = g.out + (k * g.w.channels + channel) * high * wide;
+            for (int s = 0; s < high; ++s) {
+                for (int t = 0; t < wide; ++t) {
+                    double sum = 0;
+                    for (int i = 0; i < points; ++i) sum += half[i][t] * g.rows[0][i][s];
+                    to[s * wide + t] = static_cast<T>(sum);
+                }
+            }
+        }
+    }
+}
+
+template <class T>
+int weight_winograd(const atrous_winograd_layer &layer, const T *x, const T *grad, T *out) {
+    constexpr int64_t L = Types<T>::lanes;
+    TapsGradient<T> g{};
+    Winograd<T> &w = g.w;
+    const int code = lay_out(layer, w);
+    if (code != ATROUS_OK) return code;
+    g.layer = &layer, g.grad = grad, g.out = out, w.x = x;
+    g.filters = ceil_div(layer.filters, L) * L;
+    g.forth_high = forths<T>(w.high.points, w.high.outputs);
+    g.forth_wide = forths<T>(w.wide.points, w.wide.outputs);
+    for (int axis = 0; axis < 2; ++axis) {
+        kernel_rows(points_of(layer, axis), static_cast<int>(layer.kernel[axis]), g.rows[axis]);
+    }
+    w.panel = smaller<int64_t>(kPanel * L, g.filters);
+    w.panels = ceil_div(g.filters, w.panel);
+    const int64_t points = w.points(), all = w.all_tiles();
+    w.row = w.lined + 16;
+    g.row = g.filters + 16;
+    const int64_t fitting = larger(kLeast, kShared / int64_t(sizeof(T)) / (points * (w.row + g.row)));
+    const int64_t round = ceil_div(all, ceil_div(all, fitting));
+    w.block = round;
+    w.plane = round * w.row + 16;
+    g.plane = round * g.row + 16;
+    T *memory = static_cast<T *>(atrous::scratch(0, sizeof(T) * (points * (w.plane + g.plane) + w.lined)));
+    g.made = static_cast<T *>(atrous::scratch(3, sizeof(T) * points * w.channels * g.filters));
+    if (memory == nullptr || g.made == nullptr) return ATROUS_NO_MEMORY;
+    w.zeros = memory;
+    w.values = memory + w.lined;
+    g.gradients = w.values + points * w.plane;
+    memset(memory, 0, sizeof(T) * w.lined);
+    memset(g.made, 0, sizeof(T) * points * w.channels * g.filters);
+    for (w.tile0 = 0; w.tile0 < all; w.tile0 += round) {
+        w.tiles = smaller(round, all - w.tile0);
+        atrous::parallel(w.tiles, layer.threads, fill_both<T>, &g);
+        atrous::parallel(points * w.panels, layer.threads, outer_items<T>, &g);
+    }
+    atrous::parallel(w.channels, layer.threads, unpack_channels<T>, &g);
+    return ATROUS_OK;
+}
+
+}  // namespace
+#endif
