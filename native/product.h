@@ -126,21 +126,23 @@ ATROUS_INLINE void outer_tile(const T *a, int64_t a_step, const T *b, int64_t b_
     }
 }
 
+template <class T, int R, int N>
+ATROUS_INLINE void outer_rows(const T *a, int64_t a_step, const T *b, int64_t b_step, int64_t terms, T *c,
+                              int64_t c_step) {
+    for (int64_t k = 0; k < terms; k += 32) {
+        outer_tile<T, R, N>(a + k * a_step, a_step, b + k * b_step, b_step, smaller<int64_t>(32, terms - k), c, c_step);
+    }
+}
+
 // c (rows x width) += the transpose of a (terms x rows) times b (terms x width); sums are cut every 32 terms.
 template <class T, int N>
 __attribute__((noinline)) void outer(const T *a, int64_t a_step, int64_t rows, const T *b, int64_t b_step,
                                      int64_t terms, T *c, int64_t c_step) {
-    for (int64_t k = 0; k < terms; k += 32) {
-        const int64_t some = smaller<int64_t>(32, terms - k);
-        const T *left = a + k * a_step, *right = b + k * b_step;
-        int64_t row = 0;
-        for (; row + kRows <= rows; row += kRows) {
-            outer_tile<T, kRows, N>(left + row, a_step, right, b_step, some, c + row * c_step, c_step);
-        }
-        for (; row < rows; ++row) {
-            outer_tile<T, 1, N>(left + row, a_step, right, b_step, some, c + row * c_step, c_step);
-        }
+    int64_t row = 0;
+    for (; row + kRows <= rows; row += kRows) {
+        outer_rows<T, kRows, N>(a + row, a_step, b, b_step, terms, c + row * c_step, c_step);
     }
+    for (; row < rows; ++row) outer_rows<T, 1, N>(a + row, a_step, b, b_step, terms, c + row * c_step, c_step);
 }
 
 template <class T>

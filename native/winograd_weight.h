@@ -106,27 +106,47 @@ template <class T> void outer_items(void *context, int64_t begin, int64_t end) {
     }
 }
 
+// `taps` vectors of W doubles that lie `step` apart from `count` of them: the transpose of G, row by row.
+template <int W>
+ATROUS_INLINE void gathered(const double (*rows)[kMostPoints], int tap, int count, const double *from, int64_t step,
+                            double *to) {
+    typedef Vec<double> V;
+    constexpr int64_t L = Types<double>::lanes;
+    V sum[W];
+    ATROUS_UNROLL(16)
+    for (int n = 0; n < W; ++n) sum[n] = rows[0][tap] * load(from + n * L);
+    for (int i = 1; i < count; ++i) {
+        ATROUS_UNROLL(16)
+        for (int n = 0; n < W; ++n) sum[n] += rows[i][tap] * load(from + i * step + n * L);
+    }
+    ATROUS_UNROLL(16)
+    for (int n = 0; n < W; ++n) store<double>(to + n * L, sum[n]);
+}
+
 // Back to the taps, in float64: out is (filters, channels, taps).
 template <class T> void unpack_channels(void *context, int64_t begin, int64_t end) {
+    constexpr int64_t P = kPanel * Types<T>::lanes;
+    constexpr int W = static_cast<int>(P / Types<double>::lanes);
     const TapsGradient<T> &g = *static_cast<const TapsGradient<T> *>(context);
     const int high = static_cast<int>(g.layer->kernel[0]), wide = static_cast<int>(g.layer->kernel[1]);
     const int points = g.w.high.points, across = g.w.wide.points;
-    for (int64_t channel = begin; channel < end; ++channel) {
-        for (int64_t k = 0; k < g.w.filters; ++k) {
-            double half[kMostPoints][kMostPoints] = {};
-            for (int i = 0; i < points; ++i) {
-                for (int j = 0; j < across; ++j) {
-                    const double value = g.made[((i * across + j) * g.w.channels + channel) * g.filters + k];
-                    for (int t = 0; t < wide; ++t) half[i][t] += value * g.rows[1][j][t];
-                }
+    alignas(ATROUS_VECTOR_BYTES) double line[kMostPoints * P] = {}, half[kMostPoints * kMostPoints * P];
+    alignas(ATROUS_VECTOR_BYTES) double tap[P];
+    for (int64_t item = begin; item < end; ++item) {
+        const int64_t panel = item / g.w.channels, channel = item % g.w.channels, filter = panel * g.w.panel;
+        const int64_t width = smaller(g.w.panel, g.w.filters - filter);
+        for (int i = 0; i < points; ++i) {
+            for (int j = 0; j < across; ++j) {
+                const T *from = g.made + ((i * across + j) * g.w.channels + channel) * g.filters + filter;
+                for (int64_t k = 0; k < width; ++k) line[j * P + k] = from[k];
             }
-            T *to = g.out + (k * g.w.channels + channel) * high * wide;
-            for (int s = 0; s < high; ++s) {
-                for (int t = 0; t < wide; ++t) {
-                    double sum = 0;
-                    for (int i = 0; i < points; ++i) sum += half[i][t] * g.rows[0][i][s];
-                    to[s * wide + t] = static_cast<T>(sum);
-                }
+            for (int t = 0; t < wide; ++t) gathered<W>(g.rows[1], t, across, line, P, half + (i * wide + t) * P);
+        }
+        for (int s = 0; s < high; ++s) {
+            for (int t = 0; t < wide; ++t) {
+                gathered<W>(g.rows[0], s, points, half + t * P, wide * P, tap);
+                T *to = g.out + (filter * g.w.channels + channel) * high * wide + s * wide + t;
+                for (int64_t k = 0; k < width; ++k) to[k * g.w.channels * high * wide] = static_cast<T>(tap[k]);
             }
         }
     }
@@ -151,7 +171,9 @@ int weight_winograd(const atrous_winograd_layer &layer, const T *x, const T *gra
     const int64_t points = w.points(), all = w.all_tiles();
     w.row = w.lined + 16;
     g.row = g.filters + 16;
-    const int64_t fitting = larger(kLeast, kShared / int64_t(sizeof(T)) / (points * (w.row + g.row)));
+    // Each round adds to all gradients, so that the more there are of them the fewer rounds there should be.
+    const int64_t bytes = larger(kShared, smaller(4 * kShared, points * w.channels * g.filters * int64_t(sizeof(T))));
+    const int64_t fitting = larger(kLeast, bytes / int64_t(sizeof(T)) / (points * (w.row + g.row)));
     const int64_t round = ceil_div(all, ceil_div(all, fitting));
     w.block = round;
     w.plane = round * w.row + 16;
@@ -169,7 +191,7 @@ int weight_winograd(const atrous_winograd_layer &layer, const T *x, const T *gra
         atrous::parallel(w.tiles, layer.threads, fill_both<T>, &g);
         atrous::parallel(points * w.panels, layer.threads, outer_items<T>, &g);
     }
-    atrous::parallel(w.channels, layer.threads, unpack_channels<T>, &g);
+    atrous::parallel(w.channels * w.panels, layer.threads, unpack_channels<T>, &g);
     return ATROUS_OK;
 }
 

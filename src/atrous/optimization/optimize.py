@@ -105,7 +105,7 @@ def _optimized(
         else:
             notes.append(f"layer by layer, because {found.reason}")
     try:
-        result = swapped(model, inputs, timer, progress, training=training)
+        result = swapped(model, inputs, timer, progress, training=training, rounding=rounding)
     except (RuntimeError, TypeError, ValueError) as error:
         notes.append(f"the original is kept: {_said(error)}")
         return _original(model, inputs, (), notes, whole_timer, training=training)

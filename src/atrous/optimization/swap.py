@@ -1,4 +1,4 @@
-"""A model whose depthwise convolutions run by our kernels, module by module; it can be trained.
+"""A model whose convolutions run by our kernels, module by module; it can be trained.
 
 Used where training is asked for, and where a model cannot be traced as a whole.
 """
@@ -13,15 +13,21 @@ from typing import Any
 import torch
 from torch import nn
 
-from atrous.frameworks.torch import in_mode
+from atrous.frameworks.torch import in_mode, is_watched
 from atrous.geometry import Window, torch_pads
+from atrous.operators.convolution import Convolution
 from atrous.operators.kernels.torch_ops import conv_depthwise
+from atrous.operators.kernels.torch_winograd import conv_filtered
+from atrous.operators.tiles import LEVELS
 from atrous.optimization.graph.tune import Progress
 from atrous.optimization.layer.call import LayerCall
 from atrous.optimization.layer.choose import difference, tolerance
+from atrous.optimization.layer.rounding import ALLOWED, Rounded
 from atrous.optimization.layer.timing import Timer
-from atrous.optimization.records import LayerChoice
+from atrous.optimization.layer.with_winograd import applies
+from atrous.optimization.records import LayerChoice, Rounding
 from atrous.optimization.slow_path import slow_path
+from atrous.refusal import Refusal
 
 __all__ = ["Swapped", "shared_copy", "swapped"]
 
@@ -56,10 +62,33 @@ class DepthwiseConv3d(_Depthwise, nn.Conv3d):
     """`nn.Conv3d` with a group for each channel, by our kernels."""
 
 
+class _Filtered:
+    """The forward of a dense convolution by minimal filtering, of the level that rounds least."""
+
+    def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+        """The convolution; by PyTorch where it is not float32 here, traced, or without outputs."""
+        if not is_watched() and _is_filterable(self, x):
+            return conv_filtered(x, self.weight, self.bias, convolution_of(self, x), LEVELS[0])
+        made: torch.Tensor = super().forward(x)  # type: ignore[misc]
+        return made
+
+
+class FilteredConv1d(_Filtered, nn.Conv1d):
+    """`nn.Conv1d` by minimal filtering."""
+
+
+class FilteredConv2d(_Filtered, nn.Conv2d):
+    """`nn.Conv2d` by minimal filtering."""
+
+
 _SWAPS: dict[type[nn.Module], type[nn.Module]] = {
     nn.Conv1d: DepthwiseConv1d,
     nn.Conv2d: DepthwiseConv2d,
     nn.Conv3d: DepthwiseConv3d,
+}
+_DENSE: dict[type[nn.Module], type[nn.Module]] = {
+    nn.Conv1d: FilteredConv1d,
+    nn.Conv2d: FilteredConv2d,
 }
 
 
@@ -69,6 +98,25 @@ class Swapped:
 
     model: nn.Module
     layers: tuple[LayerChoice, ...]
+
+
+def _is_filterable(conv: Any, x: torch.Tensor) -> bool:
+    if type(x) is not torch.Tensor or x.dim() != conv.weight.dim() or not x.numel():
+        return False
+    here = x.device.type == "cpu" and x.dtype == conv.weight.dtype == torch.float32
+    if not here or x.shape[1] != conv.in_channels:
+        return False
+    call = convolution_of(conv, x)
+    axes = zip(call.sizes, call.windows, strict=True)
+    return all(size + sum(window.padding) >= window.extent for size, window in axes)
+
+
+def convolution_of(conv: Any, x: torch.Tensor) -> Convolution:
+    """What a module computes of `x`."""
+    windows = Window.of_axes(conv.kernel_size, conv.stride, conv.dilation, padding_of(conv))
+    return Convolution(
+        x.shape[0], x.shape[1], conv.out_channels, tuple(x.shape[2:]), windows, conv.groups
+    )
 
 
 def padding_of(conv: Any) -> tuple[tuple[int, int], ...]:
@@ -91,17 +139,16 @@ def swapped(
     progress: Progress,
     *,
     training: bool,
+    rounding: Rounding = None,
 ) -> Swapped:
-    """The model with each depthwise layer by our kernels where those are faster and give the same.
+    """The model with each layer by our kernels where those are faster and give the same.
 
     Measured on what the layer gets when the model runs on `inputs`: forward, and backward as well
     where it is for training.
     """
     made = shared_copy(model)
     layers = [
-        (path, part)
-        for path, part in made.named_modules()
-        if type(part) in _SWAPS and _is_depthwise(part)
+        (path, part) for path, part in made.named_modules() if _swap_of(part, rounding) is not None
     ]
     seen = _caught(made, layers, inputs) if layers else {}
     found: list[LayerChoice] = []
@@ -109,13 +156,19 @@ def swapped(
         progress(path, at / len(layers))
         if path not in seen:
             continue
-        found.append(_tried(path, part, seen[path], timer, training=training))
+        found.append(_tried(path, part, seen[path], timer, rounding, training=training))
     return Swapped(made, tuple(found))
 
 
-def _is_depthwise(conv: Any) -> bool:
-    is_plain = conv.padding_mode == "zeros" and conv.in_channels == conv.groups > 1
-    return is_plain and conv.weight.dtype in (torch.float32, torch.float64)
+def _swap_of(conv: Any, rounding: Rounding) -> type[nn.Module] | None:
+    """The class that runs a module by our kernels, where one may."""
+    kind = type(conv)
+    if kind not in _SWAPS or conv.padding_mode != "zeros":
+        return None
+    if conv.in_channels == conv.groups > 1:
+        return _SWAPS[kind] if conv.weight.dtype in (torch.float32, torch.float64) else None
+    dense = conv.groups == 1 and conv.weight.dtype == torch.float32 and rounding != "direct"
+    return _DENSE.get(kind) if dense and max(conv.kernel_size) > 1 else None
 
 
 def _caught(
@@ -141,9 +194,11 @@ def _caught(
     return caught
 
 
-def _tried(path: str, conv: Any, x: torch.Tensor, timer: Timer, *, training: bool) -> LayerChoice:
+def _tried(
+    path: str, conv: Any, x: torch.Tensor, timer: Timer, rounding: Rounding, *, training: bool
+) -> LayerChoice:
     """Swaps the layer's class where that is faster and gives the same; says what came of it."""
-    plain = type(conv)
+    plain, swap = type(conv), _swap_of(conv, rounding) or type(conv)
     call = LayerCall(
         "conv",
         tuple(x.shape),
@@ -173,28 +228,37 @@ def _tried(path: str, conv: Any, x: torch.Tensor, timer: Timer, *, training: boo
             settings = (conv.stride, conv.padding, conv.dilation, conv.groups)
             slow = slow_path(x, conv.weight, conv.bias, *settings)
     kept = LayerChoice(path, call.title, "torch", 0.0, 0.0, 0.0, slow_path=slow)
-    why: tuple[str, ...] = ()
-    far: float | None = None
+    dense = swap not in _SWAPS.values()
+    name = f"winograd {LEVELS[0]}" if dense else "depthwise kernel"
+    if dense and not (fits := applies(LEVELS[0], call)):
+        return replace(kept, why=(f"{name}: {fits}",) if isinstance(fits, Refusal) else ())
     try:
-        pairs = zip(run(plain), run(_SWAPS[plain]), strict=True)
-        far = max(difference(one, two) for one, two in pairs)
-    except (RuntimeError, TypeError, ValueError) as error:
-        why = (f"depthwise kernel: {(str(error).splitlines() or [''])[0][:120]}",)
-    if far is None or far > tolerance(x.dtype):
-        if far is not None:
-            why = (f"depthwise kernel: differs by {far:.1e}",)
-        return replace(kept, why=why)
-    taken = timer({"torch": lambda: run(plain), "depthwise kernel": lambda: run(_SWAPS[plain])})
-    before, after = taken["torch"], taken["depthwise kernel"]
+        old, new = run(plain), run(swap)
+        far = max(difference(one, two) for one, two in zip(old, new, strict=True))
+    except (RuntimeError, TypeError, ValueError) as failed:
+        return replace(kept, why=(f"{name}: {(str(failed).splitlines() or [''])[0][:120]}",))
+    if far > tolerance(x.dtype):
+        return replace(kept, why=(f"{name}: differs by {far:.1e}",))
+    error = direct = None
+    if dense:
+        bias = None if conv.bias is None else conv.bias.detach()
+        rounded = Rounded(call, conv.weight.detach(), bias, (x,))
+        error, direct = rounded.error(new[0]), rounded.error(old[0])
+        if rounding is None and not error <= ALLOWED * direct:
+            return replace(kept, why=(f"{name}: rounds off {error:.1e}, the direct {direct:.1e}",))
+    taken = timer({"torch": lambda: run(plain), name: lambda: run(swap)})
+    before, after = taken["torch"], taken[name]
     listed = tuple(sorted(taken.items(), key=lambda pair: pair[1]))
     if after > 0.98 * before:
         return replace(kept, ms_before=before, ms_after=before, candidates=listed)
-    conv.__class__ = _SWAPS[plain]
+    conv.__class__ = swap
     return replace(
         kept,
-        strategy="depthwise kernel",
+        strategy=name,
         ms_before=before,
         ms_after=after,
         max_difference=far,
         candidates=listed,
+        error=error,
+        direct_error=direct,
     )

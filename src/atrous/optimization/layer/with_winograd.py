@@ -19,7 +19,7 @@ from atrous.optimization.layer.call import LayerCall
 from atrous.optimization.layer.ways import Runs, Way, register
 from atrous.refusal import Refusal
 
-__all__: list[str] = []
+__all__ = ["applies"]
 
 _ACTIVATIONS = ("relu", "relu6", "silu", "hardswish", "gelu")
 _LEAST_SAVED = 1.3
@@ -30,7 +30,8 @@ _FINER = 1.02
 """A level that saves less than this beyond the one before only rounds more."""
 
 
-def _applies(level: int, call: LayerCall) -> bool | Refusal:
+def applies(level: int, call: LayerCall) -> bool | Refusal:
+    """Whether tiles of that level run a call with fewer products, and fewer than those below."""
     if call.op != "conv" or call.groups != 1 or call.is_pointwise:
         return False
     batch, channels, filters = call.input[0], call.input[1], call.weight[0]
@@ -91,7 +92,7 @@ for _level in LEVELS:
     register(
         Way(
             f"winograd {_level}",
-            partial(_applies, _level),
+            partial(applies, _level),
             partial(_prepared, _level),
             _takes_activation,
             _takes_sum,
