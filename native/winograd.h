@@ -7,9 +7,9 @@
 //   3. the products are transformed back, plus bias and another map, then the activation.
 // Weights come packed (winograd_pack): panel of output channels, point, input channel, channel of the panel.
 //
-// Memory: step 1 fills at most `kShared` bytes of values before 2 and 3 empty them, but those of kLeast tiles. That is
-// little, so that they stay in a shared cache; the weights are streamed anew each time, which costs nothing as long as
-// a few dozen tiles meet each of them. No result depends on the threads.
+// Memory: a block of a few dozen tiles at a time, so that its values and products stay in the caches; the weights are
+// streamed anew for each block, which costs nothing as long as so many tiles meet each of them. Each thread takes whole
+// blocks. No result depends on the threads.
 #ifndef ATROUS_WINOGRAD_H
 #define ATROUS_WINOGRAD_H
 
@@ -22,11 +22,12 @@
 
 namespace {
 
-constexpr int64_t kShared = int64_t(6) << 20;  // of values: they and the weights they meet stay in a shared cache
-constexpr int64_t kOwn = int64_t(640) << 10;   // of products of one thread: most of a second-level cache
-constexpr int64_t kLeast = 24;                 // tiles that meet each weight
-constexpr int64_t kAhead = 4;                  // vectors of an input that are fetched in advance
-constexpr int64_t kMostBlock = 96;             // tiles of one item
+constexpr int64_t kOwn = int64_t(640) << 10;     // of products of a block by a panel: most of a second-level cache
+constexpr int64_t kBoth = int64_t(960) << 10;    // of these and of the block's values, where that leaves enough tiles
+constexpr int64_t kLeast = 24;                   // tiles that meet each weight
+constexpr int64_t kMostBlock = 96;               // tiles of a block
+constexpr int64_t kShared = int64_t(256) << 20;  // of the values of a block, at most, however many channels
+constexpr int64_t kAhead = 4;                    // vectors of an input that are fetched in advance
 
 // One axis: its tiles in order, each the first output and the number of outputs that exist.
 struct TileAxis {
@@ -319,17 +320,60 @@ template <class T> int multiply_item(const Winograd<T> &w, int64_t item) {
     return ATROUS_OK;
 }
 
-template <class T> struct Multiply {
+template <class T> struct Work {
     const Winograd<T> *winograd;
     std::atomic<int> code{ATROUS_OK};
+    void said(int one) {
+        if (one != ATROUS_OK) code.store(one, std::memory_order_relaxed);
+    }
 };
 
 template <class T> void multiply_items(void *context, int64_t begin, int64_t end) {
-    auto &all = *static_cast<Multiply<T> *>(context);
-    for (int64_t item = begin; item < end; ++item) {
-        const int code = multiply_item(*all.winograd, item);
-        if (code != ATROUS_OK) all.code.store(code, std::memory_order_relaxed);
+    auto &work = *static_cast<Work<T> *>(context);
+    for (int64_t item = begin; item < end; ++item) work.said(multiply_item(*work.winograd, item));
+}
+
+template <class T> size_t values_bytes(const Winograd<T> &w) {
+    return sizeof(T) * (w.points() * w.plane + w.lined);
+}
+
+// Memory for the values of one block, in front of which lie the zeros of the padding.
+template <class T> bool give_memory(Winograd<T> &w) {
+    T *memory = static_cast<T *>(atrous::scratch(0, values_bytes(w)));
+    if (memory == nullptr) return false;
+    memset(memory, 0, sizeof(T) * w.lined);
+    w.zeros = memory;
+    w.values = memory + w.lined;
+    return true;
+}
+
+// All three steps of some blocks, in memory of this thread: what one core wrote, others read slowly.
+template <class T> void whole_blocks(void *context, int64_t begin, int64_t end) {
+    auto &work = *static_cast<Work<T> *>(context);
+    Winograd<T> w = *work.winograd;
+    if (!give_memory(w)) return work.said(ATROUS_NO_MEMORY);
+    w.blocks = 1;
+    for (int64_t block = begin; block < end; ++block) {
+        w.tile0 = block * w.block;
+        w.tiles = smaller(w.block, w.all_tiles() - w.tile0);
+        fill<T>(&w, 0, w.tiles);
+        for (int64_t panel = 0; panel < w.panels; ++panel) work.said(multiply_item(w, panel));
     }
+}
+
+// Few tiles of many filters: the threads share the values of a block, and each takes other filters.
+template <class T> int shared_blocks(Winograd<T> &w, int32_t threads) {
+    if (!give_memory(w)) return ATROUS_NO_MEMORY;
+    w.blocks = 1;
+    for (w.tile0 = 0; w.tile0 < w.all_tiles(); w.tile0 += w.block) {
+        w.tiles = smaller(w.block, w.all_tiles() - w.tile0);
+        Work<T> work;
+        work.winograd = &w;
+        atrous::parallel(w.tiles, threads, fill<T>, &w);
+        atrous::parallel(w.panels, threads, multiply_items<T>, &work);
+        if (work.code.load(std::memory_order_relaxed) != ATROUS_OK) return ATROUS_NO_MEMORY;
+    }
+    return ATROUS_OK;
 }
 
 template <class T> int run_winograd(Winograd<T> &w, int32_t threads) {
@@ -337,30 +381,22 @@ template <class T> int run_winograd(Winograd<T> &w, int32_t threads) {
     const int64_t points = w.points(), all = w.all_tiles();
     w.panel = smaller<int64_t>(kPanel * L, ceil_div(w.filters, L) * L);
     w.panels = ceil_div(w.filters, w.panel);
-    int64_t block = kOwn / int64_t(sizeof(T)) / (points * w.panel) / kRows * kRows;
-    block = larger<int64_t>(kRows, smaller(block, kMostBlock));
-    const int64_t fitting = larger(kLeast, kShared / int64_t(sizeof(T)) / (points * (w.lined + 16)) / block * block);
-    const int64_t round = ceil_div(all, ceil_div(all, fitting));
-    block = ceil_div(ceil_div(round, ceil_div(round, block)), kRows) * kRows;
-    w.block = block;
     w.row = w.lined + 16;
-    w.plane = block * w.row + 16;
-    T *memory = static_cast<T *>(atrous::scratch(0, sizeof(T) * (ceil_div(round, block) * points * w.plane + w.lined)));
-    if (memory == nullptr) return ATROUS_NO_MEMORY;
-    w.values = memory + w.lined;
-    memset(memory, 0, sizeof(T) * w.lined);
-    w.zeros = memory;
-    for (w.tile0 = 0; w.tile0 < all; w.tile0 += round) {
-        w.tiles = smaller(round, all - w.tile0);
-        w.blocks = ceil_div(w.tiles, block);
-        atrous::parallel(w.tiles, threads, fill<T>, &w);
-        Multiply<T> work;
-        work.winograd = &w;
-        atrous::parallel(w.blocks * w.panels, threads, multiply_items<T>, &work);
-        const int code = work.code.load(std::memory_order_relaxed);
-        if (code != ATROUS_OK) return code;
-    }
-    return ATROUS_OK;
+    const int64_t each = points * int64_t(sizeof(T)), sums = kOwn / (each * w.panel);
+    int64_t most = larger(kLeast, smaller(kMostBlock, smaller(sums, kBoth / (each * (w.panel + w.row)))));
+    most = larger<int64_t>(1, smaller(most, kShared / (each * w.row)));
+    const bool shares = threads > 1 && all < kLeast * threads && w.panels >= threads;
+    // As many blocks as make even shares, each of whole rows of a product where it has so many.
+    const int64_t even = shares ? 1 : larger<int64_t>(threads, 1);
+    const int64_t blocks = ceil_div(ceil_div(all, most), even) * even;
+    w.block = ceil_div(all, blocks);
+    if (w.block > kRows) w.block = ceil_div(w.block, kRows) * kRows;
+    w.plane = w.block * w.row + 16;
+    if (shares) return shared_blocks(w, threads);
+    Work<T> work;
+    work.winograd = &w;
+    atrous::parallel(ceil_div(all, w.block), threads, whole_blocks<T>, &work);
+    return work.code.load(std::memory_order_relaxed);
 }
 
 // Weights (filters, channels, taps), or (channels, filters, taps) turned around where `turned`, for one input channel.

@@ -11,6 +11,8 @@
 
 namespace {
 
+constexpr int64_t kRound = int64_t(6) << 20;  // of values and gradients of a round of tiles, or four times that
+
 // From M values that lie `a` apart to A values that lie `b` apart, `count` times.
 template <class T, int A, int M>
 __attribute__((noinline)) void forth(const T *from, int64_t a, int64_t from_next, T *to, int64_t b, int64_t to_next,
@@ -172,7 +174,8 @@ int weight_winograd(const atrous_winograd_layer &layer, const T *x, const T *gra
     w.row = w.lined + 16;
     g.row = g.filters + 16;
     // Each round adds to all gradients, so that the more there are of them the fewer rounds there should be.
-    const int64_t bytes = larger(kShared, smaller(4 * kShared, points * w.channels * g.filters * int64_t(sizeof(T))));
+    const int64_t made = points * w.channels * g.filters * int64_t(sizeof(T));
+    const int64_t bytes = larger(kRound, smaller(4 * kRound, made));
     const int64_t fitting = larger(kLeast, bytes / int64_t(sizeof(T)) / (points * (w.row + g.row)));
     const int64_t round = ceil_div(all, ceil_div(all, fitting));
     w.block = round;
