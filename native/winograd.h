@@ -383,9 +383,10 @@ template <class T> int run_winograd(Winograd<T> &w, int32_t threads) {
     w.panels = ceil_div(w.filters, w.panel);
     w.row = w.lined + 16;
     const int64_t each = points * int64_t(sizeof(T)), sums = kOwn / (each * w.panel);
-    int64_t most = larger(kLeast, smaller(kMostBlock, smaller(sums, kBoth / (each * (w.panel + w.row)))));
-    most = larger<int64_t>(1, smaller(most, kShared / (each * w.row)));
     const bool shares = threads > 1 && all < kLeast * threads && w.panels >= threads;
+    const int64_t both = shares ? kMostBlock : kBoth / (each * (w.panel + w.row));
+    int64_t most = larger(kLeast, smaller(kMostBlock, smaller(sums, both)));
+    most = larger<int64_t>(1, smaller(most, kShared / (each * w.row)));
     // As many blocks as make even shares, each of whole rows of a product where it has so many.
     const int64_t even = shares ? 1 : larger<int64_t>(threads, 1);
     const int64_t blocks = ceil_div(ceil_div(all, most), even) * even;
