@@ -44,7 +44,7 @@ def prepare_winograd(
     shape = call.shape
 
     def run(x: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor:
-        return _made(layer, x, packed, bias, other, shape)
+        return _onto(layer, x, packed, bias, other, shape)
 
     # The tensors behind the addresses live as long as the function.
     run.tensors = (held, bias)  # type: ignore[attr-defined]
@@ -77,7 +77,7 @@ class _Filtered(torch.autograd.Function):
         ctx.call, ctx.level, ctx.biased = call, level, bias is not None
         layer = _layer(call, _tiles(call, level))
         bias = None if bias is None else bias.detach().resolve_neg().contiguous()
-        return _as(_made(layer, x.detach(), _repacked(layer, weight), bias, None, call.shape), x)
+        return _as(_onto(layer, x.detach(), _repacked(layer, weight), bias, None, call.shape), x)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
@@ -113,7 +113,7 @@ def _data_gradient(
         windows=windows,
     )
     layer = replace(_layer(back, _tiles(back, level)), turned=True)
-    return _made(layer, grad, _repacked(layer, weight), None, None, back.shape)
+    return _onto(layer, grad, _repacked(layer, weight), None, None, back.shape)
 
 
 def _weight_gradient(
@@ -196,7 +196,7 @@ def _repacked(layer: Winograd, weight: torch.Tensor) -> int:
     return address
 
 
-def _made(
+def _onto(
     layer: Winograd,
     x: torch.Tensor,
     packed: int,
