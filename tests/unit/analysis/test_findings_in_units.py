@@ -59,6 +59,15 @@ def test_a_length_within_the_network_is_said_in_lengths_of_the_input():
     assert "one position in 2 (1 um) of this layer's input" in told("subgrids", scaled=True)
 
 
+def test_a_rate_is_said_along_the_axes_with_more_than_one_tap():
+    report = atrous.inspect("stack:k3s2 k(1,7)d(1,9)", WIDE)
+    (plain,) = (f.message for f in report.findings if f.code == "aspp-center")
+    assert plain.startswith("rate 9 on a map of 16x16: only one of its 1x7 taps lies inside")
+    scaled = report.scaled(pixel="1um,2um").findings
+    (message,) = (f.message for f in scaled if f.code == "aspp-center")
+    assert "rate 9 (36 um) on a map of 16x16 (32 um along h and 64 um along w)" in message
+
+
 def test_axes_of_other_pixels_are_told_apart():
     report = atrous.inspect("stack:k3d2 k3d2 k3d2", WIDE).scaled(pixel="1um,2um")
     assert "with gaps of up to 1 um along h and 2 um along w (1 input position)." in (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from itertools import product
 from math import gcd, prod
@@ -34,8 +34,10 @@ def aspp_center(evidence: Evidence) -> Iterator[Finding]:
         if found is None or not found.alone or not any(map(_reaches_out, found.windows, found.map)):
             continue
         axes = tuple(span.axis for span in evidence.spans(node))
-        size = "x".join(map(str, found.map)) + _in_input(node, axes, found.map, evidence)
-        rate = f"{max(found.rate)}" + _in_input(node, axes, found.rate, evidence)
+        sizes = dict(zip(axes, found.map, strict=True))
+        rates = {a: w.dilation for a, w in zip(axes, found.windows, strict=True) if w.kernel > 1}
+        size = "x".join(map(str, found.map)) + _in_input(node, sizes, evidence)
+        rate = f"{max(found.rate)}" + _in_input(node, rates, evidence)
         taps = "x".join(map(str, found.kernel))
         alone = "every position" if found.alone == 1 else f"{percent(found.alone)} of positions"
         full = f"all of them at {percent(found.full)}" if found.full else "all of them nowhere"
@@ -196,10 +198,9 @@ def _reaches_out(window: Window, length: int) -> bool:
     return window.dilation > 1 and window.kernel > 1 and length < 2 * window.dilation
 
 
-def _in_input(node: Node, axes: Sequence[str], counts: Sequence[int], evidence: Evidence) -> str:
-    """So many positions of what a node reads in units, in brackets; empty without one."""
-    counted = dict(zip(axes, counts, strict=True))
-    said = units(evidence.apart(node.inputs[0], counted), evidence.scales)
+def _in_input(node: Node, counts: Mapping[str, int], evidence: Evidence) -> str:
+    """So many positions of what a node reads, by axis, in units and brackets; empty without one."""
+    said = units(evidence.apart(node.inputs[0], counts), evidence.scales)
     return f" ({said})" if said else ""
 
 
