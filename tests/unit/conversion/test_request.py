@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from atrous.conversion.plan import Plan
 from atrous.conversion.request import ConversionRequest, plan_for
 from atrous.errors import ReadError
 from atrous.network import Builder, Network
-from atrous.network.ops import Opaque
+from atrous.network.ops import Opaque, Resize
 from atrous.network.stack import stack_network
 from atrous.refusal import ConversionError
 
@@ -88,6 +89,16 @@ def test_options_reach_the_plan():
     assert asked(odd, 1, tail="keep").candidate.tensor("max2").shape == (1, 1, 25)
     assert [h.rate_after for h in asked(odd, 1).heads] == [8]
     assert [h.rate_after for h in asked(odd, 1, heads="keep").heads] == [2]
+
+
+def test_resampling_of_joins_that_no_longer_fit_is_done_where_it_is_asked():
+    b = Builder()
+    one = b.conv(b.input("x", (1, 2, 24)), 2, 3, stride=2, padding=1, name="one")
+    two = b.conv(one, 2, 3, stride=2, padding=1, name="two")
+    up = b.add(Resize((12,), "nearest", "asymmetric", (Fraction(2),)), two, name="up")
+    made = b.build(b.join(one, up, name="sum"))
+    assert refused(made, 1).refusal.rule == "join"
+    assert [r.source for r in asked(made, 1, resample=True).resampled] == ["up"]
 
 
 def test_named_layers_are_outputs_and_what_is_behind_them_is_left_out():

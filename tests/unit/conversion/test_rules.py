@@ -14,6 +14,7 @@ from atrous.geometry import Dense, Window
 from atrous.network import Builder, Tensor
 from atrous.network.ops import (
     AdaptivePool,
+    Attention,
     Concat,
     ConvTranspose,
     Expand,
@@ -277,3 +278,19 @@ def test_a_new_dimension_of_a_maps_size_follows_it_and_one_of_a_single_index_doe
         return b.add(Expand((1, 2, 1)), b.mean(strided(b, x), (2,), keep=True), name="mid")
 
     assert planned(single, (1, 2, 2)).candidate.node("mid").op == Expand((1, 2, 1))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_of_keys_and_values_the_originals_own_are_kept(stride):
+    def made(b: Builder, x: Tensor) -> Tensor:
+        x = strided(b, x)
+        keys = b.add(Permute((0, 2, 1)), b.conv(x, 2, 2, stride=stride, name="mid"), name="keys")
+        asking = b.add(Permute((0, 2, 1)), x, name="asking")
+        return b.add(Attention(), asking, keys, keys, name="seen")
+
+    plan = planned(made, (1, 2, 24))
+    (window,) = change(plan).after.windows
+    assert (window.stride, window.dilation) == (2 * stride if stride > 1 else 1, 2)
+    assert plan.factors["seen"] == {"t": 2}
+    if stride > 1:
+        assert_denser(plan)
