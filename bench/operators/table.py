@@ -21,6 +21,8 @@ FORMS = (OURS, f"{OURS}, prepared")
 EAGER = "PyTorch"
 LAYOUTS = ("contiguous", "channels_last")
 STRATEGIES = ("framework", "phases", "taps", "slices")
+DENSE3 = "dense3"
+ROUNDING = 8  # times direct float32's error, within which `optimize` takes minimal filtering
 OPS = ("forward", "data gradient", "weight gradient")
 Entry = dict[str, Any]
 
@@ -223,6 +225,76 @@ def strategies(entries: list[Entry]) -> Iterator[str]:
             )
 
 
+def direct_error(entry: Entry) -> float:
+    """What PyTorch's own call rounds, in the better layout; infinite where it took no part."""
+    errors = [c["error"] for c in entry["contestants"].values() if c["by"] == EAGER]
+    return min(errors, default=math.inf)
+
+
+def chosen(entry: Entry) -> tuple[float, str]:
+    """Our fastest contestant of those that round at most `ROUNDING` times what PyTorch does."""
+    allowed = ROUNDING * direct_error(entry)
+    return min(
+        (
+            (c["median_ms"], label)
+            for label, c in entry["contestants"].items()
+            if c["by"].startswith(OURS) and c["error"] <= allowed
+        ),
+        default=(math.inf, ""),
+    )
+
+
+def dense_ahead(entry: Entry) -> float:
+    """The fastest peer's time over that of our choice."""
+    return ratio(fastest(entry, peers(entry))[0], chosen(entry)[0])
+
+
+def dense3(entries: list[Entry]) -> Iterator[str]:
+    """Dense 3x3 layers: a summary, then each case with what it rounds."""
+    wide = [e for e in entries if e["suite"].startswith(DENSE3)]
+    yield from head("cases", "number", "geometric mean", "least", "of", "below 1.3")
+    for suite in dict.fromkeys(e["suite"] for e in wide):
+        found = {e["name"]: dense_ahead(e) for e in wide if e["suite"] == suite}
+        found = {name: value for name, value in found.items() if math.isfinite(value)}
+        if found:
+            least = min(found, key=lambda name: found[name])
+            yield row(
+                suite, len(found), number(mean(found.values())), number(found[least]),
+                short(least), sum(value < 1.3 for value in found.values()),
+            )  # fmt: skip
+    if not wide:
+        return
+    yield ""
+    yield from head(
+        "case", "ours, ms", "which", "fastest peer, ms", "who", "times ours", "error",
+        "in direct errors",
+    )  # fmt: skip
+    for entry in wide:
+        time, label = chosen(entry)
+        peer, who = fastest(entry, peers(entry))
+        error = entry["contestants"][label]["error"] if label else math.nan
+        yield row(
+            short(entry["name"]),
+            milliseconds(time),
+            contestant_name(label).removeprefix(f"{OURS}: ") or "-",
+            milliseconds(peer),
+            contestant_name(who),
+            number(dense_ahead(entry)),
+            f"{error:.1e}" if label else "-",
+            number(error / direct_error(entry), 1) if label else "-",
+        )
+
+
+def short(name: str) -> str:
+    """A case without what all of a section share."""
+    return name.removesuffix(", forward").replace(": dense ", " ").removeprefix(f"{DENSE3} ")
+
+
+def contestant_name(label: str) -> str:
+    """As a reader would say it."""
+    return label.replace(", contiguous", "").replace("channels_last", "channels last")
+
+
 def everything(entries: list[Entry]) -> Iterator[str]:
     """Every case, in the order of the run."""
     yield from head(
@@ -242,12 +314,24 @@ def everything(entries: list[Entry]) -> Iterator[str]:
             milliseconds(ours(entry, "contiguous")),
             milliseconds(ours(entry, "channels_last")),
             milliseconds(peer),
-            who.replace(", contiguous", "").replace("channels_last", "channels last"),
+            contestant_name(who),
             number(ahead(entry)),
             milliseconds(entry["copy"]["median_ms"]),
             f"{max(errors[True]):.0e}" if errors[True] else "-",
             f"{max(errors[False]):.0e}" if errors[False] else "-",
         )
+
+
+def disturbed(found: dict[str, Any]) -> str:
+    """How many turns something else disturbed, where the run noted it."""
+    noted = found.get("disturbed")
+    if noted is None:
+        return ""
+    share = noted["disturbed"] / max(noted["turns"], 1)
+    return (
+        f" {share:.1%} of {noted['turns']} turns were disturbed and repeated; {noted['kept']} of "
+        "them count, because every repeat was disturbed as well."
+    )
 
 
 def tables(found: dict[str, Any]) -> str:
@@ -256,7 +340,7 @@ def tables(found: dict[str, Any]) -> str:
     quick = " A quick run: few cases and few turns." if found["quick"] else ""
     opening = (
         f"{sentence(found['machine'])} {len(entries)} cases in {found['seconds'] / 60:.0f} "
-        f"minutes; {found['turns']} turns each.{quick}"
+        f"minutes; {found['turns']} turns each.{disturbed(found)}{quick}"
     )
     parts = [opening]
     sections = (
@@ -274,6 +358,11 @@ def tables(found: dict[str, Any]) -> str:
             "The fastest peer, case by case",
             "The fastest peer's time over ours: each in its better layout, then both in one.",
             list(standing(entries)),
+        ),
+        (
+            "Dense 3x3 layers",
+            f"The fastest peer's time over ours, whose error is at most {ROUNDING} direct ones.",
+            list(dense3(entries)),
         ),
         (
             "Strategies for layers that mix channels",
