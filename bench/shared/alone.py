@@ -112,6 +112,7 @@ class Host:
     def __init__(self, build: Build, threads: int) -> None:
         ours, theirs = socket.socketpair()
         self.said = tempfile.TemporaryFile()  # noqa: SIM115
+        self.folder = tempfile.TemporaryDirectory()
         command = f"from bench.shared.alone import serve; serve({theirs.fileno()}, {os.getpid()})"
         self.process = subprocess.Popen(
             [sys.executable, "-c", command],
@@ -120,7 +121,7 @@ class Host:
             stdout=self.said,
             stderr=self.said,
             start_new_session=True,
-            env=environment(threads),
+            env=environment(threads, self.folder.name),
         )
         theirs.close()
         self.pipe = Connection(ours.detach())
@@ -166,6 +167,7 @@ class Host:
         lines = self.said.read().decode(errors="replace").strip().splitlines()
         self.pipe.close()
         self.said.close()
+        self.folder.cleanup()
         ended = "was ended" if code is None else f"ended with {exit_name(code)}"
         return f"{ended}: {lines[-1][:200]}" if lines else ended
 
@@ -175,6 +177,7 @@ class Host:
         self.process.wait()
         self.pipe.close()
         self.said.close()
+        self.folder.cleanup()
 
     def _send(self, message: object) -> None:
         try:
@@ -196,14 +199,18 @@ def exit_name(code: int) -> str:
     return f"code {code}" if code >= 0 else signal.Signals(-code).name
 
 
-def environment(threads: int) -> dict[str, str]:
-    """The parent's, with its path of modules and the same threads for every library."""
+def environment(threads: int, folder: str) -> dict[str, str]:
+    """The parent's, with its path of modules and the same threads for every library.
+
+    A compiler's cache is the process's own: one that is stopped may hold a lock in a shared one.
+    """
     counts = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     path = [str(ROOT), *(entry for entry in sys.path if entry)]
     return {
         **os.environ,
         **dict.fromkeys(counts, str(threads)),
         "PYTHONPATH": os.pathsep.join(path),
+        "TORCHINDUCTOR_CACHE_DIR": folder,
         "TORCHINDUCTOR_COMPILE_THREADS": "1",  # more are processes, which outlive a compilation
     }
 
