@@ -44,7 +44,7 @@ Named = Mapping[str, "Inspection"]
 
 WIDTH, HEIGHT = 560, 200
 MOST_STAGES = 16
-_MIB = 2**20
+_UNITS = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10), ("bytes", 1))
 
 
 def altair_module(what: str = "plot") -> Any:
@@ -88,7 +88,7 @@ def inspection_charts(reports: Named) -> list[Any]:
 def field_chart(reports: Named) -> Any:
     """Receptive field against depth, with the positions really read and the input's size."""
     alt = altair_module()
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, report in reports.items():
         for depth, row in enumerate(_shown(report), 1):
             for axis in row.layer.field:
@@ -98,13 +98,15 @@ def field_chart(reports: Named) -> Any:
                     {**common, "what": "read", "positions": axis.taps},
                 ]
     rows = _axes_joined(rows, ("report", "depth", "layer", "what", "positions"))
+    widest = max((row["positions"] for row in rows), default=0)
+    rows = _stepped(rows, "depth", ("report", "what", "axis"))
     scale = _scale(reports)
     units = "" if scale is None else f" and {scale.unit}"
     lines = (
         alt.Chart(alt.Data(values=rows))
         .mark_line(interpolate="step-after", strokeWidth=2)
         .encode(
-            x=_depth(alt),
+            x=_layers(alt, rows),
             y=alt.Y(
                 "positions:Q",
                 title=f"input positions{units}, square-root scale",
@@ -121,16 +123,21 @@ def field_chart(reports: Named) -> Any:
             tooltip=["report:N", "layer:N", "axis:N", "what:N", "positions:Q"],
         )
     )
-    sizes = [
+    sizes: list[dict[str, Any]] = [
         {"label": f"input, {axis}", "positions": length}
         for report in list(reports.values())[:1]
         for axis, length in report.network.tensor(report.input).grid.items()
     ]
     sizes = _axes_joined(sizes, ("positions",), key="label")
     rule = alt.Chart(alt.Data(values=sizes)).encode(y="positions:Q")
-    marks = rule.mark_rule(color=MARK, strokeDash=[2, 3]) + rule.mark_text(
-        **WORDS, align="left", dx=4, dy=-6, x=0
-    ).encode(text="label:N")
+    marks = rule.mark_rule(color=MARK, strokeDash=[2, 3])
+    # Above its rule a name of the upmost would lie on that of the axis.
+    upmost = 0.8 * max([widest, *(size["positions"] for size in sizes)])
+    high = [size for size in sizes if size["positions"] >= upmost]
+    for named, shift in ((high, 10), ([size for size in sizes if size not in high], -6)):
+        if named:
+            text = alt.Chart(alt.Data(values=named)).encode(y="positions:Q", text="label:N")
+            marks += text.mark_text(**WORDS, align="left", dx=4, dy=shift, x=0)
     return titled(lines + marks, "Receptive field by depth")
 
 
@@ -144,11 +151,12 @@ def resolution_chart(reports: Named) -> Any:
         for axis, length in _grid(row).items()
     ]
     rows = _axes_joined(rows, ("report", "depth", "layer", "positions"))
+    rows = _stepped(rows, "depth", ("report", "axis"))
     chart = (
         alt.Chart(alt.Data(values=rows))
         .mark_line(interpolate="step-after", strokeWidth=2)
         .encode(
-            x=_depth(alt),
+            x=_layers(alt, rows),
             y=alt.Y(
                 "positions:Q",
                 title="positions of the map, square-root scale",
@@ -183,11 +191,12 @@ def coverage_chart(reports: Named) -> Any:
             {"report": name, "layer": layer, "depth": depth, "series": what, "share": share}
             for layer, depth, what, share in sorted(read, key=lambda one: (one[2], one[1]))
         ]
+    rows = _stepped(rows, "depth", ("report", "series"))
     chart = (
         alt.Chart(alt.Data(values=rows))
         .mark_line(interpolate="step-after", strokeWidth=2)
         .encode(
-            x=_depth(alt),
+            x=_layers(alt, rows),
             y=alt.Y(
                 "share:Q",
                 title="share of the field that is read, along the least axis",
@@ -251,37 +260,47 @@ def memory_chart(reports: Named) -> Any:
     """
     alt = altair_module()
     rows, peaks = [], []
+    most = max((alive for one in reports.values() for _, alive in _memory_course(one)), default=0)
+    unit, size_of = next((u, n) for u, n in _UNITS if most >= n or n == 1)
     for name, report in reports.items():
         course: list[dict[str, Any]] = [
-            {"report": name, "series": name, "step": step, "layer": layer, "mib": alive / _MIB}
+            {
+                "report": name,
+                "series": name,
+                "step": step,
+                "layer": layer,
+                "bytes": alive,
+                "alive": alive / size_of,
+                "size": bytes_text(alive),
+            }
             for step, (layer, alive) in enumerate(_memory_course(report), 1)
         ]
-        rows += _where_changed(course, "mib")
-        top = max(course, key=lambda row: row["mib"], default=None)
+        rows += _stepped(_where_changed(course, "bytes"), "step", ("report",))
+        top = max(course, key=lambda row: row["bytes"], default=None)
         if top is not None:
             size = bytes_text(report.peak_memory_bytes)
             text = f"{size}, {report.peak_memory_layer}"
             left = int(top["step"]) > len(course) / 2
             side = "right" if left else "left"
-            peaks.append({**top, "text": text, "size": size, "align": side})
+            peaks.append({**top, "at": top["step"], "text": text, "size": size, "align": side})
     area = (
         alt.Chart(alt.Data(values=rows))
         .mark_area(interpolate="step-after", line=True, opacity=0.16)
         .encode(
-            x=alt.X("step:Q", title="layers in the order they run", axis=_whole_numbers(alt)),
+            x=_layers(alt, rows, "layers in the order they run"),
             y=alt.Y(
-                "mib:Q",
-                title="MiB of activations alive, linear scale",
+                "alive:Q",
+                title=f"{unit} of activations alive, linear scale",
                 stack=None,
                 # Room above the peak for its name.
-                scale=alt.Scale(domainMax=1.12 * max((p["mib"] for p in peaks), default=1)),
+                scale=alt.Scale(domainMax=1.12 * max((p["alive"] for p in peaks), default=1)),
                 axis=alt.Axis(**upright()),
             ),
             color=colour_of(alt, list(reports), "series:N", several=len(reports) > 1),
-            tooltip=["report:N", "layer:N", alt.Tooltip("mib:Q", format=".2f")],
+            tooltip=["report:N", "layer:N", alt.Tooltip("size:N", title="alive")],
         )
     )
-    marks = alt.Chart(alt.Data(values=peaks)).encode(x="step:Q", y="mib:Q")
+    marks = alt.Chart(alt.Data(values=peaks)).encode(x="at:Q", y="alive:Q")
     points = marks.mark_point(color=MARK, filled=True, size=60, opacity=1)
     labels = [
         marks.transform_filter(f"datum.align == '{side}'")
@@ -318,7 +337,11 @@ def growth_chart(found: Comparison) -> Any:
         alt.Chart(alt.Data(values=grown))
         .mark_line(point=alt.OverlayMarkDef(size=40))
         .encode(
-            x=_depth(alt),
+            x=alt.X(
+                "depth:Q",
+                title="layers that move or compute, in order",
+                axis=_whole_numbers(alt, max((len(scheme.fields) for scheme in found), default=1)),
+            ),
             y=alt.Y(
                 "positions:Q",
                 title="field, input positions, linear scale",
@@ -472,12 +495,40 @@ def _where_changed(course: Sequence[dict[str, Any]], value: str) -> list[dict[st
     ]
 
 
-def _depth(alt: Any) -> Any:
-    return alt.X("depth:Q", title="layers that move or compute, in order", axis=_whole_numbers(alt))
+def _stepped(
+    rows: Sequence[dict[str, Any]], number: str, line: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Where the step of each layer begins, half a layer before its number, and the last ends.
+
+    `line` names what is the same along one line; the rows of each are in order.
+    """
+    last = {tuple(row[key] for key in line): row for row in rows}
+    return [
+        *({**row, "at": row[number] - 0.5} for row in rows),
+        *({**row, "at": row[number] + 0.5} for row in last.values()),
+    ]
 
 
-def _whole_numbers(alt: Any) -> Any:
-    return alt.Axis(**AXIS, format="d", tickMinStep=1, grid=False)
+def _layers(
+    alt: Any, rows: Sequence[dict[str, Any]], title: str = "layers that move or compute, in order"
+) -> Any:
+    """The axis of rows that are `_stepped`: each layer is one wide, its number in the middle."""
+    end = max((row["at"] for row in rows), default=1.5)
+    return alt.X(
+        "at:Q",
+        title=title,
+        scale=alt.Scale(domain=[0.5, end], nice=False, zero=False),
+        axis=_whole_numbers(alt, int(end)),
+    )
+
+
+def _whole_numbers(alt: Any, most: int) -> Any:
+    """Numbers from 1 on, some dozen at most: Vega's own choice has halves where they are few."""
+    steps = (lead * 10**power for power in range(10) for lead in (1, 2, 5))
+    step = next(one for one in steps if most <= 14 * one)
+    values = sorted({1, *range(step, most + 1, step)})
+    look = AXIS | {"labelFlush": False, "labelSeparation": 6}
+    return alt.Axis(**look, format="d", values=values, grid=False)
 
 
 def colour_of(alt: Any, names: Sequence[str], by: str, *, several: bool = True) -> Any:

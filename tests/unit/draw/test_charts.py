@@ -68,9 +68,23 @@ def test_axes_that_differ_are_lines_of_their_own():
 
 def test_the_memory_chart_has_the_peak(report):
     rows = rows_of(report.plot("memory"))
-    assert max(row["mib"] for row in rows) * 2**20 == report.peak_memory_bytes
+    assert max(row["bytes"] for row in rows) == report.peak_memory_bytes
     assert any(report.memory.at in row.get("text", "") for row in rows)
     assert len(report.memory.alive) == len(report.layers)
+
+
+def test_every_layer_is_one_wide_its_number_in_the_middle():
+    report = atrous.inspect("stack:k3 k3d2 k3d4", (1, 1, 64))
+    for kind in ("field", "resolution", "coverage", "memory"):
+        spec = report.plot(kind).to_dict()
+        x = next(
+            one["encoding"]["x"] for one in spec.get("layer", [spec]) if "x" in one["encoding"]
+        )
+        assert x["scale"]["domain"] == [0.5, 3.5]
+        assert x["axis"]["values"] == [1, 2, 3]
+        ends = [row["at"] for row in rows_of(report.plot(kind)) if row.get("layer") == "conv3"]
+        assert kind == "coverage" or 3.5 in ends
+    assert "bytes of activations" in str(spec)
 
 
 def test_stages_add_up_to_the_whole(report):
