@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from atrous.analysis.causality import scans_back
 from atrous.analysis.layer import Layer
 from atrous.geometry import AxisMap, Everything, Local, Prefix, fold_back
@@ -14,6 +12,7 @@ from atrous.network import Network, Node
 from atrous.shown import Plain
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 __all__ = ["AtEnds", "Reach", "is_causal", "looks_at_ends", "reach"]
@@ -64,6 +63,8 @@ def reach(network: Network, source: str, tensor: str, axis: str) -> Reach | None
     >>> found.first[:4].tolist(), found.last[:4].tolist(), found.turned
     ([0, 0, 0, 1], [2, 1, 2, 3], ('pad',))
     """
+    import numpy as np
+
     leading = {tensor}
     for node in reversed(network.nodes):
         if node.output.name in leading:
@@ -103,6 +104,8 @@ def looks_at_ends(network: Network, source: str, layer: Layer, axis: str) -> AtE
     found = reach(network, source, layer.tensor, axis)
     if found is None or not found.turned:
         return None
+    import numpy as np
+
     places = np.arange(len(found.first)) * field.stride.numerator // field.stride.denominator
     read = found.first <= found.last
     back = field.back if mixed else int(max((places - found.first)[read], default=0))
@@ -139,6 +142,8 @@ def is_causal(network: Network, layer: Layer, axis: str) -> bool | None:
 
 def _reach_behind(node: Node, sides: list[int], known: dict[str, Reach], axis: str) -> Reach | None:
     """What a node's output reads, from what its operands read; None where none has the axis."""
+    import numpy as np
+
     parts = []
     for index in sides:
         before, step = known[node.inputs[index]], node.moves[index].get(axis)
@@ -155,6 +160,8 @@ def _reach_behind(node: Node, sides: list[int], known: dict[str, Reach], axis: s
 
 
 def _reach_through(step: AxisMap, before: Reach) -> Reach:
+    import numpy as np
+
     if isinstance(step, Everything):
         ones = np.ones(step.outputs, dtype=np.int64)
         first, last = before.first.min(initial=_NONE), before.last.max(initial=-_NONE)
@@ -177,6 +184,8 @@ def _reach_through(step: AxisMap, before: Reach) -> Reach:
 
 def _gather_local(step: Local, before: Reach, first: NDArray[Any], last: NDArray[Any]) -> None:
     """Takes in, for each phase and tap, what is read there by all outputs of that phase."""
+    import numpy as np
+
     fold = fold_back(step.border, step.inputs, step.phases)
     for phase, taps in enumerate(step.reads.phases):
         turns = np.arange(len(range(phase, step.outputs, step.reads.period)))
