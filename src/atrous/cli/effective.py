@@ -39,7 +39,9 @@ def effective(
         list[str] | None,
         typer.Option(metavar="PATH", help="Measure on this image; repeat it for several."),
     ] = None,
-    samples: Annotated[int, typer.Option(min=1, help="How many inputs are drawn.")] = 8,
+    samples: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="How many inputs are drawn.")
+    ] = 8,
     share: Annotated[float, typer.Option(help="The share that the box holds.")] = 0.95,
     seed: Annotated[int, typer.Option(help="Of drawn inputs and weights.")] = 0,
     rate: Rate = None,

@@ -18,7 +18,13 @@ def sizes(
     input: Inputs = None,
     value: InputValues = None,
     at_least: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Read at least the sizes up to N one by one.")
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            max=100_000,
+            help="Read at least the sizes up to N one by one, at most 100000.",
+        ),
     ] = 0,
     rate: Rate = None,
     pixel: Pixel = None,

@@ -6,7 +6,7 @@ import zipfile
 from difflib import get_close_matches
 from pathlib import Path
 
-__all__ = ["foreign_file", "foreign_folder", "missing_file"]
+__all__ = ["foreign_file", "foreign_folder", "missing_file", "name_of"]
 
 _TF2ONNX = "convert it to .onnx first, with tf2onnx: python -m tf2onnx.convert"
 _CHECKPOINT = (
@@ -65,8 +65,22 @@ _ENDINGS = {
 """What files are whose beginning says nothing: asked last, where nothing else is known."""
 
 
+def name_of(path: Path) -> str:
+    """What a message calls a path: its last name, or all of it where it has none.
+
+    >>> name_of(Path("models/unet.onnx")), name_of(Path())
+    ('unet.onnx', '.')
+    """
+    return path.name or str(path)
+
+
 def missing_file(path: Path) -> str:
     """That there is no such file, and the names near it in its folder."""
+    if path.is_symlink():
+        return (
+            f"is a link that leads nowhere, to {path.readlink()}; put the file there, or point the "
+            "link at it."
+        )
     try:
         names = [entry.name for entry in path.parent.iterdir() if entry.is_file()]
     except OSError:

@@ -15,7 +15,7 @@ from atrous.network import Network
 from atrous.network.shapes import rounded
 from atrous.network.walk import structural
 from atrous.plugins import extensions, guarded
-from atrous.readers.foreign import foreign_file, missing_file
+from atrous.readers.foreign import foreign_file, missing_file, name_of
 from atrous.readers.given import as_shape, is_shape, shapes_of
 from atrous.readers.kind import kind_of, what_it_is
 from atrous.readers.named import make, parse, read_named
@@ -178,6 +178,8 @@ def _file(source: str | os.PathLike[str]) -> Path:
     path = Path(source)
     if path.suffix in _ONNX or is_there(path):
         return path
+    if is_there(path.parent) and path.is_symlink():
+        raise ReadError(f"{text}: {missing_file(path)}")
     if path.name != text or path.suffix:
         raise ReadError(f"{text}: {missing_file(path)}")
     raise ReadError(
@@ -189,7 +191,7 @@ def _file(source: str | os.PathLike[str]) -> Path:
 def check_file(source: str | os.PathLike[str]) -> None:
     """Raise `ReadError` for a path that leads to no ONNX file, without reading it whole."""
     path = _file(source)
-    with concerning(path.name):
+    with concerning(name_of(path)):
         if not is_there(path):
             raise ReadError(missing_file(path))
         known = "" if path.is_dir() or path.suffix in _ONNX else foreign_file(path)

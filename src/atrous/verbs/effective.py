@@ -29,6 +29,7 @@ from atrous.readers.source import made_of, sized
 __all__ = ["effective"]
 
 _MOST_SEEDS = 1 << 63
+_MOST_SAMPLES = 1_000_000
 _WEIGHTS = ("given", "random", "counted")
 # Of ImageNet, as classifiers are trained on it.
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -69,8 +70,8 @@ def effective(
     """
     if weights is not None and weights not in _WEIGHTS:
         raise unknown("kind of weights", str(weights), _WEIGHTS)
-    if type(samples) is not int or samples < 1:
-        raise ArgumentError(f"samples is {samples!r}; draw 1 or more.")
+    if type(samples) is not int or not 1 <= samples <= _MOST_SAMPLES:
+        raise ArgumentError(f"samples is {samples!r}; draw 1 to {_MOST_SAMPLES:,}.")
     check_share(share)
     if not 0 <= seed < _MOST_SEEDS:
         raise ArgumentError(

@@ -11,7 +11,7 @@ from atrous.analysis.sizes import AxisSizes, Sizes
 from atrous.analysis.tied import tied
 from atrous.analysis.trials import Trial, layers_of, period_of, symmetric, trial_of
 from atrous.certification.resized import resized_or_refused
-from atrous.errors import AtrousError, ReadError
+from atrous.errors import ArgumentError, AtrousError, ReadError
 from atrous.network import Network
 from atrous.network.shapes import Shape, Shapes, rounded
 from atrous.progress import step
@@ -25,6 +25,9 @@ __all__ = ["sizes"]
 
 _BESIDE = 64
 """How far around a size that does not run one that does is looked for."""
+
+_MOST_READ = 100_000
+"""How many sizes may be asked to be read one by one."""
 
 _MOST_NUMBERS = 1 << 21
 """How many numbers the inputs of the largest size have that is tried; a run may need them."""
@@ -41,13 +44,19 @@ def sizes(
     what it lacks. `values` are those of `read`. Lengths are read one by one, at least `enough` of
     them, until they repeat; from there on the answer is for every size.
 
-    Raises `ReadError` for what is no source, or where nothing near `input` runs.
+    Raises `ReadError` for what is no source, or where nothing near `input` runs, `ArgumentError`
+    for an `enough` that is no whole number from 0 to 100,000.
 
     >>> import atrous
     >>> found = atrous.sizes("stack:k3 maxk2s2valid maxk2s2valid maxk2s2valid", (1, 3, 100, 100))
     >>> found.period, found.lossless(100), found.nearest(100, "lossless")
     (8, False, (104, 104))
     """
+    if type(enough) is not int or not 0 <= enough <= _MOST_READ:
+        raise ArgumentError(
+            f"enough is {enough!r}; sizes are read one by one, so give 0 to {_MOST_READ:,}: what "
+            "repeats holds for every size."
+        )
     source = _settled(source, input)
     name, start, reader = _reader(source, input, values)
     with without_offers():

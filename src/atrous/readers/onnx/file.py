@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from atrous.errors import ReadError
 from atrous.files import is_there
 from atrous.network.records import Param
-from atrous.readers.foreign import foreign_file, foreign_folder, missing_file
+from atrous.readers.foreign import foreign_file, foreign_folder, missing_file, name_of
 from atrous.readers.onnx.values import FLOATS, STRING, Const, checked, itemsize, nbytes
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def load(source: str | Path | onnx.ModelProto) -> Source:
         return Source(source, source.graph.name[:80] or "ONNX model")
     path = Path(source)
     model = _parsed(path)
-    return Source(model, path.name, path.resolve().parent)
+    return Source(model, name_of(path), path.resolve().parent)
 
 
 def _parsed(path: Path) -> onnx.ModelProto:

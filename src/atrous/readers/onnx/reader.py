@@ -14,6 +14,7 @@ from atrous.network import Builder, Network, Tensor
 from atrous.network.ops import Constant, Elementwise
 from atrous.plugins import extensions
 from atrous.readers.call import NotUnderstood, network_of
+from atrous.readers.foreign import name_of
 from atrous.readers.onnx import layout, math, places, quantized, resampling, sampled, windows
 from atrous.readers.onnx.call import TRANSLATIONS, OnnxCall, Result
 from atrous.readers.onnx.constants import Folder, Inferred, infer, literal, measured
@@ -65,7 +66,7 @@ def read_onnx(
     be read; every error names the file, and the layer where there is one.
     """
     if isinstance(source, str | Path):
-        label = Path(source).name
+        label = name_of(Path(source))
     else:
         label = source.graph.name[:80] or "ONNX model"
     with _concerning_file(label):
