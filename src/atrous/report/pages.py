@@ -290,7 +290,13 @@ def _lengths_said(footprint: Footprint, report: Inspection) -> str:
 
 def _count_text(count: Any) -> str:
     """A number of paths, short enough for a legend."""
-    return f"{int(count):,}" if count < 1e6 else f"{float(count):.1e}"
+    if count < 1e6:
+        return f"{int(count):,}"
+    if count < 1e300:
+        return f"{float(count):.1e}"
+    # Whole numbers may lie beyond float64: their logarithms do not.
+    digits, part = divmod(math.log10(count), 1)
+    return f"{10**part:.1f}e+{digits:.0f}"
 
 
 def footprint_data(footprint: Footprint, report: Inspection, ground: Ground) -> dict[str, Any]:
@@ -300,7 +306,8 @@ def footprint_data(footprint: Footprint, report: Inspection, ground: Ground) -> 
     box = footprint.effective()
     read = footprint.coverage
     top = footprint.box.max()
-    number = f"{float(top):.1e}" if isinstance(top.item(), float) else f"{top:,}"
+    exact = isinstance(top, np.integer) or top < 1e6
+    number = f"{top:,}" if exact else _count_text(top)
     most = "1 path" if top == 1 else f"{number} paths"
     text = (
         f"Output ({at}) reads {footprint.taps:,} of {size} input positions "

@@ -237,3 +237,10 @@ def test_what_cannot_be_written_is_one_line_and_no_file(tmp_path, options, compl
 def test_a_page_opens_on_the_layer_that_sees_farthest_and_not_on_a_shallow_output():
     page = view(atrous.inspect("zoo:deeplabv3_resnet50", (1, 3, 129, 129))).page()
     assert re.search(r"selected[^>]*>classifier\.0\.convs\.3\.", page)
+
+
+def test_more_paths_than_a_float_holds_are_said_in_powers_of_ten(tmp_path):
+    report = atrous.inspect("stack:k31*210", (1, 1, 64))
+    report.to_html(tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert re.search(r"[1-9]\.\de\+3\d\d paths at most to one of them", text)
