@@ -19,10 +19,19 @@ from pathlib import Path
 from typing import Literal
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
 
 SITE = Path(__file__).resolve().parent / ".site"
 WIDTHS = (1280, 390)
+# What is pressed, seen, and smaller than 24 pixels either way; links within a line of text may be.
+SMALL = """() => [...document.querySelectorAll("a[href], button, select, summary, [role=button]")]
+  .filter((one) => one.checkVisibility({ opacityProperty: true, visibilityProperty: true }))
+  .filter((one) => one.tagName !== "A" || getComputedStyle(one).display !== "inline")
+  .filter((one) => { const box = one.getBoundingClientRect();
+    return box.width && box.height && Math.min(box.width, box.height) < 23.5; })
+  .slice(0, 4).map((one) => one.outerHTML.slice(0, 160))"""
+SWITCH = "[data-md-component=palette] label"
+SCHEME = "document.body.dataset.mdColorScheme"
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
@@ -66,6 +75,8 @@ def _seen(
         across = page.evaluate("document.documentElement.scrollWidth")
         if across > width:
             heard.append(f"is {across} pixels wide")
+        heard += [f"smaller than 24 pixels: {one}" for one in page.evaluate(SMALL)]
+        heard += turned(page)
         told = Axe().run(page, options={"resultTypes": ["violations"]}).response
         heard += [
             f"{one['id']}: {node['html'][:160]}"
@@ -77,6 +88,32 @@ def _seen(
         heard.clear()
     page.close()
     return found
+
+
+def turned(page: Page) -> list[str]:
+    """Whether Tab reaches the switch of the theme, named, and Space and Enter turn it and back."""
+    before = page.evaluate(SCHEME)
+    page.evaluate("document.activeElement.blur(), scrollTo(0, 0)")
+    for _ in range(8):
+        page.keyboard.press("Tab")
+        if page.evaluate(f"document.activeElement.matches('{SWITCH}')"):
+            break
+    else:
+        return ["Tab does not reach the switch of the theme"]
+    if not page.evaluate("document.activeElement.ariaLabel"):
+        return ["the switch of the theme has no name"]
+    said = []
+    for key in ("Space", "Enter"):
+        was = page.evaluate(SCHEME)
+        page.keyboard.press(key)
+        page.wait_for_timeout(50)
+        if page.evaluate(SCHEME) == was:
+            said.append(f"{key} does not turn the theme")
+        if not page.evaluate(f"document.activeElement.matches('{SWITCH}')"):
+            said.append(f"{key} takes the focus from the switch of the theme")
+    if page.evaluate(SCHEME) != before and not said:
+        said.append("the theme does not turn back")
+    return said
 
 
 def main(names: list[str]) -> int:

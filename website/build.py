@@ -107,7 +107,7 @@ def build(measure: bool, pyodide: Path | None = None) -> int:
         shutil.copy(ROOT / source, PAGES / page)
     for path in PAGES.rglob("*.md"):
         path.write_text(linked(path.read_text(encoding="utf-8")), encoding="utf-8")
-    for name in ("look.css", "look.js"):
+    for name in ("look.css", "look.js", "keys.js"):
         shutil.copy(HERE / name, PAGES / name)
     pictures = PAGES / "pictures"
     pictures.mkdir()
