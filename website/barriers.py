@@ -19,7 +19,14 @@ from pathlib import Path
 from typing import Literal
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    ConsoleMessage,
+    Page,
+    Request,
+    TimeoutError as TooLate,
+    sync_playwright,
+)
 
 SITE = Path(__file__).resolve().parent / ".site"
 WIDTHS = (1280, 390)
@@ -76,7 +83,6 @@ def _seen(
         if across > width:
             heard.append(f"is {across} pixels wide")
         heard += [f"smaller than 24 pixels: {one}" for one in page.evaluate(SMALL)]
-        heard += turned(page)
         told = Axe().run(page, options={"resultTypes": ["violations"]}).response
         heard += [
             f"{one['id']}: {node['html'][:160]}"
@@ -84,6 +90,7 @@ def _seen(
             if one["impact"] in ("serious", "critical")
             for node in one["nodes"][:4]
         ]
+        heard += turned(page)  # last: the switch leaves a tooltip that fades
         found += [(name, one) for one in heard]
         heard.clear()
     page.close()
@@ -102,18 +109,15 @@ def turned(page: Page) -> list[str]:
         return ["Tab does not reach the switch of the theme"]
     if not page.evaluate("document.activeElement.ariaLabel"):
         return ["the switch of the theme has no name"]
-    said = []
+    seen = f"was => {SCHEME} !== was && document.activeElement.matches('{SWITCH}')"
     for key in ("Space", "Enter"):
         was = page.evaluate(SCHEME)
         page.keyboard.press(key)
-        page.wait_for_timeout(50)
-        if page.evaluate(SCHEME) == was:
-            said.append(f"{key} does not turn the theme")
-        if not page.evaluate(f"document.activeElement.matches('{SWITCH}')"):
-            said.append(f"{key} takes the focus from the switch of the theme")
-    if page.evaluate(SCHEME) != before and not said:
-        said.append("the theme does not turn back")
-    return said
+        try:
+            page.wait_for_function(seen, arg=was, timeout=5_000)
+        except TooLate:
+            return [f"{key} does not turn the theme, or takes the focus from its switch"]
+    return [] if page.evaluate(SCHEME) == before else ["the theme does not turn back"]
 
 
 def main(names: list[str]) -> int:
