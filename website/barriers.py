@@ -24,8 +24,10 @@ from playwright.sync_api import (
     ConsoleMessage,
     Page,
     Request,
-    TimeoutError as TooLate,
     sync_playwright,
+)
+from playwright.sync_api import (
+    TimeoutError as TooLate,
 )
 
 SITE = Path(__file__).resolve().parent / ".site"
