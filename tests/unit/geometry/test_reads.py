@@ -15,12 +15,15 @@ from atrous.geometry import reads as rules
 def test_reads_need_a_period_a_shift_and_one_multiset_for_each_phase(
     period: int, shift: int, phases: int
 ) -> None:
-    with pytest.raises(GeometryError, match=f"period {period}, shift {shift}, {phases} phase"):
+    said = f"period {period}, shift {shift}, {phases} phase"
+    with pytest.raises(GeometryError, match=said) as error:
         Reads(period, shift, (Taps.of([0]),) * phases)
+    needed = " a period and a shift of at least 1 and one multiset for each phase."
+    assert str(error.value).endswith(needed)
 
 
 def test_a_multiplicity_below_zero_is_refused() -> None:
-    with pytest.raises(GeometryError, match="multiplicity is below 0"):
+    with pytest.raises(GeometryError, match=r"^a multiplicity is below 0; .* or more\.$"):
         Taps.of({3: -1})
 
 
