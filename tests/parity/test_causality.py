@@ -302,3 +302,41 @@ def test_a_position_handed_to_all_leaks_where_it_lies_ahead(
     report = atrous.inspect(model, (1, 2, 24))
     assert all(p <= o for o, read in enumerate(reads(model, 24)) for p in read) is causal
     assert is_causal(report.network, report.outputs[0], "t") is causal
+
+
+class Masked(nn.Module):
+    """Attention by hand, behind a causal layer; a mask in numbers keeps it from the future."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.query, self.key = Padded(4, 3), nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x).transpose(1, 2)
+        weights = self.query(x) @ self.key(x).transpose(1, 2)
+        hidden = torch.triu(torch.ones(weights.shape[-2:], dtype=torch.bool), 1)
+        return (weights.masked_fill(hidden, -torch.inf).softmax(-1) @ x).transpose(1, 2)
+
+
+class Latest(nn.Module):
+    """A causal layer, to whose outputs the last one is added."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = Padded(4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x)
+        return x + x[..., -1:]
+
+
+def test_a_mask_in_numbers_is_said_not_to_be_followed():
+    leaks = [f for f in atrous.inspect(Masked(), (1, 4, 20)).findings if f.code == "leak"]
+    assert [f.layer for f in leaks] == ["matmul", "matmul@1"]
+    assert all("numbers that mask the future are not followed" in f.message for f in leaks)
+
+
+def test_the_last_position_handed_to_all_is_a_leak_by_the_layer_that_takes_it():
+    (leak,) = [f for f in atrous.inspect(Latest(), (1, 4, 20)).findings if f.code == "leak"]
+    assert leak.layer == "slice"
+    assert "reads 19 input positions ahead" in leak.message

@@ -14,7 +14,7 @@ from atrous.analysis.findings.windows import spans_with_pads
 from atrous.analysis.findings.words import lengths
 from atrous.analysis.scale import TIME_LIKE
 from atrous.network import Node
-from atrous.network.ops import Conv, ConvTranspose, Pool
+from atrous.network.ops import Attention, Contract, Conv, ConvTranspose, Pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,8 @@ def leak(evidence: Evidence) -> Iterator[Finding]:
         causal = [s for s in windows if s.wider and s.more <= 0]
         ahead = [s for s in steps if s.more > 0]
         meant = [s for s in ahead if _front_only(s.node, evidence, axis)]
-        if 2 * (len(ahead) - len(meant)) > len(causal) + len(meant) or not causal + meant:
+        against = sum(s in windows for s in ahead) - len(meant)
+        if 2 * against > len(causal) + len(meant) or not causal + meant:
             continue
         if not ahead:
             yield from _at_ends(evidence, axis)
@@ -96,16 +97,17 @@ def _mixers(evidence: Evidence, axis: str, rest: int) -> Iterator[Finding]:
     for output in evidence.outputs:
         if evidence.positions(output).get(axis, 1) > 1:
             names.update(dict.fromkeys(output.global_axes.get(axis, ())))
+    products = {n.name for n in evidence.network.nodes if isinstance(n.op, Attention | Contract)}
     for name in names:
-        if not scans_back(evidence.network, [name], axis):
-            windows = "window is" if rest == 1 else "windows are"
-            yield Finding(
-                "leak",
-                "warning",
-                name,
-                f"reads every position along {axis}, those ahead too; {rest} {windows} causal.",
-                "Use its causal form: statistics of the past alone, or a mask over the future.",
-            )
+        if scans_back(evidence.network, [name], axis):
+            continue
+        windows = "window is" if rest == 1 else "windows are"
+        said = f"reads every position along {axis}, those ahead too"
+        fix = "Use its causal form: statistics of the past alone, or a mask over the future."
+        if name in products:
+            said += ", as far as is known: numbers that mask the future are not followed"
+            fix = "Use attention that is told to be causal (is_causal=True), or check it by a run."
+        yield Finding("leak", "warning", name, f"{said}; {rest} {windows} causal.", fix)
 
 
 def _reaching(evidence: Evidence, axis: str) -> set[str]:

@@ -63,7 +63,9 @@ def mixing(evidence: Evidence) -> Iterator[Finding]:
                 "cannot; fields are the local ones.",
             )
             continue
-        more = f", as {len(names) - 1} ops after it do" if len(names) > 1 else ""
+        after = len(names) - 1
+        more = f", as {after} ops after it do" if after > 1 else ", as one op after it does"
+        more = more if after else ""
         if reorders(evidence.network, names):
             yield Finding(
                 "global",
