@@ -137,3 +137,42 @@ def test_a_recurrence_behind_a_reflected_pad_reads_ahead_at_the_start() -> None:
     assert outcome.got == 2
     assert "at the input's ends, by pad, ahead 2" in " ".join(str(report).split())
     assert not check_report(report, parse_rules("look-ahead", "<=1"))
+
+
+class Handing(nn.Module):
+    """Between two causal layers, a function that hands one position to all the others."""
+
+    def __init__(self, function, channels=4):
+        super().__init__()
+        self.first, self.second = nn.Conv1d(4, 4, 3), nn.Conv1d(channels, 4, 3)
+        self.function = function
+
+    def forward(self, x):
+        x = self.function(self.first(nn.functional.pad(x, (2, 0))))
+        return self.second(nn.functional.pad(x, (2, 0)))
+
+
+@pytest.mark.parametrize(
+    ("function", "channels", "causal"),
+    [
+        (lambda x: torch.cat([x, x[..., -1:].expand(-1, -1, x.shape[-1])], 1), 8, False),
+        (lambda x: torch.cat([x, x[..., :1].expand(-1, -1, x.shape[-1])], 1), 8, True),
+        (lambda x: x * x[..., -1].sum(1)[:, None, None], 4, False),
+        (lambda x: x * x[..., 0].sum(1)[:, None, None], 4, True),
+        (
+            lambda x: torch.einsum("bct,bc->bt", x, x[..., -1])[:, None].expand(-1, 4, -1),
+            4,
+            False,
+        ),
+    ],
+)
+def test_a_position_that_was_taken_out_and_meets_all_others_counts(function, channels, causal):
+    torch.manual_seed(0)
+    model = Handing(function, channels).double().eval()
+    x = torch.randn(1, 4, 20, dtype=torch.float64)
+    changed = x.clone()
+    changed[..., 1:] += 1
+    with torch.no_grad():
+        assert bool((model(changed) == model(x))[..., 0].all()) is causal
+    report = atrous.inspect(model, (1, 4, 20))
+    assert is_causal(report.network, report.outputs[0], "t") is causal

@@ -78,12 +78,12 @@ def reach(network: Network, source: str, tensor: str, axis: str) -> Reach | None
             continue
         if node.opaque or any(node.seam(index) is not None for index in sides):
             return None
-        if axis not in node.output.grid:
-            continue
         found = _reach_behind(node, sides, known, axis)
         if found is not None:
             known[node.output.name] = found
-            turned += [node.name] * any(_turns(node.moves[index].get(axis)) for index in sides)
+            handed = any(_is_handed_to_all(network, node, index, axis) for index in sides)
+            turns = any(_turns(node.moves[index].get(axis)) for index in sides)
+            turned += [node.name] * (handed or turns)
     last = known.get(tensor)
     return None if last is None else Reach(last.first, last.last, tuple(turned))
 
@@ -99,7 +99,7 @@ def looks_at_ends(network: Network, source: str, layer: Layer, axis: str) -> AtE
         return None
     if mixed and not scans_back(network, mixed, axis):
         return None
-    if not any(_turns(moves.get(axis)) for node in network.nodes for moves in node.moves):
+    if not any(_may_turn(network, node, axis) for node in network.nodes):
         return None
     found = reach(network, source, layer.tensor, axis)
     if found is None or not found.turned:
@@ -140,17 +140,39 @@ def is_causal(network: Network, layer: Layer, axis: str) -> bool | None:
     return all(field.ahead <= 0 for field in layer.field if field.axis == axis)
 
 
+def _is_handed_to_all(network: Network, node: Node, index: int, axis: str) -> bool:
+    """Whether an operand without the axis meets every position of an output that has it."""
+    within = axis in network.tensor(node.inputs[index]).grid
+    return not within and node.output.grid.get(axis, 1) > 1
+
+
+def _may_turn(network: Network, node: Node, axis: str) -> bool:
+    turns = any(_turns(moves.get(axis)) for moves in node.moves)
+    sides = range(len(node.inputs))
+    return turns or any(_is_handed_to_all(network, node, index, axis) for index in sides)
+
+
 def _reach_behind(node: Node, sides: list[int], known: dict[str, Reach], axis: str) -> Reach | None:
-    """What a node's output reads, from what its operands read; None where none has the axis."""
+    """What a node's output reads, from what its operands read; None where that is not followed.
+
+    What has no such axis, such as one position that was taken out, reads all that it is made of,
+    and hands it to all positions of what it meets.
+    """
     import numpy as np
 
     parts = []
     for index in sides:
         before, step = known[node.inputs[index]], node.moves[index].get(axis)
         if step is not None:
-            parts.append(_reach_through(step, before))
-        elif len(before.first) == node.output.grid[axis]:
+            before = _reach_through(step, before)
+        size = node.output.grid.get(axis, 1)
+        if len(before.first) == 1 < size:
+            parts.append(Reach(before.first.repeat(size), before.last.repeat(size)))
+        elif len(before.first) == size:
             parts.append(before)
+        elif axis not in node.output.grid:
+            first, last = before.first.min(initial=_NONE), before.last.max(initial=-_NONE)
+            parts.append(Reach(np.array([first]), np.array([last])))
     if not parts:
         return None
     first, last = parts[0].first, parts[0].last
