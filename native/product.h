@@ -23,20 +23,22 @@ constexpr int kPanel = 4;
 constexpr int kPanel = 2;
 #endif
 
+// Sums of `terms` products, of a(r, k) at a[r * a_row + k * a_term] and the row b[k * b_step]: stored, or added.
+// `ahead`, where it is not null, is fetched meanwhile, one line a term.
 template <class T, int R, int N>
-ATROUS_INLINE void product_tile(const T *a, int64_t a_step, const T *b, int64_t depth, T *c, int64_t c_step, bool add,
-                                const char *ahead) {
+ATROUS_INLINE void product_tile(const T *a, int64_t a_row, int64_t a_term, const T *b, int64_t b_step, int64_t terms,
+                                T *c, int64_t c_step, bool add, const char *ahead) {
     typedef Vec<T> V;
     constexpr int64_t L = Types<T>::lanes;
     V sum[R][N] = {};
-    for (int64_t k = 0; k < depth; ++k) {
-        __builtin_prefetch(ahead + k * 64, 0, 2);
+    for (int64_t k = 0; k < terms; ++k) {
+        if (ahead != nullptr) __builtin_prefetch(ahead + k * 64, 0, 2);
         V right[N];
         ATROUS_UNROLL(8)
-        for (int n = 0; n < N; ++n) right[n] = load(b + (k * N + n) * L);
+        for (int n = 0; n < N; ++n) right[n] = load(b + k * b_step + n * L);
         ATROUS_UNROLL(8)
         for (int r = 0; r < R; ++r) {
-            const V left = splat(a[r * a_step + k]);
+            const V left = splat(a[r * a_row + k * a_term]);
             ATROUS_UNROLL(8)
             for (int n = 0; n < N; ++n) sum[r][n] += left * right[n];
         }
@@ -56,7 +58,7 @@ ATROUS_INLINE void product_rows(const T *a, int64_t a_step, const T *b, int64_t 
                                 const char *ahead, int64_t run) {
     constexpr int64_t L = Types<T>::lanes;
     for (int64_t k = 0; k < depth; k += run) {
-        product_tile<T, R, N>(a + k, a_step, b + k * N * L, smaller(run, depth - k), c, c_step, add || k > 0,
+        product_tile<T, R, N>(a + k, a_step, 1, b + k * N * L, N * L, smaller(run, depth - k), c, c_step, add || k > 0,
                               ahead + k * 64);
     }
 }
@@ -100,37 +102,11 @@ void product_of(int64_t vectors, const T *a, int64_t a_step, int64_t rows, const
 }
 
 template <class T, int R, int N>
-ATROUS_INLINE void outer_tile(const T *a, int64_t a_step, const T *b, int64_t b_step, int64_t terms, T *c,
-                              int64_t c_step) {
-    typedef Vec<T> V;
-    constexpr int64_t L = Types<T>::lanes;
-    V sum[R][N] = {};
-    for (int64_t k = 0; k < terms; ++k) {
-        V right[N];
-        ATROUS_UNROLL(8)
-        for (int n = 0; n < N; ++n) right[n] = load(b + k * b_step + n * L);
-        ATROUS_UNROLL(8)
-        for (int r = 0; r < R; ++r) {
-            const V left = splat(a[k * a_step + r]);
-            ATROUS_UNROLL(8)
-            for (int n = 0; n < N; ++n) sum[r][n] += left * right[n];
-        }
-    }
-    ATROUS_UNROLL(8)
-    for (int r = 0; r < R; ++r) {
-        ATROUS_UNROLL(8)
-        for (int n = 0; n < N; ++n) {
-            T *at = c + r * c_step + n * L;
-            store<T>(at, load(at) + sum[r][n]);
-        }
-    }
-}
-
-template <class T, int R, int N>
 ATROUS_INLINE void outer_rows(const T *a, int64_t a_step, const T *b, int64_t b_step, int64_t terms, T *c,
                               int64_t c_step) {
     for (int64_t k = 0; k < terms; k += 32) {
-        outer_tile<T, R, N>(a + k * a_step, a_step, b + k * b_step, b_step, smaller<int64_t>(32, terms - k), c, c_step);
+        product_tile<T, R, N>(a + k * a_step, 1, a_step, b + k * b_step, b_step, smaller<int64_t>(32, terms - k), c,
+                              c_step, true, nullptr);
     }
 }
 

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
+import atrous
+from atrous.errors import ArgumentError
 from atrous.geometry import Window
 from atrous.operators.convolution import Convolution
 from atrous.operators.kernels import native
-from atrous.operators.kernels.torch_winograd import conv_filtered
+from atrous.operators.kernels.torch_winograd import conv_filtered, prepare_winograd
+from atrous.operators.tiles import tiled
+from atrous.optimization.optimize import optimize_model
 
 pytestmark = pytest.mark.skipif(not native().available, reason=native().reason)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("ATROUS_CACHE", str(tmp_path))
+
 
 LAYERS = [
     # kernel, dilation, padding, sizes
@@ -103,3 +116,92 @@ def test_negated_and_transposed_views_are_read_as_what_they_are():
         close(conv_filtered(turned, weight, bias, call, 4), plain(call, x, weight, bias))
         flipped = weight.flip(0).flip(0)
         close(conv_filtered(x, flipped, bias, call, 4), plain(call, x, weight, bias))
+
+
+def test_what_is_prepared_runs_on_the_threads_of_the_moment_and_refuses_other_inputs():
+    call, (x, weight, bias) = made(LAYERS[0])
+    tiling = tiled(call, 4)
+    assert tiling is not None
+    runs = prepare_winograd(weight, bias, call, tiling)
+    x = x.detach()
+    before = torch.get_num_threads()
+    try:
+        results = []
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            results.append(runs(x))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(*results)
+    close(results[0], plain(call, x, weight, bias))
+    for wrong in (x[..., 1:], x.double(), x[0]):
+        with pytest.raises(ValueError, match="prepared for"):
+            runs(wrong)
+    with pytest.raises(ValueError, match="prepared for"):
+        runs(x, x)
+
+
+class Net(nn.Module):
+    """Dense layers that tiles fit, one whose input has no batch, and one of stride 2."""
+
+    def __init__(self):
+        super().__init__()
+        self.one = nn.Conv2d(32, 48, 3, padding=2, dilation=2)
+        self.two = nn.Conv2d(48, 32, 3, stride=2)
+        self.three = nn.Conv2d(32, 32, 3, padding=1)
+
+    def forward(self, x):
+        return self.three(self.two(torch.relu(self.one(x)))[0])
+
+
+def by(is_fast):
+    """A timer that runs everything once, and by which these are fast."""
+
+    def timer(runs):
+        for run in runs.values():
+            run()
+        return {name: 1.0 if is_fast(name) else 2.0 for name in runs}
+
+    return timer
+
+
+def optimized(model, x, **more):
+    layers, whole = by(lambda name: name.startswith("winograd")), by(lambda name: name != "before")
+    return optimize_model(model, x, timer=layers, whole_timer=whole, **more)
+
+
+def test_dense_layers_are_exchanged_for_training_where_they_may_be():
+    torch.manual_seed(0)
+    model, x = Net(), torch.randn(2, 32, 41, 41)
+    fast = optimized(model, x, training=True)
+    rows = {row.layer: row for row in fast.explain().layers}
+    assert {name: row.strategy for name, row in rows.items()} == {
+        "one": "winograd 4",
+        "two": "torch",
+        "three": "torch",
+    }
+    assert 0 < rows["one"].error <= 8 * rows["one"].direct_error
+    assert "no batch" in rows["three"].why[0]
+    assert "stride 1" in rows["two"].why[0]
+    exact = copy.deepcopy(model).double()
+    wanted = torch.autograd.grad(exact(x.double()).square().sum(), list(exact.parameters()))
+    found = torch.autograd.grad(fast(x).square().sum(), list(fast.parameters()))
+    for one, two in zip(found, wanted, strict=True):
+        close(one, two, 1e-5)
+    kept = optimized(model, x, training=True, rounding="direct")
+    assert kept.explain().mode == "original"
+
+
+def test_rounding_is_one_of_three():
+    with pytest.raises(ArgumentError, match="rounding is 'fast'; give 'direct', 'winograd'"):
+        atrous.optimize(Net().eval(), torch.randn(2, 32, 41, 41), rounding="fast")
+
+
+def test_rounding_decides_for_a_whole_model():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(32, 48, 3, padding=2, dilation=2), nn.ReLU()).eval()
+    x = torch.randn(1, 32, 41, 41)
+    for rounding, taken in ((None, True), ("winograd", True), ("direct", False)):
+        (row,) = optimized(model, x, rounding=rounding).explain().layers
+        assert row.strategy.startswith("winograd") is taken
+        assert (row.error is not None) is taken

@@ -230,6 +230,8 @@ def _tried(
     kept = LayerChoice(path, call.title, "torch", 0.0, 0.0, 0.0, slow_path=slow)
     dense = swap not in _SWAPS.values()
     name = f"winograd {LEVELS[0]}" if dense else "depthwise kernel"
+    if dense and x.dim() != conv.weight.dim():
+        return replace(kept, why=(f"{name}: its input has no batch.",))
     if dense and not (fits := applies(LEVELS[0], call)):
         return replace(kept, why=(f"{name}: {fits}",) if isinstance(fits, Refusal) else ())
     try:

@@ -35,16 +35,23 @@ def prepare_winograd(
 ) -> Callable[..., torch.Tensor]:
     """`run(x)` or `run(x, other)`: `activation(bias + x * weight + other)`, channels last.
 
-    For one or two spatial axes, stride 1, one group, and the sizes of `call`. Neither input is
-    written to; what has another layout is copied.
+    For one or two spatial axes, stride 1, one group, and the sizes of `call`; `ValueError` for
+    others. Neither input is written to; what has another layout is copied.
     """
     layer = _layer(call, tiling, activation)
     held, packed = _packed(layer, weight.detach().resolve_neg().contiguous())
     bias = None if bias is None else bias.detach().resolve_neg().contiguous()
-    shape = call.shape
+    shapes = (call.batch, call.in_channels, *call.sizes), call.shape
+    by_threads = {layer.threads: layer}
 
     def run(x: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor:
-        return _onto(layer, x, packed, bias, other, shape)
+        for one, shape in zip((x, other), shapes, strict=True):
+            if one is not None and (one.shape != shape or one.dtype != torch.float32):
+                raise ValueError(f"winograd: prepared for {shape} in float32, not for this input.")
+        threads = torch.get_num_threads()
+        if threads not in by_threads:
+            by_threads[threads] = replace(layer, threads=threads)
+        return _onto(by_threads[threads], x, packed, bias, other, call.shape)
 
     # The tensors behind the addresses live as long as the function.
     run.tensors = (held, bias)  # type: ignore[attr-defined]
