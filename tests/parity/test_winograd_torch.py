@@ -16,6 +16,7 @@ from atrous.operators.convolution import Convolution
 from atrous.operators.kernels import native
 from atrous.operators.kernels.torch_winograd import conv_filtered, prepare_winograd
 from atrous.operators.tiles import tiled
+from atrous.optimization.layer.rounding import ALLOWED
 from atrous.optimization.optimize import optimize_model
 
 pytestmark = pytest.mark.skipif(not native().available, reason=native().reason)
@@ -205,3 +206,30 @@ def test_rounding_decides_for_a_whole_model():
         (row,) = optimized(model, x, rounding=rounding).explain().layers
         assert row.strategy.startswith("winograd") is taken
         assert (row.error is not None) is taken
+
+
+RANGES = {
+    "normal": lambda x: x,
+    "behind a ReLU": lambda x: torch.relu(x + 0.5),
+    "positions from 1e-3 to 1e3": lambda x: x * mixed(1, 1, *x.shape[2:]),
+    "channels from 1e-3 to 1e3": lambda x: x * mixed(1, x.shape[1], 1, 1),
+    "values from 1e-3 to 1e3": lambda x: x * mixed(*x.shape),
+}
+
+
+def mixed(*shape):
+    return 10 ** (torch.rand(shape) * 6 - 3)
+
+
+@pytest.mark.parametrize("name", RANGES)
+@pytest.mark.parametrize("rate", [1, 4])
+def test_the_finest_tiles_round_off_little_on_any_range(name, rate):
+    torch.manual_seed(0)
+    call = Convolution(1, 64, 64, (30, 30), (Window(3, 1, rate, rate, rate),) * 2)
+    x = RANGES[name](torch.randn(1, 64, 30, 30))
+    x = x.contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(64, 64, 3, 3) / 24
+    exact = plain(call, x.double(), weight.double(), None)
+    direct = float((plain(call, x, weight, None) - exact).abs().max())
+    found = float((conv_filtered(x, weight, None, call, 4) - exact).abs().max())
+    assert found <= ALLOWED * direct
