@@ -77,8 +77,6 @@ template <int A> struct Filters {
 };
 
 // G of a kernel of `taps`: rows of powers over the product of the differences of the points.
-inline void kernel_rows(int points_number, int taps, double (*rows)[kMostPoints]);
-
 template <int A> void kernel_rows_of(int taps, double (*rows)[kMostPoints]) {
     const Finite<A> points{};
     for (int j = 0; j < A - 1; ++j) {

@@ -32,7 +32,7 @@ constexpr int64_t kAhead = 4;                    // vectors of an input that are
 // One axis: its tiles in order, each the first output and the number of outputs that exist.
 struct TileAxis {
     int64_t in, out, dilation, pad;
-    int taps, outputs, points;  // of a tile
+    int outputs, points;  // of a tile
     int64_t tiles;
     const int64_t *first;
     const int32_t *count;
@@ -151,18 +151,18 @@ template <class T> struct Winograd {
     const T *x, *weight, *bias, *other;
     T *out;
     const T *zeros;     // `lined` of them
-    T *values;          // (blocks, points, tiles of a block, lined): planes `plane` apart, rows `row` apart
+    T *values;          // (points, tiles of a block, lined): planes `plane` apart, rows `row` apart
     int64_t plane, row;
-    int64_t tile0, tiles;    // of this round
-    int64_t block, blocks;   // tiles of an item, and how many such blocks
-    int64_t panel, panels;   // output channels of an item
+    int64_t tile0, tiles;   // of this block
+    int64_t block;          // tiles of a block
+    int64_t panel, panels;  // output channels of one product, and how many such panels
     Gathers<T> gather;
     Spreads<T> spread;
     Backs<T> back_high, back_wide;
 
     int points() const { return high.points * wide.points; }
     int64_t all_tiles() const { return batch * high.tiles * wide.tiles; }
-    // Products of one item: planes lie a cache line apart more than they need, so that they do not share sets.
+    // Products of a block by a panel: planes lie a cache line apart more than they need, so that they do not share sets.
     int64_t sums_plane() const { return block * panel + 16; }
 };
 
@@ -226,8 +226,7 @@ template <class T> void fill(void *context, int64_t begin, int64_t end) {
     find_inputs(w, begin, from[begin % 2]);
     for (int64_t tile = begin; tile < end; ++tile) {
         find_inputs(w, smaller(tile + 1, end - 1), from[(tile + 1) % 2]);
-        T *to = w.values + tile / w.block * w.points() * w.plane + tile % w.block * w.row;
-        fill_tile(w, from[tile % 2], from[(tile + 1) % 2], to);
+        fill_tile(w, from[tile % 2], from[(tile + 1) % 2], w.values + tile * w.row);
     }
 }
 
@@ -298,24 +297,21 @@ void empty_tile(const Winograd<T> &w, int64_t tile, int64_t next, int64_t filter
     }
 }
 
-// One block of tiles by one panel of output channels.
-template <class T> int multiply_item(const Winograd<T> &w, int64_t item) {
+// The tiles at hand by one panel of output channels.
+template <class T> int multiply_panel(const Winograd<T> &w, int64_t panel) {
     constexpr int64_t L = Types<T>::lanes;
-    const int64_t panel = item / w.blocks, block = item % w.blocks;
-    const int64_t first = block * w.block, rows = smaller(w.block, w.tiles - first);
-    const int64_t filter = panel * w.panel;
-    const int64_t width = smaller(w.panel, ceil_div(w.filters - filter, L) * L);
+    const int64_t filter = panel * w.panel, width = smaller(w.panel, ceil_div(w.filters - filter, L) * L);
     const int64_t plane = w.sums_plane();
     T *sums = static_cast<T *>(atrous::scratch(1, sizeof(T) * w.points() * plane));
     if (sums == nullptr) return ATROUS_NO_MEMORY;
     const T *weight = w.weight + filter * w.points() * w.lined;
     for (int p = 0; p < w.points(); ++p) {
         const T *b = weight + p * w.lined * width;
-        product_of<T>(width / L, w.values + (block * w.points() + p) * w.plane, w.row, rows, b, w.lined, sums + p * plane,
-                      width, b + w.lined * width);
+        product_of<T>(width / L, w.values + p * w.plane, w.row, w.tiles, b, w.lined, sums + p * plane, width,
+                      b + w.lined * width);
     }
-    for (int64_t tile = 0; tile < rows; ++tile) {
-        empty_tile(w, first + tile, first + smaller(tile + 1, rows - 1), filter, width, sums + tile * width, plane);
+    for (int64_t tile = 0; tile < w.tiles; ++tile) {
+        empty_tile(w, tile, smaller(tile + 1, w.tiles - 1), filter, width, sums + tile * width, plane);
     }
     return ATROUS_OK;
 }
@@ -328,9 +324,9 @@ template <class T> struct Work {
     }
 };
 
-template <class T> void multiply_items(void *context, int64_t begin, int64_t end) {
+template <class T> void multiply_panels(void *context, int64_t begin, int64_t end) {
     auto &work = *static_cast<Work<T> *>(context);
-    for (int64_t item = begin; item < end; ++item) work.said(multiply_item(*work.winograd, item));
+    for (int64_t item = begin; item < end; ++item) work.said(multiply_panel(*work.winograd, item));
 }
 
 template <class T> size_t values_bytes(const Winograd<T> &w) {
@@ -352,25 +348,23 @@ template <class T> void whole_blocks(void *context, int64_t begin, int64_t end) 
     auto &work = *static_cast<Work<T> *>(context);
     Winograd<T> w = *work.winograd;
     if (!give_memory(w)) return work.said(ATROUS_NO_MEMORY);
-    w.blocks = 1;
     for (int64_t block = begin; block < end; ++block) {
         w.tile0 = block * w.block;
         w.tiles = smaller(w.block, w.all_tiles() - w.tile0);
         fill<T>(&w, 0, w.tiles);
-        for (int64_t panel = 0; panel < w.panels; ++panel) work.said(multiply_item(w, panel));
+        for (int64_t panel = 0; panel < w.panels; ++panel) work.said(multiply_panel(w, panel));
     }
 }
 
 // Few tiles of many filters: the threads share the values of a block, and each takes other filters.
 template <class T> int shared_blocks(Winograd<T> &w, int32_t threads) {
     if (!give_memory(w)) return ATROUS_NO_MEMORY;
-    w.blocks = 1;
     for (w.tile0 = 0; w.tile0 < w.all_tiles(); w.tile0 += w.block) {
         w.tiles = smaller(w.block, w.all_tiles() - w.tile0);
         Work<T> work;
         work.winograd = &w;
         atrous::parallel(w.tiles, threads, fill<T>, &w);
-        atrous::parallel(w.panels, threads, multiply_items<T>, &work);
+        atrous::parallel(w.panels, threads, multiply_panels<T>, &work);
         if (work.code.load(std::memory_order_relaxed) != ATROUS_OK) return ATROUS_NO_MEMORY;
     }
     return ATROUS_OK;
@@ -488,8 +482,8 @@ template <class T> int lay_out(const atrous_winograd_layer &layer, Winograd<T> &
     int64_t *first = reinterpret_cast<int64_t *>(lists);
     int32_t *count = reinterpret_cast<int32_t *>(first + tiles[0] + tiles[1]);
     for (int a = 0; a < 2; ++a) {
-        *axes[a] = {layer.in[a], layer.out[a], layer.dilation[a], layer.pad[a], static_cast<int>(layer.kernel[a]),
-                    static_cast<int>(layer.tile[a]), points_of(layer, a), 0, nullptr, nullptr};
+        *axes[a] = {layer.in[a], layer.out[a], layer.dilation[a], layer.pad[a], static_cast<int>(layer.tile[a]),
+                    points_of(layer, a), 0, nullptr, nullptr};
         list_tiles(axes[a], first, count);
         first += tiles[a];
         count += tiles[a];

@@ -178,7 +178,6 @@ int weight_winograd(const atrous_winograd_layer &layer, const T *x, const T *gra
     const int64_t bytes = larger(kRound, smaller(4 * kRound, made));
     const int64_t fitting = larger(kLeast, bytes / int64_t(sizeof(T)) / (points * (w.row + g.row)));
     const int64_t round = ceil_div(all, ceil_div(all, fitting));
-    w.block = round;
     w.plane = round * w.row + 16;
     g.plane = round * g.row + 16;
     T *memory = static_cast<T *>(atrous::scratch(0, sizeof(T) * (points * (w.plane + g.plane) + w.lined)));

@@ -54,6 +54,8 @@ class Losing(TorchDispatchMode):
         kwargs = kwargs or {}
         made = func(*args, **kwargs)
         name = func.overloadpacket.__name__
+        if args and made is args[0]:  # in place: what it writes is still to be read
+            return made
         for value in args:
             for tensor in value if isinstance(value, list | tuple) else [value]:
                 if isinstance(tensor, torch.Tensor) and tensor.ndim >= self.ndim:
@@ -157,7 +159,7 @@ def shifts(model, shape, axis):
         model(x)
     found = []
     for reads in mode.joins:
-        lines = [_line(one, n) for one in reads]
+        lines = [_line(one) for one in reads]
         length = reads[0].shape[1]
         if None in lines:
             found.append(None)
@@ -175,14 +177,16 @@ def shifts(model, shape, axis):
     return found
 
 
-def _line(reads, n):
+def _line(reads):
     """Slope, and middle and end at output 0, of what outputs read, as long as it is unclipped.
 
     Over whole phases where what is read comes again after so many outputs, else over all outputs
     where nearly all are unclipped.
     """
     held = [column.nonzero().flatten() for column in reads.T]
-    inside = [o for o, at in enumerate(held) if len(at) and at[0] > 0 and at[-1] < n - 1]
+    # Windows that meet padding within the model end where the last position that is read lies.
+    read = reads.any(1).nonzero().flatten().tolist() or [0]
+    inside = [o for o, at in enumerate(held) if len(at) and at[0] > read[0] and at[-1] < read[-1]]
     if len(inside) < 2 or inside[-1] - inside[0] != len(inside) - 1:
         return None
     y = torch.tensor([(held[o][0] + held[o][-1]).item() / 2 for o in inside], dtype=torch.double)
