@@ -18,7 +18,7 @@ extern "C" {
 #endif
 
 // Grows with every change of this file; the loader refuses a library with another number.
-#define ATROUS_ABI_VERSION 4
+#define ATROUS_ABI_VERSION 5
 
 enum { ATROUS_OK = 0, ATROUS_BAD_ARGUMENT = 1, ATROUS_NO_MEMORY = 2 };
 enum { ATROUS_FLOAT32 = 0, ATROUS_FLOAT64 = 1 };
@@ -43,13 +43,14 @@ typedef struct {
     int32_t packed_weight, reserved;
 } atrous_depthwise_layer;
 
-// A dense convolution of stride 1 by minimal filtering, float32, channels last. Along each of its two axes `tile`
-// outputs of one phase of the dilation are made at a time, from tile + kernel - 1 products, 4 to 8: kernel 2 takes
-// tiles of 3 to 6, kernel 3 of 2 to 6, kernel 5 of 2 to 4, kernel 1 of 1.
-// `turned`: weights are those of the layer whose data gradient this is, (channels, filters, taps).
+// A dense convolution by minimal filtering, float32, channels last. Along each of its two axes the taps are cut into
+// parts of `taps` (the last one is filled up with zeros): those that a stride leaves on one phase of the input, in
+// order. `tile` outputs of one phase of the dilation are made at a time, from tile + taps - 1 products of each part, 4
+// to 8: parts of 2 to 5 taps take tiles from 2 up, 1 tap takes tiles of 1.
+// `turned`: weights are those of the layer whose data gradient this is, (channels, filters, taps); for stride 1.
 typedef struct {
     int64_t batch, channels, filters;
-    int64_t in[2], out[2], kernel[2], dilation[2], pad[2], tile[2];
+    int64_t in[2], out[2], kernel[2], stride[2], dilation[2], pad[2], tile[2], taps[2];
     int32_t activation, threads, turned, reserved;
 } atrous_winograd_layer;
 
@@ -80,7 +81,8 @@ ATROUS_EXPORT int atrous_winograd_pack(const atrous_winograd_layer *layer, const
 // out = activation(bias + x * weight + other); bias and other, which has the shape of `out`, may be null.
 ATROUS_EXPORT int atrous_winograd_forward(const atrous_winograd_layer *layer, const float *x, const float *packed,
                                           const float *bias, const float *other, float *out);
-// The gradient of the sum of out * grad_out by the weights, (filters, channels, taps); `turned` is not looked at.
+// The gradient of the sum of out * grad_out by the weights, (filters, channels, taps), of a layer of stride 1 in one
+// part; `turned` is not looked at.
 ATROUS_EXPORT int atrous_winograd_weight_gradient(const atrous_winograd_layer *layer, const float *x,
                                                   const float *grad_out, float *grad_weight);
 

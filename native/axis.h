@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "abi.h"
+#include "parts.h"
 #include "vector.h"
 
 namespace {
@@ -118,15 +119,6 @@ struct RowOrder {
         return long_phases + place / shorter + place % shorter * period;
     }
 };
-
-ATROUS_INLINE int64_t gcd(int64_t a, int64_t b) {
-    while (b != 0) {
-        const int64_t rest = a % b;
-        a = b;
-        b = rest;
-    }
-    return a;
-}
 
 // After this many outputs the rows of a dilated layer meet again.
 ATROUS_INLINE int64_t period_of(const atrous_depthwise_layer &layer, int axis, bool backwards) {

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "kernels.h"
+#include "parts.h"
 #include "threads.h"
 
 namespace atrous {
@@ -90,28 +91,37 @@ bool sound(const atrous_depthwise_layer *layer) {
 }
 
 // The tiles that there are transforms for.
-bool has_tile(int64_t kernel, int64_t tile) {
-    switch (kernel) {
-        case 1: return tile == 1;
-        case 2: return tile >= 3 && tile <= 6;
-        case 3: return tile >= 2 && tile <= 6;
-        case 5: return tile >= 2 && tile <= 4;
-        default: return false;
+bool has_tile(int64_t taps, int64_t tile) {
+    if (taps == 1) return tile == 1;
+    return taps >= 2 && taps <= 5 && tile >= 2 && tile <= 7 && taps + tile >= 5 && taps + tile <= 9;
+}
+
+bool is_one_part(const atrous_winograd_layer *layer) {
+    for (int a = 0; a < 2; ++a) {
+        if (layer->stride[a] != 1 || layer->taps[a] != layer->kernel[a]) return false;
     }
+    return true;
 }
 
 bool sound(const atrous_winograd_layer *layer) {
     if (layer == nullptr || layer->batch < 0 || layer->channels < 1 || layer->filters < 1) return false;
-    // Whole panels of filters and lines of channels: at most 63 more of each. Points are at most 8 x 8.
+    // Whole panels of filters and lines of channels: at most 63 more of each. Points are at most 8 x 8 for each part.
     int64_t in = 4, out = 4, weights = 4 * 64;
     if (!multiply(&in, layer->batch) || !multiply(&in, layer->channels + 64)) return false;
     if (!multiply(&out, layer->batch) || !multiply(&out, layer->filters + 64)) return false;
     if (!multiply(&weights, layer->channels + 64) || !multiply(&weights, layer->filters + 64)) return false;
     for (int a = 0; a < 2; ++a) {
-        if (layer->in[a] < 0 || layer->out[a] < 0 || layer->dilation[a] < 1) return false;
+        if (layer->in[a] < 0 || layer->out[a] < 0 || layer->dilation[a] < 1 || layer->stride[a] < 1) return false;
         if (!multiply(&in, layer->in[a]) || !multiply(&out, layer->out[a])) return false;
-        if (!has_tile(layer->kernel[a], layer->tile[a])) return false;
-        if (layer->dilation[a] > kMost / 64 || layer->out[a] > kMost / 64) return false;
+        if (!has_tile(layer->taps[a], layer->tile[a])) return false;
+        if (layer->kernel[a] < 1 || layer->kernel[a] > kMostTaps || layer->dilation[a] > kMost / kMostTaps) return false;
+        int64_t step = layer->dilation[a], walked = layer->out[a];
+        if (!multiply(&step, layer->stride[a]) || !multiply(&walked, layer->stride[a])) return false;
+        if (step > kMost / 64 || walked > kMost / 64) return false;
+        if (layer->turned && layer->stride[a] != 1) return false;
+        if (!multiply(&weights, count_parts(layer->kernel[a], layer->stride[a], layer->dilation[a], layer->taps[a]))) {
+            return false;
+        }
         if (layer->pad[a] > kMost / 4 || layer->pad[a] < -kMost / 4) return false;
     }
     return layer->activation >= ATROUS_NONE && layer->activation <= ATROUS_GELU;
@@ -198,8 +208,12 @@ int atrous_depthwise_weight_gradient(const atrous_depthwise_layer *layer, const 
 int64_t atrous_winograd_weights(const atrous_winograd_layer *layer) {
     if (!atrous::sound(layer)) return 0;
     const int64_t lanes = atrous::entry().kernels->lanes;
-    const int64_t points = (layer->tile[0] + layer->kernel[0] - 1) * (layer->tile[1] + layer->kernel[1] - 1);
-    return points * ((layer->channels + lanes - 1) / lanes * lanes) * ((layer->filters + lanes - 1) / lanes * lanes);
+    const int64_t points = (layer->tile[0] + layer->taps[0] - 1) * (layer->tile[1] + layer->taps[1] - 1);
+    int64_t depth = (layer->channels + lanes - 1) / lanes * lanes;
+    for (int a = 0; a < 2; ++a) {
+        depth *= count_parts(layer->kernel[a], layer->stride[a], layer->dilation[a], layer->taps[a]);
+    }
+    return points * depth * ((layer->filters + lanes - 1) / lanes * lanes);
 }
 
 int atrous_winograd_pack(const atrous_winograd_layer *layer, const float *weight, float *packed) {
@@ -216,7 +230,7 @@ int atrous_winograd_forward(const atrous_winograd_layer *layer, const float *x, 
 
 int atrous_winograd_weight_gradient(const atrous_winograd_layer *layer, const float *x, const float *grad_out,
                                     float *grad_weight) {
-    if (!atrous::sound(layer)) return ATROUS_BAD_ARGUMENT;
+    if (!atrous::sound(layer) || !atrous::is_one_part(layer)) return ATROUS_BAD_ARGUMENT;
     if (layer->batch == 0 || layer->out[0] == 0 || layer->out[1] == 0) {
         const int64_t taps = layer->kernel[0] * layer->kernel[1];
         std::memset(grad_weight, 0, static_cast<size_t>(layer->filters * layer->channels * taps) * sizeof(float));

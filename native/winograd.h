@@ -1,7 +1,9 @@
-// Dense convolutions of stride 1 by minimal filtering on the phases of their dilation, channels last.
+// Dense convolutions by minimal filtering on the phases of their dilation, channels last.
 //
 // Along an axis of dilation d, outputs p, p + d, p + 2 d, ... read inputs that lie d apart: an undilated convolution.
-// Tiles of m outputs of one phase take A = m + r - 1 products for each pair of channels (points.h). Steps:
+// Tiles of m outputs of one phase take A = m + r - 1 products for each pair of channels (points.h). Kernels of more
+// taps, and strides, are sums of parts of r taps (parts.h): each part has input channels of its own, which are the
+// same ones read from elsewhere, so that the products of one point sum over all parts. Steps:
 //   1. every tile's A x A inputs, transformed, go to `values`: for each point one matrix (tiles x channels);
 //   2. for each point, values times the transformed weights: one plain product (product.h);
 //   3. the products are transformed back, plus bias and another map, then the activation.
@@ -16,6 +18,7 @@
 #include <atomic>
 
 #include "activation.h"
+#include "parts.h"
 #include "points.h"
 #include "product.h"
 #include "threads.h"
@@ -31,27 +34,30 @@ constexpr int64_t kAhead = 4;                    // vectors of an input that are
 
 // One axis: its tiles in order, each the first output and the number of outputs that exist.
 struct TileAxis {
-    int64_t in, out, dilation, pad;
+    int64_t in, out, stride, pad;
+    int64_t apart, step;  // of the outputs of a tile, and of its inputs
     int outputs, points;  // of a tile
+    int parts;
+    int64_t reads[kMostTaps];  // how far behind the first input of a tile those of each part begin
     int64_t tiles;
     const int64_t *first;
     const int32_t *count;
 };
 
-inline int64_t count_tiles(int64_t out, int64_t dilation, int outputs) {
+inline int64_t count_tiles(int64_t out, int64_t apart, int outputs) {
     int64_t tiles = 0;
-    for (int64_t phase = 0; phase < smaller(dilation, out); ++phase) {
-        tiles += ceil_div(ceil_div(out - phase, dilation), outputs);
+    for (int64_t phase = 0; phase < smaller(apart, out); ++phase) {
+        tiles += ceil_div(ceil_div(out - phase, apart), outputs);
     }
     return tiles;
 }
 
 inline void list_tiles(TileAxis *axis, int64_t *first, int32_t *count) {
     int64_t at = 0;
-    for (int64_t phase = 0; phase < smaller(axis->dilation, axis->out); ++phase) {
-        const int64_t length = ceil_div(axis->out - phase, axis->dilation);
+    for (int64_t phase = 0; phase < smaller(axis->apart, axis->out); ++phase) {
+        const int64_t length = ceil_div(axis->out - phase, axis->apart);
         for (int64_t done = 0; done < length; done += axis->outputs, ++at) {
-            first[at] = phase + done * axis->dilation;
+            first[at] = phase + done * axis->apart;
             count[at] = static_cast<int32_t>(smaller<int64_t>(axis->outputs, length - done));
         }
     }
@@ -129,16 +135,21 @@ template <class T> Backs<T> backs(int points, int outputs) {
         case 11: return back<T, 1, 1>;
         case 42: return back<T, 4, 2>;
         case 43: return back<T, 4, 3>;
+        case 52: return back<T, 5, 2>;
         case 53: return back<T, 5, 3>;
         case 54: return back<T, 5, 4>;
         case 62: return back<T, 6, 2>;
+        case 63: return back<T, 6, 3>;
         case 64: return back<T, 6, 4>;
         case 65: return back<T, 6, 5>;
         case 73: return back<T, 7, 3>;
+        case 74: return back<T, 7, 4>;
         case 75: return back<T, 7, 5>;
         case 76: return back<T, 7, 6>;
         case 84: return back<T, 8, 4>;
+        case 85: return back<T, 8, 5>;
         case 86: return back<T, 8, 6>;
+        case 87: return back<T, 8, 7>;
         default: return nullptr;
     }
 }
@@ -147,11 +158,12 @@ template <class T> struct Winograd {
     TileAxis high, wide;
     int64_t batch, channels, filters;  // `channels` in, `filters` out
     int64_t lined;                     // channels, rounded up to whole vectors
+    int64_t depth;                     // of all parts: terms of each product
     int32_t activation;
     const T *x, *weight, *bias, *other;
     T *out;
     const T *zeros;     // `lined` of them
-    T *values;          // (points, tiles of a block, lined): planes `plane` apart, rows `row` apart
+    T *values;          // (points, tiles of a block, depth): planes `plane` apart, rows `row` apart
     int64_t plane, row;
     int64_t tile0, tiles;   // of this block
     int64_t block;          // tiles of a block
@@ -161,6 +173,7 @@ template <class T> struct Winograd {
     Backs<T> back_high, back_wide;
 
     int points() const { return high.points * wide.points; }
+    int parts() const { return high.parts * wide.parts; }
     int64_t all_tiles() const { return batch * high.tiles * wide.tiles; }
     // Products of a block by a panel: planes lie a cache line apart more than they need, so that they do not share sets.
     int64_t sums_plane() const { return block * panel + 16; }
@@ -177,19 +190,22 @@ template <class T> struct Where {
     }
     // The first channel of output (i, j) of the tile in a map like `out`.
     int64_t output(const Winograd<T> &w, int64_t i, int64_t j) const {
-        const int64_t h = w.high.first[line] + i * w.high.dilation, v = w.wide.first[column] + j * w.wide.dilation;
+        const int64_t h = w.high.first[line] + i * w.high.apart, v = w.wide.first[column] + j * w.wide.apart;
         return ((image * w.high.out + h) * w.wide.out + v) * w.filters;
     }
 };
 
-// Where the inputs of a tile lie; those in the padding are zeros.
-template <class T> void find_inputs(const Winograd<T> &w, int64_t tile, const T **from) {
-    const Where<T> place(w, tile);
+// Where the inputs of one part of a tile lie; those in the padding are zeros.
+template <class T> void find_inputs(const Winograd<T> &w, int64_t item, const T **from) {
+    const int part = static_cast<int>(item % w.parts());
+    const Where<T> place(w, item / w.parts());
+    const int64_t top = w.high.first[place.line] * w.high.stride - w.high.pad + w.high.reads[part / w.wide.parts];
+    const int64_t left = w.wide.first[place.column] * w.wide.stride - w.wide.pad + w.wide.reads[part % w.wide.parts];
     for (int i = 0; i < w.high.points; ++i) {
-        const int64_t h = w.high.first[place.line] - w.high.pad + i * w.high.dilation;
+        const int64_t h = top + i * w.high.step;
         const bool in_h = h >= 0 && h < w.high.in;
         for (int j = 0; j < w.wide.points; ++j) {
-            const int64_t v = w.wide.first[place.column] - w.wide.pad + j * w.wide.dilation;
+            const int64_t v = left + j * w.wide.step;
             const bool inside = in_h && v >= 0 && v < w.wide.in;
             const int64_t at = ((place.image * w.high.in + h) * w.wide.in + v) * w.channels;
             *from++ = inside ? w.x + at : w.zeros;
@@ -223,10 +239,12 @@ template <class T> void fill_tile(const Winograd<T> &w, const T **from, const T 
 template <class T> void fill(void *context, int64_t begin, int64_t end) {
     const Winograd<T> &w = *static_cast<const Winograd<T> *>(context);
     const T *from[2][kMostPoints * kMostPoints];
-    find_inputs(w, begin, from[begin % 2]);
-    for (int64_t tile = begin; tile < end; ++tile) {
-        find_inputs(w, smaller(tile + 1, end - 1), from[(tile + 1) % 2]);
-        fill_tile(w, from[tile % 2], from[(tile + 1) % 2], w.values + tile * w.row);
+    const int64_t parts = w.parts(), last = end * parts - 1;
+    find_inputs(w, begin * parts, from[begin * parts % 2]);
+    for (int64_t item = begin * parts; item <= last; ++item) {
+        find_inputs(w, smaller(item + 1, last), from[(item + 1) % 2]);
+        T *to = w.values + item / parts * w.row + item % parts * w.lined;
+        fill_tile(w, from[item % 2], from[(item + 1) % 2], to);
     }
 }
 
@@ -259,7 +277,7 @@ void empty_tile(const Winograd<T> &w, int64_t tile, int64_t next, int64_t filter
     const int wide = w.wide.outputs, across = w.wide.points;
     const int rows = w.high.count[place.line], columns = w.wide.count[place.column];
     const int next_rows = w.high.count[following.line], next_columns = w.wide.count[following.column];
-    const int64_t down = w.high.dilation * w.wide.out * w.filters, right = w.wide.dilation * w.filters;
+    const int64_t down = w.high.apart * w.wide.out * w.filters, right = w.wide.apart * w.filters;
     const int64_t start = place.output(w, 0, 0) + filter, then = following.output(w, 0, 0) + filter;
     const bool plain = w.bias == nullptr && w.other == nullptr && w.activation == ATROUS_NONE;
     alignas(ATROUS_VECTOR_BYTES) T half[kMost * L];
@@ -304,11 +322,11 @@ template <class T> int multiply_panel(const Winograd<T> &w, int64_t panel) {
     const int64_t plane = w.sums_plane();
     T *sums = static_cast<T *>(atrous::scratch(1, sizeof(T) * w.points() * plane));
     if (sums == nullptr) return ATROUS_NO_MEMORY;
-    const T *weight = w.weight + filter * w.points() * w.lined;
+    const T *weight = w.weight + filter * w.points() * w.depth;
     for (int p = 0; p < w.points(); ++p) {
-        const T *b = weight + p * w.lined * width;
-        product_of<T>(width / L, w.values + p * w.plane, w.row, w.tiles, b, w.lined, sums + p * plane, width,
-                      b + w.lined * width);
+        const T *b = weight + p * w.depth * width;
+        product_of<T>(width / L, w.values + p * w.plane, w.row, w.tiles, b, w.depth, sums + p * plane, width,
+                      b + w.depth * width);
     }
     for (int64_t tile = 0; tile < w.tiles; ++tile) {
         empty_tile(w, tile, smaller(tile + 1, w.tiles - 1), filter, width, sums + tile * width, plane);
@@ -375,7 +393,7 @@ template <class T> int run_winograd(Winograd<T> &w, int32_t threads) {
     const int64_t points = w.points(), all = w.all_tiles();
     w.panel = smaller<int64_t>(kPanel * L, ceil_div(w.filters, L) * L);
     w.panels = ceil_div(w.filters, w.panel);
-    w.row = w.lined + 16;
+    w.row = w.depth + 16;
     const int64_t each = points * int64_t(sizeof(T)), sums = kOwn / (each * w.panel);
     const bool shares = threads > 1 && all < kLeast * threads && w.panels >= threads;
     const int64_t both = shares ? kMostBlock : kBoth / (each * (w.panel + w.row));
@@ -400,7 +418,9 @@ template <class T> struct Packing {
     const T *weight;
     T *packed;
     int points[2];
-    int64_t lined, panel;
+    int64_t lined, depth, panel;
+    int64_t first[2][kMostTaps], apart[2];  // the first tap of each part, and how far apart its taps are
+    int parts[2];
     double rows[2][kMostPoints][kMostPoints];
 };
 
@@ -425,20 +445,30 @@ template <class T> void pack_channels(void *context, int64_t begin, int64_t end)
     constexpr int W = static_cast<int>(P / Types<double>::lanes);
     const Packing<T> &p = *static_cast<const Packing<T> *>(context);
     const atrous_winograd_layer &layer = *p.layer;
-    const int high = static_cast<int>(layer.kernel[0]), wide = static_cast<int>(layer.kernel[1]), taps = high * wide;
+    const int high = static_cast<int>(layer.taps[0]), wide = static_cast<int>(layer.taps[1]), taps = high * wide;
+    const int64_t all = layer.kernel[0] * layer.kernel[1];
     const int64_t points = p.points[0] * p.points[1];
     alignas(ATROUS_VECTOR_BYTES) double tap[kMostPoints * kMostPoints * P], half[kMostPoints * kMostPoints * P];
     alignas(ATROUS_VECTOR_BYTES) double made[P];
     for (int64_t item = begin; item < end; ++item) {
-        const int64_t filter = item / p.lined * p.panel, channel = item % p.lined;
+        const int64_t filter = item / p.depth * p.panel, term = item % p.depth;
+        const int64_t part = term / p.lined, channel = term % p.lined;
         const int64_t left = channel < layer.channels ? smaller(p.panel, layer.filters - filter) : 0;
         const int64_t width = smaller(p.panel, ceil_div(layer.filters - filter, L) * L);
-        T *to = p.packed + filter * points * p.lined + channel * width;
+        T *to = p.packed + filter * points * p.depth + term * width;
+        int64_t at[kMostPoints * kMostPoints];  // where each tap of the part lies, -1 for those that fill it up
+        for (int t = 0; t < taps; ++t) {
+            const int64_t h = p.first[0][part / p.parts[1]] + t / wide * p.apart[0];
+            const int64_t v = p.first[1][part % p.parts[1]] + t % wide * p.apart[1];
+            at[t] = h < layer.kernel[0] && v < layer.kernel[1] ? h * layer.kernel[1] + v : -1;
+        }
         for (int64_t k = 0; k < left; ++k) {
             const int64_t pair = layer.turned ? channel * layer.filters + filter + k
                                               : (filter + k) * layer.channels + channel;
-            const T *from = p.weight + pair * taps;
-            for (int t = 0; t < taps; ++t) tap[t * P + k] = from[layer.turned ? taps - 1 - t : t];
+            const T *from = p.weight + pair * all;
+            for (int t = 0; t < taps; ++t) {
+                tap[t * P + k] = at[t] < 0 ? T(0) : from[layer.turned ? all - 1 - at[t] : at[t]];
+            }
         }
         for (int t = 0; t < taps; ++t) {
             for (int64_t k = left; k < P; ++k) tap[t * P + k] = 0;
@@ -449,7 +479,7 @@ template <class T> void pack_channels(void *context, int64_t begin, int64_t end)
             }
         }
         for (int i = 0; i < p.points[0]; ++i) {
-            for (int j = 0; j < p.points[1]; ++j, to += p.lined * width) {
+            for (int j = 0; j < p.points[1]; ++j, to += p.depth * width) {
                 weigh<W>(p.rows[1][j], wide, half + i * wide * P, P, made);
                 for (int64_t k = 0; k < width; ++k) to[k] = static_cast<T>(made[k]);
             }
@@ -458,16 +488,25 @@ template <class T> void pack_channels(void *context, int64_t begin, int64_t end)
 }
 
 inline int points_of(const atrous_winograd_layer &layer, int axis) {
-    return static_cast<int>(layer.tile[axis] + layer.kernel[axis] - 1);
+    return static_cast<int>(layer.tile[axis] + layer.taps[axis] - 1);
 }
 
 template <class T> int pack_winograd(const atrous_winograd_layer &layer, const T *weight, T *packed) {
     constexpr int64_t L = Types<T>::lanes;
-    Packing<T> p{&layer, weight, packed, {points_of(layer, 0), points_of(layer, 1)}, 0, 0, {}};
+    Packing<T> p{};
+    p.layer = &layer, p.weight = weight, p.packed = packed;
     p.lined = ceil_div(layer.channels, L) * L;
+    p.depth = p.lined;
     p.panel = kPanel * L;
-    for (int axis = 0; axis < 2; ++axis) kernel_rows(p.points[axis], static_cast<int>(layer.kernel[axis]), p.rows[axis]);
-    atrous::parallel(ceil_div(layer.filters, p.panel) * p.lined, layer.threads, pack_channels<T>, &p);
+    for (int axis = 0; axis < 2; ++axis) {
+        p.points[axis] = points_of(layer, axis);
+        p.apart[axis] = layer.stride[axis] / gcd(layer.dilation[axis], layer.stride[axis]);
+        for_each_part(layer.kernel[axis], layer.stride[axis], layer.dilation[axis], layer.taps[axis],
+                      [&](int64_t first) { p.first[axis][p.parts[axis]++] = first; });
+        p.depth *= p.parts[axis];
+        kernel_rows(p.points[axis], static_cast<int>(layer.taps[axis]), p.rows[axis]);
+    }
+    atrous::parallel(ceil_div(layer.filters, p.panel) * p.depth, layer.threads, pack_channels<T>, &p);
     return ATROUS_OK;
 }
 
@@ -476,14 +515,23 @@ template <class T> int lay_out(const atrous_winograd_layer &layer, Winograd<T> &
     constexpr int64_t L = Types<T>::lanes;
     TileAxis *axes[2] = {&w.high, &w.wide};
     int64_t tiles[2];
-    for (int a = 0; a < 2; ++a) tiles[a] = count_tiles(layer.out[a], layer.dilation[a], static_cast<int>(layer.tile[a]));
+    for (int a = 0; a < 2; ++a) {
+        TileAxis &axis = *axes[a];
+        axis.in = layer.in[a], axis.out = layer.out[a], axis.stride = layer.stride[a], axis.pad = layer.pad[a];
+        axis.apart = layer.dilation[a] / gcd(layer.dilation[a], layer.stride[a]);
+        axis.step = axis.apart * layer.stride[a];
+        axis.outputs = static_cast<int>(layer.tile[a]);
+        axis.points = points_of(layer, a);
+        axis.parts = 0;
+        for_each_part(layer.kernel[a], layer.stride[a], layer.dilation[a], layer.taps[a],
+                      [&](int64_t first) { axis.reads[axis.parts++] = first * layer.dilation[a]; });
+        tiles[a] = count_tiles(axis.out, axis.apart, axis.outputs);
+    }
     char *lists = static_cast<char *>(atrous::scratch(2, (tiles[0] + tiles[1]) * (sizeof(int64_t) + sizeof(int32_t))));
     if (lists == nullptr) return ATROUS_NO_MEMORY;
     int64_t *first = reinterpret_cast<int64_t *>(lists);
     int32_t *count = reinterpret_cast<int32_t *>(first + tiles[0] + tiles[1]);
     for (int a = 0; a < 2; ++a) {
-        *axes[a] = {layer.in[a], layer.out[a], layer.dilation[a], layer.pad[a], static_cast<int>(layer.tile[a]),
-                    points_of(layer, a), 0, nullptr, nullptr};
         list_tiles(axes[a], first, count);
         first += tiles[a];
         count += tiles[a];
@@ -492,6 +540,7 @@ template <class T> int lay_out(const atrous_winograd_layer &layer, Winograd<T> &
     w.channels = layer.channels;
     w.filters = layer.filters;
     w.lined = ceil_div(layer.channels, L) * L;
+    w.depth = w.lined * w.parts();
     w.activation = layer.activation;
     w.gather = gathers<T>(w.wide.points);
     w.spread = spreads<T>(w.high.points);

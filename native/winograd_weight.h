@@ -30,18 +30,23 @@ __attribute__((noinline)) void forth(const T *from, int64_t a, int64_t from_next
 template <class T> Backs<T> forths(int points, int outputs) {
     switch (points * 10 + outputs) {
         case 11: return forth<T, 1, 1>;
-        case 43: return forth<T, 4, 3>;
         case 42: return forth<T, 4, 2>;
-        case 54: return forth<T, 5, 4>;
+        case 43: return forth<T, 4, 3>;
+        case 52: return forth<T, 5, 2>;
         case 53: return forth<T, 5, 3>;
-        case 65: return forth<T, 6, 5>;
-        case 64: return forth<T, 6, 4>;
+        case 54: return forth<T, 5, 4>;
         case 62: return forth<T, 6, 2>;
-        case 76: return forth<T, 7, 6>;
-        case 75: return forth<T, 7, 5>;
+        case 63: return forth<T, 6, 3>;
+        case 64: return forth<T, 6, 4>;
+        case 65: return forth<T, 6, 5>;
         case 73: return forth<T, 7, 3>;
-        case 86: return forth<T, 8, 6>;
+        case 74: return forth<T, 7, 4>;
+        case 75: return forth<T, 7, 5>;
+        case 76: return forth<T, 7, 6>;
         case 84: return forth<T, 8, 4>;
+        case 85: return forth<T, 8, 5>;
+        case 86: return forth<T, 8, 6>;
+        case 87: return forth<T, 8, 7>;
         default: return nullptr;
     }
 }
@@ -65,7 +70,7 @@ template <class T> void fill_gradients(const TapsGradient<T> &g, int64_t tile) {
     const Where<T> where(w, tile);
     const int high = w.high.outputs, wide = w.wide.outputs, across = w.wide.points;
     const int rows = w.high.count[where.line], columns = w.wide.count[where.column];
-    const int64_t down = w.high.dilation * w.wide.out * w.filters, right = w.wide.dilation * w.filters;
+    const int64_t down = w.high.apart * w.wide.out * w.filters, right = w.wide.apart * w.filters;
     const T *from = g.grad + where.output(w, 0, 0);
     T *to = g.gradients + tile * g.row;
     // Outputs beyond the map have no gradient.

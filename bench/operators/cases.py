@@ -254,6 +254,15 @@ def dense3() -> Iterator[Case]:
         )
 
 
+def parts() -> Iterator[Case]:
+    """Dense layers that minimal filtering runs in parts: larger kernels, and strides."""
+    for channels, length, taps, rate in ((256, 512, 7, 1), (128, 4096, 7, 3), (128, 4096, 11, 5)):
+        yield Case("parts", "forward", channels, (length,), (taps,), dilation=rate, groups=1)
+    for channels, size, taps, stride in ((64, 64, 7, 1), (64, 128, 3, 2), (256, 64, 3, 2)):
+        sizes, kernel = (size, size), (taps, taps)
+        yield Case("parts", "forward", channels, sizes, kernel, stride=stride, groups=1)
+
+
 def at_rates(case: Case) -> Iterator[Case]:
     """The case over all rates, in all three directions."""
     top = 128 if len(case.sizes) == 1 else 64
@@ -266,7 +275,7 @@ def at_rates(case: Case) -> Iterator[Case]:
 def cases() -> list[Case]:
     """Every case, in the order in which the tables show them."""
     found = [case for layer in FLAT for case in at_rates(layer)]
-    found += [*DEPTHWISE, *dense(), *dense3()]
+    found += [*DEPTHWISE, *dense(), *dense3(), *parts()]
     assert len({case.name for case in found}) == len(found), "two cases have one name"
     return found
 

@@ -262,7 +262,7 @@ def our_winograd(level: int) -> Peer:
         from atrous.operators.tiles import LEVELS, living, tiled
 
         case = problem.case
-        if case.op != "forward" or case.groups != 1 or len(case.sizes) > 2 or case.stride > 1:
+        if case.op != "forward" or case.groups != 1 or len(case.sizes) > 2:
             return None
         call = convolution(
             problem.x.shape,
@@ -276,7 +276,7 @@ def our_winograd(level: int) -> Peer:
         taps, alive = living(call)
         tiling = tiled(alive, level)
         below = [tiled(alive, other) for other in LEVELS if other < level]
-        if tiling is None or max(alive.kernel) == 1 or tiling in below:
+        if tiling is None or tiling.saves <= 1 or tiling in below:
             return None
         weight = problem.weight[(..., *(slice(one.start, one.stop) for one in taps))]
         filtered = prepare_winograd(weight, problem.bias, alive, tiling, case.activation)

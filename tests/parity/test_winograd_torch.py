@@ -34,13 +34,18 @@ LAYERS = [
     ((5, 3), (1, 1), ((2, 2), (3, 0)), (13, 9)),
     ((1, 5), (1, 3), ((0, 0), (12, 0)), (3, 40)),
     ((3,), (8,), ((16, 0),), (100,)),
+    # In parts.
+    ((7, 4), (1, 2), ((3, 3), (3, 3)), (15, 12)),
+    ((11,), (3,), ((30, 0),), (90,)),
+    ((3, 3), (1, 2), ((1, 1), (2, 2)), (17, 20), (2, 2)),
+    ((7,), (1,), ((2, 3),), (60,), (4,)),
 ]
 
 
 def made(layer, *, channels=24, filters=40, last=False):
-    kernel, dilation, padding, sizes = layer
+    kernel, dilation, padding, sizes, *rest = layer
     torch.manual_seed(0)
-    windows = Window.of_axes(kernel, (1,) * len(kernel), dilation, padding)
+    windows = Window.of_axes(kernel, *(rest or [(1,) * len(kernel)]), dilation, padding)
     call = Convolution(2, channels, filters, sizes, windows)
     x = torch.randn(2, channels, *sizes)
     if last:
@@ -52,7 +57,7 @@ def made(layer, *, channels=24, filters=40, last=False):
 def plain(call, x, weight, bias):
     pads = [p for pair in reversed(call.padding) for p in pair]
     conv = (functional.conv1d, functional.conv2d)[call.rank - 1]
-    return conv(functional.pad(x, pads), weight, bias, 1, 0, call.dilation)
+    return conv(functional.pad(x, pads), weight, bias, call.stride, 0, call.dilation)
 
 
 def close(one, two, most=2e-6):
@@ -90,7 +95,7 @@ def test_only_what_is_wanted_is_computed_and_no_bias_is_no_gradient():
     close(by_x, torch.autograd.grad(plain(call, x, weight, None).sum(), [x])[0], 1e-5)
 
 
-@pytest.mark.parametrize("layer", [LAYERS[0], LAYERS[2], LAYERS[4]])
+@pytest.mark.parametrize("layer", [LAYERS[0], LAYERS[2], LAYERS[4], LAYERS[7]])
 def test_second_derivatives_are_pytorchs(layer):
     call, given = made(layer, channels=4, filters=3)
 
@@ -143,7 +148,7 @@ def test_what_is_prepared_runs_on_the_threads_of_the_moment_and_refuses_other_in
 
 
 class Net(nn.Module):
-    """Dense layers that tiles fit, one whose input has no batch, and one of stride 2."""
+    """Dense layers that tiles fit, one whose input has no batch, and one of stride 2 in parts."""
 
     def __init__(self):
         super().__init__()
@@ -178,12 +183,11 @@ def test_dense_layers_are_exchanged_for_training_where_they_may_be():
     rows = {row.layer: row for row in fast.explain().layers}
     assert {name: row.strategy for name, row in rows.items()} == {
         "one": "winograd 4",
-        "two": "torch",
+        "two": "winograd 4",
         "three": "torch",
     }
     assert 0 < rows["one"].error <= 8 * rows["one"].direct_error
     assert "no batch" in rows["three"].why[0]
-    assert "stride 1" in rows["two"].why[0]
     exact = copy.deepcopy(model).double()
     wanted = torch.autograd.grad(exact(x.double()).square().sum(), list(exact.parameters()))
     found = torch.autograd.grad(fast(x).square().sum(), list(fast.parameters()))
@@ -233,3 +237,38 @@ def test_the_finest_tiles_round_off_little_on_any_range(name, rate):
     direct = float((plain(call, x, weight, None) - exact).abs().max())
     found = float((conv_filtered(x, weight, None, call, 4) - exact).abs().max())
     assert found <= ALLOWED * direct
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("kind", ["torch", "numpy"])
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(3, 1, "same"), (7, 2, "causal")])
+def test_conv_takes_fewer_products_where_it_is_asked_to(kind, last, kernel, stride, padding):
+    torch.manual_seed(0)
+    x, weight = torch.randn(2, 20, 23, 19), torch.randn(9, 20, kernel, kernel) / 30
+    bias = torch.randn(9)
+    if last:
+        x = x.movedim(1, -1).contiguous().movedim(-1, 1)
+    given = [one.numpy() if kind == "numpy" else one for one in (x, weight, bias)]
+    options = {"stride": stride, "dilation": 2, "padding": padding}
+    exact = atrous.conv(x.double(), weight.double(), bias.double(), **options)
+    few = atrous.conv(*given, **options, rounding="winograd")
+    usual = atrous.conv(*given, **options)
+    assert few.dtype == usual.dtype
+    assert torch.as_tensor(few).stride() == torch.as_tensor(usual).stride()
+    close(torch.as_tensor(few), exact)
+    assert not bool((few == usual).all())
+
+
+def test_conv_sums_directly_where_there_are_no_tiles_and_says_what_rounding_is():
+    x, weight = torch.randn(1, 4, 9, 9), torch.randn(4, 2, 3, 3)
+    for one, other, groups in (
+        (x, weight, 2),
+        (x.double(), weight.double(), 2),
+        (x, torch.randn(2, 4, 1, 1), 1),
+        (x[..., None], torch.randn(2, 4, 3, 3, 1), 1),
+        (x[:0], torch.randn(2, 4, 3, 3), 1),
+    ):
+        few = atrous.conv(one, other, groups=groups, rounding="winograd")
+        assert torch.equal(few, atrous.conv(one, other, groups=groups))
+    with pytest.raises(ArgumentError, match="rounding is 'fast'; give 'direct', or 'winograd'"):
+        atrous.conv(x, weight, groups=2, rounding="fast")

@@ -36,7 +36,7 @@ def test_no_result_depends_on_the_threads():
 
 
 def test_more_channels_than_a_round_holds_and_more_tiles_than_a_block():
-    layer = Winograd(1, 2100, 70, (26, 26), (26, 26), (3, 3), (2, 2), (2, 2), (6, 6))
+    layer = Winograd(1, 2100, 70, (26, 26), (26, 26), (3, 3), (2, 2), (2, 2), (6, 6), (3, 3))
     case = Case(layer, ((2, 2), (2, 2)), True, True, 1)
     assert_agrees(case)
     assert_gradient_agrees(case)
@@ -45,7 +45,7 @@ def test_more_channels_than_a_round_holds_and_more_tiles_than_a_block():
 
 def test_a_wrong_weight_is_noticed():
     case = Case(
-        Winograd(1, 16, 16, (9, 9), (9, 9), (3, 3), (1, 1), (1, 1), (4, 4)),
+        Winograd(1, 16, 16, (9, 9), (9, 9), (3, 3), (1, 1), (1, 1), (4, 4), (3, 3)),
         ((1, 1), (1, 1)),
         False,
         False,
@@ -53,7 +53,7 @@ def test_a_wrong_weight_is_noticed():
     )
     assert_agrees(case)
     shifted = Case(
-        Winograd(1, 16, 16, (9, 9), (9, 9), (3, 3), (1, 1), (0, 1), (4, 4)),
+        Winograd(1, 16, 16, (9, 9), (9, 9), (3, 3), (1, 1), (0, 1), (4, 4), (3, 3)),
         ((1, 1), (1, 1)),
         False,
         False,
@@ -68,10 +68,14 @@ def test_a_wrong_weight_is_noticed():
     [
         {"tile": (7, 4)},
         {"tile": (0, 4)},
-        {"kernel": (9, 3)},
-        {"kernel": (4, 3)},
-        {"kernel": (1, 3)},
-        {"kernel": (2, 3), "tile": (2, 4)},
+        {"kernel": (65, 3)},
+        {"kernel": (0, 3)},
+        {"taps": (6, 3), "tile": (2, 4)},
+        {"taps": (1, 3)},
+        {"taps": (2, 3), "tile": (2, 4)},
+        {"stride": (0, 1)},
+        {"stride": (2, 1), "turned": True},
+        {"stride": (2**40, 1), "dilation": (2**40, 1)},
         {"dilation": (0, 1)},
         {"channels": 0},
         {"channels": 2**60},
@@ -92,6 +96,7 @@ def test_what_is_out_of_range_is_refused_before_any_memory_is_taken(wrong):
         "dilation": (1, 1),
         "pad": (1, 1),
         "tile": (4, 4),
+        "taps": (3, 3),
     }
     layer = Winograd(**{**fields, **wrong})
     with pytest.raises(ValueError, match="out of range"):
@@ -102,7 +107,7 @@ def test_a_tile_takes_in_what_is_no_number():
     # Products of a tile mix its inputs: unlike the definition, all of its outputs are affected.
     x = np.zeros((1, 8, 8, 16), np.float32)
     x[0, 0, 0, 0] = np.nan
-    layer = Winograd(1, 16, 16, (8, 8), (8, 8), (3, 3), (1, 1), (1, 1), (4, 4))
+    layer = Winograd(1, 16, 16, (8, 8), (8, 8), (3, 3), (1, 1), (1, 1), (4, 4), (3, 3))
     made = result(layer, x, np.ones((16, 16, 3, 3), np.float32), None, None)
     assert np.isnan(made[0, :4, :4]).all()
     assert np.isfinite(made[0, 5:, 5:]).all()

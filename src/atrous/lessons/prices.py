@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from functools import cache, partial
+from typing import Any
 
 import numpy as np
 
@@ -123,7 +124,7 @@ def _output_stride(n: Numbers) -> Fact:  # noqa: ARG001
 
 @COST.states("time", "A strided network runs faster.")
 def _time(n: Numbers) -> Fact:
-    part = {"plain": {}, "stride": {"stride": n.stride}, "dilation": {"dilation": n.dilation}}
+    part: dict[str, dict[str, Any]] = {"plain": {}, "stride": {"stride": n.stride}, "dilation": {"dilation": n.dilation}}
     sizes = tuple(min(size, _TIMED ** (2 // n.rank or 1)) for size in n.input[2:])
     shape = (1, n.channels, *sizes)
     counts = {

@@ -170,9 +170,8 @@ def _one_same(n: Numbers) -> Fact:
     draw = np.random.default_rng(0)
     x = draw.standard_normal((1, 1, 4 * n.kernel * n.stride))
     w = draw.standard_normal((1, 1, n.kernel))
-    options = {"stride": n.stride}
     own, upper, lower = (
-        conv(x, w, padding=rule, **options) for rule in ("same", "same_upper", "same_lower")
+        conv(x, w, padding=rule, stride=n.stride) for rule in ("same", "same_upper", "same_lower")
     )
     equal = [
         ("same_upper (TensorFlow)", bool(np.array_equal(own, upper))),

@@ -17,6 +17,8 @@ __all__ = [
     "ELEMENTS",
     "Padding",
     "PerAxis",
+    "Sums",
+    "checked_sums",
     "convolution",
     "element",
     "is_tensor",
@@ -30,6 +32,9 @@ PerAxis = int | Sequence[int]
 Padding = PerAxis | Sequence[tuple[int, int]] | Dialect
 """Numbers, pairs `(lo, hi)`, or the name of a rule."""
 
+Sums = Literal["direct", "winograd"]
+"""Products as the definition has them, or fewer."""
+
 ELEMENTS = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 """The elements that are convolved, and their bytes."""
 
@@ -38,6 +43,15 @@ _MOST_BYTES = 2**47
 # Kernels count positions in 64 bits: a product of a number this large and a size still fits.
 _MOST = 2**40
 _DIALECTS: tuple[Dialect, ...] = get_args(Dialect)
+
+
+def checked_sums(rounding: Any) -> Sums:
+    """`rounding` as given; `ArgumentError` for what is no way to sum."""
+    if rounding not in get_args(Sums):
+        raise ArgumentError(
+            f"rounding is {rounding!r}; give 'direct', or 'winograd' for fewer products."
+        )
+    return rounding  # type: ignore[no-any-return]
 
 
 def is_tensor(array: object) -> bool:

@@ -15,15 +15,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from atrous.operators.arguments import Sums
 from atrous.operators.convolution import Convolution
 from atrous.operators.kernels import native
 from atrous.operators.kernels.arrays import (
+    dense,
     depthwise,
     depthwise_transposed,
     in_layout,
     is_channels_last,
     new_array,
 )
+from atrous.operators.tiles import saving
 
 __all__ = ["conv", "conv_transpose"]
 
@@ -33,9 +36,16 @@ Taps = list[tuple[int, ...]]
 _MOST = 2**20
 
 
-def conv(x: Array, weight: Array, bias: Array | None, call: Convolution) -> Array:
+def conv(
+    x: Array, weight: Array, bias: Array | None, call: Convolution, rounding: Sums = "direct"
+) -> Array:
     """The convolution, in the layout and of the elements of `x`."""
     last = is_channels_last(x)
+    fewer = rounding == "winograd" and x.dtype.name == "float32" and native().available
+    if fewer and (tiling := saving(call)) is not None:
+        one = None if bias is None else _widened(bias)
+        result: Array = dense(_widened(x), _widened(weight), one, call, tiling)
+        return result
     wide, weight = _widened(x, last), np.ascontiguousarray(_widened(weight))
     bias = None if bias is None else np.ascontiguousarray(_widened(bias))
     if call.depthwise and native().available and 0 not in x.shape:

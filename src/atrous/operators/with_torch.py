@@ -13,11 +13,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from atrous.frameworks.torch import is_transformed
+from atrous.frameworks.torch import is_transformed, is_watched
 from atrous.geometry import symmetric
+from atrous.operators.arguments import Sums
 from atrous.operators.convolution import Convolution
+from atrous.operators.kernels import native
 from atrous.operators.kernels.torch_ops import conv_depthwise
+from atrous.operators.kernels.torch_winograd import conv_filtered
 from atrous.operators.strategies import STRATEGIES, is_channels_last, padded, to_channels_last
+from atrous.operators.tiles import LEVELS, saving
 
 __all__ = ["cast", "conv", "conv_transpose"]
 
@@ -51,8 +55,12 @@ def cast(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor
     return one(x), one(weight), None if bias is None else one(bias)
 
 
-def conv(x: Tensor, weight: Tensor, bias: Tensor | None, call: Convolution) -> Tensor:
+def conv(
+    x: Tensor, weight: Tensor, bias: Tensor | None, call: Convolution, rounding: Sums = "direct"
+) -> Tensor:
     """The convolution, in the layout and of the elements of `x`."""
+    if rounding == "winograd" and _has_fewer_products(x, call):
+        return _in_layout(conv_filtered(x, weight, bias, call, LEVELS[0]), x)
     if x.dtype == torch.float32 and x.is_contiguous() and not torch.compiler.is_compiling():
         options = _options_of(call)
         if options is not None:
@@ -66,6 +74,11 @@ def conv(x: Tensor, weight: Tensor, bias: Tensor | None, call: Convolution) -> T
         return _in_layout(run(x, weight, bias, call), x)
     bias = None if bias is None else bias.to(wide)
     return _in_layout(run(x.to(wide), weight.to(wide), bias, call).to(x.dtype), x)
+
+
+def _has_fewer_products(x: Tensor, call: Convolution) -> bool:
+    here = x.device.type == "cpu" and x.dtype == torch.float32 and type(x) is Tensor
+    return here and not is_watched() and native().available and saving(call) is not None
 
 
 def _options_of(call: Convolution) -> tuple[Any, ...] | None:

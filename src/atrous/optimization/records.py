@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from atrous.operators.arguments import Sums
 from atrous.shown import Shown, ShownWhole, Tabular, plain_fields, view
 
 __all__ = ["Explanation", "LayerChoice", "Layout", "Mode", "Rounding"]
@@ -13,7 +14,7 @@ __all__ = ["Explanation", "LayerChoice", "Layout", "Mode", "Rounding"]
 Layout = Literal["contiguous", "channels_last"]
 Mode = Literal["graph", "layers", "original"]
 """How the result runs: as one prepared graph, layer by layer, or as it was."""
-Rounding = Literal["direct", "winograd"] | None
+Rounding = Sums | None
 """Which sums: the definition's, those of fewer products, or these where they round off little."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 from atrous.geometry import Window
@@ -16,31 +17,38 @@ def conv(sizes, kernel, dilation, pads, stride=1) -> Convolution:
     return Convolution(1, 1, 1, tuple(sizes), windows)
 
 
-def counted(outputs: int, kernel: int, dilation: int, tile: int) -> int:
-    """Takes outputs away tile by tile, phase by phase."""
+def counted(outputs: int, kernel: int, stride: int, dilation: int, tile: int, taps: int) -> int:
+    """Takes outputs away tile by tile, and taps part by part: all that reach a tile's inputs."""
     if kernel == 1:
         return outputs
-    left, products = set(range(outputs)), 0
+    apart = next(n for n in range(1, dilation + 1) if n * stride % dilation == 0)
+    step = apart * stride
+    left, tiles = set(range(outputs)), 0
     while left:
-        first = min(left)
-        left -= {first + dilation * m for m in range(tile)}
-        products += tile + kernel - 1
-    return products
+        left -= {min(left) + apart * m for m in range(tile)}
+        tiles += 1
+    rest, parts = {dilation * j for j in range(kernel)}, 0
+    while rest:
+        rest -= {min(rest) + step * t for t in range(taps)}
+        parts += 1
+    return tiles * parts * (tile + taps - 1)
 
 
 def test_the_cheapest_tiles_are_found_and_counted_right():
-    for size, kernel, dilation, level in product(
-        (1, 5, 17, 33), (1, 2, 3, 5), (1, 2, 4, 40), LEVELS
+    for size, kernel, stride, dilation, level in product(
+        (1, 5, 17, 33), (1, 2, 3, 4, 7, 11), (1, 2, 3), (1, 2, 6, 40), LEVELS
     ):
         pad = (kernel - 1) * dilation
-        one = conv((size,), (kernel,), (dilation,), ((pad, 0),))
+        one = conv((size,), (kernel,), (dilation,), ((pad, 0),), stride)
         found = tiled(one, level)
         assert found is not None
-        sizes = [m for m in range(2, 8) if 4 <= m + kernel - 1 <= level + 2]
-        assert found.products == min(counted(size, kernel, dilation, m) for m in sizes)
-        assert found.plain == size * kernel
+        outputs = len(range(0, size, stride))
+        layer = (outputs, kernel, stride, dilation)
+        tries = [(m, r) for m in range(2, 8) for r in range(2, 6) if 4 <= m + r - 1 <= level + 2]
+        assert found.products == min(counted(*layer, m, r) for m, r in tries)
+        assert found.plain == outputs * kernel
         if kernel > 1:
-            assert found.products == counted(size, kernel, dilation, found.outputs[0])
+            assert found.products == counted(*layer, found.outputs[0], found.taps[0])
 
 
 def test_axes_multiply_and_other_layers_have_no_tiles():
@@ -53,8 +61,22 @@ def test_axes_multiply_and_other_layers_have_no_tiles():
     assert two is not None
     assert both.products == one.products * two.products
     assert both.saves > 3
-    assert tiled(conv((9,), (3,), (1,), ((1, 1),), stride=2), 4) is None
-    assert tiled(conv((9,), (7,), (1,), ((3, 3),)), 4) is None
+    assert (both.taps, both.parts) == ((3, 3), 1)
+    assert tiled(conv((99,), (65,), (1,), ((3, 3),)), 4) is None
+    assert tiled(replace(conv((9,), (3,), (1,), ((1, 1),)), transposed=True), 4) is None
+
+
+def test_kernels_of_many_taps_and_strides_are_sums_of_parts():
+    large = tiled(conv((80, 80), (7, 7), (1, 1), ((3, 3), (3, 3))), 6)
+    assert large is not None
+    assert (large.outputs, large.taps, large.parts, large.saves) == ((5, 5), (4, 4), 4, 49 / 10.24)
+    strided = tiled(conv((80, 80), (3, 3), (1, 1), ((1, 1), (1, 1)), stride=2), 4)
+    assert strided is not None
+    assert (strided.outputs, strided.taps, strided.parts) == ((5, 5), (2, 2), 4)
+    # A rate that the stride divides leaves the taps on one phase of the input.
+    both = tiled(conv((80,), (3,), (2,), ((2, 2),), stride=2), 4)
+    assert both is not None
+    assert (both.outputs, both.taps, both.parts) == ((4,), (3,), 1)
 
 
 def test_taps_that_lie_in_the_padding_are_left_out():

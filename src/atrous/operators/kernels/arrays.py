@@ -1,4 +1,4 @@
-"""The depthwise kernels on NumPy arrays: float32 and float64, both layouts."""
+"""The kernels on NumPy arrays, in both layouts: depthwise, and dense by minimal filtering."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from atrous.operators.convolution import Convolution
 from atrous.operators.kernels import layer as kernels
+from atrous.operators.kernels import winograd
 from atrous.operators.kernels.layer import Depthwise, layer_of, output_size
+from atrous.operators.tiles import Tiling
 
 __all__ = [
+    "dense",
     "depthwise",
     "depthwise_transposed",
     "in_layout",
@@ -18,6 +22,7 @@ __all__ = [
     "new_array",
 ]
 
+_ALIGNED = 64
 _Pairs = Sequence[tuple[int, int]]
 
 
@@ -79,6 +84,21 @@ def depthwise_transposed(
     layer = layer_of(out, x.shape[2:], kernel, stride, dilation, padding, last, threads=threads)
     _run(kernels.data_gradient, layer, x, weight, bias, out)
     return out
+
+
+def dense(x: Any, weight: Any, bias: Any, call: Convolution, tiling: Tiling) -> Any:
+    """A dense float32 convolution by minimal filtering, in the layout of `x`."""
+    layer = winograd.dense_layer(call, tiling)
+    held = np.empty(winograd.packed_size(layer) + _ALIGNED // 4, np.float32)
+    packed = held.ctypes.data + -held.ctypes.data % _ALIGNED
+    weight = np.ascontiguousarray(weight)
+    winograd.pack(layer, weight.ctypes.data, packed)
+    given = np.ascontiguousarray(np.moveaxis(x, 1, -1))
+    out = np.empty((call.batch, *call.outputs, call.out_channels), np.float32)
+    bias = None if bias is None else np.ascontiguousarray(bias)
+    at = None if bias is None else bias.ctypes.data
+    winograd.filtered(layer, given.ctypes.data, packed, at, None, out.ctypes.data)
+    return in_layout(np.moveaxis(out, -1, 1), is_channels_last(x))
 
 
 def _run(kernel: Any, layer: Depthwise, x: Any, weight: Any, bias: Any, out: Any) -> None:

@@ -21,6 +21,7 @@ __all__ = [
     "forward",
     "layer_of",
     "output_size",
+    "thread_count",
     "weight_gradient",
 ]
 
@@ -83,12 +84,13 @@ def layer_of(
         wide=str(x.dtype).endswith("float64"),
         channels_last=last,
         activation=activation,
-        threads=threads or _threads(),
+        threads=threads or thread_count(),
         packed=packed,
     )
 
 
-def _threads() -> int:
+def thread_count() -> int:
+    """PyTorch's where that is there, else the machine's."""
     torch = sys.modules.get("torch")
     if torch is not None and hasattr(torch, "get_num_threads"):
         return int(torch.get_num_threads())

@@ -23,7 +23,7 @@ from typing import Any
 __all__ = ["ABI_VERSION", "LayerStruct", "Native", "WinogradStruct", "library", "native"]
 
 # The number of native/abi.h that the structures and the calls below are written for.
-ABI_VERSION = 4
+ABI_VERSION = 5
 
 _NAMES = ("libatrous_kernels.so", "libatrous_kernels.dylib", "atrous_kernels.dll")
 _FOLDER = Path("atrous", "operators", "kernels", "lib")
@@ -60,9 +60,11 @@ class WinogradStruct(ctypes.Structure):
         ("input", ctypes.c_int64 * 2),
         ("output", ctypes.c_int64 * 2),
         ("kernel", ctypes.c_int64 * 2),
+        ("stride", ctypes.c_int64 * 2),
         ("dilation", ctypes.c_int64 * 2),
         ("pad", ctypes.c_int64 * 2),
         ("tile", ctypes.c_int64 * 2),
+        ("taps", ctypes.c_int64 * 2),
         ("activation", ctypes.c_int32),
         ("threads", ctypes.c_int32),
         ("turned", ctypes.c_int32),

@@ -13,7 +13,7 @@ from atrous.geometry import symmetric
 from atrous.operators.convolution import Convolution
 from atrous.operators.kernels import winograd
 from atrous.operators.kernels.threads import share_threads
-from atrous.operators.kernels.winograd import Winograd
+from atrous.operators.kernels.winograd import Winograd, dense_layer
 from atrous.operators.strategies import is_channels_last, padded, to_channels_last
 from atrous.operators.tiles import Tiling, tiled
 
@@ -35,10 +35,10 @@ def prepare_winograd(
 ) -> Callable[..., torch.Tensor]:
     """`run(x)` or `run(x, other)`: `activation(bias + x * weight + other)`, channels last.
 
-    For one or two spatial axes, stride 1, one group, and the sizes of `call`; `ValueError` for
-    others. Neither input is written to; what has another layout is copied.
+    For one or two spatial axes, one group, and the sizes of `call`; `ValueError` for others.
+    Neither input is written to; what has another layout is copied.
     """
-    layer = _layer(call, tiling, activation)
+    layer = dense_layer(call, tiling, activation)
     held, packed = _packed(layer, weight.detach().resolve_neg().contiguous())
     bias = None if bias is None else bias.detach().resolve_neg().contiguous()
     shapes = (call.batch, call.in_channels, *call.sizes), call.shape
@@ -63,8 +63,9 @@ def conv_filtered(
 ) -> torch.Tensor:
     """The convolution `call` by tiles of that level, in the layout of `x`; differentiable.
 
-    Its two gradients take as few products, each by tiles of the same level; second derivatives are
-    PyTorch's own. Raises `ValueError` where there are no tiles for it.
+    Its gradients take as few products, each by tiles of the same level: by the data where the
+    stride is 1, by the weights where they are in one part too. The others, and second derivatives,
+    are PyTorch's own. Raises `ValueError` where there are no tiles for it.
     """
     made: torch.Tensor = _Filtered.apply(x, weight, bias, call, level)
     return made
@@ -82,7 +83,7 @@ class _Filtered(torch.autograd.Function):
     ) -> torch.Tensor:
         ctx.save_for_backward(x, weight)
         ctx.call, ctx.level, ctx.biased = call, level, bias is not None
-        layer = _layer(call, _tiles(call, level))
+        layer = _layer(call, level)
         bias = None if bias is None else bias.detach().resolve_neg().contiguous()
         return _as(_onto(layer, x.detach(), _repacked(layer, weight), bias, None, call.shape), x)
 
@@ -95,8 +96,15 @@ class _Filtered(torch.autograd.Function):
             return (*_by_framework(grad, x, weight, ctx.call, wanted), None, None)
         by_bias = grad.sum((0, *range(2, grad.dim()))) if wanted[2] else None
         last = to_channels_last(grad.resolve_neg())
-        by_x = _data_gradient(last, weight, ctx.call, ctx.level) if wanted[0] else None
-        by_w = _weight_gradient(x, last, weight, ctx.call, ctx.level) if wanted[1] else None
+        by_x = by_w = None
+        if unstrided := max(ctx.call.stride) == 1:
+            by_x = _data_gradient(last, weight, ctx.call, ctx.level) if wanted[0] else None
+        if here := _tiles(ctx.call, ctx.level).parts == 1:
+            by_w = _weight_gradient(x, last, weight, ctx.call, ctx.level) if wanted[1] else None
+        rest = (wanted[0] and not unstrided, wanted[1] and not here, False)
+        if any(rest):
+            others = _by_framework(grad, x, weight, ctx.call, rest)
+            by_x, by_w = by_x if unstrided else others[0], by_w if here else others[1]
         return None if by_x is None else _as(by_x, x), by_w, by_bias, None, None
 
 
@@ -119,14 +127,14 @@ def _data_gradient(
         sizes=call.outputs,
         windows=windows,
     )
-    layer = replace(_layer(back, _tiles(back, level)), turned=True)
+    layer = replace(_layer(back, level), turned=True)
     return _onto(layer, grad, _repacked(layer, weight), None, None, back.shape)
 
 
 def _weight_gradient(
     x: torch.Tensor, grad: torch.Tensor, weight: torch.Tensor, call: Convolution, level: int
 ) -> torch.Tensor:
-    layer = _layer(call, _tiles(call, level))
+    layer = _layer(call, level)
     x = to_channels_last(x.detach().resolve_neg())
     out = torch.empty(weight.shape, dtype=torch.float32)
     winograd.by_weight(layer, x.data_ptr(), grad.data_ptr(), out.data_ptr())
@@ -148,7 +156,7 @@ def _by_framework(
             padded(x, rest),
             weight,
             [call.out_channels],
-            [1] * call.rank,
+            list(call.stride),
             list(both),
             list(call.dilation),
             False,
@@ -160,28 +168,15 @@ def _by_framework(
     return by_x, found[1] if wanted[1] else None, found[2] if wanted[2] else None
 
 
+def _layer(call: Convolution, level: int) -> Winograd:
+    return dense_layer(call, _tiles(call, level))
+
+
 def _tiles(call: Convolution, level: int) -> Tiling:
     found = tiled(call, level)
     if found is None:
         raise ValueError("winograd: there are no tiles for this convolution.")
     return found
-
-
-def _layer(call: Convolution, tiling: Tiling, activation: str = "none") -> Winograd:
-    one = (1,) if call.rank == 1 else ()
-    return Winograd(
-        batch=call.batch,
-        channels=call.in_channels,
-        filters=call.out_channels,
-        input=_two(one + call.sizes),
-        output=_two(one + call.outputs),
-        kernel=_two(one + call.kernel),
-        dilation=_two(one + call.dilation),
-        pad=_two((0,) * len(one) + tuple(lo for lo, _ in call.padding)),
-        tile=_two(one + tiling.outputs),
-        activation=activation,
-        threads=torch.get_num_threads(),
-    )
 
 
 def _packed(layer: Winograd, weight: torch.Tensor) -> tuple[torch.Tensor, int]:
@@ -222,8 +217,3 @@ def _onto(
 def _as(made: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     """In the layout of the other tensor."""
     return made if is_channels_last(like) else made.contiguous()
-
-
-def _two(values: tuple[int, ...]) -> tuple[int, int]:
-    first, second = values
-    return first, second

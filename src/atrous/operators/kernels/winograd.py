@@ -7,19 +7,23 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from atrous.operators.kernels.layer import ACTIVATIONS, checked
+from atrous.operators.convolution import Convolution
+from atrous.operators.kernels.layer import ACTIVATIONS, checked, thread_count
 from atrous.operators.kernels.library import WinogradStruct, library
+from atrous.operators.tiles import Tiling
 
-__all__ = ["Winograd", "by_weight", "filtered", "pack", "packed_size"]
+__all__ = ["Winograd", "by_weight", "dense_layer", "filtered", "pack", "packed_size"]
 
 
 @dataclass(frozen=True, slots=True)
 class Winograd:
-    """A dense float32 convolution of stride 1 along two axes, channels last on both sides.
+    """A dense float32 convolution along two axes, channels last on both sides.
 
-    Output `o` reads inputs `o - pad + dilation * j`; along each axis `tile` outputs of one phase of
-    the dilation are made at a time, from `tile + kernel - 1` products: 1, or 4 to 8. With `turned`
-    the weights are those of the layer whose data gradient this is, (channels, filters, taps).
+    Output `o` reads inputs `stride * o - pad + dilation * j`. Along each axis the taps of each
+    phase of the stride are cut into parts of `taps`, and `tile` outputs of one phase of the
+    dilation are made at a time, from `tile + taps - 1` products of each part: 1, or 4 to 8. With
+    `turned` the weights are those of the layer whose data gradient this is, (channels, filters,
+    taps).
     """
 
     batch: int
@@ -31,9 +35,38 @@ class Winograd:
     dilation: tuple[int, int]
     pad: tuple[int, int]
     tile: tuple[int, int]
+    taps: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
     activation: str = "none"
     threads: int = 1
     turned: bool = False
+
+
+def dense_layer(call: Convolution, tiling: Tiling, activation: str = "none") -> Winograd:
+    """The layer of a convolution along one or two axes with one group, `ValueError` for others."""
+    if call.rank > 2 or call.groups != 1 or call.transposed:
+        raise ValueError("winograd: for one or two axes and one group only.")
+    one = (1,) * (2 - call.rank)
+
+    def two(values: tuple[int, ...], fill: tuple[int, ...] = one) -> tuple[int, int]:
+        first, second = fill + values
+        return first, second
+
+    return Winograd(
+        batch=call.batch,
+        channels=call.in_channels,
+        filters=call.out_channels,
+        input=two(call.sizes),
+        output=two(call.outputs),
+        kernel=two(call.kernel),
+        dilation=two(call.dilation),
+        pad=two(tuple(lo for lo, _ in call.padding), (0,) * len(one)),
+        tile=two(tiling.outputs),
+        taps=two(tiling.taps),
+        stride=two(call.stride),
+        activation=activation,
+        threads=thread_count(),
+    )
 
 
 @lru_cache(maxsize=4096)
@@ -52,6 +85,8 @@ def _filtering(layer: Winograd) -> Any:
             dilation=two(layer.dilation),
             pad=two(layer.pad),
             tile=two(layer.tile),
+            taps=two(layer.taps),
+            stride=two(layer.stride),
             activation=ACTIVATIONS[layer.activation],
             threads=layer.threads,
             turned=int(layer.turned),

@@ -6,6 +6,7 @@ on the values of the layer (`rounding`), beside what PyTorch's own sums cost.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from math import prod
 
@@ -48,7 +49,7 @@ def applies(level: int, call: LayerCall) -> bool | Refusal:
     here = _tiling(call, level)
     if here is None:
         kernel = "x".join(map(str, call.kernel))
-        return _refused(f"it needs stride 1 and a kernel of 2, 3 or 5, not {kernel}.")
+        return _refused(f"it knows kernels of up to 64 taps along an axis, not {kernel}.")
     if here.saves < _LEAST_SAVED:
         return _refused(f"its tiles save {here.saves:.2f} times the products.")
     below = [_tiling(call, other) for other in LEVELS if other < level]
@@ -65,7 +66,7 @@ def _tiling(call: LayerCall, level: int) -> Tiling | None:
     if found is None:
         return None
     plain = tiled(whole, level)
-    return found if plain is None else Tiling(found.outputs, found.products, plain.plain)
+    return found if plain is None else replace(found, plain=plain.plain)
 
 
 def _takes_activation(activation: Activation, _call: LayerCall) -> bool:
