@@ -124,7 +124,11 @@ def _output_stride(n: Numbers) -> Fact:  # noqa: ARG001
 
 @COST.states("time", "A strided network runs faster.")
 def _time(n: Numbers) -> Fact:
-    part: dict[str, dict[str, Any]] = {"plain": {}, "stride": {"stride": n.stride}, "dilation": {"dilation": n.dilation}}
+    part: dict[str, dict[str, Any]] = {
+        "plain": {},
+        "stride": {"stride": n.stride},
+        "dilation": {"dilation": n.dilation},
+    }
     sizes = tuple(min(size, _TIMED ** (2 // n.rank or 1)) for size in n.input[2:])
     shape = (1, n.channels, *sizes)
     counts = {
