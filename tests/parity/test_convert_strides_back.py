@@ -120,3 +120,40 @@ def test_a_layer_behind_that_has_no_rate_is_named() -> None:
         atrous.convert(Atrous(1).eval(), 4, input=(1, 3, 64, 64))
     assert str(raised.value).startswith("last: rates.1 could give up a factor of 2 of its rate 4")
     assert "last reads it at rate 1" in str(raised.value)
+
+
+class _OnePlace(nn.Module):
+    """A map, and one place of another before it."""
+
+    def __init__(self, rate: int, at: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(2, 2, 3, stride=3 - rate, padding=1)
+        self.last = nn.Conv2d(2, 2, 3, dilation=rate, padding=rate)
+        self.at = at
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        x = self.first(x)
+        return self.last(x), x[:, :, self.at], x[..., self.at]
+
+
+@pytest.mark.parametrize(("rate", "target", "at"), [(2, 2, 4), (1, 1, 3), (2, 2, 0)])
+def test_one_place_of_a_map_is_the_same_place_at_another_stride(rate, target, at):
+    model = _OnePlace(rate, at).double().eval()
+    made = atrous.convert(model, target, input=(1, 2, 17, 19)).model
+    for size in (17, 20):
+        x = torch.randn(1, 2, size, size, dtype=torch.double)
+        with torch.no_grad():
+            fine, coarse = (made(x), model(x)) if rate == 1 else (model(x), made(x))
+        torch.testing.assert_close(fine[0][..., ::2, ::2], coarse[0], rtol=1e-12, atol=1e-12)
+        for one, two in zip(fine[1:], coarse[1:], strict=True):
+            torch.testing.assert_close(one[..., ::2], two, rtol=1e-12, atol=1e-12)
+
+
+def test_a_place_that_would_be_left_out_is_refused_with_it():
+    with pytest.raises(ConversionError) as raised:
+        atrous.convert(_OnePlace(2, 3).eval(), 2, input=(1, 2, 17, 19))
+    assert raised.value.refusal is not None
+    assert raised.value.refusal.layer == "select"
+    assert "(select takes positions from 3 on)" in str(raised.value)
+    with pytest.raises(ConversionError, match="picks positions in a way that cannot be edited"):
+        atrous.convert(_OnePlace(2, -1).eval(), 2, input=(1, 2, 17, 17))

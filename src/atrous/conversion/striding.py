@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from math import ceil, gcd
@@ -13,7 +13,6 @@ from atrous.errors import AtrousError
 from atrous.geometry import Window, sparse_window
 from atrous.network import Network, Node, Tensor
 from atrous.network.aside import coarsest as coarsest_of
-from atrous.network.layout import has_axes
 from atrous.network.ops import (
     Attention,
     Concat,
@@ -75,10 +74,9 @@ class _Striding:
         self.strides = strides(reference)
         self.tensors = {t.name: t for t in reference.inputs}
         self.tensors.update((node.output.name, node.output) for node in reference.nodes)
-        self.factors: dict[str, dict[str, int]] = {}
+        self.factors = self._limit()
 
     def run(self) -> Plan | Refusal:
-        self._limit()
         short = self._short()
         if short is not None:
             return short
@@ -106,7 +104,7 @@ class _Striding:
             nodes.append(after)
             made[node.output.name] = after.output
             if op != node.op:
-                axes = window_axes(node, place.old[0]) if place.old else ()
+                axes = window_axes(node, place.old[0])
                 changes.append(OpChange(node.name, node.module, node.op, op, axes))
         r = self.reference
         candidate = replace(r, nodes=tuple(nodes))
@@ -114,7 +112,7 @@ class _Striding:
         target = tuple(self.target.values())
         return Plan(r, candidate, tuple(changes), self.factors, direction, target)
 
-    def _limit(self) -> None:
+    def _limit(self) -> dict[str, dict[str, int]]:
         """The largest factors for which every rate, padding and join divides."""
         caps: dict[str, dict[str, int]] = {}
         for name, tensor in self.tensors.items():
@@ -126,46 +124,32 @@ class _Striding:
             changed = False
             for node in reversed(self.reference.nodes):
                 changed |= self._pull(node, caps)
-        self.factors = caps
+        return caps
 
     def _wanted(self, name: str, axis: str) -> int:
-        stride = self.strides[name].get(axis, Fraction(1))
-        factor = self.target.get(axis, 1) / stride
-        return int(factor) if factor.denominator == 1 and factor >= 1 else 1
+        factor = self.target.get(axis, 1) / self.strides[name][axis]
+        return factor.numerator if factor.denominator == 1 else 1
 
     def _pull(self, node: Node, caps: dict[str, dict[str, int]]) -> bool:
+        """Lowers the factors around a node to what it takes; True where that changes one."""
         changed = False
         out = caps[node.output.name]
         windows = self._windows(node)
-        spread = self._spread(node)
-        for axis in {a for name in node.inputs for a in caps[name]} - spread:
-            held = [name for name in node.inputs if axis in caps[name]]
-            cap = _common(caps[name][axis] for name in held)
+        for axis in {a for name in node.inputs for a in caps[name]} - self._spread(node):
+            held = [caps[name] for name in node.inputs if axis in caps[name]]
             window = windows.get(axis)
             if window is not None and not isinstance(node.op, Pad):
-                allowed = _common([_divides(window), out.get(axis, 1) * window.stride])
-                cap = gcd(cap, allowed)
-            elif window is not None:
-                # A padding takes no stride: what comes out is as fine as what goes in.
-                cap = gcd(cap, _divides(window), out[axis])
-                if out[axis] != cap:
-                    out[axis], changed = cap, True
-            elif axis not in out:
-                pass
-            elif isinstance(node.op, _SAME_PLACES) or _of_channels(node, self.tensors):
-                cap = gcd(cap, out[axis])
-                if out[axis] != cap:
-                    out[axis], changed = cap, True
+                allowed = gcd(_divides(window), out.get(axis, _ANY) * window.stride)
+            elif axis in out:
+                # What takes no stride makes a map as fine as what it reads.
+                held.append(out)
+                allowed = _divides(window) if window is not None else _follows(node, axis)
             else:
-                cap = 1
-                if out[axis] != 1:
-                    out[axis], changed = 1, True
-            for name in held:
-                if caps[name][axis] != cap:
-                    caps[name][axis], changed = cap, True
-        for axis in out.keys() - spread:
-            if all(axis not in caps[name] for name in node.inputs) and out[axis] != 1:
-                out[axis], changed = 1, True
+                allowed = _ANY
+            cap = gcd(allowed, *(grid[axis] for grid in held))
+            for grid in held:
+                if grid[axis] != cap:
+                    grid[axis], changed = cap, True
         return changed
 
     def _spread(self, node: Node) -> set[str]:
@@ -173,7 +157,7 @@ class _Striding:
         if not isinstance(node.op, Resize):
             return set()
         before = self.tensors[node.inputs[0]].grid
-        return {axis for axis in node.output.grid if before.get(axis, 1) == 1}
+        return {axis for axis in node.output.grid if before[axis] == 1}
 
     def _windows(self, node: Node) -> dict[str, Window]:
         if not isinstance(node.op, Conv | Pool | Pad | Slice) or not node.inputs:
@@ -183,8 +167,6 @@ class _Striding:
         except ValueError:
             return {}
         if isinstance(node.op, Pad) and node.op.mode != "constant":
-            return {}
-        if isinstance(node.op, Slice) and node.op.drop:
             return {}
         windows = self._all(node.op, self.tensors[node.inputs[0]])
         return {axis: w for axis, w in zip(axes, windows, strict=True) if axis is not None}
@@ -199,7 +181,7 @@ class _Striding:
                 if axis in self.factors[name]
             ]
             coarsest = now.get(axis, Fraction(1))
-            if target == coarsest or (max(reached, default=0) >= target and self._trades(axis)):
+            if target == coarsest or (max(reached) >= target and self._trades(axis)):
                 continue
             if (target / coarsest).denominator > 1:
                 return Refusal(
@@ -208,8 +190,7 @@ class _Striding:
                     f"output_stride={target} is no multiple of {coarsest}, the coarsest stride "
                     f"along {axis}; ask for one, such as {coarsest * ceil(target / coarsest)}.",
                 )
-            last = [node for node in self.reference.nodes if axis in self._windows(node)]
-            wide = [node for node in last if self._windows(node)[axis].kernel > 1]
+            wide = self._wide(axis)
             if not wide:
                 return Refusal("stride", "", f"no layer has a window along {axis}.")
             node = wide[-1]
@@ -235,6 +216,8 @@ class _Striding:
             why = "it is an input"
         elif window is not None and isinstance(end.op, Pad):
             why = f"{end.name} pads it by {window.pad_lo}"
+        elif window is not None and isinstance(end.op, Slice):
+            why = f"{end.name} takes positions from {end.op.start} on"
         elif window is not None:
             why = f"{end.name} reads it at rate {window.dilation}, padding {window.pad_lo}"
         else:
@@ -280,7 +263,7 @@ class _Striding:
                     return node, join
                 if window is None and axis in self._spread(node):
                     continue
-                if window is None and not isinstance(node.op, _SAME_PLACES):
+                if window is None and _follows(node, axis) != _ANY:
                     if node is maker or axis in node.output.grid:
                         return node, join
                     continue
@@ -296,19 +279,19 @@ class _Striding:
                     queue.append((found, via))
         return None, None
 
+    def _wide(self, axis: str) -> list[Node]:
+        """The layers that read several positions along an axis."""
+        windows = ((node, self._windows(node).get(axis)) for node in self.reference.nodes)
+        return [node for node, window in windows if window is not None and window.kernel > 1]
+
     def _trades(self, axis: str) -> bool:
         """True where a rate gets smaller; else a stride would only leave outputs out."""
-        last: tuple[Node, int, int] | None = None
-        for node in self.reference.nodes:
-            window = self._windows(node).get(axis)
-            if window is None or window.kernel == 1:
-                continue
-            factor = self.factors[node.inputs[0]][axis]
-            if factor > 1:
-                return True
-            last = node, factor, self.factors[node.output.name].get(axis, 1)
+        wide = self._wide(axis)
+        if any(self.factors[node.inputs[0]][axis] > 1 for node in wide):
+            return True
         # A last pool of stride 1 is one whose stride was taken.
-        return last is not None and isinstance(last[0].op, Pool) and last[2] > last[1]
+        pools = [node for node in wide[-1:] if isinstance(node.op, Pool)]
+        return any(self.factors[node.output.name][axis] > 1 for node in pools)
 
     def _op(self, place: Place) -> Op | Refusal:
         node, op = place.node, place.node.op
@@ -323,18 +306,18 @@ class _Striding:
                 after.append(window)
                 continue
             factor = self.factors[node.inputs[0]][axis]
-            outward = self.factors[node.output.name][axis]
+            outward = self.factors[node.output.name].get(axis, factor)  # of one position, none
             length = place.old[0].grid[axis]
             if isinstance(op, Pad):
-                made: Window | None = _fewer(window, factor, length)
+                made = _fewer(window, factor, length)
             elif isinstance(op, Pool) and op.ceil and factor * outward > 1:
                 return Refusal("pool", node.name, "it counts a partial window (ceil_mode).")
             elif factor * outward == 1:
                 made = window
             else:
-                made = sparse_window(window, factor, outward, length)
-            if made is None:
-                return Refusal("stride", node.name, f"its padding does not divide by {factor}.")
+                fewer = sparse_window(window, factor, outward, length)
+                assert fewer is not None, f"{node.name}: the factors divide it"
+                made = fewer
             after.append(made)
         if isinstance(op, Slice):
             (window,) = after
@@ -347,10 +330,10 @@ class _Striding:
 
     def _all(self, op: Op, x: Tensor) -> tuple[Window, ...]:
         if isinstance(op, Pad):
-            return tuple(Window(1, 1, 1, lo, hi) for lo, hi in op.pads)
+            return tuple(Window(1, pad_lo=lo, pad_hi=hi) for lo, hi in op.pads)
         if isinstance(op, Slice):
             rest = x.shape[op.dim] - op.start - (op.length - 1) * op.step - 1
-            return (Window(1, op.step, 1, -op.start, -rest),)
+            return (Window(1, op.step, pad_lo=-op.start, pad_hi=-rest),)
         assert isinstance(op, Conv | Pool)
         return op.windows
 
@@ -367,44 +350,31 @@ class _Striding:
         return op
 
     def _resized(self, place: Place, op: Resize) -> Op:
-        grid = place.old[0].grid
-        if any(n > 1 for n in grid.values()):
-            return op
-        # A pooled branch that is spread over the map again takes the size that the map has now.
+        """What spreads one value over a map, as a pooled branch, at the size that it has now."""
+        dims = place.old[0].layout[-len(op.sizes) :]
+        axes = ("",) * len(op.sizes) + self.reference.axes
         sizes = []
-        axes = self.reference.axes[-len(op.sizes) :]
-        for axis, size in zip(axes, op.sizes, strict=True):
-            factor = max(
-                (
-                    self.factors[name][axis]
-                    for name, t in self.tensors.items()
-                    if t.grid.get(axis) == size
-                ),
-                default=1,
-            )
-            sizes.append(-(-size // factor))
+        for dim, size, axis in zip(dims, op.sizes, axes[-len(op.sizes) :], strict=True):
+            found = [self.factors[place.node.output.name].get(str(atom.axis), 1) for atom in dim]
+            if not dim:
+                maps = [name for name, t in self.tensors.items() if t.grid.get(axis) == size]
+                found = [self.factors[name][axis] for name in maps]
+            sizes.append(-(-size // max(found, default=1)))
         return replace(op, sizes=tuple(sizes))
 
 
-def _of_channels(node: Node, tensors: Mapping[str, Tensor]) -> bool:
-    """True for a slice that picks channels."""
-    op = node.op
-    return isinstance(op, Slice) and not has_axes(tensors[node.inputs[0]].layout[op.dim])
+def _follows(node: Node, axis: str) -> int:
+    """The largest factor that a node without a window along an axis takes there."""
+    if isinstance(node.op, Slice | Pad):
+        return _ANY if axis not in node.moves[0] else 1
+    return _ANY if isinstance(node.op, _SAME_PLACES) else 1
 
 
 def _divides(window: Window) -> int:
-    if window.kernel == 1:
-        return gcd(_ANY, window.pad_lo)
-    return gcd(window.dilation, window.pad_lo)
+    return gcd(window.pad_lo, window.dilation if window.kernel > 1 else _ANY)
 
 
-def _fewer(window: Window, factor: int, length: int) -> Window | None:
+def _fewer(window: Window, factor: int, length: int) -> Window:
     """The padding behind which every `factor`-th of `length` positions makes as many outputs."""
-    if window.pad_lo % factor:
-        return None
     lo, whole = window.pad_lo // factor, length + window.pad_lo + window.pad_hi
     return replace(window, pad_lo=lo, pad_hi=-(-whole // factor) - lo - -(-length // factor))
-
-
-def _common(values: Iterable[int]) -> int:
-    return gcd(*values)

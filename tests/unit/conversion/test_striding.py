@@ -15,6 +15,7 @@ from atrous.geometry import Window
 from atrous.network import Builder, Network, Tensor
 from atrous.network.ops import (
     AdaptivePool,
+    ConvTranspose,
     Expand,
     Pad,
     Permute,
@@ -227,6 +228,11 @@ def test_positions_laid_out_as_tokens_are_left_out_too():
 def test_a_pooled_branch_takes_the_size_that_the_map_has_now():
     plan = sparse(network(behind(gate), (1, 2, 33)), 2)
     assert "up: sizes (33,) -> (17,)" in edits(plan)
+    b = Builder()
+    x = b.input("x", (1, 2, 33))
+    wide = b.resize(b.global_pool(x), (40,), name="wide")
+    plan = sparse(b.build(wide, rated(b, x)), 2)
+    assert plan.candidate.tensor("wide").shape == (1, 2, 40)  # as no map is
     refusal = refused(network(behind(spread), (1, 2, 33)), 2)  # of a size that nothing says
     assert (refusal.rule, refusal.layer) == ("shapes", "sum")
     assert "(1, 2, 17) and (1, 2, 33) cannot be joined" in refusal.reason
@@ -416,3 +422,128 @@ def test_windows_whose_number_would_change_are_refused():
     refusal = refused(network(behind(cut), (1, 2, 32)), 2)
     assert (refusal.rule, refusal.layer) == ("reshape", "cut")
     assert refusal.reason == "cuts t into windows, whose number would change."
+
+
+# --- what stays as fine as it is, beside a branch that takes the stride ---------------------
+
+
+def rated(b: Builder, x: Tensor, rate: int = 2, name: str = "") -> Tensor:
+    """A layer that can take a stride, and one whose rate divides by it."""
+    x = b.conv(x, 2, 3, padding=1, name=f"first{name}")
+    return b.conv(x, 2, 3, dilation=rate, padding=rate, name=f"last{name}")
+
+
+def mapped(b: Builder, x: Tensor, name: str = "map") -> Tensor:
+    return b.conv(x, 2, 3, padding=1, name=name)
+
+
+def padded_input_joined(b: Builder, x: Tensor) -> Tensor:
+    """A map that an input holds back, by way of a padding and a join."""
+    inside = b.add(Pad(((2, 2),)), x, name="pad")
+    return b.join(b.conv(x, 2, 1, padding=2, name="map"), inside, name="sum")
+
+
+def input_joined(b: Builder, x: Tensor) -> Tensor:
+    return b.join(b.conv(x, 2, 1, name="map"), b.relu(x, name="act"), name="sum")
+
+
+FINE: dict[str, Made] = {
+    "a mirrored padding": lambda b, x: b.add(Pad(((2, 2),), "reflect"), mapped(b, x)),
+    "a pool to a size": lambda b, x: b.add(AdaptivePool((16,)), mapped(b, x)),
+    "a resampling": lambda b, x: b.resize(mapped(b, x), (66,)),
+    "a transposed convolution": lambda b, x: b.add(
+        ConvTranspose((Window(3, 1, 2, 2, 2),), 2), mapped(b, x)
+    ),
+    "a position of an odd place": lambda b, x: b.add(Slice(2, 3, 1, drop=True), mapped(b, x)),
+    "positions from an odd place on": lambda b, x: b.add(
+        Slice(2, 3, 20), mapped(b, x), name="next"
+    ),
+    "a rate of 1": lambda b, x: mapped(b, mapped(b, x), "next"),
+    "a padding of 1": lambda b, x: b.add(Pad(((1, 1),)), mapped(b, x)),
+    "a padding before a rate of 1": lambda b, x: mapped(
+        b, b.add(Pad(((2, 2),)), mapped(b, x)), "next"
+    ),
+    "a padding of an input": lambda b, x: b.conv(
+        b.add(Pad(((2, 2),)), x), 2, 3, dilation=2, name="next"
+    ),
+    "a padding of an input, joined": lambda b, x: b.conv(
+        padded_input_joined(b, x), 2, 3, dilation=2, name="next"
+    ),
+    "an input, joined": lambda b, x: b.conv(input_joined(b, x), 2, 3, dilation=2, name="next"),
+    "a pool that counts partial windows": lambda b, x: b.add(
+        Pad(((2, 2),), "reflect"), b.add(Pool((Window(3),), "max", True), x)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FINE)
+def test_what_needs_all_of_its_positions_keeps_them(name):
+    b = Builder()
+    x = b.input("x", (1, 2, 33))
+    plan = sparse(b.build(FINE[name](b, x), rated(b, x)), 2)
+    assert "last: dilation (2,) -> (1,)" in edits(plan)
+    assert {change.node for change in plan.changes} <= {"first", "last", "next"}
+    assert_sparser(plan)
+
+
+@pytest.mark.parametrize("at", [0, 4, 32])
+@pytest.mark.parametrize("middle", ["one", "some"])
+def test_a_place_that_is_left_is_read_where_it_lies_then(at, middle):
+    b = Builder()
+    x = b.conv(b.input("x", (1, 2, 33)), 2, 3, padding=1, name="first")
+    one = b.add(Slice(2, at, 1, drop=middle == "one"), x, name="one")
+    last = b.conv(x, 2, 3, dilation=2, padding=2, name="last")
+    plan = sparse(b.build(one, last), 2)
+    assert plan.candidate.node("one").op == Slice(2, at // 2, 1, drop=middle == "one")
+    assert_sparser(plan)
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        Slice(3, 3, 10),
+        Slice(3, 3, 1, drop=True),
+        Pad(((1, 2),)),
+        Pad(((0, 0), (1, 2)), "reflect"),
+        Slice(1, 1, 1, drop=True),
+    ],
+)
+def test_what_moves_positions_along_one_axis_leaves_the_other(op):
+    b = Builder()
+    x = b.conv(b.input("x", (1, 2, 17, 19)), 2, 3, padding=1, name="first")
+    beside = b.add(op, x, name="beside")
+    last = b.conv(x, 2, 3, dilation=(2, 1), padding=[(2, 2), (1, 1)], name="last")
+    plan = sparse(b.build(beside, last), {"h": 2, "w": 1})
+    assert plan.factors["beside"].get("h") == 2
+    assert_sparser(plan)
+
+
+def test_an_axis_that_no_target_is_named_for_keeps_its_rates():
+    plan = sparse(stack_network("k3 k3d2", (1, 2, 17, 19)), {"h": 2})
+    assert edits(plan) == [
+        "conv1: stride (1, 1) -> (2, 1)",
+        "conv2: dilation (2, 2) -> (1, 2)",
+        "conv2: padding (2, 2) -> (1, 2)",
+    ]
+    assert_sparser(plan)
+
+
+def test_a_map_whose_stride_does_not_divide_the_target_stays():
+    b = Builder()
+    x = b.input("x", (1, 2, 33))
+    beside = rated(b, b.conv(x, 2, 3, stride=2, padding=1, name="down"), 2, "2")
+    plan = sparse(b.build(beside, rated(b, x, 5, "5")), 5)
+    assert {change.node for change in plan.changes} == {"first5", "last5"}
+    assert_sparser(plan)
+
+
+@pytest.mark.parametrize("size", [33, 34])
+def test_one_position_that_is_spread_takes_the_size_that_the_map_has_now(size):
+    b = Builder()
+    x = b.conv(b.input("x", (1, 2, size)), 2, 3, padding=1, name="first")
+    up = b.resize(b.add(Slice(2, 0, 1), x, name="one"), (size,), name="up")
+    last = b.conv(b.join(x, up, name="sum"), 2, 3, dilation=2, padding=2, name="last")
+    plan = sparse(b.build(last), 2)
+    half = -(-size // 2)
+    assert plan.candidate.tensor("up").shape == (1, 2, half)
+    assert_sparser(plan)

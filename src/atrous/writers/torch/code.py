@@ -191,7 +191,7 @@ def _kind(node: Node) -> str:
     if node.target is functional.pad:
         pads = _bound(node, "pad")["pad"]
         return "pad" if not isinstance(pads, list | tuple) or any(pads) else ""
-    if node.target is operator.getitem and _strided(node.args[1]):
+    if node.target is operator.getitem and _cut(node.args[1]):
         return "slice"
     return ""
 
@@ -202,9 +202,12 @@ def _wanted(op: Op) -> str:
     return {Conv: "conv", Pad: "pad", Slice: "slice"}.get(type(op), "")
 
 
-def _strided(index: Any) -> bool:
+def _cut(index: Any) -> int:
+    """How many dimensions an indexing cuts; of those that it takes one place of, one alone."""
     items = index if isinstance(index, tuple) else (index,)
-    return any(isinstance(item, slice) and item != slice(None) for item in items)
+    cut = sum(isinstance(item, slice) and item != slice(None) for item in items)
+    places = sum(type(item) is int for item in items) if isinstance(index, tuple) else 0
+    return cut or int(places == 1)
 
 
 def _bound(node: Node, kind: str) -> dict[str, Any]:
@@ -242,11 +245,7 @@ def _traced_calls(root: nn.Module, graph: Graph, layers: Sequence[Layer]) -> lis
 
 
 def _cuts(node: Node) -> int:
-    if _kind(node) != "slice":
-        return 1
-    index: Any = node.args[1]
-    items = index if isinstance(index, tuple) else (index,)
-    return sum(isinstance(item, slice) and item != slice(None) for item in items)
+    return _cut(node.args[1]) if _kind(node) == "slice" else 1
 
 
 def _feeds(pad: Node) -> bool:
@@ -390,6 +389,11 @@ def _edit_slice(step: Node, layer: Layer, change: OpChange, edits: list[Edit]) -
     if Ellipsis in items:
         at = items.index(Ellipsis)
         items[at : at + 1] = [slice(None)] * (rank - len(items) + 1)
+    if before.drop and before.dim < len(items) and _is_place(items[before.dim]):
+        edits.append(Edit(change.node, "slice", str(items[before.dim]), str(after.start)))
+        items[before.dim] = after.start
+        step.args = (step.args[0], tuple(items))
+        return ""
     if before.dim >= len(items) or not isinstance(items[before.dim], slice):
         return "it picks positions in a way that cannot be edited; use a strided slice."
     was = items[before.dim]
@@ -410,6 +414,11 @@ def _edit_slice(step: Node, layer: Layer, change: OpChange, edits: list[Edit]) -
     step.args = (step.args[0], tuple(items))
     edits.append(Edit(change.node, "slice", str(was), str(items[before.dim])))
     return ""
+
+
+def _is_place(item: Any) -> bool:
+    """Whether an index is of one place, counted from the start."""
+    return type(item) is int and item >= 0
 
 
 def _is_padding(node: Node) -> bool:
