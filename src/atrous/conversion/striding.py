@@ -143,7 +143,7 @@ class _Striding:
             elif axis in out:
                 # What takes no stride makes a map as fine as what it reads.
                 held.append(out)
-                allowed = _divides(window) if window is not None else _follows(node, axis)
+                allowed = _divides(window) if window is not None else _allowed(node, axis)
             else:
                 allowed = _ANY
             cap = gcd(allowed, *(grid[axis] for grid in held))
@@ -263,7 +263,7 @@ class _Striding:
                     return node, join
                 if window is None and axis in self._spread(node):
                     continue
-                if window is None and _follows(node, axis) != _ANY:
+                if window is None and _allowed(node, axis) != _ANY:
                     if node is maker or axis in node.output.grid:
                         return node, join
                     continue
@@ -363,7 +363,7 @@ class _Striding:
         return replace(op, sizes=tuple(sizes))
 
 
-def _follows(node: Node, axis: str) -> int:
+def _allowed(node: Node, axis: str) -> int:
     """The largest factor that a node without a window along an axis takes there."""
     if isinstance(node.op, Slice | Pad):
         return _ANY if axis not in node.moves[0] else 1

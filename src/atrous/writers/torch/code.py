@@ -191,7 +191,7 @@ def _kind(node: Node) -> str:
     if node.target is functional.pad:
         pads = _bound(node, "pad")["pad"]
         return "pad" if not isinstance(pads, list | tuple) or any(pads) else ""
-    if node.target is operator.getitem and _cut(node.args[1]):
+    if node.target is operator.getitem and _cut_dims(node.args[1]):
         return "slice"
     return ""
 
@@ -202,7 +202,7 @@ def _wanted(op: Op) -> str:
     return {Conv: "conv", Pad: "pad", Slice: "slice"}.get(type(op), "")
 
 
-def _cut(index: Any) -> int:
+def _cut_dims(index: Any) -> int:
     """How many dimensions an indexing cuts; of those that it takes one place of, one alone."""
     items = index if isinstance(index, tuple) else (index,)
     cut = sum(isinstance(item, slice) and item != slice(None) for item in items)
@@ -245,7 +245,7 @@ def _traced_calls(root: nn.Module, graph: Graph, layers: Sequence[Layer]) -> lis
 
 
 def _cuts(node: Node) -> int:
-    return _cut(node.args[1]) if _kind(node) == "slice" else 1
+    return _cut_dims(node.args[1]) if _kind(node) == "slice" else 1
 
 
 def _feeds(pad: Node) -> bool:
@@ -389,7 +389,7 @@ def _edit_slice(step: Node, layer: Layer, change: OpChange, edits: list[Edit]) -
     if Ellipsis in items:
         at = items.index(Ellipsis)
         items[at : at + 1] = [slice(None)] * (rank - len(items) + 1)
-    if before.drop and before.dim < len(items) and _is_place(items[before.dim]):
+    if before.drop and before.dim < len(items) and _counts_from_start(items[before.dim]):
         edits.append(Edit(change.node, "slice", str(items[before.dim]), str(after.start)))
         items[before.dim] = after.start
         step.args = (step.args[0], tuple(items))
@@ -416,7 +416,7 @@ def _edit_slice(step: Node, layer: Layer, change: OpChange, edits: list[Edit]) -
     return ""
 
 
-def _is_place(item: Any) -> bool:
+def _counts_from_start(item: Any) -> bool:
     """Whether an index is of one place, counted from the start."""
     return type(item) is int and item >= 0
 
