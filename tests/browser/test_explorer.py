@@ -456,6 +456,10 @@ def test_the_kernel_slides(visit, address):
         assert said.inner_text().startswith("Output (0, 1) reads h -2, 0, 2 and w 0, 2, 4")
         page.get_by_role("button", name="Back").click()
         assert said.inner_text().startswith("Output (0, 0)")
+        # Of the picture's two maps the outputs are on the right; the pointer chooses one.
+        made = page.locator("#slide .made").bounding_box()
+        page.mouse.move(made["x"] + 3.5 * made["width"], made["y"] + 1.5 * made["height"])
+        assert said.inner_text().startswith("Output (1, 3) reads h 0, 2, 4 and w 4, 6, 8")
         page.get_by_role("button", name="Play").click()
         page.wait_for_function(
             "() => !document.querySelector('#slide-text').textContent.startsWith('Output (0, 0)')"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from math import prod
 from urllib.parse import parse_qs, urlencode
@@ -57,6 +57,11 @@ class Draft:
 
     layers: tuple[StackLayer, ...]
     shape: tuple[int, ...]
+    text: str = field(init=False, compare=False)
+    """The stack in the notation."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", " ".join(map(str, self.layers)))
 
     @classmethod
     def of(cls, text: str, shape: Sequence[int]) -> Draft:
@@ -99,11 +104,6 @@ class Draft:
         if not stack or not shape:
             raise ReadError("the link has no stack and input; it ends in ?stack=...&input=...")
         return cls.of(stack[-1], shape_of(shape[-1]))
-
-    @property
-    def text(self) -> str:
-        """The stack in the notation."""
-        return " ".join(map(str, self.layers))
 
     @property
     def shape_text(self) -> str:

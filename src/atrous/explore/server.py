@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import socket
 import sys
 import threading
@@ -12,6 +11,7 @@ from collections.abc import Callable
 from atrous.draw.needs import drawing_needs
 from atrous.errors import ReadError
 from atrous.explore.guard import Guard
+from atrous.explore.pauses import quiet_collector
 
 __all__ = ["HOST", "USUAL_PORT", "serve"]
 
@@ -44,9 +44,7 @@ def serve(
     port = listener.getsockname()[1]
     address = f"http://{HOST}:{port}/" + (f"?{query}" if query else "")
     app = made_app()
-    # What is there now stays: the collector need not walk it between edits.
-    gc.collect()
-    gc.freeze()
+    quiet_collector()
     # An edit does not wait long for a search for fixes that is under way.
     sys.setswitchinterval(0.001)
     config = uvicorn.Config(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from math import log, prod
 from struct import pack
@@ -176,38 +175,44 @@ def _picture(
 
 
 def _greys(rows: Sequence[int], columns: Sequence[int]) -> list[bytes]:
-    """How dark each position is: 0 where nothing is read, else by the logarithm of its paths."""
-    logs = [[log(count) if count else None for count in along] for along in (rows, columns)]
-    found = [[one for one in along if one is not None] for along in logs]
-    if not all(found):
+    """How dark each position is: 0 where nothing is read, else by the logarithm of its paths.
+
+    Logarithms are whole numbers of small steps, so that those of a row and a column add up to the
+    place of their shade in one table of all of them.
+    """
+    logs = [{count: log(count) for count in set(along) if count} for along in (rows, columns)]
+    if not all(logs):
         return [bytes(len(columns))] * len(rows)
-    low, high = sum(map(min, found)), sum(map(max, found))
-    # Rows are made of their few different values, in order: where a shade begins is looked up.
-    kinds = sorted(set(found[1]))
-    place = dict[float | None, int](zip(kinds, range(len(kinds)), strict=True)) | {None: len(kinds)}
-    places = [place[one] for one in logs[1]]
-    coded = bytes(places) if len(kinds) < 256 else b""
-    made: dict[float, bytes] = {}
-    for row in set(found[0]):
-        table = _shades(kinds, low - row, high - low) + b"\0"
-        made[row] = (
-            coded.translate(table.ljust(256)) if coded else bytes(map(table.__getitem__, places))
+    low = [min(one.values()) for one in logs]
+    span = sum(max(one.values()) for one in logs) - sum(low)
+    if not span:
+        # All alike are as dark as the most.
+        low, span = [low[0], low[1] - 1], 1.0
+    fine = _FINE / span
+    up, along = (
+        {count: round((value - least) * fine) for count, value in one.items()}
+        for one, least in zip(logs, low, strict=True)
+    )
+    # The few different counts of the columns, each with what stands for it in a row of shades.
+    kinds = list(along)
+    place = dict(zip(kinds, range(len(kinds)), strict=True)) | {0: len(kinds)}
+    coded = bytes(map(place.__getitem__, columns)) if len(kinds) < 256 else b""
+    made = {0: bytes(len(columns))}
+    for count, first in up.items():
+        shades = bytes([_SHADES[first + along[kind]] for kind in kinds]) + b"\0"
+        made[count] = (
+            coded.translate(shades.ljust(256))
+            if coded
+            else bytes([shades[place[kind]] for kind in columns])
         )
-    nothing = bytes(len(columns))
-    return [nothing if row is None else made[row] for row in logs[0]]
+    return [made[count] for count in rows]
 
 
-def _shades(kinds: Sequence[float], low: float, span: float) -> bytes:
-    """The grey of each of some numbers in order: of 32 from `low` on, the one nearest to it."""
-    edges = (
-        [bisect_left(kinds, low + span * (step + 0.5) / 31) for step in range(31)] if span else []
-    )
-    ends = [*edges, len(kinds)]
-    starts = [0, *edges]
-    greys = [60 + (32 - step) * 195 // 32 for step in range(len(ends))][::-1]
-    return b"".join(
-        bytes((grey,)) * (end - start) for grey, start, end in zip(greys, starts, ends, strict=True)
-    )
+_APART = 1 << 12
+_FINE = 31 * _APART
+_SHADES = b"".join(bytes((60 + (1 + step) * 195 // 32,)) * _APART for step in range(32))
+_SHADES = _SHADES[_APART // 2 :]
+"""Of 32 greys, the one nearest to each step from the fewest paths to the most."""
 
 
 def _grey_png(rows: Sequence[bytes]) -> bytes:

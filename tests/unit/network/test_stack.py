@@ -286,6 +286,8 @@ def test_an_empty_stack_is_refused(text):
         ("k3s65536 k3s65536 k3", "conv2: up to here the stack reaches over more than 262,144"),
         ("tconvk2s2 " * 40, "tconv13: up to here the stack upsamples by more than 4,096;"),
         ("ups60000", "up1: up to here the stack upsamples by more than 4,096;"),
+        # 3/4160 is more than 1/4096, and its third is not.
+        ("ups64 k3s3 ups65 ups3", "up4: up to here the stack upsamples by more than 4,096;"),
         ("k1 " * 10**5, "the stack has 100,000 layers, of which at most 4,096 are read;"),
     ],
 )

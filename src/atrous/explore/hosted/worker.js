@@ -13,8 +13,7 @@ async function start() {
   python.runPython("import sys; sys.path.insert(0, '/atrous')");
   answer = python.pyimport("atrous.explore.hosted").replied;
   answer("/edit", JSON.stringify({ stack: "k3d2 k3", input: "1,8,16,16", do: { what: "show" } }));
-  // What is loaded now stays: no edit waits for a collection that looks through it.
-  python.runPython("import gc; gc.collect(); gc.freeze()");
+  python.pyimport("atrous.explore.pauses").quiet_collector();
 }
 
 const started = start().then(() => postMessage({ ready: true }), (error) => postMessage({ failed: String(error.message || error).split("\n").at(-2) || String(error) }));

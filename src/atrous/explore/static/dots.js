@@ -32,7 +32,7 @@ export function setUp(given) {
   for (const one of document.querySelectorAll("[data-step]")) one.addEventListener("click", () => step(Number(one.dataset.step)));
   for (const one of document.querySelectorAll("[data-climb]")) one.addEventListener("click", () => climb(Number(one.dataset.climb)));
   setUpTags(at("tags"));
-  new ResizeObserver(() => { if (data && frame && Math.abs(at("canvas").clientWidth - frame.wide) > 1) draw(); }).observe(box);
+  new ResizeObserver(() => { if (data && frame && Math.abs(at("canvas").clientWidth - frame.wide) > 1) { frame = null; draw(); } }).observe(box);
 }
 
 // Another stack, or only another layer that is chosen.
@@ -70,7 +70,8 @@ function bump() {
 
 // Measures of the picture in pixels: rows by their number, columns by the width there is.
 function measured() {
-  const wide = at("canvas").clientWidth, count = data.rows.length;
+  // The width of before, which is watched: to ask for it would lay the page out once more.
+  const wide = frame?.wide || at("canvas").clientWidth, count = data.rows.length;
   const small = wide < 560;
   const gap = count <= 4 ? (small ? 64 : 104) : count <= 6 ? (small ? 54 : 84) : count <= 10 ? (small ? 46 : 54) : count <= 14 ? 38 : count <= 44 ? 26 : 20;
   const left = small ? 74 : 142, right = small ? 10 : 22, top = 26, paths = small ? 64 : count <= 6 ? 104 : 76;

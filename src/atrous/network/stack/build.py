@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from math import gcd, lcm
 
 from atrous.errors import NetworkError, ReadError, concerning
 from atrous.geometry import Dialect, Window, pad, transposed_pads
@@ -46,8 +47,7 @@ def stack_network(text: str, shape: Sequence[int]) -> Network:
         )
     b = Builder(brief(stack_text_of(parts), _SHOWN))
     start = _Map(b.input("x", shape))
-    reach = _Reach([Fraction(1)] * rank, [Fraction(1)] * rank)
-    return b.build(_Maker(b, rank).run(parts, start, reach).tensor)
+    return b.build(_Maker(b, rank).run(parts, start, _Reach(rank)).tensor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,18 +227,27 @@ def _pads(
 
 
 class _Reach:
-    """How far a stack reads so far along each axis: no record is made of more than can be held."""
+    """How far a stack reads so far along each axis: no record is made of more than can be held.
 
-    def __init__(self, size: list[Fraction], stride: list[Fraction]) -> None:
-        self._size, self._stride = size, stride
+    Lengths are whole numbers of parts of an input position: of 1 / `_fine`, one for each axis.
+    """
+
+    def __init__(self, rank: int) -> None:
+        self._size, self._stride, self._fine = [1] * rank, [1] * rank, [1] * rank
 
     def copy(self) -> _Reach:
         """The same, for one branch."""
-        return _Reach(list(self._size), list(self._stride))
+        made = _Reach(0)
+        made._size, made._stride, made._fine = self._size[:], self._stride[:], self._fine[:]
+        return made
 
     def take(self, branches: Sequence[_Reach]) -> None:
         """The farthest of branches that join."""
         for axis in range(len(self._size)):
+            fine = lcm(*(branch._fine[axis] for branch in branches))
+            for branch in branches:
+                branch._split(axis, fine // branch._fine[axis])
+            self._fine[axis] = fine
             self._size[axis] = max(branch._size[axis] for branch in branches)
             self._stride[axis] = max(branch._stride[axis] for branch in branches)
 
@@ -248,21 +257,27 @@ class _Reach:
             return
         for axis, window in enumerate(_windows(layer, len(self._size))):
             if layer.kind in ("tconv", "up"):
-                self._stride[axis] /= window.stride
+                self._split(axis, window.stride // gcd(window.stride, self._stride[axis]))
+                self._stride[axis] //= window.stride
                 self._size[axis] += window.extent * self._stride[axis]
             else:
                 self._size[axis] += (window.extent - 1) * self._stride[axis]
                 self._stride[axis] *= window.stride
-            reach = max(self._size[axis], self._stride[axis])
-            if reach > _FARTHEST:
+            if max(self._size[axis], self._stride[axis]) > _FARTHEST * self._fine[axis]:
                 raise ReadError(
                     f"up to here the stack reaches over more than {_FARTHEST:,} input positions; "
                     "use smaller kernels, strides or dilations."
                 )
-            if 1 / self._stride[axis] > _FINEST:
+            if self._fine[axis] > _FINEST * self._stride[axis]:
                 raise ReadError(
                     f"up to here the stack upsamples by more than {_FINEST:,}; use smaller strides."
                 )
+
+    def _split(self, axis: int, parts: int) -> None:
+        """Counts in parts so many times smaller."""
+        self._fine[axis] *= parts
+        self._size[axis] *= parts
+        self._stride[axis] *= parts
 
 
 @lru_cache(1024)

@@ -86,6 +86,15 @@ def parse_stack(text: str) -> tuple[StackLayer, ...]:
     return tuple(layers)
 
 
+@lru_cache(1024)
+def _layer_of(word: str) -> StackLayer | None:
+    """The layer of a word alone; None for one whose fault is yet to be shown in its text."""
+    try:
+        return LayerWord(word, 0, len(word), 0).layer()
+    except ReadError:
+        return None
+
+
 @dataclass(slots=True)
 class _Count:
     """How many parts have a name."""
@@ -163,7 +172,8 @@ class _Parser:
         if word.isdecimal() and self.next + 1 < len(self.tokens) and self.peek() == "*":
             self.fail(token.start(), f"a repeat stands behind what it repeats: `[ ... ]*{word}`")
         self.next += 1
-        return LayerWord(self.text, token.start(), token.end(), self.place).layer()
+        known = _layer_of(word)
+        return known or LayerWord(self.text, token.start(), token.end(), self.place).layer()
 
     def peek(self) -> str:
         """The token behind the next one."""
