@@ -21,7 +21,8 @@ def test_what_is_there_is_left_alone_and_what_an_answer_leaves_behind_is_collect
         assert gc.get_threshold()[2] >= 50 * before[2]
         knot = weakref.ref(_Knot())
         made = [[] for _ in range(2 * gc.get_threshold()[0])]
-        assert made and knot() is None
+        assert made
+        assert knot() is None
     finally:
         gc.unfreeze()
         gc.set_threshold(*before)
