@@ -29,6 +29,7 @@ from .network import Network as Network
 from .network.training import Training as Training
 from .operators.conv import conv as conv
 from .operators.conv import conv_transpose as conv_transpose
+from .optimization.records import EngineTime as EngineTime
 from .optimization.records import Explanation as Explanation
 from .optimization.records import LayerChoice as LayerChoice
 from .readers.source import read as read

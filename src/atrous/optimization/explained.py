@@ -33,11 +33,18 @@ def as_written(found: Exported) -> Exported:
 
 
 def layer_rows(
-    model: nn.Module, inputs: Sequence[torch.Tensor], before: Exported, after: Tuned
+    model: nn.Module,
+    inputs: Sequence[torch.Tensor],
+    before: Exported,
+    after: Tuned,
+    ms_before: float,
+    ms_after: float,
 ) -> tuple[LayerChoice, ...]:
-    """A row for each layer, in the order in which they run.
+    """A row for each layer, in the order in which they run: its shares of the whole's times.
 
     A layer's time before is that of every operation of the original graph that it now covers.
+    Steps that are timed one by one, at another moment, sum up to something else than the whole
+    took: they say how it is divided.
     """
     original = Program(before.graph, before.constants, "contiguous", {})
     slow: dict[str, str] = {}
@@ -46,9 +53,9 @@ def layer_rows(
         if is_call(node, *_CONVS):
             slow[node.name] = slow_path(*args)
 
-    taken = profiled(original, model, inputs, seen=seen)
+    taken = _as_shares(profiled(original, model, inputs, seen=seen), ms_before)
     old = {node.name: ms for node, ms in taken.items()}
-    new = profiled(after.program, model, inputs)
+    new = _as_shares(profiled(after.program, model, inputs), ms_after)
     rows = []
     for node, ms in new.items():
         if not is_layer(node):
@@ -70,3 +77,9 @@ def layer_rows(
             )
         )
     return tuple(rows)
+
+
+def _as_shares(taken: dict[Node, float], whole: float) -> dict[Node, float]:
+    """The same shares of the whole."""
+    total = sum(taken.values())
+    return {node: ms * whole / total for node, ms in taken.items()} if total else taken

@@ -1,33 +1,28 @@
-"""`optimize` from end to end: check, trace, tune, compare, and keep the faster."""
+"""`optimize` from end to end: check, collect what gives the same, time it, keep the fastest."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
-from atrous.frameworks.torch import in_mode
 from atrous.optimization.arguments import checked_example
-from atrous.optimization.candidates import Candidate, candidates
-from atrous.optimization.explained import as_written, layer_rows
-from atrous.optimization.graph.export import Exported, exported
+from atrous.optimization.contest import Turns, WholeTimer, contest, crowded, disturbance
 from atrous.optimization.graph.tune import Progress
-from atrous.optimization.judge import Judge, called, flat, reference_of
+from atrous.optimization.judge import Judge, reference_of
 from atrous.optimization.layer.cache import Choices, machine, versions
 from atrous.optimization.layer.timing import Timer, times
 from atrous.optimization.module import Optimized
-from atrous.optimization.plan import signature_of
-from atrous.optimization.records import Explanation, LayerChoice, Layout, Mode, Rounding
-from atrous.optimization.swap import swapped
+from atrous.optimization.offers import Offer, Order, Own, layout_name, own_offers, runner
+from atrous.optimization.records import EngineTime, Explanation, LayerChoice, Rounding
 
 __all__ = ["optimize_model"]
 
 _GAIN = 0.98
-"""The whole is handed out only if it takes at most this share of the original's time."""
+"""What is taken needs at most this share of the original's time, and another's of ours."""
 
 
 def _silent(_layer: str, _share: float) -> None:
@@ -39,10 +34,6 @@ def _time_layer(runs: Any) -> dict[str, float]:
     return times(runs, seconds=0.2, least=2, cutoff=1.5, of=min)
 
 
-def _time_whole(runs: Any) -> dict[str, float]:
-    return times(runs, seconds=3.0, least=3, most=30)
-
-
 def optimize_model(
     model: nn.Module,
     example: Any,
@@ -51,7 +42,7 @@ def optimize_model(
     rounding: Rounding = None,
     choices: Choices | None = None,
     timer: Timer = _time_layer,
-    whole_timer: Timer = _time_whole,
+    whole_timer: WholeTimer = contest,
     progress: Progress = _silent,
 ) -> Optimized:
     """See `atrous.optimize`. The timers measure layers and the whole; tests give made ones."""
@@ -60,8 +51,10 @@ def optimize_model(
         model = model._original
     # Copies: a model may write into what it is given, and is run many times.
     inputs = tuple(x.detach().clone() for x in inputs)
+    choices = Choices() if choices is None else choices
+    order = Order(model, inputs, training, rounding, choices, timer, progress)
     with _unmoved(model):
-        return _optimized(model, inputs, training, rounding, choices, timer, whole_timer, progress)
+        return _optimized(order, whole_timer)
 
 
 @contextmanager
@@ -78,198 +71,87 @@ def _unmoved(model: nn.Module) -> Iterator[None]:
                     one.copy_(value)
 
 
-def _optimized(
-    model: nn.Module,
-    inputs: tuple[torch.Tensor, ...],
-    training: bool,
-    rounding: Rounding,
-    choices: Choices | None,
-    timer: Timer,
-    whole_timer: Timer,
-    progress: Progress,
-) -> Optimized:
-    reference = reference_of(model, inputs)
-    choices = Choices() if choices is None else choices
-    notes: list[str] = []
-    if not training:
-        found = exported(model, inputs)
-        if isinstance(found, Exported):
-            try:
-                graph = as_written(found)
-                strides = tuple(_strides(value) for value in reference)
-                made = candidates(model, found, inputs, strides, choices, timer, progress, rounding)
-                choices.save()
-                return _kept(model, inputs, reference, made, graph, whole_timer, notes)
-            except (RuntimeError, TypeError, ValueError, IndexError) as error:
-                notes.append(f"layer by layer, because its graph fails: {_said(error)}")
-        else:
-            notes.append(f"layer by layer, because {found.reason}")
-    try:
-        result = swapped(model, inputs, timer, progress, training=training, rounding=rounding)
-    except (RuntimeError, TypeError, ValueError) as error:
-        notes.append(f"the original is kept: {_said(error)}")
-        return _original(model, inputs, (), notes, whole_timer, training=training)
-    if not any(row.strategy != "torch" for row in result.layers):
-        notes.append("no layer is faster by another strategy.")
-        return _original(model, inputs, result.layers, notes, whole_timer, training=training)
-    verdict = Judge(model, inputs, reference)(lambda given: called(result.model, given))
-    if verdict.note:
-        notes.append(f"layers swapped: {verdict.note}")
-    if not verdict.same:
-        notes.append("the original is kept.")
-        return _original(model, inputs, (), notes, whole_timer, training=training)
-    runs = {
-        "before": _runner(model, inputs, training=training),
-        "after": _runner(result.model, inputs, training=training),
-    }
-    taken = whole_timer(runs)
-    if taken["after"] > _GAIN * taken["before"]:
-        notes.append("the original is kept: the whole is not faster.")
-        return _original(model, inputs, result.layers, notes, whole_timer, training=training)
-    about = _explained(
-        model,
-        inputs,
-        "layers",
-        "contiguous",
-        taken,
-        verdict.difference,
-        result.layers,
-        notes,
-        training=training,
-    )
-    return Optimized(result.model, {}, about)
+def _optimized(order: Order, whole_timer: WholeTimer) -> Optimized:
+    crowd = crowded()
+    reference = reference_of(order.model, order.inputs)
+    judge = Judge(order.model, order.inputs, reference)
+    own = own_offers(order, judge, reference)
+    runs = {"before": runner(order.model, order.inputs, training=order.training)}
+    taken = whole_timer(runs | {one.name: one.run for one in own.offers})
+    best = _fastest(own.offers, taken)
+    notes = _notes(own, best, taken)
+    if busy := disturbance(taken["before"], crowd):
+        notes.append(busy)
+    return _handed_out(order, own, best, taken, notes)
 
 
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:160]}"
+def _fastest(offers: Sequence[Offer], taken: Mapping[str, Turns]) -> Offer | None:
+    """What is handed out; None for the original."""
+    clear = [one for one in offers if taken[one.name].ms <= _GAIN * taken["before"].ms]
+    return min(clear, key=lambda one: taken[one.name].ms, default=None)
 
 
-def _kept(
-    model: nn.Module,
-    inputs: tuple[torch.Tensor, ...],
-    reference: list[Any],
-    made: Sequence[Candidate],
-    graph: Exported,
-    whole_timer: Timer,
+def _notes(own: Own, best: Offer | None, taken: Mapping[str, Turns]) -> list[str]:
+    slower = [one for one in own.offers if one.mode == "graph" and one is not best]
+    notes = [*own.notes]
+    notes += [
+        f"{layout_name(one.layout)} it would take {taken[one.name].ms:.3g} ms." for one in slower
+    ]
+    if best is None:
+        kept = "the original is kept: nothing was faster and equal."
+        notes.insert(0 if own.is_graph else len(notes), kept)
+    return notes
+
+
+def _handed_out(
+    order: Order,
+    own: Own,
+    best: Offer | None,
+    taken: Mapping[str, Turns],
     notes: list[str],
 ) -> Optimized:
-    """The fastest of the programs that give what the original gives, or the original."""
-    runs: dict[str, Callable[[], Any]] = {"before": _runner(model, inputs, training=False)}
-    furthest: dict[str, float] = {}
-    judge = Judge(model, inputs, reference)
-    for one in made:
-        verdict = judge(partial(one.plan, model))
-        furthest[one.layout] = verdict.difference
-        if verdict.note:
-            notes.append(f"{_name(one.layout)}, {verdict.note}")
-        if verdict.same:
-            runs[one.layout] = _planned(one, model, inputs)
-    taken = whole_timer(runs)
-    best = min(taken, key=lambda name: taken[name])
-    if best != "before" and taken[best] > _GAIN * taken["before"]:
-        best = "before"
-    for name, ms in taken.items():
-        if name not in ("before", best):
-            notes.append(f"{_name(name)} it would take {ms:.3g} ms.")
-    if best == "before":
-        notes.insert(0, "the original is kept: nothing was faster and equal.")
-        return _original(model, inputs, (), notes, None, training=False, ms=taken["before"])
-    chosen = next(one for one in made if one.layout == best)
-    rows = layer_rows(model, inputs, graph, chosen.tuned)
-    spent = {"before": taken["before"], "after": taken[best]}
-    about = _explained(
-        model, inputs, "graph", chosen.layout, spent, furthest[best], rows, notes, training=False
-    )
-    key = signature_of(inputs)
-    return Optimized(model, {key: chosen.plan}, about)
-
-
-def _original(
-    model: nn.Module,
-    inputs: tuple[torch.Tensor, ...],
-    rows: tuple[LayerChoice, ...],
-    notes: list[str],
-    whole_timer: Timer | None,
-    *,
-    training: bool,
-    ms: float = 0.0,
-) -> Optimized:
-    if whole_timer is not None:
-        ms = whole_timer({"before": _runner(model, inputs, training=training)})["before"]
-    spent = {"before": ms, "after": ms}
-    about = _explained(
-        model, inputs, "original", "contiguous", spent, 0.0, rows, notes, training=training
-    )
-    return Optimized(model, {}, about)
-
-
-def _explained(
-    model: nn.Module,
-    inputs: tuple[torch.Tensor, ...],
-    mode: Mode,
-    layout: Layout,
-    taken: dict[str, float],
-    far: float,
-    rows: tuple[LayerChoice, ...],
-    notes: list[str],
-    *,
-    training: bool,
-) -> Explanation:
-    return Explanation(
-        model=type(model).__name__,
-        mode=mode,
-        layout=layout,
-        ms_before=taken["before"],
-        ms_after=taken["after"],
-        max_difference=far,
-        layers=rows,
-        input=tuple(tuple(x.shape) for x in inputs),
+    before = taken["before"].ms
+    after = before if best is None else taken[best.name].ms
+    about = Explanation(
+        model=type(order.model).__name__,
+        mode="original" if best is None else best.mode,
+        layout="contiguous" if best is None else best.layout,
+        ms_before=before,
+        ms_after=after,
+        max_difference=0.0 if best is None else best.difference,
+        layers=own.rows if best is None else _rows_within(best, before, after, notes),
+        input=tuple(tuple(x.shape) for x in order.inputs),
         threads=torch.get_num_threads(),
         machine=machine(),
         versions=versions(),
-        training=training,
+        training=order.training,
         notes=tuple(notes),
+        engine="original" if best is None else best.engine,
+        engines=_engines(own, taken),
     )
+    if best is None:
+        return Optimized(order.model, {}, about)
+    return Optimized(best.model, best.plans, about)
 
 
-def _runner(model: nn.Module, inputs: Sequence[torch.Tensor], *, training: bool) -> Any:
-    """One run of a model; for training also the gradients, in evaluation so that no state moves."""
-
-    def forward() -> object:
-        with torch.no_grad():
-            return model(*inputs)
-
-    def both() -> object:
-        wanted = [p for p in model.parameters() if p.requires_grad]
-        with torch.enable_grad(), in_mode(model, training=False):
-            parts = [y for y in flat(model(*inputs)) if _has_gradient(y)]
-            total = sum(y.sum() for y in parts)
-            return torch.autograd.grad(total, wanted, allow_unused=True) if parts else None
-
-    return both if training else forward
+def _rows_within(
+    best: Offer, before: float, after: float, notes: list[str]
+) -> tuple[LayerChoice, ...]:
+    try:
+        return best.rows(before, after)
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        notes.append(f"its layers could not be timed: {str(error)[:160]}")
+        return ()
 
 
-def _planned(one: Candidate, model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> Any:
-    def run() -> object:
-        with torch.no_grad():
-            return one.plan(model, inputs)
-
-    return run
-
-
-def _has_gradient(value: Any) -> bool:
-    return isinstance(value, torch.Tensor) and value.requires_grad
+def _engines(own: Own, taken: Mapping[str, Turns]) -> tuple[EngineTime, ...]:
+    """What the original took, and the best of ours."""
+    first = _timed_as("original", taken["before"], 0.0)
+    if not own.offers:
+        return (first, EngineTime("atrous", why="nothing of it is equal and faster."))
+    ours = min(own.offers, key=lambda one: taken[one.name].ms)
+    return (first, _timed_as("atrous", taken[ours.name], ours.difference))
 
 
-def _strides(value: Any) -> tuple[int, ...] | None:
-    """How the original hands out a tensor; None where its elements share memory."""
-    if not isinstance(value, torch.Tensor) or value.layout != torch.strided:
-        return None
-    shared = any(
-        step == 0 and size > 1 for size, step in zip(value.shape, value.stride(), strict=True)
-    )
-    return None if shared else tuple(value.stride())
-
-
-def _name(layout: str) -> str:
-    return f"in the layout {'channels last' if layout == 'channels_last' else 'channels first'}"
+def _timed_as(name: str, spread: Turns, difference: float) -> EngineTime:
+    return EngineTime(name, spread.ms, spread.low, spread.high, difference)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import nn
 from atrous.frameworks.torch import children, counted, hooks, unflattened, version_of
 from atrous.optimization.graph.program import Program, Strides, compiled, state_of
 
-__all__ = ["Prepared", "Recipe", "Signature", "signature_of"]
+__all__ = ["Mark", "Prepared", "Recipe", "Signature", "Watch", "is_same", "signature_of"]
 
 
 Signature = tuple[tuple[torch.Size, torch.dtype], ...]
@@ -28,37 +28,23 @@ class Recipe:
     strides: tuple[Strides, ...]
 
 
-class Prepared:
-    """A program for inputs of one signature, with weights prepared from the parameters.
+Home = tuple[dict[str, Any], str]
+"""Where a tensor is held: the dict, and its key there."""
+Mark = tuple[tuple[Any, int, int], ...]
+"""Tensors as they are now: which, where they lie, and how often they were written to."""
 
-    Before each run the parameters are looked at: where one was replaced, moved or written to, all
-    weights are prepared again. Writing through `.data` leaves no trace; `refresh` is for that.
+
+class Watch:
+    """What prepared runs of a model depend on: its parts, their hooks and modes, and `homes`.
+
+    Where a tensor was replaced, moved or written to, its mark is another. Writing through `.data`
+    leaves no trace.
     """
 
-    def __init__(self, program: Program, spec: Any, model: nn.Module, recipe: Recipe) -> None:
-        self.program = program
-        self.recipe = recipe
-        self._spec = spec
-        self._is_leaf = bool(spec.is_leaf())
-        self._homes = state_of(program.graph, model)
-        self._homes += counted(model)
+    def __init__(self, model: nn.Module, homes: Sequence[Home]) -> None:
+        self._homes = [*homes, *counted(model)]
         self._parts = [(part, hooks(part), children(part)) for part in model.modules()]
-        self._mark: tuple[Any, ...] | None = None
-        self._runs: Callable[..., list[Any]] | None = None
         self._dtypes = [home[name].dtype for home, name in self._homes]
-
-    def __call__(self, model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> Any:
-        """The model's outputs."""
-        mark = self._seen()
-        if self._runs is None or self._mark is None or not _same(mark, self._mark):
-            self._runs = compiled(self.program, model)
-            self._mark = mark
-        made = self._runs(*inputs)
-        return made[0] if self._is_leaf else unflattened(made, self._spec)
-
-    def refresh(self) -> None:
-        """Prepares the weights anew before the next run."""
-        self._runs = None
 
     def fits(self) -> bool:
         """Whether the model is as it was: in evaluation, of the same parts and hooks, here."""
@@ -71,14 +57,52 @@ class Prepared:
             for t, dtype in zip(tensors, self._dtypes, strict=True)
         )
 
-    def _seen(self) -> tuple[Any, ...]:
+    def mark(self) -> Mark:
+        """What tells whether a tensor has changed since."""
         # The tensors themselves: an address alone may be that of a later one.
         tensors = (home[name] for home, name in self._homes)
         return tuple((tensor, tensor.data_ptr(), version_of(tensor)) for tensor in tensors)
 
 
-def _same(one: tuple[Any, ...], two: tuple[Any, ...]) -> bool:
-    return all(a[0] is b[0] and a[1:] == b[1:] for a, b in zip(one, two, strict=True))
+def is_same(one: Mark, two: Mark | None) -> bool:
+    """Whether nothing was replaced, moved or written to between two marks."""
+    return two is not None and all(
+        a[0] is b[0] and a[1:] == b[1:] for a, b in zip(one, two, strict=True)
+    )
+
+
+class Prepared:
+    """A program for inputs of one signature, with weights prepared from the parameters.
+
+    Before each run the parameters are looked at: where one was replaced, moved or written to, all
+    weights are prepared again. Writing through `.data` leaves no trace; `refresh` is for that.
+    """
+
+    def __init__(self, program: Program, spec: Any, model: nn.Module, recipe: Recipe) -> None:
+        self.program = program
+        self.recipe = recipe
+        self._spec = spec
+        self._is_leaf = bool(spec.is_leaf())
+        self._watch = Watch(model, state_of(program.graph, model))
+        self._mark: Mark | None = None
+        self._runs: Callable[..., list[Any]] | None = None
+
+    def __call__(self, model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> Any:
+        """The model's outputs."""
+        mark = self._watch.mark()
+        if self._runs is None or not is_same(mark, self._mark):
+            self._runs = compiled(self.program, model)
+            self._mark = mark
+        made = self._runs(*inputs)
+        return made[0] if self._is_leaf else unflattened(made, self._spec)
+
+    def refresh(self) -> None:
+        """Prepares the weights anew before the next run."""
+        self._runs = None
+
+    def fits(self) -> bool:
+        """Whether the model is as it was: in evaluation, of the same parts and hooks, here."""
+        return self._watch.fits()
 
 
 def signature_of(inputs: tuple[Any, ...]) -> Signature:

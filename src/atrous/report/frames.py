@@ -140,6 +140,14 @@ _CHOICE: Spec = {
     "max_difference": "number",
     "why": "text",
 }
+_ENGINE: Spec = {
+    "engine": "text",
+    "ms": "number",
+    "low": "number",
+    "high": "number",
+    "difference": "number",
+    "why": "text",
+}
 _LENGTH: Spec = {
     "axes": "text",
     "length": "whole",
@@ -299,7 +307,10 @@ def _(record: Explanation) -> dict[str, Table]:
         ]
         return _held(rows, {"layer": "text", "strategy": "text", "ms": "number"})
 
-    return {"layers": layers, "candidates": candidates}
+    def engines() -> list[FrameColumn]:
+        return _held([one.to_dict() for one in record.engines], _ENGINE)
+
+    return {"layers": layers, "candidates": candidates, "engines": engines}
 
 
 @tables_of.register

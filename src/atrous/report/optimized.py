@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from atrous.draw.units import ms_text, shape_text, shortened
-from atrous.optimization.records import Explanation, LayerChoice
+from atrous.optimization.records import EngineTime, Explanation, LayerChoice
 from atrous.report.lines import Column, Line, Look, Span, line, table, wrapped
 from atrous.report.view import LinesView
 from atrous.shown import how_many, some, view
@@ -15,10 +15,13 @@ from atrous.shown import how_many, some, view
 __all__ = ["ExplanationView"]
 
 _INDENT = 14
+_OURS = 2
+"""The original and ours: a table of engines has more."""
 _PLAIN = "torch"
 _MODES = {
     "graph": "one graph, weights folded and packed",
     "layers": "layer by layer",
+    "engine": "one engine for the whole",
     "original": "the original, unchanged",
 }
 
@@ -37,6 +40,8 @@ class ExplanationView(LinesView):
     def lines(self, look: Look) -> list[Line]:
         found = self.record
         out = [_opening(found), *_facts(found, look)]
+        if len(found.engines) > _OURS:
+            out += [(), *table(_engine_columns(found), look)]
         if found.layers:
             rows = _shown(found.layers, self.top)
             out += [(), *table(_columns(rows), look)]
@@ -71,6 +76,8 @@ def _facts(found: Explanation, look: Look) -> Iterator[Line]:
         runs += ", channels last" if found.layout == "channels_last" else ", channels first"
     if found.training:
         runs += ", with gradients"
+    if found.layers and found.mode != "graph":
+        runs += "; below, each layer alone"
     yield from wrapped(Span("runs as", "bold"), runs, _INDENT, look)
     yield from wrapped(
         Span("difference", "bold"),
@@ -78,6 +85,15 @@ def _facts(found: Explanation, look: Look) -> Iterator[Line]:
         _INDENT,
         look,
     )
+    spreads = [
+        f"{one.engine} {_quartiles(one)}" for one in found.engines[:_OURS] if one.ms is not None
+    ]
+    if len(found.engines) <= _OURS and spreads:
+        said = f"{', '.join(spreads)} (quartiles of turns)"
+        yield from wrapped(Span("spread", "bold"), said, _INDENT, look)
+    for one in found.engines:
+        if one.why:
+            yield from wrapped(Span("left out", "bold"), f"{one.engine}: {one.why}", _INDENT, look)
     by_reason: dict[str, list[str]] = {}
     for row in found.layers:
         if row.slow_path:
@@ -113,9 +129,33 @@ def _columns(rows: tuple[LayerChoice, ...]) -> list[Column]:
         Column("strategy", tuple(_strategy(row) for row in rows), right=False),
         Column("before", cells([ms_text(row.ms_before) for row in rows])),
         Column("after", cells([ms_text(row.ms_after) for row in rows])),
-        Column("difference", cells([_difference(row) for row in rows])),
+        Column("difference", cells([_difference_of(row.max_difference) for row in rows])),
         *rounded,
     ]
+
+
+def _engine_columns(found: Explanation) -> list[Column]:
+    """What the whole took by each engine that was timed; the one handed out stands out."""
+
+    def cells(texts: Iterable[str]) -> tuple[Span, ...]:
+        return tuple(
+            Span(text, "cyan" if one.engine == found.engine else "")
+            for text, one in zip(texts, each, strict=True)
+        )
+
+    each = [one for one in found.engines if one.ms is not None]
+    return [
+        Column("engine", cells(one.engine for one in each), right=False),
+        Column("whole", cells(ms_text(one.ms or 0.0) for one in each)),
+        Column("quartiles", cells(map(_quartiles, each))),
+        Column("difference", cells(_difference_of(one.difference) for one in each)),
+    ]
+
+
+def _quartiles(one: EngineTime) -> str:
+    if one.low is None or one.high is None:
+        return ""
+    return f"{ms_text(one.low).removesuffix(' ms')} to {ms_text(one.high)}"
 
 
 def _rounding(row: LayerChoice) -> str:
@@ -129,7 +169,7 @@ def _strategy(row: LayerChoice) -> Span:
     return Span(shortened(row.strategy, 20), "" if row.strategy == _PLAIN else "cyan")
 
 
-def _difference(row: LayerChoice) -> str:
-    if row.max_difference is None:
+def _difference_of(difference: float | None) -> str:
+    if difference is None:
         return "?"
-    return f"{row.max_difference:.1e}" if row.max_difference else "0"
+    return f"{difference:.1e}" if difference else "0"

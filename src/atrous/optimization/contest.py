@@ -1,0 +1,145 @@
+"""Times of whole models that take turns, on a machine that may be busy with something else."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median, quantiles
+
+from atrous.optimization.layer.timing import Clock
+
+__all__ = ["Turns", "WholeTimer", "contest", "crowded", "disturbance"]
+
+_DISTURBED = 1.5
+"""A turn that takes this many times the best of its contestant met somebody else's work."""
+_CLOSE = 1.05
+"""Whose median is at most this many times the best one's is not behind yet."""
+_FAR = 2.0
+"""Whose best is this many times the best of all is behind for good."""
+_LEAST, _ENOUGH, _MOST = 3, 7, 21
+"""Turns of everybody, whatever they take; of everybody; of those that are close."""
+_TURN = 0.005
+"""Seconds of a turn: shorter runs are repeated in it."""
+_RESTLESS = 0.2
+"""Disturbed turns, as a share, or a spread, as a share of the median, that is worth saying."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """Milliseconds of one contestant: the median of its turns, and the quartiles.
+
+    Turns that were disturbed are left out; `disturbed` of all `turns` were.
+    """
+
+    ms: float
+    low: float
+    high: float
+    turns: int = 1
+    disturbed: int = 0
+
+
+WholeTimer = Callable[[Mapping[str, Callable[[], object]]], Mapping[str, Turns]]
+"""What each of these runs takes, by name; the first is what the others are compared with."""
+
+
+def _settle(limit: float = 0.05) -> None:
+    """Waits until no thread of this process computes: pools spin for a while after a run."""
+    end = time.perf_counter() + limit
+    while time.perf_counter() < end:
+        before = time.process_time()
+        time.sleep(0.002)
+        if time.process_time() - before < 0.0005:
+            return
+
+
+def contest(
+    runs: Mapping[str, Callable[[], object]],
+    *,
+    clock: Clock = time.perf_counter,
+    settle: Callable[[], None] = _settle,
+    seconds: float = 1.0,
+) -> dict[str, Turns]:
+    """The milliseconds of each of `runs`, which take turns in an order that changes.
+
+    A turn starts when the pools of threads are quiet, with a run that is not counted where runs are
+    short. Everybody has three turns, and seven where these fit into `seconds` for each contestant;
+    then those that are within 5% of the best are repeated, up to three times as often, until one
+    is ahead or the time is over. Who takes twice as long as the best has three turns, the first
+    one aside, which the others are compared with. Turns of more than 1.5 times a contestant's best
+    are dropped.
+    """
+    names = list(runs)
+    turns: dict[str, list[float]] = {name: [] for name in names}
+    started, allowed = clock(), seconds * len(names)
+    for at in range(_MOST):
+        playing = [*names[at % len(names) :], *names[: at % len(names)]]
+        if at >= _LEAST:
+            if clock() - started > allowed:
+                break
+            best = min(min(taken) for taken in turns.values())
+            playing = [n for n in playing if n == names[0] or min(turns[n]) <= _FAR * best]
+        if at >= _ENOUGH:
+            close = _close(turns)
+            playing = [n for n in playing if n in close]
+            if len(playing) < 2:
+                break
+        for name in playing:
+            turns[name].append(_turn(runs[name], clock, settle))
+    return {name: _summed_up(taken) for name, taken in turns.items()}
+
+
+def _turn(run: Callable[[], object], clock: Clock, settle: Callable[[], None]) -> float:
+    settle()
+    taken: list[float] = []
+    warm = False
+    while not taken or sum(taken) < _TURN:
+        begin = clock()
+        run()
+        once = clock() - begin
+        if not warm and once < _TURN:
+            warm = True
+            continue
+        taken.append(once)
+    return 1e3 * median(taken)
+
+
+def _close(turns: Mapping[str, Sequence[float]]) -> set[str]:
+    medians = {name: _summed_up(taken).ms for name, taken in turns.items()}
+    best = min(medians.values())
+    return {name for name, ms in medians.items() if ms <= _CLOSE * best}
+
+
+def _summed_up(taken: Sequence[float]) -> Turns:
+    best = min(taken)
+    kept = [ms for ms in taken if ms <= _DISTURBED * best]
+    quarters = quantiles(kept, n=4, method="inclusive") if len(kept) > 1 else kept * 3
+    return Turns(quarters[1], quarters[0], quarters[2], len(taken), len(taken) - len(kept))
+
+
+def crowded() -> str:
+    """What else the machine has to do, where that is more than it has cores; else nothing."""
+    try:
+        load = os.getloadavg()[0]
+    except (AttributeError, OSError):  # a system that counts no load
+        return ""
+    cores = _cores()
+    return f"a load of {load:.1f} on {cores} cores" if load > cores else ""
+
+
+def _cores() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+
+
+def disturbance(before: Turns, crowd: str) -> str:
+    """That the machine is busy, and how that was seen; nothing where it is quiet."""
+    signs = [crowd] if crowd else []
+    if before.disturbed > _RESTLESS * before.turns:
+        signs.append(f"{before.disturbed} of {before.turns} turns of the original were disturbed")
+    if before.high - before.low > _RESTLESS * before.ms:
+        signs.append(f"the original took {before.low:.3g} to {before.high:.3g} ms")
+    if not signs:
+        return ""
+    return f"the machine is busy ({', '.join(signs)}): times are uncertain, ask when it is quiet."

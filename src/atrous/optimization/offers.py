@@ -1,0 +1,202 @@
+"""What `optimize` can hand out: ways to run the whole model that give what the original gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from atrous.frameworks.torch import in_mode
+from atrous.optimization.candidates import Candidate, candidates
+from atrous.optimization.explained import as_written, layer_rows
+from atrous.optimization.graph.export import Exported, exported
+from atrous.optimization.graph.tune import Progress
+from atrous.optimization.judge import Judge, called, flat
+from atrous.optimization.layer.cache import Choices
+from atrous.optimization.layer.timing import Timer
+from atrous.optimization.plan import Prepared, Signature, signature_of
+from atrous.optimization.records import LayerChoice, Layout, Mode, Rounding
+from atrous.optimization.swap import swapped
+
+__all__ = ["Offer", "Order", "Own", "own_offers", "runner"]
+
+Rows = Callable[[float, float], tuple[LayerChoice, ...]]
+"""A row for each layer, by what the whole took before and after."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is asked for: a model on inputs, and how its layers are measured."""
+
+    model: nn.Module
+    inputs: tuple[torch.Tensor, ...]
+    training: bool
+    rounding: Rounding
+    choices: Choices
+    timer: Timer
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One way to run the whole: `run` does it once, `model` and `plans` make the result."""
+
+    name: str
+    engine: str
+    mode: Mode
+    run: Callable[[], object]
+    difference: float
+    model: nn.Module
+    plans: Mapping[Signature, Prepared] = field(default_factory=dict)
+    layout: Layout = "contiguous"
+    rows: Rows = lambda _before, _after: ()
+
+
+@dataclass(slots=True)
+class Own:
+    """What our strategies offer, what there is to say of them, and rows where nothing is taken."""
+
+    offers: list[Offer] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    rows: tuple[LayerChoice, ...] = ()
+    is_graph: bool = False
+
+
+def own_offers(order: Order, judge: Judge, reference: Sequence[Any]) -> Own:
+    """The model as one graph in each layout; or, where it is none, layer by layer."""
+    own = Own()
+    if not order.training:
+        found = exported(order.model, order.inputs)
+        if isinstance(found, Exported):
+            try:
+                own.offers = _graphs(order, judge, reference, found, own.notes)
+                own.is_graph = True
+                return own
+            except (RuntimeError, TypeError, ValueError, IndexError) as error:
+                own.notes = [f"layer by layer, because its graph fails: {_said(error)}"]
+        else:
+            own.notes.append(f"layer by layer, because {found.reason}")
+    _layers(order, judge, own)
+    return own
+
+
+def _graphs(
+    order: Order,
+    judge: Judge,
+    reference: Sequence[Any],
+    found: Exported,
+    notes: list[str],
+) -> list[Offer]:
+    """The programs that give what the original gives."""
+    model, inputs = order.model, order.inputs
+    graph = as_written(found)
+    strides = tuple(_strides(value) for value in reference)
+    made = candidates(
+        model, found, inputs, strides, order.choices, order.timer, order.progress, order.rounding
+    )
+    order.choices.save()
+    offers = []
+    for one in made:
+        verdict = judge(partial(one.plan, model))
+        if verdict.note:
+            notes.append(f"{layout_name(one.layout)}, {verdict.note}")
+        if verdict.same:
+            offers.append(_graph(order, one, graph, verdict.difference))
+    return offers
+
+
+def _graph(order: Order, made: Candidate, graph: Exported, difference: float) -> Offer:
+    model, inputs = order.model, order.inputs
+
+    def run() -> object:
+        with torch.no_grad():
+            return made.plan(model, inputs)
+
+    def rows(before: float, after: float) -> tuple[LayerChoice, ...]:
+        return layer_rows(model, inputs, graph, made.tuned, before, after)
+
+    plans = {signature_of(inputs): made.plan}
+    return Offer(made.layout, "atrous", "graph", run, difference, model, plans, made.layout, rows)
+
+
+def _layers(order: Order, judge: Judge, own: Own) -> None:
+    """The model with some layers exchanged, where that gives the same."""
+    model, inputs = order.model, order.inputs
+    try:
+        made = swapped(
+            model,
+            inputs,
+            order.timer,
+            order.progress,
+            training=order.training,
+            rounding=order.rounding,
+        )
+    except (RuntimeError, TypeError, ValueError) as error:
+        own.notes.append(f"nor layer by layer: {_said(error)}")
+        return
+    own.rows = made.layers
+    if not any(row.strategy != "torch" for row in made.layers):
+        own.notes.append("no layer is faster by another strategy.")
+        return
+    verdict = judge(lambda given: called(made.model, given))
+    if verdict.note:
+        own.notes.append(f"layers swapped: {verdict.note}")
+    if not verdict.same:
+        own.rows = ()
+        return
+    run = runner(made.model, inputs, training=order.training)
+    own.offers.append(
+        Offer(
+            "after",
+            "atrous",
+            "layers",
+            run,
+            verdict.difference,
+            made.model,
+            rows=lambda _before, _after: made.layers,
+        )
+    )
+
+
+def runner(model: nn.Module, inputs: Sequence[torch.Tensor], *, training: bool) -> Any:
+    """One run of a model; for training also the gradients, in evaluation so that no state moves."""
+
+    def forward() -> object:
+        with torch.no_grad():
+            return model(*inputs)
+
+    def both() -> object:
+        wanted = [p for p in model.parameters() if p.requires_grad]
+        with torch.enable_grad(), in_mode(model, training=False):
+            parts = [y for y in flat(model(*inputs)) if _has_gradient(y)]
+            total = sum(y.sum() for y in parts)
+            return torch.autograd.grad(total, wanted, allow_unused=True) if parts else None
+
+    return both if training else forward
+
+
+def layout_name(layout: str) -> str:
+    """The layout in words."""
+    return f"in the layout {'channels last' if layout == 'channels_last' else 'channels first'}"
+
+
+def _has_gradient(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.requires_grad
+
+
+def _strides(value: Any) -> tuple[int, ...] | None:
+    """How the original hands out a tensor; None where its elements share memory."""
+    if not isinstance(value, torch.Tensor) or value.layout != torch.strided:
+        return None
+    shared = any(
+        step == 0 and size > 1 for size, step in zip(value.shape, value.stride(), strict=True)
+    )
+    return None if shared else tuple(value.stride())
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:160]}"

@@ -1,0 +1,118 @@
+"""Whole models in turns: what is repeated, what is dropped, and when the machine is busy."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+
+from atrous.optimization import contest as rules
+from atrous.optimization.contest import Turns, contest, crowded, disturbance
+from atrous.optimization.records import EngineTime, Explanation, LayerChoice
+
+
+class Machine:
+    """A clock that goes on by what each run is said to take, call by call.
+
+    Its unit is 1/1024 of a second, so that no sum is rounded.
+    """
+
+    def __init__(self, **takes):
+        self.now, self.order = 0.0, []
+        self.runs = {name: self._run(name, takes[name]) for name in takes}
+
+    def _run(self, name, takes):
+        def run():
+            self.order.append(name)
+            self.now += takes(sum(one == name for one in self.order))
+
+        return run
+
+    def times(self, **more):
+        found = contest(self.runs, clock=lambda: self.now / 1024, settle=lambda: None, **more)
+        scale = 1024 / 1000
+        return {
+            name: replace(t, ms=t.ms * scale, low=t.low * scale, high=t.high * scale)
+            for name, t in found.items()
+        }
+
+
+def steady(ms):
+    return lambda _call: ms
+
+
+def test_medians_and_quartiles_are_those_of_the_turns():
+    turns = [10.0, 12.0, 11.0, 13.0, 10.0, 11.0, 14.0]
+    found = Machine(before=lambda call: turns[call - 1]).times()
+    assert found["before"] == Turns(11.0, 10.5, 12.5, 7, 0)
+
+
+def test_turns_that_were_disturbed_are_dropped_and_counted():
+    found = Machine(before=lambda call: 300.0 if call in (2, 3) else 10.0).times()
+    assert found["before"] == Turns(10.0, 10.0, 10.0, 7, 2)
+
+
+def test_what_is_close_is_repeated_and_the_rest_is_not():
+    machine = Machine(before=steady(30.0), one=steady(20.0), two=steady(20.5), far=steady(90.0))
+    found = machine.times(seconds=60)
+    turns = {name: taken.turns for name, taken in found.items()}
+    assert turns == {"before": 7, "one": 21, "two": 21, "far": 3}
+    assert found["one"].ms < found["two"].ms
+
+
+def test_nothing_is_repeated_where_one_is_ahead():
+    machine = Machine(before=steady(30.0), one=steady(20.0), two=steady(25.0))
+    assert {taken.turns for taken in machine.times(seconds=60).values()} == {7}
+
+
+def test_the_order_changes_from_turn_to_turn():
+    machine = Machine(before=steady(9.0), one=steady(8.0), two=steady(6.0))
+    machine.times(seconds=0.0)
+    assert machine.order == [
+        *("before", "one", "two"), *("one", "two", "before"), *("two", "before", "one"),
+    ]  # fmt: skip
+
+
+def test_long_runs_have_three_turns_and_short_ones_a_run_to_warm_up_in_each():
+    assert Machine(before=steady(4000.0)).times()["before"].turns == 3
+    # Seven turns, each of a cold run of 2 ms and six warm ones of 1 ms.
+    machine = Machine(before=lambda call: 2.0 if call % 7 == 1 else 1.0)
+    found = machine.times()["before"]
+    assert (found.ms, found.turns, len(machine.order)) == (1.0, 7, 49)
+
+
+def test_work_that_comes_and_goes_does_not_turn_the_order_around():
+    """What is 10% faster stays ahead where every third call of it meets somebody else's work."""
+    machine = Machine(before=steady(20.0), one=lambda call: 18.0 if call % 3 else 60.0)
+    found = machine.times(seconds=60)
+    assert found["one"].ms < 0.95 * found["before"].ms
+    assert found["one"].disturbed > 1
+
+
+def test_a_busy_machine_is_said_to_be_busy(monkeypatch):
+    quiet = Turns(10.0, 9.9, 10.2, 7, 0)
+    assert disturbance(quiet, "") == ""
+    assert "(a load of 9.0 on 2 cores)" in disturbance(quiet, "a load of 9.0 on 2 cores")
+    assert "2 of 7 turns of the original" in disturbance(Turns(10.0, 9.9, 10.2, 7, 2), "")
+    assert "the original took 8 to 12 ms" in disturbance(Turns(10.0, 8.0, 12.0, 7, 0), "")
+    monkeypatch.setattr(rules, "_cores", lambda: 2)
+    monkeypatch.setattr("os.getloadavg", lambda: (2.4, 0.0, 0.0), raising=False)
+    assert crowded() == "a load of 2.4 on 2 cores"
+    monkeypatch.setattr("os.getloadavg", lambda: (1.9, 9.0, 9.0), raising=False)
+    assert crowded() == ""
+
+
+def test_records_saved_before_there_were_engines_load():
+    row = LayerChoice("a", "conv", "torch", 1.0, 1.0)
+    new = Explanation("net", "graph", "contiguous", 2.0, 1.0, 0.0, (row,), (), 1, "", ())
+    old = object.__new__(Explanation)
+    old.__setstate__(new.__getstate__()[:-2])
+    assert old == new
+    assert (old.engine, old.engines) == ("atrous", ())
+    timed = Explanation(
+        "net", "original", "contiguous", 2.0, 2.0, 0.0, (row,), (), 1, "", (),
+        engine="original", engines=(EngineTime("original", 2.0, 1.9, 2.1, 0.0),),
+    )  # fmt: skip
+    assert pickle.loads(pickle.dumps(timed)) == timed
+    assert "each layer alone" in str(timed)
+    assert "spread        original 1.90 to 2.10 ms" in str(timed)
+    assert timed.to_dict()["engines"][0]["high"] == 2.1
