@@ -62,4 +62,12 @@ MODELS = (
     Model("WaveNet", sound.WaveNet, (1, 1, 16000)),
     Model("D-LinkNet-34", segmentation.RoadNetwork, (1, 3, 512, 512)),
     Model("ResNet-50, output stride 8", segmentation.resnet_dense, (1, 3, 513, 513)),
+    Model("U-Net", segmentation.UNet, (1, 3, 256, 256)),
+    Model("HRNet-W18", segmentation.HighResolution, (1, 3, 512, 512)),
+    Model(
+        "DenseNet-121, output stride 8",
+        partial(segmentation.densenet_dense, 256),
+        (1, 3, 256, 256),
+    ),
+    Model("HiFi-GAN generator", sound.Generator, (1, 80, 64)),
 )

@@ -1,4 +1,4 @@
-"""Networks for dense prediction: DeepLabv3+, D-LinkNet, large-kernel attention, backbones."""
+"""Networks for dense prediction: DeepLabv3+, U-Net, HRNet, D-LinkNet, large kernels, backbones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,16 @@ from torch.nn import functional
 
 import atrous
 
-__all__ = ["DeepLab", "LargeKernelNetwork", "RoadNetwork", "convnext_dense", "resnet_dense"]
+__all__ = [
+    "DeepLab",
+    "HighResolution",
+    "LargeKernelNetwork",
+    "RoadNetwork",
+    "UNet",
+    "convnext_dense",
+    "densenet_dense",
+    "resnet_dense",
+]
 
 
 def norm_act(channels: int, act: type[nn.Module] = nn.ReLU) -> list[nn.Module]:
@@ -244,6 +253,66 @@ class LargeKernelNetwork(nn.Module):
         return functional.interpolate(y, image.shape[2:], mode="bilinear", align_corners=False)
 
 
+class Twice(nn.Sequential):
+    """Two 3x3 convolutions, each with a batch norm and a rectifier."""
+
+    def __init__(self, channels: int, outputs: int) -> None:
+        super().__init__(
+            nn.Conv2d(channels, outputs, 3, padding=1, bias=False),
+            *norm_act(outputs),
+            nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
+            *norm_act(outputs),
+        )
+
+
+class UNet(nn.Module):
+    """U-Net (Ronneberger et al. 2015), 64 to 1024 channels, padded, with batch norms."""
+
+    def __init__(self, classes: int = 2) -> None:
+        super().__init__()
+        widths = (64, 128, 256, 512, 1024)
+        self.down = nn.ModuleList(
+            Twice(inner, outer) for inner, outer in zip((3, *widths), widths, strict=False)
+        )
+        self.up, self.join = nn.ModuleList(), nn.ModuleList()
+        for wide, narrow in zip(widths[:0:-1], widths[-2::-1], strict=True):
+            self.up.append(nn.ConvTranspose2d(wide, narrow, 2, 2))
+            self.join.append(Twice(2 * narrow, narrow))
+        self.classify = nn.Conv2d(widths[0], classes, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        y = self.down[0](image)
+        skips = [y]
+        for stage in self.down[1:]:
+            y = stage(functional.max_pool2d(y, 2))
+            skips.append(y)
+        for up, join, skip in zip(self.up, self.join, skips[-2::-1], strict=True):
+            y = join(torch.cat([skip, up(y)], 1))
+        return self.classify(y)
+
+
+class HighResolution(nn.Module):
+    """HRNet-W18 (Wang et al. 2019): all resolutions, brought to the highest, side by side."""
+
+    def __init__(self, classes: int = 19) -> None:
+        super().__init__()
+        self.backbone = timm.create_model(
+            "hrnet_w18", features_only=True, feature_location="", out_indices=(1, 2, 3, 4)
+        )
+        channels = sum(self.backbone.feature_info.channels())
+        self.head = nn.Sequential(
+            nn.Conv2d(channels, channels, 1), *norm_act(channels), nn.Conv2d(channels, classes, 1)
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        finest, *others = self.backbone(image)
+        same = [
+            functional.interpolate(y, finest.shape[2:], mode="bilinear", align_corners=False)
+            for y in others
+        ]
+        return self.head(torch.cat([finest, *same], 1))
+
+
 class Coarsest(nn.Module):
     """Only the last map of a backbone."""
 
@@ -263,6 +332,14 @@ def convnext_dense(size: int) -> nn.Module:
             nn.init.uniform_(p, 0.1, 0.5)
     dense = atrous.convert(backbone, 8, input=(1, 3, size, size), measure=False)
     return Coarsest(dense.model)
+
+
+def densenet_dense(size: int) -> nn.Module:
+    """DenseNet-121 at output stride 8, torchvision's, by `atrous.convert`, without classifier."""
+    import torchvision
+
+    features = torchvision.models.densenet121(weights=None).features.eval()
+    return atrous.convert(features, 8, input=(1, 3, size, size), measure=False).model
 
 
 def resnet_dense() -> nn.Module:

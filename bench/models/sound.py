@@ -1,4 +1,4 @@
-"""Networks along time: the separator of Conv-TasNet, and WaveNet."""
+"""Networks along time: the separator of Conv-TasNet, WaveNet, and the generator of HiFi-GAN."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["Separator", "WaveNet"]
+__all__ = ["Generator", "Separator", "WaveNet"]
 
 
 class CumulativeNorm(nn.Module):
@@ -123,3 +123,62 @@ class WaveNet(nn.Module):
             x, skip = layer(x)
             total = total + skip
         return self.head(total)
+
+
+class Receptive(nn.Module):
+    """Pairs of one kernel, at a rate and at rate 1, each beside a shortcut."""
+
+    def __init__(self, channels: int, kernel: int, rates: tuple[int, ...]) -> None:
+        super().__init__()
+        self.dilated, self.plain = nn.ModuleList(), nn.ModuleList()
+        for rate in rates:
+            pad = (kernel - 1) // 2
+            self.dilated.append(nn.Conv1d(channels, channels, kernel, 1, pad * rate, rate))
+            self.plain.append(nn.Conv1d(channels, channels, kernel, 1, pad))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for dilated, plain in zip(self.dilated, self.plain, strict=True):
+            y = dilated(functional.leaky_relu(x, 0.1))
+            x = x + plain(functional.leaky_relu(y, 0.1))
+        return x
+
+
+class Generator(nn.Module):
+    """HiFi-GAN's generator, V1 (Kong et al. 2020): 80 mel bands to 256 samples a frame.
+
+    Each upsampling is followed by three kernels whose results are averaged. Weights are drawn so
+    that every layer keeps the size of its input, and the sums grow little.
+    """
+
+    def __init__(self, bands: int = 80, channels: int = 512) -> None:
+        super().__init__()
+        kernels, rates = (3, 7, 11), (1, 3, 5)
+        self.enter = nn.Conv1d(bands, channels, 7, padding=3)
+        self.up, self.mix = nn.ModuleList(), nn.ModuleList()
+        for factor in (8, 8, 2, 2):
+            self.up.append(
+                nn.ConvTranspose1d(channels, channels // 2, 2 * factor, factor, factor // 2)
+            )
+            channels //= 2
+            self.mix.append(nn.ModuleList(Receptive(channels, k, rates) for k in kernels))
+        self.leave = nn.Conv1d(channels, 1, 7, padding=3)
+        self.apply(settled)
+
+    def forward(self, mel: Tensor) -> Tensor:
+        y = self.enter(mel)
+        for up, kernels in zip(self.up, self.mix, strict=True):
+            y = up(functional.leaky_relu(y, 0.1))
+            y = sum((one(y) for one in kernels[1:]), kernels[0](y)) / len(kernels)
+        return torch.tanh(self.leave(functional.leaky_relu(y)))
+
+
+def settled(module: nn.Module) -> None:
+    """Weights by what one output sums up; what is added to a shortcut is half of that."""
+    if isinstance(module, nn.ConvTranspose1d):  # two taps of each kernel meet in an output
+        nn.init.normal_(module.weight, std=(2 / (2 * module.in_channels)) ** 0.5)
+    elif isinstance(module, nn.Conv1d):
+        nn.init.normal_(module.weight, std=(1 / module.weight[0].numel()) ** 0.5)
+    elif isinstance(module, Receptive):  # after its parts
+        with torch.no_grad():
+            for layer in module.plain:
+                layer.weight *= 0.5

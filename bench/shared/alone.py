@@ -39,7 +39,7 @@ from bench.shared.rounds import (
     turns_left,
 )
 
-__all__ = ["Built", "Contest", "Found", "GoneError", "Limits", "product"]
+__all__ = ["Built", "Contest", "Found", "GoneError", "Host", "Limits", "product"]
 
 ROOT = Path(__file__).resolve().parents[2]
 DEATHS = 3  # a contestant whose process ended so often is not started again
