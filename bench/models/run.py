@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 import time
@@ -60,15 +59,21 @@ def written_files(case: Model, folder: Path, names: list[str], threads: int) -> 
     return task
 
 
-def run_model(case: Model, names: list[str], threads: int, turns: int) -> dict[str, Any]:
-    """All that is measured of one model, by processes that end with it."""
+def run_model(
+    case: Model, names: list[str], threads: int, turns: int, least: float
+) -> tuple[dict[str, Any], float]:
+    """All that is measured of one model, by processes that end with it.
+
+    `least` is the reference's best time before, and the second result the best by now.
+    """
     seats: dict[str, Build] = {name: partial(contestant, name, threads) for name in names}
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         task = written_files(case, Path(folder), names, threads)
         with Contest(seats, threads, limits=LIMITS) as contest:
+            contest.least = min(least, contest.least)
             found = contest.run(task, turns=turns, seconds=SECONDS)
-    return {
+    measured = {
         "name": case.name,
         "input": list(case.input),
         "commit": commit(),
@@ -81,6 +86,7 @@ def run_model(case: Model, names: list[str], threads: int, turns: int) -> dict[s
         },
         "seconds": round(time.perf_counter() - start),
     }
+    return measured, contest.least
 
 
 def entry(name: str, found: Found) -> dict[str, Any]:
@@ -122,7 +128,7 @@ def write(path: Path, results: dict[str, Any]) -> None:
     models = dict(sorted(results["models"].items(), key=lambda item: order.index(item[0])))
     part = path.with_name(path.name + ".part")
     part.write_text(json.dumps({**results, "models": models}, indent=1) + "\n")
-    os.replace(part, path)
+    part.replace(path)
 
 
 def is_wanted(found: dict[str, Any] | None, asked: argparse.Namespace) -> bool:
@@ -157,12 +163,13 @@ def main() -> None:
     known = {case.name for case in MODELS}
     results["models"] = {k: v for k, v in results["models"].items() if k in known}
     print(sentence(machine(threads)), flush=True)
+    least = float("inf")
     total = {"all": 0, "disturbed": 0, "kept": 0}
     for index, case in enumerate(chosen, 1):
         if not is_wanted(results["models"].get(case.name), asked):
             continue
         about = machine(threads)
-        found = run_model(case, names, threads, turns)
+        found, least = run_model(case, names, threads, turns, least)
         results["models"][case.name] = {**found, "machine": about}
         print(f"{index}/{len(chosen)} {case.name}, {found['seconds']} s: {line(found)}")
         for name in (n for n in found["contestants"] if n.startswith(OURS)):
