@@ -145,14 +145,15 @@ class _Dilation:
             after = remade(node, made.op, new)
         except AtrousError as error:
             return Refusal("shapes", node.name, self._why(place, error))
-        grid = after.output.grid
+        grid = node.output.grid
+        assert after.output.grid.keys() == grid.keys(), f"{node.name}: axes come and go"
         self.factors[node.output.name] = {axis: made.factors.get(axis, 1) for axis in grid}
         self.padded[node.output.name] = made.padded or (
             dict(around.padded) if _passes(node.op) else {}
         )
         self.made[node.output.name] = after.output
         self._note(node.output, after.output)
-        self._head(node, made.op, factors)
+        self._head(node, made, factors)
         self._tail(place, made)
         return made, after
 
@@ -208,7 +209,7 @@ class _Dilation:
 
     def _stride(self, name: str, axis: str) -> Fraction:
         """How far apart the positions of a map lie now."""
-        return self.strides[name][axis] / self.factors[name].get(axis, 1)
+        return self.strides[name][axis] / self.factors[name][axis]
 
     def _fitted(self, place: Place) -> Place:
         """The join with its inputs at one size: that of the one with the fewest positions.
@@ -253,7 +254,7 @@ class _Dilation:
     def _fit(self, place: Place, index: int) -> tuple[tuple[int, int], ...]:
         """By axis, the factor and the length that an input has now."""
         old, new = place.old[index], place.new[index]
-        return tuple((self.factors[old.name].get(a, 1), new.grid.get(a, 1)) for a in old.grid)
+        return tuple((self.factors[old.name][axis], new.grid[axis]) for axis in old.grid)
 
     def _resampled(self, join: Node, source: Tensor, other: Tensor) -> Tensor:
         """The map `source` at the size that `other` has now, before a join."""
@@ -277,8 +278,8 @@ class _Dilation:
         whole: dict[str, tuple[int, str]] = {}
         for index, (old, new) in enumerate(zip(place.old, place.new, strict=True)):
             for axis, length in old.grid.items():
-                factor = self.factors[old.name].get(axis, 1)
-                if length == 1 and new.grid.get(axis, 1) == 1 and len(place.old) > 1:
+                factor = self.factors[old.name][axis]
+                if length == new.grid[axis] == 1 and len(place.old) > 1:
                     continue
                 move = place.node.moves[index].get(axis)
                 if axis in place.node.output.grid and not isinstance(move, Local | None):
@@ -327,20 +328,20 @@ class _Dilation:
         for axis, length in old.grid.items():
             if axis in beside:
                 continue  # no size that another map takes over
-            factor = self.factors[old.name].get(axis, 1)
-            self.seen[axis, length] = (new.grid.get(axis, length), factor)
+            self.seen[axis, length] = (new.grid[axis], self.factors[old.name][axis])
 
-    def _head(self, node: Node, after: Op, factors: Mapping[str, int]) -> None:
+    def _head(self, node: Node, made: Replacement, factors: Mapping[str, int]) -> None:
+        after = made.op
         if node.output.name not in self.in_head or not isinstance(node.op, Conv):
             return
         assert isinstance(after, Conv)
         strides = self._strides_before(node)
         found: dict[Head, list[str]] = {}
-        for axis, one, two in zip(node.output.grid, node.op.windows, after.windows, strict=False):
-            before, now, factor = one.dilation, two.dilation, factors.get(axis, 1)
-            if before == 1 or factor == 1:
+        for axis, one, two in zip(made.axes, node.op.windows, after.windows, strict=True):
+            if axis is None or one.dilation == 1 or factors[axis] == 1:
                 continue
-            reach = int(before * strides[axis]), int(now * strides[axis] / factor)
+            before, now = one.dilation, two.dilation
+            reach = int(before * strides[axis]), int(now * strides[axis] / factors[axis])
             found.setdefault(Head(node.name, before, now, *reach), []).append(axis)
         self.heads += (replace(head, axes=tuple(axes)) for head, axes in found.items())
 

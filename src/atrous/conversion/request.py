@@ -84,13 +84,13 @@ def _target(network: Network, output_stride: int | Sequence[int]) -> dict[str, i
     except TypeError:
         values = (0,)
     if len(values) == 1:
-        values *= max(len(axes), 1)
+        values *= len(axes)
     if any(value < 1 for value in values):
         raise ReadError(f"output_stride={output_stride!r} is no whole number of at least 1.")
     if len(values) != len(axes):
         raise ReadError(
             f"output_stride={output_stride!r} has {how_many(len(values), 'value')} for "
-            f"{how_many(len(axes), 'spatial axis')} ({', '.join(axes) or 'none'}); "
+            f"{how_many(len(axes), 'spatial axis')} ({', '.join(axes)}); "
             "give one, or one each."
         )
     return dict(zip(axes, values, strict=True))
@@ -142,7 +142,7 @@ def _such_as(network: Network, end: Node) -> str:
     maps = [node for node in network.nodes if node.output.name in held and node.output.grid]
     whole = [node for node in maps if _is_laid_out(node.output)] or maps
     for node in reversed(whole):
-        parts = node.module.split(".") if node.module else []
+        parts = node.module.split(".")
         blocks = [".".join(parts[: i + 1]) for i in range(len(parts))]
         for name in (*blocks, node.name):
             with suppress(AtrousError):

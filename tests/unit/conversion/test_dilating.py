@@ -275,6 +275,39 @@ def tokens(b: Builder, x: Tensor) -> Tensor:
     return b.conv(back, 2, 3, stride=2, name="end")
 
 
+def focus_each(b: Builder, x: Tensor) -> Tensor:
+    """All four phases, each by two slices of its own."""
+    x = b.conv(x, 2, 3, stride=2, padding=1, name="down")
+    (_, _, h, w), parts = x.shape, []
+    for i, j in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        rows = b.add(Slice(2, i, h // 2, 2), x, name=f"rows{i}{j}")
+        parts.append(b.add(Slice(3, j, w // 2, 2), rows, name=f"part{i}{j}"))
+    return b.concat(*parts, name="cat")
+
+
+def slices_apart(b: Builder, x: Tensor) -> Tensor:
+    """Every second position beside a layer of that stride, and slices that are no phase of it."""
+    y, z = strided(b, x, "one"), strided(b, x, "two")
+    half = b.join(b.add(Slice(2, 0, 6, 2), y), b.conv(y, 2, 1, stride=2), name="half")
+    other = b.add(Slice(2, 1, 6, 2), z, name="other")
+    third = b.add(Slice(2, 1, 4, 3), y, name="third")
+    return b.concat(*(b.mean(part, (2,)) for part in (half, other, third)), name="cat")
+
+
+def product(b: Builder, x: Tensor) -> Tensor:
+    """Attention to every second position, spelled as products."""
+    x = strided(b, x)
+    keys = b.conv(x, 2, 2, stride=2, name="keys")
+    score = b.add(Mix((2,)), b.add(Contract("bcq,bck->bqk"), x, keys, name="score"), name="soft")
+    return b.add(Contract("bck,bqk->bcq"), keys, score, name="mid")
+
+
+def flat_map(b: Builder, x: Tensor) -> Tensor:
+    """Maps of one row, joined, and a layer behind them."""
+    parts = [b.conv(x, 2, (1, 3), stride=(1, 2), name=name) for name in ("one", "two")]
+    return b.conv(b.join(*parts, name="sum"), 2, (1, 3), name="last")
+
+
 def residual(b: Builder, x: Tensor) -> Tensor:
     x = strided(b, x)
     a = b.conv(x, 2, 3, stride=2, padding=1, name="a")
@@ -312,6 +345,8 @@ EACH: dict[str, tuple[Made, tuple[int, ...]]] = {
     "channels": (sliced(1, 1, 1, dim=1), FLAT),
     "focus": (focus, (1, 2, 24)),
     "focus 2d": (focus_2d, (1, 2, 12, 14)),
+    "focus, each phase by itself": (focus_each, (1, 2, 24, 28)),
+    "maps of one row": (flat_map, (1, 2, 1, 23)),
     "tokens": (tokens, SQUARE),
     "residual": (residual, (1, 2, 21)),
     "transposed": (
@@ -358,6 +393,19 @@ def test_behind_a_denser_map_each_op_keeps_its_values(name, target):
     for node, after in zip(plan.reference.nodes, plan.candidate.nodes, strict=True):
         assert node.op == after.op or node.name in {change.node for change in plan.changes}
     assert plan_edits(dense(plan.candidate, target)) == ()
+
+
+def test_slices_of_other_maps_or_in_other_steps_are_no_phases_of_one_another():
+    plan = dense(network(slices_apart, (1, 2, 24)))
+    assert plan.candidate.tensor("half").shape == (1, 2, 24)
+    assert_denser(plan, but=[n.output.name for n in plan.reference.nodes[-4:]])
+
+
+def test_keys_and_values_of_products_may_have_fewer_positions_than_the_queries():
+    plan = dense(network(product, (1, 2, 24)))
+    assert plan.factors["keys"] == {"t": 1}
+    assert plan.factors["mid"] == {"t": 2}
+    assert_denser(plan)
 
 
 def test_a_target_that_the_strides_do_not_pass_through_is_refused_with_both():
@@ -676,6 +724,52 @@ def test_a_table_of_the_maps_size_cannot_follow_it():
     assert (refusal.rule, refusal.layer) == ("join", "add")
     assert "a table of fixed size 1x2x12 (table)" in refusal.reason
     assert dense(network(made), 2).changes == ()
+
+
+def one_position(b: Builder, x: Tensor, kernel: int = 12, name: str = "one") -> Tensor:
+    return b.conv(x, 2, kernel, name=name)
+
+
+def test_what_has_one_position_at_every_size_is_joined_with_any_map():
+    b = Builder()
+    x, gate = b.input("x", (1, 2, 24)), b.input("gate", (1, 2, 1))
+    many = b.join(gate, strided(b, x), label="mul", name="many")
+    single = b.join(gate, one_position(b, strided(b, x, "down2")), label="mul", name="single")
+    plan = dense(b.build(many, single))
+    assert plan.factors["many"] == plan.factors["single"] == {"t": 2}
+    assert plan.candidate.tensor("single").shape == (1, 2, 2)
+    assert_denser(plan)
+
+
+def test_one_position_that_becomes_several_no_longer_goes_with_a_map():
+    def made(b: Builder, x: Tensor) -> Tensor:
+        x = strided(b, x)
+        return b.join(x, one_position(b, x), label="mul", name="scaled")
+
+    assert str(refused(network(made, (1, 2, 24)))) == (
+        "scaled: with inputs of 1x2x24 and 1x2x2 it cannot be: (1, 2, 24) and (1, 2, 2) cannot be "
+        "joined: 24 against 2; convert the part before it (outputs=...)."
+    )
+    assert refused(network(made, (1, 2, 24))).rule == "shapes"
+
+
+def test_what_mixes_all_positions_has_as_many_as_before():
+    for dims in ((2,), (3,), (2, 3)):
+        made = network(lambda b, x, d=dims: b.add(Mix(d), strided(b, x), name="mid"), SQUARE)
+        plan = dense(made)
+        assert plan.factors["mid"] == {"h": 2, "w": 2}
+        assert_denser(plan, but=("mid",))
+
+
+def test_maps_that_no_longer_fit_are_not_multiplied_along_their_positions():
+    def made(b: Builder, x: Tensor) -> Tensor:
+        one = strided(b, x, "one")
+        two = strided(b, one, "two")
+        two = b.add(Resize((12,), "nearest", "asymmetric", (Fraction(2),)), two, name="up")
+        return b.add(Contract("bct,bdt->bcd"), one, two, name="gram")
+
+    refusal = refused(network(made, (1, 2, 24)))
+    assert (refusal.rule, refusal.layer) == ("join", "gram")
 
 
 # --- what has no rule -----------------------------------------------------------------------

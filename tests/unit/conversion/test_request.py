@@ -11,8 +11,8 @@ import pytest
 from atrous.conversion.plan import Plan
 from atrous.conversion.request import ConversionRequest, plan_for
 from atrous.errors import ReadError
-from atrous.network import Builder, Network
-from atrous.network.ops import Opaque, Resize
+from atrous.network import Builder, Network, Tensor
+from atrous.network.ops import AdaptivePool, Concat, Contract, Opaque, Reshape, Resize
 from atrous.network.stack import stack_network
 from atrous.refusal import ConversionError
 
@@ -81,6 +81,12 @@ def test_both_ways_at_once_are_refused():
     assert error.refusal.rule == "output stride"
     assert "(2, 8) is finer than now along h and coarser along w" in str(error)
     assert "finer than now along w and coarser along h" in str(refused(SQUARE, (8, 2)))
+    cube = stack_network("k3s2 k3d2", (1, 1, 9, 9, 9))
+    assert str(refused(cube, (1, 1, 4))) == (
+        "output_stride=(1, 1, 4) is finer than now along d, h and coarser along w; convert one "
+        "after the other."
+    )
+    assert "finer than now along d and coarser along h, w" in str(refused(cube, (1, 4, 4)))
 
 
 def test_options_reach_the_plan():
@@ -113,13 +119,11 @@ def test_a_layer_that_is_not_understood_holds_back_strides_of_its_part_alone():
     b = Builder()
     x = b.conv(b.input("x", (1, 2, 65)), 2, 3, padding=1, name="first")
     y = b.conv(x, 2, 3, dilation=2, padding=2, name="last")
-    z = b.add(Opaque("sort", "it sorts.", y.shape), y, name="odd")
+    z = b.add(Opaque("sort", "as in MAX.", y.shape), y, name="odd")
     made = b.build(y, z)
     error = refused(made, 2)
     assert (error.refusal.rule, error.refusal.layer) == ("opaque", "odd")
-    assert error.refusal.reason.startswith("it is not understood (")
-    assert error.refusal.reason.endswith(").")
-    assert ".)" not in error.refusal.reason
+    assert error.refusal.reason == "it is not understood (as in MAX)."
     assert asked(made, 2, ("last",)).direction == "stride"
 
 
@@ -166,3 +170,74 @@ def test_no_positions_anywhere_are_said_plainly():
     error = refused(made, 1)
     assert (error.refusal.rule, error.refusal.layer) == ("global", "")
     assert str(error) == "no output has spatial positions; there is no map to convert."
+
+
+def flattened(b: Builder, x: Tensor, name: str) -> Tensor:
+    return b.add(Reshape((*x.shape[:2], x.shape[2] * x.shape[3])), x, name=name)
+
+
+def levels() -> Network:
+    """The maps of two levels, end to end, and one of them alone."""
+    b = Builder()
+    one = b.conv(b.input("x", (1, 2, 9, 9)), 2, 3, stride=2, padding=1, name="one")
+    two = b.conv(one, 2, 3, stride=2, padding=1, name="two")
+    rows = [flattened(b, x, f"flat{i}") for i, x in enumerate((one, two))]
+    return b.build(b.add(Concat(2), *rows, name="cat"), one)
+
+
+def test_parts_laid_end_to_end_are_refused_with_the_layer_to_name():
+    error = refused(levels(), 1)
+    assert (error.refusal.rule, error.refusal.layer) == ("parts", "cat")
+    assert str(error) == (
+        "cat: it lays parts that hold different positions end to end, which would have other "
+        "lengths; name the layers before it whose maps you want, such as outputs='two'."
+    )
+    assert refused(levels(), 4).refusal.rule == "parts"
+
+
+def test_parts_laid_end_to_end_that_nobody_asks_for_hinder_nothing():
+    assert asked(levels(), 1, ("two",)).direction == "dilate"
+    assert asked(levels(), 1, ("one",)).direction == "dilate"
+
+
+def test_the_layer_to_name_lies_before_the_one_that_mixes_all_positions():
+    b = Builder()
+    x = b.input("x", (1, 2, 33))
+    b.conv(x, 2, 3, name="beside")
+    with b.scope("net"):
+        with b.scope("body"):
+            y = b.relu(b.conv(x, 2, 3, stride=2, name="conv"), name="act")
+        pooled = b.global_pool(y, name="pool")
+    other = b.conv(y, 2, 3, name="other")
+    made = b.build(pooled, other)
+    text = (
+        "it mixes all positions, and no output behind it has any left to convert; name the "
+        "layers whose maps you want, such as outputs='net.body'."
+    )
+    assert str(refused(made, 1, ("net.pool",))) == f"net.pool: {text}"
+
+
+def test_where_no_layer_makes_a_map_none_is_named():
+    b = Builder()
+    made = b.build(b.global_pool(b.input("x", (1, 2, 33)), name="pool"))
+    assert str(refused(made, 1)) == (
+        "pool: it mixes all positions, and no output behind it has any left to convert; name the "
+        "layers whose maps you want, with outputs=."
+    )
+
+
+def test_a_line_flattened_with_its_channels_is_not_what_is_named():
+    b = Builder()
+    x = b.conv(b.input("x", (1, 2, 9)), 2, 3, stride=2, padding=1, name="conv")
+    made = b.build(b.linear(b.flatten(x, name="flat"), 3, name="fc"))
+    assert "such as outputs='conv'" in str(refused(made, 1))
+
+
+def test_where_every_map_lies_aside_the_stride_is_that_of_the_input():
+    b = Builder()
+    pool = b.add(AdaptivePool((4,)), b.input("x", (1, 2, 33)), name="pool")
+    made = b.build(b.add(Contract("bct,bcs->bts"), pool, pool, name="gram"))
+    assert asked(made, 1).direction == "none"
+    error = refused(made, 2)
+    assert (error.refusal.rule, error.refusal.layer) == ("stride", "")
+    assert str(error) == "no layer has a window along t."
