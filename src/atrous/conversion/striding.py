@@ -250,34 +250,32 @@ class _Striding:
         queue: deque[tuple[str, Node | None]] = deque([(start, None)])
         while queue:
             name, join = queue.popleft()
-            near: list[tuple[str, Node | None]] = []
             maker = self.reference.maker(name)
             if maker is None:
                 return None, join
-            readers = [node for node in self.reference.nodes if name in node.inputs]
-            for node in (*readers, maker):
+            around = [node for node in self.reference.nodes if name in node.inputs]
+            if isinstance(maker.op, Pad) or axis not in self._windows(maker):
+                around.append(maker)  # another may take a stride itself
+            for node in around:
                 window = self._windows(node).get(axis)
-                if node is maker and window is not None and not isinstance(node.op, Pad):
-                    continue  # it may take a stride itself
-                if window is not None and node is not maker and _divides(window) % factor:
+                if window is None and self._is_free(node, axis):
+                    continue
+                allowed = _allowed(node, axis) if window is None else _divides(window)
+                if allowed % factor:
                     return node, join
-                if window is None and axis in self._spread(node):
-                    continue
-                if window is None and _allowed(node, axis) != _ANY:
-                    if node is maker or axis in node.output.grid:
-                        return node, join
-                    continue
                 through = node if isinstance(node.op, Elementwise | Concat) else None
                 if len(node.inputs) < 2:
                     through = None
-                near += [(x, through or join) for x in node.inputs]
-                near.append((node.output.name, join))
-            for found, via in near:
-                fine = self.factors[found].get(axis, 0) if found in self.factors else 0
-                if found not in seen and fine and fine % factor:
-                    seen.add(found)
-                    queue.append((found, via))
+                near = [(x, through or join) for x in node.inputs]
+                for found, via in [*near, (node.output.name, join)]:
+                    if found not in seen and self.factors[found].get(axis, 0) % factor:
+                        seen.add(found)
+                        queue.append((found, via))
         return None, None
+
+    def _is_free(self, node: Node, axis: str) -> bool:
+        """Whether a node without a window along an axis reads no place of it for another."""
+        return axis not in node.output.grid or axis in self._spread(node)
 
     def _wide(self, axis: str) -> list[Node]:
         """The layers that read several positions along an axis."""

@@ -15,6 +15,7 @@ from atrous.geometry import Window
 from atrous.network import Builder, Network, Tensor
 from atrous.network.ops import (
     AdaptivePool,
+    Contract,
     ConvTranspose,
     Expand,
     Pad,
@@ -144,6 +145,8 @@ def test_each_axis_goes_as_far_as_it_is_asked():
     refusal = refused(stack_network("k3 k3d(1,2)", (1, 2, 15, 17)), 2)
     assert "along h" in refusal.reason
     assert "the rate here is 1 on a map of stride 1" in refusal.reason
+    refusal = refused(stack_network("k3 k3d(2,1)", (1, 2, 15, 17)), 2)
+    assert "output_stride=2 along w takes rates" in refusal.reason
 
 
 def test_what_only_other_outputs_need_is_left_out():
@@ -235,7 +238,10 @@ def test_a_pooled_branch_takes_the_size_that_the_map_has_now():
     assert plan.candidate.tensor("wide").shape == (1, 2, 40)  # as no map is
     refusal = refused(network(behind(spread), (1, 2, 33)), 2)  # of a size that nothing says
     assert (refusal.rule, refusal.layer) == ("shapes", "sum")
-    assert "(1, 2, 17) and (1, 2, 33) cannot be joined" in refusal.reason
+    assert refusal.reason == (
+        "with coarser maps it cannot be: (1, 2, 17) and (1, 2, 33) cannot be joined: 33 against "
+        "17. Convert the part before it (outputs=...)."
+    )
 
 
 def test_a_last_pool_takes_its_stride_again():
@@ -260,7 +266,41 @@ REFUSED: list[tuple[Made, int, str, str, str]] = [
         3,
         "output stride",
         "",
-        "3 is no multiple of 2, the coarsest stride along t",
+        "3 is no multiple of 2, the coarsest stride along t; ask for one, such as 4.",
+    ),
+    (
+        lambda b, x: b.conv(x, 2, 4, stride=3, name="last"),
+        4,
+        "output stride",
+        "",
+        "4 is no multiple of 3, the coarsest stride along t; ask for one, such as 6.",
+    ),
+    (
+        lambda b, x: b.conv(x, 2, 2, name="pair"),
+        2,
+        "output stride",
+        "pair",
+        "takes rates that divide by 2, and the rate here is 1 on a map of stride 1: there is no "
+        "dilation to trade for stride.",
+    ),
+    (
+        lambda b, x: b.conv(
+            b.pool(x, 3, stride=1, ceil=True, name="odd"), 2, 3, dilation=2, padding=2, name="last"
+        ),
+        2,
+        "pool",
+        "odd",
+        "it counts a partial window (ceil_mode).",
+    ),
+    (
+        lambda b, x: b.concat(
+            b.mean(b.add(Pad(((1, 1),), "reflect"), b.pool(x, 3, stride=1, name="pool")), (2,)),
+            b.mean(b.conv(x, 2, 1, name="point"), (2,)),
+        ),
+        2,
+        "output stride",
+        "pool",
+        "takes rates that divide by 2, and the rate here is 1",
     ),
     (lambda b, x: b.relu(b.conv(x, 2, 1)), 2, "stride", "", "no layer has a window along t"),
     (
@@ -547,3 +587,107 @@ def test_one_position_that_is_spread_takes_the_size_that_the_map_has_now(size):
     half = -(-size // 2)
     assert plan.candidate.tensor("up").shape == (1, 2, half)
     assert_sparser(plan)
+
+
+# --- what is named as holding a map back ----------------------------------------------------
+
+
+def last(b: Builder, x: Tensor) -> Tensor:
+    return b.conv(x, 2, 3, dilation=2, padding=2, name="last")
+
+
+def sum_with(other: Made) -> Made:
+    """A map that takes a stride, joined with what is made of the input."""
+    return lambda b, x: last(b, b.join(mapped(b, x), other(b, x), name="sum"))
+
+
+def shortcut_slice(b: Builder, x: Tensor) -> Tensor:
+    x = mapped(b, b.concat(x, x))
+    half = b.add(Slice(1, 0, 1), x, name="half")
+    rest = b.add(Slice(1, 1, 1), x, name="rest")
+    return last(b, b.concat(half, mapped(b, rest, "near"), name="cat"))
+
+
+def spread_first(b: Builder, x: Tensor) -> Tensor:
+    """One position that is spread, whose reader comes before the one that holds it back."""
+    x = mapped(b, x)
+    one = b.conv(x, 2, 3, dilation=16, name="one")
+    up = b.resize(one, (33,), name="up")
+    y = b.join(x, up, name="sum")
+    b.global_pool(x, name="pooled")
+    near = b.conv(x, 2, 3, padding=1, name="near")
+    return b.concat(b.mean(last(b, y), (2,)), b.mean(near, (2,)), name="cat")
+
+
+def gram_with(b: Builder, x: Tensor) -> Tensor:
+    return last(b, b.add(Contract("bct,bct->bct"), mapped(b, x), x, name="product"))
+
+
+CHAIN = "its map leads to one that stays as fine as it is along t"
+JOIN = "this join takes over a map that stays as fine as it is along t"
+HELD: dict[str, tuple[Made, str, str]] = {
+    "an input, by a join": (sum_with(lambda _b, x: x), "sum", f"{JOIN} (it is an input)"),
+    "an input, by a join and an activation": (
+        sum_with(lambda b, x: b.relu(b.relu(x))),
+        "sum",
+        f"{JOIN} (it is an input)",
+    ),
+    "an input, by two joins": (
+        sum_with(lambda b, x: b.join(b.conv(x, 2, 1), x, name="inner")),
+        "inner",
+        f"{JOIN} (it is an input)",
+    ),
+    "an input, by a padding": (
+        lambda b, x: last(b, b.pad(x, [(2, 2)], name="pad")),
+        "last",
+        f"{CHAIN} (it is an input)",
+    ),
+    "an input, by a product": (gram_with, "last", f"{CHAIN} (it is an input)"),
+    "a padding": (
+        sum_with(lambda b, x: b.pad(b.conv(x, 2, 3, name="inner"), [(1, 1)], name="pad")),
+        "sum",
+        f"{JOIN} (pad pads it by 1)",
+    ),
+    "a mirrored padding": (
+        lambda b, x: last(b, b.add(Pad(((2, 2),), "reflect"), mapped(b, x), name="pad")),
+        "pad",
+        f"{CHAIN} (pad (pad) needs all of its positions)",
+    ),
+    "a slice": (
+        lambda b, x: last(
+            b, b.join(y := mapped(b, x), b.add(Slice(2, 3, 1), y, name="cut"), name="sum")
+        ),
+        "sum",
+        f"{JOIN} (cut takes positions from 3 on)",
+    ),
+    "another reader": (
+        lambda b, x: b.concat(last(b, y := mapped(b, x)), mapped(b, b.relu(y), "near")),
+        "near",
+        f"{CHAIN} (near reads it at rate 1, padding 1)",
+    ),
+    "a reader of other channels": (
+        shortcut_slice,
+        "cat",
+        f"{JOIN} (near reads it at rate 1, padding 1)",
+    ),
+    "a reader behind others": (
+        spread_first,
+        "sum",
+        f"{JOIN} (near reads it at rate 1, padding 1)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_what_holds_a_map_back_is_named_with_the_join_that_takes_it_over(name):
+    made, layer, words = HELD[name]
+    refusal = refused(network(made), 2)
+    assert refusal.layer == layer
+    helped = {
+        CHAIN: ". Convert the part before that (outputs=...).",
+        JOIN: ", and no layer in that shortcut could take a stride of 2. Give it one of kernel 1, "
+        "or cut it there ([..., ::2] keeps the values), or convert the part before it "
+        "(outputs=...).",
+    }[words.partition(" (")[0]]
+    assert refusal.reason == f"last could give up a factor of 2 of its rate 2, but {words}{helped}"
+    assert refusal.rule == ("join" if words.startswith(JOIN) else "output stride")
