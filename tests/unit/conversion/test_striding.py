@@ -280,8 +280,7 @@ REFUSED: list[tuple[Made, int, str, str, str]] = [
         2,
         "output stride",
         "pair",
-        "takes rates that divide by 2, and the rate here is 1 on a map of stride 1: there is no "
-        "dilation to trade for stride.",
+        "and the rate here is 1 on a map of stride 1: there is no dilation to trade for stride.",
     ),
     (
         lambda b, x: b.conv(
