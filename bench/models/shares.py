@@ -5,7 +5,9 @@
 For each model whose name holds one of the words (all, if none is given): a table of the kinds of
 operation, their share of the time, and what they reach in GFLOP/s and GB/s, in percent of what a
 matrix product and a copy reach in the same run. Choices are kept in the cache folder, so that a
-second run is short. `run.py` compares; this only says where to look.
+second run is short. With one thread, which is what it takes by itself, times are those that the
+thread had a core, so that a busy machine hardly matters. `run.py` compares; this only says where to
+look.
 """
 
 from __future__ import annotations
@@ -16,8 +18,9 @@ import math
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +35,6 @@ from atrous.optimization.graph.export import Exported, exported
 from atrous.optimization.graph.fuse import is_layer
 from atrous.optimization.graph.program import Program, profiled
 from bench.shared.machine import machine, sentence, use_threads
-from bench.shared.rounds import clock
 
 KINDS = {
     "dense kxk": "convolutions of several taps, not grouped",
@@ -92,12 +94,19 @@ def rates(before: Rates) -> Rates:
     )
 
 
-def least(call: Any, seconds: float = 0.5) -> float:
+def clock() -> float:
+    """Seconds: of this thread's work where it is alone, so that waiting for a core is none."""
+    return time.thread_time() if torch.get_num_threads() == 1 else time.perf_counter()
+
+
+def least(call: Callable[[], object], seconds: float = 0.5, calls: int = 3) -> float:
     """Seconds of the fastest call."""
     found: list[float] = []
     end = time.perf_counter() + seconds
-    while len(found) < 3 or time.perf_counter() < end:
-        found.append(clock(call))
+    while len(found) < calls or time.perf_counter() < end:
+        begin = clock()
+        call()
+        found.append(clock() - begin)
     return min(found)
 
 
@@ -167,11 +176,10 @@ def costs(program: Program, model: torch.nn.Module, x: torch.Tensor, rounds: int
     def seen(node: Node, *args: Any) -> None:
         given[node] = tuple(light(one) for one in args)
 
-    profiled(program, model, (x,), rounds=1, seen=seen)
-    taken = [profiled(program, model, (x,), rounds=1) for _ in range(rounds)]
+    taken = profiled(program, model, (x,), rounds, seen, clock)
     return [
-        cost_of(node, args, program.strategies.get(node.name, ""), min(one[node] for one in taken))
-        for node, args in given.items()
+        cost_of(node, given[node], program.strategies.get(node.name, ""), ms)
+        for node, ms in taken.items()
     ]
 
 
@@ -218,12 +226,6 @@ def largest(found: list[Cost], best: Rates, count: int) -> Iterator[str]:
         yield f"  {ms / whole:>6.1%} {ms:>8.2f} ms  {len(steps):>3} x {title} ({reached})"
 
 
-def whole_ms(call: Any, rounds: int) -> float:
-    """The least of whole calls."""
-    call()
-    return 1e3 * min(clock(call) for _ in range(rounds))
-
-
 def optimized(model: torch.nn.Module, x: torch.Tensor) -> Any:
     """By our own engine alone, where there is a choice."""
     more = (
@@ -249,7 +251,7 @@ def report(case: Model, best: Rates, rounds: int, top: int) -> Rates:
     parts = []
     for title, program, call in programs:
         steps = costs(program, model, x, rounds)
-        parts.append((title, steps, whole_ms(lambda call=call: call(x), rounds)))
+        parts.append((title, steps, 1e3 * least(partial(call, x), 0.0, rounds)))
         best = rates(best)
     print(f"\n## {case.name}, {'x'.join(map(str, case.input))}")
     print(
@@ -272,7 +274,7 @@ def main() -> None:
     """Prints the tables of the models asked for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("names", nargs="*", help="words that the models' names hold")
-    parser.add_argument("--threads", type=int, help="as many as PyTorch takes, if left out")
+    parser.add_argument("--threads", type=int, default=1, help="1, if left out")
     parser.add_argument("--rounds", type=int, default=5, help="runs, of which the least counts")
     parser.add_argument("--top", type=int, default=8, help="how many of the largest steps to name")
     asked = parser.parse_args()

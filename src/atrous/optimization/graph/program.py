@@ -197,11 +197,12 @@ def profiled(
     inputs: Sequence[torch.Tensor],
     rounds: int = 3,
     seen: Callable[..., None] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[Node, float]:
     """The milliseconds of each step within whole runs, the least of the rounds.
 
     What else the machine does only adds to a step. `seen` is told each step of the first run and
-    what it is called with.
+    what it is called with; `clock` gives seconds.
     """
     values = program.values(model)
     steps = program.steps(values)
@@ -214,9 +215,9 @@ def profiled(
                 args, kwargs = filled(step.args, held), filled(step.kwargs, held)
                 if seen is not None and turn == 0:
                     seen(step.node, *args)
-                begin = time.perf_counter()
+                begin = clock()
                 held[step.node] = step.call(*args, **kwargs)
-                taken[step.node].append(time.perf_counter() - begin)
+                taken[step.node].append(clock() - begin)
                 del args, kwargs
                 for ended in step.ends:
                     held.pop(ended, None)
