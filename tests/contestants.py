@@ -70,3 +70,17 @@ def parenting(_request):
     """Starts a process of its own."""
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     return Built(partial(time.sleep, 0.0005), {"child": child.pid})
+
+
+def crowded(_request):
+    """Works for twenty milliseconds on a core that another process works on all the time."""
+    core = min(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, [core])
+    subprocess.Popen([sys.executable, "-c", "while True: pass"])
+
+    def call():
+        end = time.perf_counter() + 0.02
+        while time.perf_counter() < end:
+            pass
+
+    return Built(call)

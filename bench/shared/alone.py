@@ -2,9 +2,10 @@
 
 In one process the thread pools of several libraries fight for the cores. Here a contestant's
 process runs (SIGCONT) while it builds a case or takes its turn, and stands still (SIGSTOP) for all
-others. Beside each turn a small product is timed, in a process of its own as well: where it is
-slower than its own best by more than a bound, something else had the cores, and the turn is thrown
-away and repeated.
+others. A turn counts as disturbed, and is thrown away and repeated, where something else had the
+cores: where the contestant's threads were ready and waited for one, as Linux tells of each thread,
+or where a small product timed beside the turn, in a process of its own as well, is slower than its
+own best by more than a bound (a processor at a lower clock, or shared with another machine).
 
 The processes end with the `Contest`, with the parent (Linux), and on Ctrl-C.
 """
@@ -21,6 +22,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -71,12 +73,25 @@ class GoneError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds that building a case and one turn may take, and what counts as disturbed."""
+    """Seconds that building a case and one turn may take, and what counts as disturbed.
+
+    `slower` is what the reference may lose beside its best, `waited` what a turn may have waited
+    for a core, both as shares.
+    """
 
     build: float = 300.0
     turn: float = 60.0
     slower: float = 0.15
+    waited: float = 0.05
     repeats: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The seconds of one turn's calls, and the share of it that threads waited for a core."""
+
+    calls: list[float]
+    waited: float
 
 
 @dataclass(slots=True)
@@ -132,10 +147,10 @@ class Host:
         notes: dict[str, Any] | None = self.ask(("build", request), limit)
         return notes
 
-    def turn(self, usual: float, seconds: float, limit: float) -> list[float]:
-        """The times of one turn's calls."""
-        times: list[float] = self.ask(("turn", usual, seconds), limit)
-        return times
+    def turn(self, usual: float, seconds: float, limit: float) -> Turn:
+        """One turn's calls."""
+        done: Turn = self.ask(("turn", usual, seconds), limit)
+        return done
 
     def ask(self, message: tuple[Any, ...], limit: float) -> Any:
         """Continues the process, waits for its answer, and stops it again."""
@@ -248,15 +263,48 @@ def serve(handle: int, parent: int) -> None:
             pipe.send((True, answer))
 
 
-def quiet_turn(built: Built | None, usual: float, seconds: float) -> list[float]:
+def quiet_turn(built: Built | None, usual: float, seconds: float) -> Turn:
     """A turn that no collection of garbage falls into."""
     if built is None:
         raise ValueError("nothing is built")
     gc.disable()
+    before = waits()
+    begin, work = time.perf_counter(), time.process_time()
     try:
-        return turn(Contestant("", built.call), usual, seconds)
+        calls = turn(Contestant("", built.call), usual, seconds)
     finally:
         gc.enable()
+    took, work = time.perf_counter() - begin, time.process_time() - work
+    waited = sum(now - before.get(thread, 0.0) for thread, now in waits().items())
+    return Turn(calls, share_waited(waited, work, took, cores()))
+
+
+def share_waited(waited: float, work: float, took: float, cores: int) -> float:
+    """The share of `took` seconds that threads were ready and others had the cores.
+
+    Threads that wait for one another, since they are more than the cores, leave no core idle: what
+    the process itself worked is not lost.
+
+    >>> share_waited(waited=1.0, work=1.0, took=1.0, cores=2), share_waited(1.0, 2.0, 1.0, 2)
+    (1.0, 0.0)
+    """
+    return max(0.0, min(waited, cores * took - work)) / took
+
+
+def waits() -> dict[str, float]:
+    """For each thread the seconds that it was ready and waited for a core; nothing but on Linux."""
+    found = {}
+    for path in Path("/proc/self/task").glob("*/schedstat"):
+        with contextlib.suppress(OSError, ValueError, IndexError):  # a thread that has just ended
+            found[path.parent.name] = int(path.read_text().split()[1]) / 1e9
+    return found
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def end_with(parent: int) -> None:
@@ -318,7 +366,7 @@ class Contest:
                 host = self._host(label)
                 notes = host.build(request, self.limits.build)
                 if notes is not None:
-                    usual[label] = host.turn(FAR_SECONDS, 0.0, self.limits.turn)[0]
+                    usual[label] = host.turn(FAR_SECONDS, 0.0, self.limits.turn).calls[0]
                     found.notes[label] = notes
         left = turns_left(usual, turns, seconds)
         times: dict[str, list[list[float]]] = {label: [] for label in usual}
@@ -340,28 +388,27 @@ class Contest:
     def beside(self) -> float:
         """Seconds of the reference, now."""
         try:
-            time = statistics.median(self.reference.turn(0.0, 0.0, self.limits.turn))
+            took = statistics.median(self.reference.turn(0.0, 0.0, self.limits.turn).calls)
         except (FailedError, GoneError) as failure:
             raise RuntimeError(f"the reference does not run: {failure}") from failure
-        self.least = min(self.least, time)
-        return time
+        self.least = min(self.least, took)
+        return took
 
     def _repeated(
-        self, ask: Callable[[], list[float]], before: float, label: str, found: Found
+        self, ask: Callable[[], Turn], before: float, label: str, found: Found
     ) -> tuple[list[float], float]:
         """An undisturbed turn, or after so many repeats the least disturbed one."""
         best: tuple[float, list[float]] | None = None
-        bound = 1 + self.limits.slower
         for _ in range(1 + self.limits.repeats):
-            calls = ask()
+            done = ask()
             after = self.beside()
             slower = max(before, after) / self.least
             before = after
             found.attempts[label] = found.attempts.get(label, 0) + 1
-            if best is None or slower < best[0]:
-                best = slower, calls
-            if slower <= bound:
-                return calls, before
+            if best is None or slower + done.waited < best[0]:
+                best = slower + done.waited, done.calls
+            if slower <= 1 + self.limits.slower and done.waited <= self.limits.waited:
+                return done.calls, before
             found.disturbed[label] = found.disturbed.get(label, 0) + 1
         found.kept[label] = found.kept.get(label, 0) + 1
         assert best is not None

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.shared.alone import Contest, Limits
+from bench.shared.alone import Contest, Limits, share_waited
 from tests import contestants as of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
-CALM = Limits(build=30, turn=30, slower=1000.0)
+CALM = Limits(build=30, turn=30, slower=1000.0, waited=1000.0)
 REFERENCE = partial(of.uneven_reference, ())
 
 
@@ -70,7 +70,7 @@ BEFORE = 4 * 10
     ids=["undisturbed", "between two turns", "before the first", "always"],
 )
 def test_a_turn_beside_a_slow_reference_is_repeated_so_often(slow, disturbed, attempts, kept):
-    limits = Limits(build=30, turn=30, slower=9.0, repeats=2)
+    limits = Limits(build=30, turn=30, slower=9.0, waited=1000.0, repeats=2)
     reference = partial(of.uneven_reference, slow)
     with Contest({"one": partial(of.steady, {})}, 1, reference=reference, limits=limits) as contest:
         found = contest.run(None, turns=2, seconds=0.001)
@@ -80,7 +80,7 @@ def test_a_turn_beside_a_slow_reference_is_repeated_so_often(slow, disturbed, at
 
 
 def test_what_a_disturbed_turn_measured_does_not_count(tmp_path):
-    limits = Limits(build=30, turn=30, slower=9.0, repeats=2)
+    limits = Limits(build=30, turn=30, slower=9.0, waited=1000.0, repeats=2)
     calls = tmp_path / "calls"
     reference = partial(of.uneven_reference, range(BEFORE, BEFORE + 4))
     seats = {"one": partial(of.counting, calls)}
@@ -90,12 +90,26 @@ def test_what_a_disturbed_turn_measured_does_not_count(tmp_path):
     assert (len(calls.read_text()), found.times["one"].calls) == (9, 3)
 
 
+@pytest.mark.parametrize(("bound", "disturbed"), [(0.1, 3), (1000.0, 0)])
+def test_a_turn_whose_threads_waited_for_a_core_is_repeated(bound, disturbed):
+    limits = Limits(build=30, turn=30, slower=1000.0, waited=bound, repeats=2)
+    with Contest({"one": of.crowded}, 1, reference=REFERENCE, limits=limits) as contest:
+        found = contest.run(None, turns=1, seconds=0.05)
+    assert found.disturbed.get("one", 0) == disturbed
+
+
+def test_threads_that_wait_for_their_own_kind_lose_nothing():
+    assert share_waited(waited=1.5, work=2.0, took=1.0, cores=2) == 0
+    assert share_waited(waited=0.5, work=1.5, took=1.0, cores=2) == 0.5
+    assert share_waited(waited=0.25, work=0.5, took=1.0, cores=2) == 0.25
+
+
 def test_who_crashes_hangs_or_is_not_installed_is_absent_with_the_reason():
     seats = {
         "hanging": of.hanging, "crashing": of.crashing, "missing": of.missing, "idle": of.idle,
         "later": of.crashing_later, "steady": partial(of.steady, {}),
     }  # fmt: skip
-    limits = Limits(build=3.0, turn=3.0, slower=1000.0)
+    limits = Limits(build=3.0, turn=3.0, slower=1000.0, waited=1000.0)
     with Contest(seats, 1, reference=REFERENCE, limits=limits) as contest:
         first = contest.run("crash", turns=2, seconds=0.001)
         assert first.absent == {
