@@ -13,6 +13,7 @@ import atrous
 
 __all__ = [
     "DeepLab",
+    "Dense",
     "HighResolution",
     "LargeKernelNetwork",
     "RoadNetwork",
@@ -41,15 +42,29 @@ class Separable(nn.Sequential):
         )
 
 
+class Dense(nn.Sequential):
+    """A 3x3 at a rate, with a batch norm and a rectifier."""
+
+    def __init__(self, channels: int, outputs: int, rate: int = 1) -> None:
+        super().__init__(
+            nn.Conv2d(channels, outputs, 3, padding=rate, dilation=rate, bias=False),
+            *norm_act(outputs),
+        )
+
+
 class Pyramid(nn.Module):
     """Branches that see the same map at several rates and as a whole (ASPP), side by side."""
 
-    def __init__(self, channels: int, outputs: int, rates: Sequence[int]) -> None:
+    def __init__(
+        self,
+        channels: int,
+        outputs: int,
+        rates: Sequence[int],
+        window: type[Dense | Separable] = Separable,
+    ) -> None:
         super().__init__()
         point = nn.Sequential(nn.Conv2d(channels, outputs, 1, bias=False), *norm_act(outputs))
-        self.branches = nn.ModuleList(
-            [point, *(Separable(channels, outputs, rate) for rate in rates)]
-        )
+        self.branches = nn.ModuleList([point, *(window(channels, outputs, rate) for rate in rates)])
         self.whole = nn.Sequential(
             nn.AdaptiveAvgPool2d(1), nn.Conv2d(channels, outputs, 1, bias=False), *norm_act(outputs)
         )
@@ -67,19 +82,26 @@ class Pyramid(nn.Module):
 class DeepLab(nn.Module):
     """DeepLabv3+ (Chen et al. 2018): a dilated backbone, ASPP, and a decoder with one skip.
 
-    The rates are 6, 12, 18 at output stride 16 and twice that at 8, as in the paper.
+    The rates are 6, 12, 18 at output stride 16 and twice that at 8, as in the paper. The windows of
+    ASPP and the decoder are separable, or dense.
     """
 
-    def __init__(self, backbone: str, output_stride: int, classes: int = 21) -> None:
+    def __init__(
+        self,
+        backbone: str,
+        output_stride: int,
+        window: type[Dense | Separable] = Separable,
+        classes: int = 21,
+    ) -> None:
         super().__init__()
         self.backbone = timm.create_model(
             backbone, features_only=True, output_stride=output_stride, out_indices=(1, 4)
         )
         low, high = self.backbone.feature_info.channels()
         scale = 16 // output_stride
-        self.pyramid = Pyramid(high, 256, [scale * rate for rate in (6, 12, 18)])
+        self.pyramid = Pyramid(high, 256, [scale * rate for rate in (6, 12, 18)], window)
         self.skip = nn.Sequential(nn.Conv2d(low, 48, 1, bias=False), *norm_act(48))
-        self.decoder = nn.Sequential(Separable(256 + 48, 256), Separable(256, 256))
+        self.decoder = nn.Sequential(window(256 + 48, 256), window(256, 256))
         self.classify = nn.Conv2d(256, classes, 1)
 
     def forward(self, image: Tensor) -> Tensor:

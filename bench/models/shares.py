@@ -4,10 +4,10 @@
 
 For each model whose name holds one of the words (all, if none is given): a table of the kinds of
 operation, their share of the time, and what they reach in GFLOP/s and GB/s, in percent of the best
-that products (of matrices, or in an undilated 3x3) and a copy reach in the same run. Choices are kept in the cache folder, so that a
-second run is short. With one thread, which is what it takes by itself, times are those that the
-thread had a core, so that a busy machine hardly matters. `run.py` compares; this only says where to
-look.
+that products (of matrices, or in an undilated 3x3) and a copy reach in the same run. Choices are
+kept in the cache folder, so that a second run is short. With one thread, which is what it takes by
+itself, times are those that the thread had a core, so that a busy machine hardly matters. `run.py`
+compares; this only says where to look.
 """
 
 from __future__ import annotations

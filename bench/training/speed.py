@@ -1,0 +1,160 @@
+"""Times a step of training with `optimize(..., training=True)`, beside PyTorch's own modes.
+
+    python bench/training/speed.py [NAME ...] [--older] [--again] [--quick] [--turns N] [--out FILE]
+
+A step is forward, backward and the optimizer. Each contestant has a process of its own that stands
+still outside its turns; all have the same weights, batch and threads. Steps that `speed.json` has
+are left out unless `--again`, or `--older` where they are of another commit; it is written after
+each, and the table of README.md at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from steps import OURS, PEERS, STEPS, Step, Task, contestant, prepare
+
+from bench.shared.alone import Build, Contest, Host, Limits
+from bench.shared.commit import commit, commits
+from bench.shared.machine import machine, sentence, use_threads
+
+HERE = Path(__file__).parent
+BEGIN, END = "<!-- written by speed.py -->\n", "<!-- until here -->\n"
+LIMITS = Limits(build=1800.0, turn=300.0)
+
+
+def run_step(step: Step, names: list[str], threads: int, turns: int) -> dict[str, Any]:
+    """All that is measured of one step."""
+    seats: dict[str, Build] = {name: partial(contestant, name, threads) for name in names}
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        task = Task(step.name, Path(folder))
+        host = Host(partial(prepare, threads), threads)
+        try:
+            host.build(task, LIMITS.build)
+        finally:
+            host.close()
+        with Contest(seats, threads, limits=LIMITS) as contest:
+            found = contest.run(task, turns=turns, seconds=0.05)
+    took = {
+        name: found.notes[name]
+        | {"median_ms": round(times.median, 2), "min_ms": round(times.least, 2)}
+        | {"turns": times.turns, "disturbed": found.disturbed.get(name, 0)}
+        for name, times in found.times.items()
+    }
+    return {
+        "name": step.name,
+        "batch": list(step.batch),
+        "commit": commit(),
+        "contestants": took,
+        "absent": found.absent,
+        "turns": {
+            "all": sum(found.attempts.values()),
+            "disturbed": sum(found.disturbed.values()),
+            "kept": sum(found.kept.values()),
+        },
+        "seconds": round(time.perf_counter() - start),
+    }
+
+
+def ratio(entry: dict[str, Any], name: str) -> float:
+    """Its time over ours."""
+    took = entry["contestants"]
+    return (
+        took[name]["median_ms"] / took[OURS]["median_ms"] if {name, OURS} <= {*took} else math.nan
+    )
+
+
+def table(results: dict[str, Any]) -> str:
+    """The results as Markdown."""
+    entries = list(results["steps"].values())
+    others = [name for name in PEERS if name != OURS]
+    heads = ["step", "batch", "ours, ms", *(f"{name}, times ours" for name in others)]
+    heads += ["gradients off by", "eager's", "of its own", "eager's", "prepared in, s", "again, s"]
+    rows = [f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
+    for entry in entries:
+        took = entry["contestants"]
+        if OURS not in took:
+            rows.append(f"| {entry['name']} | {entry['absent'].get(OURS, '-')} |")
+            continue
+        mine, plain = took[OURS], took.get("PyTorch", {})
+        cells = [entry["name"], "x".join(map(str, entry["batch"])), f"{mine['median_ms']:.0f}"]
+        cells += [f"{ratio(entry, name):.2f}".replace("nan", "-") for name in others]
+        for key in ("gradient_error", "gradient_error_own"):
+            cells += [f"{one[key]:.0e}" if key in one else "-" for one in (mine, plain)]
+        rows.append(f"| {' | '.join([*cells, str(mine['optimized_s']), str(mine['again_s'])])} |")
+    count, bad, kept = (sum(e["turns"][k] for e in entries) for k in ("all", "disturbed", "kept"))
+    about = (
+        f"{sentence(entries[-1]['machine'])} {bad / max(count, 1):.0%} of {count} turns were "
+        f"disturbed and repeated, {kept} count all the same. Measured at "
+        f"{commits(e['commit'] for e in entries)}."
+    )
+    return "\n".join([about, "", *rows]) + "\n"
+
+
+def write_readme(results: dict[str, Any]) -> None:
+    """Puts the table between its marks."""
+    path = HERE / "README.md"
+    before, _, rest = path.read_text().partition(BEGIN)
+    path.write_text(f"{before}{BEGIN}\n{table(results)}\n{END}{rest.partition(END)[2]}")
+
+
+def main() -> None:
+    """Runs what is asked for; what is done is in the file after each step."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("names", nargs="*", help="words that the steps' names hold")
+    parser.add_argument("--again", action="store_true", help="also steps that have a result")
+    parser.add_argument("--older", action="store_true", help="also those of another commit")
+    parser.add_argument("--quick", action="store_true", help="one turn each, nothing is kept")
+    parser.add_argument("--turns", type=int, help="turns of each contestant; 7, or 1 when quick")
+    parser.add_argument("--peers", default="", help=f"parts of names, of: {'; '.join(PEERS)}")
+    parser.add_argument("--threads", type=int, help="as many as PyTorch takes, if left out")
+    parser.add_argument("--out", type=Path, help="speed.json beside this file, unless quick")
+    asked = parser.parse_args()
+    parts = asked.peers.lower().split(",")
+    names = [name for name in PEERS if any(part in name.lower() for part in parts)]
+    words = [word.lower() for word in asked.names] or [""]
+    path = asked.out or (None if asked.quick or asked.peers else HERE / "speed.json")
+    threads = use_threads(asked.threads)
+    results: dict[str, Any] = {"schema": "atrous.bench.steps/1", "steps": {}}
+    if path is not None and path.exists():
+        results = json.loads(path.read_text())
+    print(sentence(machine(threads)), flush=True)
+    for step in STEPS:
+        old = results["steps"].get(step.name)
+        is_new = old is None or asked.again or (asked.older and old["commit"] != commit())
+        if not is_new or not any(word in step.name.lower() for word in words):
+            continue
+        about = machine(threads)
+        found = run_step(step, names, threads, asked.turns or (1 if asked.quick else 7))
+        results["steps"][step.name] = {**found, "machine": about}
+        print(f"{step.name}, {found['seconds']} s", flush=True)
+        for name, one in found["contestants"].items():
+            print(
+                f"  {name}: {one['median_ms']:.0f} ms, {ratio(found, name):.2f} times ours; "
+                f"gradients off by {one['gradient_error']:.0e}, of a parameter's own "
+                f"{one['gradient_error_own']:.0e}"
+            )
+        for name, why in found["absent"].items():
+            print(f"  took no part: {name}: {why}")
+        bad = found["turns"]
+        print(f"  {bad['disturbed']} of {bad['all']} turns disturbed, {bad['kept']} counted")
+        if path is not None:
+            part = path.with_name(path.name + ".part")
+            part.write_text(json.dumps(results, indent=1) + "\n")
+            part.replace(path)
+            if path == HERE / "speed.json":
+                write_readme(results)
+
+
+if __name__ == "__main__":
+    main()
