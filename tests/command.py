@@ -10,7 +10,7 @@ import io
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -19,7 +19,7 @@ from unittest.mock import patch
 from atrous.cli import main
 from tests.processes import environment
 
-__all__ = ["assert_refuses", "atrous", "atrous_process"]
+__all__ = ["assert_refuses", "atrous", "atrous_process", "atrous_terminal"]
 
 
 def atrous(*arguments: str, cwd: Path | None = None, **variables: str) -> CompletedProcess[str]:
@@ -30,10 +30,29 @@ def atrous(*arguments: str, cwd: Path | None = None, **variables: str) -> Comple
     """
     encoding = variables.get("PYTHONIOENCODING", "utf-8")
     streams = [io.TextIOWrapper(io.BytesIO(), encoding, write_through=True) for _ in range(2)]
+    code = _run(arguments, streams[0], streams[1], cwd, variables)
+    said = [stream.buffer.getvalue().decode(encoding) for stream in streams]
+    return CompletedProcess(["atrous", *arguments], code, *said)
+
+
+def atrous_terminal(*arguments: str, cwd: Path | None = None) -> CompletedProcess[str]:
+    """The same with both streams as one, as a terminal shows them."""
+    both = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
+    code = _run(arguments, both, both, cwd, {})
+    return CompletedProcess(["atrous", *arguments], code, both.buffer.getvalue().decode("utf-8"))
+
+
+def _run(
+    arguments: tuple[str, ...],
+    out: io.TextIOWrapper,
+    errors: io.TextIOWrapper,
+    cwd: Path | None,
+    variables: Mapping[str, str],
+) -> int:
     with (
         Path(os.devnull).open(encoding="utf-8") as nothing,
         patch.multiple(sys, argv=["atrous", *arguments], stdin=nothing),
-        patch.multiple(sys, stdout=streams[0], stderr=streams[1]),
+        patch.multiple(sys, stdout=out, stderr=errors),
         patch.dict(os.environ, environment() | variables, clear=True),
         _imports_forgotten(),
         _in(cwd),
@@ -45,8 +64,7 @@ def atrous(*arguments: str, cwd: Path | None = None, **variables: str) -> Comple
         else:
             raise AssertionError("the command ends without an exit code")
     assert isinstance(code, int), code
-    said = [stream.buffer.getvalue().decode(encoding) for stream in streams]
-    return CompletedProcess(["atrous", *arguments], code, *said)
+    return code
 
 
 def atrous_process(

@@ -246,12 +246,13 @@ def _run(
 ) -> dict[str, np.ndarray]:
     """For each watched layer, by row of the batch, where an added step shows: as NaN, or at all.
 
-    Both runs have the same sizes, so that rows that are alike come out alike to the bit. Unless the
-    positions are to be `alone`, a last row stays as it was, and nothing may show there.
+    A change is seen beside a run without it, of the same sizes, so that rows that are alike come
+    out alike to the bit; NaN needs none. Unless the positions are to be `alone`, a last row stays
+    as it was, and nothing may show there.
     """
     layout = report.network.inputs[0].layout
     x = base.repeat(len(positions) + (not alone), *[1] * (base.ndim - 1))
-    clean = _outputs(model, x, watched)
+    clean = _outputs(model, x, watched) if any(step == step for step in steps) else {}
     found: dict[str, np.ndarray] = {}
     for step in steps:
         changed = x.clone()

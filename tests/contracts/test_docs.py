@@ -3,7 +3,9 @@
 In one document the blocks run in order, in one empty folder. `python` blocks share their names, and
 follow doctest's rules where they hold `>>>`. A line `$ command` in a `console` block runs in bash,
 80 columns wide, and prints what follows it, exactly, where a line `...` stands for any lines; with
-nothing after it, it only has to succeed. `pip install` is left to CI, whose script is compared.
+nothing after it, it only has to succeed. A line that is `atrous` and plain words runs in this
+process, without starting a shell and the imports anew, where it says the same. `pip install` is
+left to CI, whose script is compared.
 """
 
 from __future__ import annotations
@@ -11,11 +13,14 @@ from __future__ import annotations
 import doctest
 import itertools
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
+from tests.command import atrous_terminal
 from tests.processes import ROOT, run_shell
 
 EXECUTED = ("python", "console")
@@ -75,6 +80,17 @@ def after_install(line: str) -> str:
     )
 
 
+def run_line(line: str, folder: Path) -> CompletedProcess[str]:
+    """Runs a command line as bash does; a plain call of `atrous`, whose words bash hands on as they
+    stand, without bash.
+    """
+    words = shlex.split(line)
+    bare = re.sub(r'"[^"$`\\!]*"', "", line)
+    if words[0] == "atrous" and re.fullmatch(r"[\w\s.,:=/@%+-]*", bare):
+        return atrous_terminal(*words[1:], cwd=folder)
+    return run_shell(line, folder)
+
+
 def assert_shows(shown: str, printed: str, where: str) -> None:
     pattern = "".join(
         r"(?:.*\n)*?" if line.strip() == "..." else re.escape(line) + r"\n"
@@ -104,7 +120,7 @@ def assert_document_holds(path: Path, folder: Path) -> None:
                 line = after_install(command.line)
                 if not line:
                     continue
-                result = run_shell(line, folder)
+                result = run_line(line, folder)
                 if command.output:
                     assert_shows(command.output, result.stdout, f"{where}: `{line}`")
                 else:
@@ -139,6 +155,8 @@ def test_every_code_block_has_a_language_that_is_executed_or_only_shown(path):
         "```console\n$ pip install . && echo two\nthree\n```\n",
         "```console\n$ false\n```\n",
         "```console\necho two\n```\n",
+        "```console\n$ atrous --version\nseven\n```\n",
+        "```console\n$ atrous inspect zoo:nothing\n```\n",
     ],
 )
 def test_a_document_that_is_wrong_is_noticed(tmp_path, text):
