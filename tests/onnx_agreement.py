@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from atrous import Inspection
+from tests.exporting import export
 
 SLIDING = {"conv", "conv_transpose", "pool", "resize"}
 
 
 def exported(model: nn.Module, size: int, path: Path, optimize: bool = False) -> Path:
     """The model as an ONNX file, at one square image of `size` pixels."""
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            model,
-            (torch.zeros(1, 3, size, size),),
-            path,
-            dynamo=True,
-            verbose=False,
-            optimize=optimize,
-        )
-    return path
+    return export(model, torch.zeros(1, 3, size, size), path, dynamo=True, optimize=optimize)
 
 
 def sliding(report: Inspection) -> list[object]:

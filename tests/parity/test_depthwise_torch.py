@@ -18,6 +18,7 @@ from atrous.operators.kernels.layer import ACTIVATIONS
 from atrous.operators.kernels.threads import share_threads
 from atrous.operators.kernels.torch_depthwise import activate, depthwise, prepare
 from atrous.operators.kernels.torch_ops import conv_depthwise
+from tests.exporting import export
 from tests.processes import run_python
 
 GEOMETRY = ((2, 1), (1, 2), ((1, 0), (2, 1)))
@@ -146,7 +147,7 @@ def test_a_compiled_model_computes_the_same_and_trains(layer):
 @pytest.mark.parametrize("dynamo", [True, False])
 def test_an_onnx_file_holds_a_plain_conv(layer, tmp_path, dynamo):
     path = tmp_path / "layer.onnx"
-    torch.onnx.export(layer, (torch.randn(1, 4, 10, 11),), path, dynamo=dynamo, verbose=False)
+    export(layer, torch.randn(1, 4, 10, 11), path, dynamo=dynamo)
     nodes = onnx.load(path).graph.node
     assert [node.op_type for node in nodes] == ["Conv", "Relu"]
     assert next(a.ints for a in nodes[0].attribute if a.name == "dilations") == [2, 2]

@@ -18,6 +18,7 @@ from atrous.errors import (
     UnknownNameError,
     UnsupportedError,
 )
+from tests.exporting import export
 
 
 def alike(*layers):
@@ -345,7 +346,7 @@ def test_sources_without_weights_have_their_paths_counted_and_say_so():
 def test_an_onnx_file_is_refused_with_the_way_to_go_on(tmp_path):
     path = tmp_path / "conv.onnx"
     model = nn.Conv2d(1, 1, 3).eval()
-    torch.onnx.export(model, (torch.zeros(1, 1, 9, 9),), path, dynamo=True, verbose=False)
+    export(model, torch.zeros(1, 1, 9, 9), path, dynamo=True)
     with pytest.raises(UnsupportedError, match=r"give the PyTorch module.*weights='counted'"):
         atrous.effective(path)
     assert atrous.effective(path, weights="counted").size == (3, 3)

@@ -1,4 +1,4 @@
-"""One model through both readers gives one report."""
+"""One model through both readers gives one report. Of blocks that are repeated, two are read."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from torch import nn
 import atrous
 from atrous import Inspection
 from tests.onnx_agreement import assert_reports_agree, exported, sliding
+from tests.shortened import FEW_DENSE_LAYERS, shortened
 
 MODELS = [
     ("densenet121", 64),
@@ -39,8 +40,10 @@ def _model(name: str) -> nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if name.startswith("timm:"):
-            return timm.create_model(name[5:]).eval()
-        return torchvision.models.get_model(name, weights=None).eval()
+            return shortened(timm.create_model(name[5:])).eval()
+        if name == "densenet121":
+            return torchvision.models.DenseNet(block_config=FEW_DENSE_LAYERS).eval()
+        return shortened(torchvision.models.get_model(name, weights=None)).eval()
 
 
 @cache

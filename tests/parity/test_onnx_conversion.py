@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from onnx import helper
 from torch import nn
 
 import atrous
+from tests.exporting import export
 from tests.onnx_conversion import (
     assert_converts,
     assert_goes_back,
@@ -262,19 +262,9 @@ def exported(
             part.running_var.uniform_(0.5, 2)
     x = torch.randn(1, 3, size, size)
     axes = {"dynamic_axes": {"x": {0: "n", 2: "h", 3: "w"}}} if dynamic else {}
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            module.eval(),
-            (x,),
-            path,
-            dynamo=dynamo,
-            verbose=False,
-            input_names=["x"],
-            external_data=False,
-            **axes,
-        )
-    return path
+    return export(
+        module.eval(), x, path, dynamo=dynamo, input_names=["x"], external_data=False, **axes
+    )
 
 
 def trunk(name: str) -> nn.Module:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from atrous.analysis import inspect_network
 from atrous.network import Network
 from atrous.readers.onnx.reader import read_onnx
 from atrous.readers.torch.reader import read_torch
+from tests.exporting import export
 
 IMAGE = (1, 3, 40, 48)
 
@@ -94,10 +94,7 @@ MODELS = {"decoder": (Decoder, IMAGE), "tokens": (Tokens, IMAGE), "sound": (Soun
 
 def _exported(module: nn.Module, shape: tuple[int, ...], path: Path, **options: Any) -> Path:
     torch.manual_seed(0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(module, (torch.rand(shape),), str(path), verbose=False, **options)
-    return path
+    return export(module, torch.rand(shape), path, **options)
 
 
 OPTIONS: dict[str, dict[str, Any]] = {

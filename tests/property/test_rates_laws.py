@@ -13,6 +13,7 @@ from torch.nn import functional
 import atrous
 from atrous.analysis.rates import branch_of, percent, pyramids_of, same_branch
 from atrous.geometry import Window, inside_counts
+from tests.exporting import export
 
 CONVOLVE = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 
@@ -217,7 +218,7 @@ def test_the_pyramid_of_a_network_is_that_of_its_map_however_it_is_padded(apart)
 def test_an_exported_file_has_the_pyramid_of_its_module(apart, tmp_path):
     path = tmp_path / "pyramid.onnx"
     model = Pyramid(apart).eval()
-    torch.onnx.export(model, (torch.zeros(1, 3, 25, 31),), path, dynamo=True, verbose=False)
+    export(model, torch.zeros(1, 3, 25, 31), path, dynamo=True)
     [of_file], [of_module] = (
         atrous.inspect(source, shape).pyramids
         for source, shape in ((path, None), (model, (1, 3, 25, 31)))
