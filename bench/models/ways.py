@@ -157,9 +157,10 @@ def optimized(problem: Problem, more: dict[str, str]) -> Way:
     for layer in about.layers:
         chosen[layer.strategy] = chosen.get(layer.strategy, 0) + 1
     notes = {"optimized_s": took[0], "again_s": took[1], "mode": about.mode, "strategies": chosen}
-    engine = getattr(about, "engine", None)
-    if engine is not None:
-        notes["engine"] = str(engine)
+    timed = {one.engine: one.ms for one in about.engines if one.ms is not None and not one.why}
+    if timed:
+        notes["engine"] = min(timed, key=lambda name: timed[name])
+        notes["engines_ms"] = {name: round(ms, 3) for name, ms in timed.items()}
     return of_torch(lambda: fast(problem.x), **notes)
 
 

@@ -24,12 +24,11 @@ import cases  # noqa: F401  (before timm)
 import segmentation
 
 from bench.shared.alone import Built
+from bench.shared.gradients import gradient_error
 
-__all__ = ["OURS", "PEERS", "STEPS", "Step", "Task", "contestant", "gradient_error", "prepare"]
+__all__ = ["OURS", "PEERS", "STEPS", "Step", "Task", "contestant", "prepare"]
 
 OURS = "atrous"
-SMALL = 1e-3
-"""Of the largest gradient: where a parameter's are all below it, they are not looked at alone."""
 
 
 def convnext(size: int, classes: int = 21) -> nn.Module:
@@ -104,25 +103,6 @@ def prepare(threads: int, task: Task) -> Built:
     held = {"weights": weights, "x": x, "labels": labels, "gradients": gradients(model)}
     torch.save(held, task.state)
     return Built(lambda: None)
-
-
-def gradient_error(
-    found: dict[str, torch.Tensor], truth: dict[str, torch.Tensor]
-) -> tuple[float, float]:
-    """The largest difference as a share of the largest gradient of all, and of its own parameter.
-
-    The second leaves out parameters whose gradients are next to nothing, such as the bias before a
-    batch norm, which is 0 but for rounding.
-    """
-    most = max(float(one.abs().max()) for one in truth.values())
-    whole = own = 0.0
-    for name, right in truth.items():
-        off = float((found[name].double() - right).abs().max())
-        large = float(right.abs().max())
-        whole = max(whole, off / most)
-        if large >= SMALL * most:
-            own = max(own, off / large)
-    return whole, own
 
 
 @dataclass(frozen=True, slots=True)
