@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from cases import MODELS, Model
 from ways import OURS, PEERS, Task, contestant, prepare
 
-from bench.shared.alone import Build, Contest, Found, Host, Limits
+from bench.shared.alone import Build, Contest, FailedError, Found, GoneError, Limits, alone
 from bench.shared.commit import commit
 from bench.shared.machine import machine, sentence, use_threads
 from bench.shared.rounds import Times
@@ -47,13 +47,8 @@ def figures(times: Times) -> dict[str, Any]:
 def written_files(case: Model, folder: Path, names: list[str], threads: int) -> Task:
     """The files that everybody reads, written by a process that ends."""
     task = Task(case.name, folder)
-    host = Host(
-        partial(prepare, threads, {"ONNX Runtime", "OpenVINO"} & {*names} != set()), threads
-    )
-    try:
-        notes = host.build(task, LIMITS.build) or {}
-    finally:
-        host.close()
+    export = bool({"ONNX Runtime", "OpenVINO"} & {*names})
+    notes = alone(partial(prepare, threads, export), task, threads, LIMITS.build)
     if "no_onnx" in notes:
         print(f"  no ONNX file: {notes['no_onnx']}", flush=True)
     return task
@@ -169,7 +164,11 @@ def main() -> None:
         if not is_wanted(results["models"].get(case.name), asked):
             continue
         about = machine(threads)
-        found, least = run_model(case, names, threads, turns, least)
+        try:
+            found, least = run_model(case, names, threads, turns, least)
+        except (FailedError, GoneError, RuntimeError) as failure:  # the others are measured
+            print(f"{index}/{len(chosen)} {case.name}: not measured: {failure}", flush=True)
+            continue
         results["models"][case.name] = {**found, "machine": about}
         print(f"{index}/{len(chosen)} {case.name}, {found['seconds']} s: {line(found)}")
         for name in (n for n in found["contestants"] if n.startswith(OURS)):

@@ -41,7 +41,17 @@ from bench.shared.rounds import (
     turns_left,
 )
 
-__all__ = ["Built", "Contest", "Found", "GoneError", "Host", "Limits", "product"]
+__all__ = [
+    "Built",
+    "Contest",
+    "FailedError",
+    "Found",
+    "GoneError",
+    "Host",
+    "Limits",
+    "alone",
+    "product",
+]
 
 ROOT = Path(__file__).resolve().parents[2]
 DEATHS = 3  # a contestant whose process ended so often is not started again
@@ -188,6 +198,8 @@ class Host:
 
     def close(self) -> None:
         """Ends the process without waiting for what it does."""
+        if self.said.closed:
+            return
         self._signal(signal.SIGKILL)
         self.process.wait()
         self.pipe.close()
@@ -207,6 +219,18 @@ class Host:
     def _wait_until_stopped(self) -> None:
         if hasattr(os, "waitid"):
             os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+
+
+def alone(build: Build, request: object, threads: int, limit: float) -> dict[str, Any]:
+    """The notes of a case, built in a process that ends with it.
+
+    Raises `FailedError` where it raised there, `GoneError` where the process ended.
+    """
+    host = Host(build, threads)
+    try:
+        return host.build(request, limit) or {}
+    finally:
+        host.close()
 
 
 def exit_name(code: int) -> str:

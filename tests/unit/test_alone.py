@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.shared.alone import Contest, Limits, share_waited
+from bench.shared.alone import Contest, FailedError, GoneError, Limits, alone, share_waited
 from tests import contestants as of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -128,6 +128,16 @@ def test_who_crashes_hangs_or_is_not_installed_is_absent_with_the_reason():
         assert last.absent["crashing"] == (
             "not started again after 3 ends, the last: ended with SIGSEGV: the engine gave up"
         )
+
+
+def test_what_is_done_once_has_a_process_that_ends():
+    notes = alone(partial(of.steady, {"name": "one"}), 7, 1, limit=30)
+    assert (notes["name"], notes["request"]) == ("one", 7)
+    assert_gone(notes["pid"])
+    with pytest.raises(FailedError, match="No module named 'an_engine'"):
+        alone(of.missing, None, 1, limit=30)
+    with pytest.raises(GoneError, match="ended with SIGSEGV: the engine gave up"):
+        alone(of.crashing, None, 1, limit=30)
 
 
 def test_without_a_reference_nothing_is_measured():
