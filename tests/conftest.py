@@ -20,6 +20,10 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 # JAX is its own oracle, on the CPU whatever else is there.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+# Whole models by other engines take seconds to prepare, and which is fastest varies: only the tests
+# of engines ask for them.
+os.environ.setdefault("ATROUS_ENGINES", "atrous")
+
 # Exports make objects by the hundred thousand, nearly all of which stay: a collection every 700 of
 # them finds nothing, at 6 % of the time.
 gc.set_threshold(20_000)

@@ -28,6 +28,22 @@ def bench(
     training: Annotated[
         bool, typer.Option("--training", help="Measure forward and backward, gradients kept.")
     ] = False,
+    engines: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="What is tried of atrous, torch.compile, onnxruntime and openvino, with commas "
+            "between; by default all that is installed.",
+        ),
+    ] = None,
+    rounding: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SUMS",
+            help="direct: the definition's sums; winograd: fewer products; by default the fewest "
+            "that round off little.",
+        ),
+    ] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Measure again what was measured before.")
     ] = False,
@@ -53,6 +69,8 @@ def bench(
     - atrous bench "stack:dwk3d1 dwk3d4 dwk3d16" --input 1,64,128,128 --threads 1
 
     - atrous bench my.models:small --input 1,3,224,224 --json
+
+    - atrous bench torchvision:resnet18 --engines atrous,onnxruntime
     """
     made, given = model(source, input or ())
     try:
@@ -68,7 +86,14 @@ def bench(
     with _progress(f"measuring {source}") as progress:
         runs, example = module_of(made, given)
         found = bench_module(
-            runs, example, threads=threads, training=training, fresh=fresh, progress=progress
+            runs,
+            example,
+            threads=threads,
+            training=training,
+            fresh=fresh,
+            progress=progress,
+            engines=engines,
+            rounding=rounding,  # type: ignore[arg-type]  # checked there
         )
     if json:
         show_json(found.to_json())

@@ -40,7 +40,9 @@ __all__ = [
     "counted",
     "depends_on_data",
     "fakes",
+    "flattened",
     "flops_of",
+    "frozen_graph",
     "held",
     "hooks",
     "in_mode",
@@ -449,6 +451,24 @@ def is_transformed() -> bool:
     )
 
 
+def frozen_graph(model: nn.Module, inputs: Sequence[torch.Tensor]) -> Callable[..., Any]:
+    """The model as one compiled function, in which its parameters are constants.
+
+    Freezing is a setting of the process, read when the function is compiled, which its first call
+    does; a setting of the function alone comes too late. What PyTorch keeps of compiled code, and
+    counts against a limit, belongs to the code of a function: this one has code of its own.
+    """
+    from torch._inductor import config
+
+    names: dict[str, Any] = {"model": model}
+    code = compile("def run(*inputs):\n    return model(*inputs)", "<atrous.optimize>", "exec")
+    exec(code, names)  # noqa: S102
+    call: Callable[..., Any] = torch.compile(names["run"], fullgraph=True, dynamic=False)
+    with quiet(), config.patch(freezing=True), torch.inference_mode(False), torch.no_grad():
+        call(*inputs)
+    return call
+
+
 def is_watched() -> bool:
     """Whether somebody looks at the operations: a tracer, a mode, autocast, a transform."""
     return bool(
@@ -618,6 +638,12 @@ def run_of(model: nn.Module, name: str) -> tuple[nn.Module, int | None] | None:
 def leaves(structure: Any) -> list[Any]:
     """All leaves of a structure of inputs or outputs, in the order that exports use."""
     return list(_pytree.tree_leaves(structure))
+
+
+def flattened(structure: Any) -> tuple[list[Any], Any]:
+    """All leaves of a structure, and the spec by which `unflattened` puts them together again."""
+    values, spec = _pytree.tree_flatten(structure)
+    return list(values), spec
 
 
 def mapped(structure: Any, function: Callable[[Any], Any]) -> Any:

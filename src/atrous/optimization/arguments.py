@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
 from torch import nn
 
-from atrous.errors import ArgumentError, ArgumentTypeError
+from atrous.errors import ArgumentError, ArgumentTypeError, MissingDependencyError, clean
 from atrous.frameworks.exported import is_exported
+from atrous.optimization.engines.tried import ENGINES, missing
 from atrous.optimization.records import Rounding
 
-__all__ = ["checked_example", "checked_rounding"]
+__all__ = ["checked_engines", "checked_example", "checked_rounding"]
+
+OURS = "atrous"
+"""The name of our own strategies among engines."""
 
 
 def checked_rounding(rounding: Any) -> Rounding:
@@ -22,6 +27,45 @@ def checked_rounding(rounding: Any) -> Rounding:
             "products where they round off little."
         )
     return rounding  # type: ignore[no-any-return]
+
+
+def checked_engines(engines: Any) -> tuple[str, ...]:
+    """The names of the engines to try, `"atrous"` for ours among them.
+
+    None takes what ATROUS_ENGINES names, and without it every one, the missing ones included:
+    that they are missing is said where engines are explained. Raises `ArgumentError` for a name
+    that no engine has, and `MissingDependencyError` for one that is asked for and not installed.
+    """
+    owner, given = "engines", engines
+    if engines is None:
+        owner, given = "ATROUS_ENGINES", os.environ.get("ATROUS_ENGINES")
+    if given is None:
+        return (OURS, *ENGINES)
+    names = given.split(",") if isinstance(given, str) else given
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise ArgumentTypeError(
+            f"engines is {_what(engines)}; give a name or a sequence of names, of {_known()}."
+        )
+    names = tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
+    if not names:
+        raise ArgumentError(f"{owner} names none; give one or several of {_known()}.")
+    for name in names:
+        if name != OURS and name not in ENGINES:
+            raise ArgumentError(
+                f"{owner} has {clean(name[:80])!r}, which is no engine; there are {_known()}."
+            )
+        if name != OURS and (lacks := missing(ENGINES[name])):
+            raise MissingDependencyError(f"{owner} has {name!r}: {lacks}; there are {_known()}.")
+    return names
+
+
+def _known() -> str:
+    """Every name, and of engines that are missing how they are installed."""
+    said = [f"{OURS!r}"]
+    for engine in ENGINES.values():
+        lacks = missing(engine)
+        said.append(f"{engine.name!r} ({engine.install})" if lacks else f"{engine.name!r}")
+    return ", ".join(said)
 
 
 def checked_example(model: Any, example: Any, *, training: bool) -> tuple[torch.Tensor, ...]:

@@ -17,7 +17,7 @@ from atrous.frameworks.exported import unfit
 from atrous.frameworks.torch import in_mode, leaves
 from atrous.optimization.layer.choose import difference, tolerance
 
-__all__ = ["Judge", "Verdict", "called", "flat", "reference_of"]
+__all__ = ["Inputs", "Judge", "Verdict", "called", "flat", "reference_of"]
 
 Inputs = tuple[torch.Tensor, ...]
 
@@ -82,25 +82,38 @@ class Judge:
 
     def __call__(self, run: Callable[[Inputs], Any]) -> Verdict:
         """Runs on every input, twice: what a run writes over shows in the next one."""
-        far, notes = 0.0, []
+        far = 0.0
+        notes: list[str | None] = []
         for probe in self._probes:
+            held: list[tuple[list[Any], float]] = []
             for _ in range(2):
+                given = tuple(x.clone() for x in probe.inputs)
                 with torch.no_grad():
-                    made = flat(run(probe.inputs))
+                    made = flat(run(given))
+                if _furthest(probe.inputs, given) > 0:
+                    return Verdict(False, math.inf, "it writes into its input.")
                 apart = _furthest(probe.wanted, made)
+                held.append((made, apart))
                 far = max(far, apart)
                 if apart <= probe.allowed:
                     continue
-                said = f"the output differs by {apart:.1e}"
-                if not apart <= _EXCUSED * probe.allowed or probe.exact is None:
-                    return Verdict(False, far, f"{said}.")
-                own = _furthest(probe.exact, _double(probe.wanted))
-                ours = _furthest(probe.exact, _double(made))
-                said += f"; from float64 by {ours:.1e}, the original by {own:.1e}."
-                if not ours <= _AS_EXACT * own:
-                    return Verdict(False, far, said)
-                notes.append(said)
+                verdict = self._excused(probe, made, apart, far)
+                if not verdict.same:
+                    return verdict
+                notes.append(verdict.note)
+            if _furthest(probe.wanted, held[0][0]) != held[0][1]:
+                return Verdict(False, math.inf, "a run writes over the result of the one before.")
         return Verdict(True, far, notes[0] if notes else None)
+
+    def _excused(self, probe: _Probe, made: list[Any], apart: float, far: float) -> Verdict:
+        """Whether what differs is about as close to float64 as the model is."""
+        said = f"the output differs by {apart:.1e}"
+        if not apart <= _EXCUSED * probe.allowed or probe.exact is None:
+            return Verdict(False, far, f"{said}.")
+        own = _furthest(probe.exact, _double(probe.wanted))
+        ours = _furthest(probe.exact, _double(made))
+        said += f"; from float64 by {ours:.1e}, the original by {own:.1e}."
+        return Verdict(ours <= _AS_EXACT * own, far, said)
 
 
 class _Probe:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from atrous.frameworks.torch import is_watched, share_state
-from atrous.optimization.plan import Prepared, Recipe, Signature, signature_of
+from atrous.optimization.plan import EngineRecipe, Plan, Recipe, Signature, signature_of
 from atrous.optimization.records import Explanation
 
 __all__ = ["Optimized"]
@@ -21,7 +21,7 @@ class Optimized(nn.Module):
 
     Parameters, buffers and submodules are the original's own, under the same names: a state dict
     fits both, and what is loaded into one is loaded into both. In evaluation mode inputs of the
-    example's shape and dtype run through the prepared program, whose results carry no gradient;
+    example's shape and dtype run through what was prepared, whose results carry no gradient;
     everything else (other shapes, training mode, inputs that require a gradient, autocast, tracing)
     runs through the original.
     """
@@ -29,9 +29,9 @@ class Optimized(nn.Module):
     def __init__(
         self,
         original: nn.Module,
-        plans: Mapping[Signature, Prepared],
+        plans: Mapping[Signature, Plan],
         explanation: Explanation,
-        recipes: tuple[Recipe, ...] = (),
+        recipes: tuple[Recipe | EngineRecipe, ...] = (),
     ) -> None:
         super().__init__()
         share_state(self, original)
@@ -62,9 +62,10 @@ class Optimized(nn.Module):
 
     def train(self, mode: bool = True) -> Optimized:
         """Sets training or evaluation mode, of the original as well."""
+        if any(part.training != mode for part in (self, *self._original.modules())):
+            self.refresh()  # what trains may write without a trace
         self._original.train(mode)
         self.training = mode
-        self.refresh()
         return self
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
@@ -82,7 +83,7 @@ class Optimized(nn.Module):
         found = self.explain()
         return f"{found.model}, {found.mode}, {found.ratio:.2f}x"
 
-    def _plan_for(self, args: tuple[Any, ...]) -> Prepared | None:
+    def _plan_for(self, args: tuple[Any, ...]) -> Plan | None:
         if self.training or is_watched():
             return None
         for x in args:
@@ -90,17 +91,21 @@ class Optimized(nn.Module):
                 return None
         if self._recipes:
             self._make_again()
-        found: Prepared | None = self._plans.get(signature_of(args))
+        found: Plan | None = self._plans.get(signature_of(args))
         return found if found is not None and found.fits() else None
 
     def _make_again(self) -> None:
         """Makes the programs of a copy, by its recipes."""
         from atrous.optimization.candidates import plan_again
+        from atrous.optimization.engines.engaged import engaged_again
 
         recipes = self._recipes
         self.__dict__["_recipes"] = ()
         for recipe in recipes:
-            made = plan_again(self._original, recipe)
+            own = recipe if isinstance(recipe, Recipe) else recipe.own
+            made: Plan | None = None if own is None else plan_again(self._original, own)
+            if not isinstance(recipe, Recipe):
+                made = engaged_again(self._original, recipe, made) or made
             if made is not None:
                 key = tuple((torch.Size(shape), dtype) for shape, dtype in recipe.inputs)
                 self._plans[key] = made

@@ -14,11 +14,12 @@ from atrous.frameworks.torch import in_mode
 from atrous.optimization.candidates import Candidate, candidates
 from atrous.optimization.explained import as_written, layer_rows
 from atrous.optimization.graph.export import Exported, exported
+from atrous.optimization.graph.program import strides_of
 from atrous.optimization.graph.tune import Progress
 from atrous.optimization.judge import Judge, called, flat
 from atrous.optimization.layer.cache import Choices
 from atrous.optimization.layer.timing import Timer
-from atrous.optimization.plan import Prepared, Signature, signature_of
+from atrous.optimization.plan import Plan, Signature, signature_of
 from atrous.optimization.records import LayerChoice, Layout, Mode, Rounding
 from atrous.optimization.swap import swapped
 
@@ -51,7 +52,7 @@ class Offer:
     run: Callable[[], object]
     difference: float
     model: nn.Module
-    plans: Mapping[Signature, Prepared] = field(default_factory=dict)
+    plans: Mapping[Signature, Plan] = field(default_factory=dict)
     layout: Layout = "contiguous"
     rows: Rows = lambda _before, _after: ()
 
@@ -94,7 +95,7 @@ def _graphs(
     """The programs that give what the original gives."""
     model, inputs = order.model, order.inputs
     graph = as_written(found)
-    strides = tuple(_strides(value) for value in reference)
+    strides = tuple(strides_of(value) for value in reference)
     made = candidates(
         model, found, inputs, strides, order.choices, order.timer, order.progress, order.rounding
     )
@@ -186,16 +187,6 @@ def layout_name(layout: str) -> str:
 
 def _has_gradient(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and value.requires_grad
-
-
-def _strides(value: Any) -> tuple[int, ...] | None:
-    """How the original hands out a tensor; None where its elements share memory."""
-    if not isinstance(value, torch.Tensor) or value.layout != torch.strided:
-        return None
-    shared = any(
-        step == 0 and size > 1 for size, step in zip(value.shape, value.stride(), strict=True)
-    )
-    return None if shared else tuple(value.stride())
 
 
 def _said(error: Exception) -> str:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from atrous.optimization.arguments import checked_example
+from atrous.optimization.arguments import OURS, checked_example
 from atrous.optimization.contest import Turns, WholeTimer, contest, crowded, disturbance
+from atrous.optimization.engines.engaged import Engaged
+from atrous.optimization.engines.tried import Trial, tried
 from atrous.optimization.graph.tune import Progress
 from atrous.optimization.judge import Judge, reference_of
 from atrous.optimization.layer.cache import Choices, machine, versions
 from atrous.optimization.layer.timing import Timer, times
 from atrous.optimization.module import Optimized
 from atrous.optimization.offers import Offer, Order, Own, layout_name, own_offers, runner
+from atrous.optimization.plan import signature_of
 from atrous.optimization.records import EngineTime, Explanation, LayerChoice, Rounding
 
 __all__ = ["optimize_model"]
@@ -40,6 +44,7 @@ def optimize_model(
     *,
     training: bool = False,
     rounding: Rounding = None,
+    engines: Sequence[str] = (OURS,),
     choices: Choices | None = None,
     timer: Timer = _time_layer,
     whole_timer: WholeTimer = contest,
@@ -52,9 +57,10 @@ def optimize_model(
     # Copies: a model may write into what it is given, and is run many times.
     inputs = tuple(x.detach().clone() for x in inputs)
     choices = Choices() if choices is None else choices
+    others = [name for name in engines if name != OURS]
     order = Order(model, inputs, training, rounding, choices, timer, progress)
     with _unmoved(model):
-        return _optimized(order, whole_timer)
+        return _optimized(order, OURS in engines, [] if training else others, whole_timer)
 
 
 @contextmanager
@@ -71,31 +77,85 @@ def _unmoved(model: nn.Module) -> Iterator[None]:
                     one.copy_(value)
 
 
-def _optimized(order: Order, whole_timer: WholeTimer) -> Optimized:
+def _optimized(
+    order: Order, ours: bool, others: Sequence[str], whole_timer: WholeTimer
+) -> Optimized:
     crowd = crowded()
     reference = reference_of(order.model, order.inputs)
     judge = Judge(order.model, order.inputs, reference)
-    own = own_offers(order, judge, reference)
+    # Each of them has its share of what is told of progress.
+    parts = int(ours) + len(others)
+
+    def told(layer: str, share: float) -> None:
+        order.progress(layer, share / parts)
+
+    own = own_offers(replace(order, progress=told), judge, reference) if ours else Own()
+
+    def trying(engine: str, share: float) -> None:
+        order.progress(engine, (int(ours) + share * len(others)) / parts)
+
+    trials = tried(order.model, order.inputs, others, judge, trying) if others else []
+    offers = [*own.offers, *(_offer(order, trial) for trial in trials if trial.plan is not None)]
     runs = {"before": runner(order.model, order.inputs, training=order.training)}
-    taken = whole_timer(runs | {one.name: one.run for one in own.offers})
-    best = _fastest(own.offers, taken)
+    taken = whole_timer(runs | {one.name: one.run for one in offers})
+    failed = {trial.engine.name for trial in trials if trial.why}
+    best = _fastest([one for one in offers if one.name not in failed], taken)
     notes = _notes(own, best, taken)
     if busy := disturbance(taken["before"], crowd):
         notes.append(busy)
-    return _handed_out(order, own, best, taken, notes)
+    if best is not None:
+        _in_reserve(best, own, taken)
+    first = [_timed_as("original", taken["before"], 0.0)]
+    if ours:
+        first.append(_ours(own, taken))
+    engines = (*first, *(_of_trial(trial, taken) for trial in trials))
+    return _handed_out(order, own, best, taken, notes, engines)
+
+
+def _offer(order: Order, trial: Trial) -> Offer:
+    """The whole by another engine."""
+    name, plan = trial.engine.name, trial.plan
+    assert plan is not None
+
+    def run() -> None:
+        with torch.no_grad():
+            trial.run(order.inputs)
+
+    plans = {signature_of(order.inputs): plan}
+    return Offer(name, name, "engine", run, trial.difference or 0.0, order.model, plans)
 
 
 def _fastest(offers: Sequence[Offer], taken: Mapping[str, Turns]) -> Offer | None:
-    """What is handed out; None for the original."""
+    """What is handed out; None for the original. Ours wins where another is hardly faster."""
     clear = [one for one in offers if taken[one.name].ms <= _GAIN * taken["before"].ms]
-    return min(clear, key=lambda one: taken[one.name].ms, default=None)
+    ours = _least([one for one in clear if one.engine == OURS], taken)
+    other = _least([one for one in clear if one.engine != OURS], taken)
+    if ours is None or other is None:
+        return ours or other
+    return other if taken[other.name].ms < _GAIN * taken[ours.name].ms else ours
+
+
+def _least(offers: Sequence[Offer], taken: Mapping[str, Turns]) -> Offer | None:
+    return min(offers, key=lambda one: taken[one.name].ms, default=None)
+
+
+def _in_reserve(best: Offer, own: Own, taken: Mapping[str, Turns]) -> None:
+    """Gives what runs by another engine our best program, which runs where weights are new."""
+    graphs = [one for one in own.offers if one.mode == "graph"]
+    ours = _fastest(graphs, taken)
+    for plan in best.plans.values():
+        if isinstance(plan, Engaged) and ours is not None:
+            (plan.own,) = ours.plans.values()
 
 
 def _notes(own: Own, best: Offer | None, taken: Mapping[str, Turns]) -> list[str]:
-    slower = [one for one in own.offers if one.mode == "graph" and one is not best]
+    graphs = [one for one in own.offers if one.mode == "graph"]
+    shown = best if best is not None and best.engine == OURS else _least(graphs, taken)
     notes = [*own.notes]
     notes += [
-        f"{layout_name(one.layout)} it would take {taken[one.name].ms:.3g} ms." for one in slower
+        f"{layout_name(one.layout)} it would take {taken[one.name].ms:.3g} ms."
+        for one in graphs
+        if one is not shown or best is None
     ]
     if best is None:
         kept = "the original is kept: nothing was faster and equal."
@@ -109,6 +169,7 @@ def _handed_out(
     best: Offer | None,
     taken: Mapping[str, Turns],
     notes: list[str],
+    engines: tuple[EngineTime, ...],
 ) -> Optimized:
     before = taken["before"].ms
     after = before if best is None else taken[best.name].ms
@@ -127,7 +188,7 @@ def _handed_out(
         training=order.training,
         notes=tuple(notes),
         engine="original" if best is None else best.engine,
-        engines=_engines(own, taken),
+        engines=engines,
     )
     if best is None:
         return Optimized(order.model, {}, about)
@@ -144,13 +205,18 @@ def _rows_within(
         return ()
 
 
-def _engines(own: Own, taken: Mapping[str, Turns]) -> tuple[EngineTime, ...]:
-    """What the original took, and the best of ours."""
-    first = _timed_as("original", taken["before"], 0.0)
-    if not own.offers:
-        return (first, EngineTime("atrous", why="nothing of it is equal and faster."))
-    ours = min(own.offers, key=lambda one: taken[one.name].ms)
-    return (first, _timed_as("atrous", taken[ours.name], ours.difference))
+def _ours(own: Own, taken: Mapping[str, Turns]) -> EngineTime:
+    best = _least(own.offers, taken)
+    if best is None:
+        return EngineTime(OURS, why="nothing that it has is faster and equal.")
+    return _timed_as(OURS, taken[best.name], best.difference)
+
+
+def _of_trial(trial: Trial, taken: Mapping[str, Turns]) -> EngineTime:
+    name = trial.engine.name
+    if trial.plan is None or trial.why:
+        return EngineTime(name, difference=trial.difference, why=trial.why)
+    return _timed_as(name, taken[name], trial.difference or 0.0)
 
 
 def _timed_as(name: str, spread: Turns, difference: float) -> EngineTime:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -12,7 +12,17 @@ from torch import nn
 from atrous.frameworks.torch import children, counted, hooks, unflattened, version_of
 from atrous.optimization.graph.program import Program, Strides, compiled, state_of
 
-__all__ = ["Mark", "Prepared", "Recipe", "Signature", "Watch", "is_same", "signature_of"]
+__all__ = [
+    "EngineRecipe",
+    "Mark",
+    "Plan",
+    "Prepared",
+    "Recipe",
+    "Signature",
+    "Watch",
+    "is_same",
+    "signature_of",
+]
 
 
 Signature = tuple[tuple[torch.Size, torch.dtype], ...]
@@ -26,6 +36,36 @@ class Recipe:
     layout: str
     strategies: tuple[tuple[str, str], ...]
     strides: tuple[Strides, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRecipe:
+    """What is needed to run by an engine again, in a copy or another process.
+
+    `own` is our program, which runs meanwhile, and where there is no such engine.
+    """
+
+    inputs: tuple[tuple[tuple[int, ...], torch.dtype], ...]
+    engine: str
+    strides: tuple[Strides, ...]
+    own: Recipe | None = None
+
+
+class Plan(Protocol):
+    """A model prepared for inputs of one signature."""
+
+    @property
+    def recipe(self) -> Recipe | EngineRecipe:
+        """What makes it again."""
+
+    def __call__(self, model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> Any:
+        """The model's outputs."""
+
+    def refresh(self) -> None:
+        """Prepares the weights anew before the next run."""
+
+    def fits(self) -> bool:
+        """Whether the model is as it was."""
 
 
 Home = tuple[dict[str, Any], str]
@@ -80,12 +120,17 @@ class Prepared:
 
     def __init__(self, program: Program, spec: Any, model: nn.Module, recipe: Recipe) -> None:
         self.program = program
-        self.recipe = recipe
+        self._recipe = recipe
         self._spec = spec
         self._is_leaf = bool(spec.is_leaf())
         self._watch = Watch(model, state_of(program.graph, model))
         self._mark: Mark | None = None
         self._runs: Callable[..., list[Any]] | None = None
+
+    @property
+    def recipe(self) -> Recipe:
+        """What makes it again."""
+        return self._recipe
 
     def __call__(self, model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> Any:
         """The model's outputs."""

@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 from atrous.errors import ReadError, UnsupportedError
+from atrous.optimization.arguments import checked_engines, checked_rounding
 from atrous.optimization.graph.tune import Progress
 from atrous.optimization.layer.cache import Choices
 from atrous.optimization.optimize import optimize_model
-from atrous.optimization.records import Explanation
+from atrous.optimization.records import Explanation, Rounding
 from atrous.readers import read
 from atrous.readers.given import as_shape, is_shape
 from atrous.readers.kind import kind_of, source_name
@@ -70,8 +71,11 @@ def bench_module(
     training: bool,
     fresh: bool,
     progress: Progress,
+    engines: str | None = None,
+    rounding: Rounding = None,
 ) -> Explanation:
     """What `optimize` gains on this model, on that many threads; `fresh` measures all anew."""
+    names, sums = checked_engines(engines), checked_rounding(rounding)
     before = torch.get_num_threads()
     try:
         if threads is not None:
@@ -79,7 +83,15 @@ def bench_module(
         choices = Choices()
         if fresh:
             choices.forget()
-        made = optimize_model(model, example, training=training, choices=choices, progress=progress)
+        made = optimize_model(
+            model,
+            example,
+            training=training,
+            rounding=sums,
+            engines=names,
+            choices=choices,
+            progress=progress,
+        )
         return made.explain()
     finally:
         torch.set_num_threads(before)

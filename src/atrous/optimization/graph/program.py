@@ -29,6 +29,8 @@ __all__ = [
     "profiled",
     "state_of",
     "steps_of",
+    "strided",
+    "strides_of",
     "values_of",
 ]
 
@@ -138,7 +140,7 @@ def values_of(
 def compiled(program: Program, model: nn.Module) -> Callable[..., list[Any]]:
     """The program as one Python function of the flat inputs, which returns the flat outputs."""
     values = program.values(model)
-    names: dict[str, Any] = {"laid_out": laid_out, "layout": program.layout, "strided": _strided}
+    names: dict[str, Any] = {"laid_out": laid_out, "layout": program.layout, "strided": strided}
     letters: dict[Node, str] = {n: f"x{at}" for at, n in enumerate(program.inputs)}
     lines = [f"def forward({', '.join(letters.values())}):"]
     if program.layout == "channels_last":
@@ -185,7 +187,18 @@ def compiled(program: Program, model: nn.Module) -> Callable[..., list[Any]]:
     return made
 
 
-def _strided(x: torch.Tensor, strides: tuple[int, ...]) -> torch.Tensor:
+def strides_of(value: Any) -> Strides:
+    """How the original hands out a tensor; None where its elements share memory."""
+    if not isinstance(value, torch.Tensor) or value.layout != torch.strided:
+        return None
+    shared = any(
+        step == 0 and size > 1 for size, step in zip(value.shape, value.stride(), strict=True)
+    )
+    return None if shared else tuple(value.stride())
+
+
+def strided(x: torch.Tensor, strides: tuple[int, ...]) -> torch.Tensor:
+    """The tensor with these strides, itself where it has them."""
     if x.stride() == strides:
         return x
     return torch.empty_strided(x.shape, strides, dtype=x.dtype).copy_(x)

@@ -1,0 +1,103 @@
+"""What an engine tells of itself, and what it is given to run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import nn
+
+from atrous.errors import AtrousError
+from atrous.frameworks.torch import flattened, unflattened
+from atrous.optimization.graph.export import Exported, exported
+from atrous.optimization.graph.program import strided, strides_of
+from atrous.optimization.judge import Inputs, called
+from atrous.registry import Registry
+
+__all__ = ["ENGINES", "Engine", "Run", "Task", "UnfitError", "complaint", "missing", "task_of"]
+
+Run = Callable[[Inputs], Any]
+"""What an engine makes of inputs: the outputs in the structure that the model gives."""
+
+
+class UnfitError(AtrousError, ValueError):
+    """An engine cannot take this model; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Another way to run whole models.
+
+    `packages` are what it is imported from, `install` the command that brings them. `build` makes
+    what runs the task with its weights as they are now, and raises where it cannot.
+    """
+
+    name: str
+    packages: tuple[str, ...]
+    install: str
+    build: Callable[[Task], Run]
+
+
+ENGINES = Registry[str, Engine]("engine")
+"""Every engine, by the name that `optimize(engines=...)` takes, in the order they are tried."""
+
+
+def missing(engine: Engine) -> str:
+    """What is to be done for the engine to be there; nothing where it is."""
+    for package in engine.packages:
+        try:
+            found = find_spec(package) is not None
+        except (ImportError, ValueError):  # one that is half there
+            found = False
+        if not found:
+            return f"{package} is not installed; run `{engine.install}`"
+    return ""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A model in evaluation mode on inputs of one signature, and what it made of them."""
+
+    model: nn.Module
+    inputs: Inputs
+    outputs: Any
+
+    @cached_property
+    def graph(self) -> Exported:
+        """The model as a graph; raises `UnfitError` where it has none."""
+        found = exported(self.model, self.inputs)
+        if isinstance(found, Exported):
+            return found
+        raise UnfitError(found.reason)
+
+    @cached_property
+    def tensors(self) -> list[torch.Tensor]:
+        """The outputs one by one; raises `UnfitError` where something else is among them."""
+        values = flattened(self.outputs)[0]
+        if not all(type(value) is torch.Tensor for value in values):
+            raise UnfitError("its outputs are not tensors alone.")
+        return values
+
+    def as_given(self, values: Sequence[torch.Tensor]) -> Any:
+        """Outputs in the structure and with the strides in which the model gives them."""
+        laid = []
+        for value, wanted in zip(values, self.tensors, strict=True):
+            strides = strides_of(wanted)
+            laid.append(value if strides is None else strided(value, strides))
+        return unflattened(laid, flattened(self.outputs)[1])
+
+
+def task_of(model: nn.Module, inputs: Inputs) -> Task:
+    """The model on these inputs, run once."""
+    with torch.no_grad():
+        return Task(model, inputs, called(model, inputs))
+
+
+def complaint(error: Exception) -> str:
+    """Why an engine failed, in one line."""
+    text = " ".join(str(error).split())[:200]
+    return text if isinstance(error, UnfitError) else f"{type(error).__name__}: {text}"
