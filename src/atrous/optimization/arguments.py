@@ -23,43 +23,44 @@ def checked_rounding(rounding: Any) -> Rounding:
     """`rounding` as given; `ArgumentError` for what is no way to round."""
     if rounding not in (None, "direct", "winograd"):
         raise ArgumentError(
-            f"rounding is {rounding!r}; give 'direct', 'winograd', or None, which takes fewer "
-            "products where they round off little."
+            f"rounding={rounding!r} names no sums; give 'direct' or 'winograd', or leave it out for "
+            "fewer products where they round off little."
         )
     return rounding  # type: ignore[no-any-return]
 
 
-def checked_engines(engines: Any) -> tuple[str, ...]:
+def checked_engines(engines: Any, *, training: bool) -> tuple[str, ...]:
     """The names of the engines to try, `"atrous"` for ours among them.
 
-    None takes what ATROUS_ENGINES names, and without it every one, the missing ones included:
-    that they are missing is said where engines are explained. Raises `ArgumentError` for a name
-    that no engine has, and `MissingDependencyError` for one that is asked for and not installed.
+    None takes what ATROUS_ENGINES names, and without it every one, for training ours alone; the
+    missing ones included: that they are missing is said where engines are explained. Raises
+    `ArgumentError` for a name that no engine has, and `MissingDependencyError` for one that is
+    asked for and not installed.
     """
     owner, given = "engines", engines
     if engines is None:
         owner, given = "ATROUS_ENGINES", os.environ.get("ATROUS_ENGINES")
     if given is None:
-        return (OURS, *ENGINES)
+        return (OURS,) if training else (OURS, *ENGINES)
     names = given.split(",") if isinstance(given, str) else given
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
         raise ArgumentTypeError(
-            f"engines is {_what(engines)}; give a name or a sequence of names, of {_known()}."
+            f"engines is {_what(engines)}; give one or several names of {_engine_names()}."
         )
     names = tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
     if not names:
-        raise ArgumentError(f"{owner} names none; give one or several of {_known()}.")
+        raise ArgumentError(f"{owner} names none; give one or several of {_engine_names()}.")
     for name in names:
         if name != OURS and name not in ENGINES:
             raise ArgumentError(
-                f"{owner} has {clean(name[:80])!r}, which is no engine; there are {_known()}."
+                f"{owner}={clean(name[:80])!r} is no engine; there are {_engine_names()}."
             )
         if name != OURS and (lacks := missing(ENGINES[name])):
-            raise MissingDependencyError(f"{owner} has {name!r}: {lacks}; there are {_known()}.")
+            raise MissingDependencyError(f"{owner}={name!r}: {lacks}; there are {_engine_names()}.")
     return names
 
 
-def _known() -> str:
+def _engine_names() -> str:
     """Every name, and of engines that are missing how they are installed."""
     said = [f"{OURS!r}"]
     for engine in ENGINES.values():

@@ -81,11 +81,14 @@ class Judge:
         self._probes = [_Probe(model, inputs, reference), *_drawn(model, inputs)]
 
     def __call__(self, run: Callable[[Inputs], Any]) -> Verdict:
-        """Runs on every input, twice: what a run writes over shows in the next one."""
+        """Runs on every input, twice: what a run writes over shows in the next one.
+
+        Or in the results of those before, which are looked at again.
+        """
         far = 0.0
         notes: list[str | None] = []
+        held: list[tuple[_Probe, list[Any], float]] = []
         for probe in self._probes:
-            held: list[tuple[list[Any], float]] = []
             for _ in range(2):
                 given = tuple(x.clone() for x in probe.inputs)
                 with torch.no_grad():
@@ -93,7 +96,7 @@ class Judge:
                 if _furthest(probe.inputs, given) > 0:
                     return Verdict(False, math.inf, "it writes into its input.")
                 apart = _furthest(probe.wanted, made)
-                held.append((made, apart))
+                held.append((probe, made, apart))
                 far = max(far, apart)
                 if apart <= probe.allowed:
                     continue
@@ -101,7 +104,8 @@ class Judge:
                 if not verdict.same:
                     return verdict
                 notes.append(verdict.note)
-            if _furthest(probe.wanted, held[0][0]) != held[0][1]:
+        for probe, made, apart in held[::2]:
+            if _furthest(probe.wanted, made) != apart:
                 return Verdict(False, math.inf, "a run writes over the result of the one before.")
         return Verdict(True, far, notes[0] if notes else None)
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from atrous.frameworks.torch import is_watched, share_state
-from atrous.optimization.plan import EngineRecipe, Plan, Recipe, Signature, signature_of
+from atrous.optimization.plan import AnyPlan, EngineRecipe, Recipe, Signature, signature_of
 from atrous.optimization.records import Explanation
 
 __all__ = ["Optimized"]
@@ -29,7 +29,7 @@ class Optimized(nn.Module):
     def __init__(
         self,
         original: nn.Module,
-        plans: Mapping[Signature, Plan],
+        plans: Mapping[Signature, AnyPlan],
         explanation: Explanation,
         recipes: tuple[Recipe | EngineRecipe, ...] = (),
     ) -> None:
@@ -83,7 +83,7 @@ class Optimized(nn.Module):
         found = self.explain()
         return f"{found.model}, {found.mode}, {found.ratio:.2f}x"
 
-    def _plan_for(self, args: tuple[Any, ...]) -> Plan | None:
+    def _plan_for(self, args: tuple[Any, ...]) -> AnyPlan | None:
         if self.training or is_watched():
             return None
         for x in args:
@@ -91,7 +91,7 @@ class Optimized(nn.Module):
                 return None
         if self._recipes:
             self._make_again()
-        found: Plan | None = self._plans.get(signature_of(args))
+        found: AnyPlan | None = self._plans.get(signature_of(args))
         return found if found is not None and found.fits() else None
 
     def _make_again(self) -> None:
@@ -103,7 +103,7 @@ class Optimized(nn.Module):
         self.__dict__["_recipes"] = ()
         for recipe in recipes:
             own = recipe if isinstance(recipe, Recipe) else recipe.own
-            made: Plan | None = None if own is None else plan_again(self._original, own)
+            made: AnyPlan | None = None if own is None else plan_again(self._original, own)
             if not isinstance(recipe, Recipe):
                 made = engaged_again(self._original, recipe, made) or made
             if made is not None:

@@ -15,31 +15,16 @@ from atrous.optimization.candidates import Candidate, candidates
 from atrous.optimization.explained import as_written, layer_rows
 from atrous.optimization.graph.export import Exported, exported
 from atrous.optimization.graph.program import strides_of
-from atrous.optimization.graph.tune import Progress
 from atrous.optimization.judge import Judge, called, flat
-from atrous.optimization.layer.cache import Choices
-from atrous.optimization.layer.timing import Timer
-from atrous.optimization.plan import Plan, Signature, signature_of
-from atrous.optimization.records import LayerChoice, Layout, Mode, Rounding
+from atrous.optimization.order import Order
+from atrous.optimization.plan import AnyPlan, Signature, signature_of
+from atrous.optimization.records import LayerChoice, Layout, Mode
 from atrous.optimization.swap import swapped
 
-__all__ = ["Offer", "Order", "Own", "own_offers", "runner"]
+__all__ = ["Offer", "Own", "own_offers", "runner"]
 
 Rows = Callable[[float, float], tuple[LayerChoice, ...]]
 """A row for each layer, by what the whole took before and after."""
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What is asked for: a model on inputs, and how its layers are measured."""
-
-    model: nn.Module
-    inputs: tuple[torch.Tensor, ...]
-    training: bool
-    rounding: Rounding
-    choices: Choices
-    timer: Timer
-    progress: Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +37,7 @@ class Offer:
     run: Callable[[], object]
     difference: float
     model: nn.Module
-    plans: Mapping[Signature, Plan] = field(default_factory=dict)
+    plans: Mapping[Signature, AnyPlan] = field(default_factory=dict)
     layout: Layout = "contiguous"
     rows: Rows = lambda _before, _after: ()
 

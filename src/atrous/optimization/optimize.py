@@ -13,13 +13,14 @@ from torch import nn
 from atrous.optimization.arguments import OURS, checked_example
 from atrous.optimization.contest import Turns, WholeTimer, contest, crowded, disturbance
 from atrous.optimization.engines.engaged import Engaged
-from atrous.optimization.engines.tried import Trial, tried
+from atrous.optimization.engines.tried import Attempt, tried
 from atrous.optimization.graph.tune import Progress
 from atrous.optimization.judge import Judge, reference_of
 from atrous.optimization.layer.cache import Choices, machine, versions
 from atrous.optimization.layer.timing import Timer, times
 from atrous.optimization.module import Optimized
-from atrous.optimization.offers import Offer, Order, Own, layout_name, own_offers, runner
+from atrous.optimization.offers import Offer, Own, layout_name, own_offers, runner
+from atrous.optimization.order import Order
 from atrous.optimization.plan import signature_of
 from atrous.optimization.records import EngineTime, Explanation, LayerChoice, Rounding
 
@@ -60,7 +61,7 @@ def optimize_model(
     others = [name for name in engines if name != OURS]
     order = Order(model, inputs, training, rounding, choices, timer, progress)
     with _unmoved(model):
-        return _optimized(order, OURS in engines, [] if training else others, whole_timer)
+        return _optimized(order, OURS in engines or training, others, whole_timer)
 
 
 @contextmanager
@@ -83,18 +84,13 @@ def _optimized(
     crowd = crowded()
     reference = reference_of(order.model, order.inputs)
     judge = Judge(order.model, order.inputs, reference)
-    # Each of them has its share of what is told of progress.
-    parts = int(ours) + len(others)
-
-    def told(layer: str, share: float) -> None:
-        order.progress(layer, share / parts)
-
-    own = own_offers(replace(order, progress=told), judge, reference) if ours else Own()
-
-    def trying(engine: str, share: float) -> None:
-        order.progress(engine, (int(ours) + share * len(others)) / parts)
-
-    trials = tried(order.model, order.inputs, others, judge, trying) if others else []
+    share = int(ours) / (int(ours) + len(others))
+    own = Own()
+    if ours:
+        first = replace(order, progress=_share_of(order.progress, 0, share))
+        own = own_offers(first, judge, reference)
+    second = replace(order, progress=_share_of(order.progress, share, 1))
+    trials = tried(second, others, judge)
     offers = [*own.offers, *(_offer(order, trial) for trial in trials if trial.plan is not None)]
     runs = {"before": runner(order.model, order.inputs, training=order.training)}
     taken = whole_timer(runs | {one.name: one.run for one in offers})
@@ -105,14 +101,18 @@ def _optimized(
         notes.append(busy)
     if best is not None:
         _in_reserve(best, own, taken)
-    first = [_timed_as("original", taken["before"], 0.0)]
-    if ours:
-        first.append(_ours(own, taken))
-    engines = (*first, *(_of_trial(trial, taken) for trial in trials))
+    engines = [_timed_as("original", taken["before"], 0.0)]
+    engines += [_ours(own, taken)] if ours else []
+    engines += [_of_trial(trial, taken) for trial in trials]
     return _handed_out(order, own, best, taken, notes, engines)
 
 
-def _offer(order: Order, trial: Trial) -> Offer:
+def _share_of(progress: Progress, start: float, end: float) -> Progress:
+    """What tells of a part of the work, from one share of the whole to another."""
+    return lambda what, share: progress(what, start + share * (end - start))
+
+
+def _offer(order: Order, trial: Attempt) -> Offer:
     """The whole by another engine."""
     name, plan = trial.engine.name, trial.plan
     assert plan is not None
@@ -128,14 +128,14 @@ def _offer(order: Order, trial: Trial) -> Offer:
 def _fastest(offers: Sequence[Offer], taken: Mapping[str, Turns]) -> Offer | None:
     """What is handed out; None for the original. Ours wins where another is hardly faster."""
     clear = [one for one in offers if taken[one.name].ms <= _GAIN * taken["before"].ms]
-    ours = _least([one for one in clear if one.engine == OURS], taken)
-    other = _least([one for one in clear if one.engine != OURS], taken)
+    ours = _quickest([one for one in clear if one.engine == OURS], taken)
+    other = _quickest([one for one in clear if one.engine != OURS], taken)
     if ours is None or other is None:
         return ours or other
     return other if taken[other.name].ms < _GAIN * taken[ours.name].ms else ours
 
 
-def _least(offers: Sequence[Offer], taken: Mapping[str, Turns]) -> Offer | None:
+def _quickest(offers: Sequence[Offer], taken: Mapping[str, Turns]) -> Offer | None:
     return min(offers, key=lambda one: taken[one.name].ms, default=None)
 
 
@@ -146,11 +146,12 @@ def _in_reserve(best: Offer, own: Own, taken: Mapping[str, Turns]) -> None:
     for plan in best.plans.values():
         if isinstance(plan, Engaged) and ours is not None:
             (plan.own,) = ours.plans.values()
+            plan.own.refresh()  # weights that may never be asked for
 
 
 def _notes(own: Own, best: Offer | None, taken: Mapping[str, Turns]) -> list[str]:
     graphs = [one for one in own.offers if one.mode == "graph"]
-    shown = best if best is not None and best.engine == OURS else _least(graphs, taken)
+    shown = best if best is not None and best.engine == OURS else _quickest(graphs, taken)
     notes = [*own.notes]
     notes += [
         f"{layout_name(one.layout)} it would take {taken[one.name].ms:.3g} ms."
@@ -169,7 +170,7 @@ def _handed_out(
     best: Offer | None,
     taken: Mapping[str, Turns],
     notes: list[str],
-    engines: tuple[EngineTime, ...],
+    engines: Sequence[EngineTime],
 ) -> Optimized:
     before = taken["before"].ms
     after = before if best is None else taken[best.name].ms
@@ -188,7 +189,7 @@ def _handed_out(
         training=order.training,
         notes=tuple(notes),
         engine="original" if best is None else best.engine,
-        engines=engines,
+        engines=tuple(engines),
     )
     if best is None:
         return Optimized(order.model, {}, about)
@@ -206,13 +207,13 @@ def _rows_within(
 
 
 def _ours(own: Own, taken: Mapping[str, Turns]) -> EngineTime:
-    best = _least(own.offers, taken)
+    best = _quickest(own.offers, taken)
     if best is None:
         return EngineTime(OURS, why="nothing that it has is faster and equal.")
     return _timed_as(OURS, taken[best.name], best.difference)
 
 
-def _of_trial(trial: Trial, taken: Mapping[str, Turns]) -> EngineTime:
+def _of_trial(trial: Attempt, taken: Mapping[str, Turns]) -> EngineTime:
     name = trial.engine.name
     if trial.plan is None or trial.why:
         return EngineTime(name, difference=trial.difference, why=trial.why)

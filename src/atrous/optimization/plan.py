@@ -13,9 +13,9 @@ from atrous.frameworks.torch import children, counted, hooks, unflattened, versi
 from atrous.optimization.graph.program import Program, Strides, compiled, state_of
 
 __all__ = [
+    "AnyPlan",
     "EngineRecipe",
     "Mark",
-    "Plan",
     "Prepared",
     "Recipe",
     "Signature",
@@ -51,7 +51,7 @@ class EngineRecipe:
     own: Recipe | None = None
 
 
-class Plan(Protocol):
+class AnyPlan(Protocol):
     """A model prepared for inputs of one signature."""
 
     @property

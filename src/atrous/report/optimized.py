@@ -21,7 +21,7 @@ _PLAIN = "torch"
 _MODES = {
     "graph": "one graph, weights folded and packed",
     "layers": "layer by layer",
-    "engine": "one engine for the whole",
+    "engine": "the whole by",
     "original": "the original, unchanged",
 }
 
@@ -74,6 +74,8 @@ def _facts(found: Explanation, look: Look) -> Iterator[Line]:
     runs = _MODES[found.mode]
     if found.mode == "graph":
         runs += ", channels last" if found.layout == "channels_last" else ", channels first"
+    if found.mode == "engine":
+        runs += f" {found.engine}"
     if found.training:
         runs += ", with gradients"
     if found.layers and found.mode != "graph":

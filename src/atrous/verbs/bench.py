@@ -75,7 +75,7 @@ def bench_module(
     rounding: Rounding = None,
 ) -> Explanation:
     """What `optimize` gains on this model, on that many threads; `fresh` measures all anew."""
-    names, sums = checked_engines(engines), checked_rounding(rounding)
+    names, sums = checked_engines(engines, training=training), checked_rounding(rounding)
     before = torch.get_num_threads()
     try:
         if threads is not None:

@@ -81,7 +81,7 @@ def optimize(
             "twin in PyTorch, or compile it in Keras (jit_compile=True)."
         )
     inputs = checked_example(model, example, training=training)
-    names = checked_engines(engines)
+    names = checked_engines(engines, training=training)
     sums = checked_rounding(rounding)
     made = sized(model, list(inputs))
     return optimize_model(made, inputs, training=training, rounding=sums, engines=names)

@@ -20,8 +20,9 @@ def cache(tmp_path, monkeypatch):
 def test_a_stack_is_made_with_random_weights_and_shown_layer_by_layer():
     threads = torch.get_num_threads()
     result = atrous(
-        "bench", "stack:k3s2x8 dwk3d2 maxk2s2valid k3valid", "-i", "1,4,32,32", "--threads", "1"
-    )
+        "bench", "stack:k3s2x8 dwk3d2 maxk2s2valid k3valid", "-i", "1,4,32,32", "--threads", "1",
+        "--engines", "atrous", "--rounding", "direct",
+    )  # fmt: skip
     assert result.returncode == 0
     assert "1x4x32x32" in result.stdout
     assert "1 thread" in result.stdout
@@ -52,6 +53,24 @@ def test_the_users_function_is_run(tmp_path):
     assert result.stderr == (
         "atrous: a Sequential needs an input shape to run on; give --input, such as 1,3,224,224.\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        (
+            "--engines",
+            "atrous,onnx",
+            "--engines onnx is no engine; there are 'atrous',",
+        ),
+        ("--rounding", "up", "--rounding up names no sums; give 'direct' or 'winograd', or "),
+    ],
+)
+def test_options_that_name_nothing_known_are_one_line(option, value, message):
+    result = atrous("bench", "stack:k3", "-i", "1,4,16,16", option, value)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"atrous: {message}")
+    assert result.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("source", ["zoo:resnet18", "zoo:unet"])

@@ -22,7 +22,7 @@ from atrous.optimization.engines.engine import (
 )
 from atrous.optimization.graph.program import strided, strides_of
 from atrous.optimization.judge import Inputs, Judge, flat
-from atrous.optimization.plan import EngineRecipe, Mark, Plan, Recipe, Watch, is_same
+from atrous.optimization.plan import AnyPlan, EngineRecipe, Mark, Recipe, Watch, is_same
 
 __all__ = ["Engaged", "engaged_again", "recipe_of", "state_homes"]
 
@@ -43,7 +43,7 @@ class Engaged:
 
     def __init__(self, engine: Engine, model: nn.Module, recipe: EngineRecipe) -> None:
         self.engine = engine
-        self.own: Plan | None = None
+        self.own: AnyPlan | None = None
         self._recipe = recipe
         self._watch = Watch(model, state_homes(model))
         self._ready: tuple[Run | None, Now] | None = None
@@ -145,7 +145,7 @@ class Engaged:
         return tuple(laid)
 
 
-def engaged_again(model: nn.Module, recipe: EngineRecipe, own: Plan | None) -> Engaged | None:
+def engaged_again(model: nn.Module, recipe: EngineRecipe, own: AnyPlan | None) -> Engaged | None:
     """What runs by the engine of a recipe, prepared at its second call; None without the engine."""
     engine = ENGINES.get(recipe.engine)
     if engine is None or missing(engine):

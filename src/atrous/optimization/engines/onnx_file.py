@@ -25,12 +25,12 @@ def onnx_bytes(task: Task) -> bytes:
     """
     held = vars(task)
     if "_onnx" not in held:
-        held["_onnx"] = _written(task)
+        held["_onnx"] = _as_onnx(task)
     data: bytes = held["_onnx"]
     return data
 
 
-def _written(task: Task) -> bytes:
+def _as_onnx(task: Task) -> bytes:
     # Asked first, since these say what an export would leave out.
     task.graph  # noqa: B018
     array_types(task)

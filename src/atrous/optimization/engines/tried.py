@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -19,16 +19,17 @@ from atrous.optimization.engines.engine import (
     task_of,
 )
 from atrous.optimization.judge import Inputs, Judge
+from atrous.optimization.order import Order
 from atrous.optimization.plan import Watch, is_same
 
-__all__ = ["ENGINES", "Trial", "missing", "tried"]
+__all__ = ["ENGINES", "Attempt", "missing", "tried"]
 
 # Imported because they register engines.
 _KNOWN = (torch_compile, onnx_runtime, openvino)
 
 
 @dataclass(slots=True)
-class Trial:
+class Attempt:
     """What came of an engine: a plan that gives what the model gives, or `why` there is none."""
 
     engine: Engine
@@ -45,25 +46,19 @@ class Trial:
                 self.why = complaint(error)
 
 
-def tried(
-    model: nn.Module,
-    inputs: Inputs,
-    names: Sequence[str],
-    judge: Judge,
-    progress: Callable[[str, float], None],
-) -> list[Trial]:
-    """A trial of each engine of these names, in their order; `progress` is told which."""
-    trials = [Trial(ENGINES[name]) for name in names]
+def tried(order: Order, names: Sequence[str], judge: Judge) -> list[Attempt]:
+    """A trial of each engine of these names, in their order; none for training."""
+    trials = [Attempt(ENGINES[name]) for name in names]
     task: Task | None = None
     for at, trial in enumerate(trials):
-        trial.why = missing(trial.engine)
+        trial.why = "its results carry no gradient." if order.training else missing(trial.engine)
         if trial.why:
             continue
-        progress(f"trying {trial.engine.name}", at / len(trials))
+        order.progress(f"trying {trial.engine.name}", at / len(trials))
         try:
             if task is None:
-                task = _steady(model, inputs)
-            plan = Engaged(trial.engine, model, recipe_of(trial.engine, inputs))
+                task = _steady(order.model, order.inputs)
+            plan = Engaged(trial.engine, task.model, recipe_of(trial.engine, task.inputs))
             plan.hold(trial.engine.build(task))
             verdict = judge(plan.raw)
         except Exception as error:
