@@ -23,8 +23,8 @@ def checked_rounding(rounding: Any) -> Rounding:
     """`rounding` as given; `ArgumentError` for what is no way to round."""
     if rounding not in (None, "direct", "winograd"):
         raise ArgumentError(
-            f"rounding={rounding!r} names no sums; give 'direct' or 'winograd', or leave it out for "
-            "fewer products where they round off little."
+            f"rounding={rounding!r} names no sums; give 'direct' or 'winograd', or leave it out "
+            "for fewer products where they round off little."
         )
     return rounding  # type: ignore[no-any-return]
 
@@ -49,7 +49,9 @@ def checked_engines(engines: Any, *, training: bool) -> tuple[str, ...]:
         )
     names = tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
     if not names:
-        raise ArgumentError(f"{owner} names none; give one or several of {_engine_names()}.")
+        raise ArgumentError(
+            f"{owner}={given!r} names none; give one or several of {_engine_names()}."
+        )
     for name in names:
         if name != OURS and name not in ENGINES:
             raise ArgumentError(

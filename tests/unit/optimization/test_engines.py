@@ -345,7 +345,7 @@ def test_engines_are_named_checked_and_taken_from_the_environment(monkeypatch):
     assert [row.engine for row in found.engines] == ["original", "atrous", "one"]
     for given, kind, message in [
         ("onnx", ArgumentError, r"engines='onnx' is no engine; there are 'atrous', "),
-        ([], ArgumentError, "engines names none; give one or several of 'atrous', "),
+        ([], ArgumentError, r"engines=\[\] names none; give one or several of 'atrous', "),
         (3, ArgumentTypeError, "engines is 3; give one or several names of 'atrous', "),
         (
             ("atrous", "absent"),
