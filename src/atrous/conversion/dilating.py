@@ -158,12 +158,14 @@ class _Dilation:
         return made, after
 
     def _tail(self, place: Place, made: Replacement) -> None:
+        if not isinstance(place.node.op, Conv | Pool):
+            return
         for axis, one in zip(made.axes, made.dense, strict=False):
-            if axis is None or not isinstance(place.node.op, Conv | Pool):
+            if axis is None:
                 continue
             length = place.length(axis)
             whole, most = -(-(length - one.padded) // one.stride), one.outward * one.kept(length)
-            if whole <= most or (one.outputs(length) >= whole > most and self.tail == "crop"):
+            if whole <= most:
                 continue
             if self.tail == "crop":
                 text = (
@@ -200,7 +202,8 @@ class _Dilation:
         # What sums over a frame comes behind what cut it.
         while maker is not None and (before := [x for x in maker.inputs if self._is_cut(x, axis)]):
             maker = self.reference.maker(before[0])
-        return node.name if maker is None else f"{maker.name} ({_CUTS.get(maker.kind, maker.kind)})"
+        assert maker is not None, f"{node.name}: no input is coarser than wanted"
+        return f"{maker.name} ({_CUTS.get(maker.kind, maker.kind)})"
 
     def _is_cut(self, name: str, axis: str) -> bool:
         """Whether a tensor holds an axis in several digits."""
@@ -358,10 +361,8 @@ def _passes(op: Op) -> bool:
 def _map_axes(x: Tensor) -> tuple[tuple[str | None, int], ...]:
     """The axes of a channels-first map and their lengths; empty for any other tensor."""
     dims = x.layout[2:]
-    if not 1 <= len(dims) <= 3 or any(len(dim) != 1 or dim[0].axis is None for dim in dims):
-        return ()
-    found = tuple((dim[0].axis, dim[0].size) for dim in dims)
-    return found if dict(found) == dict(x.grid) else ()
+    found = tuple((atom.axis, atom.size) for dim in dims for atom in dim)
+    return found if len(found) == len(dims) <= 3 and dict(found) == x.grid else ()
 
 
 def _is_map(x: Tensor, place: Place) -> bool:

@@ -44,8 +44,8 @@ def plan_for(network: Network, asked: ConversionRequest) -> Plan:
     reference = pruned(network, wanted)
     target = _target(reference, asked.output_stride)
     now = coarsest(reference)
-    finer = [axis for axis, stride in target.items() if stride < now.get(axis, 1)]
-    coarser = [axis for axis, stride in target.items() if stride > now.get(axis, 1)]
+    finer = [axis for axis, stride in target.items() if stride < now[axis]]
+    coarser = [axis for axis, stride in target.items() if stride > now[axis]]
     if finer and coarser:
         raise Refusal(
             "output stride",

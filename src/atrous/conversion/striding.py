@@ -180,7 +180,7 @@ class _Striding:
                 for name in self.tensors
                 if axis in self.factors[name]
             ]
-            coarsest = now.get(axis, Fraction(1))
+            coarsest = now[axis]
             if target == coarsest or (max(reached) >= target and self._trades(axis)):
                 continue
             if (target / coarsest).denominator > 1:
@@ -263,10 +263,8 @@ class _Striding:
                 allowed = _allowed(node, axis) if window is None else _divides(window)
                 if allowed % factor:
                     return node, join
-                through = node if isinstance(node.op, Elementwise | Concat) else None
-                if len(node.inputs) < 2:
-                    through = None
-                near = [(x, through or join) for x in node.inputs]
+                joins = isinstance(node.op, Elementwise | Concat) and len(node.inputs) > 1
+                near = [(x, node if joins else join) for x in node.inputs]
                 for found, via in [*near, (node.output.name, join)]:
                     if found not in seen and self.factors[found].get(axis, 0) % factor:
                         seen.add(found)
@@ -353,7 +351,8 @@ class _Striding:
         axes = ("",) * len(op.sizes) + self.reference.axes
         sizes = []
         for dim, size, axis in zip(dims, op.sizes, axes[-len(op.sizes) :], strict=True):
-            found = [self.factors[place.node.output.name].get(str(atom.axis), 1) for atom in dim]
+            own = self.factors[place.node.output.name]
+            found = [own[atom.axis] for atom in dim if atom.axis]
             if not dim:
                 maps = [name for name, t in self.tensors.items() if t.grid.get(axis) == size]
                 found = [self.factors[name][axis] for name in maps]

@@ -28,6 +28,7 @@ from atrous.network.ops import (
     Reshape,
     Resize,
     Roll,
+    Shuffle,
     Slice,
 )
 from atrous.network.stack import stack_network
@@ -392,6 +393,8 @@ def test_behind_a_denser_map_each_op_keeps_its_values(name, target):
         assert all(stride <= target for stride in found.values()), tensor
     for node, after in zip(plan.reference.nodes, plan.candidate.nodes, strict=True):
         assert node.op == after.op or node.name in {change.node for change in plan.changes}
+        if any(note.startswith(f"{node.name}:") for note in plan.notes):
+            assert isinstance(node.op, Conv | Pool)
     assert plan_edits(dense(plan.candidate, target)) == ()
 
 
@@ -540,6 +543,20 @@ def test_a_head_is_told_of_along_the_axes_that_changed():
     assert [h.axes for h in both.heads] == [("h", "w"), ("h", "w")]
 
 
+def test_a_head_is_told_of_where_its_windows_also_slide_over_what_has_no_positions():
+    b = Builder()
+    x = b.input("x", (1, 2, 9, 23), axes=(None, None, None, "t"))
+    x = b.conv(x, 2, (1, 2), stride=(1, 2), name="down")
+    branches = [
+        b.conv(x, 2, (2, 2), dilation=(5 - rate, rate), padding=[(2, 2), (2, 2)], name=f"r{rate}")
+        for rate in (1, 2)
+    ]
+    plan = dense(b.build(*branches))
+    assert [(h.layer, h.rate_before, h.rate_after) for h in plan.heads] == [("r2", 2, 4)]
+    assert [(h.axes, h.reach_before, h.reach_after) for h in plan.heads] == [(("t",), 4, 4)]
+    assert_denser(plan)
+
+
 def test_what_reads_one_map_at_one_rate_is_no_head():
     def made(b: Builder, x: Tensor) -> Tensor:
         x = strided(b, x)
@@ -559,20 +576,21 @@ def test_what_reads_one_map_at_one_rate_is_no_head():
 def test_where_a_tail_is_dropped_the_dense_map_is_cropped_and_that_is_told():
     plan = dense(stack_network("k3s2 maxk2s2valid k3", (1, 1, 25)))  # 25 -> 13 -> 6
     assert [n.output.shape[2] for n in plan.candidate.nodes] == [25, 24, 24]
-    (note,) = plan.notes
-    assert note.startswith("max2: the original drops the end of its map here")
-    assert "cropped to 24 of 25 positions along t" in note
-    assert "tail='keep'" in note
+    assert plan.notes == (
+        "max2: the original drops the end of its map here, so the dense map is cropped to 24 of "
+        "25 positions along t and borders stay exact; tail='keep' keeps its size, and then the "
+        "border differs",
+    )
     assert_denser(plan)
 
 
 def test_a_tail_is_kept_where_that_is_asked_and_that_is_told():
     plan = dense(stack_network("k3s2 maxk2s2valid k3", (1, 1, 25)), tail="keep")
     assert [n.output.shape[2] for n in plan.candidate.nodes] == [25, 25, 25]
-    (note,) = plan.notes
-    assert note.startswith("max2: the original drops the end of its map here")
-    assert "keeps all 25 positions along t" in note
-    assert "tail='crop'" in note
+    assert plan.notes == (
+        "max2: the original drops the end of its map here, and the dense map keeps all 25 "
+        "positions along t, so the border behind it differs; tail='crop' keeps borders exact",
+    )
 
 
 def test_of_several_tails_the_first_is_told():
@@ -586,8 +604,25 @@ def test_of_several_tails_the_first_is_told():
 
 @pytest.mark.parametrize("tail", ["crop", "keep"])
 def test_where_no_tail_is_dropped_nothing_is_told(tail):
-    for text, size in (("k3s2 maxk2s2valid k3", 23), ("k3s2 k3s2 k3", 25), ("k3 k3valid", 9)):
+    for text, size in (
+        ("k3s2 maxk2s2valid k3", 23),
+        ("k3s2 maxk2s2valid k3", 24),
+        ("k3s2 k3s2 k3", 25),
+        ("k3 k3valid", 9),
+    ):
         assert dense(stack_network(text, (1, 1, size)), tail=tail).notes == ()
+
+
+def test_a_tail_is_told_of_the_axis_that_has_one():
+    (note,) = dense(stack_network("k3s2 maxk2s2valid", (1, 1, 23, 25))).notes
+    assert "24 of 25 positions along w" in note
+    for size, told in ((24, 0), (25, 1)):
+        b = Builder()
+        x = b.input("x", (1, 2, 5, size), axes=(None, None, None, "t"))
+        x = b.conv(x, 2, (2, 1), stride=2, name="down")  # two of five, where no positions are
+        plan = dense(b.build(b.pool(x, (1, 2), stride=(1, 2), name="pool")))
+        assert len(plan.notes) == told
+        assert_denser(plan)
 
 
 @pytest.mark.parametrize("tail", ["crop", "keep"])
@@ -638,7 +673,8 @@ def test_a_skip_that_no_longer_fits_is_resampled_to_the_smaller_map(join):
     assert f"{name}: resample none -> linear to the size of one" in edits(plan)
     node = plan.candidate.node(found.node)
     assert node.op == Resize((24,), "linear", "half_pixel")
-    assert (node.inputs, node.module, node.params) == (("up",), name, ())
+    assert (node.name, node.inputs, node.module) == (found.node, ("up",), name)
+    assert node.params == ()
     assert plan.candidate.node(name).inputs == ("one", found.node)
     assert plan.factors[found.node] == {"t": 2}
     assert plan.factors[name] == {"t": 2}
@@ -689,7 +725,17 @@ def test_a_concatenation_along_the_axis_itself_is_not_resampled_but_refused():
 
     for resample in (False, True):
         refusal = refused(network(made, (1, 2, 24)), resample=resample)
-        assert refusal.layer == "cat"
+        assert (refusal.rule, refusal.layer) == ("concat", "cat")
+
+    def rows(b: Builder, x: Tensor) -> Tensor:
+        one = b.conv(x, 2, 1, stride=(1, 2), name="one")
+        op = Resize((8, 12), "nearest", "asymmetric", (Fraction(1), Fraction(2)))
+        up = b.add(op, b.conv(one, 2, 1, stride=(1, 2), name="two"), name="up")
+        return b.concat(one, up, dim=2, name="cat")
+
+    for resample in (False, True):
+        refusal = refused(network(rows, (1, 2, 8, 24)), resample=resample)
+        assert (refusal.rule, refusal.layer) == ("join", "cat")
         assert "resample=True" not in refusal.reason
     plain = network(lambda b, x: b.concat(*[strided(b, x)] * 2, dim=2, name="cat"), (1, 2, 24))
     refusal = refused(plain)
@@ -715,6 +761,82 @@ def test_of_two_axes_that_differ_the_other_way_round_none_is_resampled():
     assert "up1 has 24 positions along h" in refusal.reason
 
 
+def levels(b: Builder, x: Tensor, turn: Callable[[Builder, Tensor], Tensor]) -> list[Tensor]:
+    """A map and one that is brought back to its size, both laid out anew."""
+    rank = len(x.shape) - 2
+    one = b.conv(x, 2, 1, stride=2, name="one")
+    op = Resize(one.shape[2:], "nearest", "asymmetric", (Fraction(2),) * rank)
+    up = b.add(op, b.conv(one, 2, 1, stride=2, name="two"), name="up")
+    return [turn(b, one), turn(b, up)]
+
+
+UNLIKE: dict[str, tuple[tuple[int, ...], Callable[[Builder, Tensor], Tensor]]] = {
+    "channels last": ((1, 2, 24), lambda b, x: b.add(Permute((0, 2, 1)), x)),
+    "tokens": ((1, 2, 8, 12), lambda b, x: b.add(Reshape((1, 2, x.shape[2] * x.shape[3])), x)),
+    "digits": ((1, 2, 24), lambda b, x: b.add(Reshape((1, 2, 6, 2)), x)),
+    "four axes": ((1, 2, 4, 4, 4, 4), lambda _b, x: x),
+}
+
+
+@pytest.mark.parametrize("name", UNLIKE)
+def test_what_is_no_map_of_up_to_three_axes_is_not_resampled(name):
+    shape, turn = UNLIKE[name]
+    b = Builder()
+    x = b.input("x", shape, axes=(None, None, *"tuvw"[: len(shape) - 2]))
+    made = b.build(b.join(*levels(b, x, turn), name="sum"))
+    assert dense(made, 4).changes == ()
+    for resample in (False, True):
+        refusal = refused(made, 1, resample=resample)
+        assert refusal.layer in ("sum", "reshape"), str(refusal)
+        assert "resample=True" not in refusal.reason
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 4), (1, 2, 8, 12), (1, 2, 8, 4, 4)])
+def test_maps_of_up_to_three_axes_and_of_two_positions_are_resampled(shape):
+    def made(b: Builder, x: Tensor) -> Tensor:
+        maps = levels(b, x, lambda _b, x: x)
+        gate = b.relu(b.global_pool(maps[0], name="gate"), name="act")
+        return b.join(*maps, gate, name="sum")
+
+    plan = dense(network(made, shape), resample=True)
+    assert [r.source for r in plan.resampled] == ["up"]
+    assert plan.candidate.tensor("sum").shape == shape
+
+
+def test_what_is_multiplied_along_positions_is_not_resampled():
+    def made(b: Builder, x: Tensor) -> Tensor:
+        return b.add(Contract("bct,bdt->bcd"), *levels(b, x, lambda _b, x: x), name="gram")
+
+    for resample in (False, True):
+        refusal = refused(network(made, (1, 2, 24)), resample=resample)
+        assert (refusal.rule, refusal.layer) == ("join", "gram")
+        assert "resample=True" not in refusal.reason
+
+
+def test_a_table_cannot_follow_a_map_that_is_resampled():
+    def made(b: Builder, x: Tensor) -> Tensor:
+        table = b.add(Constant((1, 2, 12)), name="table")
+        return b.join(*levels(b, x, lambda _b, x: x), table, name="sum")
+
+    refusal = refused(network(made, (1, 2, 24)), resample=True)
+    assert (refusal.rule, refusal.layer) == ("join", "sum")
+    assert "a table of fixed size 1x2x12 (table)" in refusal.reason
+
+
+def test_which_dimension_of_a_table_lies_along_a_map_is_counted_from_the_last():
+    def with_table(shape: tuple[int, ...]) -> Made:
+        def made(b: Builder, x: Tensor) -> Tensor:
+            x = b.add(Permute((2, 0, 1)), b.conv(x, 2, 1, stride=2, name="down"), name="first")
+            return b.join(x, b.add(Constant(shape), name="table"), name="add")
+
+        return made
+
+    for shape in ((2,), (1, 2), (1, 1, 2)):
+        assert_denser(dense(network(with_table(shape), (1, 2, 24))))
+    assert refused(network(with_table((12, 1, 1)), (1, 2, 24))).rule == "join"
+    assert refused(network(with_table((2, 1, 2)), (1, 2, 4))).rule == "join"
+
+
 def test_a_table_of_the_maps_size_cannot_follow_it():
     def made(b: Builder, x: Tensor) -> Tensor:
         table = b.add(Constant((1, 2, 12)), name="table")
@@ -722,7 +844,10 @@ def test_a_table_of_the_maps_size_cannot_follow_it():
 
     refusal = refused(network(made))
     assert (refusal.rule, refusal.layer) == ("join", "add")
-    assert "a table of fixed size 1x2x12 (table)" in refusal.reason
+    assert refusal.reason == (
+        "it joins a table of fixed size 1x2x12 (table) with a map that gets larger; resize the "
+        "table first, or convert the part before it (outputs=...)."
+    )
     assert dense(network(made), 2).changes == ()
 
 
@@ -843,6 +968,38 @@ def test_a_map_that_a_resampling_makes_coarse_is_refused_with_it():
     assert (refusal.rule, refusal.layer) == ("output stride", "last")
     assert "a stride of 2 along t, which less (a resampling to fewer) gives it" in refusal.reason
     assert "ask for output_stride=2" in refusal.reason
+
+
+def frames(b: Builder, x: Tensor) -> Tensor:
+    """The mean of each pair of positions, by a reshape."""
+    n, c, t = x.shape
+    x = b.add(Reshape((n, c, t // 2, 2)), x, name="cut")
+    return b.mean(b.relu(x, name="inside"), (3,))
+
+
+COARSENED: dict[str, tuple[Made, str]] = {
+    "a resampling behind a stride": (
+        lambda b, x: b.relu(b.resize(b.relu(strided(b, x)), (6,), name="less")),
+        "of 4 along t, which less (a resampling to fewer)",
+    ),
+    "frames": (
+        lambda b, x: b.relu(frames(b, b.relu(x))),
+        "of 2 along t, which cut (a reshape that cuts it into frames)",
+    ),
+    "positions put into channels": (
+        lambda b, x: b.add(Shuffle((2,), down=True), x, name="deep"),
+        "of 2 along t, which deep (pixel_shuffle)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", COARSENED)
+def test_what_made_a_map_coarse_without_a_stride_is_named(name):
+    made, words = COARSENED[name]
+    before = network(lambda b, x: b.conv(made(b, x), 2, 3, name="last"), (3, 2, 24))
+    refusal = refused(before)
+    assert (refusal.rule, refusal.layer) == ("output stride", "last")
+    assert f"its map has a stride {words} gives it and no change of strides" in refusal.reason
 
 
 # --- random networks ------------------------------------------------------------------------

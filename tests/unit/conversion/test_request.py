@@ -12,7 +12,7 @@ from atrous.conversion.plan import Plan
 from atrous.conversion.request import ConversionRequest, plan_for
 from atrous.errors import ReadError
 from atrous.network import Builder, Network, Tensor
-from atrous.network.ops import AdaptivePool, Concat, Contract, Opaque, Reshape, Resize
+from atrous.network.ops import AdaptivePool, Concat, Contract, Opaque, Pad, Reshape, Resize
 from atrous.network.stack import stack_network
 from atrous.refusal import ConversionError
 
@@ -87,6 +87,7 @@ def test_both_ways_at_once_are_refused():
         "after the other."
     )
     assert "finer than now along d and coarser along h, w" in str(refused(cube, (1, 4, 4)))
+    assert error.refusal.layer == ""
 
 
 def test_options_reach_the_plan():
@@ -215,6 +216,15 @@ def test_the_layer_to_name_lies_before_the_one_that_mixes_all_positions():
         "layers whose maps you want, such as outputs='net.body'."
     )
     assert str(refused(made, 1, ("net.pool",))) == f"net.pool: {text}"
+    b = Builder()
+    with b.scope("net"), b.scope("body"):
+        y = b.relu(b.conv(b.input("x", (1, 2, 33)), 2, 3, stride=2, name="conv"), name="act")
+    made = b.build(b.global_pool(y, name="pool"))
+    assert str(refused(made, 1)).endswith("such as outputs='net'.")
+    b = Builder()
+    y = b.add(Pad(((1, 1),)), b.input("x", (1, 2, 33)), name="alone", module="")
+    made = b.build(b.global_pool(y, name="pool"))
+    assert str(refused(made, 1)).endswith("such as outputs='alone'.")
 
 
 def test_where_no_layer_makes_a_map_none_is_named():

@@ -236,6 +236,18 @@ def test_a_pooled_branch_takes_the_size_that_the_map_has_now():
     wide = b.resize(b.global_pool(x), (40,), name="wide")
     plan = sparse(b.build(wide, rated(b, x)), 2)
     assert plan.candidate.tensor("wide").shape == (1, 2, 40)  # as no map is
+    b = Builder()
+    x = b.conv(b.input("x", (1, 2, 33, 35)), 2, 3, padding=1, name="first")
+    y = b.mean(b.conv(x, 2, 3, dilation=2, padding=2, name="last"), (2,))
+    up = b.resize(b.mean(y, (2,), keep=True), y.shape[2:], name="up")
+    assert sparse(b.build(b.join(y, up)), 2).candidate.tensor("up").shape == (1, 2, 18)
+    b = Builder()
+    x = b.input("x", (1, 2, 5, 33), axes=(None, None, None, "t"))
+    x = b.conv(x, 2, (1, 3), padding=[(0, 0), (1, 1)], name="first")
+    up = b.resize(b.add(Slice(3, 0, 1), x), (7, 33), name="up")
+    x = b.join(b.resize(b.mean(x, (2,), keep=True), (7, 33)), up)
+    refusal = refused(b.build(b.conv(x, 2, (1, 3), dilation=(1, 2), name="last")), 2)
+    assert "resize (resize) needs all of its positions" in refusal.reason
     refusal = refused(network(behind(spread), (1, 2, 33)), 2)  # of a size that nothing says
     assert (refusal.rule, refusal.layer) == ("shapes", "sum")
     assert refusal.reason == (
@@ -251,6 +263,10 @@ def test_a_last_pool_takes_its_stride_again():
     assert_sparser(plan)
     refusal = refused(stack_network("maxk3 k3", (1, 2, 33)), 2)
     assert (refusal.rule, refusal.layer) == ("output stride", "conv2")
+
+
+def last(b: Builder, x: Tensor) -> Tensor:
+    return b.conv(x, 2, 3, dilation=2, padding=2, name="last")
 
 
 REFUSED: list[tuple[Made, int, str, str, str]] = [
@@ -290,6 +306,25 @@ REFUSED: list[tuple[Made, int, str, str, str]] = [
         "pool",
         "odd",
         "it counts a partial window (ceil_mode).",
+    ),
+    (
+        lambda b, x: b.concat(
+            b.mean(b.pool(x, 3, stride=1, name="pool"), (2,)),
+            b.mean(b.conv(x, 2, 3, name="later"), (2,)),
+        ),
+        2,
+        "output stride",
+        "later",
+        "takes rates that divide by 2, and the rate here is 1",
+    ),
+    (
+        lambda b, x: last(
+            b, b.pad(b.conv(x, 2, 3, stride=2, padding=1, name="down"), [(1, 1)], name="pad")
+        ),
+        4,
+        "output stride",
+        "pad",
+        "last could give up a factor of 2 of its rate 2, but its map leads to one that stays",
     ),
     (
         lambda b, x: b.concat(
@@ -432,7 +467,7 @@ def test_coming_back_gives_the_ops_that_there_were():
 
 
 def test_a_last_pool_of_two_takes_its_stride_also_before_a_single_tap():
-    for text in ("k3 maxk2", "k3 maxk3 k1"):
+    for text in ("k3 maxk2", "k3 maxk3 k1", "k1 maxk3"):
         plan = sparse(stack_network(text, (1, 2, 33)), 2)
         assert edits(plan)[0].startswith("max2: stride (1,) -> (2,)")
         assert_sparser(plan)
@@ -591,10 +626,6 @@ def test_one_position_that_is_spread_takes_the_size_that_the_map_has_now(size):
 # --- what is named as holding a map back ----------------------------------------------------
 
 
-def last(b: Builder, x: Tensor) -> Tensor:
-    return b.conv(x, 2, 3, dilation=2, padding=2, name="last")
-
-
 def sum_with(other: Made) -> Made:
     """A map that takes a stride, joined with what is made of the input."""
     return lambda b, x: last(b, b.join(mapped(b, x), other(b, x), name="sum"))
@@ -607,15 +638,33 @@ def shortcut_slice(b: Builder, x: Tensor) -> Tensor:
     return last(b, b.concat(half, mapped(b, rest, "near"), name="cat"))
 
 
-def spread_first(b: Builder, x: Tensor) -> Tensor:
-    """One position that is spread, whose reader comes before the one that holds it back."""
-    x = mapped(b, x)
-    one = b.conv(x, 2, 3, dilation=16, name="one")
-    up = b.resize(one, (33,), name="up")
-    y = b.join(x, up, name="sum")
-    b.global_pool(x, name="pooled")
+def pooled_first(b: Builder, x: Tensor) -> Tensor:
+    """A map whose mean is taken before it is read by what holds it back."""
+    x = b.join(x := mapped(b, x), b.global_pool(x, name="mean"), name="scaled", label="mul")
+    small = b.add(AdaptivePool((1,)), x, name="pooled")
     near = b.conv(x, 2, 3, padding=1, name="near")
-    return b.concat(b.mean(last(b, y), (2,)), b.mean(near, (2,)), name="cat")
+    return b.concat(small, b.mean(last(b, x), (2,), keep=True), b.mean(near, (2,), keep=True))
+
+
+def spread_first(b: Builder, x: Tensor) -> Tensor:
+    """One position that is spread before it is padded."""
+    x = mapped(b, x)
+    one = b.add(Slice(2, 0, 1), x, name="one")
+    y = b.join(x, b.resize(one, (33,), name="up"), name="sum")
+    more = b.pad(one, [(1, 1)], name="pad")
+    return b.concat(b.mean(last(b, y), (2,)), b.mean(more, (2,)), name="cat")
+
+
+def near_and_far(b: Builder, x: Tensor) -> Tensor:
+    """What is held back behind a layer that takes a stride itself holds nothing before it."""
+    x = mapped(b, x)
+    far = b.conv(x, 2, 3, dilation=2, padding=2, name="rate")
+    far = b.conv(far, 2, 3, stride=2, dilation=2, padding=2, name="down")
+    far = b.pad(far, [(1, 1)], name="pad")
+    y = b.relu(b.relu(b.relu(x)))
+    near = b.conv(y, 2, 3, padding=1, name="near")
+    ends = [b.add(Pad(((2, 2),), "reflect"), z) for z in (near, last(b, x))]
+    return b.concat(*(b.mean(z, (2,)) for z in (far, *ends)))
 
 
 def gram_with(b: Builder, x: Tensor) -> Tensor:
@@ -669,11 +718,12 @@ HELD: dict[str, tuple[Made, str, str]] = {
         "cat",
         f"{JOIN} (near reads it at rate 1, padding 1)",
     ),
-    "a reader behind others": (
-        spread_first,
-        "sum",
-        f"{JOIN} (near reads it at rate 1, padding 1)",
+    "a reader behind a mean": (
+        pooled_first,
+        "near",
+        f"{CHAIN} (near reads it at rate 1, padding 1)",
     ),
+    "a reader behind what is spread": (spread_first, "sum", f"{JOIN} (pad pads it by 1)"),
 }
 
 
@@ -690,3 +740,18 @@ def test_what_holds_a_map_back_is_named_with_the_join_that_takes_it_over(name):
     }[words.partition(" (")[0]]
     assert refusal.reason == f"last could give up a factor of 2 of its rate 2, but {words}{helped}"
     assert refusal.rule == ("join" if words.startswith(JOIN) else "output stride")
+
+
+def test_what_may_take_a_stride_itself_hides_what_is_behind_it():
+    refusal = refused(network(near_and_far), 4)
+    assert (refusal.rule, refusal.layer) == ("output stride", "near")
+    assert "last could give up a factor of 2 of its rate 2" in refusal.reason
+
+
+def test_an_input_without_positions_holds_no_map_back():
+    b = Builder()
+    scale = b.input("scale", (1, 2, 1), axes=(None, None, None))
+    x = b.join(scale, mapped(b, b.input("x", (1, 2, 33))), name="scaled", label="mul")
+    near = b.conv(x, 2, 3, padding=1, name="near")
+    refusal = refused(b.build(b.concat(b.mean(last(b, x), (2,)), b.mean(near, (2,)))), 2)
+    assert refusal.layer == "near"
