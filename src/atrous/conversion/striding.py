@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from fractions import Fraction
 from math import ceil, gcd
 
 from atrous.conversion.plan import Direction, OpChange, Plan

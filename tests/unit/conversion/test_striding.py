@@ -663,7 +663,10 @@ def near_and_far(b: Builder, x: Tensor) -> Tensor:
     far = b.pad(far, [(1, 1)], name="pad")
     y = b.relu(b.relu(b.relu(x)))
     near = b.conv(y, 2, 3, padding=1, name="near")
-    ends = [b.add(Pad(((2, 2),), "reflect"), z) for z in (near, last(b, x))]
+    end = last(b, x)
+    for _ in range(6):
+        end = b.relu(end)
+    ends = [b.add(Pad(((2, 2),), "reflect"), z) for z in (near, end)]
     return b.concat(*(b.mean(z, (2,)) for z in (far, *ends)))
 
 
