@@ -754,7 +754,9 @@ def test_what_may_take_a_stride_itself_hides_what_is_behind_it():
 def test_an_input_without_positions_holds_no_map_back():
     b = Builder()
     scale = b.input("scale", (1, 2, 1), axes=(None, None, None))
-    x = b.join(scale, mapped(b, b.input("x", (1, 2, 33))), name="scaled", label="mul")
+    x = mapped(b, b.input("x", (1, 2, 33)))
     near = b.conv(x, 2, 3, padding=1, name="near")
-    refusal = refused(b.build(b.concat(b.mean(last(b, x), (2,)), b.mean(near, (2,)))), 2)
-    assert refusal.layer == "near"
+    far = last(b, b.join(scale, x, name="scaled", label="mul"))
+    refusal = refused(b.build(b.concat(b.mean(far, (2,)), b.mean(near, (2,)))), 2)
+    assert (refusal.rule, refusal.layer) == ("join", "scaled")
+    assert "(near reads it at rate 1, padding 1)" in refusal.reason
