@@ -9,7 +9,7 @@
 #ifndef ATROUS_CHANNELS_GATHER_H
 #define ATROUS_CHANNELS_GATHER_H
 
-#include "planes_gather.h"
+#include "channels_columns.h"
 
 namespace {
 
@@ -27,6 +27,14 @@ template <class T> struct Rows {
     int64_t n_segments;
     int64_t chunk, chunks;  // of channels: what one thread takes at a time
     RowOrder deep, high;
+    int64_t channels;  // in a line of the maps and weights
+    Width wide;
+    bool columns;  // whether `channels_columns.h` serves it
+
+    // By segments a place for each tap of each, by columns one for each row of the kernel.
+    int64_t entries() const {
+        return columns ? all->layer->kernel[0] * all->layer->kernel[1] : all->taps * n_segments;
+    }
 };
 
 // Splits each phase of the width where the set of its valid taps changes. Returns how many segments.
@@ -120,84 +128,6 @@ ATROUS_INLINE void channels_columns(int64_t channels, const T *x, int64_t x_step
     }
 }
 
-// C outputs that lie one rate apart read inputs one tap apart: output c reads c to c + K - 1 of the inputs at
-// x, x + step, x + 2 step, ... So each input is loaded once and meets up to K weights, which stay in registers
-// for a row of the kernel. `weight_step` is negative where offsets fall as taps rise.
-template <class T, int C, int K>
-ATROUS_INLINE void sliding_block(const T *x, int64_t step, const int64_t *offset, const T *weight,
-                                 const int64_t *weight_offset, int64_t rows, int64_t weight_step, const T *bias, T *out,
-                                 int64_t out_step) {
-    typedef Vec<T> V;
-    V sum[C];
-    const V start = bias != nullptr ? load(bias) : V{};
-    ATROUS_UNROLL(8)
-    for (int c = 0; c < C; ++c) sum[c] = start;
-    for (int64_t row = 0; row < rows; ++row) {
-        const T *from = x + offset[row * K], *w = weight + weight_offset[row * K];
-        V factor[K];
-        ATROUS_UNROLL(8)
-        for (int k = 0; k < K; ++k) factor[k] = load(w + k * weight_step);
-        ATROUS_UNROLL(16)
-        for (int i = 0; i < C + K - 1; ++i) {
-            const V value = load(from + i * step);
-            ATROUS_UNROLL(8)
-            for (int k = 0; k < K; ++k) {
-                if (i - k >= 0 && i - k < C) sum[i - k] += factor[k] * value;
-            }
-        }
-    }
-    ATROUS_UNROLL(8)
-    for (int c = 0; c < C; ++c) store<T>(out + c * out_step, sum[c]);
-}
-
-template <class T, int C, int K>
-void sliding_columns(int64_t width, const T *x, int64_t step, const int64_t *offset, const T *weight,
-                     const int64_t *weight_offset, int64_t rows, int64_t weight_step, const T *bias, T *out,
-                     int64_t out_step, int64_t newest) {
-    constexpr int64_t L = Types<T>::lanes;
-    for (int64_t c = 0; c < width; c += L) {
-        if (c + L > width) c = width - L;  // the last vector steps back rather than stop short
-        ATROUS_UNROLL(8)
-        for (int column = 0; column < C; ++column) {
-            __builtin_prefetch(x + c + newest + (C + column) * step);
-            __builtin_prefetch(out + c + (C + column) * out_step, 1);
-        }
-        sliding_block<T, C, K>(x + c, step, offset, weight + c, weight_offset, rows, weight_step,
-                               bias != nullptr ? bias + c : nullptr, out + c, out_step);
-    }
-}
-
-template <class T> struct Sliding {
-    typedef void (*Columns)(int64_t width, const T *x, int64_t step, const int64_t *offset, const T *weight,
-                            const int64_t *weight_offset, int64_t rows, int64_t weight_step, const T *bias, T *out,
-                            int64_t out_step, int64_t newest);
-
-    // For kernels of K columns, the function for 1 to 8 outputs at a time; null for other kernels.
-    static const Columns *of(int64_t kernel) {
-#define ATROUS_TABLE(K)                                                                                       \
-    static const Columns table##K[] = {                                                                       \
-        sliding_columns<T, 1, K>, sliding_columns<T, 2, K>, sliding_columns<T, 3, K>, sliding_columns<T, 4, K>, \
-        sliding_columns<T, 5, K>, sliding_columns<T, 6, K>, sliding_columns<T, 7, K>, sliding_columns<T, 8, K>};
-        ATROUS_TABLE(2)
-        ATROUS_TABLE(3)
-        ATROUS_TABLE(5)
-        ATROUS_TABLE(7)
-#undef ATROUS_TABLE
-        switch (kernel) {
-            case 2:
-                return table2;
-            case 3:
-                return table3;
-            case 5:
-                return table5;
-            case 7:
-                return table7;
-            default:
-                return nullptr;
-        }
-    }
-};
-
 // Fewer channels than a vector has lanes.
 template <class T>
 void channels_scalar(int64_t channels, const T *x, const int64_t *offset, const T *weight, const int64_t *weight_offset,
@@ -220,7 +150,7 @@ template <class T> struct Piece {
 
 template <class T> void plain_segment(const Rows<T> &rows, const Segment &segment, Piece<T> *piece) {
     const Axis &wide = rows.all->axis[2];
-    const int64_t channels = rows.all->layer->channels, width = piece->width;
+    const int64_t channels = rows.channels, width = piece->width;
     const int64_t x_step = wide.in_step * channels, out_step = wide.out_step * channels;
     const int32_t activation = rows.all->layer->activation;
     for (int64_t m = segment.m0; m < segment.m1;) {
@@ -255,12 +185,12 @@ template <class T> void plain_segment(const Rows<T> &rows, const Segment &segmen
     }
 }
 
-// By `sliding_columns`, where kernel, stride and dilation allow it. Says whether it did.
+// By blocks of columns, where kernel, stride and dilation allow it. Says whether it did.
 template <class T> bool sliding_segment(const Rows<T> &rows, const Segment &segment, Piece<T> *piece) {
     const Axis &wide = rows.all->axis[2];
-    const int64_t count = segment.j1 - segment.j0, columns = segment.m1 - segment.m0, channels = rows.all->layer->channels;
-    const auto *slide = Sliding<T>::of(count);
-    if (slide == nullptr || piece->rows == 0 || piece->width < Types<T>::lanes) return false;
+    const int64_t count = segment.j1 - segment.j0, columns = segment.m1 - segment.m0, channels = rows.channels;
+    const bool fixed = count == 2 || count == 3 || count == 5 || count == 7;
+    if (!fixed || piece->rows == 0 || piece->width < Types<T>::lanes) return false;
     const Tap *taps = wide.of(segment.phase) + segment.j0;
     const int64_t distance = taps[1].offset - taps[0].offset;
     const int64_t gap = larger(distance, -distance), apart = gap / wide.in_step;
@@ -268,20 +198,29 @@ template <class T> bool sliding_segment(const Rows<T> &rows, const Segment &segm
     // lines than three taps save loads.
     if (gap % wide.in_step != 0 || columns < 3 * apart || (apart > 1 && count < 5)) return false;
     const int64_t lowest = distance > 0 ? 0 : count - 1;
-    const int64_t weight_step = (taps[1].weight - taps[0].weight) * (distance > 0 ? channels : -channels);
     const int64_t x_step = wide.in_step * channels, out_step = wide.out_step * channels;
     const int32_t activation = rows.all->layer->activation;
-    const int64_t most = count > 5 ? 6 : 8;
+    const int64_t most = ColumnBlocks<T>::most(count);
+    const ColumnRow<T> row{piece->x, piece->weight, piece->bias, piece->out, piece->rows, piece->offset + lowest,
+                           piece->weight_offset + lowest, count, channels, piece->width, piece->newest};
+    ColumnBlock<T> block;
+    block.weight = piece->weight;
+    block.bias = piece->bias;
+    block.step = gap * channels;
+    block.weight_step = (taps[1].weight - taps[0].weight) * (distance > 0 ? channels : -channels);
+    block.out_step = apart * out_step;
+    block.taps = count;
+    block.lo = 0;
     for (int64_t phase = 0; phase < apart; ++phase) {
         int64_t left = (columns - phase + apart - 1) / apart, m = segment.m0 + phase;
         for (int64_t blocks = (left + most - 1) / most; blocks > 0; --blocks) {
             const int64_t at_once = (left + blocks - 1) / blocks;
-            T *to = piece->out + segment.phase * channels + m * out_step;
-                slide[at_once - 1](piece->width, piece->x + m * x_step, gap * channels, piece->offset + lowest, piece->weight,
-                               piece->weight_offset + lowest, piece->rows, weight_step, piece->bias, to, apart * out_step,
-                               piece->newest);
+            block.x = piece->x + m * x_step;
+            block.out = piece->out + segment.phase * channels + m * out_step;
+            block.hi = at_once + count - 1;
+            ColumnBlocks<T>::of(count)[at_once - 1](row, block);
             if (activation != ATROUS_NONE) {
-                for (int64_t c = 0; c < at_once; ++c) activate<T>(to + c * apart * out_step, piece->width, activation);
+                for (int64_t c = 0; c < at_once; ++c) activate<T>(block.out + c * block.out_step, piece->width, activation);
             }
             m += at_once * apart;
             left -= at_once;
@@ -290,69 +229,117 @@ template <class T> bool sliding_segment(const Rows<T> &rows, const Segment &segm
     return true;
 }
 
+// The offsets of every row of the kernel that lies inside, for columns.
+template <class T>
+void kernel_rows_of(const Rows<T> &rows, const Run &deep, const Run &high, int64_t *row_x, int64_t *row_w) {
+    const Axis *axis = rows.all->axis;
+    const int64_t *kernel = rows.all->layer->kernel, channels = rows.channels;
+    int64_t n = 0;
+    for (int64_t a = 0; a < deep.count; ++a) {
+        for (int64_t b = 0; b < high.count; ++b, ++n) {
+            const int64_t row = deep.taps[a].offset * axis[1].in + high.taps[b].offset;
+            const int64_t first = (deep.taps[a].weight * kernel[1] + high.taps[b].weight) * kernel[2];
+            row_x[n] = row * axis[2].in * channels;
+            row_w[n] = (first + rows.wide.first_weight) * channels;
+        }
+    }
+}
+
+// What the rows of the last kind read: those of the same taps share it.
+struct Lists {
+    int64_t *offset = nullptr, *weight_offset = nullptr;
+    int64_t key[4] = {-1, -1, -1, -1};
+
+    // False where there is no memory.
+    bool place(int64_t entries) {
+        const size_t bytes = static_cast<size_t>(entries) * 2 * sizeof(int64_t) + 64;
+        offset = static_cast<int64_t *>(atrous::scratch(0, bytes));
+        if (offset == nullptr) return false;
+        weight_offset = offset + entries;
+        return true;
+    }
+};
+
+// The row of outputs at depth d and height h, for `width` channels; maps, weights and bias begin at the first of them.
+template <class T>
+void channels_row(const Rows<T> &rows, Lists &lists, int64_t d, int64_t h, const T *x, const T *weight, const T *bias,
+                  int64_t width, T *out) {
+    const Gather<T> &all = *rows.all;
+    const Axis *axis = all.axis;
+    const int64_t channels = rows.channels, line = axis[2].in * channels;
+    const int64_t *kernel = all.layer->kernel;
+    int64_t *offset = lists.offset, *weight_offset = lists.weight_offset;
+    const Run deep = run_at(axis[0], d), high = run_at(axis[1], h);
+    x += (deep.at * axis[1].in + high.at) * line;
+    out += (d * axis[1].out + h) * axis[2].out * channels;
+    const int64_t found[4] = {deep.taps - axis[0].taps, deep.count, high.taps - axis[1].taps, high.count};
+    const int64_t kernel_rows = deep.count * high.count;
+    const bool other = memcmp(found, lists.key, sizeof found) != 0;
+    if (other) memcpy(lists.key, found, sizeof found);
+    if (rows.columns) {
+        if (other) kernel_rows_of(rows, deep, high, offset, weight_offset);
+        const int64_t newest = kernel_rows > 0 ? larger(offset[0], offset[kernel_rows - 1]) : 0;
+        const ColumnRow<T> row{x, weight, bias, out, kernel_rows, offset, weight_offset, 1, channels, width, newest};
+        column_row(rows.wide, row, all.layer->activation);
+        return;
+    }
+    if (other) {
+        int64_t taps = 0;
+        for (int64_t s = 0; s < rows.n_segments; ++s) {
+            const Segment &segment = rows.segments[s];
+            const Tap *wide = axis[2].of(segment.phase);
+            for (int64_t a = 0; a < deep.count; ++a) {
+                for (int64_t b = 0; b < high.count; ++b) {
+                    const int64_t row = deep.taps[a].offset * axis[1].in + high.taps[b].offset;
+                    const int64_t first = (deep.taps[a].weight * kernel[1] + high.taps[b].weight) * kernel[2];
+                    for (int64_t j = segment.j0; j < segment.j1; ++j, ++taps) {
+                        offset[taps] = row * line + wide[j].offset * channels;
+                        weight_offset[taps] = (first + wide[j].weight) * channels;
+                    }
+                }
+            }
+        }
+    }
+    Piece<T> piece;
+    piece.rows = kernel_rows;
+    piece.width = width;
+    piece.x = x;
+    piece.out = out;
+    piece.weight = weight;
+    piece.bias = bias;
+    int64_t taps = 0;
+    for (int64_t s = 0; s < rows.n_segments; ++s) {
+        const Segment &segment = rows.segments[s];
+        piece.offset = offset + taps;
+        piece.weight_offset = weight_offset + taps;
+        piece.taps = kernel_rows * (segment.j1 - segment.j0);
+        piece.newest = piece.taps > 0 ? larger(piece.offset[0], piece.offset[piece.taps - 1]) : 0;
+        if (!sliding_segment(rows, segment, &piece)) plain_segment(rows, segment, &piece);
+        taps += piece.taps;
+    }
+}
+
 template <class T> void channels_body(void *context, int64_t begin, int64_t end) {
     Rows<T> &rows = *static_cast<Rows<T> *>(context);
     Gather<T> &all = *rows.all;
     const Axis *axis = all.axis;
-    const int64_t channels = all.layer->channels, line = axis[2].in * channels;
-    const int64_t *kernel = all.layer->kernel;
-    const int64_t entries = all.taps * rows.n_segments;
-    int64_t *offset = static_cast<int64_t *>(atrous::scratch(0, static_cast<size_t>(entries) * 2 * sizeof(int64_t) + 64));
-    if (offset == nullptr) {
+    const int64_t in = axis[0].in * axis[1].in * axis[2].in, out = axis[0].out * axis[1].out * axis[2].out;
+    Lists lists;
+    if (!lists.place(rows.entries())) {
         all.failed = ATROUS_NO_MEMORY;
         return;
     }
-    int64_t *weight_offset = offset + entries;
-    int64_t key[4] = {-1, -1, -1, -1};
     for (int64_t item = begin; item < end; ++item) {
         int64_t rest = item;
-        const int64_t place = rest % axis[1].out, h = rows.high.row(place);
+        const int64_t h = rows.high.row(rest % axis[1].out);
         rest /= axis[1].out;
         const int64_t d = rows.deep.row(rest % axis[0].out);
         rest /= axis[0].out;
         const int64_t chunk = rest % rows.chunks, batch = rest / rows.chunks;
         const int64_t c0 = chunk * rows.chunk;
-        const int64_t width = chunk + 1 < rows.chunks ? rows.chunk : channels - c0;
-        const Run deep = run_at(axis[0], d), high = run_at(axis[1], h);
-        const T *x = all.x + ((batch * axis[0].in + deep.at) * axis[1].in + high.at) * line + c0;
-        T *out = all.out + ((batch * axis[0].out + d) * axis[1].out + h) * axis[2].out * channels + c0;
-        const int64_t found[4] = {deep.taps - axis[0].taps, deep.count, high.taps - axis[1].taps, high.count};
-        const int64_t kernel_rows = deep.count * high.count;
-        if (memcmp(found, key, sizeof key) != 0) {
-            memcpy(key, found, sizeof key);
-            int64_t taps = 0;
-            for (int64_t s = 0; s < rows.n_segments; ++s) {
-                const Segment &segment = rows.segments[s];
-                const Tap *wide = axis[2].of(segment.phase);
-                for (int64_t a = 0; a < deep.count; ++a) {
-                    for (int64_t b = 0; b < high.count; ++b) {
-                        const int64_t row = deep.taps[a].offset * axis[1].in + high.taps[b].offset;
-                        const int64_t first = (deep.taps[a].weight * kernel[1] + high.taps[b].weight) * kernel[2];
-                        for (int64_t j = segment.j0; j < segment.j1; ++j, ++taps) {
-                            offset[taps] = row * line + wide[j].offset * channels;
-                            weight_offset[taps] = (first + wide[j].weight) * channels;
-                        }
-                    }
-                }
-            }
-        }
-        Piece<T> piece;
-        piece.rows = kernel_rows;
-        piece.width = width;
-        piece.x = x;
-        piece.out = out;
-        piece.weight = rows.packed + c0;
-        piece.bias = all.bias != nullptr ? all.bias + c0 : nullptr;
-        int64_t taps = 0;
-        for (int64_t s = 0; s < rows.n_segments; ++s) {
-            const Segment &segment = rows.segments[s];
-            piece.offset = offset + taps;
-            piece.weight_offset = weight_offset + taps;
-            piece.taps = kernel_rows * (segment.j1 - segment.j0);
-            piece.newest = piece.taps > 0 ? larger(piece.offset[0], piece.offset[piece.taps - 1]) : 0;
-            if (!sliding_segment(rows, segment, &piece)) plain_segment(rows, segment, &piece);
-            taps += piece.taps;
-        }
+        const int64_t width = chunk + 1 < rows.chunks ? rows.chunk : rows.channels - c0;
+        channels_row(rows, lists, d, h, all.x + batch * in * rows.channels + c0, rows.packed + c0,
+                     all.bias != nullptr ? all.bias + c0 : nullptr, width, all.out + batch * out * rows.channels + c0);
     }
 }
 
@@ -367,18 +354,25 @@ template <class T> const T *packed_weight(const atrous_depthwise_layer &layer, c
     return packed;
 }
 
+// Maps of `channels` channels; segments are null where there is no memory for them.
+template <class T> Rows<T> rows_of(Gather<T> *all, const T *packed, int64_t channels) {
+    const atrous_depthwise_layer &layer = *all->layer;
+    const size_t room = static_cast<size_t>(most_segments(all->axis[2]) + 1) * sizeof(Segment);
+    Segment *segments = static_cast<Segment *>(atrous::scratch(2, room));
+    return Rows<T>{all, packed, segments, segments != nullptr ? split(all->axis[2], segments) : 0, channels, 1,
+                   RowOrder(all->axis[0].out, period_of(layer, 0, all->backwards)),
+                   RowOrder(all->axis[1].out, period_of(layer, 1, all->backwards)), channels,
+                   Width(all->axis[2], channels), channels >= Types<T>::lanes && has_columns(all->axis[2])};
+}
+
 template <class T>
 int channels_gather(const atrous_depthwise_layer &layer, bool backwards, const void *x, const void *weight,
                     const void *bias, void *out) {
     Gather<T> all;
     if (!all.set(layer, backwards, x, weight, bias, out)) return ATROUS_NO_MEMORY;
-    const size_t room = static_cast<size_t>(most_segments(all.axis[2]) + 1) * sizeof(Segment);
-    Segment *segments = static_cast<Segment *>(atrous::scratch(2, room));
     const T *packed = packed_weight<T>(layer, all.weight, all.taps);
-    if (segments == nullptr || packed == nullptr) return ATROUS_NO_MEMORY;
-    Rows<T> rows{&all, packed, segments, split(all.axis[2], segments), 0, 0,
-                 RowOrder(all.axis[0].out, period_of(layer, 0, backwards)),
-                 RowOrder(all.axis[1].out, period_of(layer, 1, backwards))};
+    Rows<T> rows = rows_of<T>(&all, packed, layer.channels);
+    if (rows.segments == nullptr || packed == nullptr) return ATROUS_NO_MEMORY;
     constexpr int64_t step = 4 * Types<T>::lanes;
     const int64_t fitting = kWeightBytes / static_cast<int64_t>(sizeof(T)) / larger<int64_t>(1, all.taps);
     rows.chunk = smaller(layer.channels, larger(step, fitting / step * step));

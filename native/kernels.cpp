@@ -3,7 +3,7 @@
 
 #include "channels_gather.h"
 #include "channels_weight.h"
-#include "planes_gather.h"
+#include "planes_small.h"
 #include "planes_weight.h"
 #include "winograd.h"
 #include "winograd_weight.h"

@@ -5,10 +5,11 @@
 // most (taps + 1) units in the last place of the sum of |x w|, and no result depends on the threads.
 // Threads: one plane, or a band of its rows, at a time.
 //
-// Two ways. `Direct` reads the input where it lies, for widths of at least one vector and no stride along
-// it; vectors that touch a border mask their taps, taps that a whole vector has in the padding are
-// skipped. `Staged` first copies a band of a plane into scratch memory, padded and split into the phases
-// of the stride along the width, so that strided reads become plain vectors; it serves narrow maps too.
+// Two ways here; `planes_rows.h` and `planes_small.h` have two more, and the choice. `Direct` reads the input
+// where it lies, for widths of at least one vector and no stride along it; vectors that touch a border mask
+// their taps, taps that a whole vector has in the padding are skipped. `Staged` first copies a band of a plane
+// into scratch memory, padded and split into the phases of the stride along the width, so that strided reads
+// become plain vectors; it serves narrow maps too.
 #ifndef ATROUS_PLANES_GATHER_H
 #define ATROUS_PLANES_GATHER_H
 
@@ -399,10 +400,7 @@ template <class T> Staged<T> plan_bands(Gather<T> *all) {
 
 template <class T> ATROUS_INLINE void copy_run(T *to, const T *from, int64_t count) {
     constexpr int64_t L = Types<T>::lanes;
-    if (count < L) {
-        for (int64_t i = 0; i < count; ++i) to[i] = from[i];
-        return;
-    }
+    if (count < L) return copy_some<T>(to, from, count);
     for (int64_t i = 0; i + L <= count; i += L) store<T>(to + i, load(from + i));
     store<T>(to + count - L, load(from + count - L));
 }
@@ -655,17 +653,6 @@ template <class T> int staged(Gather<T> *all) {
     const int64_t items = all->layer->batch * all->layer->channels * staged.count();
     atrous::parallel(items, all->layer->threads, staged_body<T>, &staged);
     return all->failed;
-}
-
-template <class T>
-int planes_gather(const atrous_depthwise_layer &layer, bool backwards, const void *x, const void *weight,
-                  const void *bias, void *out) {
-    Gather<T> all;
-    if (!all.set(layer, backwards, x, weight, bias, out)) return ATROUS_NO_MEMORY;
-    const Axis &wide = all.axis[2];
-    const bool plain = wide.in_step == 1 && wide.out_step == 1;
-    // Rows of few vectors leave too little to overlap: then the rows of a plane are better pooled.
-    return plain && wide.out >= kDirectVectors * Types<T>::lanes ? direct(&all) : staged(&all);
 }
 
 }  // namespace

@@ -65,13 +65,14 @@ template <class T> ATROUS_INLINE Vec<T> choose(Mask<T> which, Vec<T> yes, Vec<T>
 }
 
 // The first `count` lanes, for 0 < count < lanes: two overlapping pieces instead of a loop.
-template <class T> ATROUS_INLINE void store_some(T *to, Vec<T> value, int64_t count) {
-    alignas(ATROUS_VECTOR_BYTES) T spill[Types<T>::lanes];
-    store(spill, value);
+template <class T> ATROUS_INLINE void copy_some(T *to, const T *from, int64_t count) {
 #define ATROUS_PIECE(size)                                          \
     if (Types<T>::lanes > (size) && count >= (size)) {              \
-        memcpy(to, spill, (size) * sizeof(T));                      \
-        memcpy(to + count - (size), spill + count - (size), (size) * sizeof(T)); \
+        char first[(size) * sizeof(T)], last[(size) * sizeof(T)];   \
+        memcpy(first, from, sizeof first);                          \
+        memcpy(last, from + count - (size), sizeof last);           \
+        memcpy(to, first, sizeof first);                            \
+        memcpy(to + count - (size), last, sizeof last);             \
         return;                                                     \
     }
     ATROUS_PIECE(8)
@@ -79,6 +80,12 @@ template <class T> ATROUS_INLINE void store_some(T *to, Vec<T> value, int64_t co
     ATROUS_PIECE(2)
     ATROUS_PIECE(1)
 #undef ATROUS_PIECE
+}
+
+template <class T> ATROUS_INLINE void store_some(T *to, Vec<T> value, int64_t count) {
+    alignas(ATROUS_VECTOR_BYTES) T spill[Types<T>::lanes];
+    store(spill, value);
+    copy_some<T>(to, spill, count);
 }
 
 template <class A> constexpr ATROUS_INLINE A smaller(A a, A b) { return a < b ? a : b; }

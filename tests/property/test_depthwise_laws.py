@@ -85,6 +85,22 @@ def test_maps_larger_than_the_scratch_memory_agree(instruction_set):
 
 
 @needs_kernels
+@pytest.mark.parametrize("last", [False, True])
+def test_kernels_of_all_sizes_agree_where_most_taps_meet_the_padding(instruction_set, last):
+    sizes = [((9, 40), (21, 13)), ((11, 11), (17, 6)), ((14, 14), (7, 7)), ((5, 6, 7), (3, 5, 9))]
+    for channels, (map_sizes, kernel) in zip((18, 33, 3, 20), sizes, strict=True):
+        for rate in (1, 2):
+            reach = [(k - 1) * rate for k in kernel]
+            pads = tuple((both // 2, both - both // 2) for both in reach)
+            ones, lows = (1,) * len(kernel), tuple(lo for lo, _ in pads)
+            layer = Depthwise(
+                2, channels, map_sizes, map_sizes, kernel, ones, (rate,) * len(kernel), lows,
+                channels_last=last, threads=2,
+            )  # fmt: skip
+            assert_agrees(Case(layer, pads, True, rate))
+
+
+@needs_kernels
 def test_results_do_not_depend_on_the_threads(instruction_set):
     for case in cases(30, 11):
         values = inputs(case)
