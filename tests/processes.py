@@ -16,8 +16,12 @@ CHROMIUM = (
 
 
 def environment() -> dict[str, str]:
-    """The caller's variables, with what decides where atrous comes from and how it prints set."""
-    inherited = {key: value for key, value in os.environ.items() if key != "FORCE_COLOR"}
+    """The caller's variables, with what decides where atrous comes from and how it prints set.
+
+    Bytecode is kept, whatever the caller has: else each process compiles the package anew.
+    """
+    left_out = ("FORCE_COLOR", "PYTHONDONTWRITEBYTECODE")
+    inherited = {key: value for key, value in os.environ.items() if key not in left_out}
     commands = os.pathsep.join([str(Path(sys.executable).parent), inherited.get("PATH", "")])
     return inherited | {
         "PATH": commands,

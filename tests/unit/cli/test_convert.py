@@ -14,9 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 import atrous as library
 from atrous.cli.output import size_text, working
-from atrous.progress import step
-from tests.command import atrous, atrous_process
-from tests.processes import run_python
+from atrous.progress import listening, step
+from tests.command import atrous
 
 STACK = "stack:k3s2x8 k3s2x8 k3d2x8"
 
@@ -67,7 +66,7 @@ def test_convert_prints_json_under_its_schema():
 
 def test_an_onnx_file_is_converted_written_and_audited(tmp_path):
     source, target = two_layers(tmp_path / "net.onnx"), tmp_path / "dense.onnx"
-    result = atrous_process("convert", str(source), "-s", "1", "-o", str(target))
+    result = atrous("convert", str(source), "-s", "1", "-o", str(target))
     assert result.returncode == 0
     assert re.fullmatch(r"wrote \S+dense\.onnx, [\d.]+ kB\n", result.stderr)
     assert result.stdout.startswith("exact")
@@ -77,7 +76,7 @@ def test_an_onnx_file_is_converted_written_and_audited(tmp_path):
     assert [t.raw_data for t in made.graph.initializer] == [
         t.raw_data for t in before.graph.initializer
     ]
-    result = atrous_process("audit", str(source), str(target))
+    result = atrous("audit", str(source), str(target))
     assert result.returncode == 0
     assert "exact" in result.stdout.splitlines()[0]
     assert "float32" in result.stdout
@@ -409,19 +408,13 @@ def test_a_page_says_what_was_not_run(tmp_path):
     assert "the same positions are read" in words
 
 
-def test_what_is_being_done_is_told_step_by_step(tmp_path):
-    (tmp_path / "decoder.py").write_text(DECODER)
-    script = (
-        "import sys\n"
-        "from atrous.progress import listening\n"
-        "from atrous import convert\n"
-        "sys.path.insert(0, '.')\n"
-        "from decoder import net\n"
-        "model, shape = net()\n"
-        "with listening(print):\n"
-        "    convert(model, 2, input=shape, outputs='two')\n"
-    )
-    steps = run_python(script, tmp_path).stdout.splitlines()
+def test_what_is_being_done_is_told_step_by_step():
+    names: dict = {}
+    exec(DECODER, names)
+    model, shape = names["net"]()
+    steps: list[str] = []
+    with listening(steps.append):
+        library.convert(model, 2, input=shape, outputs="two")
     assert steps[:4] == [
         "reading the model",
         "planning the conversion",
