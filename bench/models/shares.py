@@ -141,7 +141,8 @@ def cost_of(node: Node, args: tuple[Any, ...], strategy: str, ms: float) -> Cost
     if is_layer(node):
         call = node.meta["call"]
         kind = kind_of_conv(call.kernel, call.input[1], call.groups) if call.windows else "1x1"
-        title = f"{call.title}, {call.weight[1] * call.groups}-{call.weight[0]} {shape(made)}: {strategy}"
+        channels = f"{call.weight[1] * call.groups}-{call.weight[0]}"
+        title = f"{call.title}, {channels} {shape(made)}: {strategy}"
         flop = 2 * outputs(made) * math.prod(call.weight[1:])
         moved += 4 * math.prod(call.weight)
     elif title.startswith(("aten.conv", "aten._conv")):
