@@ -78,6 +78,12 @@ def test_what_else_changes_is_told_by_its_name_and_resampling_last():
         Edit("q", "label", "add", "mul"),
     )
     assert Edit("r", "pads", None, ((1, 1),)) in found
+    two = (Window(2, 2),)
+    pools = OpChange("s", "m", Pool(two, "average", True), Pool(two, "average", counted=((0, 0),)))
+    assert plan_edits(plan(pools)) == (
+        Edit("s", "ceil", True, False),
+        Edit("s", "counted", (), ((0, 0),)),
+    )
     assert found[-1] == resampled_edit(up)
 
 
