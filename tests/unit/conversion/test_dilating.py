@@ -404,6 +404,12 @@ def test_slices_of_other_maps_or_in_other_steps_are_no_phases_of_one_another():
     assert_denser(plan, but=[n.output.name for n in plan.reference.nodes[-4:]])
 
 
+def test_maps_of_one_row_have_one_row_as_before():
+    plan = dense(network(flat_map, (1, 2, 1, 23)))
+    assert plan.factors["sum"] == plan.factors["last"] == {"h": 1, "w": 2}
+    assert edits(plan)[-1] == "last: dilation (1, 1) -> (1, 2)"
+
+
 def test_keys_and_values_of_products_may_have_fewer_positions_than_the_queries():
     plan = dense(network(product, (1, 2, 24)))
     assert plan.factors["keys"] == {"t": 1}
