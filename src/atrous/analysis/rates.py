@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import lru_cache
 from math import prod
 
 from atrous.analysis.scale import Scale
@@ -374,16 +375,23 @@ def _pyramids(by_source: dict[str, list[Branch]], network: Network) -> Iterator[
 
 
 def _branch(layer: str, sizes: tuple[int, ...], windows: tuple[Window, ...]) -> Branch:
-    inside = full = alone = some = Fraction(1)
-    for length, window in zip(sizes, windows, strict=True):
-        counts = inside_counts(window, length)
-        outputs = sum(counts.values())
-        taps = sum(count * times for count, times in counts.items())
-        inside *= Fraction(taps, outputs * window.kernel)
-        full *= Fraction(counts.get(window.kernel, 0), outputs)
-        alone *= Fraction(counts.get(1, 0), outputs)
-        some *= Fraction(outputs - counts.get(0, 0), outputs)
+    shares = [_shares(window, length) for length, window in zip(sizes, windows, strict=True)]
+    inside, full, alone, some = (prod(along) for along in zip(*shares, strict=True))
     return Branch(layer, sizes, windows, inside, full, alone, 1 - some)
+
+
+@lru_cache(1024)
+def _shares(window: Window, length: int) -> tuple[Fraction, Fraction, Fraction, Fraction]:
+    """Along one axis: the taps inside, and outputs with all of theirs, with one, with some."""
+    counts = inside_counts(window, length)
+    outputs = sum(counts.values())
+    taps = sum(count * times for count, times in counts.items())
+    return (
+        Fraction(taps, outputs * window.kernel),
+        Fraction(counts.get(window.kernel, 0), outputs),
+        Fraction(counts.get(1, 0), outputs),
+        Fraction(outputs - counts.get(0, 0), outputs),
+    )
 
 
 def _drops(step: object) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from math import gcd
+from operator import sub
 
 from atrous.errors import GeometryError
 from atrous.geometry.reads import Reads
@@ -135,7 +137,12 @@ def inside_counts(window: Window, length: int) -> dict[int, int]:
     >>> inside_counts(Window(3, dilation=12, pad_lo=12, pad_hi=12), 33)
     {2: 24, 3: 9}
     """
-    changes = {0: 0, window.output_length(length): 0}
+    outputs = window.output_length(length)
+    if outputs <= 4 * window.kernel:
+        lows = range(window.pad_lo, window.pad_lo - outputs * window.stride, -window.stride)
+        below, within = _taps_below(window, lows), _taps_below(window, (n + length for n in lows))
+        return dict(sorted(Counter(map(sub, within, below)).items()))
+    changes = {0: 0, outputs: 0}
     for tap in range(window.kernel):
         reached = window.reached(tap, length)
         if reached:
@@ -148,3 +155,9 @@ def inside_counts(window: Window, length: int) -> dict[int, int]:
         inside += changes[place]
         found[inside] = found.get(inside, 0) + following - place
     return dict(sorted(found.items()))
+
+
+def _taps_below(window: Window, distances: Iterable[int]) -> Iterator[int]:
+    """How many taps lie less than each distance behind the first one."""
+    kernel, rate = window.kernel, window.dilation
+    return (min(max(-(-distance // rate), 0), kernel) for distance in distances)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from math import gcd, lcm
 
 from atrous.errors import GeometryError
@@ -307,7 +308,38 @@ def _union_of(outer: Taps, base: int, inner: Reads) -> Taps:
             for position in Taps(0, outer.mask):
                 result |= taps.mask << (position * shift)
         return _marked((base + outer.first) * shift + taps.first, result)
+    if outer.count > _LONG and _touching(inner, outer.max_gap + 1):
+        return _between(inner.at(base + outer.first), inner.at(base + outer.last))
     return _united([inner.at(base + position) for position in outer])
+
+
+def _touching(reads: Reads, distance: int) -> bool:
+    """Whether outputs read intervals that only move on, and touch up to `distance` apart.
+
+    What outputs no farther apart read together is then one interval.
+    """
+    if not all(taps.solid or (taps.mask and taps.count == taps.size) for taps in reads.phases):
+        return False
+    ends = [(taps.first, taps.last) for taps in reads.phases]
+    # One more, the first of the next period: none falls behind the one before it.
+    first, last = ends[0]
+    ends.append((first + reads.shift, last + reads.shift))
+    if any(a > c or b > d for (a, b), (c, d) in pairwise(ends)):
+        return False
+    turns, rest = divmod(distance, reads.period)
+    moved = turns * reads.shift
+    return all(
+        ends[(phase + rest) % reads.period][0]
+        + moved
+        + (reads.shift if phase + rest >= reads.period else 0)
+        <= ends[phase][1] + 1
+        for phase in range(reads.period)
+    )
+
+
+def _between(one: Taps, other: Taps) -> Taps:
+    """All from the first of one interval to the last of another."""
+    return Taps.interval(one.first, other.last + 1 - one.first)
 
 
 def _unions_of(asked: Sequence[tuple[Taps, int]], inner: Reads) -> Iterator[Taps]:
@@ -317,7 +349,14 @@ def _unions_of(asked: Sequence[tuple[Taps, int]], inner: Reads) -> Iterator[Taps
         yield from (_union_of(taps, base, inner) for taps, base in asked)
         return
     known: dict[tuple[int, int], Reads] = {}
+    # Most ask with the same taps, from another position on.
+    touching: dict[int, bool] = {}
     for taps, base in asked:
+        if id(taps) not in touching:
+            touching[id(taps)] = taps.count > 0 and _touching(inner, taps.max_gap + 1)
+        if touching[id(taps)]:
+            yield _between(inner.at(base + taps.first), inner.at(base + taps.last))
+            continue
         found = []
         for run, _ in taps.support.runs():
             key = (run.step, len(run))

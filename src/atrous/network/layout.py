@@ -148,13 +148,14 @@ def along(
     moved: AxisMap
     if block == length and (weight == 1 or border in ("drop", "wrap")):
         # The highest digit: what overhangs it overhangs the axis, so the rule itself is kept.
-        phases = tuple(
-            Taps.of({p * weight + low: m for p, m in taps.items()})
-            for taps in reads.phases
-            for low in range(weight)
-        )
-        spread = Reads(reads.period * weight, reads.shift * weight, phases).reduced()
-        moved = Local(spread if weight > 1 else reads, length, outputs * weight, border)
+        if weight > 1:
+            phases = tuple(
+                Taps.of({p * weight + low: m for p, m in taps.items()})
+                for taps in reads.phases
+                for low in range(weight)
+            )
+            reads = Reads(reads.period * weight, reads.shift * weight, phases).reduced()
+        moved = Local(reads, length, outputs * weight, border)
     else:
         inside = Local(reads, size, outputs, border)
         rows = [tuple(inside.at(o).items()) for o in range(outputs)]

@@ -47,6 +47,10 @@ def test_a_rule_on_no_rates_says_what_it_needs() -> None:
         (Window(3, dilation=2), 5),
         (Window(2, 3, 4, 1, 5), 9),
         (Window(3, dilation=40, pad_lo=40, pad_hi=40), 33),
+        (Window(5, 2, 3, 7, 4), 21),
+        (Window(2, dilation=7, pad_lo=9, pad_hi=9), 4),
+        (Window(40, pad_lo=20, pad_hi=19), 50),
+        (Window(1, 3), 50),
     ],
 )
 def test_taps_inside_are_counted_as_by_hand(window: Window, length: int) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from atrous.errors import GeometryError
 from atrous.geometry import Lockstep, Reads, Taps, Window, union
 from atrous.geometry import reads as rules
+from atrous.geometry.taps import EMPTY
 
 
 @pytest.mark.parametrize(
@@ -192,3 +195,62 @@ def test_an_image_is_what_any_of_the_outputs_reads(
 @pytest.mark.parametrize("size", [0, -1])
 def test_an_interval_of_no_size_holds_nothing(size: int) -> None:
     assert Taps.interval(5, size) == Taps.of([])
+
+
+@pytest.mark.parametrize(
+    ("kernel", "dilation", "up"),
+    [(40, 1, 5), (40, 3, 5), (33, 7, 5), (20, 5, 8), (64, 2, 3), (17, 9, 4), (50, 1, 7)],
+)
+@pytest.mark.parametrize("hole", [1, 2])
+def test_wide_windows_behind_upsampling_read_what_one_by_one_they_read(
+    kernel: int, dilation: int, up: int, hole: int
+) -> None:
+    fine = Reads.transposed(Window(2 * up, up, hole, 1)).after(Reads.window(Window(2, 1, hole)))
+    window = Window(kernel, 1, dilation, 3)
+    made = Reads.window(window).after(fine, counted=False)
+    for output in range(-up, 2 * up):
+        read: set[int] = set().union(*(fine.at(position) for position in window.taps(output)))
+        assert set(made.at(output)) == read
+    scattered = Taps.of([-20, -3, *range(0, 3 * kernel, dilation)])
+    assert set(fine.image(scattered)) == set().union(*map(set, map(fine.at, scattered)))
+
+
+def test_what_upsampling_makes_touch_is_united_once_a_phase_not_once_a_tap(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    united = 0
+
+    def counted(found: list[Taps], known: Callable[[list[Taps]], Taps] = rules._united) -> Taps:
+        nonlocal united
+        united += len(found)
+        return known(found)
+
+    monkeypatch.setattr(rules, "_united", counted)
+    reads = Reads.transposed(Window(256, 256))
+    for kernel in (4095, 2047, 1023):
+        reads = Reads.window(Window(kernel)).after(reads, counted=False)
+    assert reads.period == 256
+    assert reads.at(0).size == 28
+    assert reads.image(Taps.interval(0, 100_000)).count == 419
+    assert united == 0
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        Reads(4, 2, (Taps.interval(0, 1),) * 4),
+        Reads(2, 1, (Taps.interval(3, 1), Taps.interval(0, 2))),
+        Reads(2, 2, (Taps.interval(0, 4), Taps.interval(0, 3))),
+        Reads(2, 3, (Taps.interval(0, 2), EMPTY)),
+        Reads(2, 1, (Taps.interval(3, 1), Taps.interval(0, 4))),
+        Reads(2, 2, (EMPTY, Taps.interval(0, 2))),
+        Reads(2, 2, (Taps.of([0, 5]),) * 2),
+    ],
+)
+def test_intervals_that_leave_a_hole_or_turn_back_are_united_one_by_one(rule: Reads) -> None:
+    window = Window(40)
+    made = Reads.window(window).after(rule, counted=False)
+    for output in range(-4, 8):
+        read: set[int] = set().union(*(rule.at(position) for position in window.taps(output)))
+        assert set(made.at(output)) == read
+        assert set(rule.image(Taps.interval(output, 40))) == read
