@@ -345,9 +345,7 @@ def _between(one: Taps, other: Taps) -> Taps:
 def _unions_of(asked: Sequence[tuple[Taps, int]], inner: Reads) -> Iterator[Taps]:
     """The same for many at once: what a run of positions reads is worked out for all phases."""
     longest = max(taps.count for taps, _ in asked)
-    if longest * len(asked) < 4 * longest.bit_length() * inner.period or longest < _LONG:
-        yield from (_union_of(taps, base, inner) for taps, base in asked)
-        return
+    many = longest * len(asked) >= 4 * longest.bit_length() * inner.period and longest >= _LONG
     known: dict[tuple[int, int], Reads] = {}
     # Most ask with the same taps, from another position on.
     touching: dict[int, bool] = {}
@@ -356,6 +354,9 @@ def _unions_of(asked: Sequence[tuple[Taps, int]], inner: Reads) -> Iterator[Taps
             touching[id(taps)] = taps.count > 0 and _touching(inner, taps.max_gap + 1)
         if touching[id(taps)]:
             yield _between(inner.at(base + taps.first), inner.at(base + taps.last))
+            continue
+        if not many:
+            yield _union_of(taps, base, inner)
             continue
         found = []
         for run, _ in taps.support.runs():
