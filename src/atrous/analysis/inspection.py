@@ -25,6 +25,7 @@ from atrous.shown import ShownWhole, Tabular, view
 if TYPE_CHECKING:
     from atrous.analysis.footprint import Footprint
     from atrous.analysis.information import Information
+    from atrous.analysis.paths import Walks
     from atrous.analysis.rates import Pyramid
     from atrous.analysis.scale import Scale
     from atrous.analysis.stretches import Boxes, Stretches
@@ -35,7 +36,7 @@ Kind = Literal["overview", "field", "resolution", "coverage", "cost", "memory"]
 Colouring = Literal["coverage", "cost", "resolution"]
 """What the boxes of a graph are coloured by."""
 
-__all__ = ["SCHEMA", "Inspection", "Layer", "inspect_network"]
+__all__ = ["SCHEMA", "Inspection", "Layer", "inspect_network", "layer_footprint"]
 
 SCHEMA = "atrous.inspection/1"
 SCATTERED = (
@@ -227,23 +228,8 @@ class Inspection(ShownWhole, Tabular):
         that lie end to end, as in the head of a detector, a position is its row. Raises
         `UnsupportedError` where the reads pass through an op that is not understood.
         """
-        from atrous.analysis.paths import footprint_of
-
         chosen = self.outputs[-1] if layer is None else self[layer]
-        place = _position(at)
-        with concerning(chosen.name):
-            # Where only the field cannot be written down, the footprint still can.
-            unknown_ops = [n.name for n in self.network.nodes if n.opaque]
-            gaps = [name for name in chosen.opaque if name in unknown_ops]
-            if gaps:
-                raise UnsupportedError(f"what is read through {', '.join(gaps)} is not known.")
-            tensor = self.network.tensor(chosen.tensor)
-            if tensor.name in self.network.outputs and _looks_like_a_map(
-                tensor, self.network.tensor(self.input)
-            ):
-                raise UnsupportedError(f"{SCATTERED}.")
-            found = footprint_of(self.network, chosen.tensor, place, self.input)
-            return replace(found, scales=self.scales) if self.scales else found
+        return layer_footprint(self, chosen, _position(at))
 
     def information(self, layer: str | None = None) -> Information:
         """How many positions of `layer` (the last output) read each input position, exactly.
@@ -538,6 +524,31 @@ def inspect_network(
             for name in network.outputs
         )
     return Inspection(network, source.name, report.layers, ends, report.memory)
+
+
+def layer_footprint(
+    report: Inspection,
+    layer: Layer,
+    at: Sequence[int] | None = None,
+    walks: Walks | None = None,
+) -> Footprint:
+    """`Inspection.footprint` of a layer of the report; `walks` shares what many have in common."""
+    from atrous.analysis.paths import footprint_of
+
+    network = report.network
+    with concerning(layer.name):
+        # Where only the field cannot be written down, the footprint still can.
+        unknown_ops = [n.name for n in network.nodes if n.opaque] if layer.opaque else ()
+        gaps = [name for name in layer.opaque if name in unknown_ops]
+        if gaps:
+            raise UnsupportedError(f"what is read through {', '.join(gaps)} is not known.")
+        tensor = network.tensor(layer.tensor)
+        if tensor.name in network.outputs and _looks_like_a_map(
+            tensor, network.tensor(report.input)
+        ):
+            raise UnsupportedError(f"{SCATTERED}.")
+        found = footprint_of(network, layer.tensor, at, report.input, walks)
+        return replace(found, scales=report.scales) if report.scales else found
 
 
 def _looks_like_a_map(output: Tensor, source: Tensor) -> bool:

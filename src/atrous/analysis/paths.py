@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -22,11 +22,15 @@ if TYPE_CHECKING:
     from atrous.network import Network, Node
     from atrous.network.layout import Seam
 
-__all__ = ["MOST_COUNTED", "adjoint", "footprint_of"]
+__all__ = ["MOST_COUNTED", "Walks", "adjoint", "footprint_of"]
 
 MOST_EXACT = 1 << 62
 MOST_COUNTED = 1 << 27
 """Positions of one map: a number of 8 bytes is held for each, some of them twice."""
+_KEPT = 1 << 26
+"""Bytes of counts that walks keep."""
+_CHEAP = 4
+"""So many steps that were made before cost as much as a new one."""
 _FEW = 8
 """So many copies are added one by one; more by doubling."""
 _BLOCK = 1 << 21
@@ -40,13 +44,80 @@ class _Region:
     counts: NDArray[Any]
 
 
-def footprint_of(network: Network, tensor: str, at: Sequence[int] | None, source: str) -> Footprint:
+@dataclass(slots=True)
+class _Walked:
+    """The counts of one axis after some steps back, and what they become after one more."""
+
+    low: int
+    along: NDArray[Any]
+    peak: float
+    then: dict[int, _Walked] = field(default_factory=dict)
+
+
+class Walks:
+    """Walks from many outputs back to one input, of which those that begin alike are made once.
+
+    In a chain of layers that are alike each layer then costs one step, not one for each before it.
+    `steps` is about how many were made.
+    """
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self._free = _KEPT
+        self._starts: dict[tuple[int, type], _Walked] = {}
+        self._names: dict[int, tuple[AxisMap, int]] = {}
+        self._widths: dict[int, int] = {}
+        self._alike: dict[AxisMap, int] = {}
+
+    def along(self, steps: Sequence[AxisMap], at: int, kind: type) -> tuple[int, Any, float]:
+        """The counts of one axis from the first one's place on, and the largest on the way."""
+        start = _Walked(at, np.ones(1, dtype=kind), 1.0)
+        here = self._starts.setdefault((at, kind), start)
+        self.steps += len(steps) // _CHEAP
+        for step in steps:
+            name = self._name(step)
+            after = here.then.get(name)
+            if after is None:
+                self.steps += 1
+                low, counts = adjoint(step, here.low, here.along)
+                peak = float(counts.max(initial=0)) if kind is np.float64 else 1.0
+                after = _Walked(low, counts, max(here.peak, peak))
+                if self._free > 0:
+                    here.then[name] = after
+                    self._free -= 512 + counts.size * (128 if kind is np.object_ else 8)
+            here = after
+        return here.low, here.along, here.peak
+
+    def widest(self, step: AxisMap) -> int:
+        """The most that one output reads, each read counted."""
+        name = self._name(step)
+        if name not in self._widths:
+            self._widths[name] = _widest(step)
+        return self._widths[name]
+
+    def _name(self, step: AxisMap) -> int:
+        """One number for steps that are equal."""
+        known = self._names.get(id(step))
+        if known is None:
+            # Kept, so that its id stays its own.
+            known = (step, self._alike.setdefault(step, len(self._alike)))
+            self._names[id(step)] = known
+        return known[1]
+
+
+def footprint_of(
+    network: Network,
+    tensor: str,
+    at: Sequence[int] | None,
+    source: str,
+    walks: Walks | None = None,
+) -> Footprint:
     """The footprint on the input `source` of position `at` of `tensor`.
 
     `at` has one index for each spatial axis that the tensor has; None is the middle, `size // 2`.
     Runs the graph backwards from one position, as a gradient would, on counts instead of numbers.
     Raises `GeometryError` for a position that does not exist, and `UnsupportedError` where more
-    positions are read on the way than can be counted.
+    positions are read on the way than can be counted. `walks` shares what many have in common.
     """
     grid = network.tensor(tensor).grid
     lengths = tuple(grid.values())
@@ -63,11 +134,13 @@ def footprint_of(network: Network, tensor: str, at: Sequence[int] | None, source
     beside = partial(_footprint_at, network, tensor, source)
     ways = axis_ways(network, tensor, source)
     if ways is not None:
-        origin, box = _chain_box(list(ways.values()), place)
+        origin, box = _chain_box(list(ways.values()), place, walks or Walks())
         return Footprint(place, origin, shape, tuple(start.grid), box, lengths, beside)
     reaching = network.reached(source)
     bound = _bound(network, tensor, reaching)
     kind = np.int64 if bound <= MOST_EXACT else np.float64 if bound < 1 << 1000 else np.object_
+    if walks is not None:
+        walks.steps += len(reaching)
     found, peak = _backwards(network, tensor, place, source, reaching, kind)
     if kind is np.float64 and peak <= MOST_EXACT:
         # The bound was too careful: every count on the way fits after all.
@@ -81,16 +154,16 @@ def _footprint_at(network: Network, tensor: str, source: str, at: Sequence[int])
 
 
 def _chain_box(
-    ways: Sequence[Sequence[AxisMap]], place: tuple[int, ...]
+    ways: Sequence[Sequence[AxisMap]], place: tuple[int, ...], walks: Walks
 ) -> tuple[tuple[int, ...], NDArray[Any]]:
     """Origin and counts of what a chain of layers reads: the product of its axes' counts."""
     origin, counts = [], []
-    most = prod(_widest(step) for steps in ways for step in steps)
+    most = prod(walks.widest(step) for steps in ways for step in steps)
     kind = np.int64 if most <= MOST_EXACT else np.float64 if most < 1 << 1000 else np.object_
     for steps, at in zip(ways, place, strict=True):
-        low, along, peak = _counts_along(steps, at, kind)
+        low, along, peak = walks.along(steps, at, kind)
         if kind is np.float64 and peak <= MOST_EXACT:
-            low, along, _ = _counts_along(steps, at, np.int64)
+            low, along, _ = walks.along(steps, at, np.int64)
         read = np.flatnonzero(along)
         if not read.size:
             return (0,) * len(place), np.zeros((0,) * len(place), dtype=np.int64)
@@ -107,17 +180,6 @@ def _chain_box(
     for along in counts:
         box = np.multiply.outer(box, along.astype(kind))
     return tuple(origin), box
-
-
-def _counts_along(steps: Sequence[AxisMap], at: int, kind: type) -> tuple[int, NDArray[Any], float]:
-    """The counts of one axis from the first one's place on, and the largest on the way."""
-    along: NDArray[Any] = np.ones(1, dtype=kind)
-    low, peak = at, 1.0
-    for step in steps:
-        low, along = adjoint(step, low, along)
-        if kind is np.float64:
-            peak = max(peak, float(along.max(initial=0)))
-    return low, along, peak
 
 
 def _too_many(positions: int) -> UnsupportedError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from math import gcd
 
 from atrous.errors import GeometryError
 
@@ -128,6 +129,8 @@ class Taps:
         """The longest run of unread positions between two read ones."""
         if self.solid or self.count == self.size:
             return 0
+        if even := _even(self.mask):
+            return even - 1
         return max(map(len, f"{self.mask:b}".split("1")))
 
     @property
@@ -135,9 +138,9 @@ class Taps:
         """The greatest common divisor of the distances between positions (1 for a single one)."""
         if self.solid or self.mask & (self.mask >> 1) or self.count < 2:
             return 1
-        from math import gcd
-
-        return gcd(*(len(run) + 1 for run in f"{self.mask:b}".split("1")[1:-1]))
+        if even := _even(self.mask):
+            return even
+        return gcd(*(len(run) + 1 for run in set(f"{self.mask:b}".split("1")[1:-1])))
 
     @property
     def support(self) -> Taps:
@@ -193,6 +196,18 @@ class Taps:
         if not self.mask or not distance:
             return self
         return Taps(self.first + distance, self.mask, self.counts, self.solid)
+
+
+def _even(mask: int) -> int:
+    """How far apart neighbours are, two or more, where all are equally far; else 0.
+
+    >>> _even(0b1001001), _even(0b1001011)
+    (3, 0)
+    """
+    rest = mask >> 1
+    apart = (rest & -rest).bit_length()
+    # So spaced, a set moved by that distance less itself is a 1 for each position up to its end.
+    return apart if (mask << apart) - mask == (1 << apart * mask.bit_count()) - 1 else 0
 
 
 EMPTY = Taps(0, 0)

@@ -20,6 +20,8 @@ import numpy as np
 from atrous.analysis import Inspection, Layer
 from atrous.analysis.diff import diff_reports
 from atrous.analysis.findings.record import SEVERITIES
+from atrous.analysis.inspection import layer_footprint
+from atrous.analysis.paths import Walks
 from atrous.draw.charts import inspection_charts
 from atrous.draw.collapsed import modules
 from atrous.draw.colours import named, parts
@@ -46,6 +48,8 @@ __all__ = ["MOST_POSITIONS", "chart_spec", "footprint_data", "rendered", "report
 
 MOST_FOOTPRINTS = 400
 """Distinct pictures of footprints in one page."""
+MOST_STEPS = 120_000
+"""From layer to layer on the way back to the input, for all footprints of a page together."""
 FOOTPRINT_BYTES = 1_200_000
 """What they may take together; layers beyond that are named as left out."""
 MOST_POSITIONS = 8_000_000
@@ -237,7 +241,9 @@ def _footprints(
     whole = prod(report.network.tensor(report.input).grid.values())
     chosen = [layer for layer in report.layers if layer.field and layer.node is not None]
     made = {layer.tensor: layer.name for layer in chosen}
-    for layer in chosen:
+    walks = Walks()
+    # The last one is there in any case; then those that are near the input cost least.
+    for layer in (*chosen[-1:], *chosen[:-1]):
         before = made.get(_passed_on(layer))
         if before in places:
             places[layer.name] = places[before]
@@ -245,8 +251,11 @@ def _footprints(
         if min(whole, prod(axis.size for axis in layer.field)) > MOST_POSITIONS:
             left_out += 1
             continue
+        if walks.steps > MOST_STEPS:
+            left_out += 1
+            continue
         try:
-            footprint = report.footprint(layer.name)
+            footprint = layer_footprint(report, layer, walks=walks)
         except AtrousError:
             continue
         if not footprint.box.size:
@@ -261,13 +270,19 @@ def _footprints(
             known[key] = len(pictures)
             pictures.append(picture)
         places[layer.name] = known[key]
-    return pictures, places, left_out
+    order = [layer.name for layer in chosen if layer.name in places]
+    return pictures, {name: places[name] for name in order}, left_out
 
 
 def _digest(counts: NDArray[Any]) -> bytes:
     """The counts in few bytes: a page may have hundreds of large footprints."""
     plain = counts.dtype != object
-    content = np.ascontiguousarray(counts).tobytes() if plain else repr(counts.tolist()).encode()
+    # Numbers of thousands of digits take long to be written in tens.
+    content = (
+        np.ascontiguousarray(counts).tobytes()
+        if plain
+        else " ".join(map(hex, counts.ravel().tolist())).encode()
+    )
     return blake2b(content, digest_size=16).digest()
 
 

@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atrous import inspect
+from atrous.analysis import paths as walking
 from atrous.analysis.chain import _before, chain_unread, read_dropping
 from atrous.analysis.effective import effective_box, shrunk_box
-from atrous.analysis.paths import _backwards, adjoint, footprint_of
+from atrous.analysis.inspection import layer_footprint
+from atrous.analysis.paths import Walks, _backwards, adjoint, footprint_of
 from atrous.errors import UnsupportedError
 from atrous.geometry import Everything, Local, Prefix, Reads, Window
 from atrous.network.stack import stack_network
@@ -129,3 +131,38 @@ def test_the_middle_of_a_line_is_that_of_a_box_one_position_wide(counts, share):
     flat = effective_box(line[None, :, None], share, (1, 7, 2))
     assert (flat.size, flat.origin) == ((1, *wanted.size, 1), (1, *wanted.origin, 2))
     assert (flat.of, flat.held) == ((1, len(line), 1), wanted.held)
+
+
+@pytest.mark.parametrize(
+    ("stack", "shape"),
+    [
+        ("k3d2*40", (1, 1, 64)),
+        ("k3s2 k3d2 k5 ups2 k3p(2,0)*9", (1, 2, 18, 21)),
+        ("k2d3*30 k3*9", (1, 1, 40)),
+        ("k3 [ + k3d2] k3", (1, 1, 20)),
+    ],
+)
+def test_walks_that_are_shared_count_what_each_counts_alone(stack, shape):
+    report = inspect(f"stack:{stack}", shape)
+    walks = Walks()
+    for layer in report.layers:
+        shared, alone = layer_footprint(report, layer, walks=walks), report.footprint(layer.name)
+        assert shared.origin == alone.origin
+        assert shared.box.dtype == alone.box.dtype
+        assert (shared.box == alone.box).all()
+
+
+def test_layers_that_are_alike_cost_one_step_each_and_not_one_for_each_before(monkeypatch):
+    made = []
+    monkeypatch.setattr(walking, "adjoint", lambda *given: made.append(1) or adjoint(*given))
+    report = inspect("stack:k3d2*100", (1, 1, 64))
+    walks = Walks()
+    for layer in report.layers:
+        layer_footprint(report, layer, walks=walks)
+    # Twice where the numbers become larger than whole ones are held in.
+    assert len(made) < 400
+    monkeypatch.setattr(walking, "_KEPT", 0)
+    made.clear()
+    layer_footprint(report, report.layers[49], walks=(forgetful := Walks()))
+    layer_footprint(report, report.layers[49], walks=forgetful)
+    assert len(made) >= 100

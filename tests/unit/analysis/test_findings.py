@@ -8,7 +8,7 @@ import pytest
 
 import atrous
 from atrous.analysis import inspect_network
-from atrous.analysis.findings import codes
+from atrous.analysis.findings import codes, future
 from atrous.analysis.findings.registry import FINDERS, finder
 from atrous.errors import ArgumentError
 from atrous.network import Builder
@@ -529,3 +529,9 @@ def test_a_crop_on_the_wrong_side_of_an_image_is_a_join_that_does_not_line_up():
         cut = b.add(Slice(3, start, 14), rows, name="cut")
         report = inspect_network(b.build(b.join(wide, cut)))
         assert "misaligned-join" in [finding.code for finding in report.findings]
+
+
+def test_steps_along_time_are_not_compared_with_one_another(monkeypatch):
+    monkeypatch.setattr(future._Step, "__eq__", None)
+    report = atrous.inspect("stack:k3causal*9 k3", (1, 1, 64))
+    assert [one.layer for one in report.findings if one.code == "leak"] == ["conv10"]

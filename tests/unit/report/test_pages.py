@@ -7,6 +7,7 @@ import re
 import shlex
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -16,6 +17,7 @@ from atrous.draw.rows import listing
 from atrous.errors import MissingDependencyError, ReadError, UnsupportedError
 from atrous.network import Builder
 from atrous.network.ops import Opaque
+from atrous.report import pages
 from atrous.shown import view
 from tests import command
 from tests.processes import run_python
@@ -244,3 +246,23 @@ def test_more_paths_than_a_float_holds_are_said_in_powers_of_ten(tmp_path):
     report.to_html(tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert re.search(r"[1-9]\.\de\+3\d\d paths at most to one of them", text)
+
+
+def test_footprints_that_take_too_many_steps_are_left_out_and_the_last_one_is_not(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(pages, "MOST_STEPS", 30)
+    stack = " ".join(f"k3d{rate}" for rate in range(1, 13))
+    report = atrous.inspect(f"stack:{stack}", (1, 1, 40))
+    shown, places, left_out = pages._footprints(report, "ink")
+    assert list(places) == [*(f"conv{place}" for place in range(1, 6)), "conv12"]
+    assert (len(shown), left_out) == (6, 6)
+    report.to_html(tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "6 layers are left out: their footprints are too large, or too many steps" in text
+
+
+def test_counts_of_thousands_of_digits_are_told_apart():
+    large = np.array([[10**3000, 1]], dtype=np.object_)
+    assert pages._digest(large) == pages._digest(large.copy())
+    assert pages._digest(large) != pages._digest(large + 1)

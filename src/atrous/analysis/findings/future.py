@@ -25,6 +25,11 @@ class _Step:
     more: int
     wider: bool
 
+    @property
+    def is_window(self) -> bool:
+        """Whether the layer slides a window."""
+        return isinstance(self.node.op, Conv | ConvTranspose | Pool)
+
 
 @finder("leak")
 def leak(evidence: Evidence) -> Iterator[Finding]:
@@ -40,11 +45,11 @@ def leak(evidence: Evidence) -> Iterator[Finding]:
         if not wanted:
             continue
         steps = [step for step in _steps(evidence, axis) if step.node.output.name in wanted]
-        windows = [s for s in steps if isinstance(s.node.op, Conv | ConvTranspose | Pool)]
+        windows = [step for step in steps if step.is_window]
         causal = [s for s in windows if s.wider and s.more <= 0]
         ahead = [s for s in steps if s.more > 0]
         meant = [s for s in ahead if _front_only(s.node, evidence, axis)]
-        against = sum(s in windows for s in ahead) - len(meant)
+        against = sum(step.is_window for step in ahead) - len(meant)
         if 2 * against > len(causal) + len(meant) or not causal + meant:
             continue
         if not ahead:
