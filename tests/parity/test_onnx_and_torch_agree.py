@@ -34,6 +34,16 @@ MODELS = [
     ("timm:xception41", 65),
 ]
 
+INVERTED = [
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 1, 2),
+    (6, 64, 2, 2),
+    (6, 96, 1, 1),
+    (6, 160, 1, 2),
+]
+"""MobileNet's blocks, each kind once or twice: expansion, channels, blocks, stride."""
+
 
 def _model(name: str) -> nn.Module:
     torch.manual_seed(0)
@@ -43,6 +53,8 @@ def _model(name: str) -> nn.Module:
             return shortened(timm.create_model(name[5:])).eval()
         if name == "densenet121":
             return torchvision.models.DenseNet(block_config=FEW_DENSE_LAYERS).eval()
+        if name == "mobilenet_v2":
+            return torchvision.models.MobileNetV2(inverted_residual_setting=INVERTED).eval()
         return shortened(torchvision.models.get_model(name, weights=None)).eval()
 
 

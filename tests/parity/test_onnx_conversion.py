@@ -22,6 +22,7 @@ from tests.onnx_conversion import (
     written,
 )
 from tests.onnx_probe import ints
+from tests.shortened import FEW_DENSE_LAYERS, shortened
 
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:
@@ -268,13 +269,20 @@ def exported(
 
 
 def trunk(name: str) -> nn.Module:
+    """What a library has in front of its classifier, two of the blocks that it repeats."""
+    return shortened(_trunk(name))
+
+
+def _trunk(name: str) -> nn.Module:
     import timm
     import torchvision
 
+    if name == "densenet121":
+        return torchvision.models.DenseNet(block_config=FEW_DENSE_LAYERS).features
     if name == "resnet50":
         whole = torchvision.models.resnet50(weights=None)
         return nn.Sequential(*list(whole.children())[:-2])
-    if name in ("mobilenet_v2", "densenet121", "shufflenet_v2_x0_5", "googlenet"):
+    if name in ("mobilenet_v2", "shufflenet_v2_x0_5"):
         whole = getattr(torchvision.models, name)(weights=None)
         if name == "shufflenet_v2_x0_5":
             parts = [whole.conv1, whole.maxpool, whole.stage2, whole.stage3, whole.stage4]

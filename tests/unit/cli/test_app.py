@@ -83,7 +83,7 @@ def test_what_the_command_imports_and_sets_is_gone_afterwards(models):
 
 
 def test_inspect_prints_the_report_and_nothing_on_standard_error():
-    result = atrous_process("inspect", "zoo:resnet18", "--input", "1,3,224,224")
+    result = atrous("inspect", "zoo:resnet18", "--input", "1,3,224,224")
     assert (result.returncode, result.stderr) == (0, "")
     report = inspect_network(zoo.build("resnet18", (1, 3, 224, 224)))
     assert result.stdout == InspectionView(report).text() + "\n"
@@ -101,7 +101,7 @@ def test_piped_output_has_80_columns_where_nothing_says_otherwise():
 
 
 def test_json_is_all_that_is_printed_and_is_the_report(models):
-    result = atrous_process("inspect", "models:net", "--json", cwd=models)
+    result = atrous("inspect", "models:net", "--json", cwd=models)
     assert result.returncode == 0
     data = json.loads(result.stdout)
     assert data["schema"] == "atrous.inspection/1"
@@ -126,13 +126,15 @@ def test_one_layer_is_shown_in_depth_with_its_footprint_drawn():
 
 
 def test_without_unicode_everything_is_ascii():
-    for arguments in (["--layer", "conv1"], []):
-        result = atrous_process(
-            "inspect", "stack:k3d2", "-i", "1,1,9,9", *arguments, PYTHONIOENCODING="ascii"
-        )
+    shown = "inspect", "stack:k3d2", "-i", "1,1,9,9"
+    for run, arguments in (
+        (atrous_process, [*shown, "--layer", "conv1"]),
+        (atrous, shown),
+        (atrous, ["--help"]),
+    ):
+        result = run(*arguments, PYTHONIOENCODING="ascii")
         assert (result.returncode, result.stderr) == (0, "")
         assert result.stdout.isascii()
-    assert atrous_process("--help", PYTHONIOENCODING="ascii").returncode == 0
 
 
 def test_a_name_that_the_encoding_does_not_have_is_escaped(tmp_path):
@@ -144,7 +146,7 @@ def test_a_name_that_the_encoding_does_not_have_is_escaped(tmp_path):
         "    return b.build(b.conv(x, 1, 3, name='schicht_ö'))\n",
         encoding="utf-8",
     )
-    result = atrous_process("inspect", "named:net", cwd=tmp_path, PYTHONIOENCODING="ascii")
+    result = atrous("inspect", "named:net", cwd=tmp_path, PYTHONIOENCODING="ascii")
     assert result.returncode == 0, result.stderr
     assert "schicht_\\xf6" in result.stdout
 
@@ -174,7 +176,7 @@ def test_a_function_may_give_a_source_and_an_example_input(models):
 
 
 def test_the_help_says_that_naming_a_function_runs_its_code():
-    text = " ".join(atrous_process("inspect", "--help").stdout.split())
+    text = " ".join(atrous("inspect", "--help").stdout.split())
     assert "RUNS THAT" in text
     assert "only code that you trust" in text
 
@@ -320,7 +322,7 @@ def test_a_full_disk_is_one_line(command):
 
 def test_an_interruption_leaves_no_traceback(tmp_path):
     (tmp_path / "slow.py").write_text("def net():\n    raise KeyboardInterrupt\n")
-    result = atrous_process("inspect", "slow:net", cwd=tmp_path)
+    result = atrous("inspect", "slow:net", cwd=tmp_path)
     assert (result.returncode, result.stdout, result.stderr) == (130, "", "")
 
 
