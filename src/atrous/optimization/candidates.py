@@ -28,6 +28,10 @@ __all__ = ["Candidate", "candidates", "plan_again"]
 _STRATEGIES = (with_torch, with_onednn, with_kernels, with_winograd)
 
 
+_MUCH = 1.3
+"""A layout whose layers take this many times as long as in another is not tried as a whole."""
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """One way to run the whole model."""
@@ -52,13 +56,18 @@ def candidates(
     layouts: list[Layout] = ["contiguous"]
     if any(is_layer(node) and node.meta["call"].op == "conv" for node in graph.nodes):
         layouts.append("channels_last")
-    made = []
+    found_in = []
     for at, layout in enumerate(layouts):
 
         def told(layer: str, share: float, at: int = at) -> None:
             progress(layer, (at + share) / len(layouts))
 
-        one = tuned(graph, model, found.constants, layout, inputs, choices, timer, told, rounding)
+        found_in.append(
+            tuned(graph, model, found.constants, layout, inputs, choices, timer, told, rounding)
+        )
+    made = []
+    for one in _close(found_in):
+        layout = one.program.layout
         program = Program(
             one.program.graph, found.constants, layout, one.program.strategies, strides
         )
@@ -70,6 +79,15 @@ def candidates(
         )
         made.append(Candidate(layout, one, Prepared(program, found.spec, model, recipe)))
     return made
+
+
+def _close(found: Sequence[Tuned]) -> list[Tuned]:
+    """Without those whose layers alone take much longer than all layers of another."""
+    times = [one.milliseconds for one in found]
+    known = [ms for ms in times if ms is not None]
+    if len(known) < len(times):
+        return list(found)
+    return [one for one, ms in zip(found, known, strict=True) if ms <= _MUCH * min(known)]
 
 
 def plan_again(model: nn.Module, recipe: Recipe) -> Prepared | None:

@@ -121,13 +121,22 @@ def test_what_rounds_off_more_is_taken_only_when_asked_for(monkeypatch):
 
 @needs_kernels
 def test_from_what_was_measured_the_next_is_taken_where_the_best_rounds_off_too_much(monkeypatch):
-    call, weight, bias, operands = case((1, 64, 24, 24), (3, 3), (2, 2))
+    call, weight, bias, operands = case((1, 64, 24, 24), (3, 3), (12, 12))
     choices = Never()
-    first = choose(call, weight, bias, operands, choices, by("winograd 6", "phases"), "winograd")
-    assert first.strategy == "winograd 6"
+    first = choose(call, weight, bias, operands, choices, by("winograd 4", "taps"), "winograd")
+    assert first.strategy == "winograd 4"
     monkeypatch.setattr("atrous.optimization.layer.choose.ALLOWED", 0.01)
     second = choose(call, weight, bias, operands, choices, by())
-    assert second.strategy == "phases"
+    assert second.strategy == "taps"
+
+
+def test_what_never_wins_is_not_tried_and_that_is_said():
+    for rate, tried in ((2, False), (12, True)):
+        call, weight, bias, operands = case((1, 64, 24, 24), (3, 3), (rate, rate))
+        chosen = choose(call, weight, bias, operands, Never(), by())
+        assert ("taps" in dict(chosen.milliseconds)) is tried
+        assert any(line.startswith("taps: 8") for line in chosen.why) is not tried
+        assert any("phases: oneDNN runs" in line for line in chosen.why)
 
 
 @needs_kernels

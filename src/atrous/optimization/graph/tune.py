@@ -31,6 +31,12 @@ class Tuned:
     program: Program
     choices: Mapping[str, Choice]
 
+    @property
+    def milliseconds(self) -> float | None:
+        """What the layers take by the strategies chosen; None where one was not measured."""
+        each = [dict(one.milliseconds).get(one.strategy, 0.0) for one in self.choices.values()]
+        return sum(each) if all(each) else None
+
 
 def in_layout(graph: Graph, layout: Layout) -> Graph:
     """A copy of the graph whose layers are called in that layout."""

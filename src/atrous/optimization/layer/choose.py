@@ -58,6 +58,9 @@ def difference(reference: torch.Tensor, made: torch.Tensor) -> float:
     one, two = reference.detach(), made.detach()
     if one.is_complex():
         one, two = torch.view_as_real(one), torch.view_as_real(two)
+    apart, largest = _largest(one - two), _largest(one)
+    if math.isfinite(apart) and math.isfinite(largest):
+        return _share(apart, largest)
     finite = one.isfinite()
     if not bool(finite.all()):
         if not torch.equal(one.isnan(), two.isnan()):
@@ -68,10 +71,17 @@ def difference(reference: torch.Tensor, made: torch.Tensor) -> float:
         one, two = one[finite], two[finite]
         if not one.numel():
             return 0.0
-    largest = float(one.abs().max())
-    apart = float((one - two).abs().max())
-    if math.isnan(apart):
-        return math.inf
+    apart = _largest(one - two)
+    return math.inf if math.isnan(apart) else _share(apart, _largest(one))
+
+
+def _largest(values: torch.Tensor) -> float:
+    """The largest magnitude, NaN where any value is none; in one pass over them."""
+    least, most = torch.aminmax(values)
+    return max(abs(float(least)), abs(float(most)))
+
+
+def _share(apart: float, largest: float) -> float:
     return apart / largest if largest else (0.0 if apart == 0 else math.inf)
 
 

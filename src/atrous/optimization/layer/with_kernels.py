@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import torch
 
 from atrous.operators.convolution import Convolution
@@ -16,6 +18,7 @@ from atrous.refusal import Refusal
 __all__: list[str] = []
 
 _ACTIVATIONS = ("relu", "relu6", "silu", "hardswish", "gelu")
+_MOST_INSIDE = 0.6
 _OTHERS = ("framework", "channels_last")
 """PyTorch's own call, which is tried anyway: prepared for one shape, it has nothing to look up."""
 
@@ -49,12 +52,36 @@ def _kernel(weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall) ->
 register(Way("depthwise kernel", _runs_kernel, _kernel, _kernel_activates))
 
 
+def _not_worth_it(name: str, call: LayerCall) -> str:
+    """Why a strategy is not even tried: it never won such layers, and trying takes time."""
+    usual = call.groups == 1 and call.rank == 2 and call.dtype == "float32"
+    if not usual or not torch.backends.mkldnn.is_available():
+        return ""
+    if name == "phases":
+        return "oneDNN runs dense layers of two axes at any rate alike."
+    if name == "taps" and (share := _share_inside(call)) > _MOST_INSIDE:
+        return f"{share:.0%} of its products are inside the map."
+    return ""
+
+
+def _share_inside(call: LayerCall) -> float:
+    """Of the products of the definition, those with values and not with padding."""
+    axes = zip(call.windows, call.input[2:], call.convolution.outputs, strict=True)
+    return prod(
+        sum(len(window.reached(tap, size)) for tap in range(window.kernel))
+        / (window.kernel * outputs)
+        for window, size, outputs in axes
+    )
+
+
 def _for_layers(strategy: Strategy[Convolution]) -> Way:
     """A strategy for convolutions as one for the calls of layers, in the layout of the call."""
 
     def applies(call: LayerCall) -> bool | Refusal:
         if call.op != "conv" or (call.is_depthwise and native().available):
             return False
+        if reason := _not_worth_it(strategy.name, call):
+            return Refusal(strategy.name, "", reason)
         return strategy.applies(call.convolution)
 
     def prepare(weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall) -> Runs:
