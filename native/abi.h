@@ -18,7 +18,7 @@ extern "C" {
 #endif
 
 // Grows with every change of this file; the loader refuses a library with another number.
-#define ATROUS_ABI_VERSION 5
+#define ATROUS_ABI_VERSION 6
 
 enum { ATROUS_OK = 0, ATROUS_BAD_ARGUMENT = 1, ATROUS_NO_MEMORY = 2 };
 enum { ATROUS_FLOAT32 = 0, ATROUS_FLOAT64 = 1 };
@@ -48,9 +48,12 @@ typedef struct {
 // order. `tile` outputs of one phase of the dilation are made at a time, from tile + taps - 1 products of each part, 4
 // to 8: parts of 2 to 5 taps take tiles from 2 up, 1 tap takes tiles of 1.
 // `turned`: weights are those of the layer whose data gradient this is, (channels, filters, taps); for stride 1.
+// `spread`: filters are spread[0] spread[1] phases of as many each, which are written side by side: output o of phase p
+// to place o * spread + p - cut of a map of `whole`, where that is a place of it. Such phases are whole vectors.
 typedef struct {
     int64_t batch, channels, filters;
     int64_t in[2], out[2], kernel[2], stride[2], dilation[2], pad[2], tile[2], taps[2];
+    int64_t spread[2], cut[2], whole[2];
     int32_t activation, threads, turned, reserved;
 } atrous_winograd_layer;
 
@@ -78,7 +81,7 @@ ATROUS_EXPORT int atrous_depthwise_weight_gradient(const atrous_depthwise_layer 
 // How many floats the packed weights of a layer are, 0 where it has none; they depend on the instruction set.
 ATROUS_EXPORT int64_t atrous_winograd_weights(const atrous_winograd_layer *layer);
 ATROUS_EXPORT int atrous_winograd_pack(const atrous_winograd_layer *layer, const float *weight, float *packed);
-// out = activation(bias + x * weight + other); bias and other, which has the shape of `out`, may be null.
+// out = activation(bias + x * weight + other); bias and other, which has the shape of the result, may be null.
 ATROUS_EXPORT int atrous_winograd_forward(const atrous_winograd_layer *layer, const float *x, const float *packed,
                                           const float *bias, const float *other, float *out);
 // The gradient of the sum of out * grad_out by the weights, (filters, channels, taps), of a layer of stride 1 in one

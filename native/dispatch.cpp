@@ -96,9 +96,21 @@ bool has_tile(int64_t taps, int64_t tile) {
     return taps >= 2 && taps <= 5 && tile >= 2 && tile <= 7 && taps + tile >= 5 && taps + tile <= 9;
 }
 
+bool is_spread(const atrous_winograd_layer *layer) { return layer->spread[0] > 1 || layer->spread[1] > 1; }
+
+// Of filters in phases, those of each.
+bool is_whole_vectors(const atrous_winograd_layer *layer) {
+    if (!is_spread(layer)) {
+        return layer->cut[0] == 0 && layer->cut[1] == 0 && layer->whole[0] == layer->out[0] &&
+               layer->whole[1] == layer->out[1];
+    }
+    int64_t unit = entry().kernels->lanes;
+    return multiply(&unit, layer->spread[0]) && multiply(&unit, layer->spread[1]) && layer->filters % unit == 0;
+}
+
 bool is_one_part(const atrous_winograd_layer *layer) {
     for (int a = 0; a < 2; ++a) {
-        if (layer->stride[a] != 1 || layer->taps[a] != layer->kernel[a]) return false;
+        if (layer->stride[a] != 1 || layer->taps[a] != layer->kernel[a] || layer->spread[a] != 1) return false;
     }
     return true;
 }
@@ -106,9 +118,10 @@ bool is_one_part(const atrous_winograd_layer *layer) {
 bool sound(const atrous_winograd_layer *layer) {
     if (layer == nullptr || layer->batch < 0 || layer->channels < 1 || layer->filters < 1) return false;
     // Whole panels of filters and lines of channels: at most 63 more of each. Points are at most 8 x 8 for each part.
-    int64_t in = 4, out = 4, weights = 4 * 64;
+    int64_t in = 4, out = 4, whole = 4, weights = 4 * 64;
     if (!multiply(&in, layer->batch) || !multiply(&in, layer->channels + 64)) return false;
     if (!multiply(&out, layer->batch) || !multiply(&out, layer->filters + 64)) return false;
+    if (!multiply(&whole, layer->batch) || !multiply(&whole, layer->filters)) return false;
     if (!multiply(&weights, layer->channels + 64) || !multiply(&weights, layer->filters + 64)) return false;
     for (int a = 0; a < 2; ++a) {
         if (layer->in[a] < 0 || layer->out[a] < 0 || layer->dilation[a] < 1 || layer->stride[a] < 1) return false;
@@ -123,8 +136,12 @@ bool sound(const atrous_winograd_layer *layer) {
             return false;
         }
         if (layer->pad[a] > kMost / 4 || layer->pad[a] < -kMost / 4) return false;
+        int64_t reach = layer->out[a];
+        if (layer->spread[a] < 1 || !multiply(&reach, layer->spread[a]) || reach > kMost / 64) return false;
+        if (layer->cut[a] < 0 || layer->cut[a] > kMost / 64 || layer->whole[a] < 0) return false;
+        if (!multiply(&whole, layer->whole[a])) return false;
     }
-    return layer->activation >= ATROUS_NONE && layer->activation <= ATROUS_GELU;
+    return is_whole_vectors(layer) && layer->activation >= ATROUS_NONE && layer->activation <= ATROUS_GELU;
 }
 
 bool holds_nothing(const atrous_depthwise_layer *layer, const int64_t *sizes) {

@@ -7,6 +7,7 @@
 //   1. every tile's A x A inputs, transformed, go to `values`: for each point one matrix (tiles x channels);
 //   2. for each point, values times the transformed weights: one plain product (product.h);
 //   3. the products are transformed back, plus bias and another map, then the activation.
+// A kernel of one tap has one point and nothing to transform: its rows are multiplied where they lie.
 // Weights come packed (winograd_pack): panel of output channels, point, input channel, channel of the panel.
 //
 // Memory: a block of a few dozen tiles at a time, so that its values and products stay in the caches; the weights are
@@ -37,6 +38,7 @@ struct TileAxis {
     int64_t in, out, stride, pad;
     int64_t apart, step;  // of the outputs of a tile, and of its inputs
     int outputs, points;  // of a tile
+    int64_t spread, cut, whole;  // where outputs of several phases lie (abi.h)
     int parts;
     int64_t reads[kMostTaps];  // how far behind the first input of a tile those of each part begin
     int64_t tiles;
@@ -168,6 +170,8 @@ template <class T> struct Winograd {
     int64_t tile0, tiles;   // of this block
     int64_t block;          // tiles of a block
     int64_t panel, panels;  // output channels of one product, and how many such panels
+    int64_t each;           // output channels of a phase: all where there is one
+    bool in_place;          // of one point: rows are multiplied where they lie
     Gathers<T> gather;
     Spreads<T> spread;
     Backs<T> back_high, back_wide;
@@ -248,10 +252,6 @@ template <class T> void fill(void *context, int64_t begin, int64_t end) {
     }
 }
 
-template <class T> ATROUS_INLINE Vec<T> clamped(Vec<T> x, bool relu) {
-    return relu ? choose<T>(x < T(0), Vec<T>{}, x) : x;
-}
-
 // The vector of one output, from channel `filter` on: plus bias and the other map, then the activation.
 template <class T>
 ATROUS_INLINE Vec<T> finished(const Winograd<T> &w, Vec<T> value, Vec<T> bias, const T *other, int64_t left) {
@@ -267,50 +267,126 @@ ATROUS_INLINE Vec<T> finished(const Winograd<T> &w, Vec<T> value, Vec<T> bias, c
     return w.activation == ATROUS_RELU ? choose<T>(value < T(0), Vec<T>{}, value) : value;
 }
 
+// Where a vector of output channels goes: its phase along each axis, and its first channel within that.
+struct Chunk {
+    int64_t high, wide, filter;
+};
+
+template <class T> void list_chunks(const Winograd<T> &w, int64_t filter, int64_t width, Chunk *chunks) {
+    constexpr int64_t L = Types<T>::lanes;
+    for (int64_t c = 0; c < width; c += L) {
+        const int64_t phase = (filter + c) / w.each;
+        chunks[c / L] = {phase / w.wide.spread, phase % w.wide.spread, (filter + c) % w.each};
+    }
+}
+
+// The outputs of a tile along one axis that a map has: `begin` to `end`, the first at `at`, `step` apart.
+struct Span {
+    int64_t at, step;
+    int begin, end;
+};
+
+inline Span span_of(const TileAxis &axis, int64_t tile, int64_t phase) {
+    Span span{axis.first[tile] * axis.spread + phase - axis.cut, axis.apart * axis.spread, 0, axis.count[tile]};
+    while (span.begin < span.end && span.at + span.begin * span.step < 0) ++span.begin;
+    while (span.begin < span.end && span.at + (span.end - 1) * span.step >= axis.whole) --span.end;
+    return span;
+}
+
+template <class T> ATROUS_INLINE Vec<T> some_of(const T *from, int64_t filter, int64_t left) {
+    Vec<T> made{};
+    for (int64_t lane = 0; from != nullptr && lane < left; ++lane) made[lane] = from[filter + lane];
+    return made;
+}
+
+template <class T> ATROUS_INLINE void put(T *to, Vec<T> value, int64_t left) {
+    if (left == Types<T>::lanes) {
+        store<T>(to, value);
+    } else {
+        store_some<T>(to, value, left);
+    }
+}
+
 // The outputs of one tile for `width` channels from `filter` on; their products lie `plane` apart at `from`.
 template <class T>
-void empty_tile(const Winograd<T> &w, int64_t tile, int64_t next, int64_t filter, int64_t width, const T *from,
-                int64_t plane) {
+void empty_tile(const Winograd<T> &w, int64_t tile, int64_t next, int64_t filter, int64_t width, const Chunk *chunks,
+                const T *from, int64_t plane) {
     constexpr int64_t L = Types<T>::lanes;
     constexpr int kMost = kMostPoints * kMostPoints;
     const Where<T> place(w, tile), following(w, next);
     const int wide = w.wide.outputs, across = w.wide.points;
-    const int rows = w.high.count[place.line], columns = w.wide.count[place.column];
-    const int next_rows = w.high.count[following.line], next_columns = w.wide.count[following.column];
-    const int64_t down = w.high.apart * w.wide.out * w.filters, right = w.wide.apart * w.filters;
-    const int64_t start = place.output(w, 0, 0) + filter, then = following.output(w, 0, 0) + filter;
     const bool plain = w.bias == nullptr && w.other == nullptr && w.activation == ATROUS_NONE;
     alignas(ATROUS_VECTOR_BYTES) T half[kMost * L];
     alignas(ATROUS_VECTOR_BYTES) T made[kMost * L];
     for (int64_t c = 0; c < width; c += L) {
         const int64_t left = smaller(L, w.filters - filter - c);
-        for (int i = 0; i < next_rows; ++i) {
-            for (int j = 0; j < next_columns; ++j) __builtin_prefetch(w.out + then + i * down + j * right + c, 1);
+        const Chunk &chunk = chunks[c / L];
+        const Span high = span_of(w.high, place.line, chunk.high), span = span_of(w.wide, place.column, chunk.wide);
+        const int64_t down = high.step * w.wide.whole * w.each, right = span.step * w.each;
+        const int64_t start = ((place.image * w.high.whole + high.at) * w.wide.whole + span.at) * w.each + chunk.filter;
+        const Span low = span_of(w.high, following.line, chunk.high), side = span_of(w.wide, following.column, chunk.wide);
+        const int64_t then = ((following.image * w.high.whole + low.at) * w.wide.whole + side.at) * w.each + chunk.filter;
+        for (int i = low.begin; i < low.end; ++i) {
+            for (int j = side.begin; j < side.end; ++j) __builtin_prefetch(w.out + then + i * down + j * right, 1);
         }
         w.back_high(from + c, across * plane, plane, half, across * L, L, across);
-        w.back_wide(half, L, across * L, made, L, wide * L, rows);
+        w.back_wide(half, L, across * L, made, L, wide * L, high.end);
         if (!plain) {
-            Vec<T> bias{};
-            for (int64_t lane = 0; w.bias != nullptr && lane < left; ++lane) bias[lane] = w.bias[filter + c + lane];
-            for (int i = 0; i < rows; ++i) {
-                for (int j = 0; j < columns; ++j) {
-                    const T *other = w.other == nullptr ? nullptr : w.other + start + i * down + j * right + c;
+            const Vec<T> bias = some_of(w.bias, filter + c, left);
+            for (int i = high.begin; i < high.end; ++i) {
+                for (int j = span.begin; j < span.end; ++j) {
+                    const T *other = w.other == nullptr ? nullptr : w.other + start + i * down + j * right;
                     T *at = made + (i * wide + j) * L;
                     store<T>(at, finished(w, load(at), bias, other, left));
                 }
             }
-            if (w.activation > ATROUS_RELU) activate<T>(made, rows * wide * L, w.activation);
+            if (w.activation > ATROUS_RELU) activate<T>(made, high.end * wide * L, w.activation);
         }
-        for (int i = 0; i < rows; ++i) {
-            for (int j = 0; j < columns; ++j) {
-                T *to = w.out + start + i * down + j * right + c;
-                const Vec<T> value = load(made + (i * wide + j) * L);
-                if (left == L) {
-                    store<T>(to, value);
-                } else {
-                    store_some<T>(to, value, left);
-                }
+        for (int i = high.begin; i < high.end; ++i) {
+            for (int j = span.begin; j < span.end; ++j) {
+                put(w.out + start + i * down + j * right, load(made + (i * wide + j) * L), left);
             }
+        }
+    }
+}
+
+// The same of tiles of one output and one point: rows of `sums`, which are finished in place.
+template <class T>
+void empty_rows(const Winograd<T> &w, int64_t filter, int64_t width, const Chunk *chunks, T *sums) {
+    constexpr int64_t L = Types<T>::lanes;
+    Vec<T> bias[kPanel];
+    for (int64_t c = 0; c < width; c += L) {
+        bias[c / L] = some_of(w.bias, filter + c, smaller(L, w.filters - filter - c));
+    }
+    const bool plain = w.bias == nullptr && w.other == nullptr && w.activation == ATROUS_NONE;
+    const Where<T> place(w, 0);
+    int64_t image = place.image, line = place.line, column = place.column;
+    const int64_t ahead = kAhead * w.wide.spread * w.each;
+    for (int64_t tile = 0; tile < w.tiles; ++tile) {
+        T *row = sums + tile * width;
+        int64_t to[kPanel];  // where each vector goes, -1 for those beyond the map
+        for (int64_t c = 0; c < width; c += L) {
+            const Chunk &chunk = chunks[c / L];
+            const int64_t h = w.high.first[line] * w.high.spread + chunk.high - w.high.cut;
+            const int64_t v = w.wide.first[column] * w.wide.spread + chunk.wide - w.wide.cut;
+            const bool inside = h >= 0 && h < w.high.whole && v >= 0 && v < w.wide.whole;
+            const int64_t at = ((image * w.high.whole + h) * w.wide.whole + v) * w.each + chunk.filter;
+            to[c / L] = inside ? at : -1;
+            __builtin_prefetch(w.out + at + ahead, 1);
+            if (w.other != nullptr) __builtin_prefetch(w.other + at + ahead);
+        }
+        for (int64_t c = 0; c < width && !plain; c += L) {
+            const T *other = w.other == nullptr || to[c / L] < 0 ? nullptr : w.other + to[c / L];
+            const Vec<T> value = load(row + c);
+            store<T>(row + c, finished(w, value, bias[c / L], other, smaller(L, w.filters - filter - c)));
+        }
+        if (w.activation > ATROUS_RELU) activate<T>(row, width, w.activation);
+        for (int64_t c = 0; c < width; c += L) {
+            if (to[c / L] >= 0) put(w.out + to[c / L], load(row + c), smaller(L, w.filters - filter - c));
+        }
+        if (++column == w.wide.tiles) {
+            column = 0;
+            if (++line == w.high.tiles) line = 0, ++image;
         }
     }
 }
@@ -322,14 +398,21 @@ template <class T> int multiply_panel(const Winograd<T> &w, int64_t panel) {
     const int64_t plane = w.sums_plane();
     T *sums = static_cast<T *>(atrous::scratch(1, sizeof(T) * w.points() * plane));
     if (sums == nullptr) return ATROUS_NO_MEMORY;
+    Chunk chunks[kPanel];
+    list_chunks(w, filter, width, chunks);
     const T *weight = w.weight + filter * w.points() * w.depth;
     for (int p = 0; p < w.points(); ++p) {
         const T *b = weight + p * w.depth * width;
-        product_of<T>(width / L, w.values + p * w.plane, w.row, w.tiles, b, w.depth, sums + p * plane, width,
-                      b + w.depth * width);
+        const T *a = w.in_place ? w.x + w.tile0 * w.channels : w.values + p * w.plane;
+        product_of<T>(width / L, a, w.in_place ? w.channels : w.row, w.tiles, b, w.in_place ? w.channels : w.depth,
+                      sums + p * plane, width, b + w.depth * width);
+    }
+    if (w.points() == 1) {
+        empty_rows(w, filter, width, chunks, sums);
+        return ATROUS_OK;
     }
     for (int64_t tile = 0; tile < w.tiles; ++tile) {
-        empty_tile(w, tile, smaller(tile + 1, w.tiles - 1), filter, width, sums + tile * width, plane);
+        empty_tile(w, tile, smaller(tile + 1, w.tiles - 1), filter, width, chunks, sums + tile * width, plane);
     }
     return ATROUS_OK;
 }
@@ -348,7 +431,7 @@ template <class T> void multiply_panels(void *context, int64_t begin, int64_t en
 }
 
 template <class T> size_t values_bytes(const Winograd<T> &w) {
-    return sizeof(T) * (w.points() * w.plane + w.lined);
+    return sizeof(T) * ((w.in_place ? 0 : w.points() * w.plane) + w.lined);
 }
 
 // Memory for the values of one block, in front of which lie the zeros of the padding.
@@ -369,7 +452,7 @@ template <class T> void whole_blocks(void *context, int64_t begin, int64_t end) 
     for (int64_t block = begin; block < end; ++block) {
         w.tile0 = block * w.block;
         w.tiles = smaller(w.block, w.all_tiles() - w.tile0);
-        fill<T>(&w, 0, w.tiles);
+        if (!w.in_place) fill<T>(&w, 0, w.tiles);
         for (int64_t panel = 0; panel < w.panels; ++panel) work.said(multiply_panel(w, panel));
     }
 }
@@ -381,7 +464,7 @@ template <class T> int shared_blocks(Winograd<T> &w, int32_t threads) {
         w.tiles = smaller(w.block, w.all_tiles() - w.tile0);
         Work<T> work;
         work.winograd = &w;
-        atrous::parallel(w.tiles, threads, fill<T>, &w);
+        if (!w.in_place) atrous::parallel(w.tiles, threads, fill<T>, &w);
         atrous::parallel(w.panels, threads, multiply_panels<T>, &work);
         if (work.code.load(std::memory_order_relaxed) != ATROUS_OK) return ATROUS_NO_MEMORY;
     }
@@ -518,8 +601,10 @@ template <class T> int lay_out(const atrous_winograd_layer &layer, Winograd<T> &
     for (int a = 0; a < 2; ++a) {
         TileAxis &axis = *axes[a];
         axis.in = layer.in[a], axis.out = layer.out[a], axis.stride = layer.stride[a], axis.pad = layer.pad[a];
-        axis.apart = layer.dilation[a] / gcd(layer.dilation[a], layer.stride[a]);
+        const int64_t dilation = layer.kernel[a] == 1 ? 1 : layer.dilation[a];  // of one tap it is none
+        axis.apart = dilation / gcd(dilation, layer.stride[a]);
         axis.step = axis.apart * layer.stride[a];
+        axis.spread = layer.spread[a], axis.cut = layer.cut[a], axis.whole = layer.whole[a];
         axis.outputs = static_cast<int>(layer.tile[a]);
         axis.points = points_of(layer, a);
         axis.parts = 0;
@@ -541,6 +626,9 @@ template <class T> int lay_out(const atrous_winograd_layer &layer, Winograd<T> &
     w.filters = layer.filters;
     w.lined = ceil_div(layer.channels, L) * L;
     w.depth = w.lined * w.parts();
+    w.each = w.filters / (w.high.spread * w.wide.spread);
+    w.in_place = w.points() == 1 && w.parts() == 1;
+    for (const TileAxis *axis : axes) w.in_place &= axis->stride == 1 && axis->pad == 0 && axis->in == axis->out;
     w.activation = layer.activation;
     w.gather = gathers<T>(w.wide.points);
     w.spread = spreads<T>(w.high.points);

@@ -14,7 +14,13 @@ from atrous.optimization.graph.fuse import is_layer
 from atrous.optimization.graph.passes import lowered
 from atrous.optimization.graph.program import Program, Strides
 from atrous.optimization.graph.tune import Progress, Tuned, in_layout, tuned
-from atrous.optimization.layer import with_kernels, with_onednn, with_torch, with_winograd
+from atrous.optimization.layer import (
+    with_kernels,
+    with_onednn,
+    with_subpixel,
+    with_torch,
+    with_winograd,
+)
 from atrous.optimization.layer.cache import Choices
 from atrous.optimization.layer.timing import Timer
 from atrous.optimization.layer.ways import WAYS
@@ -25,7 +31,7 @@ from atrous.refusal import Refusal
 __all__ = ["Candidate", "candidates", "plan_again"]
 
 # Imported because they register strategies.
-_STRATEGIES = (with_torch, with_onednn, with_kernels, with_winograd)
+_STRATEGIES = (with_torch, with_onednn, with_kernels, with_winograd, with_subpixel)
 
 
 _MUCH = 1.3
@@ -54,7 +60,7 @@ def candidates(
     """The model as a program in each layout, every layer by its fastest strategy."""
     graph = lowered(found.graph)
     layouts: list[Layout] = ["contiguous"]
-    if any(is_layer(node) and node.meta["call"].op == "conv" for node in graph.nodes):
+    if any(is_layer(node) and node.meta["call"].op != "linear" for node in graph.nodes):
         layouts.append("channels_last")
     found_in = []
     for at, layout in enumerate(layouts):

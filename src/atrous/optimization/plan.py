@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from atrous.frameworks.torch import children, counted, hooks, unflattened, version_of
+from atrous.optimization import arena
 from atrous.optimization.graph.program import Program, Strides, compiled, state_of
 
 __all__ = [
@@ -126,6 +127,7 @@ class Prepared:
         self._watch = Watch(model, state_of(program.graph, model))
         self._mark: Mark | None = None
         self._runs: Callable[..., list[Any]] | None = None
+        arena.held(self)
 
     @property
     def recipe(self) -> Recipe:
@@ -138,7 +140,8 @@ class Prepared:
         if self._runs is None or not is_same(mark, self._mark):
             self._runs = compiled(self.program, model)
             self._mark = mark
-        made = self._runs(*inputs)
+        with arena.kept():
+            made = self._runs(*inputs)
         return made[0] if self._is_leaf else unflattened(made, self._spec)
 
     def refresh(self) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 __all__ = ["ABI_VERSION", "LayerStruct", "Native", "WinogradStruct", "library", "native"]
 
 # The number of native/abi.h that the structures and the calls below are written for.
-ABI_VERSION = 5
+ABI_VERSION = 6
 
 _NAMES = ("libatrous_kernels.so", "libatrous_kernels.dylib", "atrous_kernels.dll")
 _FOLDER = Path("atrous", "operators", "kernels", "lib")
@@ -65,6 +65,9 @@ class WinogradStruct(ctypes.Structure):
         ("pad", ctypes.c_int64 * 2),
         ("tile", ctypes.c_int64 * 2),
         ("taps", ctypes.c_int64 * 2),
+        ("spread", ctypes.c_int64 * 2),
+        ("cut", ctypes.c_int64 * 2),
+        ("whole", ctypes.c_int64 * 2),
         ("activation", ctypes.c_int32),
         ("threads", ctypes.c_int32),
         ("turned", ctypes.c_int32),

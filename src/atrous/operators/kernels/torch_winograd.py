@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import prod
 from threading import local
 from typing import Any
 
@@ -13,7 +14,7 @@ from atrous.geometry import symmetric
 from atrous.operators.convolution import Convolution
 from atrous.operators.kernels import winograd
 from atrous.operators.kernels.threads import share_threads
-from atrous.operators.kernels.winograd import Winograd, dense_layer
+from atrous.operators.kernels.winograd import Spread, Winograd, dense_layer
 from atrous.operators.strategies import is_channels_last, padded, to_channels_last
 from atrous.operators.tiles import Tiling, tiled
 
@@ -32,16 +33,21 @@ def prepare_winograd(
     call: Convolution,
     tiling: Tiling,
     activation: str = "none",
+    spread: Spread | None = None,
 ) -> Callable[..., torch.Tensor]:
     """`run(x)` or `run(x, other)`: `activation(bias + x * weight + other)`, channels last.
 
-    For one or two spatial axes, one group, and the sizes of `call`; `ValueError` for others.
+    For one or two spatial axes, one group, and the sizes of `call`; `ValueError` for others. With
+    `spread` the filters of `call` are phases, whole vectors of them, which lie side by side.
     Neither input is written to; what has another layout is copied.
     """
-    layer = dense_layer(call, tiling, activation)
+    layer = dense_layer(call, tiling, activation, spread)
     held, packed = _packed(layer, weight.detach().resolve_neg().contiguous())
     bias = None if bias is None else bias.detach().resolve_neg().contiguous()
-    shapes = (call.batch, call.in_channels, *call.sizes), call.shape
+    made = call.shape
+    if spread is not None:
+        made = (call.batch, call.out_channels // prod(spread.step), *spread.sizes)
+    shapes = (call.batch, call.in_channels, *call.sizes), made
     by_threads = {layer.threads: layer}
 
     def run(x: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor:
@@ -51,7 +57,7 @@ def prepare_winograd(
         threads = torch.get_num_threads()
         if threads not in by_threads:
             by_threads[threads] = replace(layer, threads=threads)
-        return _onto(by_threads[threads], x, packed, bias, other, call.shape)
+        return _onto(by_threads[threads], x, packed, bias, other, made)
 
     # The tensors behind the addresses live as long as the function.
     run.tensors = (held, bias)  # type: ignore[attr-defined]

@@ -12,7 +12,7 @@ from atrous.operators.kernels.layer import ACTIVATIONS, checked, thread_count
 from atrous.operators.kernels.library import WinogradStruct, library
 from atrous.operators.tiles import Tiling
 
-__all__ = ["Winograd", "by_weight", "dense_layer", "filtered", "pack", "packed_size"]
+__all__ = ["Spread", "Winograd", "by_weight", "dense_layer", "filtered", "pack", "packed_size"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,8 @@ class Winograd:
     phase of the stride are cut into parts of `taps`, and `tile` outputs of one phase of the
     dilation are made at a time, from `tile + taps - 1` products of each part: 1, or 4 to 8. With
     `turned` the weights are those of the layer whose data gradient this is, (channels, filters,
-    taps).
+    taps). Filters may be phases of as many each, `spread` along each axis: output `o` of phase `p`
+    is place `o * spread + p - cut` of a map of `whole`.
     """
 
     batch: int
@@ -37,12 +38,29 @@ class Winograd:
     tile: tuple[int, int]
     taps: tuple[int, int]
     stride: tuple[int, int] = (1, 1)
+    spread: tuple[int, int] = (1, 1)
+    cut: tuple[int, int] = (0, 0)
+    whole: tuple[int, int] | None = None
     activation: str = "none"
     threads: int = 1
     turned: bool = False
 
 
-def dense_layer(call: Convolution, tiling: Tiling, activation: str = "none") -> Winograd:
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Filters in phases of as many each, `step` along each axis, whose outputs lie side by side.
+
+    Output `o` of phase `p` is place `o * step + p - cut` of a map of `sizes`.
+    """
+
+    step: tuple[int, ...]
+    cut: tuple[int, ...]
+    sizes: tuple[int, ...]
+
+
+def dense_layer(
+    call: Convolution, tiling: Tiling, activation: str = "none", spread: Spread | None = None
+) -> Winograd:
     """The layer of a convolution along one or two axes with one group, `ValueError` for others."""
     if call.rank > 2 or call.groups != 1 or call.transposed:
         raise ValueError("winograd: for one or two axes and one group only.")
@@ -64,6 +82,9 @@ def dense_layer(call: Convolution, tiling: Tiling, activation: str = "none") -> 
         tile=two(tiling.outputs),
         taps=two(tiling.taps),
         stride=two(call.stride),
+        spread=two(spread.step) if spread else (1, 1),
+        cut=two(spread.cut, (0,) * len(one)) if spread else (0, 0),
+        whole=two(spread.sizes) if spread else None,
         activation=activation,
         threads=thread_count(),
     )
@@ -87,6 +108,9 @@ def _filtering(layer: Winograd) -> Any:
             tile=two(layer.tile),
             taps=two(layer.taps),
             stride=two(layer.stride),
+            spread=two(layer.spread),
+            cut=two(layer.cut),
+            whole=two(layer.whole or layer.output),
             activation=ACTIVATIONS[layer.activation],
             threads=layer.threads,
             turned=int(layer.turned),

@@ -14,7 +14,7 @@ from torch.fx import Graph, Node
 
 from atrous.optimization.graph.clean import constants_first, drop_unused, is_call, replaced
 
-__all__ = ["CONVS", "LINEAR", "fold", "has_constant_weights"]
+__all__ = ["CONVS", "LINEAR", "TRANSPOSED", "fold", "has_constant_weights"]
 
 _aten: Any = torch.ops.aten
 CONVS = (
@@ -26,7 +26,7 @@ CONVS = (
     "aten.conv3d.padding",
 )
 LINEAR = "aten.linear.default"
-_TRANSPOSED = (
+TRANSPOSED = (
     "aten.conv_transpose1d.default",
     "aten.conv_transpose2d.input",
     "aten.conv_transpose3d.input",
@@ -86,9 +86,9 @@ def has_constant_weights(node: Node, constants: set[Node]) -> bool:
 
 
 def _foldable(node: Any, constants: set[Node]) -> bool:
-    if not is_call(node, *CONVS, LINEAR, *_TRANSPOSED) or len(node.users) != 1:
+    if not is_call(node, *CONVS, LINEAR, *TRANSPOSED) or len(node.users) != 1:
         return False
-    is_grouped = is_call(node, *_TRANSPOSED) and len(node.args) > 6 and node.args[6] != 1
+    is_grouped = is_call(node, *TRANSPOSED) and len(node.args) > 6 and node.args[6] != 1
     return not is_grouped and has_constant_weights(node, constants)
 
 
@@ -165,7 +165,7 @@ def _is_by_channel(layer: Node, value: Any, constants: set[Node]) -> bool:
 
 def _rescale(graph: Graph, layer: Node, scale: Any, shift: Any) -> None:
     weight, bias = layer.args[1], layer.args[2] if len(layer.args) > 2 else None
-    axis = 1 if is_call(layer, *_TRANSPOSED) else 0
+    axis = 1 if is_call(layer, *TRANSPOSED) else 0
     with graph.inserting_before(layer):
         new_weight = graph.call_function(scaled_weight, (weight, scale, axis))
         new_bias = graph.call_function(scaled_bias, (bias, scale, shift, (weight, axis)))

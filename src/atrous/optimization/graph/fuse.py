@@ -14,7 +14,7 @@ from torch.fx import Graph, Node
 
 from atrous.geometry import Window, torch_pads
 from atrous.optimization.graph.clean import constants_of, is_call, replaced
-from atrous.optimization.graph.fold import CONVS, LINEAR, has_constant_weights
+from atrous.optimization.graph.fold import CONVS, LINEAR, TRANSPOSED, has_constant_weights
 from atrous.optimization.layer.activations import Activation, of_aten
 from atrous.optimization.layer.call import LayerCall
 
@@ -50,7 +50,7 @@ def fuse(graph: Graph) -> None:
     constants = constants_of(graph)
     names: Counter[str] = Counter()
     for node in list(graph.nodes):
-        is_window = is_call(node, *CONVS, LINEAR) and node not in constants
+        is_window = is_call(node, *CONVS, *TRANSPOSED, LINEAR) and node not in constants
         if is_window and has_constant_weights(node, constants):
             _as_layer(graph, node, names)
     for node in list(graph.nodes):
@@ -102,12 +102,27 @@ def _call(node: Node, x: Any, weight: Any, bias: Any) -> LayerCall | None:
     rank = len(kernel) - 2
     if len(shape) != rank + 2:
         return None
+    if is_call(node, *TRANSPOSED):
+        return _transposed(node, shape, kernel, dtype, has_bias=bias is not None)
     arguments = [*node.args[3:], *[1, 0, 1, 1][max(len(node.args) - 3, 0) :]]
     stride, dilation = (_each_axis(value, rank) for value in (arguments[0], arguments[2]))
     pads = torch_pads(arguments[1], kernel[2:], dilation)
     windows = Window.of_axes(kernel[2:], stride, dilation, pads)
     groups = int(arguments[3])
     return LayerCall("conv", shape, kernel, bias is not None, windows, groups, dtype=dtype)
+
+
+def _transposed(
+    node: Node, shape: tuple[int, ...], kernel: tuple[int, ...], dtype: str, *, has_bias: bool
+) -> LayerCall:
+    rank = len(kernel) - 2
+    arguments = [*node.args[3:], *[1, 0, 0, 1, 1][max(len(node.args) - 3, 0) :]]
+    stride, cut, more, dilation = (_each_axis(arguments[at], rank) for at in (0, 1, 2, 4))
+    windows = Window.of_axes(kernel[2:], stride, dilation, [(size, size) for size in cut])
+    groups = int(arguments[3])
+    return LayerCall(
+        "transposed", shape, kernel, has_bias, windows, groups, dtype=dtype, output_padding=more
+    )
 
 
 def _each_axis(value: Any, rank: int) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ _FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 @dataclass(frozen=True, slots=True)
 class LayerCall(Windowed):
-    """A convolution or a linear map of fixed shapes, then a sum, then an activation.
+    """A convolution, a transposed one or a linear map of fixed shapes, then a sum, an activation.
 
     The result is `activation(op(x) + other)`, where `other`, of the result's shape, is there if
     `adds`, and may be overwritten if `overwrites`. A linear map has no windows, and its `input` may
@@ -29,7 +29,7 @@ class LayerCall(Windowed):
     'conv 1x8x9x9 16x8x3x3 bias s1,1 d2,2 p2:2,2:2 g1 none float32 contiguous'
     """
 
-    op: Literal["conv", "linear"]
+    op: Literal["conv", "transposed", "linear"]
     input: tuple[int, ...]
     weight: tuple[int, ...]
     bias: bool
@@ -40,6 +40,7 @@ class LayerCall(Windowed):
     overwrites: bool = False
     dtype: str = "float32"
     layout: Layout = "contiguous"
+    output_padding: tuple[int, ...] = ()
 
     @property
     def rank(self) -> int:
@@ -50,7 +51,17 @@ class LayerCall(Windowed):
     def convolution(self) -> Convolution:
         """The convolution, of a call that is one."""
         batch, channels, *sizes = self.input
-        return Convolution(batch, channels, self.weight[0], tuple(sizes), self.windows, self.groups)
+        transposed = self.op == "transposed"
+        return Convolution(
+            batch,
+            channels,
+            self.weight[1] * self.groups if transposed else self.weight[0],
+            tuple(sizes),
+            self.windows,
+            self.groups,
+            transposed,
+            self.output_padding,
+        )
 
     @property
     def is_depthwise(self) -> bool:
@@ -77,10 +88,11 @@ class LayerCall(Windowed):
             "x".join(map(str, self.weight)),
             *(["bias"] if self.bias else []),
         ]
-        if self.op == "conv":
+        if self.op != "linear":
             pads = ",".join(f"{lo}:{hi}" for lo, hi in self.padding)
             window = [f"s{joined(self.stride)}", f"d{joined(self.dilation)}", f"p{pads}"]
-            parts += [*window, f"g{self.groups}"]
+            more = [f"o{joined(self.output_padding)}"] if any(self.output_padding) else []
+            parts += [*window, *more, f"g{self.groups}"]
         parts += [*(["add"] if self.adds else []), *(["over"] if self.overwrites else [])]
         parts += [self.activation.name, self.dtype, self.layout]
         return " ".join(parts)
@@ -96,6 +108,7 @@ class LayerCall(Windowed):
             text = "linear"
         else:
             kind = "depthwise" if self.is_depthwise else "grouped" if self.groups > 1 else "conv"
+            kind = self.op if self.op == "transposed" else kind
             text = f"{kind} k{_axes(self.kernel)}"
             text += f" s{_axes(self.stride)}" if set(self.stride) != {1} else ""
             text += f" d{_axes(self.dilation)}" if set(self.dilation) != {1} else ""

@@ -27,7 +27,8 @@ class Rounded:
     """Some outputs of a convolution in float64, which say how far results are from them.
 
     Of the channels 16, of the first axis 8 positions (512 where it is the only one), evenly spread;
-    of the second axis all. So each place within a tile is met.
+    of the second axis all. So each place within a tile is met. Of a transposed one the outputs that
+    the first 8 (512) positions make alone.
     """
 
     def __init__(
@@ -37,10 +38,14 @@ class Rounded:
         bias: torch.Tensor | None,
         operands: tuple[torch.Tensor, ...],
     ) -> None:
-        outputs = call.convolution.outputs
-        self._filters = _evenly(call.weight[0], _FILTERS)
-        self._lines = _evenly(outputs[0], _LINES[call.rank])
-        exact = _summed(call, operands[0], weight[self._filters].double(), self._lines)
+        whole = call.convolution
+        self._filters = _evenly(whole.out_channels, _FILTERS)
+        if call.op == "transposed":
+            exact = _transposed(call, operands[0], weight[:, self._filters].double())
+            self._lines = torch.arange(exact.shape[2])
+        else:
+            self._lines = _evenly(whole.outputs[0], _LINES[call.rank])
+            exact = _summed(call, operands[0], weight[self._filters].double(), self._lines)
         if bias is not None:
             exact += bias[self._filters].double().reshape(1, -1, *(1,) * call.rank)
         if call.adds:
@@ -62,6 +67,19 @@ class Rounded:
 
 def _evenly(size: int, most: int) -> torch.Tensor:
     return torch.linspace(0, size - 1, min(size, most)).round().long().unique()
+
+
+def _transposed(call: LayerCall, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """The sums that the first positions of the first axis make alone, in one group."""
+    lines = min(x.shape[2], _LINES[call.rank])
+    conv = functional.conv_transpose1d if call.rank == 1 else functional.conv_transpose2d
+    cut = [lo for lo, _ in call.padding]
+    more = call.output_padding or (0,) * call.rank
+    made = conv(x[:, :, :lines].double(), weight, None, call.stride, cut, more, 1, call.dilation)
+    # Behind these lie outputs that later positions reach as well.
+    first = call.windows[0]
+    alone = max(lines * first.stride - first.pad_lo, 0) if lines < x.shape[2] else made.shape[2]
+    return made[:, :, :alone]
 
 
 def _summed(

@@ -14,6 +14,11 @@ from atrous.refusal import Refusal
 __all__: list[str] = []
 
 _CONVS = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
+_TRANSPOSED = {
+    1: functional.conv_transpose1d,
+    2: functional.conv_transpose2d,
+    3: functional.conv_transpose3d,
+}
 
 
 def _always(_call: LayerCall) -> bool:
@@ -23,6 +28,8 @@ def _always(_call: LayerCall) -> bool:
 def _as_in_torch(weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall) -> Runs:
     if call.op == "linear":
         return lambda x: functional.linear(x, weight, bias)
+    if call.op == "transposed":
+        return _as_transposed(weight, bias, call)
     conv = _CONVS[call.rank]
     weight = laid_out(weight, call.layout) if call.rank > 1 else weight.contiguous()
     stride, dilation, groups = call.stride, call.dilation, call.groups
@@ -30,6 +37,14 @@ def _as_in_torch(weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCal
     if any(map(any, rest)):
         return lambda x: conv(padded(x, rest), weight, bias, stride, both, dilation, groups)
     return lambda x: conv(x, weight, bias, stride, both, dilation, groups)
+
+
+def _as_transposed(weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall) -> Runs:
+    conv = _TRANSPOSED[call.rank]
+    cut, _ = symmetric(call.padding)
+    more = call.output_padding or (0,) * call.rank
+    window = call.stride, cut, more, call.groups, call.dilation
+    return lambda x: conv(x, weight, bias, *window)
 
 
 def _is_product(call: LayerCall) -> bool | Refusal:

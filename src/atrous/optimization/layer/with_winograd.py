@@ -14,13 +14,14 @@ import torch
 
 from atrous.operators.kernels import native
 from atrous.operators.kernels.torch_winograd import prepare_winograd
+from atrous.operators.kernels.winograd import Spread
 from atrous.operators.tiles import LEVELS, Tiling, living, tiled
 from atrous.optimization.layer.activations import Activation
 from atrous.optimization.layer.call import LayerCall
 from atrous.optimization.layer.ways import Runs, Way, register
 from atrous.refusal import Refusal
 
-__all__ = ["applies"]
+__all__ = ["applies", "prepared", "takes_activation"]
 
 _ACTIVATIONS = ("relu", "relu6", "silu", "hardswish", "gelu")
 _LEAST_SAVED = 1.3
@@ -69,7 +70,8 @@ def _tiling(call: LayerCall, level: int) -> Tiling | None:
     return found if plain is None else replace(found, plain=plain.plain)
 
 
-def _takes_activation(activation: Activation, _call: LayerCall) -> bool:
+def takes_activation(activation: Activation, _call: LayerCall) -> bool:
+    """Whether the kernels apply it to what they make."""
     return activation.name in _ACTIVATIONS
 
 
@@ -77,13 +79,20 @@ def _takes_sum(_call: LayerCall) -> bool:
     return True
 
 
-def _prepared(level: int, weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall) -> Runs:
+def prepared(
+    level: int,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    call: LayerCall,
+    spread: Spread | None = None,
+) -> Runs:
+    """What runs a call that `applies`; with `spread` its filters are phases, laid side by side."""
     taps, alive = living(call.convolution)
     tiling = tiled(alive, level)
     if tiling is None:
         raise ValueError("winograd does not apply to this layer.")
     weight = weight[(..., *(slice(one.start, one.stop) for one in taps))]
-    runs = prepare_winograd(weight, bias, alive, tiling, call.activation.name)
+    runs = prepare_winograd(weight, bias, alive, tiling, call.activation.name, spread)
     if call.layout == "channels_last":
         return runs
     return lambda *operands: runs(*operands).contiguous()
@@ -94,8 +103,8 @@ for _level in LEVELS:
         Way(
             f"winograd {_level}",
             partial(applies, _level),
-            partial(_prepared, _level),
-            _takes_activation,
+            partial(prepared, _level),
+            takes_activation,
             _takes_sum,
             rounds=True,
         )
