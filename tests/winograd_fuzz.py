@@ -54,21 +54,37 @@ def drawn(rng: random.Random, seed: int) -> Case:
         )
         if enough:
             break
+    filters = rng.choice([1, 2, 8, 15, 16, 33, 64, 65, 100])
+    output = output_size(sizes, kernel, stride, dilation, padding)
+    spread, crop, whole = (1, 1), (0, 0), None
+    if rng.random() < 0.2:  # phases of filters, written side by side
+        spread = tuple(rng.choice([1, 2, 3]) for _ in range(2))
+        filters = spread[0] * spread[1] * rng.choice([16, 32, 48])
+        crop = tuple(rng.randint(0, s - 1) for s in spread)
+        whole = tuple(
+            max(n * s - c - rng.randint(0, s), 1)
+            for n, s, c in zip(output, spread, crop, strict=True)
+        )
+        if spread == (1, 1):
+            crop, whole = (0, 0), None
     one = [1] if cut else []
     taps = tuple(rng.choice([*one, 2, 3, 4, 5]) if cut and k > 1 else k for k in kernel)
     return Case(
         Winograd(
             batch=rng.choice([1, 1, 2, 3]),
             channels=rng.choice([1, 3, 8, 15, 16, 17, 32, 40, 130, 200]),
-            filters=rng.choice([1, 2, 8, 15, 16, 33, 64, 65, 100]),
+            filters=filters,
             input=sizes,
-            output=output_size(sizes, kernel, stride, dilation, padding),
+            output=output,
             kernel=kernel,
             dilation=dilation,
             pad=tuple(lo for lo, _ in padding),
             tile=tuple(rng.choice(tiles[k]) for k in taps),
             taps=taps,
             stride=stride,
+            spread=spread,
+            cut=crop,
+            whole=whole,
             activation=rng.choice(list(ACTIVATIONS)) if rng.random() < 0.4 else "none",
             threads=rng.choice([1, 2, 3]),
             turned=max(stride) == 1 and rng.random() < 0.3,
@@ -89,8 +105,28 @@ def given(case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.nda
     x = some(layer.batch, *layer.input, layer.channels)
     weight = some(layer.filters, layer.channels, *layer.kernel)
     bias = some(layer.filters) if case.has_bias else None
-    other = some(layer.batch, *layer.output, layer.filters) if case.adds else None
+    other = some(*result_shape(layer)) if case.adds else None
     return x, weight, bias, other
+
+
+def result_shape(layer: Winograd) -> tuple[int, ...]:
+    phases = layer.spread[0] * layer.spread[1]
+    return (layer.batch, *(layer.whole or layer.output), layer.filters // phases)
+
+
+def side_by_side(layer: Winograd, out: np.ndarray) -> np.ndarray:
+    """Outputs with their phases as filters, place by place."""
+    made = np.zeros(result_shape(layer))
+    each = made.shape[-1]
+    for h, w in product(range(made.shape[1]), range(made.shape[2])):
+        (i, a), (j, b) = (
+            divmod(at + cut, step)
+            for at, cut, step in zip((h, w), layer.cut, layer.spread, strict=True)
+        )
+        if i < out.shape[1] and j < out.shape[2]:
+            phase = a * layer.spread[1] + b
+            made[:, h, w] = out[:, i, j, phase * each : (phase + 1) * each]
+    return made
 
 
 def expected(case: Case, x, weight, bias, other) -> np.ndarray:
@@ -105,6 +141,7 @@ def expected(case: Case, x, weight, bias, other) -> np.ndarray:
         )
         out += wide[:, h, w] @ weight[(..., *tap)].T.astype(np.float64)
     out += 0 if bias is None else bias
+    out = out if layer.whole is None else side_by_side(layer, out)
     return out if other is None else out + other
 
 
@@ -118,7 +155,7 @@ def result(layer: Winograd, x, weight, bias, other) -> np.ndarray:
     pack(layer, weight.ctypes.data, held.ctypes.data + 4 * start)
     assert np.isfinite(held[start : start + size]).all()
     assert np.isnan(held[start + size :]).all()
-    out = np.full((layer.batch, *layer.output, layer.filters), np.nan, np.float32)
+    out = np.full(result_shape(layer), np.nan, np.float32)
     at = [None if one is None else one.ctypes.data for one in (bias, other)]
     filtered(layer, x.ctypes.data, held.ctypes.data + 4 * start, *at, out.ctypes.data)
     return out
@@ -143,7 +180,7 @@ def assert_agrees(case: Case) -> np.ndarray:
 
 
 def in_one_part(layer: Winograd) -> bool:
-    return layer.stride == (1, 1) and layer.taps == layer.kernel
+    return layer.stride == layer.spread == (1, 1) and layer.taps == layer.kernel
 
 
 def gradient(layer: Winograd, x, grad) -> np.ndarray:

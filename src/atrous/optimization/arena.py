@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-__all__ = ["held", "kept"]
+__all__ = ["held", "holding", "kept"]
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # malloc.h
 _MOST_MAPPED = 65536  # glibc's default of M_MMAP_MAX
@@ -69,10 +69,24 @@ def kept() -> Iterator[None]:
 
 def held(owner: object) -> None:
     """Keeps what runs have freed for as long as `owner` lives; behind the last it is given back."""
+    _hold()
+    weakref.finalize(owner, _release).atexit = False
+
+
+@contextlib.contextmanager
+def holding() -> Iterator[None]:
+    """The same while this runs."""
+    _hold()
+    try:
+        yield
+    finally:
+        _release()
+
+
+def _hold() -> None:
     global _holders
     with _lock:
         _holders += 1
-    weakref.finalize(owner, _release).atexit = False
 
 
 def _release() -> None:

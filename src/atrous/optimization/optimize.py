@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from atrous.optimization import arena
 from atrous.optimization.arguments import OURS, checked_example
 from atrous.optimization.contest import Turns, WholeTimer, contest, crowded, disturbance
 from atrous.optimization.engines.engaged import Engaged
@@ -60,7 +61,7 @@ def optimize_model(
     choices = Choices() if choices is None else choices
     others = [name for name in engines if name != OURS]
     order = Order(model, inputs, training, rounding, choices, timer, progress)
-    with _unmoved(model):
+    with _unmoved(model), arena.holding():
         return _optimized(order, OURS in engines or training, others, whole_timer)
 
 

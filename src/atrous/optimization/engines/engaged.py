@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from atrous.frameworks.torch import held
+from atrous.optimization import arena
 from atrous.optimization.engines.engine import (
     ENGINES,
     Engine,
@@ -49,6 +50,7 @@ class Engaged:
         self._ready: tuple[Run | None, Now] | None = None
         self._seen: Now | None = None
         self._alone = RLock()
+        arena.held(self)
 
     @property
     def recipe(self) -> EngineRecipe:
@@ -71,7 +73,8 @@ class Engaged:
         if runs is None:
             return self._otherwise(model, inputs)
         try:
-            return runs(self._as_prepared(inputs))
+            with arena.kept():
+                return runs(self._as_prepared(inputs))
         except Exception as error:
             self._fail(now, f"fails: {complaint(error)}")
             return self._otherwise(model, inputs)
@@ -81,7 +84,8 @@ class Engaged:
         ready = self._ready
         if ready is None or ready[0] is None or not _matches(self._now(), ready[1]):
             raise UnfitError("its weights change when it runs.")
-        return ready[0](self._as_prepared(inputs))
+        with arena.kept():
+            return ready[0](self._as_prepared(inputs))
 
     def refresh(self) -> None:
         """Prepares the weights anew: the next call runs `own`, the one after it the engine."""

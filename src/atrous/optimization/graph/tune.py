@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.fx import Graph
 
+from atrous.optimization import arena
 from atrous.optimization.graph.fuse import call_of, is_layer
 from atrous.optimization.graph.program import Program, ends_of, filled, steps_of, values_of
 from atrous.optimization.layer.cache import Choices
@@ -68,7 +69,7 @@ def tuned(
     for node, x in zip(plain.inputs, inputs, strict=True):
         held[node] = laid_out(x, layout)
     found: dict[str, Choice] = {}
-    with torch.inference_mode():
+    with torch.inference_mode(), arena.kept():
         for done, node in enumerate(nodes):
             if is_layer(node):
                 progress(node.meta["layer"], done / len(nodes))
