@@ -72,7 +72,7 @@ def candidates(
             tuned(graph, model, found.constants, layout, inputs, choices, timer, told, rounding)
         )
     made = []
-    for one in _close(found_in):
+    for one in _near_the_best(found_in):
         layout = one.program.layout
         program = Program(
             one.program.graph, found.constants, layout, one.program.strategies, strides
@@ -87,7 +87,7 @@ def candidates(
     return made
 
 
-def _close(found: Sequence[Tuned]) -> list[Tuned]:
+def _near_the_best(found: Sequence[Tuned]) -> list[Tuned]:
     """Without those whose layers alone take much longer than all layers of another."""
     times = [one.milliseconds for one in found]
     known = [ms for ms in times if ms is not None]

@@ -103,7 +103,7 @@ def _call(node: Node, x: Any, weight: Any, bias: Any) -> LayerCall | None:
     if len(shape) != rank + 2:
         return None
     if is_call(node, *TRANSPOSED):
-        return _transposed(node, shape, kernel, dtype, has_bias=bias is not None)
+        return _transposed_call(node, shape, kernel, dtype, has_bias=bias is not None)
     arguments = [*node.args[3:], *[1, 0, 1, 1][max(len(node.args) - 3, 0) :]]
     stride, dilation = (_each_axis(value, rank) for value in (arguments[0], arguments[2]))
     pads = torch_pads(arguments[1], kernel[2:], dilation)
@@ -112,7 +112,7 @@ def _call(node: Node, x: Any, weight: Any, bias: Any) -> LayerCall | None:
     return LayerCall("conv", shape, kernel, bias is not None, windows, groups, dtype=dtype)
 
 
-def _transposed(
+def _transposed_call(
     node: Node, shape: tuple[int, ...], kernel: tuple[int, ...], dtype: str, *, has_bias: bool
 ) -> LayerCall:
     rank = len(kernel) - 2

@@ -41,7 +41,7 @@ class Rounded:
         whole = call.convolution
         self._filters = _evenly(whole.out_channels, _FILTERS)
         if call.op == "transposed":
-            exact = _transposed(call, operands[0], weight[:, self._filters].double())
+            exact = _first_lines(call, operands[0], weight[:, self._filters].double())
             self._lines = torch.arange(exact.shape[2])
         else:
             self._lines = _evenly(whole.outputs[0], _LINES[call.rank])
@@ -69,7 +69,7 @@ def _evenly(size: int, most: int) -> torch.Tensor:
     return torch.linspace(0, size - 1, min(size, most)).round().long().unique()
 
 
-def _transposed(call: LayerCall, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+def _first_lines(call: LayerCall, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """The sums that the first positions of the first axis make alone, in one group."""
     lines = min(x.shape[2], _LINES[call.rank])
     conv = functional.conv_transpose1d if call.rank == 1 else functional.conv_transpose2d

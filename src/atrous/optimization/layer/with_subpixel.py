@@ -38,7 +38,7 @@ _VECTOR = 16
 """Floats of the longest vector."""
 
 
-def _inner(call: LayerCall) -> LayerCall | None:
+def _all_phases(call: LayerCall) -> LayerCall | None:
     """The convolution of all phases; None where there is none of the kind."""
     phases = prod(call.stride)
     if call.op != "transposed" or call.groups != 1 or not 1 < phases <= _MOST_PHASES:
@@ -46,7 +46,7 @@ def _inner(call: LayerCall) -> LayerCall | None:
     if max(call.dilation) > 1:
         return None
     windows = tuple(
-        _window(window, size, made)
+        _inner_window(window, size, made)
         for window, size, made in zip(
             call.windows, call.input[2:], call.convolution.outputs, strict=True
         )
@@ -66,7 +66,7 @@ def _inner(call: LayerCall) -> LayerCall | None:
     )
 
 
-def _window(window: Window, size: int, made: int) -> Window:
+def _inner_window(window: Window, size: int, made: int) -> Window:
     taps = -(-window.kernel // window.stride)
     first, last = (at // window.stride for at in (window.pad_lo, made - 1 + window.pad_lo))
     # Its output 0 is number `first` of those that the padding would not cut off.
@@ -88,7 +88,7 @@ def _by_phase(weight: torch.Tensor, stride: tuple[int, ...]) -> torch.Tensor:
     return turned.reshape(prod(stride) * filters, channels, *turned.shape[rank + 2 :])
 
 
-def _cuts(call: LayerCall) -> Iterator[tuple[int, tuple[slice, ...], tuple[slice, ...]]]:
+def _places(call: LayerCall) -> Iterator[tuple[int, tuple[slice, ...], tuple[slice, ...]]]:
     """The number of each phase, where its results are read and where they are written."""
     axes = []
     for window, made in zip(call.windows, call.convolution.outputs, strict=True):
@@ -108,7 +108,7 @@ def _side_by_side(call: LayerCall) -> Callable[[torch.Tensor], torch.Tensor]:
     filters = whole.out_channels
     cuts = tuple(
         ((slice(None), slice(at * filters, (at + 1) * filters), *read), (..., *written))
-        for at, read, written in _cuts(call)
+        for at, read, written in _places(call)
         if all(one.stop > one.start for one in read)
     )
     last = call.layout == "channels_last"
@@ -124,7 +124,7 @@ def _side_by_side(call: LayerCall) -> Callable[[torch.Tensor], torch.Tensor]:
     return run
 
 
-def _spread(call: LayerCall) -> Spread | None:
+def _spread_of(call: LayerCall) -> Spread | None:
     """How the kernels write the phases side by side; None where those are no whole vectors."""
     whole = call.convolution
     if call.layout != "channels_last" or call.rank > 2 or whole.out_channels % _VECTOR:
@@ -133,26 +133,26 @@ def _spread(call: LayerCall) -> Spread | None:
     return Spread(call.stride, cut, whole.outputs)
 
 
-def _applies(way: Way, call: LayerCall) -> bool | Refusal:
-    inner = _inner(call)
+def _inner_applies(way: Way, call: LayerCall) -> bool | Refusal:
+    inner = _all_phases(call)
     return False if inner is None else way.applies(inner)
 
 
-def _activates(way: Way, activation: Activation, call: LayerCall) -> bool:
-    inner = _inner(replace(call, adds=False))
+def _inner_activates(way: Way, activation: Activation, call: LayerCall) -> bool:
+    inner = _all_phases(replace(call, adds=False))
     return inner is not None and way.activates(activation, inner)
 
 
-def _prepared(way: Way, weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall) -> Runs:
-    inner, weight, bias = _parts(weight, bias, call)
+def _by_inner(way: Way, weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall) -> Runs:
+    inner, weight, bias = _taken_apart(weight, bias, call)
     runs, joined = way.prepare(weight, bias, inner), _side_by_side(call)
     return lambda x: joined(runs(x))
 
 
-def _parts(
+def _taken_apart(
     weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall
 ) -> tuple[LayerCall, torch.Tensor, torch.Tensor | None]:
-    inner = _inner(call)
+    inner = _all_phases(call)
     if inner is None:
         raise ValueError("this transposed convolution has no phases to compute.")
     repeated = None if bias is None else bias.repeat(prod(call.stride))
@@ -160,20 +160,22 @@ def _parts(
 
 
 def _is_filtered(level: int, call: LayerCall) -> bool | Refusal:
-    inner = _inner(call)
-    if inner is None or _spread(call) is None:
+    inner = _all_phases(call)
+    if inner is None or _spread_of(call) is None:
         return False
     return with_winograd.applies(level, inner)
 
 
-def _filtered(level: int, weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall) -> Runs:
-    inner, weight, bias = _parts(weight, bias, call)
-    return with_winograd.prepared(level, weight, bias, inner, _spread(call))
+def _by_winograd(
+    level: int, weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall
+) -> Runs:
+    inner, weight, bias = _taken_apart(weight, bias, call)
+    return with_winograd.prepared(level, weight, bias, inner, _spread_of(call))
 
 
 def _is_multiplied(call: LayerCall) -> bool | Refusal:
-    inner = _inner(call)
-    if inner is None or _spread(call) is None or not inner.is_pointwise:
+    inner = _all_phases(call)
+    if inner is None or _spread_of(call) is None or not inner.is_pointwise:
         return False
     if call.dtype != "float32" or not native().available:
         return Refusal("sub-pixel product", "", "the kernels are not here, or not for its element.")
@@ -181,13 +183,13 @@ def _is_multiplied(call: LayerCall) -> bool | Refusal:
 
 
 def _multiplied(weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall) -> Runs:
-    inner, weight, bias = _parts(weight, bias, call)
+    inner, weight, bias = _taken_apart(weight, bias, call)
     whole, ones = inner.convolution, (1,) * call.rank
     tiling = Tiling(ones, prod(whole.outputs), prod(whole.outputs), ones)
-    return prepare_winograd(weight, bias, whole, tiling, call.activation.name, _spread(call))
+    return prepare_winograd(weight, bias, whole, tiling, call.activation.name, _spread_of(call))
 
 
-def _takes_sum(_call: LayerCall) -> bool:
+def _sums_too(_call: LayerCall) -> bool:
     return True
 
 
@@ -196,17 +198,17 @@ def _ways() -> Iterator[Way]:
         one = WAYS[name]
         yield Way(
             f"sub-pixel {name}",
-            partial(_applies, one),
-            partial(_prepared, one),
-            partial(_activates, one),
+            partial(_inner_applies, one),
+            partial(_by_inner, one),
+            partial(_inner_activates, one),
         )
-    kernels = with_winograd.takes_activation, _takes_sum
+    kernels = with_winograd.takes_activation, _sums_too
     yield Way("sub-pixel product", _is_multiplied, _multiplied, *kernels)
     for level in LEVELS:
         yield Way(
             f"sub-pixel winograd {level}",
             partial(_is_filtered, level),
-            partial(_filtered, level),
+            partial(_by_winograd, level),
             *kernels,
             rounds=True,
         )
