@@ -88,7 +88,7 @@ def _by_phase(weight: torch.Tensor, stride: tuple[int, ...]) -> torch.Tensor:
     return turned.reshape(prod(stride) * filters, channels, *turned.shape[rank + 2 :])
 
 
-def _places(call: LayerCall) -> Iterator[tuple[int, tuple[slice, ...], tuple[slice, ...]]]:
+def _phase_cuts(call: LayerCall) -> Iterator[tuple[int, tuple[slice, ...], tuple[slice, ...]]]:
     """The number of each phase, where its results are read and where they are written."""
     axes = []
     for window, made in zip(call.windows, call.convolution.outputs, strict=True):
@@ -108,7 +108,7 @@ def _side_by_side(call: LayerCall) -> Callable[[torch.Tensor], torch.Tensor]:
     filters = whole.out_channels
     cuts = tuple(
         ((slice(None), slice(at * filters, (at + 1) * filters), *read), (..., *written))
-        for at, read, written in _places(call)
+        for at, read, written in _phase_cuts(call)
         if all(one.stop > one.start for one in read)
     )
     last = call.layout == "channels_last"
@@ -166,7 +166,7 @@ def _is_filtered(level: int, call: LayerCall) -> bool | Refusal:
     return with_winograd.applies(level, inner)
 
 
-def _by_winograd(
+def _with_tiles(
     level: int, weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall
 ) -> Runs:
     inner, weight, bias = _taken_apart(weight, bias, call)
@@ -208,7 +208,7 @@ def _ways() -> Iterator[Way]:
         yield Way(
             f"sub-pixel winograd {level}",
             partial(_is_filtered, level),
-            partial(_by_winograd, level),
+            partial(_with_tiles, level),
             *kernels,
             rounds=True,
         )
