@@ -745,6 +745,19 @@ def test_what_holds_a_map_back_is_named_with_the_join_that_takes_it_over(name):
     assert refusal.rule == ("join" if words.startswith(JOIN) else "output stride")
 
 
+@pytest.mark.parametrize("how", ["row", "mean"])
+def test_a_row_that_is_spread_takes_the_height_that_the_map_has_now(how):
+    b = Builder()
+    x = b.conv(b.input("x", (1, 2, 17, 19)), 2, 3, padding=1, name="first")
+    row = b.mean(x, (2,), keep=True) if how == "mean" else b.add(Slice(2, 0, 1), x, name="row")
+    y = b.join(x, b.resize(row, (17, 19), name="up"), name="sum")
+    last = b.conv(y, 2, 3, dilation=(2, 1), padding=[(2, 2), (1, 1)], name="last")
+    plan = sparse(b.build(last), {"h": 2, "w": 1})
+    assert plan.candidate.tensor("up").shape == (1, 2, 9, 19)
+    if how == "row":
+        assert_sparser(plan)
+
+
 def test_what_may_take_a_stride_itself_hides_what_is_behind_it():
     refusal = refused(network(near_and_far), 4)
     assert (refusal.rule, refusal.layer) == ("output stride", "near")
