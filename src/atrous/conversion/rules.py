@@ -127,7 +127,7 @@ def _kept_stride(op_stride: int, axis: str, around: Around) -> int | str:
             "the part before that (outputs=...)"
         )
     left = Fraction(target) / here
-    if left < 1 or left.denominator != 1 or op_stride % left.numerator:
+    if left.denominator != 1 or op_stride % left.numerator:
         return (
             f"output_stride={target} lies between {here} and {here * op_stride} along "
             f"{axis}, the strides before and behind this layer; ask for one of them"
@@ -237,7 +237,8 @@ def _slice(op: Slice, place: Place, around: Around) -> Replacement | Refusal:
     if place.node.output.name in around.parts or op.step == 1 or rest >= op.step:
         # One of several phases of a map, which all keep one length; or a crop.
         w = one.window
-        made = Window(1, one.stride, 1, one.factor * w.pad_lo, one.factor * w.pad_hi)
+        lo, hi = one.factor * w.pad_lo, one.factor * w.pad_hi
+        made = Window(1, one.stride, pad_lo=lo, pad_hi=hi)
     outputs = 1 if op.drop else made.output_length(length)
     if made.pad_hi > 0:
         outputs = (length + made.pad_lo - 1) // made.stride + 1

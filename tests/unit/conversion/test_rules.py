@@ -246,6 +246,18 @@ def test_a_window_over_a_dimension_without_positions_stays_there():
     assert isinstance(plan, Plan)
     after = change(plan).after
     assert after == ConvTranspose((Window(3, 2), Window(3, 1, 2, 2, 2)), 2)
+    b = Builder()
+    x = b.input("x", (1, 2, 6, 24), axes=(None, None, None, "t"))
+    x = b.conv(x, 2, (1, 3), stride=(1, 2), padding=[(0, 0), (1, 1)], name="down")
+    pool = Pool((Window(3, 2, 1, 1, 1), Window(2, 2)), "average", True)
+    network = b.build(b.add(pool, x, name="mid"))
+    plan = plan_dilation(network, {"t": 1}, network.outputs)
+    assert isinstance(plan, Plan)
+    assert change(plan).dense == (
+        Dense(Window(3, 2, 1, 1, 1), 1, 2, True),
+        Dense(Window(2, 2), 2, 1, True),
+    )
+    assert_denser(plan)
 
 
 def test_a_pooled_branch_takes_the_size_of_each_of_three_axes():
