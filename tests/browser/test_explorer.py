@@ -214,8 +214,29 @@ def test_the_last_layer_stays(visit, address):
         assert page.get_by_role("button", name="Remove").is_disabled()
         stack(page).fill("k3 k3")
         wait_for(page, "k3 k3")
-        page.get_by_role("button", name="Remove").click()
+        remove = page.get_by_role("button", name="Remove")
+        remove.focus()
+        page.keyboard.press("Enter")
         wait_for(page, "k3")
+        # A button that can do no more keeps the keyboard until it is left, and does nothing.
+        page.wait_for_function("document.getElementById('remove').ariaDisabled === 'true'")
+        assert page.evaluate("document.activeElement.id") == "remove"
+        page.keyboard.press("Enter")
+        page.wait_for_timeout(100)
+        assert page.locator("#stack").input_value() == "k3"
+        assert page.locator("#layer-problem").inner_text() == ""
+        page.keyboard.press("Shift+Tab")
+        assert page.evaluate(
+            "[document.activeElement.id, document.getElementById('remove').disabled]"
+        ) == ["add", True]
+        undo = page.get_by_role("button", name="Undo")
+        undo.focus()
+        for _ in range(4):
+            page.keyboard.press("Enter")
+            page.wait_for_timeout(100)
+        assert page.evaluate("document.activeElement.id") == "undo"
+        wait_for(page, "k3")
+        assert undo.is_disabled()
 
 
 def test_a_finding_is_mended_by_its_button(visit, address):

@@ -164,6 +164,8 @@ def test_a_finding_leads_to_the_footprint_of_its_layer(visit, home):
             "s => s.selectedOptions[0].textContent"
         )
         assert chosen == name
+        # So does the keyboard.
+        assert page.evaluate("'layer' in document.activeElement.dataset")
         assert page.locator("tr.chosen th").inner_text() == name
 
 
@@ -300,6 +302,13 @@ def test_modules_open_by_pointer_and_by_key_and_colours_change(visit, home):
         page.locator(".drawing [data-module='backbone.layer1']").focus()
         page.keyboard.press("Enter")
         assert page.locator("[data-open]").input_value() == "backbone.layer1"
+        # Escape leads back out, to the box that was opened, and does nothing outside.
+        for module, left in (("backbone", "backbone.layer1"), ("", "backbone"), ("", "backbone")):
+            page.keyboard.press("Escape")
+            assert page.locator("[data-open]").input_value() == module
+            assert page.evaluate("document.activeElement.dataset.module") == left
+        page.keyboard.press("Space")
+        assert page.locator("[data-open]").input_value() == "backbone"
         body = page.locator(".drawing .box.module .body").first
         before = body.evaluate("box => getComputedStyle(box).fill")
         page.locator("[data-colour]").select_option("cost")

@@ -26,6 +26,18 @@ export function say(id, text = "") {
   place.hidden = !text;
 }
 
+// Whether a button can be pressed. One that has the focus keeps it until it is left: otherwise the
+// keyboard would start again at the top of the page.
+export function enable(button, on) {
+  const held = !on && document.activeElement === button && !button.disabled;
+  button.disabled = !on && !held;
+  if (held) button.setAttribute("aria-disabled", "true"); else button.removeAttribute("aria-disabled");
+}
+addEventListener("click", (event) => {
+  if (event.target.closest?.("button[aria-disabled]")) { event.preventDefault(); event.stopImmediatePropagation(); }
+}, true);
+addEventListener("focusout", (event) => { if (event.target.matches("button[aria-disabled]")) enable(event.target, false); });
+
 // A table whose cells change only where their text does.
 export function fill(table, label, head, rows) {
   if (!table.tHead) {

@@ -1,5 +1,5 @@
 // The page: its state is a stack, which the server edits and the address holds.
-import { at, fill, made, say } from "./dom.js";
+import { at, enable, fill, made, say } from "./dom.js";
 import * as dots from "./dots.js";
 import * as footprint from "./footprint.js";
 import { openReport, setUpOpening } from "./opening.js";
@@ -78,9 +78,9 @@ function show(parts, fresh) {
   }
   filling = false;
   at("layer-name").textContent = layer.name;
-  at("remove").disabled = all.layers.length === 1;
-  at("up").disabled = now.place === all.layers.length - 1;
-  at("down").disabled = now.place === 0;
+  enable(at("remove"), all.layers.length > 1);
+  enable(at("up"), now.place < all.layers.length - 1);
+  enable(at("down"), now.place > 0);
   dots.show(parts.dots, all.layers, now.place, fresh === "all");
   if (parts.footprint) footprint.show(parts.footprint);
   if (parts.slide) slide.show(parts.slide);
@@ -151,8 +151,8 @@ function remember(key, live, changed) {
 }
 
 function steps() {
-  at("undo").disabled = step.n <= 0;
-  at("redo").disabled = step.n >= step.last;
+  enable(at("undo"), step.n > 0);
+  enable(at("redo"), step.n < step.last);
   sessionStorage.setItem("atrous-last", String(step.last));
 }
 

@@ -279,7 +279,7 @@
     view.addEventListener("change", show);
     showers.push((name) => {
       const option = [...layer.options].find((one) => one.textContent === name);
-      if (option) { option.selected = true; show(); home.scrollIntoView({ block: "start" }); }
+      if (option) { option.selected = true; show(); home.scrollIntoView({ block: "start" }); layer.focus({ preventScroll: true }); }
     });
   }
 
@@ -341,6 +341,15 @@
       if (drawing.scrollTop) drawing.scrollTop = 0;
       paint();
     };
+    // Back out of a module, to its box.
+    drawing.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape" || !open.value) return;
+      const left = open.value, parts = left.split(".");
+      do parts.pop(); while (parts.length && !(parts.join(".") in side.graphs));
+      open.value = parts.join(".");
+      show();
+      (drawing.querySelector(`[data-module="${CSS.escape(left)}"]`) ?? drawing).focus();
+    });
     open.addEventListener("change", show);
     colour.addEventListener("change", paint);
     show();
