@@ -64,28 +64,26 @@ def contest(
     """The milliseconds of each of `runs`, which take turns in an order that changes.
 
     A turn starts when the pools of threads are quiet, with a run that is not counted where runs are
-    short. Everybody has three turns, and seven where these fit into `seconds` for each contestant;
-    then those that are within 5% of the best are repeated, up to three times as often, until one
-    is ahead or the time is over. Who takes twice as long as the best has three turns, the first
-    one aside, which the others are compared with. Turns of more than 1.5 times a contestant's best
-    are dropped.
+    short. Everybody has three turns, and up to seven while these fit into `seconds` for each
+    contestant; who takes twice as long as the best has three, the first one aside, which the others
+    are compared with. Then those that are within 5% of the best are repeated, up to 21 turns, until
+    one is ahead or as much time again is over. Turns of more than 1.5 times a contestant's best are
+    dropped.
     """
     names = list(runs)
     turns: dict[str, list[float]] = {name: [] for name in names}
     started, allowed = clock(), seconds * len(names)
     for at in range(_MOST):
-        playing = [*names[at % len(names) :], *names[: at % len(names)]]
-        if at >= _LEAST:
-            if clock() - started > allowed:
+        playing, spent = names, clock() - started
+        if at >= _ENOUGH or (at >= _LEAST and spent > allowed):
+            playing = _close(turns)
+            if len(playing) < 2 or spent > 2 * allowed:
                 break
+        elif at >= _LEAST:
             best = min(min(taken) for taken in turns.values())
-            playing = [n for n in playing if n == names[0] or min(turns[n]) <= _FAR * best]
-        if at >= _ENOUGH:
-            close = _close(turns)
-            playing = [n for n in playing if n in close]
-            if len(playing) < 2:
-                break
-        for name in playing:
+            playing = [n for n in names if n == names[0] or min(turns[n]) <= _FAR * best]
+        first = at % len(playing)
+        for name in (*playing[first:], *playing[:first]):
             turns[name].append(_turn(runs[name], clock, settle))
     return {name: _summed_up(taken) for name, taken in turns.items()}
 
@@ -105,10 +103,10 @@ def _turn(run: Callable[[], object], clock: Clock, settle: Callable[[], None]) -
     return 1e3 * median(taken)
 
 
-def _close(turns: Mapping[str, Sequence[float]]) -> set[str]:
+def _close(turns: Mapping[str, Sequence[float]]) -> list[str]:
     medians = {name: _summed_up(taken).ms for name, taken in turns.items()}
     best = min(medians.values())
-    return {name for name, ms in medians.items() if ms <= _CLOSE * best}
+    return [name for name, ms in medians.items() if ms <= _CLOSE * best]
 
 
 def _summed_up(taken: Sequence[float]) -> Turns:

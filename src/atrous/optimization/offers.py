@@ -20,6 +20,7 @@ from atrous.optimization.order import Order
 from atrous.optimization.plan import AnyPlan, Signature, signature_of
 from atrous.optimization.records import LayerChoice, Layout, Mode
 from atrous.optimization.swap import swapped
+from atrous.refusal import Refusal
 
 __all__ = ["Offer", "Own", "own_offers", "runner"]
 
@@ -44,19 +45,23 @@ class Offer:
 
 @dataclass(slots=True)
 class Own:
-    """What our strategies offer, what there is to say of them, and rows where nothing is taken."""
+    """What our strategies offer, what there is to say of them, and rows where nothing is taken.
+
+    `found` is the model's graph, where that was asked for.
+    """
 
     offers: list[Offer] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     rows: tuple[LayerChoice, ...] = ()
     is_graph: bool = False
+    found: Exported | Refusal | None = None
 
 
 def own_offers(order: Order, judge: Judge, reference: Sequence[Any]) -> Own:
     """The model as one graph in each layout; or, where it is none, layer by layer."""
     own = Own()
     if not order.training:
-        found = exported(order.model, order.inputs)
+        own.found = found = exported(order.model, order.inputs)
         if isinstance(found, Exported):
             try:
                 own.offers = _graphs(order, judge, reference, found, own.notes)

@@ -91,7 +91,7 @@ def _optimized(
         first = replace(order, progress=_share_of(order.progress, 0, share))
         own = own_offers(first, judge, reference)
     second = replace(order, progress=_share_of(order.progress, share, 1))
-    trials = tried(second, others, judge)
+    trials = tried(second, others, judge, own.found)
     offers = [*own.offers, *(_offer(order, trial) for trial in trials if trial.plan is not None)]
     runs = {"before": runner(order.model, order.inputs, training=order.training)}
     taken = whole_timer(runs | {one.name: one.run for one in offers})

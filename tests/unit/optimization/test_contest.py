@@ -59,6 +59,13 @@ def test_what_is_close_is_repeated_and_the_rest_is_not():
     assert found["one"].ms < found["two"].ms
 
 
+def test_what_is_close_has_as_much_time_again():
+    """Three turns of three are more than the time for all; then two of them go on."""
+    machine = Machine(before=steady(900.0), one=steady(500.0), two=steady(505.0))
+    turns = {name: taken.turns for name, taken in machine.times(seconds=1.5).items()}
+    assert turns == {"before": 3, "one": 7, "two": 7}
+
+
 def test_nothing_is_repeated_where_one_is_ahead():
     machine = Machine(before=steady(30.0), one=steady(20.0), two=steady(25.0))
     assert {taken.turns for taken in machine.times(seconds=60).values()} == {7}

@@ -193,7 +193,7 @@ def test_an_engine_that_fails_later_or_cannot_be_built_is_never_taken():
     ENGINES["small"] = Engine("small", ("torch",), "", refuses)
     found = optimized(model, x, "tired", "small", takes={"tired": 0.1}).explain()
     assert found.engine == "original"
-    assert [one.why for one in found.engines[2:]] == ["MemoryError: ", "too large."]
+    assert [one.why for one in found.engines[2:]] == ["MemoryError", "too large."]
 
 
 class Counting(nn.Module):
@@ -296,7 +296,7 @@ def test_an_engine_that_fails_at_a_call_leaves_it_to_us():
     engine("one", run)
     fast = optimized(model, x, "one", takes={"contiguous": 5.0, "one": 1.0})
     working.clear()
-    with pytest.warns(RuntimeWarning, match="one fails: MemoryError: ; our own program runs in"):
+    with pytest.warns(RuntimeWarning, match="one fails: MemoryError; our own program runs in"):
         assert_same(fast, model, x)
     assert_same(fast, model, x)
 

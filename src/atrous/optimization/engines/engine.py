@@ -16,6 +16,7 @@ from atrous.frameworks.torch import flattened, unflattened
 from atrous.optimization.graph.export import Exported, exported
 from atrous.optimization.graph.program import strided, strides_of
 from atrous.optimization.judge import Inputs, called
+from atrous.refusal import Refusal
 from atrous.registry import Registry
 
 __all__ = ["ENGINES", "Engine", "Run", "Task", "UnfitError", "complaint", "missing", "task_of"]
@@ -60,16 +61,22 @@ def missing(engine: Engine) -> str:
 
 @dataclass(frozen=True)
 class Task:
-    """A model in evaluation mode on inputs of one signature, and what it made of them."""
+    """A model in evaluation mode on inputs of one signature, and what it made of them.
+
+    `found` is its graph, or why it has none; None where nobody asked yet.
+    """
 
     model: nn.Module
     inputs: Inputs
     outputs: Any
+    found: Exported | Refusal | None = None
 
     @cached_property
     def graph(self) -> Exported:
         """The model as a graph; raises `UnfitError` where it has none."""
-        found = exported(self.model, self.inputs)
+        found = self.found
+        if found is None:
+            found = exported(self.model, self.inputs)
         if isinstance(found, Exported):
             return found
         raise UnfitError(found.reason)
@@ -91,13 +98,15 @@ class Task:
         return unflattened(laid, flattened(self.outputs)[1])
 
 
-def task_of(model: nn.Module, inputs: Inputs) -> Task:
-    """The model on these inputs, run once."""
+def task_of(model: nn.Module, inputs: Inputs, found: Exported | Refusal | None = None) -> Task:
+    """The model on these inputs, run once; `found` is its graph where that was asked for before."""
     with torch.no_grad():
-        return Task(model, inputs, called(model, inputs))
+        return Task(model, inputs, called(model, inputs), found)
 
 
 def complaint(error: Exception) -> str:
     """Why an engine failed, in one line."""
-    text = " ".join(str(error).split())[:200]
-    return text if isinstance(error, UnfitError) else f"{type(error).__name__}: {text}"
+    lines = str(error).strip().splitlines() or [""]
+    if isinstance(error, UnfitError):
+        return lines[0]
+    return f"{type(error).__name__}: {lines[0][:200]}".removesuffix(": ")

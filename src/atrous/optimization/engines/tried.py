@@ -18,9 +18,11 @@ from atrous.optimization.engines.engine import (
     missing,
     task_of,
 )
+from atrous.optimization.graph.export import Exported
 from atrous.optimization.judge import Inputs, Judge
 from atrous.optimization.order import Order
 from atrous.optimization.plan import Watch, is_same
+from atrous.refusal import Refusal
 
 __all__ = ["ENGINES", "Attempt", "missing", "tried"]
 
@@ -46,8 +48,13 @@ class Attempt:
                 self.why = complaint(error)
 
 
-def tried(order: Order, names: Sequence[str], judge: Judge) -> list[Attempt]:
-    """A trial of each engine of these names, in their order; none for training."""
+def tried(
+    order: Order, names: Sequence[str], judge: Judge, found: Exported | Refusal | None
+) -> list[Attempt]:
+    """A trial of each engine of these names, in their order; none for training.
+
+    `found` is the model's graph, where that was asked for.
+    """
     trials = [Attempt(ENGINES[name]) for name in names]
     task: Task | None = None
     for at, trial in enumerate(trials):
@@ -57,7 +64,7 @@ def tried(order: Order, names: Sequence[str], judge: Judge) -> list[Attempt]:
         order.progress(f"trying {trial.engine.name}", at / len(trials))
         try:
             if task is None:
-                task = _steady(order.model, order.inputs)
+                task = _steady(order.model, order.inputs, found)
             plan = Engaged(trial.engine, task.model, recipe_of(trial.engine, task.inputs))
             plan.hold(trial.engine.build(task))
             verdict = judge(plan.raw)
@@ -72,13 +79,13 @@ def tried(order: Order, names: Sequence[str], judge: Judge) -> list[Attempt]:
     return trials
 
 
-def _steady(model: nn.Module, inputs: Inputs) -> Task:
+def _steady(model: nn.Module, inputs: Inputs, found: Exported | Refusal | None) -> Task:
     """The task, of a model that an engine can stand for; raises `UnfitError` for another."""
     if not all(x.is_floating_point() for x in inputs):
         raise UnfitError("it takes whole numbers, so that only the example could be compared.")
     watch = Watch(model, state_homes(model))
     before = watch.mark()
-    task = task_of(model, inputs)
+    task = task_of(model, inputs, found)
     if not is_same(before, watch.mark()):
         raise UnfitError("it changes its buffers when it runs.")
     return task

@@ -25,13 +25,14 @@ class Exported:
 
     `constants` are tensors that the code itself made, by the target of their `get_attr` nodes;
     `mutating` are the operations that the model's own code does in place; `spec` is how the flat
-    outputs are put together.
+    outputs are put together; `program` is what all this was made of.
     """
 
     graph: Graph
     constants: dict[str, torch.Tensor]
     mutating: frozenset[str]
     spec: Any
+    program: Any
 
 
 def exported(model: nn.Module, inputs: Sequence[torch.Tensor]) -> Exported | Refusal:
@@ -60,7 +61,7 @@ def exported(model: nn.Module, inputs: Sequence[torch.Tensor]) -> Exported | Ref
         if any(not isinstance(size, int) for size in getattr(node.meta.get("val"), "shape", ())):
             return Refusal("trace", name, "its sizes depend on the values of its input.")
     graph, constants = _lifted(program)
-    return Exported(graph, constants, mutating, program.call_spec.out_spec)
+    return Exported(graph, constants, mutating, program.call_spec.out_spec, first)
 
 
 def layer_of(node: Node) -> str:
