@@ -6,7 +6,9 @@ Most engines here are made ones, with made times; those that are installed run s
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
+import weakref
 from collections import OrderedDict
 
 import pytest
@@ -19,7 +21,7 @@ import atrous
 from atrous.errors import ArgumentError, ArgumentTypeError, MissingDependencyError
 from atrous.optimization.contest import Turns
 from atrous.optimization.engines import openvino
-from atrous.optimization.engines.engine import ENGINES, Engine, UnfitError, missing
+from atrous.optimization.engines.engine import ENGINES, Engine, UnfitError, missing, task_of
 from atrous.optimization.optimize import optimize_model
 from atrous.verbs.bench import bench_module
 
@@ -424,6 +426,16 @@ def test_an_engine_that_reads_onnx_gives_what_the_model_gives(name):
     turned = tuple(x.transpose(2, 3).contiguous().transpose(2, 3) for x in inputs)
     assert_same(fast, model, *turned)
     assert_same(fast, model, torch._neg_view(inputs[0]), inputs[1])
+
+
+def test_what_runs_a_model_holds_nothing_of_what_it_was_made_of():
+    model, x = small()
+    task = task_of(model, (x,))
+    run, known = ENGINES["onnxruntime"].build(task), weakref.ref(task)
+    del task
+    gc.collect()
+    assert known() is None
+    assert_same(lambda given: run((given,)), model, x)
 
 
 def test_hooks_and_what_is_no_tensor_are_left_out_of_onnx_files():

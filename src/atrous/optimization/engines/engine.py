@@ -89,13 +89,19 @@ class Task:
             raise UnfitError("its outputs are not tensors alone.")
         return values
 
-    def as_given(self, values: Sequence[torch.Tensor]) -> Any:
-        """Outputs in the structure and with the strides in which the model gives them."""
-        laid = []
-        for value, wanted in zip(values, self.tensors, strict=True):
-            strides = strides_of(wanted)
-            laid.append(value if strides is None else strided(value, strides))
-        return unflattened(laid, flattened(self.outputs)[1])
+    def giver(self) -> Callable[[Sequence[torch.Tensor]], Any]:
+        """What puts outputs into the structure and the strides in which the model gives them.
+
+        It holds nothing of the task: an engine that keeps it lets the rest go.
+        """
+        strides = [strides_of(value) for value in self.tensors]
+        spec = flattened(self.outputs)[1]
+
+        def give(values: Sequence[torch.Tensor]) -> Any:
+            pairs = zip(values, strides, strict=True)
+            return unflattened([y if s is None else strided(y, s) for y, s in pairs], spec)
+
+        return give
 
 
 def task_of(model: nn.Module, inputs: Inputs, found: Exported | Refusal | None = None) -> Task:
