@@ -593,6 +593,23 @@ def test_an_explanation_is_text_html_and_plain_data():
     assert data["ratio"] == pytest.approx(found.ratio)
 
 
+@pytest.mark.parametrize("scale", [1e-3, 1e3])
+def test_rows_are_shares_of_the_whole_however_long_that_took(scale):
+    model, shape = small("mobile")
+
+    def by(runs):
+        return {name: Turns(ms, ms, ms) for name, ms in zip(runs, (scale, scale / 2, scale / 3))}
+
+    x = torch.randn(shape)
+    found = optimize_model(
+        calibrated(model), x, timer=favouring("onednn"), whole_timer=by
+    ).explain()
+    assert (found.ms_before, found.ms_after) == (scale, scale / 3)
+    for name, ms in (("ms_before", found.ms_before), ("ms_after", found.ms_after)):
+        total = sum(getattr(row, name) for row in found.layers)
+        assert 0.2 * ms < total <= ms * (1 + 1e-9)
+
+
 def test_an_optimized_model_can_be_optimized_again():
     model, shape = small("residual")
     x = torch.randn(shape)
