@@ -598,7 +598,8 @@ def test_rows_are_shares_of_the_whole_however_long_that_took(scale):
     model, shape = small("mobile")
 
     def by(runs):
-        return {name: Turns(ms, ms, ms) for name, ms in zip(runs, (scale, scale / 2, scale / 3))}
+        pairs = zip(runs, (scale, scale / 2, scale / 3), strict=True)
+        return {name: Turns(ms, ms, ms) for name, ms in pairs}
 
     x = torch.randn(shape)
     found = optimize_model(
