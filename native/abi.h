@@ -18,7 +18,7 @@ extern "C" {
 #endif
 
 // Grows with every change of this file; the loader refuses a library with another number.
-#define ATROUS_ABI_VERSION 6
+#define ATROUS_ABI_VERSION 7
 
 enum { ATROUS_OK = 0, ATROUS_BAD_ARGUMENT = 1, ATROUS_NO_MEMORY = 2 };
 enum { ATROUS_FLOAT32 = 0, ATROUS_FLOAT64 = 1 };
@@ -57,6 +57,16 @@ typedef struct {
     int32_t activation, threads, turned, reserved;
 } atrous_winograd_layer;
 
+// A pool: the largest, or the average, of the inputs o * stride - pad + dilation * j that lie inside. Averages know no
+// dilation; they are divided by `divisor`, or where it is 0 by the number of inputs, those in the padding on either
+// side counted where `include_pad`.
+typedef struct {
+    int64_t batch, channels;
+    int64_t in[3], out[3], kernel[3], stride[3], dilation[3], pad[3];
+    int64_t divisor;
+    int32_t dtype, layout, threads, average, include_pad, reserved;
+} atrous_pool_layer;
+
 ATROUS_EXPORT int32_t atrous_abi_version(void);
 // The instruction sets that this library has and this machine runs, best last, separated by blanks.
 ATROUS_EXPORT const char *atrous_instruction_sets(void);
@@ -88,6 +98,8 @@ ATROUS_EXPORT int atrous_winograd_forward(const atrous_winograd_layer *layer, co
 // part; `turned` is not looked at.
 ATROUS_EXPORT int atrous_winograd_weight_gradient(const atrous_winograd_layer *layer, const float *x,
                                                   const float *grad_out, float *grad_weight);
+
+ATROUS_EXPORT int atrous_pool(const atrous_pool_layer *layer, const void *x, void *out);
 
 #ifdef __cplusplus
 }

@@ -90,6 +90,26 @@ bool sound(const atrous_depthwise_layer *layer) {
     return layer->activation >= ATROUS_NONE && layer->activation <= ATROUS_GELU;
 }
 
+bool sound(const atrous_pool_layer *layer) {
+    if (layer == nullptr || layer->batch < 0 || layer->channels < 0 || layer->divisor < 0) return false;
+    // Rows of scratch memory have up to the largest vectors' lanes more for each channel.
+    int64_t in = 8, out = 8, taps = 8;
+    if (!multiply(&in, layer->batch) || !multiply(&in, layer->channels + 64)) return false;
+    if (!multiply(&out, layer->batch) || !multiply(&out, layer->channels + 64)) return false;
+    for (int a = 0; a < 3; ++a) {
+        if (layer->in[a] < 0 || layer->out[a] < 0) return false;
+        if (layer->kernel[a] < 1 || layer->stride[a] < 1 || layer->dilation[a] < 1) return false;
+        if (!multiply(&in, layer->in[a]) || !multiply(&out, layer->out[a]) || !multiply(&taps, layer->kernel[a])) return false;
+        if (layer->pad[a] > kMost >> 20 || layer->pad[a] < -(kMost >> 20)) return false;
+        int64_t reach = layer->dilation[a], walked = layer->stride[a];
+        if (!multiply(&reach, layer->kernel[a]) || reach > kMost >> 20) return false;
+        if (!multiply(&walked, layer->out[a] + 1) || walked > kMost >> 20) return false;
+        if (layer->average && layer->dilation[a] != 1) return false;
+    }
+    if (layer->dtype != ATROUS_FLOAT32 && layer->dtype != ATROUS_FLOAT64) return false;
+    return layer->layout == ATROUS_PLANES || layer->layout == ATROUS_CHANNELS_LAST;
+}
+
 // The tiles that there are transforms for.
 bool has_tile(int64_t taps, int64_t tile) {
     if (taps == 1) return tile == 1;
@@ -220,6 +240,18 @@ int atrous_depthwise_weight_gradient(const atrous_depthwise_layer *layer, const 
     }
     const atrous_depthwise_layer plain = atrous::plain_strides(*layer);
     return atrous::entry().kernels->weight_gradient(&plain, x, grad_out, grad_weight);
+}
+
+int atrous_pool(const atrous_pool_layer *layer, const void *x, void *out) {
+    if (!atrous::sound(layer)) return ATROUS_BAD_ARGUMENT;
+    const int64_t *sizes = layer->out;
+    if (layer->batch == 0 || layer->channels == 0 || sizes[0] == 0 || sizes[1] == 0 || sizes[2] == 0) return ATROUS_OK;
+    atrous_pool_layer plain = *layer;
+    for (int a = 0; a < 3; ++a) {
+        // A single output has no stride.
+        if (plain.out[a] == 1) plain.stride[a] = 1;
+    }
+    return atrous::entry().kernels->pool(&plain, x, out);
 }
 
 int64_t atrous_winograd_weights(const atrous_winograd_layer *layer) {

@@ -5,6 +5,7 @@
 #include "channels_weight.h"
 #include "planes_small.h"
 #include "planes_weight.h"
+#include "pool.h"
 #include "winograd.h"
 #include "winograd_weight.h"
 
@@ -45,11 +46,15 @@ int winograd_weight_gradient(const atrous_winograd_layer *layer, const float *x,
     return weight_winograd<float>(*layer, x, grad, out);
 }
 
+int pool(const atrous_pool_layer *layer, const void *x, void *out) {
+    return layer->dtype == ATROUS_FLOAT64 ? pooled<double>(*layer, x, out) : pooled<float>(*layer, x, out);
+}
+
 }  // namespace
 
 namespace atrous {
 extern const Kernels ATROUS_JOIN(kernels_, ATROUS_NAME);
 const Kernels ATROUS_JOIN(kernels_, ATROUS_NAME) = {gather, weight_gradient, Types<float>::lanes,
                                                           winograd_pack, winograd_forward,
-                                                          winograd_weight_gradient};
+                                                          winograd_weight_gradient, pool};
 }  // namespace atrous

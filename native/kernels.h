@@ -15,6 +15,7 @@ struct Kernels {
     int (*winograd_forward)(const atrous_winograd_layer *layer, const float *x, const float *packed, const float *bias,
                             const float *other, float *out);
     int (*winograd_weight_gradient)(const atrous_winograd_layer *layer, const float *x, const float *grad, float *out);
+    int (*pool)(const atrous_pool_layer *layer, const void *x, void *out);
 };
 
 }  // namespace atrous

@@ -20,10 +20,18 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ABI_VERSION", "LayerStruct", "Native", "WinogradStruct", "library", "native"]
+__all__ = [
+    "ABI_VERSION",
+    "LayerStruct",
+    "Native",
+    "PoolStruct",
+    "WinogradStruct",
+    "library",
+    "native",
+]
 
 # The number of native/abi.h that the structures and the calls below are written for.
-ABI_VERSION = 6
+ABI_VERSION = 7
 
 _NAMES = ("libatrous_kernels.so", "libatrous_kernels.dylib", "atrous_kernels.dll")
 _FOLDER = Path("atrous", "operators", "kernels", "lib")
@@ -71,6 +79,28 @@ class WinogradStruct(ctypes.Structure):
         ("activation", ctypes.c_int32),
         ("threads", ctypes.c_int32),
         ("turned", ctypes.c_int32),
+        ("reserved", ctypes.c_int32),
+    )
+
+
+class PoolStruct(ctypes.Structure):
+    """`atrous_pool_layer` of native/abi.h, field by field."""
+
+    _fields_ = (
+        ("batch", ctypes.c_int64),
+        ("channels", ctypes.c_int64),
+        ("input", ctypes.c_int64 * 3),
+        ("output", ctypes.c_int64 * 3),
+        ("kernel", ctypes.c_int64 * 3),
+        ("stride", ctypes.c_int64 * 3),
+        ("dilation", ctypes.c_int64 * 3),
+        ("pad", ctypes.c_int64 * 3),
+        ("divisor", ctypes.c_int64),
+        ("dtype", ctypes.c_int32),
+        ("layout", ctypes.c_int32),
+        ("threads", ctypes.c_int32),
+        ("average", ctypes.c_int32),
+        ("include_pad", ctypes.c_int32),
         ("reserved", ctypes.c_int32),
     )
 
@@ -178,3 +208,4 @@ def _declare(loaded: Any) -> None:
     loaded.atrous_winograd_pack.argtypes = [dense, data, data]
     loaded.atrous_winograd_forward.argtypes = [dense, data, data, data, data, data]
     loaded.atrous_winograd_weight_gradient.argtypes = [dense, data, data, data]
+    loaded.atrous_pool.argtypes = [ctypes.POINTER(PoolStruct), data, data]

@@ -1,4 +1,4 @@
-"""Convolutions and linear maps as calls of layers: with the padding before, the sum and the
+"""Convolutions, linear maps and pools as calls of layers: with the padding before, the sum and the
 activation behind them."""
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch.fx import Graph, Node
 from atrous.geometry import Window, torch_pads
 from atrous.optimization.graph.clean import constants_of, is_call, replaced
 from atrous.optimization.graph.fold import CONVS, LINEAR, TRANSPOSED, has_constant_weights
+from atrous.optimization.graph.pools import each_axis, pool_call
 from atrous.optimization.layer.activations import Activation, of_aten
 from atrous.optimization.layer.call import LayerCall
 
@@ -46,10 +47,14 @@ def call_of(node: Node, values: Mapping[Node, Any]) -> LayerCall:
 
 
 def fuse(graph: Graph) -> None:
-    """Replaces every convolution and linear map with weights of its own by the call of a layer."""
+    """Replaces every convolution and linear map with weights of its own, and every pool, by the
+    call of a layer."""
     constants = constants_of(graph)
     names: Counter[str] = Counter()
     for node in list(graph.nodes):
+        if node not in constants and (call := pool_call(node)) is not None:
+            _put(graph, node, (node.args[0], None, None), call, names)
+            continue
         is_window = is_call(node, *CONVS, *TRANSPOSED, LINEAR) and node not in constants
         if is_window and has_constant_weights(node, constants):
             _as_layer(graph, node, names)
@@ -70,8 +75,20 @@ def _as_layer(graph: Graph, node: Node, names: Counter[str]) -> None:
         if inner is not None:
             padding = [x] if len(x.users) == 1 else []
             call, x = inner, x.args[0]
+    _put(graph, node, (x, weight, bias), call, names, *padding)
+
+
+def _put(
+    graph: Graph,
+    node: Node,
+    arguments: tuple[Any, ...],
+    call: LayerCall,
+    names: Counter[str],
+    *padding: Node,
+) -> None:
+    """The call of a layer in the place of a node."""
     with graph.inserting_before(node):
-        made = graph.call_function(layer, (x, weight, bias))
+        made = graph.call_function(layer, arguments)
     made.meta = {**node.meta, "call": call}
     name = node.meta["layer"]
     made.meta["layer"] = f"{name}@{names[name]}" if names[name] else name
@@ -105,7 +122,7 @@ def _call(node: Node, x: Any, weight: Any, bias: Any) -> LayerCall | None:
     if is_call(node, *TRANSPOSED):
         return _transposed_call(node, shape, kernel, dtype, has_bias=bias is not None)
     arguments = [*node.args[3:], *[1, 0, 1, 1][max(len(node.args) - 3, 0) :]]
-    stride, dilation = (_each_axis(value, rank) for value in (arguments[0], arguments[2]))
+    stride, dilation = (each_axis(value, rank) for value in (arguments[0], arguments[2]))
     pads = torch_pads(arguments[1], kernel[2:], dilation)
     windows = Window.of_axes(kernel[2:], stride, dilation, pads)
     groups = int(arguments[3])
@@ -117,17 +134,12 @@ def _transposed_call(
 ) -> LayerCall:
     rank = len(kernel) - 2
     arguments = [*node.args[3:], *[1, 0, 0, 1, 1][max(len(node.args) - 3, 0) :]]
-    stride, cut, more, dilation = (_each_axis(arguments[at], rank) for at in (0, 1, 2, 4))
+    stride, cut, more, dilation = (each_axis(arguments[at], rank) for at in (0, 1, 2, 4))
     windows = Window.of_axes(kernel[2:], stride, dilation, [(size, size) for size in cut])
     groups = int(arguments[3])
     return LayerCall(
         "transposed", shape, kernel, has_bias, windows, groups, dtype=dtype, output_padding=more
     )
-
-
-def _each_axis(value: Any, rank: int) -> tuple[int, ...]:
-    values = (value,) if isinstance(value, int) else tuple(value)
-    return values * rank if len(values) == 1 else values
 
 
 def _is_for_convs(pad: Node) -> bool:

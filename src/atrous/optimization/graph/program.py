@@ -72,7 +72,7 @@ class Program:
             target: Any = node.target
             if is_layer(node):
                 call = call_of(node, values)
-                weight, bias = values[node.args[1]], values.get(node.args[2])
+                weight, bias = values.get(node.args[1]), values.get(node.args[2])
                 strategy = WAYS[self.strategies.get(node.name, PLAIN)]
                 target = runs_of(strategy, weight, bias, call)
                 args = (node.args[0], node.args[3]) if call.adds else (node.args[0],)

@@ -75,7 +75,7 @@ def tuned(
                 progress(node.meta["layer"], done / len(nodes))
                 call = call_of(node, values)
                 operands = [held[node.args[0]], *([held[node.args[3]]] if call.adds else [])]
-                weight, bias = values[node.args[1]], values.get(node.args[2])
+                weight, bias = values.get(node.args[1]), values.get(node.args[2])
                 choice = choose(call, weight, bias, tuple(operands), choices, timer, rounding)
                 found[node.name] = choice
                 held[node] = choice.runs(*operands)

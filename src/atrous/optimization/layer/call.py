@@ -12,14 +12,24 @@ from atrous.operators.convolution import Convolution
 from atrous.optimization.layer.activations import NONE, Activation
 from atrous.optimization.records import Layout
 
-__all__ = ["LayerCall", "laid_out"]
+__all__ = ["LayerCall", "Pooling", "laid_out"]
 
 _FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 @dataclass(frozen=True, slots=True)
+class Pooling:
+    """What a pool has beside its windows: its outputs along each axis, and how averages count."""
+
+    outputs: tuple[int, ...]
+    ceil: bool = False
+    counts_padding: bool = True
+    divisor: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class LayerCall(Windowed):
-    """A convolution, a transposed one or a linear map of fixed shapes, then a sum, an activation.
+    """A convolution, transposed or not, a linear map or a pool of fixed shapes, sum and activation.
 
     The result is `activation(op(x) + other)`, where `other`, of the result's shape, is there if
     `adds`, and may be overwritten if `overwrites`. A linear map has no windows, and its `input` may
@@ -29,7 +39,7 @@ class LayerCall(Windowed):
     'conv 1x8x9x9 16x8x3x3 bias s1,1 d2,2 p2:2,2:2 g1 none float32 contiguous'
     """
 
-    op: Literal["conv", "transposed", "linear"]
+    op: Literal["conv", "transposed", "linear", "max pool", "average pool"]
     input: tuple[int, ...]
     weight: tuple[int, ...]
     bias: bool
@@ -41,6 +51,7 @@ class LayerCall(Windowed):
     dtype: str = "float32"
     layout: Layout = "contiguous"
     output_padding: tuple[int, ...] = ()
+    pooling: Pooling | None = None
 
     @property
     def rank(self) -> int:
@@ -85,14 +96,17 @@ class LayerCall(Windowed):
         parts = [
             self.op,
             "x".join(map(str, self.input)),
-            "x".join(map(str, self.weight)),
+            *(["x".join(map(str, self.weight))] if self.weight else []),
             *(["bias"] if self.bias else []),
         ]
-        if self.op != "linear":
+        if self.windows:
             pads = ",".join(f"{lo}:{hi}" for lo, hi in self.padding)
             window = [f"s{joined(self.stride)}", f"d{joined(self.dilation)}", f"p{pads}"]
             more = [f"o{joined(self.output_padding)}"] if any(self.output_padding) else []
-            parts += [*window, *more, f"g{self.groups}"]
+            parts += [*window, *more, *([f"g{self.groups}"] if self.pooling is None else [])]
+        if (pool := self.pooling) is not None:
+            counts = f"c{int(pool.counts_padding)} /{pool.divisor}"
+            parts += [f"to{joined(pool.outputs)}", *([counts] if self.op != "max pool" else [])]
         parts += [*(["add"] if self.adds else []), *(["over"] if self.overwrites else [])]
         parts += [self.activation.name, self.dtype, self.layout]
         return " ".join(parts)
@@ -107,13 +121,16 @@ class LayerCall(Windowed):
         if self.op == "linear":
             text = "linear"
         else:
-            kind = "depthwise" if self.is_depthwise else "grouped" if self.groups > 1 else "conv"
-            kind = self.op if self.op == "transposed" else kind
+            kind = self.op if self.op != "conv" else self._kind
             text = f"{kind} k{_axes(self.kernel)}"
             text += f" s{_axes(self.stride)}" if set(self.stride) != {1} else ""
             text += f" d{_axes(self.dilation)}" if set(self.dilation) != {1} else ""
         text += " + add" if self.adds else ""
         return f"{text} + {self.activation.name}" if self.activation else text
+
+    @property
+    def _kind(self) -> str:
+        return "depthwise" if self.is_depthwise else "grouped" if self.groups > 1 else "conv"
 
 
 def _axes(values: tuple[int, ...]) -> str:

@@ -1,14 +1,17 @@
-"""Our own depthwise kernels, and the exact strategies for dense convolutions."""
+"""Our own kernels for depthwise layers and pools, and the exact strategies for dense ones."""
 
 from __future__ import annotations
 
 from math import prod
+from typing import Any
 
 import torch
 
 from atrous.operators.convolution import Convolution
 from atrous.operators.kernels import native
+from atrous.operators.kernels.pool import PoolLayer
 from atrous.operators.kernels.torch_depthwise import prepare
+from atrous.operators.kernels.torch_pool import prepare_pool
 from atrous.operators.strategies import STRATEGIES, Strategy
 from atrous.optimization.layer.activations import Activation
 from atrous.optimization.layer.call import LayerCall, laid_out
@@ -72,6 +75,40 @@ def _share_inside(call: LayerCall) -> float:
         / (window.kernel * outputs)
         for window, size, outputs in axes
     )
+
+
+def _pools(call: LayerCall) -> bool | Refusal:
+    if call.pooling is None:
+        return False
+    found = native()
+    return True if found.available else Refusal("pool kernel", "", f"{found.reason}.")
+
+
+def _pool_kernel(_weight: Any, _bias: Any, call: LayerCall) -> Runs:
+    pooling = call.pooling
+    if pooling is None:
+        raise ValueError("pool kernel: this layer is no pool.")
+    last = call.layout == "channels_last" and call.rank > 1
+    pool = PoolLayer(
+        batch=call.input[0],
+        channels=call.input[1],
+        input=call.input[2:],
+        output=pooling.outputs,
+        kernel=call.kernel,
+        stride=call.stride,
+        dilation=call.dilation,
+        pad=tuple(lo for lo, _ in call.padding),
+        average=call.op == "average pool",
+        divisor=pooling.divisor,
+        counts_padding=pooling.counts_padding,
+        wide=call.dtype == "float64",
+        channels_last=last,
+        threads=torch.get_num_threads(),
+    )
+    return prepare_pool(pool)
+
+
+register(Way("pool kernel", _pools, _pool_kernel))
 
 
 def _for_layers(strategy: Strategy[Convolution]) -> Way:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch.nn import functional
 
 from atrous.geometry import symmetric
 from atrous.operators.strategies import padded
-from atrous.optimization.layer.call import LayerCall, laid_out
+from atrous.optimization.layer.call import LayerCall, Pooling, laid_out
 from atrous.optimization.layer.ways import PLAIN, Runs, Way, register
 from atrous.refusal import Refusal
 
@@ -20,6 +22,10 @@ _TRANSPOSED = {
     3: functional.conv_transpose3d,
 }
 
+_aten: Any = torch.ops.aten
+_MAX_POOLS = {1: _aten.max_pool1d, 2: _aten.max_pool2d, 3: _aten.max_pool3d}
+_AVERAGE_POOLS = {1: _aten.avg_pool1d, 2: _aten.avg_pool2d, 3: _aten.avg_pool3d}
+
 
 def _always(_call: LayerCall) -> bool:
     return True
@@ -30,6 +36,8 @@ def _as_in_torch(weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCal
         return lambda x: functional.linear(x, weight, bias)
     if call.op == "transposed":
         return _as_transposed(weight, bias, call)
+    if call.pooling is not None:
+        return _pool_in_torch(call, call.pooling)
     conv = _CONVS[call.rank]
     weight = laid_out(weight, call.layout) if call.rank > 1 else weight.contiguous()
     stride, dilation, groups = call.stride, call.dilation, call.groups
@@ -45,6 +53,18 @@ def _as_transposed(weight: torch.Tensor, bias: torch.Tensor | None, call: LayerC
     more = call.output_padding or (0,) * call.rank
     window = call.stride, cut, more, call.groups, call.dilation
     return lambda x: conv(x, weight, bias, *window)
+
+
+def _pool_in_torch(call: LayerCall, pool: Pooling) -> Runs:
+    kernel, stride, pads = call.kernel, call.stride, tuple(lo for lo, _ in call.padding)
+    if call.op == "max pool":
+        most, rates = _MAX_POOLS[call.rank], call.dilation
+        return lambda x: most(x, kernel, stride, pads, rates, pool.ceil)
+    mean, counts = _AVERAGE_POOLS[call.rank], pool.counts_padding
+    if call.rank == 1:
+        return lambda x: mean(x, kernel, stride, pads, pool.ceil, counts)
+    divisor = pool.divisor or None
+    return lambda x: mean(x, kernel, stride, pads, pool.ceil, counts, divisor)
 
 
 def _is_product(call: LayerCall) -> bool | Refusal:
