@@ -179,6 +179,10 @@ def test_slices_of_some_positions_of_every_third_end_where_the_original_ends():
     for length, step, start in ((2, 3, 0), (3, 3, 1), (2, 4, 1), (3, 2, 0), (4, 2, 3), (5, 2, 2)):
         plan = planned(behind(Slice(2, start, length, step)))
         assert_denser(plan)
+    for length, start in ((2, 1), (2, 0), (1, 5)):
+        plan = planned(behind(Slice(2, start, length, 4)), target=4)
+        assert change(plan).after.step == 2
+        assert_denser(plan)
 
 
 def test_what_is_resized_by_both_axes_takes_the_size_of_each():
