@@ -18,7 +18,7 @@ extern "C" {
 #endif
 
 // Grows with every change of this file; the loader refuses a library with another number.
-#define ATROUS_ABI_VERSION 7
+#define ATROUS_ABI_VERSION 8
 
 enum { ATROUS_OK = 0, ATROUS_BAD_ARGUMENT = 1, ATROUS_NO_MEMORY = 2 };
 enum { ATROUS_FLOAT32 = 0, ATROUS_FLOAT64 = 1 };
@@ -67,6 +67,13 @@ typedef struct {
     int32_t dtype, layout, threads, average, include_pad, reserved;
 } atrous_pool_layer;
 
+// A dense convolution of one tap and stride 1 on planes, float32: x is (batch, channels, positions), the weights
+// (filters, channels).
+typedef struct {
+    int64_t batch, channels, filters, positions;
+    int32_t activation, threads;
+} atrous_pointwise_layer;
+
 ATROUS_EXPORT int32_t atrous_abi_version(void);
 // The instruction sets that this library has and this machine runs, best last, separated by blanks.
 ATROUS_EXPORT const char *atrous_instruction_sets(void);
@@ -100,6 +107,10 @@ ATROUS_EXPORT int atrous_winograd_weight_gradient(const atrous_winograd_layer *l
                                                   const float *grad_out, float *grad_weight);
 
 ATROUS_EXPORT int atrous_pool(const atrous_pool_layer *layer, const void *x, void *out);
+
+// out = activation(bias + weight * x + other); bias and other, which has the shape of `out`, may be null.
+ATROUS_EXPORT int atrous_pointwise_forward(const atrous_pointwise_layer *layer, const float *x, const float *weight,
+                                           const float *bias, const float *other, float *out);
 
 #ifdef __cplusplus
 }

@@ -164,6 +164,17 @@ bool sound(const atrous_winograd_layer *layer) {
     return is_whole_vectors(layer) && layer->activation >= ATROUS_NONE && layer->activation <= ATROUS_GELU;
 }
 
+bool sound(const atrous_pointwise_layer *layer) {
+    if (layer == nullptr || layer->batch < 0 || layer->channels < 1 || layer->filters < 1 || layer->positions < 0) {
+        return false;
+    }
+    int64_t in = 4, out = 4, weights = 4, packed = 4 * 64;
+    return multiply(&in, layer->batch) && multiply(&in, layer->channels) && multiply(&in, layer->positions) &&
+           multiply(&out, layer->batch) && multiply(&out, layer->filters) && multiply(&out, layer->positions) &&
+           multiply(&weights, layer->channels) && multiply(&weights, layer->filters) &&
+           multiply(&packed, layer->channels) && layer->activation >= ATROUS_NONE && layer->activation <= ATROUS_GELU;
+}
+
 bool holds_nothing(const atrous_depthwise_layer *layer, const int64_t *sizes) {
     return layer->batch == 0 || layer->channels == 0 || sizes[0] == 0 || sizes[1] == 0 || sizes[2] == 0;
 }
@@ -252,6 +263,13 @@ int atrous_pool(const atrous_pool_layer *layer, const void *x, void *out) {
         if (plain.out[a] == 1) plain.stride[a] = 1;
     }
     return atrous::entry().kernels->pool(&plain, x, out);
+}
+
+int atrous_pointwise_forward(const atrous_pointwise_layer *layer, const float *x, const float *weight, const float *bias,
+                             const float *other, float *out) {
+    if (!atrous::sound(layer)) return ATROUS_BAD_ARGUMENT;
+    if (layer->batch == 0 || layer->positions == 0) return ATROUS_OK;
+    return atrous::entry().kernels->pointwise_forward(layer, x, weight, bias, other, out);
 }
 
 int64_t atrous_winograd_weights(const atrous_winograd_layer *layer) {

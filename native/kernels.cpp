@@ -6,6 +6,7 @@
 #include "planes_small.h"
 #include "planes_weight.h"
 #include "pool.h"
+#include "pointwise.h"
 #include "winograd.h"
 #include "winograd_weight.h"
 
@@ -50,11 +51,16 @@ int pool(const atrous_pool_layer *layer, const void *x, void *out) {
     return layer->dtype == ATROUS_FLOAT64 ? pooled<double>(*layer, x, out) : pooled<float>(*layer, x, out);
 }
 
+int pointwise_forward(const atrous_pointwise_layer *layer, const float *x, const float *weight, const float *bias,
+                      const float *other, float *out) {
+    return forward_pointwise<float>(*layer, x, weight, bias, other, out);
+}
+
 }  // namespace
 
 namespace atrous {
 extern const Kernels ATROUS_JOIN(kernels_, ATROUS_NAME);
 const Kernels ATROUS_JOIN(kernels_, ATROUS_NAME) = {gather, weight_gradient, Types<float>::lanes,
                                                           winograd_pack, winograd_forward,
-                                                          winograd_weight_gradient, pool};
+                                                          winograd_weight_gradient, pool, pointwise_forward};
 }  // namespace atrous

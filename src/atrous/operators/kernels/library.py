@@ -24,6 +24,7 @@ __all__ = [
     "ABI_VERSION",
     "LayerStruct",
     "Native",
+    "PointwiseStruct",
     "PoolStruct",
     "WinogradStruct",
     "library",
@@ -31,7 +32,7 @@ __all__ = [
 ]
 
 # The number of native/abi.h that the structures and the calls below are written for.
-ABI_VERSION = 7
+ABI_VERSION = 8
 
 _NAMES = ("libatrous_kernels.so", "libatrous_kernels.dylib", "atrous_kernels.dll")
 _FOLDER = Path("atrous", "operators", "kernels", "lib")
@@ -102,6 +103,19 @@ class PoolStruct(ctypes.Structure):
         ("average", ctypes.c_int32),
         ("include_pad", ctypes.c_int32),
         ("reserved", ctypes.c_int32),
+    )
+
+
+class PointwiseStruct(ctypes.Structure):
+    """`atrous_pointwise_layer` of native/abi.h, field by field."""
+
+    _fields_ = (
+        ("batch", ctypes.c_int64),
+        ("channels", ctypes.c_int64),
+        ("filters", ctypes.c_int64),
+        ("positions", ctypes.c_int64),
+        ("activation", ctypes.c_int32),
+        ("threads", ctypes.c_int32),
     )
 
 
@@ -203,6 +217,8 @@ def _declare(loaded: Any) -> None:
     loaded.atrous_depthwise_data_gradient.argtypes = [layer, data, data, data, data]
     loaded.atrous_depthwise_weight_gradient.argtypes = [layer, data, data, data]
     dense = ctypes.POINTER(WinogradStruct)
+    point = ctypes.POINTER(PointwiseStruct)
+    loaded.atrous_pointwise_forward.argtypes = [point, data, data, data, data, data]
     loaded.atrous_winograd_weights.argtypes = [dense]
     loaded.atrous_winograd_weights.restype = ctypes.c_int64
     loaded.atrous_winograd_pack.argtypes = [dense, data, data]

@@ -11,6 +11,7 @@ from atrous.operators.convolution import Convolution
 from atrous.operators.kernels import native
 from atrous.operators.kernels.pool import PoolLayer
 from atrous.operators.kernels.torch_depthwise import prepare
+from atrous.operators.kernels.torch_pointwise import prepare_pointwise
 from atrous.operators.kernels.torch_pool import prepare_pool
 from atrous.operators.strategies import STRATEGIES, Strategy
 from atrous.optimization.layer.activations import Activation
@@ -53,6 +54,25 @@ def _kernel(weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall) ->
 
 
 register(Way("depthwise kernel", _runs_kernel, _kernel, _kernel_activates))
+
+
+def _is_on_planes(call: LayerCall) -> bool | Refusal:
+    usual = call.is_pointwise and set(call.stride) == {1} and call.layout == "contiguous"
+    if not usual or call.dtype != "float32":
+        return False
+    found = native()
+    return True if found.available else Refusal("product kernel", "", f"{found.reason}.")
+
+
+def _product_kernel(weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall) -> Runs:
+    return prepare_pointwise(weight, bias, call.convolution, call.activation.name)
+
+
+def _adds_too(_call: LayerCall) -> bool:
+    return True
+
+
+register(Way("product kernel", _is_on_planes, _product_kernel, _kernel_activates, _adds_too))
 
 
 def _not_worth_it(name: str, call: LayerCall) -> str:
