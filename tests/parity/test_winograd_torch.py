@@ -217,6 +217,28 @@ def test_rounding_decides_for_a_whole_model():
         assert (row.error is not None) is taken
 
 
+def test_where_roundings_add_up_to_too_much_each_layer_does_less(monkeypatch):
+    torch.manual_seed(0)
+    layers = [m for _ in range(4) for m in (nn.Conv2d(64, 64, 3, padding=1), nn.ReLU())]
+    model, x = nn.Sequential(*layers).eval(), torch.randn(1, 64, 24, 24)
+
+    def six(runs):
+        for run in runs.values():
+            run()
+        return {name: 1.0 if name == "winograd 6" else 2.0 for name in runs}
+
+    def strategies():
+        fast = optimize_model(model, x, timer=six, whole_timer=by_whole, rounding="winograd")
+        return {row.strategy for row in fast.explain().layers}
+
+    def by_whole(runs):
+        return {name: Turns(ms, ms, ms) for name, ms in by(lambda n: n != "before")(runs).items()}
+
+    assert strategies() == {"winograd 6"}
+    monkeypatch.setattr("atrous.optimization.judge._WIDER", 0.05)
+    assert "winograd 6" not in strategies()
+
+
 RANGES = {
     "normal": lambda x: x,
     "behind a ReLU": lambda x: torch.relu(x + 0.5),

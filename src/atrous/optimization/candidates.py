@@ -22,10 +22,11 @@ from atrous.optimization.layer import (
     with_winograd,
 )
 from atrous.optimization.layer.cache import Choices
+from atrous.optimization.layer.rounding import ALLOWED
 from atrous.optimization.layer.timing import Timer
 from atrous.optimization.layer.ways import WAYS
 from atrous.optimization.plan import Prepared, Recipe
-from atrous.optimization.records import Layout, Rounding
+from atrous.optimization.records import Layout
 from atrous.refusal import Refusal
 
 __all__ = ["Candidate", "candidates", "plan_again"]
@@ -55,13 +56,16 @@ def candidates(
     choices: Choices,
     timer: Timer,
     progress: Progress,
-    rounding: Rounding = None,
+    allowed: float = ALLOWED,
+    layouts: Sequence[Layout] = ("contiguous", "channels_last"),
 ) -> list[Candidate]:
-    """The model as a program in each layout, every layer by its fastest strategy."""
+    """The model as a program in each layout, every layer by its fastest strategy.
+
+    Sums of layers may round off `allowed` times as much as PyTorch's own.
+    """
     graph = lowered(found.graph)
-    layouts: list[Layout] = ["contiguous"]
-    if any(is_layer(node) and node.meta["call"].op != "linear" for node in graph.nodes):
-        layouts.append("channels_last")
+    if not any(is_layer(node) and node.meta["call"].op != "linear" for node in graph.nodes):
+        layouts = ("contiguous",)
     found_in = []
     for at, layout in enumerate(layouts):
 
@@ -69,7 +73,7 @@ def candidates(
             progress(layer, (at + share) / len(layouts))
 
         found_in.append(
-            tuned(graph, model, found.constants, layout, inputs, choices, timer, told, rounding)
+            tuned(graph, model, found.constants, layout, inputs, choices, timer, told, allowed)
         )
     made = []
     for one in _near_the_best(found_in):

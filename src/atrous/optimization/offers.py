@@ -16,6 +16,7 @@ from atrous.optimization.explained import as_written, layer_rows
 from atrous.optimization.graph.export import Exported, exported
 from atrous.optimization.graph.program import strides_of
 from atrous.optimization.judge import Judge, called, flat
+from atrous.optimization.layer.rounding import allowed_by
 from atrous.optimization.order import Order
 from atrous.optimization.plan import AnyPlan, Signature, signature_of
 from atrous.optimization.records import LayerChoice, Layout, Mode
@@ -23,6 +24,9 @@ from atrous.optimization.swap import swapped
 from atrous.refusal import Refusal
 
 __all__ = ["Offer", "Own", "own_offers", "runner"]
+
+_STRICTER = (2.0, 0.0)
+"""How much layers may round off, in times of PyTorch's sums, where 8 was too much for the whole."""
 
 Rows = Callable[[float, float], tuple[LayerChoice, ...]]
 """A row for each layer, by what the whole took before and after."""
@@ -86,13 +90,22 @@ def _graphs(
     model, inputs = order.model, order.inputs
     graph = as_written(found)
     strides = tuple(strides_of(value) for value in reference)
-    made = candidates(
-        model, found, inputs, strides, order.choices, order.timer, order.progress, order.rounding
+    make = partial(
+        candidates, model, found, inputs, strides, order.choices, order.timer, order.progress
     )
+    allowed = allowed_by(order.rounding)
+    made = make(allowed)
     order.choices.save()
     offers = []
-    for one in made:
+    for first in made:
+        one = first
         verdict = judge(partial(one.plan, model))
+        # What layers round off may add up to too much: then each may do less.
+        for less in (limit for limit in _STRICTER if limit < allowed):
+            if verdict.same or not one.tuned.rounds:
+                break
+            (one,) = make(less, layouts=(first.layout,))
+            verdict = judge(partial(one.plan, model))
         if verdict.note:
             notes.append(f"{layout_name(one.layout)}, {verdict.note}")
         if verdict.same:

@@ -98,35 +98,33 @@ def test_fewer_products_are_taken_where_they_round_off_little(layout, adds):
     taken = choose(call, weight, bias, operands, Never(), by("winograd 4"))
     assert taken.strategy == "winograd 4"
     assert 0 < taken.error <= ALLOWED * taken.direct_error
-    plain = choose(call, weight, bias, operands, Never(), by("winograd 4"), "direct")
+    plain = choose(call, weight, bias, operands, Never(), by("winograd 4"), 0.0)
     assert not plain.strategy.startswith("winograd")
     assert plain.error is None
     assert not any("winograd" in name for name, _ in plain.milliseconds)
 
 
 @needs_kernels
-def test_what_rounds_off_more_is_taken_only_when_asked_for(monkeypatch):
-    monkeypatch.setattr("atrous.optimization.layer.choose.ALLOWED", 0.01)
+def test_what_rounds_off_more_is_taken_only_when_asked_for():
     call, weight, bias, operands = case((1, 64, 24, 24), (3, 3), (2, 2))
     choices = Never()
-    taken = choose(call, weight, bias, operands, choices, by("winograd 6"))
+    taken = choose(call, weight, bias, operands, choices, by("winograd 6"), 0.01)
     assert not taken.strategy.startswith("winograd")
     assert any("winograd 6: rounds off" in line for line in taken.why)
-    asked = choose(call, weight, bias, operands, Never(), by("winograd 6"), "winograd")
+    asked = choose(call, weight, bias, operands, Never(), by("winograd 6"), math.inf)
     assert asked.strategy == "winograd 6"
     # Nothing is measured again, and what rounds off too much is passed over again.
-    again = choose(call, weight, bias, operands, choices, by())
+    again = choose(call, weight, bias, operands, choices, by(), 0.01)
     assert again.strategy == taken.strategy
 
 
 @needs_kernels
-def test_from_what_was_measured_the_next_is_taken_where_the_best_rounds_off_too_much(monkeypatch):
+def test_from_what_was_measured_the_next_is_taken_where_the_best_rounds_off_too_much():
     call, weight, bias, operands = case((1, 64, 24, 24), (3, 3), (12, 12))
     choices = Never()
-    first = choose(call, weight, bias, operands, choices, by("winograd 4", "taps"), "winograd")
+    first = choose(call, weight, bias, operands, choices, by("winograd 4", "taps"), math.inf)
     assert first.strategy == "winograd 4"
-    monkeypatch.setattr("atrous.optimization.layer.choose.ALLOWED", 0.01)
-    second = choose(call, weight, bias, operands, choices, by())
+    second = choose(call, weight, bias, operands, choices, by(), 0.01)
     assert second.strategy == "taps"
 
 

@@ -16,8 +16,9 @@ from atrous.optimization.graph.program import Program, ends_of, filled, steps_of
 from atrous.optimization.layer.cache import Choices
 from atrous.optimization.layer.call import laid_out
 from atrous.optimization.layer.choose import Choice, choose
+from atrous.optimization.layer.rounding import ALLOWED
 from atrous.optimization.layer.timing import Timer
-from atrous.optimization.records import Layout, Rounding
+from atrous.optimization.records import Layout
 
 __all__ = ["Progress", "Tuned", "in_layout", "tuned"]
 
@@ -31,6 +32,11 @@ class Tuned:
 
     program: Program
     choices: Mapping[str, Choice]
+
+    @property
+    def rounds(self) -> bool:
+        """Whether some layer computes other sums than the definition's."""
+        return any(one.error is not None for one in self.choices.values())
 
     @property
     def milliseconds(self) -> float | None:
@@ -57,7 +63,7 @@ def tuned(
     choices: Choices,
     timer: Timer,
     progress: Progress,
-    rounding: Rounding = None,
+    allowed: float = ALLOWED,
 ) -> Tuned:
     """The graph in that layout with the fastest strategy of each layer."""
     graph = in_layout(graph, layout)
@@ -76,7 +82,7 @@ def tuned(
                 call = call_of(node, values)
                 operands = [held[node.args[0]], *([held[node.args[3]]] if call.adds else [])]
                 weight, bias = values.get(node.args[1]), values.get(node.args[2])
-                choice = choose(call, weight, bias, tuple(operands), choices, timer, rounding)
+                choice = choose(call, weight, bias, tuple(operands), choices, timer, allowed)
                 found[node.name] = choice
                 held[node] = choice.runs(*operands)
                 del operands

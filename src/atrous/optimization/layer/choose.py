@@ -13,7 +13,6 @@ from atrous.optimization.layer.call import LayerCall
 from atrous.optimization.layer.rounding import ALLOWED, Rounded
 from atrous.optimization.layer.timing import Timer
 from atrous.optimization.layer.ways import PLAIN, Runs, Way, applying, runs_of
-from atrous.optimization.records import Rounding
 
 __all__ = ["Choice", "choose", "difference", "tolerance"]
 
@@ -92,22 +91,21 @@ def choose(
     operands: tuple[torch.Tensor, ...],
     choices: Choices,
     timer: Timer,
-    rounding: Rounding = None,
+    allowed: float = ALLOWED,
 ) -> Choice:
     """The strategy that took least on these operands, of those that give what PyTorch's gives.
 
     PyTorch's own stays unless another needs clearly less. What `choices` holds of this call is not
-    measured again; the result is checked again all the same. Strategies that round otherwise are
-    left out where `rounding` is `"direct"`, and may round off 8 times as much as PyTorch's sums
-    unless it is `"winograd"`.
+    measured again; the result is checked again all the same. Strategies that round otherwise may
+    round off `allowed` times as much as PyTorch's sums, and are left out where that is 0.
     """
     found, refused = applying(call)
-    if rounding == "direct":
+    if not allowed:
         found = [one for one in found if not one.rounds]
     why = [f"{one.rule}: {one.reason}" for one in dict.fromkeys(refused)]
     plain = runs_of(found[0], weight, bias, call)
     reference = plain(*_own(operands))
-    check = _Check(call, weight, bias, operands, reference, rounding)
+    check = _Check(call, weight, bias, operands, reference, allowed)
     runs: dict[str, Runs] = {PLAIN: plain}
     known = choices.get(call.signature)
     if known is not None and {one.name for one in found} <= known.keys():
@@ -155,10 +153,10 @@ class _Check:
         bias: torch.Tensor | None,
         operands: tuple[torch.Tensor, ...],
         reference: torch.Tensor,
-        rounding: Rounding,
+        allowed: float,
     ) -> None:
         self._layer = (call, weight, bias, operands)
-        self._reference, self._rounding = reference, rounding
+        self._reference, self._allowed = reference, allowed
         self._rounded: Rounded | None = None
         self.why: list[str] = []
         self.apart: dict[str, float] = {PLAIN: 0.0}
@@ -189,9 +187,9 @@ class _Check:
             self._rounded = Rounded(call, weight, bias, operands)
         error, direct = self._rounded.error(result), self._rounded.error(self._reference)
         self.errors[one.name] = error, direct
-        if self._rounding == "winograd" or error <= ALLOWED * direct:
+        if self._allowed == math.inf or error <= self._allowed * direct:
             return True
-        most = f"{ALLOWED:g} times the direct {direct:.1e}"
+        most = f"{self._allowed:g} times the direct {direct:.1e}"
         self._refuse(one, f"rounds off {error:.1e}, more than {most}")
         return False
 

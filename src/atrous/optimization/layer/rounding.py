@@ -13,11 +13,19 @@ from torch.nn import functional
 from atrous.operators.strategies import padded
 from atrous.optimization.layer.activations import activated
 from atrous.optimization.layer.call import LayerCall
+from atrous.optimization.records import Rounding
 
-__all__ = ["ALLOWED", "Rounded"]
+__all__ = ["ALLOWED", "Rounded", "allowed_by"]
 
 ALLOWED = 8.0
 """Other sums may round off this many times as much as PyTorch's own, unless asked for."""
+_BY_NAME = {None: ALLOWED, "direct": 0.0, "winograd": math.inf}
+
+
+def allowed_by(rounding: Rounding) -> float:
+    """How many times as much as PyTorch's own sums others may round off; 0 for no others."""
+    return _BY_NAME[rounding]
+
 
 _FILTERS = 16
 _LINES = {1: 512, 2: 8}
