@@ -537,6 +537,7 @@ class Clearing(nn.Module):
 
 @pytest.mark.parametrize("kind", [Deciding, Counting, Clearing])
 def test_what_cannot_be_one_graph_runs_as_it_is_and_says_why(kind):
+    torch.manual_seed(0)
     model = kind().eval()
     x = torch.randn(1, 4, 20, 20)
     fast = optimized(model, x)
@@ -544,7 +545,7 @@ def test_what_cannot_be_one_graph_runs_as_it_is_and_says_why(kind):
     assert fast.explain().notes[0].startswith("layer by layer, because ")
     given = x.clone()
     reference = copy.deepcopy(model)
-    assert torch.allclose(fast(given), reference(x))
+    assert torch.allclose(fast(given), reference(x), atol=1e-6)
     assert torch.equal(given, x)
 
 

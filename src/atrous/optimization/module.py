@@ -81,7 +81,8 @@ class Optimized(nn.Module):
     def extra_repr(self) -> str:
         """What it gained."""
         found = self.explain()
-        return f"{found.model}, {found.mode}, {found.ratio:.2f}x"
+        runs = found.engine if found.mode == "engine" else found.mode
+        return f"{found.model}, {runs}, {found.ratio:.2f}x"
 
     def _plan_for(self, args: tuple[Any, ...]) -> AnyPlan | None:
         if self.training or is_watched():

@@ -14,6 +14,7 @@ from atrous.optimization import arena
 from atrous.optimization.arguments import OURS, checked_example
 from atrous.optimization.contest import Turns, WholeTimer, contest, crowded, disturbance
 from atrous.optimization.engines.engaged import Engaged
+from atrous.optimization.engines.engine import versions_of
 from atrous.optimization.engines.tried import Attempt, tried
 from atrous.optimization.graph.tune import Progress
 from atrous.optimization.judge import Judge, reference_of
@@ -186,7 +187,7 @@ def _handed_out(
         input=tuple(tuple(x.shape) for x in order.inputs),
         threads=torch.get_num_threads(),
         machine=machine(),
-        versions=versions(),
+        versions=(*versions(), *versions_of(one.engine for one in engines if one.ms is not None)),
         training=order.training,
         notes=tuple(notes),
         engine="original" if best is None else best.engine,

@@ -423,6 +423,8 @@ def test_an_engine_that_reads_onnx_gives_what_the_model_gives(name):
     inputs = (torch.randn(1, 3, 12, 14), torch.randn(1, 3, 12, 14))
     fast = optimize_model(model, inputs, engines=[name], whole_timer=by(**{name: 1.0}))
     assert_follows(fast, model, *inputs)
+    assert f"Heads, {name}, 10.00x" in repr(fast)
+    assert name in dict(fast.explain().versions)
     turned = tuple(x.transpose(2, 3).contiguous().transpose(2, 3) for x in inputs)
     assert_same(fast, model, *turned)
     assert_same(fast, model, torch._neg_view(inputs[0]), inputs[1])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any
 
@@ -19,7 +21,17 @@ from atrous.optimization.judge import Inputs, called
 from atrous.refusal import Refusal
 from atrous.registry import Registry
 
-__all__ = ["ENGINES", "Engine", "Run", "Task", "UnfitError", "complaint", "missing", "task_of"]
+__all__ = [
+    "ENGINES",
+    "Engine",
+    "Run",
+    "Task",
+    "UnfitError",
+    "complaint",
+    "missing",
+    "task_of",
+    "versions_of",
+]
 
 Run = Callable[[Inputs], Any]
 """What an engine makes of inputs: the outputs in the structure that the model gives."""
@@ -57,6 +69,15 @@ def missing(engine: Engine) -> str:
         if not found:
             return f"{package} is not installed; run `{engine.install}`"
     return ""
+
+
+def versions_of(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """The packages of these engines and their versions, but PyTorch, whose version is known."""
+    packages = (ENGINES[name].packages[0] for name in names if name in ENGINES)
+    for package in packages:
+        if package != "torch":
+            with suppress(PackageNotFoundError):
+                yield package, version(package)
 
 
 @dataclass(frozen=True)
