@@ -18,7 +18,7 @@ extern "C" {
 #endif
 
 // Grows with every change of this file; the loader refuses a library with another number.
-#define ATROUS_ABI_VERSION 8
+#define ATROUS_ABI_VERSION 9
 
 enum { ATROUS_OK = 0, ATROUS_BAD_ARGUMENT = 1, ATROUS_NO_MEMORY = 2 };
 enum { ATROUS_FLOAT32 = 0, ATROUS_FLOAT64 = 1 };
@@ -31,6 +31,8 @@ enum {
     ATROUS_SILU = 3,
     ATROUS_HARDSWISH = 4,
     ATROUS_GELU = 5,
+    ATROUS_TANH = 6,
+    ATROUS_SIGMOID = 7,
 };
 
 // One depthwise layer, always described as the forward convolution: output o reads the inputs

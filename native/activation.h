@@ -73,6 +73,24 @@ ATROUS_INLINE Vec<double> gelu(Vec<double> x) {
     return x;
 }
 
+// Near 0 by an odd polynomial (S. Moshier's Cephes: |x| < 0.625), beyond that by the exponential.
+ATROUS_INLINE Vec<float> tangent(Vec<float> x) {
+    typedef Vec<float> V;
+    const V size = choose<float>(x < 0.0f, -x, x), z = x * x;
+    V p = splat(-5.70498872745e-3f);
+    p = p * z + 2.06390887954e-2f;
+    p = p * z - 5.37397155531e-2f;
+    p = p * z + 1.33314422036e-1f;
+    p = p * z - 3.33332819422e-1f;
+    const V far = 1.0f - 2.0f / (exponential(size + size) + 1.0f);
+    return choose<float>(size > 0.625f, choose<float>(x < 0.0f, -far, far), x + x * z * p);
+}
+
+ATROUS_INLINE Vec<double> tangent(Vec<double> x) {
+    for (int64_t lane = 0; lane < Types<double>::lanes; ++lane) x[lane] = tanh(x[lane]);
+    return x;
+}
+
 template <class T> ATROUS_INLINE Vec<T> activated(Vec<T> x, int32_t activation) {
     const T zero = 0, one = 1, three = 3, six = 6;
     // Comparisons are written so that NaN passes through.
@@ -92,6 +110,10 @@ template <class T> ATROUS_INLINE Vec<T> activated(Vec<T> x, int32_t activation) 
         }
         case ATROUS_GELU:
             return gelu(x);
+        case ATROUS_TANH:
+            return tangent(x);
+        case ATROUS_SIGMOID:
+            return one / (one + exponential(-x));
         default:
             return x;
     }

@@ -87,7 +87,7 @@ bool sound(const atrous_depthwise_layer *layer) {
     if (layer->dtype != ATROUS_FLOAT32 && layer->dtype != ATROUS_FLOAT64) return false;
     if (layer->layout != ATROUS_PLANES && layer->layout != ATROUS_CHANNELS_LAST) return false;
     if (layer->packed_weight && layer->layout != ATROUS_CHANNELS_LAST) return false;
-    return layer->activation >= ATROUS_NONE && layer->activation <= ATROUS_GELU;
+    return layer->activation >= ATROUS_NONE && layer->activation <= ATROUS_SIGMOID;
 }
 
 bool sound(const atrous_pool_layer *layer) {
@@ -161,7 +161,7 @@ bool sound(const atrous_winograd_layer *layer) {
         if (layer->cut[a] < 0 || layer->cut[a] > kMost / 64 || layer->whole[a] < 0) return false;
         if (!multiply(&whole, layer->whole[a])) return false;
     }
-    return is_whole_vectors(layer) && layer->activation >= ATROUS_NONE && layer->activation <= ATROUS_GELU;
+    return is_whole_vectors(layer) && layer->activation >= ATROUS_NONE && layer->activation <= ATROUS_SIGMOID;
 }
 
 bool sound(const atrous_pointwise_layer *layer) {
@@ -172,7 +172,7 @@ bool sound(const atrous_pointwise_layer *layer) {
     return multiply(&in, layer->batch) && multiply(&in, layer->channels) && multiply(&in, layer->positions) &&
            multiply(&out, layer->batch) && multiply(&out, layer->filters) && multiply(&out, layer->positions) &&
            multiply(&weights, layer->channels) && multiply(&weights, layer->filters) &&
-           multiply(&packed, layer->channels) && layer->activation >= ATROUS_NONE && layer->activation <= ATROUS_GELU;
+           multiply(&packed, layer->channels) && layer->activation >= ATROUS_NONE && layer->activation <= ATROUS_SIGMOID;
 }
 
 bool holds_nothing(const atrous_depthwise_layer *layer, const int64_t *sizes) {

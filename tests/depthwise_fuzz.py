@@ -87,6 +87,10 @@ def activated(x: np.ndarray, name: str) -> np.ndarray:
         return x * np.clip(x + 3, 0, 6) / 6
     if name == "gelu":
         return x * 0.5 * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))
+    if name == "tanh":
+        return np.tanh(x)
+    if name == "sigmoid":
+        return 1 / (1 + np.exp(-x))
     return x
 
 

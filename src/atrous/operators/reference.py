@@ -222,6 +222,8 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "silu": lambda x: x / (1 + np.exp(-x)),
     "hardswish": lambda x: x * np.minimum(np.maximum(x + 3, 0), 6) / 6,
     "gelu": lambda x: x * (1 + _erf(x / math.sqrt(2))) / 2,
+    "tanh": np.tanh,
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
 }
 """What may follow a convolution, by name; `gelu` is the exact one, with the error function.
 

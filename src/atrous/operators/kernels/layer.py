@@ -26,7 +26,16 @@ __all__ = [
 ]
 
 # The activations that the kernels apply to a result before it is stored, by their numbers.
-ACTIVATIONS = {"none": 0, "relu": 1, "relu6": 2, "silu": 3, "hardswish": 4, "gelu": 5}
+ACTIVATIONS = {
+    "none": 0,
+    "relu": 1,
+    "relu6": 2,
+    "silu": 3,
+    "hardswish": 4,
+    "gelu": 5,
+    "tanh": 6,
+    "sigmoid": 7,
+}
 
 _CODES = {1: "an argument is out of range", 2: "there is no memory for its scratch space"}
 

@@ -40,6 +40,8 @@ _FUNCTIONS = {
     "silu": torch.nn.functional.silu,
     "hardswish": torch.nn.functional.hardswish,
     "gelu": torch.nn.functional.gelu,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
 }
 
 

@@ -185,6 +185,11 @@ def _through(grad: torch.Tensor, x: torch.Tensor, activation: str) -> torch.Tens
         return aten.hardtanh_backward(grad, x, 0.0, 6.0)
     if activation == "hardswish":
         return aten.hardswish_backward(grad, x)
+    if activation == "tanh":
+        return grad * (1 - torch.tanh(x) ** 2)
+    if activation == "sigmoid":
+        gate = torch.sigmoid(x)
+        return grad * gate * (1 - gate)
     # PyTorch's own operators for these two end at the first derivative.
     if activation == "silu":
         gate = torch.sigmoid(x)

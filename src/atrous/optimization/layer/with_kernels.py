@@ -21,7 +21,7 @@ from atrous.refusal import Refusal
 
 __all__: list[str] = []
 
-_ACTIVATIONS = ("relu", "relu6", "silu", "hardswish", "gelu")
+_ACTIVATIONS = ("relu", "relu6", "silu", "hardswish", "gelu", "tanh", "sigmoid")
 _MOST_INSIDE = 0.6
 _OTHERS = ("framework", "channels_last")
 """PyTorch's own call, which is tried anyway: prepared for one shape, it has nothing to look up."""

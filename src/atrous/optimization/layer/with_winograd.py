@@ -23,7 +23,7 @@ from atrous.refusal import Refusal
 
 __all__ = ["applies", "prepared", "takes_activation"]
 
-_ACTIVATIONS = ("relu", "relu6", "silu", "hardswish", "gelu")
+_ACTIVATIONS = ("relu", "relu6", "silu", "hardswish", "gelu", "tanh", "sigmoid")
 _LEAST_SAVED = 1.3
 """Fewer times fewer products are spent on transforms."""
 _LEAST_PRODUCTS = 4_000_000
