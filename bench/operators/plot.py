@@ -1,8 +1,10 @@
-"""Draws docs/time_against_rate.svg from `results.json`.
+"""Draws docs/time_against_rate.svg from `results.json`, or docs/products_against_rate.svg.
 
     python bench/operators/plot.py [FILE [SVG]]
+    python bench/operators/plot.py dense.json docs/products_against_rate.svg
 
-Time of a layer against its rate, for us and every peer: nothing is measured here. Written by hand
+Time of a layer against its rate, for us and every peer, and of dense layers with fewer products
+what their sums round off: nothing is measured here. Written by hand
 rather than by a plotting library, so that the picture is small, the same on every machine, and its
 text stays text.
 """
@@ -40,14 +42,66 @@ INKS = (
     Ink(("JAX",), "JAX", "#2e7d32"),
 )
 LAYOUTS = (("contiguous", ""), ("channels_last", "5 3"))
-# What is drawn: suite, direction, title.
-PANELS = (
-    ("FACTS", "forward", "depthwise 3x3, C128, 128x128"),
-    ("large-kernel attention", "forward", "depthwise 7x7, C64, 128x128"),
-    ("3-D medical", "forward", "depthwise 3x3x3, C32, 16x48x48"),
-    ("FACTS", "data gradient", "3x3, data gradient"),
-    ("FACTS", "weight gradient", "3x3, weight gradient"),
-    ("Conv-TasNet", "forward", "1-D, kernel 3, C512, 4000 frames"),
+FEWER = (
+    Ink(("atrous: winograd 4",), "tiles of 4", "#c2185b", 3),
+    Ink(("atrous: winograd 5",), "tiles of 5", "#d66a9c", 2.2),
+    Ink(("atrous: winograd 6",), "tiles of 6", "#e6a9c6", 2.2),
+    Ink(("PyTorch",), "PyTorch", "#e07b00"),
+    Ink(("ONNX Runtime",), "ONNX Runtime", "#1f77b4"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One pair of axes: which cases, and what of each contestant."""
+
+    title: str
+    suite: str
+    op: str = "forward"
+    layer: str = ""
+    value: str = "median_ms"
+
+    def takes(self, entry: Entry) -> bool:
+        """Whether the case belongs here."""
+        if (entry["suite"], entry["op"]) != (self.suite, self.op) or "causal" in entry["layer"]:
+            return False
+        return entry["layer"] == self.layer if self.layer else entry["flat"]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What is drawn, in which colours, and what is said of it."""
+
+    title: str
+    inks: tuple[Ink, ...]
+    panels: tuple[Panel, ...]
+    note: str
+
+
+LAYOUT_NOTE = "both axes logarithmic; solid: contiguous, dashed: channels last; lower is better"
+DEPTHWISE = Picture(
+    "Time of dilated layers against their rate",
+    INKS,
+    (
+        Panel("depthwise 3x3, C128, 128x128", "FACTS"),
+        Panel("depthwise 7x7, C64, 128x128", "large-kernel attention"),
+        Panel("depthwise 3x3x3, C32, 16x48x48", "3-D medical"),
+        Panel("3x3, data gradient", "FACTS", "data gradient"),
+        Panel("3x3, weight gradient", "FACTS", "weight gradient"),
+        Panel("1-D, kernel 3, C512, 4000 frames", "Conv-TasNet"),
+    ),
+    f"milliseconds against the rate, {LAYOUT_NOTE}",
+)
+DENSE = Picture(
+    "Dense layers with fewer products: time and rounding against their rate",
+    FEWER,
+    tuple(
+        Panel(f"C{c}, 65x65: {what}", "dense3", layer=f"C{c} 65x65 K3x3", value=value)
+        for value, what in (("median_ms", "ms"), ("error", "error"))
+        for c in (64, 256, 512)
+    ),
+    "above milliseconds, below the largest error over the largest output, against the rate; solid: "
+    "contiguous, dashed: channels last",
 )
 COLUMNS = 3
 WIDTH, HEIGHT = 300, 230  # of a panel
@@ -64,20 +118,16 @@ class Line:
     points: tuple[tuple[int, float], ...]
 
 
-def lines(entries: list[Entry], suite: str, op: str) -> list[Line]:
-    """All lines of a panel; of several forms of one contestant, the fastest at each rate."""
-    chosen = [
-        e
-        for e in entries
-        if (e["suite"], e["op"]) == (suite, op) and e["flat"] and "causal" not in e["layer"]
-    ]
+def lines(entries: list[Entry], inks: tuple[Ink, ...], of: Panel) -> list[Line]:
+    """All lines of a panel; of several forms of one contestant, the least at each rate."""
+    chosen = [entry for entry in entries if of.takes(entry)]
     found = []
-    for ink in reversed(INKS):
+    for ink in reversed(inks):
         for layout, dashes in LAYOUTS:
             points = []
             for entry in sorted(chosen, key=lambda e: e["dilation"]):
                 times = [
-                    c["median_ms"]
+                    c[of.value]
                     for c in entry["contestants"].values()
                     if c["by"] in ink.names and c["layout"] == layout
                 ]
@@ -142,40 +192,37 @@ def panel(drawn: list[Line], title: str, x0: float, y0: float) -> list[str]:
     return out
 
 
-def legend(width: float, y: float, quick: bool) -> list[str]:
+def legend(of: Picture, width: float, y: float, quick: bool) -> list[str]:
     out = []
-    step = (width - 2 * LEFT) / len(INKS)
-    for index, ink in enumerate(INKS):
+    step = (width - 2 * LEFT) / len(of.inks)
+    for index, ink in enumerate(of.inks):
         x = LEFT + index * step
         out.append(stroke([(x, y), (x + 24, y)], ink.color, ink.width))
         out.append(text(x + 30, y + 4, ink.title, "start", 12))
-    note = (
-        "milliseconds against the rate, both axes logarithmic; solid: contiguous, dashed: channels "
-        "last; lower is better"
-    )
-    if quick:
-        note += " (a quick run)"
+    note = of.note + (" (a quick run)" if quick else "")
     out.append(text(LEFT, y + 26, note, "start", 12))
     return out
 
 
 def picture(found: dict[str, Any]) -> str:
     """The whole picture as SVG that refers to nothing outside itself."""
+    suites = {entry["suite"] for entry in found["cases"]}
+    of = DENSE if suites <= {"dense3", "dense3 ASPP"} else DEPTHWISE
     width = COLUMNS * WIDTH + 10
-    height = -(-len(PANELS) // COLUMNS) * HEIGHT + LEGEND
+    height = -(-len(of.panels) // COLUMNS) * HEIGHT + LEGEND
     body = [
         f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
-        *legend(width, 18, found["quick"]),
+        *legend(of, width, 18, found["quick"]),
     ]
-    for index, (suite, op, title) in enumerate(PANELS):
+    for index, each in enumerate(of.panels):
         x0 = (index % COLUMNS) * WIDTH
         y0 = LEGEND + (index // COLUMNS) * HEIGHT
-        body += panel(lines(found["cases"], suite, op), title, x0, y0)
+        body += panel(lines(found["cases"], of.inks, each), each.title, x0, y0)
     start = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
         'font-family="sans-serif" fill="#222222" role="img">'
     )
-    title = "<title>Time of dilated layers against their rate</title>"
+    title = f"<title>{of.title}</title>"
     return "\n".join([start, title, *body, "</svg>\n"])
 
 
