@@ -31,36 +31,77 @@ from tests.processes import CHROMIUM
 from tests.servers import explorer
 
 EDIT = """
-async (value) => {
-    const field = document.querySelector("input[aria-label=Dilation]");
-    const dots = document.getElementById("dots"), before = dots.dataset.version;
-    const table = document.querySelector("table[aria-label=Layers]"), rows = table.dataset.version;
-    const picture = document.querySelector("#footprint svg");
-    const watched = () => dots.dataset.version !== before && table.dataset.version !== rows
-        && document.querySelector("#footprint svg") !== picture;
+async ([control, value]) => {
+    const one = document.querySelector(control), before = location.search;
     const start = performance.now();
-    field.value = value;
-    field.dispatchEvent(new Event("input", { bubbles: true }));
-    while (!watched()) await new Promise(requestAnimationFrame);
+    if (one.tagName === "BUTTON") one.click();
+    else {
+        one.value = value;
+        one.dispatchEvent(new Event("input", { bubbles: true }));
+    }
+    // The address changes when the picture, the footprint and the table are those of the new stack.
+    while (location.search === before) await new Promise(requestAnimationFrame);
     // Until it is on the screen.
     await new Promise(requestAnimationFrame);
     return performance.now() - start;
 }
 """
+# Where nothing is answered or drawn: what a browser takes to come to its next two frames.
+NOTHING = """
+async () => {
+    const start = performance.now();
+    await new Promise((done) => setTimeout(done));
+    await new Promise(requestAnimationFrame);
+    await new Promise(requestAnimationFrame);
+    return performance.now() - start;
+}
+"""
+RATES = ("input[aria-label=Dilation]", [str(rate) for rate in range(2, 19)])
+KINDS = {
+    "rate": RATES,
+    "kernel": ("input[aria-label=Kernel]", ["5", "7", "2", "4", "9", "6", "3", "8"]),
+    "padding": ("input[aria-label=Padding]", ["0", "1", "valid", "2,0", "causal", "3", "same"]),
+    "stride": ("input[aria-label=Stride]", ["2", "3", "4", "1"]),
+    "input": ("#shape", [f"1,8,{size},{size}" for size in range(60, 90)]),
+    "layer added": ("#add", [""]),
+    "layer removed": ("#remove", [""]),
+    "layer moved": ("#up", [""]),
+}
+MIXED = ("k3x16", "k3d2", "k5", "k3", "k3d4", "maxk3", "k3d3", "dwk3", "k1x32", "k3d2")
 
 
-def edits(page, address, layers, turns):
-    """Milliseconds of each edit of a stack with so many layers."""
-    stack = "+".join(["k3"] * layers)
+def edits(page, address, layers, turns, kind="rate"):
+    """Milliseconds of each edit of a stack with so many layers, after two that do not count."""
+    parts = [MIXED[place % len(MIXED)] if kind != "rate" else "k3" for place in range(layers)]
+    if kind == "layer moved":
+        parts[0] = "k9x16"  # like none that it passes
+    stack = "+".join(parts)
     page.goto(f"{address}/?stack={stack}&input=1,8,64,64")
     page.wait_for_selector("#lines .chosen", state="attached")
-    page.get_by_role("button", name=f"conv{layers // 2}: k3", exact=True).click()
+    place = {"layer removed": layers - 1, "layer moved": 0}.get(kind, layers // 2 - 1)
+    page.locator(f"[data-place='{place}']").dispatch_event("click")
     page.wait_for_timeout(500)
+    control, values = KINDS[kind]
     found = []
     for turn in range(turns + 2):
-        found.append(page.evaluate(EDIT, str(2 + turn % 17)))
+        found.append(page.evaluate(EDIT, [control, values[turn % len(values)]]))
         page.wait_for_timeout(200)
     return found[2:]
+
+
+def told(page, address, layers, turns, where=""):
+    """Prints what each kind of edit takes, beside what nothing takes."""
+    page.goto("about:blank")
+    idle = [page.evaluate(NOTHING) for _ in range(turns)]
+    print(f"{where}nothing: {statistics.median(idle):.0f} ms, {max(idle):.0f} ms at most")
+    for kind in KINDS:
+        # A layer is moved and removed as often as there is one.
+        times = edits(page, address, layers, min(turns, layers - 4), kind)
+        print(
+            f"{where}{layers} layers, {kind}: {statistics.median(times):.0f} ms from an edit to "
+            f"the picture, {max(times):.0f} ms at most of {len(times)}",
+            flush=True,
+        )
 
 
 class _Quiet(SimpleHTTPRequestHandler):
@@ -119,6 +160,7 @@ def main() -> None:
             )
         if given.pyodide is not None:
             with hosted(given.pyodide) as home:
+                told(page, address, 20, turns)
                 drawn, answers = started(page, home)
                 print(f"exported: {drawn:.1f} s to the first picture, {answers:.1f} s to answers")
                 for layers in (5, 20):
@@ -127,6 +169,7 @@ def main() -> None:
                         f"exported, {layers} layers: {statistics.median(times):.0f} ms from an "
                         f"edit to the picture, {max(times):.0f} ms at most of {turns}"
                     )
+                told(page, home, 20, turns, "exported, ")
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "report.html")
             atrous.inspect("zoo:resnet152").to_html(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -199,11 +200,25 @@ def wrapped(label: Span, text: str, indent: int, look: Look, style: str = "") ->
     return [first, *((Span(" " * indent), Span(row, style)) for row in rows[1:])]
 
 
+_UNIT = re.compile(r"(?:[kMGTPE]|[kMGTPE]?(?:MAC|FLOP)s?|[kMGTPE]?B|[KMGTPE]iB|ms)[;,.:)]*")
+
+
+def _words(text: str) -> list[str]:
+    """The words of a text; a number and its unit are one."""
+    found: list[str] = []
+    for word in text.split(" "):
+        if found and found[-1][-1:].isdigit() and _UNIT.fullmatch(word):
+            found[-1] += f" {word}"
+        else:
+            found.append(word)
+    return found
+
+
 def wrapped_text(text: str, room: int, look: Look) -> list[str]:
     """Words in lines of at most `room`; a word that is longer loses its middle."""
     rows: list[str] = []
     current = ""
-    for word in clean(look.spelling(text)).split(" "):
+    for word in _words(clean(look.spelling(text))):
         joined = f"{current} {word}" if current else word
         if len(joined) > room and current:
             rows.append(current)

@@ -15,7 +15,7 @@ from atrous.draw.rows import SORTS, listing
 from atrous.network import zoo
 from atrous.network.ops import Opaque
 from atrous.report import InspectionView, LayerView, Listed, Look
-from atrous.report.lines import Column, Span, plain, table
+from atrous.report.lines import Column, Span, plain, table, wrapped_text
 from tests.golden.networks import ALL
 
 
@@ -246,3 +246,14 @@ def test_a_table_keeps_numbers_whole_when_it_does_not_fit():
     lines = [plain(line) for line in table([name, number], Look(width=10))]
     assert "1234567890" in lines[2]
     assert lines[2].startswith("…xxx")
+
+
+def test_a_number_and_its_unit_stand_on_one_line():
+    text = "MACs 51.4 M; params 262 k, 12 MiB and 9 GMAC, 3 k3 or 4 Models"
+    for room in range(10, 40):
+        rows = wrapped_text(text, room, Look())
+        assert " ".join(rows) == text
+        assert all(len(row) <= room for row in rows)
+        for pair in ("51.4 M;", "262 k,", "12 MiB", "9 GMAC,"):
+            assert sum(pair in row for row in rows) == 1
+    assert wrapped_text("about 3 k3", 7, Look()) == ["about 3", "k3"]
