@@ -203,7 +203,7 @@ def wrapped(label: Span, text: str, indent: int, look: Look, style: str = "") ->
 _UNIT = re.compile(r"(?:[kMGTPE]|[kMGTPE]?(?:MAC|FLOP)s?|[kMGTPE]?B|[KMGTPE]iB|ms)[;,.:)]*")
 
 
-def _words(text: str) -> list[str]:
+def _unbroken(text: str) -> list[str]:
     """The words of a text; a number and its unit are one."""
     found: list[str] = []
     for word in text.split(" "):
@@ -218,7 +218,7 @@ def wrapped_text(text: str, room: int, look: Look) -> list[str]:
     """Words in lines of at most `room`; a word that is longer loses its middle."""
     rows: list[str] = []
     current = ""
-    for word in _words(clean(look.spelling(text))):
+    for word in _unbroken(clean(look.spelling(text))):
         joined = f"{current} {word}" if current else word
         if len(joined) > room and current:
             rows.append(current)
