@@ -18,10 +18,11 @@ extern "C" {
 #endif
 
 // Grows with every change of this file; the loader refuses a library with another number.
-#define ATROUS_ABI_VERSION 9
+#define ATROUS_ABI_VERSION 10
 
 enum { ATROUS_OK = 0, ATROUS_BAD_ARGUMENT = 1, ATROUS_NO_MEMORY = 2 };
-enum { ATROUS_FLOAT32 = 0, ATROUS_FLOAT64 = 1 };
+// Types of 16 bits are for `atrous_depthwise_forward` alone: maps, weights and bias have them, sums are float32.
+enum { ATROUS_FLOAT32 = 0, ATROUS_FLOAT64 = 1, ATROUS_FLOAT16 = 2, ATROUS_BFLOAT16 = 3 };
 // PLANES: (batch, channels, depth, height, width). CHANNELS_LAST: (batch, depth, height, width, channels).
 enum { ATROUS_PLANES = 0, ATROUS_CHANNELS_LAST = 1 };
 enum {

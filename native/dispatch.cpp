@@ -68,7 +68,7 @@ bool multiply(int64_t *a, int64_t b) {
 }
 
 // What the kernels rely on. The caller has validated with names; this only keeps memory safe.
-bool sound(const atrous_depthwise_layer *layer) {
+bool sound(const atrous_depthwise_layer *layer, bool forward = false) {
     if (layer == nullptr || layer->batch < 0 || layer->channels < 0) return false;
     int64_t in = 8, out = 8, taps = 16;
     if (!multiply(&in, layer->batch) || !multiply(&in, layer->channels)) return false;
@@ -84,7 +84,8 @@ bool sound(const atrous_depthwise_layer *layer) {
         if (!multiply(&reach, layer->kernel[a]) || reach > kMost / 4) return false;
         if (!multiply(&walked, layer->out[a] + 1) || walked > kMost / 4) return false;
     }
-    if (layer->dtype != ATROUS_FLOAT32 && layer->dtype != ATROUS_FLOAT64) return false;
+    const bool is_small = layer->dtype == ATROUS_FLOAT16 || layer->dtype == ATROUS_BFLOAT16;
+    if (layer->dtype != ATROUS_FLOAT32 && layer->dtype != ATROUS_FLOAT64 && !(forward && is_small)) return false;
     if (layer->layout != ATROUS_PLANES && layer->layout != ATROUS_CHANNELS_LAST) return false;
     if (layer->packed_weight && layer->layout != ATROUS_CHANNELS_LAST) return false;
     return layer->activation >= ATROUS_NONE && layer->activation <= ATROUS_SIGMOID;
@@ -189,7 +190,7 @@ atrous_depthwise_layer plain_strides(atrous_depthwise_layer layer) {
 
 int run_gather(const atrous_depthwise_layer *layer, int backwards, const void *x, const void *weight, const void *bias,
                void *out) {
-    if (!sound(layer) || (backwards && layer->activation != ATROUS_NONE)) return ATROUS_BAD_ARGUMENT;
+    if (!sound(layer, !backwards) || (backwards && layer->activation != ATROUS_NONE)) return ATROUS_BAD_ARGUMENT;
     if (holds_nothing(layer, backwards ? layer->in : layer->out)) return ATROUS_OK;
     const atrous_depthwise_layer plain = plain_strides(*layer);
     return entry().kernels->gather(&plain, backwards, x, weight, bias, out);

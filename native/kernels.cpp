@@ -7,6 +7,7 @@
 #include "planes_weight.h"
 #include "pool.h"
 #include "pointwise.h"
+#include "small_floats.h"
 #include "winograd.h"
 #include "winograd_weight.h"
 
@@ -18,6 +19,9 @@ namespace {
 int gather(const atrous_depthwise_layer *layer, int backwards, const void *x, const void *weight, const void *bias,
            void *out) {
     const bool wide = layer->dtype == ATROUS_FLOAT64, last = layer->layout == ATROUS_CHANNELS_LAST;
+    if (layer->dtype == ATROUS_FLOAT16 || layer->dtype == ATROUS_BFLOAT16) {
+        return small_floats_gather(*layer, x, weight, bias, out);
+    }
     if (last) {
         return wide ? channels_gather<double>(*layer, backwards != 0, x, weight, bias, out)
                     : channels_gather<float>(*layer, backwards != 0, x, weight, bias, out);

@@ -159,7 +159,7 @@ struct Slot {
     ~Slot() { std::free(memory); }
 };
 
-thread_local Slot slots[4];
+thread_local Slot slots[5];
 
 // The team of an OpenMP runtime that the process has already, and the process it belongs to.
 typedef void (*Team)(void (*body)(void *), void *data, unsigned threads, unsigned flags);

@@ -17,7 +17,7 @@ void parallel(int64_t items, int32_t threads, void (*body)(void *context, int64_
 void use_team(void *parallel_function);
 
 // At least `bytes` of this thread's own memory, aligned to 64 bytes and valid until this thread's next
-// call with the same slot (0 to 3); null when there is no memory left.
+// call with the same slot (0 to 4); null when there is no memory left.
 void *scratch(int slot, size_t bytes);
 
 }  // namespace atrous

@@ -219,6 +219,40 @@ def assert_agrees(case: Case, sums: Sums | None = None) -> None:
         assert error <= bound, f"{name} of {case}: off by {error}, bound {bound}"
 
 
+def to_small(x: np.ndarray, kind: str) -> np.ndarray:
+    """The nearest values of 16 bits, as those bits; ties to even."""
+    if kind == "float16":
+        return x.astype(np.float16).view(np.uint16)
+    bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
+
+
+def from_small(bits: np.ndarray, kind: str) -> np.ndarray:
+    if kind == "float16":
+        return bits.view(np.float16).astype(np.float64)
+    return (bits.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+
+
+def assert_small_agrees(case: Case, kind: str) -> None:
+    """Forward in 16 bits: half a unit in their last place, and what sums in float32 round off."""
+    layer, last = replace(case.layer, small=kind, wide=False), case.layer.channels_last
+    x, weight, bias, grad = inputs(case)
+    given = [None if one is None else to_small(one, kind) for one in (x, weight, bias)]
+    exact = [None if one is None else from_small(one, kind) for one in given]
+    want = activated(expected(case, *exact, grad)[0], layer.activation)
+    taps = given[1].reshape(layer.channels, -1)
+    arrays = [in_layout(given[0], last), np.ascontiguousarray(taps.T if layer.packed else taps)]
+    shape = (layer.batch, layer.channels, *layer.output)
+    out = np.full((shape[0], *shape[2:], shape[1]) if last else shape, 0x7E01, np.uint16)
+    address = None if given[2] is None else given[2].ctypes.data
+    forward(layer, arrays[0].ctypes.data, arrays[1].ctypes.data, address, out.ctypes.data)
+    got = from_layout(from_small(out, kind), last)
+    half = 2.0**-11 if kind == "float16" else 2.0**-8
+    sums = 2e-6 * math.sqrt(taps.shape[1]) * max(abs(want).max(), 1)
+    error = abs(got - want) - half * abs(want)
+    assert error.max() <= sums + 2.0**-25, f"{kind} of {case}: off by {error.max()}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=1000)
@@ -226,7 +260,9 @@ def main() -> None:
     given = parser.parse_args()
     rng = random.Random(given.seed)
     for draw in range(given.draws):
-        assert_agrees(drawn(rng, draw))
+        case = drawn(rng, draw)
+        assert_agrees(case)
+        assert_small_agrees(case, ("float16", "bfloat16")[draw % 2])
     sys.stdout.write(f"{given.draws} draws agree with the sums over taps; {native()}\n")
 
 

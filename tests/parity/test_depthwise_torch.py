@@ -7,6 +7,7 @@ import sys
 import onnx
 import pytest
 import torch
+from torch import nn
 from torch.autograd import gradcheck, gradgradcheck
 from torch.nn import functional
 
@@ -221,6 +222,7 @@ def test_phases_by_pytorch_alone_compute_the_same(axes):
 def test_everything_works_without_the_kernels():
     script = """
 import torch
+from torch import nn
 from torch.autograd import gradcheck
 from atrous.operators.kernels import native
 from atrous.operators.kernels.torch_ops import conv_depthwise
@@ -342,3 +344,14 @@ print(depthwise(x, w, None, (1, 2), (3, 1), ((6, 6), (1, 0))).double().sum().ite
     own = run_python(script.format("threads.share_threads = lambda: False"))
     assert shared.returncode == own.returncode == 0, shared.stderr + own.stderr
     assert shared.stdout == own.stdout
+
+
+@pytest.mark.skipif(not native().available, reason=native().reason)
+def test_optimize_runs_layers_of_16_bits_by_the_kernel(tmp_path, monkeypatch):
+    monkeypatch.setenv("ATROUS_CACHE", str(tmp_path))
+    layer = nn.Conv2d(32, 32, 3, padding=4, dilation=4, groups=32).half()
+    x = torch.randn(1, 32, 40, 40).half()
+    fast = atrous.optimize(nn.Sequential(layer, nn.ReLU()).eval(), x, engines="atrous")
+    (row,) = fast.explain().layers
+    assert row.strategy == "depthwise kernel"
+    torch.testing.assert_close(fast(x), layer(x).relu(), rtol=2e-3, atol=2e-3)

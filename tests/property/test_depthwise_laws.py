@@ -8,11 +8,22 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from atrous.operators.kernels import native
 from atrous.operators.kernels.layer import Depthwise, forward
 from atrous.operators.kernels.library import library
-from tests.depthwise_fuzz import Case, assert_agrees, drawn, expected, inputs, results, summed
+from atrous.operators.kernels.torch_depthwise import depthwise
+from tests.depthwise_fuzz import (
+    Case,
+    assert_agrees,
+    assert_small_agrees,
+    drawn,
+    expected,
+    inputs,
+    results,
+    summed,
+)
 from tests.processes import run_python
 
 needs_kernels = pytest.mark.skipif(not native().available, reason=native().reason)
@@ -98,6 +109,31 @@ def test_kernels_of_all_sizes_agree_where_most_taps_meet_the_padding(instruction
                 channels_last=last, threads=2,
             )  # fmt: skip
             assert_agrees(Case(layer, pads, True, rate))
+
+
+@needs_kernels
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
+def test_layers_of_16_bits_sum_in_32_and_round_once(instruction_set, kind):
+    for case in cases(25, 21):
+        assert_small_agrees(case, kind)
+
+
+@needs_kernels
+@pytest.mark.parametrize("last", [False, True])
+def test_all_values_of_16_bits_survive_and_ties_go_to_even(instruction_set, last):
+    every = torch.arange(1 << 16, dtype=torch.int32).to(torch.int16)
+    for dtype in (torch.float16, torch.bfloat16):
+        x = every.view(dtype).reshape(2, 32, 32, 32)
+        one = torch.ones(32, 1, 1, 1, dtype=dtype)
+        form = torch.channels_last if last else torch.contiguous_format
+        x = x.contiguous(memory_format=form)
+        same = depthwise(x, one, None, (1, 1), (1, 1), ((0, 0), (0, 0)))
+        assert torch.equal(same.isnan(), x.isnan())
+        assert torch.equal(same.nan_to_num(7.0), x.nan_to_num(7.0))
+        most = torch.finfo(dtype).max
+        two = depthwise(x, 1.5 * one, None, (1, 1), (1, 1), ((0, 0), (0, 0)))
+        want = (1.5 * x.float()).to(dtype)
+        assert torch.equal(two.nan_to_num(7.0, most, -most), want.nan_to_num(7.0, most, -most))
 
 
 @needs_kernels

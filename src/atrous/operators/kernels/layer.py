@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ctypes import Array, byref, c_int64
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 from atrous.geometry import Window
 from atrous.operators.kernels.library import LayerStruct, library
@@ -37,6 +37,8 @@ ACTIVATIONS = {
     "sigmoid": 7,
 }
 
+_SMALL: dict[str, Literal["float16", "bfloat16"]] = {"float16": "float16", "bfloat16": "bfloat16"}
+_TYPES = {"float16": 2, "bfloat16": 3}
 _CODES = {1: "an argument is out of range", 2: "there is no memory for its scratch space"}
 
 
@@ -46,8 +48,9 @@ class Depthwise:
 
     Always described forwards, also for its gradients: output `o` reads inputs
     `o * stride - pad + dilation * j`. `pad` is the low padding; the high one follows from `output`.
-    `wide` is float64 rather than float32, `channels_last` the layout of both maps, `packed` says
-    that weights come as (taps, channels) rather than (channels, taps).
+    `wide` is float64 rather than float32; `small` names the type of 16 bits that maps, weights and
+    bias have, with float32 sums, for `forward` alone. `channels_last` is the layout of both maps,
+    `packed` says that weights come as (taps, channels) rather than (channels, taps).
     """
 
     batch: int
@@ -63,6 +66,7 @@ class Depthwise:
     activation: str = "none"
     threads: int = 1
     packed: bool = False
+    small: Literal["", "float16", "bfloat16"] = ""
 
 
 def layer_of(
@@ -95,6 +99,7 @@ def layer_of(
         activation=activation,
         threads=threads or thread_count(),
         packed=packed,
+        small=_SMALL.get(str(x.dtype).removeprefix("torch."), ""),
     )
 
 
@@ -139,7 +144,7 @@ def _struct(layer: Depthwise) -> Any:
             stride=three(layer.stride, 1),
             dilation=three(layer.dilation, 1),
             pad=three(layer.pad, 0),
-            dtype=int(layer.wide),
+            dtype=_TYPES.get(layer.small, int(layer.wide)),
             layout=int(layer.channels_last),
             activation=ACTIVATIONS[layer.activation],
             threads=layer.threads,

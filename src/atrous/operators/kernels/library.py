@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 # The number of native/abi.h that the structures and the calls below are written for.
-ABI_VERSION = 9
+ABI_VERSION = 10
 
 _NAMES = ("libatrous_kernels.so", "libatrous_kernels.dylib", "atrous_kernels.dll")
 _FOLDER = Path("atrous", "operators", "kernels", "lib")

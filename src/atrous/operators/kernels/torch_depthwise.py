@@ -1,8 +1,9 @@
 """The depthwise kernels on PyTorch tensors, without autograd; `torch_ops` registers them.
 
-float32 and float64 on the CPU run in the native kernels; float16 and bfloat16 are computed in
-float32 and rounded once. Where the kernels are not available, or a tensor lies elsewhere, PyTorch
-runs the same layer, dilated ones as phases.
+float32 and float64 on the CPU run in the native kernels, and so do float16 and bfloat16, computed
+in float32 and rounded once; for their gradients everything is converted before and after. Where
+the kernels are not available, or a tensor lies elsewhere, PyTorch runs the same layer, dilated ones
+as phases.
 """
 
 from __future__ import annotations
@@ -64,11 +65,12 @@ def depthwise(
     The result has the dtype and the layout of `x`. No gradient is recorded.
     """
     _assert_fit(x, weight, bias, weight.shape[0] % max(x.shape[1], 1) == 0)
-    if x.dtype in _SMALL and x.device.type == "cpu":
+    is_small = x.dtype in _SMALL and x.device.type == "cpu"
+    if is_small and library() is None:
         wide = None if bias is None else bias.float()
         out = depthwise(x.float(), weight.float(), wide, stride, dilation, padding, activation)
         return out.to(x.dtype)
-    if not _runs_here(x):
+    if not (is_small or _runs_here(x)):
         out = by_framework(x, weight, bias, stride, dilation, padding)
         return _contiguous(activate(out, activation), _is_last(x))
     channels, last = weight.shape[0], _is_last(x)
@@ -153,7 +155,7 @@ def prepare(
     padding: Pairs,
     activation: str = "none",
 ) -> Any:
-    """A function of `x` alone, with the weights packed for both layouts; float32 or float64.
+    """A function of `x` alone, with the weights packed for both layouts.
 
     It computes what `depthwise` computes, and costs less for small maps: nothing is packed or
     looked up again while shapes stay the same.
@@ -166,7 +168,8 @@ def prepare(
     plain, bias_at = (weight.data_ptr(), packed.data_ptr()), _address(bias)
 
     def run(x: torch.Tensor) -> torch.Tensor:
-        if x.dtype != weight.dtype or x.shape[1] != channels or not (_runs_here(x) and here):
+        runs = x.dtype == weight.dtype and (_runs_here(x) or (x.dtype in _SMALL and here))
+        if not (runs and here) or x.shape[1] != channels or library() is None:
             return depthwise(x, weight, bias, stride, dilation, padding, activation)
         last = _is_last(x)
         x = _contiguous(x, last)

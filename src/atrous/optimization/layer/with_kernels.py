@@ -30,8 +30,6 @@ _OTHERS = ("framework", "channels_last")
 def _runs_kernel(call: LayerCall) -> bool | Refusal:
     if not call.is_depthwise:
         return False
-    if call.dtype not in ("float32", "float64"):
-        return Refusal("depthwise kernel", "", f"it is prepared in float32, not in {call.dtype}.")
     found = native()
     return True if found.available else Refusal("depthwise kernel", "", f"{found.reason}.")
 
