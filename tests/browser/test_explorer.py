@@ -219,7 +219,7 @@ def test_the_last_layer_stays(visit, address):
         page.keyboard.press("Enter")
         wait_for(page, "k3")
         # A button that can do no more keeps the keyboard until it is left, and does nothing.
-        page.wait_for_function("document.getElementById('remove').ariaDisabled === 'true'")
+        page.wait_for_selector("#remove[aria-disabled=true]")
         assert page.evaluate("document.activeElement.id") == "remove"
         page.keyboard.press("Enter")
         page.wait_for_timeout(100)
