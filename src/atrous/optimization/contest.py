@@ -10,7 +10,7 @@ from statistics import median, quantiles
 
 from atrous.optimization.layer.timing import Clock
 
-__all__ = ["Turns", "WholeTimer", "contest", "crowded", "disturbance"]
+__all__ = ["Turns", "WholeTimer", "by_processor", "contest", "crowded", "disturbance"]
 
 _DISTURBED = 1.5
 """A turn that takes this many times the best of its contestant met somebody else's work."""
@@ -24,6 +24,9 @@ _TURN = 0.005
 """Seconds of a turn: shorter runs are repeated in it."""
 _RESTLESS = 0.2
 """Disturbed turns, as a share, or a spread, as a share of the median, that is worth saying."""
+
+_CROWDED = 1.5
+"""Programs that want to run, for each core: fewer may be our own of a moment ago."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,7 @@ def contest(
     runs: Mapping[str, Callable[[], object]],
     *,
     clock: Clock = time.perf_counter,
+    measure: Clock | None = None,
     settle: Callable[[], None] = _settle,
     seconds: float = 1.0,
 ) -> dict[str, Turns]:
@@ -68,8 +72,9 @@ def contest(
     contestant; who takes twice as long as the best has three, the first one aside, which the others
     are compared with. Then those that are within 5% of the best are repeated, up to 21 turns, until
     one is ahead or as much time again is over. Turns of more than 1.5 times a contestant's best are
-    dropped.
+    dropped. `measure` is what runs are timed by where that is another clock than that of the wall.
     """
+    measure = clock if measure is None else measure
     names = list(runs)
     turns: dict[str, list[float]] = {name: [] for name in names}
     started, allowed = clock(), seconds * len(names)
@@ -84,7 +89,7 @@ def contest(
             playing = [n for n in names if n == names[0] or min(turns[n]) <= _FAR * best]
         first = at % len(playing)
         for name in (*playing[first:], *playing[:first]):
-            turns[name].append(_turn(runs[name], clock, settle))
+            turns[name].append(_turn(runs[name], measure, settle))
     return {name: _summed_up(taken) for name, taken in turns.items()}
 
 
@@ -116,14 +121,22 @@ def _summed_up(taken: Sequence[float]) -> Turns:
     return Turns(quarters[1], quarters[0], quarters[2], len(taken), len(taken) - len(kept))
 
 
+def by_processor(threads: int) -> Clock:
+    """Seconds of processor time by thread: what others run does not add to them.
+
+    On a quiet machine that is the time of the wall, but for what waits.
+    """
+    return lambda: time.process_time() / threads
+
+
 def crowded() -> str:
-    """What else the machine has to do, where that is more than it has cores; else nothing."""
+    """What else the machine has to do, where that is clearly more than its cores; else nothing."""
     try:
         load = os.getloadavg()[0]
     except (AttributeError, OSError):  # a system that counts no load
         return ""
     cores = _cores()
-    return f"a load of {load:.1f} on {cores} cores" if load > cores else ""
+    return f"a load of {load:.1f} on {cores} cores" if load > _CROWDED * cores else ""
 
 
 def _cores() -> int:
@@ -140,4 +153,5 @@ def disturbance(before: Turns, crowd: str) -> str:
         signs.append(f"the original took {before.low:.3g} to {before.high:.3g} ms")
     if not signs:
         return ""
-    return f"the machine is busy ({', '.join(signs)}): times are uncertain, ask when it is quiet."
+    taken = "processor time by thread, and uncertain" if crowd else "uncertain"
+    return f"the machine is busy ({', '.join(signs)}): times are {taken}; ask when it is quiet."

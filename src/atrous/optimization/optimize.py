@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +13,14 @@ from torch import nn
 
 from atrous.optimization import arena
 from atrous.optimization.arguments import OURS, checked_example
-from atrous.optimization.contest import Turns, WholeTimer, contest, crowded, disturbance
+from atrous.optimization.contest import (
+    Turns,
+    WholeTimer,
+    by_processor,
+    contest,
+    crowded,
+    disturbance,
+)
 from atrous.optimization.engines.engaged import Engaged
 from atrous.optimization.engines.engine import versions_of
 from atrous.optimization.engines.tried import Attempt, tried
@@ -50,7 +58,7 @@ def optimize_model(
     engines: Sequence[str] = (OURS,),
     choices: Choices | None = None,
     timer: Timer = _time_layer,
-    whole_timer: WholeTimer = contest,
+    whole_timer: WholeTimer | None = None,
     progress: Progress = _silent,
 ) -> Optimized:
     """See `atrous.optimize`. The timers measure layers and the whole; tests give made ones."""
@@ -81,9 +89,12 @@ def _unmoved(model: nn.Module) -> Iterator[None]:
 
 
 def _optimized(
-    order: Order, ours: bool, others: Sequence[str], whole_timer: WholeTimer
+    order: Order, ours: bool, others: Sequence[str], whole_timer: WholeTimer | None
 ) -> Optimized:
     crowd = crowded()
+    if whole_timer is None:
+        measure = by_processor(torch.get_num_threads()) if crowd else None
+        whole_timer = partial(contest, measure=measure)
     reference = reference_of(order.model, order.inputs)
     judge = Judge(order.model, order.inputs, reference)
     share = int(ours) / (int(ours) + len(others))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pickle
+import time
 from dataclasses import replace
 
 from atrous.optimization import contest as rules
-from atrous.optimization.contest import Turns, contest, crowded, disturbance
+from atrous.optimization.contest import Turns, by_processor, contest, crowded, disturbance
 from atrous.optimization.records import EngineTime, Explanation, LayerChoice
 
 
@@ -95,16 +96,43 @@ def test_work_that_comes_and_goes_does_not_turn_the_order_around():
     assert found["one"].disturbed > 1
 
 
+def test_processor_time_leaves_out_what_others_run():
+    """Each run waits for others nine tenths of the time on the wall, or half of it."""
+    wall, own = [0.0], [0.0]
+
+    def run(takes, waits):
+        def step():
+            own[0] += takes
+            wall[0] += takes + waits
+
+        return step
+
+    found = contest(
+        {"before": run(0.03, 0.03), "one": run(0.02, 0.18)},
+        clock=lambda: wall[0],
+        measure=lambda: own[0],
+        settle=lambda: None,
+        seconds=60,
+    )
+    assert {name: round(taken.ms) for name, taken in found.items()} == {"before": 30, "one": 20}
+    started, begin = by_processor(2), time.process_time()
+    before = started()
+    while time.process_time() - begin < 0.01:
+        pass
+    assert 0.004 < started() - before < 0.05
+
+
 def test_a_busy_machine_is_said_to_be_busy(monkeypatch):
     quiet = Turns(10.0, 9.9, 10.2, 7, 0)
     assert disturbance(quiet, "") == ""
-    assert "(a load of 9.0 on 2 cores)" in disturbance(quiet, "a load of 9.0 on 2 cores")
+    said = disturbance(quiet, "a load of 9.0 on 2 cores")
+    assert said.startswith("the machine is busy (a load of 9.0 on 2 cores): times are processor")
     assert "2 of 7 turns of the original" in disturbance(Turns(10.0, 9.9, 10.2, 7, 2), "")
     assert "the original took 8 to 12 ms" in disturbance(Turns(10.0, 8.0, 12.0, 7, 0), "")
     monkeypatch.setattr(rules, "_cores", lambda: 2)
-    monkeypatch.setattr("os.getloadavg", lambda: (2.4, 0.0, 0.0), raising=False)
-    assert crowded() == "a load of 2.4 on 2 cores"
-    monkeypatch.setattr("os.getloadavg", lambda: (1.9, 9.0, 9.0), raising=False)
+    monkeypatch.setattr("os.getloadavg", lambda: (3.4, 0.0, 0.0), raising=False)
+    assert crowded() == "a load of 3.4 on 2 cores"
+    monkeypatch.setattr("os.getloadavg", lambda: (2.9, 9.0, 9.0), raising=False)
     assert crowded() == ""
 
 

@@ -43,10 +43,10 @@ request.infer()
 
 def in_request(task: Task) -> Run:
     """What runs the model, one run at a time; every run writes into tensors of its own."""
-    import openvino
-
     data = onnx_bytes(task)
     _outlive(data)
+    import openvino
+
     core: Any = openvino.Core()
     settings = {
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
