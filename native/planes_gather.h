@@ -238,9 +238,10 @@ template <class T> void direct_body(void *context, int64_t begin, int64_t end) {
         const T bias = all.bias != nullptr ? all.bias[channel] : T(0);
         const T *x = all.x + plane * in_plane;
         // Masked loads reach up to one vector beyond a row: before the first plane and behind the last
-        // lies memory that is not ours, so these two are read from a copy.
-        if ((plane == 0 || plane == planes - 1) && direct.n_masked > 0) {
-            constexpr int64_t slack = Types<T>::lanes;
+        // lies memory that is not ours, so planes as near as that to either end are read from a copy.
+        constexpr int64_t slack = Types<T>::lanes;
+        const bool at_end = plane * in_plane < slack || (planes - 1 - plane) * in_plane < slack;
+        if (at_end && direct.n_masked > 0) {
             T *copy = static_cast<T *>(atrous::scratch(1, static_cast<size_t>(in_plane + 2 * slack) * sizeof(T)));
             if (copy == nullptr) {
                 all.failed = ATROUS_NO_MEMORY;
