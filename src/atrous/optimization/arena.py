@@ -7,7 +7,8 @@ prepared program runs, blocks of any size come from the heap, and what it frees 
 the next run, as an inference engine's arena does. The memory held is what the largest run needed;
 when the last prepared program is gone, it is given back.
 
-With other C libraries nothing is done.
+With other C libraries nothing is done, and in threads other than the main one glibc's arenas give
+their memory back all the same.
 """
 
 from __future__ import annotations

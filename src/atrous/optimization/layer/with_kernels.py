@@ -23,6 +23,8 @@ __all__: list[str] = []
 
 _ACTIVATIONS = ("relu", "relu6", "silu", "hardswish", "gelu", "tanh", "sigmoid")
 _MOST_INSIDE = 0.6
+_LEAST_PRODUCTS = 100_000
+"""Layers of fewer products take as long as their call."""
 _OTHERS = ("framework", "channels_last")
 """PyTorch's own call, which is tried anyway: prepared for one shape, it has nothing to look up."""
 
@@ -56,10 +58,14 @@ register(Way("depthwise kernel", _runs_kernel, _kernel, _kernel_activates))
 
 def _is_on_planes(call: LayerCall) -> bool | Refusal:
     usual = call.is_pointwise and set(call.stride) == {1} and call.layout == "contiguous"
-    if not usual or call.dtype != "float32":
+    if not usual or call.dtype != "float32" or _products(call) < _LEAST_PRODUCTS:
         return False
     found = native()
     return True if found.available else Refusal("product kernel", "", f"{found.reason}.")
+
+
+def _products(call: LayerCall) -> int:
+    return call.input[0] * prod(call.weight[:2]) * prod(call.input[2:])
 
 
 def _product_kernel(weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall) -> Runs:
