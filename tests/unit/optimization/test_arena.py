@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 import torch
 
 from atrous.optimization import arena
+from tests.processes import run_python
 
 pytestmark = pytest.mark.skipif(arena._libc() is None, reason="another C library than glibc")
 
@@ -46,7 +44,7 @@ assert resident() < before - (60 << 20)
 
 def test_what_a_run_frees_is_there_for_the_next_and_given_back_behind_the_last_owner():
     # In a process of its own: what else lives in this one keeps memory as well.
-    found = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
+    found = run_python(PROGRAM)
     assert found.returncode == 0, found.stderr
 
 

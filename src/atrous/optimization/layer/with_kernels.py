@@ -58,13 +58,13 @@ register(Way("depthwise kernel", _runs_kernel, _kernel, _kernel_activates))
 
 def _is_on_planes(call: LayerCall) -> bool | Refusal:
     usual = call.is_pointwise and set(call.stride) == {1} and call.layout == "contiguous"
-    if not usual or call.dtype != "float32" or _products(call) < _LEAST_PRODUCTS:
+    if not usual or call.dtype != "float32" or _products_of(call) < _LEAST_PRODUCTS:
         return False
     found = native()
     return True if found.available else Refusal("product kernel", "", f"{found.reason}.")
 
 
-def _products(call: LayerCall) -> int:
+def _products_of(call: LayerCall) -> int:
     return call.input[0] * prod(call.weight[:2]) * prod(call.input[2:])
 
 
