@@ -11,7 +11,7 @@ from torch import nn
 
 from atrous.frameworks.torch import children, counted, hooks, unflattened, version_of
 from atrous.optimization import arena
-from atrous.optimization.graph.program import Program, Strides, compiled, state_of
+from atrous.optimization.graph.program import Program, Strides, activation_bytes, compiled, state_of
 
 __all__ = [
     "AnyPlan",
@@ -127,7 +127,7 @@ class Prepared:
         self._watch = Watch(model, state_of(program.graph, model))
         self._mark: Mark | None = None
         self._runs: Callable[..., list[Any]] | None = None
-        arena.held(self)
+        arena.held(self, activation_bytes(program.graph))
 
     @property
     def recipe(self) -> Recipe:

@@ -28,17 +28,23 @@ class Owner:
     pass
 
 owner = Owner()
-arena.held(owner)
-for _ in range(2):
-    with arena.kept():
-        # Blocks between others may lie in the way of the first ones.
-        assert min(faults(80) for _ in range(8)) < 1000
-        with arena.kept():  # two programs at once
-            assert min(faults(80) for _ in range(8)) < 1000
-before = resident()
+arena.held(owner, 2000 << 20)
+with arena.kept():
+    # What was freed is taken again, once the first blocks lie where others fit.
+    assert min(faults(80) for _ in range(40)) < 1000
+kept = resident()
 del owner
 gc.collect()
-assert resident() < before - (60 << 20)
+assert resident() < kept - (60 << 20)
+
+small = Owner()
+arena.held(small, 1 << 20)
+before = resident()
+with arena.kept():
+    one, two = torch.ones(300 << 18), torch.ones(900 << 18)
+    del one, two
+assert arena._given_up
+assert resident() < before + (80 << 20)
 """
 
 

@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from atrous.frameworks.torch import held
-from atrous.optimization import arena
 from atrous.optimization.engines.engine import (
     ENGINES,
     Engine,
@@ -50,7 +49,6 @@ class Engaged:
         self._ready: tuple[Run | None, Now] | None = None
         self._seen: Now | None = None
         self._alone = RLock()
-        arena.held(self)
 
     @property
     def recipe(self) -> EngineRecipe:
@@ -73,8 +71,7 @@ class Engaged:
         if runs is None:
             return self._otherwise(model, inputs)
         try:
-            with arena.kept():
-                return runs(self._as_prepared(inputs))
+            return runs(self._as_prepared(inputs))
         except Exception as error:
             self._fail(now, f"fails: {complaint(error)}")
             return self._otherwise(model, inputs)
@@ -84,8 +81,7 @@ class Engaged:
         ready = self._ready
         if ready is None or ready[0] is None or not _matches(self._now(), ready[1]):
             raise UnfitError("its weights change when it runs.")
-        with arena.kept():
-            return ready[0](self._as_prepared(inputs))
+        return ready[0](self._as_prepared(inputs))
 
     def refresh(self) -> None:
         """Prepares the weights anew: the next call runs `own`, the one after it the engine."""

@@ -23,6 +23,7 @@ __all__ = [
     "Program",
     "Step",
     "Strides",
+    "activation_bytes",
     "compiled",
     "ends_of",
     "filled",
@@ -101,6 +102,28 @@ def ends_of(nodes: Sequence[Node], kept: Collection[Node]) -> dict[Node, tuple[N
         node: tuple(n for n in node.all_input_nodes if last[n] is node and n not in kept)
         for node in nodes
     }
+
+
+def activation_bytes(graph: Graph) -> int:
+    """What the results of a graph take at most at once, each in memory of its own."""
+    constants = constants_of(graph)
+    nodes = steps_of(graph, constants)
+    ends = ends_of(nodes, {*constants, *graph.output_node().all_input_nodes})
+    live = peak = 0
+    for node in nodes:
+        live += _bytes_of(node)
+        peak = max(peak, live)
+        live -= sum(map(_bytes_of, ends[node]))
+    return peak
+
+
+def _bytes_of(node: Node) -> int:
+    made = torch.utils._pytree.tree_leaves(node.meta.get("val"))
+    return sum(
+        math.prod(map(int, one.shape)) * one.element_size()
+        for one in made
+        if isinstance(one, torch.Tensor)
+    )
 
 
 def filled(arguments: Any, held: Mapping[Node, Any]) -> Any:
