@@ -649,10 +649,11 @@ template <class T> void staged_body(void *context, int64_t begin_item, int64_t e
     }
 }
 
-template <class T> int staged(Gather<T> *all) {
+// All planes, band by band, by a body that takes a `Staged`.
+template <class T> int by_bands(Gather<T> *all, void (*body)(void *context, int64_t begin, int64_t end)) {
     Staged<T> staged = plan_bands(all);
     const int64_t items = all->layer->batch * all->layer->channels * staged.count();
-    atrous::parallel(items, all->layer->threads, staged_body<T>, &staged);
+    atrous::parallel(items, all->layer->threads, body, &staged);
     return all->failed;
 }
 

@@ -258,13 +258,6 @@ template <class T> void rows_body(void *context, int64_t begin_item, int64_t end
     }
 }
 
-template <class T> int by_rows(Gather<T> *all) {
-    Staged<T> staged = plan_bands(all);
-    const int64_t items = all->layer->batch * all->layer->channels * staged.count();
-    atrous::parallel(items, all->layer->threads, rows_body<T>, &staged);
-    return all->failed;
-}
-
 // Whether it serves a layer, and has enough to share.
 template <class T> bool has_rows(const Gather<T> &all) {
     const Axis &high = all.axis[1], &wide = all.axis[2];

@@ -159,11 +159,11 @@ int planes_gather(const atrous_depthwise_layer &layer, bool backwards, const voi
     Gather<T> all;
     if (!all.set(layer, backwards, x, weight, bias, out)) return ATROUS_NO_MEMORY;
     if (is_small(all)) return by_lanes(&all);
-    if (has_rows(all)) return by_rows(&all);
+    if (has_rows(all)) return by_bands(&all, rows_body<T>);
     const Axis &wide = all.axis[2];
     const bool plain = wide.in_step == 1 && wide.out_step == 1;
     // Rows of few vectors leave too little to overlap: then the rows of a plane are better pooled.
-    return plain && wide.out >= kDirectVectors * Types<T>::lanes ? direct(&all) : staged(&all);
+    return plain && wide.out >= kDirectVectors * Types<T>::lanes ? direct(&all) : by_bands(&all, staged_body<T>);
 }
 
 }  // namespace

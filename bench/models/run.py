@@ -11,7 +11,6 @@ Models that the file already has are left out unless `--again`, or, if they are 
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
@@ -25,8 +24,9 @@ from cases import MODELS, Model
 from ways import OURS, PEERS, Task, contestant, prepare
 
 from bench.shared.alone import Build, Contest, FailedError, Found, GoneError, Limits, alone
+from bench.shared.asked import asked_for, write_whole
 from bench.shared.commit import commit
-from bench.shared.machine import machine, sentence, use_threads
+from bench.shared.machine import machine, sentence
 from bench.shared.rounds import Times
 
 HERE = Path(__file__).parent
@@ -118,42 +118,17 @@ def read(path: Path | None) -> dict[str, Any]:
 
 
 def write(path: Path, results: dict[str, Any]) -> None:
-    """Whole or not at all."""
+    """The models in their order."""
     order = [case.name for case in MODELS]
     models = dict(sorted(results["models"].items(), key=lambda item: order.index(item[0])))
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps({**results, "models": models}, indent=1) + "\n")
-    part.replace(path)
-
-
-def is_wanted(found: dict[str, Any] | None, asked: argparse.Namespace) -> bool:
-    """Whether a model is to be measured, given what the file has of it."""
-    if found is None or asked.again:
-        return True
-    return bool(asked.older and found["commit"] != commit())
+    write_whole(path, {**results, "models": models})
 
 
 def main() -> None:
     """Runs what is asked for; what is done is in the file after each model."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("names", nargs="*", help="words that the models' names hold")
-    parser.add_argument("--again", action="store_true", help="also models that have a result")
-    parser.add_argument("--older", action="store_true", help="also those of another commit")
-    parser.add_argument("--quick", action="store_true", help="one turn each, nothing is kept")
-    parser.add_argument("--turns", type=int, help="turns of each contestant; 7, or 1 when quick")
-    parser.add_argument("--peers", default="", help=f"parts of names, of: {'; '.join(PEERS)}")
-    parser.add_argument("--threads", type=int, help="as many as PyTorch takes, if left out")
-    parser.add_argument("--out", type=Path, help="results.json beside this file, unless quick")
-    asked = parser.parse_args()
-    parts = asked.peers.lower().split(",")
-    names = [name for name in PEERS if any(part in name.lower() for part in parts)]
-    if not names:
-        parser.error(f"no peer is named like {asked.peers}; there are {'; '.join(PEERS)}")
-    words = [word.lower() for word in asked.names] or [""]
-    chosen = [case for case in MODELS if any(word in case.name.lower() for word in words)]
-    path = asked.out or (None if asked.quick or asked.peers else HERE / "results.json")
-    turns = asked.turns or (1 if asked.quick else 7)
-    threads = use_threads(asked.threads)
+    asked = asked_for(__doc__ or "", "models", PEERS, HERE / "results.json")
+    chosen = [case for case in MODELS if asked.names(case.name)]
+    path, threads = asked.path, asked.threads
     results = read(path)
     known = {case.name for case in MODELS}
     results["models"] = {k: v for k, v in results["models"].items() if k in known}
@@ -161,11 +136,11 @@ def main() -> None:
     least = float("inf")
     total = {"all": 0, "disturbed": 0, "kept": 0}
     for index, case in enumerate(chosen, 1):
-        if not is_wanted(results["models"].get(case.name), asked):
+        if not asked.wants(results["models"].get(case.name)):
             continue
         about = machine(threads)
         try:
-            found, least = run_model(case, names, threads, turns, least)
+            found, least = run_model(case, asked.peers, threads, asked.turns, least)
         except (FailedError, GoneError, RuntimeError) as failure:  # the others are measured
             print(f"{index}/{len(chosen)} {case.name}: not measured: {failure}", flush=True)
             continue

@@ -20,3 +20,9 @@ def write(home: Path, tables: Callable[[Any], str]) -> None:
         return
     path = home / "README.md"
     path.write_text(path.read_text().split(MARK)[0] + MARK + "\n\n" + tables(found))
+
+
+def between(path: Path, begin: str, text: str, end: str) -> None:
+    """Puts the text between its marks."""
+    before, _, rest = path.read_text().partition(begin)
+    path.write_text(f"{before}{begin}\n{text}\n{end}{rest.partition(end)[2]}")

@@ -10,7 +10,6 @@ each, and the table of README.md at the end.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import sys
@@ -24,8 +23,10 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from steps import OURS, PEERS, STEPS, Step, Task, contestant, prepare
 
 from bench.shared.alone import Build, Contest, FailedError, GoneError, Limits, alone
+from bench.shared.asked import asked_for, write_whole
 from bench.shared.commit import commit, commits
-from bench.shared.machine import machine, sentence, use_threads
+from bench.shared.machine import machine, sentence
+from bench.shared.readme import between
 
 HERE = Path(__file__).parent
 BEGIN, END = "<!-- written by speed.py -->\n", "<!-- until here -->\n"
@@ -97,42 +98,20 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join([about, "", *rows]) + "\n"
 
 
-def write_readme(results: dict[str, Any]) -> None:
-    """Puts the table between its marks."""
-    path = HERE / "README.md"
-    before, _, rest = path.read_text().partition(BEGIN)
-    path.write_text(f"{before}{BEGIN}\n{table(results)}\n{END}{rest.partition(END)[2]}")
-
-
 def main() -> None:
     """Runs what is asked for; what is done is in the file after each step."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("names", nargs="*", help="words that the steps' names hold")
-    parser.add_argument("--again", action="store_true", help="also steps that have a result")
-    parser.add_argument("--older", action="store_true", help="also those of another commit")
-    parser.add_argument("--quick", action="store_true", help="one turn each, nothing is kept")
-    parser.add_argument("--turns", type=int, help="turns of each contestant; 7, or 1 when quick")
-    parser.add_argument("--peers", default="", help=f"parts of names, of: {'; '.join(PEERS)}")
-    parser.add_argument("--threads", type=int, help="as many as PyTorch takes, if left out")
-    parser.add_argument("--out", type=Path, help="speed.json beside this file, unless quick")
-    asked = parser.parse_args()
-    parts = asked.peers.lower().split(",")
-    names = [name for name in PEERS if any(part in name.lower() for part in parts)]
-    words = [word.lower() for word in asked.names] or [""]
-    path = asked.out or (None if asked.quick or asked.peers else HERE / "speed.json")
-    threads = use_threads(asked.threads)
+    asked = asked_for(__doc__ or "", "steps", PEERS, HERE / "speed.json")
+    path, threads = asked.path, asked.threads
     results: dict[str, Any] = {"schema": "atrous.bench.steps/1", "steps": {}}
     if path is not None and path.exists():
         results = json.loads(path.read_text())
     print(sentence(machine(threads)), flush=True)
     for step in STEPS:
-        old = results["steps"].get(step.name)
-        is_new = old is None or asked.again or (asked.older and old["commit"] != commit())
-        if not is_new or not any(word in step.name.lower() for word in words):
+        if not asked.names(step.name) or not asked.wants(results["steps"].get(step.name)):
             continue
         about = machine(threads)
         try:
-            found = run_step(step, names, threads, asked.turns or (1 if asked.quick else 7))
+            found = run_step(step, asked.peers, threads, asked.turns)
         except (FailedError, GoneError, RuntimeError) as failure:  # the others are measured
             print(f"{step.name}: not measured: {failure}", flush=True)
             continue
@@ -149,11 +128,9 @@ def main() -> None:
         bad = found["turns"]
         print(f"  {bad['disturbed']} of {bad['all']} turns disturbed, {bad['kept']} counted")
         if path is not None:
-            part = path.with_name(path.name + ".part")
-            part.write_text(json.dumps(results, indent=1) + "\n")
-            part.replace(path)
+            write_whole(path, results)
             if path == HERE / "speed.json":
-                write_readme(results)
+                between(HERE / "README.md", BEGIN, table(results), END)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,8 @@ _ALWAYS = 2**31 - 1
 
 _SLACK = 64 << 20
 
-_lock = threading.Lock()
+# Reentrant: a collection of garbage may end an owner while its own thread is in here.
+_lock = threading.RLock()
 _running = 0
 _limits: dict[int, int] = {}
 """By owner, the bytes that the heap may have."""
@@ -88,7 +89,8 @@ def kept() -> Iterator[None]:
             _running -= 1
             if not _running:
                 libc.mallopt(_MMAP_MAX, _MOST_MAPPED)
-                if _limits and libc.mallinfo2().arena > max(_limits.values()):
+                limit = max(_limits.values(), default=None)
+                if limit is not None and libc.mallinfo2().arena > limit:
                     _given_up = True
                     _give_back(libc)
 

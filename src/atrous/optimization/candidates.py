@@ -34,7 +34,6 @@ __all__ = ["Candidate", "candidates", "plan_again"]
 # Imported because they register strategies.
 _STRATEGIES = (with_torch, with_onednn, with_kernels, with_winograd, with_subpixel)
 
-
 _MUCH = 1.3
 """A layout whose layers take this many times as long as in another is not tried as a whole."""
 

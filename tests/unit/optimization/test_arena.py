@@ -11,6 +11,10 @@ from tests.processes import run_python
 pytestmark = pytest.mark.skipif(arena._libc() is None, reason="another C library than glibc")
 
 
+class Owner:
+    """Something that lives."""
+
+
 PROGRAM = """
 import gc, os, resource, torch
 from atrous.optimization import arena
@@ -52,6 +56,19 @@ def test_what_a_run_frees_is_there_for_the_next_and_given_back_behind_the_last_o
     # In a process of its own: what else lives in this one keeps memory as well.
     found = run_python(PROGRAM)
     assert found.returncode == 0, found.stderr
+
+
+def test_an_owner_that_ends_while_its_thread_is_inside_is_no_deadlock():
+    owner = Owner()
+    arena.held(owner, 1)
+    entered = arena._lock.acquire(timeout=5)
+    assert entered
+    try:
+        before = len(arena._limits)
+        del owner
+        assert len(arena._limits) == before - 1
+    finally:
+        arena._lock.release()
 
 
 def test_nothing_is_set_where_the_user_has_said_how_memory_is_taken(monkeypatch):

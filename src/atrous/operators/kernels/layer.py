@@ -22,6 +22,7 @@ __all__ = [
     "layer_of",
     "output_size",
     "thread_count",
+    "three",
     "weight_gradient",
 ]
 
@@ -129,11 +130,13 @@ def output_size(
     return tuple(w.output_length(n) for w, n in zip(windows, sizes, strict=True))
 
 
+def three(values: tuple[int, ...], fill: int) -> Array[c_int64]:
+    """One number for each of three axes, for missing leading ones `fill`."""
+    return (c_int64 * 3)(*((fill,) * (3 - len(values)) + values))
+
+
 @lru_cache(maxsize=4096)
 def _struct(layer: Depthwise) -> Any:
-    def three(values: tuple[int, ...], fill: int) -> Array[c_int64]:
-        return (c_int64 * 3)(*((fill,) * (3 - len(values)) + values))
-
     return byref(
         LayerStruct(
             batch=layer.batch,

@@ -38,18 +38,19 @@ _NAMES = ("libatrous_kernels.so", "libatrous_kernels.dylib", "atrous_kernels.dll
 _FOLDER = Path("atrous", "operators", "kernels", "lib")
 
 
+_AXES = ("input", "output", "kernel", "stride", "dilation", "pad")
+_WINDOWED: tuple[tuple[str, Any], ...] = (
+    ("batch", ctypes.c_int64),
+    ("channels", ctypes.c_int64),
+    *((name, ctypes.c_int64 * 3) for name in _AXES),
+)
+
+
 class LayerStruct(ctypes.Structure):
     """`atrous_depthwise_layer` of native/abi.h, field by field."""
 
     _fields_ = (
-        ("batch", ctypes.c_int64),
-        ("channels", ctypes.c_int64),
-        ("input", ctypes.c_int64 * 3),
-        ("output", ctypes.c_int64 * 3),
-        ("kernel", ctypes.c_int64 * 3),
-        ("stride", ctypes.c_int64 * 3),
-        ("dilation", ctypes.c_int64 * 3),
-        ("pad", ctypes.c_int64 * 3),
+        *_WINDOWED,
         ("dtype", ctypes.c_int32),
         ("layout", ctypes.c_int32),
         ("activation", ctypes.c_int32),
@@ -88,14 +89,7 @@ class PoolStruct(ctypes.Structure):
     """`atrous_pool_layer` of native/abi.h, field by field."""
 
     _fields_ = (
-        ("batch", ctypes.c_int64),
-        ("channels", ctypes.c_int64),
-        ("input", ctypes.c_int64 * 3),
-        ("output", ctypes.c_int64 * 3),
-        ("kernel", ctypes.c_int64 * 3),
-        ("stride", ctypes.c_int64 * 3),
-        ("dilation", ctypes.c_int64 * 3),
-        ("pad", ctypes.c_int64 * 3),
+        *_WINDOWED,
         ("divisor", ctypes.c_int64),
         ("dtype", ctypes.c_int32),
         ("layout", ctypes.c_int32),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ctypes import Array, byref, c_int64
+from ctypes import byref
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from atrous.operators.kernels.layer import checked
+from atrous.operators.kernels.layer import checked, three
 from atrous.operators.kernels.library import PoolStruct, library
 
 __all__ = ["PoolLayer", "run_pool"]
@@ -40,9 +40,6 @@ class PoolLayer:
 
 @lru_cache(maxsize=4096)
 def _pooling(pool: PoolLayer) -> Any:
-    def three(values: tuple[int, ...], fill: int) -> Array[c_int64]:
-        return (c_int64 * 3)(*((fill,) * (3 - len(values)) + values))
-
     return byref(
         PoolStruct(
             batch=pool.batch,

@@ -8,14 +8,44 @@ on the same ones: they are told where the runtime's `GOMP_parallel` is.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
 
 from atrous.operators.kernels.library import library
 
-__all__ = ["share_threads"]
+__all__ = ["on_threads", "share_threads"]
+
+
+Layer = TypeVar("Layer", bound="OnThreads")
+
+
+class OnThreads(Protocol):
+    """A layer as the kernels see it: a dataclass that says on how many threads it runs."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def threads(self) -> int:
+        """How many."""
+        ...
+
+
+def on_threads(layer: Layer) -> Callable[[], Layer]:
+    """The layer on as many threads as PyTorch has at the moment of a call."""
+    known = {layer.threads: layer}
+
+    def now() -> Layer:
+        threads = torch.get_num_threads()
+        if threads not in known:
+            known[threads] = replace(layer, threads=threads)
+        return known[threads]
+
+    return now
 
 
 @cache

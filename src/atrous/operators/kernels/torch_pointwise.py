@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from math import prod
 
 import torch
 
 from atrous.operators.convolution import Convolution
-from atrous.operators.kernels.layer import thread_count
 from atrous.operators.kernels.pointwise import Pointwise, multiplied_planes
-from atrous.operators.kernels.threads import share_threads
+from atrous.operators.kernels.threads import on_threads, share_threads
 
 __all__ = ["prepare_pointwise"]
 
@@ -30,22 +28,17 @@ def prepare_pointwise(
     bias = None if bias is None else bias.detach().resolve_neg().contiguous()
     given, made = (call.batch, call.in_channels, *call.sizes), call.shape
     layer = Pointwise(call.batch, call.in_channels, call.out_channels, prod(call.sizes), activation)
-    by_threads: dict[int, Pointwise] = {}
+    now = on_threads(layer)
 
     def run(x: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor:
         for one, shape in ((x, given), (other, made)):
             if one is not None and (one.shape != shape or one.dtype != torch.float32):
                 raise ValueError(f"pointwise: prepared for {shape} in float32, not this input.")
-        threads = thread_count()
-        if threads not in by_threads:
-            by_threads[threads] = replace(layer, threads=threads)
         x = x.resolve_neg().contiguous()
         other = None if other is None else other.resolve_neg().contiguous()
         out = torch.empty(made, dtype=torch.float32)
         shift, sum_with = (None if one is None else one.data_ptr() for one in (bias, other))
-        multiplied_planes(
-            by_threads[threads], x.data_ptr(), matrix.data_ptr(), shift, sum_with, out.data_ptr()
-        )
+        multiplied_planes(now(), x.data_ptr(), matrix.data_ptr(), shift, sum_with, out.data_ptr())
         return out
 
     return run

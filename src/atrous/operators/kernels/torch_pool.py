@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 
 from atrous.operators.kernels.pool import PoolLayer, run_pool
-from atrous.operators.kernels.threads import share_threads
+from atrous.operators.kernels.threads import on_threads, share_threads
 
 __all__ = ["prepare_pool"]
 
@@ -33,17 +32,14 @@ def prepare_pool(pool: PoolLayer) -> Callable[[torch.Tensor], torch.Tensor]:
     shape = (pool.batch, pool.channels, *pool.output)
     dtype = torch.float64 if pool.wide else torch.float32
     form = _LAST[len(shape)] if pool.channels_last else torch.contiguous_format
-    by_threads = {pool.threads: pool}
+    layer = on_threads(pool)
 
     def run(x: torch.Tensor) -> torch.Tensor:
         if x.shape != given or x.dtype != dtype:
             raise ValueError(f"pool: prepared for {given} in {dtype}, not for this input.")
-        threads = torch.get_num_threads()
-        if threads not in by_threads:
-            by_threads[threads] = replace(pool, threads=threads)
         x = x.resolve_neg().contiguous(memory_format=form)
         out = torch.empty(shape, dtype=dtype, memory_format=form)
-        run_pool(by_threads[threads], x.data_ptr(), out.data_ptr())
+        run_pool(layer(), x.data_ptr(), out.data_ptr())
         return out
 
     return run

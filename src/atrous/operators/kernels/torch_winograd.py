@@ -13,7 +13,7 @@ import torch
 from atrous.geometry import symmetric
 from atrous.operators.convolution import Convolution
 from atrous.operators.kernels import winograd
-from atrous.operators.kernels.threads import share_threads
+from atrous.operators.kernels.threads import on_threads, share_threads
 from atrous.operators.kernels.winograd import Spread, Winograd, dense_layer
 from atrous.operators.strategies import is_channels_last, padded, to_channels_last
 from atrous.operators.tiles import Tiling, tiled
@@ -48,16 +48,13 @@ def prepare_winograd(
     if spread is not None:
         made = (call.batch, call.out_channels // prod(spread.step), *spread.sizes)
     shapes = (call.batch, call.in_channels, *call.sizes), made
-    by_threads = {layer.threads: layer}
+    now = on_threads(layer)
 
     def run(x: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor:
         for one, shape in zip((x, other), shapes, strict=True):
             if one is not None and (one.shape != shape or one.dtype != torch.float32):
                 raise ValueError(f"winograd: prepared for {shape} in float32, not for this input.")
-        threads = torch.get_num_threads()
-        if threads not in by_threads:
-            by_threads[threads] = replace(layer, threads=threads)
-        return _onto(by_threads[threads], x, packed, bias, other, made)
+        return _onto(now(), x, packed, bias, other, made)
 
     # The tensors behind the addresses live as long as the function.
     run.tensors = (held, bias)  # type: ignore[attr-defined]

@@ -8,7 +8,9 @@ from typing import Any
 
 import torch
 
-__all__ = ["NONE", "Activation", "activated", "of_aten", "onednn"]
+from atrous.operators.kernels.layer import ACTIVATIONS
+
+__all__ = ["NONE", "Activation", "activated", "by_kernels", "of_aten", "onednn"]
 
 _aten: Any = torch.ops.aten
 
@@ -78,11 +80,17 @@ _BY_ATEN = {
     "aten.elu.default": "elu",
     "aten.mish.default": "mish",
 }
+_BY_KERNELS = frozenset(ACTIVATIONS) - {"none"}
 _DEFAULTS: dict[str, tuple[float, ...]] = {
     "hardtanh": (-1.0, 1.0),
     "leaky_relu": (0.01,),
     "elu": (1.0, 1.0, 1.0),
 }
+
+
+def by_kernels(activation: Activation, _call: object) -> bool:
+    """Whether the native kernels apply it to what they make, before it leaves the cache."""
+    return activation.name in _BY_KERNELS
 
 
 def of_aten(target: Any, values: tuple[Any, ...], approximate: str = "none") -> Activation | None:

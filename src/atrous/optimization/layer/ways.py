@@ -39,7 +39,7 @@ class Way:
     applies: Callable[[LayerCall], bool | Refusal]
     prepare: Prepare
     activates: Callable[[Activation, LayerCall], bool] = field(default=_nothing)
-    adds: Callable[[LayerCall], bool] = field(default=lambda _call: False)
+    adds: bool = False
     rounds: bool = False
 
 
@@ -78,7 +78,7 @@ def applying(call: LayerCall) -> tuple[list[Way], list[Refusal]]:
 
 def runs_of(way: Way, weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall) -> Runs:
     """What computes the whole call: the strategy, then what it leaves of sum and activation."""
-    adds = call.adds and way.adds(call)
+    adds = call.adds and way.adds
     # An activation behind a sum can be fused only together with the sum.
     reaches = adds or not call.adds
     fused = reaches and bool(call.activation) and way.activates(call.activation, call)

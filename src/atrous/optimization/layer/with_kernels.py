@@ -14,14 +14,13 @@ from atrous.operators.kernels.torch_depthwise import prepare
 from atrous.operators.kernels.torch_pointwise import prepare_pointwise
 from atrous.operators.kernels.torch_pool import prepare_pool
 from atrous.operators.strategies import STRATEGIES, Strategy
-from atrous.optimization.layer.activations import Activation
+from atrous.optimization.layer.activations import by_kernels
 from atrous.optimization.layer.call import LayerCall, laid_out
 from atrous.optimization.layer.ways import Runs, Way, register
 from atrous.refusal import Refusal
 
 __all__: list[str] = []
 
-_ACTIVATIONS = ("relu", "relu6", "silu", "hardswish", "gelu", "tanh", "sigmoid")
 _MOST_INSIDE = 0.6
 _LEAST_PRODUCTS = 100_000
 """Layers of fewer products take as long as their call."""
@@ -34,10 +33,6 @@ def _runs_kernel(call: LayerCall) -> bool | Refusal:
         return False
     found = native()
     return True if found.available else Refusal("depthwise kernel", "", f"{found.reason}.")
-
-
-def _kernel_activates(activation: Activation, _call: LayerCall) -> bool:
-    return activation.name in _ACTIVATIONS
 
 
 def _kernel(weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall) -> Runs:
@@ -53,7 +48,7 @@ def _kernel(weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall) ->
     return runs
 
 
-register(Way("depthwise kernel", _runs_kernel, _kernel, _kernel_activates))
+register(Way("depthwise kernel", _runs_kernel, _kernel, by_kernels))
 
 
 def _is_on_planes(call: LayerCall) -> bool | Refusal:
@@ -72,11 +67,7 @@ def _product_kernel(weight: torch.Tensor, bias: torch.Tensor | None, call: Layer
     return prepare_pointwise(weight, bias, call.convolution, call.activation.name)
 
 
-def _adds_too(_call: LayerCall) -> bool:
-    return True
-
-
-register(Way("product kernel", _is_on_planes, _product_kernel, _kernel_activates, _adds_too))
+register(Way("product kernel", _is_on_planes, _product_kernel, by_kernels, adds=True))
 
 
 def _not_worth_it(name: str, call: LayerCall) -> str:

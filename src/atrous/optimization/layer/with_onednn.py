@@ -44,10 +44,6 @@ def _activates(activation: Activation, call: LayerCall) -> bool:
     return activations.onednn(activation) is not None
 
 
-def _adds(_call: LayerCall) -> bool:
-    return True
-
-
 def _onednn_conv(packs: bool) -> Callable[[torch.Tensor, torch.Tensor | None, LayerCall], Runs]:
     def prepare(weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall) -> Runs:
         is_line = call.rank == 1
@@ -119,6 +115,6 @@ def _onednn_linear(weight: torch.Tensor, bias: torch.Tensor | None, call: LayerC
     return lambda x: pointwise(x, packed, bias, attribute, scalars, algorithm)
 
 
-register(Way("onednn", _fuses_conv, _onednn_conv(packs=True), _activates, _adds))
-register(Way("onednn unpacked", _fuses_conv, _onednn_conv(packs=False), _activates, _adds))
-register(Way("onednn linear", _fuses_linear, _onednn_linear, _activates, _adds))
+register(Way("onednn", _fuses_conv, _onednn_conv(packs=True), _activates, adds=True))
+register(Way("onednn unpacked", _fuses_conv, _onednn_conv(packs=False), _activates, adds=True))
+register(Way("onednn linear", _fuses_linear, _onednn_linear, _activates, adds=True))

@@ -24,7 +24,7 @@ from atrous.operators.kernels.torch_winograd import prepare_winograd
 from atrous.operators.kernels.winograd import Spread
 from atrous.operators.tiles import LEVELS, Tiling
 from atrous.optimization.layer import with_onednn, with_torch, with_winograd
-from atrous.optimization.layer.activations import Activation
+from atrous.optimization.layer.activations import Activation, by_kernels
 from atrous.optimization.layer.call import LayerCall
 from atrous.optimization.layer.ways import PLAIN, WAYS, Runs, Way, register
 from atrous.refusal import Refusal
@@ -189,10 +189,6 @@ def _multiplied(weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall
     return prepare_winograd(weight, bias, whole, tiling, call.activation.name, _spread_of(call))
 
 
-def _sums_too(_call: LayerCall) -> bool:
-    return True
-
-
 def _ways() -> Iterator[Way]:
     for name in (PLAIN, "onednn", "onednn unpacked"):
         one = WAYS[name]
@@ -202,14 +198,14 @@ def _ways() -> Iterator[Way]:
             partial(_by_inner, one),
             partial(_inner_activates, one),
         )
-    kernels = with_winograd.takes_activation, _sums_too
-    yield Way("sub-pixel product", _is_multiplied, _multiplied, *kernels)
+    yield Way("sub-pixel product", _is_multiplied, _multiplied, by_kernels, adds=True)
     for level in LEVELS:
         yield Way(
             f"sub-pixel winograd {level}",
             partial(_is_filtered, level),
             partial(_with_tiles, level),
-            *kernels,
+            by_kernels,
+            adds=True,
             rounds=True,
         )
 

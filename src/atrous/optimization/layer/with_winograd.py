@@ -16,14 +16,13 @@ from atrous.operators.kernels import native
 from atrous.operators.kernels.torch_winograd import prepare_winograd
 from atrous.operators.kernels.winograd import Spread
 from atrous.operators.tiles import LEVELS, Tiling, living, tiled
-from atrous.optimization.layer.activations import Activation
+from atrous.optimization.layer.activations import by_kernels
 from atrous.optimization.layer.call import LayerCall
 from atrous.optimization.layer.ways import Runs, Way, register
 from atrous.refusal import Refusal
 
-__all__ = ["applies", "prepared", "takes_activation"]
+__all__ = ["applies", "prepared"]
 
-_ACTIVATIONS = ("relu", "relu6", "silu", "hardswish", "gelu", "tanh", "sigmoid")
 _LEAST_SAVED = 1.3
 """Fewer times fewer products are spent on transforms."""
 _LEAST_PRODUCTS = 4_000_000
@@ -70,15 +69,6 @@ def _tiling(call: LayerCall, level: int) -> Tiling | None:
     return found if plain is None else replace(found, plain=plain.plain)
 
 
-def takes_activation(activation: Activation, _call: LayerCall) -> bool:
-    """Whether the kernels apply it to what they make."""
-    return activation.name in _ACTIVATIONS
-
-
-def _takes_sum(_call: LayerCall) -> bool:
-    return True
-
-
 def prepared(
     level: int,
     weight: torch.Tensor,
@@ -104,8 +94,8 @@ for _level in LEVELS:
             f"winograd {_level}",
             partial(applies, _level),
             partial(prepared, _level),
-            takes_activation,
-            _takes_sum,
+            by_kernels,
+            adds=True,
             rounds=True,
         )
     )
