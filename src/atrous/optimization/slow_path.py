@@ -16,7 +16,7 @@ import torch
 
 from atrous.frameworks.torch import convolution_backend
 
-__all__ = ["slow_path"]
+__all__ = ["FEW", "slow_path"]
 
 _PLAIN = {
     "Slow2d": "thnn_conv2d",
@@ -26,7 +26,7 @@ _PLAIN = {
 }
 _WIDEST = 6
 """Positions of padding that oneDNN's depthwise kernel takes at most, whatever the vectors are."""
-_FEW = 20_480
+FEW = 20_480
 """Numbers of an input up to which PyTorch gives no single dense image with small kernels to oneDNN.
 
 Of a volume the last axis does not count.
@@ -63,7 +63,7 @@ def slow_path(
 def _no_onednn(x: torch.Tensor) -> str:
     if x.dtype == torch.float64:
         return "oneDNN has no convolution in float64"
-    is_small = x.shape[0] == 1 and prod(x.shape[:4]) <= _FEW
+    is_small = x.shape[0] == 1 and prod(x.shape[:4]) <= FEW
     if is_small and x.dtype == torch.float32 and torch.backends.mkldnn.enabled:
         return "so small an input is not given to oneDNN"
     return "it is not given to oneDNN"

@@ -17,6 +17,7 @@ from atrous.operators.strategies import STRATEGIES, Strategy
 from atrous.optimization.layer.activations import by_kernels
 from atrous.optimization.layer.call import LayerCall, laid_out
 from atrous.optimization.layer.ways import Runs, Way, register
+from atrous.optimization.slow_path import FEW
 from atrous.refusal import Refusal
 
 __all__: list[str] = []
@@ -73,7 +74,8 @@ register(Way("product kernel", _is_on_planes, _product_kernel, by_kernels, adds=
 def _not_worth_it(name: str, call: LayerCall) -> str:
     """Why a strategy is not even tried: it never won such layers, and trying takes time."""
     usual = call.groups == 1 and call.rank == 2 and call.dtype == "float32"
-    if not usual or not torch.backends.mkldnn.is_available():
+    usual = usual and torch.backends.mkldnn.is_available()
+    if not usual or prod(call.input) <= FEW:  # where PyTorch leaves oneDNN
         return ""
     if name == "phases":
         return "oneDNN runs dense layers of two axes at any rate alike."
