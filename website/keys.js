@@ -26,9 +26,12 @@
   }
   for (const label of themes) {
     button(label, label.title);
-    label.addEventListener("click", () => {
-      const focused = document.activeElement === label;
-      requestAnimationFrame(() => focused && themes.find((one) => one.checkVisibility())?.focus());
+    let focused = false;
+    label.addEventListener("click", () => { focused = document.activeElement === label; });
+    // Once the theme has changed, and at once: a key pressed next finds the focus where it belongs.
+    input(label).addEventListener("change", () => {
+      if (focused) themes.find((one) => one.checkVisibility())?.focus();
+      focused = false;
     });
   }
 
