@@ -7,7 +7,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 # As the theme writes it: hidden inputs, their labels, and a navigation beside the page.
-PAGE = """<!doctype html><html lang="en"><title>Site</title><style>{css}
+PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Site</title><style>{css}
 .md-option, .md-toggle {{ position: absolute; opacity: 0; width: 0; height: 0; }}
 .md-toggle {{ display: none; }} .md-option:not(:checked) + label {{ display: none; }}
 label {{ display: inline-block; width: 36px; height: 36px; }}</style>
