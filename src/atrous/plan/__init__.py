@@ -1,0 +1,15 @@
+"""Which elements a tile needs: of every tensor, along each axis, the ends of maps included.
+
+Plans compute nothing and hold no arrays; `runners` say how they are carried out. `regions` asks
+what a stretch of the outputs needs, `strides` where tiles may begin, `along` cuts one axis into
+tiles, `tiles` puts the axes together, `hints` says it in other tools' words.
+Pure functions on networks as data. May import: `network`, `geometry` and below; no framework.
+A way to cut that is new is one file here with its frozen record; its view goes into `report/`.
+"""
+
+from __future__ import annotations
+
+from atrous.plan.along import AxisTiles, Cell
+from atrous.plan.tiles import Tile, TilePlan, plan_tiles
+
+__all__ = ["AxisTiles", "Cell", "Tile", "TilePlan", "plan_tiles"]

@@ -1,0 +1,105 @@
+"""How far apart the positions of each tensor lie, and at which origins a tile sees the same grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+from math import gcd, lcm
+
+from atrous.geometry import Local, Reads
+from atrous.network import Network, Node
+from atrous.network.ops import Resize
+from atrous.plan.regions import length_along
+from atrous.refusal import Refusal
+
+__all__ = ["moved", "period", "strides"]
+
+
+def strides(network: Network, axis: str) -> Mapping[str, Fraction] | Refusal:
+    """Input positions for each position of every tensor along `axis`; tensors without it left out.
+
+    A resize to the size of another map counts as the whole factor nearest to it: 33 to 65 as 2.
+
+    >>> from atrous.network.stack import stack_network
+    >>> found = strides(stack_network("k3s2 maxk2s2 tconvk2s2", (1, 1, 64)), "t")
+    >>> [str(stride) for stride in found.values()]
+    ['1', '2', '4', '2']
+    """
+    found = {t.name: Fraction(1) for t in network.inputs if t.grid.get(axis, 1) > 1}
+    for node in network.nodes:
+        made = length_along(network, node.output.name, axis)
+        if made == 1:
+            continue
+        for index, name in enumerate(node.inputs):
+            if name not in found:
+                continue
+            stride = found[name] * _factor(node, axis, index)
+            known = found.setdefault(node.output.name, stride)
+            if known != stride:
+                reason = f"joins maps of stride {known} and {stride} along {axis}."
+                return Refusal("aligned", node.name, reason)
+    return found
+
+
+def _factor(node: Node, axis: str, index: int) -> Fraction:
+    move = node.moves[index].get(axis)
+    if not isinstance(move, Local):
+        return Fraction(1)
+    if isinstance(node.op, Resize):
+        return resized_by(move.inputs, move.outputs)
+    return move.reads.stride
+
+
+def resized_by(inputs: int, outputs: int) -> Fraction:
+    """The factor that a resize stands for: input positions for each output.
+
+    >>> [str(resized_by(*pair)) for pair in ((32, 64), (33, 65), (64, 96), (65, 33))]
+    ['1/2', '1/2', '2/3', '2']
+    """
+    exact = Fraction(inputs, outputs)
+    small, large = sorted((inputs, outputs))
+    whole = (2 * large + small) // (2 * small)
+    if abs(small * whole - large) >= whole:
+        return exact
+    return Fraction(1, whole) if outputs >= inputs else Fraction(whole)
+
+
+def period(network: Network, axis: str, apart: Mapping[str, Fraction]) -> int:
+    """The least distance of two origins from which a tile sees the same grid in every tensor.
+
+    >>> from atrous.network.stack import stack_network
+    >>> net = stack_network("k3s2 maxk2s2 tconvk2s2", (1, 1, 64))
+    >>> period(net, "t", strides(net, "t"))
+    4
+    """
+    found = 1
+    for stride in apart.values():
+        found = lcm(found, stride.numerator)
+    for node in network.nodes:
+        stride = apart.get(node.output.name)
+        for move in node.moves if stride is not None else ():
+            step = move.get(axis)
+            if isinstance(step, Local) and not isinstance(node.op, Resize):
+                for turns in (step.reads.period, step.phases):
+                    found = lcm(found, _every(stride or Fraction(1), turns))
+            elif isinstance(step, Local) and step.reads.stride == stride_of_whole(step):
+                found = lcm(found, _every(stride or Fraction(1), step.reads.period))
+    return found
+
+
+def stride_of_whole(step: Local) -> Fraction | None:
+    """The factor of a resize whose positions repeat; None where each output looks elsewhere."""
+    factor = resized_by(step.inputs, step.outputs)
+    return factor if factor == step.reads.stride else None
+
+
+def _every(stride: Fraction, turns: int) -> int:
+    """The least distance that moves a tensor of this stride by a multiple of `turns` positions."""
+    top = stride.numerator * turns
+    return top // gcd(top, stride.denominator)
+
+
+def moved(reads: Reads, inputs: int, outputs: int) -> bool:
+    """Whether outputs that lie `outputs` further on read what lies `inputs` further on."""
+    turns, rest = divmod(outputs, reads.period)
+    return not rest and turns * reads.shift == inputs

@@ -1,0 +1,328 @@
+"""Tiles of a whole image: what each reads, what is kept of it, what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from functools import cached_property
+from itertools import product
+from math import prod
+
+from atrous.errors import GeometryError
+from atrous.network import Network, Tensor
+from atrous.network.layout import has_axes
+from atrous.network.shapes import Shape
+from atrous.network.ops import Resize
+from atrous.plan.along import AxisTiles, along, placed
+from atrous.refusal import Refusal
+from atrous.shown import ShownWhole
+
+__all__ = ["Kept", "Map", "PlacedResize", "Tile", "TilePlan", "plan_tiles"]
+
+Slices = tuple[slice, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """An input or output of the whole run: its shape, and which axis each dimension is, if any."""
+
+    name: str
+    shape: Shape
+    axes: tuple[str | None, ...]
+    itemsize: int = 4
+
+    @property
+    def nbytes(self) -> int:
+        """The size in bytes."""
+        return prod(self.shape) * self.itemsize
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedAxis:
+    """A resize of `inputs` to `outputs` positions of the whole map, of which a tile has a part.
+
+    A tile at input position `p` of the image begins at `p / before` of what is resized, and at
+    `p / behind` of what it makes.
+    """
+
+    axis: str
+    inputs: int
+    outputs: int
+    made: int
+    """How many of the outputs a tile makes."""
+    before: Fraction
+    behind: Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedResize:
+    """A resize whose factor depends on the size: in a tile it looks where it looks in the image.
+
+    `origin` is what the source calls the operation, `op` is that of the whole image. `axes` has one
+    entry for each dimension that is resized, None for one that tiles do not cut.
+    """
+
+    layer: str
+    origin: str
+    op: Resize
+    axes: tuple[PlacedAxis | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is kept of a tile's output `name`: `whole[target] = made[local]`."""
+
+    name: str
+    target: Slices
+    local: Slices
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One tile: where it lies, what it reads of each input, what is kept of each output."""
+
+    index: tuple[int, ...]
+    read: tuple[Slices, ...]
+    keep: tuple[Kept, ...]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TilePlan(ShownWhole):
+    """An image cut into tiles that give what the whole image gives, at every position.
+
+    The model runs on `input_shapes`, the same for all tiles. Origins are multiples of the total
+    stride, `axes[...].halo` covers all that is read on each side, and where the image ends a tile
+    ends too, so that the model's own padding is the whole image's. `resizes` names layers that a
+    tile does at the places of the whole map. `memory_bytes` is what one tile needs while it runs,
+    and the arrays that it is read from and written to.
+    """
+
+    network: str
+    inputs: tuple[Map, ...]
+    outputs: tuple[Map, ...]
+    axes: tuple[AxisTiles, ...]
+    input_shapes: tuple[Shape, ...]
+    """Of one tile, halo included."""
+    tile_peak_bytes: int
+    """Activations of one tile at their peak, by what the model's own run holds."""
+    whole_peak_bytes: int
+    """The same for the whole image at once."""
+    resizes: tuple[PlacedResize, ...] = ()
+    statistics: tuple[str, ...] = ()
+    """Layers that mix all positions, in the order of the sweeps that gather what they need."""
+    sweeps: int = 1
+    held: Mapping[str, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return prod(axis.count for axis in self.axes)
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """How many tiles there are along each axis."""
+        return tuple(axis.count for axis in self.axes)
+
+    @property
+    def tile_shape(self) -> Shape:
+        """How many input positions a tile stands for along each axis, halo left out."""
+        return tuple(axis.step for axis in self.axes)
+
+    @property
+    def halo(self) -> tuple[tuple[int, int], ...]:
+        """Input positions read before and behind a tile along each axis."""
+        return tuple(axis.halo for axis in self.axes)
+
+    @property
+    def origins(self) -> Shape:
+        """Along each axis, what origins of tiles are multiples of."""
+        return tuple(axis.period for axis in self.axes)
+
+    @cached_property
+    def recomputed(self) -> float:
+        """Positions that are run more than once, as a share of the image's: 0.21 is 21% more work."""
+        return float(prod(axis.share for axis in self.axes)) * self.sweeps - 1
+
+    @property
+    def memory_bytes(self) -> int:
+        """What one tile needs: its activations, and its part of the image and of the outputs."""
+        part = prod(axis.size for axis in self.axes) / prod(axis.length for axis in self.axes)
+        return self.tile_peak_bytes + int(sum(one.nbytes * part for one in self.outputs))
+
+    def tile(self, index: int | tuple[int, ...]) -> Tile:
+        """One tile, by its number in row-major order or its place in the grid."""
+        places = self._unravelled(index) if isinstance(index, int) else tuple(index)
+        if len(places) != len(self.axes) or not all(
+            0 <= place < count for place, count in zip(places, self.grid, strict=False)
+        ):
+            raise GeometryError(f"tile {index} is none of a grid of {self.grid}.")
+        cells = {
+            axis.axis: axis.cell(place) for axis, place in zip(self.axes, places, strict=True)
+        }
+        read = tuple(
+            tuple(
+                _slice(cells[axis].read) if axis in cells else slice(0, n)
+                for axis, n in zip(one.axes, one.shape, strict=True)
+            )
+            for one in self.inputs
+        )
+        keep = tuple(
+            Kept(
+                one.name,
+                *(
+                    tuple(
+                        _slice(getattr(cells[axis], side)[one.name])
+                        if axis in cells
+                        else slice(0, n)
+                        for axis, n in zip(one.axes, one.shape, strict=True)
+                    )
+                    for side in ("keep", "local")
+                ),
+            )
+            for one in self.outputs
+        )
+        return Tile(places, read, keep)
+
+    def tiles(self) -> Iterator[Tile]:
+        """All tiles, row by row."""
+        for places in product(*map(range, self.grid)):
+            yield self.tile(places)
+
+    def _unravelled(self, index: int) -> tuple[int, ...]:
+        if not 0 <= index < len(self):
+            raise GeometryError(f"tile {index} is none of {len(self)}.")
+        places: list[int] = []
+        for count in reversed(self.grid):
+            index, place = divmod(index, count)
+            places.append(place)
+        return tuple(reversed(places))
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain data."""
+        return {
+            "schema": "atrous.tiles/1",
+            "network": self.network,
+            "inputs": [{"name": one.name, "shape": list(one.shape)} for one in self.inputs],
+            "outputs": [{"name": one.name, "shape": list(one.shape)} for one in self.outputs],
+            "axes": [axis.to_dict() for axis in self.axes],
+            "input_shapes": [list(shape) for shape in self.input_shapes],
+            "tiles": len(self),
+            "recomputed": self.recomputed,
+            "tile_peak_bytes": self.tile_peak_bytes,
+            "whole_peak_bytes": self.whole_peak_bytes,
+            "memory_bytes": self.memory_bytes,
+            "resizes": [one.layer for one in self.resizes],
+            "statistics": list(self.statistics),
+            "sweeps": self.sweeps,
+        }
+
+
+def plan_tiles(
+    network: Network,
+    steps: Mapping[str, int],
+    reader: Callable[[tuple[Shape, ...]], Network],
+    peak: Callable[[Network], int],
+    *,
+    known: Set[str] = frozenset(),
+) -> TilePlan | Refusal:
+    """The plan that cuts the image of `network` into tiles of about `steps` along each axis.
+
+    `reader` gives the network at other input shapes, `peak` the bytes that a run of one needs. An
+    axis that `steps` leaves out is not cut. A refusal names the layer that does not run by tiles.
+    """
+    maps = [_map_of(network.tensor(name)) for name in network.outputs]
+    refused = next((one for one in maps if isinstance(one, Refusal)), None)
+    if refused is not None:
+        return refused
+    outputs = tuple(one for one in maps if isinstance(one, Map))
+    inputs = [_map_of(tensor) for tensor in network.inputs]
+    lengths = {axis: n for tensor in reversed(network.inputs) for axis, n in tensor.grid.items()}
+    cuts: list[AxisTiles] = []
+    for axis in lengths:
+        held = {one.name: network.tensor(one.name).grid.get(axis, 1) for one in outputs}
+        cut = along(network, axis, held, steps.get(axis, lengths[axis]), known)
+        if isinstance(cut, Refusal):
+            if axis in steps and steps[axis] < lengths[axis]:
+                return cut
+            cut = _uncut(axis, lengths[axis], held)
+        cuts.append(cut)
+    shapes = tuple(
+        _shape_of_tile(one, cuts, lengths) for one in inputs if isinstance(one, Map)
+    )
+    if len(shapes) < len(network.inputs):
+        return Refusal("local", network.inputs[0].name, "its positions lie in no dimension alone.")
+    whole = tuple(tensor.shape for tensor in network.inputs)
+    tile = network if shapes == whole else reader(shapes)
+    resizes: dict[str, None] = {}
+    for cut in cuts:
+        found = placed(network, tile, cut, known)
+        if isinstance(found, Refusal):
+            return found
+        resizes.update(dict.fromkeys(found))
+    return TilePlan(
+        network.name,
+        tuple(one for one in inputs if isinstance(one, Map)),
+        outputs,
+        tuple(cuts),
+        shapes,
+        peak(tile),
+        peak(network),
+        tuple(_placed(network, tile, name, cuts) for name in resizes),
+    )
+
+
+def _placed(network: Network, tile: Network, name: str, cuts: Sequence[AxisTiles]) -> PlacedResize:
+    """A resize at the whole map's places, along every axis that is cut."""
+    node = network.node(name)
+    op, (before,) = node.op, node.inputs
+    assert isinstance(op, Resize)
+    by_axis = {cut.axis: cut for cut in cuts if cut.count > 1}
+    axes: list[PlacedAxis | None] = []
+    for dim in network.tensor(before).layout[-len(op.sizes) :]:
+        cut = by_axis.get(str(dim[0].axis)) if dim else None
+        axes.append(
+            cut
+            and PlacedAxis(
+                cut.axis,
+                network.tensor(before).grid[cut.axis],
+                node.output.grid[cut.axis],
+                tile.tensor(node.output.name).grid[cut.axis],
+                cut.strides[before],
+                cut.strides[node.output.name],
+            )
+        )
+    return PlacedResize(name, node.origin, op, tuple(axes))
+
+
+def _uncut(axis: str, length: int, outputs: Mapping[str, int]) -> AxisTiles:
+    strides = {name: Fraction(length, max(n, 1)) for name, n in outputs.items()}
+    return AxisTiles(axis, length, 1, length, length, (0, 0), 1, strides, dict(outputs))
+
+
+def _map_of(tensor: Tensor) -> Map | Refusal:
+    """A tensor whose every spatial axis is one dimension of its own."""
+    axes: list[str | None] = []
+    for dim in tensor.layout:
+        if not has_axes(dim):
+            axes.append(None)
+        elif len(dim) == 1 and tensor.grid[str(dim[0].axis)] == dim[0].size:
+            axes.append(dim[0].axis)
+        else:
+            return Refusal("local", tensor.name, "a dimension of it holds several axes or a part.")
+    return Map(tensor.name, tensor.shape, tuple(axes), tensor.itemsize)
+
+
+def _shape_of_tile(one: Map, cuts: list[AxisTiles], lengths: Mapping[str, int]) -> Shape:
+    sizes = {cut.axis: cut.size for cut in cuts}
+    return tuple(
+        sizes[axis] if axis is not None and n == lengths[axis] else n
+        for axis, n in zip(one.axes, one.shape, strict=True)
+    )
+
+
+def _slice(part: range) -> slice:
+    return slice(part.start, part.stop)
+
+
+def at_statistics(plan: TilePlan, names: tuple[str, ...], sweeps: int) -> TilePlan:
+    """The plan with layers whose statistics are gathered first, in so many sweeps in all."""
+    return replace(plan, statistics=names, sweeps=sweeps)

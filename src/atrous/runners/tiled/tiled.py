@@ -1,0 +1,138 @@
+"""A model that runs on images of any size, tile by tile, and gives what the whole image gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atrous.errors import ArgumentError
+from atrous.network.shapes import Shape
+from atrous.plan.tiles import Tile, TilePlan
+from atrous.runners.tiled.pipeline import Engine, run_tiles
+
+__all__ = ["Reduce", "Tiled"]
+
+Reduce = Callable[[NDArray[Any]], NDArray[Any]]
+"""A function of one tile of an output that works position by position, as an argmax over classes."""
+
+
+class Tiled:
+    """A model by tiles: `tiled(image)` is what `model(image)` gives, in bounded memory.
+
+    `tiled.plan(shape)` says how an image of that shape is cut. See `atrous.tile`.
+    """
+
+    def __init__(
+        self,
+        planner: Callable[[tuple[Shape, ...]], TilePlan],
+        engines: Callable[[TilePlan], Engine],
+        batch: int = 1,
+    ) -> None:
+        self._planner, self._engines = planner, engines
+        self._plans: dict[tuple[Shape, ...], TilePlan] = {}
+        self._ready: tuple[TilePlan, Engine] | None = None
+        self.batch = batch
+
+    def plan(self, *shapes: Sequence[int]) -> TilePlan:
+        """The plan for an image of this shape, batch and channels included."""
+        asked = tuple(tuple(int(n) for n in shape) for shape in shapes)
+        if asked not in self._plans:
+            self._plans[asked] = self._planner(asked)
+        return self._plans[asked]
+
+    def __call__(self, *images: Any, reduce: Reduce | str | None = None) -> Any:
+        """The outputs of the whole image; one array, or a tuple where the model has several.
+
+        `images` are what the model takes, anything with `shape`, `dtype` and slicing. Tensors give
+        tensors, all else NumPy arrays. `reduce`, `"argmax"` or a function of one tile of an output,
+        is applied to each tile, so that what it leaves out is never held as a whole.
+        """
+        plan = self.plan(*(image.shape for image in images))
+        engine = self._engine(plan)
+        reducer = _reducer(reduce)
+        whole: list[NDArray[Any] | None] = [None] * len(plan.outputs)
+
+        def read(tile: Tile) -> list[Any]:
+            return [image[part] for image, part in zip(images, tile.read, strict=True)]
+
+        def write(tile: Tile, made: Sequence[NDArray[Any]]) -> None:
+            for index, (kept, one) in enumerate(zip(tile.keep, made, strict=True)):
+                part = one[kept.local]
+                target = kept.target
+                if reducer is not None:
+                    part = reducer(part)
+                    target = _targets(kept.target, plan.outputs[index].axes, part.ndim)
+                if whole[index] is None:
+                    whole[index] = _empty(plan, index, part, target)
+                whole[index][target] = part  # type: ignore[index]
+
+        run_tiles(engine, plan.tiles(), read, write, batch=self._batched(plan))
+        made = tuple(_like(images[0], one) for one in whole)
+        return made[0] if len(made) == 1 else made
+
+    def _engine(self, plan: TilePlan) -> Engine:
+        if self._ready is None or self._ready[0] is not plan:
+            self._ready = (plan, self._engines(plan))
+        return self._ready[1]
+
+    def _batched(self, plan: TilePlan) -> int:
+        return 1 if plan.resizes else self.batch
+
+
+def _reducer(reduce: Reduce | str | None) -> Reduce | None:
+    if reduce is None or callable(reduce):
+        return reduce
+    if reduce == "argmax":
+        return _argmax
+    raise ArgumentError(f"reduce is {reduce!r}; give 'argmax' or a function of one tile.")
+
+
+def _argmax(tile: NDArray[Any]) -> NDArray[Any]:
+    classes = tile.shape[1]
+    return tile.argmax(1).astype(np.uint8 if classes <= 256 else np.uint16)
+
+
+def _targets(
+    target: tuple[slice, ...], axes: Sequence[str | None], rank: int
+) -> tuple[slice, ...]:
+    """Where a reduced tile goes: positions stay, of what else there was a dimension may be gone."""
+    if rank == len(target):
+        return (
+            *(slice(None) if axis is None and i else s
+              for i, (s, axis) in enumerate(zip(target, axes, strict=True))),
+        )
+    gone = len(target) - rank
+    places = [i for i, axis in enumerate(axes) if axis is None]
+    drop = set(places[1 : 1 + gone])
+    if len(drop) < gone:
+        raise ArgumentError(
+            f"reduce leaves {rank} of {len(target)} dimensions; keep the batch and all positions."
+        )
+    return tuple(s for i, s in enumerate(target) if i not in drop)
+
+
+def _empty(
+    plan: TilePlan, index: int, part: NDArray[Any], target: tuple[slice, ...]
+) -> NDArray[Any]:
+    one = plan.outputs[index]
+    if part.ndim == len(one.shape):
+        shape = tuple(
+            n if axis is not None or not i else held
+            for i, (n, axis, held) in enumerate(zip(one.shape, one.axes, part.shape, strict=True))
+        )
+    else:
+        shape = tuple(max(s.stop, 0) for s in target)
+        kept = [n for n, axis in zip(one.shape, one.axes, strict=True) if axis is not None]
+        shape = (*shape[: part.ndim - len(kept)], *kept)
+    return np.empty(shape, part.dtype)
+
+
+def _like(image: Any, made: NDArray[Any] | None) -> Any:
+    if type(image).__module__.partition(".")[0] == "torch" and made is not None:
+        import torch
+
+        return torch.from_numpy(made)
+    return made

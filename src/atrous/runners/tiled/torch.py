@@ -1,0 +1,160 @@
+"""Tiles through a PyTorch module: as it is, or call by call where a resize needs its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from atrous.errors import ReadError
+from atrous.frameworks.torch import in_mode, leaves, quiet
+from atrous.plan.tiles import PlacedAxis, PlacedResize, Tile, TilePlan
+from atrous.readers.torch.inputs import examples_for
+from atrous.readers.torch.traced import calls_of
+from atrous.runners.tiled.places import taps_of
+
+__all__ = ["TorchTiles"]
+
+
+class TorchTiles:
+    """A module that runs on tiles of one shape, in evaluation mode and without gradients.
+
+    Where the plan has resizes that need the place of a tile, the module's calls are run instead of
+    its code: what it computes outside of PyTorch is then that of the first tile.
+    """
+
+    def __init__(self, model: nn.Module, plan: TilePlan) -> None:
+        self.model = model
+        self.plan = plan
+        first = next((p for p in model.parameters() if p.is_floating_point()), None)
+        self.device = first.device if first is not None else torch.device("cpu")
+        self.dtype = first.dtype if first is not None else None
+        self._graph: Graph | None = None
+
+    def run(self, inputs: Sequence[Any], tiles: Sequence[Tile]) -> list[Any]:
+        """The outputs for inputs stacked along the batch, as tensors; one tile a batch of its own."""
+        given = [self._taken(value) for value in inputs]
+        with in_mode(self.model, training=False), quiet(), torch.inference_mode():
+            if not self.plan.resizes:
+                made = self.model(*given)
+                return [value for value in leaves(made) if isinstance(value, torch.Tensor)]
+            if self._graph is None:
+                self._graph = Graph(self.model, given)
+            (tile,) = tiles
+            return self._graph.run(given, self._placed(tile))
+
+    def host(self, made: torch.Tensor) -> Any:
+        """One output as an array in main memory."""
+        return made.detach().cpu().numpy()
+
+    def _taken(self, value: Any) -> torch.Tensor:
+        if not isinstance(value, torch.Tensor):
+            value = torch.from_numpy(np.require(value, requirements=["C", "W"]))
+        if value.is_floating_point() and self.dtype is not None:
+            return value.to(self.device, self.dtype)
+        return value.to(self.device)
+
+    def _placed(self, tile: Tile) -> Mapping[str, Callable[..., torch.Tensor]]:
+        origins = {
+            axis.axis: axis.origin(place)
+            for axis, place in zip(self.plan.axes, tile.index, strict=True)
+        }
+        return {one.origin: _resizing(one, origins) for one in self.plan.resizes}
+
+
+class Graph:
+    """The calls that a module makes on inputs of these shapes, to be run again."""
+
+    def __init__(self, model: nn.Module, inputs: Sequence[torch.Tensor]) -> None:
+        name = type(model).__name__
+        shapes = tuple(torch.empty_like(value, device="cpu") for value in inputs)
+        with torch.inference_mode(False):
+            program = calls_of(model, examples_for(model, shapes, name), name)
+        if program.ran:
+            raise ReadError(f"{name}: its way depends on values, so its calls are no recipe.")
+        self.program = program
+        self.last = _last_uses(program.graph)
+
+    def run(
+        self, inputs: Sequence[torch.Tensor], instead: Mapping[str, Callable[..., Any]]
+    ) -> list[torch.Tensor]:
+        """The outputs; a call whose node is named in `instead` is done by that function."""
+        values: dict[Any, Any] = {}
+        given = iter(inputs)
+        wanted = {name: None for name in self.program.outputs}
+        made: dict[str, Any] = {}
+        for node in self.program.graph.nodes:
+            if node.op == "placeholder":
+                if node.name in self.program.inputs:
+                    values[node] = next(given)
+                elif node.name in self.program.stored:
+                    values[node] = self.program.stored[node.name][1]
+            elif node.op == "call_function":
+                args = torch.fx.map_arg(node.args, values.__getitem__)
+                kwargs = torch.fx.map_arg(node.kwargs, values.__getitem__)
+                function = instead.get(node.name, node.target)
+                values[node] = function(*args, **kwargs)
+                del args, kwargs
+            if node.name in wanted and node in values:
+                made[node.name] = values[node]
+            for dead in self.last.get(node, ()):
+                values.pop(dead, None)
+        return [made[name] for name in self.program.outputs]
+
+
+def _last_uses(graph: torch.fx.Graph) -> dict[Any, list[Any]]:
+    last = {source: node for node in graph.nodes for source in node.all_input_nodes}
+    found: dict[Any, list[Any]] = {}
+    for source, node in last.items():
+        if source.op != "placeholder" and node.op != "output":
+            found.setdefault(node, []).append(source)
+    return found
+
+
+def _resizing(one: PlacedResize, origins: Mapping[str, int]) -> Callable[..., torch.Tensor]:
+    """The resize of a tile as the whole map's: a stretch of its outputs at their own places."""
+
+    def resize(x: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        rank = len(one.op.sizes)
+        for index, along in enumerate(one.axes):
+            x = _resized(x, x.dim() - rank + index, one, index, along, origins)
+        return x
+
+    return resize
+
+
+def _resized(
+    x: torch.Tensor,
+    dim: int,
+    one: PlacedResize,
+    index: int,
+    along: PlacedAxis | None,
+    origins: Mapping[str, int],
+) -> torch.Tensor:
+    if along is None:
+        inputs, length, first, before = x.shape[dim], one.op.sizes[index], 0, 0
+        outputs = range(length)
+    else:
+        origin = origins[along.axis]
+        inputs, length = along.inputs, along.outputs
+        first, before = int(origin / along.behind), int(origin / along.before)
+        outputs = range(first, first + along.made)
+    if inputs == length and one.op.how == "linear" and along is None:
+        return x
+    double = x.dtype == torch.float64
+    places, weights = taps_of(one.op, index, inputs, outputs, length, double=double)
+    # What lies outside of the tile is kept by no tile.
+    places = np.clip(places - before, 0, x.shape[dim] - 1)
+    made: torch.Tensor | None = None
+    for tap in range(places.shape[1]):
+        part = x.index_select(dim, torch.from_numpy(places[:, tap]).to(x.device))
+        if one.op.how != "nearest":
+            shape = [1] * x.dim()
+            shape[dim] = -1
+            part = part * torch.from_numpy(weights[:, tap]).to(x.device, x.dtype).view(shape)
+        made = part if made is None else made + part
+    assert made is not None
+    return made
