@@ -32,8 +32,10 @@ from .operators.conv import conv_transpose as conv_transpose
 from .optimization.records import EngineTime as EngineTime
 from .optimization.records import Explanation as Explanation
 from .optimization.records import LayerChoice as LayerChoice
+from .plan.tiles import TilePlan as TilePlan
 from .readers.source import read as read
 from .refusal import ConversionError as ConversionError
+from .runners.tiled.tiled import Tiled as Tiled
 from .verbs.annotate import annotate as annotate
 from .verbs.audit import audit as audit
 from .verbs.compare import compare as compare
@@ -44,6 +46,8 @@ from .verbs.learn import learn as learn
 from .verbs.optimize import optimize as optimize
 from .verbs.rates import rates as rates
 from .verbs.sizes import sizes as sizes
+from .verbs.tile import plan_tiles as plan_tiles
+from .verbs.tile import tile as tile
 from .verbs.training import training as training
 
 __version__: str

@@ -10,6 +10,6 @@ A way to cut that is new is one file here with its frozen record; its view goes 
 from __future__ import annotations
 
 from atrous.plan.along import AxisTiles, Cell
-from atrous.plan.tiles import Tile, TilePlan, plan_tiles
+from atrous.plan.tiles import Tile, TilePlan, cut_into_tiles
 
-__all__ = ["AxisTiles", "Cell", "Tile", "TilePlan", "plan_tiles"]
+__all__ = ["AxisTiles", "Cell", "Tile", "TilePlan", "cut_into_tiles"]

@@ -117,8 +117,8 @@ def along(
     apart = strides(network, axis)
     if isinstance(apart, Refusal):
         return apart
-    apart = {name: apart.get(name, Fraction(length)) for name in {*apart, *outputs}}
     every = period(network, axis, apart)
+    apart = {name: apart.get(name, Fraction(length)) for name in {*apart, *outputs}}
     whole = AxisTiles(axis, length, every, length, length, (0, 0), 1, apart, dict(outputs))
     step = max(step // every, 1) * every
     if step >= length:

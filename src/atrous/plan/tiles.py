@@ -18,7 +18,7 @@ from atrous.plan.along import AxisTiles, along, placed
 from atrous.refusal import Refusal
 from atrous.shown import ShownWhole
 
-__all__ = ["Kept", "Map", "PlacedResize", "Tile", "TilePlan", "plan_tiles"]
+__all__ = ["Kept", "Map", "PlacedResize", "Tile", "TilePlan", "cut_into_tiles"]
 
 Slices = tuple[slice, ...]
 
@@ -216,7 +216,7 @@ class TilePlan(ShownWhole):
         }
 
 
-def plan_tiles(
+def cut_into_tiles(
     network: Network,
     steps: Mapping[str, int],
     reader: Callable[[tuple[Shape, ...]], Network],

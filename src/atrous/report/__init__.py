@@ -27,6 +27,7 @@ from atrous.report.rates import PyramidView
 from atrous.report.sizes import SizesView
 from atrous.report.stack import StackView
 from atrous.report.stretches import BoxesView, StretchesView
+from atrous.report.tiles import TilePlanView
 from atrous.report.training import TrainingView
 from atrous.report.view import LinesView, TextView
 from atrous.shown import Shown, view
@@ -55,6 +56,7 @@ __all__ = [
     "Sort",
     "StackView",
     "StretchesView",
+    "TilePlanView",
     "TopicsView",
     "TrainingView",
 ]

@@ -1,21 +1,31 @@
-"""`tile`: a model on images of any size, tile by tile."""
+"""`tile` and `cut_into_tiles`: a model on images of any size, tile by tile, and how it is cut."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from atrous.analysis.memory import memory_of
-from atrous.errors import ArgumentError
+from atrous.analysis.requirements import bytes_of
+from atrous.errors import ArgumentError, UnsupportedError
 from atrous.network import Network
 from atrous.network.shapes import Shape
-from atrous.plan.tiles import TilePlan, plan_tiles
+from atrous.plan.tiles import TilePlan, cut_into_tiles
+from atrous.progress import step
 from atrous.readers import read
+from atrous.readers.given import is_shape, shapes_of
+from atrous.readers.kind import kind_of, source_name
 from atrous.refusal import Refusal
 from atrous.runners.tiled.pipeline import Engine
 from atrous.runners.tiled.tiled import Tiled
 
-__all__ = ["plan_of", "tile"]
+__all__ = ["Planner", "plan_tiles", "tile"]
+
+USUAL_MEMORY = "1GiB"
+_TRIALS = 8
+"""How many sizes of tiles are read at most to find the largest that a budget allows."""
 
 
 def tile(
@@ -26,46 +36,182 @@ def tile(
     memory: int | str | None = None,
     batch: int = 1,
 ) -> Tiled:
-    """The model by tiles that give what the whole image gives."""
+    """The model by tiles, which give what the whole image gives, at every position.
 
-    def planner(shapes: tuple[Shape, ...]) -> TilePlan:
-        return plan_of(model, shapes, tile=tile, memory=memory)
+    `model` is a PyTorch module or an `.onnx` file. Tiles stand for `tile` input positions along
+    each axis, or are as large as `memory` allows (bytes, or `"2GiB"`; 1 GiB if neither is given);
+    the halo that they read beside that is worked out from the network, never guessed. `input` is
+    the shape of an image, which is then planned at once: what cannot run by tiles raises here, and
+    not when the first image comes. `batch` tiles are run at a time.
 
-    def engines(plan: TilePlan) -> Engine:
-        from atrous.runners.tiled.torch import TorchTiles
+    The first image is also used to see that the model takes no number from the size of its input,
+    such as a division by it, which no layer shows: one tile is run at a second size.
 
-        return TorchTiles(model, plan)
+    Raises `UnsupportedError` naming the layer where positions of a tile depend on those far away,
+    `ArgumentError` for a tile or a budget that cannot be kept; the least that can is said.
 
-    return Tiled(planner, engines, batch)
+    >>> import atrous, torch
+    >>> model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3, dilation=4, padding=4)).double()
+    >>> tiled = atrous.tile(model, tile=64)
+    >>> image = torch.rand(1, 1, 200, 300, dtype=torch.double)
+    >>> bool((tiled(image) - model(image)).abs().max() < 1e-14), tiled.plan(image.shape).grid
+    (True, (4, 5))
+    """
+    planner = Planner(model, tile=tile, memory=memory)
+    tiled = Tiled(planner, planner.engine, batch)
+    if input is not None:
+        tiled.plan(*shapes_of(input) if is_shape(input) else (one.shape for one in input))
+    return tiled
 
 
-def plan_of(
-    model: Any, shapes: tuple[Shape, ...], *, tile: int | Sequence[int] | None, memory: int | str | None
+def plan_tiles(
+    source: Any,
+    input: Any = None,
+    *,
+    tile: int | Sequence[int] | None = None,
+    memory: int | str | None = None,
 ) -> TilePlan:
-    """The plan for an image of these shapes."""
+    """How an image of the shape `input` is cut into tiles; nothing is run.
 
-    def reader(asked: tuple[Shape, ...]) -> Network:
-        return read(model, asked[0] if len(asked) == 1 else asked)
+    `source` is that of `inspect`. See `tile`.
 
-    network = reader(shapes)
-    steps = _steps(network, tile)
-    found = plan_tiles(network, steps, reader, _peak)
-    if isinstance(found, Refusal):
-        raise found.error()
-    return found
+    >>> import atrous
+    >>> plan = atrous.plan_tiles("zoo:resnet50", (1, 3, 4096, 4096), tile=1024)
+    """
+    shapes = shapes_of(input) if input is not None else None
+    planner = Planner(source, tile=tile, memory=memory)
+    return planner.plan(shapes)
+
+_HELD = 8
+"""Networks kept between plans: the whole image is asked for again and again."""
 
 
-def _steps(network: Network, tile: int | Sequence[int] | None) -> Mapping[str, int]:
+@dataclass(frozen=True)
+class Planner:
+    """Plans for images of any shape, of one model."""
+
+    source: Any
+    tile: int | Sequence[int] | None = None
+    memory: int | str | None = None
+    _read: dict[tuple[Shape, ...] | None, Network] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.tile is not None and self.memory is not None:
+            raise ArgumentError("tile and memory both say how large tiles are; give one of them.")
+        if self.memory is not None:
+            bytes_of(self.memory)
+
+    @cached_property
+    def name(self) -> str:
+        """What the source is called."""
+        return source_name(self.source)
+
+    def network(self, shapes: tuple[Shape, ...] | None) -> Network:
+        """The source at these shapes."""
+        if shapes not in self._read:
+            if len(self._read) > _HELD:
+                self._read.clear()
+            if shapes is None:
+                found = read(self.source)
+            else:
+                found = read(self.source, shapes[0] if len(shapes) == 1 else shapes)
+            self._read[shapes] = found
+        return self._read[shapes]
+
+    def plan(self, shapes: tuple[Shape, ...] | None) -> TilePlan:
+        """The plan for an image of these shapes."""
+        network = self.network(shapes)
+        if self.tile is not None:
+            return self._planned(network, _steps(network, self.tile))
+        return self._within(network, bytes_of(self.memory or USUAL_MEMORY))
+
+    def wider(self, plan: TilePlan) -> TilePlan:
+        """The same image in tiles that are one period larger along each axis that has room."""
+        network = self.network(tuple(one.shape for one in plan.inputs))
+        return self._planned(
+            network, {axis.axis: axis.step + axis.period for axis in plan.axes}
+        )
+
+    def engine(self, plan: TilePlan) -> Engine:
+        """What runs the model on tiles of a plan."""
+        kind = kind_of(self.source)
+        if kind == "module":
+            from atrous.runners.tiled.torch import TorchTiles
+
+            return TorchTiles(self.source, plan)
+        raise UnsupportedError(
+            f"{self.name}: tiles run PyTorch modules and .onnx files; this is neither."
+        )
+
+    def _planned(self, network: Network, steps: Mapping[str, int]) -> TilePlan:
+        size = "x".join(map(str, steps.values()))
+        step(f"planning tiles of {size}")
+        found = cut_into_tiles(network, steps, self.network, peak_of)
+        if isinstance(found, Refusal):
+            error = UnsupportedError(found.reason)
+            error.subject = found.layer or self.name
+            raise error
+        return found
+
+    def _within(self, network: Network, budget: int) -> TilePlan:
+        """The largest tiles, alike along all axes, that stay within a budget of bytes."""
+        longest = max(network.inputs[0].grid.values(), default=1)
+        whole = self._planned(network, {})
+        if whole.memory_bytes <= budget:
+            return whole
+        least = self._planned(network, dict.fromkeys(network.axes, 1))
+        if least.memory_bytes > budget:
+            raise ArgumentError(
+                f"memory={self.memory or USUAL_MEMORY!r} is less than the smallest tile needs: "
+                f"{least.memory_bytes:,} bytes for {_size(least)}; give at least that."
+            )
+        rank = len(network.axes)
+        fits, beyond = least, longest
+        for _ in range(_TRIALS):
+            low = max(axis.step for axis in fits.axes)
+            # Bytes grow as positions do: the halo's too, so what is aimed at falls a little short.
+            side = min(max(axis.size for axis in fits.axes), longest)
+            ratio = (budget / fits.memory_bytes) ** (1 / rank)
+            aim = int(side * ratio) - (side - low)
+            aim = min(max(aim, low + 1), beyond - 1)
+            if aim <= low:
+                break
+            found = self._planned(network, dict.fromkeys(network.axes, aim))
+            reached = max(axis.step for axis in found.axes if axis.count > 1)
+            if reached <= low:
+                break
+            if found.memory_bytes <= budget:
+                fits = found
+                if found.memory_bytes > 0.9 * budget:
+                    break
+            else:
+                beyond = reached
+        return self._balanced(network, fits)
+
+    def _balanced(self, network: Network, plan: TilePlan) -> TilePlan:
+        """As many tiles, the last one as large as the others: less is computed twice."""
+        steps = {axis.axis: -(-axis.length // axis.count) for axis in plan.axes}
+        steps = {
+            axis.axis: -(-steps[axis.axis] // axis.period) * axis.period for axis in plan.axes
+        }
+        return plan if plan.tile_shape == tuple(steps.values()) else self._planned(network, steps)
+
+
+def _size(plan: TilePlan) -> str:
+    return "x".join(str(axis.size) for axis in plan.axes)
+
+
+def _steps(network: Network, tile: int | Sequence[int]) -> Mapping[str, int]:
     axes = network.axes
-    if tile is None:
-        return dict.fromkeys(axes, 512)
     sizes = (tile,) * len(axes) if isinstance(tile, int) else tuple(tile)
     if len(sizes) != len(axes) or any(type(n) is not int or n < 1 for n in sizes):
-        raise ArgumentError(f"tile is {tile!r}; give one size of at least 1, or one for each axis.")
+        raise ArgumentError(
+            f"tile is {tile!r}; give one size of at least 1, or one for each of {', '.join(axes)}."
+        )
     return dict(zip(axes, sizes, strict=True))
 
 
-def _peak(network: Network) -> int:
+def peak_of(network: Network) -> int:
     """Bytes that a run of the network holds at most: the model's own, or those of the graph."""
     eager = network.eager
     if eager is not None and eager.peak_bytes is not None:

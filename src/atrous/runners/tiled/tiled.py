@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from atrous.errors import ArgumentError
+from atrous.errors import ArgumentError, UnsupportedError
 from atrous.network.shapes import Shape
 from atrous.plan.tiles import Tile, TilePlan
 from atrous.runners.tiled.pipeline import Engine, run_tiles
@@ -19,6 +19,16 @@ Reduce = Callable[[NDArray[Any]], NDArray[Any]]
 """A function of one tile of an output that works position by position, as an argmax over classes."""
 
 
+class Planning(Protocol):
+    """What plans how images are cut."""
+
+    def plan(self, shapes: tuple[Shape, ...]) -> TilePlan:
+        """The plan for an image of these shapes."""
+
+    def wider(self, plan: TilePlan) -> TilePlan:
+        """The same image in tiles that are a little larger."""
+
+
 class Tiled:
     """A model by tiles: `tiled(image)` is what `model(image)` gives, in bounded memory.
 
@@ -27,20 +37,21 @@ class Tiled:
 
     def __init__(
         self,
-        planner: Callable[[tuple[Shape, ...]], TilePlan],
+        planner: Planning,
         engines: Callable[[TilePlan], Engine],
         batch: int = 1,
     ) -> None:
         self._planner, self._engines = planner, engines
         self._plans: dict[tuple[Shape, ...], TilePlan] = {}
         self._ready: tuple[TilePlan, Engine] | None = None
+        self._checked: set[int] = set()
         self.batch = batch
 
     def plan(self, *shapes: Sequence[int]) -> TilePlan:
         """The plan for an image of this shape, batch and channels included."""
         asked = tuple(tuple(int(n) for n in shape) for shape in shapes)
         if asked not in self._plans:
-            self._plans[asked] = self._planner(asked)
+            self._plans[asked] = self._planner.plan(asked)
         return self._plans[asked]
 
     def __call__(self, *images: Any, reduce: Reduce | str | None = None) -> Any:
@@ -52,11 +63,13 @@ class Tiled:
         """
         plan = self.plan(*(image.shape for image in images))
         engine = self._engine(plan)
-        reducer = _reducer(reduce)
-        whole: list[NDArray[Any] | None] = [None] * len(plan.outputs)
 
         def read(tile: Tile) -> list[Any]:
             return [image[part] for image, part in zip(images, tile.read, strict=True)]
+
+        self._check_sizes(plan, engine, read)
+        reducer = _reducer(reduce)
+        whole: list[NDArray[Any] | None] = [None] * len(plan.outputs)
 
         def write(tile: Tile, made: Sequence[NDArray[Any]]) -> None:
             for index, (kept, one) in enumerate(zip(tile.keep, made, strict=True)):
@@ -78,8 +91,48 @@ class Tiled:
             self._ready = (plan, self._engines(plan))
         return self._ready[1]
 
+    def _check_sizes(
+        self, plan: TilePlan, engine: Engine, read: Callable[[Tile], Sequence[Any]]
+    ) -> None:
+        """Once for each plan: a tile run at another size gives the same where both have it.
+
+        Raises `UnsupportedError` where it does not: the model takes a number from its input's size.
+        """
+        if len(plan) == 1 or id(plan) in self._checked:
+            return
+        wider = self._planner.wider(plan)
+        if wider.input_shapes == plan.input_shapes:
+            return
+        found = []
+        for cut, runs in ((plan, engine), (wider, self._engines(wider))):
+            first = cut.tile((0,) * len(cut.axes))
+            found.append([runs.host(one) for one in runs.run(list(read(first)), [first])])
+        tile = plan.tile((0,) * len(plan.axes))
+        for kept, one, other in zip(tile.keep, *found, strict=True):
+            a, b = one[kept.local], other[kept.local]
+            if a.dtype.kind in "fc" and not _close(a, b):
+                raise UnsupportedError(
+                    f"{plan.network}: gives another result at {kept.name} for a tile of another "
+                    "size, so it takes a number from the size of its input, and no tile can be "
+                    "exact; pass that number as an input."
+                )
+        self._checked.add(id(plan))
+
     def _batched(self, plan: TilePlan) -> int:
         return 1 if plan.resizes else self.batch
+
+
+_CLOSE = {2: 2e-2, 4: 1e-4, 8: 1e-9}
+"""By bytes of a number: what rounding may change, beside the largest value."""
+
+
+def _close(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    limit = _CLOSE.get(one.dtype.itemsize, 1e-9)
+    finite = np.isfinite(one) & np.isfinite(other)
+    scale = float(np.abs(one[finite]).max(initial=0))
+    return bool((np.isfinite(one) == np.isfinite(other)).all()) and bool(
+        (np.abs(one[finite] - other[finite]) <= limit * scale).all()
+    )
 
 
 def _reducer(reduce: Reduce | str | None) -> Reduce | None:

@@ -1,0 +1,71 @@
+"""How an image is cut into tiles: their size and halo, what that costs, what it needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from atrous.draw.units import bytes_text, per_axis, share_text, shape_text
+from atrous.plan.tiles import TilePlan
+from atrous.report.lines import Line, Look, Span, line, wrapped
+from atrous.report.view import LinesView
+from atrous.shown import how_many, some, view
+
+__all__ = ["TilePlanView"]
+
+_INDENT = 12
+
+
+@view.register(TilePlan)
+@dataclass(frozen=True, slots=True)
+class TilePlanView(LinesView):
+    """The grid, the halo, the work that is done twice, and the memory of one tile."""
+
+    record: TilePlan
+
+    def lines(self, look: Look) -> list[Line]:
+        plan = self.record
+        shape = " and ".join(shape_text(one.shape) for one in plan.inputs)
+        head = f": {shape} in {how_many(len(plan), 'tile')}"
+        if len(plan) == 1:
+            rows = [("memory", f"{bytes_text(plan.memory_bytes)} at its peak, as a whole")]
+            return _laid(plan.network, f"{head}, not cut", rows, look)
+        cut = [axis for axis in plan.axes if axis.count > 1]
+        size = per_axis([str(axis.step) for axis in plan.axes])
+        grid = "x".join(map(str, plan.grid))
+        rows = [
+            ("tiles", f"{size} px each, {grid} of them"),
+            ("halo", f"{_halo(plan)}; origins multiples of {_origins(plan)}"),
+            ("runs on", " and ".join(shape_text(s) for s in plan.input_shapes) + ", all alike"),
+            ("more work", f"{share_text(plan.recomputed)} is computed twice, as part of a halo"),
+            (
+                "memory",
+                f"{bytes_text(plan.memory_bytes)} for a tile; the whole image at once would need "
+                f"{bytes_text(plan.whole_peak_bytes)}",
+            ),
+        ]
+        if plan.sweeps > 1:
+            named = some(list(plan.statistics))
+            rows.append(("sweeps", f"{plan.sweeps}, to gather the statistics of {named}"))
+        if plan.resizes:
+            named = some([one.layer for one in plan.resizes])
+            rows.append(("resizes", f"{named} at the places of the whole map"))
+        left = [axis.axis for axis in plan.axes if axis not in cut]
+        if left:
+            rows.append(("not cut", ", ".join(left)))
+        return _laid(plan.network, head, rows, look)
+
+
+def _laid(name: str, head: str, rows: list[tuple[str, str]], look: Look) -> list[Line]:
+    out = [line(Span(name or "network", "bold"), head)]
+    for label, text in rows:
+        out += wrapped(Span(label, "bold"), text, _INDENT, look)
+    return out
+
+
+def _halo(plan: TilePlan) -> str:
+    sides = [f"{before} px before, {behind} behind" for before, behind in plan.halo]
+    return sides[0] if len(set(sides)) == 1 else per_axis(sides)
+
+
+def _origins(plan: TilePlan) -> str:
+    return per_axis([str(axis.period) for axis in plan.axes])
