@@ -73,7 +73,7 @@ class AxisTiles:
         return Cell(index, range(origin, origin + self.size), keep, local)
 
     def kept(self, name: str, index: int) -> range:
-        """The positions of a tensor that tile `index` stands for; the last one has all that is left."""
+        """The positions of a tensor that tile `index` stands for; the last has all that is left."""
         length, stride = self.outputs[name], self.strides[name]
         start = min(int(index * self.step / stride), length)
         last = index == self.count - 1
@@ -246,7 +246,9 @@ def _differs(
             if not alike or (factors[0] != factors[1] and not node.op.scales):
                 found.append(node.name)
         elif not alike:
-            reason = f"reads other places in a tile of {cut.size} than in {cut.length} along {axis}."
+            reason = (
+                f"reads other places in a tile of {cut.size} than in {cut.length} along {axis}."
+            )
             return Refusal("same", node.name, reason)
     return None
 

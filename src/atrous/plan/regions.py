@@ -51,7 +51,7 @@ def needs(
         wanted = found.get(node.output.name)
         if wanted is None:
             continue
-        refused = _refused(network, node, axis)
+        refused = _refused(node, axis)
         if refused is not None:
             return refused
         for index, name in enumerate(node.inputs):
@@ -79,7 +79,7 @@ def needs(
     return Needs(found, begins, ends)
 
 
-def _refused(network: Network, node: Node, axis: str) -> Refusal | None:
+def _refused(node: Node, axis: str) -> Refusal | None:
     if node.opaque:
         return Refusal("local", node.name, f"{node.opaque}, so what a tile needs is not known.")
     if any(node.seams):

@@ -1,4 +1,4 @@
-"""How far apart the positions of each tensor lie, and at which origins a tile sees the same grid."""
+"""How far apart the positions of each tensor lie, and where tiles may begin."""
 
 from __future__ import annotations
 
@@ -56,12 +56,13 @@ def resized_by(inputs: int, outputs: int) -> Fraction:
     >>> [str(resized_by(*pair)) for pair in ((32, 64), (33, 65), (64, 96), (65, 33))]
     ['1/2', '1/2', '2/3', '2']
     """
-    exact = Fraction(inputs, outputs)
     small, large = sorted((inputs, outputs))
-    whole = (2 * large + small) // (2 * small)
-    if abs(small * whole - large) >= whole:
-        return exact
-    return Fraction(1, whole) if outputs >= inputs else Fraction(whole)
+    near = (large // small, -(-large // small))
+    # What a strided layer leaves of the larger map: with padding, or without.
+    left = [n for n in near if -(-large // n) == small] + [n for n in near if large // n == small]
+    if not left:
+        return Fraction(inputs, outputs)
+    return Fraction(1, left[0]) if outputs >= inputs else Fraction(left[0])
 
 
 def period(network: Network, axis: str, apart: Mapping[str, Fraction]) -> int:
@@ -76,21 +77,18 @@ def period(network: Network, axis: str, apart: Mapping[str, Fraction]) -> int:
     for stride in apart.values():
         found = lcm(found, stride.numerator)
     for node in network.nodes:
-        stride = apart.get(node.output.name)
-        for move in node.moves if stride is not None else ():
+        if node.output.name not in apart:
+            continue
+        stride = apart[node.output.name]
+        for move in node.moves:
             step = move.get(axis)
-            if isinstance(step, Local) and not isinstance(node.op, Resize):
-                for turns in (step.reads.period, step.phases):
-                    found = lcm(found, _every(stride or Fraction(1), turns))
-            elif isinstance(step, Local) and step.reads.stride == stride_of_whole(step):
-                found = lcm(found, _every(stride or Fraction(1), step.reads.period))
+            if not isinstance(step, Local):
+                continue
+            if not isinstance(node.op, Resize):
+                found = lcm(found, _every(stride, step.reads.period), _every(stride, step.phases))
+            elif step.reads.stride == resized_by(step.inputs, step.outputs):
+                found = lcm(found, _every(stride, step.reads.period))
     return found
-
-
-def stride_of_whole(step: Local) -> Fraction | None:
-    """The factor of a resize whose positions repeat; None where each output looks elsewhere."""
-    factor = resized_by(step.inputs, step.outputs)
-    return factor if factor == step.reads.stride else None
 
 
 def _every(stride: Fraction, turns: int) -> int:

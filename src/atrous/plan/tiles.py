@@ -12,8 +12,8 @@ from math import prod
 from atrous.errors import GeometryError
 from atrous.network import Network, Tensor
 from atrous.network.layout import has_axes
-from atrous.network.shapes import Shape
 from atrous.network.ops import Resize
+from atrous.network.shapes import Shape
 from atrous.plan.along import AxisTiles, along, placed
 from atrous.refusal import Refusal
 from atrous.shown import ShownWhole
@@ -139,7 +139,7 @@ class TilePlan(ShownWhole):
 
     @cached_property
     def recomputed(self) -> float:
-        """Positions that are run more than once, as a share of the image's: 0.21 is 21% more work."""
+        """Positions that are run beyond the image's own, as a share: 0.21 is 21% more."""
         return float(prod(axis.share for axis in self.axes)) * self.sweeps - 1
 
     @property
@@ -155,9 +155,7 @@ class TilePlan(ShownWhole):
             0 <= place < count for place, count in zip(places, self.grid, strict=False)
         ):
             raise GeometryError(f"tile {index} is none of a grid of {self.grid}.")
-        cells = {
-            axis.axis: axis.cell(place) for axis, place in zip(self.axes, places, strict=True)
-        }
+        cells = {axis.axis: axis.cell(place) for axis, place in zip(self.axes, places, strict=True)}
         read = tuple(
             tuple(
                 _slice(cells[axis].read) if axis in cells else slice(0, n)
@@ -245,9 +243,7 @@ def cut_into_tiles(
                 return cut
             cut = _uncut(axis, lengths[axis], held)
         cuts.append(cut)
-    shapes = tuple(
-        _shape_of_tile(one, cuts, lengths) for one in inputs if isinstance(one, Map)
-    )
+    shapes = tuple(_shape_of_tile(one, cuts, lengths) for one in inputs if isinstance(one, Map))
     if len(shapes) < len(network.inputs):
         return Refusal("local", network.inputs[0].name, "its positions lie in no dimension alone.")
     whole = tuple(tensor.shape for tensor in network.inputs)
@@ -279,9 +275,11 @@ def _placed(network: Network, tile: Network, name: str, cuts: Sequence[AxisTiles
     axes: list[PlacedAxis | None] = []
     for dim in network.tensor(before).layout[-len(op.sizes) :]:
         cut = by_axis.get(str(dim[0].axis)) if dim else None
+        if cut is None:
+            axes.append(None)
+            continue
         axes.append(
-            cut
-            and PlacedAxis(
+            PlacedAxis(
                 cut.axis,
                 network.tensor(before).grid[cut.axis],
                 node.output.grid[cut.axis],

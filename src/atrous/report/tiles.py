@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from atrous.draw.units import bytes_text, per_axis, share_text, shape_text
+from atrous.draw.units import bytes_text, per_axis, shape_text, share_text
 from atrous.plan.tiles import TilePlan
 from atrous.report.lines import Line, Look, Span, line, wrapped
 from atrous.report.view import LinesView
@@ -32,16 +32,14 @@ class TilePlanView(LinesView):
         cut = [axis for axis in plan.axes if axis.count > 1]
         size = per_axis([str(axis.step) for axis in plan.axes])
         grid = "x".join(map(str, plan.grid))
+        again = "what lies in halos is computed again"
+        whole = bytes_text(plan.whole_peak_bytes)
         rows = [
             ("tiles", f"{size} px each, {grid} of them"),
             ("halo", f"{_halo(plan)}; origins multiples of {_origins(plan)}"),
             ("runs on", " and ".join(shape_text(s) for s in plan.input_shapes) + ", all alike"),
-            ("more work", f"{share_text(plan.recomputed)} is computed twice, as part of a halo"),
-            (
-                "memory",
-                f"{bytes_text(plan.memory_bytes)} for a tile; the whole image at once would need "
-                f"{bytes_text(plan.whole_peak_bytes)}",
-            ),
+            ("more work", f"{share_text(plan.recomputed)}, since {again}"),
+            ("memory", f"{bytes_text(plan.memory_bytes)} a tile, {whole} for the whole at once"),
         ]
         if plan.sweeps > 1:
             named = some(list(plan.statistics))

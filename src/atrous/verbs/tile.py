@@ -82,6 +82,7 @@ def plan_tiles(
     planner = Planner(source, tile=tile, memory=memory)
     return planner.plan(shapes)
 
+
 _HELD = 8
 """Networks kept between plans: the whole image is asked for again and again."""
 
@@ -128,9 +129,7 @@ class Planner:
     def wider(self, plan: TilePlan) -> TilePlan:
         """The same image in tiles that are one period larger along each axis that has room."""
         network = self.network(tuple(one.shape for one in plan.inputs))
-        return self._planned(
-            network, {axis.axis: axis.step + axis.period for axis in plan.axes}
-        )
+        return self._planned(network, {axis.axis: axis.step + axis.period for axis in plan.axes})
 
     def engine(self, plan: TilePlan) -> Engine:
         """What runs the model on tiles of a plan."""
@@ -191,9 +190,7 @@ class Planner:
     def _balanced(self, network: Network, plan: TilePlan) -> TilePlan:
         """As many tiles, the last one as large as the others: less is computed twice."""
         steps = {axis.axis: -(-axis.length // axis.count) for axis in plan.axes}
-        steps = {
-            axis.axis: -(-steps[axis.axis] // axis.period) * axis.period for axis in plan.axes
-        }
+        steps = {axis.axis: -(-steps[axis.axis] // axis.period) * axis.period for axis in plan.axes}
         return plan if plan.tile_shape == tuple(steps.values()) else self._planned(network, steps)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atrous.errors import UnsupportedError
+from atrous.geometry import Rounding
 from atrous.network.ops import Resize
 
 __all__ = ["Taps", "taps_of"]
@@ -47,13 +48,7 @@ def taps_of(
         )
         where = (at + dtype(0.5)) * step - dtype(0.5) if half else at * step
     if op.how == "nearest":
-        rounding = {
-            "floor": np.floor,
-            "ceil": np.ceil,
-            "round_prefer_floor": lambda v: np.ceil(v - dtype(0.5)),
-            "round_prefer_ceil": lambda v: np.floor(v + dtype(0.5)),
-        }[op.rounding]
-        places = rounding(where).astype(np.int64)[:, None]
+        places = _rounded(where, op.rounding).astype(np.int64)[:, None]
         return np.clip(places, 0, inputs - 1), np.ones(places.shape)
     if op.how == "linear":
         where = np.clip(where, 0, inputs - 1)
@@ -65,6 +60,17 @@ def taps_of(
     part = (where - low).astype(np.float64)
     places = np.stack([low + tap for tap in (-1, 0, 1, 2)], 1)
     return np.clip(places, 0, inputs - 1), np.stack([_cubic(part - t) for t in (-1, 0, 1, 2)], 1)
+
+
+def _rounded(where: NDArray[Any], rounding: Rounding) -> NDArray[Any]:
+    half = where.dtype.type(0.5)
+    found: dict[Rounding, NDArray[Any]] = {
+        "floor": np.floor(where),
+        "ceil": np.ceil(where),
+        "round_prefer_floor": np.ceil(where - half),
+        "round_prefer_ceil": np.floor(where + half),
+    }
+    return found[rounding]
 
 
 def _cubic(distance: NDArray[np.float64]) -> NDArray[np.float64]:

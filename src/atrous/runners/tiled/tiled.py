@@ -16,7 +16,7 @@ from atrous.runners.tiled.pipeline import Engine, run_tiles
 __all__ = ["Reduce", "Tiled"]
 
 Reduce = Callable[[NDArray[Any]], NDArray[Any]]
-"""A function of one tile of an output that works position by position, as an argmax over classes."""
+"""A function of one tile of an output, position by position, as an argmax over classes."""
 
 
 class Planning(Protocol):
@@ -145,17 +145,18 @@ def _reducer(reduce: Reduce | str | None) -> Reduce | None:
 
 def _argmax(tile: NDArray[Any]) -> NDArray[Any]:
     classes = tile.shape[1]
-    return tile.argmax(1).astype(np.uint8 if classes <= 256 else np.uint16)
+    best: NDArray[Any] = tile.argmax(1).astype(np.uint8 if classes <= 256 else np.uint16)
+    return best
 
 
-def _targets(
-    target: tuple[slice, ...], axes: Sequence[str | None], rank: int
-) -> tuple[slice, ...]:
+def _targets(target: tuple[slice, ...], axes: Sequence[str | None], rank: int) -> tuple[slice, ...]:
     """Where a reduced tile goes: positions stay, of what else there was a dimension may be gone."""
     if rank == len(target):
         return (
-            *(slice(None) if axis is None and i else s
-              for i, (s, axis) in enumerate(zip(target, axes, strict=True))),
+            *(
+                slice(None) if axis is None and i else s
+                for i, (s, axis) in enumerate(zip(target, axes, strict=True))
+            ),
         )
     gone = len(target) - rank
     places = [i for i, axis in enumerate(axes) if axis is None]

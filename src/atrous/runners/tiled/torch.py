@@ -35,7 +35,7 @@ class TorchTiles:
         self._graph: Graph | None = None
 
     def run(self, inputs: Sequence[Any], tiles: Sequence[Tile]) -> list[Any]:
-        """The outputs for inputs stacked along the batch, as tensors; one tile a batch of its own."""
+        """The outputs, as tensors, for inputs stacked along the batch."""
         given = [self._taken(value) for value in inputs]
         with in_mode(self.model, training=False), quiet(), torch.inference_mode():
             if not self.plan.resizes:
@@ -84,7 +84,7 @@ class Graph:
         """The outputs; a call whose node is named in `instead` is done by that function."""
         values: dict[Any, Any] = {}
         given = iter(inputs)
-        wanted = {name: None for name in self.program.outputs}
+        wanted = frozenset(self.program.outputs)
         made: dict[str, Any] = {}
         for node in self.program.graph.nodes:
             if node.op == "placeholder":
