@@ -4,7 +4,8 @@ Plans compute nothing and hold no arrays; `runners` say how they are carried out
 what a stretch of the outputs needs, `strides` where tiles may begin, `along` cuts one axis into
 tiles, `tiles` puts the axes together, `hints` says it in other tools' words.
 Pure functions on networks as data. May import: `network`, `geometry` and below; no framework.
-A way to cut that is new is one file here with its frozen record; its view goes into `report/`.
+A new way to cut is one file with its frozen record; its view goes into `report/`, what carries it
+out into `runners/`.
 """
 
 from __future__ import annotations

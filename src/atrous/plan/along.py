@@ -195,7 +195,7 @@ def placed(
         if node.name != other.name or type(node.op) is not type(other.op):
             reason = f"the model does something else at {cut.size} along {axis}."
             return Refusal("same", node.name, reason)
-        refused = _differs(whole, tile, node, other, cut, known, found)
+        refused = _unlike(whole, tile, node, other, cut, known, found)
         if refused is not None:
             return refused
     for index in _telling(cut.count):
@@ -209,7 +209,7 @@ def placed(
     return tuple(found)
 
 
-def _differs(
+def _unlike(
     whole: Network,
     tile: Network,
     node: Node,

@@ -51,7 +51,7 @@ def needs(
         wanted = found.get(node.output.name)
         if wanted is None:
             continue
-        refused = _refused(node, axis)
+        refused = _not_followed(node, axis)
         if refused is not None:
             return refused
         for index, name in enumerate(node.inputs):
@@ -71,7 +71,7 @@ def needs(
                     return _no("wraps round the end", node, axis)
                 begins |= reads.start < 0
                 ends |= reads.stop > length
-                stretch = _inside(reads, move)
+                stretch = _stretch_inside(reads, move)
             else:
                 return _no("lets all positions see one another", node, axis)
             before = found.get(name)
@@ -79,7 +79,7 @@ def needs(
     return Needs(found, begins, ends)
 
 
-def _refused(node: Node, axis: str) -> Refusal | None:
+def _not_followed(node: Node, axis: str) -> Refusal | None:
     if node.opaque:
         return Refusal("local", node.name, f"{node.opaque}, so what a tile needs is not known.")
     if any(node.seams):
@@ -91,7 +91,7 @@ def _no(what: str, node: Node, axis: str) -> Refusal:
     return Refusal("local", node.name, f"{what} along {axis}, so it cannot run by tiles.")
 
 
-def _inside(reads: range, move: Local) -> range:
+def _stretch_inside(reads: range, move: Local) -> range:
     """The positions inside a map that a stretch of reads falls on, by what its border does."""
     length = move.inputs
     low, high = max(reads.start, 0), min(reads.stop, length)

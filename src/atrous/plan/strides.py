@@ -33,7 +33,7 @@ def strides(network: Network, axis: str) -> Mapping[str, Fraction] | Refusal:
         for index, name in enumerate(node.inputs):
             if name not in found:
                 continue
-            stride = found[name] * _factor(node, axis, index)
+            stride = found[name] * _positions_for_each(node, axis, index)
             known = found.setdefault(node.output.name, stride)
             if known != stride:
                 reason = f"joins maps of stride {known} and {stride} along {axis}."
@@ -41,7 +41,7 @@ def strides(network: Network, axis: str) -> Mapping[str, Fraction] | Refusal:
     return found
 
 
-def _factor(node: Node, axis: str, index: int) -> Fraction:
+def _positions_for_each(node: Node, axis: str, index: int) -> Fraction:
     move = node.moves[index].get(axis)
     if not isinstance(move, Local):
         return Fraction(1)

@@ -162,7 +162,7 @@ class Planner:
         if least.memory_bytes > budget:
             raise ArgumentError(
                 f"memory={self.memory or USUAL_MEMORY!r} is less than the smallest tile needs: "
-                f"{least.memory_bytes:,} bytes for {_size(least)}; give at least that."
+                f"{least.memory_bytes:,} bytes for {_run_size(least)}; give at least that."
             )
         rank = len(network.axes)
         fits, beyond = least, longest
@@ -194,7 +194,7 @@ class Planner:
         return plan if plan.tile_shape == tuple(steps.values()) else self._planned(network, steps)
 
 
-def _size(plan: TilePlan) -> str:
+def _run_size(plan: TilePlan) -> str:
     return "x".join(str(axis.size) for axis in plan.axes)
 
 

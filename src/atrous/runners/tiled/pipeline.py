@@ -94,10 +94,10 @@ def _stacked(read: Read, group: Sequence[Tile]) -> list[Any]:
 
 def _written(write: Write, group: Sequence[Tile], made: Sequence[NDArray[Any]]) -> None:
     for place, tile in enumerate(group):
-        write(tile, [_part(one, place, len(group)) for one in made])
+        write(tile, [_share_of(one, place, len(group)) for one in made])
 
 
-def _part(made: NDArray[Any], place: int, count: int) -> NDArray[Any]:
+def _share_of(made: NDArray[Any], place: int, count: int) -> NDArray[Any]:
     if count == 1:
         return made
     each = made.shape[0] // count
