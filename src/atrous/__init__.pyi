@@ -32,6 +32,7 @@ from .operators.conv import conv_transpose as conv_transpose
 from .optimization.records import EngineTime as EngineTime
 from .optimization.records import Explanation as Explanation
 from .optimization.records import LayerChoice as LayerChoice
+from .plan.cut import CutPlan as CutPlan
 from .plan.tiles import TilePlan as TilePlan
 from .readers.source import read as read
 from .refusal import ConversionError as ConversionError

@@ -88,6 +88,7 @@ def made():
         other.boxes(), line.times(), atrous.sizes("stack:maxk2s2", SHAPE),
         diff_reports(other.to_dict(), report.to_dict()),
         atrous.plan_tiles("stack:k3s2 k3", (1, 1, 64, 64), tile=16),
+        atrous.plan_tiles("zoo:resnet18", (1, 3, 256, 256), memory="6MiB"),
         Refusal("rule", "layer", "no reason."), LayerPart("conv1", 0, 9, line.layers[0].field, {}),
     )  # fmt: skip
     return {type(record).__name__: record for record in records}

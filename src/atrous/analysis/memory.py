@@ -34,8 +34,17 @@ class Memory(Shown):
         return {"peak_bytes": self.peak_bytes, "at": self.at}
 
 
-def memory_of(network: Network) -> Memory:
-    """The peak of `network`, node by node, at its sizes."""
+def memory_of(
+    network: Network,
+    *,
+    keep_inputs: bool = True,
+    workspace: Callable[[Node], int] | None = None,
+) -> Memory:
+    """The peak of `network`, node by node, at its sizes.
+
+    Inputs are freed after their last use if they are not to be kept; `workspace` says what a node's
+    kernel holds while it runs.
+    """
     views = views_of(network)
     storage: dict[str, str] = {t.name: t.name for t in network.inputs}
     sizes: dict[str, int] = {t.name: t.nbytes for t in network.inputs}
@@ -46,7 +55,7 @@ def memory_of(network: Network) -> Memory:
         else:
             storage[name] = name
             sizes[name] = node.output.nbytes if node.inputs else 0
-    last = _last_uses(network, storage)
+    last = _last_uses(network, storage, keep_inputs)
     dying: dict[int, list[str]] = {}
     for name, index in last.items():
         dying.setdefault(index, []).append(name)
@@ -56,9 +65,10 @@ def memory_of(network: Network) -> Memory:
     for index, node in enumerate(network.nodes):
         if storage[node.output.name] == node.output.name:
             alive += sizes[node.output.name]
-        course.append(alive)
-        if alive > peak:
-            peak, at = alive, node.name
+        here = alive if workspace is None else alive + workspace(node)
+        course.append(here)
+        if here > peak:
+            peak, at = here, node.name
         for name in dying.get(index, ()):
             alive -= sizes[name]
     return Memory(peak, at, tuple(course))
@@ -86,13 +96,14 @@ def bytes_moved_in(network: Network) -> Callable[[Node], int]:
     return moved
 
 
-def _last_uses(network: Network, storage: dict[str, str]) -> dict[str, int]:
+def _last_uses(network: Network, storage: dict[str, str], keep_inputs: bool) -> dict[str, int]:
     """For each storage, the index of the node that is the last to read it."""
     last: dict[str, int] = {}
     for index, node in enumerate(network.nodes):
         for name in (*node.inputs, node.output.name):
             last[storage[name]] = index
     end = len(network.nodes)
-    last.update({tensor.name: end for tensor in network.inputs})
+    if keep_inputs:
+        last.update({tensor.name: end for tensor in network.inputs})
     last.update({storage[name]: end for name in network.outputs})
     return last

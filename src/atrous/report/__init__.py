@@ -27,7 +27,7 @@ from atrous.report.rates import PyramidView
 from atrous.report.sizes import SizesView
 from atrous.report.stack import StackView
 from atrous.report.stretches import BoxesView, StretchesView
-from atrous.report.tiles import TilePlanView
+from atrous.report.tiles import CutPlanView, TilePlanView
 from atrous.report.training import TrainingView
 from atrous.report.view import LinesView, TextView
 from atrous.shown import Shown, view
@@ -39,6 +39,7 @@ __all__ = [
     "CheckView",
     "ComparisonView",
     "ConversionView",
+    "CutPlanView",
     "DiffView",
     "EffectiveFieldView",
     "ExplanationView",

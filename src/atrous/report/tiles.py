@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from atrous.draw.units import bytes_text, per_axis, shape_text, share_text
+from atrous.plan.cut import CutPlan
 from atrous.plan.tiles import TilePlan
 from atrous.report.lines import Line, Look, Span, line, wrapped
 from atrous.report.view import LinesView
 from atrous.shown import how_many, some, view
 
-__all__ = ["TilePlanView"]
+__all__ = ["CutPlanView", "TilePlanView"]
 
 _INDENT = 12
 
@@ -67,3 +68,29 @@ def _halo(plan: TilePlan) -> str:
 
 def _origins(plan: TilePlan) -> str:
     return per_axis([str(axis.period) for axis in plan.axes])
+
+
+@view.register(CutPlan)
+@dataclass(frozen=True, slots=True)
+class CutPlanView(LinesView):
+    """Where the network is cut, the tiles of its front, and what both halves hold."""
+
+    record: CutPlan
+
+    def lines(self, look: Look) -> list[Line]:
+        plan = self.record
+        front = plan.front
+        shape = shape_text(front.inputs[0].shape)
+        size = per_axis([str(axis.size) for axis in front.axes])
+        grid = "x".join(map(str, front.grid))
+        head = f": {shape}, cut behind {plan.layer}"
+        rows = [
+            ("front", f"{how_many(len(front), 'tile')} ({grid}) of {size} px, halo {_halo(front)}"),
+            ("back", f"once, on {shape_text(front.outputs[0].shape)}"),
+            ("more work", f"{share_text(plan.recomputed)} of the network's MACs, in halos"),
+            (
+                "memory",
+                f"{bytes_text(plan.peak_bytes)}, {bytes_text(plan.whole_peak_bytes)} uncut",
+            ),
+        ]
+        return _laid(plan.network, head, rows, look)

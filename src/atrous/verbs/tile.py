@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from atrous.analysis.memory import memory_of
 from atrous.analysis.requirements import bytes_of
+from atrous.certification.resized import resized
 from atrous.errors import ArgumentError, UnsupportedError
-from atrous.network import Network
+from atrous.network import Network, Node
+from atrous.network.ops import Conv
 from atrous.network.shapes import Shape
+from atrous.plan.cut import CutPlan, cut_within
 from atrous.plan.tiles import TilePlan, cut_into_tiles
 from atrous.progress import step
 from atrous.readers import read
@@ -20,6 +23,9 @@ from atrous.readers.kind import kind_of, source_name
 from atrous.refusal import Refusal
 from atrous.runners.tiled.pipeline import Engine
 from atrous.runners.tiled.tiled import Tiled
+
+if TYPE_CHECKING:
+    from torch.nn import Module
 
 __all__ = ["Planner", "plan_tiles", "tile"]
 
@@ -43,6 +49,9 @@ def tile(
     the halo that they read beside that is worked out from the network, never guessed. `input` is
     the shape of an image, which is then planned at once: what cannot run by tiles raises here, and
     not when the first image comes. `batch` tiles are run at a time.
+
+    Where a network ends in what sees all positions (a classifier, attention), `memory` cuts it: a
+    front runs by tiles while maps are large, and what is behind runs whole on a small map.
 
     The first image is also used to see that the model takes no number from the size of its input,
     such as a division by it, which no layer shows: one tile is run at a second size.
@@ -70,7 +79,7 @@ def plan_tiles(
     *,
     tile: int | Sequence[int] | None = None,
     memory: int | str | None = None,
-) -> TilePlan:
+) -> TilePlan | CutPlan:
     """How an image of the shape `input` is cut into tiles; nothing is run.
 
     `source` is that of `inspect`. See `tile`.
@@ -119,7 +128,7 @@ class Planner:
             self._read[shapes] = found
         return self._read[shapes]
 
-    def plan(self, shapes: tuple[Shape, ...] | None) -> TilePlan:
+    def plan(self, shapes: tuple[Shape, ...] | None) -> TilePlan | CutPlan:
         """The plan for an image of these shapes."""
         network = self.network(shapes)
         if self.tile is not None:
@@ -152,13 +161,34 @@ class Planner:
             raise error
         return found
 
-    def _within(self, network: Network, budget: int) -> TilePlan:
+    def depth_first(self, plan: CutPlan) -> Module:
+        """The model as a module that runs as the plan says."""
+        if kind_of(self.source) != "module":
+            raise UnsupportedError(f"{self.name}: a front by tiles runs PyTorch modules alone.")
+        from atrous.runners.tiled.front import DepthFirst
+
+        shapes = tuple(one.shape for one in plan.front.inputs)
+        return DepthFirst(self.source, plan, self.network(shapes))
+
+    def _cut(self, network: Network, budget: int, error: UnsupportedError) -> CutPlan:
+        """A front by tiles and a back that runs whole, where not all of a network is local."""
+        step("choosing where to cut")
+        found = cut_within(network, budget, resized, _thrifty_peak, peak_of(network))
+        if isinstance(found, Refusal):
+            error.args = (f"{str(error.args[0]).rstrip('.')}, and no front of it can: {found}",)
+            raise error
+        return found
+
+    def _within(self, network: Network, budget: int) -> TilePlan | CutPlan:
         """The largest tiles, alike along all axes, that stay within a budget of bytes."""
         longest = max(network.inputs[0].grid.values(), default=1)
         whole = self._planned(network, {})
         if whole.memory_bytes <= budget:
             return whole
-        least = self._planned(network, dict.fromkeys(network.axes, 1))
+        try:
+            least = self._planned(network, dict.fromkeys(network.axes, 1))
+        except UnsupportedError as error:
+            return self._cut(network, budget, error)
         if least.memory_bytes > budget:
             raise ArgumentError(
                 f"memory={self.memory or USUAL_MEMORY!r} is less than the smallest tile needs: "
@@ -206,6 +236,18 @@ def _steps(network: Network, tile: int | Sequence[int]) -> Mapping[str, int]:
             f"tile is {tile!r}; give one size of at least 1, or one for each of {', '.join(axes)}."
         )
     return dict(zip(axes, sizes, strict=True))
+
+
+def _thrifty_peak(network: Network, keep_inputs: bool, most_weights: int) -> int:
+    """Bytes that calls in their order hold, with the weights that one of them lays out anew."""
+
+    def workspace(node: Node) -> int:
+        if not isinstance(node.op, Conv):
+            return 0
+        held = (network.params[name] for name in node.params)
+        return 2 * min(sum(param.count * param.itemsize for param in held), most_weights)
+
+    return memory_of(network, keep_inputs=keep_inputs, workspace=workspace).peak_bytes
 
 
 def peak_of(network: Network) -> int:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from atrous.errors import ArgumentError, UnsupportedError
 from atrous.network.shapes import Shape
+from atrous.plan.cut import CutPlan
 from atrous.plan.tiles import Tile, TilePlan
 from atrous.runners.tiled.pipeline import Engine, run_tiles
+
+if TYPE_CHECKING:
+    import torch
+    from torch.nn import Module
 
 __all__ = ["Reduce", "Tiled"]
 
@@ -22,8 +28,11 @@ Reduce = Callable[[NDArray[Any]], NDArray[Any]]
 class Planning(Protocol):
     """What plans how images are cut."""
 
-    def plan(self, shapes: tuple[Shape, ...]) -> TilePlan:
+    def plan(self, shapes: tuple[Shape, ...]) -> TilePlan | CutPlan:
         """The plan for an image of these shapes."""
+
+    def depth_first(self, plan: CutPlan) -> Module:
+        """The model as a module whose front runs by tiles."""
 
     def wider(self, plan: TilePlan) -> TilePlan:
         """The same image in tiles that are a little larger."""
@@ -42,12 +51,13 @@ class Tiled:
         batch: int = 1,
     ) -> None:
         self._planner, self._engines = planner, engines
-        self._plans: dict[tuple[Shape, ...], TilePlan] = {}
+        self._plans: dict[tuple[Shape, ...], TilePlan | CutPlan] = {}
+        self._modules: dict[int, Module] = {}
         self._ready: tuple[TilePlan, Engine] | None = None
         self._checked: set[int] = set()
         self.batch = batch
 
-    def plan(self, *shapes: Sequence[int]) -> TilePlan:
+    def plan(self, *shapes: Sequence[int]) -> TilePlan | CutPlan:
         """The plan for an image of this shape, batch and channels included."""
         asked = tuple(tuple(int(n) for n in shape) for shape in shapes)
         if asked not in self._plans:
@@ -62,6 +72,8 @@ class Tiled:
         is applied to each tile, so that what it leaves out is never held as a whole.
         """
         plan = self.plan(*(image.shape for image in images))
+        if isinstance(plan, CutPlan):
+            return self._cut(plan, images[0], reduce)
         engine = self._engine(plan)
 
         def read(tile: Tile) -> list[Any]:
@@ -90,6 +102,72 @@ class Tiled:
         if self._ready is None or self._ready[0] is not plan:
             self._ready = (plan, self._engines(plan))
         return self._ready[1]
+
+    def module(self, *shape: int) -> Module:
+        """A PyTorch module for images of this shape, with a front by tiles: less memory at a time.
+
+        Raises `UnsupportedError` where the plan does not cut the network: tiles then need no back,
+        and are run by calling this.
+        """
+        plan = self.plan(shape)
+        if not isinstance(plan, CutPlan):
+            raise UnsupportedError(
+                "the network is not cut at this size and memory: call the tiled model itself."
+            )
+        if id(plan) not in self._modules:
+            self._modules[id(plan)] = self._planner.depth_first(plan)
+        return self._modules[id(plan)]
+
+    def to_onnx(self, path: str | Path, *shape: int) -> None:
+        """Writes `module(*shape)` as an ONNX file, which any runtime runs with less memory.
+
+        Every tile is in the file as slices, convolutions and one concatenation: as many nodes as
+        the front has layers, times its tiles. Needs `onnxscript`, as PyTorch's exporter does.
+        """
+        from atrous.runners.tiled.front import write_onnx
+
+        write_onnx(self.module(*shape), shape, Path(path))
+
+    def backward(self, image: Any, gradient: Any, *, of_image: bool = False) -> torch.Tensor | None:
+        """Adds the gradients of a whole image's loss to the parameters' `.grad`, tile by tile.
+
+        `gradient` is that of the loss by the output, an array of its shape (a tuple where there are
+        several outputs), as `torch.autograd.grad(loss, output)` gives it for `output =
+        tiled(image)`. Every position counts once, so the sums are those of a backward pass through
+        the whole image; what differs is the order of additions. Batch norms are as in evaluation.
+        With `of_image` the gradient by the image is returned.
+
+        >>> import atrous, torch
+        >>> model = torch.nn.Conv2d(1, 2, 3, padding=1)
+        >>> image = torch.rand(1, 1, 40, 40)
+        >>> tiled = atrous.tile(model, tile=16)
+        >>> output = tiled(image).requires_grad_()
+        >>> (by_output,) = torch.autograd.grad(output.square().mean(), output)
+        >>> tiled.backward(image, by_output)
+        >>> model.weight.grad.shape
+        torch.Size([2, 1, 3, 3])
+        """
+        plan = self.plan(image.shape)
+        if isinstance(plan, CutPlan):
+            raise UnsupportedError(
+                "gradients go through tiles alone, and a network with a back has more; give a tile."
+            )
+        from atrous.runners.tiled.gradients import backward
+
+        return backward(self._engine(plan), plan, image, gradient, of_image)
+
+    def _cut(self, plan: CutPlan, image: Any, reduce: Reduce | str | None) -> Any:
+        """The outputs by a front in tiles and a back on the whole map."""
+        import torch
+
+        if reduce is not None:
+            raise ArgumentError("reduce is done tile by tile, and the back of this network is not.")
+        given = image if isinstance(image, torch.Tensor) else torch.from_numpy(np.asarray(image))
+        with torch.inference_mode():
+            made = self.module(*plan.front.inputs[0].shape)(given)
+        outputs = made if isinstance(made, tuple) else (made,)
+        found = tuple(one if given is image else one.numpy() for one in outputs)
+        return found[0] if len(found) == 1 else found
 
     def _check_sizes(
         self, plan: TilePlan, engine: Engine, read: Callable[[Tile], Sequence[Any]]

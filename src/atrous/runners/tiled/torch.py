@@ -16,7 +16,12 @@ from atrous.readers.torch.inputs import examples_for
 from atrous.readers.torch.traced import calls_of
 from atrous.runners.tiled.places import taps_of
 
-__all__ = ["TorchTiles"]
+__all__ = ["Graph", "Instead", "TorchTiles"]
+
+Instead = Callable[..., Any]
+"""What is done instead of a call, with its arguments."""
+
+_NOTHING: Mapping[str, Instead] = {}
 
 
 class TorchTiles:
@@ -36,8 +41,12 @@ class TorchTiles:
 
     def run(self, inputs: Sequence[Any], tiles: Sequence[Tile]) -> list[Any]:
         """The outputs, as tensors, for inputs stacked along the batch."""
-        given = [self._taken(value) for value in inputs]
-        with in_mode(self.model, training=False), quiet(), torch.inference_mode():
+        with torch.inference_mode():
+            return self.forward(self.taken(inputs), tiles)
+
+    def forward(self, given: Sequence[torch.Tensor], tiles: Sequence[Tile]) -> list[torch.Tensor]:
+        """The outputs, with gradients where they are enabled; inputs may be written to."""
+        with in_mode(self.model, training=False), quiet():
             if not self.plan.resizes:
                 made = self.model(*given)
                 return [value for value in leaves(made) if isinstance(value, torch.Tensor)]
@@ -46,16 +55,21 @@ class TorchTiles:
             (tile,) = tiles
             return self._graph.run(given, self._placed(tile))
 
+    def taken(self, inputs: Sequence[Any]) -> list[torch.Tensor]:
+        """Copies of arrays as the module takes them."""
+        return [self._taken(value) for value in inputs]
+
     def host(self, made: torch.Tensor) -> Any:
         """One output as an array in main memory."""
         return made.detach().cpu().numpy()
 
     def _taken(self, value: Any) -> torch.Tensor:
         if not isinstance(value, torch.Tensor):
-            value = torch.from_numpy(np.require(value, requirements=["C", "W"]))
+            value = torch.from_numpy(np.require(value, requirements=["W"]))
+        # A copy: a first layer that works in place must not write to the image.
         if value.is_floating_point() and self.dtype is not None:
-            return value.to(self.device, self.dtype)
-        return value.to(self.device)
+            return value.to(self.device, self.dtype, copy=True)
+        return value.to(self.device, copy=True)
 
     def _placed(self, tile: Tile) -> Mapping[str, Callable[..., torch.Tensor]]:
         origins = {
@@ -76,42 +90,71 @@ class Graph:
         if program.ran:
             raise ReadError(f"{name}: its way depends on values, so its calls are no recipe.")
         self.program = program
-        self.last = _last_uses(program.graph)
+        self._known: dict[Any, list[tuple[Any, list[Any]]]] = {}
 
     def run(
-        self, inputs: Sequence[torch.Tensor], instead: Mapping[str, Callable[..., Any]]
+        self, inputs: Sequence[torch.Tensor], instead: Mapping[str, Instead] = _NOTHING
     ) -> list[torch.Tensor]:
         """The outputs; a call whose node is named in `instead` is done by that function."""
+        names = [node.name for node in self.program.graph.nodes if node.op == "placeholder"]
+        given = [name for name in names if name in self.program.inputs]
+        values = dict(zip(given, inputs, strict=True))
+        made = self.compute(values, self.program.outputs, instead)
+        return [made[name] for name in self.program.outputs]
+
+    def compute(
+        self,
+        given: dict[str, torch.Tensor],
+        wanted: Sequence[str],
+        instead: Mapping[str, Instead] = _NOTHING,
+    ) -> dict[str, torch.Tensor]:
+        """The values of the nodes `wanted`, from those `given` by name: no other call is made.
+
+        What was given is let go after its last use, and `given` is empty afterwards.
+        """
+        steps = self._steps(tuple(given), tuple(wanted))
         values: dict[Any, Any] = {}
-        given = iter(inputs)
-        wanted = frozenset(self.program.outputs)
-        made: dict[str, Any] = {}
-        for node in self.program.graph.nodes:
-            if node.op == "placeholder":
-                if node.name in self.program.inputs:
-                    values[node] = next(given)
-                elif node.name in self.program.stored:
-                    values[node] = self.program.stored[node.name][1]
-            elif node.op == "call_function":
+        for node, dead in steps:
+            if node.name in given:
+                values[node] = given.pop(node.name)
+            elif node.op == "placeholder":
+                values[node] = self.program.stored[node.name][1]
+            elif node.op == "get_attr":
+                values[node] = getattr(self.program.owner, node.target)
+            else:
                 args = torch.fx.map_arg(node.args, values.__getitem__)
                 kwargs = torch.fx.map_arg(node.kwargs, values.__getitem__)
                 function = instead.get(node.name, node.target)
                 values[node] = function(*args, **kwargs)
                 del args, kwargs
-            if node.name in wanted and node in values:
-                made[node.name] = values[node]
-            for dead in self.last.get(node, ()):
-                values.pop(dead, None)
-        return [made[name] for name in self.program.outputs]
+            for one in dead:
+                del values[one]
+        return {node.name: value for node, value in values.items() if node.name in set(wanted)}
 
-
-def _last_uses(graph: torch.fx.Graph) -> dict[Any, list[Any]]:
-    last = {source: node for node in graph.nodes for source in node.all_input_nodes}
-    found: dict[Any, list[Any]] = {}
-    for source, node in last.items():
-        if source.op != "placeholder" and node.op != "output":
-            found.setdefault(node, []).append(source)
-    return found
+    def _steps(
+        self, given: tuple[str, ...], wanted: tuple[str, ...]
+    ) -> list[tuple[Any, list[Any]]]:
+        """The nodes to be computed in their order, each with the values that end there."""
+        key = (given, wanted)
+        if key in self._known:
+            return self._known[key]
+        nodes = list(self.program.graph.nodes)
+        need = {node for node in nodes if node.name in wanted}
+        for node in reversed(nodes):
+            if node in need and node.name not in given:
+                need.update(node.all_input_nodes)
+        last: dict[Any, Any] = {}
+        order = [node for node in nodes if node in need]
+        for node in order:
+            last[node] = node
+            if node.name not in given:
+                last.update(dict.fromkeys(node.all_input_nodes, node))
+        ending: dict[Any, list[Any]] = {}
+        for one, node in last.items():
+            if one.name not in wanted:
+                ending.setdefault(node, []).append(one)
+        self._known[key] = [(node, ending.get(node, [])) for node in order]
+        return self._known[key]
 
 
 def _resizing(one: PlacedResize, origins: Mapping[str, int]) -> Callable[..., torch.Tensor]:

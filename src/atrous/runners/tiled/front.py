@@ -1,0 +1,189 @@
+"""A module whose front runs by tiles and whose back runs whole, as a module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from atrous.errors import ArgumentError, MissingDependencyError, UnsupportedError
+from atrous.files import whole_file
+from atrous.frameworks.torch import in_mode, quiet
+from atrous.network import Network
+from atrous.plan.cut import CutPlan, thrifty
+from atrous.runners.tiled.torch import Graph, Instead
+
+__all__ = ["DepthFirst", "write_onnx"]
+
+_LARGEST_FILE = 1 << 31
+
+
+class DepthFirst(nn.Module):
+    """The same results as `model`, in evaluation mode, with less memory at a time.
+
+    It takes images of the shape that it was planned for. The calls of the model are made again,
+    tile by tile up to the plan's `layer`, and once behind it; its parameters are the model's own.
+    Under gradients nothing is done in place, and memory is as the model needs it.
+    """
+
+    def __init__(self, model: nn.Module, plan: CutPlan, network: Network) -> None:
+        super().__init__()
+        self.model = model
+        self.plan = plan
+        (shape,) = (one.shape for one in plan.front.inputs)
+        first = next(model.parameters(), None)
+        like = torch.empty(shape, dtype=None if first is None else first.dtype)
+        with quiet(), in_mode(model, training=False):
+            self._graph = Graph(model, [like])
+        self._shape = shape
+        self._cut = network.maker(plan.tensor)
+        self._instead = {
+            **_in_place(self._graph, network),
+            **_in_parts(self._graph, plan.most_weights),
+        }
+
+    def forward(self, image: torch.Tensor) -> Any:
+        """The outputs of the whole image; a tuple where there are several."""
+        if tuple(image.shape) != self._shape:
+            asked, given = ("x".join(map(str, shape)) for shape in (self._shape, image.shape))
+            raise ArgumentError(f"planned for an image of {asked}, got {given}; plan that anew.")
+        graph, front = self._graph, self.plan.front
+        instead = {} if torch.is_grad_enabled() else self._instead
+        cut = self._cut.origin if self._cut is not None else self.plan.tensor
+        (name,) = graph.program.inputs
+        (kept,) = front.outputs
+        whole: torch.Tensor | None = None
+        for tile in front.tiles():
+            # A copy: what works in place must not write to the image.
+            part = _packed(image[tile.read[0]])
+            made = graph.compute({name: part}, (cut,), instead)[cut]
+            del part
+            if whole is None:
+                whole = _room(made, kept.shape)
+            whole[tile.keep[0].target] = made[tile.keep[0].local]
+            del made
+        assert whole is not None
+        given = {cut: whole}
+        del whole
+        found = graph.compute(given, graph.program.outputs, instead)
+        outputs = tuple(found[name] for name in graph.program.outputs)
+        return outputs[0] if len(outputs) == 1 else outputs
+
+
+def _packed(x: torch.Tensor) -> torch.Tensor:
+    """A copy in the order in which convolutions need no further copy of their maps."""
+    order = torch.channels_last if x.dim() == 4 else torch.contiguous_format
+    return x.clone(memory_format=order)
+
+
+def _room(like: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    order = torch.channels_last if len(shape) == 4 else torch.contiguous_format
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=order)
+
+
+def _in_parts(graph: Graph, most: int) -> Mapping[str, Instead]:
+    """For convolutions with more than `most` bytes of weights, what does some channels at a time.
+
+    PyTorch lays weights out anew in each call, which takes their size twice.
+    """
+    found: dict[str, Instead] = {}
+    for node in graph.program.graph.nodes:
+        if node.op != "call_function" or not _is_dense_conv(node):
+            continue
+        weight = node.args[1].meta.get("val")
+        parts = -(-weight.numel() * weight.element_size() // max(most, 1))
+        if parts > 1:
+            # What some channels make is a map beside the whole one: that is kept small as well.
+            made = node.meta["val"]
+            parts = max(parts, -(-made.numel() * made.element_size() // most))
+            found[node.name] = _convolution(node.target, -(-weight.shape[0] // parts))
+    return found
+
+
+def _is_dense_conv(node: Any) -> bool:
+    name = getattr(getattr(node.target, "overloadpacket", None), "__name__", "")
+    if name not in {"conv1d", "conv2d", "conv3d"}:
+        return False
+    return len(node.args) < 7 or node.args[6] == 1
+
+
+def _convolution(target: Any, channels: int) -> Instead:
+    def convolve(x: Any, weight: Any, bias: Any = None, *rest: Any) -> torch.Tensor:
+        made: torch.Tensor | None = None
+        for first in range(0, weight.shape[0], channels):
+            last = min(first + channels, weight.shape[0])
+            here = None if bias is None else bias[first:last]
+            part = target(x, weight[first:last], here, *rest)
+            if made is None:
+                shape = (part.shape[0], weight.shape[0], *part.shape[2:])
+                made = _room(part, shape)
+            made[:, first:last] = part
+        assert made is not None
+        return made
+
+    return convolve
+
+
+def _in_place(graph: Graph, network: Network) -> Mapping[str, Instead]:
+    """For calls that may work in their operand's memory, what does so."""
+    given = {node.name: node for node in network.nodes}
+    by_name = {node.name: node for node in graph.program.graph.nodes}
+    found: dict[str, Instead] = {}
+    for node in thrifty(network).nodes:
+        before = given[node.name]
+        if node.op == before.op or node.origin not in by_name:
+            continue
+        target = by_name[node.origin].target
+        name = target.overloadpacket.__name__
+        if name == "batch_norm":
+            found[node.origin] = _batch_norm
+            continue
+        packet = getattr(torch.ops.aten, f"{name}_", None)
+        if packet is not None and target._overloadname in packet.overloads():
+            found[node.origin] = getattr(packet, target._overloadname)
+    return found
+
+
+def _batch_norm(
+    x: torch.Tensor,
+    weight: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    mean: torch.Tensor,
+    variance: torch.Tensor,
+    *rest: Any,
+) -> torch.Tensor:
+    """A batch norm with its running statistics, in the memory of `x`."""
+    eps = rest[2]
+    scale = torch.rsqrt(variance + eps)
+    if weight is not None:
+        scale = scale * weight
+    shift = -mean * scale if bias is None else bias - mean * scale
+    across = [1, -1] + [1] * (x.dim() - 2)
+    return x.mul_(scale.view(across)).add_(shift.view(across))
+
+
+def write_onnx(module: nn.Module, shape: Sequence[int], path: Path) -> None:
+    """The module on images of this shape as one ONNX file, weights inside."""
+    held = sum(value.numel() * value.element_size() for value in module.state_dict().values())
+    if held >= _LARGEST_FILE:
+        raise UnsupportedError(
+            f"{held:,} bytes of weights: an ONNX file in one piece ends at 2 GiB."
+        )
+    first = next(module.parameters(), None)
+    image = torch.zeros(tuple(shape), dtype=None if first is None else first.dtype)
+    try:
+        with quiet(), torch.no_grad():
+            made = torch.onnx.export(
+                module.eval(), (image,), dynamo=True, verbose=False, input_names=["image"]
+            )
+    except ImportError:
+        raise MissingDependencyError(
+            "PyTorch's ONNX exporter needs onnxscript; pip install onnxscript."
+        ) from None
+    if made is None:
+        raise UnsupportedError("PyTorch's exporter made no program.")
+    with whole_file(path) as place:
+        made.save(str(place), external_data=False)
