@@ -21,7 +21,7 @@ __all__ = ["DepthFirst", "write_onnx"]
 _LARGEST_FILE = 1 << 31
 
 
-class DepthFirst(nn.Module):
+class DepthFirst(nn.Module):  # type: ignore[misc]
     """The same results as `model`, in evaluation mode, with less memory at a time.
 
     It takes images of the shape that it was planned for. The calls of the model are made again,
@@ -66,9 +66,9 @@ class DepthFirst(nn.Module):
             whole[tile.keep[0].target] = made[tile.keep[0].local]
             del made
         assert whole is not None
-        given = {cut: whole}
+        behind = {cut: whole}
         del whole
-        found = graph.compute(given, graph.program.outputs, instead)
+        found = graph.compute(behind, graph.program.outputs, instead)
         outputs = tuple(found[name] for name in graph.program.outputs)
         return outputs[0] if len(outputs) == 1 else outputs
 
