@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from atrous.analysis.memory import memory_of
 from atrous.analysis.requirements import bytes_of
@@ -23,9 +23,6 @@ from atrous.readers.kind import kind_of, source_name
 from atrous.refusal import Refusal
 from atrous.runners.tiled.pipeline import Engine
 from atrous.runners.tiled.tiled import Tiled
-
-if TYPE_CHECKING:
-    from torch.nn import Module
 
 __all__ = ["Planner", "plan_tiles", "tile"]
 
@@ -161,7 +158,7 @@ class Planner:
             raise error
         return found
 
-    def depth_first(self, plan: CutPlan) -> Module:
+    def depth_first(self, plan: CutPlan) -> Any:
         """The model as a module that runs as the plan says."""
         if kind_of(self.source) != "module":
             raise UnsupportedError(f"{self.name}: a front by tiles runs PyTorch modules alone.")
