@@ -99,7 +99,7 @@ def _in_parts(graph: Graph, most: int) -> Mapping[str, Instead]:
             # What some channels make is a map beside the whole one: that is kept small as well.
             made = node.meta["val"]
             parts = max(parts, -(-made.numel() * made.element_size() // most))
-            found[node.name] = _convolution(node.target, -(-weight.shape[0] // parts))
+            found[node.name] = _some_channels_at_a_time(node.target, -(-weight.shape[0] // parts))
     return found
 
 
@@ -110,7 +110,7 @@ def _is_dense_conv(node: Any) -> bool:
     return len(node.args) < 7 or node.args[6] == 1
 
 
-def _convolution(target: Any, channels: int) -> Instead:
+def _some_channels_at_a_time(target: Any, channels: int) -> Instead:
     def convolve(x: Any, weight: Any, bias: Any = None, *rest: Any) -> torch.Tensor:
         made: torch.Tensor | None = None
         for first in range(0, weight.shape[0], channels):
