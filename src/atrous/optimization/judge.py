@@ -25,6 +25,8 @@ _WIDER = 5.0
 """Differences of layers add up over a model: the whole may differ by this many times a layer's."""
 _AS_EXACT = 2.0
 """What differs by more may err by this many times the model's own error against float64."""
+_AS_BEFORE = 1.5
+"""What was judged before may differ by this many times what it differed by then."""
 _EXCUSED = 10.0
 """But no model's rounding excuses more than this many times what the whole may differ by."""
 
@@ -108,6 +110,24 @@ class Judge:
             if _furthest(probe.wanted, made) != apart:
                 return Verdict(False, math.inf, "a run writes over the result of the one before.")
         return Verdict(True, far, notes[0] if notes else None)
+
+    def again(self, run: Callable[[Inputs], Any], difference: float | None) -> Verdict:
+        """Compares a program that was judged before, and differed so much then; once on each input.
+
+        What differs clearly more than it did is not that program.
+        """
+        if difference is None:
+            return Verdict(False, math.inf)
+        far = 0.0
+        for probe in self._probes:
+            given = tuple(x.clone() for x in probe.inputs)
+            with torch.no_grad():
+                far = max(far, _furthest(probe.wanted, flat(run(given))))
+            if _furthest(probe.inputs, given) > 0:
+                return Verdict(False, math.inf, "it writes into its input.")
+            if far > max(_AS_BEFORE * difference, probe.allowed):
+                return Verdict(False, far)
+        return Verdict(True, far)
 
     def _excused(self, probe: _Probe, made: list[Any], apart: float, far: float) -> Verdict:
         """Whether what differs is about as close to float64 as the model is."""

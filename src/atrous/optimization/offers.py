@@ -16,6 +16,7 @@ from atrous.optimization.explained import as_written, layer_rows
 from atrous.optimization.graph.export import Exported, exported
 from atrous.optimization.graph.program import strides_of
 from atrous.optimization.judge import Judge, called, flat
+from atrous.optimization.kept import Kept
 from atrous.optimization.layer.rounding import allowed_by
 from atrous.optimization.order import Order
 from atrous.optimization.plan import AnyPlan, Signature, signature_of
@@ -51,7 +52,7 @@ class Offer:
 class Own:
     """What our strategies offer, what there is to say of them, and rows where nothing is taken.
 
-    `found` is the model's graph, where that was asked for.
+    `found` is the model's graph, where that was asked for, and `kept` what is known of it.
     """
 
     offers: list[Offer] = field(default_factory=list)
@@ -59,6 +60,7 @@ class Own:
     rows: tuple[LayerChoice, ...] = ()
     is_graph: bool = False
     found: Exported | Refusal | None = None
+    kept: Kept | None = None
 
 
 def own_offers(order: Order, judge: Judge, reference: Sequence[Any]) -> Own:
@@ -68,7 +70,8 @@ def own_offers(order: Order, judge: Judge, reference: Sequence[Any]) -> Own:
         own.found = found = exported(order.model, order.inputs)
         if isinstance(found, Exported):
             try:
-                own.offers = _graphs(order, judge, reference, found, own.notes)
+                own.kept = Kept(order, found)
+                own.offers = _graphs(order, judge, reference, found, own.kept, own.notes)
                 own.is_graph = True
                 return own
             except (RuntimeError, TypeError, ValueError, IndexError) as error:
@@ -84,9 +87,10 @@ def _graphs(
     judge: Judge,
     reference: Sequence[Any],
     found: Exported,
+    kept: Kept,
     notes: list[str],
 ) -> list[Offer]:
-    """The programs that give what the original gives."""
+    """The programs that give what the original gives; of a model of before, its fastest one."""
     model, inputs = order.model, order.inputs
     graph = as_written(found)
     strides = tuple(strides_of(value) for value in reference)
@@ -94,21 +98,28 @@ def _graphs(
         candidates, model, found, inputs, strides, order.choices, order.timer, order.progress
     )
     allowed = allowed_by(order.rounding)
+    if kept.layout is not None:
+        (one,) = make(kept.limit(kept.layout, allowed), layouts=(kept.layout,))
+        verdict = judge.again(partial(one.plan, model), kept.difference(kept.layout))
+        if verdict.same:
+            return [_graph(order, one, graph, verdict.difference)]
     made = make(allowed)
     order.choices.save()
     offers = []
     for first in made:
-        one = first
+        one, limit = first, allowed
         verdict = judge(partial(one.plan, model))
         # What layers round off may add up to too much: then each may do less.
-        for less in (limit for limit in _STRICTER if limit < allowed):
+        for less in (stricter for stricter in _STRICTER if stricter < allowed):
             if verdict.same or not one.tuned.rounds:
                 break
+            limit = less
             (one,) = make(less, layouts=(first.layout,))
             verdict = judge(partial(one.plan, model))
         if verdict.note:
             notes.append(f"{layout_name(one.layout)}, {verdict.note}")
         if verdict.same:
+            kept.note(one.layout, verdict.difference, limit)
             offers.append(_graph(order, one, graph, verdict.difference))
     return offers
 

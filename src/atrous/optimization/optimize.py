@@ -103,10 +103,12 @@ def _optimized(
         first = replace(order, progress=_share_of(order.progress, 0, share))
         own = own_offers(first, judge, reference)
     second = replace(order, progress=_share_of(order.progress, share, 1))
-    trials = tried(second, others, judge, own.found)
+    trials = tried(second, others, judge, own.found, own.kept)
     offers = [*own.offers, *(_offer(order, trial) for trial in trials if trial.plan is not None)]
     runs = {"before": runner(order.model, order.inputs, training=order.training)}
     taken = whole_timer(runs | {one.name: one.run for one in offers})
+    if own.kept is not None:
+        own.kept.save({one.name: taken[one.name].ms for one in offers})
     failed = {trial.engine.name for trial in trials if trial.why}
     best = _fastest([one for one in offers if one.name not in failed], taken)
     notes = _notes(own, best, taken)

@@ -20,6 +20,7 @@ from atrous.optimization.engines.engine import (
 )
 from atrous.optimization.graph.export import Exported
 from atrous.optimization.judge import Inputs, Judge
+from atrous.optimization.kept import Kept
 from atrous.optimization.order import Order
 from atrous.optimization.plan import Watch, is_same
 from atrous.refusal import Refusal
@@ -49,16 +50,24 @@ class Attempt:
 
 
 def tried(
-    order: Order, names: Sequence[str], judge: Judge, found: Exported | Refusal | None
+    order: Order,
+    names: Sequence[str],
+    judge: Judge,
+    found: Exported | Refusal | None,
+    kept: Kept | None = None,
 ) -> list[Attempt]:
     """A trial of each engine of these names, in their order; none for training.
 
-    `found` is the model's graph, where that was asked for.
+    `found` is the model's graph, where that was asked for, and `kept` what is known of it: who was
+    clearly slower is not asked again.
     """
     trials = [Attempt(ENGINES[name]) for name in names]
     task: Task | None = None
     for at, trial in enumerate(trials):
         trial.why = "its results carry no gradient." if order.training else missing(trial.engine)
+        slower = kept.behind(trial.engine.name) if kept is not None else None
+        if slower is not None:
+            trial.why = f"it took {slower:.3g} ms when this model was measured before."
         if trial.why:
             continue
         order.progress(f"trying {trial.engine.name}", at / len(trials))

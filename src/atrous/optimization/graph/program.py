@@ -227,6 +227,10 @@ def strided(x: torch.Tensor, strides: tuple[int, ...]) -> torch.Tensor:
     return torch.empty_strided(x.shape, strides, dtype=x.dtype).copy_(x)
 
 
+_LONG = 0.5
+"""Seconds of two rounds that are enough."""
+
+
 def profiled(
     program: Program,
     model: nn.Module,
@@ -237,14 +241,17 @@ def profiled(
 ) -> dict[Node, float]:
     """The milliseconds of each step within whole runs, the least of the rounds.
 
-    What else the machine does only adds to a step. `seen` is told each step of the first run and
-    what it is called with; `clock` gives seconds.
+    What else the machine does only adds to a step; of long runs two rounds tell enough. `seen` is
+    told each step of the first run and what it is called with; `clock` gives seconds.
     """
     values = program.values(model)
     steps = program.steps(values)
     taken: dict[Node, list[float]] = {step.node: [] for step in steps}
+    started = clock()
     with torch.inference_mode():
         for turn in range(rounds):
+            if turn > 1 and clock() - started > _LONG:
+                break
             given = (laid_out(x, program.layout) for x in inputs)
             held = {**values, **dict(zip(program.inputs, given, strict=True))}
             for step in steps:

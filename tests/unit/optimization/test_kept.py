@@ -1,0 +1,72 @@
+"""A model that was optimized before is optimized sooner, and is still compared with itself."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from atrous.optimization.contest import Turns
+from atrous.optimization.judge import Judge, reference_of
+from atrous.optimization.layer.cache import Choices
+from atrous.optimization.optimize import optimize_model
+
+
+def model_of(seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Conv2d(8, 8, 3, padding=2, dilation=2), nn.ReLU(), nn.Conv2d(8, 4, 1))
+
+
+def timers(fast):
+    """Made-up times: every strategy alike, and the whole fastest in the layout `fast`."""
+    seen = []
+
+    def whole(runs):
+        seen.append(tuple(runs))
+        return {name: Turns(1.0 if name == fast else 2.0, 1.0, 2.0) for name in runs}
+
+    return {"timer": lambda runs: dict.fromkeys(runs, 1.0), "whole_timer": whole}, seen
+
+
+@pytest.fixture
+def asked(tmp_path):
+    def optimized(model, x, fast="channels_last"):
+        given, seen = timers(fast)
+        choices = Choices(tmp_path / "choices.json")
+        made = optimize_model(model, x, choices=choices, **given)
+        return made, seen[0]
+
+    return optimized
+
+
+def test_the_layout_that_was_fastest_is_the_only_one_made_again(asked):
+    model, x = model_of().eval(), torch.randn(1, 8, 40, 40)
+    _, first = asked(model, x)
+    assert set(first) == {"before", "contiguous", "channels_last"}
+    made, second = asked(model, x)
+    assert set(second) == {"before", "channels_last"}
+    assert made.explain().layout == "channels_last"
+    assert torch.allclose(made(x), model(x), atol=1e-5)
+
+
+def test_other_weights_or_another_size_are_another_model(asked):
+    x = torch.randn(1, 8, 40, 40)
+    asked(model_of().eval(), x)
+    _, other = asked(model_of(1).eval(), x)
+    assert "contiguous" in other
+    _, smaller = asked(model_of().eval(), x[..., :32])
+    assert "contiguous" in smaller
+
+
+def test_a_program_that_is_no_longer_equal_is_not_believed(asked):
+    model, x = model_of().eval(), torch.randn(1, 8, 40, 40)
+    judge = Judge(model, (x,), reference_of(model, (x,)))
+    assert judge.again(lambda given: model(*given), 0.0).same
+    assert not judge.again(lambda given: model(*given) + 1, 1e-5).same
+    assert not judge.again(lambda given: model(*given), None).same
+
+    def writes(given):
+        given[0].add_(1)
+        return model(*given)
+
+    assert judge.again(writes, 1e9).difference == math.inf
