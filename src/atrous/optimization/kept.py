@@ -27,7 +27,7 @@ class Kept:
 
     def __init__(self, order: Order, found: Exported) -> None:
         self._choices = order.choices
-        self._key = f"whole {_digest(order, found)}"
+        self._key = f"whole {_model_digest(order, found)}"
         self._known = dict(order.choices.get(self._key) or {})
 
     @property
@@ -62,22 +62,22 @@ class Kept:
         self._choices.save()
 
 
-def _digest(order: Order, found: Exported) -> str:
+def _model_digest(order: Order, found: Exported) -> str:
     made = hashlib.blake2b(digest_size=16)
     made.update(str(found.graph).encode())
     shapes = [(tuple(x.shape), str(x.dtype), x.stride()) for x in order.inputs]
     made.update(repr((shapes, order.rounding)).encode())
-    for name, value in _tensors(order, found):
+    for name, value in _weights_in_order(order, found):
         made.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
-        made.update(_bytes_of(value))
+        made.update(_raw_bytes(value))
     return made.hexdigest()
 
 
-def _tensors(order: Order, found: Exported) -> Iterable[tuple[str, torch.Tensor]]:
+def _weights_in_order(order: Order, found: Exported) -> Iterable[tuple[str, torch.Tensor]]:
     yield from order.model.state_dict().items()
     yield from sorted(found.constants.items())
 
 
-def _bytes_of(value: torch.Tensor) -> memoryview | bytes:
+def _raw_bytes(value: torch.Tensor) -> memoryview | bytes:
     flat = value.detach().cpu().contiguous().view(-1)
     return memoryview(flat.view(torch.uint8).numpy()) if flat.numel() else b""
