@@ -16,7 +16,7 @@ from atrous.optimization.explained import as_written, layer_rows
 from atrous.optimization.graph.export import Exported, exported
 from atrous.optimization.graph.program import strides_of
 from atrous.optimization.judge import Judge, called, flat
-from atrous.optimization.kept import Kept
+from atrous.optimization.known import KnownWhole
 from atrous.optimization.layer.rounding import allowed_by
 from atrous.optimization.order import Order
 from atrous.optimization.plan import AnyPlan, Signature, signature_of
@@ -60,7 +60,7 @@ class Own:
     rows: tuple[LayerChoice, ...] = ()
     is_graph: bool = False
     found: Exported | Refusal | None = None
-    kept: Kept | None = None
+    kept: KnownWhole | None = None
 
 
 def own_offers(order: Order, judge: Judge, reference: Sequence[Any]) -> Own:
@@ -70,7 +70,7 @@ def own_offers(order: Order, judge: Judge, reference: Sequence[Any]) -> Own:
         own.found = found = exported(order.model, order.inputs)
         if isinstance(found, Exported):
             try:
-                own.kept = Kept(order, found)
+                own.kept = KnownWhole(order, found)
                 own.offers = _graphs(order, judge, reference, found, own.kept, own.notes)
                 own.is_graph = True
                 return own
@@ -87,7 +87,7 @@ def _graphs(
     judge: Judge,
     reference: Sequence[Any],
     found: Exported,
-    kept: Kept,
+    kept: KnownWhole,
     notes: list[str],
 ) -> list[Offer]:
     """The programs that give what the original gives; of a model of before, its fastest one."""

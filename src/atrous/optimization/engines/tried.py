@@ -20,7 +20,7 @@ from atrous.optimization.engines.engine import (
 )
 from atrous.optimization.graph.export import Exported
 from atrous.optimization.judge import Inputs, Judge
-from atrous.optimization.kept import Kept
+from atrous.optimization.known import KnownWhole
 from atrous.optimization.order import Order
 from atrous.optimization.plan import Watch, is_same
 from atrous.refusal import Refusal
@@ -54,7 +54,7 @@ def tried(
     names: Sequence[str],
     judge: Judge,
     found: Exported | Refusal | None,
-    kept: Kept | None = None,
+    kept: KnownWhole | None = None,
 ) -> list[Attempt]:
     """A trial of each engine of these names, in their order; none for training.
 

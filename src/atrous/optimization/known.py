@@ -11,14 +11,14 @@ from atrous.optimization.graph.export import Exported
 from atrous.optimization.order import Order
 from atrous.optimization.records import Layout
 
-__all__ = ["Kept"]
+__all__ = ["KnownWhole"]
 
 _LAYOUTS: tuple[Layout, ...] = ("contiguous", "channels_last")
 _BEHIND = 1.2
 """An engine that took this many times as long as the best is not made again."""
 
 
-class Kept:
+class KnownWhole:
     """The whole model's times and differences of another day, by name; empty the first time.
 
     They are kept beside the choices of layers, under a digest of the graph, all weights and the
