@@ -18,6 +18,7 @@ from .errors import GeometryError as GeometryError
 from .errors import MissingDependencyError as MissingDependencyError
 from .errors import NetworkError as NetworkError
 from .errors import ReadError as ReadError
+from .errors import RunError as RunError
 from .errors import UnknownNameError as UnknownNameError
 from .errors import UnsupportedError as UnsupportedError
 from .geometry import Reads as Reads

@@ -112,6 +112,14 @@ class UnsupportedError(AtrousError, NotImplementedError):
     """
 
 
+class RunError(AtrousError, RuntimeError):
+    """A run that cannot go on: what was finished of it stays.
+
+    >>> isinstance(RunError("scan.tif: it has changed while it was run."), RuntimeError)
+    True
+    """
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     """The error for a `name` that is not among the `known` ones, which lists the near ones.
 

@@ -113,6 +113,15 @@ class Planner:
         """What the source is called."""
         return source_name(self.source)
 
+    @cached_property
+    def rank(self) -> int | None:
+        """How many dimensions the images have, batch and channels included; None if not known."""
+        if kind_of(self.source) == "module":
+            from atrous.runners.tiled.torch import rank_of
+
+            return rank_of(self.source)
+        return None
+
     def network(self, shapes: tuple[Shape, ...] | None) -> Network:
         """The source at these shapes."""
         if shapes not in self._read:

@@ -31,6 +31,9 @@ class Engine(Protocol):
     def host(self, made: Any) -> NDArray[Any]:
         """One output as an array in main memory."""
 
+    def fingerprint(self) -> str:
+        """What tells the model from another: a hash of its operations and its weights."""
+
 
 def run_tiles(
     engine: Engine,

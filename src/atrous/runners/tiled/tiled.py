@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,15 +15,17 @@ from atrous.network.shapes import Shape
 from atrous.plan.cut import CutPlan
 from atrous.plan.tiles import Tile, TilePlan
 from atrous.runners.tiled.pipeline import Engine, run_tiles
+from atrous.runners.tiled.reductions import Reduce, reduced_shape, reduced_target, reducer_of
 
 if TYPE_CHECKING:
     import torch
     from torch.nn import Module
 
-__all__ = ["Reduce", "Tiled"]
+    from atrous.runners.tiled.images import Prepare
+    from atrous.runners.tiled.run import Progress, TiledRun
+    from atrous.runners.tiled.targets import Place
 
-Reduce = Callable[[NDArray[Any]], NDArray[Any]]
-"""A function of one tile of an output, position by position, as an argmax over classes."""
+__all__ = ["Reduce", "Tiled"]
 
 
 class Planning(Protocol):
@@ -36,6 +39,10 @@ class Planning(Protocol):
 
     def wider(self, plan: TilePlan) -> TilePlan:
         """The same image in tiles that are a little larger."""
+
+    @property
+    def rank(self) -> int | None:
+        """How many dimensions the model's images have, batch and channels included, if known."""
 
 
 class Tiled:
@@ -68,8 +75,8 @@ class Tiled:
         """The outputs of the whole image; one array, or a tuple where the model has several.
 
         `images` are what the model takes, anything with `shape`, `dtype` and slicing. Tensors give
-        tensors, all else NumPy arrays. `reduce`, `"argmax"` or a function of one tile of an output,
-        is applied to each tile, so that what it leaves out is never held as a whole.
+        tensors, all else NumPy arrays. `reduce`, `"argmax"`, `"threshold:0.5"` or a function of one
+        tile of an output, is applied to each tile: what it leaves out is never held as a whole.
         """
         plan = self.plan(*(image.shape for image in images))
         if isinstance(plan, CutPlan):
@@ -80,7 +87,7 @@ class Tiled:
             return [image[part] for image, part in zip(images, tile.read, strict=True)]
 
         self._check_sizes(plan, engine, read)
-        reducer = _reducer(reduce)
+        reducer = reducer_of(reduce)
         whole: list[NDArray[Any] | None] = [None] * len(plan.outputs)
 
         def write(tile: Tile, made: Sequence[NDArray[Any]]) -> None:
@@ -89,14 +96,84 @@ class Tiled:
                 target = kept.target
                 if reducer is not None:
                     part = reducer(part)
-                    target = _targets(kept.target, plan.outputs[index].axes, part.ndim)
+                    target = reduced_target(kept.target, plan.outputs[index].axes, part.ndim)
                 if whole[index] is None:
-                    whole[index] = _empty(plan, index, part, target)
+                    shape, _ = reduced_shape(plan.outputs[index], part.shape)
+                    whole[index] = np.empty(shape, part.dtype)
                 whole[index][target] = part  # type: ignore[index]
 
         run_tiles(engine, plan.tiles(), read, write, batch=self._batched(plan))
         made = tuple(_like(images[0], one) for one in whole)
         return made[0] if len(made) == 1 else made
+
+    def run(
+        self,
+        source: Any,
+        target: Any,
+        *,
+        reduce: Reduce | str | None = None,
+        axes: str | None = None,
+        channels: Sequence[int] | None = None,
+        prepare: Prepare | None = None,
+        resume: bool = False,
+        overwrite: bool = False,
+        shards: bool = False,
+        progress: Progress | None = None,
+    ) -> TiledRun:
+        """Streams the image in `source` through the model into `target`, and says what was made.
+
+        `source` is an array (anything with `shape`, `dtype` and slicing) or the path of a `.npy`,
+        `.zarr` or TIFF file, of which only the tiles are read; several inputs are a tuple. `axes`
+        names its dimensions where they are not the model's (`"YXC"`: channels last), `channels`
+        picks some, and `prepare` is a function of one tile, position by position, that makes of it
+        what the model takes.
+
+        `target` is an array that takes slices, a tuple of them where there are several outputs, or
+        a path that ends in `.zarr` (format 3; chunks are what tiles keep, with `shards` one file a
+        tile) or `.npy`. Into a path the run can be killed at any moment: with `resume` it goes on
+        behind the tiles that are on the disk, and gives what an undisturbed run gives. It is
+        refused where the model, the source, the plan or `reduce` are others than at the beginning.
+
+        Raises `ArgumentError` for what does not fit, before anything is written, and `RunError`
+        where a run cannot go on: a region that is not to be read, a full disk, a source that
+        changes.
+        """
+        from atrous.runners.tiled.images import as_image
+        from atrous.runners.tiled.run import Run, run_tiled
+        from atrous.runners.tiled.sources import open_image
+        from atrous.runners.tiled.targets import Arrays, target_at
+
+        place: Arrays | Place
+        if isinstance(target, str | PathLike):
+            place = target_at(target, shards=shards)
+        else:
+            place = Arrays(target if isinstance(target, tuple | list) else (target,))
+        opened = [open_image(s) for s in (source if isinstance(source, tuple) else (source,))]
+        images = [
+            as_image(
+                one.array,
+                name=one.name,
+                axes=axes or one.axes,
+                rank=self._planner.rank,
+                channels=channels,
+                prepare=prepare,
+            )
+            for one in opened
+        ]
+        plan = self.plan(*(image.shape for image in images))
+        if isinstance(plan, CutPlan):
+            raise UnsupportedError(
+                "a network with a back makes its outputs at once, not by tiles; give a tile, or "
+                "more memory."
+            )
+        engine = self._engine(plan)
+
+        def ready(read: Callable[[Tile], Sequence[Any]]) -> Sequence[NDArray[Any]] | None:
+            return self._check_sizes(plan, engine, read)
+
+        about = {key: value for one in opened for key, value in one.tags.items()}
+        run = Run(plan, engine, images, opened, ready, self._batched(plan), reduce, about)
+        return run_tiled(run, place, resume=resume, overwrite=overwrite, progress=progress)
 
     def _engine(self, plan: TilePlan) -> Engine:
         if self._ready is None or self._ready[0] is not plan:
@@ -171,16 +248,17 @@ class Tiled:
 
     def _check_sizes(
         self, plan: TilePlan, engine: Engine, read: Callable[[Tile], Sequence[Any]]
-    ) -> None:
+    ) -> Sequence[NDArray[Any]] | None:
         """Once for each plan: a tile run at another size gives the same where both have it.
 
-        Raises `UnsupportedError` where it does not: the model takes a number from its input's size.
+        Gives the outputs of the first tile where they were made. Raises `UnsupportedError` where
+        it does not: the model takes a number from its input's size.
         """
         if len(plan) == 1 or id(plan) in self._checked:
-            return
+            return None
         wider = self._planner.wider(plan)
         if wider.input_shapes == plan.input_shapes:
-            return
+            return None
         found = []
         for cut, runs in ((plan, engine), (wider, self._engines(wider))):
             first = cut.tile((0,) * len(cut.axes))
@@ -195,6 +273,7 @@ class Tiled:
                     "exact; pass that number as an input."
                 )
         self._checked.add(id(plan))
+        return found[0]
 
     def _batched(self, plan: TilePlan) -> int:
         return 1 if plan.resizes else self.batch
@@ -211,55 +290,6 @@ def _close(one: NDArray[Any], other: NDArray[Any]) -> bool:
     return bool((np.isfinite(one) == np.isfinite(other)).all()) and bool(
         (np.abs(one[finite] - other[finite]) <= limit * scale).all()
     )
-
-
-def _reducer(reduce: Reduce | str | None) -> Reduce | None:
-    if reduce is None or callable(reduce):
-        return reduce
-    if reduce == "argmax":
-        return _argmax
-    raise ArgumentError(f"reduce is {reduce!r}; give 'argmax' or a function of one tile.")
-
-
-def _argmax(tile: NDArray[Any]) -> NDArray[Any]:
-    classes = tile.shape[1]
-    best: NDArray[Any] = tile.argmax(1).astype(np.uint8 if classes <= 256 else np.uint16)
-    return best
-
-
-def _targets(target: tuple[slice, ...], axes: Sequence[str | None], rank: int) -> tuple[slice, ...]:
-    """Where a reduced tile goes: positions stay, of what else there was a dimension may be gone."""
-    if rank == len(target):
-        return (
-            *(
-                slice(None) if axis is None and i else s
-                for i, (s, axis) in enumerate(zip(target, axes, strict=True))
-            ),
-        )
-    gone = len(target) - rank
-    places = [i for i, axis in enumerate(axes) if axis is None]
-    drop = set(places[1 : 1 + gone])
-    if len(drop) < gone:
-        raise ArgumentError(
-            f"reduce leaves {rank} of {len(target)} dimensions; keep the batch and all positions."
-        )
-    return tuple(s for i, s in enumerate(target) if i not in drop)
-
-
-def _empty(
-    plan: TilePlan, index: int, part: NDArray[Any], target: tuple[slice, ...]
-) -> NDArray[Any]:
-    one = plan.outputs[index]
-    if part.ndim == len(one.shape):
-        shape = tuple(
-            n if axis is not None or not i else held
-            for i, (n, axis, held) in enumerate(zip(one.shape, one.axes, part.shape, strict=True))
-        )
-    else:
-        shape = tuple(max(s.stop, 0) for s in target)
-        kept = [n for n, axis in zip(one.shape, one.axes, strict=True) if axis is not None]
-        shape = (*shape[: part.ndim - len(kept)], *kept)
-    return np.empty(shape, part.dtype)
 
 
 def _like(image: Any, made: NDArray[Any] | None) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +18,7 @@ from atrous.readers.torch.inputs import examples_for
 from atrous.readers.torch.traced import calls_of
 from atrous.runners.tiled.places import taps_of
 
-__all__ = ["Graph", "Instead", "TorchTiles"]
+__all__ = ["Graph", "Instead", "TorchTiles", "rank_of"]
 
 Instead = Callable[..., Any]
 """What is done instead of a call, with its arguments."""
@@ -62,6 +64,19 @@ class TorchTiles:
     def host(self, made: torch.Tensor) -> Any:
         """One output as an array in main memory."""
         return made.detach().cpu().numpy()
+
+    def fingerprint(self) -> str:
+        """A hash of the module's calls on a tile, and of all tensors that they use."""
+        shapes = tuple(torch.empty(shape, dtype=self.dtype) for shape in self.plan.input_shapes)
+        name = type(self.model).__name__
+        with torch.inference_mode(False):
+            traced = calls_of(self.model, examples_for(self.model, shapes, name), name)
+        made = hashlib.sha256(str(traced.graph).encode())
+        for key, (held, tensor) in sorted(traced.stored.items()):
+            made.update(f"{key} {held} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            flat = tensor.detach().cpu().contiguous().reshape(-1)
+            made.update(flat.view(torch.uint8).numpy().data)
+        return made.hexdigest()[:32]
 
     def _taken(self, value: Any) -> torch.Tensor:
         if not isinstance(value, torch.Tensor):
@@ -201,3 +216,17 @@ def _resized(
         made = part if made is None else made + part
     assert made is not None
     return made
+
+
+def rank_of(model: nn.Module) -> int | None:
+    """How many dimensions a module's images have, by its convolutions and pools; None if unclear.
+
+    >>> rank_of(nn.Sequential(nn.Conv1d(1, 2, 3))), rank_of(nn.ReLU())
+    (3, None)
+    """
+    ranks = {
+        int(type(module).__name__.removeprefix("Lazy")[-2]) + 2
+        for module in model.modules()
+        if re.fullmatch(r"(Lazy)?(Conv|ConvTranspose|MaxPool|AvgPool)[123]d", type(module).__name__)
+    }
+    return ranks.pop() if len(ranks) == 1 else None

@@ -1,0 +1,364 @@
+"""A tiled model from a source into a target: streamed, and into a path so that it can go on."""
+
+from __future__ import annotations
+
+import errno
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atrous.errors import ArgumentError, AtrousError, RunError, concerning
+from atrous.plan.tiles import Tile, TilePlan
+from atrous.progress import step
+from atrous.runners.tiled.images import Image
+from atrous.runners.tiled.journal import Journal, check_alike, only_one
+from atrous.runners.tiled.pipeline import Engine, run_tiles
+from atrous.runners.tiled.reductions import (
+    Reduce,
+    identity_of,
+    reduced_shape,
+    reduced_target,
+    reducer_of,
+)
+from atrous.runners.tiled.sources import Opened
+from atrous.runners.tiled.targets import Arrays, Made, Place, Target, kept_of
+from atrous.shown import Plain, how_many
+
+__all__ = ["Progress", "Run", "TiledRun", "run_tiled"]
+
+Progress = Callable[[str, float], None]
+"""Is told what is being done, and which share of all tiles is written."""
+
+_SECONDS = 30
+"""How often at most a folder of many files is looked at for changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class TiledRun(Plain):
+    """What a run has written: `tiles` of them, `found` of which an earlier run had finished."""
+
+    target: str | None
+    outputs: tuple[Made, ...]
+    tiles: int
+    found: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is run: a model on the tiles of a plan, from images that are open."""
+
+    plan: TilePlan
+    engine: Engine
+    images: Sequence[Image]
+    opened: Sequence[Opened]
+    ready: Callable[[Callable[[Tile], Sequence[Any]]], Sequence[NDArray[Any]] | None]
+    """Makes the engine ready for the images; gives the first tile's outputs if it ran that."""
+    batch: int = 1
+    reduce: Reduce | str | None = None
+    about: Mapping[str, Any] | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """What must stay as it is for a run to go on."""
+        plan = self.plan.to_dict()
+        kept = ("inputs", "outputs", "axes", "input_shapes", "resizes", "statistics")
+        return {
+            "model": self.engine.fingerprint(),
+            "source": {
+                f"{i}": one.state()
+                | {
+                    "order": list(image.order),
+                    "channels": image.channels and list(image.channels),
+                    "prepare": identity_of(image.prepare),
+                }
+                for i, (one, image) in enumerate(zip(self.opened, self.images, strict=True))
+            },
+            "plan": {key: plan[key] for key in kept} | {"batch": self.batch},
+            "reduce": identity_of(reducer_of(self.reduce)),
+        }
+
+
+def run_tiled(
+    run: Run,
+    target: Arrays | Place,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> TiledRun:
+    """Every tile that is not finished, written to the target. See `Tiled.run`."""
+    started = time.monotonic()
+    if isinstance(target, Arrays):
+        if resume:
+            raise ArgumentError("resume goes on with a path; of an array nothing is known.")
+        watch = _Watch(run.opened, [one.state() for one in run.opened])
+        made, found = _into(run, target, None, set(), watch, (), progress)
+        return TiledRun(None, made, len(run.plan), found, time.monotonic() - started)
+    path = target.path
+    names = [one.name for one in run.plan.outputs]
+    with ExitStack() as held:
+        journal = Journal(target.state(names))
+        _check_target(path, journal, resume, overwrite)
+        held.enter_context(only_one(path))
+        held.enter_context(concerning(str(path)))
+        # Again, now that nobody else writes.
+        _check_target(path, journal, resume, overwrite)
+        facts = run.facts()
+        watch = _Watch(run.opened, [facts["source"][f"{i}"] for i in range(len(run.opened))])
+        manifest = journal.read() if resume else None
+        done: set[int] = set()
+        known: tuple[Made, ...] = ()
+        if manifest is not None:
+            check_alike(manifest, facts)
+            known = tuple(Made.from_dict(one) for one in manifest["outputs"])
+            done = journal.done()
+        if manifest is not None and manifest["finished"] and len(done) == len(run.plan):
+            return TiledRun(str(path), known, len(run.plan), len(done), 0.0)
+
+        def begin(made: Sequence[Made]) -> None:
+            if path.exists() or journal.folder.exists():
+                target.clear(journal.folder)
+            if path.suffix == ".zarr":
+                path.mkdir()
+            journal.begin({**facts, "outputs": [one.to_dict() for one in made]})
+
+        with _said(run, journal):
+            store = _Store(target.target(), journal, begin if manifest is None else None)
+            made, found = _into(run, store, journal, done, watch, known, progress)
+            journal.finish()
+    return TiledRun(str(path), made, len(run.plan), found, time.monotonic() - started)
+
+
+def _check_target(path: Path, journal: Journal, resume: bool, overwrite: bool) -> None:
+    if not path.exists() or overwrite:
+        return
+    begun = journal.read() is not None
+    if resume and not begun and _holds_something(path):
+        raise ArgumentError(f"{path}: no run has begun it; give another path, or overwrite=True.")
+    if not resume:
+        hint = "resume=True goes on with it, overwrite=True" if begun else "overwrite=True"
+        raise ArgumentError(f"{path}: it is there already; {hint} begins anew.")
+
+
+def _holds_something(path: Path) -> bool:
+    return path.is_file() or any(p.name != ".atrous" for p in path.iterdir())
+
+
+@contextmanager
+def _said(run: Run, journal: Journal) -> Iterator[None]:
+    """What the system raises, in one line that says how far the run came."""
+    try:
+        yield
+    except AtrousError:
+        raise
+    except OSError as error:
+        done = len(journal.done()) if journal.log.exists() else 0
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        fix = "make room and" if full else "mend that and"
+        raise RunError(
+            f"{error.strerror or error} with {done} of {how_many(len(run.plan), 'tile')} written; "
+            f"{fix} go on with resume=True."
+        ) from error
+
+
+class _Store:
+    """A target of files, made when it is known what goes into it."""
+
+    def __init__(
+        self,
+        target: Target,
+        journal: Journal,
+        begin: Callable[[Sequence[Made]], None] | None,
+    ) -> None:
+        self.target, self.journal, self.begin = target, journal, begin
+
+    def create(self, made: Sequence[Made], about: Mapping[str, Any]) -> None:
+        if self.begin is not None:
+            self.begin(made)
+        self.target.create(made, about)
+
+    def write(self, index: int, place: tuple[slice, ...], part: NDArray[Any]) -> None:
+        self.target.write(index, place, part)
+
+    def has(self, index: int, place: tuple[slice, ...]) -> bool:
+        return self.target.has(index, place)
+
+
+def _into(
+    run: Run,
+    target: Target,
+    journal: Journal | None,
+    done: set[int],
+    watch: _Watch,
+    known: tuple[Made, ...],
+    progress: Progress | None,
+) -> tuple[tuple[Made, ...], int]:
+    """What was made, and how many tiles there were already."""
+    plan, reducer = run.plan, reducer_of(run.reduce)
+    about = dict(run.about or {})
+    if known:
+        target.create(known, about)
+        there = {n for n in done if _is_there(target, plan, known, n)}
+        if there != done and journal is not None:
+            journal.rewrite(there)
+        done = there
+
+    def read(tile: Tile) -> list[Any]:
+        watch.look()
+        found = [image[part] for image, part in zip(run.images, tile.read, strict=True)]
+        watch.look()
+        return found
+
+    first = plan.tile(0)
+    trial = run.ready(read)
+    if 0 not in done:
+        trial = trial or _tried(run, read, first)
+        parts = _parts(first, trial, reducer)
+    if not known:
+        known = tuple(
+            _made_of(plan, index, part, name)
+            for (index, part), name in zip(enumerate(parts), _names(plan), strict=True)
+        )
+        target.create(known, about)
+
+    def write(tile: Tile, made: Sequence[NDArray[Any]]) -> None:
+        parts = _parts(tile, made, reducer)
+        for index, part in enumerate(parts):
+            place = _place(plan, tile, index, known[index])
+            if part.shape != tuple(one.stop - one.start for one in place):
+                raise ArgumentError(
+                    f"reduce makes {part.shape} of a tile of {known[index].name} where another "
+                    f"tile's result says {tuple(one.stop - one.start for one in place)}."
+                )
+            target.write(index, place, part)
+        if journal is not None:
+            journal.add(_number(plan, tile))
+
+    count, total = len(done), len(plan)
+    found = count
+
+    def finished(_: Tile) -> None:
+        nonlocal count
+        count += 1
+        _tell(progress, count, total)
+
+    with journal.writing() if journal is not None else ExitStack():
+        if 0 not in done:
+            assert trial is not None
+            write(first, trial)
+            finished(first)
+        del trial
+        run_tiles(
+            run.engine,
+            _left(plan, done, run.batch),
+            read,
+            write,
+            batch=run.batch,
+            finished=finished,
+        )
+    watch.look(closely=True)
+    return known, found
+
+
+def _tried(run: Run, read: Callable[[Tile], list[Any]], tile: Tile) -> list[NDArray[Any]]:
+    """The outputs of the first tile, run before anything is written."""
+    given = read(tile)
+    try:
+        return [run.engine.host(one) for one in run.engine.run(given, [tile])]
+    except AtrousError:
+        raise
+    except Exception as error:
+        kinds = {str(one.dtype).removeprefix("torch.") for one in run.images}
+        text = " ".join(str(error).split())
+        raise ArgumentError(
+            f"{run.plan.network}: it does not run on {', '.join(sorted(kinds))}: {text} "
+            "Where it takes other numbers, give prepare, a function of one tile."
+        ) from error
+
+
+def _parts(tile: Tile, made: Sequence[NDArray[Any]], reducer: Reduce | None) -> list[NDArray[Any]]:
+    kept = [one[keep.local] for keep, one in zip(tile.keep, made, strict=True)]
+    return kept if reducer is None else [np.asarray(reducer(one)) for one in kept]
+
+
+def _names(plan: TilePlan) -> list[str]:
+    """Outputs by names that folders may have, no two alike."""
+    found: list[str] = []
+    for index, one in enumerate(plan.outputs):
+        name = re.sub(r"[^A-Za-z0-9_-]", "_", one.name).strip("_") or f"output{index}"
+        found.append(f"{name}_{index}" if name in found else name)
+    return found
+
+
+def _made_of(plan: TilePlan, index: int, part: NDArray[Any], name: str) -> Made:
+    shape, axes = reduced_shape(plan.outputs[index], part.shape)
+    # Positions of what is kept are those of the output as the model gives it.
+    return Made(
+        name,
+        shape,
+        str(part.dtype),
+        axes,
+        kept_of(plan.outputs[index].name, shape, axes, plan.axes),
+    )
+
+
+def _place(plan: TilePlan, tile: Tile, index: int, made: Made) -> tuple[slice, ...]:
+    target = reduced_target(tile.keep[index].target, plan.outputs[index].axes, len(made.shape))
+    return tuple(slice(*one.indices(n)[:2]) for one, n in zip(target, made.shape, strict=True))
+
+
+def _is_there(target: Target, plan: TilePlan, made: Sequence[Made], number: int) -> bool:
+    if not 0 <= number < len(plan):
+        return False
+    tile = plan.tile(number)
+    return all(target.has(i, _place(plan, tile, i, one)) for i, one in enumerate(made))
+
+
+def _number(plan: TilePlan, tile: Tile) -> int:
+    return int(np.ravel_multi_index(tile.index, plan.grid)) if plan.grid else 0
+
+
+def _left(plan: TilePlan, done: set[int], batch: int) -> Iterator[Tile]:
+    """What is to be run, by batches that are the same whatever was finished before."""
+    for start in range(1, len(plan), batch):
+        numbers = range(start, min(start + batch, len(plan)))
+        if not done.issuperset(numbers):
+            yield from (plan.tile(number) for number in numbers)
+
+
+def _tell(progress: Progress | None, count: int, total: int) -> None:
+    step(f"tile {count:,} of {total:,}")
+    if progress is not None:
+        progress(f"tile {count:,} of {total:,}", count / total)
+
+
+class _Watch:
+    """Looks whether the sources stay what they were: files at each tile, folders now and then."""
+
+    def __init__(self, opened: Sequence[Opened], states: Sequence[Mapping[str, Any]]) -> None:
+        self.pairs = list(zip(opened, states, strict=True))
+        self.last = time.monotonic()
+        self.every = float(_SECONDS)
+
+    def look(self, *, closely: bool = False) -> None:
+        """Raises `RunError` where a source has changed."""
+        now = time.monotonic()
+        due = closely or now - self.last > self.every
+        for one, state in self.pairs:
+            if not (due or one.is_cheap):
+                continue
+            if any(state[key] != value for key, value in one.state().items()):
+                raise RunError(
+                    f"{one.name}: it has changed while it was run, so that tiles do not fit each "
+                    "other; begin anew with overwrite=True."
+                )
+        if due:
+            self.last = time.monotonic()
+            self.every = max(_SECONDS, 50 * (self.last - now))
