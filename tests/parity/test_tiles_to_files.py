@@ -167,12 +167,104 @@ class Dies:
 @pytest.mark.parametrize("end", ["zarr", "npy"])
 def test_a_run_that_ended_goes_on_and_gives_the_same_files(end, tmp_path, tiled, image):
     asked = {"axes": "YXC", "prepare": SCALE}
-    np.save(tmp_path / "in.npy", image)
-    tiled.run(tmp_path / "in.npy", tmp_path / f"right.{end}", **asked)
-    path, places = tmp_path / f"out.{end}", []
-    for after in range(3, 12, 4):
+    tiled.run(Dies(image, -1), tmp_path / f"right.{end}", **asked)
+    path = tmp_path / f"out.{end}"
+    for _ in range(3):
         with pytest.raises(RunError, match="is not to be read: bad sector"):
-            atrous.tile(tiled._planner.source, tile=24).run(
-                Dies(image, after), tmp_path / f"{after}.{end}", **asked
-            )
-    del path, places
+            tiled.run(Dies(image, 5), path, **asked, resume=True)
+    made = tiled.run(Dies(image, -1), path, **asked, resume=True)
+    assert 0 < made.found < made.tiles
+    if end == "npy":
+        assert path.read_bytes() == (tmp_path / "right.npy").read_bytes()
+    else:
+        assert files_of(path) == files_of(tmp_path / "right.zarr")
+    assert tiled.run(Dies(image, -1), path, **asked, resume=True).found == made.tiles
+
+
+def begun(tmp_path, tiled, image, **asked):
+    """A run that ended early, and the options that it had."""
+    asked = {"axes": "YXC", "prepare": SCALE, **asked}
+    with pytest.raises(RunError):
+        tiled.run(Dies(image, 5), tmp_path / "out.zarr", **asked)
+    return asked
+
+
+def test_chunks_that_are_gone_are_made_again(tmp_path, tiled, image):
+    asked = begun(tmp_path, tiled, image)
+    log = (tmp_path / "out.zarr/.atrous/tiles.log").read_text().splitlines()
+    (tmp_path / "out.zarr/c/0/0/0/1").unlink()
+    made = tiled.run(Dies(image, -1), tmp_path / "out.zarr", **asked, resume=True)
+    assert made.found == len(log) - 1
+    tiled.run(Dies(image, -1), tmp_path / "right.zarr", **asked)
+    assert files_of(tmp_path / "out.zarr") == files_of(tmp_path / "right.zarr")
+
+
+def test_what_is_another_run_is_refused_by_name(tmp_path, tiled, image, model):
+    asked = begun(tmp_path, tiled, image)
+    before = files_of(tmp_path / "out.zarr")
+    other = nn.Sequential(*(nn.Conv2d(*c) for c in ((3, 5, 3, 2, 1), (5, 4, 3, 1, 2, 2)))).eval()
+    cases = {
+        "model was": (atrous.tile(other, tile=24), image, {}),
+        r"plan\.axes was": (atrous.tile(model, tile=32), image, {}),
+        "reduce was nothing, now Argmax": (tiled, image, {"reduce": "argmax"}),
+        r"source\.0\.samples was": (tiled, image[::-1], {}),
+        r"source\.0\.prepare was Scaling": (tiled, image, {"prepare": Scaling(1 / 256)}),
+    }
+    for says, (one, array, more) in cases.items():
+        with pytest.raises(ArgumentError, match=says):
+            one.run(Dies(array, -1), tmp_path / "out.zarr", **{**asked, **more}, resume=True)
+        assert files_of(tmp_path / "out.zarr") == before
+    with pytest.raises(ArgumentError, match="it is there already; resume=True goes on"):
+        tiled.run(image, tmp_path / "out.zarr", **asked)
+    tiled.run(image, tmp_path / "out.zarr", **asked, reduce="argmax", overwrite=True)
+    assert zarr.open_array(tmp_path / "out.zarr", mode="r").shape == (1, 38, 45)
+
+
+def test_a_source_that_changes_while_it_is_run_is_noticed(tmp_path, tiled, image):
+    np.save(tmp_path / "in.npy", image)
+
+    def prepare(tile):
+        if tile.max() and len(list(tmp_path.rglob("c/0/0/0/*"))) == 2:
+            np.save(tmp_path / "in.npy", image + 1)
+        return SCALE(tile)
+
+    with pytest.raises(RunError, match="changed while it was run"):
+        tiled.run(tmp_path / "in.npy", tmp_path / "out.zarr", axes="YXC", prepare=prepare)
+    with pytest.raises(ArgumentError, match=r"source\.0\.files was"):
+        tiled.run(
+            tmp_path / "in.npy", tmp_path / "out.zarr", axes="YXC", prepare=prepare, resume=True
+        )
+
+
+def test_what_does_not_fit_is_refused_and_nothing_is_written(tmp_path, tiled, image, whole):
+    (tmp_path / "folder.zarr").mkdir()
+    (tmp_path / "folder.zarr" / "notes.txt").write_text("mine")
+    (tmp_path / "broken.npy").write_bytes(b"\x93NUMPY\x01\x00nothing")
+    before = sorted(tmp_path.rglob("*"))
+    right = {"axes": "YXC", "prepare": SCALE}
+    out = tmp_path / "out.zarr"
+    cases = [
+        (image, out, {"axes": "YXC"}, "does not run on uint8"),
+        (image[..., :2], out, right, "expected input"),
+        (image, out, {}, "expected input"),
+        (image, tmp_path / "out.png", right, "written to .zarr and .npy"),
+        (image, tmp_path / "no/out.zarr", right, "there is no folder"),
+        (image, tmp_path / "folder.zarr", right, "already; overwrite=True begins"),
+        (image, tmp_path / "folder.zarr", right | {"overwrite": True}, "not overwritten"),
+        (image, tmp_path / "folder.zarr", right | {"resume": True}, "no run has begun it"),
+        (image, np.empty((1, 4, 5, 5)), right, "and the target 1x4x5x5"),
+        (image, np.empty(whole.shape, int), right, "which cannot hold it"),
+        (image, (np.empty(whole.shape),) * 2, right, "1 outputs and target 2 arrays"),
+        (image, np.empty(whole.shape), right | {"resume": True}, "of an array nothing"),
+        (image, out, right | {"reduce": "softmax"}, "give 'argmax'"),
+        (image, out, right | {"reduce": np.mean}, "leaves 0 of 4 dimensions"),
+        (tmp_path / "none.npy", out, right, "there is no such file"),
+        (tmp_path / "broken.npy", out, right, "is not to be read"),
+        (tmp_path / "folder.zarr", out, right, "is not to be read"),
+        (tmp_path / "folder.zarr" / "notes.txt", out, right, "images are .npy, .zarr, .tif"),
+    ]
+    for source, target, asked, says in cases:
+        with pytest.raises(atrous.AtrousError, match=says):
+            tiled.run(source, target, **asked)
+        left = [p for p in sorted(tmp_path.rglob("*")) if not p.name.endswith(".lock")]
+        assert left == before, says

@@ -55,8 +55,9 @@ def test_of_two_runs_into_one_target_the_second_is_refused(tmp_path):
     with only_one(tmp_path / "a.zarr"):
         with only_one(tmp_path / "b.zarr"):
             pass
-        with pytest.raises(RunError, match="another run writes into it"), only_one(
-            tmp_path / "a.zarr"
+        with (
+            pytest.raises(RunError, match="another run writes into it"),
+            only_one(tmp_path / "a.zarr"),
         ):
             pass
     with only_one(tmp_path / "a.zarr"):

@@ -98,7 +98,7 @@ class Image:
             box = ", ".join(f"{one.start}:{one.stop}" for one in key)
             text = str(error) or type(error).__name__
             raise RunError(f"{self.name}: [{box}] is not to be read: {text}") from error
-        made = _laid_out(read, self.order)
+        made = _in_order(read, self.order)
         if chosen:
             made = made[:, list(self.channels or ())][:, part[1]]
         if self.prepare is None:
@@ -112,7 +112,7 @@ class Image:
         return ready
 
 
-def _laid_out(read: Any, order: Sequence[int | None]) -> Any:
+def _in_order(read: Any, order: Sequence[int | None]) -> Any:
     """The dimensions in their order; those that lie in none have one position, and go."""
     there = [at for at in order if at is not None]
     gone = [at for at in range(len(read.shape)) if at not in there]

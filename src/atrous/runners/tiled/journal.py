@@ -86,7 +86,7 @@ class Journal:
 
     def rewrite(self, tiles: Iterable[int]) -> None:
         """A log of these tiles alone."""
-        write_whole(self.log, "".join(map(_line, sorted(tiles))))
+        write_whole(self.log, "".join(map(_log_line, sorted(tiles))))
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -101,19 +101,19 @@ class Journal:
     def add(self, tile: int) -> None:
         """A tile of which all that is kept is on the disk."""
         assert self._log is not None
-        line = _line(tile).encode()
+        line = _log_line(tile).encode()
         if os.write(self._log, line) != len(line):
             raise OSError(28, "No space left on device", str(self.log))
         os.fsync(self._log)
 
 
-def _line(tile: int) -> str:
+def _log_line(tile: int) -> str:
     return f"{tile} {zlib.crc32(str(tile).encode()):08x}\n"
 
 
 def _number_in(line: bytes) -> int | None:
     word = line.split(b" ")[0]
-    return int(word) if word.isdigit() and line == _line(int(word)).encode() else None
+    return int(word) if word.isdigit() and line == _log_line(int(word)).encode() else None
 
 
 def sync(path: Path) -> None:
@@ -141,12 +141,14 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], of: str = "")
         if isinstance(one, dict) and isinstance(other, dict):
             found += differences(one, other, name)
         elif one != other:
-            found.append(f"{name} was {_cut(one)}, now {_cut(other)}")
+            found.append(f"{name} was {_value_text(one)}, now {_value_text(other)}")
     return found
 
 
-def _cut(value: Any) -> str:
-    text = "nothing" if value is None else json.dumps(value) if not isinstance(value, str) else value
+def _value_text(value: Any) -> str:
+    text = (
+        "nothing" if value is None else json.dumps(value) if not isinstance(value, str) else value
+    )
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
@@ -176,6 +178,6 @@ def check_alike(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     found = differences(shared, now)
     if found:
         raise ArgumentError(
-            f"it was begun otherwise: {'; '.join(found[:4])}. Go on with what it was begun with, or "
-            "begin anew with overwrite=True."
+            f"it was begun otherwise: {'; '.join(found[:4])}. Go on with what it was begun with, "
+            "or begin anew with overwrite=True."
         )

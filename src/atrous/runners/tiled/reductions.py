@@ -119,9 +119,13 @@ def identity_of(function: Any) -> str | None:
             getattr(function, "args", ()),
             sorted(held.items()),
         ]
-        return f"{name} {_short(repr(list(map(_named, parts))))}"
+        return f"{name} {_short(repr(list(map(_told_apart, parts))))}"
     cells = [cell.cell_contents for cell in function.__closure__ or ()]
-    told = (_code_text(code), repr([_named(one) for one in cells]), repr(function.__defaults__))
+    told = (
+        _code_text(code),
+        repr([_told_apart(one) for one in cells]),
+        repr(function.__defaults__),
+    )
     return f"{name} {_short(' '.join(told))}"
 
 
@@ -130,7 +134,7 @@ def _code_text(code: CodeType) -> str:
     return f"{code.co_code.hex()} {code.co_names} {constants}"
 
 
-def _named(value: Any) -> Any:
+def _told_apart(value: Any) -> Any:
     """A value without its address in memory."""
     if callable(value):
         return identity_of(value)

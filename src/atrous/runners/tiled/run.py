@@ -105,11 +105,11 @@ def run_tiled(
     names = [one.name for one in run.plan.outputs]
     with ExitStack() as held:
         journal = Journal(target.state(names))
-        _check_target(path, journal, resume, overwrite)
+        _check_free(path, journal, resume, overwrite)
         held.enter_context(only_one(path))
         held.enter_context(concerning(str(path)))
         # Again, now that nobody else writes.
-        _check_target(path, journal, resume, overwrite)
+        _check_free(path, journal, resume, overwrite)
         facts = run.facts()
         watch = _Watch(run.opened, [facts["source"][f"{i}"] for i in range(len(run.opened))])
         manifest = journal.read() if resume else None
@@ -136,7 +136,7 @@ def run_tiled(
     return TiledRun(str(path), made, len(run.plan), found, time.monotonic() - started)
 
 
-def _check_target(path: Path, journal: Journal, resume: bool, overwrite: bool) -> None:
+def _check_free(path: Path, journal: Journal, resume: bool, overwrite: bool) -> None:
     if not path.exists() or overwrite:
         return
     begun = journal.read() is not None
@@ -224,14 +224,14 @@ def _into(
     if not known:
         known = tuple(
             _made_of(plan, index, part, name)
-            for (index, part), name in zip(enumerate(parts), _names(plan), strict=True)
+            for (index, part), name in zip(enumerate(parts), _output_names(plan), strict=True)
         )
         target.create(known, about)
 
     def write(tile: Tile, made: Sequence[NDArray[Any]]) -> None:
         parts = _parts(tile, made, reducer)
         for index, part in enumerate(parts):
-            place = _place(plan, tile, index, known[index])
+            place = _target_of(plan, tile, index, known[index])
             if part.shape != tuple(one.stop - one.start for one in place):
                 raise ArgumentError(
                     f"reduce makes {part.shape} of a tile of {known[index].name} where another "
@@ -288,7 +288,7 @@ def _parts(tile: Tile, made: Sequence[NDArray[Any]], reducer: Reduce | None) -> 
     return kept if reducer is None else [np.asarray(reducer(one)) for one in kept]
 
 
-def _names(plan: TilePlan) -> list[str]:
+def _output_names(plan: TilePlan) -> list[str]:
     """Outputs by names that folders may have, no two alike."""
     found: list[str] = []
     for index, one in enumerate(plan.outputs):
@@ -309,7 +309,7 @@ def _made_of(plan: TilePlan, index: int, part: NDArray[Any], name: str) -> Made:
     )
 
 
-def _place(plan: TilePlan, tile: Tile, index: int, made: Made) -> tuple[slice, ...]:
+def _target_of(plan: TilePlan, tile: Tile, index: int, made: Made) -> tuple[slice, ...]:
     target = reduced_target(tile.keep[index].target, plan.outputs[index].axes, len(made.shape))
     return tuple(slice(*one.indices(n)[:2]) for one, n in zip(target, made.shape, strict=True))
 
@@ -318,7 +318,7 @@ def _is_there(target: Target, plan: TilePlan, made: Sequence[Made], number: int)
     if not 0 <= number < len(plan):
         return False
     tile = plan.tile(number)
-    return all(target.has(i, _place(plan, tile, i, one)) for i, one in enumerate(made))
+    return all(target.has(i, _target_of(plan, tile, i, one)) for i, one in enumerate(made))
 
 
 def _number(plan: TilePlan, tile: Tile) -> int:

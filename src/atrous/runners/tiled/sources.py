@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,6 +31,10 @@ class _Sliced(Protocol):
     def __getitem__(self, key: Any) -> Any: ...
 
 
+def _nothing() -> None:
+    return None
+
+
 @dataclass(frozen=True)
 class Opened:
     """An array, the letters of its axes where its file tells them, and its place on the earth."""
@@ -42,6 +46,8 @@ class Opened:
     """What it lies in: files, or one folder."""
     tags: Mapping[str, Any] = field(default_factory=dict)
     """The georeference, as the file has it."""
+    close: Callable[[], None] = _nothing
+    """Lets go of the file."""
 
     def state(self) -> dict[str, Any]:
         """What tells it from another, or from itself when it has changed."""
@@ -200,7 +206,7 @@ def _open_tiff(path: Path, name: str) -> Opened:
     import zarr
 
     store = tifffile.imread(path, aszarr=True, level=0)
-    return Opened(zarr.open(store, mode="r"), name, known, files, located)
+    return Opened(zarr.open(store, mode="r"), name, known, files, located, store.close)
 
 
 class _Plain:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -148,32 +149,35 @@ class Tiled:
             place = target_at(target, shards=shards)
         else:
             place = Arrays(target if isinstance(target, tuple | list) else (target,))
-        opened = [open_image(s) for s in (source if isinstance(source, tuple) else (source,))]
-        images = [
-            as_image(
-                one.array,
-                name=one.name,
-                axes=axes or one.axes,
-                rank=self._planner.rank,
-                channels=channels,
-                prepare=prepare,
-            )
-            for one in opened
-        ]
-        plan = self.plan(*(image.shape for image in images))
-        if isinstance(plan, CutPlan):
-            raise UnsupportedError(
-                "a network with a back makes its outputs at once, not by tiles; give a tile, or "
-                "more memory."
-            )
-        engine = self._engine(plan)
+        with ExitStack() as held:
+            opened = [open_image(s) for s in (source if isinstance(source, tuple) else (source,))]
+            for one in opened:
+                held.callback(one.close)
+            images = [
+                as_image(
+                    one.array,
+                    name=one.name,
+                    axes=axes or one.axes,
+                    rank=self._planner.rank,
+                    channels=channels,
+                    prepare=prepare,
+                )
+                for one in opened
+            ]
+            plan = self.plan(*(image.shape for image in images))
+            if isinstance(plan, CutPlan):
+                raise UnsupportedError(
+                    "a network with a back makes its outputs at once, not by tiles; give a tile "
+                    "or more memory."
+                )
+            engine = self._engine(plan)
 
-        def ready(read: Callable[[Tile], Sequence[Any]]) -> Sequence[NDArray[Any]] | None:
-            return self._check_sizes(plan, engine, read)
+            def ready(read: Callable[[Tile], Sequence[Any]]) -> Sequence[NDArray[Any]] | None:
+                return self._check_sizes(plan, engine, read)
 
-        about = {key: value for one in opened for key, value in one.tags.items()}
-        run = Run(plan, engine, images, opened, ready, self._batched(plan), reduce, about)
-        return run_tiled(run, place, resume=resume, overwrite=overwrite, progress=progress)
+            about = {key: value for one in opened for key, value in one.tags.items()}
+            run = Run(plan, engine, images, opened, ready, self._batched(plan), reduce, about)
+            return run_tiled(run, place, resume=resume, overwrite=overwrite, progress=progress)
 
     def _engine(self, plan: TilePlan) -> Engine:
         if self._ready is None or self._ready[0] is not plan:
