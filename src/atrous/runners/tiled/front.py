@@ -51,7 +51,9 @@ class DepthFirst(nn.Module):  # type: ignore[misc]
             asked, given = ("x".join(map(str, shape)) for shape in (self._shape, image.shape))
             raise ArgumentError(f"planned for an image of {asked}, got {given}; plan that anew.")
         graph, front = self._graph, self.plan.front
-        instead = {} if torch.is_grad_enabled() else self._instead
+        # A graph that is traced is a recipe for others, who have memory of their own.
+        as_written = torch.is_grad_enabled() or torch.compiler.is_compiling()
+        instead = {} if as_written else self._instead
         cut = self._cut.origin if self._cut is not None else self.plan.tensor
         (name,) = graph.program.inputs
         (kept,) = front.outputs
