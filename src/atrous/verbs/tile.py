@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from atrous.analysis.memory import memory_of
@@ -175,6 +176,15 @@ class Planner:
 
         shapes = tuple(one.shape for one in plan.front.inputs)
         return DepthFirst(self.source, plan, self.network(shapes))
+
+    def to_onnx(self, module: Any, path: Path) -> None:
+        """Writes a module whose front runs by tiles as an ONNX file."""
+        from atrous.runners.tiled.front import exported_halves
+        from atrous.writers.onnx.looped import looped
+        from atrous.writers.onnx.save import save_onnx
+
+        front, back = exported_halves(module)
+        save_onnx(looped(front, back, module.plan.front), path)
 
     def _cut(self, network: Network, budget: int, error: UnsupportedError) -> CutPlan:
         """A front by tiles and a back that runs whole, where not all of a network is local."""

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from atrous.errors import ArgumentError, MissingDependencyError, UnsupportedError
-from atrous.files import whole_file
 from atrous.frameworks.torch import in_mode, quiet
 from atrous.network import Network
 from atrous.plan.cut import CutPlan, thrifty
 from atrous.runners.tiled.torch import Graph, Instead
 
-__all__ = ["DepthFirst", "write_onnx"]
-
-_LARGEST_FILE = 1 << 31
+__all__ = ["DepthFirst", "exported_halves"]
 
 
 class DepthFirst(nn.Module):  # type: ignore[misc]
@@ -39,7 +35,8 @@ class DepthFirst(nn.Module):  # type: ignore[misc]
         with quiet(), in_mode(model, training=False):
             self._graph = Graph(model, [like])
         self._shape = shape
-        self._cut = network.maker(plan.tensor)
+        maker = network.maker(plan.tensor)
+        self.cut = plan.tensor if maker is None else maker.origin
         self._instead = {
             **_in_place(self._graph, network),
             **_in_parts(self._graph, plan.most_weights),
@@ -54,7 +51,7 @@ class DepthFirst(nn.Module):  # type: ignore[misc]
         # A graph that is traced is a recipe for others, who have memory of their own.
         as_written = torch.is_grad_enabled() or torch.compiler.is_compiling()
         instead = {} if as_written else self._instead
-        cut = self._cut.origin if self._cut is not None else self.plan.tensor
+        cut = self.cut
         (name,) = graph.program.inputs
         (kept,) = front.outputs
         whole: torch.Tensor | None = None
@@ -167,25 +164,51 @@ def _batch_norm(
     return x.mul_(scale.view(across)).add_(shift.view(across))
 
 
-def write_onnx(module: nn.Module, shape: Sequence[int], path: Path) -> None:
-    """The module on images of this shape as one ONNX file, weights inside."""
-    held = sum(value.numel() * value.element_size() for value in module.state_dict().values())
-    if held >= _LARGEST_FILE:
-        raise UnsupportedError(
-            f"{held:,} bytes of weights: an ONNX file in one piece ends at 2 GiB."
-        )
+class Front(nn.Module):  # type: ignore[misc]
+    """What a depth-first module does with one tile: from its part of the image to the cut."""
+
+    def __init__(self, whole: DepthFirst) -> None:
+        super().__init__()
+        self.model, self._graph, self._name = whole.model, whole._graph, whole.cut
+
+    def forward(self, tile: torch.Tensor) -> torch.Tensor:
+        """The map at the cut, as large as the tile makes it."""
+        (name,) = self._graph.program.inputs
+        return self._graph.compute({name: tile}, (self._name,))[self._name]
+
+
+class Back(nn.Module):  # type: ignore[misc]
+    """What a depth-first module does behind the cut."""
+
+    def __init__(self, whole: DepthFirst) -> None:
+        super().__init__()
+        self.model, self._graph, self._name = whole.model, whole._graph, whole.cut
+
+    def forward(self, cut: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The outputs."""
+        outputs = self._graph.program.outputs
+        made = self._graph.compute({self._name: cut}, outputs)
+        return tuple(made[name] for name in outputs)
+
+
+def exported_halves(module: DepthFirst) -> tuple[Any, Any]:
+    """The front on one tile and the back on the whole map, as ONNX models."""
+    plan = module.plan.front
     first = next(module.parameters(), None)
-    image = torch.zeros(tuple(shape), dtype=None if first is None else first.dtype)
+    dtype = None if first is None else first.dtype
+    tile = torch.zeros(plan.input_shapes[0], dtype=dtype)
+    cut = torch.zeros(plan.outputs[0].shape, dtype=dtype)
+    return _as_onnx(Front(module), tile), _as_onnx(Back(module), cut)
+
+
+def _as_onnx(module: nn.Module, example: torch.Tensor) -> Any:
     try:
         with quiet(), torch.no_grad():
-            made = torch.onnx.export(
-                module.eval(), (image,), dynamo=True, verbose=False, input_names=["image"]
-            )
+            made = torch.onnx.export(module.eval(), (example,), dynamo=True, verbose=False)
     except ImportError:
         raise MissingDependencyError(
             "PyTorch's ONNX exporter needs onnxscript; pip install onnxscript."
         ) from None
     if made is None:
         raise UnsupportedError("PyTorch's exporter made no program.")
-    with whole_file(path) as place:
-        made.save(str(place), external_data=False)
+    return made.model_proto

@@ -38,6 +38,9 @@ class Planning(Protocol):
     def depth_first(self, plan: CutPlan) -> Module:
         """The model as a module whose front runs by tiles."""
 
+    def to_onnx(self, module: Any, path: Path) -> None:
+        """Writes such a module as an ONNX file."""
+
     def wider(self, plan: TilePlan) -> TilePlan:
         """The same image in tiles that are a little larger."""
 
@@ -202,12 +205,10 @@ class Tiled:
     def to_onnx(self, path: str | Path, *shape: int) -> None:
         """Writes `module(*shape)` as an ONNX file, which any runtime runs with less memory.
 
-        Every tile is in the file as slices, convolutions and one concatenation: as many nodes as
-        the front has layers, times its tiles. Needs `onnxscript`, as PyTorch's exporter does.
+        A loop over the tiles runs the front, whose layers are in the file once. Needs `onnxscript`,
+        as PyTorch's exporter does.
         """
-        from atrous.runners.tiled.front import write_onnx
-
-        write_onnx(self.module(*shape), shape, Path(path))
+        self._planner.to_onnx(self.module(*shape), Path(path))
 
     def backward(self, image: Any, gradient: Any, *, of_image: bool = False) -> torch.Tensor | None:
         """Adds the gradients of a whole image's loss to the parameters' `.grad`, tile by tile.
