@@ -630,7 +630,16 @@ def test_what_cannot_be_is_said_at_the_control_and_the_picture_stays(
             assert field.get_attribute("aria-invalid") == "true"
             assert stale.inner_text() == "Still the picture of the last stack that can be: k3d2 k3"
             assert page.evaluate("getComputedStyle(document.querySelector('#lines')).opacity") < "1"
-            # And once it can be again, nothing is said any more.
+            # Escape gives back what is shown, and says nothing any more.
+            field.press("Escape")
+            assert not message.is_visible()
+            assert not stale.is_visible()
+            assert field.get_attribute("aria-invalid") is None
+            assert field.input_value() != text
+            assert (numbers(page), page.locator("#lines").inner_html(), page.url) == before
+            # And once it can be again, neither.
+            field.fill(text)
+            message.wait_for()
             stack(page).fill("k3d2 k3 k3")
             wait_for(page, "k3d2 k3 k3")
             assert not message.is_visible()

@@ -32,6 +32,21 @@ function refuse(found, where, field) {
   say("stale", `Still the picture of the last stack that can be: ${now.stack.length > 60 ? `${now.stack.slice(0, 57)}...` : now.stack}`);
 }
 
+// Nothing is refused any more: what the fields say is what is shown.
+function unrefuse() {
+  for (const id of PROBLEMS) say(id);
+  document.querySelectorAll("[aria-invalid]").forEach((one) => one.removeAttribute("aria-invalid"));
+  delete document.body.dataset.stale;
+  say("stale");
+}
+
+// What is shown, back into a field whose text was refused.
+function giveBack(field) {
+  if (field.dataset.part) field.value = now.parts.layers[now.place][field.dataset.part];
+  else field.value = field.id === "stack" ? now.stack : now.input;
+  unrefuse();
+}
+
 // A stack that is not edited here is looked at as a report.
 function offer(place, asked) {
   const button = made("button", { type: "button" }, "Show it as a report");
@@ -43,10 +58,7 @@ function take(found, { key = "", live = false, move = true } = {}) {
   const changed = found.stack !== now.stack || found.input !== now.input;
   now = { ...found, parts: { ...now.parts, ...found.parts } };
   have = found.have;
-  for (const id of PROBLEMS) say(id);
-  document.querySelectorAll("[aria-invalid]").forEach((one) => one.removeAttribute("aria-invalid"));
-  delete document.body.dataset.stale;
-  say("stale");
+  unrefuse();
   if (found.verdict) beside = found.beside;
   if (changed) { say("link-problem"); at("convert-text").textContent = ""; }
   show(found.parts, changed);
@@ -216,6 +228,7 @@ function setUp() {
   at("undo").addEventListener("click", () => history.back());
   at("redo").addEventListener("click", () => history.forward());
   addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && event.target.matches("[aria-invalid]")) giveBack(event.target);
     if (!(event.ctrlKey || event.metaKey) || event.altKey || /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName)) return;
     const key = event.key.toLowerCase(), back = key === "z" && !event.shiftKey, on = key === "y" || (key === "z" && event.shiftKey);
     if (!back && !on) return;
