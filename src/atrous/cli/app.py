@@ -19,6 +19,7 @@ from atrous.cli.inspect import inspect
 from atrous.cli.learn import learn
 from atrous.cli.output import complain, forgive, printing
 from atrous.cli.rates import rates
+from atrous.cli.run import run as run_by_tiles
 from atrous.cli.sizes import sizes
 from atrous.cli.spelling import blamed, options_of, speaking, spelled, typed
 from atrous.cli.stack import stack
@@ -77,6 +78,7 @@ _VERBS = (
     convert,
     audit,
     bench,
+    run_by_tiles,
     learn,
     explore,
 )

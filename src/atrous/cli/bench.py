@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from atrous.cli.options import Inputs, Json, Source
-from atrous.cli.output import look_of, show, show_json
+from atrous.cli.output import measuring, show, show_json
 from atrous.cli.sources import model
 from atrous.errors import MissingDependencyError
 
@@ -83,7 +81,7 @@ def bench(
     from atrous.report import ExplanationView
     from atrous.verbs.bench import bench_module
 
-    with _progress(f"measuring {source}") as progress:
+    with measuring(f"measuring {source}") as progress:
         runs, example = module_of(made, given)
         found = bench_module(
             runs,
@@ -99,38 +97,3 @@ def bench(
         show_json(found.to_json())
     else:
         show(ExplanationView(found, None if every else top))
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Callable[[str, float], None]]:
-    """A bar on standard error, where that is a terminal; others' prints go there too."""
-    import sys
-
-    def silent(_layer: str, _share: float) -> None:
-        return None
-
-    with redirect_stdout(sys.stderr):
-        if not look_of(sys.stderr).colour:
-            yield silent
-            return
-        from rich.console import Console
-        from rich.markup import escape
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-
-        console = Console(stderr=True)
-        if not console.is_terminal:
-            yield silent
-            return
-        columns: tuple[Any, ...] = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[layer]}"),
-        )
-        with Progress(*columns, console=console, transient=True) as bar:
-            task = bar.add_task(escape(what), total=1.0, layer="")
-
-            def told(layer: str, share: float) -> None:
-                bar.update(task, completed=share, layer=escape(layer))
-
-            yield told

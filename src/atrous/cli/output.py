@@ -7,10 +7,10 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from atrous.cli.spelling import spelled
 from atrous.errors import AtrousError
@@ -24,6 +24,7 @@ __all__ = [
     "forgive",
     "give_up_output",
     "look_of",
+    "measuring",
     "printing",
     "show",
     "show_json",
@@ -165,6 +166,40 @@ def working(what: str) -> Iterator[None]:
 
             with listening(say):
                 yield
+
+
+@contextmanager
+def measuring(what: str) -> Iterator[Callable[[str, float], None]]:
+    """A bar on standard error, where that is a terminal; others' prints go there too."""
+
+    def silent(_detail: str, _share: float) -> None:
+        return None
+
+    with redirect_stdout(sys.stderr):
+        if not look_of(sys.stderr).colour:
+            yield silent
+            return
+        from rich.console import Console
+        from rich.markup import escape
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+        console = Console(stderr=True)
+        if not console.is_terminal:
+            yield silent
+            return
+        columns: tuple[Any, ...] = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[detail]}"),
+        )
+        with Progress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task(escape(what), total=1.0, detail="")
+
+            def told(detail: str, share: float) -> None:
+                bar.update(task, completed=share, detail=escape(detail))
+
+            yield told
 
 
 def wrote(*paths: Path) -> None:

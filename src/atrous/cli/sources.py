@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "difference",
+    "function",
     "given_stack",
     "load",
     "model",
@@ -328,12 +329,7 @@ def _made(source: str, place: str, name: str) -> tuple[Any, Any]:
     try:
         found: Any = _imported(place)
         brings = not before and "jax" in sys.modules
-        for part in name.split("."):
-            if not hasattr(found, part):
-                names = [n for n in getattr(found, "__dict__", ()) if not n.startswith("_")]
-                with concerning(place):
-                    raise unknown("function", part, names)
-            found = getattr(found, part)
+        found = _named_in(found, place, name)
         made = found() if _is_called(found, brings) else found
     except AtrousError:
         raise
@@ -342,6 +338,33 @@ def _made(source: str, place: str, name: str) -> tuple[Any, Any]:
     pair = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
     _check_model(source, pair[0], brings)
     return pair
+
+
+def _named_in(found: Any, place: str, name: str) -> Any:
+    """What a module has under a name, dots and all."""
+    for part in name.split("."):
+        if not hasattr(found, part):
+            names = [n for n in getattr(found, "__dict__", ()) if not n.startswith("_")]
+            with concerning(place):
+                raise unknown("function", part, names)
+        found = getattr(found, part)
+    return found
+
+
+def function(text: str, option: str) -> Callable[..., Any]:
+    """The function that an option names, MODULE:FUNCTION or FILE.py:FUNCTION; it is not called."""
+    location = _LOCATION.fullmatch(text)
+    if location is None:
+        raise ReadError(f"{option} {text}: name a function, MODULE:FUNCTION or FILE.py:FUNCTION.")
+    try:
+        found = _named_in(_imported(location["place"]), location["place"], location["name"])
+    except AtrousError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise ReadError(f"{option} {text} raised {_raised(error)}") from error
+    if not callable(found):
+        raise ReadError(f"{option} {text}: it is no function.")
+    return found  # type: ignore[no-any-return]
 
 
 def _check_model(source: str, made: Any, brings: bool) -> None:

@@ -21,6 +21,7 @@ from atrous.progress import step
 from atrous.readers import read
 from atrous.readers.given import is_shape, shapes_of
 from atrous.readers.kind import kind_of, source_name
+from atrous.readers.named import make, parse
 from atrous.refusal import Refusal
 from atrous.runners.tiled.pipeline import Engine
 from atrous.runners.tiled.tiled import Tiled
@@ -42,9 +43,10 @@ def tile(
 ) -> Tiled:
     """The model by tiles, which give what the whole image gives, at every position.
 
-    `model` is a PyTorch module or an `.onnx` file. Tiles stand for `tile` input positions along
-    each axis, or are as large as `memory` allows (bytes, or `"2GiB"`; 1 GiB if neither is given);
-    the halo that they read beside that is worked out from the network, never guessed. `input` is
+    `model` is a PyTorch module, `"timm:NAME"` and the like, or an `.onnx` file. Tiles stand for
+    `tile` input positions along each axis, or are as large as `memory` allows (bytes, or `"2GiB"`;
+    1 GiB if neither is given); the halo that they read beside that is worked out from the network,
+    never guessed. `input` is
     the shape of an image, which is then planned at once: what cannot run by tiles raises here, and
     not when the first image comes. `batch` tiles are run at a time.
 
@@ -64,6 +66,12 @@ def tile(
     >>> bool((tiled(image) - model(image)).abs().max() < 1e-14), tiled.plan(image.shape).grid
     (True, (4, 5))
     """
+    if kind_of(model) == "library":
+        model = make(parse(model)).model
+    elif kind_of(model) in ("network", "zoo", "stack"):
+        raise UnsupportedError(
+            f"{source_name(model)}: it has no weights; tiles run PyTorch modules and .onnx files."
+        )
     planner = Planner(model, tile=tile, memory=memory)
     tiled = Tiled(planner, planner.engine, batch)
     if input is not None:

@@ -19,7 +19,7 @@ Prepare = Callable[[Any], Any]
 _BATCH, _CHANNEL, _SPATIAL = "NB", "CS", "TZYX"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Scaling:
     """Numbers as a model was trained on them: `(x * scale - mean) / std`, in float32.
 
@@ -33,6 +33,9 @@ class Scaling:
     scale: float = 1.0
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
+
+    def __repr__(self) -> str:
+        return f"(x * {self.scale} - {self.mean}) / {self.std}"
 
     def __call__(self, tile: Any) -> Any:
         made = np.asarray(tile).astype(np.float32)

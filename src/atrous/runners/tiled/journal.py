@@ -19,7 +19,7 @@ from atrous.files import write_whole
 
 __all__ = ["Journal", "check_alike", "differences", "only_one", "sync"]
 
-_SCHEMA = "atrous.run/1"
+_SCHEMA = "atrous.journal/1"
 
 
 class Journal:

@@ -31,7 +31,7 @@ from atrous.runners.tiled.sources import Opened
 from atrous.runners.tiled.targets import Arrays, Made, Place, Target, kept_of
 from atrous.shown import Plain, how_many
 
-__all__ = ["Progress", "Run", "TiledRun", "run_tiled"]
+__all__ = ["Progress", "Run", "TiledRun", "check_free", "run_tiled"]
 
 Progress = Callable[[str, float], None]
 """Is told what is being done, and which share of all tiles is written."""
@@ -105,11 +105,11 @@ def run_tiled(
     names = [one.name for one in run.plan.outputs]
     with ExitStack() as held:
         journal = Journal(target.state(names))
-        _check_free(path, journal, resume, overwrite)
+        check_free(path, journal, resume, overwrite)
         held.enter_context(only_one(path))
         held.enter_context(concerning(str(path)))
         # Again, now that nobody else writes.
-        _check_free(path, journal, resume, overwrite)
+        check_free(path, journal, resume, overwrite)
         facts = run.facts()
         watch = _Watch(run.opened, [facts["source"][f"{i}"] for i in range(len(run.opened))])
         manifest = journal.read() if resume else None
@@ -136,7 +136,8 @@ def run_tiled(
     return TiledRun(str(path), made, len(run.plan), found, time.monotonic() - started)
 
 
-def _check_free(path: Path, journal: Journal, resume: bool, overwrite: bool) -> None:
+def check_free(path: Path, journal: Journal, resume: bool, overwrite: bool) -> None:
+    """Raises `ArgumentError` for what is there already, unless it is to be gone on with or away."""
     if not path.exists() or overwrite:
         return
     begun = journal.read() is not None
@@ -217,9 +218,8 @@ def _into(
         return found
 
     first = plan.tile(0)
-    trial = run.ready(read)
-    if 0 not in done:
-        trial = trial or _tried(run, read, first)
+    trial = _tried(run, read, first, again=0 not in done)
+    if trial is not None:
         parts = _parts(first, trial, reducer)
     if not known:
         known = tuple(
@@ -250,8 +250,7 @@ def _into(
         _tell(progress, count, total)
 
     with journal.writing() if journal is not None else ExitStack():
-        if 0 not in done:
-            assert trial is not None
+        if trial is not None:
             write(first, trial)
             finished(first)
         del trial
@@ -267,19 +266,25 @@ def _into(
     return known, found
 
 
-def _tried(run: Run, read: Callable[[Tile], list[Any]], tile: Tile) -> list[NDArray[Any]]:
-    """The outputs of the first tile, run before anything is written."""
-    given = read(tile)
+def _tried(
+    run: Run, read: Callable[[Tile], list[Any]], tile: Tile, *, again: bool
+) -> Sequence[NDArray[Any]] | None:
+    """The outputs of the first tile where it is to be run `again`, before anything is written."""
     try:
-        return [run.engine.host(one) for one in run.engine.run(given, [tile])]
+        found = run.ready(read)
+        if not again:
+            return None
+        if found is None:
+            found = [run.engine.host(one) for one in run.engine.run(read(tile), [tile])]
+        return found
     except AtrousError:
         raise
     except Exception as error:
         kinds = {str(one.dtype).removeprefix("torch.") for one in run.images}
-        text = " ".join(str(error).split())
+        text = " ".join(str(error).split()).rstrip(".")
         raise ArgumentError(
-            f"{run.plan.network}: it does not run on {', '.join(sorted(kinds))}: {text} "
-            "Where it takes other numbers, give prepare, a function of one tile."
+            f"{run.plan.network}: it does not run on {', '.join(sorted(kinds))}: {text}. "
+            "Where it takes other numbers, give prepare=..., a function of one tile."
         ) from error
 
 

@@ -52,7 +52,7 @@ class Opened:
     def state(self) -> dict[str, Any]:
         """What tells it from another, or from itself when it has changed."""
         found: dict[str, Any] = {
-            "name": self.name,
+            "path": " ".join(map(str, self.files)) or self.name,
             "shape": [int(n) for n in self.array.shape],
             "dtype": str(self.array.dtype),
         }

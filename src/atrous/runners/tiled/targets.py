@@ -305,7 +305,7 @@ class Place:
             return NpyFile(self.path)
         return ZarrFolder(self.path, shards=self.shards)
 
-    def state(self, made: Sequence[str]) -> Path:
+    def state(self, made: Sequence[str] = ()) -> Path:
         """The folder of the journal: hidden, and in no group, which would list it."""
         if self.path.suffix == ".npy":
             return self.path.with_name(f".{self.path.name}.atrous")

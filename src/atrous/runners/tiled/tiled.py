@@ -123,6 +123,7 @@ class Tiled:
         overwrite: bool = False,
         shards: bool = False,
         progress: Progress | None = None,
+        planned: Callable[[TilePlan], object] | None = None,
     ) -> TiledRun:
         """Streams the image in `source` through the model into `target`, and says what was made.
 
@@ -138,18 +139,23 @@ class Tiled:
         behind the tiles that are on the disk, and gives what an undisturbed run gives. It is
         refused where the model, the source, the plan or `reduce` are others than at the beginning.
 
+        `planned` is handed the plan before anything is run, `progress` each finished tile as text
+        and the share of all that is written.
+
         Raises `ArgumentError` for what does not fit, before anything is written, and `RunError`
         where a run cannot go on: a region that is not to be read, a full disk, a source that
         changes.
         """
         from atrous.runners.tiled.images import as_image
-        from atrous.runners.tiled.run import Run, run_tiled
+        from atrous.runners.tiled.journal import Journal
+        from atrous.runners.tiled.run import Run, check_free, run_tiled
         from atrous.runners.tiled.sources import open_image
         from atrous.runners.tiled.targets import Arrays, target_at
 
         place: Arrays | Place
         if isinstance(target, str | PathLike):
             place = target_at(target, shards=shards)
+            check_free(place.path, Journal(place.state()), resume, overwrite)
         else:
             place = Arrays(target if isinstance(target, tuple | list) else (target,))
         with ExitStack() as held:
@@ -173,6 +179,8 @@ class Tiled:
                     "a network with a back makes its outputs at once, not by tiles; give a tile "
                     "or more memory."
                 )
+            if planned is not None:
+                planned(plan)
             engine = self._engine(plan)
 
             def ready(read: Callable[[Tile], Sequence[Any]]) -> Sequence[NDArray[Any]] | None:
