@@ -14,9 +14,9 @@ __all__ = ["main"]
 def main() -> None:
     """Runs the command line; an interruption while the verbs are imported is one as well."""
     try:
-        from atrous.cli.app import run
+        from atrous.cli.app import command_line
 
-        code = run()
+        code = command_line()
     except KeyboardInterrupt:
         code = 130
     sys.exit(code)

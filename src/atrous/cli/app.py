@@ -19,14 +19,14 @@ from atrous.cli.inspect import inspect
 from atrous.cli.learn import learn
 from atrous.cli.output import complain, forgive, printing
 from atrous.cli.rates import rates
-from atrous.cli.run import run as run_by_tiles
+from atrous.cli.run import run
 from atrous.cli.sizes import sizes
 from atrous.cli.spelling import blamed, options_of, speaking, spelled, typed
 from atrous.cli.stack import stack
 from atrous.cli.zoo import zoo
 from atrous.errors import AtrousError
 
-__all__ = ["app", "run"]
+__all__ = ["app", "command_line"]
 
 _HELP = ["-h", "--help"]
 
@@ -78,7 +78,7 @@ _VERBS = (
     convert,
     audit,
     bench,
-    run_by_tiles,
+    run,
     learn,
     explore,
 )
@@ -99,7 +99,7 @@ def _commands() -> Any:
     return verbs
 
 
-def run() -> int:
+def command_line() -> int:
     """Runs the command line, and gives its exit code; every error on purpose is one line and 2."""
     forgive()
     try:

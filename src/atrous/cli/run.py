@@ -104,7 +104,7 @@ def run(
     if argmax and threshold is not None:
         raise ReadError("--argmax and --threshold both say what is kept; give one of them.")
     reduce = "argmax" if argmax else None if threshold is None else f"threshold:{threshold}"
-    picture = None if preview is None else _picture(preview)
+    picture = None if preview is None else _preview_place(preview)
     ready = _prepared(scale, mean, std, prepare)
     made, _ = model(source, ())
     tiled = tiled_of(made, tile=_tile(tile), memory=memory, batch=batch)
@@ -123,7 +123,7 @@ def run(
                 target,
                 reduce=reduce,
                 axes=axes,
-                channels=_numbers(channels, "--channels", int),
+                channels=_comma_list(channels, "--channels", int),
                 prepare=ready,
                 resume=resume,
                 overwrite=overwrite,
@@ -153,7 +153,7 @@ def _say(done: TiledRun) -> None:
         wrote(Path(done.target))
 
 
-def _picture(text: str) -> Path:
+def _preview_place(text: str) -> Path:
     path = picture_place(text, "--preview")
     if path.suffix.lower() != ".png":
         raise ReadError(f"--preview {text}: give it the ending .png.")
@@ -170,7 +170,7 @@ def _preview(done: TiledRun) -> bytes:
 
 
 def _tile(text: str | None) -> int | tuple[int, ...] | None:
-    sizes = _numbers(text, "--tile", int)
+    sizes = _comma_list(text, "--tile", int)
     return None if sizes is None else sizes[0] if len(sizes) == 1 else sizes
 
 
@@ -185,16 +185,16 @@ def _prepared(scale: str | None, mean: str | None, std: str | None, prepare: str
         return function(prepare, "--prepare")
     if not asked:
         return None
-    factor = _numbers(scale, "--scale", Fraction) or (1,)
+    factor = _comma_list(scale, "--scale", Fraction) or (1,)
     if len(factor) != 1:
         raise ReadError(f"--scale {scale}: give one number, such as 1/255.")
-    divisors = _numbers(std, "--std", float) or (1.0,)
+    divisors = _comma_list(std, "--std", float) or (1.0,)
     if 0 in divisors:
         raise ReadError(f"--std {std}: nothing is divided by 0; give other numbers.")
-    return Scaling(float(factor[0]), _numbers(mean, "--mean", float) or (0.0,), divisors)
+    return Scaling(float(factor[0]), _comma_list(mean, "--mean", float) or (0.0,), divisors)
 
 
-def _numbers(text: str | None, option: str, kind: Any) -> Any:
+def _comma_list(text: str | None, option: str, kind: Any) -> Any:
     """Numbers with commas between; None where the option is left out."""
     if text is None:
         return None

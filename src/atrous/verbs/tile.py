@@ -11,7 +11,7 @@ from typing import Any
 from atrous.analysis.memory import memory_of
 from atrous.analysis.requirements import bytes_of
 from atrous.certification.resized import resized
-from atrous.errors import ArgumentError, UnsupportedError
+from atrous.errors import ArgumentError, ReadError, UnsupportedError
 from atrous.network import Network, Node
 from atrous.network.ops import Conv
 from atrous.network.shapes import Shape
@@ -113,9 +113,15 @@ class Planner:
 
     def __post_init__(self) -> None:
         if self.tile is not None and self.memory is not None:
-            raise ArgumentError("tile and memory both say how large tiles are; give one of them.")
+            raise ArgumentError("tile=... and memory=... both say how large tiles are; give one.")
         if self.memory is not None:
-            bytes_of(self.memory)
+            try:
+                bytes_of(self.memory)
+            except ReadError:
+                raise ArgumentError(
+                    f"memory={self.memory!r} is no size of memory; give a number and a unit, such "
+                    "as 2GiB."
+                ) from None
 
     @cached_property
     def name(self) -> str:
@@ -257,7 +263,8 @@ def _steps(network: Network, tile: int | Sequence[int]) -> Mapping[str, int]:
     sizes = (tile,) * len(axes) if isinstance(tile, int) else tuple(tile)
     if len(sizes) != len(axes) or any(type(n) is not int or n < 1 for n in sizes):
         raise ArgumentError(
-            f"tile is {tile!r}; give one size of at least 1, or one for each of {', '.join(axes)}."
+            f"tile={tile!r} is no size of tiles; give one of at least 1, or one for each of "
+            f"{', '.join(axes)}."
         )
     return dict(zip(axes, sizes, strict=True))
 

@@ -106,10 +106,10 @@ def run_tiled(
     with ExitStack() as held:
         journal = Journal(target.state(names))
         check_free(path, journal, resume, overwrite)
-        held.enter_context(only_one(path))
         held.enter_context(concerning(str(path)))
-        # Again, now that nobody else writes.
-        check_free(path, journal, resume, overwrite)
+        there = resume and path.exists()
+        if there:
+            held.enter_context(only_one(path))
         facts = run.facts()
         watch = _Watch(run.opened, [facts["source"][f"{i}"] for i in range(len(run.opened))])
         manifest = journal.read() if resume else None
@@ -123,6 +123,10 @@ def run_tiled(
             return TiledRun(str(path), known, len(run.plan), len(done), 0.0)
 
         def begin(made: Sequence[Made]) -> None:
+            # What is refused before has left nothing, not even the file of a lock.
+            if not there:
+                held.enter_context(only_one(path))
+                check_free(path, journal, False, overwrite)
             if path.exists() or journal.folder.exists():
                 target.clear(journal.folder)
             if path.suffix == ".zarr":
