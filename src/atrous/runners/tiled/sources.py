@@ -11,13 +11,13 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from atrous.errors import MissingDependencyError, ReadError
 
-__all__ = ["Opened", "digest_of_samples", "open_image"]
+__all__ = ["Mapped", "Opened", "digest_of_samples", "open_image"]
 
 _SAMPLES = 16
 _LONGEST_SAMPLE = 64
@@ -81,7 +81,7 @@ def open_image(source: Any) -> Opened:
     ending = path.suffix.lower()
     try:
         if ending == ".npy":
-            return Opened(_Mapped(path), name, files=(path.resolve(),))
+            return Opened(Mapped.of_npy(path), name, files=(path.resolve(),))
         if ending in (".tif", ".tiff"):
             return _open_tiff(path, name)
         if path.is_dir():
@@ -95,24 +95,6 @@ def open_image(source: Any) -> Opened:
     except Exception as error:
         raise ReadError(f"{name}: it is not to be read: {error}") from error
     raise ReadError(f"{name}: images are .npy, .zarr, .tif and .tiff.")
-
-
-class _Mapped:
-    """A `.npy` file, mapped anew for each region: pages that were read are not held."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        mapped = self._open()
-        self.shape, self.dtype = mapped.shape, mapped.dtype.newbyteorder("=")
-
-    def _open(self) -> Any:
-        return np.load(self.path, mmap_mode="r", allow_pickle=False)
-
-    def __getitem__(self, key: Any) -> Any:
-        mapped = self._open()
-        if mapped.shape != self.shape or mapped.dtype.newbyteorder("=") != self.dtype:
-            raise ReadError("it has become another array.")
-        return np.array(mapped[key], dtype=self.dtype)
 
 
 def _open_zarr(path: Path, name: str) -> Opened:
@@ -201,7 +183,7 @@ def _open_tiff(path: Path, name: str) -> Opened:
     if laid is not None:
         # Uncompressed and in one piece: rows lie where they are asked for.
         offset, shape, dtype = laid
-        plain = _Plain(path, offset, tuple(shape), np.dtype(dtype).newbyteorder(order))
+        plain = Mapped(path, np.dtype(dtype).newbyteorder(order), offset, tuple(shape))
         return Opened(plain, name, known, files, located)
     import zarr
 
@@ -209,16 +191,38 @@ def _open_tiff(path: Path, name: str) -> Opened:
     return Opened(zarr.open(store, mode="r"), name, known, files, located, store.close)
 
 
-class _Plain:
-    """Numbers in one piece of a file, mapped anew for each region."""
+@dataclass(frozen=True)
+class Mapped:
+    """Numbers in one piece of a file, mapped anew for each region: pages are not held.
 
-    def __init__(self, path: Path, offset: int, shape: tuple[int, ...], dtype: Any) -> None:
-        self.path, self.offset, self.shape = path, offset, shape
-        self.stored, self.dtype = dtype, dtype.newbyteorder("=")
+    The head of a file is looked at once: Python 3.11 may parse in one thread at a time only.
+    """
+
+    path: Path
+    stored: Any
+    offset: int
+    shape: tuple[int, ...]
+    by_columns: bool = False
+
+    @classmethod
+    def of_npy(cls, path: Path) -> Mapped:
+        """The array of a `.npy` file."""
+        held = np.load(path, mmap_mode="r", allow_pickle=False)
+        by_columns = held.flags.f_contiguous and not held.flags.c_contiguous
+        return cls(path, held.dtype, held.offset, held.shape, by_columns)
+
+    @property
+    def dtype(self) -> Any:
+        """The numbers as this machine has them."""
+        return self.stored.newbyteorder("=")
+
+    def open(self, mode: Literal["r", "r+"] = "r") -> Any:
+        """The whole, of which what is touched is read."""
+        order: Literal["F", "C"] = "F" if self.by_columns else "C"
+        return np.memmap(self.path, self.stored, mode, self.offset, self.shape, order)
 
     def __getitem__(self, key: Any) -> Any:
-        mapped = np.memmap(self.path, self.stored, "r", self.offset, self.shape)
-        return np.array(mapped[key], dtype=self.dtype)
+        return np.array(self.open()[key], dtype=self.dtype)
 
 
 def _plain_tag(value: Any) -> Any:

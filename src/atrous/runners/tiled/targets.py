@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import product
 from math import prod
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from atrous.files import whole_file
 from atrous.network.shapes import Shape
 from atrous.plan.along import AxisTiles
 from atrous.runners.tiled.journal import sync
+from atrous.runners.tiled.sources import Mapped
 
 __all__ = ["Arrays", "Made", "NpyFile", "Target", "ZarrFolder", "target_at"]
 
@@ -135,7 +136,7 @@ class NpyFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._made: Made | None = None
+        self._mapped: Mapped | None = None
 
     def create(self, made: Sequence[Made], _about: Mapping[str, Any]) -> None:
         """Makes the file, unless it is there."""
@@ -145,11 +146,13 @@ class NpyFile:
                 "give a path that ends in .zarr."
             )
         (one,) = made
-        self._made = one
-        if self.path.exists():
-            if self._open().shape != one.shape:
-                raise ReadError(f"{self.path}: it is not the array that the run began.")
-            return
+        if not self.path.exists():
+            self._new(one)
+        self._mapped = Mapped.of_npy(self.path)
+        if (self._mapped.shape, str(self._mapped.dtype)) != (one.shape, one.dtype):
+            raise ReadError(f"{self.path}: it is not the array that the run began.")
+
+    def _new(self, one: Made) -> None:
         with whole_file(self.path) as path:
             np.lib.format.open_memmap(path, "w+", np.dtype(one.dtype), one.shape)
             if hasattr(os, "posix_fallocate"):
@@ -160,12 +163,10 @@ class NpyFile:
                 finally:
                     os.close(handle)
 
-    def _open(self, mode: Literal["r", "r+"] = "r") -> Any:
-        return np.load(self.path, mmap_mode=mode, allow_pickle=False)
-
     def write(self, _index: int, place: tuple[slice, ...], part: NDArray[Any]) -> None:
         """One part; pages are let go of again."""
-        mapped = self._open("r+")
+        assert self._mapped is not None
+        mapped = self._mapped.open("r+")
         mapped[place] = part
         mapped.flush()
 
