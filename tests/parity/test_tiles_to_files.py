@@ -1,5 +1,12 @@
 """Tiled models from and to files: the same as the whole image, whatever is killed or fails."""
 
+import re
+import resource
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 import tifffile
@@ -10,6 +17,7 @@ from torch import nn
 import atrous
 from atrous.errors import ArgumentError, RunError
 from atrous.runners.tiled.images import Scaling
+from tests.processes import ROOT, environment
 
 SIZE = (75, 90)
 
@@ -268,3 +276,78 @@ def test_what_does_not_fit_is_refused_and_nothing_is_written(tmp_path, tiled, im
             tiled.run(source, target, **asked)
         left = [p for p in sorted(tmp_path.rglob("*")) if not p.name.endswith(".lock")]
         assert left == before, says
+
+
+@contextmanager
+def small_files(most):
+    """No file grows beyond so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_files_that_may_not_grow_are_one_error_and_the_run_goes_on_later(tmp_path, model, image):
+    tiled, asked = atrous.tile(model, tile=48), {"axes": "YXC", "prepare": SCALE}
+    tiled.run(image, tmp_path / "right.zarr", **asked)
+    with small_files(6000), pytest.raises(RunError, match=r"with 0 of 4 tiles written; make room"):
+        tiled.run(image, tmp_path / "out.zarr", **asked)
+    made = tiled.run(image, tmp_path / "out.zarr", **asked, resume=True)
+    assert made.found == 0
+    assert files_of(tmp_path / "out.zarr") == files_of(tmp_path / "right.zarr")
+    with small_files(6000), pytest.raises(RunError, match=r"with 0 of 4 tiles written; make room"):
+        tiled.run(image, tmp_path / "out.npy", **asked)
+    assert not (tmp_path / "out.npy").exists()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 128 KiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(place)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no file system may be mounted here")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.mark.parametrize("end", ["zarr", "npy"])
+def test_a_full_disk_is_one_error_and_the_run_goes_on_when_there_is_room(
+    end, small_disk, tmp_path, tiled, image
+):
+    asked = {"axes": "YXC", "prepare": SCALE}
+    tiled.run(image, tmp_path / f"right.{end}", **asked)
+    # The room is taken step by step away, so that it ends in a chunk, in the log, at the start.
+    said = set()
+    for left in range(0, 128, 12):
+        filling = small_disk / "filling"
+        filling.write_bytes(bytes((128 - left) << 10)) if left else None
+        path = small_disk / f"out.{end}"
+        try:
+            tiled.run(image, path, **asked, resume=True)
+        except RunError as error:
+            said.add(str(error))
+        filling.unlink(missing_ok=True)
+        made = tiled.run(image, path, **asked, resume=True)
+        assert made.tiles == 16
+        if end == "npy":
+            assert path.read_bytes() == (tmp_path / "right.npy").read_bytes()
+            path.unlink()
+            shutil.rmtree(small_disk / ".out.npy.atrous")
+        else:
+            assert files_of(path) == files_of(tmp_path / "right.zarr")
+            shutil.rmtree(path)
+    assert len(said) > (3 if end == "zarr" else 0)
+    pattern = (
+        r".*: No space left on device with \d+ of 16 tiles written; make room and go on with .*"
+    )
+    assert all(re.fullmatch(pattern, one) for one in said), said
+
+
+def test_runs_that_are_killed_at_random_give_the_same_files():
+    command = [sys.executable, "-m", "tests.kill_runs", "--kills", "3", "--kinds", "a.zarr"]
+    result = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    assert "3 kills" in result.stdout, result.stderr
