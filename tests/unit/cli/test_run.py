@@ -34,8 +34,12 @@ def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("run")
     (path / "models.py").write_text(CODE)
     image = np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)
-    geo = (34735, "H", 8, (1, 1, 0, 1, 3072, 0, 1, 32633), True)
-    tifffile.imwrite(path / "scan.tif", image, photometric="rgb", extratags=[geo])
+    geo = [
+        (34735, "H", 8, (1, 1, 0, 1, 3072, 0, 1, 32633), True),
+        (33550, "d", 3, (10.0, 10.0, 0.0), True),
+        (33922, "d", 6, (4.0, 8.0, 0.0, 500_000.0, 5_000_000.0, 0.0), True),
+    ]
+    tifffile.imwrite(path / "scan.tif", image, photometric="rgb", extratags=geo)
     np.save(path / "scan.npy", image.transpose(2, 0, 1)[None] / np.float32(255))
     return path
 
@@ -59,7 +63,12 @@ def test_the_plan_comes_first_and_what_was_written_last(folder):
     scores = run(folder, "scan.npy", "s.npy", "--tile", "24")
     assert scores.stdout
     np.testing.assert_array_equal(found[:], np.load(folder / "s.npy").argmax(1))
-    assert found.attrs["geotiff"]["GeoKeyDirectory"][-1] == 32633
+    # Half as many pixels, each of 20 m; the tie point is the same place.
+    assert found.attrs["geotiff"] == {
+        "GeoKeyDirectory": [1, 1, 0, 1, 3072, 0, 1, 32633],
+        "ModelPixelScale": [20.0, 20.0, 0.0],
+        "ModelTiepoint": [2.0, 4.0, 0.0, 500_000.0, 5_000_000.0, 0.0],
+    }
 
 
 def test_what_prepares_a_tile_may_be_a_function(folder):

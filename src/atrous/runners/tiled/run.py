@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atrous.errors import ArgumentError, AtrousError, RunError, concerning
-from atrous.plan.tiles import Tile, TilePlan
+from atrous.plan.tiles import Map, Tile, TilePlan
 from atrous.progress import step
 from atrous.runners.tiled.images import Image
 from atrous.runners.tiled.journal import Journal, check_alike, only_one
@@ -27,7 +28,7 @@ from atrous.runners.tiled.reductions import (
     reduced_target,
     reducer_of,
 )
-from atrous.runners.tiled.sources import Opened
+from atrous.runners.tiled.sources import Opened, georeference
 from atrous.runners.tiled.targets import Arrays, Made, Place, Target, kept_of
 from atrous.shown import Plain, how_many
 
@@ -63,7 +64,6 @@ class Run:
     """Makes the engine ready for the images; gives the first tile's outputs if it ran that."""
     batch: int = 1
     reduce: Reduce | str | None = None
-    about: Mapping[str, Any] | None = None
 
     def facts(self) -> dict[str, Any]:
         """What must stay as it is for a run to go on."""
@@ -184,10 +184,10 @@ class _Store:
     ) -> None:
         self.target, self.journal, self.begin = target, journal, begin
 
-    def create(self, made: Sequence[Made], about: Mapping[str, Any]) -> None:
+    def create(self, made: Sequence[Made]) -> None:
         if self.begin is not None:
             self.begin(made)
-        self.target.create(made, about)
+        self.target.create(made)
 
     def write(self, index: int, place: tuple[slice, ...], part: NDArray[Any]) -> None:
         self.target.write(index, place, part)
@@ -207,9 +207,8 @@ def _into(
 ) -> tuple[tuple[Made, ...], int]:
     """What was made, and how many tiles there were already."""
     plan, reducer = run.plan, reducer_of(run.reduce)
-    about = dict(run.about or {})
     if known:
-        target.create(known, about)
+        target.create(known)
         there = {n for n in done if _is_there(target, plan, known, n)}
         if there != done and journal is not None:
             journal.rewrite(there)
@@ -227,10 +226,10 @@ def _into(
         parts = _parts(first, trial, reducer)
     if not known:
         known = tuple(
-            _made_of(plan, index, part, name)
+            _made_of(run, index, part, name)
             for (index, part), name in zip(enumerate(parts), _output_names(plan), strict=True)
         )
-        target.create(known, about)
+        target.create(known)
 
     def write(tile: Tile, made: Sequence[NDArray[Any]]) -> None:
         parts = _parts(tile, made, reducer)
@@ -306,16 +305,25 @@ def _output_names(plan: TilePlan) -> list[str]:
     return found
 
 
-def _made_of(plan: TilePlan, index: int, part: NDArray[Any], name: str) -> Made:
-    shape, axes = reduced_shape(plan.outputs[index], part.shape)
-    # Positions of what is kept are those of the output as the model gives it.
-    return Made(
-        name,
-        shape,
-        str(part.dtype),
-        axes,
-        kept_of(plan.outputs[index].name, shape, axes, plan.axes),
-    )
+def _made_of(run: Run, index: int, part: NDArray[Any], name: str) -> Made:
+    output, cuts = run.plan.outputs[index], run.plan.axes
+    shape, axes = reduced_shape(output, part.shape)
+    kept = kept_of(output.name, shape, axes, cuts)
+    return Made(name, shape, str(part.dtype), axes, kept, _attributes_of(run, output))
+
+
+def _attributes_of(run: Run, output: Map) -> dict[str, Any]:
+    """The georeference of an output whose first pixel begins where the image's does."""
+    tags = next((one.tags["geotiff"] for one in run.opened if "geotiff" in one.tags), None)
+    cuts = run.plan.axes
+    if tags is None or len(cuts) != 2:
+        return {}
+    factors = [float(cut.strides.get(output.name, 0)) for cut in cuts]
+    sizes = [n for n, axis in zip(output.shape, output.axes, strict=True) if axis is not None]
+    covered = [ceil(cut.length / f) if f else 0 for cut, f in zip(cuts, factors, strict=True)]
+    if covered != sizes:
+        return {}
+    return {"geotiff": georeference(tags, (factors[0], factors[1]))}
 
 
 def _target_of(plan: TilePlan, tile: Tile, index: int, made: Made) -> tuple[slice, ...]:

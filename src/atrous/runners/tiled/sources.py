@@ -17,7 +17,7 @@ import numpy as np
 
 from atrous.errors import MissingDependencyError, ReadError
 
-__all__ = ["Mapped", "Opened", "digest_of_samples", "open_image"]
+__all__ = ["Mapped", "Opened", "digest_of_samples", "georeference", "open_image"]
 
 _SAMPLES = 16
 _LONGEST_SAMPLE = 64
@@ -45,7 +45,7 @@ class Opened:
     files: tuple[Path, ...] = ()
     """What it lies in: files, or one folder."""
     tags: Mapping[str, Any] = field(default_factory=dict)
-    """The georeference, as the file has it."""
+    """What else the file says that holds for results, too: the georeference."""
     close: Callable[[], None] = _nothing
     """Lets go of the file."""
 
@@ -73,7 +73,7 @@ def open_image(source: Any) -> Opened:
     it is not installed.
     """
     if not isinstance(source, str | os.PathLike):
-        return Opened(source, f"the image, a {type(source).__name__},")
+        return Opened(source, "the image")
     path = Path(source)
     name = str(source)
     if not path.exists():
@@ -120,7 +120,7 @@ def _open_zarr(path: Path, name: str) -> Opened:
 
 def _attributes(found: Any) -> dict[str, Any]:
     held = found.attrs.asdict()
-    return {key: held[key] for key in ("geotiff", "_CRS", "spatial:transform") if key in held}
+    return {"geotiff": held["geotiff"]} if isinstance(held.get("geotiff"), dict) else {}
 
 
 def _letter(axis: Any) -> str:
@@ -229,6 +229,34 @@ def _plain_tag(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode("latin-1")
     return list(value) if isinstance(value, tuple | list) else value
+
+
+def georeference(tags: Mapping[str, Any], factors: tuple[float, float]) -> dict[str, Any]:
+    """GeoTIFF's tags where a pixel stands for so many rows and columns of the file's.
+
+    The corner of the first pixel stays.
+
+    >>> georeference({"ModelPixelScale": [10.0, 10.0, 0.0]}, (2.0, 2.0))
+    {'ModelPixelScale': [20.0, 20.0, 0.0]}
+    """
+    found = dict(tags)
+    rows, columns = factors
+    if "ModelPixelScale" in found:
+        x, y, *rest = found["ModelPixelScale"]
+        found["ModelPixelScale"] = [x * columns, y * rows, *rest]
+    if "ModelTiepoint" in found:
+        held = list(found["ModelTiepoint"])
+        for start in range(0, len(held), 6):
+            held[start] /= columns
+            held[start + 1] /= rows
+        found["ModelTiepoint"] = held
+    if "ModelTransformation" in found:
+        held = list(found["ModelTransformation"])
+        for start in range(0, 16, 4):
+            held[start] *= columns
+            held[start + 1] *= rows
+        found["ModelTransformation"] = held
+    return found
 
 
 def digest_of_samples(array: _Sliced) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from math import prod
 from pathlib import Path
@@ -38,6 +38,7 @@ class Made:
     dtype: str
     axes: tuple[str | None, ...]
     kept: Shape
+    attributes: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -47,6 +48,7 @@ class Made:
             "dtype": self.dtype,
             "axes": list(self.axes),
             "kept": list(self.kept),
+            "attributes": dict(self.attributes),
         }
 
     @classmethod
@@ -58,6 +60,7 @@ class Made:
             data["dtype"],
             tuple(data["axes"]),
             tuple(data["kept"]),
+            data["attributes"],
         )
 
 
@@ -75,7 +78,7 @@ def kept_of(
 class Target(Protocol):
     """What takes the parts of an output, in any order."""
 
-    def create(self, made: Sequence[Made], about: Mapping[str, Any], /) -> None:
+    def create(self, made: Sequence[Made], /) -> None:
         """Makes what is to be written into, where it is not there yet."""
 
     def write(self, index: int, place: tuple[slice, ...], part: NDArray[Any], /) -> None:
@@ -97,7 +100,7 @@ class Arrays:
                     "that ends in .zarr or .npy."
                 )
 
-    def create(self, made: Sequence[Made], _about: Mapping[str, Any]) -> None:
+    def create(self, made: Sequence[Made]) -> None:
         """Raises `ArgumentError` where the arrays do not fit what is made."""
         if len(made) != len(self.arrays):
             raise ArgumentError(
@@ -138,7 +141,7 @@ class NpyFile:
         self.path = path
         self._mapped: Mapped | None = None
 
-    def create(self, made: Sequence[Made], _about: Mapping[str, Any]) -> None:
+    def create(self, made: Sequence[Made]) -> None:
         """Makes the file, unless it is there."""
         if len(made) > 1:
             raise ArgumentError(
@@ -188,11 +191,11 @@ class ZarrFolder:
         self._folders: list[Path] = []
         self._files: list[Shape] = []
 
-    def create(self, made: Sequence[Made], about: Mapping[str, Any]) -> None:
+    def create(self, made: Sequence[Made]) -> None:
         """Makes what is not there yet, and clears what a write that was cut off has left."""
         zarr = _zarr(self.path)
         if len(made) > 1 and not (self.path / "zarr.json").exists():
-            zarr.create_group(self.path, attributes=dict(about))
+            zarr.create_group(self.path)
         for one in made:
             folder = self.path / one.name if len(made) > 1 else self.path
             for left in folder.rglob("*.partial"):
@@ -200,7 +203,7 @@ class ZarrFolder:
             self._arrays.append(
                 zarr.open_array(folder, mode="r+", config=_CONFIG)
                 if (folder / "zarr.json").exists()
-                else self._new(zarr, folder, one, about if len(made) == 1 else {})
+                else self._new(zarr, folder, one)
             )
             self._folders.append(folder)
             self._files.append(self._filed(one))
@@ -214,7 +217,7 @@ class ZarrFolder:
         itemsize = np.dtype(one.dtype).itemsize
         return one.kept if self.shards else split(one.kept, itemsize, _CHUNK)
 
-    def _new(self, zarr: Any, folder: Path, one: Made, about: Mapping[str, Any]) -> Any:
+    def _new(self, zarr: Any, folder: Path, one: Made) -> Any:
         itemsize = np.dtype(one.dtype).itemsize
         filed = self._filed(one)
         return zarr.create_array(
@@ -225,7 +228,7 @@ class ZarrFolder:
             shards=filed if self.shards else None,
             fill_value=0,
             dimension_names=[axis or ("n", "c")[min(i, 1)] for i, axis in enumerate(one.axes)],
-            attributes=dict(about),
+            attributes=dict(one.attributes),
             config=_CONFIG,
         )
 

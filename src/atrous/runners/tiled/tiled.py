@@ -186,8 +186,7 @@ class Tiled:
             def ready(read: Callable[[Tile], Sequence[Any]]) -> Sequence[NDArray[Any]] | None:
                 return self._check_sizes(plan, engine, read)
 
-            about = {key: value for one in opened for key, value in one.tags.items()}
-            run = Run(plan, engine, images, opened, ready, self._batched(plan), reduce, about)
+            run = Run(plan, engine, images, opened, ready, self._batched(plan), reduce)
             return run_tiled(run, place, resume=resume, overwrite=overwrite, progress=progress)
 
     def _engine(self, plan: TilePlan) -> Engine:
