@@ -66,6 +66,7 @@ them all, and reads every second position.
 | [How far does it hear, and how late is it?](audio.md) | `atrous inspect vocoder.onnx --rate 16k` |
 | [Which rates still see the image at this crop?](rates.md) | `atrous rates 513` |
 | [Why is my dilated layer slow?](fast.md) | `atrous bench "stack:k3x64 k3d2x64"` |
+| [The image is larger than memory?](run.md) | `atrous run models.py:net scan.tif out.zarr` |
 | [Does it keep its budget, in CI?](checks.md) | `atrous check model.onnx --macs "<=4G"` |
 | [What is said of stride and dilation: is it true?](article.md) | `atrous learn` |
 | [May I just play with it?](explore.md) | `atrous explore` |
