@@ -11,7 +11,7 @@ from atrous.errors import GeometryError
 from atrous.geometry import Local
 from atrous.network import Network, Node
 from atrous.network.ops import Constant, Resize
-from atrous.plan.regions import Needs, length_along, needs
+from atrous.plan.regions import Needs, length_along, mixes_all, needs
 from atrous.plan.strides import moved, period, strides
 from atrous.refusal import Refusal
 from atrous.shown import Plain
@@ -230,8 +230,10 @@ def _unlike(
         return Refusal("aligned", node.name, reason)
     for index, name in enumerate(node.inputs):
         step, beside = node.moves[index].get(axis), other.moves[index].get(axis)
+        if node.name in known and mixes_all(step) and mixes_all(beside):
+            continue
         if not isinstance(step, Local) or not isinstance(beside, Local):
-            if type(step) is not type(beside) and node.name not in known:
+            if type(step) is not type(beside):
                 return Refusal("same", node.name, f"reads otherwise in a tile along {axis}.")
             continue
         before = _offset(whole, tile, name, cut)

@@ -9,7 +9,7 @@ from atrous.geometry import AxisMap, Local
 from atrous.network import Network, Node
 from atrous.refusal import Refusal
 
-__all__ = ["Needs", "length_along", "needs"]
+__all__ = ["Needs", "length_along", "mixes_all", "needs"]
 
 ONE = range(1)
 
@@ -57,7 +57,7 @@ def needs(
         for index, name in enumerate(node.inputs):
             length = length_along(network, name, axis)
             move = node.moves[index].get(axis)
-            if node.name in known and not isinstance(move, Local | None):
+            if node.name in known and mixes_all(move):
                 if length_along(network, node.output.name, axis) != length:
                     continue
                 move = None
@@ -109,6 +109,13 @@ def _stretch_inside(reads: range, move: Local) -> range:
 
 def _hull(one: range, other: range) -> range:
     return range(min(one.start, other.start), max(one.stop, other.stop))
+
+
+def mixes_all(move: AxisMap | None) -> bool:
+    """Whether positions see all others along an axis: through a window, if it is the whole map."""
+    if isinstance(move, Local):
+        return move.outputs == 1 < move.inputs and move.reads.needed(range(1)) == range(move.inputs)
+    return move is not None and move.inputs > 1
 
 
 def is_local(move: AxisMap | None) -> bool:

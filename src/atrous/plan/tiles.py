@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from itertools import product
 from math import prod
+from typing import Literal
 
 from atrous.errors import GeometryError
 from atrous.network import Network, Tensor
@@ -15,12 +16,19 @@ from atrous.network.layout import has_axes
 from atrous.network.ops import Resize
 from atrous.network.shapes import Shape
 from atrous.plan.along import AxisTiles, along, placed
+from atrous.plan.sweeps import Statistic, gathered_of, sweeps_of, work_of
 from atrous.refusal import Refusal
 from atrous.shown import ShownWhole
 
-__all__ = ["Kept", "Map", "PlacedResize", "Tile", "TilePlan", "cut_into_tiles"]
+__all__ = ["Kept", "Map", "PlacedResize", "Statistics", "Tile", "TilePlan", "cut_into_tiles"]
 
 Slices = tuple[slice, ...]
+
+Statistics = Literal["exact", "tile"]
+"""Of layers that mix all positions: the whole image's, gathered first, or each tile's own."""
+
+_PIECE = 1 << 21
+"""Bytes in which statistics are added up: a piece of a map at a time, in double precision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +119,23 @@ class TilePlan(ShownWhole):
     resizes: tuple[PlacedResize, ...] = ()
     statistics: tuple[str, ...] = ()
     """Layers that mix all positions, in the order of the sweeps that gather what they need."""
-    sweeps: int = 1
-    held: Mapping[str, int] = field(default_factory=dict)
+    gathered: tuple[Statistic, ...] = ()
+    """What is gathered for them; empty where each tile has its own statistics."""
+    work: float = 1.0
+    """What all sweeps compute of a tile, as a multiple of one run of the model."""
 
     def __len__(self) -> int:
         return prod(axis.count for axis in self.axes)
+
+    @property
+    def sweeps(self) -> int:
+        """How often all tiles are run: the last time to the end, before it to what is gathered."""
+        return 1 + max((one.sweep for one in self.gathered), default=0)
+
+    @property
+    def exact(self) -> bool:
+        """Whether tiles give what the whole image gives, and not by statistics of their own."""
+        return len(self.gathered) == len(self.statistics)
 
     @property
     def grid(self) -> tuple[int, ...]:
@@ -140,13 +160,14 @@ class TilePlan(ShownWhole):
     @cached_property
     def recomputed(self) -> float:
         """Positions that are run beyond the image's own, as a share: 0.21 is 21% more."""
-        return float(prod(axis.share for axis in self.axes)) * self.sweeps - 1
+        return float(prod(axis.share for axis in self.axes)) * self.work - 1
 
     @property
     def memory_bytes(self) -> int:
-        """What one tile needs: its activations, and its part of the image and of the outputs."""
+        """What one tile needs: its activations, its part of the outputs, gathered statistics."""
         part = prod(axis.size for axis in self.axes) / prod(axis.length for axis in self.axes)
-        return self.tile_peak_bytes + int(sum(one.nbytes * part for one in self.outputs))
+        held = sum(one.nbytes for one in self.gathered) + (_PIECE if self.gathered else 0)
+        return self.tile_peak_bytes + held + int(sum(one.nbytes * part for one in self.outputs))
 
     def tile(self, index: int | tuple[int, ...]) -> Tile:
         """One tile, by its number in row-major order or its place in the grid."""
@@ -211,6 +232,7 @@ class TilePlan(ShownWhole):
             "resizes": [one.layer for one in self.resizes],
             "statistics": list(self.statistics),
             "sweeps": self.sweeps,
+            "exact": self.exact,
         }
 
 
@@ -220,12 +242,13 @@ def cut_into_tiles(
     reader: Callable[[tuple[Shape, ...]], Network],
     peak: Callable[[Network], int],
     *,
-    known: Set[str] = frozenset(),
+    statistics: Statistics | None = None,
 ) -> TilePlan | Refusal:
     """The plan that cuts the image of `network` into tiles of about `steps` along each axis.
 
     `reader` gives the network at other input shapes, `peak` the bytes that a run of one needs. An
     axis that `steps` leaves out is not cut. A refusal names the layer that does not run by tiles.
+    With `statistics`, norms, means and the like over cut axes are gathered, or are a tile's own.
     """
     maps = [_map_of(network.tensor(name)) for name in network.outputs]
     refused = next((one for one in maps if isinstance(one, Refusal)), None)
@@ -234,15 +257,25 @@ def cut_into_tiles(
     outputs = tuple(one for one in maps if isinstance(one, Map))
     inputs = [_map_of(tensor) for tensor in network.inputs]
     lengths = {axis: n for tensor in reversed(network.inputs) for axis, n in tensor.grid.items()}
-    cuts: list[AxisTiles] = []
-    for axis in lengths:
-        held = {one.name: network.tensor(one.name).grid.get(axis, 1) for one in outputs}
-        cut = along(network, axis, held, steps.get(axis, lengths[axis]), known)
-        if isinstance(cut, Refusal):
-            if axis in steps and steps[axis] < lengths[axis]:
-                return cut
-            cut = _uncut(axis, lengths[axis], held)
-        cuts.append(cut)
+    steps = {axis: step for axis, step in steps.items() if step < lengths.get(axis, 0)}
+    sweeps = sweeps_of(network, steps.keys())
+    if statistics is None:
+        made = _cuts(network, lengths, outputs, steps, {})
+        if isinstance(made, Refusal) and made.layer in sweeps:
+            return _with_fix(made)
+    else:
+        made = _cuts(network, lengths, outputs, steps, sweeps)
+    cuts = made
+    if isinstance(cuts, Refusal):
+        return cuts
+    # Along an axis that no tile fits, a reduction is local: cut by the others alone.
+    steps = {cut.axis: steps[cut.axis] for cut in cuts if cut.count > 1}
+    fewer = sweeps_of(network, steps.keys()) if statistics is not None else {}
+    if statistics is not None and fewer != sweeps:
+        cuts = _cuts(network, lengths, outputs, steps, fewer)
+        if isinstance(cuts, Refusal):
+            return cuts
+    sweeps = fewer
     shapes = tuple(_shape_of_tile(one, cuts, lengths) for one in inputs if isinstance(one, Map))
     if len(shapes) < len(network.inputs):
         return Refusal("local", network.inputs[0].name, "its positions lie in no dimension alone.")
@@ -250,10 +283,19 @@ def cut_into_tiles(
     tile = network if shapes == whole else reader(shapes)
     resizes: dict[str, None] = {}
     for cut in cuts:
-        found = placed(network, tile, cut, known)
+        found = placed(network, tile, cut, sweeps.keys())
         if isinstance(found, Refusal):
             return found
         resizes.update(dict.fromkeys(found))
+    for one in outputs:
+        beside = zip(one.axes, one.shape, tile.tensor(one.name).shape, strict=True)
+        if any(axis is None and size != here for axis, size, here in beside):
+            return Refusal(
+                "aligned", one.name, "is as large as the image, with no positions of it."
+            )
+    gathered = gathered_of(network, tile, sweeps) if statistics == "exact" else ()
+    if isinstance(gathered, Refusal):
+        return gathered
     return TilePlan(
         network.name,
         tuple(one for one in inputs if isinstance(one, Map)),
@@ -263,7 +305,36 @@ def cut_into_tiles(
         peak(tile),
         peak(network),
         tuple(_placed(network, tile, name, cuts) for name in resizes),
+        tuple(sweeps),
+        gathered,
+        work_of(network, sweeps) if gathered else 1.0,
     )
+
+
+def _cuts(
+    network: Network,
+    lengths: Mapping[str, int],
+    outputs: Sequence[Map],
+    steps: Mapping[str, int],
+    sweeps: Mapping[str, int],
+) -> list[AxisTiles] | Refusal:
+    """Each axis in tiles, or whole where `steps` has none; operands of `sweeps` are cut as well."""
+    names = [one.name for one in outputs] + [network.node(name).inputs[0] for name in sweeps]
+    found: list[AxisTiles] = []
+    for axis, length in lengths.items():
+        held = {name: network.tensor(name).grid.get(axis, 1) for name in names}
+        cut = along(network, axis, held, steps.get(axis, length), sweeps.keys())
+        if isinstance(cut, Refusal):
+            if axis in steps:
+                return cut
+            cut = _uncut(axis, length, held)
+        found.append(cut)
+    return found
+
+
+def _with_fix(refused: Refusal) -> Refusal:
+    reason = f"{refused.reason.rstrip('.')} as it is; give statistics='exact', which gathers what "
+    return Refusal(refused.rule, refused.layer, f"{reason}it needs in a sweep before.")
 
 
 def _placed(network: Network, tile: Network, name: str, cuts: Sequence[AxisTiles]) -> PlacedResize:
@@ -319,8 +390,3 @@ def _shape_of_tile(one: Map, cuts: list[AxisTiles], lengths: Mapping[str, int]) 
 
 def _slice(part: range) -> slice:
     return slice(part.start, part.stop)
-
-
-def at_statistics(plan: TilePlan, names: tuple[str, ...], sweeps: int) -> TilePlan:
-    """The plan with layers whose statistics are gathered first, in so many sweeps in all."""
-    return replace(plan, statistics=names, sweeps=sweeps)

@@ -42,9 +42,11 @@ class TilePlanView(LinesView):
             ("more work", f"{share_text(plan.recomputed)}, since {again}"),
             ("memory", f"{bytes_text(plan.memory_bytes)} a tile, {whole} for the whole at once"),
         ]
+        named = some(list(plan.statistics))
         if plan.sweeps > 1:
-            named = some(list(plan.statistics))
             rows.append(("sweeps", f"{plan.sweeps}, to gather the statistics of {named}"))
+        elif plan.statistics:
+            rows.append(("not exact", f"{named} by each tile's own statistics"))
         if plan.resizes:
             named = some([one.layer for one in plan.resizes])
             rows.append(("resizes", f"{named} at the places of the whole map"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from atrous.network import Network, Node
 from atrous.network.ops import Conv
 from atrous.network.shapes import Shape
 from atrous.plan.cut import CutPlan, cut_within
-from atrous.plan.tiles import TilePlan, cut_into_tiles
+from atrous.plan.tiles import Statistics, TilePlan, cut_into_tiles
 from atrous.progress import step
 from atrous.readers import read
 from atrous.readers.given import is_shape, shapes_of
@@ -39,6 +39,7 @@ def tile(
     *,
     tile: int | Sequence[int] | None = None,
     memory: int | str | None = None,
+    statistics: Statistics | None = None,
     batch: int = 1,
 ) -> Tiled:
     """The model by tiles, which give what the whole image gives, at every position.
@@ -52,6 +53,13 @@ def tile(
 
     Where a network ends in what sees all positions (a classifier, attention), `memory` cuts it: a
     front runs by tiles while maps are large, and what is behind runs whole on a small map.
+
+    Norms, means, maxima and pools over all positions are refused unless `statistics` says how they
+    go by tiles. `"exact"`: sweeps over the image gather what they need, one for each that depends
+    on another; results are those of the whole image, and `plan.sweeps` says how many runs it takes.
+    `"tile"`: each tile has statistics of its own, which is another result: one sweep, but at the
+    first image of each shape, which is run exactly as well to measure the error on its first,
+    middle and last tile (`tiled.error`). PyTorch modules alone.
 
     The first image is also used to see that the model takes no number from the size of its input,
     such as a division by it, which no layer shows: one tile is run at a second size.
@@ -72,7 +80,7 @@ def tile(
         raise UnsupportedError(
             f"{source_name(model)}: it has no weights; tiles run PyTorch modules and .onnx files."
         )
-    planner = Planner(model, tile=tile, memory=memory)
+    planner = Planner(model, tile=tile, memory=memory, statistics=statistics)
     tiled = Tiled(planner, planner.engine, batch)
     if input is not None:
         tiled.plan(*shapes_of(input) if is_shape(input) else (one.shape for one in input))
@@ -85,6 +93,7 @@ def plan_tiles(
     *,
     tile: int | Sequence[int] | None = None,
     memory: int | str | None = None,
+    statistics: Statistics | None = None,
 ) -> TilePlan | CutPlan:
     """How an image of the shape `input` is cut into tiles; nothing is run.
 
@@ -94,7 +103,7 @@ def plan_tiles(
     >>> plan = atrous.plan_tiles("zoo:resnet50", (1, 3, 4096, 4096), tile=1024)
     """
     shapes = shapes_of(input) if input is not None else None
-    planner = Planner(source, tile=tile, memory=memory)
+    planner = Planner(source, tile=tile, memory=memory, statistics=statistics)
     return planner.plan(shapes)
 
 
@@ -109,11 +118,14 @@ class Planner:
     source: Any
     tile: int | Sequence[int] | None = None
     memory: int | str | None = None
+    statistics: Statistics | None = None
     _read: dict[tuple[Shape, ...] | None, Network] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if self.tile is not None and self.memory is not None:
             raise ArgumentError("tile=... and memory=... both say how large tiles are; give one.")
+        if self.statistics not in (None, "exact", "tile"):
+            raise ArgumentError(f"statistics={self.statistics!r} is none of 'exact' and 'tile'.")
         if self.memory is not None:
             try:
                 bytes_of(self.memory)
@@ -159,7 +171,15 @@ class Planner:
     def wider(self, plan: TilePlan) -> TilePlan:
         """The same image in tiles that are one period larger along each axis that has room."""
         network = self.network(tuple(one.shape for one in plan.inputs))
-        return self._planned(network, {axis.axis: axis.step + axis.period for axis in plan.axes})
+        steps = {axis.axis: axis.step + axis.period for axis in plan.axes}
+        kind: Statistics | None = "exact" if plan.gathered else self.statistics
+        return replace(self, statistics=kind)._planned(network, steps)
+
+    def exact(self, plan: TilePlan) -> TilePlan:
+        """The same tiles with the statistics of the whole image, gathered in sweeps."""
+        network = self.network(tuple(one.shape for one in plan.inputs))
+        steps = {axis.axis: axis.step for axis in plan.axes}
+        return replace(self, statistics="exact")._planned(network, steps)
 
     def engine(self, plan: TilePlan) -> Engine:
         """What runs the model on tiles of a plan."""
@@ -175,7 +195,7 @@ class Planner:
     def _planned(self, network: Network, steps: Mapping[str, int]) -> TilePlan:
         size = "x".join(map(str, steps.values()))
         step(f"planning tiles of {size}")
-        found = cut_into_tiles(network, steps, self.network, peak_of)
+        found = cut_into_tiles(network, steps, self.network, peak_of, statistics=self.statistics)
         if isinstance(found, Refusal):
             error = UnsupportedError(found.reason)
             error.subject = found.layer or self.name

@@ -20,6 +20,11 @@ def backward(
     """Adds to the parameters' gradients; returns that of the image where it is wanted."""
     if not isinstance(engine, TorchTiles):
         raise UnsupportedError("gradients are those of PyTorch modules; this model is none.")
+    if plan.statistics:
+        raise UnsupportedError(
+            f"{plan.statistics[0]}: every position has a part in its statistics, and gradients do "
+            "not go through those by tiles."
+        )
     given = _gradients(gradient, plan)
     total: torch.Tensor | None = None
     for tile in plan.tiles():

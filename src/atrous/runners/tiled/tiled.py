@@ -15,8 +15,10 @@ from atrous.errors import ArgumentError, UnsupportedError
 from atrous.network.shapes import Shape
 from atrous.plan.cut import CutPlan
 from atrous.plan.tiles import Tile, TilePlan
+from atrous.progress import step
 from atrous.runners.tiled.pipeline import Engine, run_tiles
 from atrous.runners.tiled.reductions import Reduce, reduced_shape, reduced_target, reducer_of
+from atrous.runners.tiled.sweeps import TileError, alike, error_of, gather
 
 if TYPE_CHECKING:
     import torch
@@ -44,6 +46,9 @@ class Planning(Protocol):
     def wider(self, plan: TilePlan) -> TilePlan:
         """The same image in tiles that are a little larger."""
 
+    def exact(self, plan: TilePlan) -> TilePlan:
+        """The same tiles with the statistics of the whole image."""
+
     @property
     def rank(self) -> int | None:
         """How many dimensions the model's images have, batch and channels included, if known."""
@@ -66,6 +71,8 @@ class Tiled:
         self._modules: dict[int, Module] = {}
         self._ready: tuple[TilePlan, Engine] | None = None
         self._checked: set[int] = set()
+        self.error: TileError | None = None
+        """What `statistics="tile"` misses, measured on the first image of each shape."""
         self.batch = batch
 
     def plan(self, *shapes: Sequence[int]) -> TilePlan | CutPlan:
@@ -266,19 +273,24 @@ class Tiled:
         Gives the outputs of the first tile where they were made. Raises `UnsupportedError` where
         it does not: the model takes a number from its input's size.
         """
-        if len(plan) == 1 or id(plan) in self._checked:
+        if not plan.exact:
+            self._measure(plan, engine, read)
             return None
-        wider = self._planner.wider(plan)
-        if wider.input_shapes == plan.input_shapes:
+        other = self._wider(plan)
+        if plan.gathered:
+            gather(plan, engine, read, other)
+        if other is None:
             return None
+        if plan.gathered:
+            other[1].begin(engine)  # type: ignore[attr-defined]
         found = []
-        for cut, runs in ((plan, engine), (wider, self._engines(wider))):
+        for cut, runs in ((plan, engine), other):
             first = cut.tile((0,) * len(cut.axes))
             found.append([runs.host(one) for one in runs.run(list(read(first)), [first])])
         tile = plan.tile((0,) * len(plan.axes))
         for kept, one, other in zip(tile.keep, *found, strict=True):
             a, b = one[kept.local], other[kept.local]
-            if a.dtype.kind in "fc" and not _close(a, b):
+            if a.dtype.kind in "fc" and not alike(a, b):
                 raise UnsupportedError(
                     f"{plan.network}: gives another result at {kept.name} for a tile of another "
                     "size, so it takes a number from the size of its input, and no tile can be "
@@ -287,21 +299,30 @@ class Tiled:
         self._checked.add(id(plan))
         return found[0]
 
+    def _wider(self, plan: TilePlan) -> tuple[TilePlan, Engine] | None:
+        """The image in larger tiles, and what runs them; None where there is nothing to check."""
+        if len(plan) == 1 or id(plan) in self._checked:
+            return None
+        wider = self._planner.wider(plan)
+        if wider.input_shapes == plan.input_shapes:
+            return None
+        return wider, self._engines(wider)
+
+    def _measure(
+        self, plan: TilePlan, engine: Engine, read: Callable[[Tile], Sequence[Any]]
+    ) -> None:
+        """Once for each plan: what tiles with statistics of their own miss, on some tiles."""
+        if id(plan) in self._checked:
+            return
+        exact = self._planner.exact(plan)
+        other = self._engines(exact)
+        self._check_sizes(exact, other, read)
+        self.error = error_of(plan, engine, exact, other, read)
+        step(str(self.error))
+        self._checked.add(id(plan))
+
     def _batched(self, plan: TilePlan) -> int:
-        return 1 if plan.resizes else self.batch
-
-
-_CLOSE = {2: 2e-2, 4: 1e-4, 8: 1e-9}
-"""By bytes of a number: what rounding may change, beside the largest value."""
-
-
-def _close(one: NDArray[Any], other: NDArray[Any]) -> bool:
-    limit = _CLOSE.get(one.dtype.itemsize, 1e-9)
-    finite = np.isfinite(one) & np.isfinite(other)
-    scale = float(np.abs(one[finite]).max(initial=0))
-    return bool((np.isfinite(one) == np.isfinite(other)).all()) and bool(
-        (np.abs(one[finite] - other[finite]) <= limit * scale).all()
-    )
+        return 1 if plan.resizes or plan.gathered else self.batch
 
 
 def _like(image: Any, made: NDArray[Any] | None) -> Any:

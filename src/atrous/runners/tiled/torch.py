@@ -17,6 +17,7 @@ from atrous.plan.tiles import PlacedAxis, PlacedResize, Tile, TilePlan
 from atrous.readers.torch.inputs import examples_for
 from atrous.readers.torch.traced import calls_of
 from atrous.runners.tiled.places import taps_of
+from atrous.runners.tiled.statistics import Gathered, Sums
 
 __all__ = ["Graph", "Instead", "TorchTiles", "rank_of"]
 
@@ -29,8 +30,9 @@ _NOTHING: Mapping[str, Instead] = {}
 class TorchTiles:
     """A module that runs on tiles of one shape, in evaluation mode and without gradients.
 
-    Where the plan has resizes that need the place of a tile, the module's calls are run instead of
-    its code: what it computes outside of PyTorch is then that of the first tile.
+    Where the plan has resizes that need the place of a tile, or statistics of the whole image, the
+    module's calls are run instead of its code: what it computes outside of PyTorch is then that of
+    the first tile.
     """
 
     def __init__(self, model: nn.Module, plan: TilePlan) -> None:
@@ -40,6 +42,8 @@ class TorchTiles:
         self.device = first.device if first is not None else torch.device("cpu")
         self.dtype = first.dtype if first is not None else None
         self._graph: Graph | None = None
+        self._gathered: Gathered | None = None
+        self._found: dict[str, Sums] = {}
 
     def run(self, inputs: Sequence[Any], tiles: Sequence[Tile]) -> list[Any]:
         """The outputs, as tensors, for inputs stacked along the batch."""
@@ -49,13 +53,54 @@ class TorchTiles:
     def forward(self, given: Sequence[torch.Tensor], tiles: Sequence[Tile]) -> list[torch.Tensor]:
         """The outputs, with gradients where they are enabled; inputs may be written to."""
         with in_mode(self.model, training=False), quiet():
-            if not self.plan.resizes:
+            if not self.plan.resizes and not self.plan.gathered:
                 made = self.model(*given)
                 return [value for value in leaves(made) if isinstance(value, torch.Tensor)]
-            if self._graph is None:
-                self._graph = Graph(self.model, given)
             (tile,) = tiles
-            return self._graph.run(given, self._placed(tile))
+            graph = self._graph_for(given)
+            return graph.run(given, self._placed(graph, tile, self.plan.sweeps))
+
+    def begin(self, other: TorchTiles | None = None) -> None:
+        """Forgets the statistics of the image before, or takes those that another gathers."""
+        self._found = {} if other is None else other._found
+        if self._gathered is not None:
+            self._gathered.found = self._found
+
+    def gather(self, inputs: Sequence[Any], tile: Tile, sweep: int) -> None:
+        """Adds a tile to the statistics of a sweep; those of the sweeps before are finished."""
+        with torch.inference_mode():
+            for layer, value in self._operands(inputs, tile, sweep).items():
+                self._statistics(self._graph_for(())).add(layer, value, tile)
+
+    def own(self, inputs: Sequence[Any], tile: Tile, sweep: int) -> dict[str, torch.Tensor]:
+        """What a tile adds to the statistics of a sweep, by layer."""
+        with torch.inference_mode():
+            found = self._operands(inputs, tile, sweep)
+            held = self._statistics(self._graph_for(()))
+            return {layer: held.own(layer, value, tile)[0] for layer, value in found.items()}
+
+    def _operands(self, inputs: Sequence[Any], tile: Tile, sweep: int) -> dict[str, torch.Tensor]:
+        """The maps that statistics of a sweep are gathered of, by layer; nothing behind is run."""
+        given = self.taken(inputs)
+        with in_mode(self.model, training=False), quiet():
+            graph = self._graph_for(given)
+            wanted = self._statistics(graph).operands(sweep)
+            values = dict(zip(graph.inputs, given, strict=True))
+            del given
+            made = graph.compute(
+                values, tuple(dict.fromkeys(wanted.values())), self._placed(graph, tile, sweep)
+            )
+        return {layer: made[name] for layer, name in wanted.items()}
+
+    def _graph_for(self, given: Sequence[torch.Tensor]) -> Graph:
+        if self._graph is None:
+            self._graph = Graph(self.model, given)
+        return self._graph
+
+    def _statistics(self, graph: Graph) -> Gathered:
+        if self._gathered is None:
+            self._gathered = Gathered(self.plan, graph.nodes, self._found)
+        return self._gathered
 
     def taken(self, inputs: Sequence[Any]) -> list[torch.Tensor]:
         """Copies of arrays as the module takes them."""
@@ -86,12 +131,16 @@ class TorchTiles:
             return value.to(self.device, self.dtype, copy=True)
         return value.to(self.device, copy=True)
 
-    def _placed(self, tile: Tile) -> Mapping[str, Callable[..., torch.Tensor]]:
+    def _placed(self, graph: Graph, tile: Tile, sweep: int) -> Mapping[str, Instead]:
+        """The calls that take more than a tile: resizes, and layers whose statistics are known."""
         origins = {
             axis.axis: axis.origin(place)
             for axis, place in zip(self.plan.axes, tile.index, strict=True)
         }
-        return {one.origin: _resizing(one, origins) for one in self.plan.resizes}
+        resizes = {one.origin: _resizing(one, origins) for one in self.plan.resizes}
+        if not self.plan.gathered:
+            return resizes
+        return {**resizes, **self._statistics(graph).instead(sweep, tile)}
 
 
 class Graph:
@@ -105,15 +154,16 @@ class Graph:
         if program.ran:
             raise ReadError(f"{name}: its way depends on values, so its calls are no recipe.")
         self.program = program
+        self.nodes = {node.name: node for node in program.graph.nodes}
+        placed = [node.name for node in program.graph.nodes if node.op == "placeholder"]
+        self.inputs = [name for name in placed if name in program.inputs]
         self._known: dict[Any, list[tuple[Any, list[Any]]]] = {}
 
     def run(
         self, inputs: Sequence[torch.Tensor], instead: Mapping[str, Instead] = _NOTHING
     ) -> list[torch.Tensor]:
         """The outputs; a call whose node is named in `instead` is done by that function."""
-        names = [node.name for node in self.program.graph.nodes if node.op == "placeholder"]
-        given = [name for name in names if name in self.program.inputs]
-        values = dict(zip(given, inputs, strict=True))
+        values = dict(zip(self.inputs, inputs, strict=True))
         made = self.compute(values, self.program.outputs, instead)
         return [made[name] for name in self.program.outputs]
 

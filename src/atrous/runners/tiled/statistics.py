@@ -1,0 +1,315 @@
+"""Statistics of whole maps, added up tile by tile in double precision, and layers that use them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import prod
+from typing import Any
+
+import torch
+
+from atrous.errors import UnsupportedError
+from atrous.plan.sweeps import Digit, Statistic
+from atrous.plan.tiles import Tile, TilePlan
+
+__all__ = ["Gathered", "Sums"]
+
+_ELEMENTS = 1 << 17
+"""How many elements are added up at a time."""
+
+Slices = tuple[slice, ...]
+
+
+@dataclass
+class Sums:
+    """What is held of all elements so far, for each element of a statistic."""
+
+    count: torch.Tensor
+    mean: torch.Tensor
+    squares: torch.Tensor
+    """Sum of the squared distances from the mean."""
+    other: torch.Tensor | None = None
+    """Largest or smallest so far, or the sum of a power."""
+
+
+class Gathered:
+    """The statistics of one image: filled sweep by sweep, then used in place of the layers' own."""
+
+    def __init__(self, plan: TilePlan, nodes: Mapping[str, Any], found: dict[str, Sums]) -> None:
+        self.plan, self.found = plan, found
+        self.calls = {one.layer: Call.of(one, nodes) for one in plan.gathered}
+
+    def operands(self, sweep: int) -> dict[str, str]:
+        """The layers of a sweep, and the nodes whose values they are gathered of."""
+        layers = [one.layer for one in self.plan.gathered if one.sweep == sweep]
+        return {layer: self.calls[layer].operand for layer in layers}
+
+    def own(self, layer: str, value: torch.Tensor, tile: Tile) -> tuple[torch.Tensor, Slices]:
+        """The positions of a value that a tile stands for, each digit a dimension, and where."""
+        call = self.calls[layer]
+        made = self._digits(call, value)
+        local, whole = self._places(call, tile)
+        if min((s.stop - s.start for s in local), default=1) < 1 or self._is_beside(call, tile):
+            return made[tuple(slice(0) for _ in local)], whole
+        return made[local], whole
+
+    def add(self, layer: str, value: torch.Tensor, tile: Tile) -> None:
+        """Counts the positions of a value that a tile stands for."""
+        call = self.calls[layer]
+        own, whole = self.own(layer, value, tile)
+        if not own.numel():
+            return
+        if layer not in self.found:
+            self.found[layer] = _empty([1 if one.over else one.size for one in call.digits], call)
+        part = tuple(
+            slice(None) if one.over else place
+            for one, place in zip(call.digits, whole, strict=True)
+        )
+        _add(self.found[layer], own, part, call)
+
+    def instead(self, sweep: int, tile: Tile) -> dict[str, Callable[..., Any]]:
+        """The layers whose statistics are known in a sweep, as functions that use them."""
+        known = [one for one in self.plan.gathered if one.sweep < sweep]
+        return {one.origin: self._using(self.calls[one.layer], tile) for one in known}
+
+    def _digits(self, call: Call, value: torch.Tensor) -> torch.Tensor:
+        if tuple(value.shape) != call.shape:
+            raise UnsupportedError(
+                f"{call.layer}: reads {tuple(value.shape)} where {call.shape} is planned, so what "
+                "is gathered of it is not known."
+            )
+        return value.reshape([one.made for one in call.digits])
+
+    def _places(self, call: Call, tile: Tile) -> tuple[Slices, Slices]:
+        cells = {
+            axis.axis: axis.cell(place)
+            for axis, place in zip(self.plan.axes, tile.index, strict=True)
+        }
+        local, whole = [], []
+        for one in call.digits:
+            cell = cells.get(one.axis or "")
+            here = range(one.made) if cell is None else cell.local[call.tensor]
+            there = range(one.size) if cell is None else cell.keep[call.tensor]
+            local.append(slice(here.start, here.stop))
+            whole.append(slice(there.start, there.stop))
+        return tuple(local), tuple(whole)
+
+    def _is_beside(self, call: Call, tile: Tile) -> bool:
+        """Whether another tile stands for a map that has no positions along an axis that is cut."""
+        held = {one.axis for one in call.digits}
+        return any(
+            axis.axis not in held and not len(axis.kept(call.tensor, place))
+            for axis, place in zip(self.plan.axes, tile.index, strict=True)
+        )
+
+    def _using(self, call: Call, tile: Tile) -> Callable[..., Any]:
+        sums = self.found[call.layer]
+        part: list[slice] = []
+        axes = {
+            axis.axis: (axis, place) for axis, place in zip(self.plan.axes, tile.index, strict=True)
+        }
+        for one in call.digits:
+            if one.over or one.axis not in axes:
+                part.append(slice(None))
+                continue
+            axis, place = axes[one.axis]
+            start = axis.offset(call.tensor, axis.origin(place))
+            part.append(slice(start, start + one.made))
+        here = tuple(part)
+        other = None if sums.other is None else sums.other[here]
+        return call.using(Sums(sums.count[here], sums.mean[here], sums.squares[here], other))
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a layer that mixes all positions."""
+
+    layer: str
+    tensor: str
+    name: str
+    operand: str
+    digits: tuple[Digit, ...]
+    shape: tuple[int, ...]
+    """Of the operand in a tile."""
+    made: Any
+    """The result in a tile, as it was recorded."""
+    schema: Any = field(repr=False)
+    given: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def of(cls, one: Statistic, nodes: Mapping[str, Any]) -> Call:
+        """The call that a plan names, among the nodes of a graph."""
+        node = nodes.get(one.origin)
+        schema = getattr(getattr(node, "target", None), "_schema", None)
+        if node is None or schema is None or not isinstance(node.args[0], torch.fx.Node):
+            raise UnsupportedError(f"{one.layer}: its call is not found, so nothing is gathered.")
+        name = schema.name.rpartition("::")[2].rstrip("_").removeprefix("_")
+        given = bound(schema, node.args, node.kwargs)
+        if any(user.args[1] > 0 for user in node.users if _takes_place(user)) and (
+            "max" in name or "min" in name
+        ):
+            raise UnsupportedError(
+                f"{one.layer}: the places of its maxima are used, which tiles do not gather."
+            )
+        digits = one.digits
+        groups = given.get("num_groups", given.get("group"))
+        if groups is not None:
+            digits = _grouped(digits, groups)
+        sizes = [(one.dim, one.made) for one in one.digits]
+        rank = len(node.args[0].meta["val"].shape)
+        shape = tuple(prod(made for dim, made in sizes if dim == i) for i in range(rank))
+        made = node.meta["val"]
+        return cls(
+            one.layer, one.tensor, name, node.args[0].name, digits, shape, made, schema, given
+        )
+
+    @property
+    def over(self) -> list[int]:
+        """The digits that a statistic is one number for."""
+        return [index for index, one in enumerate(self.digits) if one.over]
+
+    @property
+    def way(self) -> str:
+        """How elements are added up: as moments, the largest, the smallest, or a power's sum."""
+        if self.name in ("amax", "max", "any") or "max_pool" in self.name:
+            return "largest"
+        if self.name in ("amin", "min", "all"):
+            return "smallest"
+        if self.name in ("linalg_vector_norm", "norm"):
+            return "largest" if self.power == float("inf") else "power"
+        return "moments"
+
+    @property
+    def power(self) -> float:
+        """The order of a norm over positions."""
+        order = self.given.get("ord", self.given.get("p"))
+        return 2.0 if order is None else float(order)
+
+    def seen(self, piece: torch.Tensor) -> torch.Tensor:
+        """Elements as they are added up."""
+        if self.name in ("any", "all"):
+            piece = piece != 0
+        piece = (piece.cpu() if piece.device.type == "mps" else piece).double()
+        return piece.abs() if self.name in ("linalg_vector_norm", "norm") else piece
+
+    def using(self, sums: Sums) -> Callable[..., Any]:
+        """The layer as a function that uses finished statistics."""
+        if "norm" in self.name and self.way == "moments":
+            return lambda *args, **kwargs: self._normalized(sums, *args, **kwargs)
+        return lambda x, *_, **__: self._reduced(sums, x.device)
+
+    def _reduced(self, sums: Sums, device: torch.device) -> Any:
+        made = self.made if isinstance(self.made, torch.Tensor) else None
+        found = self._numbers(sums)
+        if made is not None:
+            return _as(found[0], made, device)
+        several = [_as(value, like, device) for value, like in zip(found, self.made, strict=False)]
+        return (*several, *[None] * (len(self.made) - len(several)))
+
+    def _numbers(self, sums: Sums) -> list[torch.Tensor]:
+        if self.way == "power":
+            assert sums.other is not None
+            return [sums.other if self.power == 0 else sums.other ** (1 / self.power)]
+        if self.way != "moments":
+            assert sums.other is not None
+            return [sums.other]
+        if self.name == "sum":
+            return [sums.mean * sums.count]
+        divisor = self.given.get("divisor_override")
+        if divisor is not None:
+            return [sums.mean * sums.count / divisor]
+        if self.name in ("mean",) or "pool" in self.name:
+            return [sums.mean]
+        less = self.given.get("correction")
+        less = float(self.given.get("unbiased", True)) if less is None else float(less)
+        spread = sums.squares / (sums.count - less).clamp(min=0)
+        spread = spread.sqrt() if self.name.startswith("std") else spread
+        return [spread, sums.mean] if self.name.endswith("_mean") else [spread]
+
+    def _normalized(self, sums: Sums, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        """`(x - mean) / sqrt(variance + eps) * weight + bias`; without the mean for RMS."""
+        given = bound(self.schema, (x, *args), kwargs)
+        like = self.made if isinstance(self.made, torch.Tensor) else self.made[0]
+        work = x if x.dtype in (torch.float32, torch.float64) else x.float()
+        work = work.reshape([one.made for one in self.digits])
+        variance = sums.squares / sums.count
+        rms = "rms" in self.name
+        eps = given.get("eps")
+        eps = torch.finfo(x.dtype).eps if eps is None else eps
+        scale = ((variance + sums.mean.square() if rms else variance) + eps).rsqrt()
+        scale = scale.to(work.device, work.dtype)
+        out = work.clone() if rms else work - sums.mean.to(work.device, work.dtype)
+        out = out.mul_(scale).reshape(x.shape)
+        by_channel = "layer" not in self.name and not rms
+        shape = [1, -1] + [1] * (x.dim() - 2)
+        for name, apply in (("weight", torch.Tensor.mul_), ("bias", torch.Tensor.add_)):
+            held = given.get(name)
+            if held is not None:
+                apply(out, (held.view(shape) if by_channel else held).to(out.dtype))
+        out = out.to(like.dtype)
+        return out if isinstance(self.made, torch.Tensor) else (out, *[None] * (len(self.made) - 1))
+
+
+def _as(value: torch.Tensor, like: torch.Tensor, device: torch.device) -> torch.Tensor:
+    if not like.is_floating_point() and like.dtype != torch.bool:
+        value = value.round()
+    return value.reshape(like.shape).to(device=device, dtype=like.dtype)
+
+
+def bound(schema: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments by name, with the schema's defaults."""
+    named = {one.name: one.default_value for one in schema.arguments if one.has_default_value()}
+    named.update(zip((one.name for one in schema.arguments), args, strict=False))
+    return {**named, **kwargs}
+
+
+def _takes_place(user: Any) -> bool:
+    return len(user.args) == 2 and isinstance(user.args[1], int) and "getitem" in str(user.target)
+
+
+def _grouped(digits: Sequence[Digit], groups: int) -> tuple[Digit, ...]:
+    """Channels, the second dimension, as groups and what is in them."""
+    size = prod(one.size for one in digits if one.dim == 1)
+    parts = (
+        Digit(1, groups, groups, None, False),
+        Digit(1, size // groups, size // groups, None, True),
+    )
+    before = [one for one in digits if one.dim == 0]
+    behind = [replace(one, over=True) for one in digits if one.dim > 1]
+    return (*before, *parts, *behind)
+
+
+def _empty(shape: Sequence[int], call: Call) -> Sums:
+    count, mean, squares = (torch.zeros(shape, dtype=torch.double) for _ in range(3))
+    start = {"largest": -torch.inf, "smallest": torch.inf, "power": 0.0}.get(call.way)
+    other = None if start is None else torch.full(shape, start, dtype=torch.double)
+    return Sums(count, mean, squares, other)
+
+
+def _add(sums: Sums, own: torch.Tensor, part: Slices, call: Call) -> None:
+    """Adds elements, a piece at a time; moments by Chan et al. (1983)."""
+    over = call.over
+    dim = max(over, key=lambda index: own.shape[index])
+    each = max(1, _ELEMENTS * own.shape[dim] // own.numel())
+    for held in own.split(each, dim):
+        piece = call.seen(held)
+        if call.way != "moments":
+            assert sums.other is not None
+            target = sums.other[part]
+            if call.way == "power":
+                powers = piece != 0 if call.power == 0 else piece**call.power
+                target += powers.sum(over, keepdim=True, dtype=torch.double).cpu()
+            elif call.way == "largest":
+                torch.maximum(target, piece.amax(over, keepdim=True).cpu(), out=target)
+            else:
+                torch.minimum(target, piece.amin(over, keepdim=True).cpu(), out=target)
+            continue
+        more = prod(piece.shape[index] for index in over)
+        variance, mean = torch.var_mean(piece, over, correction=0, keepdim=True)
+        count, middle, squares = sums.count[part], sums.mean[part], sums.squares[part]
+        total = count + more
+        apart = mean.cpu() - middle
+        squares += variance.cpu() * more + apart.square() * count * more / total
+        middle += apart * more / total
+        count += more
