@@ -260,11 +260,11 @@ def cut_into_tiles(
     steps = {axis: step for axis, step in steps.items() if step < lengths.get(axis, 0)}
     sweeps = sweeps_of(network, steps.keys())
     if statistics is None:
-        made = _cuts(network, lengths, outputs, steps, {})
+        made = _axes_in_tiles(network, lengths, outputs, steps, {})
         if isinstance(made, Refusal) and made.layer in sweeps:
             return _with_fix(made)
     else:
-        made = _cuts(network, lengths, outputs, steps, sweeps)
+        made = _axes_in_tiles(network, lengths, outputs, steps, sweeps)
     cuts = made
     if isinstance(cuts, Refusal):
         return cuts
@@ -272,7 +272,7 @@ def cut_into_tiles(
     steps = {cut.axis: steps[cut.axis] for cut in cuts if cut.count > 1}
     fewer = sweeps_of(network, steps.keys()) if statistics is not None else {}
     if statistics is not None and fewer != sweeps:
-        cuts = _cuts(network, lengths, outputs, steps, fewer)
+        cuts = _axes_in_tiles(network, lengths, outputs, steps, fewer)
         if isinstance(cuts, Refusal):
             return cuts
     sweeps = fewer
@@ -311,7 +311,7 @@ def cut_into_tiles(
     )
 
 
-def _cuts(
+def _axes_in_tiles(
     network: Network,
     lengths: Mapping[str, int],
     outputs: Sequence[Map],
