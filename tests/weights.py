@@ -8,7 +8,7 @@ from torch import nn
 __all__ = ["calibrate", "draw"]
 
 
-def calibrate(model: nn.Module, x: torch.Tensor) -> None:
+def calibrate(model: nn.Module, *inputs: torch.Tensor) -> None:
     """Gives every batch norm the statistics of its input, so that values stay of one size.
 
     The model is in evaluation mode afterwards.
@@ -22,7 +22,7 @@ def calibrate(model: nn.Module, x: torch.Tensor) -> None:
         norm.train()
         norm.momentum = 1.0
     with torch.no_grad():
-        model(x)
+        model(*inputs)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     model.eval()
