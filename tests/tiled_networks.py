@@ -14,7 +14,7 @@ from torch.nn import functional
 from torchvision.models import segmentation, squeezenet1_1
 from torchvision.ops import FeaturePyramidNetwork
 
-__all__ = ["NETWORKS", "Layout"]
+__all__ = ["NETWORKS", "WITH_STATISTICS", "Layout"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -516,7 +516,10 @@ class Split(nn.Module):
         maps = [side(m) for side, m in zip(self.sides, self.backbone(image), strict=True)]
         size = tuple(maps[0].shape[2:])
         y = sum(
-            (functional.interpolate(m, size, mode="bilinear", align_corners=True) for m in maps[1:]),
+            (
+                functional.interpolate(m, size, mode="bilinear", align_corners=True)
+                for m in maps[1:]
+            ),
             maps[0],
         )
         return functional.interpolate(y, scale_factor=4, mode="bilinear")
@@ -528,9 +531,7 @@ def squeezed() -> nn.Module:
 
 
 def dense() -> nn.Module:
-    return backbone(
-        "densenet121", out_indices=(1, 2, 3), growth_rate=4, block_config=(2, 2, 2, 2)
-    )
+    return backbone("densenet121", out_indices=(1, 2, 3), growth_rate=4, block_config=(2, 2, 2, 2))
 
 
 def segmented() -> nn.Module:
@@ -568,22 +569,35 @@ NETWORKS = {
         partial(backbone, "resnet18", output_stride=8, **RESNET), (1, 3, 467, 35), 24, 120, (1,)
     ),
     "ResNet-D": Layout(
-        partial(backbone, "resnet18d", out_indices=(1, 2, 3), **RESNET), (1, 3, 205, 219), 32, 64
+        partial(backbone, "resnet18d", out_indices=(1, 2, 3), **RESNET),
+        (1, 3, 47, 219),
+        32,
+        64,
+        (0,),
     ),
     "ResNet, blurred pools": Layout(
-        partial(backbone, "resnetblur18", out_indices=(1, 2, 3), **RESNET), (1, 3, 305, 61), 32, 64
+        partial(backbone, "resnetblur18", out_indices=(1, 2, 3), **RESNET),
+        (1, 3, 305, 41),
+        48,
+        96,
+        (1,),
     ),
     "MobileNetV2": Layout(
-        partial(backbone, "mobilenetv2_035", out_indices=(0, 1, 2, 3)), (1, 3, 331, 99), 32, 64
+        partial(backbone, "mobilenetv2_035", out_indices=(0, 1, 2)), (1, 3, 271, 37), 48, 96, (1,)
     ),
     "MobileNetV3, TensorFlow's padding": Layout(
         partial(backbone, "tf_mobilenetv3_small_minimal_100", out_indices=(0, 1, 2)),
-        (1, 3, 333, 81),
+        (1, 3, 53, 273),
         32,
         64,
+        (0,),
     ),
     "EfficientNet-Lite": Layout(
-        partial(backbone, "efficientnet_lite0", out_indices=(0, 1, 2)), (1, 3, 213, 97), 16, 48
+        partial(backbone, "efficientnet_lite0", out_indices=(0, 1, 2)),
+        (1, 3, 293, 37),
+        32,
+        64,
+        (1,),
     ),
     "ConvNeXt": Layout(
         partial(backbone, "convnext_atto", **CONVNEXT), (1, 3, 607, 33), 64, 128, (1,)
@@ -592,33 +606,33 @@ NETWORKS = {
     "DenseNet": Layout(dense, (1, 3, 203, 171), 24, 48),
     "HRNet": Layout(
         partial(backbone, "hrnet_w18_small", out_indices=(1, 2), feature_location=""),
-        (1, 3, 901, 35),
+        (1, 3, 832, 32),
         64,
         96,
         (1,),
     ),
     "SqueezeNet": Layout(squeezed, (1, 3, 131, 117), 16, 40),
-    "U-Net, transposed": Layout(partial(UNet, "transposed"), (1, 3, 91, 109), 8, 30),
-    "U-Net, bilinear": Layout(partial(UNet, "bilinear"), (1, 3, 97, 110), 8, 30),
-    "U-Net, corners aligned": Layout(partial(UNet, "corners"), (1, 3, 99, 107), 8, 30),
-    "U-Net, nearest": Layout(partial(UNet, "nearest"), (1, 3, 95, 101), 8, 30),
-    "U-Net, by a factor": Layout(partial(UNet, "factor"), (1, 3, 93, 103), 8, 30),
+    "U-Net, transposed": Layout(partial(UNet, "transposed"), (1, 3, 61, 79), 14, 30),
+    "U-Net, bilinear": Layout(partial(UNet, "bilinear"), (1, 3, 59, 80), 14, 30),
+    "U-Net, corners aligned": Layout(partial(UNet, "corners"), (1, 3, 91, 37), 8, 20, (1,)),
+    "U-Net, nearest": Layout(partial(UNet, "nearest"), (1, 3, 57, 75), 14, 30),
+    "U-Net, by a factor": Layout(partial(UNet, "factor"), (1, 3, 37, 93), 8, 20, (0,)),
     "U-Net, valid": Layout(ValidUNet, (1, 1, 108, 127), 8, 30),
-    "U-Net of volumes": Layout(Volume, (1, 1, 27, 45, 38), 6, 14),
-    "FPN": Layout(Pyramid, (1, 3, 205, 191), 16, 64),
-    "Semantic FPN": Layout(Split, (1, 3, 209, 213), 16, 64),
+    "U-Net of volumes": Layout(Volume, (1, 1, 27, 45, 14), 8, 14, (2,)),
+    "FPN": Layout(Pyramid, (1, 3, 59, 421), 48, 96, (0,)),
+    "Semantic FPN": Layout(Split, (1, 3, 209, 61), 32, 64, (1,)),
     "FCN of torchvision": Layout(segmented, (1, 3, 457, 35), 32, 80, (1,)),
     "FCN-8s, crops": Layout(Fcn, (1, 3, 121, 135), 12, 40),
     "DeepLabv3+ without image pooling": Layout(
         partial(DeepLab, pooled=False), (1, 3, 801, 37), 48, 99, (1,)
     ),
-    "D-LinkNet": Layout(Roads, (1, 3, 413, 67), 32, 64, (1,)),
+    "D-LinkNet": Layout(Roads, (1, 3, 613, 45), 32, 64, (1,)),
     "Large-kernel attention": Layout(LargeKernels, (1, 3, 181, 205), 16, 40),
     "YOLO": Layout(Detector, (1, 3, 371, 47), 32, 64, (1,)),
     "EDSR": Layout(edsr, (1, 3, 43, 51), 5, 20),
     "ESPCN": Layout(espcn, (1, 1, 45, 37), 5, 20),
     "ESRGAN": Layout(Dense, (1, 3, 41, 37), 5, 20),
-    "VAE decoder": Layout(partial(Decoder, nn.BatchNorm2d, 4), (1, 4, 53, 47), 6, 20),
+    "VAE decoder": Layout(partial(Decoder, nn.BatchNorm2d, 4), (1, 4, 39, 17), 8, 16, (1,)),
     "VAE encoder": Layout(Encoder, (1, 3, 107, 119), 12, 30),
     "Style transfer": Layout(style, (1, 3, 105, 111), 12, 30),
     "FFDNet": Layout(Restored, (1, 1, 71, 63), 10, 30),
@@ -628,3 +642,18 @@ NETWORKS = {
     "HiFi-GAN": Layout(Vocoder, (1, 10, 61), 7, 20),
     "Demucs": Layout(Waves, (1, 1, 1301), 64, 300),
 }
+
+WITH_STATISTICS = {
+    "DeepLabv3+": Layout(partial(DeepLab, pooled=True), (1, 3, 801, 37), 48, 99, (1,)),
+    "VAE decoder, group norms": Layout(
+        partial(Decoder, partial(nn.GroupNorm, 2), 4), (1, 4, 39, 17), 8, 16, (1,)
+    ),
+    "MobileNetV3, squeezed": Layout(
+        partial(backbone, "mobilenetv3_small_050", out_indices=(0, 1, 2)),
+        (1, 3, 37, 273),
+        32,
+        64,
+        (0,),
+    ),
+}
+"""Some of whose layers mix all positions."""

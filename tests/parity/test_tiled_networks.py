@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import random
+from inspect import signature
 from zlib import crc32
 
 import pytest
 import torch
+from torch import nn
 
 import atrous
-from tests.tiled_networks import NETWORKS
+from atrous.runners.tiled.tiled import Tiled
+from atrous.verbs.tile import Planner
+from tests.tiled_networks import NETWORKS, WITH_STATISTICS, Layout
 from tests.weights import calibrate
 
+NEAR = ((torch.float32, 1e-5), (torch.float64, 1e-12))
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_tiles_of_a_network_give_what_the_whole_image_gives(name: str) -> None:
-    layout = NETWORKS[name]
+
+def made(name: str, layout: Layout) -> tuple[nn.Module, list[torch.Tensor], list[int]]:
+    """The model, its images and a size of tiles, the same each time."""
     rng = random.Random(crc32(name.encode()))
     torch.manual_seed(0)
     model = layout.make()
@@ -25,16 +30,42 @@ def test_tiles_of_a_network_give_what_the_whole_image_gives(name: str) -> None:
         size if axis in layout.uncut else rng.randint(layout.least, layout.most)
         for axis, size in enumerate(layout.sizes)
     ]
-    for dtype, near in ((torch.float32, 1e-5), (torch.float64, 1e-12)):
-        model = model.to(dtype)
-        given = [image.to(dtype) for image in images]
-        tiled = atrous.tile(model, tile=tile)
-        found = tiled(*given)
-        with torch.no_grad():
-            whole = model(*given)
-        found, whole = ([y] if torch.is_tensor(y) else list(y) for y in (found, whole))
-        assert len(found) == len(whole)
-        for one, other in zip(found, whole, strict=True):
-            assert one.shape == other.shape
-            assert float((one - other).abs().max()) <= near * float(other.abs().max())
-        assert len(tiled.plan(*layout.shapes)) > 1
+    return model, images, tile
+
+
+def assert_equal(
+    tiled: Tiled, model: nn.Module, images: list[torch.Tensor], dtype: torch.dtype, near: float
+) -> None:
+    """What tiles give and what the whole image gives differ by `near` times the largest value."""
+    model.to(dtype)
+    given = [image.to(dtype) for image in images]
+    found = tiled(*given)
+    with torch.no_grad():
+        whole = model(*given)
+    found, whole = ([y] if torch.is_tensor(y) else list(y) for y in (found, whole))
+    for one, other in zip(found, whole, strict=True):
+        assert one.shape == other.shape
+        assert float((one - other).abs().max()) <= near * float(other.abs().max())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_tiles_of_a_network_give_what_the_whole_image_gives(name: str) -> None:
+    layout = NETWORKS[name]
+    model, images, tile = made(name, layout)
+    planner = Planner(model, tile=tile)
+    assert len(planner.plan(layout.shapes)) > 1
+    for dtype, near in NEAR:
+        assert_equal(Tiled(planner, planner.engine), model, images, dtype, near)
+
+
+@pytest.mark.skipif(
+    "statistics" not in signature(atrous.tile).parameters, reason="no statistics by sweeps"
+)
+@pytest.mark.parametrize("name", WITH_STATISTICS)
+def test_networks_that_mix_all_positions_by_exact_statistics(name: str) -> None:
+    layout = WITH_STATISTICS[name]
+    model, images, tile = made(name, layout)
+    for dtype, near in NEAR:
+        tiled = atrous.tile(model.to(dtype), tile=tile, statistics="exact")
+        assert_equal(tiled, model, images, dtype, near)
+    assert len(tiled.plan(*layout.shapes)) > 1
