@@ -3,7 +3,7 @@
 Each run is a process of its own that SIGKILL ends at a random moment: a third of them anywhere,
 before the first file too, the others between and within tiles. After each kill the files of all
 tiles in the log must be those of an undisturbed run, and at most one more tile may be on the disk;
-at the end all files must be the same.
+at the end all files must be the same. `--workers 2` kills workers of a Dask cluster instead.
 """
 
 from __future__ import annotations
@@ -100,11 +100,7 @@ def assert_finished_tiles_are_right(job: Job, target: Path, right: Path) -> None
 def kill(kills: int, seed: int, folder: Path, kinds: Sequence[str] = KINDS) -> Iterator[str]:
     """Kills so many runs, and tells of each target that is finished."""
     draw = random.Random(seed)
-    image = np.random.default_rng(seed).standard_normal((1, 1, 400, 470)).astype(np.float32)
-    np.save(folder / "in.npy", image)
-    torch.manual_seed(seed)
-    layers = [nn.Conv2d(1, 16, 3, 2, 1), nn.ReLU(), nn.Conv2d(16, 3, 5, padding=4, dilation=2)]
-    tiled = atrous.tile(nn.Sequential(*layers).eval(), image.shape, tile=96)
+    tiled = _drawn(folder, seed, (1, 1, 400, 470))
     jobs = [Job(folder, kind, tiled) for kind in kinds]
     took = {}
     for job in jobs:
@@ -134,6 +130,15 @@ def kill(kills: int, seed: int, folder: Path, kinds: Sequence[str] = KINDS) -> I
     yield f"{count} kills, {targets} targets: each the same as undisturbed"
 
 
+def _drawn(folder: Path, seed: int, shape: tuple[int, ...]) -> atrous.Tiled:
+    """A model with random weights by tiles, and in the folder an image for it."""
+    image = np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+    np.save(folder / "in.npy", image)
+    torch.manual_seed(seed)
+    layers = [nn.Conv2d(1, 16, 3, 2, 1), nn.ReLU(), nn.Conv2d(16, 3, 5, padding=4, dilation=2)]
+    return atrous.tile(nn.Sequential(*layers).eval(), shape, tile=96)
+
+
 def _wait(draw: random.Random, state: Path, took: float) -> None:
     """Until a random moment of a run that takes so long."""
     if draw.random() < 1 / 3:
@@ -143,6 +148,28 @@ def _wait(draw: random.Random, state: Path, took: float) -> None:
     while len(finished(state)) < wanted and time.monotonic() < end:
         time.sleep(0.0005)
     time.sleep(draw.uniform(0, took / 40))
+
+
+def kill_workers(kills: int, seed: int, folder: Path) -> Iterator[str]:
+    """A run on a Dask cluster of two processes, of which so many are killed in the middle of it."""
+    from distributed import Client, LocalCluster
+
+    draw = random.Random(seed)
+    tiled = _drawn(folder, seed, (1, 1, 900, 1000))
+    tiled.run(folder / "in.npy", folder / "right.zarr")
+    moments = sorted(draw.sample(range(2, 80), kills))
+    asked = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    with LocalCluster(**asked) as cluster, Client(cluster) as client:
+
+        def progress(text: str, _share: float) -> None:
+            if moments and int(text.split()[1]) >= moments[0]:
+                del moments[0]
+                os.kill(draw.choice(list(client.run(os.getpid).values())), signal.SIGKILL)
+
+        made = tiled.run(folder / "in.npy", folder / "a.zarr", client=client, progress=progress)
+    assert not moments
+    assert files_of(folder / "a.zarr") == files_of(folder / "right.zarr")
+    yield f"{kills} workers killed in a run of {made.tiles} tiles: the same files"
 
 
 def ended(child: int) -> int:
@@ -156,9 +183,14 @@ def main(say: Callable[[str], None] = print) -> None:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kinds", nargs="*", default=KINDS, choices=KINDS)
+    parser.add_argument("--workers", type=int, default=0, help="kill so many of a Dask cluster")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
+        if asked.workers:
+            for line in kill_workers(asked.workers, asked.seed, Path(folder)):
+                say(line)
+            return
         for line in kill(asked.kills, asked.seed, Path(folder), asked.kinds):
             say(line)
 

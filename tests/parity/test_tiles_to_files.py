@@ -12,11 +12,13 @@ import pytest
 import tifffile
 import torch
 import zarr
+from distributed import Client, LocalCluster
 from torch import nn
 
 import atrous
 from atrous.errors import ArgumentError, RunError
 from atrous.runners.tiled.images import Scaling
+from atrous.runners.tiled.targets import ZarrFolder
 from tests.processes import ROOT, environment
 
 SIZE = (75, 90)
@@ -351,3 +353,63 @@ def test_runs_that_are_killed_at_random_give_the_same_files():
     command = [sys.executable, "-m", "tests.kill_runs", "--kills", "3", "--kinds", "a.zarr"]
     result = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)
     assert "3 kills" in result.stdout, result.stderr
+
+
+@pytest.fixture(scope="module")
+def client():
+    asked = {"n_workers": 2, "threads_per_worker": 2, "dashboard_address": None}
+    with LocalCluster(**asked, processes=False) as cluster, Client(cluster) as found:
+        yield found
+
+
+def test_a_cluster_gives_the_same_files_and_goes_on(tmp_path, tiled, image, client):
+    np.save(tmp_path / "in.npy", image)
+    asked = {"axes": "YXC", "prepare": SCALE}
+    tiled.run(tmp_path / "in.npy", tmp_path / "right.zarr", **asked)
+    path = tmp_path / "out.zarr"
+    made = tiled.run(tmp_path / "in.npy", path, **asked, client=client)
+    assert (made.tiles, made.found) == (16, 0)
+    assert files_of(path) == files_of(tmp_path / "right.zarr")
+    for name in ("0/0/0/3", "0/0/2/1"):
+        (path / "c" / name).unlink()
+    state = path / ".atrous" / "manifest.json"
+    state.write_text(state.read_text().replace('"finished": true', '"finished": false'))
+    assert tiled.run(tmp_path / "in.npy", path, **asked, client=client, resume=True).found == 14
+    assert files_of(path) == files_of(tmp_path / "right.zarr")
+
+
+def test_what_fails_on_a_worker_is_the_error_and_the_run_goes_on(
+    tmp_path, tiled, image, client, monkeypatch
+):
+    np.save(tmp_path / "in.npy", image)
+    write = ZarrFolder.write
+
+    def full(self, index, place, part):
+        if len(list(tmp_path.rglob("c/0/0/*/*"))) > 7:
+            raise OSError(28, "No space left on device")
+        write(self, index, place, part)
+
+    asked = {"axes": "YXC", "prepare": SCALE, "client": client}
+    with monkeypatch.context() as patch:
+        patch.setattr(ZarrFolder, "write", full)
+        with pytest.raises(RunError, match=r"No space left on device with \d of 16 tiles written"):
+            tiled.run(tmp_path / "in.npy", tmp_path / "out.zarr", **asked)
+    made = tiled.run(tmp_path / "in.npy", tmp_path / "out.zarr", **asked, resume=True)
+    assert made.found > 0
+    tiled.run(tmp_path / "in.npy", tmp_path / "right.zarr", axes="YXC", prepare=SCALE)
+    assert files_of(tmp_path / "out.zarr") == files_of(tmp_path / "right.zarr")
+    with pytest.raises(ArgumentError, match="workers open the image themselves"):
+        tiled.run(image, tmp_path / "x.zarr", axes="YXC", client=client)
+    with pytest.raises(ArgumentError, match=r"many machines write into \.zarr"):
+        tiled.run(tmp_path / "in.npy", tmp_path / "x.npy", axes="YXC", client=client)
+
+
+def test_what_a_function_of_yours_raises_is_said_in_one_line(tmp_path, tiled, image):
+    def wrong(tile):
+        raise KeyError("band")
+
+    with pytest.raises(RunError, match="prepare raised KeyError: 'band' on a tile"):
+        tiled.run(image, tmp_path / "out.zarr", axes="YXC", prepare=wrong)
+    with pytest.raises(RunError, match="reduce raised KeyError: 'band' on a tile"):
+        tiled.run(image, tmp_path / "out.zarr", axes="YXC", prepare=SCALE, reduce=wrong)
+    assert list(tmp_path.iterdir()) == []

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +15,7 @@ from atrous.cli.options import SOURCE_HELP, Json
 from atrous.cli.output import measuring, show, show_json, wrote
 from atrous.cli.pages import Drawn, picture_place, put
 from atrous.cli.sources import function, model
-from atrous.errors import ReadError
+from atrous.errors import MissingDependencyError, ReadError
 
 if TYPE_CHECKING:
     from atrous.plan.tiles import TilePlan
@@ -71,6 +71,14 @@ def run(
             help="Prepare each tile by a function of yours instead, which keeps its shape.",
         ),
     ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Run the tiles on the Dask cluster there, such as tcp://host:8786; its workers "
+            "open IMAGE and OUT by the same paths.",
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a run that was ended.")
     ] = False,
@@ -110,6 +118,9 @@ def run(
     tiled = tiled_of(made, tile=_tile(tile), memory=memory, batch=batch)
 
     with ExitStack() as held:
+        client = None
+        if scheduler is not None:
+            client = held.enter_context(_client(scheduler, (source, prepare or "")))
         told: list[Callable[[str, float], None]] = []
 
         def planned(plan: TilePlan) -> None:
@@ -122,6 +133,7 @@ def run(
                 image,
                 target,
                 reduce=reduce,
+                client=client,
                 axes=axes,
                 channels=_comma_list(channels, "--channels", int),
                 prepare=ready,
@@ -140,6 +152,31 @@ def run(
         show_json({"schema": "atrous.run/1", **done.to_dict()})
     else:
         _say(done)
+
+
+@contextmanager
+def _client(address: str, code: Sequence[str]) -> Iterator[Any]:
+    """A client of the scheduler there; `code` names functions, whose files go to the workers."""
+    try:
+        import cloudpickle
+        from distributed import Client
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"--scheduler needs {error.name}, which is not installed: pip install atrous[run]"
+        ) from None
+    for text in code:
+        place = text.rpartition(":")[0]
+        module = sys.modules.get(Path(place).stem if place.endswith(".py") else place)
+        file = getattr(module, "__file__", None)
+        if file is not None and (place.endswith(".py") or Path(file).is_relative_to(Path.cwd())):
+            cloudpickle.register_pickle_by_value(module)
+    try:
+        client = Client(address, timeout=10)
+    except (OSError, ValueError) as error:
+        text = " ".join(str(error).split())[:200]
+        raise ReadError(f"--scheduler {address}: no scheduler answers there: {text}") from None
+    with client:
+        yield client
 
 
 def _say(done: TiledRun) -> None:

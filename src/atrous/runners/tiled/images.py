@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from atrous.errors import ArgumentError, RunError
+from atrous.errors import ArgumentError, AtrousError, RunError
 from atrous.network.shapes import Shape
 
 __all__ = ["Image", "Prepare", "Scaling", "as_image"]
@@ -106,7 +106,13 @@ class Image:
             made = made[:, list(self.channels or ())][:, part[1]]
         if self.prepare is None:
             return made
-        ready = self.prepare(made)
+        try:
+            ready = self.prepare(made)
+        except AtrousError:
+            raise
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}"
+            raise RunError(f"{self.name}: prepare raised {text} on a tile.") from error
         if tuple(ready.shape) != tuple(made.shape):
             raise ArgumentError(
                 f"prepare makes {tuple(ready.shape)} of {tuple(made.shape)}; it is to keep the "

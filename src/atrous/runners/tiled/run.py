@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import errno
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from math import ceil
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from atrous.errors import ArgumentError, AtrousError, RunError, concerning
-from atrous.plan.tiles import Map, Tile, TilePlan
+from atrous.plan.tiles import Tile, TilePlan
 from atrous.progress import step
+from atrous.runners.tiled.cluster import Seen, Work, run_tasks, seen_of
 from atrous.runners.tiled.images import Image
 from atrous.runners.tiled.journal import Journal, check_alike, only_one
+from atrous.runners.tiled.parts import Writer, made_of, number_of, parts_of
 from atrous.runners.tiled.pipeline import Engine, run_tiles
-from atrous.runners.tiled.reductions import (
-    Reduce,
-    identity_of,
-    reduced_shape,
-    reduced_target,
-    reducer_of,
-)
-from atrous.runners.tiled.sources import Opened, georeference
-from atrous.runners.tiled.targets import Arrays, Made, Place, Target, kept_of
+from atrous.runners.tiled.reductions import Reduce, identity_of, reducer_of
+from atrous.runners.tiled.sources import Opened
+from atrous.runners.tiled.targets import Arrays, Made, Place, Target
 from atrous.shown import Plain, how_many
 
 __all__ = ["Progress", "Run", "TiledRun", "check_free", "run_tiled"]
@@ -64,6 +57,8 @@ class Run:
     """Makes the engine ready for the images; gives the first tile's outputs if it ran that."""
     batch: int = 1
     reduce: Reduce | str | None = None
+    client: Any = None
+    """Of a Dask cluster, on which tiles are run; here where it is None."""
 
     def facts(self) -> dict[str, Any]:
         """What must stay as it is for a run to go on."""
@@ -98,10 +93,13 @@ def run_tiled(
     if isinstance(target, Arrays):
         if resume:
             raise ArgumentError("resume goes on with a path; of an array nothing is known.")
+        if run.client is not None:
+            raise ArgumentError("a cluster writes to a path that ends in .zarr; give one.")
         watch = _Watch(run.opened, [one.state() for one in run.opened])
         made, found = _into(run, target, None, set(), watch, (), progress)
         return TiledRun(None, made, len(run.plan), found, time.monotonic() - started)
     path = target.path
+    seen = seen_of(run.opened, run.images, target) if run.client is not None else ()
     names = [one.name for one in run.plan.outputs]
     with ExitStack() as held:
         journal = Journal(target.state(names))
@@ -135,7 +133,7 @@ def run_tiled(
 
         with _said(run, journal):
             store = _Store(target.target(), journal, begin if manifest is None else None)
-            made, found = _into(run, store, journal, done, watch, known, progress)
+            made, found = _into(run, store, journal, done, watch, known, progress, (target, seen))
             journal.finish()
     return TiledRun(str(path), made, len(run.plan), found, time.monotonic() - started)
 
@@ -189,6 +187,9 @@ class _Store:
             self.begin(made)
         self.target.create(made)
 
+    def attach(self, made: Sequence[Made]) -> None:
+        self.target.attach(made)
+
     def write(self, index: int, place: tuple[slice, ...], part: NDArray[Any]) -> None:
         self.target.write(index, place, part)
 
@@ -204,12 +205,14 @@ def _into(
     watch: _Watch,
     known: tuple[Made, ...],
     progress: Progress | None,
+    shared: tuple[Place, tuple[Seen, ...]] | None = None,
 ) -> tuple[tuple[Made, ...], int]:
     """What was made, and how many tiles there were already."""
     plan, reducer = run.plan, reducer_of(run.reduce)
     if known:
         target.create(known)
-        there = {n for n in done if _is_there(target, plan, known, n)}
+        writer = Writer(plan, known, target, reducer)
+        there = {number for number in done if writer.has(number)}
         if there != done and journal is not None:
             journal.rewrite(there)
         done = there
@@ -222,49 +225,45 @@ def _into(
 
     first = plan.tile(0)
     trial = _tried(run, read, first, again=0 not in done)
-    if trial is not None:
-        parts = _parts(first, trial, reducer)
     if not known:
-        known = tuple(
-            _made_of(run, index, part, name)
-            for (index, part), name in zip(enumerate(parts), _output_names(plan), strict=True)
-        )
+        assert trial is not None
+        known = made_of(plan, run.opened, parts_of(first, trial, reducer))
         target.create(known)
+    writer = Writer(plan, known, target, reducer)
+    found, written = len(done), set(done)
 
-    def write(tile: Tile, made: Sequence[NDArray[Any]]) -> None:
-        parts = _parts(tile, made, reducer)
-        for index, part in enumerate(parts):
-            place = _target_of(plan, tile, index, known[index])
-            if part.shape != tuple(one.stop - one.start for one in place):
-                raise ArgumentError(
-                    f"reduce makes {part.shape} of a tile of {known[index].name} where another "
-                    f"tile's result says {tuple(one.stop - one.start for one in place)}."
-                )
-            target.write(index, place, part)
-        if journal is not None:
-            journal.add(_number(plan, tile))
+    def finished(tile: Tile) -> None:
+        written.add(number_of(plan, tile))
+        _tell(progress, len(written), len(plan))
 
-    count, total = len(done), len(plan)
-    found = count
+    with journal.writing() if journal is not None else nullcontext():
 
-    def finished(_: Tile) -> None:
-        nonlocal count
-        count += 1
-        _tell(progress, count, total)
+        def write(tile: Tile, made: Sequence[NDArray[Any]]) -> None:
+            writer.write(tile, made)
+            if journal is not None:
+                journal.add(number_of(plan, tile))
 
-    with journal.writing() if journal is not None else ExitStack():
         if trial is not None:
             write(first, trial)
             finished(first)
         del trial
-        run_tiles(
-            run.engine,
-            _left(plan, done, run.batch),
-            read,
-            write,
-            batch=run.batch,
-            finished=finished,
-        )
+        if run.client is not None and journal is not None and shared is not None:
+            place, seen = shared
+            place = replace(place, path=place.path.resolve())
+
+            def came(number: int) -> None:
+                watch.look()
+                journal.add(number)
+                finished(plan.tile(number))
+
+            work = Work(plan, run.engine, seen, place, known, run.reduce)
+            run_tasks(run.client, work, (n for n in range(1, len(plan)) if n not in done), came)
+            # Clears what workers that died have left half written.
+            place.target().create(known)
+            watch.look(closely=True)
+            return known, found
+        left = _left(plan, done, run.batch)
+        run_tiles(run.engine, left, read, write, batch=run.batch, finished=finished)
     watch.look(closely=True)
     return known, found
 
@@ -289,57 +288,6 @@ def _tried(
             f"{run.plan.network}: it does not run on {', '.join(sorted(kinds))}: {text}. "
             "Where it takes other numbers, give prepare=..., a function of one tile."
         ) from error
-
-
-def _parts(tile: Tile, made: Sequence[NDArray[Any]], reducer: Reduce | None) -> list[NDArray[Any]]:
-    kept = [one[keep.local] for keep, one in zip(tile.keep, made, strict=True)]
-    return kept if reducer is None else [np.asarray(reducer(one)) for one in kept]
-
-
-def _output_names(plan: TilePlan) -> list[str]:
-    """Outputs by names that folders may have, no two alike."""
-    found: list[str] = []
-    for index, one in enumerate(plan.outputs):
-        name = re.sub(r"[^A-Za-z0-9_-]", "_", one.name).strip("_") or f"output{index}"
-        found.append(f"{name}_{index}" if name in found else name)
-    return found
-
-
-def _made_of(run: Run, index: int, part: NDArray[Any], name: str) -> Made:
-    output, cuts = run.plan.outputs[index], run.plan.axes
-    shape, axes = reduced_shape(output, part.shape)
-    kept = kept_of(output.name, shape, axes, cuts)
-    return Made(name, shape, str(part.dtype), axes, kept, _attributes_of(run, output))
-
-
-def _attributes_of(run: Run, output: Map) -> dict[str, Any]:
-    """The georeference of an output whose first pixel begins where the image's does."""
-    tags = next((one.tags["geotiff"] for one in run.opened if "geotiff" in one.tags), None)
-    cuts = run.plan.axes
-    if tags is None or len(cuts) != 2:
-        return {}
-    factors = [float(cut.strides.get(output.name, 0)) for cut in cuts]
-    sizes = [n for n, axis in zip(output.shape, output.axes, strict=True) if axis is not None]
-    covered = [ceil(cut.length / f) if f else 0 for cut, f in zip(cuts, factors, strict=True)]
-    if covered != sizes:
-        return {}
-    return {"geotiff": georeference(tags, (factors[0], factors[1]))}
-
-
-def _target_of(plan: TilePlan, tile: Tile, index: int, made: Made) -> tuple[slice, ...]:
-    target = reduced_target(tile.keep[index].target, plan.outputs[index].axes, len(made.shape))
-    return tuple(slice(*one.indices(n)[:2]) for one, n in zip(target, made.shape, strict=True))
-
-
-def _is_there(target: Target, plan: TilePlan, made: Sequence[Made], number: int) -> bool:
-    if not 0 <= number < len(plan):
-        return False
-    tile = plan.tile(number)
-    return all(target.has(i, _target_of(plan, tile, i, one)) for i, one in enumerate(made))
-
-
-def _number(plan: TilePlan, tile: Tile) -> int:
-    return int(np.ravel_multi_index(tile.index, plan.grid)) if plan.grid else 0
 
 
 def _left(plan: TilePlan, done: set[int], batch: int) -> Iterator[Tile]:

@@ -79,7 +79,10 @@ class Target(Protocol):
     """What takes the parts of an output, in any order."""
 
     def create(self, made: Sequence[Made], /) -> None:
-        """Makes what is to be written into, where it is not there yet."""
+        """Makes what is to be written into, where it is not there yet, and opens it."""
+
+    def attach(self, made: Sequence[Made], /) -> None:
+        """Opens what is there, into which others write as well."""
 
     def write(self, index: int, place: tuple[slice, ...], part: NDArray[Any], /) -> None:
         """One part of output `index`; on the disk when this returns."""
@@ -119,6 +122,8 @@ class Arrays:
                     f"{one.name} is {one.dtype} and the target {array.dtype}, which cannot hold it."
                 )
 
+    attach = create
+
     def write(self, index: int, place: tuple[slice, ...], part: NDArray[Any]) -> None:
         """One part."""
         array = self.arrays[index]
@@ -151,6 +156,11 @@ class NpyFile:
         (one,) = made
         if not self.path.exists():
             self._new(one)
+        self.attach(made)
+
+    def attach(self, made: Sequence[Made]) -> None:
+        """Opens the file. Raises `ReadError` where it is another array."""
+        (one,) = made
         self._mapped = Mapped.of_npy(self.path)
         if (self._mapped.shape, str(self._mapped.dtype)) != (one.shape, one.dtype):
             raise ReadError(f"{self.path}: it is not the array that the run began.")
@@ -196,31 +206,37 @@ class ZarrFolder:
         zarr = _zarr(self.path)
         if len(made) > 1 and not (self.path / "zarr.json").exists():
             zarr.create_group(self.path)
-        for one in made:
-            folder = self.path / one.name if len(made) > 1 else self.path
+        for one, folder in self._places(made):
             for left in folder.rglob("*.partial"):
                 left.unlink()
-            self._arrays.append(
-                zarr.open_array(folder, mode="r+", config=_CONFIG)
-                if (folder / "zarr.json").exists()
-                else self._new(zarr, folder, one)
-            )
-            self._folders.append(folder)
-            self._files.append(self._filed(one))
-        for folder in {self.path, *self._folders}:
+            if not (folder / "zarr.json").exists():
+                self._new(zarr, folder, one)
             sync(folder / "zarr.json")
             sync(folder)
+        sync(self.path)
         sync(self.path.parent)
+        self.attach(made)
+
+    def attach(self, made: Sequence[Made]) -> None:
+        """Opens the arrays."""
+        zarr = _zarr(self.path)
+        for one, folder in self._places(made):
+            self._arrays.append(zarr.open_array(folder, mode="r+", config=_CONFIG))
+            self._folders.append(folder)
+            self._files.append(self._filed(one))
+
+    def _places(self, made: Sequence[Made]) -> list[tuple[Made, Path]]:
+        return [(one, self.path / one.name if len(made) > 1 else self.path) for one in made]
 
     def _filed(self, one: Made) -> Shape:
         """How much of an output lies in one file."""
         itemsize = np.dtype(one.dtype).itemsize
         return one.kept if self.shards else split(one.kept, itemsize, _CHUNK)
 
-    def _new(self, zarr: Any, folder: Path, one: Made) -> Any:
+    def _new(self, zarr: Any, folder: Path, one: Made) -> None:
         itemsize = np.dtype(one.dtype).itemsize
         filed = self._filed(one)
-        return zarr.create_array(
+        zarr.create_array(
             folder,
             shape=one.shape,
             dtype=one.dtype,

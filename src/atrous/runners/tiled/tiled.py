@@ -123,6 +123,7 @@ class Tiled:
         target: Any,
         *,
         reduce: Reduce | str | None = None,
+        client: Any = None,
         axes: str | None = None,
         channels: Sequence[int] | None = None,
         prepare: Prepare | None = None,
@@ -148,6 +149,9 @@ class Tiled:
 
         `planned` is handed the plan before anything is run, `progress` each finished tile as text
         and the share of all that is written.
+
+        With `client`, a `distributed.Client`, the workers of a Dask cluster run the tiles: from a
+        path into a `.zarr`, which they open themselves.
 
         Raises `ArgumentError` for what does not fit, before anything is written, and `RunError`
         where a run cannot go on: a region that is not to be read, a full disk, a source that
@@ -193,7 +197,7 @@ class Tiled:
             def ready(read: Callable[[Tile], Sequence[Any]]) -> Sequence[NDArray[Any]] | None:
                 return self._check_sizes(plan, engine, read)
 
-            run = Run(plan, engine, images, opened, ready, self._batched(plan), reduce)
+            run = Run(plan, engine, images, opened, ready, self._batched(plan), reduce, client)
             return run_tiled(run, place, resume=resume, overwrite=overwrite, progress=progress)
 
     def _engine(self, plan: TilePlan) -> Engine:
