@@ -18,7 +18,7 @@ from atrous.cli.sources import function, model
 from atrous.errors import MissingDependencyError, ReadError
 
 if TYPE_CHECKING:
-    from atrous.plan.tiles import TilePlan
+    from atrous.plan.tiles import Statistics, TilePlan
     from atrous.runners.tiled.run import TiledRun
 
 __all__ = ["run"]
@@ -35,6 +35,14 @@ def run(
     tile: Annotated[
         str | None,
         typer.Option(metavar="N", help="Tiles of that many positions instead; 512 or 256,512."),
+    ] = None,
+    statistics: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOW",
+            help="Norms, means and pools over all positions: exact gathers the image's first, in "
+            "sweeps; tile takes each tile's own, and measures the error.",
+        ),
     ] = None,
     batch: Annotated[int, typer.Option(min=1, metavar="N", help="Tiles run at a time.")] = 1,
     argmax: Annotated[
@@ -115,7 +123,8 @@ def run(
     picture = None if preview is None else _preview_place(preview)
     ready = _prepared(scale, mean, std, prepare)
     made, _ = model(source, ())
-    tiled = tiled_of(made, tile=_tile(tile), memory=memory, batch=batch)
+    how: Statistics | None = statistics  # type: ignore[assignment]
+    tiled = tiled_of(made, tile=_tile(tile), memory=memory, statistics=how, batch=batch)
 
     with ExitStack() as held:
         client = None
@@ -146,6 +155,8 @@ def run(
         except KeyboardInterrupt:
             print("stopped; --resume goes on", file=sys.stderr)  # noqa: T201
             raise
+    if tiled.error is not None:
+        print(f"error: {tiled.error}", file=sys.stderr)  # noqa: T201
     if picture is not None:
         put(Drawn(_preview(done), picture, "--preview"))
     if json:

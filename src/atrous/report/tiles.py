@@ -34,6 +34,8 @@ class TilePlanView(LinesView):
         size = per_axis([str(axis.step) for axis in plan.axes])
         grid = "x".join(map(str, plan.grid))
         again = "what lies in halos is computed again"
+        if plan.sweeps > 1:
+            again += ", and each sweep begins with the image"
         whole = bytes_text(plan.whole_peak_bytes)
         rows = [
             ("tiles", f"{size} px each, {grid} of them"),

@@ -18,6 +18,9 @@ def net():
     torch.manual_seed(0)
     return nn.Sequential(nn.Conv2d(3, 6, 3, 2, 1), nn.ReLU(), nn.Conv2d(6, 4, 3, padding=1))
 
+def normed():
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4), nn.Conv2d(4, 2, 1))
+
 def pair():
     class Pair(nn.Module):
         def forward(self, x):
@@ -71,6 +74,24 @@ def test_the_plan_comes_first_and_what_was_written_last(folder):
     }
 
 
+def test_statistics_of_tiles_are_said_to_be_off_and_by_how_much(folder):
+    result = atrous(
+        *("run", "models.py:normed", "scan.tif", "n.zarr", "--statistics", "tile", *SCALED),
+        cwd=folder,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "not exact   1 by each tile's own statistics" in result.stdout
+    assert "error: by each tile's own statistics of 1 the result differs by up to" in result.stderr
+
+
+def test_a_norm_over_the_image_is_refused_with_the_option_that_gathers_it(folder):
+    arguments = ("run", "models.py:normed", "scan.tif", "g.zarr", *SCALED)
+    said = atrous(*arguments, cwd=folder)
+    assert "1: lets all positions see one another along h" in said.stderr
+    assert "give --statistics exact" in said.stderr
+    assert atrous(*arguments, "--statistics", "exact", cwd=folder).returncode == 0
+
+
 def test_what_prepares_a_tile_may_be_a_function(folder):
     run(folder, "scan.tif", "b.zarr", "--prepare", "models.py:scaled", "--threshold", "0.1")
     run(folder, "scan.tif", "c.npy", *SCALED)
@@ -106,6 +127,7 @@ def test_several_outputs_and_a_second_run_that_finds_all_done(folder):
         (["scan.tif", "x.zarr", "--tile", "9", "--memory", "1MiB"], "tiles are; give one."),
         (["scan.tif", "x.zarr", "--scale", "1", "--tile", "0"], "--tile 0 is no size of tiles"),
         (["scan.tif", "x.zarr", "--memory", "1kB"], "--memory 1kB is less than the smallest tile"),
+        (["scan.tif", "x.zarr", "--statistics", "none"], "--statistics none is none of 'exact'"),
         (["scan.tif", "x.zarr", "--argmax", "--threshold", "1"], "give one of them"),
         (["scan.tif", "x.zarr", "--prepare", "models.py:none"], "no function is named 'none'"),
         (["scan.tif", "x.zarr", "--prepare", "scaled"], "--prepare scaled: name a function"),
