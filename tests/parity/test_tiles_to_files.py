@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -413,3 +414,47 @@ def test_what_a_function_of_yours_raises_is_said_in_one_line(tmp_path, tiled, im
     with pytest.raises(RunError, match="reduce raised KeyError: 'band' on a tile"):
         tiled.run(image, tmp_path / "out.zarr", axes="YXC", prepare=SCALE, reduce=wrong)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_target_that_is_the_image_is_refused(tmp_path, image):
+    tiled = atrous.tile(nn.Conv2d(1, 1, 3, padding=1).eval(), tile=24)
+    array = np.ascontiguousarray(image[None, None, ..., 0], np.float32)
+    zarr.create_array(tmp_path / "in.zarr", data=array)
+    before = files_of(tmp_path / "in.zarr")
+    for source, target in [
+        (tmp_path / "in.zarr", tmp_path / "in.zarr"),
+        (tmp_path / "in.zarr", tmp_path / "in.zarr" / "out.zarr"),
+        (array, array),
+        (array, array[:]),
+        (torch.from_numpy(array), array),
+    ]:
+        with pytest.raises(ArgumentError, match="the target is the image itself"):
+            tiled.run(source, target, overwrite=isinstance(target, Path))
+    assert files_of(tmp_path / "in.zarr") == before
+
+
+def test_a_second_run_into_a_target_is_refused_while_the_first_runs(tmp_path, tiled, image):
+    said = []
+
+    def progress(text, share):
+        for asked in ({"resume": True}, {"overwrite": True}):
+            with pytest.raises(RunError, match="another run writes into it") as error:
+                tiled.run(image, tmp_path / "out.zarr", axes="YXC", prepare=SCALE, **asked)
+            said.append(error)
+
+    made = tiled.run(image, tmp_path / "out.zarr", axes="YXC", prepare=SCALE, progress=progress)
+    assert len(said) == 2 * made.tiles
+
+
+@pytest.mark.parametrize("save", [tiff_in_tiles, zarr_3], ids=lambda save: save.__name__)
+def test_a_region_is_read_without_the_rest_of_the_file(save, tmp_path, tiled, image):
+    path = save(tmp_path, image)
+    held = path if path.is_file() else sorted(path.rglob("c/*/*/0"))[-1]
+    data = bytearray(held.read_bytes())
+    data[-400:] = bytes(len(data[-400:]))
+    held.write_bytes(data)
+    with pytest.raises(RunError, match=r"is not to be read") as error:
+        tiled.run(path, tmp_path / "out.zarr", prepare=SCALE)
+    assert "[" in str(error.value)
+    log = (tmp_path / "out.zarr/.atrous/tiles.log").read_text().splitlines()
+    assert 8 < len(log) < 16

@@ -102,31 +102,31 @@ def _dropped(axes: Sequence[str | None], rank: int) -> set[int]:
 
 
 def identity_of(function: Any) -> str | None:
-    """What tells a function from another: its name, and a hash of its code and of what it holds."""
-    if function is None:
-        return None
+    """What tells a function from another: its name, and a hash of its code and of what it holds.
+
+    What its module has beside it is not looked at.
+    """
+    return None if function is None else _identity(function, ())
+
+
+def _identity(function: Any, within: tuple[int, ...]) -> str:
     kind = type(function)
     if hasattr(kind, "__dataclass_fields__"):
         return repr(function)
+    module = getattr(function, "__module__", "")
+    name = f"{module}:{getattr(function, '__qualname__', kind.__name__)}"
+    if id(function) in within:
+        return name
+    within = (*within, id(function))
     code = getattr(function, "__code__", None)
-    name = (
-        f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', kind.__name__)}"
-    )
     if not isinstance(code, CodeType):
-        held = getattr(function, "__dict__", {})
-        parts = [
-            getattr(function, "func", None),
-            getattr(function, "args", ()),
-            sorted(held.items()),
-        ]
-        return f"{name} {_short(repr(list(map(_told_apart, parts))))}"
+        # A partial function, or an object that is called.
+        held = [getattr(function, part, None) for part in ("func", "args", "keywords")]
+        held += sorted(getattr(function, "__dict__", {}).items())
+        return f"{name} {_short(_held_text(held, within))}"
     cells = [cell.cell_contents for cell in function.__closure__ or ()]
-    told = (
-        _code_text(code),
-        repr([_told_apart(one) for one in cells]),
-        repr(function.__defaults__),
-    )
-    return f"{name} {_short(' '.join(told))}"
+    held = [cells, function.__defaults__, function.__kwdefaults__]
+    return f"{name} {_short(_code_text(code) + _held_text(held, within))}"
 
 
 def _code_text(code: CodeType) -> str:
@@ -134,13 +134,15 @@ def _code_text(code: CodeType) -> str:
     return f"{code.co_code.hex()} {code.co_names} {constants}"
 
 
-def _told_apart(value: Any) -> Any:
+def _held_text(value: Any, within: tuple[int, ...]) -> str:
     """A value without its address in memory."""
-    if callable(value):
-        return identity_of(value)
-    if isinstance(value, np.ndarray):
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_held_text(one, within) for one in value)}]"
+    if isinstance(value, dict):
+        return _held_text(list(value.items()), within)
+    if hasattr(value, "tobytes"):
         return hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
-    return value
+    return _identity(value, within) if callable(value) else repr(value)
 
 
 def _short(text: str) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from atrous.errors import ArgumentError, AtrousError, RunError, concerning
@@ -95,10 +96,12 @@ def run_tiled(
             raise ArgumentError("resume goes on with a path; of an array nothing is known.")
         if run.client is not None:
             raise ArgumentError("a cluster writes to a path that ends in .zarr; give one.")
+        _check_apart(run.opened, target)
         watch = _Watch(run.opened, [one.state() for one in run.opened])
         made, found = _into(run, target, None, set(), watch, (), progress)
         return TiledRun(None, made, len(run.plan), found, time.monotonic() - started)
     path = target.path
+    _check_apart(run.opened, target)
     seen = seen_of(run.opened, run.images, target) if run.client is not None else ()
     names = [one.name for one in run.plan.outputs]
     with ExitStack() as held:
@@ -136,6 +139,29 @@ def run_tiled(
             made, found = _into(run, store, journal, done, watch, known, progress, (target, seen))
             journal.finish()
     return TiledRun(str(path), made, len(run.plan), found, time.monotonic() - started)
+
+
+def _check_apart(opened: Sequence[Opened], target: Arrays | Place) -> None:
+    """Raises `ArgumentError` where a target is a source: tiles read what others have written."""
+    if isinstance(target, Arrays):
+        pairs = [(one.array, other) for one in opened for other in target.arrays]
+        same = any(one is other or _shares(one, other) for one, other in pairs)
+    else:
+        path = target.path.resolve()
+        files = [file for one in opened for file in one.files]
+        same = any(file == path or path in file.parents or file in path.parents for file in files)
+    if same:
+        raise ArgumentError("the target is the image itself; give another one.")
+
+
+def _shares(one: Any, other: Any) -> bool:
+    if not all(isinstance(x, np.ndarray) or _on_cpu(x) for x in (one, other)):
+        return False
+    return bool(np.may_share_memory(np.asarray(one), np.asarray(other)))
+
+
+def _on_cpu(value: Any) -> bool:
+    return hasattr(value, "detach") and value.device.type == "cpu" and not value.requires_grad
 
 
 def check_free(path: Path, journal: Journal, resume: bool, overwrite: bool) -> None:
