@@ -458,3 +458,42 @@ def test_a_region_is_read_without_the_rest_of_the_file(save, tmp_path, tiled, im
     assert "[" in str(error.value)
     log = (tmp_path / "out.zarr/.atrous/tiles.log").read_text().splitlines()
     assert 8 < len(log) < 16
+
+
+class Normed(nn.Module):
+    """A norm over all positions, and a resize to the size of another map."""
+
+    def __init__(self):
+        super().__init__()
+        self.down, self.norm = nn.Conv2d(3, 4, 3, 2, 1), nn.InstanceNorm2d(4)
+        self.last = nn.Conv2d(7, 2, 3, padding=1)
+
+    def forward(self, x):
+        small = self.norm(self.down(x)).relu()
+        large = nn.functional.interpolate(small, x.shape[2:], mode="bilinear")
+        return self.last(torch.cat([x, large], 1))
+
+
+def test_statistics_of_the_whole_image_hold_in_files_after_a_break_and_on_a_cluster(
+    tmp_path, image, client
+):
+    torch.manual_seed(0)
+    model = Normed().eval()
+    tiled = atrous.tile(model, tile=32, statistics="exact")
+    np.save(tmp_path / "in.npy", image)
+    asked = {"axes": "YXC", "prepare": SCALE}
+    made = tiled.run(tmp_path / "in.npy", tmp_path / "out.zarr", **asked)
+    given = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+    with torch.no_grad():
+        right = model(given).numpy()
+    found = zarr.open_array(tmp_path / "out.zarr", mode="r")[:]
+    assert np.abs(found - right).max() < 1e-5
+    tiled.run(tmp_path / "in.npy", tmp_path / "far.zarr", **asked, client=client)
+    assert files_of(tmp_path / "far.zarr") == files_of(tmp_path / "out.zarr")
+    with pytest.raises(RunError, match="bad sector"):
+        tiled.run(Dies(image, made.tiles * 2 - 2), tmp_path / "end.zarr", **asked)
+    assert tiled.run(Dies(image, -1), tmp_path / "end.zarr", **asked, resume=True).found > 1
+    assert files_of(tmp_path / "end.zarr") == files_of(tmp_path / "out.zarr")
+    by_tile = atrous.tile(model, tile=32, statistics="tile")
+    with pytest.raises(ArgumentError, match=r"plan\.statistics was|plan\.exact was"):
+        by_tile.run(tmp_path / "in.npy", tmp_path / "out.zarr", **asked, resume=True)

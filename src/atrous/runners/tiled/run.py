@@ -64,7 +64,7 @@ class Run:
     def facts(self) -> dict[str, Any]:
         """What must stay as it is for a run to go on."""
         plan = self.plan.to_dict()
-        kept = ("inputs", "outputs", "axes", "input_shapes", "resizes", "statistics")
+        kept = ("inputs", "outputs", "axes", "input_shapes", "resizes", "statistics", "exact")
         return {
             "model": self.engine.fingerprint(),
             "source": {

@@ -45,6 +45,10 @@ class TorchTiles:
         self._gathered: Gathered | None = None
         self._found: dict[str, Sums] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Recorded calls go to no other process: they are recorded again there.
+        return {**self.__dict__, "_graph": None, "_gathered": None}
+
     def run(self, inputs: Sequence[Any], tiles: Sequence[Tile]) -> list[Any]:
         """The outputs, as tensors, for inputs stacked along the batch."""
         with torch.inference_mode():
