@@ -40,10 +40,23 @@ class Gathered:
         self.plan, self.found = plan, found
         self.calls = {one.layer: Call.of(one, nodes) for one in plan.gathered}
 
-    def operands(self, sweep: int) -> dict[str, str]:
-        """The layers of a sweep, and the nodes whose values they are gathered of."""
-        layers = [one.layer for one in self.plan.gathered if one.sweep == sweep]
-        return {layer: self.calls[layer].operand for layer in layers}
+    def in_sweep(self, sweep: int) -> dict[str, str]:
+        """The layers of a sweep, by the nodes that call them."""
+        return {one.origin: one.layer for one in self.plan.gathered if one.sweep == sweep}
+
+    def counting(
+        self, sweep: int, count: Callable[[str, torch.Tensor], None]
+    ) -> dict[str, Callable[..., Any]]:
+        """The layers of a sweep, as functions that count their operand and make nothing of it."""
+
+        def counted(layer: str) -> Callable[..., Any]:
+            def call(x: torch.Tensor, *_: Any, **__: Any) -> Any:
+                count(layer, x)
+                return self.calls[layer].nothing(x)
+
+            return call
+
+        return {origin: counted(layer) for origin, layer in self.in_sweep(sweep).items()}
 
     def own(self, layer: str, value: torch.Tensor, tile: Tile) -> tuple[torch.Tensor, Slices]:
         """The positions of a value that a tile stands for, each digit a dimension, and where."""
@@ -128,7 +141,6 @@ class Call:
     layer: str
     tensor: str
     name: str
-    operand: str
     digits: tuple[Digit, ...]
     shape: tuple[int, ...]
     """Of the operand in a tile."""
@@ -160,9 +172,7 @@ class Call:
         rank = len(node.args[0].meta["val"].shape)
         shape = tuple(prod(made for dim, made in sizes if dim == i) for i in range(rank))
         made = node.meta["val"]
-        return cls(
-            one.layer, one.tensor, name, node.args[0].name, digits, shape, made, schema, given
-        )
+        return cls(one.layer, one.tensor, name, digits, shape, made, schema, given)
 
     @property
     def over(self) -> list[int]:
@@ -192,6 +202,12 @@ class Call:
             piece = piece != 0
         piece = (piece.cpu() if piece.device.type == "mps" else piece).double()
         return piece.abs() if self.name in ("linalg_vector_norm", "norm") else piece
+
+    def nothing(self, x: torch.Tensor) -> Any:
+        """What stands for the result where it is not used, without memory of its own."""
+        several = self.made if isinstance(self.made, tuple | list) else (self.made,)
+        found = [x.new_zeros(()).to(one.dtype).expand(one.shape) for one in several]
+        return found[0] if isinstance(self.made, torch.Tensor) else tuple(found)
 
     def using(self, sums: Sums) -> Callable[..., Any]:
         """The layer as a function that uses finished statistics."""

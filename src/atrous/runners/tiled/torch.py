@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -72,29 +73,35 @@ class TorchTiles:
 
     def gather(self, inputs: Sequence[Any], tile: Tile, sweep: int) -> None:
         """Adds a tile to the statistics of a sweep; those of the sweeps before are finished."""
-        with torch.inference_mode():
-            for layer, value in self._operands(inputs, tile, sweep).items():
-                self._statistics(self._graph_for(())).add(layer, value, tile)
+        self._count(inputs, tile, sweep, lambda held, *given: held.add(*given, tile))
 
     def own(self, inputs: Sequence[Any], tile: Tile, sweep: int) -> dict[str, torch.Tensor]:
         """What a tile adds to the statistics of a sweep, by layer."""
-        with torch.inference_mode():
-            found = self._operands(inputs, tile, sweep)
-            held = self._statistics(self._graph_for(()))
-            return {layer: held.own(layer, value, tile)[0] for layer, value in found.items()}
+        found: dict[str, torch.Tensor] = {}
 
-    def _operands(self, inputs: Sequence[Any], tile: Tile, sweep: int) -> dict[str, torch.Tensor]:
-        """The maps that statistics of a sweep are gathered of, by layer; nothing behind is run."""
-        given = self.taken(inputs)
-        with in_mode(self.model, training=False), quiet():
+        def take(held: Gathered, layer: str, value: torch.Tensor) -> None:
+            found[layer] = held.own(layer, value, tile)[0].clone()
+
+        self._count(inputs, tile, sweep, take)
+        return found
+
+    def _count(
+        self,
+        inputs: Sequence[Any],
+        tile: Tile,
+        sweep: int,
+        count: Callable[[Gathered, str, torch.Tensor], None],
+    ) -> None:
+        """Runs a tile up to the maps that a sweep counts; nothing behind them is run."""
+        with in_mode(self.model, training=False), quiet(), torch.inference_mode():
+            given = self.taken(inputs)
             graph = self._graph_for(given)
-            wanted = self._statistics(graph).operands(sweep)
+            held = self._statistics(graph)
+            instead = self._placed(graph, tile, sweep)
+            instead = {**instead, **held.counting(sweep, partial(count, held))}
             values = dict(zip(graph.inputs, given, strict=True))
             del given
-            made = graph.compute(
-                values, tuple(dict.fromkeys(wanted.values())), self._placed(graph, tile, sweep)
-            )
-        return {layer: made[name] for layer, name in wanted.items()}
+            graph.compute(values, tuple(held.in_sweep(sweep)), instead)
 
     def _graph_for(self, given: Sequence[torch.Tensor]) -> Graph:
         if self._graph is None:
