@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from math import prod
@@ -65,13 +66,15 @@ def sweeps_of(network: Network, cut: Set[str]) -> dict[str, int]:
     Layers that cannot be gathered are left out, as are those that no output depends on.
     """
     held = ancestors(network, network.outputs)
+    calls = Counter(node.origin for node in network.nodes)
     level: dict[str, int] = {}
     found: dict[str, int] = {}
     for node in network.nodes:
         if node.output.name not in held:
             continue
         sweep = max((level.get(name, 0) for name in node.inputs), default=0)
-        if _is_gathered(network, node, cut):
+        # A step of a call that has several is none that can be replaced by itself.
+        if calls[node.origin] == 1 and _is_gathered(network, node, cut):
             sweep += 1
             found[node.name] = sweep
         level[node.output.name] = sweep

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
@@ -17,6 +18,13 @@ __all__ = ["Gathered", "Sums"]
 
 _ELEMENTS = 1 << 17
 """How many elements are added up at a time."""
+
+_GATHERED = (
+    "(native_)?(batch|group|layer|instance)_norm(_legit.*)?|(fused_)?rms_norm|batch_norm_no_update|"
+    "mean|sum|amax|amin|max|min|var|std|var_mean|std_mean|any|all|linalg_vector_norm|norm|"
+    "(adaptive_)?(avg|max)_pool[123]d(_with_indices)?"
+)
+"""The calls that are gathered, without what marks them as in place or internal."""
 
 Slices = tuple[slice, ...]
 
@@ -154,9 +162,13 @@ class Call:
         """The call that a plan names, among the nodes of a graph."""
         node = nodes.get(one.origin)
         schema = getattr(getattr(node, "target", None), "_schema", None)
-        if node is None or schema is None or not isinstance(node.args[0], torch.fx.Node):
-            raise UnsupportedError(f"{one.layer}: its call is not found, so nothing is gathered.")
-        name = schema.name.rpartition("::")[2].rstrip("_").removeprefix("_")
+        name = getattr(schema, "name", "").rpartition("::")[2].rstrip("_").removeprefix("_")
+        known = node is not None and re.fullmatch(_GATHERED, name)
+        if node is None or not known or not isinstance(node.args[0], torch.fx.Node):
+            raise UnsupportedError(
+                f"{one.layer}: sums over all positions by {name or 'another call'}, which tiles do "
+                "not gather; write it as a sum or a mean over dimensions."
+            )
         given = bound(schema, node.args, node.kwargs)
         if any(user.args[1] > 0 for user in node.users if _takes_place(user)) and (
             "max" in name or "min" in name
