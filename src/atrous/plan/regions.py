@@ -81,7 +81,8 @@ def needs(
 
 def _not_followed(node: Node, axis: str) -> Refusal | None:
     if node.opaque:
-        return Refusal("local", node.name, f"{node.opaque}, so what a tile needs is not known.")
+        why = node.opaque.rstrip(".")
+        return Refusal("local", node.name, f"{why}, so what a tile needs is not known.")
     if any(node.seams):
         return _no("lays parts end to end", node, axis)
     return None

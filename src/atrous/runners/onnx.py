@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-__all__ = ["OnnxRunner", "RunError", "random_inputs"]
+__all__ = ["OnnxRunner", "RunError", "random_inputs", "session_of"]
 
 _FOLDER = "session.model_external_initializers_file_folder_path"
 
@@ -90,29 +90,41 @@ class OnnxRunner:
             return self._session[1]
         import onnx
 
-        runtime = _runtime()
-        options = runtime.SessionOptions()
-        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.intra_op_num_threads = self.threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        if self.folder is not None:
-            options.add_session_config_entry(_FOLDER, str(self.folder))
         graph = self._model.graph
         held = len(graph.output)
         try:
             for name in names:
                 if name not in self.outputs:
                     graph.output.append(onnx.ValueInfoProto(name=name))
-            data = self._model.SerializeToString()
+            session = session_of(self._model, self.folder, self.threads)
         finally:
             del graph.output[held:]
-        try:
-            session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # the runtime has classes of its own for everything
-            raise RunError(f"ONNX Runtime does not load it: {one_line(error)}.") from None
         self._session = (names, session)
         return session
+
+
+def session_of(
+    model: onnx.ModelProto, folder: Path | None, threads: int, *, optimized: bool = False
+) -> Any:
+    """A session on the CPU, with the runtime's optimisations or every node as it is written.
+
+    `threads` of 0 are as many as the machine has cores. Raises `RunError` where the runtime does
+    not load the model, with what it says.
+    """
+    runtime = _runtime()
+    level = runtime.GraphOptimizationLevel
+    options = runtime.SessionOptions()
+    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimized else level.ORT_DISABLE_ALL
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    if folder is not None:
+        options.add_session_config_entry(_FOLDER, str(folder))
+    data = model.SerializeToString()
+    try:
+        return runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the runtime has classes of its own for everything
+        raise RunError(f"ONNX Runtime does not load it: {one_line(error)}.") from None
 
 
 def _runtime() -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from atrous.analysis.memory import memory_of
 from atrous.analysis.requirements import bytes_of
@@ -25,6 +25,9 @@ from atrous.readers.named import make, parse
 from atrous.refusal import Refusal
 from atrous.runners.tiled.pipeline import Engine
 from atrous.runners.tiled.tiled import Tiled
+
+if TYPE_CHECKING:
+    from atrous.runners.tiled.onnx_sizes import SizedFile
 
 __all__ = ["Planner", "plan_tiles", "tile"]
 
@@ -60,6 +63,9 @@ def tile(
     `"tile"`: each tile has statistics of its own, which is another result: one sweep, but at the
     first image of each shape, which is run exactly as well to measure the error on its first,
     middle and last tile (`tiled.error`). PyTorch modules alone.
+
+    A file that fixes the size of its input runs at the size of a tile where that is the same
+    network layer by layer; at images of another size, where no operator holds a size.
 
     The first image is also used to see that the model takes no number from the size of its input,
     such as a division by it, which no layer shows: one tile is run at a second size.
@@ -147,7 +153,16 @@ class Planner:
             from atrous.runners.tiled.torch import rank_of
 
             return rank_of(self.source)
-        return None
+        return None if self._file is None else self._file.rank
+
+    @cached_property
+    def _file(self) -> SizedFile | None:
+        """An ONNX file, whose sizes may be fixed."""
+        if kind_of(self.source) not in ("file", "message"):
+            return None
+        from atrous.runners.tiled.onnx_sizes import SizedFile
+
+        return SizedFile(self.source)
 
     def network(self, shapes: tuple[Shape, ...] | None) -> Network:
         """The source at these shapes."""
@@ -156,6 +171,8 @@ class Planner:
                 self._read.clear()
             if shapes is None:
                 found = read(self.source)
+            elif self._file is not None and self._file.own(shapes) != shapes:
+                found = self._file.network(shapes)
             else:
                 found = read(self.source, shapes[0] if len(shapes) == 1 else shapes)
             self._read[shapes] = found
@@ -163,6 +180,8 @@ class Planner:
 
     def plan(self, shapes: tuple[Shape, ...] | None) -> TilePlan | CutPlan:
         """The plan for an image of these shapes."""
+        if shapes is not None and self._file is not None:
+            self._file.check(shapes)
         network = self.network(shapes)
         if self.tile is not None:
             return self._planned(network, _steps(network, self.tile))
@@ -188,6 +207,10 @@ class Planner:
             from atrous.runners.tiled.torch import TorchTiles
 
             return TorchTiles(self.source, plan)
+        if self._file is not None:
+            from atrous.runners.tiled.onnx import OnnxTiles
+
+            return OnnxTiles(self._file.opened(plan.input_shapes), plan)
         raise UnsupportedError(
             f"{self.name}: tiles run PyTorch modules and .onnx files; this is neither."
         )

@@ -11,7 +11,7 @@ from atrous.errors import UnsupportedError
 from atrous.geometry import Rounding
 from atrous.network.ops import Resize
 
-__all__ = ["Taps", "taps_of"]
+__all__ = ["Taps", "taps_at", "taps_of"]
 
 Taps = tuple[NDArray[np.int64], NDArray[np.float64]]
 """For each output the positions it reads, and their weights: two arrays of outputs by taps."""
@@ -47,6 +47,22 @@ def taps_of(
             op.coordinates == "pytorch_half_pixel" and length > 1
         )
         where = (at + dtype(0.5)) * step - dtype(0.5) if half else at * step
+    return taps_at(op, where, inputs)
+
+
+def taps_at(
+    op: Resize,
+    where: NDArray[Any],
+    inputs: int,
+    *,
+    cubic: float = _CUBIC,
+    exclude_outside: bool = False,
+) -> Taps:
+    """The taps around the points `where`, in input positions; beyond the ends the ends repeat.
+
+    `cubic` is the free parameter of cubic convolution; with `exclude_outside` its taps beyond the
+    ends weigh nothing, and the others are scaled to make up for it.
+    """
     if op.how == "nearest":
         places = _rounded(where, op.rounding).astype(np.int64)[:, None]
         return np.clip(places, 0, inputs - 1), np.ones(places.shape)
@@ -59,7 +75,11 @@ def taps_of(
     low = np.floor(where).astype(np.int64)
     part = (where - low).astype(np.float64)
     places = np.stack([low + tap for tap in (-1, 0, 1, 2)], 1)
-    return np.clip(places, 0, inputs - 1), np.stack([_cubic(part - t) for t in (-1, 0, 1, 2)], 1)
+    weights = np.stack([_cubic(part - tap, cubic) for tap in (-1, 0, 1, 2)], 1)
+    if exclude_outside:
+        weights *= (places >= 0) & (places < inputs)
+        weights /= weights.sum(1, keepdims=True)
+    return np.clip(places, 0, inputs - 1), weights
 
 
 def _rounded(where: NDArray[Any], rounding: Rounding) -> NDArray[Any]:
@@ -73,8 +93,8 @@ def _rounded(where: NDArray[Any], rounding: Rounding) -> NDArray[Any]:
     return found[rounding]
 
 
-def _cubic(distance: NDArray[np.float64]) -> NDArray[np.float64]:
+def _cubic(distance: NDArray[np.float64], a: float) -> NDArray[np.float64]:
     far = np.abs(distance)
-    near = ((_CUBIC + 2) * far - (_CUBIC + 3)) * far * far + 1
-    rest = ((_CUBIC * far - 5 * _CUBIC) * far + 8 * _CUBIC) * far - 4 * _CUBIC
+    near = ((a + 2) * far - (a + 3)) * far * far + 1
+    rest = ((a * far - 5 * a) * far + 8 * a) * far - 4 * a
     return np.where(far <= 1, near, np.where(far < 2, rest, 0.0))
