@@ -259,3 +259,11 @@ def test_resizes_that_cannot_be_exact_are_refused_by_name():
     model = graph_of(nodes, [1, 1, "h", "w"], weight("down", 3, 1, 3, 3))
     with pytest.raises(atrous.UnsupportedError, match=r"up: filters while it resizes"):
         atrous.tile(model, tile=16)(image_of(1, 1, 57, 83))
+
+
+def test_statistics_of_the_whole_image_are_refused_by_name():
+    pool = [node("GlobalAveragePool", "x", "m"), helper.make_node("Mul", ["x", "m"], ["y"])]
+    with pytest.raises(atrous.UnsupportedError, match="PyTorch modules alone"):
+        atrous.tile(graph_of(pool, [1, 1, "h", "w"]), tile=16, statistics="exact")(
+            image_of(1, 1, 64, 64)
+        )

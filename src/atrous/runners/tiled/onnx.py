@@ -64,6 +64,11 @@ class OnnxTiles:
     def __init__(self, source: Source, plan: TilePlan) -> None:
         from onnx import helper
 
+        if plan.sweeps > 1:
+            raise UnsupportedError(
+                f"{plan.statistics[0]}: statistics over all positions are gathered from PyTorch "
+                "modules alone; give the module that the file was exported from."
+            )
         self.plan, self._source = plan, source
         self._model = copied(source.model)
         graph = self._model.graph
