@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -25,6 +26,7 @@ from atrous.cli.pages import Drawn, animation_place, image_for, place_for, placi
 from atrous.cli.sources import (
     difference,
     load,
+    model,
     other_report,
     position,
     trained,
@@ -104,6 +106,14 @@ def inspect(
         str | None,
         typer.Option(metavar="SIZE", help="With --training: the largest batch that fits, 8GiB."),
     ] = None,
+    tiles: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|SIZE",
+            help="How an image of that input is cut into exact tiles: of 2048 positions (or "
+            "512,1024), or as large as 2GiB allows; nothing is run.",
+        ),
+    ] = None,
     structure_only: StructureOnly = False,
     json: Json = False,
 ) -> None:
@@ -140,6 +150,8 @@ def inspect(
     - atrous inspect model.onnx --html report.html --image photo.jpg
 
     - atrous inspect model.onnx --annotate annotated.onnx
+
+    - atrous inspect unet.onnx --input 1,3,16384,16384 --tiles 2GiB
     """
     from atrous.analysis import inspect_network
     from atrous.analysis.resampled import resampled_strides
@@ -155,6 +167,12 @@ def inspect(
         raise ReadError("--diff lists layers as they run; leave out --layer, --depth and --sort.")
     if training is None and (autocast is not None or budget is not None):
         raise ReadError("--autocast and --budget are for --training; give an optimizer with it.")
+    if tiles is not None:
+        asked = (layer, output, diff, depth, training, html, animate, graph, annotate, rate, pixel)
+        if any(one is not None for one in asked) or value:
+            raise ReadError("--tiles shows the tiles alone; give only --input and --json with it.")
+        _show_tiles(source, input or (), tiles, json=json)
+        return
     place = position(at)
     if html is not None and layer is not None:
         raise ReadError("--html has every layer; leave out --layer.")
@@ -210,3 +228,35 @@ def inspect(
     else:
         whys = dict.fromkeys(map(str, resampled_strides(report, chosen).values()))
         show(LayerView(chosen, footprint, pyramid, tuple(whys), report.scales))
+
+
+def _show_tiles(source: str, inputs: Sequence[str], asked: str, *, json: bool) -> None:
+    from atrous.analysis.requirements import bytes_of
+    from atrous.plan.cut import CutPlan
+    from atrous.readers.source import made_of
+    from atrous.report import CutPlanView, TilePlanView
+    from atrous.verbs.tile import plan_tiles
+
+    sizes = asked.replace(" ", "").split(",")
+    by_size = all(size.isdecimal() for size in sizes)
+    if not by_size:
+        try:
+            bytes_of(asked)
+        except ReadError:
+            raise ReadError(
+                f"--tiles {asked} is neither a size of tiles, such as 512, nor one of memory, "
+                "such as 2GiB."
+            ) from None
+    made, given = model(source, inputs)
+    made, usual = made_of(made)
+    shape = usual if given is None else given
+    with working(f"planning tiles of {source}"):
+        if by_size:
+            numbers = tuple(map(int, sizes))
+            plan = plan_tiles(made, shape, tile=numbers[0] if len(numbers) == 1 else numbers)
+        else:
+            plan = plan_tiles(made, shape, memory=asked)
+    if json:
+        show_json(plan.to_dict())
+    else:
+        show(CutPlanView(plan) if isinstance(plan, CutPlan) else TilePlanView(plan))

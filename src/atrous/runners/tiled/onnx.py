@@ -84,7 +84,7 @@ class OnnxTiles:
         _sized(graph, given, plan.input_shapes, open_batch=self._stacks)
         self._fed: list[Fed] = []
         if plan.resizes:
-            self._fed = _replaced(self._model, source, plan)
+            self._fed = _gathered_instead(self._model, source, plan)
         self._session = session_of(self._model, source.folder, 0, optimized=True)
 
     def fingerprint(self) -> str:
@@ -132,7 +132,7 @@ class OnnxTiles:
                 for axis, place in zip(self.plan.axes, tile.index, strict=True)
             }
             for one in self._fed:
-                feed.update(_places(one, origins[one.along.axis]))
+                feed.update(_fed_to(one, origins[one.along.axis]))
         try:
             made: list[Any] = self._session.run(self._outputs, feed)
         except Exception as error:  # the runtime has classes of its own for everything
@@ -176,7 +176,7 @@ def _sized(
             item.type.tensor_type.ClearField("shape")
 
 
-def _replaced(model: onnx.ModelProto, source: Source, plan: TilePlan) -> list[Fed]:
+def _gathered_instead(model: onnx.ModelProto, source: Source, plan: TilePlan) -> list[Fed]:
     """Puts sums of gathered positions where resizes stand that need the place of a tile."""
     followed = follow_onnx(source, list(plan.input_shapes))
     fed: list[Fed] = []
@@ -315,7 +315,7 @@ def _kernel(node: onnx.NodeProto) -> Kernel:
     return Kernel(cubic, "exclude_outside" in said and bool(said["exclude_outside"].i))
 
 
-def _places(one: Fed, origin: int) -> Iterator[tuple[str, NDArray[Any]]]:
+def _fed_to(one: Fed, origin: int) -> Iterator[tuple[str, NDArray[Any]]]:
     """What a resize is fed for the tile that begins at input position `origin`."""
     along = one.along
     first, before = int(origin / along.behind), int(origin / along.before)
