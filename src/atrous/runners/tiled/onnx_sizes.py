@@ -84,7 +84,7 @@ class SizedFile:
             return follow_onnx(self.opened(shapes), list(shapes)).network
         except AtrousError as error:
             raise UnsupportedError(
-                f"{self.source.label} is made for {_shapes_said(own)} alone: at {_shapes_said(shapes)} "
+                f"{self.source.label} is made for {_crossed(own)} alone: at {_crossed(shapes)} "
                 f"{error} Export it with open sizes (dynamic_shapes)."
             ) from None
 
@@ -106,7 +106,7 @@ class SizedFile:
             reason = _difference(followed.network, self.network(shapes))
         if reason:
             raise UnsupportedError(
-                f"{self.source.label} is made for {_shapes_said(own)}, and an image of {_shapes_said(shapes)} "
+                f"{self.source.label} is made for {_crossed(own)}, and an image of {_crossed(shapes)} "
                 f"would be something else: {reason}; export it with open sizes (dynamic_shapes)."
             )
         self._checked.add(shapes)
@@ -196,5 +196,5 @@ def _difference(one: Network, other: Network) -> str:
     return ""
 
 
-def _shapes_said(shapes: tuple[Shape, ...]) -> str:
+def _crossed(shapes: tuple[Shape, ...]) -> str:
     return " and ".join("x".join(map(str, shape)) for shape in shapes)
