@@ -106,8 +106,8 @@ class SizedFile:
             reason = _difference(followed.network, self.network(shapes))
         if reason:
             raise UnsupportedError(
-                f"{self.source.label} is made for {_crossed(own)}, and an image of {_crossed(shapes)} "
-                f"would be something else: {reason}; export it with open sizes (dynamic_shapes)."
+                f"{self.source.label} is made for {_crossed(own)}, and an image of "
+                f"{_crossed(shapes)} would be something else: {reason}; export it with open sizes (dynamic_shapes)."
             )
         self._checked.add(shapes)
 
