@@ -107,7 +107,8 @@ class SizedFile:
         if reason:
             raise UnsupportedError(
                 f"{self.source.label} is made for {_crossed(own)}, and an image of "
-                f"{_crossed(shapes)} would be something else: {reason}; export it with open sizes (dynamic_shapes)."
+                f"{_crossed(shapes)} would be something else: {reason}; export it with open "
+                "sizes (dynamic_shapes)."
             )
         self._checked.add(shapes)
 
