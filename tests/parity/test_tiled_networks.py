@@ -25,7 +25,7 @@ def made(name: str, layout: Layout) -> tuple[nn.Module, list[torch.Tensor], list
     torch.manual_seed(0)
     model = layout.make()
     images = [torch.randn(shape) for shape in layout.shapes]
-    calibrate(model, *images)
+    calibrate(model, *(torch.cat([image, image.flip(-1)]) for image in images))
     tile = [
         size if axis in layout.uncut else rng.randint(layout.least, layout.most)
         for axis, size in enumerate(layout.sizes)

@@ -86,6 +86,7 @@ LAYERS = {
         (48, 53),
         9,
     ),
+    "cropped": ((nn.ZeroPad2d(-2), nn.Conv2d(1, 2, 4, 2, 1)), (84, 60), 14),
     "1-d": ((nn.Conv1d(1, 2, 3, padding=4, dilation=4), nn.Conv1d(2, 2, 5, 3, 1)), (640,), 60),
     "3-d": (
         (nn.Conv3d(1, 2, 3, 1, 1), nn.MaxPool3d((1, 2, 2)), nn.Upsample(scale_factor=2)),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
+from math import ceil
 
 from atrous.errors import GeometryError
 from atrous.geometry import Local
@@ -145,7 +146,7 @@ def _halo(
     step: int,
     known: Set[str],
 ) -> tuple[int, int] | Refusal:
-    """What tiles read at most before and behind the input positions that they stand for."""
+    """What tiles need at most before and behind the input positions that they stand for."""
     before = behind = 0
     covered = max(int(n * apart[name]) for name, n in outputs.items())
     length = next(t.grid[axis] for t in network.inputs if t.grid.get(axis, 1) > 1)
@@ -156,11 +157,15 @@ def _halo(
         found = needs(network, axis, wanted, known)
         if isinstance(found, Refusal):
             return found
-        for tensor in network.inputs:
-            stretch = found.stretches.get(tensor.name)
-            if stretch is not None and tensor.name in apart:
-                before = max(before, index * step - stretch.start)
-                behind = max(behind, stretch.stop - (index + 1) * step)
+        for name, stretch in found.stretches.items():
+            made = length_along(network, name, axis)
+            if made == 1 or name not in apart:
+                continue
+            # Of a map that the network crops, a tile lacks as much at its ends as the image does.
+            stride = apart[name]
+            before = max(before, ceil(index * step - stretch.start * stride))
+            left = length - (made - stretch.stop) * stride
+            behind = max(behind, ceil(left - (index + 1) * step))
     return before, behind
 
 
