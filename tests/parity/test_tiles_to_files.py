@@ -8,6 +8,7 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import tifffile
@@ -18,6 +19,7 @@ from torch import nn
 
 import atrous
 from atrous.errors import ArgumentError, RunError
+from atrous.runners.tiled import targets
 from atrous.runners.tiled.images import Scaling
 from atrous.runners.tiled.targets import ZarrFolder
 from tests.processes import ROOT, environment
@@ -497,3 +499,81 @@ def test_statistics_of_the_whole_image_hold_in_files_after_a_break_and_on_a_clus
     by_tile = atrous.tile(model, tile=32, statistics="tile")
     with pytest.raises(ArgumentError, match=r"plan\.statistics was|plan\.exact was"):
         by_tile.run(tmp_path / "in.npy", tmp_path / "out.zarr", **asked, resume=True)
+
+
+KINDS = {
+    "smaller": ((nn.Conv2d(1, 2, 5), nn.MaxPool2d(2), nn.Conv2d(2, 2, 3)), (99, 130), 16),
+    "larger": ((nn.Conv2d(1, 4, 3, padding=1), nn.PixelShuffle(2)), (33, 41), 10),
+    "thirds": ((nn.ConvTranspose2d(1, 2, 5, 3), nn.Conv2d(2, 1, 3, 2)), (41, 33), 8),
+    "along time": ((nn.Conv1d(1, 2, 3, padding=4, dilation=4), nn.Conv1d(2, 2, 5, 3)), (641,), 60),
+    "volumes": ((nn.Conv3d(1, 2, 3, 1, 1), nn.Upsample(scale_factor=2)), (8, 12, 15), 6),
+}
+
+
+@pytest.mark.parametrize("shards", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_file_of_a_result_is_written_by_one_tile(kind, shards, tmp_path, monkeypatch):
+    layers, size, tile = KINDS[kind]
+    model = nn.Sequential(*layers).eval()
+    image = np.random.default_rng(0).standard_normal(size).astype(np.float32)
+    write, written = ZarrFolder.write, []
+
+    def noted(self, index, place, part):
+        write(self, index, place, part)
+        written.extend(self._paths(index, place))
+
+    monkeypatch.setattr(ZarrFolder, "write", noted)
+    monkeypatch.setattr(targets, "_CHUNK", 2048)
+    monkeypatch.setattr(targets, "_INNER", 512)
+    made = atrous.tile(model, tile=tile).run(image, tmp_path / "out.zarr", shards=shards)
+    assert made.tiles > 3
+    assert len(set(written)) == len(written)
+    assert set(written) == {path for path in (tmp_path / "out.zarr/c").rglob("*") if path.is_file()}
+    with torch.no_grad():
+        right = model(torch.from_numpy(image)[None, None]).numpy()
+    assert np.abs(zarr.open_array(tmp_path / "out.zarr", mode="r")[:] - right).max() < 1e-5
+
+
+def of_hdf5(path, image):
+    return h5py.File(path / "in.h5", "w").create_dataset("image", data=image)
+
+
+def of_zarr(path, image):
+    return zarr.create_array(path / "in.zarr", data=image, chunks=(20, 31, 2))
+
+
+def of_torch(_, image):
+    return torch.from_numpy(image)
+
+
+def of_a_map(path, image):
+    np.save(path / "in.npy", image)
+    return np.load(path / "in.npy", mmap_mode="r")
+
+
+@pytest.mark.parametrize("hold", [of_hdf5, of_zarr, of_torch, of_a_map], ids=lambda h: h.__name__)
+def test_anything_that_is_sliced_is_an_image(hold, tmp_path, tiled, image, whole):
+    found = np.empty_like(whole)
+    source = hold(tmp_path, image)
+    tiled.run(source, found, axes="YXC", prepare=SCALE)
+    assert np.abs(found - whole).max() < 1e-5
+    if hold is of_hdf5:
+        source.file.close()
+
+
+def test_several_inputs_are_several_images(tmp_path):
+    class Sum(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.other = nn.Conv2d(1, 2, 3, padding=1), nn.Conv2d(3, 2, 5, padding=2)
+
+        def forward(self, x, y):
+            return self.one(x) + self.other(y)
+
+    model = Sum().eval()
+    x, y = torch.rand(1, 1, 40, 50), torch.rand(1, 3, 40, 50)
+    np.save(tmp_path / "x.npy", x.numpy())
+    atrous.tile(model, tile=16).run((tmp_path / "x.npy", y), tmp_path / "out.zarr")
+    with torch.no_grad():
+        right = model(x, y).numpy()
+    assert np.abs(zarr.open_array(tmp_path / "out.zarr", mode="r")[:] - right).max() < 1e-5
