@@ -200,6 +200,7 @@ class ZarrFolder:
         self._arrays: list[Any] = []
         self._folders: list[Path] = []
         self._files: list[Shape] = []
+        self._entered: set[Path] = set()
 
     def create(self, made: Sequence[Made]) -> None:
         """Makes what is not there yet, and clears what a write that was cut off has left."""
@@ -251,14 +252,16 @@ class ZarrFolder:
     def write(self, index: int, place: tuple[slice, ...], part: NDArray[Any]) -> None:
         """One part, and waits until its files and their folders are on the disk."""
         self._arrays[index][place] = part
-        folders: set[Path] = set()
+        folders: dict[Path, None] = {}
         for path in self._paths(index, place):
             sync(path)
-            folders.update(
-                parent
-                for parent in path.parents
-                if self._folders[index] in (parent, *parent.parents)
-            )
+            folders[path.parent] = None
+        # A folder is in its own folder from the first file on.
+        for folder in list(folders):
+            while folder != self._folders[index] and folder not in self._entered:
+                self._entered.add(folder)
+                folder = folder.parent
+                folders[folder] = None
         for folder in folders:
             sync(folder)
 
