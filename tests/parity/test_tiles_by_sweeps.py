@@ -78,6 +78,24 @@ class ImagePooling(nn.Module):
         return functional.interpolate(out, x.shape[2:], **size)
 
 
+class PyramidPooling(nn.Module):
+    """Pools to a few positions of the whole map, resized back to it."""
+
+    def __init__(self, sizes=(1, 2, 3, 6), pool=nn.AdaptiveAvgPool2d, kernel=1):
+        super().__init__()
+        self.first, self.norm = conv(2, 4, stride=2), nn.InstanceNorm2d(4)
+        self.pools = nn.ModuleList(
+            nn.Sequential(pool(size), conv(4, 2, kernel), nn.SiLU()) for size in sizes
+        )
+        self.head = conv(4 + 2 * len(sizes), 2)
+
+    def forward(self, x):
+        x = self.first(x)
+        size = {"size": x.shape[2:], "mode": "bilinear", "align_corners": False}
+        parts = [functional.interpolate(pool(x), **size) for pool in self.pools]
+        return self.head(torch.cat([self.norm(x), *parts], 1))
+
+
 class StripPooling(nn.Module):
     def __init__(self):
         super().__init__()
@@ -173,6 +191,14 @@ CASES = {
     "local layer norm": (norms(lambda: ChannelsFirstNorm(4)), IMAGE, 16, 1),
     "squeeze": (nn.Sequential(conv(2, 6), SqueezeAndExcite(6), conv(6, 2)), IMAGE, 13, 2),
     "image pooling": (ImagePooling(), [(1, 2, 53, 71)], 16, 2),
+    "pyramid pooling": (PyramidPooling(), [(1, 2, 90, 131)], 24, 2),
+    "pyramid of maxima": (
+        PyramidPooling(((3, 5), (4, 1)), nn.AdaptiveMaxPool2d, 3),
+        [(2, 2, 75, 90)],
+        (14, 20),
+        2,
+    ),
+    "pyramid pooling, one axis cut": (PyramidPooling(), [(1, 2, 90, 50)], (20, 60), 2),
     "strip pooling": (StripPooling(), IMAGE, (10, 16), 2),
     "strip pooling, one axis cut": (StripPooling(), IMAGE, (60, 16), 2),
     "written out": (WrittenOut(), IMAGE, 11, 4),

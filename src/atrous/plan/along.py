@@ -12,7 +12,7 @@ from atrous.errors import GeometryError
 from atrous.geometry import Local
 from atrous.network import Network, Node
 from atrous.network.ops import Constant, Resize
-from atrous.plan.regions import Needs, length_along, mixes_all, needs
+from atrous.plan.regions import Needs, is_given, length_along, needs
 from atrous.plan.strides import moved, period, strides
 from atrous.refusal import Refusal
 from atrous.shown import Plain
@@ -115,7 +115,7 @@ def along(
     read at the size of a tile, is the same layer by layer: see `placed`.
     """
     length = next((t.grid[axis] for t in network.inputs if t.grid.get(axis, 1) > 1), 1)
-    apart = strides(network, axis)
+    apart = strides(network, axis, known)
     if isinstance(apart, Refusal):
         return apart
     every = period(network, axis, apart)
@@ -235,7 +235,7 @@ def _unlike(
         return Refusal("aligned", node.name, reason)
     for index, name in enumerate(node.inputs):
         step, beside = node.moves[index].get(axis), other.moves[index].get(axis)
-        if node.name in known and mixes_all(step) and mixes_all(beside):
+        if is_given(node, index, axis, known) and is_given(other, index, axis, known):
             continue
         if not isinstance(step, Local) or not isinstance(beside, Local):
             if type(step) is not type(beside):

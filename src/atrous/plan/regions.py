@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from atrous.geometry import AxisMap, Local
 from atrous.network import Network, Node
+from atrous.network.ops import AdaptivePool, Resize
 from atrous.refusal import Refusal
 
-__all__ = ["Needs", "length_along", "mixes_all", "needs"]
+__all__ = ["Needs", "in_bins", "is_given", "length_along", "mixes_all", "needs"]
 
 ONE = range(1)
 
@@ -45,6 +46,7 @@ def needs(
     >>> needs(net, "t", {net.outputs[0]: range(16, 32)}).stretches["x"]
     range(23, 64)
     """
+    beside = _beside(network, axis, known)
     found = {name: outputs[name] for name in outputs if len(outputs[name])}
     begins = ends = False
     for node in reversed(network.nodes):
@@ -57,12 +59,14 @@ def needs(
         for index, name in enumerate(node.inputs):
             length = length_along(network, name, axis)
             move = node.moves[index].get(axis)
-            if node.name in known and mixes_all(move):
+            if is_given(node, index, axis, known):
                 if length_along(network, node.output.name, axis) != length:
                     continue
                 move = None
             if length == 1:
                 stretch = ONE
+            elif name in beside:
+                stretch = range(length)
             elif move is None:
                 stretch = wanted
             elif isinstance(move, Local):
@@ -110,6 +114,36 @@ def _stretch_inside(reads: range, move: Local) -> range:
 
 def _hull(one: range, other: range) -> range:
     return range(min(one.start, other.start), max(one.stop, other.stop))
+
+
+def is_given(node: Node, index: int, axis: str, known: Set[str]) -> bool:
+    """Whether what a node makes of an operand is given along an axis, since it is `known`."""
+    move = node.moves[index].get(axis)
+    return node.name in known and (mixes_all(move) or in_bins(node, axis))
+
+
+_BINS = 8
+
+
+def in_bins(node: Node, axis: str) -> bool:
+    """Whether a node pools an axis into a few positions, as many for a map of any size.
+
+    A pool to a share of the map's size is none: it makes more of them.
+    """
+    move = node.moves[0].get(axis) if node.moves else None
+    few = move is not None and 1 < move.outputs <= _BINS and move.outputs < move.inputs
+    return few and isinstance(node.op, AdaptivePool)
+
+
+def _beside(network: Network, axis: str, known: Set[str]) -> set[str]:
+    """Small maps that are given whole, and what is made of them at their own size."""
+    found: set[str] = set()
+    for node in network.nodes:
+        pooled = node.name in known and in_bins(node, axis)
+        held = {name for name in node.inputs if length_along(network, name, axis) > 1}
+        if pooled or (held and held <= found and not isinstance(node.op, Resize)):
+            found.add(node.output.name)
+    return found
 
 
 def mixes_all(move: AxisMap | None) -> bool:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from fractions import Fraction
 from math import gcd, lcm
 
 from atrous.geometry import Local, Reads
 from atrous.network import Network, Node
 from atrous.network.ops import Resize
-from atrous.plan.regions import length_along
+from atrous.plan.regions import in_bins, length_along
 from atrous.refusal import Refusal
 
 __all__ = ["moved", "period", "strides"]
 
 
-def strides(network: Network, axis: str) -> Mapping[str, Fraction] | Refusal:
+def strides(
+    network: Network, axis: str, known: Set[str] = frozenset()
+) -> Mapping[str, Fraction] | Refusal:
     """Input positions for each position of every tensor along `axis`; tensors without it left out.
 
+    So are maps pooled into a few positions by a layer that is `known`, and what is made of them.
     A resize to the size of another map counts as the whole factor nearest to it: 33 to 65 as 2.
 
     >>> from atrous.network.stack import stack_network
@@ -28,15 +31,15 @@ def strides(network: Network, axis: str) -> Mapping[str, Fraction] | Refusal:
     found = {t.name: Fraction(1) for t in network.inputs if t.grid.get(axis, 1) > 1}
     for node in network.nodes:
         made = length_along(network, node.output.name, axis)
-        if made == 1:
+        if made == 1 or (node.name in known and in_bins(node, axis)):
             continue
         for index, name in enumerate(node.inputs):
             if name not in found:
                 continue
             stride = found[name] * _positions_for_each(node, axis, index)
-            known = found.setdefault(node.output.name, stride)
-            if known != stride:
-                reason = f"joins maps of stride {known} and {stride} along {axis}."
+            there = found.setdefault(node.output.name, stride)
+            if there != stride:
+                reason = f"joins maps of stride {there} and {stride} along {axis}."
                 return Refusal("aligned", node.name, reason)
     return found
 

@@ -11,7 +11,7 @@ from atrous.network import Network, Node, Tensor
 from atrous.network.layout import has_axes
 from atrous.network.ops import AdaptivePool, Mix, Pool, Reduce
 from atrous.network.walk import ancestors
-from atrous.plan.regions import mixes_all
+from atrous.plan.regions import in_bins, is_given
 from atrous.refusal import Refusal
 from atrous.shown import Plain
 
@@ -37,6 +37,13 @@ class Digit:
     made: int
     axis: str | None
     over: bool
+    bins: int = 0
+    """Into how many positions it is pooled, if into a few; the statistic has one for each."""
+
+    @property
+    def held(self) -> int:
+        """How many elements of a statistic it stands for."""
+        return 1 if self.over else self.bins or self.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +63,7 @@ class Statistic(Plain):
     @property
     def nbytes(self) -> int:
         """What is held of it between sweeps."""
-        return prod(one.size for one in self.digits if not one.over) * _NUMBERS * 8
+        return prod(one.held for one in self.digits) * _NUMBERS * 8
 
 
 def sweeps_of(network: Network, cut: Set[str]) -> dict[str, int]:
@@ -84,7 +91,7 @@ def sweeps_of(network: Network, cut: Set[str]) -> dict[str, int]:
 def _is_gathered(network: Network, node: Node, cut: Set[str]) -> bool:
     if not node.origin or node.opaque or len(node.inputs) != 1:
         return False
-    if not any(mixes_all(move) for axis, move in node.moves[0].items() if axis in cut):
+    if not any(is_given(node, 0, axis, {node.name}) for axis in cut):
         return False
     x = network.tensor(node.inputs[0])
     dims = _dims_over(node, x)
@@ -121,7 +128,8 @@ def _dims_over(node: Node, x: Tensor) -> frozenset[int] | None:
         return None
     first = rank - len(sizes)
     kept = zip(sizes, x.shape[first:], strict=True)
-    if any(size not in (1, held) for size, held in kept):
+    fixed = isinstance(op, AdaptivePool) and any(in_bins(node, axis) for axis in x.grid)
+    if any(size not in (1, held) for size, held in kept) and not fixed:
         return None
     return frozenset(
         first + i for i, size in enumerate(sizes) if size == 1 and x.shape[first + i] > 1
@@ -141,13 +149,25 @@ def gathered_of(
         if not alike or node.origin != other.origin or _digits(x.layout) != _digits(part.layout):
             return Refusal("same", name, "does something else in a tile than in the image.")
         assert dims is not None
+        bins = _bins(node, x)
+        if bins != _bins(other, part):
+            return Refusal("same", name, "pools a tile into other parts than the image.")
         digits = tuple(
-            Digit(i, atom.size, held.size, atom.axis, i in dims)
+            Digit(i, atom.size, held.size, atom.axis, i in dims, bins.get(i, 0))
             for i, (dim, beside) in enumerate(zip(x.layout, part.layout, strict=True))
             for atom, held in zip(dim, beside, strict=True)
         )
         found.append(Statistic(name, node.origin, x.name, sweep, digits))
     return tuple(found)
+
+
+def _bins(node: Node, x: Tensor) -> dict[int, int]:
+    """Into how many positions each dimension is pooled, of those that are pooled into a few."""
+    if not isinstance(node.op, AdaptivePool):
+        return {}
+    first = len(x.shape) - len(node.op.sizes)
+    sizes = enumerate(zip(node.op.sizes, x.shape[first:], strict=True), first)
+    return {dim: size for dim, (size, held) in sizes if size not in (1, held)}
 
 
 def _digits(layout: tuple[tuple[object, ...], ...]) -> list[list[object]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from itertools import product
@@ -349,17 +349,25 @@ def _placed(network: Network, tile: Network, name: str, cuts: Sequence[AxisTiles
         if cut is None:
             axes.append(None)
             continue
+        outputs, made = (one.grid[cut.axis] for one in (node.output, tile.node(name).output))
+        # A map that was pooled into a few positions is whole in every tile, from its first on.
+        behind = Fraction(cut.length - cut.size, max(outputs - made, 1))
         axes.append(
             PlacedAxis(
                 cut.axis,
                 network.tensor(before).grid[cut.axis],
-                node.output.grid[cut.axis],
-                tile.tensor(node.output.name).grid[cut.axis],
-                cut.strides[before],
-                cut.strides[node.output.name],
+                outputs,
+                made,
+                cut.strides.get(before, Fraction(cut.length)),
+                cut.strides.get(node.output.name, behind),
             )
         )
-    return PlacedResize(name, node.origin, op, tuple(axes))
+    # A dimension without positions is spread over what a tile makes.
+    other = tile.node(name).op
+    assert isinstance(other, Resize)
+    sizes = zip(axes, op.sizes, other.sizes, strict=True)
+    made_of = tuple(whole if axis is not None else part for axis, whole, part in sizes)
+    return PlacedResize(name, node.origin, replace(op, sizes=made_of), tuple(axes))
 
 
 def _uncut(axis: str, length: int, outputs: Mapping[str, int]) -> AxisTiles:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from math import prod
 from typing import Any
 
@@ -82,12 +83,9 @@ class Gathered:
         if not own.numel():
             return
         if layer not in self.found:
-            self.found[layer] = _empty([1 if one.over else one.size for one in call.digits], call)
-        part = tuple(
-            slice(None) if one.over else place
-            for one, place in zip(call.digits, whole, strict=True)
-        )
-        _add(self.found[layer], own, part, call)
+            self.found[layer] = _empty([one.held for one in call.digits], call)
+        for here, part in _in_bins(call.digits, whole):
+            _add(self.found[layer], own[here], part, call)
 
     def instead(self, sweep: int, tile: Tile) -> dict[str, Callable[..., Any]]:
         """The layers whose statistics are known in a sweep, as functions that use them."""
@@ -131,7 +129,7 @@ class Gathered:
             axis.axis: (axis, place) for axis, place in zip(self.plan.axes, tile.index, strict=True)
         }
         for one in call.digits:
-            if one.over or one.axis not in axes:
+            if one.over or one.bins or one.axis not in axes:
                 part.append(slice(None))
                 continue
             axis, place = axes[one.axis]
@@ -189,7 +187,7 @@ class Call:
     @property
     def over(self) -> list[int]:
         """The digits that a statistic is one number for."""
-        return [index for index, one in enumerate(self.digits) if one.over]
+        return [index for index, one in enumerate(self.digits) if one.over or one.bins]
 
     @property
     def way(self) -> str:
@@ -306,6 +304,28 @@ def _grouped(digits: Sequence[Digit], groups: int) -> tuple[Digit, ...]:
     before = [one for one in digits if one.dim == 0]
     behind = [replace(one, over=True) for one in digits if one.dim > 1]
     return (*before, *parts, *behind)
+
+
+def _in_bins(digits: Sequence[Digit], whole: Slices) -> Iterator[tuple[Slices, Slices]]:
+    """The stretches of a tile's own elements, each with the elements of a statistic it is part of.
+
+    Bin `b` of `m` holds the positions from `floor(b n / m)` up to `ceil((b + 1) n / m)` of `n`.
+    """
+    ways: list[list[tuple[slice, slice]]] = []
+    for one, place in zip(digits, whole, strict=True):
+        if one.over or not one.bins:
+            ways.append([(slice(None), slice(None) if one.over else place)])
+            continue
+        parts = []
+        for index in range(one.bins):
+            start = max(index * one.size // one.bins, place.start)
+            stop = min(-(-(index + 1) * one.size // one.bins), place.stop)
+            if start < stop:
+                here = slice(start - place.start, stop - place.start)
+                parts.append((here, slice(index, index + 1)))
+        ways.append(parts)
+    for chosen in product(*ways):
+        yield tuple(here for here, _ in chosen), tuple(there for _, there in chosen)
 
 
 def _empty(shape: Sequence[int], call: Call) -> Sums:
