@@ -579,3 +579,14 @@ def test_several_inputs_are_several_images(tmp_path):
     with torch.no_grad():
         right = model(x, y).numpy()
     assert np.abs(zarr.open_array(tmp_path / "out.zarr", mode="r")[:] - right).max() < 1e-5
+
+
+@pytest.mark.parametrize("shards", [False, True])
+def test_tiles_of_zeros_have_their_files(shards, tmp_path):
+    image = np.zeros((60, 70), np.float32)
+    image[50:, 60:] = 1
+    tiled = atrous.tile(nn.Conv2d(1, 3, 3, padding=1).eval(), tile=16)
+    made = tiled.run(image, tmp_path / "out.zarr", reduce=lambda tile: tile * 0, shards=shards)
+    files = [path for path in (tmp_path / "out.zarr/c").rglob("*") if path.is_file()]
+    assert len(files) == made.tiles == 20
+    assert not zarr.open_array(tmp_path / "out.zarr", mode="r")[:].any()

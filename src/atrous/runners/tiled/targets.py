@@ -222,7 +222,9 @@ class ZarrFolder:
         """Opens the arrays."""
         zarr = _zarr(self.path)
         for one, folder in self._places(made):
-            self._arrays.append(zarr.open_array(folder, mode="r+", config=_CONFIG))
+            # An array that is opened takes this from the settings of the moment.
+            with zarr.config.set({"array.write_empty_chunks": True}):
+                self._arrays.append(zarr.open_array(folder, mode="r+"))
             self._folders.append(folder)
             self._files.append(self._filed(one))
 
@@ -246,7 +248,6 @@ class ZarrFolder:
             fill_value=0,
             dimension_names=[axis or ("n", "c")[min(i, 1)] for i, axis in enumerate(one.axes)],
             attributes=dict(one.attributes),
-            config=_CONFIG,
         )
 
     def write(self, index: int, place: tuple[slice, ...], part: NDArray[Any]) -> None:
@@ -276,9 +277,6 @@ class ZarrFolder:
         ]
         for at in product(*spans):
             yield self._folders[index].joinpath("c", *map(str, at))
-
-
-_CONFIG = {"write_empty_chunks": True}
 
 
 def split(kept: Sequence[int], itemsize: int, most: int) -> Shape:
