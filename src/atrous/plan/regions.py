@@ -141,7 +141,9 @@ def _beside(network: Network, axis: str, known: Set[str]) -> set[str]:
     for node in network.nodes:
         pooled = node.name in known and in_bins(node, axis)
         held = {name for name in node.inputs if length_along(network, name, axis) > 1}
-        if pooled or (held and held <= found and not isinstance(node.op, Resize)):
+        # To a size that was given, a resize may follow the size of a map; by a factor it does not.
+        to_size = isinstance(node.op, Resize) and (not node.op.scales or None in node.op.scales)
+        if pooled or (held and held <= found and not to_size):
             found.add(node.output.name)
     return found
 
