@@ -318,13 +318,28 @@ class Places(nn.Module):
         (Products(), "exact", "einsum: sums over all positions by einsum, which tiles"),
         (Places(), "exact", "max: the places of its maxima"),
         (Divided(), "exact", "mean is given differs for a tile of another size"),
-        (nn.LayerNorm((2, 45, 58)), "exact", "normalized_shape"),
+        (nn.LayerNorm((2, 45, 58)), "exact", "run on a tile of 2x2x16x16: .*normalized_shape"),
         (conv(2, 4), "none", "statistics='none' is none of 'exact' and 'tile'"),
     ],
 )
 def test_what_cannot_be_gathered_is_refused_and_named(model, asked, words):
     with pytest.raises(atrous.AtrousError, match=words):
         atrous.tile(model.eval(), tile=16, statistics=asked)(torch.rand(2, 2, 45, 58))
+
+
+def test_gradients_do_not_go_through_statistics():
+    model, shapes, tile, _ = CASES["group norm"]
+    tiled = atrous.tile(model.double(), tile=tile, statistics="exact")
+    image = torch.rand(shapes[0], dtype=torch.double)
+    with pytest.raises(atrous.UnsupportedError, match="1: every position has a part"):
+        tiled.backward(image, torch.zeros(2, 2, 23, 29))
+
+
+def test_a_budget_holds_with_sweeps():
+    model, _, _, _ = CASES["strip pooling"]
+    plan = atrous.plan_tiles(model, (1, 2, 900, 900), memory="8MiB", statistics="exact")
+    assert plan.sweeps == 2
+    assert plan.memory_bytes <= 8 * 2**20 < plan.whole_peak_bytes
 
 
 def test_the_plan_says_the_sweeps_and_holds_what_is_gathered():

@@ -215,10 +215,18 @@ class Planner:
             f"{self.name}: tiles run PyTorch modules and .onnx files; this is neither."
         )
 
+    def _at_tile(self, shapes: tuple[Shape, ...]) -> Network:
+        """The source at the size of a tile."""
+        try:
+            return self.network(shapes)
+        except ReadError as error:
+            sizes = " and ".join("x".join(map(str, shape)) for shape in shapes)
+            raise UnsupportedError(f"it does not run on a tile of {sizes}: {error}") from error
+
     def _planned(self, network: Network, steps: Mapping[str, int]) -> TilePlan:
         size = "x".join(map(str, steps.values()))
         step(f"planning tiles of {size}")
-        found = cut_into_tiles(network, steps, self.network, peak_of, statistics=self.statistics)
+        found = cut_into_tiles(network, steps, self._at_tile, peak_of, statistics=self.statistics)
         if isinstance(found, Refusal):
             error = UnsupportedError(found.reason)
             error.subject = found.layer or self.name
