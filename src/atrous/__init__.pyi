@@ -10,6 +10,7 @@ from .analysis.rates import Pyramid as Pyramid
 from .analysis.sizes import Sizes as Sizes
 from .certification.certificate import Certificate as Certificate
 from .certification.conversion import Conversion as Conversion
+from .certification.tile_audit import TileAudit as TileAudit
 from .conversion.edits import Edit as Edit
 from .errors import ArgumentError as ArgumentError
 from .errors import ArgumentTypeError as ArgumentTypeError
@@ -40,6 +41,7 @@ from .refusal import ConversionError as ConversionError
 from .runners.tiled.tiled import Tiled as Tiled
 from .verbs.annotate import annotate as annotate
 from .verbs.audit import audit as audit
+from .verbs.audit_tiles import audit_tiles as audit_tiles
 from .verbs.compare import compare as compare
 from .verbs.convert import convert as convert
 from .verbs.effective import effective as effective

@@ -27,6 +27,7 @@ from atrous.report.rates import PyramidView
 from atrous.report.sizes import SizesView
 from atrous.report.stack import StackView
 from atrous.report.stretches import BoxesView, StretchesView
+from atrous.report.tile_audit import TileAuditView
 from atrous.report.tiles import CutPlanView, TilePlanView
 from atrous.report.training import TrainingView
 from atrous.report.view import LinesView, TextView
@@ -57,6 +58,7 @@ __all__ = [
     "Sort",
     "StackView",
     "StretchesView",
+    "TileAuditView",
     "TilePlanView",
     "TopicsView",
     "TrainingView",
