@@ -113,7 +113,7 @@ class UnsupportedError(AtrousError, NotImplementedError):
 
 
 class RunError(AtrousError, RuntimeError):
-    """A run that cannot go on: what was finished of it stays.
+    """A model that an engine does not run, or a run that cannot go on: what was finished stays.
 
     >>> isinstance(RunError("scan.tif: it has changed while it was run."), RuntimeError)
     True

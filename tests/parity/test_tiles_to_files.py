@@ -590,3 +590,16 @@ def test_tiles_of_zeros_have_their_files(shards, tmp_path):
     files = [path for path in (tmp_path / "out.zarr/c").rglob("*") if path.is_file()]
     assert len(files) == made.tiles == 20
     assert not zarr.open_array(tmp_path / "out.zarr", mode="r")[:].any()
+
+
+def test_an_onnx_file_runs_into_files_and_on_a_cluster(tmp_path, model, image, whole, client):
+    given = (torch.zeros(1, 3, *SIZE),)
+    torch.onnx.export(model, given, tmp_path / "net.onnx", dynamo=False)
+    tiled = atrous.tile(tmp_path / "net.onnx", tile=32)
+    np.save(tmp_path / "in.npy", image)
+    asked = {"axes": "YXC", "prepare": SCALE}
+    tiled.run(tmp_path / "in.npy", tmp_path / "out.zarr", **asked)
+    assert np.abs(zarr.open_array(tmp_path / "out.zarr", mode="r")[:] - whole).max() < 1e-5
+    tiled.run(tmp_path / "in.npy", tmp_path / "far.zarr", **asked, client=client)
+    assert files_of(tmp_path / "far.zarr") == files_of(tmp_path / "out.zarr")
+    assert tiled.run(tmp_path / "in.npy", tmp_path / "far.zarr", **asked, resume=True).found > 1

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from atrous.certification.certify import Arrays, Weights
-from atrous.errors import AtrousError, MissingDependencyError, ReadError, concerning
+from atrous.errors import AtrousError, MissingDependencyError, ReadError, RunError, concerning
 from atrous.network import Network
 from atrous.network.folded_pads import folded
 from atrous.network.shapes import Shape, Shapes
@@ -16,7 +16,7 @@ from atrous.readers.kind import source_name
 from atrous.readers.onnx.file import load
 from atrous.readers.onnx.inputs import declared
 from atrous.refusal import Refusal
-from atrous.runners.onnx import OnnxRunner, RunError, random_inputs
+from atrous.runners.onnx import OnnxRunner, random_inputs
 
 __all__ = ["OnnxPair"]
 

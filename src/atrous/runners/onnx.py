@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atrous.errors import AtrousError, MissingDependencyError, ReadError, unknown
+from atrous.errors import MissingDependencyError, ReadError, RunError, unknown
 from atrous.readers.onnx.file import check, load
 from atrous.readers.onnx.graph import copied, one_line
 from atrous.shown import how_many
@@ -17,17 +17,9 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-__all__ = ["OnnxRunner", "RunError", "random_inputs", "session_of"]
+__all__ = ["OnnxRunner", "random_inputs", "session_of"]
 
 _FOLDER = "session.model_external_initializers_file_folder_path"
-
-
-class RunError(AtrousError, RuntimeError):
-    """A model that ONNX Runtime does not run, with what it says.
-
-    >>> isinstance(RunError("no kernel for that operator."), RuntimeError)
-    True
-    """
 
 
 class OnnxRunner:

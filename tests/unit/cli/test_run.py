@@ -164,3 +164,14 @@ def test_previews_show_classes_in_colours_and_numbers_in_grey():
     assert grey.tolist() == [[0, 127, 0, 255]]
     with pytest.raises(library.AtrousError, match="one dimension"):
         map_png(np.zeros(4))
+
+
+def test_a_run_that_is_interrupted_says_how_it_goes_on(folder, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("atrous.runners.tiled.targets.ZarrFolder.write", interrupted)
+        said = atrous("run", "models.py:net", "scan.npy", "i.zarr", "--tile", "24", cwd=folder)
+    assert (said.returncode, said.stderr) == (130, "stopped; --resume goes on\n")
+    run(folder, "scan.npy", "i.zarr", "--tile", "24", "--resume")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atrous.errors import ArgumentError, UnsupportedError
+from atrous.errors import ArgumentError, RunError, UnsupportedError
 from atrous.network import Network, Node
 from atrous.network.ops import Permute, Resize
 from atrous.network.shapes import Shape
@@ -19,7 +19,7 @@ from atrous.readers.onnx.graph import copied, graphs, one_line
 from atrous.readers.onnx.inputs import declared
 from atrous.readers.onnx.reader import follow_onnx
 from atrous.readers.onnx.values import Live
-from atrous.runners.onnx import RunError, session_of
+from atrous.runners.onnx import session_of
 from atrous.runners.tiled.places import Taps, taps_at
 
 if TYPE_CHECKING:
@@ -86,6 +86,13 @@ class OnnxTiles:
         if plan.resizes:
             self._fed = _gathered_instead(self._model, source, plan)
         self._session = session_of(self._model, source.folder, 0, optimized=True)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_session": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._session = session_of(self._model, self._source.folder, 0, optimized=True)
 
     def fingerprint(self) -> str:
         """A hash of the file, and of those that hold its weights."""

@@ -15,10 +15,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from atrous.conversion.plan import Plan
-from atrous.errors import MissingDependencyError, ReadError, UnknownNameError
+from atrous.errors import MissingDependencyError, ReadError, RunError, UnknownNameError
 from atrous.readers.onnx.reader import read_onnx
 from atrous.refusal import Refusal
-from atrous.runners.onnx import OnnxRunner, RunError, random_inputs
+from atrous.runners.onnx import OnnxRunner, random_inputs
 from atrous.writers.onnx.model import Rewritten, rewrite_onnx, rewritten
 from atrous.writers.onnx.save import WriteError, save_onnx
 from tests.onnx_conversion import assert_same_values, model, planned, written
