@@ -128,6 +128,25 @@ def test_it_is_written_as_a_file_that_onnx_runtime_runs(small, tmp_path):
         assert np.abs(one - other.numpy()).max() <= 1e-5 * np.abs(other.numpy()).max()
 
 
+def test_a_file_is_cut_as_its_module_is(small, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    model, image = small.float(), torch.randn(1, 1, 90, 77)
+    path, cut = tmp_path / "whole.onnx", tmp_path / "cut.onnx"
+    torch.onnx.export(model, (image.clone(),), path, dynamo=True, verbose=False)
+    tiled = atrous.tile(path, memory="0.5MiB")
+    found = tiled(image.numpy())
+    with torch.no_grad():
+        whole = model(image.clone())
+    tiled.to_onnx(cut, *image.shape)
+    session = onnxruntime.InferenceSession(cut, providers=["CPUExecutionProvider"])
+    written = session.run(None, {"image": image.numpy()})
+    for one, same, other in zip(found, written, whole, strict=True):
+        assert np.abs(one - other.numpy()).max() <= 1e-5 * np.abs(other.numpy()).max()
+        assert np.array_equal(one, same)
+    with pytest.raises(atrous.UnsupportedError, match="use to_onnx"):
+        tiled.module(*image.shape)
+
+
 def test_everything_passes_through_separators():
     net = atrous.read("zoo:resnet18", (1, 3, 64, 64))
     found = list(separators(net))

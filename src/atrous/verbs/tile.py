@@ -234,22 +234,49 @@ class Planner:
         return found
 
     def depth_first(self, plan: CutPlan) -> Any:
-        """The model as a module that runs as the plan says."""
-        if kind_of(self.source) != "module":
-            raise UnsupportedError(f"{self.name}: a front by tiles runs PyTorch modules alone.")
-        from atrous.runners.tiled.front import DepthFirst
-
+        """The model as a module that runs as the plan says; of a file, what runs it as one."""
         shapes = tuple(one.shape for one in plan.front.inputs)
-        return DepthFirst(self.source, plan, self.network(shapes))
+        if kind_of(self.source) == "module":
+            from atrous.runners.tiled.front import DepthFirst
 
-    def to_onnx(self, module: Any, path: Path) -> None:
-        """Writes a module whose front runs by tiles as an ONNX file."""
-        from atrous.runners.tiled.front import exported_halves
-        from atrous.writers.onnx.looped import looped
+            return DepthFirst(self.source, plan, self.network(shapes))
+        from atrous.runners.tiled.onnx_cut import OnnxCut
+
+        model, folder = self._as_loop(plan)
+        return OnnxCut(model, folder)
+
+    def to_onnx(self, plan: CutPlan, path: Path) -> None:
+        """Writes the model as the plan cuts it into an ONNX file."""
         from atrous.writers.onnx.save import save_onnx
 
-        front, back = exported_halves(module)
-        save_onnx(looped(front, back, module.plan.front), path)
+        model, folder = self._as_loop(plan)
+        save_onnx(model, path, source=folder)
+
+    def _as_loop(self, plan: CutPlan) -> tuple[Any, Path | None]:
+        """The ONNX model with its front in a loop, and the folder where its weights may lie."""
+        from atrous.writers.onnx.looped import looped
+
+        if kind_of(self.source) == "module":
+            from atrous.runners.tiled.front import exported_halves
+
+            front, back = exported_halves(self.depth_first(plan))
+            return looped(front, back, plan.front), None
+        if self._file is None:
+            raise UnsupportedError(
+                f"{self.name}: tiles run PyTorch modules and .onnx files; this is neither."
+            )
+        from atrous.writers.onnx.halves import halves
+
+        shapes = tuple(one.shape for one in plan.front.inputs)
+        source = self._file.opened(shapes)
+        maker = self.network(shapes).maker(plan.tensor)
+        front, back = halves(
+            source.model,
+            plan.tensor if maker is None else maker.origin,
+            plan.front.input_shapes[0],
+            plan.front.outputs[0].shape,
+        )
+        return looped(front, back, plan.front), source.folder
 
     def _cut(self, network: Network, budget: int, error: UnsupportedError) -> CutPlan:
         """A front by tiles and a back that runs whole, where not all of a network is local."""

@@ -37,11 +37,11 @@ class Planning(Protocol):
     def plan(self, shapes: tuple[Shape, ...]) -> TilePlan | CutPlan:
         """The plan for an image of these shapes."""
 
-    def depth_first(self, plan: CutPlan) -> Module:
-        """The model as a module whose front runs by tiles."""
+    def depth_first(self, plan: CutPlan) -> Any:
+        """The model as a module whose front runs by tiles; of a file, what runs it as one."""
 
-    def to_onnx(self, module: Any, path: Path) -> None:
-        """Writes such a module as an ONNX file."""
+    def to_onnx(self, plan: CutPlan, path: Path) -> None:
+        """Writes the model as the plan cuts it into an ONNX file."""
 
     def wider(self, plan: TilePlan) -> TilePlan:
         """The same image in tiles that are a little larger."""
@@ -68,7 +68,7 @@ class Tiled:
     ) -> None:
         self._planner, self._engines = planner, engines
         self._plans: dict[tuple[Shape, ...], TilePlan | CutPlan] = {}
-        self._modules: dict[int, Module] = {}
+        self._modules: dict[int, Any] = {}
         self._ready: tuple[TilePlan, Engine] | None = None
         self._checked: set[int] = set()
         self.error: TileError | None = None
@@ -211,22 +211,32 @@ class Tiled:
         Raises `UnsupportedError` where the plan does not cut the network: tiles then need no back,
         and are run by calling this.
         """
+        found = self._depth_first(self._cut_plan(shape))
+        if not hasattr(found, "forward"):
+            raise UnsupportedError("of an .onnx file there is no PyTorch module; use to_onnx.")
+        return found
+
+    def _cut_plan(self, shape: Sequence[int]) -> CutPlan:
         plan = self.plan(shape)
         if not isinstance(plan, CutPlan):
             raise UnsupportedError(
                 "the network is not cut at this size and memory: call the tiled model itself."
             )
+        return plan
+
+    def _depth_first(self, plan: CutPlan) -> Any:
         if id(plan) not in self._modules:
             self._modules[id(plan)] = self._planner.depth_first(plan)
         return self._modules[id(plan)]
 
     def to_onnx(self, path: str | Path, *shape: int) -> None:
-        """Writes `module(*shape)` as an ONNX file, which any runtime runs with less memory.
+        """Writes the model for images of this shape as an ONNX file that needs less memory.
 
-        A loop over the tiles runs the front, whose layers are in the file once. Needs `onnxscript`,
-        as PyTorch's exporter does.
+        A loop over the tiles runs the front, whose layers are in the file once; any runtime that
+        knows loops runs it. Of a PyTorch module this needs `onnxscript`, as PyTorch's exporter
+        does.
         """
-        self._planner.to_onnx(self.module(*shape), Path(path))
+        self._planner.to_onnx(self._cut_plan(shape), Path(path))
 
     def backward(self, image: Any, gradient: Any, *, of_image: bool = False) -> torch.Tensor | None:
         """Adds the gradients of a whole image's loss to the parameters' `.grad`, tile by tile.
@@ -258,13 +268,17 @@ class Tiled:
 
     def _cut(self, plan: CutPlan, image: Any, reduce: Reduce | str | None) -> Any:
         """The outputs by a front in tiles and a back on the whole map."""
-        import torch
-
         if reduce is not None:
             raise ArgumentError("reduce is done tile by tile, and the back of this network is not.")
+        runs = self._depth_first(plan)
+        if not hasattr(runs, "forward"):
+            found = tuple(_like(image, one) for one in runs(np.asarray(image)))
+            return found[0] if len(found) == 1 else found
+        import torch
+
         given = image if isinstance(image, torch.Tensor) else torch.from_numpy(np.asarray(image))
         with torch.inference_mode():
-            made = self.module(*plan.front.inputs[0].shape)(given)
+            made = runs(given)
         outputs = made if isinstance(made, tuple) else (made,)
         found = tuple(one if given is image else one.numpy() for one in outputs)
         return found[0] if len(found) == 1 else found

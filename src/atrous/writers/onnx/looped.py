@@ -15,7 +15,6 @@ from atrous.plan.tiles import TilePlan
 __all__ = ["looped"]
 
 _FRONT, _BACK = "front/", "back/"
-_OPSET = 18
 
 
 def looped(front: onnx.ModelProto, back: onnx.ModelProto, plan: TilePlan) -> onnx.ModelProto:
@@ -55,10 +54,9 @@ def looped(front: onnx.ModelProto, back: onnx.ModelProto, plan: TilePlan) -> onn
             *back.graph.initializer,
         ],
     )
-    opset = max(
-        _OPSET, *(o.version for o in (*front.opset_import, *back.opset_import) if not o.domain)
-    )
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+    domains = {one.domain: one.version for one in (*front.opset_import, *back.opset_import)}
+    imports = [helper.make_opsetid(domain, version) for domain, version in domains.items()]
+    made = helper.make_model(graph, opset_imports=imports)
     made.ir_version = max(front.ir_version, back.ir_version)
     made.functions.extend([*front.functions, *back.functions])
     return made

@@ -1,0 +1,89 @@
+"""An ONNX model cut at one value: what leads to it, and what follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from atrous.readers.onnx.file import subgraphs
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["halves"]
+
+Shape = Sequence[int | None]
+_FLOATS = (1, 10, 11, 16)
+"""float32, float16, float64, bfloat16."""
+
+
+def halves(
+    model: onnx.ModelProto, value: str, tile: Shape, whole: Shape
+) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+    """The model up to `value` on one tile, and from there on the whole map.
+
+    `tile` is the shape of the image's part, `whole` that of the map. Weights that both need are in
+    both.
+    """
+    graph = model.graph
+    stored = {item.name for item in graph.initializer}
+    (image,) = (item for item in graph.input if item.name not in stored)
+    kind = image.type.tensor_type.elem_type
+    known = {one.name: one.type.tensor_type.elem_type for one in graph.value_info}
+    held = known.get(value, kind if kind in _FLOATS else 1)
+    makers = {name: node for node in graph.node for name in node.output}
+    before = _leading_to({value}, makers, stop={image.name})
+    behind = _leading_to({item.name for item in graph.output}, makers, stop={value})
+    return (
+        _part(model, before, [(image.name, kind, tile)], [(value, held, [None] * len(whole))]),
+        _part(model, behind, [(value, held, whole)], list(graph.output)),
+    )
+
+
+def _leading_to(
+    names: Iterable[str], makers: dict[str, onnx.NodeProto], stop: set[str]
+) -> set[int]:
+    """The nodes, by identity, that make any of these values, not looked at beyond `stop`."""
+    found: set[int] = set()
+    asked = [name for name in names if name not in stop]
+    while asked:
+        node = makers.get(asked.pop())
+        if node is None or id(node) in found:
+            continue
+        found.add(id(node))
+        asked += [name for name in _read_by(node) if name not in stop]
+    return found
+
+
+def _read_by(node: onnx.NodeProto) -> list[str]:
+    inner = [name for graph in subgraphs(node) for one in graph.node for name in _read_by(one)]
+    return [name for name in (*node.input, *inner) if name]
+
+
+def _part(
+    model: onnx.ModelProto,
+    kept: set[int],
+    inputs: Sequence[tuple[str, int, Shape]],
+    outputs: Sequence[object],
+) -> onnx.ModelProto:
+    import onnx
+    from onnx import helper
+
+    nodes = [node for node in model.graph.node if id(node) in kept]
+    read = {name for node in nodes for name in _read_by(node)}
+    made = onnx.ModelProto()
+    made.ir_version = model.ir_version
+    made.opset_import.extend(model.opset_import)
+    made.functions.extend(model.functions)
+    graph = made.graph
+    graph.name = model.graph.name
+    graph.node.extend(nodes)
+    graph.initializer.extend(item for item in model.graph.initializer if item.name in read)
+    for name, kind, shape in inputs:
+        graph.input.append(helper.make_tensor_value_info(name, kind, list(shape)))
+    for one in outputs:
+        if isinstance(one, tuple):
+            name, kind, shape = one
+            one = helper.make_tensor_value_info(name, kind, list(shape))
+        graph.output.append(one)
+    return made
