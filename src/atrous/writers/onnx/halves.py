@@ -32,15 +32,15 @@ def halves(
     known = {one.name: one.type.tensor_type.elem_type for one in graph.value_info}
     held = known.get(value, kind if kind in _FLOATS else 1)
     makers = {name: node for node in graph.node for name in node.output}
-    before = _leading_to({value}, makers, stop={image.name})
-    behind = _leading_to({item.name for item in graph.output}, makers, stop={value})
+    before = _nodes_before({value}, makers, stop={image.name})
+    behind = _nodes_before({item.name for item in graph.output}, makers, stop={value})
     return (
-        _part(model, before, [(image.name, kind, tile)], [(value, held, [None] * len(whole))]),
-        _part(model, behind, [(value, held, whole)], list(graph.output)),
+        _half(model, before, [(image.name, kind, tile)], [(value, held, [None] * len(whole))]),
+        _half(model, behind, [(value, held, whole)], list(graph.output)),
     )
 
 
-def _leading_to(
+def _nodes_before(
     names: Iterable[str], makers: dict[str, onnx.NodeProto], stop: set[str]
 ) -> set[int]:
     """The nodes, by identity, that make any of these values, not looked at beyond `stop`."""
@@ -60,7 +60,7 @@ def _read_by(node: onnx.NodeProto) -> list[str]:
     return [name for name in (*node.input, *inner) if name]
 
 
-def _part(
+def _half(
     model: onnx.ModelProto,
     kept: set[int],
     inputs: Sequence[tuple[str, int, Shape]],
