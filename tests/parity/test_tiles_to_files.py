@@ -233,22 +233,27 @@ def test_what_is_another_run_is_refused_by_name(tmp_path, tiled, image, model):
     assert zarr.open_array(tmp_path / "out.zarr", mode="r").shape == (1, 38, 45)
 
 
-def test_a_source_that_changes_while_it_is_run_is_noticed(tmp_path, tiled, image):
-    np.save(tmp_path / "in.npy", image)
-    changed = []
+@pytest.mark.parametrize("save", [npy, zarr_3], ids=lambda save: save.__name__)
+def test_a_source_that_changes_while_it_is_run_is_noticed(save, tmp_path, tiled, image):
+    (tmp_path / "other").mkdir()
+    path, changed = save(tmp_path, image), []
+    instead = save(tmp_path / "other", image + 1)
 
     def prepare(tile):
-        if not changed and len(list(tmp_path.rglob("c/0/0/0/*"))) > 1:
+        if not changed and len(list((tmp_path / "out.zarr").rglob("c/0/0/0/*"))) > 1:
             changed.append(True)
-            np.save(tmp_path / "in.npy", image + 1)
+            if path.is_dir():
+                chunk = sorted(path.rglob("c/*/*/0"))[-1]
+                chunk.write_bytes((instead / chunk.relative_to(path)).read_bytes())
+            else:
+                instead.replace(path)
         return SCALE(tile)
 
+    asked = {"axes": "YXC", "prepare": prepare}
     with pytest.raises(RunError, match="changed while it was run"):
-        tiled.run(tmp_path / "in.npy", tmp_path / "out.zarr", axes="YXC", prepare=prepare)
+        tiled.run(path, tmp_path / "out.zarr", **asked)
     with pytest.raises(ArgumentError, match=r"source\.0\.files was"):
-        tiled.run(
-            tmp_path / "in.npy", tmp_path / "out.zarr", axes="YXC", prepare=prepare, resume=True
-        )
+        tiled.run(path, tmp_path / "out.zarr", **asked, resume=True)
 
 
 def test_what_does_not_fit_is_refused_and_nothing_is_written(tmp_path, tiled, image, whole):
