@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from atrous.analysis.strides import views_of
-from atrous.network import Network, Node
-from atrous.network.ops import Elementwise
+from atrous.network import Network, Node, Tensor
+from atrous.network.ops import Conv, Elementwise
 from atrous.shown import Shown
 
-__all__ = ["Memory", "bytes_moved_in", "memory_of"]
+__all__ = ["Memory", "blocked_copies", "bytes_moved_in", "memory_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,32 @@ def memory_of(
         for name in dying.get(index, ()):
             alive -= sizes[name]
     return Memory(peak, at, tuple(course))
+
+
+_BLOCK = 16
+"""Channels that oneDNN lays side by side with 512-bit vectors; fewer are filled up."""
+
+
+def blocked_copies(network: Network) -> Callable[[Node], int]:
+    """What convolutions of PyTorch hold on a processor beside their input and their result.
+
+    Those of 32 bits or fewer bring the input into blocks of channels, and the result back from
+    them: the larger of the two is there once more.
+    """
+
+    def held(node: Node) -> int:
+        if not isinstance(node.op, Conv) or node.output.itemsize > 4:
+            return 0
+        return max(_blocked_bytes(network.tensor(node.inputs[0])), _blocked_bytes(node.output))
+
+    return held
+
+
+def _blocked_bytes(tensor: Tensor) -> int:
+    if len(tensor.shape) < 3 or not tensor.shape[1]:
+        return tensor.nbytes
+    channels = tensor.shape[1]
+    return tensor.nbytes // channels * (-(-channels // _BLOCK) * _BLOCK)
 
 
 def bytes_moved_in(network: Network) -> Callable[[Node], int]:

@@ -164,10 +164,19 @@ class TilePlan(ShownWhole):
 
     @property
     def memory_bytes(self) -> int:
-        """What one tile needs: its activations, its part of the outputs, gathered statistics."""
+        """What tiles need: activations of one, what is read ahead and written behind, statistics.
+
+        While a tile runs its input is held beside the copy that the model works on, the next one
+        is read, and the outputs of the one before are written.
+        """
         part = prod(axis.size for axis in self.axes) / prod(axis.length for axis in self.axes)
         held = sum(one.nbytes for one in self.gathered) + (_PIECE if self.gathered else 0)
-        return self.tile_peak_bytes + held + int(sum(one.nbytes * part for one in self.outputs))
+        read = sum(
+            prod(shape) * one.itemsize
+            for shape, one in zip(self.input_shapes, self.inputs, strict=True)
+        )
+        written = int(sum(one.nbytes * part for one in self.outputs))
+        return self.tile_peak_bytes + held + 2 * read + written
 
     def tile(self, index: int | tuple[int, ...]) -> Tile:
         """One tile, by its number in row-major order or its place in the grid."""

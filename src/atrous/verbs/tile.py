@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atrous.analysis.memory import memory_of
+from atrous.analysis.memory import blocked_copies, memory_of
 from atrous.analysis.requirements import bytes_of
 from atrous.certification.resized import resized
 from atrous.errors import ArgumentError, ReadError, UnsupportedError
@@ -226,7 +226,9 @@ class Planner:
     def _planned(self, network: Network, steps: Mapping[str, int]) -> TilePlan:
         size = "x".join(map(str, steps.values()))
         step(f"planning tiles of {size}")
-        found = cut_into_tiles(network, steps, self._at_tile, peak_of, statistics=self.statistics)
+        found = cut_into_tiles(
+            network, steps, self._at_tile, resident_peak_of, statistics=self.statistics
+        )
         if isinstance(found, Refusal):
             error = UnsupportedError(found.reason)
             error.subject = found.layer or self.name
@@ -365,3 +367,12 @@ def peak_of(network: Network) -> int:
     if eager is not None and eager.peak_bytes is not None:
         return eager.peak_bytes
     return memory_of(network).peak_bytes
+
+
+def resident_peak_of(network: Network) -> int:
+    """The same with what convolutions hold while they run, where PyTorch runs the network."""
+    if network.eager is None:
+        return peak_of(network)
+    graph = memory_of(network).peak_bytes
+    beyond = max(peak_of(network) - graph, 0)
+    return beyond + memory_of(network, workspace=blocked_copies(network)).peak_bytes
