@@ -2,7 +2,8 @@
 
 Plans compute nothing and hold no arrays; `runners` say how they are carried out. `regions` asks
 what a stretch of the outputs needs, `strides` where tiles may begin, `along` cuts one axis into
-tiles, `tiles` puts the axes together, `cut` has a front by tiles and a back that runs whole.
+tiles, `tiles` puts the axes together, `hints` has plans in the terms of other tools, `cut` a front
+by tiles and a back that runs whole.
 Pure functions on networks as data. May import: `network`, `geometry` and below; no framework.
 A new way to cut is one file with its frozen record; its view goes into `report/`, what carries it
 out into `runners/`.

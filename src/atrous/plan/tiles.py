@@ -8,7 +8,7 @@ from fractions import Fraction
 from functools import cached_property
 from itertools import product
 from math import prod
-from typing import Literal
+from typing import Any, Literal
 
 from atrous.errors import GeometryError
 from atrous.network import Network, Tensor
@@ -16,6 +16,7 @@ from atrous.network.layout import has_axes
 from atrous.network.ops import Resize
 from atrous.network.shapes import Shape
 from atrous.plan.along import AxisTiles, along, placed
+from atrous.plan.hints import for_bioimageio, for_dask, for_monai
 from atrous.plan.sweeps import Statistic, gathered_of, sweeps_of, work_of
 from atrous.refusal import Refusal
 from atrous.shown import ShownWhole
@@ -214,6 +215,48 @@ class TilePlan(ShownWhole):
         """All tiles, row by row."""
         for places in product(*map(range, self.grid)):
             yield self.tile(places)
+
+    def to_monai(self) -> dict[str, Any]:
+        """Arguments for MONAI's sliding window, with which its result is that of the whole image.
+
+        `sliding_window_inference(image, sw_batch_size=4, predictor=model, **arguments)`, with the
+        `roi_weight_map` as a tensor. Raises `UnsupportedError` where no windows can be exact.
+
+        >>> import atrous
+        >>> plan = atrous.plan_tiles("stack:k3s2x8 ups2 k5x2", (1, 3, 512, 512), tile=128)
+        >>> found = plan.to_monai()
+        >>> found["roi_size"], [round(overlap, 3) for overlap in found["overlap"]]
+        ((134, 134), [0.041, 0.041])
+        """
+        return for_monai(self)
+
+    def to_dask(self) -> dict[str, Any]:
+        """Chunks, depth and boundary for `dask.array.map_overlap`, and what of outputs to trim.
+
+        `map_overlap(f, x.rechunk(chunks), depth=depth, boundary="none", trim=trim)` then gives
+        what the whole image gives. Raises `UnsupportedError` where no overlap can.
+
+        >>> import atrous
+        >>> plan = atrous.plan_tiles("stack:k3x8 k3d4x3", (1, 3, 500, 300), tile=128)
+        >>> found = plan.to_dask()
+        >>> found["chunks"], found["boundary"], found["trim"]
+        (((1,), (3,), (128, 128, 128, 116), (128, 128, 44)), 'none', True)
+        >>> found["depth"]
+        {0: (0, 0), 1: (0, 0), 2: (5, 5), 3: (5, 5)}
+        """
+        return for_dask(self)
+
+    def to_bioimageio(self) -> dict[str, Any]:
+        """The spatial axes of `rdf.yaml` 0.5: sizes that inputs may have, halos of outputs.
+
+        Raises `UnsupportedError` where tiles of that format cannot be exact.
+
+        >>> import atrous
+        >>> plan = atrous.plan_tiles("stack:k3s2x8 ups2 k5x2", (1, 3, 512, 512), tile=128)
+        >>> plan.to_bioimageio()["inputs"]["x"][0]
+        {'id': 'y', 'type': 'space', 'size': {'min': 10, 'step': 2}}
+        """
+        return for_bioimageio(self)
 
     def _unravelled(self, index: int) -> tuple[int, ...]:
         if not 0 <= index < len(self):
