@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from atrous.cli.options import SOURCE_HELP, Json
+from atrous.cli.options import Json
 from atrous.cli.output import measuring, show, show_json, wrote
 from atrous.cli.pages import Drawn, picture_place, put
 from atrous.cli.sources import function, model
@@ -23,9 +23,14 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
+_MODEL_HELP = (
+    "The path of an .onnx file, timm:NAME, torchvision:NAME or smp:NAME, or MODULE:FUNCTION or "
+    "FILE.py:FUNCTION, which RUNS THAT CODE."
+)
+
 
 def run(
-    source: Annotated[str, typer.Argument(metavar="MODEL", help=SOURCE_HELP, show_default=False)],
+    source: Annotated[str, typer.Argument(metavar="MODEL", help=_MODEL_HELP, show_default=False)],
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="A .npy, .zarr, .tif or .tiff.")],
     target: Annotated[str, typer.Argument(metavar="OUT", help="What is written, a .zarr or .npy.")],
     memory: Annotated[
