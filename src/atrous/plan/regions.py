@@ -77,7 +77,12 @@ def needs(
                 ends |= reads.stop > length
                 stretch = _stretch_inside(reads, move)
             else:
-                return _no("lets all positions see one another", node, axis)
+                reason = (
+                    f"lets all positions see one another along {axis}, so no halo is wide enough; "
+                    'statistics="exact" gathers what it needs in sweeps, and memory=... instead of '
+                    "a tile's size cuts the network before it."
+                )
+                return Refusal("local", node.name, reason)
             before = found.get(name)
             found[name] = stretch if before is None else _hull(before, stretch)
     return Needs(found, begins, ends)
