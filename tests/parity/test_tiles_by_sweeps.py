@@ -1,5 +1,7 @@
 """Models with layers that mix all positions, by tiles, against themselves on the whole image."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,9 @@ from torch.nn import functional
 
 import atrous
 from atrous.runners.tiled import statistics
+from atrous.runners.tiled.sweeps import gather
 from atrous.runners.tiled.tiled import Tiled
+from atrous.verbs.tile import Planner
 
 NEAR = 1e-12
 
@@ -362,3 +366,21 @@ def test_tiles_of_a_run_into_an_array_gather_first():
     with torch.no_grad():
         whole = model(torch.from_numpy(image)).numpy()
     assert np.abs(target - whole).max() <= NEAR * np.abs(whole).max()
+
+
+def test_an_engine_that_goes_to_another_process_takes_its_statistics_along():
+    model, shapes, tile, _ = CASES["squeeze"]
+    planner = Planner(model.double(), tile=tile, statistics="exact")
+    plan = planner.plan(tuple(shapes))
+    engine = planner.engine(plan)
+    image = torch.rand(shapes[0], dtype=torch.double)
+    gather(plan, engine, lambda one: [image[one.read[0]]])
+    last = plan.tile(len(plan) - 1)
+    sent = pickle.loads(pickle.dumps(engine))
+    found = (one.run([image[last.read[0]]], [last])[0] for one in (engine, sent))
+    assert torch.equal(*found)
+
+
+def test_statistics_of_a_file_are_refused():
+    with pytest.raises(atrous.UnsupportedError, match="goes with PyTorch modules alone"):
+        atrous.tile("model.onnx", statistics="exact")

@@ -86,6 +86,11 @@ def tile(
         raise UnsupportedError(
             f"{source_name(model)}: it has no weights; tiles run PyTorch modules and .onnx files."
         )
+    if statistics is not None and kind_of(model) != "module":
+        raise UnsupportedError(
+            f"{source_name(model)}: statistics={statistics!r} goes with PyTorch modules alone; "
+            "give the module."
+        )
     planner = Planner(model, tile=tile, memory=memory, statistics=statistics)
     tiled = Tiled(planner, planner.engine, batch)
     if input is not None:

@@ -73,7 +73,7 @@ def gather(
     if not hasattr(engine, "gather"):
         raise UnsupportedError(
             f"{plan.network}: statistics are gathered of PyTorch modules, and this model is none; "
-            "give the module, or statistics='tile' for an error that is measured."
+            "give the module."
         )
     engine.begin()
     for sweep in range(1, plan.sweeps):
