@@ -126,6 +126,15 @@ def test_several_tiles_as_one_batch():
     assert plan.grid == (4, 4)
 
 
+def test_half_precisions_give_what_the_whole_image_gives():
+    for dtype in (torch.bfloat16, torch.float16):
+        model = nn.Conv2d(1, 2, 3, padding=1).to(dtype).eval()
+        image = torch.rand(1, 1, 40, 52).to(dtype)
+        found = atrous.tile(model, tile=16)(image)
+        with torch.no_grad():
+            assert torch.allclose(found.float(), model(image).float(), atol=2e-2)
+
+
 def test_an_array_gives_an_array_and_argmax_never_holds_the_classes():
     model = nn.Conv2d(1, 21, 3, padding=1).eval()
     image = np.random.default_rng(0).standard_normal((1, 1, 40, 52)).astype(np.float32)

@@ -283,7 +283,10 @@ def _lacks(
             reason = f"a tile of {cut.size} along {axis} lacks positions that it needs."
             return Refusal("whole", maker.name if maker else name, reason)
     if (asked.begins and origin) or (asked.ends and cell.read.stop != cut.length):
-        reason = f"a tile along {axis} sees an end that is none."
+        reason = (
+            f"a tile of {cut.size} along {axis} ends within a map whose end it reads; "
+            f"give tiles of at least {cut.length // 2 + 1}, or of another size."
+        )
         return Refusal("whole", "", reason)
     return None
 

@@ -118,7 +118,8 @@ class TorchTiles:
         return [self._taken(value) for value in inputs]
 
     def host(self, made: torch.Tensor) -> Any:
-        """One output as an array in main memory."""
+        """One output as an array in main memory; of bfloat16, which arrays have not, float32."""
+        made = made.float() if made.dtype == torch.bfloat16 else made
         return made.detach().cpu().numpy()
 
     def fingerprint(self) -> str:
