@@ -224,6 +224,11 @@ def test_a_file_of_one_size_runs_on_any_image_where_no_operator_holds_a_size():
             [("from", ints(0)), ("to", ints(48)), ("axes", ints(2))],
             "would be something else: its layers are others; export it",
         ),
+        (
+            [node("Slice", "x from to axes", "y")],
+            [("from", ints(0)), ("to", ints(40)), ("axes", ints(2))],
+            "makes a size that the file holds",
+        ),
     ],
 )
 def test_a_file_that_holds_a_size_is_refused_at_another(nodes, constants, words):
