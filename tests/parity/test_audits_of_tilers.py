@@ -142,6 +142,10 @@ def test_blending_is_another_result_around_its_seams():
     found = atrous.audit_tiles(model, blended, input=image_of(1, 1, 480))
     along = along_last(found)
     assert (found.verdict, along.period, along.lacks) == ("approximate", 24, (4, 4))
+    along = along_last(
+        atrous.audit_tiles(model, lambda x: blended(x, 64, 48), input=image_of(1, 1, 640))
+    )
+    assert along.period == 48
 
 
 def test_ends_that_are_padded_otherwise_are_an_interior_and_no_seam():

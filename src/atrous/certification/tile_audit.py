@@ -42,7 +42,8 @@ class Looks(Plain):
 class Seams(Shown):
     """What differs along one axis: around seams, which repeat, and at the ends of the image.
 
-    `seams` are output positions at which a tile begins; `period` and `offset` say where they lie
+    `seams` are output positions at which a tile begins, or the middle of what differs around the
+    edge of a window where windows overlap and are blended; `period` and `offset` say where they lie
     if they repeat. Positions differ up to `reach` before and behind them, and up to `ends` from
     the image's ends. In input positions: a tile must look `needed` before and behind itself and
     lacks at least `lacks` of that; differences beyond are too small to be told from rounding.
@@ -154,8 +155,9 @@ def looks_of(network: Network, output: str) -> tuple[Looks, ...]:
     return tuple(found)
 
 
-FirstChanged = Callable[[str, int], int | None]
-"""The first output along an axis that changes where all inputs from a position on change."""
+FirstChanged = Callable[[str, int, bool], int | None]
+"""The first output along an axis that changes where all inputs from a position on change; with True
+the first one behind those that change where all inputs before it change."""
 
 _PHASES = 64
 
@@ -293,8 +295,7 @@ def _seams_in(
     if len(found) == _PROBED:
         period = found[1] - found[0]
     else:
-        apart, counts = np.unique(np.diff([start for start, _ in runs]), return_counts=True)
-        period = int(apart[counts.argmax()]) if len(apart) else 0
+        period = _repeats([start for start, _ in runs])
     seams: list[int] = []
     for index, (start, stop) in enumerate(runs):
         if index in found:
@@ -305,6 +306,16 @@ def _seams_in(
         inside = low <= expected <= high and bool(found)
         seams.append(expected if inside else min(max((start + stop) // 2, low), high))
     return tuple(seams), period or None
+
+
+def _repeats(starts: Sequence[int]) -> int:
+    """The least distance at which most stretches that differ have another one; 0 for none."""
+    held = set(starts)
+    for apart in sorted({b - a for a in starts for b in starts if b > a}):
+        within = [start for start in starts if start + apart <= max(starts)]
+        if sum(start + apart in held for start in within) > 0.6 * len(within):
+            return apart
+    return 0
 
 
 def _allowed(run: tuple[int, int], looks: Looks) -> tuple[int, int]:
@@ -324,8 +335,10 @@ def _probed(
     if low == high:
         return low
     last = -int(-(run[0] + 1) * looks.stride // 1) - 1 + halo[1]
-    for position in range(last, last + _TRIES):
-        seam = first(looks.axis, position)
+    nearest = int((run[1] - 1) * looks.stride) - halo[0] + 1
+    for turn in range(_TRIES):
+        seam = first(looks.axis, last + turn, False)
         if seam is not None and low <= seam <= high:
-            return seam
+            # Where windows overlap and are blended, either side sees across: no place is a seam.
+            return seam if first(looks.axis, nearest - turn, True) == seam else None
     return None

@@ -124,9 +124,13 @@ def _probe(
 ) -> FirstChanged:
     """Runs the tiler on inputs that are others from a position on: which outputs change first?"""
 
-    def first(axis: str, position: int) -> int | None:
+    def first(axis: str, position: int, before_it: bool) -> int | None:
+        if position < 1:
+            return None
         changed = [
-            changed_from(image, index, position) if index is not None else image
+            changed_from(image, index, position, before_it=before_it)
+            if index is not None
+            else image
             for image, tensor in zip(images, network.inputs, strict=True)
             for index in (_dim_of(tensor, axis),)
         ]
@@ -137,7 +141,9 @@ def _probe(
         other = (made != before[output]) & ~(np.isnan(made) & np.isnan(before[output]))
         rest = tuple(dim for dim in range(other.ndim) if dim != along)
         places = np.flatnonzero(other.any(axis=rest))
-        return int(places[0]) if len(places) else None
+        if not len(places):
+            return None
+        return int(places[-1]) + 1 if before_it else int(places[0])
 
     return first
 

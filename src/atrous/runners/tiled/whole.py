@@ -49,10 +49,11 @@ def arrays_of(made: Any) -> list[NDArray[Any]]:
     return [np.asarray(made.detach().cpu() if hasattr(made, "detach") else made)]
 
 
-def changed_from(image: Any, dim: int, position: int) -> Any:
-    """A copy whose numbers from a position on along a dimension are mirrored in their range."""
+def changed_from(image: Any, dim: int, position: int, *, before_it: bool = False) -> Any:
+    """A copy whose numbers from a position on (or before it) are mirrored in their range."""
     copy = image.clone() if hasattr(image, "clone") else np.array(image)
-    part = (*(slice(None),) * dim, slice(position, None))
+    where = slice(0, position) if before_it else slice(position, None)
+    part = (*(slice(None),) * dim, where)
     copy[part] = (image.max() - image[part]) + image.min()
     return copy
 
