@@ -204,3 +204,35 @@ def test_tiles_stay_within_a_budget_and_the_least_that_works_is_said():
         atrous.tile(model, memory=100, tile=16)
     with pytest.raises(atrous.ArgumentError, match="one for each of h, w"):
         atrous.tile(model, tile=(1, 2, 3)).plan((1, 1, 70, 90))
+
+
+def test_what_is_no_image_or_no_size_is_said():
+    model = nn.Conv2d(1, 1, 3).eval()
+    tiled = atrous.tile(model, tile=16)
+    with pytest.raises(atrous.ArgumentTypeError, match="anything with shape"):
+        tiled([[1.0]])
+    with pytest.raises(atrous.ArgumentError, match=r"does not run on uint8: .*Make of the image"):
+        tiled(np.zeros((1, 1, 40, 40), np.uint8))
+    with pytest.raises(atrous.ArgumentError, match=r"tile=16\.5 is no size"):
+        atrous.tile(model, tile=16.5)(np.zeros((1, 1, 40, 40), np.float32))
+    with pytest.raises(atrous.ReadError, match="there is no such file"):
+        atrous.tile("nothing.onnx", tile=16)
+
+
+def test_an_input_that_is_broadcast_is_handed_to_every_tile_and_one_of_another_size_refused():
+    class Two(nn.Module):
+        def forward(self, x, y):
+            return functional.avg_pool2d(x, 3, 1, 1) + y
+
+    x = torch.rand(1, 1, 40, 52)
+    one, rows = torch.rand(1, 1, 1, 1), torch.rand(1, 1, 1, 52)
+    for y in (one, rows):
+        whole = Two()(x, y)
+        assert float((atrous.tile(Two(), tile=16)(x, y) - whole).abs().max()) < 1e-6
+
+    class Half(nn.Module):
+        def forward(self, x, y):
+            return functional.avg_pool2d(x, 2) + y
+
+    with pytest.raises(atrous.UnsupportedError, match="where another input has 40"):
+        atrous.tile(Half(), tile=16)(x, torch.rand(1, 1, 20, 26))

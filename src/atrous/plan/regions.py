@@ -79,8 +79,7 @@ def needs(
             else:
                 reason = (
                     f"lets all positions see one another along {axis}, so no halo is wide enough; "
-                    'statistics="exact" gathers what it needs in sweeps, and memory=... instead of '
-                    "a tile's size cuts the network before it."
+                    "memory=... instead of a tile's size cuts the network before it."
                 )
                 return Refusal("local", node.name, reason)
             before = found.get(name)

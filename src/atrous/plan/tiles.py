@@ -189,7 +189,7 @@ class TilePlan(ShownWhole):
         cells = {axis.axis: axis.cell(place) for axis, place in zip(self.axes, places, strict=True)}
         read = tuple(
             tuple(
-                _slice(cells[axis].read) if axis in cells else slice(0, n)
+                _slice(cells[axis].read) if axis in cells and n > 1 else slice(0, n)
                 for axis, n in zip(one.axes, one.shape, strict=True)
             )
             for one in self.inputs
@@ -308,7 +308,17 @@ def cut_into_tiles(
         return refused
     outputs = tuple(one for one in maps if isinstance(one, Map))
     inputs = [_map_of(tensor) for tensor in network.inputs]
-    lengths = {axis: n for tensor in reversed(network.inputs) for axis, n in tensor.grid.items()}
+    lengths = {
+        axis: n
+        for tensor in reversed(network.inputs)
+        for axis, n in tensor.grid.items()
+        if n > 1 or axis not in network.inputs[0].grid
+    }
+    for tensor in network.inputs:
+        for axis, n in tensor.grid.items():
+            if axis in steps and n not in (1, lengths[axis]):
+                reason = f"has {n} positions along {axis} where another input has {lengths[axis]}."
+                return Refusal("inputs", tensor.name, reason)
     steps = {axis: step for axis, step in steps.items() if step < lengths.get(axis, 0)}
     sweeps = sweeps_of(network, steps.keys())
     if statistics is None:
@@ -385,8 +395,8 @@ def _axes_in_tiles(
 
 
 def _with_fix(refused: Refusal) -> Refusal:
-    reason = f"{refused.reason.rstrip('.')} as it is; give statistics='exact', which gathers what "
-    return Refusal(refused.rule, refused.layer, f"{reason}it needs in a sweep before.")
+    reason = f"{refused.reason.rstrip('.')}; or, of a PyTorch module, give statistics='exact', "
+    return Refusal(refused.rule, refused.layer, f"{reason}which gathers what it needs in a sweep.")
 
 
 def _placed(network: Network, tile: Network, name: str, cuts: Sequence[AxisTiles]) -> PlacedResize:

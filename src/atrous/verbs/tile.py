@@ -22,6 +22,7 @@ from atrous.readers import read
 from atrous.readers.given import is_shape, shapes_of
 from atrous.readers.kind import kind_of, source_name
 from atrous.readers.named import make, parse
+from atrous.readers.source import check_file
 from atrous.refusal import Refusal
 from atrous.runners.tiled.pipeline import Engine
 from atrous.runners.tiled.tiled import Tiled
@@ -91,6 +92,8 @@ def tile(
             f"{source_name(model)}: statistics={statistics!r} goes with PyTorch modules alone; "
             "give the module."
         )
+    if kind_of(model) == "file":
+        check_file(model)
     planner = Planner(model, tile=tile, memory=memory, statistics=statistics)
     tiled = Tiled(planner, planner.engine, batch)
     if input is not None:
@@ -345,7 +348,7 @@ def _run_size(plan: TilePlan) -> str:
 
 def _steps(network: Network, tile: int | Sequence[int]) -> Mapping[str, int]:
     axes = network.axes
-    sizes = (tile,) * len(axes) if isinstance(tile, int) else tuple(tile)
+    sizes = tuple(tile) if isinstance(tile, Sequence) else (tile,) * len(axes)
     if len(sizes) != len(axes) or any(type(n) is not int or n < 1 for n in sizes):
         raise ArgumentError(
             f"tile={tile!r} is no size of tiles; give one of at least 1, or one for each of "

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from atrous.errors import ArgumentError, UnsupportedError
+from atrous.errors import ArgumentError, ArgumentTypeError, UnsupportedError
 from atrous.network.shapes import Shape
 from atrous.plan.cut import CutPlan
 from atrous.plan.tiles import Tile, TilePlan
@@ -89,6 +89,12 @@ class Tiled:
         tensors, all else NumPy arrays. `reduce`, `"argmax"`, `"threshold:0.5"` or a function of one
         tile of an output, is applied to each tile: what it leaves out is never held as a whole.
         """
+        for image in images:
+            if not hasattr(image, "shape") or not hasattr(image, "dtype"):
+                raise ArgumentTypeError(
+                    f"an image is anything with shape, dtype and slicing, such as an array; got a "
+                    f"{type(image).__name__}."
+                )
         plan = self.plan(*(image.shape for image in images))
         if isinstance(plan, CutPlan):
             return self._cut(plan, images[0], reduce)
