@@ -217,6 +217,8 @@ def test_it_is_plain_data_and_a_picture():
 def test_what_cannot_be_audited_says_so():
     with pytest.raises(atrous.ArgumentError, match="give a function of the whole image"):
         atrous.audit_tiles(nn.Identity(), 3, input=(1, 1, 9))
+    with pytest.raises(atrous.ArgumentError, match="zoo:unet: it has no weights"):
+        atrous.audit_tiles("zoo:unet", lambda x: x, input=(1, 3, 64, 64))
     with pytest.raises(atrous.ArgumentError, match="a function does not say what it takes"):
         atrous.audit_tiles(lambda x: x, lambda x: x, input=(1, 1, 9))
     with pytest.raises(atrous.ArgumentError, match="gives 1 outputs and the tiler 2"):

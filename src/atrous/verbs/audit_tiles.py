@@ -51,6 +51,11 @@ def audit_tiles(whole: Any, tiled: Callable[..., Any], *, input: Any) -> TileAud
         raise ArgumentError(
             f"tiled is a {type(tiled).__name__}; give a function of the whole image."
         )
+    if kind_of(whole) in ("network", "zoo", "stack"):
+        raise ArgumentError(
+            f"{source_name(whole)}: it has no weights, so nothing runs it; give a PyTorch module, "
+            "an .onnx file or a function."
+        )
     model, _ = made_of(whole) if kind_of(whole) == "library" else (whole, None)
     network, notes = _network_of(model, input)
     images = _images(model, input, network)
