@@ -14,6 +14,8 @@ from torch.nn import functional
 from torchvision.models import segmentation, squeezenet1_1
 from torchvision.ops import FeaturePyramidNetwork
 
+from tests.shortened import shortened
+
 __all__ = ["NETWORKS", "WITH_STATISTICS", "Layout"]
 
 
@@ -56,7 +58,7 @@ RESNET = {"layers": (1, 1, 1, 1), "channels": (4, 6, 8, 8)}
 
 
 def backbone(name: str, **options: Any) -> nn.Module:
-    return timm.create_model(name, features_only=True, **options)
+    return shortened(timm.create_model(name, features_only=True, **options))
 
 
 class UNet(nn.Module):
@@ -613,7 +615,7 @@ NETWORKS = {
     ),
     "SqueezeNet": Layout(squeezed, (1, 3, 131, 117), 16, 40),
     "U-Net, transposed": Layout(partial(UNet, "transposed"), (1, 3, 61, 79), 14, 30),
-    "U-Net, bilinear": Layout(partial(UNet, "bilinear"), (1, 3, 59, 80), 14, 30),
+    "U-Net, bilinear": Layout(partial(UNet, "bilinear"), (1, 3, 89, 91), 16, 24),
     "U-Net, corners aligned": Layout(partial(UNet, "corners"), (1, 3, 91, 37), 8, 20, (1,)),
     "U-Net, nearest": Layout(partial(UNet, "nearest"), (1, 3, 57, 75), 14, 30),
     "U-Net, by a factor": Layout(partial(UNet, "factor"), (1, 3, 37, 93), 8, 20, (0,)),

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import random
-from inspect import signature
 from zlib import crc32
 
 import pytest
 import torch
 from torch import nn
 
-import atrous
 from atrous.runners.tiled.tiled import Tiled
 from atrous.verbs.tile import Planner
 from tests.tiled_networks import NETWORKS, WITH_STATISTICS, Layout
@@ -48,24 +46,11 @@ def assert_equal(
         assert float((one - other).abs().max()) <= near * float(other.abs().max())
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [*NETWORKS, *WITH_STATISTICS])
 def test_tiles_of_a_network_give_what_the_whole_image_gives(name: str) -> None:
-    layout = NETWORKS[name]
+    layout = {**NETWORKS, **WITH_STATISTICS}[name]
     model, images, tile = made(name, layout)
-    planner = Planner(model, tile=tile)
+    planner = Planner(model, tile=tile, statistics="exact" if name in WITH_STATISTICS else None)
     assert len(planner.plan(layout.shapes)) > 1
     for dtype, near in NEAR:
         assert_equal(Tiled(planner, planner.engine), model, images, dtype, near)
-
-
-@pytest.mark.skipif(
-    "statistics" not in signature(atrous.tile).parameters, reason="no statistics by sweeps"
-)
-@pytest.mark.parametrize("name", WITH_STATISTICS)
-def test_networks_that_mix_all_positions_by_exact_statistics(name: str) -> None:
-    layout = WITH_STATISTICS[name]
-    model, images, tile = made(name, layout)
-    for dtype, near in NEAR:
-        tiled = atrous.tile(model.to(dtype), tile=tile, statistics="exact")
-        assert_equal(tiled, model, images, dtype, near)
-    assert len(tiled.plan(*layout.shapes)) > 1
