@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from atrous.errors import ArgumentError, ArgumentTypeError, UnsupportedError
+from atrous.errors import ArgumentError, ArgumentTypeError, AtrousError, UnsupportedError
 from atrous.network.shapes import Shape
 from atrous.plan.cut import CutPlan
 from atrous.plan.tiles import Tile, TilePlan
@@ -103,7 +103,8 @@ class Tiled:
         def read(tile: Tile) -> list[Any]:
             return [image[part] for image, part in zip(images, tile.read, strict=True)]
 
-        self._check_sizes(plan, engine, read)
+        with _kinds_said(plan, images):
+            self._check_sizes(plan, engine, read)
         reducer = reducer_of(reduce)
         whole: list[NDArray[Any] | None] = [None] * len(plan.outputs)
 
@@ -119,7 +120,8 @@ class Tiled:
                     whole[index] = np.empty(shape, part.dtype)
                 whole[index][target] = part  # type: ignore[index]
 
-        run_tiles(engine, plan.tiles(), read, write, batch=self._batched(plan))
+        with _kinds_said(plan, images):
+            run_tiles(engine, plan.tiles(), read, write, batch=self._batched(plan))
         made = tuple(_like(images[0], one) for one in whole)
         return made[0] if len(made) == 1 else made
 
@@ -347,6 +349,22 @@ class Tiled:
 
     def _batched(self, plan: TilePlan) -> int:
         return 1 if plan.resizes or plan.gathered else self.batch
+
+
+@contextmanager
+def _kinds_said(plan: TilePlan, images: Sequence[Any]) -> Iterator[None]:
+    """What a model raises on whole numbers says what it was given, and what to do."""
+    try:
+        yield
+    except RuntimeError as error:
+        kinds = sorted({str(image.dtype).removeprefix("torch.") for image in images})
+        if isinstance(error, AtrousError) or all("float" in kind for kind in kinds):
+            raise
+        text = " ".join(str(error).split()).rstrip(".")
+        raise ArgumentError(
+            f"{plan.network}: it does not run on {', '.join(kinds)}: {text}. Make of the image "
+            "what the model takes first, scaled as it expects it."
+        ) from error
 
 
 def _like(image: Any, made: NDArray[Any] | None) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from atrous.errors import ArgumentError, AtrousError, ReadError
+from atrous.errors import ReadError
 from atrous.frameworks.torch import in_mode, leaves, quiet
 from atrous.plan.tiles import PlacedAxis, PlacedResize, Tile, TilePlan
 from atrous.readers.torch.inputs import examples_for
@@ -52,20 +52,8 @@ class TorchTiles:
 
     def run(self, inputs: Sequence[Any], tiles: Sequence[Tile]) -> list[Any]:
         """The outputs, as tensors, for inputs stacked along the batch."""
-        given = self.taken(inputs)
-        try:
-            with torch.inference_mode():
-                return self.forward(given, tiles)
-        except RuntimeError as error:
-            kinds = {str(x.dtype).removeprefix("torch.") for x in given}
-            whole = [x for x in given if not x.is_floating_point()]
-            if self.dtype is None or not whole or isinstance(error, AtrousError):
-                raise
-            raise ArgumentError(
-                f"{self.plan.network}: it does not run on {', '.join(sorted(kinds))}: "
-                f"{' '.join(str(error).split()).rstrip('.')}. Make of the image what the model "
-                "takes first, scaled as it expects it."
-            ) from error
+        with torch.inference_mode():
+            return self.forward(self.taken(inputs), tiles)
 
     def forward(self, given: Sequence[torch.Tensor], tiles: Sequence[Tile]) -> list[torch.Tensor]:
         """The outputs, with gradients where they are enabled; inputs may be written to."""
