@@ -88,7 +88,7 @@ def separators(network: Network) -> Iterator[str]:
     >>> b = Builder()
     >>> x = b.conv(b.input("x", (1, 1, 8, 8)), 1, 3, padding=1, name="first")
     >>> y = b.conv(x, 1, 3, padding=1, name="second")
-    >>> net = b.build(b.sum(x, y, name="sum"))
+    >>> net = b.build(b.join(x, y, name="sum"))
     >>> list(separators(net))
     ['first', 'sum']
     """

@@ -114,7 +114,9 @@ def plan_tiles(
     `source` is that of `inspect`. See `tile`.
 
     >>> import atrous
-    >>> plan = atrous.plan_tiles("zoo:resnet50", (1, 3, 4096, 4096), tile=1024)
+    >>> plan = atrous.plan_tiles("zoo:unet", (1, 3, 4096, 4096), tile=1024)
+    >>> plan.grid, plan.halo[0], plan.origins, round(plan.recomputed, 2)
+    ((4, 4), (94, 94), (16, 16), 0.41)
     """
     shapes = shapes_of(input) if input is not None else None
     planner = Planner(source, tile=tile, memory=memory, statistics=statistics)
