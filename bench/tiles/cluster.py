@@ -82,28 +82,28 @@ def main() -> None:
     for worker in workers:
         worker.start()
     times: dict[str, list[float]] = {"two processes": [], "two workers": []}
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True) as cluster:
-        with Client(cluster) as client:
-            client.run(torch.set_num_threads, 1)
-            tiled = atrous.tile(model, tile=given.tile)
-            asked = {"client": client, "overwrite": True}
-            tiled.run(folder / "whole.npy", folder / "whole.zarr", **asked)
-            for _ in range(given.turns):
-                gates[0].wait()
-                start = time.perf_counter()
-                gates[1].wait()
-                times["two processes"].append(time.perf_counter() - start)
-                start = time.perf_counter()
-                tiled.run(folder / "whole.npy", folder / "whole.zarr", **asked)
-                times["two workers"].append(time.perf_counter() - start)
-            gates[2].value = False
+    local = LocalCluster(n_workers=2, threads_per_worker=1, processes=True)
+    with local as cluster, Client(cluster) as client:
+        client.run(torch.set_num_threads, 1)
+        tiled = atrous.tile(model, tile=given.tile)
+        asked = {"client": client, "overwrite": True}
+        tiled.run(folder / "whole.npy", folder / "whole.zarr", **asked)
+        for _ in range(given.turns):
             gates[0].wait()
-            idle = atrous.tile(nn.Conv2d(1, 1, 1).eval(), tile=64)
-            image_at(folder / "small.npy", 1, 2048, 2048)
-            idle.run(folder / "small.npy", folder / "small.zarr", **asked)
             start = time.perf_counter()
-            idle.run(folder / "small.npy", folder / "small.zarr", **asked)
-            small = (time.perf_counter() - start) / (2048 // 64) ** 2
+            gates[1].wait()
+            times["two processes"].append(time.perf_counter() - start)
+            start = time.perf_counter()
+            tiled.run(folder / "whole.npy", folder / "whole.zarr", **asked)
+            times["two workers"].append(time.perf_counter() - start)
+        gates[2].value = False
+        gates[0].wait()
+        idle = atrous.tile(nn.Conv2d(1, 1, 1).eval(), tile=64)
+        image_at(folder / "small.npy", 1, 2048, 2048)
+        idle.run(folder / "small.npy", folder / "small.zarr", **asked)
+        start = time.perf_counter()
+        idle.run(folder / "small.npy", folder / "small.zarr", **asked)
+        small = (time.perf_counter() - start) / (2048 // 64) ** 2
     plan = tiled.plan((1, channels, given.size, given.size))
     medians = {name: median(taken) for name, taken in times.items()}
     found = {
