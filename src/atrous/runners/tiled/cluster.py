@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from atrous.errors import ArgumentError, RunError
+from atrous.optimization.arena import keep_in_workers, let_go
 from atrous.plan.tiles import TilePlan
 from atrous.runners.tiled.images import Image, Prepare
 from atrous.runners.tiled.parts import Writer
@@ -142,6 +143,12 @@ def _shipped(base: type, work: Work) -> Any:
     class Shipped(base):  # type: ignore[misc]
         def __init__(self) -> None:
             self.work = work
+
+        def setup(self, worker: Any) -> None:  # noqa: ARG002
+            keep_in_workers()
+
+        def teardown(self, worker: Any) -> None:  # noqa: ARG002
+            let_go()
 
     return Shipped()
 

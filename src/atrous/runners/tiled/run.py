@@ -289,7 +289,15 @@ def _into(
             watch.look(closely=True)
             return known, found
         left = _left(plan, done, run.batch)
-        run_tiles(run.engine, left, read, write, batch=run.batch, finished=finished)
+        run_tiles(
+            run.engine,
+            left,
+            read,
+            write,
+            batch=run.batch,
+            peak=plan.tile_peak_bytes * run.batch,
+            finished=finished,
+        )
     watch.look(closely=True)
     return known, found
 

@@ -121,7 +121,14 @@ class Tiled:
                 whole[index][target] = part  # type: ignore[index]
 
         with _kinds_said(plan, images):
-            run_tiles(engine, plan.tiles(), read, write, batch=self._batched(plan))
+            run_tiles(
+                engine,
+                plan.tiles(),
+                read,
+                write,
+                batch=self._batched(plan),
+                peak=plan.tile_peak_bytes * self.batch,
+            )
         made = tuple(_like(images[0], one) for one in whole)
         return made[0] if len(made) == 1 else made
 
