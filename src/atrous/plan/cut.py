@@ -128,8 +128,9 @@ def thrifty(network: Network) -> Network:
     for node in network.nodes:
         made = isinstance(node.op, Conv | ConvTranspose)
         if isinstance(node.op, Elementwise) and node.inputs and node.inputs[0] in own:
-            before = network.tensor(node.inputs[0])
-            if uses[before.name] == 1 and before.shape == node.output.shape:
+            before, after = network.tensor(node.inputs[0]), node.output
+            alike = (before.shape, before.itemsize) == (after.shape, after.itemsize)
+            if uses[before.name] == 1 and alike:
                 node = replace(node, op=replace(node.op, in_place=True), alias=True)
                 made = True
         if made:

@@ -295,7 +295,9 @@ class Planner:
         step("choosing where to cut")
         found = cut_within(network, budget, resized, _thrifty_peak, peak_of(network))
         if isinstance(found, Refusal):
-            error.args = (f"{str(error.args[0]).rstrip('.')}, and no front of it can: {found}",)
+            why = str(error.args[0]).partition(";")[0].rstrip(".")
+            asked = self.memory or USUAL_MEMORY
+            error.args = (f"{why}; with memory={asked!r} no cut before it helps: {found}",)
             raise error
         return found
 

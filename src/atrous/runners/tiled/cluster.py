@@ -7,6 +7,8 @@ the middle of it: it writes the same files.
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -143,14 +145,22 @@ def _shipped(base: type, work: Work) -> Any:
     class Shipped(base):  # type: ignore[misc]
         def __init__(self) -> None:
             self.work = work
+            self.client = _process()
 
         def setup(self, worker: Any) -> None:  # noqa: ARG002
-            keep_in_workers()
+            # A worker within the client's process leaves that process's memory alone.
+            if _process() != self.client:
+                keep_in_workers()
 
         def teardown(self, worker: Any) -> None:  # noqa: ARG002
-            let_go()
+            if _process() != self.client:
+                let_go()
 
     return Shipped()
+
+
+def _process() -> tuple[str, int]:
+    return socket.gethostname(), os.getpid()
 
 
 def _task(name: str, number: int) -> int:

@@ -106,7 +106,9 @@ def _is_dense_conv(node: Any) -> bool:
     name = getattr(getattr(node.target, "overloadpacket", None), "__name__", "")
     if name not in {"conv1d", "conv2d", "conv3d"}:
         return False
-    return len(node.args) < 7 or node.args[6] == 1
+    made, weight = (one.meta.get("val") for one in (node, node.args[1]))
+    dense = len(node.args) < 7 or node.args[6] == 1
+    return dense and not node.kwargs and made.dim() == weight.dim()
 
 
 def _some_channels_at_a_time(target: Any, channels: int) -> Instead:
@@ -135,7 +137,10 @@ def _in_place(graph: Graph, network: Network) -> Mapping[str, Instead]:
         before = given[node.name]
         if node.op == before.op or node.origin not in by_name:
             continue
-        target = by_name[node.origin].target
+        call = by_name[node.origin]
+        if not _is_of_one_type(call):
+            continue
+        target = call.target
         name = target.overloadpacket.__name__
         if name == "batch_norm":
             found[node.origin] = _batch_norm
@@ -144,6 +149,13 @@ def _in_place(graph: Graph, network: Network) -> Mapping[str, Instead]:
         if packet is not None and target._overloadname in packet.overloads():
             found[node.origin] = getattr(packet, target._overloadname)
     return found
+
+
+def _is_of_one_type(call: Any) -> bool:
+    """Whether a call makes what its first operand can hold: a comparison does not."""
+    first = call.args[0].meta.get("val") if isinstance(call.args[0], torch.fx.Node) else None
+    made = call.meta.get("val")
+    return isinstance(first, torch.Tensor) and first.dtype == getattr(made, "dtype", None)
 
 
 def _batch_norm(
