@@ -7,6 +7,7 @@ from torch import nn
 
 import atrous
 from atrous.plan.cut import separators
+from tests.skips import Skips
 from tests.torchvision_schemas import let_torchvision_import
 from tests.weights import calibrate
 
@@ -193,8 +194,6 @@ def test_budgets_too_small_and_images_of_another_shape_are_said(small):
 
 @pytest.mark.parametrize("of_image", [False, True])
 def test_gradients_by_tiles_are_those_of_the_whole_image(of_image):
-    from tests.parity.test_tiles import Skips
-
     torch.manual_seed(0)
     model = Skips("bilinear", corners=False).double().eval()
     image = torch.randn(1, 1, 49, 67, dtype=torch.double, requires_grad=True)

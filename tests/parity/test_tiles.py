@@ -12,6 +12,7 @@ from torch.nn import functional
 import atrous
 from atrous.runners.tiled.tiled import Tiled
 from atrous.verbs.tile import Planner
+from tests.skips import Skips
 
 NEAR = 1e-12
 
@@ -32,26 +33,6 @@ def assert_equal_by_tiles(model, shape, tile, **asked):
     plan = tiled.plan(shape)
     assert len(plan) > 1
     return plan
-
-
-class Skips(nn.Module):
-    """A small U-Net that resizes to the size of what it joins."""
-
-    def __init__(self, mode="bilinear", corners=None):
-        super().__init__()
-        self.how = {"mode": mode, "align_corners": corners}
-        self.first = nn.Conv2d(1, 4, 3, padding=1)
-        self.down = nn.Conv2d(4, 8, 3, stride=2, padding=1)
-        self.deep = nn.Conv2d(8, 8, 3, stride=2, padding=2, dilation=2)
-        self.up = nn.Conv2d(16, 8, 3, padding=1)
-        self.last = nn.Conv2d(12, 2, 3, padding=1)
-
-    def forward(self, x):
-        a = functional.relu(self.first(x))
-        b = functional.relu(self.down(a))
-        c = functional.relu(self.deep(b))
-        d = self.up(torch.cat([b, functional.interpolate(c, b.shape[2:], **self.how)], 1))
-        return self.last(torch.cat([a, functional.interpolate(d, a.shape[2:], **self.how)], 1))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from atrous.errors import ArgumentError, ArgumentTypeError, AtrousError, UnsupportedError
+from atrous.errors import ArgumentError, ArgumentTypeError, AtrousError, ReadError, UnsupportedError
 from atrous.network.shapes import Shape
 from atrous.plan.cut import CutPlan
 from atrous.plan.tiles import Tile, TilePlan
@@ -24,11 +24,14 @@ if TYPE_CHECKING:
     import torch
     from torch.nn import Module
 
-    from atrous.runners.tiled.images import Prepare
+    from atrous.runners.tiled.images import Image, Prepare
     from atrous.runners.tiled.run import Progress, TiledRun
     from atrous.runners.tiled.targets import Place
 
 __all__ = ["Reduce", "Tiled"]
+
+_CHANNELS = 4
+"""A last dimension of so many at most may be the colours of a picture."""
 
 
 class Planning(Protocol):
@@ -199,7 +202,7 @@ class Tiled:
                 )
                 for one in opened
             ]
-            plan = self.plan(*(image.shape for image in images))
+            plan = self._planned(images, axes)
             if isinstance(plan, CutPlan):
                 raise UnsupportedError(
                     "a network with a back makes its outputs at once, not by tiles; give a tile "
@@ -214,6 +217,17 @@ class Tiled:
 
             run = Run(plan, engine, images, opened, ready, self._batched(plan), reduce, client)
             return run_tiled(run, place, resume=resume, overwrite=overwrite, progress=progress)
+
+    def _planned(self, images: Sequence[Image], axes: str | None) -> TilePlan | CutPlan:
+        """The plan of images that are open; where the model takes none, whether axes are missing."""
+        try:
+            return self.plan(*(image.shape for image in images))
+        except ReadError as error:
+            last = images[0].shape[-1]
+            if axes is None and last <= _CHANNELS < min(images[0].shape[-3:-1], default=0):
+                said = str(error.args[0]).rstrip(".")
+                error.args = (f"{said}; where the last dimension is channels, give axes='YXC'.",)
+            raise
 
     def _engine(self, plan: TilePlan) -> Engine:
         if self._ready is None or self._ready[0] is not plan:
