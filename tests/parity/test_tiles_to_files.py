@@ -612,6 +612,6 @@ def test_an_onnx_file_runs_into_files_and_on_a_cluster(tmp_path, model, image, w
 def test_a_picture_with_its_colours_last_says_how_to_say_so(tmp_path):
     model = torch.nn.Conv2d(3, 2, 3, padding=1).eval()
     np.save(tmp_path / "in.npy", np.zeros((60, 50, 3), np.float32))
-    with pytest.raises(atrous.ReadError, match="to have 3 channels.*give axes='YXC'"):
+    with pytest.raises(atrous.ReadError, match=r"to have 3 channels.*give axes='YXC'"):
         atrous.tile(model, tile=16).run(tmp_path / "in.npy", tmp_path / "out.zarr")
     assert not (tmp_path / "out.zarr").exists()
