@@ -23,9 +23,9 @@ from functools import cache
 from itertools import count
 from typing import Any
 
-__all__ = ["held", "holding", "keep_in_workers", "kept", "let_go"]
+__all__ = ["held", "holding", "kept"]
 
-_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8  # malloc.h
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # malloc.h
 _MOST_MAPPED = 65536  # glibc's default of M_MMAP_MAX
 _USUAL_TRIM = 64 << 20  # where its bound comes to lie after a block of 32 MiB was freed
 _ALWAYS = 2**31 - 1
@@ -104,9 +104,9 @@ def held(owner: object, peak: int) -> None:
 
 
 @contextlib.contextmanager
-def holding(peak: int = 1 << 60) -> Iterator[None]:
-    """The same while this runs; without a bound where no `peak` is given."""
-    number = _hold(peak)
+def holding() -> Iterator[None]:
+    """The same while this runs, without a bound."""
+    number = _hold(1 << 62)
     try:
         yield
     finally:
@@ -120,27 +120,6 @@ def _hold(peak: int) -> int:
         heap = 0 if libc is None else libc.mallinfo2().arena
         _limits[number] = heap + 3 * peak + _SLACK
         return number
-
-
-def keep_in_workers() -> None:
-    """For a process whose threads compute and whose memory nobody else watches, until `let_go`.
-
-    glibc's arenas of threads give large blocks back, and Dask starts workers with a bound that
-    gives all of them back: there is one arena for all threads then, which keeps what they free.
-    """
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim"):
-        libc.mallopt(_ARENA_MAX, 1)
-        libc.mallopt(_MMAP_MAX, 0)
-        libc.mallopt(_TRIM_THRESHOLD, _ALWAYS)
-
-
-def let_go() -> None:
-    """What workers kept goes back to the system, and is kept no more."""
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim"):
-        libc.mallopt(_MMAP_MAX, _MOST_MAPPED)
-        _give_back(libc)
 
 
 def _release(number: int) -> None:

@@ -7,6 +7,7 @@ the middle of it: it writes the same files.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import socket
 import threading
@@ -19,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from atrous.errors import ArgumentError, RunError
-from atrous.optimization.arena import keep_in_workers, let_go
 from atrous.plan.tiles import TilePlan
 from atrous.runners.tiled.images import Image, Prepare
 from atrous.runners.tiled.parts import Writer
@@ -30,6 +30,8 @@ from atrous.runners.tiled.targets import Made, Place
 
 __all__ = ["Seen", "Work", "run_tasks", "seen_of"]
 
+_USUAL = {-8: 1, -3: 32 << 20, -1: 64 << 20}
+"""`M_ARENA_MAX`, `M_MMAP_THRESHOLD`, `M_TRIM_THRESHOLD` of malloc.h."""
 _AHEAD = 2
 """Tasks in flight for each thread of the cluster."""
 
@@ -150,13 +152,22 @@ def _shipped(base: type, work: Work) -> Any:
         def setup(self, worker: Any) -> None:  # noqa: ARG002
             # A worker within the client's process leaves that process's memory alone.
             if _process() != self.client:
-                keep_in_workers()
-
-        def teardown(self, worker: Any) -> None:  # noqa: ARG002
-            if _process() != self.client:
-                let_go()
+                _allocate_as_usual()
 
     return Shipped()
+
+
+def _allocate_as_usual() -> None:
+    """Lets threads of a worker allocate as the main thread of any process does.
+
+    Dask starts workers with a bound (`MALLOC_TRIM_THRESHOLD_`) under which glibc maps every block
+    above 128 KiB by itself, and threads have arenas of their own that give theirs back: each map
+    of a tile is then cleared anew. These are the bounds that glibc comes to by itself.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        for option, value in _USUAL.items():
+            libc.mallopt(option, value)
 
 
 def _process() -> tuple[str, int]:

@@ -11,7 +11,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from atrous.optimization.arena import holding, kept
 from atrous.plan.tiles import Tile
 
 __all__ = ["Engine", "Finished", "run_tiles"]
@@ -43,18 +42,15 @@ def run_tiles(
     write: Write,
     *,
     batch: int = 1,
-    peak: int = 0,
     finished: Finished | None = None,
 ) -> None:
     """All tiles, in their order; `finished` is called when what is kept of a tile is written.
 
     One tile is read ahead and one written behind, each in a thread of its own, so that at most
     three are in memory (times `batch`). What reading, running or writing raises is raised here, and
-    nothing is begun after it. `peak` is what a run holds, in bytes: so much memory, three times at
-    most, is kept from tile to tile.
+    nothing is begun after it.
     """
-    # Every tile takes blocks of the same sizes: kept, they are not faulted in anew for each.
-    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer, holding(peak):
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
         written: deque[tuple[list[Tile], Future[None]]] = deque()
 
         def settle(most: int) -> None:
@@ -66,8 +62,7 @@ def run_tiles(
                         finished(tile)
 
         for group, inputs in _read_ahead(reader, tiles, read, batch):
-            with kept():
-                made = [engine.host(one) for one in engine.run(inputs, group)]
+            made = [engine.host(one) for one in engine.run(inputs, group)]
             settle(0)
             written.append((group, writer.submit(_written, write, group, made)))
             del inputs, made

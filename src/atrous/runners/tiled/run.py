@@ -295,7 +295,6 @@ def _into(
             read,
             write,
             batch=run.batch,
-            peak=plan.tile_peak_bytes * run.batch,
             finished=finished,
         )
     watch.look(closely=True)

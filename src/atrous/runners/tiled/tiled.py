@@ -130,7 +130,6 @@ class Tiled:
                 read,
                 write,
                 batch=self._batched(plan),
-                peak=plan.tile_peak_bytes * self.batch,
             )
         made = tuple(_like(images[0], one) for one in whole)
         return made[0] if len(made) == 1 else made
@@ -219,7 +218,7 @@ class Tiled:
             return run_tiled(run, place, resume=resume, overwrite=overwrite, progress=progress)
 
     def _planned(self, images: Sequence[Image], axes: str | None) -> TilePlan | CutPlan:
-        """The plan of images that are open; where the model takes none, whether axes are missing."""
+        """The plan of images that are open; where none is made, whether axes are missing."""
         try:
             return self.plan(*(image.shape for image in images))
         except ReadError as error:
