@@ -225,13 +225,18 @@ def open_vino(problem: Problem) -> Way:
     }
     core = openvino.Core()
     request = core.compile_model(problem.exported(), "CPU", settings).create_infer_request()
-    request.set_input_tensor(openvino.Tensor(problem.x.numpy(), shared_memory=True))
+    # The tensor shares the array's memory and does not keep it: `infer` does.
+    held = problem.x.numpy().copy()
+    request.set_input_tensor(openvino.Tensor(held, shared_memory=True))
+
+    def infer(_given: np.ndarray = held) -> None:
+        request.infer()
 
     def value() -> np.ndarray:
-        request.infer()
+        infer()
         return np.array(request.get_output_tensor().data)
 
-    return Way(request.infer, value, {})
+    return Way(infer, value, {})
 
 
 PEERS: dict[str, Callable[[Problem], Way | None]] = {

@@ -445,14 +445,18 @@ def open_vino(problem: Problem, _layout: Layout) -> Way | None:
     }
     model = core.compile_model(core.read_model(onnx_layer(problem), b""), "CPU", settings)
     request = model.create_infer_request()
-    held = problem.x.numpy()
+    # The tensor shares the array's memory and does not keep it: `infer` does.
+    held = problem.x.numpy().copy()
     request.set_input_tensor(openvino.Tensor(held, shared_memory=True))
 
-    def value() -> np.ndarray:
+    def infer(_given: np.ndarray = held) -> None:
         request.infer()
+
+    def value() -> np.ndarray:
+        infer()
         return np.array(request.get_output_tensor().data)
 
-    return Way(request.infer, value)
+    return Way(infer, value)
 
 
 @lru_cache(maxsize=1)
