@@ -10,6 +10,7 @@ from .analysis.rates import Pyramid as Pyramid
 from .analysis.sizes import Sizes as Sizes
 from .certification.certificate import Certificate as Certificate
 from .certification.conversion import Conversion as Conversion
+from .certification.degridded import Degridded as Degridded
 from .certification.tile_audit import TileAudit as TileAudit
 from .conversion.edits import Edit as Edit
 from .errors import ArgumentError as ArgumentError
@@ -44,6 +45,7 @@ from .verbs.audit import audit as audit
 from .verbs.audit_tiles import audit_tiles as audit_tiles
 from .verbs.compare import compare as compare
 from .verbs.convert import convert as convert
+from .verbs.degrid import degrid as degrid
 from .verbs.effective import effective as effective
 from .verbs.inspect import inspect as inspect
 from .verbs.learn import learn as learn

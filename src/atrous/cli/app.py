@@ -13,6 +13,7 @@ from atrous.cli.bench import bench
 from atrous.cli.check import check
 from atrous.cli.compare import compare
 from atrous.cli.convert import convert
+from atrous.cli.degrid import degrid
 from atrous.cli.effective import effective
 from atrous.cli.explore import explore
 from atrous.cli.inspect import inspect
@@ -76,6 +77,7 @@ _VERBS = (
     zoo,
     stack,
     convert,
+    degrid,
     audit,
     bench,
     run,

@@ -22,7 +22,7 @@ from atrous.progress import step
 if TYPE_CHECKING:
     from atrous.certification.conversion import Conversion
 
-__all__ = ["convert"]
+__all__ = ["checked_target", "convert", "write_converted"]
 
 
 def convert(
@@ -116,7 +116,7 @@ def convert(
     behind = image_for(image, html)
     page = None if html is None else place_for(html, "--html", ".html")
     made, given = model(source, input or ())
-    path = None if target is None else _checked_target(target, source, made, overwrite)
+    path = None if target is None else checked_target(target, source, made, overwrite)
     with working(f"converting {source}"):
         result = converted(
             made,
@@ -135,7 +135,7 @@ def convert(
             drawn.append(Drawn(view(result).page(image=behind), page, "--html"))
         with placing(*drawn):
             if path is not None:
-                wrote(*_write(result, path, made, given, names_of(outputs)))
+                wrote(*write_converted(result, path, made, given, names_of(outputs)))
     if json:
         show_json(result.to_json())
     else:
@@ -157,7 +157,7 @@ def _stride(text: str) -> int | tuple[int, ...]:
     return values[0] if len(values) == 1 else values
 
 
-def _checked_target(target: str, source: str, made: Any, overwrite: bool) -> Path:
+def checked_target(target: str, source: str, made: Any, overwrite: bool) -> Path:
     """Where to write, known to be possible before any work is done."""
     from atrous.readers.kind import kind_of
     from atrous.readers.source import check_file
@@ -195,7 +195,7 @@ def _checked_target(target: str, source: str, made: Any, overwrite: bool) -> Pat
     return path
 
 
-def _write(
+def write_converted(
     result: Conversion, path: Path, made: Any, given: Any, names: Sequence[str] | None
 ) -> tuple[Path, ...]:
     """Writes the result, or of a PyTorch model whose outputs are named that part; the files."""

@@ -16,8 +16,8 @@ __all__ = ["Direction", "Factors", "Heads", "OpChange", "Plan", "Resampled"]
 Heads = Literal["scale", "keep"]
 """Whether the rates of a head behind a changed map follow it (`scale`) or stay (`keep`)."""
 
-Direction = Literal["dilate", "stride", "none"]
-"""Which way a plan goes: strides to dilation, dilation to strides, or nowhere."""
+Direction = Literal["dilate", "stride", "degrid", "none"]
+"""Which way a plan goes: strides to dilation, dilation to strides, to other rates, or nowhere."""
 
 Factors = Mapping[str, int]
 """Axis -> candidate positions for each position of the reference."""

@@ -14,6 +14,7 @@ from atrous.geometry.coverage import (
     holes,
     inside_counts,
     inside_share,
+    rises_by_kernels,
     stack_taps,
     tail_factors,
 )
@@ -74,6 +75,7 @@ __all__ = [
     "phased",
     "repeated",
     "resample",
+    "rises_by_kernels",
     "same_lower",
     "same_torch",
     "same_upper",

@@ -22,6 +22,7 @@ __all__ = [
     "holes",
     "inside_counts",
     "inside_share",
+    "rises_by_kernels",
     "stack_taps",
     "tail_factors",
 ]
@@ -92,6 +93,31 @@ def tail_factors(rates: Sequence[int]) -> tuple[int, ...]:
         common = gcd(common, rate)
         factors.append(common)
     return tuple(reversed(factors))
+
+
+def rises_by_kernels(windows: Iterable[tuple[int, int]]) -> bool:
+    """Whether rates rise from 1 step by step, as those of a causal stack that doubles them do.
+
+    Of pairs of kernel and rate: each rate above 1 is a smaller one times a factor of up to its
+    kernel, which is there as often.
+
+    >>> rises_by_kernels([(2, 1), (2, 2), (2, 4)]), rises_by_kernels([(3, 2), (3, 2)])
+    (True, False)
+    """
+    counts: Counter[int] = Counter()
+    kernels: dict[int, int] = {}
+    for kernel, rate in windows:
+        counts[rate] += 1
+        kernels[rate] = max(kernels.get(rate, 0), kernel)
+    return all(
+        any(
+            counts[lower] >= counts[rate]
+            for factor in range(2, max(kernels[rate], 2) + 1)
+            if rate % factor == 0 and (lower := rate // factor) in counts
+        )
+        for rate in counts
+        if rate > 1
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,31 @@ class Window(Shown):
         """The same window without padding."""
         return replace(self, pad_lo=0, pad_hi=0)
 
+    def at_rate(self, rate: int) -> Window:
+        """The window at another dilation that makes as many outputs, at any length.
+
+        The padding grows by as much as the extent: in front alone where a causal window has
+        `stride - 1` behind, behind alone where that is turned round, else on both sides alike.
+        Negative padding, which crops, comes of a lower rate where there was less.
+
+        >>> Window(3, 1, 2, 2, 2).at_rate(5).padding, Window(2, 1, 4, 4, 0).at_rate(8).padding
+        ((5, 5), (8, 0))
+        >>> Window(2, 1, 1, 0, 1).at_rate(2).padding
+        (1, 1)
+        """
+        made = replace(self, dilation=rate)
+        total = self.pad_lo + self.pad_hi + made.extent - self.extent
+        apart = self.pad_hi - self.pad_lo
+        if apart < 0 and self.pad_hi + 1 == self.stride:
+            lo = total - self.pad_hi
+        elif apart > 1 and self.pad_lo + 1 == self.stride:
+            lo = self.pad_lo
+        elif (total - apart) % 2 == 0:
+            lo = (total - apart) // 2
+        else:
+            lo = (total - apart + (1 if apart > 0 else -1)) // 2
+        return replace(made, pad_lo=lo, pad_hi=total - lo)
+
     @property
     def extent(self) -> int:
         """The distance from the first tap to the last, plus one: `(kernel - 1) * dilation + 1`.

@@ -14,6 +14,7 @@ from atrous.report.certificate import CertificateView
 from atrous.report.checks import CheckView
 from atrous.report.comparison import ComparisonView
 from atrous.report.conversion import ConversionView
+from atrous.report.degridded import DegriddedView
 from atrous.report.diff import DiffView
 from atrous.report.effective import EffectiveFieldView
 from atrous.report.footprint import FootprintView
@@ -41,6 +42,7 @@ __all__ = [
     "ComparisonView",
     "ConversionView",
     "CutPlanView",
+    "DegriddedView",
     "DiffView",
     "EffectiveFieldView",
     "ExplanationView",

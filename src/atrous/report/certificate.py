@@ -16,7 +16,15 @@ from atrous.report.lines import Line, Look, Span, line, wrapped, wrapped_text
 from atrous.report.view import LinesView
 from atrous.shown import how_many, ordinal, view
 
-__all__ = ["INDENT", "CertificateView", "facts", "opening", "output_text", "strides_text"]
+__all__ = [
+    "INDENT",
+    "CertificateView",
+    "costs_text",
+    "facts",
+    "opening",
+    "output_text",
+    "strides_text",
+]
 
 INDENT = 14
 _STYLES: dict[Verdict, str] = {
@@ -91,13 +99,13 @@ def facts(certificate: Certificate, look: Look) -> Iterator[Line]:
     )
     yield from wrapped(
         Span("compute", "bold"),
-        _costs(before, after, "macs"),
+        costs_text(before, after, "macs"),
         INDENT,
         look,
     )
     yield from wrapped(
         Span("peak memory", "bold"),
-        f"{_costs(before, after, 'memory')} of activations, by the graph",
+        f"{costs_text(before, after, 'memory')} of activations, by the graph",
         INDENT,
         look,
     )
@@ -106,7 +114,7 @@ def facts(certificate: Certificate, look: Look) -> Iterator[Line]:
         yield from wrapped(Span("note", "bold"), note, INDENT, look)
 
 
-def _costs(before: Price, after: Price, quantity: Literal["macs", "memory"]) -> str:
+def costs_text(before: Price, after: Price, quantity: Literal["macs", "memory"]) -> str:
     """A cost before and after; no factor where one of them is only a lower bound."""
     both = [side.macs if quantity == "macs" else side.peak_memory_bytes for side in (before, after)]
     texts = [count_text(n, "MAC") if quantity == "macs" else bytes_text(n) for n in both]

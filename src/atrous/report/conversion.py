@@ -21,7 +21,7 @@ from atrous.report.lines import Line, Look, Span, line, wrapped, wrapped_text
 from atrous.report.view import LinesView
 from atrous.shown import how_many, view
 
-__all__ = ["ConversionView", "edits_text"]
+__all__ = ["ConversionView", "edits_lines", "edits_text"]
 
 _MOST = 20
 
@@ -99,12 +99,17 @@ def _head(head: Head, certificate: Certificate) -> str:
 
 def _edits(conversion: Conversion, look: Look, top: int | None) -> Iterator[Line]:
     """The diff: one line for each layer, in words."""
-    by_layer: dict[str, list[Edit]] = {}
-    for edit in conversion.edits:
-        by_layer.setdefault(edit.layer, []).append(edit)
     before, after = conversion.certificate.before, conversion.certificate.after
     yield line(Span(f"--- output stride {strides_text(before.output_stride)}", "red"))
     yield line(Span(f"+++ output stride {strides_text(after.output_stride)}", "cyan"))
+    yield from edits_lines(conversion.edits, look, top)
+
+
+def edits_lines(edits: Sequence[Edit], look: Look, top: int | None) -> Iterator[Line]:
+    """One line for each layer that changes, of at most `top` of them."""
+    by_layer: dict[str, list[Edit]] = {}
+    for edit in edits:
+        by_layer.setdefault(edit.layer, []).append(edit)
     shown = list(by_layer.items())[:top]
     for layer, found in shown:
         first, *more = wrapped_text(f"{layer}: {edits_text(found)}", max(look.width - 2, 20), look)

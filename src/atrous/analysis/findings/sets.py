@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ from atrous.analysis.findings.record import Finding
 from atrous.analysis.findings.registry import finder
 from atrous.analysis.findings.words import lengths, units
 from atrous.analysis.trace import Seen
-from atrous.geometry import Local, Taps
+from atrous.geometry import Local, Taps, rises_by_kernels
 from atrous.network import Node
 from atrous.shown import how_many
 
@@ -110,26 +109,11 @@ def _one_in(node: Node, step: int, axis: str, evidence: Evidence, noun: str = ""
 
 
 def _by_design(evidence: Evidence, axis: str) -> bool:
-    """Whether rates rise from 1 step by step, as those of a causal stack that doubles them do.
-
-    Each rate then follows from a smaller one, by a factor of up to the kernel, in as many windows.
-    """
-    counts: Counter[int] = Counter()
-    kernels: dict[int, int] = {}
-    for node in evidence.network.nodes:
-        for span in evidence.spans(node):
-            window = span.window
-            if span.axis == axis and window.kernel > 1 and window.stride == 1:
-                counts[window.dilation] += 1
-                kernels[window.dilation] = max(kernels.get(window.dilation, 0), window.kernel)
-    return all(
-        any(
-            counts[lower] >= counts[rate]
-            for factor in range(2, max(kernels[rate], 2) + 1)
-            if rate % factor == 0 and (lower := rate // factor) in counts
-        )
-        for rate in counts
-        if rate > 1
+    """Whether rates rise from 1 step by step, as those of a causal stack that doubles them do."""
+    spans = (span for node in evidence.network.nodes for span in evidence.spans(node))
+    windows = [span.window for span in spans if span.axis == axis]
+    return rises_by_kernels(
+        (w.kernel, w.dilation) for w in windows if w.kernel > 1 and w.stride == 1
     )
 
 
