@@ -165,7 +165,7 @@ def test_a_file_is_cut_as_its_module_is(small, tmp_path):
         whole = model(image.clone())
     tiled.to_onnx(cut, *image.shape)
     session = onnxruntime.InferenceSession(cut, providers=["CPUExecutionProvider"])
-    written = session.run(None, {"image": image.numpy()})
+    written = session.run(None, {"x": image.numpy()})
     for one, same, other in zip(found, written, whole, strict=True):
         assert np.abs(one - other.numpy()).max() <= 1e-5 * np.abs(other.numpy()).max()
         assert np.array_equal(one, same)

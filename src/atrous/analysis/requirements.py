@@ -173,7 +173,7 @@ def bytes_of(size: int | str) -> int:
             rule, *others = parse_rules("memory", f"<={size}")
             if not (others or rule.beside) and rule.value >= 1:
                 return int(rule.value)
-    elif size >= 1:
+    elif size >= 1 and not isinstance(size, bool):
         return size
     raise ReadError(
         f"budget={size!r} is no size of memory; give a number and a unit, such as 8GiB."

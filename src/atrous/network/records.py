@@ -132,6 +132,7 @@ class Network(Shown):
     `eager` is what the source itself needs where it is run as it is, of which the nodes say
     nothing; None where nothing else than the nodes is there to be run. `ran` says on what a source
     was run whose way depends on values: the nodes are those of that run; empty for all others.
+    `decided` names the layers in which that run looked at values to know its way.
 
     >>> from atrous.network import Builder
     >>> b = Builder()
@@ -149,6 +150,7 @@ class Network(Shown):
     notes: tuple[str, ...] = ()
     eager: EagerRun | None = field(default=None, repr=False, compare=False)
     ran: str = field(default="", compare=False)
+    decided: str = field(default="", compare=False)
     _tensors: dict[str, Tensor] = field(init=False, repr=False, compare=False)
     _makers: dict[str, Node] = field(init=False, repr=False, compare=False)
 

@@ -152,6 +152,9 @@ def cut_within(
     run of one holds, its inputs kept or freed after their last use, where one call is handed so
     many bytes of weights at most. A refusal says how far memory falls, and what stands in the way.
     """
+    if len(network.inputs) > 1:
+        given = f"it has {len(network.inputs)} inputs, and networks of one are cut alone."
+        return Refusal("inputs", network.name, given)
     most = max(budget // _PARTS, _LEAST)
     image = sum(tensor.nbytes for tensor in network.inputs)
     best: CutPlan | None = None

@@ -308,12 +308,11 @@ def cut_into_tiles(
         return refused
     outputs = tuple(one for one in maps if isinstance(one, Map))
     inputs = [_map_of(tensor) for tensor in network.inputs]
-    lengths = {
-        axis: n
-        for tensor in reversed(network.inputs)
-        for axis, n in tensor.grid.items()
-        if n > 1 or axis not in network.inputs[0].grid
-    }
+    lengths: dict[str, int] = {}
+    for tensor in network.inputs:
+        for axis, n in tensor.grid.items():
+            if lengths.get(axis, 1) == 1:
+                lengths[axis] = n
     for tensor in network.inputs:
         for axis, n in tensor.grid.items():
             if axis in steps and n not in (1, lengths[axis]):

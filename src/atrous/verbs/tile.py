@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,8 @@ def tile(
     The first image is also used to see that the model takes no number from the size of its input,
     such as a division by it, which no layer shows: one tile is run at a second size.
 
+    So do numbers that depend on the place, which are held against those of a tile elsewhere.
+
     Raises `UnsupportedError` naming the layer where positions of a tile depend on those far away,
     `ArgumentError` for a tile or a budget that cannot be kept; the least that can is said.
 
@@ -94,8 +97,10 @@ def tile(
         )
     if kind_of(model) == "file":
         check_file(model)
+    if not _is_count(batch):
+        raise ArgumentError(f"batch={batch!r} is no number of tiles; give one of at least 1.")
     planner = Planner(model, tile=tile, memory=memory, statistics=statistics)
-    tiled = Tiled(planner, planner.engine, batch)
+    tiled = Tiled(planner, planner.engine, int(batch))
     if input is not None:
         tiled.plan(*shapes_of(input) if is_shape(input) else (one.shape for one in input))
     return tiled
@@ -194,7 +199,10 @@ class Planner:
             self._file.check(shapes)
         network = self.network(shapes)
         if self.tile is not None:
-            return self._planned(network, _steps(network, self.tile))
+            steps = _steps(network, self.tile)
+            if any(step < network.inputs[0].grid.get(axis, 1) for axis, step in steps.items()):
+                self._check_way(network)
+            return self._planned(network, steps)
         return self._within(network, bytes_of(self.memory or USUAL_MEMORY))
 
     def wider(self, plan: TilePlan) -> TilePlan:
@@ -245,6 +253,14 @@ class Planner:
             raise error
         return found
 
+    def _check_way(self, network: Network) -> None:
+        """Raises `UnsupportedError` where the values of a part decide what is done with it."""
+        if network.decided:
+            raise UnsupportedError(
+                f"{self.name}: values decide its way in {network.decided}, and those of a tile may "
+                "decide otherwise than the image's; decide before the model."
+            )
+
     def depth_first(self, plan: CutPlan) -> Any:
         """The model as a module that runs as the plan says; of a file, what runs it as one."""
         shapes = tuple(one.shape for one in plan.front.inputs)
@@ -277,18 +293,21 @@ class Planner:
             raise UnsupportedError(
                 f"{self.name}: tiles run PyTorch modules and .onnx files; this is neither."
             )
-        from atrous.writers.onnx.halves import halves
+        from atrous.readers.onnx.reader import follow_onnx
+        from atrous.writers.onnx.halves import halves, with_sizes_of
 
         shapes = tuple(one.shape for one in plan.front.inputs)
         source = self._file.opened(shapes)
         maker = self.network(shapes).maker(plan.tensor)
+        followed = follow_onnx(source, list(shapes))
+        sizes = {name: value.shape for name, value in followed.values.items()}
         front, back = halves(
-            source.model,
+            with_sizes_of(source.model, sizes),
             plan.tensor if maker is None else maker.origin,
             plan.front.input_shapes[0],
             plan.front.outputs[0].shape,
         )
-        return looped(front, back, plan.front), source.folder
+        return looped(front, back, plan.front, self._file.names[0]), source.folder
 
     def _cut(self, network: Network, budget: int, error: UnsupportedError) -> CutPlan:
         """A front by tiles and a back that runs whole, where not all of a network is local."""
@@ -304,9 +323,15 @@ class Planner:
     def _within(self, network: Network, budget: int) -> TilePlan | CutPlan:
         """The largest tiles, alike along all axes, that stay within a budget of bytes."""
         longest = max(network.inputs[0].grid.values(), default=1)
-        whole = self._planned(network, {})
+        try:
+            whole = self._planned(network, {})
+        except UnsupportedError as error:
+            # What it makes is no map, as tokens are none: it has a back, if anything.
+            self._check_way(network)
+            return self._cut(network, budget, error)
         if whole.memory_bytes <= budget:
             return whole
+        self._check_way(network)
         try:
             least = self._planned(network, dict.fromkeys(network.axes, 1))
         except UnsupportedError as error:
@@ -353,12 +378,17 @@ def _run_size(plan: TilePlan) -> str:
 def _steps(network: Network, tile: int | Sequence[int]) -> Mapping[str, int]:
     axes = network.axes
     sizes = tuple(tile) if isinstance(tile, Sequence) else (tile,) * len(axes)
-    if len(sizes) != len(axes) or any(type(n) is not int or n < 1 for n in sizes):
+    if len(sizes) != len(axes) or not all(map(_is_count, sizes)):
         raise ArgumentError(
             f"tile={tile!r} is no size of tiles; give one of at least 1, or one for each of "
             f"{', '.join(axes)}."
         )
-    return dict(zip(axes, sizes, strict=True))
+    return dict(zip(axes, (int(n) for n in sizes), strict=True))
+
+
+def _is_count(n: Any) -> bool:
+    """Whether a number is whole and at least 1; NumPy's are as well."""
+    return type(n) is not bool and isinstance(n, Integral) and int(n) >= 1
 
 
 def _thrifty_peak(network: Network, keep_inputs: bool, most_weights: int) -> int:

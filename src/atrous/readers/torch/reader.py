@@ -65,7 +65,7 @@ def read_torch(source: Any, input: Any = None, *, weights: bool = False) -> Netw
         eager = eager_run(source, program.examples.args, program.examples.kwargs)
     held = _Program(program, _one_op_modules(source), weights)
     found = network_of(name, held.shapes, held.itemsizes, held.translate)
-    return replace(found, eager=eager, ran=program.ran)
+    return replace(found, eager=eager, ran=program.ran, decided=program.decided)
 
 
 class _Program:

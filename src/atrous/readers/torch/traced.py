@@ -40,7 +40,8 @@ class Traced:
 
     `stored` has, by placeholder, the name that a tensor has in the model, and the tensor; `state`
     all tensors of the model by name, used or not; `owner` the blocks that the graph calls. Of a
-    run, `ran` says on what, and `data` which nodes take numbers of the input, and why.
+    run, `ran` says on what, `decided` where it looked at values to know its way, and `data` which
+    nodes take numbers of the input, and why.
     """
 
     graph: Any
@@ -51,6 +52,7 @@ class Traced:
     state: Mapping[str, torch.Tensor]
     data: Mapping[Any, str] = field(default_factory=dict)
     ran: str = ""
+    decided: str = ""
     examples: Examples | None = None
 
 
@@ -134,12 +136,14 @@ def _ran(
         )
     made = "random numbers" if examples.made else "the example"
     places = some([place or name for place in ran.decided])
-    asked = f"; values decided in {places}" if ran.decided else ""
+    decided = places if ran.decided else ""
+    asked = f"; values decided in {places}" if decided else ""
     return replace(
         _of_recording(ran.recording),
         data=ran.data,
         examples=examples,
         ran=f"{made} of {examples}{asked}",
+        decided=decided,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from atrous.errors import ArgumentError, MissingDependencyError, UnsupportedError
 from atrous.frameworks.torch import in_mode, quiet
@@ -37,10 +38,29 @@ class DepthFirst(nn.Module):  # type: ignore[misc]
         self._shape = shape
         maker = network.maker(plan.tensor)
         self.cut = plan.tensor if maker is None else maker.origin
+        self._check_front()
         self._instead = {
             **_in_place(self._graph, network),
             **_in_parts(self._graph, plan.most_weights),
         }
+
+    def _check_front(self) -> None:
+        """Raises `UnsupportedError` where the front holds numbers for the size of the image."""
+        given = self.plan.front.input_shapes[0]
+        first = next(self.model.parameters(), None)
+        try:
+            with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+                dtype = None if first is None else first.dtype
+                device = None if first is None else first.device
+                part = torch.empty(given, dtype=dtype, device=device)
+                (name,) = self._graph.program.inputs
+                self._graph.compute({name: part}, (self.cut,))
+        except RuntimeError as error:
+            text = " ".join(str(error).split()).rstrip(".")
+            raise UnsupportedError(
+                f"{self.plan.layer}: what lies before it holds numbers for the size of the image, "
+                f"so it does not run on a tile of {given}: {text}; pass them as an input."
+            ) from None
 
     def forward(self, image: torch.Tensor) -> Any:
         """The outputs of the whole image; a tuple where there are several."""

@@ -15,9 +15,12 @@ __all__ = ["backward"]
 
 
 def backward(
-    engine: Any, plan: TilePlan, image: Any, gradient: Any, of_image: bool
-) -> torch.Tensor | None:
-    """Adds to the parameters' gradients; returns that of the image where it is wanted."""
+    engine: Any, plan: TilePlan, images: Sequence[Any], gradient: Any, of_images: bool
+) -> tuple[torch.Tensor | None, ...] | None:
+    """Adds to the parameters' gradients; returns those of the images where they are wanted.
+
+    An image of whole numbers has none.
+    """
     if not isinstance(engine, TorchTiles):
         raise UnsupportedError("gradients are those of PyTorch modules; this model is none.")
     if plan.statistics:
@@ -26,12 +29,13 @@ def backward(
             "not go through those by tiles."
         )
     given = _gradients(gradient, plan)
-    total: torch.Tensor | None = None
+    totals: list[torch.Tensor | None] = [None] * len(images)
     for tile in plan.tiles():
-        part = torch.as_tensor(image[tile.read[0]])
-        inputs = engine.taken([part])
-        if of_image:
-            inputs[0].requires_grad_()
+        parts = [image[part] for image, part in zip(images, tile.read, strict=True)]
+        inputs = engine.taken(parts)
+        for one in inputs:
+            if of_images and one.is_floating_point():
+                one.requires_grad_()
         outputs = engine.forward(inputs, [tile])
         kept, wanted = [], []
         for cut, made, whole in zip(tile.keep, outputs, given, strict=True):
@@ -39,13 +43,19 @@ def backward(
                 kept.append(made[cut.local])
                 wanted.append(torch.as_tensor(whole[cut.target]).to(made.device, made.dtype))
         if not kept:
-            raise ArgumentError("no output depends on a parameter that is trained, or the image.")
+            raise ArgumentError(
+                "no output depends on a parameter that is trained, or the image, or gradients are "
+                "switched off here."
+            )
         torch.autograd.backward(kept, wanted)
-        if of_image and inputs[0].grad is not None:
+        for index, (one, part) in enumerate(zip(inputs, tile.read, strict=True)):
+            if not of_images or one.grad is None:
+                continue
+            total = totals[index]
             if total is None:
-                total = inputs[0].grad.new_zeros(plan.inputs[0].shape)
-            total[tile.read[0]] += inputs[0].grad
-    return total
+                total = totals[index] = one.grad.new_zeros(plan.inputs[index].shape)
+            total[part] += one.grad
+    return tuple(totals) if of_images else None
 
 
 def _gradients(gradient: Any, plan: TilePlan) -> Sequence[Any]:

@@ -39,7 +39,9 @@ class SizedFile:
         check(self.source)
         graph = self.source.model.graph
         stored = {item.name for item in graph.initializer}
-        self._said = [declared(item) for item in graph.input if item.name not in stored]
+        given = [item for item in graph.input if item.name not in stored]
+        self.names = [item.name for item in given]
+        self._said = [declared(item) for item in given]
         self._opened: dict[tuple[Shape, ...], Source] = {}
         self._checked: set[tuple[Shape, ...]] = set()
 

@@ -11,13 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atrous.errors import ArgumentError, AtrousError, RunError
 from atrous.plan.tiles import Map, Tile, TilePlan
-from atrous.runners.tiled.reductions import Reduce, reduced_shape, reduced_target
+from atrous.runners.tiled.reductions import (
+    Reduce,
+    check_part,
+    parts_of,
+    reduced_shape,
+    reduced_target,
+)
 from atrous.runners.tiled.sources import Opened, georeference
 from atrous.runners.tiled.targets import Made, Target, kept_of
 
-__all__ = ["Writer", "made_of", "number_of", "parts_of"]
+__all__ = ["Writer", "made_of", "number_of"]
 
 
 @dataclass(frozen=True)
@@ -32,13 +37,8 @@ class Writer:
     def write(self, tile: Tile, outputs: Sequence[NDArray[Any]]) -> None:
         """What is kept of a tile's outputs; on the disk when this returns."""
         for index, part in enumerate(parts_of(tile, outputs, self.reducer)):
-            place = self._place_of(tile, index)
-            wanted = tuple(one.stop - one.start for one in place)
-            if part.shape != wanted:
-                raise ArgumentError(
-                    f"reduce makes {part.shape} of a tile of {self.made[index].name} where another "
-                    f"tile's result says {wanted}."
-                )
+            one = self.made[index]
+            place = check_part(one.name, part, self._place_of(tile, index), one.shape)
             self.target.write(index, place, part)
 
     def has(self, number: int) -> bool:
@@ -52,22 +52,6 @@ class Writer:
         shape, axes = self.made[index].shape, self.plan.outputs[index].axes
         target = reduced_target(tile.keep[index].target, axes, len(shape))
         return tuple(slice(*one.indices(n)[:2]) for one, n in zip(target, shape, strict=True))
-
-
-def parts_of(
-    tile: Tile, made: Sequence[NDArray[Any]], reducer: Reduce | None
-) -> list[NDArray[Any]]:
-    """What is kept of a tile's outputs."""
-    kept = [one[keep.local] for keep, one in zip(tile.keep, made, strict=True)]
-    if reducer is None:
-        return kept
-    try:
-        return [np.asarray(reducer(one)) for one in kept]
-    except AtrousError:
-        raise
-    except Exception as error:
-        text = f"{type(error).__name__}: {error}"
-        raise RunError(f"reduce raised {text} on a tile.") from error
 
 
 def number_of(plan: TilePlan, tile: Tile) -> int:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from atrous.plan.tiles import Tile
 
-__all__ = ["Engine", "Finished", "run_tiles"]
+__all__ = ["Engine", "Finished", "run_tiles", "share_of", "stacked"]
 
 Read = Callable[[Tile], Sequence[Any]]
 """The inputs of a tile, as the model takes them."""
@@ -78,7 +78,7 @@ def _read_ahead(
         if len(ahead) < 2:
             group = list(islice(groups, batch))
             if group:
-                ahead.append((group, reader.submit(_stacked, read, group)))
+                ahead.append((group, reader.submit(_inputs_of, read, group)))
                 if len(ahead) < 2:
                     continue
         if not ahead:
@@ -88,19 +88,32 @@ def _read_ahead(
         del future
 
 
-def _stacked(read: Read, group: Sequence[Tile]) -> list[Any]:
-    parts = [read(tile) for tile in group]
+def _inputs_of(read: Read, group: Sequence[Tile]) -> list[Any]:
+    return stacked([read(tile) for tile in group])
+
+
+def stacked(parts: Sequence[Sequence[Any]]) -> list[Any]:
+    """The inputs of several tiles, laid end to end along the batch."""
     if len(parts) == 1:
         return list(parts[0])
-    return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+    return [_end_to_end(arrays) for arrays in zip(*parts, strict=True)]
+
+
+def _end_to_end(arrays: Sequence[Any]) -> Any:
+    if not all(hasattr(one, "detach") for one in arrays):
+        return np.concatenate(arrays)
+    import torch
+
+    return torch.cat(list(arrays))
 
 
 def _written(write: Write, group: Sequence[Tile], made: Sequence[NDArray[Any]]) -> None:
     for place, tile in enumerate(group):
-        write(tile, [_share_of(one, place, len(group)) for one in made])
+        write(tile, [share_of(one, place, len(group)) for one in made])
 
 
-def _share_of(made: NDArray[Any], place: int, count: int) -> NDArray[Any]:
+def share_of(made: NDArray[Any], place: int, count: int) -> NDArray[Any]:
+    """What one tile made, of `count` that were run together."""
     if count == 1:
         return made
     each = made.shape[0] // count

@@ -11,11 +11,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atrous.errors import ArgumentError
+from atrous.errors import ArgumentError, AtrousError, RunError
 from atrous.network.shapes import Shape
-from atrous.plan.tiles import Map
+from atrous.plan.tiles import Map, Tile
 
-__all__ = ["Reduce", "identity_of", "reduced_shape", "reduced_target", "reducer_of"]
+__all__ = [
+    "Reduce",
+    "check_part",
+    "identity_of",
+    "parts_of",
+    "reduced_shape",
+    "reduced_target",
+    "reducer_of",
+]
 
 Reduce = Callable[[NDArray[Any]], NDArray[Any]]
 """A function of one tile of an output, position by position, as an argmax over classes."""
@@ -59,6 +67,36 @@ def reducer_of(reduce: Reduce | str | None) -> Reduce | None:
     raise ArgumentError(
         f"reduce is {reduce!r}; give 'argmax', 'threshold:0.5' or a function of one tile."
     )
+
+
+def parts_of(
+    tile: Tile, made: Sequence[NDArray[Any]], reducer: Reduce | None
+) -> list[NDArray[Any]]:
+    """What is kept of a tile's outputs, reduced where there is a reducer."""
+    kept = [one[keep.local] for keep, one in zip(tile.keep, made, strict=True)]
+    if reducer is None:
+        return kept
+    try:
+        return [np.asarray(reducer(one)) for one in kept]
+    except AtrousError:
+        raise
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}"
+        raise RunError(f"reduce raised {text} on a tile.") from error
+
+
+def check_part(
+    name: str, part: NDArray[Any], place: Sequence[slice], whole: Sequence[int]
+) -> tuple[slice, ...]:
+    """Where a tile's part goes. Raises `ArgumentError` where it is not as large as its place."""
+    found = tuple(slice(*one.indices(n)[:2]) for one, n in zip(place, whole, strict=True))
+    wanted = tuple(one.stop - one.start for one in found)
+    if part.shape != wanted:
+        raise ArgumentError(
+            f"reduce makes {part.shape} of a tile of {name} where another tile's result, or its "
+            f"positions, say {wanted}; it is to keep every position."
+        )
+    return found
 
 
 def reduced_target(

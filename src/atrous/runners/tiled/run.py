@@ -19,9 +19,9 @@ from atrous.progress import step
 from atrous.runners.tiled.cluster import Seen, Work, run_tasks, seen_of
 from atrous.runners.tiled.images import Image
 from atrous.runners.tiled.journal import Journal, check_alike, only_one
-from atrous.runners.tiled.parts import Writer, made_of, number_of, parts_of
+from atrous.runners.tiled.parts import Writer, made_of, number_of
 from atrous.runners.tiled.pipeline import Engine, run_tiles
-from atrous.runners.tiled.reductions import Reduce, identity_of, reducer_of
+from atrous.runners.tiled.reductions import Reduce, identity_of, parts_of, reducer_of
 from atrous.runners.tiled.sources import Opened
 from atrous.runners.tiled.targets import Arrays, Made, Place, Target
 from atrous.shown import Plain, how_many

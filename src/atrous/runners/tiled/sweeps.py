@@ -13,13 +13,12 @@ from atrous.errors import UnsupportedError
 from atrous.plan.tiles import Tile, TilePlan
 from atrous.progress import step
 from atrous.runners.tiled.pipeline import Engine, run_tiles
+from atrous.runners.tiled.trials import alike, trials
 from atrous.shown import Plain, some
 
-__all__ = ["TileError", "alike", "error_of", "gather"]
+__all__ = ["TileError", "error_of", "gather"]
 
 Read = Callable[[Tile], Sequence[Any]]
-_CLOSE = {2: 2e-2, 4: 1e-4, 8: 1e-9}
-"""By bytes of a number: what rounding may change, beside the largest value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,7 @@ def gather(
 ) -> None:
     """Gathers all statistics of an image, sweep by sweep; the engine then runs with them.
 
-    With `wider`, the same image in larger tiles, each sweep's first tile is held against it.
+    With `wider`, the same image in larger tiles, each sweep's first and last are held against it.
     """
     if not hasattr(engine, "gather"):
         raise UnsupportedError(
@@ -94,20 +93,27 @@ def _check(
     ]:
         return
     runs.begin(engine)
-    here, there = (
-        one.own(read(first), first, sweep)
-        for cut, one in ((plan, engine), wider)
-        for first in (cut.tile((0,) * len(cut.axes)),)
-    )
-    for layer, value in here.items():
-        # Both begin where the image does, and the larger tile has all that the smaller one has.
-        part = there[layer][tuple(slice(n) for n in value.shape)]
-        if not alike(engine.host(value), runs.host(part)):
-            raise UnsupportedError(
-                f"{plan.network}: what {layer} is given differs for a tile of another size, so it "
-                "takes a number from the size of its input, and no tile can be exact; pass that "
-                "number as an input."
+    for trial in trials(plan, other, read):
+        here = engine.own(trial.given, trial.tile, sweep)
+        there = runs.own(trial.beside, trial.larger, sweep)
+        for layer, value in here.items():
+            # Both tiles lie at one end of the image: what both stand for lies there.
+            sizes = [min(pair) for pair in zip(value.shape, there[layer].shape, strict=True)]
+            one, two = (
+                held[
+                    tuple(
+                        slice(whole - n, whole) if any(trial.tile.index) else slice(n)
+                        for n, whole in zip(sizes, held.shape, strict=True)
+                    )
+                ]
+                for held in (value, there[layer])
             )
+            if not alike(engine.host(one), runs.host(two)):
+                raise UnsupportedError(
+                    f"{plan.network}: what {layer} is given differs for a tile of another size or "
+                    "in another place, so it takes a number from the size of its input or from "
+                    "positions in it, and no tile can be exact; pass that number as an input."
+                )
 
 
 def error_of(
@@ -130,15 +136,3 @@ def error_of(
     ]
     places = tuple(tile.index for tile in tiles)
     return TileError(max(largest), max(shares), places, plan.statistics)
-
-
-def alike(one: NDArray[Any], other: NDArray[Any]) -> bool:
-    """Whether two results differ by rounding alone."""
-    if one.dtype.kind not in "fc":
-        return bool((one == other).all())
-    limit = _CLOSE.get(one.dtype.itemsize, 1e-9)
-    finite = np.isfinite(one) & np.isfinite(other)
-    scale = float(np.abs(one[finite]).max(initial=0))
-    return bool((np.isfinite(one) == np.isfinite(other)).all()) and bool(
-        (np.abs(one[finite] - other[finite]) <= limit * scale).all()
-    )

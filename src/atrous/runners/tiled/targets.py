@@ -115,9 +115,7 @@ class Arrays:
                     f"{one.name} is {_by(one.shape)} and the target {_by(array.shape)}; give one "
                     "of that shape."
                 )
-            if hasattr(array, "detach"):
-                continue
-            if not np.can_cast(one.dtype, array.dtype, "same_kind"):
+            if not _can_hold(array, one.dtype):
                 raise ArgumentError(
                     f"{one.name} is {one.dtype} and the target {array.dtype}, which cannot hold it."
                 )
@@ -137,6 +135,15 @@ class Arrays:
     def has(self, _index: int, _place: tuple[slice, ...]) -> bool:
         """Nothing is known of them."""
         return False
+
+
+def _can_hold(array: Any, kind: str) -> bool:
+    """Whether an array takes numbers of a kind, as NumPy's rule of the same kind has it."""
+    if not hasattr(array, "detach"):
+        return np.can_cast(kind, array.dtype, "same_kind")
+    import torch
+
+    return bool(torch.can_cast(getattr(torch, kind), array.dtype))
 
 
 class NpyFile:

@@ -17,11 +17,18 @@ from atrous.plan.cut import CutPlan
 from atrous.plan.tiles import Tile, TilePlan
 from atrous.progress import step
 from atrous.runners.tiled.pipeline import Engine, run_tiles
-from atrous.runners.tiled.reductions import Reduce, reduced_shape, reduced_target, reducer_of
-from atrous.runners.tiled.sweeps import TileError, alike, error_of, gather
+from atrous.runners.tiled.reductions import (
+    Reduce,
+    check_part,
+    parts_of,
+    reduced_shape,
+    reduced_target,
+    reducer_of,
+)
+from atrous.runners.tiled.sweeps import TileError, error_of, gather
+from atrous.runners.tiled.trials import check_batch, check_outputs, trials
 
 if TYPE_CHECKING:
-    import torch
     from torch.nn import Module
 
     from atrous.runners.tiled.images import Image, Prepare
@@ -112,16 +119,14 @@ class Tiled:
         whole: list[NDArray[Any] | None] = [None] * len(plan.outputs)
 
         def write(tile: Tile, made: Sequence[NDArray[Any]]) -> None:
-            for index, (kept, one) in enumerate(zip(tile.keep, made, strict=True)):
-                part = one[kept.local]
-                target = kept.target
-                if reducer is not None:
-                    part = reducer(part)
-                    target = reduced_target(kept.target, plan.outputs[index].axes, part.ndim)
-                if whole[index] is None:
-                    shape, _ = reduced_shape(plan.outputs[index], part.shape)
-                    whole[index] = np.empty(shape, part.dtype)
-                whole[index][target] = part  # type: ignore[index]
+            for index, part in enumerate(parts_of(tile, made, reducer)):
+                output, kept = plan.outputs[index], tile.keep[index]
+                target = reduced_target(kept.target, output.axes, part.ndim)
+                found = whole[index]
+                if found is None:
+                    shape, _ = reduced_shape(output, part.shape)
+                    found = whole[index] = np.empty(shape, part.dtype)
+                found[check_part(output.name, part, target, found.shape)] = part
 
         with _kinds_said(plan, images):
             run_tiles(
@@ -261,19 +266,21 @@ class Tiled:
         """Writes the model for images of this shape as an ONNX file that needs less memory.
 
         A loop over the tiles runs the front, whose layers are in the file once; any runtime that
-        knows loops runs it. Of a PyTorch module this needs `onnxscript`, as PyTorch's exporter
-        does.
+        knows loops runs it. Its inputs and outputs are called as those of a file that was given,
+        the input of a module `image`. Of a PyTorch module this needs `onnxscript`, as PyTorch's
+        exporter does.
         """
         self._planner.to_onnx(self._cut_plan(shape), Path(path))
 
-    def backward(self, image: Any, gradient: Any, *, of_image: bool = False) -> torch.Tensor | None:
+    def backward(self, image: Any, gradient: Any, *, of_image: bool = False) -> Any:
         """Adds the gradients of a whole image's loss to the parameters' `.grad`, tile by tile.
 
         `gradient` is that of the loss by the output, an array of its shape (a tuple where there are
         several outputs), as `torch.autograd.grad(loss, output)` gives it for `output =
         tiled(image)`. Every position counts once, so the sums are those of a backward pass through
         the whole image; what differs is the order of additions. Batch norms are as in evaluation.
-        With `of_image` the gradient by the image is returned.
+        With `of_image` the gradient by the image is returned. Several inputs are a tuple, and so
+        are their gradients.
 
         >>> import atrous, torch
         >>> model = torch.nn.Conv2d(1, 2, 3, padding=1)
@@ -285,14 +292,16 @@ class Tiled:
         >>> model.weight.grad.shape
         torch.Size([2, 1, 3, 3])
         """
-        plan = self.plan(image.shape)
+        images = tuple(image) if isinstance(image, tuple | list) else (image,)
+        plan = self.plan(*(one.shape for one in images))
         if isinstance(plan, CutPlan):
             raise UnsupportedError(
                 "gradients go through tiles alone, and a network with a back has more; give a tile."
             )
         from atrous.runners.tiled.gradients import backward
 
-        return backward(self._engine(plan), plan, image, gradient, of_image)
+        made = backward(self._engine(plan), plan, images, gradient, of_image)
+        return made if made is None or isinstance(image, tuple | list) else made[0]
 
     def _cut(self, plan: CutPlan, image: Any, reduce: Reduce | str | None) -> Any:
         """The outputs by a front in tiles and a back on the whole map."""
@@ -304,20 +313,26 @@ class Tiled:
             return found[0] if len(found) == 1 else found
         import torch
 
-        given = image if isinstance(image, torch.Tensor) else torch.from_numpy(np.asarray(image))
-        with torch.inference_mode():
+        from atrous.runners.tiled.torch import tensor_of
+
+        given = tensor_of(image)
+        like = next((p for p in runs.parameters() if p.is_floating_point()), None)
+        if like is not None:
+            given = given.to(like.device, like.dtype if given.is_floating_point() else None)
+        with torch.inference_mode(), _kinds_said(plan, [image]):
             made = runs(given)
         outputs = made if isinstance(made, tuple) else (made,)
-        found = tuple(one if given is image else one.numpy() for one in outputs)
+        is_tensor = isinstance(image, torch.Tensor)
+        found = tuple(one.to(image.device) if is_tensor else one.cpu().numpy() for one in outputs)
         return found[0] if len(found) == 1 else found
 
     def _check_sizes(
         self, plan: TilePlan, engine: Engine, read: Callable[[Tile], Sequence[Any]]
     ) -> Sequence[NDArray[Any]] | None:
-        """Once for each plan: a tile run at another size gives the same where both have it.
+        """Once for each plan: larger tiles at both ends give the same where both have it.
 
         Gives the outputs of the first tile where they were made. Raises `UnsupportedError` where
-        it does not: the model takes a number from its input's size.
+        they do not: the model takes a number from its input's size or from positions in it.
         """
         if not plan.exact:
             self._measure(plan, engine, read)
@@ -327,23 +342,25 @@ class Tiled:
             gather(plan, engine, read, other)
         if other is None:
             return None
+        wider, runs = other
         if plan.gathered:
-            other[1].begin(engine)  # type: ignore[attr-defined]
-        found = []
-        for cut, runs in ((plan, engine), other):
-            first = cut.tile((0,) * len(cut.axes))
-            found.append([runs.host(one) for one in runs.run(list(read(first)), [first])])
-        tile = plan.tile((0,) * len(plan.axes))
-        for kept, one, other in zip(tile.keep, *found, strict=True):
-            a, b = one[kept.local], other[kept.local]
-            if a.dtype.kind in "fc" and not alike(a, b):
-                raise UnsupportedError(
-                    f"{plan.network}: gives another result at {kept.name} for a tile of another "
-                    "size, so it takes a number from the size of its input, and no tile can be "
-                    "exact; pass that number as an input."
-                )
+            runs.begin(engine)  # type: ignore[attr-defined]
+        first: list[NDArray[Any]] | None = None
+        for trial in trials(plan, wider, read):
+            made = [engine.host(one) for one in engine.run(trial.given, [trial.tile])]
+            beside = [runs.host(one) for one in runs.run(trial.beside, [trial.larger])]
+            check_outputs(plan, trial, made, beside)
+            if not trial.drawn and not any(trial.tile.index):
+                first = made
+        self._check_batch(plan, engine, read)
         self._checked.add(id(plan))
-        return found[0]
+        return first
+
+    def _check_batch(
+        self, plan: TilePlan, engine: Engine, read: Callable[[Tile], Sequence[Any]]
+    ) -> None:
+        if self._batched(plan) > 1 and len(plan) > 1:
+            check_batch(plan, engine, read)
 
     def _wider(self, plan: TilePlan) -> tuple[TilePlan, Engine] | None:
         """The image in larger tiles, and what runs them; None where there is nothing to check."""
@@ -365,6 +382,7 @@ class Tiled:
         self._check_sizes(exact, other, read)
         self.error = error_of(plan, engine, exact, other, read)
         step(str(self.error))
+        self._check_batch(plan, engine, read)
         self._checked.add(id(plan))
 
     def _batched(self, plan: TilePlan) -> int:
@@ -372,7 +390,7 @@ class Tiled:
 
 
 @contextmanager
-def _kinds_said(plan: TilePlan, images: Sequence[Any]) -> Iterator[None]:
+def _kinds_said(plan: TilePlan | CutPlan, images: Sequence[Any]) -> Iterator[None]:
     """What a model raises on whole numbers says what it was given, and what to do."""
     try:
         yield

@@ -20,7 +20,7 @@ from atrous.readers.torch.traced import calls_of
 from atrous.runners.tiled.places import taps_of
 from atrous.runners.tiled.statistics import Gathered, Sums
 
-__all__ = ["Graph", "Instead", "TorchTiles", "rank_of"]
+__all__ = ["Graph", "Instead", "TorchTiles", "rank_of", "tensor_of"]
 
 Instead = Callable[..., Any]
 """What is done instead of a call, with its arguments."""
@@ -136,8 +136,7 @@ class TorchTiles:
         return made.hexdigest()[:32]
 
     def _taken(self, value: Any) -> torch.Tensor:
-        if not isinstance(value, torch.Tensor):
-            value = torch.from_numpy(np.require(value, requirements=["W"]))
+        value = tensor_of(value)
         # A copy: a first layer that works in place must not write to the image.
         if value.is_floating_point() and self.dtype is not None:
             return value.to(self.device, self.dtype, copy=True)
@@ -232,6 +231,20 @@ class Graph:
                 ending.setdefault(node, []).append(one)
         self._known[key] = [(node, ending.get(node, [])) for node in order]
         return self._known[key]
+
+
+def tensor_of(value: Any) -> torch.Tensor:
+    """An array as a tensor, in its own memory where PyTorch can have it so.
+
+    It has no other byte order, no negative steps, and writes to what it is given.
+    """
+    if isinstance(value, torch.Tensor):
+        return value
+    array = np.asarray(value)
+    steps = min(array.strides, default=0)
+    if steps < 0 or not array.dtype.isnative or not array.flags.writeable:
+        array = array.astype(array.dtype.newbyteorder("="), order="C")
+    return torch.from_numpy(array)
 
 
 def _resizing(one: PlacedResize, origins: Mapping[str, int]) -> Callable[..., torch.Tensor]:

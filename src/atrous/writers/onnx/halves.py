@@ -2,19 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from atrous.errors import UnsupportedError
 from atrous.readers.onnx.file import subgraphs
+from atrous.readers.onnx.graph import copied, one_line
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["halves"]
+__all__ = ["halves", "with_sizes_of"]
 
 Shape = Sequence[int | None]
+_ASKING = ("Shape", "Size")
 _FLOATS = (1, 10, 11, 16)
 """float32, float16, float64, bfloat16."""
+
+
+def with_sizes_of(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> onnx.ModelProto:
+    """A copy in which numbers stand where the file asks for the shape of a value.
+
+    In a tile it would be told the tile's, where the image's is meant.
+    """
+    import numpy as np
+    from onnx import numpy_helper
+
+    copy = copied(model)
+    kept = []
+    for node in copy.graph.node:
+        if node.op_type not in _ASKING or node.input[0] not in shapes:
+            kept.append(node)
+            continue
+        shape = np.array(shapes[node.input[0]], np.int64)
+        given = {one.name: one.i for one in node.attribute}
+        made = shape[given.get("start", 0) : given.get("end")]
+        made = made if node.op_type == "Shape" else np.array(shape.prod(), np.int64)
+        copy.graph.initializer.append(numpy_helper.from_array(made, node.output[0]))
+    nodes = [type(node).FromString(node.SerializeToString()) for node in kept]
+    del copy.graph.node[:]
+    copy.graph.node.extend(nodes)
+    return copy
 
 
 def halves(
@@ -23,7 +51,7 @@ def halves(
     """The model up to `value` on one tile, and from there on the whole map.
 
     `tile` is the shape of the image's part, `whole` that of the map. Weights that both need are in
-    both.
+    both. Raises `UnsupportedError` where the first part does not run on a tile.
     """
     graph = model.graph
     stored = {item.name for item in graph.initializer}
@@ -34,10 +62,31 @@ def halves(
     makers = {name: node for node in graph.node for name in node.output}
     before = _nodes_before({value}, makers, stop={image.name})
     behind = _nodes_before({item.name for item in graph.output}, makers, stop={value})
-    return (
-        _half(model, before, [(image.name, kind, tile)], [(value, held, [None] * len(whole))]),
-        _half(model, behind, [(value, held, whole)], list(graph.output)),
-    )
+    front = _half(model, before, [(image.name, kind, tile)], [(value, held, [None] * len(whole))])
+    _check_front(front, value)
+    return front, _half(model, behind, [(value, held, whole)], list(graph.output))
+
+
+def _check_front(front: onnx.ModelProto, value: str) -> None:
+    import onnx
+
+    asking = [n for node in front.graph.node for n in _all_nodes(node) if n.op_type in _ASKING]
+    if asking:
+        raise UnsupportedError(
+            f"{asking[0].output[0]}: asks for a shape that only a run knows, and in a tile it is "
+            "another; cut before it with less memory, or give the PyTorch module."
+        )
+    try:
+        onnx.shape_inference.infer_shapes(front, strict_mode=True)
+    except onnx.shape_inference.InferenceError as error:
+        raise UnsupportedError(
+            f"{value}: what lies before it holds numbers for the size of the image, so it does not "
+            f"run on a tile: {one_line(error)}; pass them as an input."
+        ) from None
+
+
+def _all_nodes(node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    return [node, *(n for g in subgraphs(node) for one in g.node for n in _all_nodes(one))]
 
 
 def _nodes_before(

@@ -17,49 +17,60 @@ __all__ = ["looped"]
 _FRONT, _BACK = "front/", "back/"
 
 
-def looped(front: onnx.ModelProto, back: onnx.ModelProto, plan: TilePlan) -> onnx.ModelProto:
+def looped(
+    front: onnx.ModelProto, back: onnx.ModelProto, plan: TilePlan, name: str = "image"
+) -> onnx.ModelProto:
     """The model that runs `front` on each tile of `plan`, and `back` on what they make together.
 
     `front` takes one tile and makes one map, `back` takes the whole map. The loop's body is written
     once, however many tiles there are; each turn reads its part of the image, and hands out as much
     of its map as every tile keeps. The last tile along an axis hands out what ends with the map,
-    some of which the one before has as well.
+    some of which the one before has as well. The image is called `name`, and outputs as in `back`.
     """
     kept = plan.outputs[0]
     cut = [axis for axis in plan.axes if axis.axis in kept.axes]
     sizes = [_kept_length(axis, kept.name) for axis in cut]
     dims = [kept.axes.index(axis.axis) for axis in cut]
+    outputs = [one.name for one in back.graph.output]
     front = compose.add_prefix(front, _FRONT)
     back = compose.add_prefix(back, _BACK)
     image = helper.make_tensor_value_info(
-        "image", front.graph.input[0].type.tensor_type.elem_type, list(plan.inputs[0].shape)
+        name, front.graph.input[0].type.tensor_type.elem_type, list(plan.inputs[0].shape)
     )
     places = _turns_of(plan, cut, kept.name, sizes)
     nodes = [
         helper.make_node(
-            "Loop", ["tiles", "always"], ["stacked"], name="tiles", body=_body(front, plan, dims)
+            "Loop",
+            ["tiles/tiles", "tiles/always"],
+            ["tiles/stacked"],
+            name="tiles/tiles",
+            body=_body(front, plan, dims, name),
         ),
         *_joined(cut, kept.name, kept.shape, dims, sizes, back.graph.input[0].name),
         *back.graph.node,
     ]
+    made = [onnx.ValueInfoProto.FromString(one.SerializeToString()) for one in back.graph.output]
+    for one, called in zip(made, outputs, strict=True):
+        nodes.append(helper.make_node("Identity", [one.name], [called]))
+        one.name = called
     graph = helper.make_graph(
         nodes,
         "tiled",
         [image],
-        list(back.graph.output),
+        made,
         [
-            numpy_helper.from_array(np.array(len(plan), np.int64), "tiles"),
-            numpy_helper.from_array(np.array(True), "always"),
+            numpy_helper.from_array(np.array(len(plan), np.int64), "tiles/tiles"),
+            numpy_helper.from_array(np.array(True), "tiles/always"),
             *(numpy_helper.from_array(value, name) for name, value in places.items()),
             *back.graph.initializer,
         ],
     )
     domains = {one.domain: one.version for one in (*front.opset_import, *back.opset_import)}
     imports = [helper.make_opsetid(domain, version) for domain, version in domains.items()]
-    made = helper.make_model(graph, opset_imports=imports)
-    made.ir_version = max(front.ir_version, back.ir_version)
-    made.functions.extend([*front.functions, *back.functions])
-    return made
+    model = helper.make_model(graph, opset_imports=imports)
+    model.ir_version = max(front.ir_version, back.ir_version)
+    model.functions.extend([*front.functions, *back.functions])
+    return model
 
 
 def _kept_length(axis: AxisTiles, name: str) -> int:
@@ -83,41 +94,45 @@ def _turns_of(
         )
     run = [axis.size for axis in plan.axes]
     return {
-        "reads": np.array(reads, np.int64),
-        "starts": np.array(starts, np.int64),
-        "run": np.array(run, np.int64),
-        "kept": np.array(sizes, np.int64),
+        "tiles/reads": np.array(reads, np.int64),
+        "tiles/starts": np.array(starts, np.int64),
+        "tiles/run": np.array(run, np.int64),
+        "tiles/kept": np.array(sizes, np.int64),
     }
 
 
-def _body(front: onnx.ModelProto, plan: TilePlan, dims: Sequence[int]) -> onnx.GraphProto:
+def _body(
+    front: onnx.ModelProto, plan: TilePlan, dims: Sequence[int], image: str
+) -> onnx.GraphProto:
     along = [plan.inputs[0].axes.index(axis.axis) for axis in plan.axes]
     (given,), (made,) = front.graph.input, front.graph.output
     nodes = [
-        helper.make_node("Gather", ["reads", "turn"], ["from"]),
-        helper.make_node("Add", ["from", "run"], ["to"]),
-        helper.make_node("Slice", ["image", "from", "to", "along"], [given.name]),
+        helper.make_node("Gather", ["tiles/reads", "tiles/turn"], ["tiles/from"]),
+        helper.make_node("Add", ["tiles/from", "tiles/run"], ["tiles/to"]),
+        helper.make_node("Slice", [image, "tiles/from", "tiles/to", "tiles/along"], [given.name]),
         *front.graph.node,
-        helper.make_node("Gather", ["starts", "turn"], ["first"]),
-        helper.make_node("Add", ["first", "kept"], ["last"]),
-        helper.make_node("Slice", [made.name, "first", "last", "dims"], ["part"]),
-        helper.make_node("Identity", ["go on"], ["still"]),
+        helper.make_node("Gather", ["tiles/starts", "tiles/turn"], ["tiles/first"]),
+        helper.make_node("Add", ["tiles/first", "tiles/kept"], ["tiles/last"]),
+        helper.make_node(
+            "Slice", [made.name, "tiles/first", "tiles/last", "tiles/dims"], ["tiles/part"]
+        ),
+        helper.make_node("Identity", ["tiles/go on"], ["tiles/still"]),
     ]
     shape = [None] * len(made.type.tensor_type.shape.dim)
     return helper.make_graph(
         nodes,
         "tile",
         [
-            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
-            helper.make_tensor_value_info("go on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("tiles/turn", TensorProto.INT64, []),
+            helper.make_tensor_value_info("tiles/go on", TensorProto.BOOL, []),
         ],
         [
-            helper.make_tensor_value_info("still", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("part", made.type.tensor_type.elem_type, shape),
+            helper.make_tensor_value_info("tiles/still", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("tiles/part", made.type.tensor_type.elem_type, shape),
         ],
         [
-            numpy_helper.from_array(np.array(along, np.int64), "along"),
-            numpy_helper.from_array(np.array(dims, np.int64), "dims"),
+            numpy_helper.from_array(np.array(along, np.int64), "tiles/along"),
+            numpy_helper.from_array(np.array(dims, np.int64), "tiles/dims"),
             *front.graph.initializer,
         ],
     )
@@ -136,20 +151,20 @@ def _joined(
     rank, held = len(shape), list(shape)
     for dim, size in zip(dims, sizes, strict=True):
         held[dim] = size
-    nodes = [_constant("grid", [*counts, *held])]
-    nodes.append(helper.make_node("Reshape", ["stacked", "grid"], ["gridded"]))
+    nodes = [_constant("tiles/grid", [*counts, *held])]
+    nodes.append(helper.make_node("Reshape", ["tiles/stacked", "tiles/grid"], ["tiles/gridded"]))
     order: list[int] = []
     for dim in range(rank):
         if dim in dims:
             order.append(dims.index(dim))
         order.append(len(counts) + dim)
-    nodes.append(helper.make_node("Transpose", ["gridded"], ["ordered"], perm=order))
+    nodes.append(helper.make_node("Transpose", ["tiles/gridded"], ["tiles/ordered"], perm=order))
     rows = [n * (counts[dims.index(i)] if i in dims else 1) for i, n in enumerate(held)]
     nodes += [
-        _constant("rows", rows),
-        helper.make_node("Reshape", ["ordered", "rows"], ["joined 0"]),
+        _constant("tiles/rows", rows),
+        helper.make_node("Reshape", ["tiles/ordered", "tiles/rows"], ["tiles/joined 0"]),
     ]
-    value = "joined 0"
+    value = "tiles/joined 0"
     for at, (axis, dim, size) in enumerate(zip(cut, dims, sizes, strict=True), 1):
         length = axis.outputs[name]
         full, surplus = axis.count * size, axis.count * size - length
@@ -159,11 +174,11 @@ def _joined(
         before = full - size
         pieces = []
         for part, (start, stop) in enumerate(((0, before), (before + surplus, full))):
-            names = [f"{side} {at} {part}" for side in ("start", "stop", "axis")]
+            names = [f"tiles/{side} {at} {part}" for side in ("start", "stop", "axis")]
             nodes += [_constant(n, [v]) for n, v in zip(names, (start, stop, dim), strict=True)]
-            pieces.append(f"piece {at} {part}")
+            pieces.append(f"tiles/piece {at} {part}")
             nodes.append(helper.make_node("Slice", [value, *names], [pieces[-1]]))
-        value = f"joined {at}"
+        value = f"tiles/joined {at}"
         nodes.append(helper.make_node("Concat", pieces, [value], axis=dim))
     nodes.append(helper.make_node("Identity", [value], [target]))
     return nodes

@@ -1,0 +1,130 @@
+"""A model on tiles of two sizes, at both ends of an image: does it count on size or place?
+
+What no layer shows, such as a division by the size or a ramp that is added, differs there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atrous.errors import ArgumentError, UnsupportedError
+from atrous.plan.tiles import Kept, Tile, TilePlan
+from atrous.runners.tiled.pipeline import Engine, share_of, stacked
+
+__all__ = ["Trial", "alike", "check_batch", "check_outputs", "trials"]
+
+Read = Callable[[Tile], Sequence[Any]]
+_CLOSE = {2: 2e-2, 4: 1e-4, 8: 1e-9}
+"""By bytes of a number: what rounding may change, beside the largest value."""
+_TIES = 0.02
+"""Of whole numbers, such as classes, the share that rounding may change."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A tile and a larger one at the same end of the image, and what the model is given there.
+
+    `drawn` says that an input had one number alone, of which a model tells nothing: random ones
+    stand for it then.
+    """
+
+    tile: Tile
+    larger: Tile
+    given: list[Any]
+    beside: list[Any]
+    drawn: bool
+
+
+def trials(plan: TilePlan, wider: TilePlan, read: Read) -> Iterator[Trial]:
+    """The first and the last tile, beside those of the same image in larger tiles."""
+    for last in (False, True):
+        tile, larger = (one.tile(len(one) - 1 if last else 0) for one in (plan, wider))
+        given, beside = [_array(one) for one in read(tile)], [_array(one) for one in read(larger)]
+        drawn = [_is_blank(one) for one in given]
+        for index in (i for i, blank in enumerate(drawn) if blank):
+            beside[index] = _noise(beside[index])
+            pairs = zip(tile.read[index], larger.read[index], strict=True)
+            part = tuple(slice(a.start - b.start, a.stop - b.start) for a, b in pairs)
+            given[index] = beside[index][part]
+        yield Trial(tile, larger, given, beside, any(drawn))
+
+
+def _array(value: Any) -> Any:
+    return value if hasattr(value, "detach") else np.asarray(value)
+
+
+def _is_blank(value: Any) -> bool:
+    if np.prod(value.shape) < 2 or "float" not in str(value.dtype):
+        return False
+    return bool(value.min() == value.max())
+
+
+def _noise(like: Any) -> Any:
+    made = np.random.default_rng(0).random(tuple(like.shape))
+    if not hasattr(like, "detach"):
+        return made.astype(like.dtype)
+    import torch
+
+    return torch.from_numpy(made).to(like.device, like.dtype)
+
+
+def check_outputs(
+    plan: TilePlan, trial: Trial, made: Sequence[NDArray[Any]], other: Sequence[NDArray[Any]]
+) -> None:
+    """Raises `UnsupportedError` where both tiles keep other numbers of the same positions."""
+    pairs = zip(trial.tile.keep, trial.larger.keep, strict=True)
+    for (kept, beside), one, two in zip(pairs, made, other, strict=True):
+        a, b = one[_shared(kept, beside)], two[_shared(beside, kept)]
+        if not alike(a, b):
+            raise UnsupportedError(
+                f"{plan.network}: gives another result at {kept.name} for a tile of another size "
+                "or in another place, so it takes a number from the size of its input or from "
+                "positions in it, and no tile can be exact; pass that number as an input."
+            )
+
+
+def _shared(kept: Kept, other: Kept) -> tuple[slice, ...]:
+    """Where a tile has the positions that both keep."""
+    found = []
+    for mine, its, local in zip(kept.target, other.target, kept.local, strict=True):
+        start, stop = max(mine.start, its.start), min(mine.stop, its.stop)
+        off = local.start - mine.start
+        found.append(slice(start + off, max(stop, start) + off))
+    return tuple(found)
+
+
+def check_batch(plan: TilePlan, engine: Engine, read: Read) -> None:
+    """Raises `ArgumentError` where tiles that are run together give something else than alone."""
+    tiles = [plan.tile(0), plan.tile(len(plan) - 1)]
+    given = [[_array(one) for one in read(tile)] for tile in tiles]
+    given = [[_noise(one) if _is_blank(one) else one for one in part] for part in given]
+    alone = [
+        [engine.host(one) for one in engine.run(list(part), [tile])]
+        for tile, part in zip(tiles, given, strict=True)
+    ]
+    both = [engine.host(one) for one in engine.run(stacked(given), tiles)]
+    for place, made in enumerate(alone):
+        for one, together in zip(made, both, strict=True):
+            share = share_of(together, place, len(tiles)) if together.ndim else together
+            if share.shape != one.shape or not alike(one, share):
+                raise ArgumentError(
+                    f"{plan.network}: tiles that are run together give another result than alone, "
+                    "so it joins what lies along its first dimension; give batch=1."
+                )
+
+
+def alike(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    """Whether two results differ by rounding alone."""
+    if one.dtype.kind not in "fc":
+        return bool((one != other).mean() <= _TIES) if one.size else True
+    limit = _CLOSE.get(one.dtype.itemsize, 1e-9)
+    finite = np.isfinite(one) & np.isfinite(other)
+    scale = float(np.abs(one[finite]).max(initial=0))
+    return bool((np.isfinite(one) == np.isfinite(other)).all()) and bool(
+        (np.abs(one[finite] - other[finite]) <= limit * scale).all()
+    )
