@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from atrous.plan.tiles import Tile
 
-__all__ = ["Engine", "Finished", "run_tiles", "share_of", "stacked"]
+__all__ = ["Engine", "Finished", "end_to_end", "run_tiles", "share_of"]
 
 Read = Callable[[Tile], Sequence[Any]]
 """The inputs of a tile, as the model takes them."""
@@ -89,17 +89,17 @@ def _read_ahead(
 
 
 def _inputs_of(read: Read, group: Sequence[Tile]) -> list[Any]:
-    return stacked([read(tile) for tile in group])
+    return end_to_end([read(tile) for tile in group])
 
 
-def stacked(parts: Sequence[Sequence[Any]]) -> list[Any]:
+def end_to_end(parts: Sequence[Sequence[Any]]) -> list[Any]:
     """The inputs of several tiles, laid end to end along the batch."""
     if len(parts) == 1:
         return list(parts[0])
-    return [_end_to_end(arrays) for arrays in zip(*parts, strict=True)]
+    return [_joined_arrays(arrays) for arrays in zip(*parts, strict=True)]
 
 
-def _end_to_end(arrays: Sequence[Any]) -> Any:
+def _joined_arrays(arrays: Sequence[Any]) -> Any:
     if not all(hasattr(one, "detach") for one in arrays):
         return np.concatenate(arrays)
     import torch

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from atrous.errors import ArgumentError, UnsupportedError
 from atrous.plan.tiles import Kept, Tile, TilePlan
-from atrous.runners.tiled.pipeline import Engine, share_of, stacked
+from atrous.runners.tiled.pipeline import Engine, end_to_end, share_of
 
 __all__ = ["Trial", "alike", "check_batch", "check_outputs", "trials"]
 
@@ -107,7 +107,7 @@ def check_batch(plan: TilePlan, engine: Engine, read: Read) -> None:
         [engine.host(one) for one in engine.run(list(part), [tile])]
         for tile, part in zip(tiles, given, strict=True)
     ]
-    both = [engine.host(one) for one in engine.run(stacked(given), tiles)]
+    both = [engine.host(one) for one in engine.run(end_to_end(given), tiles)]
     for place, made in enumerate(alone):
         for one, together in zip(made, both, strict=True):
             share = share_of(together, place, len(tiles)) if together.ndim else together
