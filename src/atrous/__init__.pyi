@@ -6,6 +6,7 @@ from .analysis import Inspection as Inspection
 from .analysis import Layer as Layer
 from .analysis import Phase as Phase
 from .analysis.effective_field import EffectiveField as EffectiveField
+from .analysis.pyramid_choice import PyramidRates as PyramidRates
 from .analysis.rates import Pyramid as Pyramid
 from .analysis.sizes import Sizes as Sizes
 from .certification.certificate import Certificate as Certificate
@@ -50,6 +51,7 @@ from .verbs.effective import effective as effective
 from .verbs.inspect import inspect as inspect
 from .verbs.learn import learn as learn
 from .verbs.optimize import optimize as optimize
+from .verbs.rates import pyramid_rates as pyramid_rates
 from .verbs.rates import rates as rates
 from .verbs.sizes import sizes as sizes
 from .verbs.tile import plan_tiles as plan_tiles

@@ -135,6 +135,8 @@ class Pyramid(ShownWhole):
     `size` and `output_stride` are those of the network's input where they were asked about;
     `source` is the layer whose map it is where a network has it. `steps` says for each of the
     map's `axes` what one position of the map is, where a rate or the size of a pixel is given.
+    `trunk` is how many positions in a row, along each axis, a position of the map has seen itself,
+    counted in positions of the map: what all branches read together is through it.
 
     >>> import atrous
     >>> found = atrous.rates(513, (6, 12, 18))
@@ -149,6 +151,7 @@ class Pyramid(ShownWhole):
     source: str = ""
     axes: tuple[str, ...] = ()
     steps: Mapping[str, Scale] = field(default_factory=dict, hash=False)
+    trunk: int = 1
 
     def scaled_by(
         self, scales: Mapping[str, Scale], strides: Mapping[str, Fraction | int]
@@ -235,16 +238,21 @@ class Pyramid(ShownWhole):
     @property
     def along(self) -> tuple[Taps, ...]:
         """Along each axis: the positions that all branches together read, from their own."""
-        found = []
-        for axis in range(len(self.map)):
-            windows = (branch.windows[axis] for branch in self.branches)
-            found.append(Taps.of(sorted({tap for window in windows for tap in window.taps(0)})))
-        return tuple(found)
+        boxes = self._boxes()
+        return tuple(Taps.of(sorted(set().union(*along))) for along in zip(*boxes, strict=True))
+
+    def _boxes(self) -> list[list[set[int]]]:
+        """What each branch reads along each axis, through the trunk."""
+        trunk = range(self.trunk)
+        return [
+            [{tap + more for tap in window.taps(0) for more in trunk} for window in branch.windows]
+            for branch in self.branches
+        ]
 
     @property
     def taps(self) -> int:
         """How many positions of the map one output reads, away from its ends."""
-        return _positions_in([[set(w.taps(0)) for w in branch.windows] for branch in self.branches])
+        return _positions_in(self._boxes())
 
     @property
     def extent(self) -> tuple[int, ...]:
@@ -276,6 +284,7 @@ class Pyramid(ShownWhole):
             "scaled": list(self.scaled),
             "safe": list(self.safe),
             "together": {
+                "trunk": self.trunk,
                 "taps": self.taps,
                 "extent": list(self.extent),
                 "coverage": float(self.coverage),
@@ -341,6 +350,7 @@ def same_pyramid(
     rates: Iterable[Sequence[int]],
     output_stride: Sequence[int],
     kernel: Sequence[int],
+    trunk: int = 1,
 ) -> Pyramid:
     """The branches on the map that a network of this output stride makes of an input.
 
@@ -350,7 +360,7 @@ def same_pyramid(
     axes = AXES[len(size)]
     sizes = tuple(-(-n // stride) for n, stride in zip(size, output_stride, strict=True))
     branches = tuple(same_branch(sizes, rate, kernel) for rate in rates)
-    return Pyramid(sizes, branches, tuple(size), tuple(output_stride), "", axes)
+    return Pyramid(sizes, branches, tuple(size), tuple(output_stride), "", axes, trunk=trunk)
 
 
 def pyramids_of(network: Network) -> tuple[Pyramid, ...]:

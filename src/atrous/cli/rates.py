@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -29,6 +29,21 @@ def rates(
         str, typer.Option(metavar="N", help="Input pixels per position of the map.")
     ] = "16",
     kernel: Annotated[str, typer.Option(metavar="K", help="Taps along each axis.")] = "3",
+    branches: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Choose N rates, in the place of --rates: as far as goes."),
+    ] = None,
+    trunk: Annotated[
+        int,
+        typer.Option(metavar="M", help="Positions of the map in a row that one has seen itself."),
+    ] = 1,
+    holes: Annotated[
+        str,
+        typer.Option(
+            metavar="WHERE",
+            help="With --branches: no hole in all that is reached (box), or along its axes (axes).",
+        ),
+    ] = "box",
     rate: Rate = None,
     pixel: Pixel = None,
     json: Json = False,
@@ -36,7 +51,8 @@ def rates(
     """Which rates of an ASPP still see more than their centre at this crop and output stride.
 
     For each rate the share of its taps that lie inside the map and not on padding, and the shares
-    of positions with all of them inside and with one alone.
+    of positions with all of them inside and with one alone. With --branches the rates are chosen:
+    those of the largest reach at which no branch loses its taps and no hole is left.
 
     Examples:
 
@@ -44,20 +60,41 @@ def rates(
 
     - atrous rates 769 --output-stride 8 --rates 12,24,36
 
+    - atrous rates 513 --branches 3 --trunk 26
+
     - atrous rates 512x1024 --rates 6,12,18,24
 
     - atrous rates 1024 --pixel 0.5um
 
     - atrous rates 16000, --output-stride 1 --rates 1,2,4,8 --rate 16k
     """
-    from atrous.report import PyramidView
+    from atrous.report import PyramidRatesView, PyramidView
+    from atrous.verbs.rates import pyramid_rates
     from atrous.verbs.rates import rates as found_of
 
+    if branches is not None:
+        if rate is not None or pixel is not None:
+            raise ReadError("--branches chooses rates in positions; leave out --rate and --pixel.")
+        width = _numbers(kernel, "--kernel")
+        chosen = pyramid_rates(
+            _numbers(size, "SIZE"),
+            branches,
+            output_stride=_numbers(output_stride, "--output-stride"),
+            kernel=cast(Any, width),
+            trunk=trunk,
+            holes=cast(Any, holes),
+        )
+        if json:
+            show_json(chosen.to_json())
+        else:
+            show(PyramidRatesView(chosen))
+        return
     found = found_of(
         _numbers(size, "SIZE"),
         [_numbers(rate, "--rates") for rate in rates.split(",")],
         output_stride=_numbers(output_stride, "--output-stride"),
         kernel=_numbers(kernel, "--kernel"),
+        trunk=trunk,
         rate=rate,
         pixel=pixel,
     )

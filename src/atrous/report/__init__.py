@@ -24,7 +24,7 @@ from atrous.report.lesson import LessonsView, LessonView, TopicsView
 from atrous.report.lines import Look
 from atrous.report.networks import NetworksView
 from atrous.report.optimized import ExplanationView
-from atrous.report.rates import PyramidView
+from atrous.report.rates import PyramidRatesView, PyramidView
 from atrous.report.sizes import SizesView
 from atrous.report.stack import StackView
 from atrous.report.stretches import BoxesView, StretchesView
@@ -55,6 +55,7 @@ __all__ = [
     "Listed",
     "Look",
     "NetworksView",
+    "PyramidRatesView",
     "PyramidView",
     "SizesView",
     "Sort",

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from atrous.analysis.pyramid_choice import PyramidRates
 from atrous.analysis.rates import Branch, Pyramid, percent
 from atrous.analysis.scale import in_units
 from atrous.draw.units import per_axis, shape_text
 from atrous.report.lines import Column, Line, Look, Span, line, table, wrapped, wrapped_text
 from atrous.report.view import LinesView
-from atrous.shown import view
+from atrous.shown import how_many, view
 
-__all__ = ["PyramidView", "pyramid_text"]
+__all__ = ["PyramidRatesView", "PyramidView", "pyramid_text"]
 
 _INDENT = 17
 _RARE = Fraction(1, 1000)
@@ -51,6 +52,38 @@ class PyramidView(LinesView):
                 out += wrapped(Span("safe", "bold"), _safe(found), _INDENT, look)
         out += wrapped(Span("together", "bold"), _together(found), _INDENT, look)
         return out
+
+
+@view.register(PyramidRates)
+@dataclass(frozen=True, slots=True)
+class PyramidRatesView(LinesView):
+    """The rates, what bounds them, and then what they see, as of any pyramid."""
+
+    record: PyramidRates
+
+    def lines(self, look: Look) -> list[Line]:
+        found = self.record
+        style = "bold" if found.whole else "bold yellow"
+        out = [line(Span(f"rates {_in_a_row(found.rates)}", style))]
+        out += wrapped(Span("chosen", "bold"), _why_these(found), _INDENT, look)
+        return [*out, (), *PyramidView(found.pyramid).lines(look)]
+
+
+def _why_these(found: PyramidRates) -> str:
+    where = "along each axis" if found.holes == "axes" else "in the box that is reached"
+    limit = f"at most {found.limit}, for every position to see more than one tap and some all"
+    if not found.whole:
+        return (
+            f"no {how_many(len(found.rates), 'different rate')} leave no hole {where} behind a "
+            f"trunk of {found.trunk}: these leave out the least. A trunk of {found.needed} allows "
+            f"rates up to {found.limit}"
+        )
+    if found.trunk < found.needed:
+        return (
+            f"no hole {where} behind a trunk of {found.trunk}, which bounds them; {limit}: a trunk "
+            f"of {found.needed} would allow that"
+        )
+    return f"no hole {where} behind a trunk of {found.trunk}; {limit}"
 
 
 def pyramid_text(found: Pyramid) -> str:
@@ -171,6 +204,8 @@ def _together(found: Pyramid) -> str:
         f"one output reads {found.taps:,} of {shape_text(found.extent)} positions of the map "
         f"({percent(found.coverage)})"
     )
+    if found.trunk > 1:
+        text += f", through a trunk of {found.trunk}"
     extent = in_units(dict(zip(found.axes, found.extent, strict=True)), found.steps)
     text += f", over {extent}" if extent else ""
     length = _length(found, gaps)

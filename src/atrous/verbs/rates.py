@@ -1,4 +1,4 @@
-"""`rates`: what branches of these rates see of the map that an input of this size leaves."""
+"""`rates`: what branches of these rates see of a map; `pyramid_rates`: which rates to choose."""
 
 from __future__ import annotations
 
@@ -6,13 +6,21 @@ from collections.abc import Sequence
 from operator import index
 from typing import Any
 
+from atrous.analysis.pyramid_choice import Holes, PyramidRates, choose_rates
 from atrous.analysis.rates import Pyramid, same_pyramid
 from atrous.analysis.scale import scales_of
 from atrous.errors import GeometryError
 
-__all__ = ["rates"]
+__all__ = ["pyramid_rates", "rates"]
 
-_MOST = {"rates": 1_000_000, "kernel": 31, "output_stride": 1_000_000, "size": 1 << 40}
+_MOST = {
+    "rates": 1_000_000,
+    "kernel": 31,
+    "output_stride": 1_000_000,
+    "size": 1 << 40,
+    "trunk": 100_000,
+    "branches": 64,
+}
 _MOST_AXES = 3
 
 Numbers = int | Sequence[int]
@@ -24,6 +32,7 @@ def rates(
     *,
     output_stride: Numbers = 16,
     kernel: Numbers = 3,
+    trunk: int = 1,
     rate: Any = None,
     pixel: Any = None,
 ) -> Pyramid:
@@ -34,7 +43,9 @@ def rates(
     `ceil(size / output_stride)`, as networks that pad `same` make it, and keep its size. For each
     the result has the exact share of its taps that lie inside the map, and the shares of positions
     with all of them inside and with the centre alone; `limits` the largest rates that see more,
-    `scaled` these rates in DeepLab v3's proportion to the map. With `rate`, the samples per second
+    `scaled` these rates in DeepLab v3's proportion to the map. `trunk` is how many positions of the
+    map in a row one of them has seen itself (a field of 427 pixels at output stride 16: 26): what
+    all branches read together is then through it. With `rate`, the samples per second
     along time, or `pixel`, the size of an input position, as in `Inspection.scaled`, the text has
     rates in ms or as lengths, too.
 
@@ -69,11 +80,76 @@ def rates(
         raise GeometryError("there are no rates; give one or more, such as 6, 12, 18.")
     if max(kernels) == 1:
         raise GeometryError("kernel=1 has no rate; give a kernel of 2 or more, such as 3.")
-    found = same_pyramid(sizes, each, strides, kernels)
+    found = same_pyramid(sizes, each, strides, kernels, _single(trunk, "trunk"))
     if rate is None and pixel is None:
         return found
     hops = dict(zip(found.axes, strides, strict=True))
     return found.scaled_by(scales_of(found.axes, rate, pixel), hops)
+
+
+def pyramid_rates(
+    size: Numbers,
+    branches: int = 3,
+    *,
+    output_stride: Numbers = 16,
+    kernel: int = 3,
+    trunk: int = 1,
+    holes: Holes = "box",
+) -> PyramidRates:
+    """The rates of a pyramid, such as an ASPP, that reach farthest on a map without losing taps.
+
+    Of `branches` different rates on the map of `ceil(size / output_stride)`, those of the largest
+    reach with which no branch degenerates (some position has all of its taps inside the map, and
+    every position more than one) and all of them together leave no hole in what is read through the
+    `trunk`: how many positions of the map in a row one of them has seen itself, `field //
+    output_stride` of the backbone. In between rates lie as evenly as they can.
+
+    With `holes="box"` no position in the box that is reached may be left out. For kernel 3 and M
+    the trunk's extent, a branch of rate r has no hole exactly where `r <= M`, and the widest branch
+    gets no help from others at the box's sides: so the rates go up to M. With `holes="axes"` (and
+    along a single axis) only the lines through the centre count, and each rate may lie M beyond the
+    one before it. Where no rates do it (a bare pyramid, trunk 1), `.whole` is False, the smallest
+    rates are given, which leave the smallest share out, and `.needed` is the trunk for the limit.
+
+    Raises `GeometryError` for bad numbers, an even kernel, and a map too small for so many rates.
+
+    >>> import atrous
+    >>> atrous.pyramid_rates(513, trunk=26).rates
+    (5, 11, 16)
+    >>> atrous.pyramid_rates(513, output_stride=8, trunk=12, holes="axes").rates
+    (11, 21, 32)
+    >>> bare = atrous.pyramid_rates(513)
+    >>> bare.rates, bare.whole, bare.needed
+    ((1, 2, 3), False, 16)
+    """
+    if holes not in ("box", "axes"):
+        raise GeometryError(f"holes is {holes!r}: use 'box' or 'axes'.")
+    lists = [v for v in (size, output_stride) if isinstance(v, Sequence)]
+    rank = len(lists[0]) if lists else 2
+    if not 1 <= rank <= _MOST_AXES or any(len(given) != rank for given in lists):
+        raise GeometryError(
+            f"{', '.join(str(len(given)) for given in lists)} axes do not go together; size and "
+            "output_stride=... have one number, or one for each of one to three axes."
+        )
+    width = _single(kernel, "kernel")
+    if width < 3 or width % 2 == 0:
+        raise GeometryError(
+            f"kernel={width} has no taps alike on both sides of its centre; give an odd kernel of "
+            "3 or more."
+        )
+    return choose_rates(
+        _along(size, rank, "size"),
+        _along(output_stride, rank, "output_stride"),
+        _single(branches, "branches"),
+        width,
+        _single(trunk, "trunk"),
+        holes,
+    )
+
+
+def _single(given: Any, what: str) -> int:
+    """One whole number within its range."""
+    return _along(given, 1, what)[0] if _is_whole(given) else _along((given,), 1, what)[0]
 
 
 def _along(given: Numbers, rank: int, what: str) -> tuple[int, ...]:

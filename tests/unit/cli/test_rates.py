@@ -85,3 +85,14 @@ def test_pyramids_of_a_network_have_its_scales():
 )
 def test_what_is_no_size_is_one_line_and_exit_code_2(arguments, says):
     assert_refuses("rates", *arguments, says=says)
+
+
+def test_branches_are_chosen_for_a_map_and_a_trunk():
+    result = atrous("rates", "513", "--branches", "3", "--trunk", "26")
+    assert (result.returncode, result.stderr) == (0, "")
+    lines = result.stdout.splitlines()
+    assert lines[0] == "rates 5, 11, 16"
+    assert "no hole in the box" in lines[1]
+    bare = json.loads(atrous("rates", "513", "--branches", "3", "--json").stdout)
+    assert (bare["schema"], bare["rates"], bare["whole"]) == ("atrous.pyramid/1", [1, 2, 3], False)
+    assert_refuses("rates", "40", "--branches", "3", says="room for 1 rate")
