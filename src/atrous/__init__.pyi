@@ -6,6 +6,7 @@ from .analysis import Inspection as Inspection
 from .analysis import Layer as Layer
 from .analysis import Phase as Phase
 from .analysis.effective_field import EffectiveField as EffectiveField
+from .analysis.explained import Explained as Explained
 from .analysis.pyramid_choice import PyramidRates as PyramidRates
 from .analysis.rates import Pyramid as Pyramid
 from .analysis.sizes import Sizes as Sizes
@@ -48,6 +49,7 @@ from .verbs.compare import compare as compare
 from .verbs.convert import convert as convert
 from .verbs.degrid import degrid as degrid
 from .verbs.effective import effective as effective
+from .verbs.explain import explain as explain
 from .verbs.inspect import inspect as inspect
 from .verbs.learn import learn as learn
 from .verbs.optimize import optimize as optimize

@@ -77,6 +77,7 @@ def made():
         lesson, lesson.statements[0], slide, numbers,
         report, report.network, report.layers[0], report.layers[0].field[0],
         report.layers[0].field[0].phases[0], report.findings[0], report.footprint(),
+        atrous.explain("stack:k3 k3d2", SHAPE),
         atrous.compare(input=SHAPE), atrous.degrid("stack:k3d2 k3d2", SHAPE),
         conversion, conversion.certificate, conversion.edits[0],
         explanation, explanation.layers[0], explanation.engines[0],

@@ -15,6 +15,7 @@ from atrous.cli.compare import compare
 from atrous.cli.convert import convert
 from atrous.cli.degrid import degrid
 from atrous.cli.effective import effective
+from atrous.cli.explain import explain
 from atrous.cli.explore import explore
 from atrous.cli.inspect import inspect
 from atrous.cli.learn import learn
@@ -69,6 +70,7 @@ def atrous(
 
 _VERBS = (
     inspect,
+    explain,
     compare,
     effective,
     sizes,

@@ -17,6 +17,7 @@ from atrous.report.conversion import ConversionView
 from atrous.report.degridded import DegriddedView
 from atrous.report.diff import DiffView
 from atrous.report.effective import EffectiveFieldView
+from atrous.report.explained import ExplainedView
 from atrous.report.footprint import FootprintView
 from atrous.report.inspection import InspectionView, Listed
 from atrous.report.layer import LayerView
@@ -45,6 +46,7 @@ __all__ = [
     "DegriddedView",
     "DiffView",
     "EffectiveFieldView",
+    "ExplainedView",
     "ExplanationView",
     "FootprintView",
     "InspectionView",

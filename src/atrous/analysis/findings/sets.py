@@ -84,7 +84,7 @@ def subgrids(evidence: Evidence) -> Iterator[Finding]:
         for field in output.field:
             if positions.get(field.axis, 1) < 2 or output.opaque:
                 continue
-            found = _on_subgrids(evidence, output, field)
+            found = grids_met(evidence, output, field)
             if len(found) < 2 or (len(positions) == 1 and _by_design(evidence, field.axis)):
                 continue
             node, step = found[0]
@@ -176,7 +176,7 @@ def _filled(node: Node, axis: str, evidence: Evidence) -> str:
     return "Put a layer of rate 1 before it."
 
 
-def _on_subgrids(evidence: Evidence, output: Layer, field: Field) -> list[tuple[Node, int]]:
+def grids_met(evidence: Evidence, output: Layer, field: Field) -> list[tuple[Node, int]]:
     """The windows whose input is read on sub-grids on which neighbouring outputs never meet."""
     axis = field.axis
     trace = evidence.trace(output, {f.axis: 0 for f in output.field})
