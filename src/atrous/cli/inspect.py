@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -31,9 +31,12 @@ from atrous.cli.sources import (
     position,
     trained,
 )
-from atrous.errors import ReadError, unknown
+from atrous.errors import AtrousError, ReadError, UnsupportedError, unknown
+from atrous.shown import how_many
 
 if TYPE_CHECKING:
+    from atrous.plan.cut import CutPlan
+    from atrous.plan.tiles import Statistics, TilePlan
     from atrous.report import Sort
 
 
@@ -114,6 +117,14 @@ def inspect(
             "512,1024), or as large as 2GiB allows; nothing is run.",
         ),
     ] = None,
+    statistics: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOW",
+            help="With --tiles: norms, means and pools over all positions, exact in sweeps or by "
+            "each tile's own (tile).",
+        ),
+    ] = None,
     structure_only: StructureOnly = False,
     json: Json = False,
 ) -> None:
@@ -170,9 +181,13 @@ def inspect(
     if tiles is not None:
         asked = (layer, output, diff, depth, training, html, animate, graph, annotate, rate, pixel)
         if any(one is not None for one in asked) or value:
-            raise ReadError("--tiles shows the tiles alone; give only --input and --json with it.")
-        _show_tiles(source, input or (), tiles, json=json)
+            raise ReadError(
+                "--tiles shows the tiles alone; give only --input, --statistics and --json with it."
+            )
+        _show_tiles(source, input or (), tiles, statistics, json=json)
         return
+    if statistics is not None:
+        raise ReadError("--statistics is for --tiles; give a size of tiles with it.")
     place = position(at)
     if html is not None and layer is not None:
         raise ReadError("--html has every layer; leave out --layer.")
@@ -230,7 +245,9 @@ def inspect(
         show(LayerView(chosen, footprint, pyramid, tuple(whys), report.scales))
 
 
-def _show_tiles(source: str, inputs: Sequence[str], asked: str, *, json: bool) -> None:
+def _show_tiles(
+    source: str, inputs: Sequence[str], asked: str, statistics: str | None, *, json: bool
+) -> None:
     from atrous.analysis.requirements import bytes_of
     from atrous.plan.cut import CutPlan
     from atrous.readers.source import made_of
@@ -250,13 +267,41 @@ def _show_tiles(source: str, inputs: Sequence[str], asked: str, *, json: bool) -
     made, given = model(source, inputs)
     made, usual = made_of(made)
     shape = usual if given is None else given
+    numbers = tuple(map(int, sizes)) if by_size else ()
+    size = None if not by_size else numbers[0] if len(numbers) == 1 else numbers
+    memory = None if by_size else asked
+
+    def planned(how: Statistics | None) -> TilePlan | CutPlan:
+        return plan_tiles(made, shape, tile=size, memory=memory, statistics=how)
+
     with working(f"planning tiles of {source}"):
-        if by_size:
-            numbers = tuple(map(int, sizes))
-            plan = plan_tiles(made, shape, tile=numbers[0] if len(numbers) == 1 else numbers)
-        else:
-            plan = plan_tiles(made, shape, memory=asked)
+        try:
+            plan = planned(cast("Statistics | None", statistics))
+        except UnsupportedError as error:
+            if statistics is None:
+                _say_sweeps(error, planned)
+            raise
     if json:
         show_json(plan.to_dict())
     else:
         show(CutPlanView(plan) if isinstance(plan, CutPlan) else TilePlanView(plan))
+
+
+def _say_sweeps(
+    error: UnsupportedError, planned: Callable[[Statistics], TilePlan | CutPlan]
+) -> None:
+    """Adds to a refusal what the plan is where statistics are gathered, if that goes."""
+    from atrous.draw.units import bytes_text, share_text
+    from atrous.plan.cut import CutPlan
+
+    try:
+        plan = planned("exact")
+    except AtrousError:
+        return
+    if isinstance(plan, CutPlan) or plan.sweeps < 2:
+        return
+    text = str(error.args[0]).rstrip(".")
+    work, memory = share_text(plan.recomputed), bytes_text(plan.memory_bytes)
+    tiles = how_many(len(plan), "tile")
+    found = f"{tiles}, {plan.sweeps} sweeps, {work} more work, {memory} a tile"
+    error.args = (f"{text}. With --statistics exact: {found}.",)

@@ -74,6 +74,8 @@ def sweeps_of(network: Network, cut: Set[str]) -> dict[str, int]:
     """
     held = ancestors(network, network.outputs)
     calls = Counter(node.origin for node in network.nodes)
+    # What is written as a network has no source whose calls are replaced: it is planned alone.
+    written = calls.keys() == {""}
     level: dict[str, int] = {}
     found: dict[str, int] = {}
     for node in network.nodes:
@@ -81,7 +83,8 @@ def sweeps_of(network: Network, cut: Set[str]) -> dict[str, int]:
             continue
         sweep = max((level.get(name, 0) for name in node.inputs), default=0)
         # A step of a call that has several is none that can be replaced by itself.
-        if calls[node.origin] == 1 and _is_gathered(network, node, cut):
+        alone = written or (node.origin and calls[node.origin] == 1)
+        if alone and _is_gathered(network, node, cut):
             sweep += 1
             found[node.name] = sweep
         level[node.output.name] = sweep
@@ -89,7 +92,7 @@ def sweeps_of(network: Network, cut: Set[str]) -> dict[str, int]:
 
 
 def _is_gathered(network: Network, node: Node, cut: Set[str]) -> bool:
-    if not node.origin or node.opaque or len(node.inputs) != 1:
+    if node.opaque or len(node.inputs) != 1:
         return False
     if not any(is_given(node, 0, axis, {node.name}) for axis in cut):
         return False

@@ -209,8 +209,8 @@ class Tiled:
             plan = self._planned(images, axes)
             if isinstance(plan, CutPlan):
                 raise UnsupportedError(
-                    "a network with a back makes its outputs at once, not by tiles; give a tile "
-                    "or more memory."
+                    "a network that is cut makes its outputs at once, of an image in memory, and "
+                    "not by tiles: call the tiled model with the image and keep what it gives."
                 )
             if planned is not None:
                 planned(plan)
