@@ -7,7 +7,7 @@ from hypothesis import given, reject
 from hypothesis import strategies as st
 
 from atrous.errors import GeometryError
-from atrous.geometry import Window, symmetric
+from atrous.geometry import Window, causal, same_torch, symmetric
 from atrous.network.ops import Conv
 from tests.oracles import drawing, window_taps
 from tests.property.drawn import windows
@@ -34,6 +34,34 @@ def test_the_windows_of_axes_are_those_whose_tuples_they_are(held: tuple[Window,
         assert (shared.pad_lo + lo, shared.pad_hi + hi) == window.padding
         # Nothing is padded by itself that both sides could share, unless it is a crop.
         assert min(lo, hi) <= 0
+
+
+@drawing(200)
+@given(windows(), st.integers(1, 9), st.integers(0, 40))
+def test_at_another_rate_as_many_windows_fit_at_any_length(
+    window: Window, rate: int, length: int
+) -> None:
+    other = window.at_rate(rate)
+    assert (other.kernel, other.stride, other.dilation) == (window.kernel, window.stride, rate)
+    room = length + sum(window.padding) - window.extent
+    assert length + sum(other.padding) - other.extent == room
+    if room >= 0:
+        assert other.output_length(length) == window.output_length(length)
+    assert window.at_rate(window.dilation) == window
+
+
+@drawing(100)
+@given(st.integers(1, 7), st.integers(1, 4), st.integers(1, 6), st.integers(1, 6))
+def test_at_another_rate_dialects_of_padding_stay_what_they_are(
+    kernel: int, stride: int, rate: int, other: int
+) -> None:
+    evenly = Window(kernel, 1, rate, *same_torch(kernel, rate))
+    assert evenly.at_rate(other) == Window(kernel, 1, other, *same_torch(kernel, other))
+    stride = min(stride, kernel)
+    lo, hi = causal(kernel, stride, rate)
+    if lo > hi and (kernel - 1) * other >= stride:
+        expected = Window(kernel, stride, other, *causal(kernel, stride, other))
+        assert Window(kernel, stride, rate, lo, hi).at_rate(other) == expected
 
 
 def windows_that_fit(window: Window, length: int, ceil: bool) -> int:

@@ -10,7 +10,7 @@ from atrous.certification.certify import certify
 from atrous.certification.conversion import Conversion
 from atrous.certification.network_pair import NetworkPair
 from atrous.certification.verdicts import Cause
-from atrous.conversion.degridding import Degridding, DegridMethod
+from atrous.conversion.degridding import Degridding, DegridMethod, grids_of
 from atrous.conversion.edits import Edit, plan_edits
 from atrous.conversion.inserted import Inserted
 from atrous.conversion.rate_graph import AxisGrid
@@ -106,9 +106,14 @@ def degridded(
     names: Sequence[str] | None,
     after: Network,
 ) -> Degridded:
-    """The record of a model that is made; `after` is it as a network."""
+    """The record of a model that is made; `after` is it as a network.
+
+    Raises `ConversionError` where the model, read back, does not read what was planned.
+    """
     plan = done.plan
     reference = plan.reference
+    if made is not plan.candidate:
+        _check(done, grids_of(folded(after), names))
     pair = NetworkPair(reference, folded(after), _NOT_RUN)
     if edits:
         named = None if done.inserted is not None else names
@@ -139,6 +144,20 @@ def degridded(
         by_design=done.by_design,
         strict=done.strict,
     )
+
+
+def _check(done: Degridding, found: Sequence[AxisGrid]) -> None:
+    """That the model which was made reads what was planned."""
+    planned, read = ([(g.axis, g.size, g.taps) for g in side] for side in (done.after, found))
+    if planned == read:
+        return
+    raise Refusal(
+        "certificate",
+        "",
+        f"the model that was made reads {read} of its input (axis, field, positions), and not "
+        f"{planned} as planned; change the rates by hand: "
+        f"{'; '.join(map(str, degrid_edits(done)))}.",
+    ).error()
 
 
 def _causes_of(done: Degridding) -> tuple[Cause, ...]:

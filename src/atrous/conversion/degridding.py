@@ -19,7 +19,7 @@ from atrous.network.walk import ancestors, needed, pruned, remade, window_axes
 from atrous.refusal import Refusal
 from atrous.shown import how_many, some
 
-__all__ = ["DegridMethod", "Degridding", "plan_degridding"]
+__all__ = ["DegridMethod", "Degridding", "grids_of", "plan_degridding"]
 
 DegridMethod = Literal["rates", "front", "tail"]
 """Other rates in the layers that there are, a layer of rate 1 in front, or falling rates behind."""
@@ -86,9 +86,33 @@ def plan_degridding(
     request = _Request(reference, source, ends, graph, fixed, design, strict)
     if method == "rates":
         return _by_rates(request, largest)
-    if graph.look(graph.now).whole:
+    look = graph.look(graph.now)
+    if look.whole:
         return _kept_as_is(request, method)
+    if method == "front" and not look.unread:
+        return Refusal(
+            "front",
+            "",
+            "there are no holes to fill, and a layer in front joins no sub-grids; change rates "
+            "(method='rates'), or put layers behind (method='tail').",
+        )
     return _by_insertion(request, method, at, fits)
+
+
+def grids_of(network: Network, names: Sequence[str] | None = None) -> tuple[AxisGrid, ...]:
+    """What the last maps before the outputs, or layers, of those names read at the rates there are.
+
+    >>> from atrous.network.stack import stack_network
+    >>> [one.coverage for one in grids_of(stack_network("k3 k3d2", (1, 1, 9)))]
+    [1.0]
+    """
+    wanted = needed(network, names)
+    reference = pruned(network, wanted)
+    source = next((t.name for t in reference.inputs if t.grid), None)
+    if source is None:
+        return ()
+    graph = RateGraph(reference, source, last_maps(reference, wanted), ())
+    return graph.grids(graph.now)
 
 
 @dataclass(frozen=True, slots=True)

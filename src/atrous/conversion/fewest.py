@@ -14,10 +14,12 @@ from atrous.shown import how_many
 __all__ = ["Fewest", "fewest_changes"]
 
 MOST_TRIED = 40_000
-"""Sets of rates that are tried one by one, less where outputs have many phases."""
+"""Sets of rates that are tried one by one, less where each takes many steps."""
+_MOST_STEPS = 3_000_000
+_LEAST_TRIED = 300
 _BEAM = 6
 _LONG = 48
-"""Rates: of more, the heuristic takes small ones and those near the ones there are."""
+"""Rates: of more, the heuristic takes small ones, those there are, and those near the layer's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +59,7 @@ class _Search:
     def __init__(self, graph: RateGraph, largest: int, most: int) -> None:
         self.graph, self.largest = graph, largest
         self.now, self.target = graph.now, graph.target
-        phases = sum(len(line.phases) for line in graph.lines)
-        self.most = max(most // max(phases, 1), 200)
+        self.most = max(min(most, _MOST_STEPS // max(graph.steps, 1)), min(most, _LEAST_TRIED))
         self.tried = 0
         self.options = [
             [r for r in range(1, largest + 1) if r != now and graph.allowed(i, r)]
@@ -88,9 +89,8 @@ class _Search:
                 continue
             for values in self._reaching(places, options):
                 rates = self._with(places, values)
-                look = self.graph.look(rates)
-                if look.whole:
-                    key = self._key(rates, look)
+                if self.graph.whole(rates):
+                    key = self._key(rates, self.graph.look(rates))
                     if best is None or key < best[0]:
                         best = key, rates
         return None if best is None else best[1]
@@ -175,10 +175,14 @@ class _Search:
 
         `weight` says how much a position that a field loses counts beside one that it leaves out.
         """
-        options = [_near(now, o) for now, o in zip(self.now, self.options, strict=True)]
+        options = self.options
+        if max(map(len, options)) > _LONG or 4 * sum(map(len, options)) > self.most:
+            small = 12 if 48 * len(options) < self.most else 2
+            each = zip(self.now, options, strict=True)
+            options = [_near(now, found, self.now, small) for now, found in each]
         beam, met = [self.now], {self.now}
         best = self._rank(self.now), self.now
-        left = self.most
+        left = most = self.most // 2
         for _ in self.now:
             found: list[tuple[float, tuple[object, ...], Rates]] = []
             for rates in beam:
@@ -200,7 +204,7 @@ class _Search:
             best = min([best, *((rank, rates) for _, rank, rates in found)])
             if best[0][:3] == (0, 0, 0):
                 break
-        self.tried += self.most - left
+        self.tried += most - left
         return best
 
     def _distance(self, rank: tuple[object, ...], weight: float) -> float:
@@ -233,9 +237,11 @@ def _sets_of(sizes: Sequence[int], chosen: int) -> int:
     return ways[chosen]
 
 
-def _near(now: int, options: Sequence[int]) -> list[int]:
-    """The rates that the heuristic tries in the place of one."""
-    if len(options) <= _LONG:
-        return list(options)
-    near = {*range(1, 13), *range(now - 2, now + 3), now // 2, 2 * now, 2 * now - 1}
+def _near(now: int, options: Sequence[int], others: Rates, small: int) -> list[int]:
+    """The rates that the heuristic tries in the place of one: of many, `small` ones and near ones.
+
+    >>> _near(16, range(1, 100), (1, 4, 16), 2)
+    [1, 2, 4, 8, 14, 15, 16, 17, 18, 31, 32]
+    """
+    near = {*others, *range(1, small + 1), *range(now - 2, now + 3), now // 2, 2 * now, 2 * now - 1}
     return [rate for rate in options if rate in near]

@@ -19,6 +19,7 @@ from atrous.shown import Plain
 __all__ = ["AxisGrid", "GridLook", "RateGraph", "Rates", "changeable", "last_maps", "rate_of"]
 
 _MOST_PHASES = 1 << 12
+_MOST_IMAGES = 1 << 14
 
 Rates = tuple[int, ...]
 """One rate for each layer that may change, in their order."""
@@ -176,6 +177,7 @@ class _Line:
     phases: range
     windows: dict[int, Window]
     known: dict[tuple[int, int], Reads] = field(default_factory=dict)
+    images: dict[tuple[int, int], Taps] = field(default_factory=dict)
 
     def reads(self, step: _Back, rates: Rates) -> Reads | None:
         """What a step reads at these rates; None where positions stay."""
@@ -187,6 +189,18 @@ class _Line:
             found = self.known[key] = Reads.window(self.windows[step.layer].at_rate(key[1]))
         return found
 
+    def image(self, reads: Reads, taps: Taps) -> Taps:
+        """What these positions read; sets that differ by a shift are worked out once."""
+        if reads.period > 1 or not taps.mask:
+            return reads.image(taps)
+        key = id(reads), taps.mask  # steps hold the reads, so that their ids stay theirs
+        found = self.images.get(key)
+        if found is None:
+            if len(self.images) > _MOST_IMAGES:
+                self.images.clear()
+            found = self.images[key] = reads.image(taps.shifted(-taps.first))
+        return found.shifted(taps.first * reads.shift)
+
     def trace(self, rates: Rates, at: int) -> dict[str, Taps]:
         """What position `at` of the end reads of each tensor before it."""
         seen = {self.end: Taps.interval(at, 1)}
@@ -196,7 +210,7 @@ class _Line:
                 continue
             for step in steps:
                 reads = self.reads(step, rates)
-                found = taps if reads is None else reads.image(taps)
+                found = taps if reads is None else self.image(reads, taps)
                 before = seen.get(step.into)
                 seen[step.into] = found if before is None else before.united(found)
         return seen
@@ -262,6 +276,11 @@ class RateGraph:
         self.now: Rates = tuple(rate_of(node, network) for node in layers)
         self.lines = tuple(self._lines(ends))
 
+    @property
+    def steps(self) -> int:
+        """How many steps back one look takes."""
+        return sum(len(line.phases) * len(line.steps) for line in self.lines)
+
     @cached_property
     def target(self) -> tuple[int, ...]:
         """The fields at the rates that the layers have."""
@@ -276,6 +295,25 @@ class RateGraph:
         """The size of the field of each end along each axis, which costs far less than a look."""
         return tuple(line.reach(self.source, rates) for line in self.lines)
 
+    def whole(self, rates: Rates) -> bool:
+        """Whether a look at these rates is whole, up to the first phase that is not."""
+        for line in self.lines:
+            for at in line.phases:
+                seen = line.trace(rates, at)
+                taps = seen.get(self.source)
+                if taps is not None and taps.count < taps.size:
+                    return False
+                if at == 0 and self._apart(line, seen, rates):
+                    return False
+        return True
+
+    def _apart(self, line: _Line, seen: Mapping[str, Taps], rates: Rates) -> int:
+        """The layers on sub-grids, where these are more than may be."""
+        if self.exempt.issuperset(line.axes):
+            return 0
+        on = len(line.on_subgrids(seen, rates))
+        return on if on > (0 if self.strict else 1) else 0
+
     def look(self, rates: Rates) -> GridLook:
         """What the ends read at these rates."""
         sizes, unread, apart, layers = [], 0, 0, 0
@@ -288,10 +326,9 @@ class RateGraph:
                     continue
                 most = max(most, taps.size)
                 unread += taps.size - taps.count
-                if at == 0 and not self.exempt.issuperset(line.axes):
-                    on = len(line.on_subgrids(seen, rates))
-                    layers += on
-                    apart += on if on > (0 if self.strict else 1) else 0
+                if at == 0:
+                    layers += len(line.on_subgrids(seen, rates))
+                    apart += self._apart(line, seen, rates)
             sizes.append(most)
         return GridLook(tuple(sizes), unread, apart, layers)
 

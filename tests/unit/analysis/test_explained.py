@@ -69,7 +69,7 @@ def test_the_command_prints_the_table_and_json_under_its_schema() -> None:
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout == str(atrous.explain("stack:k3d2 k3d2 k3", SHAPE)) + "\n"
     [last] = [line for line in result.stdout.splitlines() if line.startswith("conv3  ")]
-    assert last.split()[5:8] == ["100%", "closes", "1"]
+    assert last.split()[6:9] == ["100%", "closes", "1"]
     data = json.loads(command("explain", "stack:k3d2 k3", "-i", "1,4,96,96", "--json").stdout)
     assert data["schema"] == "atrous.explained/1"
     assert [one["axes"][0]["holes"] for one in data["layers"]] == ["opens", "closes"]

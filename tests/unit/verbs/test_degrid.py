@@ -259,3 +259,54 @@ def test_every_set_of_rates_that_the_record_counts_was_there_to_try() -> None:
     # None, one and two changes: 1 + 3 * 3 + 3 * 3 * 3.
     assert done.tried == len([r for r in product(range(1, 5), repeat=3)
                               if sum(x != 2 for x in r) <= 2])  # fmt: skip
+
+
+def test_a_tail_goes_behind_a_block_whose_activation_runs_again_and_again() -> None:
+    class Twice(nn.Module):
+        def __init__(self, rate: int) -> None:
+            super().__init__()
+            self.one = nn.Conv2d(4, 4, 3, padding=rate, dilation=rate)
+            self.two = nn.Conv2d(4, 4, 3, padding=rate, dilation=rate)
+            self.act = nn.ReLU()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.act(self.two(self.act(self.one(x))) + x)
+
+    model = nn.Sequential(Twice(2), Twice(4)).eval()
+    done = atrous.degrid(model, (1, 4, 60, 60), method="tail")
+    x = torch.rand(1, 4, 60, 60)
+    torch.testing.assert_close(done.model(x), model(x), rtol=0, atol=1e-6)
+    assert list(done.model.state_dict())[-2:] == ["1.degrid.0.weight", "1.degrid.1.weight"]
+
+
+def test_a_layer_in_front_is_refused_where_there_are_no_holes_to_fill() -> None:
+    with pytest.raises(ConversionError, match="no holes to fill"):
+        atrous.degrid("stack:k3 k3d2 k3d4", (1, 4, 64, 64), method="front")
+
+
+def test_too_many_sets_are_followed_change_by_change_and_the_bound_is_said() -> None:
+    stack = "stack:" + " ".join(f"k2d{2**i}causal" for i in range(10))
+    done = atrous.degrid(stack, (1, 4, 2048), strict=True)
+    assert (done.changes, done.least, done.fewest, done.kept) == (2, 2, True, True)
+    hard = atrous.degrid("stack:k3s2 k3 [k3d6 | k3d12 | k3d18] k1", (1, 4, 128, 128))
+    assert hard.least <= hard.changes
+    assert not hard.fewest
+    assert "then single changes followed" in " ".join(str(hard).split())
+    assert all(grid.taps == grid.size for grid in hard.grids[1])
+
+
+def test_a_model_that_does_not_read_what_was_planned_is_not_given_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from atrous.writers.torch import model as writer
+
+    real = writer.rewrite_torch
+
+    def wrong(source: nn.Module, plan: Any) -> Any:
+        made, edits = real(source, plan)  # type: ignore[misc]
+        made[2].dilation, made[2].padding = (2, 2), (2, 2)
+        return made, edits
+
+    monkeypatch.setattr(writer, "rewrite_torch", wrong)
+    with pytest.raises(ConversionError, match=r"and not .* as planned"):
+        atrous.degrid(chain(), (1, 3, 60, 60))

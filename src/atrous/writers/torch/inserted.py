@@ -104,7 +104,9 @@ def _returns(network: Network, behind: str) -> str | None:
         inside = [n for n in network.nodes if f"{n.module}.".startswith(f"{path}.")]
         if inside[-1] is not node:
             return None
-        if not all("@" in n.name for n in inside):
+        again = {n.module for n in inside if "@" in n.name}
+        own = any(n.module == path for n in inside)
+        if path not in again if own else any(n.module not in again for n in inside):
             return path
         path = path.rpartition(".")[0]
     return None
