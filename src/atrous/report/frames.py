@@ -15,12 +15,14 @@ from typing import Any, Literal
 
 from atrous.analysis import Comparison, Field, Finding, Inspection, Layer
 from atrous.analysis.diff import Change, Diff
+from atrous.analysis.explained import Explained
 from atrous.analysis.scale import Scale
 from atrous.analysis.sizes import Sizes
 from atrous.analysis.stretches import Boxes, Stretches
 from atrous.analysis.trace import Trace
 from atrous.certification.certificate import Certificate
 from atrous.certification.conversion import Conversion
+from atrous.certification.degridded import Degridded
 from atrous.errors import MissingDependencyError, unknown
 from atrous.optimization.records import Explanation
 
@@ -128,6 +130,38 @@ _CHECK: Spec = {
     "agrees": "flag",
     "layer": "text",
     "why": "text",
+}
+_ADDED: Spec = {
+    "name": "text",
+    "op": "text",
+    "detail": "text",
+    "output_shape": "text",
+    "macs": "whole",
+    "share": "number",
+    "params": "whole",
+    "activation_bytes": "whole",
+    "alive_bytes": "whole",
+}
+_ADDED_ALONG: Spec = {
+    "field_before": "whole",
+    "field": "whole",
+    "added": "whole",
+    "taps": "whole",
+    "coverage_before": "number",
+    "coverage": "number",
+    "max_gap": "whole",
+    "holes": "text",
+    "grid": "whole",
+}
+_GRID: Spec = {
+    "when": "text",
+    "end": "text",
+    "axis": "text",
+    "size": "whole",
+    "taps": "whole",
+    "max_gap": "whole",
+    "coverage": "number",
+    "subgrids": "text",
 }
 _DELTA: Spec = {"what": "text", "old": "text", "new": "text"}
 _CHANGE: Spec = {"layer": "text", "op": "text", "kind": "text", **_DELTA}
@@ -242,6 +276,59 @@ def _(record: Conversion) -> dict[str, Table]:
         **tables_of(record.certificate),
         "findings": lambda: _held(map(_finding, record.findings), _FINDING),
     }
+
+
+@tables_of.register
+def _(record: Degridded) -> dict[str, Table]:
+    def grids() -> list[FrameColumn]:
+        sides = zip(("before", "after"), record.grids, strict=True)
+        rows = [
+            {
+                **{name: getattr(grid, name, when) for name in _GRID},
+                "subgrids": _joined(grid.subgrids),
+            }
+            for when, side in sides
+            for grid in side
+        ]
+        return _held(rows, _GRID)
+
+    edits, *others = tables_of.dispatch(Conversion)(record).items()
+    return dict([edits, ("grids", grids), *others])
+
+
+@tables_of.register
+def _(record: Explained) -> dict[str, Table]:
+    axes = record.report.network.axes
+
+    def layers() -> list[FrameColumn]:
+        rows = []
+        for one in record:
+            layer = one.layer
+            row: dict[str, Any] = {name: getattr(layer, name, None) for name in _ADDED} | {
+                "output_shape": _shape(layer.output_shape) if layer.sized else None,
+                "macs": None if layer.uncounted else one.macs,
+                "share": None if layer.uncounted else one.share,
+                "activation_bytes": layer.activation_bytes if layer.sized else None,
+                "alive_bytes": one.alive_bytes,
+            }
+            for along in one.axes:
+                values = {
+                    "field_before": along.size[0],
+                    "field": along.size[1],
+                    "added": along.added,
+                    "taps": along.taps[1],
+                    "coverage_before": along.coverage[0],
+                    "coverage": along.coverage[1],
+                    "max_gap": along.max_gap[1],
+                    "holes": along.holes,
+                    "grid": along.grid,
+                }
+                row |= {f"{name}_{along.axis}": value for name, value in values.items()}
+            rows.append(row)
+        columns = {f"{n}_{axis}": holds for axis in axes for n, holds in _ADDED_ALONG.items()}
+        return _held(rows, {**_ADDED, **columns})
+
+    return {"layers": layers}
 
 
 @tables_of.register
