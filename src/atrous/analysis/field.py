@@ -39,8 +39,15 @@ class Phase(Shown):
 
     def to_dict(self) -> dict[str, object]:
         """Plain data."""
-        return {name: getattr(self, name) for name in self.__slots__} | {
-            "center": float(self.center)
+        # Written out, as upsampling makes thousands of them: half a million in the largest report.
+        return {
+            "size": self.size,
+            "taps": self.taps,
+            "start": self.start,
+            "coverage": self.coverage,
+            "max_gap": self.max_gap,
+            "step": self.step,
+            "center": (2 * self.start + self.size - 1) / 2 if self.size else 0.0,
         }
 
 
