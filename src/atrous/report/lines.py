@@ -126,7 +126,8 @@ def table(columns: Sequence[Column], look: Look) -> list[Line]:
     over = sum(widths) + GAP * (len(columns) - 1) - look.width
     for index, column in enumerate(columns):
         if over > 0 and column.shrink:
-            taken = min(over, widths[index] - column.least)
+            # Names that would not be told apart in the least width keep more.
+            taken = min(over, widths[index] - column.within(column.least, look).width)
             widths[index] -= taken
             over -= taken
     columns = [column.within(width, look) for column, width in zip(columns, widths, strict=True)]

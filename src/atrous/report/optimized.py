@@ -8,7 +8,7 @@ from typing import Any
 
 from atrous.draw.units import ms_text, shape_text, shortened
 from atrous.optimization.records import EngineTime, Explanation, LayerChoice
-from atrous.report.lines import Column, Line, Look, Span, line, table, wrapped
+from atrous.report.lines import GAP, Column, Line, Look, Span, line, table, wrapped
 from atrous.report.view import LinesView
 from atrous.shown import how_many, some, view
 
@@ -18,6 +18,8 @@ _INDENT = 14
 _OURS = 2
 """The original and ours: a table of engines has more."""
 _PLAIN = "torch"
+_TELLS = 0.0005
+"""Milliseconds: less is shown as nothing."""
 _MODES = {
     "graph": "one graph, weights folded and packed",
     "layers": "layer by layer",
@@ -44,7 +46,7 @@ class ExplanationView(LinesView):
             out += [(), *table(_engine_columns(found), look)]
         if found.layers:
             rows = _shown(found.layers, self.top)
-            out += [(), *table(_columns(rows), look)]
+            out += [(), *table(_columns(rows, look), look)]
             if len(rows) < len(found.layers):
                 left = len(found.layers) - len(rows)
                 out.append(line(Span(f"and {how_many(left, 'more layer')}: see --all", "dim")))
@@ -83,7 +85,7 @@ def _facts(found: Explanation, look: Look) -> Iterator[Line]:
     yield from wrapped(Span("runs as", "bold"), runs, _INDENT, look)
     yield from wrapped(
         Span("difference", "bold"),
-        f"{found.max_difference:.1e} of the largest output",
+        f"{_difference_of(found.max_difference)} of the largest output",
         _INDENT,
         look,
     )
@@ -119,21 +121,45 @@ def _shown(layers: tuple[LayerChoice, ...], top: int | None) -> tuple[LayerChoic
     return tuple(layers[at] for at in sorted(slow))
 
 
-def _columns(rows: tuple[LayerChoice, ...]) -> list[Column]:
+def _columns(rows: tuple[LayerChoice, ...], look: Look) -> list[Column]:
+    """A column for each figure; of rounding as much as the width allows."""
+
     def cells(texts: list[str]) -> tuple[Span, ...]:
         return tuple(Span(text) for text in texts)
 
-    errors = [_rounding(row) for row in rows]
-    rounded = [Column("error (direct)", cells(errors))] if any(errors) else []
-    return [
-        Column("layer", cells([row.layer for row in rows]), right=False, shrink=12),
-        Column("op", cells([row.op for row in rows]), right=False, shrink=14),
-        Column("strategy", tuple(_strategy(row) for row in rows), right=False),
-        Column("before", cells([ms_text(row.ms_before) for row in rows])),
-        Column("after", cells([ms_text(row.ms_after) for row in rows])),
-        Column("difference", cells([_difference_of(row.max_difference) for row in rows])),
-        *rounded,
+    errors, ratios = [_rounding(row) for row in rows], [_ratio(row) for row in rows]
+    ways = [[Column("error (direct)", cells(errors))], [Column("of direct", cells(ratios))], []]
+    tried = [
+        [
+            Column("layer", cells([row.layer for row in rows]), right=False, shrink=least),
+            Column("op", cells([row.op for row in rows]), right=False, shrink=14),
+            Column("strategy", tuple(_strategy(row) for row in rows), right=False),
+            Column("before", cells([_time(row.ms_before) for row in rows])),
+            Column("after", cells([_time(row.ms_after) for row in rows])),
+            Column("difference", cells([_difference_of(row.max_difference) for row in rows])),
+            *rounded,
+        ]
+        for rounded in (ways if any(errors) else ways[-1:])
+        for least in (12, 8)
     ]
+
+    def width(columns: list[Column]) -> int:
+        each = [column.within(column.least, look).width for column in columns]
+        return sum(each) + GAP * (len(each) - 1)
+
+    return next((one for one in tried if width(one) <= look.width), tried[-1])
+
+
+def _time(ms: float) -> str:
+    """The time of a layer; unknown where the clock gave less than it can tell."""
+    return ms_text(ms) if ms >= _TELLS else "?"
+
+
+def _ratio(row: LayerChoice) -> str:
+    """The rounding of a layer's sums in times of what the definition's round off."""
+    if row.error is None or not row.direct_error:
+        return ""
+    return f"{row.error / row.direct_error:.1f}x"
 
 
 def _engine_columns(found: Explanation) -> list[Column]:
