@@ -127,7 +127,7 @@ def _columns(rows: tuple[LayerChoice, ...], look: Look) -> list[Column]:
     def cells(texts: list[str]) -> tuple[Span, ...]:
         return tuple(Span(text) for text in texts)
 
-    errors, ratios = [_rounding(row) for row in rows], [_ratio(row) for row in rows]
+    errors, ratios = [_rounding(row) for row in rows], [_of_direct(row) for row in rows]
     ways = [[Column("error (direct)", cells(errors))], [Column("of direct", cells(ratios))], []]
     tried = [
         [
@@ -155,7 +155,7 @@ def _time(ms: float) -> str:
     return ms_text(ms) if ms >= _TELLS else "?"
 
 
-def _ratio(row: LayerChoice) -> str:
+def _of_direct(row: LayerChoice) -> str:
     """The rounding of a layer's sums in times of what the definition's round off."""
     if row.error is None or not row.direct_error:
         return ""
