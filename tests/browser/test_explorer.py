@@ -247,6 +247,22 @@ def test_a_finding_is_mended_by_its_button(visit, address):
         page.get_by_text("Nothing needs attention.").wait_for()
 
 
+def test_a_better_schedule_is_found_and_taken_by_its_button(visit, address):
+    with visit(address + "/?stack=k3d2+k3d2+k3d2&input=1,8,64,64") as page:
+        drawn(page)
+        page.get_by_role("button", name="Find better").click()
+        page.get_by_text("2 rates changed, no holes, no sub-grids").wait_for()
+        page.get_by_role("button", name="Apply: k3d2 k3d3 k3").click()
+        wait_for(page, "k3d2 k3d3 k3")
+        page.get_by_text("Nothing needs attention.").wait_for()
+        assert page.locator("#better-found").is_hidden()
+        page.get_by_role("button", name="Find better").click()
+        page.get_by_text("This stack has no holes and no sub-grids.").wait_for()
+        page.get_by_role("button", name="Undo").click()
+        wait_for(page, "k3d2 k3d2 k3d2")
+        assert page.locator("#better-found").is_hidden()
+
+
 def point_at(page, row, at):
     page.locator("#dots").scroll_into_view_if_needed()
     page.mouse.move(*page.evaluate("([row, at]) => atrous.where(row, at)", [row, at]))

@@ -14,6 +14,7 @@ from zlib import crc32
 
 from atrous.analysis import Inspection, compare_networks, usual_stacks
 from atrous.errors import AtrousError, ReadError
+from atrous.explore.better import better_than
 from atrous.explore.code import CODES
 from atrous.explore.converted import converted
 from atrous.explore.draft import KINDS, BranchesError, Draft, layer_values, shape_of
@@ -32,7 +33,7 @@ from atrous.explore.tables import (
 from atrous.network import zoo
 from atrous.network.stack import stack_network
 
-__all__ = ["beginning", "edited", "first_line", "followed"]
+__all__ = ["beginning", "edited", "first_line", "followed", "improved"]
 
 Answer = dict[str, Any]
 Asked = Mapping[str, Any]
@@ -111,6 +112,23 @@ def followed(asked: Asked, stop: Callable[[], bool] = lambda: False) -> Answer:
     except AtrousError as error:
         answer["codeProblem"] = first_line(error)
     return answer | {"whole": True}
+
+
+def improved(asked: Asked) -> Answer:
+    """Schedules that see as far as the stack without holes for no more, or why there are none."""
+    try:
+        draft = _draft(asked)
+        found = better_than(draft)
+    except AtrousError as error:
+        return {"problem": first_line(error)}
+    return {
+        "stack": draft.text,
+        "said": found.said,
+        "offers": [
+            {"what": one.what, "stack": one.draft.text, "input": one.draft.shape_text}
+            for one in found.offers
+        ],
+    }
 
 
 def first_line(error: AtrousError) -> str:

@@ -19,7 +19,7 @@ from starlette.staticfiles import StaticFiles
 from atrous.analysis import Inspection
 from atrous.draw.style import style_sheet
 from atrous.errors import AtrousError
-from atrous.explore.answers import beginning, edited, first_line, followed
+from atrous.explore.answers import beginning, edited, first_line, followed, improved
 from atrous.explore.draft import shape_of
 from atrous.explore.files import Pages, file_report, known_report, stack_report
 
@@ -42,6 +42,7 @@ def made_app() -> Starlette:
             Route("/alive", site.alive),
             Route("/edit", site.edit, methods=["POST"]),
             Route("/rest", site.rest, methods=["POST"]),
+            Route("/better", site.better, methods=["POST"]),
             Route("/open", site.open, methods=["POST"]),
             Route("/file", site.file, methods=["POST"]),
             Route("/atrous-report/{name}", site.report),
@@ -94,6 +95,9 @@ class _Site:
     async def rest(self, request: Request) -> Response:
         edits = self.edits
         return await _answered(request, lambda asked: followed(asked, lambda: self.edits != edits))
+
+    async def better(self, request: Request) -> Response:
+        return await _answered(request, improved)
 
     async def open(self, request: Request) -> Response:
         def opened(asked: dict[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from PIL import Image
 
 from atrous.errors import AtrousError, ReadError, UnsupportedError
 from atrous.explore.answers import beginning, followed
+from atrous.explore.better import better_than
 from atrous.explore.draft import MOST_LAYERS, Draft, shape_of
 from atrous.explore.files import MOST_PAGES, Pages, file_report
 from atrous.explore.fixes import fix_for
@@ -103,11 +104,11 @@ def test_what_is_refused_says_where_to_go(port):
     assert f"http://127.0.0.1:{port}/".encode() in text
 
 
-def edit(port, **asked):
+def edit(port, path="/edit", **asked):
     status, text = answer(
         port,
         "POST",
-        "/edit",
+        path,
         headers=[("Content-Length", str(len(json.dumps(asked))))],
         body=json.dumps(asked).encode(),
     )
@@ -162,6 +163,45 @@ def test_what_follows_an_edit_stops_for_the_next():
     assert [row[0] for row in whole["schemes"]][:2] == ["this stack", "beside"]
     assert whole["code"].startswith("import keras")
     assert not followed(asked, lambda: True)["whole"]
+
+
+def test_better_changes_the_fewest_rates_and_says_what_is_gained(port):
+    found = edit(port, "/better", stack="k3d2 k3d2 k3d2", input="1,8,64,64")
+    assert found["stack"] == "k3d2 k3d2 k3d2"
+    assert found["offers"] == [
+        {
+            "what": "2 rates changed, no holes, no sub-grids",
+            "stack": "k3d2 k3d3 k3",
+            "input": "1,8,64,64",
+        }
+    ]
+    assert found["said"] == "37 sets of rates tried."
+    fine = edit(port, "/better", stack="k3 k3d2 k3d5", input="1,8,64,64")
+    assert (fine["offers"], fine["said"]) == ([], "This stack has no holes and no sub-grids.")
+    assert "no text" in edit(port, "/better", stack=3, input="1,8,64")["problem"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["k3d2p2 k3d2p2 k3d2", "k3s2 k3d4 k3d4 maxk2", "k(1,3)d4 k(3,1)d4 k3", "dwk3d2 k3*2 k3d9"],
+)
+def test_what_is_better_has_the_field_no_holes_and_no_more_products(text):
+    draft = Draft.of(text, (1, 8, 96, 96))
+    before = draft.report()
+    found = better_than(draft)
+    assert found.offers or "the nearest is" in found.said
+    for offer in found.offers:
+        after = offer.draft.report()
+        assert after.outputs[0].output_shape == before.outputs[0].output_shape
+        assert all(axis.coverage == 1 for axis in after.outputs[0].field)
+        assert after.macs <= before.macs
+        assert after.outputs[0].field[0].size >= before.outputs[0].field[0].size
+
+
+def test_holes_that_no_rate_closes_are_said(port):
+    found = edit(port, "/better", stack="k1s2 k3d2 k3d2", input="1,8,64,64")
+    assert found["offers"] == []
+    assert "conv1 reads with kernel 1 and stride 2" in found["said"]
 
 
 def test_a_link_of_very_many_parts_says_so():

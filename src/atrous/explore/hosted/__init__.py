@@ -13,7 +13,7 @@ from typing import Any
 
 from atrous.analysis import inspect_network
 from atrous.errors import AtrousError
-from atrous.explore.answers import beginning, edited, first_line, followed
+from atrous.explore.answers import beginning, edited, first_line, followed, improved
 from atrous.explore.draft import MOST_POSITIONS, MOST_TEXT, shape_of
 from atrous.explore.tables import LAYER_HEAD, layer_rows, totals
 from atrous.network import zoo
@@ -65,5 +65,6 @@ _ANSWERS: Mapping[str, Callable[[Asked], dict[str, Any]]] = {
     "/begin": lambda asked: beginning(str(asked.get("query", ""))),
     "/edit": edited,
     "/rest": followed,
+    "/better": improved,
     "/open": _opened,
 }

@@ -60,7 +60,7 @@ function take(found, { key = "", live = false, move = true } = {}) {
   have = found.have;
   unrefuse();
   if (found.verdict) beside = found.beside;
-  if (changed) { say("link-problem"); at("convert-text").textContent = ""; }
+  if (changed) { forgetBetter(); say("link-problem"); at("convert-text").textContent = ""; }
   show(found.parts, changed);
   if (found.verdict) {
     at("convert-text").textContent = `${found.verdict}: the old stack is beside it, further up.`;
@@ -147,6 +147,30 @@ function findings(list) {
   }) : [made("p", { class: "fine" }, "Nothing needs attention.")]));
 }
 
+// Schedules that see as far for no more, when they are asked for.
+async function better() {
+  const stack = now.stack, input = now.input, place = at("better-found");
+  forgetBetter();
+  place.hidden = false;
+  place.replaceChildren(made("p", { class: "quiet" }, "Searching..."));
+  const found = await ask("/better", { stack, input });
+  if (stack !== now.stack || input !== now.input) return;
+  if (!found || found.problem) { forgetBetter(); say("better-problem", found ? found.problem : ""); return; }
+  place.replaceChildren(
+    made("p", { class: found.offers.length ? "quiet" : "fine" }, found.said),
+    ...found.offers.map((one) => {
+      const button = made("button", { type: "button", class: "mend" }, `Apply: ${one.stack}`);
+      button.addEventListener("click", () => set(one.stack, one.input));
+      return made("p", { class: "offer" }, button, ` ${one.what}`);
+    }));
+}
+
+function forgetBetter() {
+  at("better-found").hidden = true;
+  at("better-found").replaceChildren();
+  say("better-problem");
+}
+
 // The address and the way back.
 
 function remember(key, live, changed) {
@@ -213,6 +237,7 @@ function setUp() {
       if (!filling) part(now.place, field.dataset.part, field.value, false, field);
     });
   }
+  at("better").addEventListener("click", better);
   at("add").addEventListener("click", () => edit(() => ({ do: { what: "add" } })));
   at("remove").addEventListener("click", () => edit(() => ({ do: { what: "remove" } })));
   at("up").addEventListener("click", () => move(now.place, now.place + 1));
