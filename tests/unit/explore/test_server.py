@@ -183,7 +183,7 @@ def test_better_changes_the_fewest_rates_and_says_what_is_gained(port):
 
 @pytest.mark.parametrize(
     "text",
-    ["k3d2p2 k3d2p2 k3d2", "k3s2 k3d4 k3d4 maxk2", "k(1,3)d4 k(3,1)d4 k3", "dwk3d2 k3*2 k3d9"],
+    ["k3d2p2 k3d2p2 k3d2", "k3s2 k3d4 k3d4 maxk2", "k(1,3)d4 k(3,1)d4 k3", "dwk3d2 k3d3 k3d9"],
 )
 def test_what_is_better_has_the_field_no_holes_and_no_more_products(text):
     draft = Draft.of(text, (1, 8, 96, 96))
