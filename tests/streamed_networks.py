@@ -304,7 +304,8 @@ class Rave(nn.Module):
             y = y[..., : y.shape[-1] - self.trim] if self.trim else y
         y = self.mix(y)
         small = self.spread(self.noise(y))
-        noise = small.reshape(1, -1, 2, small.shape[-1]).transpose(2, 3).reshape(1, 4, -1)
+        b, c, n = small.shape
+        noise = small.reshape(b, c // 2, 2, n).transpose(2, 3).reshape(b, c // 2, 2 * n)
         wave = torch.tanh(self.wave(y)) * torch.sigmoid(self.loud(y))
         y = self.join(wave + noise[..., : wave.shape[-1]])
         return y[..., self.cut[0] : y.shape[-1] - self.cut[1]]

@@ -38,6 +38,7 @@ from .optimization.records import EngineTime as EngineTime
 from .optimization.records import Explanation as Explanation
 from .optimization.records import LayerChoice as LayerChoice
 from .plan.cut import CutPlan as CutPlan
+from .plan.stream import StreamPlan as StreamPlan
 from .plan.tiles import TilePlan as TilePlan
 from .readers.source import read as read
 from .refusal import ConversionError as ConversionError
@@ -53,6 +54,7 @@ from .verbs.explain import explain as explain
 from .verbs.inspect import inspect as inspect
 from .verbs.learn import learn as learn
 from .verbs.optimize import optimize as optimize
+from .verbs.plan_stream import plan_stream as plan_stream
 from .verbs.rates import pyramid_rates as pyramid_rates
 from .verbs.rates import rates as rates
 from .verbs.sizes import sizes as sizes

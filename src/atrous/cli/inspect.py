@@ -125,6 +125,25 @@ def inspect(
             "each tile's own (tile).",
         ),
     ] = None,
+    stream: Annotated[
+        bool,
+        typer.Option(
+            "--stream",
+            help="How it runs live along time: latency, hop, what it keeps; nothing is run.",
+        ),
+    ] = False,
+    axis: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="With --stream: the axis that is time, of several."),
+    ] = None,
+    chunk: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="With --stream: the context that chunks of N positions need without state.",
+        ),
+    ] = None,
     structure_only: StructureOnly = False,
     json: Json = False,
 ) -> None:
@@ -163,6 +182,8 @@ def inspect(
     - atrous inspect model.onnx --annotate annotated.onnx
 
     - atrous inspect unet.onnx --input 1,3,16384,16384 --tiles 2GiB
+
+    - atrous inspect my.models:vocoder --input 1,80,200 --stream --rate 86.13 --chunk 25
     """
     from atrous.analysis import inspect_network
     from atrous.analysis.resampled import resampled_strides
@@ -188,6 +209,17 @@ def inspect(
         return
     if statistics is not None:
         raise ReadError("--statistics is for --tiles; give a size of tiles with it.")
+    if stream:
+        others = (layer, output, diff, depth, training, html, animate, graph, annotate, pixel)
+        if any(one is not None for one in others) or value:
+            raise ReadError(
+                "--stream shows the stream alone; give only --input, --rate, --axis, --chunk and "
+                "--json with it."
+            )
+        _show_stream(source, input or (), axis, rate, chunk, json=json)
+        return
+    if axis is not None or chunk is not None:
+        raise ReadError("--axis and --chunk are for --stream; give it as well.")
     place = position(at)
     if html is not None and layer is not None:
         raise ReadError("--html has every layer; leave out --layer.")
@@ -305,3 +337,31 @@ def _say_sweeps(
     tiles = how_many(len(plan), "tile")
     found = f"{tiles}, {plan.sweeps} sweeps, {work} more work, {memory} a tile"
     error.args = (f"{text}. With --statistics exact: {found}.",)
+
+
+def _show_stream(
+    source: str,
+    inputs: Sequence[str],
+    axis: str | None,
+    rate: str | None,
+    chunk: int | None,
+    *,
+    json: bool,
+) -> None:
+    from atrous.analysis.scale import per_rate
+    from atrous.readers.source import made_of
+    from atrous.report import ContextView, StreamPlanView
+    from atrous.verbs.plan_stream import plan_stream
+
+    scale = None if rate is None else per_rate(rate)
+    made, given = model(source, inputs)
+    made, usual = made_of(made)
+    with working(f"planning a stream of {source}"):
+        plan = plan_stream(made, usual if given is None else given, axis=axis)
+    if scale is not None:
+        plan = plan.at_rate(1000 / scale.step)
+    context = None if chunk is None else plan.context(chunk)
+    if json:
+        show_json(plan.to_dict() if context is None else context.to_dict())
+    else:
+        show(StreamPlanView(plan) if context is None else ContextView(context))

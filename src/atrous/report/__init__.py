@@ -28,6 +28,7 @@ from atrous.report.optimized import ExplanationView
 from atrous.report.rates import PyramidRatesView, PyramidView
 from atrous.report.sizes import SizesView
 from atrous.report.stack import StackView
+from atrous.report.streams import ContextView, StreamPlanView
 from atrous.report.stretches import BoxesView, StretchesView
 from atrous.report.tile_audit import TileAuditView
 from atrous.report.tiles import CutPlanView, TilePlanView
@@ -41,6 +42,7 @@ __all__ = [
     "CertificateView",
     "CheckView",
     "ComparisonView",
+    "ContextView",
     "ConversionView",
     "CutPlanView",
     "DegriddedView",
@@ -62,6 +64,7 @@ __all__ = [
     "SizesView",
     "Sort",
     "StackView",
+    "StreamPlanView",
     "StretchesView",
     "TileAuditView",
     "TilePlanView",

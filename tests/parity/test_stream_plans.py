@@ -1,0 +1,196 @@
+"""Plans of streams against the models themselves: what is known after how many samples."""
+
+from __future__ import annotations
+
+import random
+from fractions import Fraction
+from functools import cache
+from zlib import crc32
+
+import pytest
+import torch
+from torch import nn
+
+import atrous
+from atrous.plan.stream import StreamPlan
+from tests.streamed_networks import LIBRARY, MIXING, NETWORKS, RUNNING, Layout, random_graph
+
+GRAPHS = {f"graph {seed}": random_graph(seed) for seed in range(2, 8)}
+ALL = {**NETWORKS, **RUNNING, **GRAPHS}
+CARRYING = {"EnCodec encoder", "EnCodec decoder", "Demucs with an LSTM", "GRU", *RUNNING}
+BATCH = 48
+"""Clips that are run at once, each known up to another sample."""
+
+
+@cache
+def planned(name: str) -> tuple[nn.Module, StreamPlan]:
+    layout = ALL[name]
+    model = layout.model()
+    return model, atrous.plan_stream(model, layout.shape, axis=layout.time)
+
+
+def clip_of(layout: Layout, length: int | None = None) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    shape = layout.shape if length is None else layout.resized(length)
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def run(model: nn.Module, clip: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        made = model(clip)
+    assert torch.is_tensor(made)
+    return made
+
+
+def first_other(other: torch.Tensor, time: int) -> list[int]:
+    """For each clip of a batch the first position at which anything is other."""
+    rows = other.movedim(time, -1).reshape(len(other), -1, other.shape[time]).any(1)
+    return [int(row.nonzero()[0]) if row.any() else len(row) for row in rows]
+
+
+def known_after(
+    model: nn.Module, layout: Layout, samples: list[int], time: int
+) -> tuple[list[int], list[int]]:
+    """How many outputs what comes after so many samples cannot reach, and how many it leaves alone.
+
+    The first by NaN, which goes through everything; the second by other numbers, which an
+    activation may swallow, but which do not count where they are multiplied by 0.
+    """
+    clip = clip_of(layout)
+    batch = clip.repeat(len(samples), *[1] * (clip.dim() - 1)).movedim(layout.time, -1)
+    whole = run(model, batch.movedim(-1, layout.time))
+    left = [10**9] * len(samples)
+    generator = torch.Generator().manual_seed(2)
+    for scale in (1.0, 10.0, float("nan")):
+        for row, count in zip(batch, samples, strict=True):
+            row[..., count:] = scale * torch.randn(row[..., count:].shape, generator=generator)
+        made = run(model, batch.movedim(-1, layout.time))
+        if scale == scale:
+            found = first_other(whole != made, time)
+            left = [min(pair) for pair in zip(left, found, strict=True)]
+    return first_other(made.isnan(), time), left
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_outputs_are_known_after_just_the_samples_that_the_plan_says(name: str) -> None:
+    layout, rng = ALL[name], random.Random(crc32(name.encode()))
+    model, plan = planned(name)
+    output = plan.outputs[0]
+    early = range(1, min(layout.length, 40))
+    samples = {*early, *(rng.randrange(1, layout.length) for _ in range(BATCH))}
+    samples = sorted(rng.sample(sorted(samples), min(BATCH, len(samples))))
+    length = output.length(layout.length)
+    assert length is not None
+    reached, left = known_after(model, layout, samples, output.time)
+    for n, low, high in zip(samples, reached, left, strict=True):
+        # All of them where what is left of the clip is read by none.
+        assert output.after(n) in (low, high) or low == length, (n, low, high)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_an_impulse_finds_the_latency_to_the_sample(name: str) -> None:
+    layout = ALL[name]
+    model, plan = planned(name)
+    output = plan.outputs[0]
+    start = layout.length // 2 // plan.hop * plan.hop if output.latency == output.usual else 0
+    samples = list(range(start, min(start + max(plan.hop, 64), layout.length)))
+    reached, left = known_after(model, layout, samples, output.time)
+    # Changed from sample `n` on, outputs change from the first on that waits for it.
+    for first in (reached, left):
+        found = [n - low * output.stride for n, low in zip(samples, first, strict=True)]
+        if max(found) == output.latency:
+            return
+    raise AssertionError(f"{max(found)} is found where {output.latency} is said")
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_clip_of_any_length_has_the_outputs_that_the_plan_says(name: str) -> None:
+    layout, rng = ALL[name], random.Random(crc32(name.encode()))
+    model, plan = planned(name)
+    for _ in range(4):
+        length = rng.randrange(layout.least, layout.length)
+        if name == "attention in blocks":
+            length -= length % 8
+        made = run(model, clip_of(layout, length))
+        assert plan.flushed(length) == (made.shape[plan.outputs[0].time],)
+
+
+def in_chunks(
+    model: nn.Module, clip: torch.Tensor, plan: StreamPlan, chunk: int, less: tuple[int, int]
+) -> torch.Tensor:
+    """The clip chunk by chunk, each with the context that the plan says, less so much of it."""
+    context = plan.context(chunk)
+    time, last = plan.inputs[0].time, plan.outputs[0].time
+    assert time is not None
+    length, parts = clip.shape[time], []
+    for cut in context.cuts(length):
+        low = min(cut.read.start + less[0], length) if cut.read.start else 0
+        high = cut.read.stop - (less[1] if cut.read.stop < length else 0)
+        made = run(model, clip.movedim(time, 0)[low:high].movedim(0, time)).movedim(last, 0)
+        off = int((low - cut.read.start) / plan.outputs[0].stride)
+        keep = cut.keep[0]
+        parts.append(made[keep.start - off : None if keep.stop is None else keep.stop - off])
+    return torch.cat(parts).movedim(0, last)
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name not in CARRYING])
+def test_chunks_with_the_context_are_the_clip_and_with_less_are_not(name: str) -> None:
+    layout, rng = ALL[name], random.Random(crc32(name.encode()))
+    model, plan = planned(name)
+    room = layout.length // 4 // plan.hop
+    chunk = rng.randint(max(room // 2, 1), max(room, 1)) * plan.hop
+    length = 2 * layout.length
+    length += 0 if name == "attention in blocks" else rng.randrange(9)
+    clip = clip_of(layout, length)
+    whole = run(model, clip)
+    found = in_chunks(model, clip, plan, chunk, (0, 0))
+    assert found.shape == whole.shape
+    scale = float(whole.abs().max())
+    assert float((found - whole).abs().max()) <= 1e-12 * scale
+    context = plan.context(chunk)
+    sides = [(plan.hop, 0)] if context.left else []
+    if context.right and name != "attention in blocks":
+        sides.append((0, 1))
+    for less in sides:
+        try:
+            worse = in_chunks(model, clip, plan, chunk, less)
+        except RuntimeError:  # no window fits into what is left
+            continue
+        assert worse.shape != whole.shape or float((worse - whole).abs().max()) > 1e-12 * scale
+
+
+@pytest.mark.parametrize("name", CARRYING)
+def test_no_context_is_long_enough_for_a_layer_that_carries_all_of_the_past(name: str) -> None:
+    _, plan = planned(name)
+    assert plan.past is None
+    assert plan.carries
+    with pytest.raises(atrous.UnsupportedError, match="carries all of the past on"):
+        plan.context(plan.hop)
+
+
+@pytest.mark.parametrize("name", MIXING)
+def test_a_layer_that_sees_the_whole_clip_is_named(name: str) -> None:
+    layout = MIXING[name]
+    with pytest.raises(atrous.UnsupportedError) as refused:
+        atrous.plan_stream(layout.model(), layout.shape)
+    assert str(refused.value).partition(":")[0].startswith(layout.mixes)
+    assert "lets all positions see one another along t" in str(refused.value)
+
+
+@pytest.mark.parametrize("name", LIBRARY)
+def test_the_classes_of_a_library_are_planned_or_refused_by_name(name: str) -> None:
+    layout = LIBRARY[name]
+    try:
+        model = layout.model()
+    except ImportError as error:
+        pytest.skip(f"transformers does not import: {error}")
+    if "Mimi" in name:
+        with pytest.raises(atrous.UnsupportedError, match=r"self_attn.*attends to positions"):
+            atrous.plan_stream(model, layout.shape)
+        return
+    plan = atrous.plan_stream(model, layout.shape)
+    with torch.no_grad():
+        made = model(clip_of(layout, layout.length - 5))
+    assert plan.flushed(layout.length - 5) == (made.shape[-1],)
+    assert plan.causal == ("EnCodec" in name)
+    assert plan.latency >= Fraction(0)
