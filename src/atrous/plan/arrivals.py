@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from atrous.geometry import Local, Prefix, Reads, Taps
 from atrous.network import Node
 from atrous.network.ops import Conv, Pool, Unfold, Windows
-from atrous.plan.lengths import Stream
+from atrous.plan.lengths import AtLengths
 from atrous.plan.regions import length_along
 from atrous.refusal import Refusal
 
@@ -92,7 +92,7 @@ class Arrivals:
     included, as far as it differs. `exists` is the sample with which a position exists.
     """
 
-    stream: Stream
+    stream: AtLengths
     first: Mapping[str, Cycle]
     last: Mapping[str, Cycle]
     exists: Mapping[str, Cycle | None]
@@ -112,7 +112,7 @@ class Arrivals:
         return begin[: int(other[-1]) + 1 if len(other) else 0], steady
 
 
-def arrivals(stream: Stream, *, hopeful: bool = False) -> Arrivals | Refusal:
+def arrivals(stream: AtLengths, *, hopeful: bool = False) -> Arrivals | Refusal:
     """What the positions of every tensor read and wait for.
 
     Where tensors end may depend on the length of the clip in ways that lengths tried do not tell;
@@ -139,7 +139,7 @@ def arrivals(stream: Stream, *, hopeful: bool = False) -> Arrivals | Refusal:
         if there is not None:
             alike[_lengths(stream, name)] = there
         before = [
-            _behind(stream, node, i, operand, first[operand], last[operand])
+            _through(stream, node, i, operand, first[operand], last[operand])
             for i, operand in stream.operands(node)
         ]
         lows, highs = zip(*before, strict=True)
@@ -157,14 +157,14 @@ def arrivals(stream: Stream, *, hopeful: bool = False) -> Arrivals | Refusal:
     return Arrivals(stream, first, last, exists, start, tuple(unbounded))
 
 
-def _lengths(stream: Stream, tensor: str) -> tuple[object, ...]:
+def _lengths(stream: AtLengths, tensor: str) -> tuple[object, ...]:
     """The length of a tensor in every clip that was tried, and its stride."""
     lengths = (length_along(one, tensor, stream.axis) for one in stream.networks)
     return (stream.strides[tensor], *lengths)
 
 
-def _behind(
-    stream: Stream, node: Node, index: int, operand: str, first: Cycle, last: Cycle
+def _through(
+    stream: AtLengths, node: Node, index: int, operand: str, first: Cycle, last: Cycle
 ) -> tuple[Cycle, Cycle]:
     """What the outputs of a node read first and last of the input, through one operand."""
     import numpy as np
@@ -181,12 +181,12 @@ def _behind(
             continue
         base = np.arange(count // move.reads.period) * move.reads.shift
         here = slice(phase, None, move.reads.period)
-        low[here] = _extreme(first, base, taps, np.minimum)
-        high[here] = _extreme(last, base, taps, np.maximum)
+        low[here] = _extreme_of(first, base, taps, np.minimum)
+        high[here] = _extreme_of(last, base, taps, np.maximum)
     return Cycle(low, stream.hop), Cycle(high, stream.hop)
 
 
-def _extreme(cycle: Cycle, base: Places, taps: Taps, which: np.ufunc) -> Places:
+def _extreme_of(cycle: Cycle, base: Places, taps: Taps, which: np.ufunc) -> Places:
     """The least or greatest number at `base` and the taps from there on."""
     import numpy as np
 
@@ -197,7 +197,7 @@ def _extreme(cycle: Cycle, base: Places, taps: Taps, which: np.ufunc) -> Places:
 
 
 def _exists(
-    stream: Stream,
+    stream: AtLengths,
     index: int,
     exists: Mapping[str, Cycle | None],
     alike: Mapping[tuple[object, ...], Cycle],
@@ -221,11 +221,11 @@ def _exists(
             found.append(before.values)
             continue
         local = [move for move in moves if isinstance(move, Local)]
-        found.append(before.at(_needed(node, local, np.arange(count), hopeful)))
+        found.append(before.at(_needed_to_exist(node, local, np.arange(count), hopeful)))
     return Cycle(np.minimum.reduce(found), stream.hop) if found else None
 
 
-def _needed(node: Node, moves: Sequence[Local], places: Places, hopeful: bool) -> Places:
+def _needed_to_exist(node: Node, moves: Sequence[Local], places: Places, hopeful: bool) -> Places:
     """The input position with which each output exists, as the lengths that were tried tell.
 
     With `shift` inputs more there are `period` outputs more, so each length that was tried bounds
@@ -265,13 +265,13 @@ def _lengths_between(node: Node, moves: Sequence[Local]) -> set[tuple[int, int]]
                 return known | {(n, window.output_length(n, ceiling)) for n in between}
     # Else where all outputs are there whose reads are, as of slices in steps.
     if all(taps.mask for taps in reads.phases) and all(
-        _inside(reads, n, made) == made for n, made in known
+        _whole_reads(reads, n, made) == made for n, made in known
     ):
-        return known | {(n, _inside(reads, n, length)) for n in between}
+        return known | {(n, _whole_reads(reads, n, length)) for n in between}
     return known
 
 
-def _inside(reads: Reads, inputs: int, near: int) -> int:
+def _whole_reads(reads: Reads, inputs: int, near: int) -> int:
     """How many outputs from 0 on read nothing behind so many inputs; about `near` of them."""
     count = max(near - reads.period, 0)
     while reads.needed(range(count, count + 1)).stop <= inputs:
@@ -284,7 +284,7 @@ _LONGEST = 1 << 22
 
 
 def _started(
-    stream: Stream, last: Mapping[str, Cycle], exists: Mapping[str, Cycle | None]
+    stream: AtLengths, last: Mapping[str, Cycle], exists: Mapping[str, Cycle | None]
 ) -> Mapping[str, Places] | Refusal:
     """What the first positions of a clip wait for, until all tensors are as they will stay."""
     import numpy as np
@@ -304,7 +304,7 @@ def _started(
     return Refusal("aligned", "", reason)
 
 
-def _is_steady(stream: Stream, tensor: str, start: Places, steady: Cycle) -> bool:
+def _is_steady(stream: AtLengths, tensor: str, start: Places, steady: Cycle) -> bool:
     import numpy as np
 
     count = stream.positions(tensor)
@@ -316,7 +316,7 @@ def _is_steady(stream: Stream, tensor: str, start: Places, steady: Cycle) -> boo
 
 
 def _from_start(
-    stream: Stream,
+    stream: AtLengths,
     node: Node,
     found: Mapping[str, Places],
     exists: Mapping[str, Cycle | None],
@@ -359,12 +359,12 @@ def _read_from_start(move: Local, before: Places) -> Places:
         few = rises and taps.count > 2
         # Of numbers that rise the last tap has the largest, and what is folded back the first.
         some = (taps.first, taps.last) if few else tuple(taps)
-        folded = (_at(before, base + tap, move) for tap in some)
+        folded = (_from_border(before, base + tap, move) for tap in some)
         high[phase : count : reads.period] = np.maximum.reduce(list(folded))
     return high
 
 
-def _at(before: Places, places: Places, move: Local) -> Places:
+def _from_border(before: Places, places: Places, move: Local) -> Places:
     """The numbers at some positions, those before the first as the border has them."""
     import numpy as np
 

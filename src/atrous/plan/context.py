@@ -76,8 +76,8 @@ class Context(ShownWhole):
         if index < 0 or (length is not None and index >= self.chunks(length)):
             raise ArgumentError(f"chunk {index} is none of a clip of {length} positions.")
         low, high = max(start - self.left, 0), start + self.chunk + self.right
-        stop = high if length is None else min(high, length)
-        last = length is not None and high >= length
+        last = length is not None and index == self.chunks(length) - 1
+        stop = high if length is None else length if last else min(high, length)
         keep, made = [], []
         for stride, count in zip(self.strides, self.keep, strict=True):
             before, begin = int((start - low) / stride), int(start / stride)
@@ -92,7 +92,8 @@ class Context(ShownWhole):
 
     def chunks(self, length: int) -> int:
         """How many runs a clip takes."""
-        return max(ceil((length - self.right) / self.chunk), 1)
+        # What is left behind the last has room for the outputs of a hop, and else goes with it.
+        return max(ceil((length - self.right - self.hop + 1) / self.chunk), 1)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""

@@ -14,11 +14,11 @@ from atrous.plan.regions import length_along, mixes_all
 from atrous.plan.strides import period, strides
 from atrous.refusal import Refusal
 
-__all__ = ["Stream", "stream_of"]
+__all__ = ["AtLengths", "at_lengths"]
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
+class AtLengths:
     """A network at several lengths of its clip along one axis, all of them the same layer by layer.
 
     `networks` has the one that was asked about first.
@@ -48,10 +48,10 @@ class Stream:
         return [(i, name) for i, name in enumerate(node.inputs) if name in self.strides]
 
 
-def stream_of(networks: Sequence[Network], axis: str) -> Stream | Refusal:
+def at_lengths(networks: Sequence[Network], axis: str) -> AtLengths | Refusal:
     """What must hold for a network to run along an axis, whatever the length; else which layer."""
     for node in networks[0].nodes:
-        refused = _refused(networks[0], node, axis)
+        refused = _not_live(networks[0], node, axis)
         if refused is not None:
             return refused
     same = _in_step(networks, axis)
@@ -62,7 +62,7 @@ def stream_of(networks: Sequence[Network], axis: str) -> Stream | Refusal:
     if isinstance(apart, Refusal):
         return apart
     for other in same[1:]:
-        refused = _unlike(first, other, axis, apart)
+        refused = _unlike_at(first, other, axis, apart)
         if refused is not None:
             return refused
     for node in first.nodes:
@@ -77,10 +77,10 @@ def stream_of(networks: Sequence[Network], axis: str) -> Stream | Refusal:
                     "of its own; give it one."
                 )
                 return Refusal("aligned", node.name, reason)
-    return Stream(tuple(same), axis, apart, period(first, axis, apart))
+    return AtLengths(tuple(same), axis, apart, period(first, axis, apart))
 
 
-def _refused(network: Network, node: Node, axis: str) -> Refusal | None:
+def _not_live(network: Network, node: Node, axis: str) -> Refusal | None:
     """Why one node cannot run along an axis piece by piece."""
     operands = map(network.tensor, node.inputs)
     if not any(one.grid.get(axis, 1) > 1 and not one.constant for one in operands):
@@ -120,7 +120,7 @@ def _mixing(node: Node, move: object, axis: str) -> str:
     )
 
 
-def _unlike(
+def _unlike_at(
     network: Network, other: Network, axis: str, apart: Mapping[str, Fraction]
 ) -> Refusal | None:
     """Where a layer reads other places at another length."""
@@ -164,7 +164,7 @@ def _in_step(networks: Sequence[Network], axis: str) -> list[Network] | Refusal:
                 return _something_else(sides[0], side, node, axis)
     made = [_Made.of(side.network) for side in sides]
     for row in zip(*(side.nodes for side in sides), strict=True):
-        operands = [_cropped(sides, made, names, axis) for names in _columns(row)]
+        operands = [_cropped(sides, made, names, axis) for names in _operand_rows(row)]
         for one, node in zip(made, row, strict=True):
             one.add(node, row[0], tuple(operands))
     outputs = [_cropped(sides, made, names, axis) for names in _outputs(sides)]
@@ -177,7 +177,7 @@ def _something_else(one: _Side, other: _Side, node: Node | None, axis: str) -> R
     return Refusal("same", node.name if node else one.network.name, reason)
 
 
-def _columns(row: Sequence[Node]) -> Iterator[tuple[str, ...]]:
+def _operand_rows(row: Sequence[Node]) -> Iterator[tuple[str, ...]]:
     """What the nodes of all networks read, operand by operand."""
     yield from zip(*(node.inputs for node in row), strict=True)
 

@@ -13,7 +13,7 @@ from atrous.plan.arrivals import Cycle
 from atrous.plan.context import Context
 from atrous.shown import Plain, ShownWhole
 
-__all__ = ["Join", "Kept", "StreamInput", "StreamOutput", "StreamPlan"]
+__all__ = ["Join", "KeptState", "StreamInput", "StreamOutput", "StreamPlan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class StreamOutput(Plain):
 
 
 @dataclass(frozen=True, slots=True)
-class Kept(Plain):
+class KeptState(Plain):
     """What is kept for one layer between two samples: positions of `tensor`, or a hidden state.
 
     `positions` is the most over the phases of a hop; each is `channels` numbers.
@@ -160,7 +160,7 @@ class StreamPlan(ShownWhole):
     """The first layer that waits for more at the beginning of a clip; empty where none does."""
     carries: tuple[str, ...]
     """Layers that carry all of the past on."""
-    kept: tuple[Kept, ...]
+    kept: tuple[KeptState, ...]
     joins: tuple[Join, ...]
     left: int
     """What a run without state needs before a chunk."""
@@ -228,7 +228,7 @@ class StreamPlan(ShownWhole):
         right       4 behind it, less where the clip ends
         runs on     33 positions, 32% more work
         keeps       outputs 8 to 58, 8 behind them are dropped
-        last run    the first that comes to the end of the clip; keeps all the rest
+        last run    to the clip's end, with less than 5 left behind the chunk
         """
         if self.carries:
             error = UnsupportedError(

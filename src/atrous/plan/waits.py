@@ -11,9 +11,9 @@ from atrous.geometry import Local, Prefix
 from atrous.network import Network, Node, Tensor
 from atrous.network.ops import Scan
 from atrous.plan.arrivals import Arrivals, Cycle, arrivals
-from atrous.plan.lengths import Stream, stream_of
+from atrous.plan.lengths import AtLengths, at_lengths
 from atrous.plan.regions import length_along
-from atrous.plan.stream import Join, Kept, StreamInput, StreamOutput, StreamPlan
+from atrous.plan.stream import Join, KeptState, StreamInput, StreamOutput, StreamPlan
 from atrous.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def plan_of(networks: Sequence[Network], axis: str) -> StreamPlan | Refusal:
     Lengths of other residues of the hop show where ends depend on the length. A refusal names the
     layer that cannot run before the clip ends, or that does something else at another length.
     """
-    stream = stream_of(networks, axis)
+    stream = at_lengths(networks, axis)
     if isinstance(stream, Refusal):
         return stream
     network = stream.network
@@ -107,7 +107,7 @@ def _output(found: Arrivals, hopeful: Arrivals | Refusal, name: str) -> StreamOu
         stride,
         latency,
         usual,
-        _beyond(steady, hop),
+        _beyond_hop(steady, hop),
         tuple(map(int, begin)),
         tuple(map(int, turn)),
         _ends((found, hopeful), name, lengths),
@@ -116,11 +116,11 @@ def _output(found: Arrivals, hopeful: Arrivals | Refusal, name: str) -> StreamOu
     )
 
 
-def _entry(stream: Stream) -> str:
+def _entry(stream: AtLengths) -> str:
     return next(t.name for t in stream.network.inputs if t.name in stream.strides)
 
 
-def _beyond(waits: Cycle, hop: int) -> int:
+def _beyond_hop(waits: Cycle, hop: int) -> int:
     """How far beyond its hop any position waits; 0 where none does."""
     return max(int(waits.values.max()) - (hop - 1), 0)
 
@@ -146,21 +146,21 @@ def _looks_ahead(found: Arrivals) -> tuple[str, str]:
     import numpy as np
 
     stream = found.stream
-    led = _leading(stream)
+    led = _led_by(stream)
     ahead, late = "", ""
     for node in stream.network.nodes:
         name = node.output.name
         if name not in stream.strides or name not in led:
             continue
         begin, steady = found.waits(name)
-        if not ahead and _beyond(steady, stream.hop):
+        if not ahead and _beyond_hop(steady, stream.hop):
             ahead = node.name
         if not late and (begin > steady.at(np.arange(len(begin)))).any():
             late = node.name
     return ahead, late
 
 
-def _leading(stream: Stream) -> set[str]:
+def _led_by(stream: AtLengths) -> set[str]:
     """The tensors that an output depends on."""
     found = set(stream.network.outputs)
     for node in reversed(stream.network.nodes):
@@ -181,7 +181,7 @@ def _past(found: Arrivals, outputs: Sequence[str]) -> int:
     return floor(most)
 
 
-def _left(stream: Stream, outputs: Sequence[str]) -> int:
+def _left(stream: AtLengths, outputs: Sequence[str]) -> int:
     """What a run that begins in mid-clip needs before the outputs of a hop, in whole hops.
 
     Of every tensor the positions that are needed must be made by the run itself.
@@ -205,7 +205,7 @@ def _left(stream: Stream, outputs: Sequence[str]) -> int:
     return ceil(most / stream.hop) * stream.hop
 
 
-def _kept(found: Arrivals) -> tuple[Kept, ...]:
+def _kept(found: Arrivals) -> tuple[KeptState, ...]:
     """What must be kept, each tensor for the consumer that needs most of it."""
     import numpy as np
 
@@ -213,7 +213,7 @@ def _kept(found: Arrivals) -> tuple[Kept, ...]:
     samples = np.arange(1, stream.hop + 1)
     there = {name: found.waits(name)[1].below(samples) for name in found.last}
     most: dict[str, tuple[int, str]] = {}
-    hidden: list[Kept] = []
+    hidden: list[KeptState] = []
     for node in stream.network.nodes:
         if node.output.name not in stream.strides:
             continue
@@ -227,20 +227,20 @@ def _kept(found: Arrivals) -> tuple[Kept, ...]:
             if positions > most.get(name, (0, ""))[0]:
                 most[name] = (positions, node.name)
     kept = [
-        Kept(layer, name, positions, *_size(stream.network.tensor(name), stream, positions))
+        KeptState(layer, name, positions, *_size(stream.network.tensor(name), stream, positions))
         for name, (positions, layer) in most.items()
     ]
     order = {node.name: i for i, node in enumerate(stream.network.nodes)}
     return tuple(sorted([*kept, *hidden], key=lambda one: order[one.layer]))
 
 
-def _size(tensor: Tensor, stream: Stream, positions: int) -> tuple[int, int]:
+def _size(tensor: Tensor, stream: AtLengths, positions: int) -> tuple[int, int]:
     """Numbers for each position, and the bytes of some of them."""
     each = tensor.elements // stream.length(tensor.name)
     return each, positions * each * tensor.itemsize
 
 
-def _hidden(stream: Stream, node: Node) -> Kept:
+def _hidden(stream: AtLengths, node: Node) -> KeptState:
     """The state of a recurrent layer, or of a running sum."""
     each = node.output.elements // stream.length(node.output.name)
     op = node.op
@@ -248,14 +248,14 @@ def _hidden(stream: Stream, node: Node) -> Kept:
         layers = sum(".weight_hh" in f".{name}" for name in node.params) or 1
         each *= layers * _HIDDEN[op.label]
     nbytes = each * node.output.itemsize
-    return Kept(node.name, node.output.name, 1, each, nbytes, hidden=True)
+    return KeptState(node.name, node.output.name, 1, each, nbytes, hidden=True)
 
 
 _HIDDEN = {"lstm": 2, "gru": 1, "rnn_tanh": 1, "rnn_relu": 1, "rnn": 1}
 """Recurrent layers, and how many numbers they carry for each of a hidden state."""
 
 
-def _needed_from(stream: Stream, node: Node, move: Any, operand: str) -> Cycle:
+def _needed_from(stream: AtLengths, node: Node, move: Any, operand: str) -> Cycle:
     """The first position of an operand that an output of a node, or any behind it, reads."""
     import numpy as np
 

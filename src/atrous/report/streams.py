@@ -9,7 +9,7 @@ from math import floor
 
 from atrous.draw.units import bytes_text, fraction_text, ms_text, shape_text
 from atrous.plan.context import Context
-from atrous.plan.stream import Kept, StreamOutput, StreamPlan
+from atrous.plan.stream import KeptState, StreamOutput, StreamPlan
 from atrous.report.lines import Line, Look, Span, line, wrapped
 from atrous.report.view import LinesView
 from atrous.shown import how_many, some, view
@@ -31,13 +31,21 @@ class StreamPlanView(LinesView):
     def lines(self, look: Look) -> list[Line]:
         plan = self.record
         shapes = " and ".join(shape_text(one.shape) for one in plan.inputs)
-        rows = [("latency", _latency(plan)), ("hop", _hop(plan)), ("causal", _causal(plan))]
+        rows = [
+            ("latency", _latency_said(plan)),
+            ("hop", _hop_said(plan)),
+            ("causal", _causal_said(plan)),
+        ]
         if plan.at_start:
-            rows.append(("at start", _at_start(plan)))
-        rows += [("past", _past(plan)), ("yields", _yields(plan)), ("blocks", _blocks(plan))]
+            rows.append(("at start", _start_said(plan)))
+        rows += [
+            ("past", _past_said(plan)),
+            ("yields", _yields_said(plan)),
+            ("blocks", _blocks_said(plan)),
+        ]
         if plan.joins:
-            rows.append(("delays", _delays(plan)))
-        rows.append(("state", _state(plan)))
+            rows.append(("delays", _delays_said(plan)))
+        rows.append(("state", _state_said(plan)))
         head = f": {shapes} along {plan.axis}, live"
         out = [line(Span(plan.network or "network", "bold"), head)]
         for label, text in rows:
@@ -46,7 +54,7 @@ class StreamPlanView(LinesView):
         named = [one for one in plan.kept if one in listed]
         width = max((len(one.layer) for one in named), default=0)
         for one in named:
-            out.append(line(f"  {one.layer.ljust(width)}  {_kept(one)}"))
+            out.append(line(f"  {one.layer.ljust(width)}  {_kept_said(one)}"))
         left = len(plan.kept) - len(named)
         if left:
             out.append(line(f"  and {how_many(left, 'layer')} that keep less"))
@@ -83,7 +91,10 @@ class ContextView(LinesView):
             label = "keeps" if len(one.names) == 1 else name
             behind = "" if rest is None else f", {rest} behind them are dropped"
             rows.append((label, f"outputs {trim} to {trim + keep}{behind}"))
-        rows.append(("last run", "the first that comes to the end of the clip; keeps all the rest"))
+        least = one.right + one.hop
+        rows.append(
+            ("last run", f"to the clip's end, with less than {least} left behind the chunk")
+        )
         for label, text in rows:
             out += wrapped(Span(label, "bold"), text, _INDENT, look)
         return out
@@ -94,7 +105,7 @@ def _samples(count: Fraction | int, rate: Fraction | None) -> str:
     return text if rate is None else f"{text} ({ms_text(float(1000 * count / rate))})"
 
 
-def _each(plan: StreamPlan, said: Sequence[str]) -> str:
+def _said_of_each(plan: StreamPlan, said: Sequence[str]) -> str:
     """What is said of each output, once where all say the same."""
     if len(set(said)) == 1:
         return said[0]
@@ -102,7 +113,7 @@ def _each(plan: StreamPlan, said: Sequence[str]) -> str:
     return "; ".join(f"{output.name}: {text}" for output, text in pairs)
 
 
-def _latency(plan: StreamPlan) -> str:
+def _latency_said(plan: StreamPlan) -> str:
     def of(output: StreamOutput) -> str:
         text = f"{_samples(output.latency, plan.rate)} input samples"
         if output.stride < 1:
@@ -111,31 +122,31 @@ def _latency(plan: StreamPlan) -> str:
             text += f"; {_samples(output.usual, plan.rate)} once the clip has begun"
         return text
 
-    return _each(plan, [of(output) for output in plan.outputs])
+    return _said_of_each(plan, [of(output) for output in plan.outputs])
 
 
-def _hop(plan: StreamPlan) -> str:
-    made = _each(plan, [f"{how_many(one.each, 'output')} for each" for one in plan.outputs])
+def _hop_said(plan: StreamPlan) -> str:
+    made = _said_of_each(plan, [f"{how_many(one.each, 'output')} for each" for one in plan.outputs])
     return f"{_samples(plan.hop, plan.rate)}; {made}"
 
 
-def _causal(plan: StreamPlan) -> str:
+def _causal_said(plan: StreamPlan) -> str:
     if plan.causal:
         return "yes: whole hops yield whole hops at once"
     return f"no: {_samples(plan.lookahead, plan.rate)} ahead, first by {plan.looks_ahead}"
 
 
-def _at_start(plan: StreamPlan) -> str:
+def _start_said(plan: StreamPlan) -> str:
     return f"{plan.at_start} waits for more there, since its border repeats what comes later"
 
 
-def _past(plan: StreamPlan) -> str:
+def _past_said(plan: StreamPlan) -> str:
     if plan.past is None:
         return f"all of it, carried on by {some(list(plan.carries))}"
     return _samples(plan.past, plan.rate)
 
 
-def _yields(plan: StreamPlan) -> str:
+def _yields_said(plan: StreamPlan) -> str:
     def of(output: StreamOutput) -> str:
         whole = output.length(plan.length)
         return (
@@ -143,16 +154,16 @@ def _yields(plan: StreamPlan) -> str:
             f"{output.after(plan.length)}, and {whole} once flushed"
         )
 
-    return _each(plan, [of(output) for output in plan.outputs])
+    return _said_of_each(plan, [of(output) for output in plan.outputs])
 
 
-def _blocks(plan: StreamPlan) -> str:
+def _blocks_said(plan: StreamPlan) -> str:
     if plan.hop == 1:
         return "any; equal blocks yield as much each time"
     return f"any; multiples of {plan.hop} yield as much each time"
 
 
-def _delays(plan: StreamPlan) -> str:
+def _delays_said(plan: StreamPlan) -> str:
     said = []
     for join in plan.joins[:4]:
         most = max(join.delays.values())
@@ -162,10 +173,10 @@ def _delays(plan: StreamPlan) -> str:
     return "; ".join(said) + (f"; and at {how_many(left, 'join')} more" if left else "")
 
 
-def _state(plan: StreamPlan) -> str:
+def _state_said(plan: StreamPlan) -> str:
     return f"{bytes_text(plan.state_bytes)} in {how_many(len(plan.kept), 'layer')}"
 
 
-def _kept(one: Kept) -> str:
+def _kept_said(one: KeptState) -> str:
     what = "hidden state" if one.hidden else how_many(one.positions, "position")
     return f"{what} x {one.channels}, {bytes_text(one.nbytes)}"
