@@ -16,7 +16,7 @@ from atrous.conversion.inserted import Inserted
 from atrous.conversion.rate_graph import AxisGrid
 from atrous.network import Network
 from atrous.network.folded_pads import folded
-from atrous.network.shapes import Shapes
+from atrous.network.walk import needed, pruned
 from atrous.refusal import Refusal
 from atrous.shown import plain
 
@@ -102,7 +102,6 @@ def degridded(
     made: Any,
     done: Degridding,
     edits: Sequence[Edit],
-    shapes: Shapes,
     names: Sequence[str] | None,
     after: Network,
 ) -> Degridded:
@@ -112,16 +111,15 @@ def degridded(
     """
     plan = done.plan
     reference = plan.reference
+    whole = folded(after)
     if made is not plan.candidate:
-        _check(done, grids_of(folded(after), names))
-    pair = NetworkPair(reference, folded(after), _NOT_RUN)
+        _check(done, grids_of(whole, names))
+        whole = pruned(whole, needed(whole, names))
+    pair = NetworkPair(reference, whole, _NOT_RUN)
+    shapes = tuple(tensor.shape for tensor in reference.inputs)
+    certificate = certify(pair, shapes, notes=plan.notes)
     if edits:
-        named = None if done.inserted is not None else names
-        certificate = replace(
-            certify(pair, shapes, named, notes=plan.notes), causes=_causes_of(done)
-        )
-    else:
-        certificate = certify(pair, shapes, names, notes=plan.notes)
+        certificate = replace(certificate, causes=_causes_of(done))
     found = done.found
     return Degridded(
         model=made,

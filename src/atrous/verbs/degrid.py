@@ -15,7 +15,7 @@ from atrous.network import Network
 from atrous.network.folded_pads import folded
 from atrous.progress import step
 from atrous.readers import read
-from atrous.readers.given import output_names, shapes_of
+from atrous.readers.given import output_names
 from atrous.readers.kind import kind_of
 from atrous.readers.source import sized
 from atrous.refusal import Refusal
@@ -23,6 +23,7 @@ from atrous.refusal import Refusal
 __all__ = ["degrid"]
 
 _METHODS = ("rates", "front", "tail")
+_LARGEST = 4096
 
 
 def degrid(
@@ -79,8 +80,10 @@ def degrid(
     """
     if method not in _METHODS:
         raise ReadError(f"method is {method!r}: use 'rates', 'front' or 'tail'.")
-    if largest is not None and (type(largest) is not int or largest < 1):
-        raise ReadError(f"largest={largest!r} is no rate; give a whole number of at least 1.")
+    if largest is not None and (type(largest) is not int or not 1 <= largest <= _LARGEST):
+        raise ReadError(
+            f"largest={largest!r} is no rate; give a whole number from 1 to {_LARGEST:,}."
+        )
     if method == "rates" and at is not None:
         raise ReadError("at=... says where layers are put in; it goes with method='front', 'tail'.")
     names = output_names(outputs)
@@ -108,9 +111,8 @@ def degrid(
         return _of_module(made.model, made.input if input is None else input, names, planned)
     if kind in ("network", "zoo", "stack"):
         done = planned(read(source, input, structure_only=True))
-        shapes = tuple(t.shape for t in done.plan.reference.inputs)
         candidate = done.plan.candidate
-        return degridded(candidate, done, degrid_edits(done), shapes, names, candidate)
+        return degridded(candidate, done, degrid_edits(done), names, candidate)
     if kind in ("file", "message"):
         return _of_file(Path(source) if kind == "file" else source, input, names, planned)
     if kind == "module":
@@ -146,7 +148,7 @@ def _of_module(model: Any, input: Any, names: Sequence[str] | None, planned: _Pl
             raise rewritten.error()
         made, edits = rewritten
     step("reading the result")
-    return degridded(made, done, edits, shapes_of(input), names, read_torch(made, input))
+    return degridded(made, done, edits, names, read_torch(made, input))
 
 
 def _of_file(source: Any, input: Any, names: Sequence[str] | None, planned: _Planner) -> Degridded:
@@ -165,8 +167,7 @@ def _of_file(source: Any, input: Any, names: Sequence[str] | None, planned: _Pla
         made = insert_onnx(source, done.plan.reference, done.inserted)
     if isinstance(made, Refusal):
         raise made.error()
-    shapes = tuple(tensor.shape for tensor in done.plan.reference.inputs)
     step("reading the result")
     given = {t.name: t.shape for t in done.plan.reference.inputs}
     after = read(made, given, structure_only=True)
-    return degridded(made, done, degrid_edits(done), shapes, names, after)
+    return degridded(made, done, degrid_edits(done), names, after)

@@ -231,7 +231,7 @@ def test_a_single_dilated_layer_keeps_no_field_and_the_nearest_is_said() -> None
     ("given", "message"),
     [
         ({"method": "sides"}, "use 'rates', 'front' or 'tail'"),
-        ({"largest": 0}, "whole number of at least 1"),
+        ({"largest": 0}, "whole number from 1 to 4,096"),
         ({"at": "conv1"}, "it goes with method="),
     ],
 )
@@ -310,3 +310,56 @@ def test_a_model_that_does_not_read_what_was_planned_is_not_given_out(
     monkeypatch.setattr(writer, "rewrite_torch", wrong)
     with pytest.raises(ConversionError, match=r"and not .* as planned"):
         atrous.degrid(chain(), (1, 3, 60, 60))
+
+
+def test_the_part_that_is_named_is_degridded_and_needs_no_other_input() -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = nn.Conv2d(3, 4, 3, padding=2, dilation=2)
+            self.b = nn.Conv2d(4, 4, 3, padding=2, dilation=2)
+            self.c = nn.Conv2d(4, 4, 3, padding=4, dilation=4)
+
+        def forward(self, x: torch.Tensor, y: torch.Tensor) -> Any:
+            x = self.b(self.a(x))
+            return x, self.c(x) + y.mean()
+
+    shapes = [(1, 3, 40, 40), (1, 4, 40, 40)]
+    done = atrous.degrid(Two(), shapes, outputs="b")
+    assert {edit.layer for edit in done.edits} == {"a", "b"}
+    both = atrous.degrid(Two(), shapes)
+    assert {grid.end for grid in both.grids[0]} == {"add"}
+    assert all(grid.taps == grid.size for grid in both.grids[1])
+    tail = atrous.degrid(Two(), shapes, outputs="b", method="tail")
+    assert tail.inserted is not None
+    assert tail.inserted.behind == "b"
+
+
+def test_rates_in_code_are_changed_where_they_are_called() -> None:
+    class Called(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one = nn.Parameter(torch.rand(3, 3, 3, 3))
+            self.two = nn.Parameter(torch.rand(3, 3, 3, 3))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = nn.functional.conv2d(x, self.one, padding=2, dilation=2)
+            return nn.functional.conv2d(x, self.two, padding=2, dilation=2)
+
+    done = atrous.degrid(Called(), (1, 3, 40, 40))
+    field = atrous.inspect(done.model, (1, 3, 40, 40)).outputs[0].field[0]
+    assert (field.size, field.coverage) == (9, 1.0)
+    assert done.model(torch.rand(1, 3, 33, 35)).shape == (1, 3, 33, 35)
+
+
+def test_the_rates_of_dense_aspp_are_full_behind_a_layer_of_rate_1_and_with_two_rates_changed() -> (
+    None
+):
+    stack, shape = "stack:k3d3 k3d6 k3d12 k3d18 k3d24", (1, 2, 140, 140)
+    front = atrous.degrid(stack, shape, method="front")
+    before, after = front.grids
+    assert (before[0].taps, before[0].size) == (43, 127)
+    assert (after[0].taps, after[0].size) == (129, 129)
+    rates = atrous.degrid(stack, shape)
+    assert (rates.changes, rates.fewest, rates.kept) == (2, True, True)
+    assert rates.grids[1][0].taps == 127
