@@ -13,6 +13,7 @@ from .analysis.sizes import Sizes as Sizes
 from .certification.certificate import Certificate as Certificate
 from .certification.conversion import Conversion as Conversion
 from .certification.degridded import Degridded as Degridded
+from .certification.stream_audit import StreamAudit as StreamAudit
 from .certification.tile_audit import TileAudit as TileAudit
 from .conversion.edits import Edit as Edit
 from .errors import ArgumentError as ArgumentError
@@ -45,6 +46,7 @@ from .refusal import ConversionError as ConversionError
 from .runners.tiled.tiled import Tiled as Tiled
 from .verbs.annotate import annotate as annotate
 from .verbs.audit import audit as audit
+from .verbs.audit_stream import audit_stream as audit_stream
 from .verbs.audit_tiles import audit_tiles as audit_tiles
 from .verbs.compare import compare as compare
 from .verbs.convert import convert as convert

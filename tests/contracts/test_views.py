@@ -72,6 +72,7 @@ def made():
     lesson = atrous.learn("strided")
     trained = atrous.training(module, SHAPE)
     slide, numbers = lesson["output-size"].evidence[0], lesson["whole-formula"].evidence[0]
+    line_module = torch.nn.Conv1d(2, 2, 3).eval()
     streamed = atrous.plan_stream("stack:k3s2 tconvk4s2", (1, 1, 64))
     audited = atrous.audit_tiles(module, module, input=SHAPE)
     records = (
@@ -95,6 +96,7 @@ def made():
         atrous.plan_tiles("stack:k3s2 k3", (1, 1, 64, 64), tile=16),
         atrous.plan_tiles("zoo:resnet18", (1, 3, 256, 256), memory="6MiB"),
         streamed, streamed.context(4),
+        atrous.audit_stream(line_module, line_module, input=(1, 2, 40)),
         audited, audited.outputs[0], audited.outputs[0].axes[0],
         Refusal("rule", "layer", "no reason."), LayerPart("conv1", 0, 9, line.layers[0].field, {}),
     )  # fmt: skip

@@ -28,6 +28,7 @@ from atrous.report.optimized import ExplanationView
 from atrous.report.rates import PyramidRatesView, PyramidView
 from atrous.report.sizes import SizesView
 from atrous.report.stack import StackView
+from atrous.report.stream_audit import StreamAuditView
 from atrous.report.streams import ContextView, StreamPlanView
 from atrous.report.stretches import BoxesView, StretchesView
 from atrous.report.tile_audit import TileAuditView
@@ -64,6 +65,7 @@ __all__ = [
     "SizesView",
     "Sort",
     "StackView",
+    "StreamAuditView",
     "StreamPlanView",
     "StretchesView",
     "TileAuditView",

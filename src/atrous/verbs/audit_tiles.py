@@ -20,7 +20,7 @@ from atrous.readers.kind import kind_of, source_name
 from atrous.readers.source import made_of
 from atrous.runners.tiled.whole import arrays_of, changed_from, drawn, run_whole
 
-__all__ = ["audit_tiles"]
+__all__ = ["audit_tiles", "images_of", "several"]
 
 
 def audit_tiles(whole: Any, tiled: Callable[..., Any], *, input: Any) -> TileAudit:
@@ -58,7 +58,7 @@ def audit_tiles(whole: Any, tiled: Callable[..., Any], *, input: Any) -> TileAud
         )
     model, _ = made_of(whole) if kind_of(whole) == "library" else (whole, None)
     network, notes = _network_of(model, input)
-    images = _images(model, input, network)
+    images = images_of(model, input, network)
     step("running the whole image")
     made = run_whole(model, images)
     step("running the tiles")
@@ -87,20 +87,22 @@ def _network_of(whole: Any, input: Any) -> tuple[Network | None, tuple[str, ...]
     """The network of a model, by which halos are known; None and why for what cannot be read."""
     if kind_of(whole) not in ("module", "program", "file", "message"):
         return None, ("the whole run is a function, so the halo that it needs is not known",)
-    shapes = shapes_of(input) if is_shape(input) else tuple(tuple(x.shape) for x in _several(input))
+    shapes = shapes_of(input) if is_shape(input) else tuple(tuple(x.shape) for x in several(input))
     try:
         return read(whole, shapes[0] if len(shapes) == 1 else shapes), ()
     except AtrousError as error:
         return None, (f"the halo that it needs is not known: {error}",)
 
 
-def _several(input: Any) -> tuple[Any, ...]:
+def several(input: Any) -> tuple[Any, ...]:
+    """The inputs, of which there may be one or several."""
     return tuple(input) if isinstance(input, tuple | list) else (input,)
 
 
-def _images(whole: Any, input: Any, network: Network | None) -> tuple[Any, ...]:
+def images_of(whole: Any, input: Any, network: Network | None) -> tuple[Any, ...]:
+    """The inputs as given, or random ones of the shapes given."""
     if not is_shape(input):
-        return _several(input)
+        return several(input)
     if network is None:
         raise ArgumentError(
             f"input={tuple(input)} is a shape, and a function does not say what it takes; give an "
