@@ -381,3 +381,22 @@ def test_a_page_asks_for_nothing(visit, home, name):
         page.get_by_role("button", name="Dark").click()
         assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
         assert sum(url.startswith("file:") for url in asked) == 1
+
+
+def test_the_numbers_of_a_row_stand_on_one_baseline(visit, home):
+    with visit(address(home, "two.html"), 1280, "light") as page:
+        page.wait_for_selector("html[data-drawn=yes]")
+        rows = page.evaluate(
+            """() => [...document.querySelectorAll(".numbers")].map((list) => {
+                const found = [...list.querySelectorAll("strong")].map((number) => {
+                    const mark = document.createElement("i");
+                    mark.style = "display: inline-block; width: 0; height: 0";
+                    number.append(mark);
+                    return Math.round(mark.getBoundingClientRect().bottom);
+                });
+                return found.slice(0, 3);
+            })"""
+        )
+    assert rows
+    for row in rows:
+        assert max(row) - min(row) <= 1

@@ -33,6 +33,8 @@ class Effective(Plain, Shown):
 
     def __str__(self) -> str:
         size, whole = ("x".join(map(str, s)) for s in (self.size, self.of))
+        if size == whole:
+            return f"{self.share:.0%} needs all of its {whole}"
         return f"{self.held:.1%} within {size} of {whole}"
 
 

@@ -214,7 +214,7 @@ def coverage_chart(reports: Named) -> Any:
 def cost_chart(reports: Named) -> Any:
     """MACs, parameters and activations of each stage, as shares of the whole."""
     alt = altair_module()
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, report in reports.items():
         for stage, cost in stages(report).items():
             for what, (value, whole, text) in cost.items():
@@ -238,8 +238,9 @@ def cost_chart(reports: Named) -> Any:
                 axis=alt.Axis(**AXIS, format="%", tickCount=6),
             ),
             y=alt.Y("stage:N", title=None, sort=None, axis=alt.Axis(**AXIS, domain=False)),
-            yOffset=alt.YOffset("series:N", sort=None),
-            color=colour_of(alt, _costs(rows, reports), "series:N"),
+            yOffset=alt.YOffset("series:N", sort=_costs(rows, reports)),
+            color=colour_of(alt, list(dict.fromkeys(row["what"] for row in rows)), "what:N"),
+            **_paler(alt, reports),
             tooltip=[
                 "report:N",
                 "stage:N",
@@ -481,9 +482,25 @@ def _keys(rows: list[dict[str, Any]], reports: Named) -> list[str]:
 
 
 def _costs(rows: list[dict[str, Any]], reports: Named) -> list[str]:
+    """Gives each row its series; returns all, what is compared side by side."""
     for row in rows:
         row["series"] = f"{row['what']}, {row['report']}" if len(reports) > 1 else row["what"]
-    return list(dict.fromkeys(row["series"] for row in rows))
+    kinds = dict.fromkeys(row["what"] for row in rows)
+    return [row["series"] for kind in kinds for row in _firsts(rows, kind)]
+
+
+def _firsts(rows: Sequence[dict[str, Any]], kind: str) -> Iterable[dict[str, Any]]:
+    """One row of each report."""
+    return {row["report"]: row for row in rows if row["what"] == kind}.values()
+
+
+def _paler(alt: Any, reports: Named) -> dict[str, Any]:
+    """Of several reports, all but the last in paler colours."""
+    if len(reports) < 2:
+        return {}
+    shades = [0.4 + 0.6 * place / (len(reports) - 1) for place in range(len(reports))]
+    scale = alt.Scale(domain=list(reports), range=shades)
+    return {"opacity": alt.Opacity("report:O", scale=scale, legend=_legend(alt))}
 
 
 def _where_changed(course: Sequence[dict[str, Any]], value: str) -> list[dict[str, Any]]:

@@ -54,7 +54,7 @@ HEADER: dict[str, Any] = {
 }
 TITLE: dict[str, Any] = {
     "anchor": "start",
-    "frame": "group",
+    "frame": "bounds",
     "color": _INK["ink"],
     "font": _SERIF,
     "fontSize": 17,

@@ -123,6 +123,17 @@ def test_comparisons_explanations_and_conversions_are_drawn(tmp_path):
     about.plot().save(tmp_path / "c.svg")
 
 
+def test_costs_of_two_networks_are_paired_by_kind_in_one_colour_each(report):
+    from atrous.draw.charts import cost_chart
+
+    other = atrous.inspect("zoo:deeplabv3_resnet50_os16", (1, 3, 129, 129))
+    drawn = cost_chart({"old": other, "new": report}).to_dict()["encoding"]
+    assert drawn["color"]["scale"]["domain"] == ["MACs", "parameters", "activations"]
+    assert drawn["opacity"]["scale"]["domain"] == ["old", "new"]
+    assert drawn["yOffset"]["sort"][:3] == ["MACs, old", "MACs, new", "parameters, old"]
+    assert "opacity" not in cost_chart({"one": report}).to_dict()["encoding"]
+
+
 def test_an_unknown_kind_is_named_with_the_known_ones(report):
     with pytest.raises(UnknownNameError, match="resolution"):
         report.plot("speed")

@@ -62,13 +62,15 @@
     for (let at = Math.ceil(from / step - 1e-9); at * step <= to + 1e-9 * step; at++) found.push(at * step || 0);
     return found;
   }
+  // Pixels between two ticks: long numbers need more, and both axes of a figure have the same steps.
+  const apart = (to) => to < 1000 ? 60 : 80;
   const short = (value) => Number(value.toPrecision(6)).toLocaleString("en");
 
   // The positions of an axis under a figure, and under them what they come to in its unit.
-  function across(svg, name, scale, from, to, x0, x1, y, brief = false) {
+  function across(svg, name, scale, from, to, x0, x1, y, brief = false, room = 0) {
     const at = (position) => x0 + (position + 0.5 - from) / (to - from) * (x1 - x0);
     svg.append(line(x0, y, x1, y, "axis"));
-    for (const position of ticks(from, to - 1, (x1 - x0) / 80)) {
+    for (const position of ticks(from, to - 1, (x1 - x0) / (room || 80))) {
       svg.append(line(at(position), y, at(position), y + 4, "tick"), text(position.toLocaleString("en"), at(position), y + 17));
     }
     svg.append(text(brief ? name : `${name}, input positions`, x1, y + 34, "end", "unit"));
@@ -96,7 +98,7 @@
     const pad = whole ? 0 : Math.max(1, Math.round(0.05 * Math.max(tall, wide)));
     const aside = (room, size) => Math.floor((room - size) / 2);
     const [y0, x0, high, broad] = span ? [top - aside(span[0], tall), left - aside(span[1], wide), ...span] : whole ? [0, 0, ...cut.shape] : [top - pad, left - pad, tall + 2 * pad, wide + 2 * pad];
-    const edge = span ? 40 : 54, above = 18;
+    const edge = span ? 40 : 54, above = 18, room = apart(Math.max(y0 + high, x0 + broad));
     const unit = Math.min((width - edge - 6) / broad, tallest / high);
     const right = edge + broad * unit, bottom = above + high * unit;
     const svg = element("svg", { role: "img" });
@@ -120,11 +122,11 @@
     const scaled = side.scales[cut.axes[0]];
     svg.append(text(span ? cut.axes[0] : `${cut.axes[0]}, input positions${scaled ? `, ${short(scaled.step)} ${scaled.unit} each` : ""}`, 0, 11, "start", "unit"));
     svg.append(line(edge, above, edge, bottom, "axis"));
-    for (const position of ticks(y0, y0 + high - 1, high * unit / 60)) {
+    for (const position of ticks(y0, y0 + high - 1, high * unit / room)) {
       const y = above + (position + 0.5 - y0) * unit;
       svg.append(line(edge - 4, y, edge, y, "tick"), text(position.toLocaleString("en"), edge - 8, y + 4, "end"));
     }
-    const under = across(svg, cut.axes[1], side.scales[cut.axes[1]], x0, x0 + broad, edge, right, bottom, Boolean(span));
+    const under = across(svg, cut.axes[1], side.scales[cut.axes[1]], x0, x0 + broad, edge, right, bottom, Boolean(span), room);
     svg.setAttribute("viewBox", `0 0 ${Math.max(right + 6, span ? 0 : 180)} ${bottom + under}`);
     svg.setAttribute("width", Math.max(right + 6, span ? 0 : 180));
     return named(svg, `Footprint over ${cut.axes.join(" and ")}${cut.through ? `, cut at ${cut.through}` : ""}`);
