@@ -43,6 +43,7 @@ from .plan.stream import StreamPlan as StreamPlan
 from .plan.tiles import TilePlan as TilePlan
 from .readers.source import read as read
 from .refusal import ConversionError as ConversionError
+from .runners.stream.stream import Stream as Stream
 from .runners.tiled.tiled import Tiled as Tiled
 from .verbs.annotate import annotate as annotate
 from .verbs.audit import audit as audit
@@ -60,6 +61,7 @@ from .verbs.plan_stream import plan_stream as plan_stream
 from .verbs.rates import pyramid_rates as pyramid_rates
 from .verbs.rates import rates as rates
 from .verbs.sizes import sizes as sizes
+from .verbs.stream import stream as stream
 from .verbs.tile import plan_tiles as plan_tiles
 from .verbs.tile import tile as tile
 from .verbs.training import training as training

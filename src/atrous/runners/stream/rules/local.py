@@ -1,0 +1,418 @@
+"""Calls that work at one position of time: each output reads what stands at its own place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from atrous.readers.torch.call import ELEMENTWISE
+from atrous.runners.stream.rules.base import Call, Local, Rule, plain_form, rule
+from atrous.runners.stream.rules.running import running_norm, running_sum
+
+__all__ = ["called", "local_rule"]
+
+_HANDED_ON = frozenset(
+    [
+        "alias",
+        "clone",
+        "contiguous",
+        "detach",
+        "dropout",
+        "alpha_dropout",
+        "feature_dropout",
+        "feature_alpha_dropout",
+        "lift_fresh",
+        "positive",
+        "resolve_conj",
+        "resolve_neg",
+    ]
+)
+_TURNED = frozenset(
+    [
+        "permute",
+        "transpose",
+        "t",
+        "movedim",
+        "swapaxes",
+        "swapdims",
+        "numpy_T",
+        "mT",
+        "mH",
+        "adjoint",
+        "view_as_real",
+        "view_as_complex",
+        "real",
+        "imag",
+        "to",
+        "_to_copy",
+        "type_as",
+        "embedding",
+        "one_hot",
+        "zeros_like",
+        "ones_like",
+        "full_like",
+        "cosine_similarity",
+        "pairwise_distance",
+        "expand_as",
+        "diag_embed",
+        "select",
+    ]
+)
+_REDUCED = frozenset(
+    [
+        "mean",
+        "sum",
+        "amax",
+        "amin",
+        "max",
+        "min",
+        "std",
+        "var",
+        "var_mean",
+        "std_mean",
+        "norm",
+        "linalg_vector_norm",
+        "logsumexp",
+        "prod",
+        "any",
+        "all",
+        "argmax",
+        "argmin",
+        "median",
+    ]
+)
+"""What takes a dimension away: where time is left, it was another one."""
+_ALONG = frozenset(
+    [
+        "softmax",
+        "log_softmax",
+        "_softmax",
+        "_log_softmax",
+        "glu",
+        "cumsum",
+        "cumprod",
+        "cummax",
+        "cummin",
+        "logcumsumexp",
+        "sort",
+        "argsort",
+        "topk",
+        "flip",
+        "roll",
+        "index_select",
+        "gather",
+        "chunk",
+        "split",
+        "split_with_sizes",
+        "tensor_split",
+        "unbind",
+        "unsafe_chunk",
+        "unsafe_split",
+        "diff",
+        "fft_fft",
+        "fft_ifft",
+        "fft_rfft",
+        "fft_irfft",
+        "fft_hfft",
+        "fft_ihfft",
+        "fft_fftshift",
+        "fft_ifftshift",
+        "cross",
+        "renorm",
+        "take_along_dim",
+    ]
+)
+_PRODUCTS = frozenset(["matmul", "mm", "bmm", "addmm", "baddbmm"])
+_POINTWISE = frozenset(
+    ["prelu", "_prelu_kernel", "lerp", "addcmul", "addcdiv", "where", "masked_fill"]
+)
+
+
+def called(
+    call: Call, target: Any = None, change: Mapping[str, Any] | None = None
+) -> tuple[list[int], Callable[..., Any]]:
+    """The operands of a call along time, and the call as a function of these alone.
+
+    `change` has arguments that are to be others.
+    """
+    target = plain_form(call.node.target) if target is None else target
+    inputs: list[int] = []
+
+    def held(argument: Any) -> Any:
+        if isinstance(argument, torch.fx.Node):
+            value = call.known.value(argument)
+            if value is None:
+                return call.known.constant(argument)
+            inputs.append(value.index)
+            return _Place(len(inputs) - 1)
+        if isinstance(argument, list | tuple):
+            return [held(part) for part in argument]
+        return argument
+
+    schema = getattr(target, "_schema", None)
+    if schema is None:
+        args = [held(argument) for argument in call.node.args]
+        return inputs, _bound_call(target, args, {})
+    args, kwargs = [], {}
+    change = change or {}
+    for argument in schema.arguments:
+        key = argument.name
+        value = change[key] if key in change else held(call.arguments.get(key))
+        if argument.kwarg_only:
+            kwargs[key] = value
+        else:
+            args.append(value)
+    return inputs, _bound_call(target, args, kwargs)
+
+
+class _Place:
+    """Stands for an operand."""
+
+    __slots__ = ("index",)
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+
+def _bound_call(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Callable[..., Any]:
+    """A function of the operands alone."""
+    places = [i for i, one in enumerate(args) if isinstance(one, _Place)]
+    plain = not any(isinstance(one, list) and _has_place(one) for one in args)
+    plain = plain and not any(_has_place(one) for one in kwargs.values())
+    given = dict(kwargs)
+    if plain and places == [0]:
+        rest = tuple(args[1:])
+        if given:
+            return lambda x: target(x, *rest, **given)
+        return lambda x: target(x, *rest)
+    if plain and places == [0, 1] and [args[0].index, args[1].index] == [0, 1]:
+        rest = tuple(args[2:])
+        return lambda x, y: target(x, y, *rest, **given)
+
+    def run(*operands: Any) -> Any:
+        def put(one: Any) -> Any:
+            if isinstance(one, _Place):
+                return operands[one.index]
+            return [put(part) for part in one] if isinstance(one, list) else one
+
+        return target(*map(put, args), **{key: put(one) for key, one in given.items()})
+
+    return run
+
+
+def _has_place(value: Any) -> bool:
+    if isinstance(value, list):
+        return any(map(_has_place, value))
+    return isinstance(value, _Place)
+
+
+def local_rule(call: Call) -> Rule:
+    """The rule of a call that must be local: raises where it looks along time, or is unknown."""
+    name, out = call.name, call.value
+    if name == "getitem":
+        return Local([call.operand().index], _item(call.node.args[1]))
+    if name in _HANDED_ON:
+        return Local([call.operand().index], lambda x: x)
+    inputs, function = called(call)
+    if name in _TURNED or name in _REDUCED:
+        call.same()
+        if name == "select" and call.operand().dim == _dims(call, "dim")[0]:
+            raise call.refusal("it takes one position of time, which is no stream")
+        return Local(inputs, function)
+    if name in _ALONG:
+        call.same()
+        if out.dim in _dims(call, "dim", "dims") and not out.several:
+            return _along(call)
+        if out.several and call.operand().dim in _dims(call, "dim"):
+            raise call.refusal(
+                f"{name} cuts the whole of time into pieces, so it waits for the end"
+            )
+        return Local(inputs, function)
+    if name in _PRODUCTS:
+        call.same()
+        _check_product(call)
+        return Local(inputs, function)
+    if name in _POINTWISE or _is_local(call.node.target):
+        call.same()
+        _check_broadcast(call)
+        return Local(inputs, function)
+    raise call.refusal(
+        f"{name} has no rule along time; ask for one, or take it out of the streamed part"
+    )
+
+
+def _item(index: Any) -> Callable[[Any], Any]:
+    return lambda several: several[index]
+
+
+def _is_local(target: Any) -> bool:
+    if torch.Tag.pointwise in getattr(target, "tags", ()):
+        return True
+    plain = plain_form(target)
+    packet = getattr(plain, "overloadpacket", None)
+    name = f"aten.{getattr(packet, '__name__', '')}"
+    return torch.Tag.pointwise in getattr(plain, "tags", ()) or name in ELEMENTWISE
+
+
+def _dims(call: Call, *keys: str) -> list[int]:
+    """The dimensions that an argument names, from the front."""
+    rank = len(call.operand().shape)
+    for key in keys:
+        named = call.arguments.get(key)
+        if named is not None:
+            several = named if isinstance(named, list | tuple) else [named]
+            return [int(dim) % rank for dim in several]
+    return [rank - 1] if call.name.startswith("fft") else [0]
+
+
+def _along(call: Call) -> Rule:
+    """Sums so far go on; what else looks along time does not."""
+    if call.name == "cumsum":
+        return running_sum(call)
+    whole = "attention over all of time" if "softmax" in call.name else "all of time"
+    raise call.refusal(
+        f"{call.name} along time takes {whole} at once, so it is known only at the end"
+    )
+
+
+def _nodes(value: Any) -> list[Any]:
+    if isinstance(value, torch.fx.Node):
+        return [value]
+    if isinstance(value, list | tuple):
+        return [node for part in value for node in _nodes(part)]
+    return []
+
+
+def _check_broadcast(call: Call) -> None:
+    """Time stands at one place, counted from behind, in all operands that have it."""
+    out = call.value
+    behind = len(out.shape) - out.dim
+    for node in _nodes(list(call.arguments.values())):
+        value = call.known.value(node)
+        if value is not None:
+            if len(value.shape) - value.dim != behind:
+                raise call.refusal(
+                    f"its {call.name} joins what has time in different dimensions, so every "
+                    "position meets every other"
+                )
+        else:
+            meta = node.meta.get("val")
+            shape = tuple(meta.shape) if isinstance(meta, torch.Tensor) else ()
+            if call.name in ("prelu", "_prelu_kernel") and len(shape) == 1:
+                if shape[0] > 1 and out.dim == 1:
+                    raise call.refusal("its slopes lie along time")
+            elif len(shape) >= behind and shape[-behind] != 1:
+                raise call.refusal(f"its {call.name} has constants along time of a fixed number")
+
+
+def _check_product(call: Call) -> None:
+    """A product may have time in its rows or columns, or, in both operands, in the batch."""
+    found = [call.known.value(node) for node in _nodes(list(call.arguments.values()))]
+    timed = [value for value in found if value is not None]
+    if len(timed) < 2:
+        return
+    behind = len(call.value.shape) - call.value.dim
+    if any(len(value.shape) - value.dim != behind for value in timed) or (
+        behind <= 2 and sum(len(v.shape) - v.dim <= 2 for v in timed) > 1 and call.name != "addmm"
+    ):
+        raise call.refusal(
+            "its product joins what has time in rows and columns (attention over all of time), so "
+            "it is known only at the end"
+        )
+
+
+@rule("linear")
+def _linear(call: Call) -> Rule:
+    x = call.operand("input")
+    if x.dim == len(x.shape) - 1:
+        raise call.refusal("its linear layer takes all positions of time at once")
+    call.constant("weight")
+    return Local(*called(call))
+
+
+@rule("batch_norm _native_batch_norm_legit_no_training _batch_norm_no_update native_batch_norm")
+def _batch_norm(call: Call) -> Rule:
+    x = call.operand("input")
+    if call["training"] or call["running_mean"] is None:
+        raise call.refusal(
+            "it takes statistics of all of time; a batch norm in evaluation mode has its own"
+        )
+    if x.dim == 1:
+        raise call.refusal("its channels are time")
+    return Local(*called(call))
+
+
+@rule("group_norm native_group_norm instance_norm")
+def _group_norm(call: Call) -> Rule:
+    x = call.operand("input")
+    return Local(*called(call)) if x.dim == 0 else running_norm(call)
+
+
+@rule("layer_norm native_layer_norm rms_norm")
+def _layer_norm(call: Call) -> Rule:
+    x = call.operand("input")
+    shape = call["normalized_shape"]
+    if x.dim < len(x.shape) - len(shape):
+        return Local(*called(call))
+    return running_norm(call)
+
+
+@rule("cat concat concatenate stack")
+def _cat(call: Call) -> Rule:
+    from atrous.runners.stream.rules.ends import joined_along
+
+    rank = len(call.value.shape)
+    if call.name == "stack" or int(call["dim"] or 0) % rank != call.value.dim:
+        nodes = _nodes(call["tensors"])
+        for node in nodes:
+            if call.known.value(node) is None:
+                raise call.refusal("it joins what has time with what has not")
+        return Local(*called(call))
+    return joined_along(call)
+
+
+@rule("scaled_dot_product_attention")
+def _attention(call: Call) -> Rule:
+    for key in ("query", "key", "value"):
+        value = call.operand(key)
+        if value.dim >= len(value.shape) - 2:
+            raise call.refusal(
+                "it is attention over all of time, which is known only at the end; attention in a "
+                "bounded window would be a stream"
+            )
+    return Local(*called(call))
+
+
+@rule("einsum")
+def _einsum(call: Call) -> Rule:
+    left, _, right = str(call["equation"]).replace(" ", "").partition("->")
+    letters = set()
+    for part, node in zip(left.split(","), _nodes(call["tensors"]), strict=True):
+        value = call.known.value(node)
+        if value is not None:
+            if "." in part:
+                raise call.refusal("its einsum has dots for dimensions; name them all")
+            letters.add(part[value.dim])
+    if "." in right or len(letters) != 1 or right.index("".join(letters)) != call.value.dim:
+        raise call.refusal("its einsum relates positions of time to one another")
+    return Local(*called(call))
+
+
+@rule("expand")
+def _expand(call: Call) -> Rule:
+    size = list(call["size"])
+    size[call.value.dim] = -1
+    call.same("size")
+    return Local(*called(call, change={"size": size}))
+
+
+@rule("repeat tile")
+def _repeat(call: Call) -> Rule:
+    key = "repeats" if call.name == "repeat" else "dims"
+    repeats = [1] * (len(call.value.shape) - len(call[key])) + list(call[key])
+    if repeats[call.value.dim] != 1:
+        raise call.refusal("it repeats the whole of time, so it waits for the end")
+    call.same()
+    return Local(*called(call))

@@ -1,0 +1,63 @@
+"""Sums so far, and statistics of all positions so far in place of those of all of time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from atrous.runners.stream.rules.base import Call, Ends, Rule, Step
+
+__all__ = ["Carried", "running_norm", "running_sum"]
+
+
+class Carried(Rule):
+    """What goes on from position to position with something carried along."""
+
+    stateful = True
+
+    def __init__(
+        self,
+        inputs: Sequence[int],
+        call: Callable[..., Any],
+        start: Callable[[], list[torch.Tensor]],
+    ) -> None:
+        super().__init__(inputs)
+        self.call, self._start = call, start
+
+    def step(self, outputs: range, stretches: Sequence[range], ends: Ends | None) -> Step:  # noqa: ARG002
+        """The call, which takes what is carried first and writes it there."""
+        return self.call
+
+    def initial(self) -> list[torch.Tensor]:
+        """What is carried into the first position."""
+        return self._start()
+
+
+def running_sum(call: Call) -> Rule:
+    """`cumsum` along time: the sum so far is carried."""
+    x, dim = call.operand(), call.value.dim
+    meta = call.node.meta["val"]
+
+    def start() -> list[torch.Tensor]:
+        shape = [1 if d == dim else size for d, size in enumerate(x.shape)]
+        return [torch.zeros(shape, dtype=meta.dtype, device=meta.device)]
+
+    def run(cell: list[torch.Tensor], new: torch.Tensor) -> torch.Tensor:
+        made = new.cumsum(dim, dtype=meta.dtype) + cell[0]
+        if made.shape[dim]:
+            cell[0] = made.narrow(dim, made.shape[dim] - 1, 1).clone()
+        return made
+
+    return Carried([x.index], run, start)
+
+
+def running_norm(call: Call) -> Rule:
+    """A norm over time by the statistics of what there was so far, where that is asked for."""
+    if not call.known.running:
+        raise call.refusal(
+            f"its {call.name} takes statistics over all of time, which are known only at the end; "
+            "running=True takes those of what came so far, which is another result"
+        )
+    raise call.refusal(f"its {call.name} has no running form yet")

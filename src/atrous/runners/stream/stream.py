@@ -1,0 +1,201 @@
+"""A model as a stream: chunks of any length in, and what is certain by then out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import torch
+
+from atrous.errors import ArgumentError, ArgumentTypeError, RunError
+from atrous.frameworks.torch import quiet
+from atrous.runners.stream.engine import Engine, Held
+from atrous.runners.stream.recipe import Recipe
+from atrous.shown import how_many
+
+__all__ = ["Stream", "StreamState"]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamState:
+    """All that a stream keeps between two pushes: how much it has seen, and tensors.
+
+    It is plain data that pickles; a stream of the same model goes on from it.
+    """
+
+    count: int
+    ended: bool
+    kept: tuple[torch.Tensor | None, ...]
+    cells: tuple[tuple[torch.Tensor, ...], ...]
+
+    @property
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        """Every tensor in it."""
+        flat = [one for one in self.kept if one is not None]
+        return (*flat, *(one for cell in self.cells for one in cell))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all its tensors."""
+        return sum(one.numel() * one.element_size() for one in self.tensors)
+
+    def to(self, device: Any) -> StreamState:
+        """The same on another device."""
+        return StreamState(
+            self.count,
+            self.ended,
+            tuple(None if one is None else one.to(device) for one in self.kept),
+            tuple(tuple(one.to(device) for one in cell) for cell in self.cells),
+        )
+
+
+class Stream:
+    """A model live: `push` chunks of any length, and get what is certain by then.
+
+    Together with what `flush` gives, the pushes' results are what the model makes of the whole
+    input, to the last sample. See `atrous.stream`.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self._engine = Engine(recipe)
+        self._ended = False
+        value = recipe.values[0]
+        self._shape, self._dim = value.shape, value.dim
+        self._dtype = value.dtype
+        self._device = self._engine._empty[0].device
+
+    def __repr__(self) -> str:
+        shape = ", ".join("time" if d == self._dim else str(n) for d, n in enumerate(self._shape))
+        return (
+            f"Stream of {self.name}, ({shape}): latency {how_many(self.latency, 'sample')}, "
+            f"hop {self.hop}, {how_many(self.count, 'sample')} pushed"
+        )
+
+    @property
+    def name(self) -> str:
+        """What the model is called."""
+        return self._recipe.trials.axis.name
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the example that the model was recorded at."""
+        return self._shape
+
+    @property
+    def axis(self) -> int:
+        """The dimension of the input that is time."""
+        return self._dim
+
+    @property
+    def output_axis(self) -> int:
+        """The dimension of the first output that is time."""
+        return self._recipe.outputs[0].dim
+
+    @property
+    def latency(self) -> int:
+        """Input samples from an output's own place to the last sample that it waits for.
+
+        Output `o` stands at input sample `o * stride`. It is what an impulse test finds, at least.
+        """
+        return max(self._engine.schedule.latencies)
+
+    @property
+    def hop(self) -> int:
+        """Input samples after which the pattern of outputs repeats."""
+        return self._recipe.trials.period
+
+    @property
+    def stride(self) -> Fraction:
+        """Input samples for each position of the first output."""
+        return 1 / self._recipe.outputs[0].rate
+
+    @property
+    def count(self) -> int:
+        """Input samples that were pushed."""
+        return self._engine.held.count
+
+    def push(self, chunk: Any) -> Any:
+        """The outputs that are certain once `chunk` is there and were not before, in order.
+
+        `chunk` is a tensor or an array of the input's shape with any length along time, also 0.
+        What comes back is the same kind of thing, of length 0 where nothing is certain; several
+        outputs come as a tuple. Raises `ArgumentError` or `ArgumentTypeError` for a chunk that does
+        not fit, and `RunError` after `flush`; the stream is then as it was.
+        """
+        if self._ended:
+            raise RunError(f"{self.name}: the stream has ended; reset it before the next chunk.")
+        new = self._taken(chunk)
+        with torch.inference_mode(), quiet():
+            made = self._engine.push(new) if new.shape[self._dim] else self._none()
+        return self._given(made, chunk)
+
+    def flush(self) -> Any:
+        """The outputs that are left, now that no more comes: the ends get their padding.
+
+        A tensor, or a tuple of several. Raises `RunError` where the model takes no input as long
+        as what was pushed, and after another flush. A stream without samples has no outputs.
+        """
+        if self._ended:
+            raise RunError(f"{self.name}: the stream has ended; reset it to begin another.")
+        with torch.inference_mode(), quiet():
+            made = self._engine.finish()
+        self._ended = True
+        return self._given(made, None)
+
+    def reset(self) -> None:
+        """Begins a new stream; nothing of the one before is left."""
+        self._engine.reset()
+        self._ended = False
+
+    @property
+    def state(self) -> StreamState:
+        """What is kept at this moment, as a copy; assign it to go on from there."""
+        held = self._engine.held.copy()
+        return StreamState(held.count, self._ended, tuple(held.kept), tuple(map(tuple, held.cells)))
+
+    @state.setter
+    def state(self, state: StreamState) -> None:
+        if not isinstance(state, StreamState):
+            raise ArgumentTypeError(
+                f"a state is a {type(state).__name__}; give what `stream.state` gave."
+            )
+        if len(state.kept) != len(self._recipe.values):
+            raise ArgumentError("the state is one of another model.")
+        held = Held(state.count, list(state.kept), [list(cell) for cell in state.cells])
+        self._engine.held = held.mapped(lambda x: x.to(self._device).clone())
+        self._ended = state.ended
+
+    def _none(self) -> list[torch.Tensor]:
+        return [self._engine._empty[one.index] for one in self._recipe.outputs]
+
+    def _taken(self, chunk: Any) -> torch.Tensor:
+        """A chunk as the model takes it. Raises where it does not fit."""
+        if isinstance(chunk, np.ndarray):
+            chunk = torch.from_numpy(np.require(chunk, requirements=["W"]))
+        if not isinstance(chunk, torch.Tensor):
+            raise ArgumentTypeError(
+                f"{self.name}: a chunk is a {type(chunk).__name__}; give a tensor or an array."
+            )
+        shape = tuple(chunk.shape)
+        wanted = (*self._shape[: self._dim], "any", *self._shape[self._dim + 1 :])
+        fits = len(shape) == len(wanted) and all(
+            d == self._dim or a == b for d, (a, b) in enumerate(zip(shape, wanted, strict=True))
+        )
+        if not fits:
+            text = ", ".join(map(str, wanted))
+            raise ArgumentError(
+                f"{self.name}: a chunk of shape {shape} does not fit; the stream takes ({text})."
+            )
+        if chunk.dtype != self._dtype:
+            raise ArgumentTypeError(
+                f"{self.name}: a chunk is {str(chunk.dtype).removeprefix('torch.')}, the model "
+                f"takes {str(self._dtype).removeprefix('torch.')}; convert it."
+            )
+        return chunk.detach().to(self._device)
+
+    def _given(self, made: list[torch.Tensor], chunk: Any) -> Any:
+        found = [one.numpy() for one in made] if isinstance(chunk, np.ndarray) else made
+        return found[0] if len(found) == 1 else tuple(found)

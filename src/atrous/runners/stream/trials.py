@@ -1,0 +1,400 @@
+"""The calls that a model makes at several lengths of its time axis, call by call alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from fractions import Fraction
+from functools import cached_property
+from math import gcd, lcm
+from typing import Any
+
+import torch
+from torch import nn
+
+from atrous.errors import AtrousError, ReadError, UnsupportedError
+from atrous.frameworks.torch import module_stack, name_of
+from atrous.network.shapes import Shape
+from atrous.readers.torch.inputs import examples_for
+from atrous.readers.torch.traced import Traced, calls_of
+
+__all__ = ["Axis", "Trial", "Trials", "time_axis"]
+
+_LONGEST_HOP = 1 << 20
+_STEPS = (1, 2, 3, 4, 16, 64, 256, 960)
+"""Multiples of the strides' period at which code that rounds sizes may have them alike."""
+_STRIDED = ("conv", "pool", "unfold", "im2col", "col2im", "stft", "slice", "as_strided")
+_NOTHING = frozenset({"aten.alias", "aten.clone", "aten.contiguous", "aten.detach"})
+"""Calls that hand on what they get."""
+_PASSABLE = _NOTHING | {"aten.pad", "aten.constant_pad_nd", "aten.slice", "aten.narrow"}
+"""Calls that code leaves out at lengths where they would do nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """A model's input and the dimension of it that is time; `dtype` where it is not the model's."""
+
+    model: nn.Module
+    shape: Shape
+    axis: int
+    dtype: Any = None
+
+    @property
+    def name(self) -> str:
+        """What the model is called in messages."""
+        return type(self.model).__name__
+
+    def sized(self, length: int) -> Shape:
+        """The input's shape with another length."""
+        return (*self.shape[: self.axis], length, *self.shape[self.axis + 1 :])
+
+    def traced(self, length: int) -> Traced:
+        """The model's calls at a length. Raises `ReadError` where it does not run there."""
+        shape: Any = self.sized(length)
+        given = shape if self.dtype is None else torch.empty(shape, dtype=self.dtype)
+        examples = examples_for(self.model, given, self.name)
+        with torch.inference_mode(False), torch.no_grad():
+            found = calls_of(self.model, examples, self.name)
+        if found.ran:
+            raise UnsupportedError(
+                f"{self.name}: its way depends on values, so its calls are no recipe for a stream."
+            )
+        return found
+
+
+class Trial:
+    """The calls at one length, those that the outputs need, in their order."""
+
+    def __init__(self, axis: Axis, length: int) -> None:
+        self.length = length
+        self.program = axis.traced(length)
+        nodes = list(self.program.graph.nodes)
+        need = {node for node in nodes if node.name in self.program.outputs}
+        for node in reversed(nodes):
+            if node in need:
+                need.update(node.all_input_nodes)
+        self.nodes = [node for node in nodes if node in need and node.op != "output"]
+        self.calls = [node for node in self.nodes if node.op == "call_function"]
+        self.count = sum(name_of(node) not in _NOTHING for node in self.calls)
+
+    def layer(self, node: Any) -> str:
+        """The module that a call is made in, or the call's own name."""
+        inner = [path for path, _ in module_stack(node).values() if path]
+        return inner[-1] if inner else str(node.name)
+
+
+class Trials:
+    """The calls of a model at lengths that show what depends on the length, and how.
+
+    `period` is the number of input samples after which strides repeat; at lengths that differ by a
+    multiple of it, every size differs by as much in proportion.
+    """
+
+    def __init__(self, axis: Axis) -> None:
+        self.axis = axis
+        self._made: dict[int, Trial] = {}
+        usual = axis.shape[axis.axis]
+        try:
+            self._begin(usual)
+        except UnsupportedError:
+            # Code that pads up to a multiple does not where nothing is missing: the calls are those
+            # of a length at which most are made.
+            most = max(self._made.values(), key=lambda trial: trial.count)
+            if most.count <= self._made[usual].count:
+                raise
+            self._begin(most.length)
+        self._sizes: dict[int, Mapping[Any, tuple[Shape, ...]]] = {}
+
+    def _begin(self, usual: int) -> None:
+        """Records the model at a length and at others that show what depends on it."""
+        self.base, step = self._linear(self._trial(usual))
+        self.others: list[tuple[Trial, Mapping[Any, Any]]] = []
+        self._add(self.base.length + step)
+        self._add(self.base.length + 2 * step)
+        rates = {self.rate(node) for node in self.base.nodes}
+        self.period: int = lcm(*(rate.denominator for rate in rates if rate))
+        self.period *= self._turns(step)
+        if self.period > _LONGEST_HOP:
+            raise UnsupportedError(
+                f"{self.axis.name}: its strides repeat only every {self.period:,} samples; at most "
+                f"{_LONGEST_HOP:,} are followed."
+            )
+        start = self.base.length
+        some = {start + 1, start + self.period // 2, start + self.period - 1, start + 2}
+        for length in sorted(some - {start} if self.period > 1 else {start + 1}):
+            try:
+                self._add(length)
+            except ReadError:
+                continue  # The model takes no input of that length.
+
+    def _goes_on(self, first: Trial, step: int, maps: Sequence[Mapping[Any, Any]]) -> bool:
+        """Whether sizes go on growing as they did over two steps."""
+        far = 17
+        try:
+            by = aligned(first, self._trial(first.length + far * step))
+        except AtrousError:
+            return False
+        return all(
+            c == a + far * (b - a)
+            for node in first.calls
+            for one in zip(_shapes(node), _shapes(maps[1][node]), _shapes(by[node]), strict=True)
+            for a, b, c in zip(*one, strict=True)
+        )
+
+    def _turns(self, step: int) -> int:
+        """How many times the strides' period sizes take to repeat: code may round them farther."""
+        for turns in (*range(1, 9), 10, 12, 15, 16, 20, 24, 32, 64, 128, 256):
+            length = self.base.length + turns * self.period
+            if turns * self.period >= step:
+                return int(max(1, -(-step // self.period)))
+            try:
+                by = aligned(self.base, self._trial(length))
+            except AtrousError:
+                continue
+            if all(self._grown(node, by[node], length) for node in self.base.calls):
+                return turns
+        return int(max(1, step // self.period))
+
+    def _grown(self, node: Any, other: Any, length: int) -> bool:
+        """Whether what a node makes at a length is as long as its rate has it."""
+        extra, dims = self.rate(node) * (length - self.base.length), self.timed(node)
+        return all(
+            b == a + (extra if d in dims else 0)
+            for one, two in zip(_shapes(node), _shapes(other), strict=True)
+            for d, (a, b) in enumerate(zip(one, two, strict=True))
+        )
+
+    def _linear(self, first: Trial) -> tuple[Trial, int]:
+        """The trial to start from and a step of lengths along which all sizes are linear."""
+        known = first.length
+        guess = _stride_of(first)
+        refused: AtrousError | None = None
+        for step in dict.fromkeys((*(n * guess for n in _STEPS), known)):
+            if step < 1:
+                continue
+            try:
+                trials = [first, *(self._trial(known + i * step) for i in (1, 2))]
+                maps = [aligned(first, other) for other in trials]
+            except UnsupportedError as error:
+                refused = error
+                continue
+            except ReadError as error:
+                refused = refused or error
+                continue
+            ends = [n for n in first.nodes if n.name in first.program.outputs]
+            if all(_shapes(maps[0][n]) == _shapes(maps[1][n]) for n in ends):
+                continue
+            lines = all(_is_line([_shapes(by.get(n)) for by in maps]) for n in first.calls)
+            if lines and self._goes_on(first, step, maps):
+                return first, step
+        if refused is not None:
+            raise refused
+        raise UnsupportedError(
+            f"{self.axis.name}: its sizes do not grow in proportion to the length of dimension "
+            f"{self.axis.axis}, so it has no time axis there."
+        )
+
+    def _trial(self, length: int) -> Trial:
+        if length not in self._made:
+            self._made[length] = Trial(self.axis, length)
+        return self._made[length]
+
+    def _add(self, length: int) -> None:
+        trial = self._trial(length)
+        self.others.append((trial, aligned(self.base, trial)))
+
+    @cached_property
+    def all(self) -> list[Mapping[Any, Any]]:
+        """For each trial the nodes that stand for those of the first."""
+        return [{node: node for node in self.base.nodes}, *(by for _, by in self.others)]
+
+    def rate(self, node: Any) -> Fraction:
+        """Positions along time for each input sample; 0 where nothing depends on the length."""
+        dims = self.timed(node)
+        if not dims:
+            return Fraction(0)
+        (other, by), (dim, *_) = self.others[0], dims
+        grown = _shapes(by[node])[0][dim] - _shapes(node)[0][dim]
+        return Fraction(grown, other.length - self.base.length)
+
+    def timed(self, node: Any) -> tuple[int, ...]:
+        """The dimensions of what a node makes that depend on the length."""
+        mine = _shapes(node)
+        found: set[int] = set()
+        for _, by in self.others[:2]:
+            for one, other in zip(mine, _shapes(by[node]), strict=True):
+                if len(one) != len(other):
+                    return tuple(range(len(one)))
+                found.update(d for d, (a, b) in enumerate(zip(one, other, strict=True)) if a != b)
+        return tuple(sorted(found))
+
+    def lengths(self, node: Any, dim: int) -> tuple[int, ...]:
+        """The sizes of a dimension of what a node makes, in each trial."""
+        return tuple(_shapes(by[node])[0][dim] for by in self.all)
+
+    def at(self, length: int) -> Mapping[Any, tuple[Shape, ...]]:
+        """The shapes of all that is made at a length, by node: those of a recorded run.
+
+        A length that differs by periods from one that was recorded is worked out from that.
+        """
+        base = self.base.length
+        near = length if length < base + self.period else base + (length - base) % self.period
+        if near not in self._sizes:
+            by = aligned(self.base, self._made.get(near) or Trial(self.axis, near))
+            self._sizes[near] = {node: _shapes(by[node]) for node in self.base.nodes}
+        found = self._sizes[near]
+        if near == length:
+            return found
+        grown: dict[Any, tuple[Shape, ...]] = {}
+        for node, shapes in found.items():
+            dims = self.timed(node)
+            extra = int(self.rate(node) * (length - near))
+            grown[node] = tuple(
+                tuple(size + extra if d in dims else size for d, size in enumerate(shape))
+                for shape in shapes
+            )
+        return grown
+
+
+def _shapes(node: Any) -> tuple[Shape, ...]:
+    """The shapes of the tensors that a node makes."""
+    value = None if node is None else node.meta.get("val")
+    if isinstance(value, torch.Tensor):
+        return (tuple(value.shape),)
+    if isinstance(value, list | tuple):
+        return tuple(tuple(v.shape) for v in value if isinstance(v, torch.Tensor))
+    return ()
+
+
+def _is_line(shapes: Sequence[tuple[Shape, ...]]) -> bool:
+    """Whether sizes grow by as much from the first to the second as from there to the third."""
+    flat = [[size for shape in one for size in shape] for one in shapes]
+    if len({len(sizes) for sizes in flat}) != 1:
+        return False
+    return all(c - b == b - a for a, b, c in zip(*flat, strict=True))
+
+
+def aligned(base: Trial, other: Trial) -> Mapping[Any, Any]:
+    """For each node of one trial the node of another that does the same.
+
+    Pads and slices that the other one leaves out are stood for by what they would hand on. Raises
+    `UnsupportedError` where the calls differ otherwise.
+    """
+    mine, theirs = [name_of(n) for n in base.calls], [name_of(n) for n in other.calls]
+    found: dict[Any, Any] = {}
+    named = {node.name: node for node in other.nodes if node.op != "call_function"}
+    for node in base.nodes:
+        if node.op != "call_function":
+            found[node] = named.get(node.name, node)
+    if mine == theirs:
+        found.update(zip(base.calls, other.calls, strict=True))
+        return found
+    blocks = SequenceMatcher(None, mine, theirs, autojunk=False).get_opcodes()
+    for kind, low, high, start, stop in blocks:
+        if kind == "equal":
+            found.update(zip(base.calls[low:high], other.calls[start:stop], strict=True))
+        elif all(name in _PASSABLE for name in mine[low:high]) and all(
+            name in _NOTHING for name in theirs[start:stop]
+        ):
+            for node in base.calls[low:high]:
+                found[node] = found[node.args[0]]
+        else:
+            node = base.calls[min(low, len(base.calls) - 1)]
+            raise UnsupportedError(
+                f"{base.layer(node)}: at a length of {other.length} the model makes other calls "
+                f"than at {base.length}; what depends on the length that way is no stream."
+            )
+    return found
+
+
+def _stride_of(trial: Trial) -> int:
+    """A number of input samples after which strides repeat, by the strides of the calls alone."""
+    scale: dict[Any, Fraction] = {}
+    worst = 1
+    for node in trial.nodes:
+        before = [scale.get(one, Fraction(1)) for one in node.all_input_nodes]
+        mine = max(before, key=lambda f: f.numerator, default=Fraction(1))
+        for one in before:
+            worst = lcm(worst, one.numerator)
+        factor = _factor(node)
+        mine = mine * factor
+        scale[node] = mine
+        worst = lcm(worst, mine.numerator)
+        if worst > _LONGEST_HOP:
+            return _LONGEST_HOP
+    return worst
+
+
+def _factor(node: Any) -> Fraction:
+    """By how much a call strides over its input, or less than 1 where it upsamples."""
+    if node.op != "call_function":
+        return Fraction(1)
+    name = name_of(node).rpartition(".")[2]
+    schema = getattr(node.target, "_schema", None)
+    if schema is None or not any(word in name for word in (*_STRIDED, "upsample")):
+        return Fraction(1)
+    bound = dict(zip((a.name for a in schema.arguments), node.args, strict=False))
+    bound.update(node.kwargs)
+    if "upsample" in name:
+        scales = bound.get("scale_factors") or bound.get("scales")
+        number = scales[-1] if isinstance(scales, list | tuple) and scales else scales
+        if isinstance(number, int | float) and number > 0:
+            return 1 / Fraction(number).limit_denominator(1 << 10)
+        return Fraction(1)
+    steps = [bound.get(key) for key in ("stride", "step", "hop_length")]
+    if "pool" in name and not bound.get("stride"):
+        steps = [bound.get("kernel_size")]
+    flat = [n for n in _numbers(steps) if n > 0]
+    if "conv_transpose" in name or bound.get("transposed") is True:
+        return Fraction(1, gcd(*flat) if flat else 1)
+    return Fraction(lcm(*flat) if flat else 1)
+
+
+def _numbers(value: Any) -> Iterator[int]:
+    if isinstance(value, list | tuple):
+        for part in value:
+            yield from _numbers(part)
+    elif type(value) is int:
+        yield value
+
+
+def time_axis(model: nn.Module, shape: Shape, axis: int | None, dtype: Any = None) -> Axis:
+    """The dimension of the input that is time: the one that was named, or the only one that can be.
+
+    One can be time where the model runs with twice as much of it and its outputs change in size.
+    Raises `UnsupportedError` where there is none, and where several might be.
+    """
+    rank = len(shape)
+    name = type(model).__name__
+    if axis is not None:
+        if not -rank <= axis < rank:
+            raise UnsupportedError(
+                f"{name}: axis={axis} is no dimension of an input of {rank}; give one from "
+                f"{-rank} to {rank - 1}."
+            )
+        return Axis(model, shape, axis % rank, dtype)
+    known = Trial(Axis(model, shape, 0, dtype), shape[0])
+    found = []
+    for dim in range(min(1, rank - 1), rank):
+        tried = Axis(model, shape, dim, dtype)
+        try:
+            twice = Trial(tried, 2 * shape[dim])
+            by = aligned(known, twice)
+        except AtrousError:
+            continue
+        ends = [node for node in known.nodes if node.name in known.program.outputs]
+        if any(_shapes(by[node]) != _shapes(node) for node in ends):
+            found.append(tried)
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise UnsupportedError(
+            f"{name}: no dimension of its input {shape} is a time axis, along which the output "
+            "grows with the input; a model that sees all at once is no stream."
+        )
+    dims = " or ".join(str(one.axis) for one in found)
+    raise UnsupportedError(
+        f"{name}: time may be dimension {dims} of its input {shape}; say which, such as "
+        f"axis={found[-1].axis}."
+    )

@@ -1,0 +1,66 @@
+"""Streams against the model on the whole input: chunks of random lengths, in float64."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+
+import atrous
+
+__all__ = ["assert_streams", "chunks_of", "pushed"]
+
+
+def chunks_of(length: int, draw: random.Random, most: int) -> list[int]:
+    """Lengths that add up to `length`, many of them 0, 1 or 2."""
+    found, left = [], length
+    while left:
+        count = min(left, draw.choice([0, 1, 1, 2, 3, draw.randint(1, most)]))
+        found.append(count)
+        left -= count
+    return found
+
+
+def pushed(live: Any, x: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
+    """All that a stream gives for an input in chunks of these lengths, in one piece."""
+    pieces = [live.push(chunk) for chunk in x.split(list(lengths), live.axis)] if lengths else []
+    return torch.cat([*pieces, live.flush()], live.output_axis)
+
+
+def assert_streams(
+    model: torch.nn.Module,
+    shape: Sequence[int],
+    lengths: Iterable[int],
+    *,
+    axis: int | None = None,
+    chunkings: int = 2,
+    most: int = 40,
+    tolerance: float = 1e-12,
+) -> Any:
+    """A stream gives what the model makes of the whole, for each length that the model takes.
+
+    Where the model takes none of that length, the stream does not end there either.
+    """
+    model = model.double().eval()
+    live = atrous.stream(model, torch.empty(*shape, dtype=torch.float64), axis=axis)
+    draw = random.Random(1)
+    done = 0
+    for length in lengths:
+        sized = [length if d == live.axis else n for d, n in enumerate(shape)]
+        x = torch.randn(sized, dtype=torch.float64, generator=torch.Generator().manual_seed(length))
+        try:
+            with torch.no_grad():
+                whole = model(x.clone())
+        except (RuntimeError, ValueError):
+            continue
+        for _ in range(chunkings):
+            live.reset()
+            found = pushed(live, x, chunks_of(length, draw, most))
+            assert found.shape == whole.shape, length
+            worst = (found - whole).abs().max() if whole.numel() else 0
+            assert worst <= tolerance * max(1, whole.abs().max() if whole.numel() else 1), length
+            done += 1
+    assert done
+    return live
