@@ -147,14 +147,14 @@ class Trials:
         for turns in (*range(1, 9), 10, 12, 15, 16, 20, 24, 32, 64, 128, 256):
             length = self.base.length + turns * self.period
             if turns * self.period >= step:
-                return int(max(1, -(-step // self.period)))
+                return max(1, int(-(-step // self.period)))
             try:
                 by = aligned(self.base, self._trial(length))
             except AtrousError:
                 continue
             if all(self._grown(node, by[node], length) for node in self.base.calls):
                 return turns
-        return int(max(1, step // self.period))
+        return max(1, int(step // self.period))
 
     def _grown(self, node: Any, other: Any, length: int) -> bool:
         """Whether what a node makes at a length is as long as its rate has it."""
