@@ -153,7 +153,7 @@ class Trials:
             except AtrousError:
                 continue
             if all(self._grown(node, by[node], length) for node in self.base.calls):
-                return turns
+                return int(turns)
         return max(1, int(step // self.period))
 
     def _grown(self, node: Any, other: Any, length: int) -> bool:
