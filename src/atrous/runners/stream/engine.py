@@ -12,7 +12,7 @@ from atrous.runners.stream.recipe import Recipe
 from atrous.runners.stream.rules.base import Ends
 from atrous.runners.stream.schedule import Counts, Schedule
 
-__all__ = ["Engine", "Held"]
+__all__ = ["Held", "Steps"]
 
 Run = Callable[[list[Any]], None]
 _MOST_PLANS = 256
@@ -44,7 +44,7 @@ class Plan:
     outputs: tuple[Callable[[list[Any]], torch.Tensor], ...]
 
 
-class Engine:
+class Steps:
     """A recipe that runs: `push` new samples, `finish` at the end; `held` is all it keeps."""
 
     def __init__(self, recipe: Recipe) -> None:

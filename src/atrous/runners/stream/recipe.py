@@ -12,7 +12,7 @@ import torch
 
 from atrous.errors import UnsupportedError
 from atrous.frameworks.torch import name_of
-from atrous.runners.stream.rules.base import MAKERS, Call, Peer, Rule, Value
+from atrous.runners.stream.rules.base import MAKERS, Peer, Rule, Timed, Value
 from atrous.runners.stream.rules.local import local_rule
 from atrous.runners.stream.rules.sources import source_rule
 from atrous.runners.stream.trials import Trials
@@ -79,7 +79,7 @@ class Recipe:
             if self._made_global(node, name, reached[0]):
                 return
         value = self._valued(node, dims)
-        call = Call(self, value, name.removesuffix("_"), _bound(node))
+        call = Timed(self, value, name.removesuffix("_"), _by_schema(node))
         if not reached:
             self._add(node, source_rule(call), value)
             return
@@ -96,7 +96,7 @@ class Recipe:
         if name_of(node) != "getitem" or name_of(node.args[0]) not in _HIDDEN:
             return False
         if node.users:
-            call = Call(self, self._by_node[node.args[0]], "getitem", {})
+            call = Timed(self, self._by_node[node.args[0]], "getitem", {})
             raise call.refusal(
                 "what is read of it is its last state, which is known only at the end"
             )
@@ -106,7 +106,7 @@ class Recipe:
         """Whether a call that ends time has a running form; raises where it has not."""
         value = self._by_node[source]
         kept = Value(-1, node, self.trials.base.layer(node), 0, Fraction(0), (), (), None)
-        call = Call(self, kept, name, _bound(node))
+        call = Timed(self, kept, name, _by_schema(node))
         raise call.refusal(
             f"{name} takes all positions of time at once (of {value.layer}), so it is known only "
             "at the end"
@@ -157,7 +157,9 @@ class Recipe:
         else:
             args = torch.fx.map_arg(node.args, self.constant)
             kwargs = torch.fx.map_arg(node.kwargs, self.constant)
-            call = Call(self, self._standing(node), name_of(node).rpartition(".")[2], _bound(node))
+            call = Timed(
+                self, self._standing(node), name_of(node).rpartition(".")[2], _by_schema(node)
+            )
             call.same()
             with torch.no_grad():
                 made = node.target(*args, **kwargs)
@@ -213,7 +215,8 @@ class Recipe:
             found = [by[node] for by in self.trials.all]
             same = [name_of(one) == name_of(node) for one in found]
             self._arguments[node] = [
-                _bound(one) if is_same else None for one, is_same in zip(found, same, strict=True)
+                _by_schema(one) if is_same else None
+                for one, is_same in zip(found, same, strict=True)
             ]
         return self._arguments[node]
 
@@ -227,7 +230,7 @@ class Recipe:
         return found
 
 
-def _bound(node: Any) -> dict[str, Any]:
+def _by_schema(node: Any) -> dict[str, Any]:
     """The arguments of a call by their names in its schema."""
     schema = getattr(node.target, "_schema", None)
     if schema is None:

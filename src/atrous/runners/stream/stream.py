@@ -11,7 +11,7 @@ import torch
 
 from atrous.errors import ArgumentError, ArgumentTypeError, RunError
 from atrous.frameworks.torch import quiet
-from atrous.runners.stream.engine import Engine, Held
+from atrous.runners.stream.engine import Held, Steps
 from atrous.runners.stream.recipe import Recipe
 from atrous.shown import how_many
 
@@ -60,7 +60,7 @@ class Stream:
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
-        self._engine = Engine(recipe)
+        self._engine = Steps(recipe)
         self._ended = False
         value = recipe.values[0]
         self._shape, self._dim = value.shape, value.dim

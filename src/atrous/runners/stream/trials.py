@@ -19,7 +19,7 @@ from atrous.network.shapes import Shape
 from atrous.readers.torch.inputs import examples_for
 from atrous.readers.torch.traced import Traced, calls_of
 
-__all__ = ["Axis", "Trial", "Trials", "time_axis"]
+__all__ = ["Axis", "Recorded", "Trials", "time_axis"]
 
 _LONGEST_HOP = 1 << 20
 _STEPS = (1, 2, 3, 4, 16, 64, 256, 960)
@@ -63,7 +63,7 @@ class Axis:
         return found
 
 
-class Trial:
+class Recorded:
     """The calls at one length, those that the outputs need, in their order."""
 
     def __init__(self, axis: Axis, length: int) -> None:
@@ -93,7 +93,7 @@ class Trials:
 
     def __init__(self, axis: Axis) -> None:
         self.axis = axis
-        self._made: dict[int, Trial] = {}
+        self._made: dict[int, Recorded] = {}
         usual = axis.shape[axis.axis]
         try:
             self._begin(usual)
@@ -109,7 +109,7 @@ class Trials:
     def _begin(self, usual: int) -> None:
         """Records the model at a length and at others that show what depends on it."""
         self.base, step = self._linear(self._trial(usual))
-        self.others: list[tuple[Trial, Mapping[Any, Any]]] = []
+        self.others: list[tuple[Recorded, Mapping[Any, Any]]] = []
         self._add(self.base.length + step)
         self._add(self.base.length + 2 * step)
         rates = {self.rate(node) for node in self.base.nodes}
@@ -128,7 +128,7 @@ class Trials:
             except ReadError:
                 continue  # The model takes no input of that length.
 
-    def _goes_on(self, first: Trial, step: int, maps: Sequence[Mapping[Any, Any]]) -> bool:
+    def _goes_on(self, first: Recorded, step: int, maps: Sequence[Mapping[Any, Any]]) -> bool:
         """Whether sizes go on growing as they did over two steps."""
         far = 17
         try:
@@ -165,7 +165,7 @@ class Trials:
             for d, (a, b) in enumerate(zip(one, two, strict=True))
         )
 
-    def _linear(self, first: Trial) -> tuple[Trial, int]:
+    def _linear(self, first: Recorded) -> tuple[Recorded, int]:
         """The trial to start from and a step of lengths along which all sizes are linear."""
         known = first.length
         guess = _stride_of(first)
@@ -195,9 +195,9 @@ class Trials:
             f"{self.axis.axis}, so it has no time axis there."
         )
 
-    def _trial(self, length: int) -> Trial:
+    def _trial(self, length: int) -> Recorded:
         if length not in self._made:
-            self._made[length] = Trial(self.axis, length)
+            self._made[length] = Recorded(self.axis, length)
         return self._made[length]
 
     def _add(self, length: int) -> None:
@@ -241,7 +241,7 @@ class Trials:
         base = self.base.length
         near = length if length < base + self.period else base + (length - base) % self.period
         if near not in self._sizes:
-            by = aligned(self.base, self._made.get(near) or Trial(self.axis, near))
+            by = aligned(self.base, self._made.get(near) or Recorded(self.axis, near))
             self._sizes[near] = {node: _shapes(by[node]) for node in self.base.nodes}
         found = self._sizes[near]
         if near == length:
@@ -275,7 +275,7 @@ def _is_line(shapes: Sequence[tuple[Shape, ...]]) -> bool:
     return all(c - b == b - a for a, b, c in zip(*flat, strict=True))
 
 
-def aligned(base: Trial, other: Trial) -> Mapping[Any, Any]:
+def aligned(base: Recorded, other: Recorded) -> Mapping[Any, Any]:
     """For each node of one trial the node of another that does the same.
 
     Pads and slices that the other one leaves out are stood for by what they would hand on. Raises
@@ -308,7 +308,7 @@ def aligned(base: Trial, other: Trial) -> Mapping[Any, Any]:
     return found
 
 
-def _stride_of(trial: Trial) -> int:
+def _stride_of(trial: Recorded) -> int:
     """A number of input samples after which strides repeat, by the strides of the calls alone."""
     scale: dict[Any, Fraction] = {}
     worst = 1
@@ -374,12 +374,12 @@ def time_axis(model: nn.Module, shape: Shape, axis: int | None, dtype: Any = Non
                 f"{-rank} to {rank - 1}."
             )
         return Axis(model, shape, axis % rank, dtype)
-    known = Trial(Axis(model, shape, 0, dtype), shape[0])
+    known = Recorded(Axis(model, shape, 0, dtype), shape[0])
     found = []
     for dim in range(min(1, rank - 1), rank):
         tried = Axis(model, shape, dim, dtype)
         try:
-            twice = Trial(tried, 2 * shape[dim])
+            twice = Recorded(tried, 2 * shape[dim])
             by = aligned(known, twice)
         except AtrousError:
             continue

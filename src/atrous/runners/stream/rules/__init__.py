@@ -1,8 +1,9 @@
 """How each kind of call goes along time: what it waits for, what must be kept, what it makes.
 
-`base` has the kinds of rules and their table; a file for each kind: `local` calls at one position,
-`sliding` windows, `spreading` ones, `resizing`, `ends` that pad and crop, `shapes` with time in
-other digits, `recurrent` states, `sources` that no input reaches, `running` statistics.
+`base` has the kinds of rules and their table, `calling` the calls themselves; a file for each kind:
+`local` calls at one position, `sliding` windows, `spreading` ones, `resizing`, `ends` that pad and
+crop, `shapes` with time in other digits, `recurrent` states, `sources` that no input reaches,
+`running` sums.
 May import: `geometry` and below. A new rule is a class in the file of its kind and a function that
 makes it of a call, under the names of its calls in ATen.
 """

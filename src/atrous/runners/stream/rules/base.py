@@ -15,11 +15,11 @@ from atrous.registry import Registry
 
 __all__ = [
     "MAKERS",
-    "Call",
     "Ends",
     "Local",
     "Peer",
     "Rule",
+    "Timed",
     "Value",
     "most_sure",
     "plain_form",
@@ -120,7 +120,7 @@ class Known(Protocol):
 
 
 @dataclass(slots=True)
-class Call:
+class Timed:
     """One call that makes a value: its arguments by name, nodes among them as they are."""
 
     known: Known
@@ -203,7 +203,7 @@ class Local(Rule):
         return self.call
 
 
-Make = Callable[[Call], Rule]
+Make = Callable[[Timed], Rule]
 MAKERS = Registry[str, Make]("rule of streams")
 
 

@@ -9,11 +9,11 @@ import torch
 from torch.nn.functional import pad
 
 from atrous.geometry import Window
-from atrous.runners.stream.rules.base import Call, Ends, Local, Peer, Rule, Step, most_sure, rule
-from atrous.runners.stream.rules.local import called
+from atrous.runners.stream.rules.base import Ends, Local, Peer, Rule, Step, Timed, most_sure, rule
+from atrous.runners.stream.rules.calling import called, nodes_in
 from atrous.runners.stream.rules.sliding import Sliding
 
-__all__ = ["Cropped", "Padded", "Repeated", "joined_along"]
+__all__ = ["Cropped", "Padded", "Repeated"]
 
 
 class Padded(Rule):
@@ -178,7 +178,7 @@ def _from(dim: int, step: int) -> tuple[slice, ...]:
 
 
 @rule("pad constant_pad_nd reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d")
-def _pad(call: Call) -> Rule:
+def _pad(call: Timed) -> Rule:
     x, out = call.operand(), call.value
     amounts = call.each("pad") if call.name in ("pad", "constant_pad_nd") else call.each("padding")
     mode = {"c": "constant", "p": call["mode"] or "constant"}.get(call.name[0], call.name[:7])
@@ -231,7 +231,7 @@ def _number(value: Any) -> float:
     return 0.0 if value is None else float(value)
 
 
-def _both(x: Any, low: int, highs: list[int], call: Call, flat: list[int]) -> Rule:
+def _both(x: Any, low: int, highs: list[int], call: Timed, flat: list[int]) -> Rule:
     """Constants on time's ends and on other sides, in one call."""
     number = _number(call["value"])
 
@@ -247,7 +247,7 @@ def _both(x: Any, low: int, highs: list[int], call: Call, flat: list[int]) -> Ru
 
 
 @rule("slice slice_copy narrow")
-def _slice(call: Call) -> Rule:
+def _slice(call: Timed) -> Rule:
     x, out = call.operand("self"), call.value
     if int(call["dim"] or 0) % len(x.shape) != x.dim:
         call.same()
@@ -272,7 +272,7 @@ def _slice(call: Call) -> Rule:
     return Cropped([x.index], start, step, x.dim, peers, whole=whole)
 
 
-def joined_along(call: Call) -> Rule:
+def _joined_along(call: Timed) -> Rule:
     """Constants in front of what goes along time, or behind it."""
     nodes = call["tensors"]
     timed = [i for i, node in enumerate(nodes) if call.known.value(node) is not None]
@@ -292,3 +292,15 @@ def joined_along(call: Call) -> Rule:
     low = 0 if front is None else front.shape[dim]
     high = 0 if back is None else back.shape[dim]
     return Padded([x.index], low, high, dim, (front, back))
+
+
+@rule("cat concat concatenate stack")
+def _joined(call: Timed) -> Rule:
+    rank = len(call.value.shape)
+    if call.name == "stack" or int(call["dim"] or 0) % rank != call.value.dim:
+        nodes = nodes_in(call["tensors"])
+        for node in nodes:
+            if call.known.value(node) is None:
+                raise call.refusal("it joins what has time with what has not")
+        return Local(*called(call))
+    return _joined_along(call)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from atrous.readers.torch.call import ELEMENTWISE
-from atrous.runners.stream.rules.base import Call, Local, Rule, plain_form, rule
+from atrous.runners.stream.rules.base import Local, Rule, Timed, plain_form, rule
+from atrous.runners.stream.rules.calling import called, nodes_in
 from atrous.runners.stream.rules.running import running_norm, running_sum
 
-__all__ = ["called", "local_rule"]
+__all__ = ["local_rule"]
 
 _HANDED_ON = frozenset(
     [
@@ -130,85 +131,7 @@ _POINTWISE = frozenset(
 )
 
 
-def called(
-    call: Call, target: Any = None, change: Mapping[str, Any] | None = None
-) -> tuple[list[int], Callable[..., Any]]:
-    """The operands of a call along time, and the call as a function of these alone.
-
-    `change` has arguments that are to be others.
-    """
-    target = plain_form(call.node.target) if target is None else target
-    inputs: list[int] = []
-
-    def held(argument: Any) -> Any:
-        if isinstance(argument, torch.fx.Node):
-            value = call.known.value(argument)
-            if value is None:
-                return call.known.constant(argument)
-            inputs.append(value.index)
-            return _Place(len(inputs) - 1)
-        if isinstance(argument, list | tuple):
-            return [held(part) for part in argument]
-        return argument
-
-    schema = getattr(target, "_schema", None)
-    if schema is None:
-        args = [held(argument) for argument in call.node.args]
-        return inputs, _bound_call(target, args, {})
-    args, kwargs = [], {}
-    change = change or {}
-    for argument in schema.arguments:
-        key = argument.name
-        value = change[key] if key in change else held(call.arguments.get(key))
-        if argument.kwarg_only:
-            kwargs[key] = value
-        else:
-            args.append(value)
-    return inputs, _bound_call(target, args, kwargs)
-
-
-class _Place:
-    """Stands for an operand."""
-
-    __slots__ = ("index",)
-
-    def __init__(self, index: int) -> None:
-        self.index = index
-
-
-def _bound_call(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Callable[..., Any]:
-    """A function of the operands alone."""
-    places = [i for i, one in enumerate(args) if isinstance(one, _Place)]
-    plain = not any(isinstance(one, list) and _has_place(one) for one in args)
-    plain = plain and not any(_has_place(one) for one in kwargs.values())
-    given = dict(kwargs)
-    if plain and places == [0]:
-        rest = tuple(args[1:])
-        if given:
-            return lambda x: target(x, *rest, **given)
-        return lambda x: target(x, *rest)
-    if plain and places == [0, 1] and [args[0].index, args[1].index] == [0, 1]:
-        rest = tuple(args[2:])
-        return lambda x, y: target(x, y, *rest, **given)
-
-    def run(*operands: Any) -> Any:
-        def put(one: Any) -> Any:
-            if isinstance(one, _Place):
-                return operands[one.index]
-            return [put(part) for part in one] if isinstance(one, list) else one
-
-        return target(*map(put, args), **{key: put(one) for key, one in given.items()})
-
-    return run
-
-
-def _has_place(value: Any) -> bool:
-    if isinstance(value, list):
-        return any(map(_has_place, value))
-    return isinstance(value, _Place)
-
-
-def local_rule(call: Call) -> Rule:
+def local_rule(call: Timed) -> Rule:
     """The rule of a call that must be local: raises where it looks along time, or is unknown."""
     name, out = call.name, call.value
     if name == "getitem":
@@ -224,7 +147,7 @@ def local_rule(call: Call) -> Rule:
     if name in _ALONG:
         call.same()
         if out.dim in _dims(call, "dim", "dims") and not out.several:
-            return _along(call)
+            return _carried_along(call)
         if out.several and call.operand().dim in _dims(call, "dim"):
             raise call.refusal(
                 f"{name} cuts the whole of time into pieces, so it waits for the end"
@@ -256,7 +179,7 @@ def _is_local(target: Any) -> bool:
     return torch.Tag.pointwise in getattr(plain, "tags", ()) or name in ELEMENTWISE
 
 
-def _dims(call: Call, *keys: str) -> list[int]:
+def _dims(call: Timed, *keys: str) -> list[int]:
     """The dimensions that an argument names, from the front."""
     rank = len(call.operand().shape)
     for key in keys:
@@ -267,7 +190,7 @@ def _dims(call: Call, *keys: str) -> list[int]:
     return [rank - 1] if call.name.startswith("fft") else [0]
 
 
-def _along(call: Call) -> Rule:
+def _carried_along(call: Timed) -> Rule:
     """Sums so far go on; what else looks along time does not."""
     if call.name == "cumsum":
         return running_sum(call)
@@ -277,19 +200,11 @@ def _along(call: Call) -> Rule:
     )
 
 
-def _nodes(value: Any) -> list[Any]:
-    if isinstance(value, torch.fx.Node):
-        return [value]
-    if isinstance(value, list | tuple):
-        return [node for part in value for node in _nodes(part)]
-    return []
-
-
-def _check_broadcast(call: Call) -> None:
+def _check_broadcast(call: Timed) -> None:
     """Time stands at one place, counted from behind, in all operands that have it."""
     out = call.value
     behind = len(out.shape) - out.dim
-    for node in _nodes(list(call.arguments.values())):
+    for node in nodes_in(list(call.arguments.values())):
         value = call.known.value(node)
         if value is not None:
             if len(value.shape) - value.dim != behind:
@@ -307,9 +222,9 @@ def _check_broadcast(call: Call) -> None:
                 raise call.refusal(f"its {call.name} has constants along time of a fixed number")
 
 
-def _check_product(call: Call) -> None:
+def _check_product(call: Timed) -> None:
     """A product may have time in its rows or columns, or, in both operands, in the batch."""
-    found = [call.known.value(node) for node in _nodes(list(call.arguments.values()))]
+    found = [call.known.value(node) for node in nodes_in(list(call.arguments.values()))]
     timed = [value for value in found if value is not None]
     if len(timed) < 2:
         return
@@ -324,7 +239,7 @@ def _check_product(call: Call) -> None:
 
 
 @rule("linear")
-def _linear(call: Call) -> Rule:
+def _linear(call: Timed) -> Rule:
     x = call.operand("input")
     if x.dim == len(x.shape) - 1:
         raise call.refusal("its linear layer takes all positions of time at once")
@@ -333,7 +248,7 @@ def _linear(call: Call) -> Rule:
 
 
 @rule("batch_norm _native_batch_norm_legit_no_training _batch_norm_no_update native_batch_norm")
-def _batch_norm(call: Call) -> Rule:
+def _batch_norm(call: Timed) -> Rule:
     x = call.operand("input")
     if call["training"] or call["running_mean"] is None:
         raise call.refusal(
@@ -345,13 +260,13 @@ def _batch_norm(call: Call) -> Rule:
 
 
 @rule("group_norm native_group_norm instance_norm")
-def _group_norm(call: Call) -> Rule:
+def _group_norm(call: Timed) -> Rule:
     x = call.operand("input")
     return Local(*called(call)) if x.dim == 0 else running_norm(call)
 
 
 @rule("layer_norm native_layer_norm rms_norm")
-def _layer_norm(call: Call) -> Rule:
+def _layer_norm(call: Timed) -> Rule:
     x = call.operand("input")
     shape = call["normalized_shape"]
     if x.dim < len(x.shape) - len(shape):
@@ -359,22 +274,8 @@ def _layer_norm(call: Call) -> Rule:
     return running_norm(call)
 
 
-@rule("cat concat concatenate stack")
-def _cat(call: Call) -> Rule:
-    from atrous.runners.stream.rules.ends import joined_along
-
-    rank = len(call.value.shape)
-    if call.name == "stack" or int(call["dim"] or 0) % rank != call.value.dim:
-        nodes = _nodes(call["tensors"])
-        for node in nodes:
-            if call.known.value(node) is None:
-                raise call.refusal("it joins what has time with what has not")
-        return Local(*called(call))
-    return joined_along(call)
-
-
 @rule("scaled_dot_product_attention")
-def _attention(call: Call) -> Rule:
+def _attention(call: Timed) -> Rule:
     for key in ("query", "key", "value"):
         value = call.operand(key)
         if value.dim >= len(value.shape) - 2:
@@ -386,10 +287,10 @@ def _attention(call: Call) -> Rule:
 
 
 @rule("einsum")
-def _einsum(call: Call) -> Rule:
+def _einsum(call: Timed) -> Rule:
     left, _, right = str(call["equation"]).replace(" ", "").partition("->")
     letters = set()
-    for part, node in zip(left.split(","), _nodes(call["tensors"]), strict=True):
+    for part, node in zip(left.split(","), nodes_in(call["tensors"]), strict=True):
         value = call.known.value(node)
         if value is not None:
             if "." in part:
@@ -401,7 +302,7 @@ def _einsum(call: Call) -> Rule:
 
 
 @rule("expand")
-def _expand(call: Call) -> Rule:
+def _expand(call: Timed) -> Rule:
     size = list(call["size"])
     size[call.value.dim] = -1
     call.same("size")
@@ -409,7 +310,7 @@ def _expand(call: Call) -> Rule:
 
 
 @rule("repeat tile")
-def _repeat(call: Call) -> Rule:
+def _repeat(call: Timed) -> Rule:
     key = "repeats" if call.name == "repeat" else "dims"
     repeats = [1] * (len(call.value.shape) - len(call[key])) + list(call[key])
     if repeats[call.value.dim] != 1:

@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 
-from atrous.runners.stream.rules.base import Call, Local, Rule, plain_form, rule
-from atrous.runners.stream.rules.local import called
+from atrous.runners.stream.rules.base import Local, Rule, Timed, plain_form, rule
+from atrous.runners.stream.rules.calling import called
 from atrous.runners.stream.rules.running import Carried
 
 
 @rule("lstm gru rnn_tanh rnn_relu")
-def _recurrent(call: Call) -> Rule:
+def _recurrent(call: Timed) -> Rule:
     x = call.operand("input")
     along = 1 if call["batch_first"] else 0
     if x.dim != along:

@@ -8,7 +8,8 @@ from math import ceil, floor
 
 import torch
 
-from atrous.runners.stream.rules.base import Call, Ends, Rule, Step, rule
+from atrous.runners.stream.rules.base import Ends, Local, Rule, Step, Timed, rule
+from atrous.runners.stream.rules.calling import called
 
 __all__ = ["Resized"]
 
@@ -94,15 +95,12 @@ class Resized(Rule):
 @rule("upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_linear1d")
 @rule("upsample_bilinear2d upsample_bicubic2d _upsample_nearest_exact1d _upsample_nearest_exact2d")
 @rule("upsample_trilinear3d")
-def _resize(call: Call) -> Rule:
+def _resize(call: Timed) -> Rule:
     x, out = call.operand(), call.value
     rank = len(x.shape)
     place = x.dim - 2
     if place < 0:
         if x.dim == 0:
-            from atrous.runners.stream.rules.base import Local
-            from atrous.runners.stream.rules.local import called
-
             return Local(*called(call))
         raise call.refusal("its resize has time among its channels")
     how = "nearest" if "nearest" in call.name else call.name.removeprefix("upsample_")[:-2]
@@ -134,9 +132,14 @@ def _resize(call: Call) -> Rule:
     if how == "nearest" and exact:
         # The place of the middle, rounded down.
         return _Middle(
-            [x.index], factor, (0, 0), Fraction(1, 2), (x.dim, out.dim), _by(mode, factors)
+            [x.index],
+            factor,
+            (0, 0),
+            Fraction(1, 2),
+            (x.dim, out.dim),
+            _interpolating(mode, factors),
         )
-    return Resized([x.index], factor, reach, shift, (x.dim, out.dim), _by(mode, factors))
+    return Resized([x.index], factor, reach, shift, (x.dim, out.dim), _interpolating(mode, factors))
 
 
 class _Middle(Resized):
@@ -151,7 +154,7 @@ class _Middle(Resized):
         return max(0, min(sure, ceil(limit)))
 
 
-def _by(mode: str, factors: list[float]) -> Callable[[torch.Tensor, int], torch.Tensor]:
+def _interpolating(mode: str, factors: list[float]) -> Callable[[torch.Tensor, int], torch.Tensor]:
     def call(x: torch.Tensor, length: int) -> torch.Tensor:  # noqa: ARG001
         made: torch.Tensor = torch.nn.functional.interpolate(
             x, scale_factor=factors, mode=mode, recompute_scale_factor=False,

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from atrous.runners.stream.rules.base import Call, Ends, Rule, Step
+from atrous.runners.stream.rules.base import Ends, Rule, Step, Timed
 
 __all__ = ["Carried", "running_norm", "running_sum"]
 
@@ -35,7 +35,7 @@ class Carried(Rule):
         return self._start()
 
 
-def running_sum(call: Call) -> Rule:
+def running_sum(call: Timed) -> Rule:
     """`cumsum` along time: the sum so far is carried."""
     x, dim = call.operand(), call.value.dim
     meta = call.node.meta["val"]
@@ -53,7 +53,7 @@ def running_sum(call: Call) -> Rule:
     return Carried([x.index], run, start)
 
 
-def running_norm(call: Call) -> Rule:
+def running_norm(call: Timed) -> Rule:
     """A norm over time by the statistics of what there was so far, where that is asked for."""
     if not call.known.running:
         raise call.refusal(

@@ -8,7 +8,7 @@ from math import prod
 import torch
 
 from atrous.geometry import Reads, Window
-from atrous.runners.stream.rules.base import Call, Ends, Local, Rule, Step, Value, rule
+from atrous.runners.stream.rules.base import Ends, Local, Rule, Step, Timed, Value, rule
 
 __all__ = ["Reshaped"]
 
@@ -62,12 +62,12 @@ class Reshaped(Rule):
 
 
 @rule("view reshape _unsafe_view flatten unflatten squeeze unsqueeze view_as reshape_as ravel")
-def _view(call: Call) -> Rule:
+def _view(call: Timed) -> Rule:
     x, out = call.operand("self"), call.value
     return reshaped(call, x, out)
 
 
-def reshaped(call: Call, x: Value, out: Value) -> Rule:
+def reshaped(call: Timed, x: Value, out: Value) -> Rule:
     """The rule of what keeps all numbers in their order and changes sizes alone."""
     before, behind = prod(x.shape[: x.dim]), prod(x.shape[x.dim + 1 :])
     before_out, behind_out = prod(out.shape[: out.dim]), prod(out.shape[out.dim + 1 :])
@@ -82,7 +82,7 @@ def reshaped(call: Call, x: Value, out: Value) -> Rule:
     if behind == behind_out:
         shape = list(out.shape)
         shape[out.dim] = -1
-        return Local([x.index], _sized(tuple(shape)))
+        return Local([x.index], _in_shape(tuple(shape)))
     if behind_out % behind == 0:
         return Reshaped([x.index], behind_out // behind, 1, out.shape, dims)
     if behind % behind_out == 0:
@@ -90,7 +90,7 @@ def reshaped(call: Call, x: Value, out: Value) -> Rule:
     raise call.refusal(f"its {call.name} groups {behind} numbers of a position by {behind_out}")
 
 
-def _sized(shape: tuple[int, ...]) -> Step:
+def _in_shape(shape: tuple[int, ...]) -> Step:
     at = shape.index(-1)
 
     def run(x: torch.Tensor) -> torch.Tensor:
@@ -102,7 +102,7 @@ def _sized(shape: tuple[int, ...]) -> Step:
 
 
 @rule("repeat_interleave")
-def _repeated(call: Call) -> Rule:
+def _repeated(call: Timed) -> Rule:
     x, out = call.operand("self"), call.value
     call.same("output_size")
     times = call["repeats"]

@@ -10,8 +10,8 @@ from torch.nn.functional import pad
 
 from atrous.errors import GeometryError
 from atrous.geometry import Reads, Window
-from atrous.runners.stream.rules.base import Call, Ends, Local, Rule, Step, rule, wide
-from atrous.runners.stream.rules.local import called
+from atrous.runners.stream.rules.base import Ends, Local, Rule, Step, Timed, rule, wide
+from atrous.runners.stream.rules.calling import called
 from atrous.runners.stream.rules.spreading import spread_convolution
 
 __all__ = ["Sliding"]
@@ -89,7 +89,7 @@ def _count(window: Window, length: int, high: int) -> int:
         return 0
 
 
-def axis_of(call: Call, x: Any, axes: int) -> int | None:
+def axis_of(call: Timed, x: Any, axes: int) -> int | None:
     """Which of the last `axes` dimensions of `x` is time; None where it is the batch."""
     place = x.dim - (len(x.shape) - axes)
     if place >= 0:
@@ -102,7 +102,7 @@ def axis_of(call: Call, x: Any, axes: int) -> int | None:
 
 
 @rule("conv1d conv2d conv3d convolution")
-def _convolution(call: Call) -> Rule:
+def _convolution(call: Timed) -> Rule:
     if call["transposed"]:
         return spread_convolution(call)
     x = call.operand("input")
@@ -149,7 +149,7 @@ def _convolution(call: Call) -> Rule:
 
 @rule("max_pool1d max_pool2d max_pool3d max_pool2d_with_indices max_pool3d_with_indices")
 @rule("max_pool1d_with_indices")
-def _max_pool(call: Call) -> Rule:
+def _max_pool(call: Timed) -> Rule:
     axes = int(call.name[8])
     window, change, x = _pooled(call, axes)
     if window is None:
@@ -166,7 +166,7 @@ def _max_pool(call: Call) -> Rule:
 
 
 @rule("avg_pool1d avg_pool2d avg_pool3d")
-def _avg_pool(call: Call) -> Rule:
+def _avg_pool(call: Timed) -> Rule:
     axes = int(call.name[8])
     window, change, x = _pooled(call, axes)
     if window is None:
@@ -196,7 +196,7 @@ def _avg_pool(call: Call) -> Rule:
     return Sliding([x.index], window, x.dim, function, shares=shares)
 
 
-def _pooled(call: Call, axes: int) -> tuple[Window | None, dict[str, Any], Any]:
+def _pooled(call: Timed, axes: int) -> tuple[Window | None, dict[str, Any], Any]:
     """The window of a pool along time, and the arguments with which it runs on whole windows."""
     x = call.operand("self")
     call.same()
@@ -214,7 +214,7 @@ def _pooled(call: Call, axes: int) -> tuple[Window | None, dict[str, Any], Any]:
 
 
 @rule("unfold")
-def _frames(call: Call) -> Rule:
+def _frames(call: Timed) -> Rule:
     x = call.operand("self")
     call.same()
     if int(call["dimension"]) % len(x.shape) != x.dim:
@@ -224,7 +224,7 @@ def _frames(call: Call) -> Rule:
 
 
 @rule("im2col")
-def _columns(call: Call) -> Rule:
+def _columns(call: Timed) -> Rule:
     x = call.operand("self")
     call.same()
     place = axis_of(call, x, 2)
@@ -242,7 +242,7 @@ def _columns(call: Call) -> Rule:
 
 
 @rule("stft")
-def _stft(call: Call) -> Rule:
+def _stft(call: Timed) -> Rule:
     x = call.operand("self")
     if call["center"]:
         raise call.refusal("its stft pads by itself; pad in front of it, with center=False")

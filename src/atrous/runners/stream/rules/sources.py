@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from atrous.runners.stream.rules.base import Call, Ends, Peer, Rule, Step, most_sure
+from atrous.runners.stream.rules.base import Ends, Peer, Rule, Step, Timed, most_sure
+from atrous.runners.stream.rules.calling import called
 
 __all__ = ["Source", "source_rule"]
 
@@ -38,7 +39,7 @@ class Source(Rule):
 _FILLED = frozenset({"zeros", "ones", "full", "empty"})
 
 
-def source_rule(call: Call) -> Rule:
+def source_rule(call: Timed) -> Rule:
     """The rule of a call that no input reaches and that is as long as the input has it."""
     out, name = call.value, call.name
     if len(out.dims) > 1:
@@ -47,7 +48,7 @@ def source_rule(call: Call) -> Rule:
     dim = out.dim
     if name in _FILLED:
         call.same("size")
-        filled = _made(call, call.node.target, {"size": _with_one(call["size"], dim)})
+        filled = _made_with(call, call.node.target, {"size": _with_one(call["size"], dim)})
         return Source(peers, lambda start, stop: filled.expand(_long(filled, dim, stop - start)))
     if name == "arange":
         call.same("end")
@@ -89,10 +90,8 @@ def source_rule(call: Call) -> Rule:
     )
 
 
-def _made(call: Call, target: Any, change: dict[str, Any]) -> torch.Tensor:
+def _made_with(call: Timed, target: Any, change: dict[str, Any]) -> torch.Tensor:
     """What a call makes with some of its arguments changed."""
-    from atrous.runners.stream.rules.local import called
-
     made: torch.Tensor = called(call, target, change)[1]()
     return made
 

@@ -10,8 +10,8 @@ from torch.nn.functional import pad
 
 from atrous.errors import GeometryError
 from atrous.geometry import Reads, Window
-from atrous.runners.stream.rules.base import Call, Ends, Local, Rule, Step, rule, wide
-from atrous.runners.stream.rules.local import called
+from atrous.runners.stream.rules.base import Ends, Local, Rule, Step, Timed, rule, wide
+from atrous.runners.stream.rules.calling import called
 
 __all__ = ["Spreading", "spread_convolution"]
 
@@ -86,7 +86,7 @@ class Spreading(Rule):
         return run
 
 
-def spread_convolution(call: Call) -> Rule:
+def spread_convolution(call: Timed) -> Rule:
     """The rule of a transposed convolution."""
     x = call.operand("input")
     meta = call["weight"].meta["val"]
@@ -124,12 +124,12 @@ def spread_convolution(call: Call) -> Rule:
 
 
 @rule("conv_transpose1d conv_transpose2d conv_transpose3d")
-def _transposed(call: Call) -> Rule:
+def _transposed(call: Timed) -> Rule:
     return spread_convolution(call)
 
 
 @rule("col2im")
-def _overlap_add(call: Call) -> Rule:
+def _overlap_add(call: Timed) -> Rule:
     x, out = call.operand("self"), call.value
     kernel, stride = wide(call["kernel_size"], 2), wide(call["stride"], 2)
     dilation, padding = wide(call["dilation"], 2), wide(call["padding"], 2)
