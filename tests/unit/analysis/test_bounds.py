@@ -114,11 +114,11 @@ def test_a_comparison_marks_costs_that_are_bounds():
 
 
 def test_a_certificate_gives_no_factor_between_bounds():
-    from atrous.report.certificate import _costs
+    from atrous.report.certificate import costs_text
 
     whole, part = (price(atrous.inspect(one)) for one in (network(macs=1000), network()))
-    assert _costs(part, part, "macs") == "at least 73.7 kMAC -> at least 73.7 kMAC"
-    assert _costs(whole, part, "macs") == "74.7 kMAC -> at least 73.7 kMAC"
+    assert costs_text(part, part, "macs") == "at least 73.7 kMAC -> at least 73.7 kMAC"
+    assert costs_text(whole, part, "macs") == "74.7 kMAC -> at least 73.7 kMAC"
     assert part.to_dict()["uncounted"] == {"macs": ["warp"]}
 
 
