@@ -157,8 +157,8 @@ class NpyFile:
         """Makes the file, unless it is there."""
         if len(made) > 1:
             raise ArgumentError(
-                f"{self.path}: a .npy file holds one array and the model has {len(made)} outputs; "
-                "give a path that ends in .zarr."
+                f"a .npy file holds one array and the model has {len(made)} outputs; give a path "
+                "that ends in .zarr."
             )
         (one,) = made
         if not self.path.exists():
