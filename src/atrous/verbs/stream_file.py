@@ -1,0 +1,127 @@
+"""`stream_file`: a model live on sound from a file or a pipe, block by block, and its times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from fractions import Fraction
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from atrous.certification.stream_run import StreamRun
+from atrous.errors import ArgumentError
+from atrous.readers.kind import kind_of, source_name
+from atrous.readers.source import made_of
+from atrous.runners.sound import SoundSink, sound_sink, sound_source
+from atrous.runners.tiled.whole import arrays_of, run_whole
+
+__all__ = ["stream_file"]
+
+_USUAL = 1 << 14
+"""Samples of the clip that a model is recorded at, where the source is longer or does not say."""
+
+
+def stream_file(
+    model: Any,
+    source: str,
+    target: str,
+    *,
+    block: int = 256,
+    input: Any = None,
+    rate: Fraction | None = None,
+    channels: int | None = None,
+    check: bool = False,
+    progress: Callable[[str, float], None] | None = None,
+) -> StreamRun:
+    """Pushes a sound through a stream of the model in blocks of so many samples, and times each.
+
+    `source` and `target` are sound files, `.npy` arrays of channels and samples, raw float32
+    (`.raw`, or `-` for standard input and output). `input` is the shape of a clip, where it is not
+    `(1, channels, samples)`; `rate` is that of the source where it has none. With `check` all is
+    also run at once, and the largest difference is in the result.
+    """
+    from atrous.verbs.stream import stream
+
+    if block < 1:
+        raise ArgumentError(f"block={block} holds no sample; give 1 or more.")
+    opened = sound_source(source, channels)
+    made, _ = made_of(model) if kind_of(model) == "library" else (model, None)
+    shape = tuple(input or (1, opened.channels, min(opened.length or _USUAL, _USUAL)))
+    live = stream(made, shape, axis=len(shape) - 1)
+    rate = opened.rate or rate
+    dtype = _dtype_of(made)
+    times: list[float] = []
+    kept: list[Any] = []
+    done = [0, 0]
+    with ExitStack() as held:
+        sink: list[SoundSink] = []
+
+        def put(found: Any) -> None:
+            array = arrays_of(found)[0]
+            array = array.reshape(-1, array.shape[-1])
+            if not sink:
+                to = None if rate is None else rate / live.stride
+                sink.append(held.enter_context(sound_sink(target, to, len(array))))
+            sink[0].write(array)
+            done[1] += array.shape[1]
+            if check:
+                kept.append(array)
+
+        clip = []
+        for samples in opened.blocks(block):
+            given = np.ascontiguousarray(samples, dtype).reshape(*shape[:-1], -1)
+            begin = perf_counter()
+            found = live.push(given)
+            times.append(perf_counter() - begin)
+            done[0] += given.shape[-1]
+            put(found)
+            if check:
+                clip.append(given)
+            if progress is not None and opened.length:
+                progress(f"{done[0]:,} of {opened.length:,} samples", done[0] / opened.length)
+        begin = perf_counter()
+        found = live.flush()
+        flushed = perf_counter() - begin
+        put(found)
+    error = _error(made, clip, kept) if check and clip else None
+    return StreamRun(
+        source_name(model),
+        done[0],
+        done[1],
+        block,
+        len(times),
+        rate,
+        live.latency,
+        live.hop,
+        sum(times) + flushed,
+        1000 * (times[0] if times else 0.0),
+        1000 * max(times[1:], default=0.0),
+        error,
+        5 * float(np.finfo(dtype).eps) * 16 if error is not None else None,
+    )
+
+
+def _dtype_of(made: Any) -> Any:
+    """What numbers a model takes, as its parameters are."""
+    first = next((p for p in made.parameters() if p.is_floating_point()), None)
+    name = "float32" if first is None else str(first.dtype).rpartition(".")[2]
+    return np.dtype(name if name in ("float64", "float16") else "float32")
+
+
+def _error(made: Any, clip: list[Any], kept: list[Any]) -> float:
+    """The largest difference from the offline run, beside its largest value; infinite where lengths
+    differ."""
+    whole = run_whole(made, [np.concatenate(clip, -1)])[0]
+    whole = whole.reshape(-1, whole.shape[-1])
+    found = np.concatenate(kept, -1)
+    if whole.shape != found.shape:
+        return float("inf")
+    both = np.isfinite(whole) & np.isfinite(found)
+    if (both != (np.isfinite(whole) | np.isfinite(found))).any():
+        return float("inf")
+    off = np.abs(whole[both].astype(np.float64) - found[both])
+    scale = float(np.abs(whole[both]).max(initial=0.0))
+    largest = float(off.max(initial=0.0))
+    return largest / scale if scale else largest
