@@ -17,7 +17,7 @@ from tests.streamed_networks import LIBRARY, MIXING, NETWORKS, RUNNING, Layout, 
 
 GRAPHS = {f"graph {seed}": random_graph(seed) for seed in range(2, 8)}
 ALL = {**NETWORKS, **RUNNING, **GRAPHS}
-CARRYING = {"EnCodec encoder", "EnCodec decoder", "Demucs with an LSTM", "GRU", *RUNNING}
+CARRYING = ("EnCodec encoder", "EnCodec decoder", "Demucs with an LSTM", "GRU", *RUNNING)
 FADING = {"BigVGAN"}
 """Through many filters whose ends are small, what lies farthest off is lost in rounding."""
 BATCH = 48
@@ -198,3 +198,20 @@ def test_the_classes_of_a_library_are_planned_or_refused_by_name(name: str) -> N
     assert plan.flushed(layout.length - 5) == (made.shape[-1],)
     assert plan.causal == ("EnCodec" in name)
     assert plan.latency >= Fraction(0)
+
+
+@pytest.mark.parametrize(
+    "name", ["HiFi-GAN", "EnCodec decoder", "RAVE", "Wave-U-Net, causal", "keywords", "graph 4"]
+)
+def test_a_stream_yields_after_each_chunk_what_its_plan_says(name: str) -> None:
+    layout, rng = ALL[name], random.Random(crc32(name.encode()))
+    model, plan = planned(name)
+    live = atrous.stream(model, layout.shape, axis=layout.time)
+    output, clip, pushed, made = plan.outputs[0], clip_of(layout), 0, 0
+    while pushed < layout.length:
+        count = min(rng.choice((1, 1, 2, 5, plan.hop, 3 * plan.hop)), layout.length - pushed)
+        made += live.push(clip.narrow(layout.time, pushed, count)).shape[output.time]
+        pushed += count
+        assert made == output.after(pushed)
+    assert made + live.flush().shape[output.time] == output.length(layout.length)
+    assert (live.hop, live.latency) == (plan.hop, int(plan.latency))

@@ -25,6 +25,7 @@ from atrous.cli.run import run
 from atrous.cli.sizes import sizes
 from atrous.cli.spelling import blamed, options_of, speaking, spelled, typed
 from atrous.cli.stack import stack
+from atrous.cli.stream import stream
 from atrous.cli.zoo import zoo
 from atrous.errors import AtrousError
 
@@ -83,6 +84,7 @@ _VERBS = (
     audit,
     bench,
     run,
+    stream,
     learn,
     explore,
 )

@@ -14,7 +14,7 @@ from atrous.plan.regions import length_along, mixes_all
 from atrous.plan.strides import period, strides
 from atrous.refusal import Refusal
 
-__all__ = ["AtLengths", "at_lengths"]
+__all__ = ["AtLengths", "at_lengths", "led_to"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +50,9 @@ class AtLengths:
 
 def at_lengths(networks: Sequence[Network], axis: str) -> AtLengths | Refusal:
     """What must hold for a network to run along an axis, whatever the length; else which layer."""
+    led = led_to(networks[0])
     for node in networks[0].nodes:
-        refused = _not_live(networks[0], node, axis)
+        refused = _not_live(networks[0], node, axis) if node.output.name in led else None
         if refused is not None:
             return refused
     same = _in_step(networks, axis)
@@ -61,6 +62,8 @@ def at_lengths(networks: Sequence[Network], axis: str) -> AtLengths | Refusal:
     apart = strides(first, axis)
     if isinstance(apart, Refusal):
         return apart
+    led = led_to(first)
+    apart = {name: stride for name, stride in apart.items() if name in led}
     for other in same[1:]:
         refused = _unlike_at(first, other, axis, apart)
         if refused is not None:
@@ -78,6 +81,15 @@ def at_lengths(networks: Sequence[Network], axis: str) -> AtLengths | Refusal:
                 )
                 return Refusal("aligned", node.name, reason)
     return AtLengths(tuple(same), axis, apart, period(first, axis, apart))
+
+
+def led_to(network: Network) -> set[str]:
+    """The tensors that an output depends on."""
+    found = set(network.outputs)
+    for node in reversed(network.nodes):
+        if node.output.name in found:
+            found.update(node.inputs)
+    return found
 
 
 def _not_live(network: Network, node: Node, axis: str) -> Refusal | None:

@@ -146,11 +146,10 @@ def _looks_ahead(found: Arrivals) -> tuple[str, str]:
     import numpy as np
 
     stream = found.stream
-    led = _led_by(stream)
     ahead, late = "", ""
     for node in stream.network.nodes:
         name = node.output.name
-        if name not in stream.strides or name not in led:
+        if name not in stream.strides:
             continue
         begin, steady = found.waits(name)
         if not ahead and _beyond_hop(steady, stream.hop):
@@ -158,15 +157,6 @@ def _looks_ahead(found: Arrivals) -> tuple[str, str]:
         if not late and (begin > steady.at(np.arange(len(begin)))).any():
             late = node.name
     return ahead, late
-
-
-def _led_by(stream: AtLengths) -> set[str]:
-    """The tensors that an output depends on."""
-    found = set(stream.network.outputs)
-    for node in reversed(stream.network.nodes):
-        if node.output.name in found:
-            found.update(node.inputs)
-    return found
 
 
 def _past(found: Arrivals, outputs: Sequence[str]) -> int:

@@ -29,6 +29,7 @@ from atrous.report.rates import PyramidRatesView, PyramidView
 from atrous.report.sizes import SizesView
 from atrous.report.stack import StackView
 from atrous.report.stream_audit import StreamAuditView
+from atrous.report.stream_run import StreamRunView
 from atrous.report.streams import ContextView, StreamPlanView
 from atrous.report.stretches import BoxesView, StretchesView
 from atrous.report.tile_audit import TileAuditView
@@ -67,6 +68,7 @@ __all__ = [
     "StackView",
     "StreamAuditView",
     "StreamPlanView",
+    "StreamRunView",
     "StretchesView",
     "TileAuditView",
     "TilePlanView",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,11 +53,11 @@ def sound_source(place: str, channels: int | None = None) -> SoundSource:
     """
     kind = Path(place).suffix.lower()
     if place == "-":
-        return _RawSource(sys.stdin.buffer, channels or 1)
+        return _RawSource(None, channels or 1)
     if not Path(place).is_file():
         raise ReadError(f"{place}: no such file.")
     if kind in _RAW:
-        return _RawSource(Path(place).open("rb"), channels or 1)
+        return _RawSource(Path(place), channels or 1)
     return _ArraySource(place) if kind == ".npy" else _FileSource(place)
 
 
@@ -65,7 +65,7 @@ def sound_sink(place: str, rate: Fraction | None, channels: int) -> SoundSink:
     """What is written: `-` is raw float32 to standard output, channels interleaved."""
     kind = Path(place).suffix.lower()
     if place == "-":
-        return _RawSink(sys.stdout.buffer)
+        return _RawSink(_standard_output())
     if kind in _RAW:
         return _RawSink(Path(place).open("wb"))
     if kind == ".npy":
@@ -73,6 +73,12 @@ def sound_sink(place: str, rate: Fraction | None, channels: int) -> SoundSink:
     if rate is None:
         raise ArgumentError(f"{place}: a sound file has a rate; give that of the input, --rate.")
     return _FileSink(place, round(rate), channels)
+
+
+def _standard_output() -> BinaryIO:
+    """That of the process, also while what others print goes elsewhere."""
+    assert sys.__stdout__ is not None
+    return cast("BinaryIO", sys.__stdout__.buffer)
 
 
 def _library() -> Any:
@@ -87,24 +93,27 @@ def _library() -> Any:
 
 
 class _RawSource:
-    def __init__(self, stream: BinaryIO, channels: int) -> None:
-        self.stream, self.channels = stream, channels
+    def __init__(self, path: Path | None, channels: int) -> None:
+        self.path, self.channels = path, channels
         self.length: int | None = None
         self.rate: Fraction | None = None
 
     def blocks(self, size: int) -> Iterator[Block]:
+        if self.path is None:
+            yield from self._read(sys.stdin.buffer, size)
+            return
+        with self.path.open("rb") as stream:
+            yield from self._read(stream, size)
+
+    def _read(self, stream: BinaryIO, size: int) -> Iterator[Block]:
         width = 4 * self.channels
-        while True:
-            data = self.stream.read(size * width)
+        while data := stream.read(size * width):
             if len(data) % width:
                 raise ReadError(
                     f"raw sound ends in the middle of a sample of {self.channels} channels in "
                     "float32."
                 )
-            if data:
-                yield np.frombuffer(data, "<f4").reshape(-1, self.channels).T
-            if len(data) < size * width:
-                return
+            yield np.frombuffer(data, "<f4").reshape(-1, self.channels).T
 
 
 class _ArraySource:
@@ -120,7 +129,8 @@ class _ArraySource:
                 f"{place}: holds {found.dtype} of shape {found.shape}; give channels and samples."
             )
         self.array = found.reshape(-1, found.shape[-1])
-        self.channels, self.length = self.array.shape[0], self.array.shape[1]
+        self.channels: int = self.array.shape[0]
+        self.length: int | None = self.array.shape[1]
         self.rate: Fraction | None = None
 
     def blocks(self, size: int) -> Iterator[Block]:
@@ -132,15 +142,17 @@ class _FileSource:
     def __init__(self, place: str) -> None:
         library = _library()
         try:
-            self.file = library.SoundFile(place)
+            said = library.info(place)
         except (RuntimeError, TypeError) as error:
             raise ReadError(f"{place}: is no sound that can be read: {error}") from None
-        self.channels, self.length = self.file.channels, len(self.file)
-        self.rate: Fraction | None = Fraction(self.file.samplerate)
+        self.place = place
+        self.channels: int = said.channels
+        self.length: int | None = said.frames
+        self.rate: Fraction | None = Fraction(said.samplerate)
 
     def blocks(self, size: int) -> Iterator[Block]:
-        with self.file:
-            for block in self.file.blocks(size, dtype="float32", always_2d=True):
+        with _library().SoundFile(self.place) as file:
+            for block in file.blocks(size, dtype="float32", always_2d=True):
                 yield block.T
 
 
@@ -156,7 +168,7 @@ class _RawSink:
 
     def __exit__(self, *_: object) -> None:
         self.stream.flush()
-        if self.stream is not sys.stdout.buffer:
+        if self.stream is not _standard_output():
             self.stream.close()
 
 
