@@ -120,6 +120,14 @@ class RunError(AtrousError, RuntimeError):
     """
 
 
+class UnreachableError(AtrousError, ValueError):
+    """A target that nothing in the space searched reaches; the nearest that something does is said.
+
+    >>> isinstance(UnreachableError("a field of 513 is out of reach."), ValueError)
+    True
+    """
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
     """The error for a `name` that is not among the `known` ones, which lists the near ones.
 

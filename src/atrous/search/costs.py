@@ -1,0 +1,79 @@
+"""What one layer of a chain costs, before there is a network: the numbers that `inspect` gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import ceil, prod
+
+from atrous.geometry import Window
+from atrous.search.space import Price, Space
+
+__all__ = ["Layer", "Latency", "Pricing", "layer_bytes"]
+
+_BYTES = 4
+
+Latency = Callable[["Layer"], int]
+"""Nanoseconds that a layer takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One convolution of a chain, at its step: how many input positions its own are apart."""
+
+    kernel: int
+    stride: int
+    rate: int
+    channels_in: int
+    channels: int
+    step: int
+    first: bool = False
+
+    @property
+    def reach(self) -> int:
+        """By how many input positions the layer widens the field."""
+        return (Window(self.kernel, dilation=self.rate).extent - 1) * self.step
+
+
+@dataclass(frozen=True, slots=True)
+class Pricing:
+    """The prices of layers on one input."""
+
+    sizes: tuple[int, ...]
+    channels_in: int
+    latency: Latency | None = None
+
+    @classmethod
+    def of(cls, space: Space, latency: Latency | None = None) -> Pricing:
+        """That of a space."""
+        return cls(space.sizes, space.channels_in, latency)
+
+    def price(self, kind: Price, layer: Layer) -> int:
+        """What a layer adds; of memory, what is held while it runs, of which the largest counts."""
+        if kind == "macs":
+            made = prod(self.map(layer.step * layer.stride))
+            return made * layer.kernel ** len(self.sizes) * layer.channels_in * layer.channels
+        if kind == "params":
+            taps: int = layer.kernel ** len(self.sizes)
+            return taps * layer.channels_in * layer.channels
+        if kind == "state":
+            kept = Window(layer.kernel, dilation=layer.rate).extent - 1
+            return kept * layer.channels_in * _BYTES
+        if kind == "latency":
+            return 0 if self.latency is None else self.latency(layer)
+        # The image is held by whoever gave it.
+        image = 0 if layer.first else _BYTES * prod(self.sizes) * self.channels_in
+        return layer_bytes(self.sizes, layer) + image
+
+    def map(self, step: int) -> list[int]:
+        """The sizes of a map whose positions are `step` input positions apart."""
+        return [ceil(size / step) for size in self.sizes]
+
+
+def layer_bytes(sizes: Sequence[int], layer: Layer) -> int:
+    """Bytes of a layer's input and output in float32."""
+    read, made = (
+        prod(ceil(size / step) for size in sizes)
+        for step in (layer.step, layer.step * layer.stride)
+    )
+    return _BYTES * (read * layer.channels_in + made * layer.channels)

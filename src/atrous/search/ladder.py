@@ -1,0 +1,404 @@
+"""The search: layers are put on what is read already, one after the other, by ascending step.
+
+A layer of kernel `k` and rate `d` at step `P` of the input adds the positions `j d P`, `0 <= j < k`,
+to those that are read. A field of `R` positions without a hole stays without one exactly where
+`d P <= R`: then it grows to `R + d P (k - 1)`, and else position `R` is in no sum of steps that are
+larger. So the order of the layers does not matter, every chain without holes is met when its layers
+are put on by ascending `d P`, and of two that read the same field only prices and evenness count.
+
+How evenly paths fall is told by their variance, which is a sum over layers: that of a layer is
+`(d P)^2 (k^2 - 1) / 12`, that of equally many paths to each of `R` positions `(R^2 - 1) / 12`. What
+is missing only grows: a layer adds `2 d P (k - 1) (R - d P)` to it.
+
+States are the layers that are there (those that must be, by count), their number and the field; of
+two states alike in these and in the field, one that costs no less and misses no less is dropped.
+Bounds on what is still to be paid, exact for one price at a time and without regard to evenness, and
+the chains found so far drop most others; a limit on the first price grows until nothing was dropped
+for it. So what is found is what no chain of the space beats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from atrous.errors import ArgumentError
+from atrous.search.skeletons import Group, Skeleton
+
+__all__ = ["Found", "Front", "Step", "evenness_percent"]
+
+Ints = np.ndarray[Any, np.dtype[np.int64]]
+
+_NEVER = 1 << 60
+_MOST_STATES = 1_500_000
+_COMPARED = 64
+_GROWTH = 1.3
+
+# The columns of a state: which layers are there, how many, positions beyond the first, what is
+# missing of an even spread, and where it came from; prices follow.
+_KEY, _DEPTH, _REACH, _MISSING, _ORIGIN, _PRICES = range(6)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One layer that was put on: of which group, with which kernel and rate."""
+
+    group: int
+    kernel: int
+    rate: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A chain that was met: its prices, its field, its evenness, and how it came about."""
+
+    prices: tuple[int, ...]
+    field: int
+    percent: int
+    skeleton: int
+    steps: tuple[Step, ...]
+
+
+def evenness_percent(fields: Ints, missing: Ints) -> Ints:
+    """How wide paths spread beside equally many to each position, in whole percent, rounded down.
+
+    >>> evenness_percent(np.array([9, 7]), np.array([0, 12])).tolist()
+    [100, 86]
+    """
+    whole = np.maximum(fields * fields - 1, 1)
+    left = np.maximum(whole - missing, 0)
+    guess = np.floor(100 * np.sqrt(left / whole)).astype(np.int64)
+    guess += (guess + 1) ** 2 * whole <= 10_000 * left
+    guess -= guess**2 * whole > 10_000 * left
+    return guess
+
+
+class Front:
+    """What no chain met so far beats, over skeletons; `beaten` drops what cannot be better."""
+
+    def __init__(self, enough: int) -> None:
+        self.enough = enough
+        self.found: list[Found] = []
+
+    def add(self, chains: Sequence[Found]) -> None:
+        """Takes chains in; what one of them beats goes."""
+        every = sorted(
+            (*self.found, *chains), key=lambda c: (c.prices, -min(c.field, self.enough), -c.percent, -c.field)
+        )
+        kept: list[Found] = []
+        for chain in every:
+            if not any(self._at_least(one, chain) for one in kept):
+                kept.append(chain)
+        self.found = kept
+
+    def _at_least(self, one: Found, other: Found) -> bool:
+        """Whether one chain is as good as another in everything that counts."""
+        return (
+            one.prices[0] <= other.prices[0]
+            and min(one.field, self.enough) >= min(other.field, self.enough)
+            and one.percent >= other.percent
+        )
+
+    def beaten(self, price: Ints, fields: Ints, percent: Ints) -> np.ndarray[Any, Any]:
+        """Which states some chain is as good as, at best."""
+        out = np.zeros(len(price), dtype=bool)
+        for one in self.found:
+            out |= (
+                (one.prices[0] <= price)
+                & (min(one.field, self.enough) >= np.minimum(fields, self.enough))
+                & (one.percent >= percent)
+            )
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class _Put:
+    """A layer that can be put on: what it adds."""
+
+    group: int
+    kernel: int
+    rate: int
+    step: int
+    prices: tuple[int, ...]
+    sign: int
+    """By how much the key grows; 0 where there may be any number."""
+    place: int
+    most: int
+    ends: bool
+
+    @property
+    def reach(self) -> int:
+        return self.step * (self.kernel - 1)
+
+
+class Ladder:
+    """The chains of one skeleton.
+
+    `prices` are those of a layer of a group, the first being made least, each of the others at
+    most its `limits`. `field` is the least and the most that is to be read.
+    """
+
+    def __init__(
+        self,
+        skeleton: Skeleton,
+        number: int,
+        kernels: Sequence[int],
+        field: tuple[int, int],
+        depth: tuple[int, int],
+        prices: Callable[[Group, int, int], tuple[int, ...] | None],
+        limits: Sequence[int],
+        *,
+        holes: bool,
+    ) -> None:
+        self.skeleton, self.number, self.holes = skeleton, number, holes
+        self.least, self.most = field
+        self.depth = depth
+        self.limits = limits
+        self.puts: dict[int, list[_Put]] = {}
+        self.states = 1
+        for index, group in enumerate(skeleton.groups):
+            sign = 0
+            if group.count is not None:
+                sign, self.states = self.states, self.states * (group.count + 1)
+            for kernel in kernels:
+                for rate in group.rates:
+                    paid = prices(group, kernel, rate)
+                    step = rate * group.layer.step
+                    if paid is None or step * (kernel - 1) >= self.most:
+                        continue
+                    put = _Put(
+                        *(index, kernel, rate, step, paid, sign, sign, group.count or 0),
+                        ends=group.ends and rate == 1,
+                    )
+                    self.puts.setdefault(step, []).append(put)
+        self.end = self.states if skeleton.needs_end else 0
+        self.full = sum((g.count or 0) * s for g, s in self._signs()) + self.end
+        self.states *= 2 if self.end else 1
+        self.columns = _PRICES + 1 + len(limits)
+        self._parents: list[Ints] = []
+        self._placed: list[Ints] = []
+        self._every: list[_Put] = []
+        self._made = 0
+
+    def _signs(self) -> Iterator[tuple[Group, int]]:
+        sign = 1
+        for group in self.skeleton.groups:
+            if group.count is not None:
+                yield group, sign
+                sign *= group.count + 1
+
+    def least(self) -> int:
+        """The least of the first price with which the field is reached; very much for none."""
+        return int(self._togo(0)[self.depth[1], 0, 0])
+
+    def reaches(self) -> bool:
+        """Whether a chain reaches the field within each limit by itself."""
+        columns = range(1 + len(self.limits))
+        least = [int(self._togo(column)[self.depth[1], 0, 0]) for column in columns]
+        return max(least) < _NEVER and all(
+            one <= bound for one, bound in zip(least[1:], self.limits, strict=True)
+        )
+
+    def search(self, front: Front, listen: Callable[[int], None]) -> None:
+        """Adds to `front` what no other chain beats; tells `listen` how far it is, in steps."""
+        togo = [self._togo(column) for column in range(1 + len(self.limits))]
+        least = int(togo[0][self.depth[1], 0, 0])
+        if least >= _NEVER:
+            return
+        every = [put.prices[0] for puts in self.puts.values() for put in puts]
+        highest = max(every, default=0) * self.depth[1]
+        limit = least
+        while True:
+            cut = self._run(front, togo, limit, listen)
+            if not cut or limit >= highest:
+                return
+            limit = min(int(limit * _GROWTH) + 1, highest)
+
+    def _togo(self, column: int) -> Ints:
+        """The least of a price that is still to be paid, by layers left, layers there and field."""
+        enough = self.least
+        deepest = self.depth[1]
+        found = np.full((deepest + 1, self.states, enough), _NEVER, dtype=np.int64)
+        found[:, self.full, enough - 1] = 0
+        reach = np.arange(enough)
+        alike: dict[tuple[int, int, int, bool], list[_Put]] = {}
+        for step in sorted(self.puts):
+            for put in self.puts[step]:
+                key = (put.group, put.kernel, put.prices[column], put.ends)
+                alike.setdefault(key, []).append(put)
+        # More that is read never makes what is left dearer: of rates at one price, the largest
+        # that may be put on is the best.
+        ways = []
+        for puts in alike.values():
+            steps = np.array([put.step for put in puts])
+            place = np.full(enough, len(puts)) if self.holes else np.searchsorted(steps, reach + 1, "right")
+            allowed = reach[place > 0]
+            wide = steps[place[allowed] - 1] * (puts[0].kernel - 1)
+            ways.append((puts[0], allowed, np.minimum(allowed + wide, enough - 1), *self._keys(puts[0])))
+        for left in range(1, deepest + 1):
+            found[left] = found[left - 1]
+            for put, allowed, reached, before, after in ways:
+                paid = put.prices[column] + found[left - 1][np.ix_(after, reached)]
+                held = found[left][np.ix_(before, allowed)]
+                found[left][np.ix_(before, allowed)] = np.minimum(held, paid)
+        return found
+
+    def _keys(self, put: _Put) -> tuple[Ints, Ints]:
+        """The layers that are there before and after a layer is put on."""
+        keys = np.arange(self.states)
+        before, after = keys, keys
+        if put.sign:
+            free = keys // put.sign % (put.most + 1) < put.most
+            before = keys[free]
+            after = before + put.sign
+        if put.ends and self.end:
+            after = np.where(after >= self.end, after, after + self.end)
+        return before, after
+
+    def _run(
+        self,
+        front: Front,
+        togo: Sequence[Ints],
+        limit: int,
+        listen: Callable[[int], None],
+    ) -> bool:
+        """One pass with a limit on the first price; whether anything was dropped for it."""
+        self._parents, self._placed, self._every, self._made = [], [], [], 1
+        self._parents.append(np.full(1, -1))
+        self._placed.append(np.full(1, -1))
+        states = np.zeros((1, self.columns), dtype=np.int64)
+        states, cut = self._promising(states, front, togo, limit)
+        for step in sorted(self.puts):
+            if not len(states) or step >= self.most:
+                break
+            listen(step)
+            for put in self.puts[step]:
+                number = len(self._every)
+                self._every.append(put)
+                new, grown = [states], states
+                while True:
+                    grown = self._put_on(grown, put)
+                    if not len(grown):
+                        break
+                    grown, dropped = self._promising(grown, front, togo, limit)
+                    cut |= dropped
+                    grown = self._best(grown)
+                    self._remember(grown, number)
+                    new.append(grown)
+                states = np.concatenate(new) if len(new) > 1 else states
+            states = self._best(states)
+            if len(states) > _MOST_STATES:
+                raise ArgumentError(
+                    f"more than {_MOST_STATES:,} partial schedules are left that none beats; give "
+                    "receptive_field as one number, fewer kernels, or a lower depth."
+                )
+        self._finish(states, front)
+        return cut
+
+    def _put_on(self, states: Ints, put: _Put) -> Ints:
+        reach = states[:, _REACH]
+        fits = (states[:, _DEPTH] < self.depth[1]) & (reach + put.reach < self.most)
+        if not self.holes:
+            fits &= reach >= put.step - 1
+        if put.sign:
+            fits &= states[:, _KEY] // put.sign % (put.most + 1) < put.most
+        grown = states[fits]
+        grown[:, _MISSING] += 2 * put.reach * (grown[:, _REACH] + 1 - put.step)
+        grown[:, _DEPTH] += 1
+        grown[:, _REACH] += put.reach
+        grown[:, _PRICES:] += put.prices
+        grown[:, _KEY] += put.sign
+        if put.ends and self.end:
+            grown[:, _KEY] += np.where(grown[:, _KEY] >= self.end, 0, self.end)
+        return grown
+
+    def _promising(
+        self, states: Ints, front: Front, togo: Sequence[Ints], limit: int
+    ) -> tuple[Ints, bool]:
+        """The states that can still come to something, and whether the limit dropped any."""
+        left = self.depth[1] - states[:, _DEPTH]
+        reach = np.minimum(states[:, _REACH], self.least - 1)
+        good = np.ones(len(states), dtype=bool)
+        for column, bound in enumerate(self.limits, 1):
+            ahead = togo[column][left, states[:, _KEY], reach]
+            good &= states[:, _PRICES + column] + ahead <= bound
+        ahead = togo[0][left, states[:, _KEY], reach]
+        price = states[:, _PRICES] + ahead
+        good &= ahead < _NEVER
+        good &= ~front.beaten(
+            price, np.full(len(states), self.most), self._percent(states[:, _MISSING])
+        )
+        late = good & (price > limit)
+        return states[good & ~late], bool(late.any())
+
+    def _percent(self, missing: Ints, fields: Ints | None = None) -> Ints:
+        """The evenness, or without a field the most that it can become."""
+        if self.holes:
+            return np.zeros(len(missing), dtype=np.int64)
+        if fields is None:
+            fields = np.full(len(missing), self.most)
+        return evenness_percent(fields, missing)
+
+    def _best(self, states: Ints) -> Ints:
+        """States without those that another, alike in layers and field, is as good as."""
+        if len(states) < 2:
+            return states
+        alike = states[:, _KEY] * self.most + states[:, _REACH]
+        order = np.lexsort((states[:, _DEPTH], states[:, _MISSING], states[:, _PRICES], alike))
+        states, alike = states[order], alike[order]
+        dropped = np.zeros(len(states), dtype=bool)
+        low = self.depth[0]
+        compared = [_DEPTH, _MISSING, *range(_PRICES, self.columns)]
+        columns = [states[:, one] for one in compared]
+        for back in range(1, min(_COMPARED, len(states))):
+            same = alike[back:] == alike[:-back]
+            if not same.any():
+                break
+            for column in columns:
+                same &= column[:-back] <= column[back:]
+            # A chain that is too short is no better than one that is not.
+            depths = columns[0]
+            same &= (depths[:-back] >= low) | (depths[:-back] == depths[back:])
+            dropped[back:] |= same
+        return states[~dropped]
+
+    def _remember(self, states: Ints, number: int) -> None:
+        self._parents.append(states[:, _ORIGIN].copy())
+        self._placed.append(np.full(len(states), number))
+        states[:, _ORIGIN] = np.arange(self._made, self._made + len(states))
+        self._made += len(states)
+
+    def _finish(self, states: Ints, front: Front) -> None:
+        done = (states[:, _KEY] == self.full) & (states[:, _REACH] >= self.least - 1)
+        done &= states[:, _DEPTH] >= self.depth[0]
+        ends = states[done]
+        if not len(ends):
+            return
+        parents, placed = np.concatenate(self._parents), np.concatenate(self._placed)
+        percent = self._percent(ends[:, _MISSING], ends[:, _REACH] + 1)
+        # Of what was found alike, the traces are not wanted.
+        order = np.lexsort((-ends[:, _REACH], -percent, ends[:, _PRICES]))
+        chains = []
+        for row in order:
+            state = ends[row]
+            chain = Found(
+                tuple(map(int, state[_PRICES:])),
+                int(state[_REACH]) + 1,
+                int(percent[row]),
+                self.number,
+                (),
+            )
+            if front.beaten(
+                np.array([chain.prices[0]]), np.array([chain.field]), np.array([chain.percent])
+            )[0]:
+                continue
+            steps = []
+            origin = int(state[_ORIGIN])
+            while origin > 0:
+                put = self._every[int(placed[origin])]
+                steps.append(Step(put.group, put.kernel, put.rate))
+                origin = int(parents[origin])
+            front.add([Found(chain.prices, chain.field, chain.percent, self.number, tuple(steps[::-1]))])
