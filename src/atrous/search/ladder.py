@@ -178,6 +178,7 @@ class Ladder:
         self.full = sum((g.count or 0) * s for g, s in self._signs()) + self.end
         self.states *= 2 if self.end else 1
         self.columns = _PRICES + 1 + len(limits)
+        self.lacking: Ints = np.zeros((1, 1, 1), dtype=np.int64)
         self._parents: list[Ints] = []
         self._placed: list[Ints] = []
         self._every: list[_Put] = []
@@ -208,21 +209,23 @@ class Ladder:
         least = int(togo[0][self.depth[1], 0, 0])
         if least >= _NEVER:
             return
+        self.lacking = self._togo_missing()
         every = [put.prices[0] for puts in self.puts.values() for put in puts]
         highest = max(every, default=0) * self.depth[1]
         limit = least
         while True:
+            before = len(front.found)
             cut = self._run(front, togo, limit, listen)
             if not cut or limit >= highest:
                 return
-            limit = min(int(limit * _GROWTH) + 1, highest)
+            growth = _GROWTH if len(front.found) != before else _GROWTH**8
+            limit = min(int(limit * growth) + 1, highest)
 
     def _togo(self, column: int) -> Ints:
         """The least of a price that is still to be paid, by layers left, layers there and field."""
         enough = self.least
         deepest = self.depth[1]
-        found = np.full((deepest + 1, self.states, enough), _NEVER, dtype=np.int64)
-        found[:, self.full, enough - 1] = 0
+        found = self._bounds()
         reach = np.arange(enough)
         alike: dict[tuple[int, int, int, bool], list[_Put]] = {}
         for step in sorted(self.puts):
@@ -239,11 +242,41 @@ class Ladder:
             wide = steps[place[allowed] - 1] * (puts[0].kernel - 1)
             ways.append((puts[0], allowed, np.minimum(allowed + wide, enough - 1), *self._keys(puts[0])))
         for left in range(1, deepest + 1):
-            found[left] = found[left - 1]
             for put, allowed, reached, before, after in ways:
                 paid = put.prices[column] + found[left - 1][np.ix_(after, reached)]
                 held = found[left][np.ix_(before, allowed)]
                 found[left][np.ix_(before, allowed)] = np.minimum(held, paid)
+        return found
+
+    def _bounds(self) -> Ints:
+        """Nothing is to be paid where all is there; what else there is nobody knows yet."""
+        deepest, enough = self.depth[1], self.least
+        found = np.full((deepest + 1, self.states, enough), _NEVER, dtype=np.int64)
+        found[: deepest - self.depth[0] + 1, self.full, enough - 1] = 0
+        return found
+
+    def _togo_missing(self) -> Ints:
+        """The least that will be missing yet of an even spread, as `_togo`."""
+        deepest, enough = self.depth[1], self.least
+        found = self._bounds()
+        if self.holes:
+            return np.where(found < _NEVER, found, 0)
+        ways = []
+        seen: set[tuple[int, int, int, bool]] = set()
+        for step, puts in sorted(self.puts.items()):
+            for put in puts:
+                key = (put.group, put.kernel, step, put.ends)
+                if step > enough or key in seen:
+                    continue
+                seen.add(key)
+                allowed = np.arange(step - 1, enough)
+                reached = np.minimum(allowed + put.reach, enough - 1)
+                ways.append((2 * put.reach * (allowed + 1 - step), step - 1, reached, *self._keys(put)))
+        for left in range(1, deepest + 1):
+            for adds, first, reached, before, after in ways:
+                lacks = adds + found[left - 1][after][:, reached]
+                held = found[left][before, first:]
+                found[left][before, first:] = np.minimum(held, lacks)
         return found
 
     def _keys(self, put: _Put) -> tuple[Ints, Ints]:
@@ -328,9 +361,8 @@ class Ladder:
         ahead = togo[0][left, states[:, _KEY], reach]
         price = states[:, _PRICES] + ahead
         good &= ahead < _NEVER
-        good &= ~front.beaten(
-            price, np.full(len(states), self.most), self._percent(states[:, _MISSING])
-        )
+        lacks = states[:, _MISSING] + self.lacking[left, states[:, _KEY], reach]
+        good &= ~front.beaten(price, np.full(len(states), self.most), self._percent(lacks))
         late = good & (price > limit)
         return states[good & ~late], bool(late.any())
 
