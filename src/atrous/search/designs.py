@@ -216,7 +216,9 @@ def search_space(
                 _why(place, front, space),
                 causal,
                 sum(map(latency, layers)) if latency else None,
-                sum(pricing.price("state", one) for one in layers) if len(space.sizes) == 1 else None,
+                sum(pricing.price("state", one) for one in layers)
+                if len(space.sizes) == 1
+                else None,
                 scale,
             )
         )
@@ -241,7 +243,15 @@ def _front(space: Space, pricing: Pricing) -> list[_Priced]:
         for chain in _searched(space, pricing, "macs", {**space.limits, "memory": bound}):
             found.append((bound, chain))
     kept: list[_Priced] = []
-    rank = sorted(found, key=lambda pair: (pair[0], -min(pair[1].field, space.enough), -pair[1].percent, pair[1].prices))
+    rank = sorted(
+        found,
+        key=lambda pair: (
+            pair[0],
+            -min(pair[1].field, space.enough),
+            -pair[1].percent,
+            pair[1].prices,
+        ),
+    )
     for price, chain in rank:
         beaten = any(
             before <= price
@@ -349,9 +359,13 @@ def _why_not(space: Space, pricing: Pricing) -> str:
         )
     for kind, bound in space.limits.items():
         if not _feasible(space, pricing, {kind: bound}):
-            largest = _largest(space, lambda trial, k=kind, b=bound: _feasible(trial, pricing, {k: b}))
+            largest = _largest(
+                space, lambda trial, k=kind, b=bound: _feasible(trial, pricing, {k: b})
+            )
             least = _least_limit(space, pricing, kind)
-            nearest = f"the largest field within it is {largest:,}" if largest else "nothing is within it"
+            nearest = (
+                f"the largest field within it is {largest:,}" if largest else "nothing is within it"
+            )
             return (
                 f"{target} needs {_PRICE_WORDS[kind]} of at least {least:,}, and the limit is "
                 f"{bound:,}; {nearest}."

@@ -86,7 +86,8 @@ class Front:
     def add(self, chains: Sequence[Found]) -> None:
         """Takes chains in; what one of them beats goes."""
         every = sorted(
-            (*self.found, *chains), key=lambda c: (c.prices, -min(c.field, self.enough), -c.percent, -c.field)
+            (*self.found, *chains),
+            key=lambda c: (c.prices, -min(c.field, self.enough), -c.percent, -c.field),
         )
         kept: list[Found] = []
         for chain in every:
@@ -237,10 +238,15 @@ class Ladder:
         ways = []
         for puts in alike.values():
             steps = np.array([put.step for put in puts])
-            place = np.full(enough, len(puts)) if self.holes else np.searchsorted(steps, reach + 1, "right")
+            place = np.full(enough, len(puts))
+            if not self.holes:
+                # The last entry stands for all fields from there on.
+                place[:-1] = np.searchsorted(steps, reach[:-1] + 1, "right")
             allowed = reach[place > 0]
             wide = steps[place[allowed] - 1] * (puts[0].kernel - 1)
-            ways.append((puts[0], allowed, np.minimum(allowed + wide, enough - 1), *self._keys(puts[0])))
+            ways.append(
+                (puts[0], allowed, np.minimum(allowed + wide, enough - 1), *self._keys(puts[0]))
+            )
         for left in range(1, deepest + 1):
             for put, allowed, reached, before, after in ways:
                 paid = put.prices[column] + found[left - 1][np.ix_(after, reached)]
@@ -266,12 +272,14 @@ class Ladder:
         for step, puts in sorted(self.puts.items()):
             for put in puts:
                 key = (put.group, put.kernel, step, put.ends)
-                if step > enough or key in seen:
+                if key in seen:
                     continue
                 seen.add(key)
-                allowed = np.arange(step - 1, enough)
+                first = min(step, enough) - 1
+                allowed = np.arange(first, enough)
                 reached = np.minimum(allowed + put.reach, enough - 1)
-                ways.append((2 * put.reach * (allowed + 1 - step), step - 1, reached, *self._keys(put)))
+                adds = 2 * put.reach * np.maximum(allowed + 1 - step, 0)
+                ways.append((adds, first, reached, *self._keys(put)))
         for left in range(1, deepest + 1):
             for adds, first, reached, before, after in ways:
                 lacks = adds + found[left - 1][after][:, reached]
@@ -433,4 +441,6 @@ class Ladder:
                 put = self._every[int(placed[origin])]
                 steps.append(Step(put.group, put.kernel, put.rate))
                 origin = int(parents[origin])
-            front.add([Found(chain.prices, chain.field, chain.percent, self.number, tuple(steps[::-1]))])
+            front.add(
+                [Found(chain.prices, chain.field, chain.percent, self.number, tuple(steps[::-1]))]
+            )

@@ -63,7 +63,9 @@ class Space(Plain):
                 f"({_MOST_FIELD:,}); give receptive_field=(LEAST, MOST) with a smaller end."
             )
         if not 1 <= low <= high:
-            raise ArgumentError(f"depth is {low} to {high}; give at least 1 layer, and 4, 12 for 4 to 12.")
+            raise ArgumentError(
+                f"depth is {low} to {high}; give at least 1 layer, and 4, 12 for 4 to 12."
+            )
         for name, values in (("kernels", self.kernels), ("rates", self.rates)):
             if not values or min(values) < 1:
                 raise ArgumentError(f"{name} are {values}; give whole numbers of at least 1.")
@@ -94,7 +96,9 @@ class Space(Plain):
     @property
     def stages(self) -> int | None:
         """How many stages the widths are for; None where they are for all, or for layers."""
-        counts = {len(o) + 1 for o in stride_orders(self.output_stride, self.strides, self.depth[1])}
+        counts = {
+            len(o) + 1 for o in stride_orders(self.output_stride, self.strides, self.depth[1])
+        }
         return len(self.widths) if len(self.widths) > 1 and counts == {len(self.widths)} else None
 
     def width(self, stage: int) -> int:
