@@ -25,6 +25,7 @@ from .errors import NetworkError as NetworkError
 from .errors import ReadError as ReadError
 from .errors import RunError as RunError
 from .errors import UnknownNameError as UnknownNameError
+from .errors import UnreachableError as UnreachableError
 from .errors import UnsupportedError as UnsupportedError
 from .geometry import Reads as Reads
 from .geometry import Window as Window
@@ -45,6 +46,8 @@ from .readers.source import read as read
 from .refusal import ConversionError as ConversionError
 from .runners.stream.stream import Stream as Stream
 from .runners.tiled.tiled import Tiled as Tiled
+from .search import Design as Design
+from .search import Designs as Designs
 from .verbs.annotate import annotate as annotate
 from .verbs.audit import audit as audit
 from .verbs.audit_stream import audit_stream as audit_stream
@@ -52,6 +55,7 @@ from .verbs.audit_tiles import audit_tiles as audit_tiles
 from .verbs.compare import compare as compare
 from .verbs.convert import convert as convert
 from .verbs.degrid import degrid as degrid
+from .verbs.design import design as design
 from .verbs.effective import effective as effective
 from .verbs.explain import explain as explain
 from .verbs.inspect import inspect as inspect

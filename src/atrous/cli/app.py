@@ -14,6 +14,7 @@ from atrous.cli.check import check
 from atrous.cli.compare import compare
 from atrous.cli.convert import convert
 from atrous.cli.degrid import degrid
+from atrous.cli.design import design
 from atrous.cli.effective import effective
 from atrous.cli.explain import explain
 from atrous.cli.explore import explore
@@ -81,6 +82,7 @@ _VERBS = (
     stack,
     convert,
     degrid,
+    design,
     audit,
     bench,
     run,

@@ -15,6 +15,7 @@ from atrous.report.checks import CheckView
 from atrous.report.comparison import ComparisonView
 from atrous.report.conversion import ConversionView
 from atrous.report.degridded import DegriddedView
+from atrous.report.design import DesignsView, DesignView
 from atrous.report.diff import DiffView
 from atrous.report.effective import EffectiveFieldView
 from atrous.report.explained import ExplainedView
@@ -48,6 +49,8 @@ __all__ = [
     "ConversionView",
     "CutPlanView",
     "DegriddedView",
+    "DesignView",
+    "DesignsView",
     "DiffView",
     "EffectiveFieldView",
     "ExplainedView",

@@ -52,7 +52,7 @@ class Pricing:
         """What a layer adds; of memory, what is held while it runs, of which the largest counts."""
         if kind == "macs":
             made = prod(self.map(layer.step * layer.stride))
-            return made * layer.kernel ** len(self.sizes) * layer.channels_in * layer.channels
+            return made * self.price("params", layer)
         if kind == "params":
             taps: int = layer.kernel ** len(self.sizes)
             return taps * layer.channels_in * layer.channels

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from atrous.analysis import Inspection, inspect_network
 from atrous.analysis.scale import Scale
 from atrous.errors import UnreachableError
+from atrous.network.ops import Conv
 from atrous.network.stack import stack_network
 from atrous.progress import step
 from atrous.search.costs import Latency, Layer, Pricing
 from atrous.search.ladder import Found, Front, Ladder, Step
 from atrous.search.skeletons import Group, Skeleton, skeletons
-from atrous.search.space import Price, Space
+from atrous.search.space import Price, Space, power_of_ten
 from atrous.shown import Plain, ShownWhole
 
 __all__ = ["Chosen", "Design", "Designs", "search_space"]
@@ -117,7 +118,8 @@ class Design(ShownWhole):
         rank = len(self.input) - 2
         lines = []
         width = self.input[1]
-        pads = [node.op.padding[0] for node in self.report.network.nodes]  # type: ignore[union-attr]
+        ops = [node.op for node in self.report.network.nodes]
+        pads = [op.padding[0] for op in ops if isinstance(op, Conv)]
         for layer, (low, high) in zip(self.layers, pads, strict=True):
             both = min(low, high)
             if low != high:
@@ -152,7 +154,7 @@ class Design(ShownWhole):
 class Designs(list[Design], ShownWhole):
     """The designs that no schedule of the space beats, the cheapest first.
 
-    `space` is what was searched, `count` how many schedules that is.
+    `space` is what was searched, `covered` how many schedules that is.
     """
 
     def __init__(self, designs: Sequence[Design], space: Space) -> None:
@@ -160,8 +162,8 @@ class Designs(list[Design], ShownWhole):
         self.space = space
 
     @property
-    def count(self) -> int:
-        """How many schedules were covered."""
+    def covered(self) -> int:
+        """How many schedules there are in the space."""
         return self.space.count
 
     def plot(self) -> Any:
@@ -172,7 +174,7 @@ class Designs(list[Design], ShownWhole):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
-        space = {**self.space.to_dict(), "rates": list(self.space.rates), "count": self.count}
+        space = {**self.space.to_dict(), "rates": list(self.space.rates), "count": self.covered}
         return {
             "schema": "atrous.designs/1",
             "space": space,
@@ -226,6 +228,7 @@ def search_space(
 
 
 _Priced = tuple[int, Found]
+Limits = Mapping[Price, int]
 
 
 def _front(space: Space, pricing: Pricing) -> list[_Priced]:
@@ -240,15 +243,13 @@ def _front(space: Space, pricing: Pricing) -> list[_Priced]:
     for bound in bounds:
         if most is not None and bound > most:
             break
-        for chain in _searched(space, pricing, "macs", {**space.limits, "memory": bound}):
-            found.append((bound, chain))
+        within = _searched(space, pricing, "macs", {**space.limits, "memory": bound})
+        found += [(bound, chain) for chain in within]
     kept: list[_Priced] = []
     rank = sorted(
         found,
         key=lambda pair: (
-            pair[0],
-            -min(pair[1].field, space.enough),
-            -pair[1].percent,
+            *(pair[0], -min(pair[1].field, space.enough), -pair[1].percent),
             pair[1].prices,
         ),
     )
@@ -273,16 +274,16 @@ def _memories(space: Space, pricing: Pricing) -> set[int]:
     }
 
 
-def _searched(
-    space: Space, pricing: Pricing, first: Price, limits: dict[Price, int] | Any
-) -> list[Found]:
+def _searched(space: Space, pricing: Pricing, first: Price, limits: Limits) -> list[Found]:
     front = Front(space.enough)
     for ladder in _ladders(space, pricing, first, limits):
-        ladder.search(front, lambda at: step(f"{space.count:.3g} schedules, steps of {at}"))
+        ladder.search(
+            front, lambda at: step(f"{power_of_ten(space.count)} schedules, steps of {at}")
+        )
     return front.found
 
 
-def _ladders(space: Space, pricing: Pricing, first: Price, limits: Any) -> Iterator[Ladder]:
+def _ladders(space: Space, pricing: Pricing, first: Price, limits: Limits) -> Iterator[Ladder]:
     bounded: list[Price] = [kind for kind in limits if kind != "memory"]
     memory = limits.get("memory")
 
@@ -348,7 +349,7 @@ def _why_not(space: Space, pricing: Pricing) -> str:
     target = f"a field of {space.least:,}" + ("" if space.holes else " without holes")
     if not _feasible(space, pricing, {}):
         low, high = space.depth
-        largest = _largest(space, lambda trial: _feasible(trial, pricing, {}))
+        largest = _largest(space, partial(_within, pricing, {}))
         layers = f"{low} to {high} layers" if low < high else f"{high} layers"
         rates = f"rates up to {max(space.rates)}"
         fix = f"; the largest is {largest:,}" if largest else "; nothing is, at any size"
@@ -359,9 +360,7 @@ def _why_not(space: Space, pricing: Pricing) -> str:
         )
     for kind, bound in space.limits.items():
         if not _feasible(space, pricing, {kind: bound}):
-            largest = _largest(
-                space, lambda trial, k=kind, b=bound: _feasible(trial, pricing, {k: b})
-            )
+            largest = _largest(space, partial(_within, pricing, {kind: bound}))
             least = _least_limit(space, pricing, kind)
             nearest = (
                 f"the largest field within it is {largest:,}" if largest else "nothing is within it"
@@ -379,9 +378,13 @@ def _why_not(space: Space, pricing: Pricing) -> str:
     )
 
 
-def _feasible(space: Space, pricing: Pricing, limits: Any) -> bool:
+def _feasible(space: Space, pricing: Pricing, limits: Limits) -> bool:
     """Whether a chain reaches the least field within one limit."""
     return any(ladder.reaches() for ladder in _ladders(space, pricing, "macs", limits))
+
+
+def _within(pricing: Pricing, limits: Limits, space: Space) -> bool:
+    return _feasible(space, pricing, limits)
 
 
 def _largest(space: Space, feasible: Callable[[Space], bool]) -> int:
@@ -399,4 +402,4 @@ def _least_limit(space: Space, pricing: Pricing, kind: Price) -> int:
     if kind == "memory":
         bounds = sorted(_memories(space, pricing))
         return next(b for b in bounds if _feasible(space, pricing, {"memory": b}))
-    return min(ladder.least() for ladder in _ladders(space, pricing, kind, {}))
+    return min(ladder.cheapest() for ladder in _ladders(space, pricing, kind, {}))

@@ -1,6 +1,6 @@
 """The search: layers are put on what is read already, one after the other, by ascending step.
 
-A layer of kernel `k` and rate `d` at step `P` of the input adds the positions `j d P`, `0 <= j < k`,
+A layer of kernel `k` and rate `d` at step `P` of the input adds positions `j d P`, `0 <= j < k`,
 to those that are read. A field of `R` positions without a hole stays without one exactly where
 `d P <= R`: then it grows to `R + d P (k - 1)`, and else position `R` is in no sum of steps that are
 larger. So the order of the layers does not matter, every chain without holes is met when its layers
@@ -12,7 +12,7 @@ is missing only grows: a layer adds `2 d P (k - 1) (R - d P)` to it.
 
 States are the layers that are there (those that must be, by count), their number and the field; of
 two states alike in these and in the field, one that costs no less and misses no less is dropped.
-Bounds on what is still to be paid, exact for one price at a time and without regard to evenness, and
+Bounds on what is still to be paid, exact for one price at a time without regard to evenness, and
 the chains found so far drop most others; a limit on the first price grows until nothing was dropped
 for it. So what is found is what no chain of the space beats.
 """
@@ -70,7 +70,7 @@ def evenness_percent(fields: Ints, missing: Ints) -> Ints:
     """
     whole = np.maximum(fields * fields - 1, 1)
     left = np.maximum(whole - missing, 0)
-    guess = np.floor(100 * np.sqrt(left / whole)).astype(np.int64)
+    guess: Ints = np.floor(100 * np.sqrt(left / whole)).astype(np.int64)
     guess += (guess + 1) ** 2 * whole <= 10_000 * left
     guess -= guess**2 * whole > 10_000 * left
     return guess
@@ -192,7 +192,7 @@ class Ladder:
                 yield group, sign
                 sign *= group.count + 1
 
-    def least(self) -> int:
+    def cheapest(self) -> int:
         """The least of the first price with which the field is reached; very much for none."""
         return int(self._togo(0)[self.depth[1], 0, 0])
 
@@ -421,7 +421,6 @@ class Ladder:
         percent = self._percent(ends[:, _MISSING], ends[:, _REACH] + 1)
         # Of what was found alike, the traces are not wanted.
         order = np.lexsort((-ends[:, _REACH], -percent, ends[:, _PRICES]))
-        chains = []
         for row in order:
             state = ends[row]
             chain = Found(

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
-from math import prod
+from math import log10, prod
 from typing import Literal, get_args
 
 from atrous.errors import ArgumentError
 from atrous.shown import Plain, how_many
 
-__all__ = ["PRICES", "Price", "Space", "stride_orders"]
+__all__ = ["PRICES", "Price", "Space", "power_of_ten", "stride_orders"]
 
 Price = Literal["macs", "params", "memory", "latency", "state"]
 """What a schedule is to have little of."""
@@ -54,8 +54,8 @@ class Space(Plain):
         low, high = self.depth
         if not 1 <= self.least <= self.most:
             raise ArgumentError(
-                f"a field of {self.least} to {self.most} positions is none; give at least 1, and no "
-                "upper end below the lower one."
+                f"a field of {self.least} to {self.most} positions is none; give at least 1, and "
+                "no upper end below the lower one."
             )
         if self.most > _MOST_FIELD:
             raise ArgumentError(
@@ -73,18 +73,18 @@ class Space(Plain):
             raise ArgumentError("a kernel of 1 sees what it is put on; give kernels of at least 2.")
         if not stride_orders(self.output_stride, self.strides, high):
             raise ArgumentError(
-                f"no {how_many(high, 'layer')} of the strides {_listed(self.strides)} make an output "
-                f"stride of {self.output_stride}; allow its factors, or deeper networks."
+                f"no {how_many(high, 'layer')} of the strides {_listed(self.strides)} make an "
+                f"output stride of {self.output_stride}; allow its factors, or deeper networks."
             )
         if len(self.widths) > 1 and not self.by_layer and self.stages is None:
             raise ArgumentError(
                 f"channels has {len(self.widths)} numbers; give one for all layers, one for each "
-                f"stage between strides, or one for each of {high} layers with depth={len(self.widths)}."
+                "stage between strides, or one for each layer of a depth that is fixed."
             )
         if self.cells > _MOST_CELLS:
             raise ArgumentError(
-                f"{self.count:.3g} schedules with fields of up to {self.most:,} are more than are "
-                "searched; lower the depth, the field's upper end, or give channels by stage."
+                f"{power_of_ten(self.count)} schedules with fields of up to {self.most:,} are more "
+                "than are searched; lower the depth, the field's upper end, or give channels by stage."
             )
 
     @property
@@ -154,6 +154,19 @@ def stride_orders(product: int, strides: Sequence[int], most: int) -> list[tuple
         if stride > 1 and product % stride == 0
         for rest in stride_orders(product // stride, strides, most - 1)
     ]
+
+
+def power_of_ten(number: int) -> str:
+    """A count, or its power of ten, however large.
+
+    >>> power_of_ten(12_345), power_of_ten(64**16), power_of_ten(3**9999)
+    ('12,345', '7.9e28', '5.4e4770')
+    """
+    if number < 10**7:
+        return f"{number:,}"
+    digits = len(str(number)) if number < 10**4000 else int(log10(number)) + 1
+    scaled = number // 10 ** (digits - 3)
+    return f"{scaled / 100:.1f}e{digits - 1}"
 
 
 def _listed(values: Sequence[int]) -> str:

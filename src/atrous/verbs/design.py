@@ -1,0 +1,238 @@
+"""`design`: the schedules of stride and dilation that no other beats for what is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from functools import lru_cache
+from math import floor
+from statistics import median
+from time import perf_counter_ns
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from atrous.analysis.requirements import bytes_of
+from atrous.analysis.scale import Scale, per_rate
+from atrous.errors import ArgumentError, UnreachableError
+from atrous.geometry import Window
+from atrous.operators.conv import conv
+from atrous.search import PRICES, Designs, Price, Space, search_space
+from atrous.search.costs import Latency, Layer
+
+__all__ = ["Allowed", "design"]
+
+Allowed = Literal["holes", "subgrids"]
+Numbers = int | Sequence[int]
+
+_MORE = 4
+"""What lies above the field that is asked for is looked at up to a quarter of it."""
+
+
+def design(
+    receptive_field: int | str | tuple[int, int] | None = None,
+    *,
+    input: Sequence[int] = (1, 3, 512, 512),
+    output_stride: int = 1,
+    kernels: Numbers = 3,
+    depth: Numbers = (1, 12),
+    rates: Numbers = 64,
+    strides: Numbers = 2,
+    channels: Numbers = 64,
+    minimise: Price = "macs",
+    macs: float | None = None,
+    params: float | None = None,
+    memory: int | str | None = None,
+    latency: float | None = None,
+    state: int | str | None = None,
+    recomputed: tuple[int, float] | None = None,
+    causal: bool = False,
+    rate: float | str | None = None,
+    allow: Collection[Allowed] = (),
+) -> Designs:
+    """The schedules of kernel, stride and dilation that reach a field and that none beats.
+
+    Chains of `depth` convolutions (a number, or the least and the most) are searched, all of them:
+    each layer has one of `kernels`, a rate of 1 to `rates` (or one of several given), and a stride
+    of 1 or of `strides`, with `output_stride` as their product. One beats another that it is at
+    least as good as in the price to `minimise`, in its field and in how evenly paths from an output
+    fall on it, in whole percent, and better in one. `receptive_field` is what is to be seen along
+    each axis, in input positions or with `rate` as a time (`"64ms"`), more being no merit; a pair
+    is the least and the most, between which more is better; left out, it is the input's size.
+
+    `input` is the shape with batch, channels and 1 to 3 sizes, `channels` one number, one for each
+    stage between strides (a strided layer makes those of the next), or one for each of a fixed
+    number of layers. Limits: `macs`, `params`, `memory` held at the worst moment in float32 (bytes,
+    or `"64MiB"`), `latency` in ms, measured here with `atrous.conv` for one layer after the other,
+    `state` (bytes that a stream along time keeps), and `recomputed=(tile, share)`, what tiles of
+    that size run beside what they keep. `minimise` is one of `macs`, `params`, `memory`, `latency`,
+    `state`. `causal` pads the past alone, along time.
+
+    No schedule has holes, or ends in layers whose neighbouring outputs read disjoint sub-grids of
+    some layer's input, unless `allow` has `"holes"` or `"subgrids"`. With holes evenness does not
+    count.
+
+    Raises `UnreachableError` where no schedule does it, which names the limit and the nearest that
+    is within it, and `ArgumentError` for what is no space, or too large a one, with its count.
+
+    >>> import atrous
+    >>> found = atrous.design(31, input=(1, 8, 64, 64), depth=(1, 5), channels=8)
+    >>> [(one.rates, one.field, one.evenness) for one in found]
+    [((11, 3, 1, 1), 33, 0.98)]
+    >>> found[0].stack
+    'k3d11x8 k3d3x8 k3x8 k3x8'
+    """
+    shape = _shape(input)
+    scale = None if rate is None else per_rate(rate)
+    if len(shape) != 3 and (
+        causal or scale is not None or minimise == "state" or state is not None
+    ):
+        raise ArgumentError(
+            "causal, rate and state are along time; give an input of one axis, such as 1,64,16000."
+        )
+    least, most, enough = _field(receptive_field, shape, scale)
+    if recomputed is not None:
+        most = _within_tile(*recomputed, len(shape) - 2, output_stride, least, most)
+        enough = min(enough, most)
+    if minimise not in PRICES:
+        raise ArgumentError(f"minimise={minimise!r} is none of {', '.join(PRICES)}; give one.")
+    unknown = [one for one in allow if one not in get_args(Allowed)]
+    if unknown or isinstance(allow, str):
+        raise ArgumentError(f"allow={allow!r}; give a tuple with 'holes', 'subgrids' or both.")
+    limits: dict[Price, int] = {}
+    if macs is not None:
+        limits["macs"] = floor(macs)
+    if params is not None:
+        limits["params"] = floor(params)
+    if memory is not None:
+        limits["memory"] = bytes_of(memory) if isinstance(memory, str) else memory
+    if state is not None:
+        limits["state"] = bytes_of(state) if isinstance(state, str) else state
+    if latency is not None:
+        limits["latency"] = floor(latency * 1e6)
+    ranged = _numbers("rates", rates)
+    deep = _numbers("depth", depth)
+    space = Space(
+        *(least, most, enough, shape[2:], shape[1], _numbers("channels", channels)),
+        *(
+            output_stride,
+            _numbers("strides", strides),
+            tuple(sorted({*_numbers("kernels", kernels)})),
+        ),
+        tuple(range(1, ranged[0] + 1)) if isinstance(rates, int) else tuple(sorted({*ranged})),
+        (deep[0], deep[-1]),
+        minimise,
+        limits,
+        holes="holes" in allow,
+        subgrids="subgrids" in allow or "holes" in allow,
+    )
+    timed = "latency" in (minimise, *limits)
+    return search_space(
+        space, latency=_clock(shape[2:]) if timed else None, causal=causal, scale=scale
+    )
+
+
+def _shape(given: Any) -> tuple[int, ...]:
+    shape = tuple(given) if isinstance(given, Sequence) else ()
+    if not 3 <= len(shape) <= 5 or not all(isinstance(n, int) and n > 0 for n in shape):
+        raise ArgumentError(
+            f"input {shape} is no shape with batch, channels and 1 to 3 sizes; give one such as "
+            "1,3,512,512."
+        )
+    return shape
+
+
+def _numbers(name: str, given: Any) -> tuple[int, ...]:
+    found = (given,) if isinstance(given, int) else tuple(given)
+    if not found or not all(
+        isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in found
+    ):
+        raise ArgumentError(f"{name}={given!r}; give whole numbers of at least 1.")
+    if name == "depth" and len(found) > 2:
+        raise ArgumentError(f"depth={given!r}; give one number, or the least and the most.")
+    return found
+
+
+def _field(given: Any, shape: Sequence[int], scale: Scale | None) -> tuple[int, int, int]:
+    """The least and the most that is to be seen, and up to where more is a merit."""
+    if given is None:
+        given = max(shape[2:])
+    if isinstance(given, str):
+        number = given.strip().removesuffix("ms").strip()
+        if scale is None or not given.strip().endswith("ms") or not _is_number(number):
+            raise ArgumentError(
+                f"receptive_field={given!r}; give input positions, or with rate=... a time in ms."
+            )
+        given = -(-float(number) // float(scale.step))
+        given = int(given)
+    if isinstance(given, int) and not isinstance(given, bool):
+        return given, given + given // _MORE, given
+    pair = tuple(given) if isinstance(given, Sequence) else ()
+    if len(pair) != 2 or not all(isinstance(n, int) for n in pair):
+        raise ArgumentError(
+            f"receptive_field={given!r}; give one number, or the least and the most."
+        )
+    return pair[0], pair[1], pair[1]
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(".", "", 1).isascii() and text.replace(".", "", 1).isdecimal()
+
+
+def _within_tile(tile: int, share: float, rank: int, stride: int, least: int, most: int) -> int:
+    """The largest field with which tiles of a size run at most a share of positions twice."""
+
+    def runs(field: int) -> float:
+        side = -(-((field - 1) // 2) // stride) * stride
+        return float(((tile + 2 * side) / tile) ** rank - 1)
+
+    if tile < 1 or share < 0:
+        raise ArgumentError(
+            f"recomputed=({tile}, {share}); give a tile's size and a share above 0."
+        )
+    if runs(least) > share:
+        largest = next((n for n in range(least, 0, -1) if runs(n) <= share), 0)
+        nearest = next(
+            size
+            for size in (tile << bits for bits in range(64))
+            if _share(size, least, rank, stride) <= share
+        )
+        raise UnreachableError(
+            f"a field of {least:,} has tiles of {tile} run {runs(least):.0%} of positions twice, "
+            f"more than {share:.0%}; the largest field within it is {largest:,}, or give tiles of "
+            f"{nearest:,}."
+        )
+    return max(n for n in range(least, most + 1) if runs(n) <= share)
+
+
+def _share(tile: int, field: int, rank: int, stride: int) -> float:
+    side = -(-((field - 1) // 2) // stride) * stride
+    return float(((tile + 2 * side) / tile) ** rank - 1)
+
+
+_TURNS = 5
+
+
+def _clock(sizes: tuple[int, ...]) -> Latency:
+    """Nanoseconds of layers by `atrous.conv`: the slower of its least and its largest rate."""
+
+    @lru_cache(None)
+    def timed(kernel: int, stride: int, rate: int, read: int, made: int, step: int) -> int:
+        maps = [-(-size // step) for size in sizes]
+        x = np.ones((1, read, *maps), dtype=np.float32)
+        weight = np.ones((made, read, *[kernel] * len(sizes)), dtype=np.float32)
+        pads = (Window(kernel, dilation=rate).extent - 1) // 2
+        turns = []
+        for _ in range(_TURNS):
+            began = perf_counter_ns()
+            conv(x, weight, stride=stride, dilation=rate, padding=pads)
+            turns.append(perf_counter_ns() - began)
+        return int(median(turns))
+
+    def latency(layer: Layer) -> int:
+        # Kernels here take as long at every rate; two are measured, and the slower one counts.
+        return max(
+            timed(layer.kernel, layer.stride, rate, layer.channels_in, layer.channels, layer.step)
+            for rate in (1, 4)
+        )
+
+    return latency

@@ -1,0 +1,101 @@
+"""Designs: code that runs as printed, impossible targets, and what is no space."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+import atrous
+from atrous.errors import ArgumentError, UnreachableError
+
+
+@pytest.mark.parametrize(
+    ("input", "kernels", "output_stride"),
+    [((1, 2, 40), (2, 3), 4), ((1, 3, 33, 41), (3, 5), 2), ((1, 2, 12, 10, 11), (2,), 1)],
+)
+def test_the_printed_code_builds_the_network_that_was_designed(
+    input: tuple[int, ...], kernels: tuple[int, ...], output_stride: int
+) -> None:
+    designs = atrous.design(
+        9, input=input, kernels=kernels, channels=4, depth=(1, 4), output_stride=output_stride
+    )
+    assert designs
+    for one in designs:
+        held: dict[str, Any] = {}
+        exec(one.code(), held)
+        model = held["model"].eval()
+        assert model(torch.zeros(input)).shape == one.report.outputs[0].output_shape
+        convs = [layer for layer in model if "Conv" in type(layer).__name__]
+        assert [conv.dilation[0] for conv in convs] == [*one.rates]
+        read = atrous.inspect(model, input).outputs[0].field[0]
+        assert (read.size, read.coverage, read.step) == (one.field, 1.0, 1)
+
+
+def test_causal_designs_look_at_nothing_ahead() -> None:
+    for one in atrous.design(
+        40, input=(1, 4, 400), channels=4, causal=True, minimise="state", output_stride=1
+    ):
+        field = one.report.outputs[0].field[0]
+        assert field.start == -(field.size - 1)
+        assert one.state_bytes == 4 * 4 * sum(
+            layer.rate * (layer.kernel - 1) for layer in one.layers
+        )
+
+
+def test_a_field_in_ms_is_one_in_samples() -> None:
+    in_time = atrous.design("4 ms", rate="16k", input=(1, 4, 400), channels=4)
+    in_samples = atrous.design(64, input=(1, 4, 400), channels=4)
+    assert [one.stack for one in in_time] == [one.stack for one in in_samples]
+    assert "4 ms" in str(in_time)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"depth": 3}, "largest is 27"),
+        ({"macs": 1e6}, "MACs of at least .* limit is 1,000,000"),
+        ({"memory": "100KiB"}, "memory of at least .* limit is 102,400"),
+        ({"recomputed": (64, 0.5)}, "largest field within it is 16, or give tiles of 512"),
+    ],
+)
+def test_what_is_out_of_reach_names_the_limit_and_the_nearest(
+    given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UnreachableError, match=message):
+        atrous.design(65, input=(1, 8, 64, 64), channels=8, **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"kernels": 1}, "kernels of at least 2"),
+        ({"output_stride": 3}, "make an output stride of 3"),
+        ({"depth": (4, 2)}, "depth is 4 to 2"),
+        ({"receptive_field": 1 << 20}, "more than are searched"),
+        ({"receptive_field": 6000, "depth": (1, 4000)}, "schedules with fields"),
+        ({"channels": (1, 2, 3)}, "channels has 3 numbers"),
+        ({"minimise": "time"}, "none of macs"),
+        ({"causal": True}, "along time"),
+        ({"allow": "holes"}, "give a tuple"),
+        ({"input": (1, 3)}, "no shape"),
+        ({"receptive_field": "64ms"}, "with rate="),
+    ],
+)
+def test_what_is_no_space_is_said(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        atrous.design(**{"input": (1, 3, 64, 64), **given})
+
+
+def test_with_holes_a_field_takes_fewer_layers() -> None:
+    whole = atrous.design(65, input=(1, 8, 64, 64), channels=8)
+    holed = atrous.design(65, input=(1, 8, 64, 64), channels=8, allow=("holes",))
+    assert holed[0].macs < whole[0].macs
+    assert holed[0].coverage < 1 == whole[0].coverage
+    assert holed[0].evenness is None
+
+
+def test_a_limit_on_time_is_measured() -> None:
+    designs = atrous.design(9, input=(1, 4, 16, 16), channels=4, depth=(1, 4), minimise="latency")
+    assert all(one.latency_ns for one in designs)
