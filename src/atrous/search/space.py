@@ -84,7 +84,8 @@ class Space(Plain):
         if self.cells > _MOST_CELLS:
             raise ArgumentError(
                 f"{power_of_ten(self.count)} schedules with fields of up to {self.most:,} are more "
-                "than are searched; lower the depth, the field's upper end, or give channels by stage."
+                "than are searched; lower the depth or the field's upper end, or give channels by "
+                "stage."
             )
 
     @property
