@@ -76,11 +76,13 @@ def made():
     line_module = torch.nn.Conv1d(2, 2, 3).eval()
     streamed = atrous.plan_stream("stack:k3s2 tconvk4s2", (1, 1, 64))
     audited = atrous.audit_tiles(module, module, input=SHAPE)
+    designs = atrous.design(9, input=SHAPE, channels=2)
     records = (
         lesson, lesson.statements[0], slide, numbers,
         report, report.network, report.layers[0], report.layers[0].field[0],
         report.layers[0].field[0].phases[0], report.findings[0], report.footprint(),
         atrous.explain("stack:k3 k3d2", SHAPE),
+        designs, designs[0],
         atrous.compare(input=SHAPE), atrous.degrid("stack:k3d2 k3d2", SHAPE),
         conversion, conversion.certificate, conversion.edits[0],
         explanation, explanation.layers[0], explanation.engines[0],

@@ -49,14 +49,15 @@ class DesignsView(LinesView):
 
     def lines(self, look: Look) -> list[Line]:
         out = [
-            line(Span(row, "bold")) for row in wrapped_text(_title(self.record), look.width, look)
+            line(Span(row, "bold"))
+            for row in wrapped_text(_designs_title(self.record), look.width, look)
         ]
-        out += [(), *table(folded(_columns(self.record), look.width), look), ()]
+        out += [(), *table(folded(_design_columns(self.record), look.width), look), ()]
         return out + wrapped(Span("searched", "bold"), _searched(self.record), _INDENT, look)
 
     def html(self) -> str:
-        title, said = escaped(_title(self.record)), escaped(_searched(self.record))
-        return f"<div><b>{title}</b>{grid(_columns(self.record))}<p>{said}</p></div>"
+        title, said = escaped(_designs_title(self.record)), escaped(_searched(self.record))
+        return f"<div><b>{title}</b>{grid(_design_columns(self.record))}<p>{said}</p></div>"
 
     def plot(self, kind: str = "", *, image: object = None, beside: object = None) -> Any:  # noqa: ARG002
         from atrous.draw.fronts import front_chart
@@ -74,7 +75,7 @@ class DesignsView(LinesView):
         return offline(front_chart(rows, self.record.space.minimise))
 
 
-def _title(found: Designs) -> str:
+def _designs_title(found: Designs) -> str:
     space = found.space
     field = (
         f"{space.least:,}" if space.enough == space.least else f"{space.least:,} to {space.most:,}"
@@ -93,7 +94,7 @@ def _searched(found: Designs) -> str:
     rates = f"rates {space.rates[0]} to {space.rates[-1]}"
     said = (
         f"{power_of_ten(found.covered)} schedules, all of them: {layers}, kernels "
-        f"{_listed(space.kernels)}, {rates}, fields up to {space.most:,}; none beats these in "
+        f"{_comma_listed(space.kernels)}, {rates}, fields up to {space.most:,}; none beats these in "
         f"{_PRICES[space.minimise]}, field"
     )
     if space.holes:
@@ -111,17 +112,17 @@ _PRICES = {
 }
 
 
-def _listed(numbers: Sequence[int]) -> str:
+def _comma_listed(numbers: Sequence[int]) -> str:
     return ", ".join(map(str, numbers))
 
 
-def _columns(found: Designs) -> list[Column]:
+def _design_columns(found: Designs) -> list[Column]:
     def column(title: str, texts: Sequence[str]) -> Column:
         return Column(title, tuple(map(Span, texts)))
 
     columns = [
         Column("stack", tuple(Span(one.stack, "bold") for one in found), False, 24),
-        column("field", [_field(one) for one in found]),
+        column("field", [_field_text(one) for one in found]),
     ]
     if any(one.evenness is not None for one in found):
         columns.append(
@@ -142,15 +143,13 @@ def _columns(found: Designs) -> list[Column]:
     return columns
 
 
-def _field(one: Design) -> str:
+def _field_text(one: Design) -> str:
     return str(one.field) if one.scale is None else f"{one.field} ({one.scale.text(one.field)})"
 
 
 def _sees(one: Design) -> str:
     stride = one.report.outputs[0].output_stride[0]
-    said = (
-        f"{_field(one)} input positions at output stride {stride}, {one.coverage:.0%} of them read"
-    )
+    said = f"{_field_text(one)} input positions at output stride {stride}, {one.coverage:.0%} of them read"
     return (
         said if one.evenness is None else f"{said}, paths {one.evenness:.0%} as wide as even ones"
     )

@@ -9,16 +9,16 @@ from math import ceil, prod
 from atrous.geometry import Window
 from atrous.search.space import Price, Space
 
-__all__ = ["Latency", "Layer", "Pricing", "layer_bytes"]
+__all__ = ["Latency", "ChainLayer", "Pricing", "layer_bytes"]
 
 _BYTES = 4
 
-Latency = Callable[["Layer"], int]
+Latency = Callable[["ChainLayer"], int]
 """Nanoseconds that a layer takes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class ChainLayer:
     """One convolution of a chain, at its step: how many input positions its own are apart."""
 
     kernel: int
@@ -48,7 +48,7 @@ class Pricing:
         """That of a space."""
         return cls(space.sizes, space.channels_in, latency)
 
-    def price(self, kind: Price, layer: Layer) -> int:
+    def price(self, kind: Price, layer: ChainLayer) -> int:
         """What a layer adds; of memory, what is held while it runs, of which the largest counts."""
         if kind == "macs":
             made = prod(self.map(layer.step * layer.stride))
@@ -70,7 +70,7 @@ class Pricing:
         return [ceil(size / step) for size in self.sizes]
 
 
-def layer_bytes(sizes: Sequence[int], layer: Layer) -> int:
+def layer_bytes(sizes: Sequence[int], layer: ChainLayer) -> int:
     """Bytes of a layer's input and output in float32."""
     read, made = (
         prod(ceil(size / step) for size in sizes)

@@ -13,8 +13,8 @@ from atrous.errors import UnreachableError
 from atrous.network.ops import Conv
 from atrous.network.stack import stack_network
 from atrous.progress import step
-from atrous.search.costs import Latency, Layer, Pricing
-from atrous.search.ladder import Found, Front, Ladder, Step
+from atrous.search.costs import Latency, ChainLayer, Pricing
+from atrous.search.ladder import Found, Unbeaten, Ladder, Rung
 from atrous.search.skeletons import Group, Skeleton, skeletons
 from atrous.search.space import Price, Space, power_of_ten
 from atrous.shown import Plain, ShownWhole
@@ -275,7 +275,7 @@ def _memories(space: Space, pricing: Pricing) -> set[int]:
 
 
 def _searched(space: Space, pricing: Pricing, first: Price, limits: Limits) -> list[Found]:
-    front = Front(space.enough)
+    front = Unbeaten(space.enough)
     for ladder in _ladders(space, pricing, first, limits):
         ladder.search(
             front, lambda at: step(f"{power_of_ten(space.count)} schedules, steps of {at}")
@@ -306,7 +306,7 @@ def _ladders(space: Space, pricing: Pricing, first: Price, limits: Limits) -> It
         )
 
 
-def _layers_of(skeleton: Skeleton, steps: Sequence[Step]) -> list[Layer]:
+def _layers_of(skeleton: Skeleton, steps: Sequence[Rung]) -> list[ChainLayer]:
     """The layers in their order: rates rise within a stage, and fall in the last one.
 
     So each layer of the last stage reads, of the map before it, positions without a hole.
@@ -349,7 +349,7 @@ def _why_not(space: Space, pricing: Pricing) -> str:
     target = f"a field of {space.least:,}" + ("" if space.holes else " without holes")
     if not _feasible(space, pricing, {}):
         low, high = space.depth
-        largest = _largest(space, partial(_within, pricing, {}))
+        largest = _largest_field(space, partial(_within, pricing, {}))
         layers = f"{low} to {high} layers" if low < high else f"{high} layers"
         rates = f"rates up to {max(space.rates)}"
         fix = f"; the largest is {largest:,}" if largest else "; nothing is, at any size"
@@ -360,7 +360,7 @@ def _why_not(space: Space, pricing: Pricing) -> str:
         )
     for kind, bound in space.limits.items():
         if not _feasible(space, pricing, {kind: bound}):
-            largest = _largest(space, partial(_within, pricing, {kind: bound}))
+            largest = _largest_field(space, partial(_within, pricing, {kind: bound}))
             least = _least_limit(space, pricing, kind)
             nearest = (
                 f"the largest field within it is {largest:,}" if largest else "nothing is within it"
@@ -387,7 +387,7 @@ def _within(pricing: Pricing, limits: Limits, space: Space) -> bool:
     return _feasible(space, pricing, limits)
 
 
-def _largest(space: Space, feasible: Callable[[Space], bool]) -> int:
+def _largest_field(space: Space, feasible: Callable[[Space], bool]) -> int:
     """The largest field that is reached, up to the one wanted; 0 for none."""
     low, high = 0, space.least
     while high - low > 1:

@@ -28,7 +28,7 @@ import numpy as np
 from atrous.errors import ArgumentError
 from atrous.search.skeletons import Group, Skeleton
 
-__all__ = ["Found", "Front", "Step", "evenness_percent"]
+__all__ = ["Found", "Unbeaten", "Rung", "evenness_percent"]
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -43,7 +43,7 @@ _KEY, _DEPTH, _REACH, _MISSING, _ORIGIN, _PRICES = range(6)
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Rung:
     """One layer that was put on: of which group, with which kernel and rate."""
 
     group: int
@@ -59,7 +59,7 @@ class Found:
     field: int
     percent: int
     skeleton: int
-    steps: tuple[Step, ...]
+    steps: tuple[Rung, ...]
 
 
 def evenness_percent(fields: Ints, missing: Ints) -> Ints:
@@ -76,7 +76,7 @@ def evenness_percent(fields: Ints, missing: Ints) -> Ints:
     return guess
 
 
-class Front:
+class Unbeaten:
     """What no chain met so far beats, over skeletons; `beaten` drops what cannot be better."""
 
     def __init__(self, enough: int) -> None:
@@ -204,7 +204,7 @@ class Ladder:
             one <= bound for one, bound in zip(least[1:], self.limits, strict=True)
         )
 
-    def search(self, front: Front, listen: Callable[[int], None]) -> None:
+    def search(self, front: Unbeaten, listen: Callable[[int], None]) -> None:
         """Adds to `front` what no other chain beats; tells `listen` how far it is, in steps."""
         togo = [self._togo(column) for column in range(1 + len(self.limits))]
         least = int(togo[0][self.depth[1], 0, 0])
@@ -301,7 +301,7 @@ class Ladder:
 
     def _run(
         self,
-        front: Front,
+        front: Unbeaten,
         togo: Sequence[Ints],
         limit: int,
         listen: Callable[[int], None],
@@ -357,7 +357,7 @@ class Ladder:
         return grown
 
     def _promising(
-        self, states: Ints, front: Front, togo: Sequence[Ints], limit: int
+        self, states: Ints, front: Unbeaten, togo: Sequence[Ints], limit: int
     ) -> tuple[Ints, bool]:
         """The states that can still come to something, and whether the limit dropped any."""
         left = self.depth[1] - states[:, _DEPTH]
@@ -411,7 +411,7 @@ class Ladder:
         states[:, _ORIGIN] = np.arange(self._made, self._made + len(states))
         self._made += len(states)
 
-    def _finish(self, states: Ints, front: Front) -> None:
+    def _finish(self, states: Ints, front: Unbeaten) -> None:
         done = (states[:, _KEY] == self.full) & (states[:, _REACH] >= self.least - 1)
         done &= states[:, _DEPTH] >= self.depth[0]
         ends = states[done]
@@ -438,7 +438,7 @@ class Ladder:
             origin = int(state[_ORIGIN])
             while origin > 0:
                 put = self._every[int(placed[origin])]
-                steps.append(Step(put.group, put.kernel, put.rate))
+                steps.append(Rung(put.group, put.kernel, put.rate))
                 origin = int(parents[origin])
             front.add(
                 [Found(chain.prices, chain.field, chain.percent, self.number, tuple(steps[::-1]))]

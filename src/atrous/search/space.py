@@ -73,7 +73,7 @@ class Space(Plain):
             raise ArgumentError("a kernel of 1 sees what it is put on; give kernels of at least 2.")
         if not stride_orders(self.output_stride, self.strides, high):
             raise ArgumentError(
-                f"no {how_many(high, 'layer')} of the strides {_listed(self.strides)} make an "
+                f"no {how_many(high, 'layer')} of the strides {_by_commas(self.strides)} make an "
                 f"output stride of {self.output_stride}; allow its factors, or deeper networks."
             )
         if len(self.widths) > 1 and not self.by_layer and self.stages is None:
@@ -170,5 +170,5 @@ def power_of_ten(number: int) -> str:
     return f"{scaled / 100:.1f}e{digits - 1}"
 
 
-def _listed(values: Sequence[int]) -> str:
+def _by_commas(values: Sequence[int]) -> str:
     return ", ".join(map(str, values))

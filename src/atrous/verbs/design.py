@@ -17,7 +17,7 @@ from atrous.errors import ArgumentError, UnreachableError
 from atrous.geometry import Window
 from atrous.operators.conv import conv
 from atrous.search import PRICES, Designs, Price, Space, search_space
-from atrous.search.costs import Latency, Layer
+from atrous.search.costs import Latency, ChainLayer
 
 __all__ = ["Allowed", "design"]
 
@@ -81,7 +81,7 @@ def design(
     >>> found[0].stack
     'k3d11x8 k3d3x8 k3x8 k3x8'
     """
-    shape = _shape(input)
+    shape = _design_input(input)
     scale = None if rate is None else per_rate(rate)
     if len(shape) != 3 and (
         causal or scale is not None or minimise == "state" or state is not None
@@ -89,7 +89,7 @@ def design(
         raise ArgumentError(
             "causal, rate and state are along time; give an input of one axis, such as 1,64,16000."
         )
-    least, most, enough = _field(receptive_field, shape, scale)
+    least, most, enough = _field_range(receptive_field, shape, scale)
     if recomputed is not None:
         most = _within_tile(*recomputed, len(shape) - 2, output_stride, least, most)
         enough = min(enough, most)
@@ -109,14 +109,14 @@ def design(
         limits["state"] = bytes_of(state) if isinstance(state, str) else state
     if latency is not None:
         limits["latency"] = floor(latency * 1e6)
-    ranged = _numbers("rates", rates)
-    deep = _numbers("depth", depth)
+    ranged = _whole_numbers("rates", rates)
+    deep = _whole_numbers("depth", depth)
     space = Space(
-        *(least, most, enough, shape[2:], shape[1], _numbers("channels", channels)),
+        *(least, most, enough, shape[2:], shape[1], _whole_numbers("channels", channels)),
         *(
             output_stride,
-            _numbers("strides", strides),
-            tuple(sorted({*_numbers("kernels", kernels)})),
+            _whole_numbers("strides", strides),
+            tuple(sorted({*_whole_numbers("kernels", kernels)})),
         ),
         tuple(range(1, ranged[0] + 1)) if isinstance(rates, int) else tuple(sorted({*ranged})),
         (deep[0], deep[-1]),
@@ -131,7 +131,7 @@ def design(
     )
 
 
-def _shape(given: Any) -> tuple[int, ...]:
+def _design_input(given: Any) -> tuple[int, ...]:
     shape = tuple(given) if isinstance(given, Sequence) else ()
     if not 3 <= len(shape) <= 5 or not all(isinstance(n, int) and n > 0 for n in shape):
         raise ArgumentError(
@@ -141,7 +141,7 @@ def _shape(given: Any) -> tuple[int, ...]:
     return shape
 
 
-def _numbers(name: str, given: Any) -> tuple[int, ...]:
+def _whole_numbers(name: str, given: Any) -> tuple[int, ...]:
     found = (given,) if isinstance(given, int) else tuple(given)
     if not found or not all(
         isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in found
@@ -152,7 +152,7 @@ def _numbers(name: str, given: Any) -> tuple[int, ...]:
     return found
 
 
-def _field(given: Any, shape: Sequence[int], scale: Scale | None) -> tuple[int, int, int]:
+def _field_range(given: Any, shape: Sequence[int], scale: Scale | None) -> tuple[int, int, int]:
     """The least and the most that is to be seen, and up to where more is a merit."""
     if given is None:
         given = max(shape[2:])
@@ -228,7 +228,7 @@ def _clock(sizes: tuple[int, ...]) -> Latency:
             turns.append(perf_counter_ns() - began)
         return int(median(turns))
 
-    def latency(layer: Layer) -> int:
+    def latency(layer: ChainLayer) -> int:
         # Kernels here take as long at every rate; two are measured, and the slower one counts.
         return max(
             timed(layer.kernel, layer.stride, rate, layer.channels_in, layer.channels, layer.step)
