@@ -6,7 +6,8 @@ no other schedule beats by putting one layer after the other on what is read alr
 makes records of it.
 Pure functions on frozen records; what is measured comes in as numbers. May import: `analysis`,
 `network`, `geometry` and below, and numpy; no framework.
-A new price is a branch of `costs` and a name in `space`; a new rule on schedules a group in `skeletons`.
+A new price is a branch of `costs` and a name in `space`; a new rule
+on schedules a group in `skeletons`.
 """
 
 from __future__ import annotations

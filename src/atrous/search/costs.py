@@ -9,7 +9,7 @@ from math import ceil, prod
 from atrous.geometry import Window
 from atrous.search.space import Price, Space
 
-__all__ = ["Latency", "ChainLayer", "Pricing", "layer_bytes"]
+__all__ = ["ChainLayer", "Latency", "Pricing", "layer_bytes"]
 
 _BYTES = 4
 

@@ -13,8 +13,8 @@ from atrous.errors import UnreachableError
 from atrous.network.ops import Conv
 from atrous.network.stack import stack_network
 from atrous.progress import step
-from atrous.search.costs import Latency, ChainLayer, Pricing
-from atrous.search.ladder import Found, Unbeaten, Ladder, Rung
+from atrous.search.costs import ChainLayer, Latency, Pricing
+from atrous.search.ladder import Found, Ladder, Rung, Unbeaten
 from atrous.search.skeletons import Group, Skeleton, skeletons
 from atrous.search.space import Price, Space, power_of_ten
 from atrous.shown import Plain, ShownWhole

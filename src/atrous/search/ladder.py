@@ -28,7 +28,7 @@ import numpy as np
 from atrous.errors import ArgumentError
 from atrous.search.skeletons import Group, Skeleton
 
-__all__ = ["Found", "Unbeaten", "Rung", "evenness_percent"]
+__all__ = ["Found", "Rung", "Unbeaten", "evenness_percent"]
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 

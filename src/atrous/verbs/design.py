@@ -17,7 +17,7 @@ from atrous.errors import ArgumentError, UnreachableError
 from atrous.geometry import Window
 from atrous.operators.conv import conv
 from atrous.search import PRICES, Designs, Price, Space, search_space
-from atrous.search.costs import Latency, ChainLayer
+from atrous.search.costs import ChainLayer, Latency
 
 __all__ = ["Allowed", "design"]
 
