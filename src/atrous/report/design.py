@@ -94,8 +94,8 @@ def _searched(found: Designs) -> str:
     rates = f"rates {space.rates[0]} to {space.rates[-1]}"
     said = (
         f"{power_of_ten(found.covered)} schedules, all of them: {layers}, kernels "
-        f"{_comma_listed(space.kernels)}, {rates}, fields up to {space.most:,}; none beats these in "
-        f"{_PRICES[space.minimise]}, field"
+        f"{_comma_listed(space.kernels)}, {rates}, fields up to {space.most:,}; none beats these "
+        f"in {_PRICES[space.minimise]}, field"
     )
     if space.holes:
         return f"{said}; holes are allowed."
@@ -149,7 +149,8 @@ def _field_text(one: Design) -> str:
 
 def _sees(one: Design) -> str:
     stride = one.report.outputs[0].output_stride[0]
-    said = f"{_field_text(one)} input positions at output stride {stride}, {one.coverage:.0%} of them read"
+    read = f"{one.coverage:.0%} of them read"
+    said = f"{_field_text(one)} input positions at output stride {stride}, {read}"
     return (
         said if one.evenness is None else f"{said}, paths {one.evenness:.0%} as wide as even ones"
     )
