@@ -168,16 +168,16 @@ def test_what_follows_an_edit_stops_for_the_next():
 def test_better_changes_the_fewest_rates_and_says_what_is_gained(port):
     found = edit(port, "/better", stack="k3d2 k3d2 k3d2", input="1,8,64,64")
     assert found["stack"] == "k3d2 k3d2 k3d2"
-    assert found["offers"] == [
-        {
-            "what": "2 rates changed, no holes, no sub-grids",
-            "stack": "k3d2 k3d3 k3",
-            "input": "1,8,64,64",
-        }
-    ]
-    assert found["said"] == "37 sets of rates tried."
-    fine = edit(port, "/better", stack="k3 k3d2 k3d5", input="1,8,64,64")
-    assert (fine["offers"], fine["said"]) == ([], "This stack has no holes and no sub-grids.")
+    assert found["offers"][0] == {
+        "what": "2 rates changed, no holes, no sub-grids",
+        "stack": "k3d2 k3d3 k3",
+        "input": "1,8,64,64",
+    }
+    assert len(found["offers"]) <= 3
+    assert found["said"].startswith("37 sets of its rates tried. 399 schedules of the same kernels")
+    fine = edit(port, "/better", stack="k3d9 k3d3 k3", input="1,8,64,64")
+    assert fine["offers"] == []
+    assert fine["said"].endswith("none of them beats this one.")
     assert "no text" in edit(port, "/better", stack=3, input="1,8,64")["problem"]
 
 
@@ -196,6 +196,25 @@ def test_what_is_better_has_the_field_no_holes_and_no_more_products(text):
         assert all(axis.coverage == 1 for axis in after.outputs[0].field)
         assert after.macs <= before.macs
         assert after.outputs[0].field[0].size >= before.outputs[0].field[0].size
+
+
+def test_fewer_layers_that_see_as_far_are_better():
+    found = better_than(Draft.of("k3*8", (1, 8, 64, 64)))
+    assert [(one.draft.text, one.what) for one in found.offers] == [
+        ("k3d5 k3d2 k3", "5 layers fewer, 62% fewer MACs")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("k3d2 maxk2s2", "only chains of convolutions"),
+        ("k3x8 k3x16", "changes within one"),
+        (" ".join(["k3"] * 17), "17 layers with a field of 35 are too many"),
+    ],
+)
+def test_stacks_whose_schedules_are_not_searched_say_why(text, said):
+    assert said in better_than(Draft.of(text, (1, 8, 64, 64))).said
 
 
 def test_holes_that_no_rate_closes_are_said(port):
