@@ -140,7 +140,7 @@ def _searched(draft: Draft, before: Inspection) -> Better:
         reached = True
         offers = []
         for design in designs:
-            made = Draft.of(_text(design.stack, draft), draft.shape)
+            made = Draft.of(_as_typed(design.stack, draft), draft.shape)
             what = ", ".join(_gains(before, made.report(), len(layers) - len(made.layers)))
             if what and made.text != draft.text:
                 offers.append(Offer(what, made))
@@ -198,7 +198,7 @@ def _widths(draft: Draft) -> tuple[int, ...]:
     )
 
 
-def _text(stack: str, draft: Draft) -> str:
+def _as_typed(stack: str, draft: Draft) -> str:
     """The stack without the channels that the input has, where the stack does not name them."""
     if all(layer.channels is None for layer in draft.layers):
         return stack.replace(f"x{draft.shape[1]}", "")
