@@ -9,6 +9,7 @@ from atrous.certification.resized import resized
 from atrous.errors import ArgumentError, AtrousError, UnsupportedError
 from atrous.network import Network
 from atrous.network.shapes import Shapes
+from atrous.plan.lengths import at_lengths
 from atrous.plan.regions import length_along
 from atrous.plan.stream import StreamPlan
 from atrous.plan.strides import period, strides
@@ -47,8 +48,13 @@ def plan_stream(source: Any, input: Any = None, *, axis: str | int | None = None
     network = reader.network(shapes)
     name = time_axis(network, axis)
     step("planning a stream")
-    others = _at_other_lengths(reader, network, name)
-    found = plan_of((network, *others), name)
+    # What is refused at one length is not read at others.
+    live = at_lengths((network,), name)
+    found = (
+        live
+        if isinstance(live, Refusal)
+        else plan_of((network, *_at_other_lengths(reader, network, name)), name)
+    )
     if isinstance(found, Refusal):
         error = UnsupportedError(found.reason)
         error.subject = found.layer or source_name(source)
