@@ -9,6 +9,7 @@ import typer
 
 from atrous.cli.options import Inputs, Json, Rate
 from atrous.cli.output import show, show_json, working
+from atrous.cli.pages import Drawn, chart_file, picture_place, put
 from atrous.cli.sources import shapes
 from atrous.errors import ReadError
 
@@ -67,6 +68,12 @@ def design(
         int | None,
         typer.Option(metavar="N", help="Show design N whole, with its code.", show_default=False),
     ] = None,
+    plot: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH", help="Also draw the front to PATH, .png or .svg.", show_default=False
+        ),
+    ] = None,
     rate: Rate = None,
     json: Json = False,
 ) -> None:
@@ -91,6 +98,7 @@ def design(
     from atrous.verbs.design import design as designed
 
     given: Any = shapes(input) if input else (1, 3, 512, 512)
+    place = None if plot is None else picture_place(plot, "--plot")
     allowed: list[Allowed] = []
     if holes:
         allowed.append("holes")
@@ -117,7 +125,11 @@ def design(
             allow=tuple(allowed),
         )
     if code is not None and not 1 <= code <= len(found):
-        raise ReadError(f"--code {code}: there are {len(found)} designs; give 1 to {len(found)}.")
+        there = "there is 1 design" if len(found) == 1 else f"there are {len(found)} designs"
+        raise ReadError(f"--code {code}: {there}; give 1 to {len(found)}.")
+    if place is not None:
+        with working(f"drawing {place.name}"):
+            put(Drawn(chart_file(found.plot(), place.suffix[1:].lower()), place, "--plot"))
     if json:
         show_json(found.to_json() if code is None else found[code - 1].to_json())
     elif code is None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from io import BytesIO, StringIO
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from atrous.cli.options import Inputs, Json, Pixel, Rate, Source
 from atrous.cli.output import show, show_json, working
-from atrous.cli.pages import Drawn, picture_place, put
+from atrous.cli.pages import Drawn, chart_file, picture_place, put
 from atrous.cli.sources import model, position
 
 if TYPE_CHECKING:
@@ -86,15 +85,8 @@ def effective(
             pixel=pixel,
         )
     if place is not None:
-        put(Drawn(_picture(found.plot(), place.suffix[1:].lower()), place, "--plot"))
+        put(Drawn(chart_file(found.plot(), place.suffix[1:].lower()), place, "--plot"))
     if json:
         show_json(found.to_json())
     else:
         show(EffectiveFieldView(found))
-
-
-def _picture(chart: Any, form: str) -> str | bytes:
-    """A chart as the content of a file, .svg or .png."""
-    held: StringIO | BytesIO = StringIO() if form == "svg" else BytesIO()
-    chart.save(held, format=form)
-    return held.getvalue()

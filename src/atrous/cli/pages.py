@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from atrous.files import is_writable, whole_file
 __all__ = [
     "Drawn",
     "animation_place",
+    "chart_file",
     "image_for",
     "picture_place",
     "place_for",
@@ -39,6 +41,13 @@ def picture_place(target: str, option: str) -> Path:
 def animation_place(target: str) -> Path:
     """Where to write a moving picture: see `_place`. It takes no library."""
     return _place(target, "--animate", (".svg",), None)
+
+
+def chart_file(chart: Any, form: str) -> str | bytes:
+    """A chart as the content of a file, svg or png."""
+    held: StringIO | BytesIO = StringIO() if form == "svg" else BytesIO()
+    chart.save(held, format=form)
+    return held.getvalue()
 
 
 def _place(target: str, option: str, endings: tuple[str, ...], needs: Needs | None) -> Path:

@@ -7,6 +7,7 @@ from typing import Any
 
 from atrous.draw.charts import HEIGHT, WIDTH, altair_module
 from atrous.draw.colours import MARK
+from atrous.draw.looks import TITLE
 
 __all__ = ["front_chart"]
 
@@ -14,15 +15,16 @@ __all__ = ["front_chart"]
 def front_chart(rows: Sequence[Mapping[str, Any]], price: str) -> Any:
     """An Altair chart of rows with `price`, `evenness` in percent or None, `field` and `stack`."""
     alt = altair_module()
+    words = "evenness of paths, percent", "field, input positions"
     even = all(row["evenness"] is not None for row in rows)
-    across = "evenness" if even else "field"
-    title = "evenness of paths, percent" if even else "field, input positions"
+    wide = not even or len({row["evenness"] for row in rows}) < len({row["field"] for row in rows})
+    up, beside = ("field", "evenness") if wide else ("evenness", "field")
     base = alt.Chart(alt.Data(values=[dict(row) for row in rows])).encode(
         x=alt.X("price:Q", title=price, scale=alt.Scale(zero=False), axis=alt.Axis(format="~s")),
-        y=alt.Y(f"{across}:Q", title=title, scale=alt.Scale(zero=False)),
+        y=alt.Y(f"{up}:Q", title=words[wide], scale=alt.Scale(zero=False, padding=12)),
         tooltip=["stack:N", "field:Q", "price:Q", "evenness:Q"],
     )
-    line = base.mark_line(interpolate="step-after", color=MARK, opacity=0.5)
     points = base.mark_point(filled=True, size=60, color=MARK)
-    words = base.mark_text(align="left", dx=8, dy=8).encode(text="field:Q")
-    return alt.layer(line, points, words).properties(width=WIDTH, height=HEIGHT)
+    labels = base.mark_text(align="left", dx=8, fontSize=9).encode(text=f"{beside}:Q")
+    title = alt.TitleParams(f"no schedule beats these; {words[not wide]} beside each", **TITLE)
+    return alt.layer(points, labels).properties(width=WIDTH, height=2 * HEIGHT, title=title)

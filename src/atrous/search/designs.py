@@ -332,7 +332,10 @@ def _why(place: int, front: Sequence[_Priced], space: Space) -> str:
         words.append("largest field")
     if words:
         return ", ".join(words)
-    return "none is as cheap and as good in the rest"
+    even = "" if space.holes else f" at {chain.percent}%"
+    return (
+        f"widest{even} for its price" if space.enough > space.least else "most even for its price"
+    )
 
 
 _PRICE_WORDS: dict[Price, str] = {
