@@ -10,7 +10,10 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import weight_norm
 
+import atrous
+from atrous.errors import UnsupportedError
 from tests.streamed import assert_streams
+from tests.streamed_networks import MIXING, NETWORKS, RUNNING
 
 
 class Written(nn.Module):
@@ -192,3 +195,19 @@ def test_channels_may_come_last():
         nn.Conv1d(3, 4, 5, 2), nn.Linear(4, 2),
     )  # fmt: skip
     assert assert_streams(model, (2, 40, 3), [5, 20, 33]).axis == 1
+
+
+@pytest.mark.parametrize("name", {**NETWORKS, **RUNNING})
+def test_a_layout_streams_as_it_runs_whole(name):
+    layout = {**NETWORKS, **RUNNING}[name]
+    extra = 8 if "blocks" in name else 7
+    lengths = [layout.length + extra]
+    assert_streams(layout.model(), layout.shape, lengths, axis=layout.time, chunkings=1)
+
+
+@pytest.mark.parametrize("name", MIXING)
+def test_a_layout_that_sees_the_whole_clip_is_refused_by_the_name_of_the_layer(name):
+    layout = MIXING[name]
+    with pytest.raises(UnsupportedError) as refused:
+        atrous.stream(layout.model(), layout.shape, axis=layout.time)
+    assert refused.value.subject.startswith(layout.mixes)

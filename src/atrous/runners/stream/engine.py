@@ -97,6 +97,11 @@ class Steps:
                 kept[source] = min(kept[source], first if one.virtual else 0)
         return Counts((0,) * len(rules), tuple(kept))
 
+    def empty(self, index: int) -> torch.Tensor:
+        """A value of length 0."""
+        found: torch.Tensor = self._empty[index]
+        return found
+
     def reset(self) -> None:
         """As it was before the first sample."""
         self.held = self._start.copy()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -167,6 +169,33 @@ class Stream:
         held = Held(state.count, list(state.kept), [list(cell) for cell in state.cells])
         self._engine.held = held.mapped(lambda x: x.to(self._device).clone())
         self._ended = state.ended
+
+    def to_onnx(self, path: str | PathLike[str], block: int | None = None) -> None:
+        """Writes the model as it runs on blocks, its state as explicit inputs and outputs.
+
+        It is the stream's steady state, in the middle: the `settled` samples at the beginning and
+        the end are the stream's own (`push`, `flush`), or zeros stand for the state at the
+        beginning, which is as if silence had gone before inside every layer. The metadata's entry
+        `atrous.stream` has, as JSON, `block`, `hop`, `latency`, `settled`, how many outputs a block
+        has `made`, and for each `state` the names of its input and output, its shape and type; its
+        zero value is 0. `state_arrays` gives the state of a stream under these names.
+
+        `block` is a multiple of the hop, the hop itself if it is left out. Raises `ArgumentError`
+        where it is not, `UnsupportedError` where positions are counted from the beginning.
+        """
+        from atrous.runners.stream.onnx_block import write_block
+
+        block = self.hop if block is None else block
+        about = {"model": self.name, "axis": self.axis, "hop": self.hop, "latency": self.latency}
+        write_block(self._engine, Path(path), block, about)
+
+    def state_arrays(self) -> dict[str, Any]:
+        """What is kept at this moment, as arrays by the names that `to_onnx` gives them."""
+        from atrous.runners.stream.onnx_block import kept_tensors
+
+        return {
+            one.name: one.tensor.cpu().numpy() for one in kept_tensors(self._engine.held.copy())
+        }
 
     def _none(self) -> list[torch.Tensor]:
         return [self._engine._empty[one.index] for one in self._recipe.outputs]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import random
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import torch
 from torch import nn
 
 import atrous
 from atrous.errors import ArgumentError, ArgumentTypeError, RunError, UnsupportedError
+from atrous.runners.stream.onnx_block import KEY
 from tests.streamed import assert_streams, chunks_of, pushed
 
 
@@ -206,3 +210,37 @@ def test_a_stream_that_is_wrong_by_one_sample_is_noticed(monkeypatch):
     shifted = Told(lambda c, x: c(nn.functional.pad(x, (4, 0))), nn.Conv1d(2, 1, 5))
     with pytest.raises((AssertionError, RuntimeError)):
         assert_streams(shifted, (1, 2, 40), [20])
+
+
+def test_a_block_in_onnx_gives_what_the_stream_gives_block_by_block(tmp_path):
+    net = model().float()
+    live = atrous.stream(net, (1, 1, 64))
+    live.push(SOUND.float())
+    before = live.state_arrays()
+    path = tmp_path / "block.onnx"
+    live.to_onnx(path, 8)
+    assert all(np.array_equal(a, b) for a, b in zip(before.values(), live.state_arrays().values()))
+    about = json.loads({one.key: one.value for one in onnx.load(path).metadata_props}[KEY])
+    assert (about["block"], about["hop"], about["latency"], about["made"]) == (8, 2, 7, [8])
+    session = onnxruntime.InferenceSession(path)
+    names = [one.name for one in session.get_outputs()]
+    live.reset()
+    live.push(SOUND[..., : about["settled"]].float())
+    state = live.state_arrays()
+    assert {k: list(v.shape) for k, v in state.items()} == {
+        one["input"]: one["shape"] for one in about["state"]
+    }
+    for start in range(about["settled"], 200, 8):
+        block = SOUND[..., start : start + 8].float().numpy()
+        made = dict(zip(names, session.run(None, {"input": block, **state}), strict=True))
+        assert np.abs(made["output"] - live.push(block)).max() < 1e-6
+        state = {one["input"]: made[one["output"]] for one in about["state"]}
+
+
+def test_a_block_that_is_no_multiple_of_the_hop_is_no_file(tmp_path):
+    live = atrous.stream(model(), (1, 1, 64))
+    with pytest.raises(ArgumentError, match="a block of 3 is no multiple of the hop, 2"):
+        live.to_onnx(tmp_path / "block.onnx", 3)
+    counting = Told(lambda c, x: c(x) + torch.arange(x.shape[2]), nn.Conv1d(2, 1, 5, padding=2))
+    with pytest.raises(UnsupportedError, match="counts positions from the beginning"):
+        atrous.stream(counting, (1, 2, 40)).to_onnx(tmp_path / "block.onnx")

@@ -129,6 +129,7 @@ def _convolution(call: Timed) -> Rule:
     uneven = [(a, b) if i != place else (0, 0) for i, (a, b) in enumerate(sides)]
     target = (torch.ops.aten.conv1d, torch.ops.aten.conv2d, torch.ops.aten.conv3d)[axes - 1].default
     weight, bias = call.constant("weight"), call.constant("bias")
+    target = target._op
     groups = int(call["groups"])
     if any(a != b for a, b in uneven):
         flat = [side for pair in reversed(uneven) for side in pair]

@@ -60,7 +60,7 @@ def source_rule(call: Timed) -> Rule:
         def count(first: int, stop: int) -> torch.Tensor:
             return torch.arange(first, stop, device=device).mul(each).add(start).to(dtype)
 
-        return Source(peers, count)
+        return Source(peers, count, counted=True)
     if name == "expand":
         call.same("size")
         base = call.known.constant(call["self"])
@@ -84,7 +84,7 @@ def source_rule(call: Timed) -> Rule:
                 )
             return table.narrow(dim, first + start, stop - start)
 
-        return Source(peers, rows)
+        return Source(peers, rows, counted=True)
     raise call.refusal(
         f"its {name} makes a tensor as long as the input, in a way that is not followed"
     )

@@ -115,6 +115,7 @@ def spread_convolution(call: Timed) -> Rule:
         aten.conv_transpose3d.input,
     )[axes - 1]
     weight, bias, groups = call.constant("weight"), call.constant("bias"), int(call["groups"])
+    target = target._op
 
     def run(x: torch.Tensor) -> torch.Tensor:
         made: torch.Tensor = target(x, weight, bias, stride, padding, extra, groups, dilation)
@@ -160,3 +161,83 @@ def _overlap_add(call: Timed) -> Rule:
         return made
 
     return Spreading([x.index], window, beyond, (x.dim, out.dim), run)
+
+
+class Inverse(Spreading):
+    """The inverse of a short-time Fourier transform: frames added up, by the windows that did.
+
+    `call` gives the sum of the frames, `weights` that of the windows' squares for so many frames.
+    """
+
+    virtual = False
+
+    def __init__(
+        self,
+        inputs: Sequence[int],
+        window: Window,
+        extra: int,
+        dims: tuple[int, int],
+        call: Callable[..., Any],
+        weights: Callable[[int], torch.Tensor],
+    ) -> None:
+        super().__init__(inputs, window, extra, dims, call)
+        self.weights = weights
+
+    def settled(self, done: int) -> bool:
+        """Where no frame is missing in front."""
+        return self.first(done)[0] >= 0
+
+    def step(self, outputs: range, stretches: Sequence[range], ends: Ends | None) -> Step:  # noqa: ARG002
+        """Adds up the frames that there are, and divides by what their windows add up to."""
+        (there,), window, call = stretches, self.window, self.call
+        skip = outputs.start + window.pad_lo - there.start * window.stride
+        made = window.unpadded.transposed_length(max(len(there), 1))
+        count, short = len(outputs), max(0, skip + len(outputs) - made)
+        weights = pad(self.weights(len(there)), [0, short], value=1.0).narrow(-1, skip, count)
+
+        def run(x: torch.Tensor) -> torch.Tensor:
+            summed = pad(call(x), [0, short]).narrow(-1, skip, count)
+            return summed / weights.to(summed.device)
+
+        return run
+
+
+@rule("istft")
+def _istft(call: Timed) -> Rule:
+    x, out = call.operand("self"), call.value
+    if x.dim != len(x.shape) - 1:
+        raise call.refusal("its istft has frames in no dimension of their own")
+    size = int(call["n_fft"])
+    hop = int(call["hop_length"] or size // 4)
+    width = int(call["win_length"] or size)
+    call.same("length")
+    taper = call.constant("window")
+    if taper is None:
+        taper = torch.ones(width, dtype=out.dtype)
+    room = size - width
+    taper = pad(taper.detach(), [room // 2, room - room // 2])
+    crop = size // 2 if call["center"] else 0
+    window = Window(size, hop, 1, crop, crop)
+    beyond = min(
+        made - window.transposed_length(n) for made, n in zip(out.lengths, x.lengths, strict=True)
+    )
+    whole, centred = call["onesided"], bool(call["normalized"])
+    if whole is False or call["return_complex"]:
+        raise call.refusal("its istft makes complex numbers, which is not followed")
+    scale = size**0.5 if centred else 1.0
+
+    def added(frames: torch.Tensor) -> torch.Tensor:
+        long = window.unpadded.transposed_length(frames.shape[-1])
+        made: torch.Tensor = torch.nn.functional.fold(
+            frames, (1, long), kernel_size=(1, size), stride=(1, hop)
+        )
+        return made[:, 0, 0]
+
+    def summed(x: torch.Tensor) -> torch.Tensor:
+        frames = torch.fft.irfft(x.reshape(-1, *x.shape[-2:]), n=size, dim=-2) * scale
+        return added(frames * taper[:, None]).reshape(*out.shape[:-1], -1)
+
+    def weights(count: int) -> torch.Tensor:
+        return added(taper.square()[None, :, None].expand(1, -1, count))[0]
+
+    return Inverse([x.index], window, beyond, (x.dim, out.dim), summed, weights)

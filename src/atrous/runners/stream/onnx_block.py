@@ -1,0 +1,140 @@
+"""A stream's steady state as an ONNX file: a block and what is kept in, and the same out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from atrous.errors import ArgumentError, MissingDependencyError, UnsupportedError
+from atrous.frameworks.torch import quiet
+from atrous.runners.stream.engine import Held, Steps
+
+__all__ = ["KEY", "Kept", "kept_tensors", "write_block"]
+
+KEY = "atrous.stream"
+"""The entry of the file's metadata that describes the stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One tensor that is kept from block to block: the value or the cell that it belongs to."""
+
+    name: str
+    value: int
+    cell: int | None
+    tensor: torch.Tensor
+
+
+def kept_tensors(held: Held) -> list[Kept]:
+    """All that is kept, by the names that the file gives it."""
+    found = [Kept(f"kept_{i}", i, None, one) for i, one in enumerate(held.kept) if one is not None]
+    for i, cell in enumerate(held.cells):
+        found += [Kept(f"state_{i}_{j}", i, j, one) for j, one in enumerate(cell)]
+    return found
+
+
+class _Block(nn.Module):  # type: ignore[misc]
+    """One push of a block: the state comes in and goes out beside it."""
+
+    def __init__(self, steps: Steps, held: Held, block: int) -> None:
+        super().__init__()
+        self._run = (steps, held, block)
+
+    def forward(self, chunk: torch.Tensor, *state: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        steps, before, _ = self._run
+        kept: list[torch.Tensor | None] = list(before.kept)
+        cells = [list(cell) for cell in before.cells]
+        for one, tensor in zip(kept_tensors(before), state, strict=True):
+            if one.cell is None:
+                kept[one.value] = tensor
+            else:
+                cells[one.value][one.cell] = tensor
+        mine = steps.held
+        steps.held = Held(before.count, kept, cells)
+        try:
+            made = steps.push(chunk)
+            after = kept_tensors(steps.held)
+        finally:
+            steps.held = mine
+        return (*made, *(one.tensor for one in after))
+
+
+def write_block(steps: Steps, path: Path, block: int, about: Mapping[str, Any]) -> None:
+    """Writes the push of `block` samples, as it is once the stream is settled.
+
+    Raises `ArgumentError` for a block that is no multiple of the hop: what is kept would change in
+    size from block to block.
+    """
+    schedule, recipe = steps.schedule, steps.recipe
+    name = recipe.trials.axis.name
+    if block < 1 or block % schedule.period:
+        raise ArgumentError(
+            f"{name}: a block of {block} is no multiple of the hop, {schedule.period}; what is "
+            "kept has one size in the file, so blocks are multiples of it."
+        )
+    placed = [v.layer for v, one in zip(recipe.values, recipe.rules, strict=True) if one.counted]
+    if placed:
+        raise UnsupportedError(
+            f"{name}: {placed[0]} counts positions from the beginning, which a file of one block "
+            "does not."
+        )
+    value = recipe.values[0]
+    shape = list(value.shape)
+    empty = steps.empty(0)
+    mine = steps.held
+    try:
+        steps.reset()
+        settled = -(-schedule.settled // block) * block
+        with torch.no_grad():
+            shape[value.dim] = settled
+            steps.push(empty.new_zeros(shape))
+            before = steps.held.copy()
+            shape[value.dim] = block
+            module = _Block(steps, before, block).eval()
+            example = (empty.new_zeros(shape), *(one.tensor for one in kept_tensors(before)))
+            made = module(*example)
+            count = len(recipe.outputs)
+            names = [one.name for one in kept_tensors(before)]
+            outputs = ["output"] if count == 1 else [f"output_{i}" for i in range(count)]
+            try:
+                with quiet():
+                    program: Any = torch.onnx.export(
+                        module,
+                        example,
+                        dynamo=True,
+                        verbose=False,
+                        input_names=["input", *names],
+                        output_names=[*outputs, *(f"next_{one}" for one in names)],
+                    )
+            except ImportError:
+                raise MissingDependencyError(
+                    "PyTorch's ONNX exporter needs onnxscript; pip install onnxscript."
+                ) from None
+        model = program.model_proto
+    finally:
+        steps.held = mine
+    described = {
+        **about,
+        "block": block,
+        "settled": settled,
+        "made": [one.shape[v.dim] for one, v in zip(made[:count], recipe.outputs, strict=True)],
+        "state": [
+            {
+                "input": one.name,
+                "output": f"next_{one.name}",
+                "shape": list(one.tensor.shape),
+                "dtype": str(one.tensor.dtype).removeprefix("torch."),
+                "zero": 0,
+            }
+            for one in kept_tensors(before)
+        ],
+    }
+    entry = model.metadata_props.add()
+    entry.key, entry.value = KEY, json.dumps(described)
+    path.write_bytes(model.SerializeToString())
