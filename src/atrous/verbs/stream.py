@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from atrous.errors import ArgumentError, UnsupportedError
 from atrous.readers.given import is_shape
 from atrous.readers.kind import kind_of, source_name
 from atrous.readers.named import make, parse
+from atrous.verbs.plan_stream import plan_stream
 
 if TYPE_CHECKING:
     from atrous.runners.stream.stream import Stream
@@ -37,8 +39,8 @@ def stream(
     >>> import torch
     >>> model = torch.nn.Sequential(torch.nn.Conv1d(1, 4, 5, 2, 2), torch.nn.Conv1d(4, 1, 3))
     >>> live = stream(model, (1, 1, 64))
-    >>> live.latency, live.hop
-    (6, 2)
+    >>> str(live.latency), live.hop
+    ('6', 2)
     >>> sound = torch.randn(1, 1, 100)
     >>> pieces = [live.push(chunk) for chunk in sound.split(7, 2)]
     >>> [piece.shape[2] for piece in pieces][:4]
@@ -62,4 +64,5 @@ def stream(
             "input, with batch, channels and some length, such as input=(1, 1, 16000)."
         )
     where = time_axis(model, shape, axis, getattr(input, "dtype", None))
-    return Stream(Recipe(Trials(where), running=running))
+    recipe = Recipe(Trials(where), running=running)
+    return Stream(recipe, partial(plan_stream, model, shape, axis=where.axis))

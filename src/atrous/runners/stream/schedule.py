@@ -123,7 +123,7 @@ class Schedule:
         return found
 
     @cached_property
-    def latencies(self) -> tuple[int, ...]:
+    def latencies(self) -> tuple[Fraction, ...]:
         """For each output the largest distance from an output's place to the last sample it needs.
 
         In input samples: output `o` stands at `o` times the output's stride.
@@ -142,5 +142,5 @@ class Schedule:
                     late = count - 1 - before * stride
                     worst = late if worst is None else max(worst, late)
                 before = made
-            found.append(int(worst) if worst is not None else 0)
+            found.append(Fraction(0) if worst is None else Fraction(worst))
         return tuple(found)

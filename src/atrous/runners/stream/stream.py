@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import torch
 
 from atrous.errors import ArgumentError, ArgumentTypeError, RunError
 from atrous.frameworks.torch import quiet
+from atrous.plan.stream import StreamPlan
 from atrous.runners.stream.engine import Held, Steps
 from atrous.runners.stream.recipe import Recipe
 from atrous.shown import how_many
@@ -60,8 +63,8 @@ class Stream:
     input, to the last sample. See `atrous.stream`.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
-        self._recipe = recipe
+    def __init__(self, recipe: Recipe, plan: Callable[[], StreamPlan]) -> None:
+        self._recipe, self._plan = recipe, plan
         self._engine = Steps(recipe)
         self._ended = False
         value = recipe.values[0]
@@ -72,8 +75,8 @@ class Stream:
     def __repr__(self) -> str:
         shape = ", ".join("time" if d == self._dim else str(n) for d, n in enumerate(self._shape))
         return (
-            f"Stream of {self.name}, ({shape}): latency {how_many(self.latency, 'sample')}, "
-            f"hop {self.hop}, {how_many(self.count, 'sample')} pushed"
+            f"Stream of {self.name}, ({shape}): latency {self.latency}, hop {self.hop}, "
+            f"{how_many(self.count, 'sample')} pushed"
         )
 
     @property
@@ -96,8 +99,16 @@ class Stream:
         """The dimension of the first output that is time."""
         return self._recipe.outputs[0].dim
 
+    @cached_property
+    def plan(self) -> StreamPlan:
+        """How the network runs live, layer by layer: state, delays, lengths, contexts.
+
+        See `atrous.plan_stream`.
+        """
+        return self._plan()
+
     @property
-    def latency(self) -> int:
+    def latency(self) -> Fraction:
         """Input samples from an output's own place to the last sample that it waits for.
 
         Output `o` stands at input sample `o * stride`. It is what an impulse test finds, at least.
@@ -186,7 +197,12 @@ class Stream:
         from atrous.runners.stream.onnx_block import write_block
 
         block = self.hop if block is None else block
-        about = {"model": self.name, "axis": self.axis, "hop": self.hop, "latency": self.latency}
+        about = {
+            "model": self.name,
+            "axis": self.axis,
+            "hop": self.hop,
+            "latency": str(self.latency),
+        }
         write_block(self._engine, Path(path), block, about)
 
     def state_arrays(self) -> dict[str, Any]:

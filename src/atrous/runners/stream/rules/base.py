@@ -61,7 +61,8 @@ class Rule:
 
     Operands are the values at `inputs`. Where `virtual`, positions in front of an operand are
     zeros, which what is kept of it begins with. `stateful` rules get a list of what they keep
-    themselves in front of the operands, `placed` ones how far their positions have moved on, by which those that are `counted` differ.
+    themselves in front of the operands, `placed` ones how far
+    their positions have moved on, by which those that are `counted` differ.
     """
 
     virtual = False

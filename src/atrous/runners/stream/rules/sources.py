@@ -18,9 +18,15 @@ class Source(Rule):
 
     placed = True
 
-    def __init__(self, peers: tuple[Peer, ...], make: Callable[[int, int], torch.Tensor]) -> None:
+    def __init__(
+        self,
+        peers: tuple[Peer, ...],
+        make: Callable[[int, int], torch.Tensor],
+        *,
+        counted: bool = False,
+    ) -> None:
         super().__init__(())
-        self.peers, self.make = peers, make
+        self.peers, self.make, self.counted = peers, make, counted
 
     def sure(self, sure: Sequence[int]) -> int:
         """As many as the best known of its peers is long."""
