@@ -39,7 +39,7 @@ def plan_stream(source: Any, input: Any = None, *, axis: str | int | None = None
     >>> plan.causal, plan.looks_ahead, plan.hop, str(plan.latency), str(plan.outputs[0].stride)
     (False, 'conv1', 1, '9/2', '1/2')
     >>> plan.after(10), plan.flushed(10), [(one.layer, one.positions) for one in plan.kept]
-    ((10,), (20,), [('conv1', 6), ('tconv2', 2), ('conv3', 4)])
+    ((11,), (20,), [('conv1', 6), ('tconv2', 1), ('conv3', 4)])
     """
     if kind_of(source) == "library":
         source = make(parse(source)).model
