@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import zip_longest
 
-from atrous.geometry import Local, Prefix, Reads
+from atrous.geometry import Local, Prefix, Reads, Windowed
 from atrous.network import Network, Node, Tensor
 from atrous.network.ops import Attention, Pad, Resize, Slice
 from atrous.plan.regions import length_along, mixes_all
@@ -113,6 +113,12 @@ def _not_live(network: Network, node: Node, axis: str) -> Refusal | None:
             if move.border == "wrap" and (reads.start < 0 or reads.stop > move.inputs):
                 return Refusal("local", node.name, f"wraps round the end of the clip along {axis}.")
             continue
+        if isinstance(move, Local) and isinstance(node.op, Windowed):
+            reason = (
+                f"its window spans the whole clip of {move.inputs} along {axis}; give a longer "
+                "clip, or a window that is shorter than clips are."
+            )
+            return Refusal("local", node.name, reason)
         if move.inputs > 1:
             return Refusal("local", node.name, _mixing(node, move, axis))
     return None

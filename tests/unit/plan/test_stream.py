@@ -121,6 +121,8 @@ def test_what_is_cut_off_the_end_is_held_back():
         (Sized(), "depend on the length of the clip"),
         (Backwards(), "lets all positions see one another|runs backwards|reads"),
         (Circular(), "wraps round the end"),
+        (nn.Conv1d(1, 1, 200), "spans the whole clip of 200 along t; give a longer clip"),
+        (nn.AdaptiveAvgPool1d(8), "depend on the length of the clip"),
         (nn.InstanceNorm1d(1), "lets all positions see one another"),
         (nn.Sequential(nn.Conv1d(1, 1, 3), nn.Flatten(), nn.Linear(198, 2)), "see one another"),
     ],
@@ -150,3 +152,24 @@ def test_an_onnx_file_is_planned_at_the_sizes_that_it_takes(tmp_path):
     torch.onnx.export(model, (torch.zeros(CLIP),), path, dynamo=False, input_names=["x"])
     plan, other = atrous.plan_stream(path), atrous.plan_stream(model, CLIP)
     assert (plan.latency, plan.hop, plan.left) == (other.latency, other.hop, other.left)
+
+
+class Conditioned(nn.Module):
+    """Two inputs along time, one that has none, and outputs of two strides."""
+
+    def __init__(self):
+        super().__init__()
+        self.enter = nn.Conv1d(1, 2, 3, padding=1)
+
+    def forward(self, x, along, whole):
+        y = self.enter(x) + along + whole
+        return y, functional.avg_pool1d(y, 4)
+
+
+def test_several_inputs_and_outputs_of_several_strides_are_planned_together():
+    plan = atrous.plan_stream(Conditioned(), ((1, 1, 64), (1, 2, 64), (1, 2, 1)))
+    assert [one.time for one in plan.inputs] == [2, 2, None]
+    assert [(one.stride, one.latency) for one in plan.outputs] == [(1, 1), (4, 4)]
+    assert (plan.hop, plan.after(9), plan.flushed(10)) == (4, (8, 2), (10, 2))
+    assert plan.context(8).keep == (8, 2)
+    assert "add" in str(plan.context(8))
