@@ -347,6 +347,11 @@ _PRICE_WORDS: dict[Price, str] = {
 }
 
 
+def _amount_of(kind: Price, amount: int) -> str:
+    """An amount of a price, times in ms."""
+    return f"{amount / 1e6:,.3g} ms" if kind == "latency" else f"{amount:,}"
+
+
 def _why_not(space: Space, pricing: Pricing) -> str:
     """Which limit keeps the target out of reach, and the nearest field that is within."""
     target = f"a field of {space.least:,}" + ("" if space.holes else " without holes")
@@ -369,8 +374,8 @@ def _why_not(space: Space, pricing: Pricing) -> str:
                 f"the largest field within it is {largest:,}" if largest else "nothing is within it"
             )
             return (
-                f"{target} needs {_PRICE_WORDS[kind]} of at least {least:,}, and the limit is "
-                f"{bound:,}; {nearest}."
+                f"{target} needs {_PRICE_WORDS[kind]} of at least {_amount_of(kind, least)}, and "
+                f"the limit is {_amount_of(kind, bound)}; {nearest}."
             )
     within = " and ".join(_PRICE_WORDS[kind] for kind in space.limits)
     if not within:

@@ -13,7 +13,7 @@ import numpy as np
 
 from atrous.analysis.requirements import bytes_of
 from atrous.analysis.scale import Scale, per_rate
-from atrous.errors import ArgumentError, UnreachableError
+from atrous.errors import ArgumentError, ReadError, UnreachableError
 from atrous.geometry import Window
 from atrous.operators.conv import conv
 from atrous.search import PRICES, Designs, Price, Space, search_space
@@ -98,15 +98,22 @@ def design(
     unknown = [one for one in allow if one not in get_args(Allowed)]
     if unknown or isinstance(allow, str):
         raise ArgumentError(f"allow={allow!r}; give a tuple with 'holes', 'subgrids' or both.")
+    if output_stride < 1:
+        raise ArgumentError(
+            f"output_stride={output_stride!r} is no whole number of at least 1; give one."
+        )
     limits: dict[Price, int] = {}
+    for name, bound in (("macs", macs), ("params", params), ("latency", latency)):
+        if bound is not None and not bound > 0:
+            raise ArgumentError(f"{name}={bound!r} is no limit; give a number above 0.")
     if macs is not None:
         limits["macs"] = floor(macs)
     if params is not None:
         limits["params"] = floor(params)
-    if memory is not None:
-        limits["memory"] = bytes_of(memory) if isinstance(memory, str) else memory
-    if state is not None:
-        limits["state"] = bytes_of(state) if isinstance(state, str) else state
+    sizes: tuple[tuple[Price, int | str | None], ...] = (("memory", memory), ("state", state))
+    for kind, size in sizes:
+        if size is not None:
+            limits[kind] = _bytes_within(kind, size)
     if latency is not None:
         limits["latency"] = floor(latency * 1e6)
     ranged = _whole_numbers("rates", rates)
@@ -135,7 +142,7 @@ def _design_input(given: Any) -> tuple[int, ...]:
     shape = tuple(given) if isinstance(given, Sequence) else ()
     if not 3 <= len(shape) <= 5 or not all(isinstance(n, int) and n > 0 for n in shape):
         raise ArgumentError(
-            f"input {shape} is no shape with batch, channels and 1 to 3 sizes; give one such as "
+            f"input={shape} is no shape with batch, channels and 1 to 3 sizes; give one such as "
             "1,3,512,512."
         )
     return shape
@@ -172,6 +179,15 @@ def _field_range(given: Any, shape: Sequence[int], scale: Scale | None) -> tuple
             f"receptive_field={given!r}; give one number, or the least and the most."
         )
     return pair[0], pair[1], pair[1]
+
+
+def _bytes_within(name: str, size: int | str) -> int:
+    try:
+        return bytes_of(size)
+    except ReadError:
+        raise ArgumentError(
+            f"{name}={size!r} is no size of memory; give a number and a unit, such as 64MiB."
+        ) from None
 
 
 def _is_number(text: str) -> bool:
