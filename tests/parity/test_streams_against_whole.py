@@ -202,7 +202,8 @@ def test_a_layout_streams_as_it_runs_whole(name):
     layout = {**NETWORKS, **RUNNING}[name]
     extra = 8 if "blocks" in name else 7
     lengths = [layout.length + extra]
-    assert_streams(layout.model(), layout.shape, lengths, axis=layout.time, chunkings=1)
+    live = assert_streams(layout.model(), layout.shape, lengths, axis=layout.time, chunkings=1)
+    assert (live.plan.latency, live.plan.hop) == (live.latency, live.hop)
 
 
 @pytest.mark.parametrize("name", MIXING)

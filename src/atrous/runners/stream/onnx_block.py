@@ -30,6 +30,11 @@ class Kept:
     cell: int | None
     tensor: torch.Tensor
 
+    @property
+    def real(self) -> torch.Tensor:
+        """The tensor as a file has it: complex numbers as pairs."""
+        return torch.view_as_real(self.tensor) if self.tensor.is_complex() else self.tensor
+
 
 def kept_tensors(held: Held) -> list[Kept]:
     """All that is kept, by the names that the file gives it."""
@@ -50,7 +55,8 @@ class _Block(nn.Module):  # type: ignore[misc]
         steps, before, _ = self._run
         kept: list[torch.Tensor | None] = list(before.kept)
         cells = [list(cell) for cell in before.cells]
-        for one, tensor in zip(kept_tensors(before), state, strict=True):
+        for one, given in zip(kept_tensors(before), state, strict=True):
+            tensor = torch.view_as_complex(given) if one.tensor.is_complex() else given
             if one.cell is None:
                 kept[one.value] = tensor
             else:
@@ -62,7 +68,7 @@ class _Block(nn.Module):  # type: ignore[misc]
             after = kept_tensors(steps.held)
         finally:
             steps.held = mine
-        return (*made, *(one.tensor for one in after))
+        return (*made, *(one.real for one in after))
 
 
 def write_block(steps: Steps, path: Path, block: int, about: Mapping[str, Any]) -> None:
@@ -97,7 +103,7 @@ def write_block(steps: Steps, path: Path, block: int, about: Mapping[str, Any]) 
             before = steps.held.copy()
             shape[value.dim] = block
             module = _Block(steps, before, block).eval()
-            example = (empty.new_zeros(shape), *(one.tensor for one in kept_tensors(before)))
+            example = (empty.new_zeros(shape), *(one.real for one in kept_tensors(before)))
             made = module(*example)
             count = len(recipe.outputs)
             names = [one.name for one in kept_tensors(before)]
@@ -128,8 +134,8 @@ def write_block(steps: Steps, path: Path, block: int, about: Mapping[str, Any]) 
             {
                 "input": one.name,
                 "output": f"next_{one.name}",
-                "shape": list(one.tensor.shape),
-                "dtype": str(one.tensor.dtype).removeprefix("torch."),
+                "shape": list(one.real.shape),
+                "dtype": str(one.real.dtype).removeprefix("torch."),
                 "zero": 0,
             }
             for one in kept_tensors(before)

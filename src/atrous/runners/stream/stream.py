@@ -209,9 +209,7 @@ class Stream:
         """What is kept at this moment, as arrays by the names that `to_onnx` gives them."""
         from atrous.runners.stream.onnx_block import kept_tensors
 
-        return {
-            one.name: one.tensor.cpu().numpy() for one in kept_tensors(self._engine.held.copy())
-        }
+        return {one.name: one.real.cpu().numpy() for one in kept_tensors(self._engine.held.copy())}
 
     def _none(self) -> list[torch.Tensor]:
         return [self._engine._empty[one.index] for one in self._recipe.outputs]
