@@ -17,13 +17,16 @@ from atrous.runners.stream.rules.spreading import spread_convolution
 __all__ = ["Sliding"]
 
 _FAR = 1 << 62
+_FEW = 128
+"""Up to so many outputs it is quicker to copy the taps than to convolve at a rate."""
 
 
 class Sliding(Rule):
     """Output `o` reads what the window reads; padding is `fill`.
 
     `call` makes all outputs of a stretch that holds whole windows alone; `shares` what is to be
-    multiplied with outputs whose windows stand over the ends, by their places.
+    multiplied with outputs whose windows stand over the ends, by their places. `beside` is
+    the call where all taps of an output stand side by side.
     """
 
     def __init__(
@@ -35,11 +38,12 @@ class Sliding(Rule):
         *,
         fill: float = 0.0,
         shares: Callable[[range, Ends | None], torch.Tensor | None] | None = None,
+        beside: Callable[..., Any] | None = None,
     ) -> None:
         super().__init__(inputs)
         self.window, self.dim, self.call, self.fill = window, dim, call, fill
         self.reads = Reads.window(window)
-        self.shares = shares
+        self.shares, self.beside = shares, beside
         self.virtual = not fill and shares is None
 
     def sure(self, sure: Sequence[int]) -> int:
@@ -69,13 +73,26 @@ class Sliding(Rule):
         call, fill = self.call, self.fill
         shares = self.shares(outputs, ends) if self.shares is not None else None
         if not low and not high and shares is None:
-            return call
+            return self._gathered(len(outputs)) or call
         behind = self.dim
 
         def run(x: torch.Tensor) -> torch.Tensor:
             sides = [0, 0] * (x.dim() - 1 - behind) + [low, high]
             made: torch.Tensor = call(pad(x, sides, value=fill))
             return made if shares is None else made * shares.to(made.device, made.dtype)
+
+        return run
+
+    def _gathered(self, count: int) -> Step | None:
+        """Taps far apart are put side by side first: convolutions at rate 1 are the faster ones."""
+        window, dim, call = self.window, self.dim, self.beside
+        if call is None or window.stride > 1 or window.dilation == 1 or count > _FEW:
+            return None
+        starts = [window.dilation * tap for tap in range(window.kernel)]
+
+        def run(x: torch.Tensor) -> Any:
+            taps = [x.narrow(dim, start, count) for start in starts]
+            return call(torch.stack(taps, dim + 1).flatten(dim, dim + 1))
 
         return run
 
@@ -145,7 +162,15 @@ def _convolution(call: Timed) -> Rule:
             made: torch.Tensor = target(x, weight, bias, stride, inner, dilation, groups)
             return made
 
-    return Sliding([x.index], window, x.dim, run)
+    steps = [kernel if axis == place else n for axis, n in enumerate(stride)]
+    rates = [1 if axis == place else n for axis, n in enumerate(dilation)]
+
+    def beside(x: torch.Tensor) -> torch.Tensor:
+        made: torch.Tensor = target(x, weight, bias, steps, inner, rates, groups)
+        return made
+
+    even = all(a == b for a, b in uneven)
+    return Sliding([x.index], window, x.dim, run, beside=beside if even else None)
 
 
 @rule("max_pool1d max_pool2d max_pool3d max_pool2d_with_indices max_pool3d_with_indices")
