@@ -60,4 +60,38 @@ def running_norm(call: Timed) -> Rule:
             f"its {call.name} takes statistics over all of time, which are known only at the end; "
             "running=True takes those of what came so far, which is another result"
         )
-    raise call.refusal(f"its {call.name} has no running form yet")
+    x, dim = call.operand("input"), call.value.dim
+    batch, channels = x.shape[:2]
+    if call.name not in {"group_norm", "instance_norm"} or dim < 2:
+        raise call.refusal(f"its {call.name} has no running form, since its weights go by position")
+    groups = channels if call.name == "instance_norm" else int(call["num_groups"])
+    affine = [None if call[key] is None else call.constant(key) for key in ("weight", "bias")]
+    eps = float(call["eps"])
+    meta = call.node.meta["val"]
+
+    def start() -> list[torch.Tensor]:
+        sums = torch.zeros((2, batch, groups, 1), dtype=torch.float64, device=meta.device)
+        return [sums, torch.zeros((), dtype=torch.float64, device=meta.device)]
+
+    def run(cell: list[torch.Tensor], new: torch.Tensor) -> torch.Tensor:
+        along = new.movedim(dim, -1)
+        if not along.shape[-1]:
+            return new
+        # Sums in float64: a variance by them loses half the digits.
+        parts = along.reshape(along.shape[0], groups, -1, along.shape[-1]).double()
+        sums = torch.stack([parts.sum(2), parts.square().sum(2)]).cumsum(-1) + cell[0]
+        steps = torch.arange(1, along.shape[-1] + 1, device=new.device)
+        counts = cell[1] + parts.shape[2] * steps
+        cell[0], cell[1] = sums[..., -1:].clone(), counts[-1].clone()
+        mean, square = sums / counts
+        spread = (square - mean.square()).clamp(min=0) + eps
+        made = (parts - mean.unsqueeze(2)) * spread.rsqrt().unsqueeze(2)
+        made = made.reshape(along.shape).movedim(-1, dim)
+        by_channel = [1, channels] + [1] * (made.dim() - 2)
+        if affine[0] is not None:
+            made = made * affine[0].view(by_channel)
+        if affine[1] is not None:
+            made = made + affine[1].view(by_channel)
+        return made.to(new.dtype)
+
+    return Carried([x.index], run, start)
