@@ -122,6 +122,11 @@ def write_block(steps: Steps, path: Path, block: int, about: Mapping[str, Any]) 
                 raise MissingDependencyError(
                     "PyTorch's ONNX exporter needs onnxscript; pip install onnxscript."
                 ) from None
+            except torch.onnx.OnnxExporterError as error:
+                raise UnsupportedError(
+                    "PyTorch's exporter has no ONNX for what a block of this stream does "
+                    f"({type(error.__cause__ or error).__name__}); stream it in PyTorch."
+                ) from None
         model = program.model_proto
     finally:
         steps.held = mine

@@ -17,6 +17,7 @@ import atrous
 from atrous.errors import ArgumentError, ArgumentTypeError, RunError, UnsupportedError
 from atrous.runners.stream.onnx_block import KEY
 from tests.streamed import assert_streams, chunks_of, pushed
+from tests.streamed_networks import NETWORKS
 
 
 def model():
@@ -245,3 +246,11 @@ def test_a_block_that_is_no_multiple_of_the_hop_is_no_file(tmp_path):
     counting = Told(lambda c, x: c(x) + torch.arange(x.shape[2]), nn.Conv1d(2, 1, 5, padding=2))
     with pytest.raises(UnsupportedError, match="counts positions from the beginning"):
         atrous.stream(counting, (1, 2, 40)).to_onnx(tmp_path / "block.onnx")
+
+
+def test_a_stream_that_the_exporter_does_not_write_says_so(tmp_path):
+    layout = NETWORKS["attention in blocks"]
+    stream = atrous.stream(layout.make(), layout.shape)
+    with pytest.raises(UnsupportedError, match="has no ONNX for what a block of this stream does"):
+        stream.to_onnx(tmp_path / "block.onnx", 8)
+    assert not [*tmp_path.iterdir()]
