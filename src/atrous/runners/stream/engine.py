@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from atrous.frameworks.torch import quiet
 from atrous.runners.stream.recipe import Recipe
 from atrous.runners.stream.rules.base import Ends
 from atrous.runners.stream.schedule import Counts, Schedule
@@ -105,6 +106,12 @@ class Steps:
     def reset(self) -> None:
         """As it was before the first sample."""
         self.held = self._start.copy()
+
+    @staticmethod
+    def alone(call: Callable[..., list[torch.Tensor]], *given: Any) -> list[torch.Tensor]:
+        """What a call makes, without gradients and without PyTorch's warnings."""
+        with torch.inference_mode(), quiet():
+            return call(*given)
 
     def push(self, new: torch.Tensor) -> list[torch.Tensor]:
         """What is certain once these samples are there and was not before."""

@@ -8,17 +8,18 @@ from fractions import Fraction
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from atrous.errors import ArgumentError, ArgumentTypeError, RunError
-from atrous.frameworks.torch import quiet
 from atrous.plan.stream import StreamPlan
-from atrous.runners.stream.engine import Held, Steps
-from atrous.runners.stream.recipe import Recipe
 from atrous.shown import how_many
+
+if TYPE_CHECKING:
+    import torch
+
+    from atrous.runners.stream.recipe import Recipe
 
 __all__ = ["Stream", "StreamState"]
 
@@ -64,6 +65,9 @@ class Stream:
     """
 
     def __init__(self, recipe: Recipe, plan: Callable[[], StreamPlan]) -> None:
+        # Here alone: the name is public, also where PyTorch is not installed.
+        from atrous.runners.stream.engine import Steps
+
         self._recipe, self._plan = recipe, plan
         self._engine = Steps(recipe)
         self._ended = False
@@ -141,8 +145,7 @@ class Stream:
         if self._ended:
             raise RunError(f"{self.name}: the stream has ended; reset it before the next chunk.")
         new = self._taken(chunk)
-        with torch.inference_mode(), quiet():
-            made = self._engine.push(new) if new.shape[self._dim] else self._none()
+        made = self._engine.alone(self._engine.push, new) if new.shape[self._dim] else self._none()
         return self._given(made, chunk)
 
     def flush(self) -> Any:
@@ -153,8 +156,7 @@ class Stream:
         """
         if self._ended:
             raise RunError(f"{self.name}: the stream has ended; reset it to begin another.")
-        with torch.inference_mode(), quiet():
-            made = self._engine.finish()
+        made = self._engine.alone(self._engine.finish)
         self._ended = True
         return self._given(made, None)
 
@@ -177,6 +179,8 @@ class Stream:
             )
         if len(state.kept) != len(self._recipe.values):
             raise ArgumentError("the state is one of another model.")
+        from atrous.runners.stream.engine import Held
+
         held = Held(state.count, list(state.kept), [list(cell) for cell in state.cells])
         self._engine.held = held.mapped(lambda x: x.to(self._device).clone())
         self._ended = state.ended
@@ -216,6 +220,8 @@ class Stream:
 
     def _taken(self, chunk: Any) -> torch.Tensor:
         """A chunk as the model takes it. Raises where it does not fit."""
+        import torch
+
         if isinstance(chunk, np.ndarray):
             chunk = torch.from_numpy(np.require(chunk, requirements=["W"]))
         if not isinstance(chunk, torch.Tensor):
