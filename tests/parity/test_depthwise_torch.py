@@ -20,6 +20,7 @@ from atrous.operators.kernels.threads import share_threads
 from atrous.operators.kernels.torch_depthwise import activate, depthwise, prepare
 from atrous.operators.kernels.torch_ops import conv_depthwise
 from tests.exporting import export
+from tests.made_times import optimized_by
 from tests.processes import run_python
 
 GEOMETRY = ((2, 1), (1, 2), ((1, 0), (2, 1)))
@@ -347,11 +348,10 @@ print(depthwise(x, w, None, (1, 2), (3, 1), ((6, 6), (1, 0))).double().sum().ite
 
 
 @pytest.mark.skipif(not native().available, reason=native().reason)
-def test_optimize_runs_layers_of_16_bits_by_the_kernel(tmp_path, monkeypatch):
-    monkeypatch.setenv("ATROUS_CACHE", str(tmp_path))
+def test_optimize_runs_layers_of_16_bits_by_the_kernel():
     layer = nn.Conv2d(32, 32, 3, padding=4, dilation=4, groups=32).half()
     x = torch.randn(1, 32, 40, 40).half()
-    fast = atrous.optimize(nn.Sequential(layer, nn.ReLU()).eval(), x, engines="atrous")
+    fast = optimized_by(nn.Sequential(layer, nn.ReLU()).eval(), x, "depthwise kernel")
     (row,) = fast.explain().layers
     assert row.strategy == "depthwise kernel"
     torch.testing.assert_close(fast(x), layer(x).relu(), rtol=2e-3, atol=2e-3)

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import nn
 
-import atrous
 from atrous.operators.kernels import native
 from atrous.optimization.candidates import candidates
 from atrous.optimization.graph.export import exported
@@ -18,6 +17,7 @@ from atrous.optimization.graph.passes import lowered
 from atrous.optimization.layer.call import laid_out
 from atrous.optimization.layer.choose import difference
 from atrous.optimization.layer.ways import PLAIN, WAYS, applying, runs_of
+from tests.made_times import optimized_by
 
 pytestmark = pytest.mark.skipif(not native().available, reason=native().reason)
 assert candidates  # imported for the strategies that it registers
@@ -86,7 +86,7 @@ def test_optimized_models_pool_by_the_fastest_that_gives_the_same():
         nn.Conv2d(16, 4, 1),
     ).eval()
     x = torch.randn(1, 3, 40, 41)
-    fast = atrous.optimize(model, x, engines="atrous")
+    fast = optimized_by(model, x, "pool kernel")
     torch.testing.assert_close(fast(x), model(x), rtol=1e-4, atol=1e-5)
     rows = {row.layer: row for row in fast.explain().layers}
     assert rows["1"].op == "max pool k3 d2 + relu"
