@@ -57,14 +57,12 @@ def on_subgrids(chain: tuple[Layer, ...]) -> bool:
 
 def priced(space: Space, chain: tuple[Layer, ...]) -> dict[str, int]:
     """The prices of a chain, layer by layer."""
-    strided, widths = 0, []
-    for place, (_, stride, _) in enumerate(chain):
-        strided += stride > 1
-        if len(widths) == 0 and len(space.widths) == space.depth[1] > 1 and space.by_layer:
-            widths = list(space.widths)
-            break
-        widths.append(space.widths[min(strided, len(space.widths) - 1)])
-        assert place < len(chain)
+    strides = [stride > 1 for _, stride, _ in chain]
+    if space.by_layer:
+        widths = list(space.widths)
+    else:  # a strided layer makes the channels of the stage behind it
+        stages = (sum(strides[: place + 1]) for place in range(len(chain)))
+        widths = [space.widths[min(stage, len(space.widths) - 1)] for stage in stages]
     step, width = 1, space.channels_in
     found = {"macs": 0, "params": 0, "memory": 0, "state": 0}
     image = 4 * space.channels_in * prod(space.sizes)
@@ -142,6 +140,17 @@ def assert_front_is_that_of_all(space: Space) -> int:
     return len(wanted)
 
 
+RANGES = {"macs": (50, 200_000), "params": (10, 400), "memory": (200, 60_000), "state": (8, 900)}
+
+
+def limits_of(rng: np.random.Generator) -> dict[str, int]:
+    """None in half of the cases; else up to three, of which some keep everything out."""
+    if rng.integers(2):
+        return {}
+    names = rng.choice([*RANGES], int(rng.integers(1, 4)), replace=False).tolist()
+    return {name: int(np.exp(rng.uniform(*np.log(RANGES[name])))) for name in names}
+
+
 def drawn(rng: np.random.Generator) -> Space:
     """A space of at most some thousand schedules."""
     while True:
@@ -152,22 +161,21 @@ def drawn(rng: np.random.Generator) -> Space:
         rates = tuple(range(1, int(rng.integers(1, 13)) + 1))
         output_stride = int(rng.choice([1, 1, 2, 3, 4, 6]))
         strides = tuple(rng.choice([1, 2, 3, 4], 3, replace=False).tolist())
-        by_layer = bool(rng.integers(4) == 0)
+        by_layer, by_stage = (rng.integers(4) == np.array([0, 1])).tolist()
         low = depth if by_layer else int(rng.integers(1, depth + 1))
         least = int(rng.integers(2, 24))
         most = least + int(rng.integers(0, 30))
         enough = int(rng.choice([least, most, (least + most) // 2]))
         rank = int(rng.integers(1, 3))
         sizes = tuple(rng.integers(8, 30, rank).tolist())
-        widths = (
-            tuple(rng.integers(1, 6, depth).tolist()) if by_layer else (int(rng.integers(1, 6)),)
-        )
+        count = depth if by_layer else int(rng.integers(2, 4)) if by_stage else 1
+        widths = tuple(rng.integers(1, 6, count).tolist())
         minimise = str(rng.choice(["macs", "params", "memory", "state"]))
         try:
             space = Space(
                 *(least, most, enough, sizes, int(rng.integers(1, 4)), widths, output_stride),
                 *(strides, kernels, rates, (low, depth), minimise),
-                {},
+                limits_of(rng),
                 holes=bool(rng.integers(6) == 0),
                 subgrids=bool(rng.integers(3) == 0),
             )

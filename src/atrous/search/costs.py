@@ -9,7 +9,7 @@ from math import ceil, prod
 from atrous.geometry import Window
 from atrous.search.space import Price, Space
 
-__all__ = ["ChainLayer", "Latency", "Pricing", "layer_bytes"]
+__all__ = ["ChainLayer", "Latency", "Pricing", "layer_bytes", "recomputed_share"]
 
 _BYTES = 4
 
@@ -77,3 +77,15 @@ def layer_bytes(sizes: Sequence[int], layer: ChainLayer) -> int:
         for step in (layer.step, layer.step * layer.stride)
     )
     return _BYTES * (read * layer.channels_in + made * layer.channels)
+
+
+def recomputed_share(tile: int, field: int, rank: int, stride: int) -> float:
+    """Positions that tiles of a size run beside those they keep, as a share of these.
+
+    A halo is half a field on each side, in whole output strides.
+
+    >>> recomputed_share(64, 33, 2, 8)
+    1.25
+    """
+    side = -(-((field - 1) // 2) // stride) * stride
+    return float(((tile + 2 * side) / tile) ** rank - 1)

@@ -13,7 +13,7 @@ from atrous.errors import UnreachableError
 from atrous.network.ops import Conv
 from atrous.network.stack import stack_network
 from atrous.progress import step
-from atrous.search.costs import ChainLayer, Latency, Pricing
+from atrous.search.costs import ChainLayer, Latency, Pricing, recomputed_share
 from atrous.search.ladder import Found, Ladder, Rung, Unbeaten
 from atrous.search.skeletons import Group, Skeleton, skeletons
 from atrous.search.space import Price, Space, power_of_ten
@@ -136,9 +136,8 @@ class Design(ShownWhole):
 
     def recomputed(self, tile: int) -> float:
         """Positions that a tile of so many input positions an axis runs beside those it keeps."""
-        stride = self.report.outputs[0].output_stride[0]
-        wide = tile + 2 * (-(-((self.field - 1) // 2) // int(stride)) * int(stride))
-        return (wide / tile) ** (len(self.input) - 2) - 1
+        stride = int(self.report.outputs[0].output_stride[0])
+        return recomputed_share(tile, self.field, len(self.input) - 2, stride)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, with the stack and the numbers of its report."""

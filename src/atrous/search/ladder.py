@@ -85,9 +85,13 @@ class Unbeaten:
 
     def add(self, chains: Sequence[Found]) -> None:
         """Takes chains in; what one of them beats goes."""
+        # By what counts first: a price that is only limited makes no chain better.
         every = sorted(
             (*self.found, *chains),
-            key=lambda c: (c.prices, -min(c.field, self.enough), -c.percent, -c.field),
+            key=lambda c: (
+                *(c.prices[0], -min(c.field, self.enough), -c.percent),
+                *(c.prices, -c.field),
+            ),
         )
         kept: list[Found] = []
         for chain in every:

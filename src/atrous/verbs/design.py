@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from fractions import Fraction
 from functools import lru_cache
-from math import floor
+from math import ceil, floor
 from statistics import median
 from time import perf_counter_ns
 from typing import Any, Literal, get_args
@@ -17,7 +18,7 @@ from atrous.errors import ArgumentError, ReadError, UnreachableError
 from atrous.geometry import Window
 from atrous.operators.conv import conv
 from atrous.search import PRICES, Designs, Price, Space, search_space
-from atrous.search.costs import ChainLayer, Latency
+from atrous.search.costs import ChainLayer, Latency, recomputed_share
 
 __all__ = ["Allowed", "design"]
 
@@ -169,8 +170,7 @@ def _field_range(given: Any, shape: Sequence[int], scale: Scale | None) -> tuple
             raise ArgumentError(
                 f"receptive_field={given!r}; give input positions, or with rate=... a time in ms."
             )
-        given = -(-float(number) // float(scale.step))
-        given = int(given)
+        given = ceil(Fraction(number) / scale.step)
     if isinstance(given, int) and not isinstance(given, bool):
         return given, given + given // _MORE, given
     pair = tuple(given) if isinstance(given, Sequence) else ()
@@ -197,39 +197,31 @@ def _is_number(text: str) -> bool:
 def _within_tile(tile: int, share: float, rank: int, stride: int, least: int, most: int) -> int:
     """The largest field with which tiles of a size run at most a share of positions twice."""
 
-    def runs(field: int) -> float:
-        side = -(-((field - 1) // 2) // stride) * stride
-        return float(((tile + 2 * side) / tile) ** rank - 1)
-
-    if tile < 1 or share < 0:
+    if tile < 1 or not share > 0:
         raise ArgumentError(
             f"recomputed=({tile}, {share}); give a tile's size and a share above 0."
         )
-    if runs(least) > share:
-        largest = next((n for n in range(least, 0, -1) if runs(n) <= share), 0)
-        nearest = next(
-            size
-            for size in (tile << bits for bits in range(64))
-            if _share(size, least, rank, stride) <= share
-        )
+
+    def fits(size: int, field: int) -> bool:
+        return recomputed_share(size, field, rank, stride) <= share
+
+    if not fits(tile, least):
+        largest = next((n for n in range(least, 0, -1) if fits(tile, n)), 0)
+        nearest = next(tile << bits for bits in range(64) if fits(tile << bits, least))
+        twice = recomputed_share(tile, least, rank, stride)
         raise UnreachableError(
-            f"a field of {least:,} has tiles of {tile} run {runs(least):.0%} of positions twice, "
-            f"more than {share:.0%}; the largest field within it is {largest:,}, or give tiles of "
+            f"a field of {least:,} has tiles of {tile} run {twice:.0%} of positions twice, more "
+            f"than {share:.0%}; the largest field within it is {largest:,}, or give tiles of "
             f"{nearest:,}."
         )
-    return max(n for n in range(least, most + 1) if runs(n) <= share)
-
-
-def _share(tile: int, field: int, rank: int, stride: int) -> float:
-    side = -(-((field - 1) // 2) // stride) * stride
-    return float(((tile + 2 * side) / tile) ** rank - 1)
+    return max(n for n in range(least, most + 1) if fits(tile, n))
 
 
 _TURNS = 5
 
 
 def _clock(sizes: tuple[int, ...]) -> Latency:
-    """Nanoseconds of layers by `atrous.conv`: the slower of its least and its largest rate."""
+    """Nanoseconds of layers by `atrous.conv` on arrays: the slower one of rate 1 and rate 4."""
 
     @lru_cache(None)
     def timed(kernel: int, stride: int, rate: int, read: int, made: int, step: int) -> int:
@@ -245,7 +237,7 @@ def _clock(sizes: tuple[int, ...]) -> Latency:
         return int(median(turns))
 
     def latency(layer: ChainLayer) -> int:
-        # Kernels here take as long at every rate; two are measured, and the slower one counts.
+        # So a front asks for few measurements, and no rate is chosen for noise.
         return max(
             timed(layer.kernel, layer.stride, rate, layer.channels_in, layer.channels, layer.step)
             for rate in (1, 4)
