@@ -79,13 +79,18 @@ def layer_bytes(sizes: Sequence[int], layer: ChainLayer) -> int:
     return _BYTES * (read * layer.channels_in + made * layer.channels)
 
 
-def recomputed_share(tile: int, field: int, rank: int, stride: int) -> float:
+def recomputed_share(
+    tile: int, field: int, rank: int, stride: int, before: int | None = None
+) -> float:
     """Positions that tiles of a size run beside those they keep, as a share of these.
 
-    A halo is half a field on each side, in whole output strides.
+    An output reads `before` positions in front of its own, half of the rest of its field unless
+    given, which is exact for odd kernels; halos are whole output strides.
 
-    >>> recomputed_share(64, 33, 2, 8)
-    1.25
+    >>> recomputed_share(64, 31, 2, 8)
+    0.890625
     """
-    side = -(-((field - 1) // 2) // stride) * stride
-    return float(((tile + 2 * side) / tile) ** rank - 1)
+    before = (field - 1) // 2 if before is None else before
+    behind = max(field - before - stride, 0)
+    halo = sum(-(-side // stride) * stride for side in (before, behind))
+    return float(((tile + halo) / tile) ** rank - 1)

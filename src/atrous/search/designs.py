@@ -136,8 +136,9 @@ class Design(ShownWhole):
 
     def recomputed(self, tile: int) -> float:
         """Positions that a tile of so many input positions an axis runs beside those it keeps."""
-        stride = int(self.report.outputs[0].output_stride[0])
-        return recomputed_share(tile, self.field, len(self.input) - 2, stride)
+        seen = self.report.outputs[0].field[0]
+        rank, stride = len(self.input) - 2, int(seen.stride)
+        return recomputed_share(tile, seen.size, rank, stride, -seen.start)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, with the stack and the numbers of its report."""

@@ -65,8 +65,8 @@ def design(
     number of layers. Limits: `macs`, `params`, `memory` held at the worst moment in float32 (bytes,
     or `"64MiB"`), `latency` in ms, measured here with `atrous.conv` for one layer after the other,
     `state` (bytes that a stream along time keeps), and `recomputed=(tile, share)`, what tiles of
-    that size run beside what they keep. `minimise` is one of `macs`, `params`, `memory`, `latency`,
-    `state`. `causal` pads the past alone, along time.
+    that size run beside what they keep (of odd kernels, exactly). `minimise` is one
+    of `macs`, `params`, `memory`, `latency`, `state`. `causal` pads the past alone, along time.
 
     No schedule has holes, or ends in layers whose neighbouring outputs read disjoint sub-grids of
     some layer's input, unless `allow` has `"holes"` or `"subgrids"`. With holes evenness does not

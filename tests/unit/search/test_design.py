@@ -51,13 +51,26 @@ def test_a_field_in_ms_is_one_in_samples() -> None:
     assert "4 ms" in str(in_time)
 
 
+def test_ten_ms_at_a_rate_of_44100_are_441_samples_exactly() -> None:
+    designs = atrous.design("10ms", rate="44.1k", input=(1, 4, 900), channels=4)
+    assert designs.space.least == 441
+
+
+@pytest.mark.parametrize("tile", [64, 96])
+def test_what_tiles_recompute_is_what_their_plan_says(tile: int) -> None:
+    size = 40 * tile
+    (one,) = atrous.design(31, input=(1, 3, size, size), channels=4, output_stride=4)[:1]
+    (axis, _) = atrous.plan_tiles(f"stack:{one.stack}", (1, 3, size, size), tile=tile).axes
+    assert one.recomputed(tile) == pytest.approx((axis.size / axis.step) ** 2 - 1)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         ({"depth": 3}, "largest is 27"),
         ({"macs": 1e6}, "MACs of at least .* limit is 1,000,000"),
         ({"memory": "100KiB"}, "memory of at least .* limit is 102,400"),
-        ({"recomputed": (64, 0.5)}, "largest field within it is 16, or give tiles of 512"),
+        ({"recomputed": (64, 0.5)}, "largest field within it is 15, or give tiles of 512"),
     ],
 )
 def test_what_is_out_of_reach_names_the_limit_and_the_nearest(
