@@ -104,13 +104,15 @@ class Gated(nn.Module):
 
 
 class WaveNet(nn.Module):
-    """Two stacks of rates 1 to 512 (van den Oord et al. 2016), run over a whole signal."""
+    """Stacks of rates 1 to 512 (van den Oord et al. 2016), run over a whole signal."""
 
-    def __init__(self, channels: int = 64, skips: int = 256, levels: int = 256) -> None:
+    def __init__(
+        self, channels: int = 64, skips: int = 256, levels: int = 256, stacks: int = 2
+    ) -> None:
         super().__init__()
         self.enter = nn.Conv1d(1, channels, 1)
         self.layers = nn.ModuleList(
-            Gated(channels, skips, 1 << step) for _ in range(2) for step in range(10)
+            Gated(channels, skips, 1 << step) for _ in range(stacks) for step in range(10)
         )
         self.head = nn.Sequential(
             nn.ReLU(), nn.Conv1d(skips, skips, 1), nn.ReLU(), nn.Conv1d(skips, levels, 1)
