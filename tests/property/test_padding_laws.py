@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from atrous.errors import GeometryError
-from atrous.geometry import Window, causal, pad, same_lower, same_torch, same_upper
+from atrous.geometry import (
+    Window,
+    ahead_within,
+    causal,
+    pad,
+    same_lower,
+    same_torch,
+    same_upper,
+)
 from tests.oracles import drawing
 
 KERNELS, STRIDES, DILATIONS = st.integers(1, 7), st.integers(1, 5), st.integers(1, 5)
@@ -52,6 +62,45 @@ def test_causal_outputs_read_nothing_behind_their_own_block(
     assert window.taps(output)[-1] == output * stride + stride - 1
     for blocks in range(1, 6):
         assert window.output_length(blocks * stride) == blocks
+
+
+def last_input(windows: list[Window], output: int) -> int:
+    for window in reversed(windows):
+        output = window.taps(output)[-1]
+    return output
+
+
+@drawing(150)
+@given(
+    st.lists(st.builds(Window, KERNELS, st.integers(1, 3), st.integers(1, 3)), max_size=4),
+    st.integers(0, 60),
+)
+def test_a_chain_looks_as_far_ahead_as_a_limit_allows_and_no_layer_beyond_its_middle(
+    windows: list[Window], most: int
+) -> None:
+    def ahead(pads: tuple[tuple[int, int], ...]) -> int:
+        padded = [
+            Window(w.kernel, w.stride, w.dilation, *both)
+            for w, both in zip(windows, pads, strict=True)
+        ]
+        stride = last_input([Window(1, w.stride) for w in windows], 1)
+        return last_input(padded, 5) - (6 * stride - 1)
+
+    found = ahead_within(windows, most)
+    assert all(lo + hi == w.extent - 1 for w, (lo, hi) in zip(windows, found, strict=True))
+    same = tuple(same_torch(w.kernel, w.dilation) for w in windows)
+    past = tuple(causal(w.kernel, w.stride, w.dilation) for w in windows)
+    if not most:
+        assert found == past
+    elif ahead(same) <= most:
+        assert found == same
+    else:
+        sides = [
+            [(lo, w.extent - 1 - lo) for lo in range(min(a[0], b[0]), a[0] + 1)]
+            for w, a, b in zip(windows, past, same, strict=True)
+        ]
+        every = [ahead(pads) for pads in product(*sides)]
+        assert ahead(found) == max(one for one in every if one <= most)
 
 
 @drawing(100)

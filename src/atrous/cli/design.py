@@ -64,6 +64,14 @@ def design(
         bool, typer.Option("--subgrids/--no-subgrids", help="Allow sub-grids that never meet.")
     ] = False,
     causal: Annotated[bool, typer.Option("--causal", help="Pad the past alone.")] = False,
+    look_ahead: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N",
+            help="A limit on samples behind an output's hop: 40, or 5ms with --rate.",
+            show_default=False,
+        ),
+    ] = None,
     code: Annotated[
         int | None,
         typer.Option(metavar="N", help="Show design N whole, with its code.", show_default=False),
@@ -121,6 +129,7 @@ def design(
             latency=latency,
             state=state,
             causal=causal,
+            look_ahead=_samples(look_ahead),
             rate=rate,
             allow=tuple(allowed),
         )
@@ -143,6 +152,13 @@ def _field(text: str | None) -> Any:
         return text
     ends = _list(text.replace(":", ","), "--receptive-field")
     return ends[0] if len(ends) == 1 else ends
+
+
+def _samples(text: str | None) -> Any:
+    if text is None or text.strip().endswith("ms"):
+        return text
+    ends = _list(text, "--look-ahead")
+    return ends[0] if len(ends) == 1 else text
 
 
 def _list(text: str, option: str) -> tuple[int, ...]:

@@ -109,7 +109,7 @@ def _searched(draft: Draft, before: Inspection) -> Better:
     padding = _padding_of(layers)
     field = max((axis.size for axis in before.outputs[0].field), default=0)
     _check(layers, field)
-    causal = padding == "causal"
+    ahead = 0 if padding == "causal" else None
     stride = 1
     for layer in layers:
         stride *= layer.stride[0]
@@ -134,7 +134,7 @@ def _searched(draft: Draft, before: Inspection) -> Better:
     # The same field where there is one, else one up to twice as large.
     for most in (field, 2 * field):
         try:
-            designs = search_space(replace(space, most=most), causal=causal)
+            designs = search_space(replace(space, most=most), look_ahead=ahead)
         except UnreachableError:
             continue
         reached = True

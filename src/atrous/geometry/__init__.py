@@ -22,6 +22,7 @@ from atrous.geometry.dense import Dense, Tail, sparse_window
 from atrous.geometry.lockstep import Lockstep, follow, unequal
 from atrous.geometry.padding import (
     Dialect,
+    ahead_within,
     causal,
     pad,
     same_lower,
@@ -61,6 +62,7 @@ __all__ = [
     "Window",
     "Windowed",
     "adaptive",
+    "ahead_within",
     "boxes",
     "causal",
     "fills",

@@ -10,6 +10,7 @@ from atrous.geometry.window import Window
 
 __all__ = [
     "Dialect",
+    "ahead_within",
     "causal",
     "pad",
     "same_lower",
@@ -100,6 +101,37 @@ def causal(kernel: int, stride: int = 1, dilation: int = 1) -> tuple[int, int]:
     ((8, 0), (2, 1))
     """
     return Window(kernel, stride, dilation).extent - stride, stride - 1
+
+
+def ahead_within(windows: Sequence[Window], most: int) -> tuple[tuple[int, int], ...]:
+    """Pads of a chain with which no output reads more than `most` inputs beyond its own block.
+
+    With strides of product `S`, the block of output `o` are inputs `o * S` to `o * S + S - 1`. All
+    windows are `same` where that reads no further, and `causal` at 0. Between, from the last one
+    on, whose positions lie furthest apart, each is moved to the middle as far as is left of `most`.
+    The pads of a window are `extent - 1` in all, so that the chain makes equally many outputs.
+
+    >>> ahead_within([Window(3, dilation=4), Window(5)], most=3)
+    ((7, 1), (2, 2))
+    >>> ahead_within([Window(3), Window(3, 2), Window(3)], most=2)
+    ((2, 0), (1, 1), (1, 1))
+    """
+    same = [same_torch(window.kernel, window.dilation) for window in windows]
+    steps = [1]
+    for window in windows:
+        steps.append(steps[-1] * window.stride)
+    beyond = [
+        window.extent - window.stride - low for window, (low, _) in zip(windows, same, strict=True)
+    ]
+    if most and sum(ahead * step for ahead, step in zip(beyond, steps, strict=False)) <= most:
+        return tuple(same)
+    found: list[tuple[int, int]] = []
+    for window, middle, step in [*zip(windows, beyond, steps, strict=False)][::-1]:
+        ahead = min(max(middle, 0), most // step)
+        most -= ahead * step
+        low, high = causal(window.kernel, window.stride, window.dilation)
+        found.append((low - ahead, high + ahead))
+    return tuple(found[::-1])
 
 
 def pad(

@@ -150,6 +150,11 @@ def _field_text(one: Design) -> str:
 def _sees(one: Design) -> str:
     stride = one.report.outputs[0].output_stride[0]
     read = f"{one.coverage:.0%} of them read"
+    if one.look_ahead is not None:
+        ahead = (
+            str(one.ahead) if one.scale is None else f"{one.ahead} ({one.scale.text(one.ahead)})"
+        )
+        read += f", {ahead} of them behind its hop of {stride}" if one.ahead else ", none ahead"
     said = f"{_field_text(one)} input positions at output stride {stride}, {read}"
     return (
         said if one.evenness is None else f"{said}, paths {one.evenness:.0%} as wide as even ones"

@@ -10,7 +10,7 @@ from typing import Any
 from atrous.analysis import Inspection, inspect_network
 from atrous.analysis.scale import Scale
 from atrous.errors import UnreachableError
-from atrous.network.ops import Conv
+from atrous.geometry import Window, ahead_within, causal, same_torch, symmetric
 from atrous.network.stack import stack_network
 from atrous.progress import step
 from atrous.search.costs import ChainLayer, Latency, Pricing, recomputed_share
@@ -38,7 +38,8 @@ class Design(ShownWhole):
 
     `evenness` is the spread of the paths from one output beside that of equally many paths to each
     position it reads, in whole hundredths rounded down: 1 where every position has as many paths as
-    any other, None where holes were allowed. `price` is what was made little of.
+    any other, None where holes were allowed. `price` is what was made little of. `look_ahead` is
+    the limit on what lies behind an output's hop, None where layers are padded `same`.
     """
 
     layers: tuple[Chosen, ...]
@@ -47,7 +48,7 @@ class Design(ShownWhole):
     price: int
     evenness: float | None
     why: str
-    causal: bool = False
+    look_ahead: int | None = None
     latency_ns: int | None = None
     state_bytes: int | None = None
     scale: Scale | None = None
@@ -61,11 +62,38 @@ class Design(ShownWhole):
         'k3s2x32 k3d2x32'
         """
         words = []
-        for layer in self.layers:
+        for layer, pads in zip(self.layers, self.paddings, strict=True):
             word = f"k{layer.kernel}" + (f"s{layer.stride}" if layer.stride > 1 else "")
             word += f"d{layer.rate}" if layer.rate > 1 else ""
-            words.append(f"{word}{'causal' if self.causal else ''}x{layer.channels}")
+            past = causal(layer.kernel, layer.stride, layer.rate)
+            if pads == past and self.look_ahead == 0:
+                word += "causal"
+            elif pads != same_torch(layer.kernel, layer.rate):
+                word += "causal" if pads == past else f"p({pads[0]},{pads[1]})"
+            words.append(f"{word}x{layer.channels}")
         return " ".join(words)
+
+    @property
+    def paddings(self) -> tuple[tuple[int, int], ...]:
+        """What each layer pads in front and behind, alike along all axes: `extent - 1` in all.
+
+        Without a limit on what lies ahead that is half of it on both sides, the odd one behind.
+        With one, layers are centred from the last one on as far as it allows, the others causal.
+
+        >>> layers = (Chosen(3, 1, 4, 8), Chosen(3, 1, 1, 8))
+        >>> Design(layers, (1, 8, 64), "macs", 0, 1.0, "", look_ahead=3).stack
+        'k3d4p(6,2)x8 k3x8'
+        """
+        if self.look_ahead is None:
+            return tuple(same_torch(layer.kernel, layer.rate) for layer in self.layers)
+        windows = [Window(layer.kernel, layer.stride, layer.rate) for layer in self.layers]
+        return ahead_within(windows, self.look_ahead)
+
+    @property
+    def ahead(self) -> int:
+        """How far an output reads behind its hop, the input positions that it stands for."""
+        seen = self.report.outputs[0].field[0]
+        return max(int(seen.start + seen.size - seen.stride), 0)
 
     @cached_property
     def report(self) -> Inspection:
@@ -118,13 +146,10 @@ class Design(ShownWhole):
         rank = len(self.input) - 2
         lines = []
         width = self.input[1]
-        ops = [node.op for node in self.report.network.nodes]
-        pads = [op.padding[0] for op in ops if isinstance(op, Conv)]
-        for layer, (low, high) in zip(self.layers, pads, strict=True):
-            both = min(low, high)
-            if low != high:
-                rest = (low - both, high - both) * rank
-                lines.append(f"nn.ConstantPad{rank}d({rest}, 0.0)")
+        for layer, pads in zip(self.layers, self.paddings, strict=True):
+            (both,), (rest,) = symmetric([pads])
+            if any(rest):
+                lines.append(f"nn.ConstantPad{rank}d({rest * rank}, 0.0)")
             words = [f"nn.Conv{rank}d({width}, {layer.channels}, {layer.kernel}"]
             words += [f"stride={layer.stride}"] * (layer.stride > 1)
             words += [f"dilation={layer.rate}"] * (layer.rate > 1)
@@ -148,6 +173,7 @@ class Design(ShownWhole):
         out |= {"evenness": self.evenness, "macs": self.macs, "params": self.params}
         out |= {"memory_bytes": self.memory_bytes, "why": self.why}
         out |= {"state_bytes": self.state_bytes, "latency_ns": self.latency_ns}
+        out |= {"ahead": self.ahead, "paddings": [list(pads) for pads in self.paddings]}
         return out
 
 
@@ -186,7 +212,7 @@ def search_space(
     space: Space,
     *,
     latency: Latency | None = None,
-    causal: bool = False,
+    look_ahead: int | None = None,
     scale: Scale | None = None,
 ) -> Designs:
     """Every design that no schedule of the space beats in price, field and evenness.
@@ -216,7 +242,7 @@ def search_space(
                 price,
                 None if space.holes else chain.percent / 100,
                 _why(place, front, space),
-                causal,
+                look_ahead,
                 sum(map(latency, layers)) if latency else None,
                 sum(pricing.price("state", one) for one in layers)
                 if len(space.sizes) == 1

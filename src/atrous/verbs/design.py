@@ -47,6 +47,7 @@ def design(
     state: int | str | None = None,
     recomputed: tuple[int, float] | None = None,
     causal: bool = False,
+    look_ahead: int | str | None = None,
     rate: float | str | None = None,
     allow: Collection[Allowed] = (),
 ) -> Designs:
@@ -66,7 +67,12 @@ def design(
     or `"64MiB"`), `latency` in ms, measured here with `atrous.conv` for one layer after the other,
     `state` (bytes that a stream along time keeps), and `recomputed=(tile, share)`, what tiles of
     that size run beside what they keep (of odd kernels, exactly). `minimise` is one
-    of `macs`, `params`, `memory`, `latency`, `state`. `causal` pads the past alone, along time.
+    of `macs`, `params`, `memory`, `latency`, `state`.
+
+    Along time, `look_ahead` is the most that an output waits for behind its hop, the
+    `output_stride` samples that it stands for: in samples, or with `rate` a time, `"5ms"`. It rules
+    out no schedule; layers are padded in front instead, the first ones most, and `plan_stream` says
+    the same of what comes out. `causal` is a `look_ahead` of 0.
 
     No schedule has holes, or ends in layers whose neighbouring outputs read disjoint sub-grids of
     some layer's input, unless `allow` has `"holes"` or `"subgrids"`. With holes evenness does not
@@ -85,11 +91,19 @@ def design(
     shape = _design_input(input)
     scale = None if rate is None else per_rate(rate)
     if len(shape) != 3 and (
-        causal or scale is not None or minimise == "state" or state is not None
+        causal
+        or look_ahead is not None
+        or scale is not None
+        or minimise == "state"
+        or state is not None
     ):
         raise ArgumentError(
-            "causal, rate and state are along time; give an input of one axis, such as 1,64,16000."
+            "causal, look_ahead, rate and state are along time; give an input of one axis, such as "
+            "1,64,16000."
         )
+    ahead = 0 if causal else None if look_ahead is None else _samples_ahead(look_ahead, scale)
+    if causal and look_ahead is not None and _samples_ahead(look_ahead, scale):
+        raise ArgumentError(f"causal is look_ahead=0, and look_ahead={look_ahead!r}; give one.")
     least, most, enough = _field_range(receptive_field, shape, scale)
     if recomputed is not None:
         most = _within_tile(*recomputed, len(shape) - 2, output_stride, least, most)
@@ -135,7 +149,7 @@ def design(
     )
     timed = "latency" in (minimise, *limits)
     return search_space(
-        space, latency=_clock(shape[2:]) if timed else None, causal=causal, scale=scale
+        space, latency=_clock(shape[2:]) if timed else None, look_ahead=ahead, scale=scale
     )
 
 
@@ -165,12 +179,7 @@ def _field_range(given: Any, shape: Sequence[int], scale: Scale | None) -> tuple
     if given is None:
         given = max(shape[2:])
     if isinstance(given, str):
-        number = given.strip().removesuffix("ms").strip()
-        if scale is None or not given.strip().endswith("ms") or not _is_number(number):
-            raise ArgumentError(
-                f"receptive_field={given!r}; give input positions, or with rate=... a time in ms."
-            )
-        given = ceil(Fraction(number) / scale.step)
+        given = ceil(_in_positions("receptive_field", given, scale))
     if isinstance(given, int) and not isinstance(given, bool):
         return given, given + given // _MORE, given
     pair = tuple(given) if isinstance(given, Sequence) else ()
@@ -179,6 +188,27 @@ def _field_range(given: Any, shape: Sequence[int], scale: Scale | None) -> tuple
             f"receptive_field={given!r}; give one number, or the least and the most."
         )
     return pair[0], pair[1], pair[1]
+
+
+def _samples_ahead(given: Any, scale: Scale | None) -> int:
+    """The most samples that lie ahead, of a number of them or of a time."""
+    if isinstance(given, str):
+        return floor(_in_positions("look_ahead", given, scale))
+    if not isinstance(given, int) or isinstance(given, bool) or given < 0:
+        raise ArgumentError(
+            f"look_ahead={given!r}; give whole samples from 0, or with rate=... a time in ms."
+        )
+    return given
+
+
+def _in_positions(name: str, given: str, scale: Scale | None) -> Fraction:
+    """A time in positions, exactly."""
+    number = given.strip().removesuffix("ms").strip()
+    if scale is None or not given.strip().endswith("ms") or not _is_number(number):
+        raise ArgumentError(
+            f"{name}={given!r}; give input positions, or with rate=... a time in ms."
+        )
+    return Fraction(number) / scale.step
 
 
 def _bytes_within(name: str, size: int | str) -> int:

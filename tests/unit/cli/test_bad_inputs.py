@@ -421,6 +421,8 @@ BAD = (
     ("design --rates x", "--rates 'x'; give whole numbers"),
     ("design -i 1,3", "is no shape with batch, channels and 1 to 3 sizes"),
     ("design --causal", "are along time; give an input of one axis"),
+    ("design -i 1,1,64 --look-ahead x", "--look-ahead 'x'; give whole numbers"),
+    ("design -i 1,1,64 --look-ahead 1,2", "--look-ahead 1,2; give input positions"),
     ("design --receptive-field 9999 --depth 3", "is out of reach of 3 layers"),
     ("stream", "Missing argument 'MODEL'; see `atrous stream --help`"),
     ("stream models.py:net", "Missing argument 'IN'; see `atrous stream --help`"),

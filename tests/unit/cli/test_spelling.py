@@ -140,6 +140,7 @@ REFUSED = (
     ("design", "--memory lots", "--memory lots is no size of memory"),
     ("design", "--output-stride 0", "--output-stride 0 is no whole number"),
     ("design", "--receptive-field 64ms", "with --rate HZ a time in ms"),
+    ("design", "-i 1,1,64 --look-ahead 5ms", "with --rate HZ a time in ms"),
     ("stream", "models.py:net a.wav b.wav --block 0", "--block: give 1 or more"),
     ("explain", "stack:k3 -i 1,1,9 --output=cnv", "--output: no layer is named 'cnv'"),
     ("audit", "stack:k3 stack:k3 -i 1,1,9 --outputs cnv", "--outputs: no layer is named 'cnv'"),

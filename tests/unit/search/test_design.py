@@ -44,6 +44,51 @@ def test_causal_designs_look_at_nothing_ahead() -> None:
         )
 
 
+@pytest.mark.parametrize("look_ahead", [0, 1, 7, 1000])
+def test_no_output_waits_for_more_than_is_allowed_behind_its_hop(look_ahead: int) -> None:
+    given: dict[str, Any] = {"input": (1, 2, 240), "channels": 2, "output_stride": 4, "rates": 9}
+    given |= {"kernels": (2, 3), "strides": (2, 4), "depth": (1, 5)}
+    centred = {one.rates: one for one in atrous.design(30, **given)}
+    for one in atrous.design(30, look_ahead=look_ahead, **given):
+        held: dict[str, Any] = {}
+        exec(one.code(), held)
+        model = held["model"].eval()
+        plan = atrous.plan_stream(model, (1, 2, 240))
+        assert plan.lookahead == one.ahead <= look_ahead
+        assert look_ahead < 1000 or one.ahead == centred[one.rates].ahead
+        assert plan.state_bytes == one.state_bytes
+        x = torch.zeros(1, 2, 240)
+        made = model(x)
+        assert made.shape == one.report.outputs[0].output_shape
+        place = 160 + one.ahead + 4  # the first sample that output 40 does not wait for
+        x[:, :, place:] = torch.nan
+        assert not model(x)[0, 0, :41].isnan().any()
+        x[:, :, place - 1] = torch.nan
+        assert model(x)[0, 0, 40].isnan()
+
+
+def test_a_limit_on_what_lies_ahead_in_ms_is_one_in_samples() -> None:
+    given: dict[str, Any] = {"input": (1, 2, 240), "channels": 2}
+    in_time = atrous.design(30, look_ahead="0.5 ms", rate="16.1k", **given)
+    assert [one.stack for one in in_time] == [
+        one.stack for one in atrous.design(30, look_ahead=8, **given)
+    ]
+    assert "8 (0.497 ms) of them behind its hop of 1" in " ".join(str(in_time[0]).split())
+
+
+def test_a_causal_window_narrower_than_its_stride_is_printed_as_it_was_designed() -> None:
+    (one,) = atrous.design(
+        2, input=(1, 2, 40), channels=2, kernels=2, strides=4, output_stride=4, causal=True
+    )
+    held: dict[str, Any] = {}
+    exec(one.code(), held)
+    x = torch.zeros(1, 2, 40)
+    x[:, :, 5] = torch.nan
+    assert not held["model"](x).isnan().any()
+    x[:, :, 6] = torch.nan
+    assert held["model"](x)[0, 0].isnan().nonzero().tolist() == [[1]]
+
+
 def test_a_field_in_ms_is_one_in_samples() -> None:
     in_time = atrous.design("4 ms", rate="16k", input=(1, 4, 400), channels=4)
     in_samples = atrous.design(64, input=(1, 4, 400), channels=4)
@@ -91,6 +136,10 @@ def test_what_is_out_of_reach_names_the_limit_and_the_nearest(
         ({"channels": (1, 2, 3)}, "channels has 3 numbers"),
         ({"minimise": "time"}, "none of macs"),
         ({"causal": True}, "along time"),
+        ({"look_ahead": 3}, "along time"),
+        ({"look_ahead": -1, "input": (1, 3, 64)}, "whole samples from 0"),
+        ({"look_ahead": "5ms", "input": (1, 3, 64)}, "with rate="),
+        ({"look_ahead": 5, "causal": True, "input": (1, 3, 64)}, "causal is look_ahead=0"),
         ({"allow": "holes"}, "give a tuple"),
         ({"input": (1, 3)}, "no shape"),
         ({"receptive_field": "64ms"}, "with rate="),
