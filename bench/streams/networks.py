@@ -22,7 +22,8 @@ class Network:
     """`make` gives the model, `channels` what it takes at each step of time, `rate` steps a second.
 
     `length` is a number of steps that it can be recorded at, `step` what one is called; `blocks`
-    are numbers of steps that come at once.
+    are numbers of steps that come at once. `guess` is how many steps before a block and behind it
+    a server takes that guesses.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Network:
     step: str
     length: int
     blocks: tuple[int, ...]
+    guess: tuple[int, int]
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -146,14 +148,23 @@ class Tcn(nn.Module):
 
 SAMPLES, FRAMES = (1, 16, 64, 256, 1024), (1, 4, 10, 16, 64)
 
+
+def wavenet() -> nn.Module:
+    """Three stacks of ten layers."""
+    return WaveNet(stacks=3)
+
+
+def separator() -> nn.Module:
+    """The causal one."""
+    return Separator("cumulative")
+
+
 NETWORKS = (
-    Network("HiFi-GAN V1", Generator, 80, 22050 / 256, "frame", 100, FRAMES),
-    Network("DAC decoder", Dac, 1024, 44100 / 512, "frame", 40, FRAMES),
-    Network("WaveNet", lambda: WaveNet(stacks=3), 1, 16000, "sample", 4000, SAMPLES),
-    Network("TCN", Tcn, 1, 16000, "sample", 4000, SAMPLES),
-    Network(
-        "Conv-TasNet separator", lambda: Separator("cumulative"), 512, 1000, "frame", 2000, SAMPLES
-    ),
+    Network("HiFi-GAN V1", Generator, 80, 22050 / 256, "frame", 100, FRAMES, (10, 10)),
+    Network("DAC decoder", Dac, 1024, 44100 / 512, "frame", 40, FRAMES, (10, 10)),
+    Network("WaveNet", wavenet, 1, 16000, "sample", 4000, SAMPLES, (1024, 0)),
+    Network("TCN", Tcn, 1, 16000, "sample", 4000, SAMPLES, (1024, 0)),
+    Network("Conv-TasNet separator", separator, 512, 1000, "step", 2000, SAMPLES, (1000, 0)),
 )
 """A Conv-TasNet of windows of 16 samples, half overlapping, at 8 kHz. TCN: a rate that we chose."""
 
