@@ -67,18 +67,24 @@ def _leave(page):
 
 
 def _near(url, address):
-    """Whether a request stays with what was opened."""
+    """Whether a request stays with what was opened: a file is all that its page asks for."""
+    if address.startswith("file:"):
+        return url == address or url.startswith(("data:", "blob:"))
     return url.startswith(("data:", "blob:", address.partition("?")[0].rsplit("/", 1)[0]))
 
 
 @pytest.fixture(scope="session")
 def serious():
-    """What axe-core finds that keeps people out: violations that it calls serious or critical."""
+    """What axe-core finds that keeps people out: violations that it calls serious or critical.
+
+    By all of its rules, or by the ones that are named.
+    """
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 
-    def found(page):
+    def found(page, *rules):
         # Without this, axe also writes down where each element is that passes, for a second or two.
-        found = axe.Axe().run(page, options={"resultTypes": ["violations"]})
+        options = {"resultTypes": ["violations"]} | ({"runOnly": [*rules]} if rules else {})
+        found = axe.Axe().run(page, options=options)
         return [
             (v["id"], [node["html"][:200] for node in v["nodes"]])
             for v in found.response["violations"]

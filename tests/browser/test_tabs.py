@@ -30,9 +30,16 @@ def test_a_request_to_elsewhere_is_noticed(visit, address):
         page.evaluate("fetch('http://127.0.0.1:9/x').catch(() => null)")
 
 
+def test_a_file_that_loads_another_is_noticed(visit, address):
+    load = "new Promise(done => { const i = new Image(); i.onerror = done; i.src = 'near.png'; })"
+    with pytest.raises(AssertionError, match=r"near\.png"), visit(address) as page:
+        page.evaluate(load)
+
+
 def test_barriers_are_noticed(visit, address, serious):
     with visit(address) as page:
         assert {name for name, _ in serious(page)} == {"image-alt", "color-contrast"}
+        assert {name for name, _ in serious(page, "color-contrast")} == {"color-contrast"}
 
 
 def test_a_visit_finds_nothing_of_the_one_before(visit, address, spare):

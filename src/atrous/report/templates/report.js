@@ -69,9 +69,11 @@
   // The positions of an axis under a figure, and under them what they come to in its unit.
   function across(svg, name, scale, from, to, x0, x1, y, brief = false, room = 0) {
     const at = (position) => x0 + (position + 0.5 - from) / (to - from) * (x1 - x0);
+    // The picture ends 6 behind the axis: a number there stands a little to the left of its tick.
+    const number = (words, x, base) => text(words, Math.min(x, x1 + 6 - 4 * words.length), base);
     svg.append(line(x0, y, x1, y, "axis"));
     for (const position of ticks(from, to - 1, (x1 - x0) / (room || 80))) {
-      svg.append(line(at(position), y, at(position), y + 4, "tick"), text(position.toLocaleString("en"), at(position), y + 17));
+      svg.append(line(at(position), y, at(position), y + 4, "tick"), number(position.toLocaleString("en"), at(position), y + 17));
     }
     svg.append(text(brief ? name : `${name}, input positions`, x1, y + 34, "end", "unit"));
     if (!scale) return 42;
@@ -79,7 +81,7 @@
     svg.append(line(x0, base, x1, base, "axis"));
     for (const value of ticks(from * scale.step, (to - 1) * scale.step, (x1 - x0) / 90, false)) {
       const place = at(value / scale.step);
-      svg.append(line(place, base, place, base + 4, "tick"), text(short(value), place, base + 17));
+      svg.append(line(place, base, place, base + 4, "tick"), number(short(value), place, base + 17));
     }
     svg.append(text(`${name}, ${scale.unit} from the start of the input`, x1, base + 34, "end", "unit"));
     return 86;
