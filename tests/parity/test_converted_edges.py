@@ -220,3 +220,22 @@ def test_windows_that_lie_in_padding_alone_between_the_twins_do_not_hide_the_res
     dense = nn.Sequential(nn.ConstantPad1d((3, 3), float("-inf")), nn.MaxPool1d(3, 1, 1))
     found = atrous.audit(one, nn.Sequential(dense, one[1]), input=(1, 2, 20))
     assert (found.verdict, found.agrees) == ("shifted", True), [str(c) for c in found.causes]
+
+
+class Beside(nn.Module):
+    """Two inputs that meet behind the part that is wanted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Conv1d(2, 3, 3, 2, 1)
+        self.two = nn.Conv1d(4, 3, 3, 1, 1)
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return self.one(x) + self.two(y)
+
+
+@pytest.mark.parametrize("measure", [True, False])
+def test_a_part_that_needs_one_of_two_inputs_is_converted(measure: bool) -> None:
+    shapes = [(1, 2, 20), (1, 4, 10)]
+    found = atrous.convert(Beside(), 1, input=shapes, outputs="one", measure=measure)
+    assert (found.certificate.verdict, len(found.edits)) == ("exact", 1)

@@ -32,6 +32,7 @@ def certified(
     notes = list(plan.notes)
     if not asked.measure:
         pair = NetworkPair(plan.reference, folded(after), "as asked")
+        shapes = tuple(t.shape for t in plan.reference.inputs)  # some may be needed by no output
     certificate = certify(pair, shapes, asked.names, notes=notes)
     if certificate.verdict == "broken" and asked.heads != "keep" and asked.tail != "keep":
         cause = next(iter(certificate.causes), None)

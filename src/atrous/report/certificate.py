@@ -153,11 +153,15 @@ def output_text(
     if output.axes and any(output.fields):
         parts.append(_field_kept(output, scales))
     if output.relative_error is not None:
-        error = f"{output.relative_error:.1e}" if output.relative_error else "0"
-        parts.append(f"relative error {error}")
+        parts.append(f"relative error {_error_text(output.relative_error)}")
     if alone and output.why and output.shape_before:
         parts.append(f"not run: {output.why}")
     return "; ".join(parts)
+
+
+def _error_text(error: float) -> str:
+    """One digit behind the first; powers of ten only where the number is small."""
+    return "0" if not error else f"{error:.1e}" if error < 0.01 else f"{error:.2g}"
 
 
 def _margins(output: OutputCertificate, scales: Mapping[str, Scale]) -> str:
