@@ -100,9 +100,8 @@ def test_opened_as_a_file_it_says_what_to_do_and_shows_no_empty_form(browser, se
     page.context.close()
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-def test_it_is_edited_without_a_server(visit, home, serious, width):
-    with visit(home, width) as page:
+def test_it_is_edited_without_a_server(visit, home, serious):
+    with visit(home, 390) as page:
         # The first picture is there before Python is.
         page.wait_for_selector("#lines .chosen", state="attached")
         ready(page)
@@ -117,12 +116,13 @@ def test_it_is_edited_without_a_server(visit, home, serious, width):
         page.get_by_label("Known network", exact=True).select_option("vgg16")
         page.get_by_role("button", name="Open", exact=True).click()
         page.get_by_role("table", name="Layers of zoo:vgg16").wait_for()
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
         # Its colours follow the system's, without starting Python anew.
         paper = set()
-        for theme in ("light", "dark"):
+        for width, theme in ((390, "light"), (390, "dark"), (1280, "dark"), (1280, "light")):
+            page.set_viewport_size({"width": width, "height": 900})
             page.emulate_media(media="null", color_scheme=theme)
             paper.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
             assert serious(page) == []
         assert len(paper) == 2
 
