@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from os import PathLike
@@ -14,47 +13,17 @@ import numpy as np
 
 from atrous.errors import ArgumentError, ArgumentTypeError, RunError
 from atrous.plan.stream import StreamPlan
+from atrous.runners.stream.state import StreamState
 from atrous.shown import how_many
 
 if TYPE_CHECKING:
     import torch
 
+    from atrous.runners.stream.engine import Held
     from atrous.runners.stream.recipe import Recipe
+    from atrous.runners.stream.slots import Slots
 
 __all__ = ["Stream", "StreamState"]
-
-
-@dataclass(frozen=True, slots=True)
-class StreamState:
-    """All that a stream keeps between two pushes: how much it has seen, and tensors.
-
-    It is plain data that pickles; a stream of the same model goes on from it.
-    """
-
-    count: int
-    ended: bool
-    kept: tuple[torch.Tensor | None, ...]
-    cells: tuple[tuple[torch.Tensor, ...], ...]
-
-    @property
-    def tensors(self) -> tuple[torch.Tensor, ...]:
-        """Every tensor in it."""
-        flat = [one for one in self.kept if one is not None]
-        return (*flat, *(one for cell in self.cells for one in cell))
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all its tensors."""
-        return sum(one.numel() * one.element_size() for one in self.tensors)
-
-    def to(self, device: Any) -> StreamState:
-        """The same on another device."""
-        return StreamState(
-            self.count,
-            self.ended,
-            tuple(None if one is None else one.to(device) for one in self.kept),
-            tuple(tuple(one.to(device) for one in cell) for cell in self.cells),
-        )
 
 
 class Stream:
@@ -168,11 +137,21 @@ class Stream:
     @property
     def state(self) -> StreamState:
         """What is kept at this moment, as a copy; assign it to go on from there."""
-        held = self._engine.held.copy()
-        return StreamState(held.count, self._ended, tuple(held.kept), tuple(map(tuple, held.cells)))
+        return self._state_of(self._engine.held, ended=self._ended)
 
     @state.setter
     def state(self, state: StreamState) -> None:
+        self._engine.held = self._held_of(state)
+        self._ended = state.ended
+
+    @staticmethod
+    def _state_of(held: Held, *, ended: bool) -> StreamState:
+        """What is kept, in memory of its own."""
+        held = held.copy()
+        return StreamState(held.count, ended, tuple(held.kept), tuple(map(tuple, held.cells)))
+
+    def _held_of(self, state: StreamState) -> Held:
+        """A state as the engine keeps it. Raises where it is none of this model."""
         if not isinstance(state, StreamState):
             raise ArgumentTypeError(
                 f"a state is a {type(state).__name__}; give what `stream.state` gave."
@@ -182,8 +161,26 @@ class Stream:
         from atrous.runners.stream.engine import Held
 
         held = Held(state.count, list(state.kept), [list(cell) for cell in state.cells])
-        self._engine.held = held.mapped(lambda x: x.to(self._device).clone())
-        self._ended = state.ended
+        return held.mapped(lambda x: x.to(self._device).clone())
+
+    def slots(self, most: int = 8) -> Slots:
+        """Many streams of this model, each as if it were alone, up to `most` of them run at once.
+
+        They `open`, `push` and `close` by keys, whenever they like; this stream is another one. The
+        model is recorded for batches of 2, 4 and so on. Raises `ArgumentError` for `most` below 1.
+
+        >>> import atrous, torch
+        >>> live = atrous.stream(torch.nn.Conv1d(1, 1, 5, padding=2), (1, 1, 64))
+        >>> many = live.slots()
+        >>> for name in ("ann", "bob"):
+        ...     _ = many.open(name)
+        >>> made = many.push({"ann": torch.zeros(1, 1, 10), "bob": torch.zeros(1, 1, 4)})
+        >>> {name: one.shape[2] for name, one in made.items()}, many.close("bob").shape[2]
+        ({'ann': 8, 'bob': 2}, 2)
+        """
+        from atrous.runners.stream.slots import Slots
+
+        return Slots(self, most)
 
     def to_onnx(self, path: str | PathLike[str], block: int | None = None) -> None:
         """Writes the model as it runs on blocks, its state as explicit inputs and outputs.

@@ -1,0 +1,44 @@
+"""What a stream keeps between two pushes, as users hold it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["StreamState"]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamState:
+    """All that a stream keeps between two pushes: how much it has seen, and tensors.
+
+    It is plain data that pickles; a stream of the same model goes on from it.
+    """
+
+    count: int
+    ended: bool
+    kept: tuple[torch.Tensor | None, ...]
+    cells: tuple[tuple[torch.Tensor, ...], ...]
+
+    @property
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        """Every tensor in it."""
+        flat = [one for one in self.kept if one is not None]
+        return (*flat, *(one for cell in self.cells for one in cell))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all its tensors."""
+        return sum(one.numel() * one.element_size() for one in self.tensors)
+
+    def to(self, device: Any) -> StreamState:
+        """The same on another device."""
+        return StreamState(
+            self.count,
+            self.ended,
+            tuple(None if one is None else one.to(device) for one in self.kept),
+            tuple(tuple(one.to(device) for one in cell) for cell in self.cells),
+        )
