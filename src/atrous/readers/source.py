@@ -21,7 +21,7 @@ from atrous.readers.kind import kind_of, what_it_is
 from atrous.readers.named import make, parse, read_named
 from atrous.readers.near import near_words
 
-__all__ = ["check_file", "made_of", "read", "sized"]
+__all__ = ["check_file", "made_of", "read", "read_unrun", "sized"]
 
 STACK_INPUT = (1, 64, 512, 512)
 _ONNX = (".onnx", ".pb", ".pbtxt")
@@ -54,8 +54,28 @@ def read(
     >>> print(read("stack:k3s2x8 k3x8", (1, 3, 32, 32)))
     k3s2x8 k3x8: 2 nodes, input x 1x3x32x32, 792 parameters, 202,752 MACs
     """
+    return _read_near(source, input, values, structure_only, eager=True)
+
+
+def read_unrun(source: Any, input: Any = None) -> Network:
+    """The same, without what a module's run holds (`Network.eager`), in half the time.
+
+    >>> read_unrun("stack:k3").eager is None
+    True
+    """
+    return _read_near(source, input, None, False, eager=False)
+
+
+def _read_near(
+    source: Any,
+    input: Any,
+    values: Mapping[str, Any] | None,
+    structure_only: bool,
+    *,
+    eager: bool,
+) -> Network:
     try:
-        return _read(source, input, values, structure_only)
+        return _read(source, input, values, structure_only, eager=eager)
     except (NetworkError, GeometryError) as error:
         if is_shape(input):
             error.args = (_with_near(str(error.args[0]), source, as_shape(input), values),)
@@ -101,7 +121,7 @@ def _with_near(
 
     def runs(other: tuple[int, ...]) -> bool:
         try:
-            found = _read(source, other, values, True)
+            found = _read(source, other, values, True, eager=False)
         except AtrousError:
             return False
         return not any("the file says" in note for note in found.notes)
@@ -111,7 +131,12 @@ def _with_near(
 
 
 def _read(
-    source: Any, input: Any, values: Mapping[str, Any] | None, structure_only: bool
+    source: Any,
+    input: Any,
+    values: Mapping[str, Any] | None,
+    structure_only: bool,
+    *,
+    eager: bool,
 ) -> Network:
     kind = kind_of(source)
     if kind == "unknown" or (kind == "file" and not str(source).endswith(_ONNX)):
@@ -141,7 +166,7 @@ def _read(
     if kind in ("module", "program"):
         from atrous.readers.torch.reader import read_torch
 
-        return read_torch(source, input, weights=not structure_only)
+        return read_torch(source, input, weights=not structure_only, eager=eager)
     if kind == "keras":
         model, _ = made_of(source)
         from atrous.readers.keras.reader import read_keras

@@ -18,6 +18,7 @@ from atrous.progress import step
 from atrous.readers.given import shapes_of
 from atrous.readers.kind import kind_of, source_name
 from atrous.readers.named import make, parse
+from atrous.readers.source import read_unrun
 from atrous.refusal import Refusal
 from atrous.verbs.tile import Planner
 
@@ -43,7 +44,7 @@ def plan_stream(source: Any, input: Any = None, *, axis: str | int | None = None
     """
     if kind_of(source) == "library":
         source = make(parse(source)).model
-    reader = Planner(source)
+    reader = Planner(source, reader=read_unrun)
     shapes = None if input is None else shapes_of(input)
     network = reader.network(shapes)
     name = time_axis(network, axis)

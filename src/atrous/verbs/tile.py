@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from numbers import Integral
@@ -140,6 +140,7 @@ class Planner:
     tile: int | Sequence[int] | None = None
     memory: int | str | None = None
     statistics: Statistics | None = None
+    reader: Callable[..., Network] = read
     _read: dict[tuple[Shape, ...] | None, Network] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -185,11 +186,11 @@ class Planner:
             if len(self._read) > _HELD:
                 self._read.clear()
             if shapes is None:
-                found = read(self.source)
+                found = self.reader(self.source)
             elif self._file is not None and self._file.own(shapes) != shapes:
                 found = self._file.network(shapes)
             else:
-                found = read(self.source, shapes[0] if len(shapes) == 1 else shapes)
+                found = self.reader(self.source, shapes[0] if len(shapes) == 1 else shapes)
             self._read[shapes] = found
         return self._read[shapes]
 

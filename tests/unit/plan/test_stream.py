@@ -9,6 +9,7 @@ from torch.nn import functional
 
 import atrous
 from atrous.network import Builder
+from atrous.readers.torch import reader
 
 CLIP = (1, 1, 200)
 
@@ -173,3 +174,13 @@ def test_several_inputs_and_outputs_of_several_strides_are_planned_together():
     assert (plan.hop, plan.after(9), plan.flushed(10)) == (4, (8, 2), (10, 2))
     assert plan.context(8).keep == (8, 2)
     assert "add" in str(plan.context(8))
+
+
+def test_a_plan_reads_a_module_without_the_run_that_tells_its_memory(monkeypatch):
+    def run(*_: object) -> None:
+        raise AssertionError("it ran")
+
+    monkeypatch.setattr(reader, "eager_run", run)
+    assert atrous.plan_stream(torch.nn.Conv1d(1, 1, 3), (1, 1, 40)).state_bytes == 8
+    with pytest.raises(AssertionError, match="it ran"):
+        atrous.read(torch.nn.Conv1d(1, 1, 3), (1, 1, 40))

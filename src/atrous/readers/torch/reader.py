@@ -40,18 +40,21 @@ _CALL = re.compile(r"@(\d+)$")
 _NONE: Mapping[str, Any] = {}
 
 
-def read_torch(source: Any, input: Any = None, *, weights: bool = False) -> Network:
+def read_torch(
+    source: Any, input: Any = None, *, weights: bool = False, eager: bool = True
+) -> Network:
     """The network of a `torch.nn.Module` or an `ExportedProgram`.
 
     A module runs in evaluation mode on tensors without numbers, and is left as it was; where its
     code asks for numbers, it is exported, and where that does not go, run on numbers
     (`Network.ran`). Layers are named by their module path; a module called again gets `@1`, `@2`
     behind it. Raises `ReadError` where no input shape is given for a module, or where it does not
-    run. It runs once more without numbers for the memory that it holds (`Network.eager`).
+    run. With `eager` it runs once more without numbers for the memory that it holds
+    (`Network.eager`).
 
     With `weights`, the taps whose weight is 0 for all channels are left out of what is read.
     """
-    eager: EagerRun | None = None
+    held_by_run: EagerRun | None = None
     if isinstance(source, torch.export.ExportedProgram):
         name = "exported program"
     elif isinstance(source, torch.nn.Module):
@@ -61,11 +64,11 @@ def read_torch(source: Any, input: Any = None, *, weights: bool = False) -> Netw
     else:
         raise ReadError(f"a {type(source).__name__} is neither a module nor an exported program.")
     program = calls_of(source, input, name)
-    if program.examples is not None:
-        eager = eager_run(source, program.examples.args, program.examples.kwargs)
+    if eager and program.examples is not None:
+        held_by_run = eager_run(source, program.examples.args, program.examples.kwargs)
     held = _Program(program, _one_op_modules(source), weights)
     found = network_of(name, held.shapes, held.itemsizes, held.translate)
-    return replace(found, eager=eager, ran=program.ran, decided=program.decided)
+    return replace(found, eager=held_by_run, ran=program.ran, decided=program.decided)
 
 
 class _Program:
