@@ -151,7 +151,7 @@ def measured(network: Network, turns: int, some: Sequence[int]) -> dict[str, Any
         "rate": network.rate,
         "guess": network.guess,
         "latency": str(ours.latency),
-        "least_bytes": ours.plan.state_bytes,
+        "least_bytes": ours.plan.least_bytes,
         "off": off,
         "absent": absent,
         "late": {way.name: way.late for way in found},

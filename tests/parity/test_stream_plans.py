@@ -178,6 +178,8 @@ def test_a_plan_is_what_the_model_does(name: str) -> None:
     assert_outputs_are_known_as_the_plan_says(name)
     assert_an_impulse_finds_the_latency(name)
     assert_clips_have_the_lengths_of_the_plan(name)
+    plan = planned(name)[1]
+    assert 0 < plan.least_bytes <= plan.state_bytes
     if name in CARRYING:
         assert_no_context_is_long_enough(name)
     else:
@@ -217,11 +219,14 @@ def test_a_stream_yields_after_each_chunk_what_its_plan_says(name: str) -> None:
     layout, rng = ALL[name], random.Random(crc32(name.encode()))
     model, plan = planned(name)
     live = atrous.stream(model, layout.shape, axis=layout.time)
-    output, clip, pushed, made = plan.outputs[0], clip_of(layout), 0, 0
+    output, clip, pushed, made, kept = plan.outputs[0], clip_of(layout), 0, 0, 0
     while pushed < layout.length:
         count = min(rng.choice((1, 1, 2, 5, plan.hop, 3 * plan.hop)), layout.length - pushed)
         made += live.push(clip.narrow(layout.time, pushed, count)).shape[output.time]
         pushed += count
         assert made == output.after(pushed)
+        kept = max(kept, live.state.nbytes)
+    if name in ("HiFi-GAN", "EnCodec decoder"):
+        assert kept == plan.state_bytes
     assert made + live.flush().shape[output.time] == output.length(layout.length)
     assert (live.hop, live.latency) == (plan.hop, plan.latency)

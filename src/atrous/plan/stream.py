@@ -161,6 +161,8 @@ class StreamPlan(ShownWhole):
     carries: tuple[str, ...]
     """Layers that carry all of the past on."""
     kept: tuple[KeptState, ...]
+    least_bytes: int
+    """What would do where activations, sums and the like are made again of what they read."""
     joins: tuple[Join, ...]
     left: int
     """What a run without state needs before a chunk."""
@@ -285,6 +287,7 @@ class StreamPlan(ShownWhole):
             "at_start": self.at_start,
             "carries": list(self.carries),
             "state_bytes": self.state_bytes,
+            "least_state_bytes": self.least_bytes,
             "kept": [one.to_dict() for one in self.kept],
             "joins": [one.to_dict() for one in self.joins],
         }

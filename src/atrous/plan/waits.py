@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from math import ceil, floor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from atrous.geometry import Local, Prefix
-from atrous.network import Network, Node, Tensor
-from atrous.network.ops import Scan
+from atrous.geometry import Local
+from atrous.network import Network, Tensor
 from atrous.plan.arrivals import Arrivals, Cycle, arrivals
+from atrous.plan.kept import kept_by, least_bytes
 from atrous.plan.lengths import AtLengths, at_lengths
 from atrous.plan.regions import length_along
-from atrous.plan.stream import Join, KeptState, StreamInput, StreamOutput, StreamPlan
+from atrous.plan.stream import Join, StreamInput, StreamOutput, StreamPlan
 from atrous.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ def plan_of(networks: Sequence[Network], axis: str) -> StreamPlan | Refusal:
         ahead,
         late,
         found.unbounded,
-        _kept(found),
+        kept_by(found),
+        least_bytes(found),
         _joins(found),
         _left(stream, network.outputs),
     )
@@ -193,72 +194,6 @@ def _left(stream: AtLengths, outputs: Sequence[str]) -> int:
             needed[name] = min(needed.get(name, low), low)
             most = max(most, -needed[name] * stream.strides[name])
     return ceil(most / stream.hop) * stream.hop
-
-
-def _kept(found: Arrivals) -> tuple[KeptState, ...]:
-    """What must be kept, each tensor for the consumer that needs most of it."""
-    import numpy as np
-
-    stream = found.stream
-    samples = np.arange(1, stream.hop + 1)
-    there = {name: found.waits(name)[1].below(samples) for name in found.last}
-    most: dict[str, tuple[int, str]] = {}
-    hidden: list[KeptState] = []
-    for node in stream.network.nodes:
-        if node.output.name not in stream.strides:
-            continue
-        for index, name in stream.operands(node):
-            move = node.moves[index].get(stream.axis)
-            done = there[node.output.name]
-            if isinstance(move, Prefix):
-                hidden.append(_hidden(stream, node))
-            first = _needed_from(stream, node, move, name)
-            positions = int((there[name] - first.at(done)).max())
-            if positions > most.get(name, (0, ""))[0]:
-                most[name] = (positions, node.name)
-    kept = [
-        KeptState(layer, name, positions, *_size(stream.network.tensor(name), stream, positions))
-        for name, (positions, layer) in most.items()
-    ]
-    order = {node.name: i for i, node in enumerate(stream.network.nodes)}
-    return tuple(sorted([*kept, *hidden], key=lambda one: order[one.layer]))
-
-
-def _size(tensor: Tensor, stream: AtLengths, positions: int) -> tuple[int, int]:
-    """Numbers for each position, and the bytes of some of them."""
-    each = tensor.elements // stream.length(tensor.name)
-    return each, positions * each * tensor.itemsize
-
-
-def _hidden(stream: AtLengths, node: Node) -> KeptState:
-    """The state of a recurrent layer, or of a running sum."""
-    each = node.output.elements // stream.length(node.output.name)
-    op = node.op
-    if isinstance(op, Scan) and op.label in _HIDDEN:
-        layers = sum(".weight_hh" in f".{name}" for name in node.params) or 1
-        each *= layers * _HIDDEN[op.label]
-    nbytes = each * node.output.itemsize
-    return KeptState(node.name, node.output.name, 1, each, nbytes, hidden=True)
-
-
-_HIDDEN = {"lstm": 2, "gru": 1, "rnn_tanh": 1, "rnn_relu": 1, "rnn": 1}
-"""Recurrent layers, and how many numbers they carry for each of a hidden state."""
-
-
-def _needed_from(stream: AtLengths, node: Node, move: Any, operand: str) -> Cycle:
-    """The first position of an operand that an output of a node, or any behind it, reads."""
-    import numpy as np
-
-    count = stream.positions(node.output.name)
-    if not isinstance(move, Local):
-        return Cycle(np.arange(count), count)
-    reads = move.reads
-    low = np.full(count, 1 << 60)
-    for phase, taps in enumerate(reads.phases):
-        if taps.mask:
-            turns = np.arange(count // reads.period)
-            low[phase :: reads.period] = taps.first + turns * reads.shift
-    return Cycle(low, stream.positions(operand)).lowest_from_here()
 
 
 def _joins(found: Arrivals) -> tuple[Join, ...]:

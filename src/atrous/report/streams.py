@@ -174,7 +174,10 @@ def _delays_said(plan: StreamPlan) -> str:
 
 
 def _state_said(plan: StreamPlan) -> str:
-    return f"{bytes_text(plan.state_bytes)} in {how_many(len(plan.kept), 'layer')}"
+    text = f"{bytes_text(plan.state_bytes)} in {how_many(len(plan.kept), 'layer')}"
+    if plan.least_bytes < plan.state_bytes:
+        text += f"; {bytes_text(plan.least_bytes)} would do, activations and sums made again"
+    return text
 
 
 def _kept_said(one: KeptState) -> str:
