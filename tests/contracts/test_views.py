@@ -99,6 +99,7 @@ def made():
         atrous.plan_tiles("stack:k3s2 k3", (1, 1, 64, 64), tile=16),
         atrous.plan_tiles("zoo:resnet18", (1, 3, 256, 256), memory="6MiB"),
         streamed, streamed.context(4),
+        atrous.stream(line_module, (1, 2, 40)),
         StreamRun("net", 8, 8, 2, 4, None, 1, 1, 0.1, 2.0, 1.0, 0.0, 1e-6),
         atrous.audit_stream(line_module, line_module, input=(1, 2, 40)),
         audited, audited.outputs[0], audited.outputs[0].axes[0],

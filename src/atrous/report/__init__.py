@@ -29,6 +29,7 @@ from atrous.report.optimized import ExplanationView
 from atrous.report.rates import PyramidRatesView, PyramidView
 from atrous.report.sizes import SizesView
 from atrous.report.stack import StackView
+from atrous.report.stream import StreamView
 from atrous.report.stream_audit import StreamAuditView
 from atrous.report.stream_run import StreamRunView
 from atrous.report.streams import ContextView, StreamPlanView
@@ -72,6 +73,7 @@ __all__ = [
     "StreamAuditView",
     "StreamPlanView",
     "StreamRunView",
+    "StreamView",
     "StretchesView",
     "TileAuditView",
     "TilePlanView",

@@ -14,7 +14,7 @@ import numpy as np
 from atrous.errors import ArgumentError, ArgumentTypeError, RunError
 from atrous.plan.stream import StreamPlan
 from atrous.runners.stream.state import StreamState
-from atrous.shown import how_many
+from atrous.shown import Shown, how_many
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Stream", "StreamState"]
 
 
-class Stream:
+class Stream(Shown):
     """A model live: `push` chunks of any length, and get what is certain by then.
 
     Together with what `flush` gives, the pushes' results are what the model makes of the whole
@@ -133,6 +133,11 @@ class Stream:
         """Begins a new stream; nothing of the one before is left."""
         self._engine.reset()
         self._ended = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether it was flushed, so that nothing more is taken before `reset`."""
+        return self._ended
 
     @property
     def state(self) -> StreamState:

@@ -16,6 +16,7 @@ from torch import nn
 import atrous
 from atrous.errors import ArgumentError, ArgumentTypeError, RunError, UnsupportedError
 from atrous.runners.stream.onnx_block import KEY
+from atrous.shown import view
 from tests.streamed import assert_streams, chunks_of, pushed
 from tests.streamed_networks import NETWORKS
 
@@ -54,6 +55,18 @@ def test_an_output_comes_with_the_last_sample_that_it_reads():
         other[..., count:] += 1
         same = (net(other) == net(SOUND))[0, 0].long().cumprod(0).sum()
         assert made == same
+
+
+def test_a_stream_says_where_it_stands():
+    live = atrous.stream(model(), (1, 1, 64))
+    live.push(SOUND[..., :50])
+    said = view(live).text()
+    assert said.splitlines()[0] == "Sequential: a stream of 1x1xtime"
+    assert "latency     7 input samples" in said
+    assert "hop         2; 2 outputs for each" in said
+    assert f"state       {live.state.nbytes} B" in said
+    live.flush()
+    assert "50 samples pushed, and ended: reset it to begin another" in view(live).text()
 
 
 def test_a_saved_state_goes_on_in_another_stream_and_a_reset_leaves_no_trace():
