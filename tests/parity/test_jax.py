@@ -14,6 +14,7 @@ import torch
 from flax import linen
 
 import atrous
+from atrous.errors import UnsupportedError
 from tests.jax_probe import assert_reads
 from tests.recipes import InTorch, Recipe, assert_same_report, deeplab, tcn, unet, wavenet
 
@@ -201,3 +202,25 @@ class Steps(torch.nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.layer(x)[0]
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        ("rates", r"settings of its layers .*; conv2.conv: dilation \(2, 2\) -> \(1, 1\)"),
+        ("tail", "layers, put in, leave no holes: .*conv k3 rate 1, 2 channels"),
+    ],
+)
+def test_what_leaves_no_holes_is_said_of_code_that_is_not_rewritten(method: Any, said: str) -> None:
+    def dilated(x: Any) -> Any:
+        for name in ("conv1", "conv2"):
+            with jax.named_scope(name):
+                x = jax.lax.conv_general_dilated(
+                    *(x, jnp.ones((3, 3, 2, 2)), (1, 1), [(2, 2)] * 2),
+                    rhs_dilation=(2, 2),
+                    dimension_numbers=("NHWC", "HWIO", "NHWC"),
+                )
+        return x
+
+    with pytest.raises(UnsupportedError, match=said):
+        atrous.degrid(dilated, (1, 17, 17, 2), method=method)

@@ -15,7 +15,8 @@ from keras.src.applications import convnext, densenet, efficientnet, resnet
 import atrous
 from atrous import ConversionError
 from atrous.errors import ReadError, UnsupportedError
-from tests.keras_probe import in_float64
+from tests.command import atrous as command
+from tests.keras_probe import assert_reads, in_float64
 from tests.parity.test_keras import ALIKE
 
 
@@ -306,3 +307,52 @@ def test_what_does_not_run_keras_models_says_so() -> None:
     model = _model(_conv())
     with pytest.raises(atrous.AtrousError, match="a Keras model runs through Keras"):
         atrous.optimize(model, np.zeros((1, 19, 24, 3)))
+
+
+def rated(*rates: int, branches: bool = False, sizes: tuple[int | None, ...] = (25, 25)) -> Any:
+    """A strided stem, and layers of these rates behind it, one after the other or side by side."""
+    start = keras.Input((*sizes, 2), name="image")
+    x = layers.Conv2D(2, 3, strides=2, padding="same", name="stem")(start)
+    made = []
+    for i, rate in enumerate(rates):
+        made.append(layers.Conv2D(2, 3, padding="same", dilation_rate=rate, name=f"rated{i}")(x))
+        x = x if branches else made[-1]
+    if branches:
+        x = layers.Conv2D(2, 3, padding="same", name="end")(layers.Concatenate()(made))
+    return keras.Model(start, x, name="rated")
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda: rated(2, 2),
+        lambda: rated(7, 3, branches=True),
+        lambda: rated(2, 2, sizes=(None, None)),
+    ],
+)
+def test_degridded_models_read_all_of_their_field(model: Callable[[], Any]) -> None:
+    before = model()
+    done = atrous.degrid(before, (1, 25, 25, 2))
+    assert done.trained_again
+    assert done.certificate.verdict == "broken"
+    assert_reads(done.model, (1, 25, 25, 2), places=40)
+    field = atrous.inspect(done.model, (1, 25, 25, 2)).outputs[0].field
+    assert all(axis.coverage == 1 for axis in field)
+    assert [layer.name for layer in done.model.layers] == [layer.name for layer in before.layers]
+    for one, other in zip(before.get_weights(), done.model.get_weights(), strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_a_degridded_model_is_written_and_read(tmp_path: Path) -> None:
+    path, target = tmp_path / "model.keras", tmp_path / "whole.keras"
+    rated(2, 2).save(path)
+    result = command("degrid", str(path), "-o", str(target))
+    assert result.returncode == 0
+    assert result.stderr.startswith(f"wrote {target}, ")
+    field = atrous.inspect(keras.models.load_model(target)).outputs[0].field
+    assert all(axis.coverage == 1 for axis in field)
+
+
+def test_layers_are_not_put_into_keras_models() -> None:
+    with pytest.raises(UnsupportedError, match=r"method='rates'.*tail: .* conv k3 rate 1"):
+        atrous.degrid(rated(2, 2), method="tail")

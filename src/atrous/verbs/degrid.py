@@ -17,7 +17,7 @@ from atrous.progress import step
 from atrous.readers import read
 from atrous.readers.given import output_names
 from atrous.readers.kind import kind_of
-from atrous.readers.source import sized
+from atrous.readers.source import made_of, sized
 from atrous.refusal import Refusal
 
 __all__ = ["degrid"]
@@ -46,8 +46,8 @@ def degrid(
     Branches that join count together: what is read through all of them is followed.
 
     The result is **not equal** to the source: it reads other positions, so that it computes
-    something else and is to be trained again, from the weights that there are. PyTorch modules and
-    ONNX files are changed in a copy, stacks and known networks as data.
+    something else and is to be trained again, from the weights that there are. PyTorch modules,
+    ONNX files and Keras models are changed in a copy, stacks and known networks as data.
 
     Sets of rates from 1 to `largest` (twice the largest rate, if left out) are tried in the order
     of the number of changes: then `.fewest` is True. Where these are too many, single changes are
@@ -63,7 +63,8 @@ def degrid(
     behind.
 
     Raises `ConversionError` where no rates do it, with what limits them and the nearest;
-    `ReadError` for bad arguments.
+    `UnsupportedError` for JAX, whose functions are not rewritten, with the settings that do it, and
+    for layers to be put into a Keras model; `ReadError` for bad arguments.
 
     >>> import atrous
     >>> whole = atrous.degrid("stack:k3d2 k3d2 k3d2", (1, 8, 64, 64))
@@ -117,10 +118,21 @@ def degrid(
         return _of_file(Path(source) if kind == "file" else source, input, names, planned)
     if kind == "module":
         return _of_module(sized(source, input), input, names, planned)
-    read(source, input)  # says what a source is
+    if kind == "keras":
+        return _of_keras(made_of(source)[0], input, names, planned)
+    network = read(source, input, structure_only=True)  # says what a source is
+    if kind == "jax":
+        done = planned(network)
+        what = "settings of its layers (kernel_dilation, padding)"
+        what = what if done.inserted is None else "layers, put in,"
+        edits = "; ".join(map(str, degrid_edits(done))) or "none are needed"
+        raise UnsupportedError(
+            f"the code of {network.name} is not rewritten, since JAX has it as a function; these "
+            f"{what} leave no holes: {edits}."
+        )
     raise UnsupportedError(
-        f"a {type(source).__name__} cannot be degridded: PyTorch modules and ONNX files can; "
-        "`atrous.degrid(atrous.read(...))` says what to change."
+        f"{type(source).__name__} cannot be degridded: PyTorch modules, ONNX files and Keras "
+        "models can; `atrous.degrid(atrous.read(...))` says what to change."
     )
 
 
@@ -149,6 +161,30 @@ def _of_module(model: Any, input: Any, names: Sequence[str] | None, planned: _Pl
         made, edits = rewritten
     step("reading the result")
     return degridded(made, done, edits, names, read_torch(made, input))
+
+
+def _of_keras(model: Any, input: Any, names: Sequence[str] | None, planned: _Planner) -> Degridded:
+    from atrous.writers.keras.model import graph_up_to, rewrite_keras
+
+    step("reading the model")
+    source = graph_up_to(model, names)
+    network = read(source, input, structure_only=True)
+    done = planned(network)
+    edits = degrid_edits(done)
+    if done.inserted is not None:
+        raise UnsupportedError(
+            f"{source.name}: layers are put into PyTorch modules and ONNX files alone; change "
+            f"rates (method='rates'), or build it with these: {'; '.join(map(str, edits))}."
+        )
+    step("rewriting the model")
+    shapes = tuple(tensor.shape for tensor in network.inputs)
+    rewritten = rewrite_keras(source, network, done.plan, shapes)
+    if isinstance(rewritten, Refusal):
+        raise rewritten.error()
+    made, notes = rewritten
+    done = replace(done, plan=replace(done.plan, notes=(*done.plan.notes, *notes)))
+    step("reading the result")
+    return degridded(made, done, edits, None, read(made, shapes, structure_only=True))
 
 
 def _of_file(source: Any, input: Any, names: Sequence[str] | None, planned: _Planner) -> Degridded:

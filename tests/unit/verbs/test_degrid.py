@@ -250,7 +250,7 @@ def test_a_layer_is_put_where_it_is_asked_for() -> None:
 
 def test_what_cannot_be_rewritten_is_refused_with_a_way_out() -> None:
     program = torch.export.export(chain().eval(), (torch.rand(1, 3, 40, 40),))
-    with pytest.raises(UnsupportedError, match="PyTorch modules and ONNX files can"):
+    with pytest.raises(UnsupportedError, match="PyTorch modules, ONNX files and Keras models can"):
         atrous.degrid(program)
 
 
