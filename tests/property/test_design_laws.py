@@ -190,3 +190,11 @@ def test_no_schedule_of_a_small_space_beats_what_is_returned(seed: int) -> None:
     rng = np.random.default_rng(seed)
     for _ in range(3):
         assert_front_is_that_of_all(drawn(rng))
+
+
+def test_with_holes_a_step_larger_than_the_field_is_no_advantage() -> None:
+    space = Space(
+        *(5, 13, 13, (29,), 2, (4,), 3, (3, 1, 2), (2, 3, 5), tuple(range(1, 12)), (1, 2), "state"),
+        holes=True,
+    )
+    assert assert_front_is_that_of_all(space) == 8

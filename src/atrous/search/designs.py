@@ -302,7 +302,8 @@ def _memories(space: Space, pricing: Pricing) -> set[int]:
 
 def _searched(space: Space, pricing: Pricing, first: Price, limits: Limits) -> list[Found]:
     front = Unbeaten(space.enough)
-    for ladder in _ladders(space, pricing, first, limits):
+    # What is found where chains are cheapest keeps most of the dearer ones from being looked at.
+    for ladder in sorted(_ladders(space, pricing, first, limits), key=Ladder.cheapest):
         ladder.search(
             front, lambda at: step(f"{power_of_ten(space.count)} schedules, steps of {at}")
         )

@@ -13,26 +13,29 @@ is missing only grows: a layer adds `2 d P (k - 1) (R - d P)` to it.
 States are the layers that are there (those that must be, by count), their number and the field; of
 two states alike in these and in the field, one that costs no less and misses no less is dropped.
 Bounds on what is still to be paid, exact for one price at a time without regard to evenness, and
-the chains found so far drop most others; a limit on the first price grows until nothing was dropped
-for it. So what is found is what no chain of the space beats.
+the chains found so far drop most others. A limit on the first price grows until nothing was dropped
+for it; what a pass adds costs more than the limit before it, so that what is no more even than what
+was known at that is dropped, whatever it costs. So what is found is what no chain of the space
+beats.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import gcd, prod
 from typing import Any
 
 import numpy as np
 
 from atrous.errors import ArgumentError
+from atrous.search.bounds import NEVER, Keys, Put, least_missing, least_to_pay
 from atrous.search.skeletons import Group, Skeleton
 
 __all__ = ["Found", "Rung", "Unbeaten", "evenness_percent"]
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 
-_NEVER = 1 << 60
 _MOST_STATES = 1_500_000
 _COMPARED = 64
 _GROWTH = 1.3
@@ -108,7 +111,7 @@ class Unbeaten:
         )
 
     def beaten(self, price: Ints, fields: Ints, percent: Ints) -> np.ndarray[Any, Any]:
-        """Which states some chain is as good as, at best."""
+        """Which chains some chain that was met is as good as."""
         out = np.zeros(len(price), dtype=bool)
         for one in self.found:
             out |= (
@@ -118,25 +121,21 @@ class Unbeaten:
             )
         return out
 
+    def most_missing(self, price: Ints, most: int, *, holes: bool) -> Ints:
+        """The most that may be missing of an even spread of at most `most` positions, by price.
 
-@dataclass(frozen=True, slots=True)
-class _Put:
-    """A layer that can be put on: what it adds."""
-
-    group: int
-    kernel: int
-    rate: int
-    step: int
-    prices: tuple[int, ...]
-    sign: int
-    """By how much the key grows; 0 where there may be any number."""
-    place: int
-    most: int
-    ends: bool
-
-    @property
-    def reach(self) -> int:
-        return self.step * (self.kernel - 1)
+        With more, some chain that was met is as good, whatever the field.
+        """
+        whole = max(most * most - 1, 1)
+        prices, allowed = [], [NEVER]
+        for one in sorted(self.found, key=lambda one: one.prices[0]):
+            if one.field < min(self.enough, most):
+                continue
+            # In whole percent it must be better: more than `percent + 1` squared is left.
+            bound = -1 if holes else (10_000 - (one.percent + 1) ** 2) * whole // 10_000
+            prices.append(one.prices[0])
+            allowed.append(min(bound, allowed[-1]))
+        return np.array(allowed)[np.searchsorted(np.array(prices), price, "right")]
 
 
 class Ladder:
@@ -162,49 +161,47 @@ class Ladder:
         self.least, self.most = field
         self.depth = depth
         self.limits = limits
-        self.puts: dict[int, list[_Put]] = {}
-        self.states = 1
+        self.puts: dict[int, list[Put]] = {}
+        count, full = 1, 0
         for index, group in enumerate(skeleton.groups):
             sign = 0
             if group.count is not None:
-                sign, self.states = self.states, self.states * (group.count + 1)
+                sign, full = count, full + group.count * count
+                count *= group.count + 1
             for kernel in kernels:
                 for rate in group.rates:
                     paid = prices(group, kernel, rate)
                     step = rate * group.layer.step
                     if paid is None or step * (kernel - 1) >= self.most:
                         continue
-                    put = _Put(
-                        *(index, kernel, rate, step, paid, sign, sign, group.count or 0),
+                    put = Put(
+                        *(index, kernel, rate, step, paid, sign, group.count or 0),
                         ends=group.ends and rate == 1,
                     )
                     self.puts.setdefault(step, []).append(put)
-        self.end = self.states if skeleton.needs_end else 0
-        self.full = sum((g.count or 0) * s for g, s in self._signs()) + self.end
-        self.states *= 2 if self.end else 1
+        self.end = count if skeleton.needs_end else 0
+        self.keys = Keys(count + self.end, full + self.end, skeleton.needs_end)
         self.columns = _PRICES + 1 + len(limits)
+        self.unit = max(gcd(*(put.prices[0] for puts in self.puts.values() for put in puts)), 1)
         self.lacking: Ints = np.zeros((1, 1, 1), dtype=np.int64)
         self._parents: list[Ints] = []
         self._placed: list[Ints] = []
-        self._every: list[_Put] = []
+        self._every: list[Put] = []
         self._made = 0
-
-    def _signs(self) -> Iterator[tuple[Group, int]]:
-        sign = 1
-        for group in self.skeleton.groups:
-            if group.count is not None:
-                yield group, sign
-                sign *= group.count + 1
 
     def cheapest(self) -> int:
         """The least of the first price with which the field is reached; very much for none."""
         return int(self._togo(0)[self.depth[1], 0, 0])
 
+    def _togo(self, column: int) -> Ints:
+        puts = (put for step in sorted(self.puts) for put in self.puts[step])
+        return least_to_pay(puts, self.keys, column, self.depth, self.least, holes=self.holes)
+
     def reaches(self) -> bool:
         """Whether a chain reaches the field within each limit by itself."""
         columns = range(1 + len(self.limits))
         least = [int(self._togo(column)[self.depth[1], 0, 0]) for column in columns]
-        return max(least) < _NEVER and all(
+        return max(least) < NEVER and all(
             one <= bound for one, bound in zip(least[1:], self.limits, strict=True)
         )
 
@@ -212,110 +209,37 @@ class Ladder:
         """Adds to `front` what no other chain beats; tells `listen` how far it is, in steps."""
         togo = [self._togo(column) for column in range(1 + len(self.limits))]
         least = int(togo[0][self.depth[1], 0, 0])
-        if least >= _NEVER:
+        if least >= NEVER:
             return
-        self.lacking = self._togo_missing()
+        puts = (put for step in sorted(self.puts) for put in self.puts[step])
+        self.lacking = least_missing(puts, self.keys, self.depth, self.least, holes=self.holes)
         every = [put.prices[0] for puts in self.puts.values() for put in puts]
         highest = max(every, default=0) * self.depth[1]
-        limit = least
+        limit, known = least, 0
         while True:
             before = len(front.found)
-            cut = self._run(front, togo, limit, listen)
+            cut = self._run(front, togo, (known, limit), listen)
             if not cut or limit >= highest:
                 return
-            growth = _GROWTH if len(front.found) != before else _GROWTH**8
-            limit = min(int(limit * growth) + 1, highest)
-
-    def _togo(self, column: int) -> Ints:
-        """The least of a price that is still to be paid, by layers left, layers there and field."""
-        enough = self.least
-        deepest = self.depth[1]
-        found = self._bounds()
-        reach = np.arange(enough)
-        alike: dict[tuple[int, int, int, bool], list[_Put]] = {}
-        for step in sorted(self.puts):
-            for put in self.puts[step]:
-                key = (put.group, put.kernel, put.prices[column], put.ends)
-                alike.setdefault(key, []).append(put)
-        # More that is read never makes what is left dearer: of rates at one price, the largest
-        # that may be put on is the best.
-        ways = []
-        for puts in alike.values():
-            steps = np.array([put.step for put in puts])
-            place = np.full(enough, len(puts))
-            if not self.holes:
-                # The last entry stands for all fields from there on.
-                place[:-1] = np.searchsorted(steps, reach[:-1] + 1, "right")
-            allowed = reach[place > 0]
-            wide = steps[place[allowed] - 1] * (puts[0].kernel - 1)
-            ways.append(
-                (puts[0], allowed, np.minimum(allowed + wide, enough - 1), *self._keys(puts[0]))
-            )
-        for left in range(1, deepest + 1):
-            for put, allowed, reached, before, after in ways:
-                paid = put.prices[column] + found[left - 1][np.ix_(after, reached)]
-                held = found[left][np.ix_(before, allowed)]
-                found[left][np.ix_(before, allowed)] = np.minimum(held, paid)
-        return found
-
-    def _bounds(self) -> Ints:
-        """Nothing is to be paid where all is there; what else there is nobody knows yet."""
-        deepest, enough = self.depth[1], self.least
-        found = np.full((deepest + 1, self.states, enough), _NEVER, dtype=np.int64)
-        found[: deepest - self.depth[0] + 1, self.full, enough - 1] = 0
-        return found
-
-    def _togo_missing(self) -> Ints:
-        """The least that will be missing yet of an even spread, as `_togo`."""
-        deepest, enough = self.depth[1], self.least
-        found = self._bounds()
-        if self.holes:
-            return np.where(found < _NEVER, found, 0)
-        ways = []
-        seen: set[tuple[int, int, int, bool]] = set()
-        for step, puts in sorted(self.puts.items()):
-            for put in puts:
-                key = (put.group, put.kernel, step, put.ends)
-                if key in seen:
-                    continue
-                seen.add(key)
-                first = min(step, enough) - 1
-                allowed = np.arange(first, enough)
-                reached = np.minimum(allowed + put.reach, enough - 1)
-                adds = 2 * put.reach * np.maximum(allowed + 1 - step, 0)
-                ways.append((adds, first, reached, *self._keys(put)))
-        for left in range(1, deepest + 1):
-            for adds, first, reached, before, after in ways:
-                lacks = adds + found[left - 1][after][:, reached]
-                held = found[left][before, first:]
-                found[left][before, first:] = np.minimum(held, lacks)
-        return found
-
-    def _keys(self, put: _Put) -> tuple[Ints, Ints]:
-        """The layers that are there before and after a layer is put on."""
-        keys = np.arange(self.states)
-        before, after = keys, keys
-        if put.sign:
-            free = keys // put.sign % (put.most + 1) < put.most
-            before = keys[free]
-            after = before + put.sign
-        if put.ends and self.end:
-            after = np.where(after >= self.end, after, after + self.end)
-        return before, after
+            growth = _GROWTH if len(front.found) != before else _GROWTH**2
+            known, limit = limit, min(int(limit * growth) + 1, highest)
 
     def _run(
         self,
         front: Unbeaten,
         togo: Sequence[Ints],
-        limit: int,
+        limits: tuple[int, int],
         listen: Callable[[int], None],
     ) -> bool:
-        """One pass with a limit on the first price; whether anything was dropped for it."""
+        """One pass with a limit on the first price; whether anything was dropped for it.
+
+        Every chain of up to the first of `limits` is known, the second is that of the pass.
+        """
         self._parents, self._placed, self._every, self._made = [], [], [], 1
         self._parents.append(np.full(1, -1))
         self._placed.append(np.full(1, -1))
         states = np.zeros((1, self.columns), dtype=np.int64)
-        states, cut = self._promising(states, front, togo, limit)
+        states, cut = self._promising(states, front, togo, limits)
         for step in sorted(self.puts):
             if not len(states) or step >= self.most:
                 break
@@ -328,7 +252,7 @@ class Ladder:
                     grown = self._put_on(grown, put)
                     if not len(grown):
                         break
-                    grown, dropped = self._promising(grown, front, togo, limit)
+                    grown, dropped = self._promising(grown, front, togo, limits)
                     cut |= dropped
                     grown = self._best(grown)
                     self._remember(grown, number)
@@ -343,7 +267,7 @@ class Ladder:
         self._finish(states, front)
         return cut
 
-    def _put_on(self, states: Ints, put: _Put) -> Ints:
+    def _put_on(self, states: Ints, put: Put) -> Ints:
         reach = states[:, _REACH]
         fits = (states[:, _DEPTH] < self.depth[1]) & (reach + put.reach < self.most)
         if not self.holes:
@@ -351,7 +275,8 @@ class Ladder:
         if put.sign:
             fits &= states[:, _KEY] // put.sign % (put.most + 1) < put.most
         grown = states[fits]
-        grown[:, _MISSING] += 2 * put.reach * (grown[:, _REACH] + 1 - put.step)
+        if not self.holes:
+            grown[:, _MISSING] += 2 * put.reach * (grown[:, _REACH] + 1 - put.step)
         grown[:, _DEPTH] += 1
         grown[:, _REACH] += put.reach
         grown[:, _PRICES:] += put.prices
@@ -361,7 +286,7 @@ class Ladder:
         return grown
 
     def _promising(
-        self, states: Ints, front: Unbeaten, togo: Sequence[Ints], limit: int
+        self, states: Ints, front: Unbeaten, togo: Sequence[Ints], limits: tuple[int, int]
     ) -> tuple[Ints, bool]:
         """The states that can still come to something, and whether the limit dropped any."""
         left = self.depth[1] - states[:, _DEPTH]
@@ -372,22 +297,25 @@ class Ladder:
             good &= states[:, _PRICES + column] + ahead <= bound
         ahead = togo[0][left, states[:, _KEY], reach]
         price = states[:, _PRICES] + ahead
-        good &= ahead < _NEVER
+        good &= ahead < NEVER
         lacks = states[:, _MISSING] + self.lacking[left, states[:, _KEY], reach]
-        good &= ~front.beaten(price, np.full(len(states), self.most), self._percent(lacks))
+        known, limit = limits
+        # Of what costs no more than `known` nothing is new: what is, costs more.
+        good &= lacks <= front.most_missing(np.maximum(price, known), self.most, holes=self.holes)
         late = good & (price > limit)
         return states[good & ~late], bool(late.any())
 
-    def _percent(self, missing: Ints, fields: Ints | None = None) -> Ints:
-        """The evenness, or without a field the most that it can become."""
+    def _percent(self, missing: Ints, fields: Ints) -> Ints:
         if self.holes:
             return np.zeros(len(missing), dtype=np.int64)
-        if fields is None:
-            fields = np.full(len(missing), self.most)
         return evenness_percent(fields, missing)
 
     def _best(self, states: Ints) -> Ints:
         """States without those that another, alike in layers and field, is as good as."""
+        if self.columns == _PRICES + 1:
+            states = self._best_of_depth(states)
+            if self.depth[0] == self.depth[1]:
+                return states
         if len(states) < 2:
             return states
         alike = states[:, _KEY] * self.most + states[:, _REACH]
@@ -409,6 +337,27 @@ class Ladder:
             dropped[back:] |= same
         return states[~dropped]
 
+    def _best_of_depth(self, states: Ints) -> Ints:
+        """Of states with one price those that no other of as many layers is as good as."""
+        if len(states) < 2:
+            return states
+        alike = states[:, _KEY] * self.most + states[:, _REACH]
+        alike = alike * (self.depth[1] + 1) + states[:, _DEPTH]
+        prices, missing = states[:, _PRICES] // self.unit, states[:, _MISSING]
+        sizes = (int(alike.max()) + 1, int(prices.max()) + 1, int(missing.max()) + 1)
+        if prod(sizes) < 1 << 62:
+            packed = (alike * sizes[1] + prices) * sizes[2] + missing
+            # Stable, so that of chains alike the same one is found on every machine.
+            order = np.argsort(packed, kind="stable")
+        else:
+            order = np.lexsort((missing, prices, alike))
+        states, alike, missing = states[order], alike[order], missing[order]
+        # By ascending price, each must miss less than all before it that are alike.
+        starts = np.concatenate([[True], alike[1:] != alike[:-1]])
+        missing = missing - np.cumsum(starts) * self.most**2
+        least = np.minimum.accumulate(missing)
+        return states[np.concatenate([[True], missing[1:] < least[:-1]])]
+
     def _remember(self, states: Ints, number: int) -> None:
         self._parents.append(states[:, _ORIGIN].copy())
         self._placed.append(np.full(len(states), number))
@@ -416,7 +365,7 @@ class Ladder:
         self._made += len(states)
 
     def _finish(self, states: Ints, front: Unbeaten) -> None:
-        done = (states[:, _KEY] == self.full) & (states[:, _REACH] >= self.least - 1)
+        done = (states[:, _KEY] == self.keys.full) & (states[:, _REACH] >= self.least - 1)
         done &= states[:, _DEPTH] >= self.depth[0]
         ends = states[done]
         if not len(ends):
