@@ -356,7 +356,8 @@ class Ladder:
         starts = np.concatenate([[True], alike[1:] != alike[:-1]])
         missing = missing - np.cumsum(starts) * self.most**2
         least = np.minimum.accumulate(missing)
-        return states[np.concatenate([[True], missing[1:] < least[:-1]])]
+        kept: Ints = states[np.concatenate([[True], missing[1:] < least[:-1]])]
+        return kept
 
     def _remember(self, states: Ints, number: int) -> None:
         self._parents.append(states[:, _ORIGIN].copy())
