@@ -262,9 +262,9 @@ def codec_decoder(
     return nn.Sequential(*layers, nn.ELU(), CausalConv(4, 1, 7, mode=mode))
 
 
-def lstm(channels: int = 4, *, both: bool = False) -> nn.Module:
+def lstm(channels: int = 4, layers: int = 1, *, both: bool = False) -> nn.Module:
     width = channels // 2 if both else channels
-    return Recurrent(nn.LSTM(channels, width, 2, batch_first=True, bidirectional=both))
+    return Recurrent(nn.LSTM(channels, width, layers, batch_first=True, bidirectional=both))
 
 
 class Rave(nn.Module):
@@ -436,7 +436,7 @@ class DemucsLike(nn.Module):
             self.down.append(nn.Sequential(nn.Conv1d(a, b, 8, 4), *gated))
             up = [nn.Conv1d(b, 2 * b, 1), nn.GLU(1), nn.ConvTranspose1d(b, a, 8, 4)]
             self.up.insert(0, nn.Sequential(*up, *([nn.ReLU()] if step else [])))
-        self.middle = lstm(4 << (depth - 1), both=both)
+        self.middle = lstm(4 << (depth - 1), 2, both=both)
 
     def padded(self, length: int) -> int:
         for _ in self.down:

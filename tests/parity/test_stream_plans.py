@@ -13,6 +13,7 @@ from torch import nn
 
 import atrous
 from atrous.plan.stream import StreamPlan
+from tests.streamed import assert_streams
 from tests.streamed_networks import LIBRARY, MIXING, NETWORKS, RUNNING, Layout, random_graph
 
 GRAPHS = {f"graph {seed}": random_graph(seed) for seed in range(2, 8)}
@@ -172,9 +173,18 @@ def assert_no_context_is_long_enough(name: str) -> None:
         plan.context(plan.hop)
 
 
+def assert_it_streams_as_it_runs_whole(name: str) -> None:
+    """In chunks of any lengths the clip is what the whole clip is, with the plan's latency."""
+    layout = ALL[name]
+    model, plan = planned(name)
+    lengths = [layout.length + (8 if "blocks" in name else 7)]
+    live = assert_streams(model, layout.shape, lengths, axis=layout.time, chunkings=1)
+    assert (plan.latency, plan.hop) == (live.latency, live.hop)
+
+
 # One test a layout: each is planned once, whichever worker has it.
 @pytest.mark.parametrize("name", ALL)
-def test_a_plan_is_what_the_model_does(name: str) -> None:
+def test_a_plan_is_what_the_model_does_and_a_stream_gives_the_same(name: str) -> None:
     assert_outputs_are_known_as_the_plan_says(name)
     assert_an_impulse_finds_the_latency(name)
     assert_clips_have_the_lengths_of_the_plan(name)
@@ -184,6 +194,8 @@ def test_a_plan_is_what_the_model_does(name: str) -> None:
         assert_no_context_is_long_enough(name)
     else:
         assert_the_context_is_enough_and_no_less(name)
+    if name not in GRAPHS:
+        assert_it_streams_as_it_runs_whole(name)
 
 
 @pytest.mark.parametrize("name", MIXING)
@@ -230,3 +242,4 @@ def test_a_stream_yields_after_each_chunk_what_its_plan_says(name: str) -> None:
         assert kept == plan.state_bytes
     assert made + live.flush().shape[output.time] == output.length(layout.length)
     assert (live.hop, live.latency) == (plan.hop, plan.latency)
+    assert (live.plan.hop, live.plan.latency) == (plan.hop, plan.latency)

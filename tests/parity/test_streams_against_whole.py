@@ -13,7 +13,7 @@ from torch.nn.utils.parametrizations import weight_norm
 import atrous
 from atrous.errors import UnsupportedError
 from tests.streamed import assert_streams
-from tests.streamed_networks import MIXING, NETWORKS, RUNNING
+from tests.streamed_networks import MIXING
 
 
 class Written(nn.Module):
@@ -195,15 +195,6 @@ def test_channels_may_come_last():
         nn.Conv1d(3, 4, 5, 2), nn.Linear(4, 2),
     )  # fmt: skip
     assert assert_streams(model, (2, 40, 3), [5, 20, 33]).axis == 1
-
-
-@pytest.mark.parametrize("name", {**NETWORKS, **RUNNING})
-def test_a_layout_streams_as_it_runs_whole(name):
-    layout = {**NETWORKS, **RUNNING}[name]
-    extra = 8 if "blocks" in name else 7
-    lengths = [layout.length + extra]
-    live = assert_streams(layout.model(), layout.shape, lengths, axis=layout.time, chunkings=1)
-    assert (live.plan.latency, live.plan.hop) == (live.latency, live.hop)
 
 
 @pytest.mark.parametrize("name", MIXING)
