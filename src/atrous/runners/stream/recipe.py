@@ -12,10 +12,10 @@ import torch
 
 from atrous.errors import UnsupportedError
 from atrous.frameworks.torch import name_of
-from atrous.runners.stream.rules.base import MAKERS, Peer, Rule, Timed, Value
+from atrous.runners.stream.rules.base import MAKERS, Peer, Rule, Timed, Value, plain_form
 from atrous.runners.stream.rules.local import local_rule
 from atrous.runners.stream.rules.sources import source_rule
-from atrous.runners.stream.trials import Trials
+from atrous.runners.stream.trials import Recorded, Trials
 
 __all__ = ["Recipe"]
 
@@ -41,6 +41,7 @@ class Recipe:
         self._by_node: dict[Any, Value] = {}
         self._constants: dict[Any, Any] = {}
         self._arguments: dict[Any, list[dict[str, Any] | None]] = {}
+        self._free = _unreached(trials.base)
         base = trials.base
         inputs = [node for node in base.nodes if node.name in base.program.inputs]
         if len(base.program.inputs) != 1:
@@ -54,7 +55,7 @@ class Recipe:
             if node.name in base.program.inputs:
                 self._add(node, _INPUT)
             elif node.op == "call_function":
-                self._follow(node)
+                self._follow_free(node) if node in self._free else self._follow(node)
         ends = {node.name: node for node in base.nodes}
         self.outputs = [self._output(ends[name]) for name in base.program.outputs]
 
@@ -66,6 +67,15 @@ class Recipe:
                 "is no stream; wrap the model so that only those along time come out."
             )
         return found
+
+    def _follow_free(self, node: Any) -> None:
+        """A call that no input reaches; where it is no stream, its readers ask what is in it."""
+        if len(self.trials.timed(node)) > 1:
+            return
+        try:
+            self._follow(node)
+        except UnsupportedError:
+            return
 
     def _follow(self, node: Any) -> None:
         reached = [one for one in node.all_input_nodes if one in self._by_node]
@@ -86,7 +96,8 @@ class Recipe:
         if len(dims) > 1 and name not in MAKERS:
             raise call.refusal(
                 f"{name} relates every position of time to every other (attention over all of "
-                "time), so it is known only at the end; a window of its own would make it a stream"
+                "time), so it is known only at the end; scaled_dot_product_attention with a mask "
+                "of a bounded window is a stream"
             )
         make = MAKERS.get(name) or MAKERS.get(name.removesuffix("_"))
         self._add(node, make(call) if make is not None else local_rule(call), value)
@@ -193,6 +204,15 @@ class Recipe:
                 error.subject = layer
                 raise error
 
+    def tables(self, node: Any) -> list[torch.Tensor] | None:
+        """What a node makes in each trial, where no input reaches it; None where one does."""
+        if node not in self._free:
+            return None
+        trials = [self.trials.base, *(trial for trial, _ in self.trials.others)]
+        return [
+            _evaluated(trial, by[node]) for trial, by in zip(trials, self.trials.all, strict=True)
+        ]
+
     def peers(self, sizes: Sequence[int], rate: Fraction) -> tuple[Peer, ...]:
         """Values whose lengths tell `sizes`: at all lengths alike, or at least."""
         found: list[Peer] = []
@@ -228,6 +248,35 @@ class Recipe:
             for source in dict.fromkeys(one.inputs):
                 found[source].append(index)
         return found
+
+
+def _unreached(trial: Recorded) -> set[Any]:
+    """The calls that no input reaches."""
+    reached: set[Any] = set()
+    for node in trial.nodes:
+        if node.name in trial.program.inputs or reached.intersection(node.all_input_nodes):
+            reached.add(node)
+    return {node for node in trial.nodes if node not in reached}
+
+
+def _evaluated(trial: Recorded, node: Any) -> torch.Tensor:
+    """What a call makes that no input reaches, at the length of a trial."""
+    known: dict[Any, Any] = {}
+
+    def made(one: Any) -> Any:
+        if one not in known:
+            if one.op == "placeholder":
+                known[one] = trial.program.stored[one.name][1].detach()
+            elif one.op == "get_attr":
+                known[one] = getattr(trial.program.owner, one.target)
+            else:
+                args, kwargs = torch.fx.map_arg((one.args, one.kwargs), made)
+                known[one] = plain_form(one.target)(*args, **kwargs)
+        return known[one]
+
+    with torch.no_grad():
+        found: torch.Tensor = made(node)
+    return found
 
 
 def _by_schema(node: Any) -> dict[str, Any]:

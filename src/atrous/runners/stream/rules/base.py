@@ -120,6 +120,9 @@ class Known(Protocol):
     def arguments(self, node: Any) -> list[dict[str, Any] | None]:
         """The arguments of a call by name, in each trial; None where the call was left out."""
 
+    def tables(self, node: Any) -> list[torch.Tensor] | None:
+        """What a node makes in each trial, where no input reaches it."""
+
 
 @dataclass(slots=True)
 class Timed:

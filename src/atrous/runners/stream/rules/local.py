@@ -274,18 +274,6 @@ def _layer_norm(call: Timed) -> Rule:
     return running_norm(call)
 
 
-@rule("scaled_dot_product_attention")
-def _attention(call: Timed) -> Rule:
-    for key in ("query", "key", "value"):
-        value = call.operand(key)
-        if value.dim >= len(value.shape) - 2:
-            raise call.refusal(
-                "it is attention over all of time, which is known only at the end; attention in a "
-                "bounded window would be a stream"
-            )
-    return Local(*called(call))
-
-
 @rule("einsum")
 def _einsum(call: Timed) -> Rule:
     left, _, right = str(call["equation"]).replace(" ", "").partition("->")
