@@ -49,6 +49,14 @@ def run(
             "sweeps; tile takes each tile's own, and measures the error.",
         ),
     ] = None,
+    scratch: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Where sweeps keep maps that memory does not hold; a temporary folder if not. "
+            "none: they keep nothing, and each begins with the image.",
+        ),
+    ] = None,
     batch: Annotated[int, typer.Option(min=1, metavar="N", help="Tiles run at a time.")] = 1,
     argmax: Annotated[
         bool, typer.Option("--argmax", help="Keep the class of the highest score alone.")
@@ -129,7 +137,9 @@ def run(
     ready = _prepared(scale, mean, std, prepare)
     made, _ = model(source, ())
     how: Statistics | None = statistics  # type: ignore[assignment]
-    tiled = tiled_of(made, tile=_tile(tile), memory=memory, statistics=how, batch=batch)
+    tiled = tiled_of(
+        made, tile=_tile(tile), memory=memory, statistics=how, scratch=scratch, batch=batch
+    )
 
     with ExitStack() as held:
         client = None

@@ -13,6 +13,7 @@ out into `runners/`.
 from __future__ import annotations
 
 from atrous.plan.along import AxisTiles, Cell
-from atrous.plan.tiles import Tile, TilePlan, cut_into_tiles
+from atrous.plan.tiles import Tile, TilePlan
+from atrous.plan.tiling import cut_into_tiles
 
 __all__ = ["AxisTiles", "Cell", "Tile", "TilePlan", "cut_into_tiles"]

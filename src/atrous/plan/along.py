@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from math import ceil
@@ -17,7 +17,7 @@ from atrous.plan.strides import moved, period, strides
 from atrous.refusal import Refusal
 from atrous.shown import Plain
 
-__all__ = ["AxisTiles", "Cell", "along", "placed"]
+__all__ = ["AxisTiles", "Cell", "along", "narrowed", "placed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +84,11 @@ class AxisTiles:
         """The position of a tensor at which a run from input position `origin` begins."""
         return int(origin / self.strides[name])
 
+    def reads(self, name: str, origin: int, made: int) -> range:
+        """The `made` positions of a tensor that a run from input position `origin` is given."""
+        start = self.offset(name, origin) if name in self.strides else origin
+        return range(start, start + made)
+
     @cached_property
     def share(self) -> Fraction:
         """Positions that are run for each position of the input."""
@@ -127,45 +132,55 @@ def along(
     # A tile in the middle says how far it looks; where none fits, the axis is not cut.
     covered = max((int(n * apart[name]) for name, n in outputs.items()), default=length)
     count = -(-max(covered, 1) // step)
-    halo = _halo(network, axis, apart, outputs, step, known)
+    trial = AxisTiles(axis, length, every, step, length, (0, 0), count, apart, dict(outputs))
+    halo = _halo(network, trial, known)
     if isinstance(halo, Refusal):
         return halo
-    before, behind = (_up(side, every) for side in halo)
-    size = before + step + behind
-    size += (length - size) % every
-    if count < 2 or size >= length:
-        return whole
-    return AxisTiles(axis, length, every, step, size, halo, count, apart, dict(outputs))
+    found = with_halo(trial, halo)
+    return whole if count < 2 or found.size >= length else found
 
 
-def _halo(
-    network: Network,
-    axis: str,
-    apart: Mapping[str, Fraction],
-    outputs: Mapping[str, int],
-    step: int,
-    known: Set[str],
-) -> tuple[int, int] | Refusal:
+def with_halo(cut: AxisTiles, halo: tuple[int, int]) -> AxisTiles:
+    """The same tiles with that much before and behind, rounded to where windows fall alike."""
+    before, behind = (_up(side, cut.period) for side in halo)
+    size = before + cut.step + behind
+    size += (cut.length - size) % cut.period
+    return replace(cut, halo=halo, size=size)
+
+
+def narrowed(
+    part: Network, cut: AxisTiles, outputs: Mapping[str, int], known: Set[str]
+) -> AxisTiles | Refusal:
+    """The tiles of a cut, as far as `part` of the network needs them to make `outputs`.
+
+    Sides of the halo are rounded up to a power of two periods, so that few sizes differ.
+    """
+    halo = _halo(part, replace(cut, outputs=dict(outputs)), known)
+    if isinstance(halo, Refusal):
+        return halo
+    sides = (-(-side // cut.period) for side in halo)
+    rounded = tuple(cut.period << (turns - 1).bit_length() if turns else 0 for turns in sides)
+    found = with_halo(replace(cut, outputs=dict(outputs)), (rounded[0], rounded[1]))
+    return found if found.size < cut.size else replace(cut, outputs=dict(outputs))
+
+
+def _halo(part: Network, cut: AxisTiles, known: Set[str]) -> tuple[int, int] | Refusal:
     """What tiles need at most before and behind the input positions that they stand for."""
     before = behind = 0
-    covered = max(int(n * apart[name]) for name, n in outputs.items())
-    length = next(t.grid[axis] for t in network.inputs if t.grid.get(axis, 1) > 1)
-    count = -(-covered // step)
-    trial = AxisTiles(axis, length, 1, step, length, (0, 0), count, apart, dict(outputs))
-    for index in _telling(count):
-        wanted = {name: trial.kept(name, index) for name in outputs}
-        found = needs(network, axis, wanted, known)
+    for index in _telling(cut.count):
+        wanted = {name: cut.kept(name, index) for name in cut.outputs}
+        found = needs(part, cut.axis, wanted, known)
         if isinstance(found, Refusal):
             return found
         for name, stretch in found.stretches.items():
-            made = length_along(network, name, axis)
-            if made == 1 or name not in apart:
+            made = length_along(part, name, cut.axis)
+            if made == 1 or name not in cut.strides:
                 continue
             # Of a map that the network crops, a tile lacks as much at its ends as the image does.
-            stride = apart[name]
-            before = max(before, ceil(index * step - stretch.start * stride))
-            left = length - (made - stretch.stop) * stride
-            behind = max(behind, ceil(left - (index + 1) * step))
+            stride = cut.strides[name]
+            before = max(before, ceil(index * cut.step - stretch.start * stride))
+            left = cut.length - (made - stretch.stop) * stride
+            behind = max(behind, ceil(left - (index + 1) * cut.step))
     return before, behind
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from atrous.network import Network, Node
 from atrous.network.ops import Conv, ConvTranspose, Elementwise
 from atrous.network.walk import pruned
-from atrous.plan.tiles import TilePlan, cut_into_tiles
+from atrous.plan.tiles import TilePlan
+from atrous.plan.tiling import cut_into_tiles
 from atrous.refusal import Refusal
 from atrous.shown import ShownWhole
 

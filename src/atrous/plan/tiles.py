@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from itertools import product
@@ -11,17 +11,14 @@ from math import prod
 from typing import Any, Literal
 
 from atrous.errors import GeometryError
-from atrous.network import Network, Tensor
-from atrous.network.layout import has_axes
 from atrous.network.ops import Resize
 from atrous.network.shapes import Shape
-from atrous.plan.along import AxisTiles, along, placed
+from atrous.plan.along import AxisTiles
 from atrous.plan.hints import for_bioimageio, for_dask, for_monai
-from atrous.plan.sweeps import Statistic, gathered_of, sweeps_of, work_of
-from atrous.refusal import Refusal
+from atrous.plan.sweeps import Statistic
 from atrous.shown import ShownWhole
 
-__all__ = ["Kept", "Map", "PlacedResize", "Statistics", "Tile", "TilePlan", "cut_into_tiles"]
+__all__ = ["Kept", "Map", "PlacedResize", "Stage", "Statistics", "Tile", "TilePlan"]
 
 Slices = tuple[slice, ...]
 
@@ -96,6 +93,31 @@ class Tile:
     keep: tuple[Kept, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One sweep that goes on where others ended: `tiles` reads maps that these kept.
+
+    What `tiles` keeps is kept for later sweeps; of the last one it is the outputs. `shapes` are
+    those of the network's inputs for a tile of that size: halos are those of this sweep alone.
+    `origins` says what the source calls what makes each map; the network's own inputs have none.
+    """
+
+    sweep: int
+    shapes: tuple[Shape, ...]
+    tiles: TilePlan
+    origins: Mapping[str, str]
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain data."""
+        return {
+            "sweep": self.sweep,
+            "shapes": [list(shape) for shape in self.shapes],
+            "given": [one.name for one in self.tiles.inputs],
+            "kept": [one.name for one in self.tiles.outputs],
+            "halo": [list(axis.halo) for axis in self.tiles.axes],
+        }
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class TilePlan(ShownWhole):
     """An image cut into tiles that give what the whole image gives, at every position.
@@ -124,6 +146,10 @@ class TilePlan(ShownWhole):
     """What is gathered for them; empty where each tile has its own statistics."""
     work: float = 1.0
     """What all sweeps compute of a tile, as a multiple of one run of the model."""
+    stages: tuple[Stage, ...] = ()
+    """One for each sweep, where it goes on with maps that were kept; else each begins anew."""
+    in_memory: bool = True
+    """Whether these maps are kept in memory, and not on a disk."""
 
     def __len__(self) -> int:
         return prod(axis.count for axis in self.axes)
@@ -161,23 +187,44 @@ class TilePlan(ShownWhole):
     @cached_property
     def recomputed(self) -> float:
         """Positions that are run beyond the image's own, as a share: 0.21 is 21% more."""
+        if self.stages:
+            return sum(1 + stage.tiles.recomputed for stage in self.stages) - 1
         return float(prod(axis.share for axis in self.axes)) * self.work - 1
+
+    @cached_property
+    def scratch_bytes(self) -> int:
+        """What is kept between sweeps at most: maps of the whole image."""
+        last = {one.name: stage.sweep for stage in self.stages for one in stage.tiles.inputs}
+        held, most = dict[str, int](), 0
+        for stage in self.stages[:-1]:
+            held.update((one.name, one.nbytes) for one in stage.tiles.outputs)
+            most = max(most, sum(held.values()))
+            held = {name: size for name, size in held.items() if last[name] > stage.sweep}
+        return most
 
     @property
     def memory_bytes(self) -> int:
         """What tiles need: activations of one, what is read ahead and written behind, statistics.
 
         While a tile runs its input is held beside the copy that the model works on, the next one
-        is read, and the outputs of the one before are written.
+        is read, and the outputs of the one before are written. Maps that are kept between sweeps
+        count where they are kept in memory.
         """
-        part = prod(axis.size for axis in self.axes) / prod(axis.length for axis in self.axes)
         held = sum(one.nbytes for one in self.gathered) + (_PIECE if self.gathered else 0)
+        if self.stages:
+            held += self.scratch_bytes if self.in_memory else 0
+            return held + max(stage.tiles._running_bytes for stage in self.stages)
+        return held + self._running_bytes
+
+    @property
+    def _running_bytes(self) -> int:
+        part = prod(axis.size for axis in self.axes) / prod(axis.length for axis in self.axes)
         read = sum(
             prod(shape) * one.itemsize
             for shape, one in zip(self.input_shapes, self.inputs, strict=True)
         )
         written = int(sum(one.nbytes * part for one in self.outputs))
-        return self.tile_peak_bytes + held + 2 * read + written
+        return self.tile_peak_bytes + 2 * read + written
 
     def tile(self, index: int | tuple[int, ...]) -> Tile:
         """One tile, by its number in row-major order or its place in the grid."""
@@ -187,12 +234,15 @@ class TilePlan(ShownWhole):
         ):
             raise GeometryError(f"tile {index} is none of a grid of {self.grid}.")
         cells = {axis.axis: axis.cell(place) for axis, place in zip(self.axes, places, strict=True)}
+        by_axis = {axis.axis: axis for axis in self.axes}
         read = tuple(
             tuple(
-                _slice(cells[axis].read) if axis in cells and n > 1 else slice(0, n)
-                for axis, n in zip(one.axes, one.shape, strict=True)
+                _slice(by_axis[axis].reads(one.name, cells[axis].read.start, made))
+                if axis in cells and n > 1
+                else slice(0, n)
+                for axis, n, made in zip(one.axes, one.shape, shape, strict=True)
             )
-            for one in self.inputs
+            for one, shape in zip(self.inputs, self.input_shapes, strict=True)
         )
         keep = tuple(
             Kept(
@@ -285,176 +335,10 @@ class TilePlan(ShownWhole):
             "statistics": list(self.statistics),
             "sweeps": self.sweeps,
             "exact": self.exact,
+            "stages": [stage.to_dict() for stage in self.stages],
+            "scratch_bytes": self.scratch_bytes,
+            "in_memory": self.in_memory,
         }
-
-
-def cut_into_tiles(
-    network: Network,
-    steps: Mapping[str, int],
-    reader: Callable[[tuple[Shape, ...]], Network],
-    peak: Callable[[Network], int],
-    *,
-    statistics: Statistics | None = None,
-) -> TilePlan | Refusal:
-    """The plan that cuts the image of `network` into tiles of about `steps` along each axis.
-
-    `reader` gives the network at other input shapes, `peak` the bytes that a run of one needs. An
-    axis that `steps` leaves out is not cut. A refusal names the layer that does not run by tiles.
-    With `statistics`, norms, means and the like over cut axes are gathered, or are a tile's own.
-    """
-    maps = [_map_of(network.tensor(name)) for name in network.outputs]
-    refused = next((one for one in maps if isinstance(one, Refusal)), None)
-    if refused is not None:
-        return refused
-    outputs = tuple(one for one in maps if isinstance(one, Map))
-    inputs = [_map_of(tensor) for tensor in network.inputs]
-    lengths: dict[str, int] = {}
-    for tensor in network.inputs:
-        for axis, n in tensor.grid.items():
-            if lengths.get(axis, 1) == 1:
-                lengths[axis] = n
-    for tensor in network.inputs:
-        for axis, n in tensor.grid.items():
-            if axis in steps and n not in (1, lengths[axis]):
-                reason = f"has {n} positions along {axis} where another input has {lengths[axis]}."
-                return Refusal("inputs", tensor.name, reason)
-    steps = {axis: step for axis, step in steps.items() if step < lengths.get(axis, 0)}
-    sweeps = sweeps_of(network, steps.keys())
-    if statistics is None:
-        made = _axes_in_tiles(network, lengths, outputs, steps, {})
-        if isinstance(made, Refusal) and made.layer in sweeps:
-            return _with_fix(made)
-    else:
-        made = _axes_in_tiles(network, lengths, outputs, steps, sweeps)
-    cuts = made
-    if isinstance(cuts, Refusal):
-        return cuts
-    # Along an axis that no tile fits, a reduction is local: cut by the others alone.
-    steps = {cut.axis: steps[cut.axis] for cut in cuts if cut.count > 1}
-    fewer = sweeps_of(network, steps.keys()) if statistics is not None else {}
-    if statistics is not None and fewer != sweeps:
-        cuts = _axes_in_tiles(network, lengths, outputs, steps, fewer)
-        if isinstance(cuts, Refusal):
-            return cuts
-    sweeps = fewer
-    shapes = tuple(_shape_of_tile(one, cuts, lengths) for one in inputs if isinstance(one, Map))
-    if len(shapes) < len(network.inputs):
-        return Refusal("local", network.inputs[0].name, "its positions lie in no dimension alone.")
-    whole = tuple(tensor.shape for tensor in network.inputs)
-    tile = network if shapes == whole else reader(shapes)
-    resizes: dict[str, None] = {}
-    for cut in cuts:
-        found = placed(network, tile, cut, sweeps.keys())
-        if isinstance(found, Refusal):
-            return found
-        resizes.update(dict.fromkeys(found))
-    for one in outputs:
-        beside = zip(one.axes, one.shape, tile.tensor(one.name).shape, strict=True)
-        if any(axis is None and size != here for axis, size, here in beside):
-            return Refusal(
-                "aligned", one.name, "is as large as the image, with no positions of it."
-            )
-    gathered = gathered_of(network, tile, sweeps) if statistics == "exact" else ()
-    if isinstance(gathered, Refusal):
-        return gathered
-    return TilePlan(
-        network.name,
-        tuple(one for one in inputs if isinstance(one, Map)),
-        outputs,
-        tuple(cuts),
-        shapes,
-        peak(tile),
-        peak(network),
-        tuple(_placed(network, tile, name, cuts) for name in resizes),
-        tuple(sweeps),
-        gathered,
-        work_of(network, sweeps) if gathered else 1.0,
-    )
-
-
-def _axes_in_tiles(
-    network: Network,
-    lengths: Mapping[str, int],
-    outputs: Sequence[Map],
-    steps: Mapping[str, int],
-    sweeps: Mapping[str, int],
-) -> list[AxisTiles] | Refusal:
-    """Each axis in tiles, or whole where `steps` has none; operands of `sweeps` are cut as well."""
-    names = [one.name for one in outputs] + [network.node(name).inputs[0] for name in sweeps]
-    found: list[AxisTiles] = []
-    for axis, length in lengths.items():
-        held = {name: network.tensor(name).grid.get(axis, 1) for name in names}
-        cut = along(network, axis, held, steps.get(axis, length), sweeps.keys())
-        if isinstance(cut, Refusal):
-            if axis in steps:
-                return cut
-            cut = _uncut(axis, length, held)
-        found.append(cut)
-    return found
-
-
-def _with_fix(refused: Refusal) -> Refusal:
-    reason = f"{refused.reason.rstrip('.')}; or, of a PyTorch module, give statistics='exact', "
-    return Refusal(refused.rule, refused.layer, f"{reason}which gathers what it needs in a sweep.")
-
-
-def _placed(network: Network, tile: Network, name: str, cuts: Sequence[AxisTiles]) -> PlacedResize:
-    """A resize at the whole map's places, along every axis that is cut."""
-    node = network.node(name)
-    op, (before,) = node.op, node.inputs
-    assert isinstance(op, Resize)
-    by_axis = {cut.axis: cut for cut in cuts if cut.count > 1}
-    axes: list[PlacedAxis | None] = []
-    for dim in network.tensor(before).layout[-len(op.sizes) :]:
-        cut = by_axis.get(str(dim[0].axis)) if dim else None
-        if cut is None:
-            axes.append(None)
-            continue
-        outputs, made = (one.grid[cut.axis] for one in (node.output, tile.node(name).output))
-        # A map that was pooled into a few positions is whole in every tile, from its first on.
-        behind = Fraction(cut.length - cut.size, max(outputs - made, 1))
-        axes.append(
-            PlacedAxis(
-                cut.axis,
-                network.tensor(before).grid[cut.axis],
-                outputs,
-                made,
-                cut.strides.get(before, Fraction(cut.length)),
-                cut.strides.get(node.output.name, behind),
-            )
-        )
-    # A dimension without positions is spread over what a tile makes.
-    other = tile.node(name).op
-    assert isinstance(other, Resize)
-    sizes = zip(axes, op.sizes, other.sizes, strict=True)
-    made_of = tuple(whole if axis is not None else part for axis, whole, part in sizes)
-    return PlacedResize(name, node.origin, replace(op, sizes=made_of), tuple(axes))
-
-
-def _uncut(axis: str, length: int, outputs: Mapping[str, int]) -> AxisTiles:
-    strides = {name: Fraction(length, max(n, 1)) for name, n in outputs.items()}
-    return AxisTiles(axis, length, 1, length, length, (0, 0), 1, strides, dict(outputs))
-
-
-def _map_of(tensor: Tensor) -> Map | Refusal:
-    """A tensor whose every spatial axis is one dimension of its own."""
-    axes: list[str | None] = []
-    for dim in tensor.layout:
-        if not has_axes(dim):
-            axes.append(None)
-        elif len(dim) == 1 and tensor.grid[str(dim[0].axis)] == dim[0].size:
-            axes.append(dim[0].axis)
-        else:
-            return Refusal("local", tensor.name, "a dimension of it holds several axes or a part.")
-    return Map(tensor.name, tensor.shape, tuple(axes), tensor.itemsize)
-
-
-def _shape_of_tile(one: Map, cuts: list[AxisTiles], lengths: Mapping[str, int]) -> Shape:
-    sizes = {cut.axis: cut.size for cut in cuts}
-    return tuple(
-        sizes[axis] if axis is not None and n == lengths[axis] else n
-        for axis, n in zip(one.axes, one.shape, strict=True)
-    )
 
 
 def _slice(part: range) -> slice:

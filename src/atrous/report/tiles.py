@@ -34,7 +34,7 @@ class TilePlanView(LinesView):
         size = per_axis([str(axis.step) for axis in plan.axes])
         grid = "x".join(map(str, plan.grid))
         again = "what lies in halos is computed again"
-        if plan.sweeps > 1:
+        if plan.sweeps > 1 and not plan.stages:
             again += ", and each sweep begins with the image"
         whole = bytes_text(plan.whole_peak_bytes)
         rows = [
@@ -47,6 +47,10 @@ class TilePlanView(LinesView):
         named = some(list(plan.statistics))
         if plan.sweeps > 1:
             rows.append(("sweeps", f"{plan.sweeps}, to gather the statistics of {named}"))
+            if plan.stages:
+                where = "in memory" if plan.in_memory else "on disk"
+                kept = f"{bytes_text(plan.scratch_bytes)} of maps at most, {where}"
+                rows.append(("kept", f"{kept}, with which each sweep goes on"))
         elif plan.statistics:
             rows.append(("not exact", f"{named} by each tile's own statistics"))
         if plan.resizes:

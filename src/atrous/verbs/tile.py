@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from numbers import Integral
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,9 @@ from atrous.network import Network, Node
 from atrous.network.ops import Conv
 from atrous.network.shapes import Shape
 from atrous.plan.cut import CutPlan, cut_within
-from atrous.plan.tiles import Statistics, TilePlan, cut_into_tiles
+from atrous.plan.stages import in_stages
+from atrous.plan.tiles import Statistics, TilePlan
+from atrous.plan.tiling import cut_into_tiles
 from atrous.progress import step
 from atrous.readers import read
 from atrous.readers.given import is_shape, shapes_of
@@ -45,6 +49,7 @@ def tile(
     tile: int | Sequence[int] | None = None,
     memory: int | str | None = None,
     statistics: Statistics | None = None,
+    scratch: str | PathLike[str] | None = None,
     batch: int = 1,
 ) -> Tiled:
     """The model by tiles, which give what the whole image gives, at every position.
@@ -61,7 +66,12 @@ def tile(
 
     Norms, means, maxima and pools over all positions are refused unless `statistics` says how they
     go by tiles. `"exact"`: sweeps over the image gather what they need, one for each that depends
-    on another; results are those of the whole image, and `plan.sweeps` says how many runs it takes.
+    on another; results are those of the whole image. Each sweep keeps the maps through which all
+    that follows passes, and the next goes on with them, so that together they cost about one run:
+    in memory where they take at most half of `memory` (or of 1 GiB), else in the folder `scratch`
+    (one for temporary files if None), in files that end with the process. The plan says how many
+    bytes (`plan.scratch_bytes`). With `scratch="none"` nothing is kept, and each sweep begins with
+    the image.
     `"tile"`: each tile has statistics of its own, which is another result: one sweep, but at the
     first image of each shape, which is run exactly as well to measure the error on its first,
     middle and last tile (`tiled.error`). PyTorch modules alone.
@@ -99,7 +109,7 @@ def tile(
         check_file(model)
     if not _is_count(batch):
         raise ArgumentError(f"batch={batch!r} is no number of tiles; give one of at least 1.")
-    planner = Planner(model, tile=tile, memory=memory, statistics=statistics)
+    planner = Planner(model, tile=tile, memory=memory, statistics=statistics, scratch=scratch)
     tiled = Tiled(planner, planner.engine, int(batch))
     if input is not None:
         tiled.plan(*shapes_of(input) if is_shape(input) else (one.shape for one in input))
@@ -113,6 +123,7 @@ def plan_tiles(
     tile: int | Sequence[int] | None = None,
     memory: int | str | None = None,
     statistics: Statistics | None = None,
+    scratch: str | PathLike[str] | None = None,
 ) -> TilePlan | CutPlan:
     """How an image of the shape `input` is cut into tiles; nothing is run.
 
@@ -124,7 +135,7 @@ def plan_tiles(
     ((4, 4), (94, 94), (16, 16), 0.41)
     """
     shapes = shapes_of(input) if input is not None else None
-    planner = Planner(source, tile=tile, memory=memory, statistics=statistics)
+    planner = Planner(source, tile=tile, memory=memory, statistics=statistics, scratch=scratch)
     return planner.plan(shapes)
 
 
@@ -141,6 +152,7 @@ class Planner:
     memory: int | str | None = None
     statistics: Statistics | None = None
     reader: Callable[..., Network] = read
+    scratch: str | PathLike[str] | None = None
     _read: dict[tuple[Shape, ...] | None, Network] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -148,6 +160,8 @@ class Planner:
             raise ArgumentError("tile=... and memory=... both say how large tiles are; give one.")
         if self.statistics not in (None, "exact", "tile"):
             raise ArgumentError(f"statistics={self.statistics!r} is none of 'exact' and 'tile'.")
+        if self.scratch not in (None, "none") and not Path(self.scratch).is_dir():
+            raise ArgumentError(f"scratch={str(self.scratch)!r} is no folder; make it first.")
         if self.memory is not None:
             try:
                 bytes_of(self.memory)
@@ -161,6 +175,11 @@ class Planner:
     def name(self) -> str:
         """What the source is called."""
         return source_name(self.source)
+
+    @property
+    def scratch_folder(self) -> Path:
+        """Where maps are kept between sweeps that memory does not hold."""
+        return Path(tempfile.gettempdir() if self.scratch in (None, "none") else self.scratch)
 
     @cached_property
     def rank(self) -> int | None:
@@ -203,21 +222,39 @@ class Planner:
             steps = _steps(network, self.tile)
             if any(step < network.inputs[0].grid.get(axis, 1) for axis, step in steps.items()):
                 self._check_way(network)
-            return self._planned(network, steps)
-        return self._within(network, bytes_of(self.memory or USUAL_MEMORY))
+            return self._staged(network, self._planned(network, steps))
+        return self._within(network, self._budget)
+
+    @property
+    def _budget(self) -> int:
+        return bytes_of(self.memory or USUAL_MEMORY)
+
+    def _staged(self, network: Network, plan: TilePlan) -> TilePlan:
+        """The plan with sweeps that go on where others ended, unless they are to begin anew."""
+        if self.scratch == "none" or plan.sweeps < 2:
+            return plan
+        step(f"planning {plan.sweeps} sweeps")
+
+        def peak(part: Network) -> int:
+            blocks = None if network.eager is None else blocked_copies(part)
+            return memory_of(part, keep_inputs=False, workspace=blocks).peak_bytes
+
+        return in_stages(plan, network, self._at_tile, peak, self._budget)
 
     def wider(self, plan: TilePlan) -> TilePlan:
         """The same image in tiles that are one period larger along each axis that has room."""
         network = self.network(tuple(one.shape for one in plan.inputs))
         steps = {axis.axis: axis.step + axis.period for axis in plan.axes}
         kind: Statistics | None = "exact" if plan.gathered else self.statistics
-        return replace(self, statistics=kind)._planned(network, steps)
+        planner = replace(self, statistics=kind)
+        return planner._staged(network, planner._planned(network, steps))
 
     def exact(self, plan: TilePlan) -> TilePlan:
         """The same tiles with the statistics of the whole image, gathered in sweeps."""
         network = self.network(tuple(one.shape for one in plan.inputs))
         steps = {axis.axis: axis.step for axis in plan.axes}
-        return replace(self, statistics="exact")._planned(network, steps)
+        planner = replace(self, statistics="exact")
+        return planner._staged(network, planner._planned(network, steps))
 
     def engine(self, plan: TilePlan) -> Engine:
         """What runs the model on tiles of a plan."""
@@ -334,7 +371,7 @@ class Planner:
             return whole
         self._check_way(network)
         try:
-            least = self._planned(network, dict.fromkeys(network.axes, 1))
+            least = self._staged(network, self._planned(network, dict.fromkeys(network.axes, 1)))
         except UnsupportedError as error:
             return self._cut(network, budget, error)
         if least.memory_bytes > budget:
@@ -348,12 +385,13 @@ class Planner:
             low = max(axis.step for axis in fits.axes)
             # Bytes grow as positions do: the halo's too, so what is aimed at falls a little short.
             side = min(max(axis.size for axis in fits.axes), longest)
-            ratio = (budget / fits.memory_bytes) ** (1 / rank)
+            kept = fits.scratch_bytes if fits.in_memory else 0
+            ratio = ((budget - kept) / max(fits.memory_bytes - kept, 1)) ** (1 / rank)
             aim = int(side * ratio) - (side - low)
             aim = min(max(aim, low + 1), beyond - 1)
             if aim <= low:
                 break
-            found = self._planned(network, dict.fromkeys(network.axes, aim))
+            found = self._staged(network, self._planned(network, dict.fromkeys(network.axes, aim)))
             reached = max(axis.step for axis in found.axes if axis.count > 1)
             if reached <= low:
                 break
@@ -369,7 +407,9 @@ class Planner:
         """As many tiles, the last one as large as the others: less is computed twice."""
         steps = {axis.axis: -(-axis.length // axis.count) for axis in plan.axes}
         steps = {axis.axis: -(-steps[axis.axis] // axis.period) * axis.period for axis in plan.axes}
-        return plan if plan.tile_shape == tuple(steps.values()) else self._planned(network, steps)
+        if plan.tile_shape == tuple(steps.values()):
+            return plan
+        return self._staged(network, self._planned(network, steps))
 
 
 def _run_size(plan: TilePlan) -> str:

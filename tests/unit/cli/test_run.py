@@ -127,6 +127,7 @@ def test_several_outputs_and_a_second_run_that_finds_all_done(folder):
         (["scan.tif", "x.zarr", "--tile", "9", "--memory", "1MiB"], "tiles are; give one."),
         (["scan.tif", "x.zarr", "--scale", "1", "--tile", "0"], "--tile 0 is no size of tiles"),
         (["scan.tif", "x.zarr", "--memory", "1kB"], "--memory 1kB is less than the smallest tile"),
+        (["scan.tif", "x.zarr", "--scratch", "nowhere"], "--scratch nowhere is no folder; make it"),
         (["scan.tif", "x.zarr", "--statistics", "none"], "--statistics none is none of 'exact'"),
         (["scan.tif", "x.zarr", "--argmax", "--threshold", "1"], "give one of them"),
         (["scan.tif", "x.zarr", "--prepare", "models.py:none"], "no function is named 'none'"),

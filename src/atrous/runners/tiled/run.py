@@ -23,6 +23,7 @@ from atrous.runners.tiled.parts import Writer, made_of, number_of
 from atrous.runners.tiled.pipeline import Engine, run_tiles
 from atrous.runners.tiled.reductions import Reduce, identity_of, parts_of, reducer_of
 from atrous.runners.tiled.sources import Opened
+from atrous.runners.tiled.sweeps import Last
 from atrous.runners.tiled.targets import Arrays, Made, Place, Target
 from atrous.shown import Plain, how_many
 
@@ -54,8 +55,8 @@ class Run:
     engine: Engine
     images: Sequence[Image]
     opened: Sequence[Opened]
-    ready: Callable[[Callable[[Tile], Sequence[Any]]], Sequence[NDArray[Any]] | None]
-    """Makes the engine ready for the images; gives the first tile's outputs if it ran that."""
+    ready: Callable[[Callable[[Tile], Sequence[Any]]], tuple[Last, Sequence[NDArray[Any]] | None]]
+    """Makes ready for the images: what is left to be run, and the first tile's outputs if made."""
     batch: int = 1
     reduce: Reduce | str | None = None
     client: Any = None
@@ -64,7 +65,10 @@ class Run:
     def facts(self) -> dict[str, Any]:
         """What must stay as it is for a run to go on."""
         plan = self.plan.to_dict()
-        kept = ("inputs", "outputs", "axes", "input_shapes", "resizes", "statistics", "exact")
+        kept = ["inputs", "outputs", "axes", "input_shapes", "resizes", "statistics", "exact"]
+        # With other stages numbers are rounded otherwise; on a cluster the last run has none.
+        if self.client is None and self.plan.stages:
+            kept.append("stages")
         return {
             "model": self.engine.fingerprint(),
             "source": {
@@ -249,8 +253,8 @@ def _into(
         watch.look()
         return found
 
-    first = plan.tile(0)
-    trial = _tried(run, read, first, again=0 not in done)
+    last, trial = _tried(run, read, again=0 not in done)
+    first = last.plan.tile(0)
     if not known:
         assert trial is not None
         known = made_of(plan, run.opened, parts_of(first, trial, reducer))
@@ -288,11 +292,11 @@ def _into(
             place.target().create(known)
             watch.look(closely=True)
             return known, found
-        left = _left(plan, done, run.batch)
+        left = _left(last.plan, done, run.batch)
         run_tiles(
-            run.engine,
+            last.engine,
             left,
-            read,
+            last.read,
             write,
             batch=run.batch,
             finished=finished,
@@ -302,16 +306,16 @@ def _into(
 
 
 def _tried(
-    run: Run, read: Callable[[Tile], list[Any]], tile: Tile, *, again: bool
-) -> Sequence[NDArray[Any]] | None:
-    """The outputs of the first tile where it is to be run `again`, before anything is written."""
+    run: Run, read: Callable[[Tile], list[Any]], *, again: bool
+) -> tuple[Last, Sequence[NDArray[Any]] | None]:
+    """What is run, and of the first tile the outputs where it is to be run `again`."""
     try:
-        found = run.ready(read)
-        if not again:
-            return None
-        if found is None:
-            found = [run.engine.host(one) for one in run.engine.run(read(tile), [tile])]
-        return found
+        last, found = run.ready(read)
+        if again and found is None:
+            tile = last.plan.tile(0)
+            made = last.engine.run(list(last.read(tile)), [tile])
+            found = [last.engine.host(one) for one in made]
+        return last, found if again else None
     except AtrousError:
         raise
     except Exception as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import product
 from math import prod
 from typing import Any
@@ -88,9 +89,23 @@ class Gathered:
             _add(self.found[layer], own[here], part, call)
 
     def instead(self, sweep: int, tile: Tile) -> dict[str, Callable[..., Any]]:
-        """The layers whose statistics are known in a sweep, as functions that use them."""
-        known = [one for one in self.plan.gathered if one.sweep < sweep]
-        return {one.origin: self._using(self.calls[one.layer], tile) for one in known}
+        """The norms whose statistics are known in a sweep, as functions that use them."""
+        return {
+            one.origin: partial(call.normalized, self._sums(call, tile))
+            for one, call in self._known(sweep)
+            if call.is_norm
+        }
+
+    def results(self, sweep: int, tile: Tile, device: torch.device) -> dict[str, Any]:
+        """What means, maxima and the like give that are known in a sweep, for a tile."""
+        return {
+            one.origin: call.reduced(self._sums(call, tile), device)
+            for one, call in self._known(sweep)
+            if not call.is_norm
+        }
+
+    def _known(self, sweep: int) -> list[tuple[Statistic, Call]]:
+        return [(one, self.calls[one.layer]) for one in self.plan.gathered if one.sweep < sweep]
 
     def _digits(self, call: Call, value: torch.Tensor) -> torch.Tensor:
         if tuple(value.shape) != call.shape:
@@ -122,7 +137,7 @@ class Gathered:
             for axis, place in zip(self.plan.axes, tile.index, strict=True)
         )
 
-    def _using(self, call: Call, tile: Tile) -> Callable[..., Any]:
+    def _sums(self, call: Call, tile: Tile) -> Sums:
         sums = self.found[call.layer]
         part: list[slice] = []
         axes = {
@@ -137,7 +152,7 @@ class Gathered:
             part.append(slice(start, start + one.made))
         here = tuple(part)
         other = None if sums.other is None else sums.other[here]
-        return call.using(Sums(sums.count[here], sums.mean[here], sums.squares[here], other))
+        return Sums(sums.count[here], sums.mean[here], sums.squares[here], other)
 
 
 @dataclass(frozen=True)
@@ -219,13 +234,13 @@ class Call:
         found = [x.new_zeros(()).to(one.dtype).expand(one.shape) for one in several]
         return found[0] if isinstance(self.made, torch.Tensor) else tuple(found)
 
-    def using(self, sums: Sums) -> Callable[..., Any]:
-        """The layer as a function that uses finished statistics."""
-        if "norm" in self.name and self.way == "moments":
-            return lambda *args, **kwargs: self._normalized(sums, *args, **kwargs)
-        return lambda x, *_, **__: self._reduced(sums, x.device)
+    @property
+    def is_norm(self) -> bool:
+        """Whether it makes something of each position, by the statistics of all."""
+        return "norm" in self.name and self.way == "moments"
 
-    def _reduced(self, sums: Sums, device: torch.device) -> Any:
+    def reduced(self, sums: Sums, device: torch.device) -> Any:
+        """What it gives by finished statistics."""
         made = self.made if isinstance(self.made, torch.Tensor) else None
         found = self._numbers(sums)
         if made is not None:
@@ -253,7 +268,7 @@ class Call:
         spread = spread.sqrt() if self.name.startswith("std") else spread
         return [spread, sums.mean] if self.name.endswith("_mean") else [spread]
 
-    def _normalized(self, sums: Sums, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+    def normalized(self, sums: Sums, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         """`(x - mean) / sqrt(variance + eps) * weight + bias`; without the mean for RMS."""
         given = bound(self.schema, (x, *args), kwargs)
         like = self.made if isinstance(self.made, torch.Tensor) else self.made[0]

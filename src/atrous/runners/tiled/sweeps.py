@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from atrous.errors import UnsupportedError
-from atrous.plan.tiles import Tile, TilePlan
+from atrous.plan.tiles import Stage, Tile, TilePlan
 from atrous.progress import step
 from atrous.runners.tiled.pipeline import Engine, run_tiles
-from atrous.runners.tiled.trials import alike, trials
+from atrous.runners.tiled.scratch import Scratch
+from atrous.runners.tiled.trials import alike, check_outputs, trials
 from atrous.shown import Plain, some
 
-__all__ = ["TileError", "error_of", "gather"]
+__all__ = ["Last", "TileError", "error_of", "gather"]
 
 Read = Callable[[Tile], Sequence[Any]]
 
@@ -42,7 +44,7 @@ class TileError(Plain):
 
 
 class Sweep:
-    """One sweep over all tiles, as an engine that makes nothing."""
+    """One sweep over all tiles, as an engine that makes what is kept for later ones."""
 
     def __init__(self, engine: Any, sweep: int) -> None:
         self.engine, self.sweep = engine, sweep
@@ -50,24 +52,42 @@ class Sweep:
     def run(self, inputs: Sequence[Any], tiles: Sequence[Tile]) -> list[Any]:
         """Adds one tile to the statistics."""
         (tile,) = tiles
-        self.engine.gather(inputs, tile, self.sweep)
-        return []
+        made: list[Any] = self.engine.gather(inputs, tile, self.sweep)
+        return made
 
     def host(self, made: Any) -> NDArray[Any]:
-        """Nothing is made."""
-        raise NotImplementedError
+        """A map as it is kept."""
+        kept: NDArray[Any] = self.engine.host(made)
+        return kept
 
     def fingerprint(self) -> str:
         """That of the engine."""
         return str(self.engine.fingerprint())
 
 
+@dataclass(frozen=True, slots=True)
+class Last:
+    """What is left when all is gathered: the tiles of the last run, what runs and reads them."""
+
+    plan: TilePlan
+    engine: Any
+    read: Read
+    wider: tuple[TilePlan, Any] | None = None
+    """The same image in larger tiles, and what runs them, where that is to be held beside it."""
+
+
 def gather(
-    plan: TilePlan, engine: Any, read: Read, wider: tuple[TilePlan, Any] | None = None
-) -> None:
-    """Gathers all statistics of an image, sweep by sweep; the engine then runs with them.
+    plan: TilePlan,
+    engine: Any,
+    read: Read,
+    wider: tuple[TilePlan, Any] | None = None,
+    scratch: Scratch | None = None,
+) -> Last:
+    """Gathers all statistics of an image, sweep by sweep; what it gives then runs with them.
 
     With `wider`, the same image in larger tiles, each sweep's first and last are held against it.
+    In `scratch` is kept what sweeps leave for later ones, where the plan has stages; without it the
+    last run begins with the image.
     """
     if not hasattr(engine, "gather"):
         raise UnsupportedError(
@@ -75,27 +95,108 @@ def gather(
             "give the module."
         )
     engine.begin()
+    if plan.stages:
+        kept = Scratch(None) if scratch is None else scratch
+        last = _by_stages(plan, engine, read, wider, kept)
+        return Last(plan, engine, read, wider) if scratch is None else last
     for sweep in range(1, plan.sweeps):
-        layers = some([one.layer for one in plan.gathered if one.sweep == sweep])
-        step(f"sweep {sweep} of {plan.sweeps}: statistics of {layers}")
+        _say(plan, sweep)
         if wider is not None:
-            _check(plan, engine, read, wider, sweep)
+            _check(Last(plan, engine, read, wider), sweep, engine)
         run_tiles(Sweep(engine, sweep), plan.tiles(), read, lambda *_: None)
+    return Last(plan, engine, read, wider)
 
 
-def _check(
-    plan: TilePlan, engine: Any, read: Read, wider: tuple[TilePlan, Any], sweep: int
-) -> None:
+def _say(plan: TilePlan, sweep: int) -> None:
+    layers = some([one.layer for one in plan.gathered if one.sweep == sweep])
+    step(f"sweep {sweep} of {plan.sweeps}: statistics of {layers}")
+
+
+def _by_stages(
+    plan: TilePlan,
+    engine: Any,
+    read: Read,
+    wider: tuple[TilePlan, Any] | None,
+    scratch: Scratch,
+) -> Last:
+    """The same, each sweep from what others kept; the last one is left to be run."""
+    scratch.check(plan.scratch_bytes)
+    images = {one.name: index for index, one in enumerate(plan.inputs)}
+    engine.see(read(plan.tile(0)))
+    beside: list[Stage | None] = [None] * len(plan.stages)
+    if wider is not None and _parts_of(wider[0]) == _parts_of(plan):
+        wider[1].begin(engine)
+        wider[1].see(read(plan.tile(0)))
+        beside = list(wider[0].stages)
+    for stage, larger in zip(plan.stages, beside, strict=True):
+        scratch.keep(
+            {one.name for later in plan.stages[stage.sweep - 1 :] for one in later.tiles.inputs}
+        )
+        other = None if wider is None or larger is None else (larger.tiles, wider[1].stage(larger))
+        last = Last(
+            stage.tiles,
+            engine.stage(stage),
+            partial(_read_kept, stage.tiles, images, plan, read, scratch),
+            other,
+        )
+        if stage.sweep == plan.sweeps:
+            return last
+        _say(plan, stage.sweep)
+        if other is not None:
+            _check(last, stage.sweep, engine)
+        write = partial(_keep, stage.tiles, scratch)
+        run_tiles(Sweep(last.engine, stage.sweep), stage.tiles.tiles(), last.read, write)
+    raise AssertionError("a plan's last stage makes the outputs.")
+
+
+def _parts_of(plan: TilePlan) -> list[tuple[list[str], list[str]]]:
+    return [
+        ([one.name for one in stage.tiles.inputs], [one.name for one in stage.tiles.outputs])
+        for stage in plan.stages
+    ]
+
+
+def _read_kept(
+    tiles: TilePlan,
+    images: Mapping[str, int],
+    plan: TilePlan,
+    read: Read,
+    scratch: Scratch,
+    tile: Tile,
+) -> list[Any]:
+    """What a stage is given of a tile: parts of the images, and of what is kept."""
+    given = dict(zip((one.name for one in tiles.inputs), tile.read, strict=True))
+    found: dict[str, Any] = {}
+    if any(name in images for name in given):
+        first = plan.tile(0).read
+        parts = tuple(given.get(one.name, first[i]) for i, one in enumerate(plan.inputs))
+        pieces = read(replace(tile, read=parts))
+        found = {name: pieces[index] for name, index in images.items()}
+    return [found[name] if name in images else scratch.read(name, at) for name, at in given.items()]
+
+
+def _keep(tiles: TilePlan, scratch: Scratch, tile: Tile, made: Sequence[NDArray[Any]]) -> None:
+    """Puts what a stage keeps of a tile where later ones find it."""
+    for one, cut, value in zip(tiles.outputs, tile.keep, made, strict=True):
+        if one.name not in scratch:
+            scratch.make(one.name, one.shape, value.dtype)
+        scratch.write(one.name, cut.target, value[cut.local])
+
+
+def _check(last: Last, sweep: int, whole: Any) -> None:
     """Raises `UnsupportedError` where what a sweep gathers depends on the size of a tile."""
-    other, runs = wider
+    assert last.wider is not None
+    plan, engine = last.plan, last.engine
+    other, runs = last.wider
     if [(one.layer, one.sweep) for one in other.gathered] != [
         (one.layer, one.sweep) for one in plan.gathered
     ]:
         return
-    runs.begin(engine)
-    for trial in trials(plan, other, read):
-        here = engine.own(trial.given, trial.tile, sweep)
-        there = runs.own(trial.beside, trial.larger, sweep)
+    if engine is whole:
+        runs.begin(engine)
+    for trial in trials(plan, other, last.read):
+        here, made = engine.own(trial.given, trial.tile, sweep)
+        there, larger = runs.own(trial.beside, trial.larger, sweep)
         for layer, value in here.items():
             # Both tiles lie at one end of the image: what both stand for lies there.
             sizes = [min(pair) for pair in zip(value.shape, there[layer].shape, strict=True)]
@@ -114,6 +215,9 @@ def _check(
                     "in another place, so it takes a number from the size of its input or from "
                     "positions in it, and no tile can be exact; pass that number as an input."
                 )
+        if made:
+            made, larger = [engine.host(one) for one in made], [runs.host(one) for one in larger]
+            check_outputs(plan, trial, made, larger)
 
 
 def error_of(

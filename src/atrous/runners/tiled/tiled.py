@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -25,7 +26,8 @@ from atrous.runners.tiled.reductions import (
     reduced_target,
     reducer_of,
 )
-from atrous.runners.tiled.sweeps import TileError, error_of, gather
+from atrous.runners.tiled.scratch import Scratch
+from atrous.runners.tiled.sweeps import Last, TileError, error_of, gather
 from atrous.runners.tiled.trials import check_batch, check_outputs, trials
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from atrous.runners.tiled.targets import Place
 
 __all__ = ["Reduce", "Tiled"]
+
+Read = Callable[[Tile], Sequence[Any]]
 
 _CHANNELS = 4
 """A last dimension of so many at most may be the colours of a picture."""
@@ -58,6 +62,10 @@ class Planning(Protocol):
 
     def exact(self, plan: TilePlan) -> TilePlan:
         """The same tiles with the statistics of the whole image."""
+
+    @property
+    def scratch_folder(self) -> Path:
+        """Where maps are kept between sweeps that memory does not hold."""
 
     @property
     def rank(self) -> int | None:
@@ -108,13 +116,6 @@ class Tiled:
         plan = self.plan(*(image.shape for image in images))
         if isinstance(plan, CutPlan):
             return self._cut(plan, images[0], reduce)
-        engine = self._engine(plan)
-
-        def read(tile: Tile) -> list[Any]:
-            return [image[part] for image, part in zip(images, tile.read, strict=True)]
-
-        with _kinds_said(plan, images):
-            self._check_sizes(plan, engine, read)
         reducer = reducer_of(reduce)
         whole: list[NDArray[Any] | None] = [None] * len(plan.outputs)
 
@@ -128,11 +129,15 @@ class Tiled:
                     found = whole[index] = np.empty(shape, part.dtype)
                 found[check_part(output.name, part, target, found.shape)] = part
 
-        with _kinds_said(plan, images):
+        def read(tile: Tile) -> list[Any]:
+            return [image[part] for image, part in zip(images, tile.read, strict=True)]
+
+        with _kinds_said(plan, images), self._scratch(plan) as scratch:
+            last, _ = self._check_sizes(plan, self._engine(plan), read, scratch)
             run_tiles(
-                engine,
-                plan.tiles(),
-                read,
+                last.engine,
+                last.plan.tiles(),
+                last.read,
                 write,
                 batch=self._batched(plan),
             )
@@ -215,9 +220,15 @@ class Tiled:
             if planned is not None:
                 planned(plan)
             engine = self._engine(plan)
+            scratch = held.enter_context(self._scratch(plan))
 
-            def ready(read: Callable[[Tile], Sequence[Any]]) -> Sequence[NDArray[Any]] | None:
-                return self._check_sizes(plan, engine, read)
+            def ready(read: Read) -> tuple[Last, Sequence[NDArray[Any]] | None]:
+                # Workers elsewhere find no maps here: they begin with the image.
+                last, found = self._check_sizes(plan, engine, read, scratch)
+                if client is None:
+                    return last, found
+                scratch.close()
+                return Last(plan, engine, read), None
 
             run = Run(plan, engine, images, opened, ready, self._batched(plan), reduce, client)
             return run_tiled(run, place, resume=resume, overwrite=overwrite, progress=progress)
@@ -326,35 +337,47 @@ class Tiled:
         found = tuple(one.to(image.device) if is_tensor else one.cpu().numpy() for one in outputs)
         return found[0] if len(found) == 1 else found
 
-    def _check_sizes(
-        self, plan: TilePlan, engine: Engine, read: Callable[[Tile], Sequence[Any]]
-    ) -> Sequence[NDArray[Any]] | None:
-        """Once for each plan: larger tiles at both ends give the same where both have it.
+    @contextmanager
+    def _scratch(self, plan: TilePlan) -> Iterator[Scratch]:
+        """Where sweeps of one image keep maps."""
+        folder = self._planner.scratch_folder
+        kept = Scratch(None if plan.in_memory else folder)
+        try:
+            yield kept
+        finally:
+            kept.close()
 
-        Gives the outputs of the first tile where they were made. Raises `UnsupportedError` where
-        they do not: the model takes a number from its input's size or from positions in it.
+    def _check_sizes(
+        self, plan: TilePlan, engine: Engine, read: Read, scratch: Scratch
+    ) -> tuple[Last, Sequence[NDArray[Any]] | None]:
+        """What is left to be run when all statistics are gathered; checks each plan once.
+
+        Larger tiles at both ends give the same where both have it; with the first tile's outputs,
+        where they were made. Raises `UnsupportedError` where they do not: the model takes a number
+        from its input's size or from positions in it.
         """
+        last = Last(plan, engine, read)
         if not plan.exact:
             self._measure(plan, engine, read)
-            return None
-        other = self._wider(plan)
+            return last, None
+        last = replace(last, wider=self._wider(plan))
         if plan.gathered:
-            gather(plan, engine, read, other)
-        if other is None:
-            return None
-        wider, runs = other
-        if plan.gathered:
-            runs.begin(engine)  # type: ignore[attr-defined]
+            last = gather(plan, engine, read, last.wider, scratch)
+        if last.wider is None:
+            return last, None
+        wider, runs = last.wider
+        if plan.gathered and not plan.stages:
+            runs.begin(engine)
         first: list[NDArray[Any]] | None = None
-        for trial in trials(plan, wider, read):
-            made = [engine.host(one) for one in engine.run(trial.given, [trial.tile])]
+        for trial in trials(last.plan, wider, last.read):
+            made = [last.engine.host(one) for one in last.engine.run(trial.given, [trial.tile])]
             beside = [runs.host(one) for one in runs.run(trial.beside, [trial.larger])]
-            check_outputs(plan, trial, made, beside)
+            check_outputs(last.plan, trial, made, beside)
             if not trial.drawn and not any(trial.tile.index):
                 first = made
         self._check_batch(plan, engine, read)
         self._checked.add(id(plan))
-        return first
+        return last, first
 
     def _check_batch(
         self, plan: TilePlan, engine: Engine, read: Callable[[Tile], Sequence[Any]]
@@ -379,7 +402,8 @@ class Tiled:
             return
         exact = self._planner.exact(plan)
         other = self._engines(exact)
-        self._check_sizes(exact, other, read)
+        with self._scratch(exact) as scratch:
+            self._check_sizes(exact, other, read, scratch)
         self.error = error_of(plan, engine, exact, other, read)
         step(str(self.error))
         self._check_batch(plan, engine, read)

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from atrous.errors import ReadError
+from atrous.errors import ReadError, UnsupportedError
 from atrous.frameworks.torch import in_mode, leaves, quiet
-from atrous.plan.tiles import PlacedAxis, PlacedResize, Tile, TilePlan
+from atrous.network.shapes import Shape
+from atrous.plan.tiles import PlacedAxis, PlacedResize, Stage, Tile, TilePlan
 from atrous.readers.torch.inputs import examples_for
 from atrous.readers.torch.traced import calls_of
 from atrous.runners.tiled.places import taps_of
@@ -25,7 +26,13 @@ __all__ = ["Graph", "Instead", "TorchTiles", "rank_of", "tensor_of"]
 Instead = Callable[..., Any]
 """What is done instead of a call, with its arguments."""
 
-_NOTHING: Mapping[str, Instead] = {}
+Count = Callable[[Gathered, str, torch.Tensor], None]
+"""Is handed what is gathered, a layer, and the operand of which a sweep counts a tile."""
+
+Own = tuple[dict[str, torch.Tensor], list[torch.Tensor]]
+"""What a tile adds to statistics, by layer, and the maps that are kept of it."""
+
+_NOTHING: Mapping[str, Any] = {}
 
 
 class TorchTiles:
@@ -45,10 +52,12 @@ class TorchTiles:
         self._graph: Graph | None = None
         self._gathered: Gathered | None = None
         self._found: dict[str, Sums] = {}
+        self._graphs: dict[tuple[Shape, ...], Graph] = {}
+        self._kinds: list[torch.dtype] = []
 
     def __getstate__(self) -> dict[str, Any]:
         # Recorded calls go to no other process: they are recorded again there.
-        return {**self.__dict__, "_graph": None, "_gathered": None}
+        return {**self.__dict__, "_graph": None, "_gathered": None, "_graphs": {}}
 
     def run(self, inputs: Sequence[Any], tiles: Sequence[Tile]) -> list[Any]:
         """The outputs, as tensors, for inputs stacked along the batch."""
@@ -57,13 +66,14 @@ class TorchTiles:
 
     def forward(self, given: Sequence[torch.Tensor], tiles: Sequence[Tile]) -> list[torch.Tensor]:
         """The outputs, with gradients where they are enabled; inputs may be written to."""
-        with in_mode(self.model, training=False), quiet():
-            if not self.plan.resizes and not self.plan.gathered:
+        if not self.plan.resizes and not self.plan.gathered:
+            with in_mode(self.model, training=False), quiet():
                 made = self.model(*given)
-                return [value for value in leaves(made) if isinstance(value, torch.Tensor)]
-            (tile,) = tiles
-            graph = self._graph_for(given)
-            return graph.run(given, self._placed(graph, tile, self.plan.sweeps))
+            return [value for value in leaves(made) if isinstance(value, torch.Tensor)]
+        (tile,) = tiles
+        graph = self._graph_for(given)
+        instead, known = self._placed(graph, tile, self.plan.sweeps)
+        return graph.run(given, instead, known)
 
     def begin(self, other: TorchTiles | None = None) -> None:
         """Forgets the statistics of the image before, or takes those that another gathers."""
@@ -71,41 +81,47 @@ class TorchTiles:
         if self._gathered is not None:
             self._gathered.found = self._found
 
-    def gather(self, inputs: Sequence[Any], tile: Tile, sweep: int) -> None:
+    def see(self, inputs: Sequence[Any]) -> None:
+        """Takes the kinds of numbers that images have, which sweeps are told before they run."""
+        self._kinds = [one.dtype for one in self.taken(inputs)]
+
+    def stage(self, stage: Stage) -> TorchStage:
+        """What runs a sweep that goes on with maps that others kept."""
+        shapes = tuple(stage.shapes)
+        if shapes not in self._graphs:
+            like = [torch.empty(s, dtype=d) for s, d in zip(shapes, self._kinds, strict=True)]
+            with in_mode(self.model, training=False), quiet():
+                self._graphs[shapes] = Graph(self.model, like)
+        names = [one.name for one in self.plan.inputs]
+        return TorchStage(self, stage, self._graphs[shapes], names, self._found)
+
+    def gather(self, inputs: Sequence[Any], tile: Tile, sweep: int) -> list[Any]:
         """Adds a tile to the statistics of a sweep; those of the sweeps before are finished."""
         self._count(inputs, tile, sweep, lambda held, *given: held.add(*given, tile))
+        return []
 
-    def own(self, inputs: Sequence[Any], tile: Tile, sweep: int) -> dict[str, torch.Tensor]:
+    def own(self, inputs: Sequence[Any], tile: Tile, sweep: int) -> Own:
         """What a tile adds to the statistics of a sweep, by layer."""
         found: dict[str, torch.Tensor] = {}
+        self._count(inputs, tile, sweep, partial(_taken_own, found, tile))
+        return found, []
 
-        def take(held: Gathered, layer: str, value: torch.Tensor) -> None:
-            found[layer] = held.own(layer, value, tile)[0].clone()
-
-        self._count(inputs, tile, sweep, take)
-        return found
-
-    def _count(
-        self,
-        inputs: Sequence[Any],
-        tile: Tile,
-        sweep: int,
-        count: Callable[[Gathered, str, torch.Tensor], None],
-    ) -> None:
+    def _count(self, inputs: Sequence[Any], tile: Tile, sweep: int, count: Count) -> None:
         """Runs a tile up to the maps that a sweep counts; nothing behind them is run."""
-        with in_mode(self.model, training=False), quiet(), torch.inference_mode():
+        with torch.inference_mode():
             given = self.taken(inputs)
             graph = self._graph_for(given)
             held = self._statistics(graph)
-            instead = self._placed(graph, tile, sweep)
+            instead, known = self._placed(graph, tile, sweep)
             instead = {**instead, **held.counting(sweep, partial(count, held))}
-            values = dict(zip(graph.inputs, given, strict=True))
+            values = {**dict(zip(graph.inputs, given, strict=True)), **known}
             del given
             graph.compute(values, tuple(held.in_sweep(sweep)), instead)
 
     def _graph_for(self, given: Sequence[torch.Tensor]) -> Graph:
         if self._graph is None:
-            self._graph = Graph(self.model, given)
+            with in_mode(self.model, training=False), quiet():
+                self._graph = Graph(self.model, given)
         return self._graph
 
     def _statistics(self, graph: Graph) -> Gathered:
@@ -142,16 +158,108 @@ class TorchTiles:
             return value.to(self.device, self.dtype, copy=True)
         return value.to(self.device, copy=True)
 
-    def _placed(self, graph: Graph, tile: Tile, sweep: int) -> Mapping[str, Instead]:
-        """The calls that take more than a tile: resizes, and layers whose statistics are known."""
-        origins = {
-            axis.axis: axis.origin(place)
-            for axis, place in zip(self.plan.axes, tile.index, strict=True)
-        }
-        resizes = {one.origin: _resizing(one, origins) for one in self.plan.resizes}
+    def _placed(
+        self, graph: Graph, tile: Tile, sweep: int
+    ) -> tuple[Mapping[str, Instead], dict[str, Any]]:
+        """The calls that take more than a tile, and the results that are known: see `Gathered`."""
+        resizes = resizes_of(self.plan, tile)
         if not self.plan.gathered:
-            return resizes
-        return {**resizes, **self._statistics(graph).instead(sweep, tile)}
+            return resizes, {}
+        held = self._statistics(graph)
+        known = held.results(sweep, tile, self.device)
+        return {**resizes, **held.instead(sweep, tile)}, known
+
+
+class TorchStage:
+    """A sweep from maps that were kept, on tiles of the stage's own size."""
+
+    def __init__(
+        self,
+        engine: TorchTiles,
+        stage: Stage,
+        graph: Graph,
+        images: Sequence[str],
+        found: dict[str, Sums],
+    ) -> None:
+        self.engine, self.sweep, self.plan, self.graph = engine, stage.sweep, stage.tiles, graph
+        self.held = Gathered(stage.tiles, graph.nodes, found)
+        self.images = frozenset(images)
+        by_image = dict(zip(images, graph.inputs, strict=True))
+        self.given = [self._name_of(one.name, stage, by_image) for one in self.plan.inputs]
+        counts = self.held.in_sweep(stage.sweep)
+        kept = [self._name_of(one.name, stage, by_image) for one in self.plan.outputs]
+        self.kept = kept if counts else list(graph.program.outputs)
+        self.wanted = tuple(dict.fromkeys((*self.kept, *counts)))
+
+    def _name_of(self, tensor: str, stage: Stage, images: Mapping[str, str]) -> str:
+        if tensor in images:
+            return images[tensor]
+        return self.graph.tensor_at(stage.origins[tensor], tensor)
+
+    def run(self, inputs: Sequence[Any], tiles: Sequence[Tile]) -> list[Any]:
+        """What the sweep keeps of a tile, or the outputs; nothing is counted."""
+        (tile,) = tiles
+        return self._through(inputs, tile, lambda *_: None)
+
+    def gather(self, inputs: Sequence[Any], tile: Tile, sweep: int) -> list[Any]:  # noqa: ARG002
+        """The same, and adds the tile to the statistics of the sweep."""
+        return self._through(inputs, tile, lambda held, *given: held.add(*given, tile))
+
+    def own(self, inputs: Sequence[Any], tile: Tile, sweep: int) -> Own:  # noqa: ARG002
+        """What a tile adds to the statistics of the sweep, by layer, and what is kept of it."""
+        found: dict[str, torch.Tensor] = {}
+        made = self._through(inputs, tile, partial(_taken_own, found, tile))
+        return found, made
+
+    def host(self, made: torch.Tensor) -> Any:
+        """A map as it is kept, an output as an array of the engine."""
+        if self.held.in_sweep(self.sweep) and made.dtype == torch.bfloat16:
+            return made.detach().cpu().contiguous().view(torch.int16).numpy()
+        return self.engine.host(made)
+
+    def fingerprint(self) -> str:
+        """That of the engine."""
+        return self.engine.fingerprint()
+
+    def _through(self, inputs: Sequence[Any], tile: Tile, count: Count) -> list[Any]:
+        with torch.inference_mode():
+            values = dict(zip(self.given, self._taken(inputs), strict=True))
+            values.update(self.held.results(self.sweep, tile, self.engine.device))
+            instead = {
+                **resizes_of(self.plan, tile),
+                **self.held.instead(self.sweep, tile),
+                **self.held.counting(self.sweep, partial(count, self.held)),
+            }
+            made = self.graph.compute(values, self.wanted, instead)
+            return [made[name] for name in self.kept]
+
+    def _taken(self, inputs: Sequence[Any]) -> list[torch.Tensor]:
+        found = []
+        for one, name, value in zip(self.plan.inputs, self.given, inputs, strict=True):
+            if one.name in self.images:
+                found += self.engine.taken([value])
+                continue
+            kind = self.graph.nodes[name].meta["val"].dtype
+            held = tensor_of(value)
+            held = (
+                held.contiguous().view(kind) if held.dtype != kind and kind.itemsize == 2 else held
+            )
+            found.append(held.to(self.engine.device, kind, copy=True))
+        return found
+
+
+def _taken_own(
+    found: dict[str, torch.Tensor], tile: Tile, held: Gathered, layer: str, value: torch.Tensor
+) -> None:
+    found[layer] = held.own(layer, value, tile)[0].clone()
+
+
+def resizes_of(plan: TilePlan, tile: Tile) -> dict[str, Instead]:
+    """Resizes at the places of the whole map, by the nodes that call them."""
+    origins = {
+        axis.axis: axis.origin(place) for axis, place in zip(plan.axes, tile.index, strict=True)
+    }
+    return {one.origin: _resizing(one, origins) for one in plan.resizes}
 
 
 class Graph:
@@ -169,18 +277,39 @@ class Graph:
         placed = [node.name for node in program.graph.nodes if node.op == "placeholder"]
         self.inputs = [name for name in placed if name in program.inputs]
         self._known: dict[Any, list[tuple[Any, list[Any]]]] = {}
+        schemas = (getattr(node.target, "_schema", None) for node in program.graph.nodes)
+        self._writes = any(getattr(one, "is_mutable", False) for one in schemas)
+
+    def tensor_at(self, origin: str, layer: str) -> str:
+        """The node whose value is the tensor that a call makes, the first one where it has more."""
+        node = self.nodes.get(origin)
+        if node is not None and not isinstance(node.meta.get("val"), torch.Tensor):
+            firsts = (user for user in node.users if user.args[1:] == (0,))
+            node = next(firsts, None)
+        if node is None or not isinstance(node.meta.get("val"), torch.Tensor):
+            raise UnsupportedError(
+                f"{layer}: it is kept between sweeps, and no call of the model gives it; "
+                "scratch='none' begins each sweep with the image."
+            )
+        return str(node.name)
 
     def run(
-        self, inputs: Sequence[torch.Tensor], instead: Mapping[str, Instead] = _NOTHING
+        self,
+        inputs: Sequence[torch.Tensor],
+        instead: Mapping[str, Instead] = _NOTHING,
+        known: Mapping[str, Any] = _NOTHING,
     ) -> list[torch.Tensor]:
-        """The outputs; a call whose node is named in `instead` is done by that function."""
-        values = dict(zip(self.inputs, inputs, strict=True))
+        """The outputs; a call whose node is named in `instead` is done by that function.
+
+        What `known` has is not computed.
+        """
+        values = {**dict(zip(self.inputs, inputs, strict=True)), **known}
         made = self.compute(values, self.program.outputs, instead)
         return [made[name] for name in self.program.outputs]
 
     def compute(
         self,
-        given: dict[str, torch.Tensor],
+        given: dict[str, Any],
         wanted: Sequence[str],
         instead: Mapping[str, Instead] = _NOTHING,
     ) -> dict[str, torch.Tensor]:
@@ -203,6 +332,9 @@ class Graph:
                 function = instead.get(node.name, node.target)
                 values[node] = function(*args, **kwargs)
                 del args, kwargs
+                if node.name in wanted and self._writes and torch.is_tensor(values[node]):
+                    # What follows may write to it.
+                    values[node] = values[node].clone()
             for one in dead:
                 del values[one]
         return {node.name: value for node, value in values.items() if node.name in set(wanted)}
