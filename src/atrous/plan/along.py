@@ -113,11 +113,14 @@ def along(
     outputs: Mapping[str, int],
     step: int,
     known: Set[str] = frozenset(),
+    *,
+    anyhow: bool = False,
 ) -> AxisTiles | Refusal:
     """The axis in tiles of about `step` input positions, rounded to what the network allows.
 
     `outputs` has the tensors that are cut, and their lengths. The result holds where the network,
-    read at the size of a tile, is the same layer by layer: see `placed`.
+    read at the size of a tile, is the same layer by layer: see `placed`. Where a halo leaves
+    nothing to cut the axis is left whole, or, `anyhow`, each tile reads all of it.
     """
     length = next((t.grid[axis] for t in network.inputs if t.grid.get(axis, 1) > 1), 1)
     apart = strides(network, axis, known)
@@ -137,7 +140,9 @@ def along(
     if isinstance(halo, Refusal):
         return halo
     found = with_halo(trial, halo)
-    return whole if count < 2 or found.size >= length else found
+    if count < 2 or (found.size >= length and not anyhow):
+        return whole
+    return replace(found, size=min(found.size, length))
 
 
 def with_halo(cut: AxisTiles, halo: tuple[int, int]) -> AxisTiles:
@@ -153,14 +158,22 @@ def narrowed(
 ) -> AxisTiles | Refusal:
     """The tiles of a cut, as far as `part` of the network needs them to make `outputs`.
 
-    Sides of the halo are rounded up to a power of two periods, so that few sizes differ.
+    Windows of the part alone are to fall alike, so origins may be multiples of less. Sides of the
+    halo are rounded up to a power of two of these, so that few sizes differ.
     """
-    halo = _halo(part, replace(cut, outputs=dict(outputs)), known)
+    held = {tensor.name for tensor in part.inputs} | {node.output.name for node in part.nodes}
+    apart = {
+        name: stride
+        for name, stride in cut.strides.items()
+        if name in held and length_along(part, name, cut.axis) > 1
+    }
+    narrow = replace(cut, outputs=dict(outputs), period=period(part, cut.axis, apart))
+    halo = _halo(part, narrow, known)
     if isinstance(halo, Refusal):
         return halo
-    sides = (-(-side // cut.period) for side in halo)
-    rounded = tuple(cut.period << (turns - 1).bit_length() if turns else 0 for turns in sides)
-    found = with_halo(replace(cut, outputs=dict(outputs)), (rounded[0], rounded[1]))
+    sides = (-(-side // narrow.period) for side in halo)
+    rounded = tuple(narrow.period << (turns - 1).bit_length() if turns else 0 for turns in sides)
+    found = with_halo(narrow, (rounded[0], rounded[1]))
     return found if found.size < cut.size else replace(cut, outputs=dict(outputs))
 
 

@@ -80,7 +80,7 @@ def _stage(
             return None
         narrow.append(found)
     as_planned = [
-        replace(few, size=cut.size, halo=cut.halo)
+        replace(few, size=cut.size, halo=cut.halo, period=cut.period)
         for few, cut in zip(narrow, plan.axes, strict=True)
     ]
     return next(

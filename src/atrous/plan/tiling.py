@@ -22,12 +22,15 @@ def cut_into_tiles(
     peak: Callable[[Network], int],
     *,
     statistics: Statistics | None = None,
+    anyhow: bool = False,
 ) -> TilePlan | Refusal:
     """The plan that cuts the image of `network` into tiles of about `steps` along each axis.
 
     `reader` gives the network at other input shapes, `peak` the bytes that a run of one needs. An
     axis that `steps` leaves out is not cut. A refusal names the layer that does not run by tiles.
     With `statistics`, norms, means and the like over cut axes are gathered, or are a tile's own.
+    An axis whose halo leaves nothing to cut is not cut either, or, `anyhow`, each tile reads all of
+    it: sweeps that go on with maps that were kept have less of a halo.
     """
     maps = [map_of(network.tensor(name)) for name in network.outputs]
     refused = next((one for one in maps if isinstance(one, Refusal)), None)
@@ -52,7 +55,7 @@ def cut_into_tiles(
         if isinstance(made, Refusal) and made.layer in sweeps:
             return _with_fix(made)
     else:
-        made = _axes_in_tiles(network, lengths, outputs, steps, sweeps)
+        made = _axes_in_tiles(network, lengths, outputs, steps, sweeps, anyhow)
     cuts = made
     if isinstance(cuts, Refusal):
         return cuts
@@ -60,7 +63,7 @@ def cut_into_tiles(
     steps = {cut.axis: steps[cut.axis] for cut in cuts if cut.count > 1}
     fewer = sweeps_of(network, steps.keys()) if statistics is not None else {}
     if statistics is not None and fewer != sweeps:
-        cuts = _axes_in_tiles(network, lengths, outputs, steps, fewer)
+        cuts = _axes_in_tiles(network, lengths, outputs, steps, fewer, anyhow)
         if isinstance(cuts, Refusal):
             return cuts
     sweeps = fewer
@@ -105,13 +108,14 @@ def _axes_in_tiles(
     outputs: Sequence[Map],
     steps: Mapping[str, int],
     sweeps: Mapping[str, int],
+    anyhow: bool = False,
 ) -> list[AxisTiles] | Refusal:
     """Each axis in tiles, or whole where `steps` has none; operands of `sweeps` are cut as well."""
     names = [one.name for one in outputs] + [network.node(name).inputs[0] for name in sweeps]
     found: list[AxisTiles] = []
     for axis, length in lengths.items():
         held = {name: network.tensor(name).grid.get(axis, 1) for name in names}
-        cut = along(network, axis, held, steps.get(axis, length), sweeps.keys())
+        cut = along(network, axis, held, steps.get(axis, length), sweeps.keys(), anyhow=anyhow)
         if isinstance(cut, Refusal):
             if axis in steps:
                 return cut

@@ -37,10 +37,16 @@ class TilePlanView(LinesView):
         if plan.sweeps > 1 and not plan.stages:
             again += ", and each sweep begins with the image"
         whole = bytes_text(plan.whole_peak_bytes)
+        on = " and ".join(shape_text(s) for s in plan.input_shapes) + ", all alike"
+        halo = _halo(plan)
+        if plan.stages:
+            largest = max(plan.stages, key=lambda stage: stage.tiles.tile_peak_bytes)
+            on = " and ".join(shape_text(s) for s in largest.shapes) + " or less, in sweeps"
+            halo = f"{_halo(largest.tiles)} at most in a sweep"
         rows = [
             ("tiles", f"{size} px each, {grid} of them"),
-            ("halo", f"{_halo(plan)}; origins multiples of {_origins(plan)}"),
-            ("runs on", " and ".join(shape_text(s) for s in plan.input_shapes) + ", all alike"),
+            ("halo", f"{halo}; origins multiples of {_origins(plan)}"),
+            ("runs on", on),
             ("more work", f"{share_text(plan.recomputed)}, since {again}"),
             ("memory", f"{bytes_text(plan.memory_bytes)} a tile, {whole} for the whole at once"),
         ]

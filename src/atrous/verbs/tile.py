@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from numbers import Integral
@@ -222,16 +223,33 @@ class Planner:
             steps = _steps(network, self.tile)
             if any(step < network.inputs[0].grid.get(axis, 1) for axis, step in steps.items()):
                 self._check_way(network)
-            return self._staged(network, self._planned(network, steps))
+            return self._tiles(network, steps)
         return self._within(network, self._budget)
 
     @property
     def _budget(self) -> int:
         return bytes_of(self.memory or USUAL_MEMORY)
 
+    def _tiles(self, network: Network, steps: Mapping[str, int]) -> TilePlan:
+        """Tiles of these steps, with sweeps that go on where others ended if there are any."""
+        plan = self._planned(network, steps)
+        if self.statistics != "exact" or self.scratch == "none":
+            return plan
+        whole = {axis.axis for axis in plan.axes if axis.count == 1 and axis.length > 1}
+        if any(
+            step < network.inputs[0].grid.get(axis, 1)
+            for axis, step in steps.items()
+            if axis in whole
+        ):
+            # What leaves nothing to cut is the halo of all layers: sweeps have less of one.
+            with suppress(UnsupportedError):
+                found = self._staged(network, self._planned(network, steps, anyhow=True))
+                if found.stages and found.memory_bytes < plan.memory_bytes:
+                    return found
+        return self._staged(network, plan)
+
     def _staged(self, network: Network, plan: TilePlan) -> TilePlan:
-        """The plan with sweeps that go on where others ended, unless they are to begin anew."""
-        if self.scratch == "none" or plan.sweeps < 2:
+        if plan.sweeps < 2:
             return plan
         step(f"planning {plan.sweeps} sweeps")
 
@@ -247,14 +265,14 @@ class Planner:
         steps = {axis.axis: axis.step + axis.period for axis in plan.axes}
         kind: Statistics | None = "exact" if plan.gathered else self.statistics
         planner = replace(self, statistics=kind)
-        return planner._staged(network, planner._planned(network, steps))
+        return planner._tiles(network, steps)
 
     def exact(self, plan: TilePlan) -> TilePlan:
         """The same tiles with the statistics of the whole image, gathered in sweeps."""
         network = self.network(tuple(one.shape for one in plan.inputs))
         steps = {axis.axis: axis.step for axis in plan.axes}
         planner = replace(self, statistics="exact")
-        return planner._staged(network, planner._planned(network, steps))
+        return planner._tiles(network, steps)
 
     def engine(self, plan: TilePlan) -> Engine:
         """What runs the model on tiles of a plan."""
@@ -279,11 +297,18 @@ class Planner:
             sizes = " and ".join("x".join(map(str, shape)) for shape in shapes)
             raise UnsupportedError(f"it does not run on a tile of {sizes}: {error}") from error
 
-    def _planned(self, network: Network, steps: Mapping[str, int]) -> TilePlan:
+    def _planned(
+        self, network: Network, steps: Mapping[str, int], *, anyhow: bool = False
+    ) -> TilePlan:
         size = "x".join(map(str, steps.values()))
         step(f"planning tiles of {size}")
         found = cut_into_tiles(
-            network, steps, self._at_tile, resident_peak_of, statistics=self.statistics
+            network,
+            steps,
+            self._at_tile,
+            resident_peak_of,
+            statistics=self.statistics,
+            anyhow=anyhow,
         )
         if isinstance(found, Refusal):
             error = UnsupportedError(found.reason)
@@ -371,7 +396,7 @@ class Planner:
             return whole
         self._check_way(network)
         try:
-            least = self._staged(network, self._planned(network, dict.fromkeys(network.axes, 1)))
+            least = self._tiles(network, dict.fromkeys(network.axes, 1))
         except UnsupportedError as error:
             return self._cut(network, budget, error)
         if least.memory_bytes > budget:
@@ -391,7 +416,7 @@ class Planner:
             aim = min(max(aim, low + 1), beyond - 1)
             if aim <= low:
                 break
-            found = self._staged(network, self._planned(network, dict.fromkeys(network.axes, aim)))
+            found = self._tiles(network, dict.fromkeys(network.axes, aim))
             reached = max(axis.step for axis in found.axes if axis.count > 1)
             if reached <= low:
                 break
@@ -409,7 +434,7 @@ class Planner:
         steps = {axis.axis: -(-steps[axis.axis] // axis.period) * axis.period for axis in plan.axes}
         if plan.tile_shape == tuple(steps.values()):
             return plan
-        return self._staged(network, self._planned(network, steps))
+        return self._tiles(network, steps)
 
 
 def _run_size(plan: TilePlan) -> str:

@@ -217,6 +217,11 @@ class Tiled:
                     "a network that is cut makes its outputs at once, of an image in memory, and "
                     "not by tiles: call the tiled model with the image and keep what it gives."
                 )
+            if client is not None and any(a.count > 1 and a.size == a.length for a in plan.axes):
+                raise UnsupportedError(
+                    f"{plan.network}: workers begin with the image, of which a tile needs all; run "
+                    "it here, where sweeps go on with maps that are kept."
+                )
             if planned is not None:
                 planned(plan)
             engine = self._engine(plan)
