@@ -148,6 +148,48 @@ def test_blending_is_another_result_around_its_seams():
     assert along.period == 48
 
 
+def test_weights_that_fall_towards_a_rim_hide_what_windows_lack_which_is_said():
+    model = net(nn.Conv1d(1, 1, 13, padding=6)).float()
+    with torch.no_grad():
+        model[0].weight[:] = torch.exp(-torch.linspace(-6, 6, 13).abs())
+
+    def blended(x, roi=64, step=32):
+        total, weight = torch.zeros_like(x), torch.zeros_like(x)
+        fall = torch.exp(-(torch.linspace(-1, 1, roi, dtype=x.dtype) ** 2) * 8)
+        for start in range(0, x.shape[-1] - roi + 1, step):
+            with torch.no_grad():
+                total[..., start : start + roi] += fall * model(x[..., start : start + roi])
+            weight[..., start : start + roi] += fall
+        return total / weight
+
+    image = image_of(1, 1, 640).float()
+    found = atrous.audit_tiles(model, blended, input=image)
+    along = along_last(found)
+    assert along.blended
+    assert 0 < max(along.lacks) < 6
+    assert "may lack all of that, since blending hides it" in " ".join(str(found).split())
+    found = atrous.audit_tiles(model, tiles_of(model, (0, 0), 64), input=image)
+    assert not along_last(found).blended
+
+
+def test_seams_that_lie_at_no_even_distance_are_found_one_by_one():
+    model = net(nn.Conv1d(1, 1, 13, padding=6))
+    starts = [0, 40, 80, 131, 150, 211, 300]
+
+    def uneven(x, halo=4):
+        parts = []
+        for start, stop in zip(starts, [*starts[1:], x.shape[-1]], strict=True):
+            low = max(start - halo, 0)
+            with torch.no_grad():
+                part = model(x[..., low : stop + halo])
+            parts.append(part[..., start - low :][..., : stop - start])
+        return torch.cat(parts, -1)
+
+    along = along_last(atrous.audit_tiles(model, uneven, input=image_of(1, 1, 360)))
+    assert along.seams == tuple(starts[1:])
+    assert along.lacks == (2, 2)
+
+
 def test_ends_that_are_padded_otherwise_are_an_interior_and_no_seam():
     model = net(nn.Conv1d(1, 1, 5, padding=2))
 

@@ -46,7 +46,9 @@ class Seams(Shown):
     edge of a window where windows overlap and are blended; `period` and `offset` say where they lie
     if they repeat. Positions differ up to `reach` before and behind them, and up to `ends` from
     the image's ends. In input positions: a tile must look `needed` before and behind itself and
-    lacks at least `lacks` of that; differences beyond are too small to be told from rounding.
+    lacks at least `lacks` of that; differences beyond are too small to be told from rounding. Where
+    windows are `blended`, both sides of a seam see across it: weights that fall towards the rim of
+    a window hide there what it lacks, which may be all that is needed.
     """
 
     axis: str
@@ -59,6 +61,7 @@ class Seams(Shown):
     ends: tuple[int, int]
     needed: tuple[int, int] | None
     everywhere: bool = False
+    blended: bool = False
 
     @property
     def lacks(self) -> tuple[int, int]:
@@ -258,13 +261,24 @@ def _seams(
         next((length - start for start, stop in runs if stop == length), 0),
     )
     inner = [run for run in runs if run[0] > 0 and run[1] < length]
-    seams, period = _seams_in(inner, looks, first)
+    seams, period, blended = _seams_in(inner, looks, first)
     reach = (
         max((seam - start for seam, (start, _) in zip(seams, inner, strict=True)), default=0),
         max((stop - seam for seam, (_, stop) in zip(seams, inner, strict=True)), default=0),
     )
     offset = None if period is None else seams[0] % period
-    return Seams(looks.axis, length, looks.stride, seams, period, offset, reach, ends, looks.halo)
+    return Seams(
+        looks.axis,
+        length,
+        looks.stride,
+        seams,
+        period,
+        offset,
+        reach,
+        ends,
+        looks.halo,
+        blended=blended,
+    )
 
 
 def _runs(wrong: NDArray[np.bool_]) -> list[tuple[int, int]]:
@@ -275,37 +289,49 @@ def _runs(wrong: NDArray[np.bool_]) -> list[tuple[int, int]]:
 
 _TRIES = 4
 _PROBED = 2
-"""Seams that are found by further runs; the others lie as far apart as these."""
+"""Seams that are found by further runs in any case; others are taken to lie as far apart."""
+_BESIDE = 6
+"""How many more are looked for where something differs that no such distance explains."""
 
 
 def _seams_in(
     runs: Sequence[tuple[int, int]], looks: Looks, first: FirstChanged | None
-) -> tuple[tuple[int, ...], int | None]:
-    """Where in each stretch that differs the seam lies, and how far apart most seams are.
+) -> tuple[tuple[int, ...], int | None, bool]:
+    """Where in each stretch that differs the seam lies, how far apart most are, if all is blended.
 
     Where the input changes from a position on that the tile before a seam no longer sees, the
     outputs that change begin at the seam. Where no run tells, it is taken to lie in the middle.
     """
     found: dict[int, int] = {}
-    if looks.halo is not None and first is not None:
-        for index, run in enumerate(runs[:_PROBED]):
-            seam = _probed(run, looks, looks.halo, first)
-            if seam is not None:
-                found[index] = seam
+    across = 0
+
+    def probe(index: int) -> None:
+        nonlocal across
+        if looks.halo is None or first is None:
+            return
+        seam, both = _probed(runs[index], looks, looks.halo, first)
+        across += both
+        if seam is not None:
+            found[index] = seam
+
+    for index in range(min(_PROBED, len(runs))):
+        probe(index)
     if len(found) == _PROBED:
         period = found[1] - found[0]
     else:
         period = _repeats([start for start, _ in runs])
     seams: list[int] = []
-    for index, (start, stop) in enumerate(runs):
-        if index in found:
-            seams.append(found[index])
-            continue
-        low, high = _allowed((start, stop), looks)
+    left = _BESIDE
+    for index, run in enumerate(runs):
+        low, high = _allowed(run, looks)
         expected = seams[-1] + period if seams else -1
         inside = low <= expected <= high and bool(found)
-        seams.append(expected if inside else min(max((start + stop) // 2, low), high))
-    return tuple(seams), period or None
+        if index not in found and not inside and found and left:
+            left -= 1
+            probe(index)
+        middle = min(max(sum(run) // 2, low), high)
+        seams.append(found.get(index, expected if inside else middle))
+    return tuple(seams), period or None, bool(across) and not found
 
 
 def _repeats(starts: Sequence[int]) -> int:
@@ -330,15 +356,17 @@ def _allowed(run: tuple[int, int], looks: Looks) -> tuple[int, int]:
 
 def _probed(
     run: tuple[int, int], looks: Looks, halo: tuple[int, int], first: FirstChanged
-) -> int | None:
+) -> tuple[int | None, bool]:
+    """The seam in a stretch that differs, if there is one place; whether both sides see across."""
     low, high = _allowed(run, looks)
     if low == high:
-        return low
+        return low, False
     last = -int(-(run[0] + 1) * looks.stride // 1) - 1 + halo[1]
     nearest = int((run[1] - 1) * looks.stride) - halo[0] + 1
     for turn in range(_TRIES):
         seam = first(looks.axis, last + turn, False)
         if seam is not None and low <= seam <= high:
             # Where windows overlap and are blended, either side sees across: no place is a seam.
-            return seam if first(looks.axis, nearest - turn, True) == seam else None
-    return None
+            other = first(looks.axis, nearest - turn, True)
+            return (seam, False) if other == seam else (None, other is not None and other > seam)
+    return None, False

@@ -120,6 +120,8 @@ def _seams_said(one: Seams) -> str:
         lacks = f"lacks {one.lacks[0]} px before a tile and {one.lacks[1]} behind, or more"
         if one.needed is not None:
             lacks += f"; it needs {one.needed[0]} and {one.needed[1]}"
+        if one.blended:
+            lacks += ", and may lack all of that, since blending hides it at a window's rim"
         parts.append(lacks)
     if any(one.ends):
         parts.append(f"{one.ends[0]} and {one.ends[1]} positions at the image's ends differ")
