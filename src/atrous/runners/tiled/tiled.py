@@ -41,6 +41,9 @@ __all__ = ["Reduce", "Tiled"]
 
 Read = Callable[[Tile], Sequence[Any]]
 
+Tried = dict[tuple[int, ...], tuple[Tile, list[NDArray[Any]]]]
+"""Tiles that were run to check a model, by their place, and their outputs."""
+
 _CHANNELS = 4
 """A last dimension of so many at most may be the colours of a picture."""
 
@@ -88,7 +91,7 @@ class Tiled:
         self._plans: dict[tuple[Shape, ...], TilePlan | CutPlan] = {}
         self._modules: dict[int, Any] = {}
         self._ready: tuple[TilePlan, Engine] | None = None
-        self._checked: set[int] = set()
+        self._checked: set[object] = set()
         self.error: TileError | None = None
         """What `statistics="tile"` misses, measured on the first image of each shape."""
         self.batch = batch
@@ -133,16 +136,18 @@ class Tiled:
             return [image[part] for image, part in zip(images, tile.read, strict=True)]
 
         with _kinds_said(plan, images), self._scratch(plan) as scratch:
-            last, _ = self._check_sizes(plan, self._engine(plan), read, scratch)
+            last, made = self._check_sizes(plan, self._engine(plan), read, scratch)
+            for tile, outputs in made.values():
+                write(tile, outputs)
             run_tiles(
                 last.engine,
-                last.plan.tiles(),
+                (tile for tile in last.plan.tiles() if tile.index not in made),
                 last.read,
                 write,
                 batch=self._batched(plan),
             )
-        made = tuple(_like(images[0], one) for one in whole)
-        return made[0] if len(made) == 1 else made
+        found = tuple(_like(images[0], one) for one in whole)
+        return found[0] if len(found) == 1 else found
 
     def run(
         self,
@@ -229,8 +234,9 @@ class Tiled:
 
             def ready(read: Read) -> tuple[Last, Sequence[NDArray[Any]] | None]:
                 # Workers elsewhere find no maps here: they begin with the image.
-                last, found = self._check_sizes(plan, engine, read, scratch)
+                last, made = self._check_sizes(plan, engine, read, scratch)
                 if client is None:
+                    _, found = made.get(last.plan.tile(0).index, (None, None))
                     return last, found
                 scratch.close()
                 return Last(plan, engine, read), None
@@ -354,35 +360,35 @@ class Tiled:
 
     def _check_sizes(
         self, plan: TilePlan, engine: Engine, read: Read, scratch: Scratch
-    ) -> tuple[Last, Sequence[NDArray[Any]] | None]:
-        """What is left to be run when all statistics are gathered; checks each plan once.
+    ) -> tuple[Last, Tried]:
+        """What is left to be run when all statistics are gathered; checks each size of tiles once.
 
-        Larger tiles at both ends give the same where both have it; with the first tile's outputs,
-        where they were made. Raises `UnsupportedError` where they do not: the model takes a number
-        from its input's size or from positions in it.
+        Larger tiles at both ends give the same where both have it: two more runs, as the outputs of
+        the first and the last tile need not be made again. Raises `UnsupportedError` where they do
+        not: the model takes a number from its input's size or from positions in it.
         """
         last = Last(plan, engine, read)
         if not plan.exact:
             self._measure(plan, engine, read)
-            return last, None
+            return last, {}
         last = replace(last, wider=self._wider(plan))
         if plan.gathered:
             last = gather(plan, engine, read, last.wider, scratch)
         if last.wider is None:
-            return last, None
+            return last, {}
         wider, runs = last.wider
         if plan.gathered and not plan.stages:
             runs.begin(engine)
-        first: list[NDArray[Any]] | None = None
+        found: Tried = {}
         for trial in trials(last.plan, wider, last.read):
             made = [last.engine.host(one) for one in last.engine.run(trial.given, [trial.tile])]
             beside = [runs.host(one) for one in runs.run(trial.beside, [trial.larger])]
             check_outputs(last.plan, trial, made, beside)
-            if not trial.drawn and not any(trial.tile.index):
-                first = made
+            if not trial.drawn:
+                found[trial.tile.index] = (trial.tile, made)
         self._check_batch(plan, engine, read)
-        self._checked.add(id(plan))
-        return last, first
+        self._checked.add(_sizes_of(plan))
+        return last, found
 
     def _check_batch(
         self, plan: TilePlan, engine: Engine, read: Callable[[Tile], Sequence[Any]]
@@ -392,7 +398,7 @@ class Tiled:
 
     def _wider(self, plan: TilePlan) -> tuple[TilePlan, Engine] | None:
         """The image in larger tiles, and what runs them; None where there is nothing to check."""
-        if len(plan) == 1 or id(plan) in self._checked:
+        if len(plan) == 1 or _sizes_of(plan) in self._checked:
             return None
         wider = self._planner.wider(plan)
         if wider.input_shapes == plan.input_shapes:
@@ -416,6 +422,11 @@ class Tiled:
 
     def _batched(self, plan: TilePlan) -> int:
         return 1 if plan.resizes or plan.gathered else self.batch
+
+
+def _sizes_of(plan: TilePlan) -> object:
+    """What a model is run at: an image of another size, in tiles of the same, shows no more."""
+    return plan.input_shapes, tuple(stage.shapes for stage in plan.stages)
 
 
 @contextmanager
