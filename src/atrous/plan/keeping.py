@@ -52,7 +52,7 @@ def legs_of(
     2 ('first',) ()
     """
     last = max(sweeps.values(), default=0) + 1
-    level = _levels(network, sweeps)
+    level = _known_after(network, sweeps)
     roots = {
         sweep: {network.node(name).inputs[0] for name, at in sweeps.items() if at == sweep}
         for sweep in range(1, last)
@@ -64,7 +64,7 @@ def legs_of(
     done: set[str] = set()
     legs: list[Leg] = []
     for sweep in range(1, last + 1):
-        made, _ = _walked(network, roots[sweep], held, sweeps)
+        made, _ = _computed_from(network, roots[sweep], held, sweeps)
         done |= made & heavy
         cut: set[str] = set()
         if sweep < last:
@@ -74,28 +74,28 @@ def legs_of(
                 for name, at in level.items()
                 if at < sweep and (name in held or storable(name))
             }
-            found = _cheapest(network, sweeps, held, done, later, costs)
+            found = _least_cut(network, sweeps, held, done, later, costs)
             if found is None:
                 return None
             cut = found
         new = cut - held
-        made, given = _walked(network, roots[sweep] | new, held, sweeps)
+        made, given = _computed_from(network, roots[sweep] | new, held, sweeps)
         done |= made & heavy
         legs.append(
             Leg(
                 sweep,
-                _in_order(network, given),
-                _in_order(network, made),
+                _as_they_come(network, given),
+                _as_they_come(network, made),
                 tuple(name for name, at in sweeps.items() if at == sweep),
                 tuple(name for name in sweeps if network.node(name).output.name in made),
-                _in_order(network, new),
+                _as_they_come(network, new),
             )
         )
         held = cut
     return tuple(legs)
 
 
-def _levels(network: Network, sweeps: Mapping[str, int]) -> dict[str, int]:
+def _known_after(network: Network, sweeps: Mapping[str, int]) -> dict[str, int]:
     """The sweep after which each tensor can be made; 0 for what needs no statistics."""
     level = dict.fromkeys((tensor.name for tensor in network.inputs), 0)
     for node in network.nodes:
@@ -104,7 +104,7 @@ def _levels(network: Network, sweeps: Mapping[str, int]) -> dict[str, int]:
     return level
 
 
-def _walked(
+def _computed_from(
     network: Network, wanted: Iterable[str], held: Set[str], sweeps: Mapping[str, int]
 ) -> tuple[set[str], set[str]]:
     """The tensors that are computed for those `wanted`, and those `held` of which they are made."""
@@ -120,11 +120,11 @@ def _walked(
             given.add(name)
             continue
         made.add(name)
-        left += _needed(network, name, sweeps)
+        left += _made_of_these(network, name, sweeps)
     return made, given
 
 
-def _needed(network: Network, name: str, sweeps: Mapping[str, int]) -> tuple[str, ...]:
+def _made_of_these(network: Network, name: str, sweeps: Mapping[str, int]) -> tuple[str, ...]:
     """Of what a tensor is made; a mean or a pool that is gathered needs its statistics alone."""
     node = network.maker(name)
     if node is None or (node.name in sweeps and not isinstance(node.op, Mix)):
@@ -132,12 +132,12 @@ def _needed(network: Network, name: str, sweeps: Mapping[str, int]) -> tuple[str
     return node.inputs
 
 
-def _in_order(network: Network, names: Set[str]) -> tuple[str, ...]:
+def _as_they_come(network: Network, names: Set[str]) -> tuple[str, ...]:
     order = [tensor.name for tensor in network.inputs] + [n.output.name for n in network.nodes]
     return tuple(name for name in order if name in names)
 
 
-def _cheapest(
+def _least_cut(
     network: Network,
     sweeps: Mapping[str, int],
     held: Set[str],
@@ -151,7 +151,7 @@ def _cheapest(
     each tensor lets as much through as it costs. What is `done` is not to be computed again: it is
     a source as well.
     """
-    made, given = _walked(network, later, held, sweeps)
+    made, given = _computed_from(network, later, held, sweeps)
     room: dict[tuple[str, str], dict[tuple[str, str], int]] = defaultdict(dict)
 
     def joined(one: tuple[str, str], other: tuple[str, str], much: int) -> None:
@@ -166,7 +166,7 @@ def _cheapest(
         if name in later:
             joined(("out", name), sink, _ENDLESS)
     for name in made:
-        for before in _needed(network, name, sweeps):
+        for before in _made_of_these(network, name, sweeps):
             joined(("out", before), ("in", name), _ENDLESS)
     while True:
         reached = {source: source}

@@ -52,7 +52,7 @@ def in_stages(
         return plan
     stages: list[Stage] = []
     for leg in legs:
-        stage = _stage(plan, network, leg, reader, peak)
+        stage = _narrowest(plan, network, leg, reader, peak)
         if stage is None:
             return plan
         stages.append(stage)
@@ -60,19 +60,19 @@ def in_stages(
     return replace(found, in_memory=found.scratch_bytes <= budget // 2)
 
 
-def _stage(
+def _narrowest(
     plan: TilePlan, network: Network, leg: Leg, reader: Reader, peak: Callable[[Network], int]
 ) -> Stage | None:
     """One sweep, in tiles as small as its layers allow; None where these do not line up."""
-    wanted = (*(leg.kept or _outputs_of(plan, leg)), *_operands(network, leg.counted))
-    part = _part(network, leg, wanted)
+    wanted = (*(leg.kept or _outputs_of(plan, leg)), *_operands_of(network, leg.counted))
+    part = _part_of(network, leg, wanted)
     known = {*leg.known, *leg.counted}
     narrow: list[AxisTiles] = []
     for cut in plan.axes:
         held = {name: part.tensor(name).grid.get(cut.axis, 1) for name in wanted}
         spread = {
             name: Fraction(cut.length, max(network.tensor(name).grid.get(cut.axis, 1), 1))
-            for name in (*wanted, *_operands(network, leg.known))
+            for name in (*wanted, *_operands_of(network, leg.known))
         }
         cut = replace(cut, outputs=held, strides={**spread, **cut.strides})
         found = narrowed(part, cut, held, known) if cut.count > 1 else cut
@@ -87,7 +87,7 @@ def _stage(
         filter(
             None,
             (
-                _laid_out(plan, network, leg, part, cuts, reader, peak)
+                _stage_of(plan, network, leg, part, cuts, reader, peak)
                 for cuts in (narrow, as_planned)
             ),
         ),
@@ -99,11 +99,11 @@ def _outputs_of(plan: TilePlan, leg: Leg) -> tuple[str, ...]:
     return tuple(one.name for one in plan.outputs) if leg.sweep == plan.sweeps else ()
 
 
-def _operands(network: Network, layers: Sequence[str]) -> tuple[str, ...]:
+def _operands_of(network: Network, layers: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(network.node(name).inputs[0] for name in layers))
 
 
-def _part(network: Network, leg: Leg, wanted: tuple[str, ...]) -> Network:
+def _part_of(network: Network, leg: Leg, wanted: tuple[str, ...]) -> Network:
     """The nodes of a sweep, which is given the tensors that it begins with.
 
     Of a mean that is known the operand is not there: it stands among the inputs without bytes.
@@ -117,7 +117,7 @@ def _part(network: Network, leg: Leg, wanted: tuple[str, ...]) -> Network:
     return replace(network, inputs=(*there, *beside), nodes=nodes, outputs=outputs, eager=None)
 
 
-def _laid_out(
+def _stage_of(
     plan: TilePlan,
     network: Network,
     leg: Leg,
@@ -130,7 +130,7 @@ def _laid_out(
     shapes = tuple(shape_of_tile(one, cuts, lengths) for one in plan.inputs)
     try:
         tile = reader(shapes)
-        beside = _part(tile, leg, part.outputs)
+        beside = _part_of(tile, leg, part.outputs)
     except AtrousError:
         return None
     known = {*leg.known, *leg.counted}
@@ -142,7 +142,7 @@ def _laid_out(
         resizes.update(dict.fromkeys(found))
     sweeps = {one.layer: one.sweep for one in plan.gathered if one.layer in known}
     gathered = gathered_of(network, tile, sweeps)
-    given, kept = _maps(network, leg.given), _maps(network, leg.kept)
+    given, kept = _maps_of(network, leg.given), _maps_of(network, leg.kept)
     if isinstance(gathered, Refusal) or given is None or kept is None:
         return None
     last = leg.sweep == plan.sweeps
@@ -164,7 +164,7 @@ def _laid_out(
     return Stage(leg.sweep, shapes, tiles, origins)
 
 
-def _maps(network: Network, names: Sequence[str]) -> tuple[Map, ...] | None:
+def _maps_of(network: Network, names: Sequence[str]) -> tuple[Map, ...] | None:
     found = [map_of(network.tensor(name)) for name in names]
     made = tuple(one for one in found if isinstance(one, Map))
     return made if len(made) == len(found) else None
