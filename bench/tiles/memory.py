@@ -78,14 +78,14 @@ def main() -> None:
         tiled._engine(plan)
     before = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")
-    start = time.perf_counter()
+    start = time.process_time()
     if given.whole:
         image = torch.from_numpy(MadeUp(shape)[tuple(slice(0, n) for n in shape)])
         with torch.inference_mode():
             model(image)
     else:
         tiled.run(MadeUp(shape), targets)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     print(
         json.dumps(
             {
@@ -99,7 +99,7 @@ def main() -> None:
                 "input": sum(4 * int(np.prod(one)) for one in plan.input_shapes),
                 "whole_peak": plan.whole_peak_bytes,
                 "measured": resident("VmHWM") - before,
-                "seconds": round(seconds, 2),
+                "cpu_seconds": round(seconds, 2),
                 "recomputed": round(plan.recomputed, 4),
             }
         )

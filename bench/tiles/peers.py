@@ -2,14 +2,18 @@
 
     python bench/tiles/peers.py [--picture docs/tiles.png]
 
-Each cuts the same image for the same model in one process, in turns. MONAI is not among the
-library's extras: `pip install monai` in an environment of its own. Prints a line of JSON for each.
+Each cuts the same image for the same model in one process, in turns, and once in a fork of its own,
+of which the peak of resident memory is taken beside what it held when it began. MONAI is not among
+the library's extras: `pip install monai` in an environment of its own. Prints a line of JSON for
+each.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
+import os
 import statistics
 import sys
 import time
@@ -24,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+from memory import resident
 from models import built
 
 import atrous
@@ -149,8 +154,28 @@ def drawn(model: nn.Module) -> nn.Module:
 Way = Callable[[], Tensor]
 
 
+def held(way: Way) -> float:
+    """MiB of resident memory that a way takes at most beyond what is there, in a fork."""
+    reads, writes = os.pipe()
+    child = os.fork()
+    if not child:
+        with torch.inference_mode():
+            ctypes.CDLL(None).malloc_trim(0)
+            before = resident("VmRSS")
+            Path("/proc/self/clear_refs").write_text("5")
+            way()
+            os.write(writes, str(resident("VmHWM") - before).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writes)
+    with os.fdopen(reads) as answer:
+        return int(answer.read()) / 2**20
+
+
 def measured(case: str, whole: Way, ways: dict[str, Way]) -> dict[str, Tensor]:
     """Prints a line for each way, its times taken in turns with the whole image's."""
+    memory = {name: held(way) for name, way in (("whole", whole), *ways.items())}
+    print(json.dumps({"case": case, "way": "whole", "MiB": round(memory["whole"], 1)}), flush=True)
     with torch.inference_mode():
         reference = whole()
         found = {name: way() for name, way in ways.items()}
@@ -166,6 +191,7 @@ def measured(case: str, whole: Way, ways: dict[str, Way]) -> dict[str, Tensor]:
         far = float((made - reference).abs().max()) / largest
         ratio = statistics.median(seconds[name]) / base
         line = {"case": case, "way": name, "difference": f"{far:.2g}", "time": round(ratio, 2)}
+        line["MiB"] = round(memory[name], 1)
         print(json.dumps(line), flush=True)
     return {name: (made - reference).abs() / largest for name, made in found.items()}
 
