@@ -77,6 +77,82 @@ typedef struct {
     int32_t activation, threads;
 } atrous_pointwise_layer;
 
+// A program for streams, float32: steps on rows of channels, one row for each position of time. All memory is the
+// caller's: `batch` arenas of `arena_floats` one behind the other, `constant_floats` of weights, both with
+// ATROUS_STREAM_SLACK floats behind what is used. Programs have a version of their own: a library without them serves.
+//
+// A value is rows of `step` floats from `offset` on, `rows` of them, and the next new one is `head`. Of a ring there are
+// twice as many, each row is written to both halves, and so any `rows` in a row lie behind one another; what else has
+// no room behind `head` moves its last `kept` rows to the front, and what keeps nothing begins there.
+#define ATROUS_STREAM_VERSION 1
+enum { ATROUS_STREAM_SLACK = 64 };
+
+typedef struct {
+    int64_t offset, step, rows, kept, head;
+    int32_t ring, reserved;
+} atrous_stream_value;
+
+enum {
+    ATROUS_STEP_TAKE = 0,       // out = rows of a port
+    ATROUS_STEP_GIVE = 1,       // rows of a port = left
+    ATROUS_STEP_PRODUCT = 2,    // out = h(bias + the sum over taps of left * weight)
+    ATROUS_STEP_DEPTHWISE = 3,  // the same with one filter for each channel
+    ATROUS_STEP_UNARY = 4,      // out = h(left)
+    ATROUS_STEP_BINARY = 5,     // out = h(f(left) o g(right))
+    ATROUS_STEP_NORM = 6,       // left over its channels to mean 0 and variance 1, times weight, plus bias
+    ATROUS_STEP_COPY = 7,       // out row i = left row i / spread
+    ATROUS_STEP_LARGEST = 8,    // the largest of taps
+    ATROUS_STEP_MEAN = 9,       // the sum of taps times beta
+};
+// Functions beyond the activations above, of x, a and b; those that say `each` take a, b of each channel.
+enum {
+    ATROUS_LEAKY = 8,        // x < 0: a x
+    ATROUS_ELU = 9,          // x < 0: a (exp(x) - 1)
+    ATROUS_SCALED = 10,      // a x + b
+    ATROUS_EXP = 11,
+    ATROUS_SQUARE = 12,
+    ATROUS_SINE = 13,
+    ATROUS_ROOT = 14,
+    ATROUS_RECIPROCAL = 15,
+    ATROUS_ABSOLUTE = 16,
+    ATROUS_CLAMPED = 17,     // between a and b
+    ATROUS_LEAKY_EACH = 18,
+    ATROUS_SCALED_EACH = 19,
+    ATROUS_SNAKE_EACH = 20,  // x + b sin(a x)^2
+    ATROUS_FUNCTIONS = 21,
+};
+enum { ATROUS_PLUS = 0, ATROUS_MINUS = 1, ATROUS_TIMES = 2, ATROUS_OVER = 3, ATROUS_MORE = 4, ATROUS_LESS = 5 };
+
+// `left`, `right`, `out` are values, from a column on; `right` -1 is none, and one column of it meets all of `channels`
+// where `one`. A product reads `channels` columns of rows `stride` apart, its taps `dilation` rows apart, and makes
+// `filters` columns, or `spread` rows of `filters` / `spread`; where `add`, they are added to what is there. `weight` and
+// `bias` are places in the constants, -1 for none: panels of columns of all taps one behind another, padded to vectors.
+typedef struct {
+    int32_t op, function, left_function, right_function, left, right, out, combine, one, add, port, reserved;
+    int64_t left_column, right_column, out_column, channels, filters, taps, dilation, stride, spread, weight, bias;
+    float alpha, beta, left_alpha, right_alpha;
+} atrous_stream_step;
+
+// How many rows a step makes at one turn, and where they begin: in front of or behind the heads of the values.
+typedef struct {
+    int64_t rows, left, right, out;
+} atrous_stream_turn;
+
+// Rows outside: element (b, r, c) at b * batch_step + r * row_step + c * column_step.
+typedef struct {
+    float *data;
+    int64_t rows, columns, batch_step, row_step, column_step;
+} atrous_stream_port;
+
+typedef struct {
+    const atrous_stream_step *steps;
+    atrous_stream_value *values;
+    float *arena;
+    const float *constants;
+    int64_t step_count, value_count, arena_floats, constant_floats, batch, panel;
+    int32_t threads, port_count;
+} atrous_stream_program;
+
 ATROUS_EXPORT int32_t atrous_abi_version(void);
 // The instruction sets that this library has and this machine runs, best last, separated by blanks.
 ATROUS_EXPORT const char *atrous_instruction_sets(void);
@@ -114,6 +190,14 @@ ATROUS_EXPORT int atrous_pool(const atrous_pool_layer *layer, const void *x, voi
 // out = activation(bias + weight * x + other); bias and other, which has the shape of `out`, may be null.
 ATROUS_EXPORT int atrous_pointwise_forward(const atrous_pointwise_layer *layer, const float *x, const float *weight,
                                            const float *bias, const float *other, float *out);
+
+ATROUS_EXPORT int32_t atrous_stream_version(void);
+// Columns of a full panel of weights, which depends on the instruction set, and floats of a vector.
+ATROUS_EXPORT int64_t atrous_stream_panel(void);
+ATROUS_EXPORT int64_t atrous_stream_lanes(void);
+// Makes `turns[s]` of every step in order, then moves every head on by `grown[v]`.
+ATROUS_EXPORT int atrous_stream_run(const atrous_stream_program *program, const atrous_stream_turn *turns,
+                                    const int64_t *grown, const atrous_stream_port *ports);
 
 #ifdef __cplusplus
 }

@@ -5,6 +5,7 @@
 
 #include "kernels.h"
 #include "parts.h"
+#include "stream_checks.h"
 #include "threads.h"
 
 namespace atrous {
@@ -271,6 +272,21 @@ int atrous_pointwise_forward(const atrous_pointwise_layer *layer, const float *x
     if (!atrous::sound(layer)) return ATROUS_BAD_ARGUMENT;
     if (layer->batch == 0 || layer->positions == 0) return ATROUS_OK;
     return atrous::entry().kernels->pointwise_forward(layer, x, weight, bias, other, out);
+}
+
+int32_t atrous_stream_version(void) { return ATROUS_STREAM_VERSION; }
+
+int64_t atrous_stream_panel(void) { return atrous::entry().kernels->panel; }
+
+int64_t atrous_stream_lanes(void) { return atrous::entry().kernels->lanes; }
+
+int atrous_stream_run(const atrous_stream_program *program, const atrous_stream_turn *turns, const int64_t *grown,
+                      const atrous_stream_port *ports) {
+    const atrous::Kernels &kernels = *atrous::entry().kernels;
+    // Weights are packed for one width of vectors.
+    if (program == nullptr || program->panel != kernels.panel) return ATROUS_BAD_ARGUMENT;
+    if (!StreamChecks{*program, turns, grown, ports, kernels.lanes}.all()) return ATROUS_BAD_ARGUMENT;
+    return kernels.stream_run(program, turns, grown, ports);
 }
 
 int64_t atrous_winograd_weights(const atrous_winograd_layer *layer) {

@@ -63,8 +63,12 @@ int pointwise_forward(const atrous_pointwise_layer *layer, const float *x, const
 }  // namespace
 
 namespace atrous {
+int ATROUS_JOIN(stream_run_, ATROUS_NAME)(const atrous_stream_program *, const atrous_stream_turn *, const int64_t *,
+                                          const atrous_stream_port *);
 extern const Kernels ATROUS_JOIN(kernels_, ATROUS_NAME);
 const Kernels ATROUS_JOIN(kernels_, ATROUS_NAME) = {gather, weight_gradient, Types<float>::lanes,
                                                           winograd_pack, winograd_forward,
-                                                          winograd_weight_gradient, pool, pointwise_forward};
+                                                          winograd_weight_gradient, pool, pointwise_forward,
+                                                          kPanel * Types<float>::lanes,
+                                                          ATROUS_JOIN(stream_run_, ATROUS_NAME)};
 }  // namespace atrous

@@ -18,6 +18,9 @@ struct Kernels {
     int (*pool)(const atrous_pool_layer *layer, const void *x, void *out);
     int (*pointwise_forward)(const atrous_pointwise_layer *layer, const float *x, const float *weight, const float *bias,
                              const float *other, float *out);
+    int64_t panel;  // columns of a full panel of weights
+    int (*stream_run)(const atrous_stream_program *program, const atrous_stream_turn *turns, const int64_t *grown,
+                      const atrous_stream_port *ports);
 };
 
 }  // namespace atrous

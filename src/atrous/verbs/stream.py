@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from atrous.errors import ArgumentError, UnsupportedError
 from atrous.readers.given import is_shape
@@ -18,7 +18,12 @@ __all__ = ["stream"]
 
 
 def stream(
-    model: Any, input: Any = None, *, axis: int | None = None, running: bool = False
+    model: Any,
+    input: Any = None,
+    *,
+    axis: int | None = None,
+    running: bool = False,
+    engine: Literal["native", "torch"] | None = None,
 ) -> Stream:
     """The model live: chunks of any length in, and what the whole run gives, as soon as certain.
 
@@ -30,6 +35,11 @@ def stream(
 
     `stream.latency` says how many samples that is behind an output's own place, `stream.hop` after
     how many samples the pattern repeats; `stream.state` saves and restores.
+
+    In float32 on the CPU pushes run as one program of the native kernels, where these know every
+    call of the model; else call by call in PyTorch. `stream.engine` says which, `stream.refusal`
+    why it is not the program, and `engine` asks for one of the two: `"torch"`, or `"native"`, which
+    raises `UnsupportedError` where there is none. Both keep the same `state`.
 
     Raises `UnsupportedError`, naming the layer, where something takes all of time at once (norms
     over time, attention over all of time, a recurrent layer that goes both ways), and where no
@@ -49,6 +59,10 @@ def stream(
     >>> torch.allclose(whole, model(sound), atol=1e-6)
     True
     """
+    if engine not in (None, "native", "torch"):
+        raise ArgumentError(
+            f"engine={engine!r} is none; give 'native' or 'torch', or leave it out."
+        )
     if kind_of(model) == "library":
         model = make(parse(model)).model
     if kind_of(model) != "module":
@@ -65,4 +79,4 @@ def stream(
         )
     where = time_axis(model, shape, axis, getattr(input, "dtype", None))
     recipe = Recipe(Trials(where), running=running)
-    return Stream(recipe, partial(plan_stream, model, shape, axis=where.axis))
+    return Stream(recipe, partial(plan_stream, model, shape, axis=where.axis), engine)

@@ -103,6 +103,11 @@ class Steps:
         found: torch.Tensor = self._empty[index]
         return found
 
+    @property
+    def count(self) -> int:
+        """Input samples that were pushed."""
+        return self.held.count
+
     def reset(self) -> None:
         """As it was before the first sample."""
         self.held = self._start.copy()

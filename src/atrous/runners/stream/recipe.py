@@ -153,6 +153,11 @@ class Recipe:
         """The value along time that a node makes; None for what no length changes."""
         return self._by_node.get(node)
 
+    def call(self, value: Value) -> Timed:
+        """The call that makes a value."""
+        name = name_of(value.node).rpartition(".")[2].removesuffix("_")
+        return Timed(self, value, name, _by_schema(value.node))
+
     def constant(self, node: Any) -> Any:
         """What a node makes that depends on no input and no length."""
         if node in self._constants:

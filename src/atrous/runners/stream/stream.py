@@ -7,19 +7,20 @@ from fractions import Fraction
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from atrous.errors import ArgumentError, ArgumentTypeError, RunError
+from atrous.errors import ArgumentError, ArgumentTypeError, RunError, UnsupportedError
 from atrous.plan.stream import StreamPlan
+from atrous.refusal import Refusal
 from atrous.runners.stream.state import StreamState
 from atrous.shown import Shown, how_many
 
 if TYPE_CHECKING:
     import torch
 
-    from atrous.runners.stream.engine import Held
+    from atrous.runners.stream.engine import Held, Steps
     from atrous.runners.stream.recipe import Recipe
     from atrous.runners.stream.slots import Slots
 
@@ -33,29 +34,53 @@ class Stream(Shown):
     input, to the last sample. See `atrous.stream`.
     """
 
-    def __init__(self, recipe: Recipe, plan: Callable[[], StreamPlan]) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        plan: Callable[[], StreamPlan],
+        engine: Literal["native", "torch"] | None = None,
+    ) -> None:
         # Here alone: the name is public, also where PyTorch is not installed.
         from atrous.runners.stream.engine import Steps
+        from atrous.runners.stream.native.engine import NativeSteps, native_steps
 
         self._recipe, self._plan = recipe, plan
-        self._engine = Steps(recipe)
+        found = None if engine == "torch" else native_steps(recipe)
+        self._engine = found if isinstance(found, NativeSteps) else Steps(recipe)
+        self._refusal = found if isinstance(found, Refusal) else None
+        if engine == "native" and self._refusal is not None:
+            raise UnsupportedError(
+                f"{self.name}: no native engine runs it: {self._refusal}; leave the engine out."
+            )
         self._ended = False
         value = recipe.values[0]
         self._shape, self._dim = value.shape, value.dim
         self._dtype = value.dtype
-        self._device = self._engine._empty[0].device
+        self._device = self._engine.empty(0).device
 
     def __repr__(self) -> str:
         shape = ", ".join("time" if d == self._dim else str(n) for d, n in enumerate(self._shape))
         return (
             f"Stream of {self.name}, ({shape}): latency {self.latency}, hop {self.hop}, "
-            f"{how_many(self.count, 'sample')} pushed"
+            f"{how_many(self.count, 'sample')} pushed, {self.engine}"
         )
 
     @property
     def name(self) -> str:
         """What the model is called."""
         return self._recipe.trials.axis.name
+
+    @property
+    def engine(self) -> Literal["native", "torch"]:
+        """What runs the pushes: a program of the native kernels, or PyTorch call by call."""
+        from atrous.runners.stream.engine import Steps
+
+        return "torch" if isinstance(self._engine, Steps) else "native"
+
+    @property
+    def refusal(self) -> Refusal | None:
+        """Why no native engine runs it, where one was looked for."""
+        return self._refusal
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -101,7 +126,7 @@ class Stream(Shown):
     @property
     def count(self) -> int:
         """Input samples that were pushed."""
-        return self._engine.held.count
+        return self._engine.count
 
     def push(self, chunk: Any) -> Any:
         """The outputs that are certain once `chunk` is there and were not before, in order.
@@ -209,7 +234,7 @@ class Stream(Shown):
             "hop": self.hop,
             "latency": str(self.latency),
         }
-        write_block(self._engine, Path(path), block, about)
+        write_block(self._steps, Path(path), block, about)
 
     def state_arrays(self) -> dict[str, Any]:
         """What is kept at this moment, as arrays by the names that `to_onnx` gives them."""
@@ -217,8 +242,15 @@ class Stream(Shown):
 
         return {one.name: one.real.cpu().numpy() for one in kept_tensors(self._engine.held.copy())}
 
+    @property
+    def _steps(self) -> Steps:
+        """The steps in PyTorch."""
+        from atrous.runners.stream.engine import Steps
+
+        return self._engine if isinstance(self._engine, Steps) else self._engine.steps
+
     def _none(self) -> list[torch.Tensor]:
-        return [self._engine._empty[one.index] for one in self._recipe.outputs]
+        return [self._engine.empty(one.index) for one in self._recipe.outputs]
 
     def _taken(self, chunk: Any) -> torch.Tensor:
         """A chunk as the model takes it. Raises where it does not fit."""

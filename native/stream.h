@@ -1,0 +1,307 @@
+// Streams: one push of a model through all of its steps, on rows of channels that lie in one arena.
+//
+// Layout: rows follow time, columns are channels, so a tap is a pointer some rows on and a convolution of any rate and
+// stride is a sum of products of packed panels (product.h). float32; sums as there, at most 32 terms in a register, runs
+// added in memory, which begins with the bias. Depthwise sums and norms are plain sums in float32.
+// Threads share the panels and rows of a product, and the rows of what else is large; no result depends on them.
+#ifndef ATROUS_STREAM_H
+#define ATROUS_STREAM_H
+
+#include <math.h>
+
+#include <atomic>
+
+#include "abi.h"
+#include "product.h"
+#include "stream_functions.h"
+#include "stream_values.h"
+#include "threads.h"
+
+namespace {
+
+constexpr int64_t kStreamRows = 48;             // rows of one piece of a product: their sums stay in the first-level cache
+constexpr int64_t kAloneTerms = int64_t(3) << 17;  // products that are not worth a second thread
+constexpr int64_t kAloneFloats = int64_t(1) << 14;
+
+struct StreamRun {
+    const atrous_stream_program *program;
+    int32_t threads;
+};
+
+// Calls body(begin, end) on pieces of [0, items): on several threads where `work` is worth it.
+template <class F> void in_pieces(const StreamRun &run, int64_t items, bool is_large, F body) {
+    if (!is_large || run.threads <= 1) return body(0, items);
+    atrous::parallel(items, run.threads,
+                     [](void *context, int64_t begin, int64_t end) { (*static_cast<F *>(context))(begin, end); }, &body);
+}
+
+// c (rows x N vectors) += the sum over taps of a * weight.
+template <int R, int N>
+ATROUS_INLINE void stream_tile(const atrous_stream_step &s, const float *a, int64_t a_step, int64_t tap_step, const float *w,
+                               float *c, int64_t c_step, int64_t run) {
+    constexpr int64_t L = Types<float>::lanes;
+    for (int64_t tap = 0; tap < s.taps; ++tap, a += tap_step, w += s.channels * N * L) {
+        for (int64_t k = 0; k < s.channels; k += run) {
+            product_tile<float, R, N>(a + k, a_step, 1, w + k * N * L, N * L, smaller(run, s.channels - k), c, c_step, true,
+                                      nullptr);
+        }
+    }
+}
+
+template <int N>
+__attribute__((noinline)) void stream_product(const atrous_stream_step &s, const float *a, int64_t a_step, int64_t tap_step,
+                                              int64_t rows, const float *w, float *c, int64_t c_step) {
+    const int64_t run = run_of(s.taps * s.channels);
+    constexpr int64_t L = Types<float>::lanes;
+    if (s.taps * s.channels * N * L <= 8192 || rows <= kRows) {
+        // The panel stays in the first-level cache, or is read once.
+        for (; rows >= kRows; rows -= kRows, a += kRows * a_step, c += kRows * c_step) {
+            stream_tile<kRows, N>(s, a, a_step, tap_step, w, c, c_step, run);
+        }
+        switch (rows) {
+            case 5: return stream_tile<5, N>(s, a, a_step, tap_step, w, c, c_step, run);
+            case 4: return stream_tile<4, N>(s, a, a_step, tap_step, w, c, c_step, run);
+            case 3: return stream_tile<3, N>(s, a, a_step, tap_step, w, c, c_step, run);
+            case 2: return stream_tile<2, N>(s, a, a_step, tap_step, w, c, c_step, run);
+            case 1: return stream_tile<1, N>(s, a, a_step, tap_step, w, c, c_step, run);
+        }
+        return;
+    }
+    // A part of the panel meets all rows while it is there.
+    atrous_stream_step part = s;
+    part.taps = 1;
+    for (int64_t tap = 0; tap < s.taps; ++tap) {
+        for (int64_t k = 0; k < s.channels; k += kDeep) {
+            part.channels = smaller(kDeep, s.channels - k);
+            const float *from = a + tap * tap_step + k, *panel = w + (tap * s.channels + k) * N * L;
+            float *to = c;
+            int64_t left = rows;
+            for (; left >= kRows; left -= kRows, from += kRows * a_step, to += kRows * c_step) {
+                stream_tile<kRows, N>(part, from, a_step, 0, panel, to, c_step, run);
+            }
+            switch (left) {
+                case 5: stream_tile<5, N>(part, from, a_step, 0, panel, to, c_step, run); break;
+                case 4: stream_tile<4, N>(part, from, a_step, 0, panel, to, c_step, run); break;
+                case 3: stream_tile<3, N>(part, from, a_step, 0, panel, to, c_step, run); break;
+                case 2: stream_tile<2, N>(part, from, a_step, 0, panel, to, c_step, run); break;
+                case 1: stream_tile<1, N>(part, from, a_step, 0, panel, to, c_step, run); break;
+            }
+        }
+    }
+}
+
+inline void stream_product_of(int64_t vectors, const atrous_stream_step &s, const float *a, int64_t a_step,
+                              int64_t tap_step, int64_t rows, const float *w, float *c, int64_t c_step) {
+    switch (vectors) {
+        case 1: return stream_product<1>(s, a, a_step, tap_step, rows, w, c, c_step);
+        case 2: return stream_product<2>(s, a, a_step, tap_step, rows, w, c, c_step);
+#if ATROUS_VECTOR_BYTES == 64 || defined(__aarch64__)
+        case 3: return stream_product<3>(s, a, a_step, tap_step, rows, w, c, c_step);
+        default: return stream_product<4>(s, a, a_step, tap_step, rows, w, c, c_step);
+#endif
+    }
+}
+
+// Bias, sums and function of `rows` rows of one panel, which begins at column `first`.
+inline bool multiply_piece(const StreamRun &run, const atrous_stream_step &s, const StreamRows &left, const StreamRows &out,
+                           int64_t out_step, int64_t first, int64_t row, int64_t rows) {
+    constexpr int64_t L = Types<float>::lanes;
+    const float *constants = run.program->constants;
+    const int64_t count = smaller<int64_t>(kPanel * L, s.filters - first), width = ceil_div(count, L) * L;
+    float *to = out.at + row * out_step + first;
+    float *c = to;
+    int64_t c_step = out_step;
+    if (width != count) {
+        c = static_cast<float *>(atrous::scratch(0, sizeof(float) * kStreamRows * kPanel * L));
+        if (c == nullptr) return false;
+        c_step = width;
+    }
+    for (int64_t r = 0; r < rows; ++r) {
+        float *at = c + r * c_step;
+        if (s.add) {
+            if (c != to) memcpy(at, to + r * out_step, sizeof(float) * static_cast<size_t>(count));
+            continue;
+        }
+        for (int64_t n = 0; n < width; n += L) {
+            store<float>(at + n, s.bias < 0 ? Vec<float>{} : load(constants + s.bias + first + n));
+        }
+    }
+    const float *panel = constants + s.weight + first * s.taps * s.channels;
+    stream_product_of(width / L, s, left.at + row * s.stride * left.step, s.stride * left.step, s.dilation * left.step, rows,
+                      panel, c, c_step);
+    for (int64_t r = 0; r < rows; ++r) {
+        if (s.function != ATROUS_NONE) {
+            apply(s.function, c + r * c_step, c + r * c_step, count, s.alpha, s.beta, nullptr, nullptr);
+        }
+        if (c != to) memcpy(to + r * out_step, c + r * c_step, sizeof(float) * static_cast<size_t>(count));
+    }
+    return true;
+}
+
+inline bool step_product(const StreamRun &run, const atrous_stream_step &s, int64_t rows, const StreamRows &left, const StreamRows &out) {
+    constexpr int64_t L = Types<float>::lanes;
+    const int64_t panels = ceil_div(s.filters, kPanel * L), terms = s.taps * s.channels * s.filters;
+    const int64_t out_step = out.step * s.spread;
+    // StreamRows are shared out where there are not panels enough for all threads, and in pieces whose sums stay near.
+    int64_t piece = smaller(kStreamRows, rows);
+    const bool is_large = rows * terms > kAloneTerms;
+    if (is_large && run.threads > 1 && panels * ceil_div(rows, piece) < 2 * run.threads) {
+        piece = smaller(piece, larger<int64_t>(kRows, ceil_div(ceil_div(rows * panels, 2 * run.threads), kRows) * kRows));
+    }
+    const int64_t pieces = ceil_div(rows, piece);
+    std::atomic<bool> fine{true};
+    in_pieces(run, panels * pieces, is_large, [&](int64_t begin, int64_t end) {
+        for (int64_t item = begin; item < end; ++item) {
+            const int64_t row = item % pieces * piece;
+            if (!multiply_piece(run, s, left, out, out_step, item / pieces * kPanel * L, row, smaller(piece, rows - row))) {
+                fine.store(false, std::memory_order_relaxed);
+            }
+        }
+    });
+    return fine.load(std::memory_order_relaxed);
+}
+
+inline void step_depthwise(const StreamRun &run, const atrous_stream_step &s, int64_t rows, const StreamRows &left, const StreamRows &out) {
+    constexpr int64_t L = Types<float>::lanes;
+    const float *weight = run.program->constants + s.weight, *bias = s.bias < 0 ? nullptr : run.program->constants + s.bias;
+    const int64_t width = ceil_div(s.channels, L) * L;
+    in_pieces(run, rows, rows * s.channels * s.taps > 2 * kAloneFloats, [&](int64_t begin, int64_t end) {
+        for (int64_t row = begin; row < end; ++row) {
+            const float *from = left.at + row * s.stride * left.step;
+            float *to = out.at + row * out.step;
+            for (int64_t c = 0; c < s.channels; c += L) {
+                Vec<float> sum = bias == nullptr ? Vec<float>{} : load(bias + c);
+                for (int64_t tap = 0; tap < s.taps; ++tap) {
+                    sum += load(from + tap * s.dilation * left.step + c) * load(weight + tap * width + c);
+                }
+                if (s.channels - c >= L) {
+                    store<float>(to + c, sum);
+                } else {
+                    store_some<float>(to + c, sum, s.channels - c);
+                }
+            }
+            if (s.function != ATROUS_NONE) apply(s.function, to, to, s.channels, s.alpha, s.beta, nullptr, nullptr);
+        }
+    });
+}
+
+// The largest of each column's taps, or their mean. A NaN wins.
+inline void step_pool(const atrous_stream_step &s, int64_t rows, const StreamRows &left, const StreamRows &out) {
+    constexpr int64_t L = Types<float>::lanes;
+    for (int64_t row = 0; row < rows; ++row) {
+        const float *from = left.at + row * s.stride * left.step;
+        for (int64_t c = 0; c < s.channels; c += L) {
+            Vec<float> found = load(from + c);
+            for (int64_t tap = 1; tap < s.taps; ++tap) {
+                const Vec<float> next = load(from + tap * s.dilation * left.step + c);
+                found = s.op == ATROUS_STEP_MEAN ? found + next
+                                                 : choose<float>((next > found) | (next != next), next, found);
+            }
+            if (s.op == ATROUS_STEP_MEAN) found = found * s.beta;
+            if (s.channels - c >= L) {
+                store<float>(out.at + row * out.step + c, found);
+            } else {
+                store_some<float>(out.at + row * out.step + c, found, s.channels - c);
+            }
+        }
+    }
+}
+
+inline void step_elementwise(const StreamRun &run, const atrous_stream_step &s, int64_t rows, const StreamRows &left,
+                             const StreamRows &right, const StreamRows &out) {
+    const float *constants = run.program->constants;
+    const float *a = s.weight < 0 ? nullptr : constants + s.weight, *b = s.bias < 0 ? nullptr : constants + s.bias;
+    const bool is_binary = s.op == ATROUS_STEP_BINARY, each = is_each(s.function);
+    int64_t count = s.channels;
+    // StreamRows without gaps are one long row.
+    if (!each && left.step == count && out.step == count && (!is_binary || (right.step == count && !s.one))) {
+        const int64_t length = rows * count, line = 4096;
+        in_pieces(run, ceil_div(length, line), length > kAloneFloats, [&](int64_t begin, int64_t end) {
+            const int64_t from = begin * line, n = smaller(end * line, length) - from;
+            if (is_binary) {
+                combine_row(s, left.at + from, right.at + from, out.at + from, n, a, b);
+            } else {
+                apply(s.function, left.at + from, out.at + from, n, s.alpha, s.beta, a, b);
+            }
+        });
+        return;
+    }
+    in_pieces(run, rows, rows * count > kAloneFloats, [&](int64_t begin, int64_t end) {
+        for (int64_t row = begin; row < end; ++row) {
+            float *to = out.at + row * out.step;
+            if (is_binary) {
+                combine_row(s, left.at + row * left.step, right.at + row * right.step, to, count, a, b);
+            } else {
+                apply(s.function, left.at + row * left.step, to, count, s.alpha, s.beta, a, b);
+            }
+        }
+    });
+}
+
+inline int run_step(const StreamRun &run, const atrous_stream_step &s, const atrous_stream_turn &turn, int64_t batch,
+                    const atrous_stream_port *ports) {
+    const atrous_stream_program &p = *run.program;
+    float *arena = p.arena + batch * p.arena_floats;
+    StreamRows left{}, right{}, out{};
+    if (s.left >= 0) left = rows_at(arena, p.values[s.left], turn.left, s.left_column);
+    if (s.right >= 0) right = rows_at(arena, p.values[s.right], turn.right, s.right_column);
+    if (s.out >= 0) out = rows_at(arena, p.values[s.out], turn.out, s.out_column);
+    switch (s.op) {
+        case ATROUS_STEP_TAKE: take_rows(ports[s.port], batch, turn, s.channels, out); break;
+        case ATROUS_STEP_GIVE: give_rows(ports[s.port], batch, turn, s.channels, left); break;
+        case ATROUS_STEP_PRODUCT:
+            if (!step_product(run, s, turn.rows, left, out)) return ATROUS_NO_MEMORY;
+            break;
+        case ATROUS_STEP_DEPTHWISE: step_depthwise(run, s, turn.rows, left, out); break;
+        case ATROUS_STEP_UNARY:
+        case ATROUS_STEP_BINARY: step_elementwise(run, s, turn.rows, left, right, out); break;
+        case ATROUS_STEP_NORM: {
+            const float *a = s.weight < 0 ? nullptr : p.constants + s.weight;
+            const float *b = s.bias < 0 ? nullptr : p.constants + s.bias;
+            in_pieces(run, turn.rows, turn.rows * s.channels > kAloneFloats, [&](int64_t begin, int64_t end) {
+                for (int64_t r = begin; r < end; ++r) {
+                    normalize(left.at + r * left.step, out.at + r * out.step, s.channels, s.alpha, a, b);
+                }
+            });
+            break;
+        }
+        case ATROUS_STEP_COPY:
+            for (int64_t r = 0; r < turn.rows; ++r) {
+                memcpy(out.at + r * out.step, left.at + r / s.spread * left.step,
+                       sizeof(float) * static_cast<size_t>(s.channels));
+            }
+            break;
+        default: step_pool(s, turn.rows, left, out); break;
+    }
+    if (s.out >= 0 && p.values[s.out].ring) {
+        const atrous_stream_value &value = p.values[s.out];
+        if (s.spread > 1 && s.op == ATROUS_STEP_PRODUCT) {
+            mirror_rows(arena, value, turn.out, turn.rows * s.spread, 0, value.step);
+        } else {
+            mirror_rows(arena, value, turn.out, turn.rows, s.out_column, s.op == ATROUS_STEP_PRODUCT ? s.filters : s.channels);
+        }
+    }
+    return ATROUS_OK;
+}
+
+inline int run_stream(const atrous_stream_program *program, const atrous_stream_turn *turns, const int64_t *grown,
+                      const atrous_stream_port *ports) {
+    const StreamRun run{program, program->threads};
+    for (int64_t v = 0; v < program->value_count; ++v) make_room(*program, program->values[v], grown[v]);
+    for (int64_t batch = 0; batch < program->batch; ++batch) {
+        for (int64_t s = 0; s < program->step_count; ++s) {
+            if (turns[s].rows == 0) continue;
+            const int code = run_step(run, program->steps[s], turns[s], batch, ports);
+            if (code != ATROUS_OK) return code;
+        }
+    }
+    for (int64_t v = 0; v < program->value_count; ++v) {
+        atrous_stream_value &value = program->values[v];
+        value.head += grown[v];
+        if (value.ring && value.head >= value.rows) value.head -= value.rows;
+    }
+    return ATROUS_OK;
+}
+
+}  // namespace
+#endif

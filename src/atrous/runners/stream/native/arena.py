@@ -1,0 +1,279 @@
+"""Memory of a program, and its pushes: which rows each step makes, from which on."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from atrous.operators.kernels.stream import (
+    COMBINE,
+    FUNCTIONS,
+    OPS,
+    SLACK,
+    PortStruct,
+    ProgramStruct,
+    StepStruct,
+    TurnStruct,
+    ValueStruct,
+    lanes_and_panel,
+)
+from atrous.runners.stream.native.written import NativeStep, Written, floats_of_row
+from atrous.runners.stream.rules.base import Value
+from atrous.runners.stream.schedule import Counts
+
+__all__ = ["Arena", "Need", "Turns", "turns_of"]
+
+_PAGE = 16
+"""Floats that places in an arena are multiples of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Rows of a value that lie in front of its new ones, and the most that are new."""
+
+    before: int = 0
+    new: int = 0
+
+    def with_(self, other: Need) -> Need:
+        """Enough for both."""
+        return Need(max(self.before, other.before), max(self.new, other.new))
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """One kind of push: what the kernel takes for it, what memory it needs, what comes out."""
+
+    turns: Any
+    grown: Any
+    needs: Mapping[int, Need]
+    taken: int
+    given: tuple[int, ...]
+
+
+def turns_of(written: Written, roots: Sequence[int], before: Counts, after: Counts) -> Turns | None:
+    """The rows of every step from some counts to others; None where rows are not there yet."""
+    at = {root: before.made[root] for root in roots}
+    needs = {root: Need(0, after.made[root] - before.made[root]) for root in roots}
+
+    def seen(source: int, first: int, extent: int) -> int | None:
+        place = written.places[source]
+        if place.root not in at:
+            return None
+        rows = first + place.shift - at[place.root]
+        if rows + extent > needs[place.root].new:
+            return None
+        needs[place.root] = needs[place.root].with_(Need(-rows))
+        return rows
+
+    made = []
+    for step in written.steps:
+        new = range(before.made[step.value], after.made[step.value])
+        found = _rows_of(step, new)
+        if found is None:
+            return None
+        rows, first, extent = found
+        sides = [0, 0]
+        for i, source in enumerate(step.sources if rows else ()):
+            begin = seen(source, first if i == 0 else new.start, extent if i == 0 else rows)
+            if begin is None:
+                return None
+            sides[i] = begin
+        made.append(TurnStruct(rows, *sides, 0))
+    for value in written.values:
+        kept = before.kept[value.index]
+        if not value.several and kept < before.made[value.index] and (
+            seen(value.index, kept, 0) is None
+        ):  # fmt: skip
+            return None
+    grown = (ctypes.c_int64 * len(roots))(*(needs[root].new for root in roots))
+    ends = written.recipe.outputs
+    given = tuple(after.made[end.index] - before.made[end.index] for end in ends)
+    turns = (TurnStruct * len(made))(*made)
+    return Turns(turns, grown, needs, after.made[0] - before.made[0], given)
+
+
+def _rows_of(step: NativeStep, new: range) -> tuple[int, int, int] | None:
+    """Rows that a step makes for new positions, the first that it reads, and how many it reads."""
+    window, spread, rows = step.window, step.spread, len(new)
+    if not rows:
+        return 0, 0, 0
+    if spread > 1:
+        start = new.start + (0 if window is None else window.pad_lo)
+        if start % spread or (window is not None and rows % spread):
+            return None
+        if window is None:
+            return rows, start // spread, (rows - 1) // spread + 1
+        taps = int(step.fields["taps"])
+        return rows // spread, start // spread - step.behind, rows // spread + taps - 1
+    if window is None:
+        return rows, new.start, rows
+    extent = (rows - 1) * window.stride + step.reach + 1
+    if "behind" in step.fields or step.behind:
+        return rows, window.taps(new.start).start - step.behind, extent
+    return rows, window.taps(new.start).start, extent
+
+
+class Arena:
+    """Memory for a program of some needs: `head` and history are the kernel's, in `values`."""
+
+    def __init__(self, written: Written, roots: Sequence[int], needs: Mapping[int, Need]) -> None:
+        self.written, self.roots, self.needs = written, tuple(roots), dict(needs)
+        self.number = {root: i for i, root in enumerate(self.roots)}
+        self.values = (ValueStruct * len(self.roots))()
+        self.floats = self._placed()
+        self.memory = torch.zeros(written.batch, self.floats)
+        self.steps = (StepStruct * len(written.steps))(*map(self._step, written.steps))
+        self.ports = (PortStruct * (1 + len(written.recipe.outputs)))()
+        self.program = ProgramStruct(
+            ctypes.addressof(self.steps),
+            ctypes.addressof(self.values),
+            self.memory.data_ptr(),
+            None,
+            len(self.steps),
+            len(self.values),
+            self.floats,
+            0,
+            written.batch,
+            lanes_and_panel()[1],
+            1,
+            len(self.ports),
+        )
+        self.fill()
+
+    def fill(self) -> None:
+        """The weights as they are now."""
+        held = torch.zeros(self.written.floats + SLACK)
+        flat = held.numpy()
+        for at, values in self.written.constants:
+            flat[at : at + values.size] = values
+        self.held = held
+        self.program.constants, self.program.constant_floats = held.data_ptr(), flat.size
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of what is kept between pushes, mirrored parts twice."""
+        rows = sum(one.rows * one.step * (2 if one.ring else 1) for one in self.values if one.kept)
+        return int(4 * rows * self.written.batch)
+
+    def _placed(self) -> int:
+        """Places all values; those that keep nothing share what is free while they are needed."""
+        at, spans = 0, self._lives()
+        lent: list[tuple[int, int, int]] = []
+        for i, root in enumerate(self.roots):
+            need, one = self.needs[root], self.values[i]
+            one.step = floats_of_row(self.written.channels(self.written.values[root]))
+            one.rows, one.kept = max(need.before + need.new, 1), need.before
+            one.ring = int(need.before > need.new)
+            one.head = 0 if one.ring else need.before
+            if need.before:
+                one.offset = at
+                at += _up(one.step * one.rows * (2 if one.ring else 1))
+        base = top = at
+        for i, root in sorted(enumerate(self.roots), key=lambda pair: spans[pair[1]][0]):
+            one = self.values[i]
+            if self.needs[root].before:
+                continue
+            size, (first, last) = _up(one.step * one.rows), spans[root]
+            lent = [other for other in lent if other[2] >= first]
+            place = base
+            for start, stop, _ in sorted(lent):
+                if start - place >= size:
+                    break
+                place = max(place, stop)
+            one.offset = place
+            lent.append((place, place + size, last))
+            top = max(top, place + size)
+        return top + SLACK
+
+    def _lives(self) -> dict[int, tuple[int, int]]:
+        """For each value the steps from its first to the last that needs it."""
+        found: dict[int, list[int]] = {root: [] for root in self.roots}
+        for i, step in enumerate(self.written.steps):
+            for source in step.sources:
+                found[self.written.places[source].root].append(i)
+            if step.op != "give":
+                found[step.value].append(i)
+        return {root: (min(seen), max(seen)) for root, seen in found.items()}
+
+    def _step(self, step: NativeStep) -> StepStruct:
+        fields = dict(step.fields)
+        one = StepStruct(op=OPS[step.op], left=-1, right=-1, out=-1, weight=-1, bias=-1)
+        one.filters = one.taps = one.dilation = one.stride = one.channels = 1
+        one.spread, one.port, one.out_column = step.spread, max(step.port, 0), step.column
+        moved = fields.pop("left_column", 0)
+        for side, source in zip(("left", "right"), step.sources, strict=False):
+            place = self.written.places[source]
+            setattr(one, side, self.number[place.root])
+            setattr(one, f"{side}_column", place.column + (moved if side == "left" else 0))
+        if step.op != "give":
+            one.out = self.number[step.value]
+        for key, value in fields.items():
+            names = FUNCTIONS if "function" in key else COMBINE if key == "combine" else None
+            setattr(one, key, value if names is None else names[value])
+        return one
+
+    # What lies in it, as tensors.
+
+    def _rows(self, value: Value, counts: Counts, element: int) -> tuple[Any, int, int]:
+        """The rows of what is kept of a value, as a view, and how they are mirrored."""
+        place = self.written.places[value.index]
+        one = self.values[self.number[place.root]]
+        kept, made = counts.kept[value.index], counts.made[value.index]
+        row = one.head + kept + place.shift - counts.made[place.root]
+        if one.ring:
+            row %= one.rows
+        count = 2 * one.rows if one.ring else one.rows
+        memory = self.memory[element, one.offset : one.offset + count * one.step]
+        columns = slice(place.column, place.column + self.written.channels(value))
+        return memory.view(count, one.step)[:, columns], row, made - kept
+
+    def kept(self, value: Value, counts: Counts) -> torch.Tensor | None:
+        """What is kept of a value, as PyTorch has it."""
+        if value.several or counts.kept[value.index] >= counts.made[value.index]:
+            return None
+        found = []
+        for element in range(self.written.batch):
+            rows, first, count = self._rows(value, counts, element)
+            found.append(rows[first : first + count])
+        stacked = torch.stack(found)
+        inner = self.written.inner(value)
+        if self.written.batch > 1:
+            made = stacked.reshape(self.written.batch, -1, *inner).movedim(1, value.dim)
+        else:
+            made = stacked.reshape(-1, *inner).movedim(0, value.dim)
+        return made.clone(memory_format=torch.contiguous_format)
+
+    def begin(self, counts: Counts, kept: Sequence[torch.Tensor | None]) -> None:
+        """Puts what was kept of every value to its place."""
+        for i, root in enumerate(self.roots):
+            one = self.values[i]
+            one.head = counts.made[root] % one.rows if one.ring else one.kept
+        for value in self.written.values:
+            given = kept[value.index]
+            if given is None or value.several:
+                continue
+            batch = self.written.batch
+            if batch > 1:
+                flat = given.movedim(value.dim, 1).reshape(batch, given.shape[value.dim], -1)
+            else:
+                flat = given.movedim(value.dim, 0).reshape(1, given.shape[value.dim], -1)
+            for element in range(batch):
+                rows, first, count = self._rows(value, counts, element)
+                half = len(rows) // 2
+                is_ring = self.values[self.number[self.written.places[value.index].root]].ring
+                index = np.arange(first, first + count)
+                if not is_ring:
+                    rows[first : first + count] = flat[element]
+                    continue
+                index = torch.from_numpy(index % half)
+                rows[index] = flat[element]
+                rows[index + half] = flat[element]
+
+
+def _up(floats: int) -> int:
+    return -(-floats // _PAGE) * _PAGE

@@ -1,0 +1,266 @@
+"""Pushes by a program of the native kernels, between a beginning and an end made in PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ctypes import byref
+from math import prod
+from typing import Any
+
+import torch
+
+from atrous.errors import UnsupportedError
+from atrous.operators.kernels.stream import PortStruct, run_program, streams_natively
+from atrous.operators.kernels.threads import share_threads
+from atrous.refusal import Refusal
+from atrous.runners.stream.engine import Held, Steps
+from atrous.runners.stream.native import calls, windows
+from atrous.runners.stream.native.arena import Arena, Need, Turns, turns_of
+from atrous.runners.stream.native.joined import join_steps
+from atrous.runners.stream.native.written import Written
+from atrous.runners.stream.recipe import Recipe
+from atrous.runners.stream.rules.base import Value
+
+__all__ = ["NativeSteps", "native_steps"]
+
+_ = (calls, windows)
+_RULE = "native"
+_LATE = 1 << 20
+_PHASES = 2048
+_MOST_ROUTES = 256
+_FLOATS = 1 << 15
+"""So many floats of its largest value a push makes at once: what is made stays in the caches."""
+
+
+def native_steps(recipe: Recipe) -> NativeSteps | Refusal:
+    """The engine that runs a recipe by the native kernels, or why there is none."""
+    name = recipe.trials.axis.name
+    steps = Steps(recipe)
+    if steps.empty(0).device.type != "cpu":
+        return Refusal(_RULE, name, f"it is on {steps.empty(0).device}, and the kernels on the CPU")
+    if not streams_natively():
+        return Refusal(_RULE, name, "there are no native kernels here; see atrous check")
+    try:
+        return NativeSteps(steps)
+    except UnsupportedError as error:
+        return Refusal(_RULE, str(error.subject or name), str(error))
+
+
+class NativeSteps:
+    """As `Steps`: a recipe that runs, `held` is all that it keeps.
+
+    The first pushes, until all layers are alike from period to period, and the end are those of
+    PyTorch; between them everything lies in one arena.
+    """
+
+    def __init__(self, steps: Steps) -> None:
+        self.steps, self.recipe, self.schedule = steps, steps.recipe, steps.schedule
+        if self.schedule.settled > _LATE:
+            raise UnsupportedError("its layers are alike only after very many samples.")
+        self._write()
+        self._live = False
+        self._count = 0
+        self._routes: dict[tuple[int, int], tuple[Turns, ...]] = {}
+        self._arena: Arena | None = None
+        self._needs = {root: Need() for root in self._roots}
+        self._most = self._block()
+        self._look()
+        share_threads()
+
+    def _write(self) -> None:
+        self.written = Written(self.recipe)
+        join_steps(self.written, self._held())
+        made = (step.value for step in self.written.steps if step.op != "give")
+        self._roots = tuple(dict.fromkeys(made))
+        self._watched = tuple(x for x in self.written.watched if not x.is_inference())
+        self._version = self._changes()
+
+    def _changes(self) -> int:
+        return sum(x._version for x in self._watched)
+
+    def _held(self) -> list[bool]:
+        """Which values are kept between pushes at all."""
+        start, period = self.schedule.settled, self.schedule.period
+        found = [period > _PHASES] * len(self.recipe.values)
+        for count in range(start, start + min(period, _PHASES)):
+            counts = self.schedule.after(count)
+            pairs = zip(counts.kept, counts.made, strict=True)
+            for i, (kept, made) in enumerate(pairs):
+                found[i] = found[i] or kept < made
+        return found
+
+    def _block(self) -> int:
+        """Input samples that are taken at once."""
+        period = self.schedule.period
+        rows = [
+            float(self.recipe.values[root].rate) * self.written.channels(self.recipe.values[root])
+            for root in self._roots
+        ]
+        return max(int(_FLOATS / max(rows)) // period, 1) * period
+
+    def _look(self) -> None:
+        """Raises where a push is none of a program's."""
+        start, period = self.schedule.settled, self.schedule.period
+        for more in {1, period, self._most}:
+            for count in range(start, start + min(period, 64)):
+                self._turns(count, more)
+
+    # What streams ask for.
+
+    @property
+    def held(self) -> Held:
+        """All that is kept between pushes, as PyTorch has it."""
+        if self._live:
+            assert self._arena is not None
+            counts = self.schedule.after(self.schedule.alike(self._count))
+            kept = [self._arena.kept(value, counts) for value in self.recipe.values]
+            return Held(self._count, kept, [[] for _ in kept])
+        return self.steps.held
+
+    @held.setter
+    def held(self, held: Held) -> None:
+        self.steps.held, self._count, self._live = held, held.count, False
+
+    @property
+    def count(self) -> int:
+        """Input samples that were pushed."""
+        return self._count
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of memory that is kept between pushes, mirrored parts twice."""
+        return 0 if self._arena is None else self._arena.state_bytes
+
+    def empty(self, index: int) -> torch.Tensor:
+        """A value of length 0."""
+        return self.steps.empty(index)
+
+    def reset(self) -> None:
+        """As it was before the first sample."""
+        self.steps.reset()
+        self._count, self._live = 0, False
+
+    @staticmethod
+    def alone(call: Callable[..., list[torch.Tensor]], *given: Any) -> list[torch.Tensor]:
+        """What a call makes; what is PyTorch's in it is without gradients and warnings anyway."""
+        return call(*given)
+
+    def push(self, new: torch.Tensor) -> list[torch.Tensor]:
+        """What is certain once these samples are there and was not before."""
+        dim = self.recipe.values[0].dim
+        if self._live:
+            return self._pushed(new, new.shape[dim])
+        more, settled = new.shape[dim], max(self.schedule.settled, 1)
+        first = min(more, max(settled - self._count, 0))
+        made = []
+        if first:
+            made = self.steps.alone(self.steps.push, new.narrow(dim, 0, first))
+            self._count += first
+        if first == more:
+            return made
+        rest = self._pushed(new.narrow(dim, first, more - first), more - first)
+        if not first:
+            return rest
+        pairs = zip(made, rest, self.recipe.outputs, strict=True)
+        return [torch.cat([a, b], value.dim) for a, b, value in pairs]
+
+    def finish(self) -> list[torch.Tensor]:
+        """All that is left, once no more comes."""
+        self.held = self.held
+        return self.steps.alone(self.steps.finish)
+
+    # Pushes by the program.
+
+    def _turns(self, count: int, more: int) -> Turns:
+        alike = self.schedule.alike(count)
+        before, after = self.schedule.after(alike), self.schedule.after(alike + more)
+        found = turns_of(self.written, self._roots, before, after)
+        if found is None:
+            raise UnsupportedError("its layers wait for one another in a way of its own.")
+        return found
+
+    def _route(self, more: int) -> tuple[Turns, ...]:
+        """The pushes of so many samples from here on."""
+        key = (self.schedule.alike(self._count), more)
+        found = self._routes.get(key)
+        if found is None:
+            parts, count = [], self._count
+            while more:
+                part = min(more, self._most)
+                parts.append(self._turns(count, part))
+                count, more = count + part, more - part
+            found = tuple(parts)
+            if len(self._routes) >= _MOST_ROUTES:
+                self._routes.clear()
+            self._routes[key] = found
+        return found
+
+    def _fitting(self, route: tuple[Turns, ...]) -> Arena:
+        """The arena, in which there is room for some pushes, and what is kept."""
+        needs = self._needs
+        for turns in route:
+            needs = {root: need.with_(turns.needs[root]) for root, need in needs.items()}
+        if self._arena is None or needs != self._needs:
+            held = self.held
+            self._live = False
+            self._needs = needs
+            self._arena = Arena(self.written, self._roots, needs)
+            self.steps.held = held
+        if not self._live:
+            counts = self.schedule.after(self.schedule.alike(self._count))
+            self._arena.begin(counts, self.steps.held.kept)
+            self._live = True
+        return self._arena
+
+    def _pushed(self, new: torch.Tensor, more: int) -> list[torch.Tensor]:
+        if self._changes() != self._version:
+            self._repack()
+        route = self._route(more)
+        arena = self._fitting(route)
+        given = [sum(turns.given[i] for turns in route) for i in range(len(self.recipe.outputs))]
+        made = []
+        for value, count in zip(self.recipe.outputs, given, strict=True):
+            shape = (*value.shape[: value.dim], count, *value.shape[value.dim + 1 :])
+            made.append(torch.empty(shape))
+        places = [self.recipe.values[0], *self.recipe.outputs]
+        tensors = [_evenly_apart(new, places[0], self.written.batch), *made]
+        ports, at = arena.ports, [x.data_ptr() for x in tensors]
+        for port, x, value in zip(ports, tensors, places, strict=True):
+            _describe(port, x, value, self.written.batch)
+        arena.program.threads = torch.get_num_threads()
+        program = byref(arena.program)
+        for turns in route:
+            for i, rows in enumerate((turns.taken, *turns.given)):
+                ports[i].data, ports[i].rows = at[i], rows
+                at[i] += 4 * rows * ports[i].row_step
+            run_program(program, turns.turns, turns.grown, ports)
+        self._count += more
+        return made
+
+    def _repack(self) -> None:
+        """The same program with the weights as they are now."""
+        held = self.held
+        self._write()
+        self._routes.clear()
+        self._arena = None
+        self.held = held
+
+
+def _wide(x: torch.Tensor, value: Value, batch: int) -> list[int]:
+    """The dimensions of channels that are more than one number."""
+    return [d for d in range(int(batch > 1), len(x.shape)) if d != value.dim and x.shape[d] > 1]
+
+
+def _evenly_apart(x: torch.Tensor, value: Value, batch: int) -> torch.Tensor:
+    """A tensor whose channels are one step apart."""
+    apart = len(_wide(x, value, batch)) > 1
+    return x.contiguous() if apart or x.is_neg() else x
+
+
+def _describe(port: PortStruct, x: torch.Tensor, value: Value, batch: int) -> None:
+    """Tells where a tensor's rows are."""
+    stride, wide = x.stride(), _wide(x, value, batch)
+    port.columns = prod(x.shape[d] for d in wide)
+    port.batch_step = stride[0] if batch > 1 else 0
+    port.row_step = stride[value.dim]
+    port.column_step = stride[wide[-1]] if wide else 1
