@@ -69,13 +69,19 @@ def priced(space: Space, chain: tuple[Layer, ...]) -> dict[str, int]:
     for place, (kernel, stride, rate) in enumerate(chain):
         made = widths[place]
         taps = kernel ** len(space.sizes)
+        separable = space.layer == "separable"
+        weights = taps * width + width * made if separable else taps * width * made
         before = prod(ceil(size / step) for size in space.sizes)
         step *= stride
         after = prod(ceil(size / step) for size in space.sizes)
-        found["macs"] += after * taps * width * made
-        found["params"] += taps * width * made
+        found["macs"] += after * weights
+        found["params"] += weights
         found["state"] += 4 * width * rate * (kernel - 1)
-        held = 4 * (before * width + after * made) + (image if place else 0)
+        if separable:  # what the first of two makes, and then both
+            first = before * width + after * width + (image // 4 if place else 0)
+            held = 4 * max(first, after * width + after * made + image // 4)
+        else:
+            held = 4 * (before * width + after * made) + (image if place else 0)
         found["memory"] = max(found["memory"], held)
         width = made
     return found
@@ -178,6 +184,7 @@ def drawn(rng: np.random.Generator) -> Space:
                 limits_of(rng),
                 holes=bool(rng.integers(6) == 0),
                 subgrids=bool(rng.integers(3) == 0),
+                layer="separable" if rng.integers(3) == 0 else "conv",
             )
         except ValueError:
             continue

@@ -39,6 +39,13 @@ def design(
     channels: Annotated[
         str, typer.Option(metavar="C", help="One number, one a stage, or one a layer: 64,128,256.")
     ] = "64",
+    layer: Annotated[
+        str,
+        typer.Option(
+            metavar="KIND",
+            help="conv, or separable: one of each channel by itself, and one of kernel 1.",
+        ),
+    ] = "conv",
     minimise: Annotated[
         str, typer.Option(metavar="PRICE", help="macs, params, memory, latency or state.")
     ] = "macs",
@@ -101,7 +108,7 @@ def design(
     from typing import cast
 
     from atrous.report import DesignsView, DesignView
-    from atrous.search import Price
+    from atrous.search import LayerKind, Price
     from atrous.verbs.design import Allowed
     from atrous.verbs.design import design as designed
 
@@ -132,6 +139,7 @@ def design(
             look_ahead=_samples(look_ahead),
             rate=rate,
             allow=tuple(allowed),
+            layer=cast("LayerKind", layer),
         )
     if code is not None and not 1 <= code <= len(found):
         there = "there is 1 design" if len(found) == 1 else f"there are {len(found)} designs"

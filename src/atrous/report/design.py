@@ -90,7 +90,8 @@ def _designs_title(found: Designs) -> str:
 def _searched(found: Designs) -> str:
     space = found.space
     low, high = space.depth
-    layers = f"{low} to {high} layers" if low < high else how_many(high, "layer")
+    kind = "separable layer" if space.layer == "separable" else "layer"
+    layers = f"{low} to {high} {kind}s" if low < high else how_many(high, kind)
     rates = f"rates {space.rates[0]} to {space.rates[-1]}"
     said = (
         f"{power_of_ten(found.covered)} schedules, all of them: {layers}, kernels "

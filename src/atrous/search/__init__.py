@@ -6,13 +6,23 @@ no other schedule beats by putting one layer after the other on what is read alr
 makes records of it.
 Pure functions on frozen records; what is measured comes in as numbers. May import: `analysis`,
 `network`, `geometry` and below, and numpy; no framework.
-A new price is a branch of `costs` and a name in `space`; a new rule
-on schedules a group in `skeletons`.
+A new price or kind of layer is a branch of `costs` and a name in `space`; a new rule on schedules
+a group in `skeletons`.
 """
 
 from __future__ import annotations
 
 from atrous.search.designs import Chosen, Design, Designs, search_space
-from atrous.search.space import PRICES, Price, Space
+from atrous.search.space import LAYERS, PRICES, LayerKind, Price, Space
 
-__all__ = ["PRICES", "Chosen", "Design", "Designs", "Price", "Space", "search_space"]
+__all__ = [
+    "LAYERS",
+    "PRICES",
+    "Chosen",
+    "Design",
+    "Designs",
+    "LayerKind",
+    "Price",
+    "Space",
+    "search_space",
+]

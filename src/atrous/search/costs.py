@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, prod
 
 from atrous.geometry import Window
-from atrous.search.space import Price, Space
+from atrous.search.space import LayerKind, Price, Space
 
-__all__ = ["ChainLayer", "Latency", "Pricing", "layer_bytes", "recomputed_share"]
+__all__ = ["ChainLayer", "Latency", "Pricing", "layer_bytes", "parts_of", "recomputed_share"]
 
 _BYTES = 4
 
@@ -28,11 +28,26 @@ class ChainLayer:
     channels: int
     step: int
     first: bool = False
+    groups: int = 1
 
     @property
     def reach(self) -> int:
         """By how many input positions the layer widens the field."""
         return (Window(self.kernel, dilation=self.rate).extent - 1) * self.step
+
+
+def parts_of(layer: ChainLayer, kind: LayerKind) -> tuple[ChainLayer, ...]:
+    """The convolutions of which a layer is made, one after the other.
+
+    >>> layer = ChainLayer(3, 2, 1, 16, 32, step=4)
+    >>> [(p.kernel, p.stride, p.groups, p.channels, p.step) for p in parts_of(layer, "separable")]
+    [(3, 2, 16, 16, 4), (1, 1, 1, 32, 8)]
+    """
+    if kind == "conv":
+        return (layer,)
+    alone = replace(layer, channels=layer.channels_in, groups=layer.channels_in)
+    step = layer.step * layer.stride
+    return alone, ChainLayer(1, 1, 1, layer.channels_in, layer.channels, step)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +57,25 @@ class Pricing:
     sizes: tuple[int, ...]
     channels_in: int
     latency: Latency | None = None
+    kind: LayerKind = "conv"
 
     @classmethod
     def of(cls, space: Space, latency: Latency | None = None) -> Pricing:
         """That of a space."""
-        return cls(space.sizes, space.channels_in, latency)
+        return cls(space.sizes, space.channels_in, latency, space.layer)
 
     def price(self, kind: Price, layer: ChainLayer) -> int:
         """What a layer adds; of memory, what is held while it runs, of which the largest counts."""
+        each = [self._price(kind, part) for part in parts_of(layer, self.kind)]
+        return max(each) if kind == "memory" else sum(each)
+
+    def _price(self, kind: Price, layer: ChainLayer) -> int:
         if kind == "macs":
             made = prod(self.map(layer.step * layer.stride))
-            return made * self.price("params", layer)
+            return made * self._price("params", layer)
         if kind == "params":
             taps: int = layer.kernel ** len(self.sizes)
-            return taps * layer.channels_in * layer.channels
+            return taps * layer.channels_in * layer.channels // layer.groups
         if kind == "state":
             kept = Window(layer.kernel, dilation=layer.rate).extent - 1
             return kept * layer.channels_in * _BYTES

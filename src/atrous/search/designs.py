@@ -16,7 +16,7 @@ from atrous.progress import step
 from atrous.search.costs import ChainLayer, Latency, Pricing, recomputed_share
 from atrous.search.ladder import Found, Ladder, Rung, Unbeaten
 from atrous.search.skeletons import Group, Skeleton, skeletons
-from atrous.search.space import Price, Space, power_of_ten
+from atrous.search.space import LayerKind, Price, Space, power_of_ten
 from atrous.shown import Plain, ShownWhole
 
 __all__ = ["Chosen", "Design", "Designs", "search_space"]
@@ -49,6 +49,7 @@ class Design(ShownWhole):
     evenness: float | None
     why: str
     look_ahead: int | None = None
+    layer: LayerKind = "conv"
     latency_ns: int | None = None
     state_bytes: int | None = None
     scale: Scale | None = None
@@ -70,7 +71,8 @@ class Design(ShownWhole):
                 word += "causal"
             elif pads != same_torch(layer.kernel, layer.rate):
                 word += "causal" if pads == past else f"p({pads[0]},{pads[1]})"
-            words.append(f"{word}x{layer.channels}")
+            made = f"x{layer.channels}"
+            words += [f"dw{word}", f"k1{made}"] if self.layer == "separable" else [word + made]
         return " ".join(words)
 
     @property
@@ -139,7 +141,7 @@ class Design(ShownWhole):
         <BLANKLINE>
         model = nn.Sequential(
             nn.Conv2d(3, 32, 3, stride=2, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(32, 32, 2, dilation=2, padding=1),
         )
         """
@@ -150,11 +152,16 @@ class Design(ShownWhole):
             (both,), (rest,) = symmetric([pads])
             if any(rest):
                 lines.append(f"nn.ConstantPad{rank}d({rest * rank}, 0.0)")
-            words = [f"nn.Conv{rank}d({width}, {layer.channels}, {layer.kernel}"]
+            alone = self.layer == "separable"
+            words = [f"nn.Conv{rank}d({width}, {width if alone else layer.channels}"]
+            words += [str(layer.kernel)]
             words += [f"stride={layer.stride}"] * (layer.stride > 1)
             words += [f"dilation={layer.rate}"] * (layer.rate > 1)
             words += [f"padding={both}"] * (both > 0)
-            lines += [", ".join(words) + ")", "nn.ReLU()"]
+            words += [f"groups={width}"] * (alone and width > 1)
+            lines.append(", ".join(words) + ")")
+            lines += [f"nn.Conv{rank}d({width}, {layer.channels}, 1)"] * alone
+            lines.append("nn.ReLU(inplace=True)")
             width = layer.channels
         body = "\n".join(f"    {line}," for line in lines[:-1])
         return f"from torch import nn\n\nmodel = nn.Sequential(\n{body}\n)"
@@ -243,7 +250,8 @@ def search_space(
                 None if space.holes else chain.percent / 100,
                 _why(place, front, space),
                 look_ahead,
-                sum(map(latency, layers)) if latency else None,
+                space.layer,
+                sum(pricing.price("latency", one) for one in layers) if latency else None,
                 sum(pricing.price("state", one) for one in layers)
                 if len(space.sizes) == 1
                 else None,

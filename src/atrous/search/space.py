@@ -12,12 +12,17 @@ from typing import Literal, get_args
 from atrous.errors import ArgumentError
 from atrous.shown import Plain, how_many
 
-__all__ = ["PRICES", "Price", "Space", "power_of_ten", "stride_orders"]
+__all__ = ["LAYERS", "PRICES", "LayerKind", "Price", "Space", "power_of_ten", "stride_orders"]
 
 Price = Literal["macs", "params", "memory", "latency", "state"]
 """What a schedule is to have little of."""
 
 PRICES: tuple[Price, ...] = get_args(Price)
+
+LayerKind = Literal["conv", "separable"]
+"""A convolution, or one of each channel by itself with one of kernel 1 behind it."""
+
+LAYERS: tuple[LayerKind, ...] = get_args(LayerKind)
 
 _MOST_FIELD = 1 << 16
 _MOST_CELLS = 1 << 26
@@ -31,7 +36,8 @@ class Space(Plain):
     The field must be `least` to `most` positions of the input, of which more than `enough` is no
     merit. The product of the strides is `output_stride`; each stride above 1 is one of `strides`.
     `widths` holds the channels of every layer, one number for each stage between strides, or one
-    for all; the input has `channels_in`. `holes` and `subgrids` say what is allowed.
+    for all; the input has `channels_in`. `holes` and `subgrids` say what is allowed, `layer` what a
+    layer is made of: its field is the same, not its price.
     """
 
     least: int
@@ -49,6 +55,7 @@ class Space(Plain):
     limits: Mapping[Price, int] = field(default_factory=dict)
     holes: bool = False
     subgrids: bool = False
+    layer: LayerKind = "conv"
 
     def __post_init__(self) -> None:
         low, high = self.depth

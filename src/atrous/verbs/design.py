@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
 from math import ceil, floor
@@ -17,7 +18,7 @@ from atrous.analysis.scale import Scale, per_rate
 from atrous.errors import ArgumentError, ReadError, UnreachableError
 from atrous.geometry import Window
 from atrous.operators.conv import conv
-from atrous.search import PRICES, Designs, Price, Space, search_space
+from atrous.search import LAYERS, PRICES, Designs, LayerKind, Price, Space, search_space
 from atrous.search.costs import ChainLayer, Latency, recomputed_share
 
 __all__ = ["Allowed", "design"]
@@ -50,6 +51,7 @@ def design(
     look_ahead: int | str | None = None,
     rate: float | str | None = None,
     allow: Collection[Allowed] = (),
+    layer: LayerKind = "conv",
 ) -> Designs:
     """The schedules of kernel, stride and dilation that reach a field and that none beats.
 
@@ -73,6 +75,9 @@ def design(
     `output_stride` samples that it stands for: in samples, or with `rate` a time, `"5ms"`. It rules
     out no schedule; layers are padded in front instead, the first ones most, and `plan_stream` says
     the same of what comes out. `causal` is a `look_ahead` of 0.
+
+    `layer` says what a layer is: `"conv"`, a convolution, or `"separable"`, one of each channel by
+    itself and one of kernel 1 behind it. That changes prices and the code, and no field.
 
     No schedule has holes, or ends in layers whose neighbouring outputs read disjoint sub-grids of
     some layer's input, unless `allow` has `"holes"` or `"subgrids"`. With holes evenness does not
@@ -110,6 +115,8 @@ def design(
         enough = min(enough, most)
     if minimise not in PRICES:
         raise ArgumentError(f"minimise={minimise!r} is none of {', '.join(PRICES)}; give one.")
+    if layer not in LAYERS:
+        raise ArgumentError(f"layer={layer!r} is none of {', '.join(LAYERS)}; give one.")
     unknown = [one for one in allow if one not in get_args(Allowed)]
     if unknown or isinstance(allow, str):
         raise ArgumentError(f"allow={allow!r}; give a tuple with 'holes', 'subgrids' or both.")
@@ -146,6 +153,7 @@ def design(
         limits,
         holes="holes" in allow,
         subgrids="subgrids" in allow or "holes" in allow,
+        layer=layer,
     )
     timed = "latency" in (minimise, *limits)
     return search_space(
@@ -254,23 +262,24 @@ def _clock(sizes: tuple[int, ...]) -> Latency:
     """Nanoseconds of layers by `atrous.conv` on arrays: the slower one of rate 1 and rate 4."""
 
     @lru_cache(None)
-    def timed(kernel: int, stride: int, rate: int, read: int, made: int, step: int) -> int:
-        maps = [-(-size // step) for size in sizes]
-        x = np.ones((1, read, *maps), dtype=np.float32)
-        weight = np.ones((made, read, *[kernel] * len(sizes)), dtype=np.float32)
-        pads = (Window(kernel, dilation=rate).extent - 1) // 2
+    def timed(layer: ChainLayer) -> int:
+        maps = [-(-size // layer.step) for size in sizes]
+        x = np.ones((1, layer.channels_in, *maps), dtype=np.float32)
+        each = layer.channels_in // layer.groups
+        weight = np.ones((layer.channels, each, *[layer.kernel] * len(sizes)), dtype=np.float32)
+        pads = (Window(layer.kernel, dilation=layer.rate).extent - 1) // 2
         turns = []
         for _ in range(_TURNS):
             began = perf_counter_ns()
-            conv(x, weight, stride=stride, dilation=rate, padding=pads)
+            conv(
+                x, weight, stride=layer.stride, dilation=layer.rate, padding=pads,
+                groups=layer.groups,
+            )  # fmt: skip
             turns.append(perf_counter_ns() - began)
         return int(median(turns))
 
     def latency(layer: ChainLayer) -> int:
         # So a front asks for few measurements, and no rate is chosen for noise.
-        return max(
-            timed(layer.kernel, layer.stride, rate, layer.channels_in, layer.channels, layer.step)
-            for rate in (1, 4)
-        )
+        return max(timed(replace(layer, rate=rate, first=False)) for rate in (1, 4))
 
     return latency

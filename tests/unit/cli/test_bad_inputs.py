@@ -418,6 +418,7 @@ BAD = (
     ("explore --overwrite", "--pyodide and --overwrite are for --export"),
     ("design --kernel 1", "give kernels of at least 2"),
     ("design --depth 4:2", "depth is 4 to 2"),
+    ("design --layer dense", "--layer dense is none of conv, separable"),
     ("design --rates x", "--rates 'x'; give whole numbers"),
     ("design -i 1,3", "is no shape with batch, channels and 1 to 3 sizes"),
     ("design --causal", "are along time; give an input of one axis"),

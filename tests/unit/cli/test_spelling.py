@@ -137,6 +137,7 @@ REFUSED = (
     ("degrid", "stack:k3d2 -i 1,1,9 --largest 0", "--largest 0 is no rate"),
     ("degrid", "stack:k3d2 -i 1,1,9 --method tail --at cnv", "--at: no layer is named 'cnv'"),
     ("design", "--minimise heat", "--minimise heat is none of macs, params"),
+    ("design", "--layer dense", "--layer dense is none of conv, separable"),
     ("design", "--memory lots", "--memory lots is no size of memory"),
     ("design", "--output-stride 0", "--output-stride 0 is no whole number"),
     ("design", "--receptive-field 64ms", "with --rate HZ a time in ms"),

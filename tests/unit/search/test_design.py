@@ -9,18 +9,19 @@ import torch
 
 import atrous
 from atrous.errors import ArgumentError, UnreachableError
+from atrous.search import LayerKind
 
 
+@pytest.mark.parametrize("layer", ["conv", "separable"])
 @pytest.mark.parametrize(
     ("input", "kernels", "output_stride"),
     [((1, 2, 40), (2, 3), 4), ((1, 3, 33, 41), (3, 5), 2), ((1, 2, 12, 10, 11), (2,), 1)],
 )
 def test_the_printed_code_builds_the_network_that_was_designed(
-    input: tuple[int, ...], kernels: tuple[int, ...], output_stride: int
+    input: tuple[int, ...], kernels: tuple[int, ...], output_stride: int, layer: LayerKind
 ) -> None:
-    designs = atrous.design(
-        9, input=input, kernels=kernels, channels=4, depth=(1, 4), output_stride=output_stride
-    )
+    given: dict[str, Any] = {"kernels": kernels, "output_stride": output_stride, "layer": layer}
+    designs = atrous.design(9, input=input, channels=4, depth=(1, 4), **given)
     assert designs
     for one in designs:
         held: dict[str, Any] = {}
@@ -28,9 +29,15 @@ def test_the_printed_code_builds_the_network_that_was_designed(
         model = held["model"].eval()
         assert model(torch.zeros(input)).shape == one.report.outputs[0].output_shape
         convs = [layer for layer in model if "Conv" in type(layer).__name__]
-        assert [conv.dilation[0] for conv in convs] == [*one.rates]
-        read = atrous.inspect(model, input).outputs[0].field[0]
+        wide = [conv for conv in convs if conv.kernel_size[0] > 1]
+        assert [conv.dilation[0] for conv in wide] == [*one.rates]
+        report = atrous.inspect(model, input)
+        read = report.outputs[0].field[0]
         assert (read.size, read.coverage, read.step) == (one.field, 1.0, 1)
+        biases = sum(conv.bias.numel() for conv in convs)
+        assert (report.macs, report.params - biases) == (one.macs, one.params)
+        if not any("Pad" in type(layer).__name__ for layer in model):
+            assert report.peak_memory_bytes == one.memory_bytes
 
 
 def test_causal_designs_look_at_nothing_ahead() -> None:
@@ -135,6 +142,7 @@ def test_what_is_out_of_reach_names_the_limit_and_the_nearest(
         ({"receptive_field": 6000, "depth": (1, 4000)}, "schedules with fields"),
         ({"channels": (1, 2, 3)}, "channels has 3 numbers"),
         ({"minimise": "time"}, "none of macs"),
+        ({"layer": "dense"}, "none of conv, separable"),
         ({"causal": True}, "along time"),
         ({"look_ahead": 3}, "along time"),
         ({"look_ahead": -1, "input": (1, 3, 64)}, "whole samples from 0"),
