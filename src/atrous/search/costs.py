@@ -9,7 +9,7 @@ from math import ceil, prod
 from atrous.geometry import Window
 from atrous.search.space import LayerKind, Price, Space
 
-__all__ = ["ChainLayer", "Latency", "Pricing", "layer_bytes", "parts_of", "recomputed_share"]
+__all__ = ["ChainLayer", "Latency", "Pricing", "convolutions_of", "layer_bytes", "recomputed_share"]
 
 _BYTES = 4
 
@@ -36,11 +36,12 @@ class ChainLayer:
         return (Window(self.kernel, dilation=self.rate).extent - 1) * self.step
 
 
-def parts_of(layer: ChainLayer, kind: LayerKind) -> tuple[ChainLayer, ...]:
+def convolutions_of(layer: ChainLayer, kind: LayerKind) -> tuple[ChainLayer, ...]:
     """The convolutions of which a layer is made, one after the other.
 
     >>> layer = ChainLayer(3, 2, 1, 16, 32, step=4)
-    >>> [(p.kernel, p.stride, p.groups, p.channels, p.step) for p in parts_of(layer, "separable")]
+    >>> made = convolutions_of(layer, "separable")
+    >>> [(p.kernel, p.stride, p.groups, p.channels, p.step) for p in made]
     [(3, 2, 16, 16, 4), (1, 1, 1, 32, 8)]
     """
     if kind == "conv":
@@ -66,7 +67,7 @@ class Pricing:
 
     def price(self, kind: Price, layer: ChainLayer) -> int:
         """What a layer adds; of memory, what is held while it runs, of which the largest counts."""
-        each = [self._price(kind, part) for part in parts_of(layer, self.kind)]
+        each = [self._price(kind, part) for part in convolutions_of(layer, self.kind)]
         return max(each) if kind == "memory" else sum(each)
 
     def _price(self, kind: Price, layer: ChainLayer) -> int:
