@@ -239,3 +239,24 @@ def test_a_halo_that_is_too_small_is_seen(monkeypatch):
     monkeypatch.setattr(Tiled, "_wider", lambda *_: None)
     apart, plan = largest_difference(model, shapes, tile)
     assert apart > 1e-5
+
+
+@pytest.mark.usefixtures("little")
+def test_an_image_that_the_halo_of_all_layers_leaves_whole_is_cut_by_sweeps(tmp_path):
+    blocks = [nn.Sequential(conv(c, 8, dilation=25), nn.GroupNorm(1, 8)) for c in (2, 8, 8, 8)]
+    model = nn.Sequential(*blocks).double().eval()
+    image = torch.rand(1, 2, 150, 190, dtype=torch.double)
+    tiled = atrous.tile(model, tile=64, statistics="exact")
+    plan = tiled.plan(image.shape)
+    assert (plan.grid, [axis.size for axis in plan.axes]) == ((3, 3), [150, 190])
+    assert max(stage.shapes[0] for stage in plan.stages) < (1, 2, 150, 190)
+    with torch.no_grad():
+        whole = model(image)
+    assert float((tiled(image) - whole).abs().max()) <= NEAR * float(whole.abs().max())
+    anew = atrous.plan_tiles(model, image.shape, tile=64, statistics="exact", scratch="none")
+    assert len(anew) == 1
+    assert plan.memory_bytes < anew.memory_bytes
+    with pytest.raises(UnsupportedError, match="gradients begin with the image, of which a tile"):
+        tiled.backward(image, torch.ones_like(whole))
+    with pytest.raises(UnsupportedError, match="workers begin with the image, of which a tile"):
+        tiled.run(image, tmp_path / "a.zarr", client=object())

@@ -331,12 +331,35 @@ def test_what_cannot_be_gathered_is_refused_and_named(model, asked, words):
         atrous.tile(model.eval(), tile=16, statistics=asked)(torch.rand(2, 2, 45, 58))
 
 
-def test_gradients_do_not_go_through_statistics():
-    model, shapes, tile, _ = CASES["group norm"]
-    tiled = atrous.tile(model.double(), tile=tile, statistics="exact")
-    image = torch.rand(shapes[0], dtype=torch.double)
-    with pytest.raises(atrous.UnsupportedError, match="1: every position has a part"):
-        tiled.backward(image, torch.zeros(2, 2, 23, 29))
+@pytest.mark.parametrize("name", ["group norm", "batch norm", "pyramid pooling", "classifier"])
+def test_gradients_through_statistics_are_those_of_the_whole_image(name):
+    model, shapes, tile, _ = CASES[name]
+    model = model.double().eval()
+    image = torch.randn(shapes[0], dtype=torch.double, requires_grad=True)
+    whole = model(image)
+    by_output = torch.randn(whole.shape, dtype=torch.double)
+    model.zero_grad()
+    (right,) = torch.autograd.grad(whole, image, by_output, retain_graph=True)
+    torch.autograd.backward(whole, by_output, inputs=list(model.parameters()))
+    wanted = [p.grad.clone() for p in model.parameters()]
+    model.zero_grad()
+    tiled = atrous.tile(model, tile=tile, statistics="exact")
+    by_image = tiled.backward(image.detach(), by_output, of_image=True)
+    for found, one in zip([p.grad for p in model.parameters()], wanted, strict=True):
+        assert float((found - one).abs().max()) <= 1e-9
+    assert float((by_image - right).abs().max()) <= 1e-11 * float(right.abs().max())
+
+
+def test_gradients_go_through_no_maximum_and_by_no_statistics_of_a_tile():
+    for name, how, words in (
+        ("strip pooling", "exact", "adaptive_max_pool2d: gradients do not go through a maximum"),
+        ("group norm", "tile", "1: by each tile's own statistics this is another model"),
+    ):
+        model, shapes, tile, _ = CASES[name]
+        tiled = atrous.tile(model.double(), tile=tile, statistics=how)
+        image = torch.rand(shapes[0], dtype=torch.double)
+        with pytest.raises(atrous.UnsupportedError, match=words):
+            tiled.backward(image, torch.ones_like(model(image)))
 
 
 def test_a_budget_holds_with_sweeps():

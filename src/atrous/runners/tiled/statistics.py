@@ -42,6 +42,12 @@ class Sums:
     other: torch.Tensor | None = None
     """Largest or smallest so far, or the sum of a power."""
 
+    def apart(self) -> Sums:
+        """A copy whose mean and squares take gradients."""
+        made = [one.clone() for one in (self.count, self.mean, self.squares)]
+        other = None if self.other is None else self.other.clone()
+        return Sums(made[0], made[1].requires_grad_(), made[2].requires_grad_(), other)
+
 
 class Gathered:
     """The statistics of one image: filled sweep by sweep, then used in place of the layers' own."""
@@ -87,6 +93,33 @@ class Gathered:
             self.found[layer] = _empty([one.held for one in call.digits], call)
         for here, part in _in_bins(call.digits, whole):
             _add(self.found[layer], own[here], part, call)
+
+    def pulled(self, layer: str, value: torch.Tensor, tile: Tile) -> torch.Tensor:
+        """A number that changes with a value as the loss does by way of the layer's statistics.
+
+        A mean changes with each of its `n` elements by `1 / n`, the sum of squared distances by
+        twice the element's own distance: the mean's share in them cancels.
+        """
+        call, sums = self.calls[layer], self.found[layer]
+        if call.way != "moments":
+            raise UnsupportedError(
+                f"{layer}: gradients do not go through a maximum or a length by tiles."
+            )
+        own, whole = self.own(layer, value, tile)
+        found = torch.zeros((), dtype=torch.double)
+        for here, part in _in_bins(call.digits, whole) if own.numel() else ():
+            piece = call.seen(own[here])
+            device = piece.device
+            for by, weight in ((sums.mean.grad, 1 / sums.count), (sums.squares.grad, None)):
+                if by is None:
+                    continue
+                if weight is not None:
+                    share = (by * weight)[part].to(device) * piece
+                else:
+                    mean = sums.mean.detach()[part].to(device)
+                    share = by[part].to(device) * (piece - mean).square()
+                found = found + share.sum().cpu()
+        return found
 
     def instead(self, sweep: int, tile: Tile) -> dict[str, Callable[..., Any]]:
         """The norms whose statistics are known in a sweep, as functions that use them."""

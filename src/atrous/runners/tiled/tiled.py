@@ -222,7 +222,7 @@ class Tiled:
                     "a network that is cut makes its outputs at once, of an image in memory, and "
                     "not by tiles: call the tiled model with the image and keep what it gives."
                 )
-            if client is not None and any(a.count > 1 and a.size == a.length for a in plan.axes):
+            if client is not None and _needs_all(plan):
                 raise UnsupportedError(
                     f"{plan.network}: workers begin with the image, of which a tile needs all; run "
                     "it here, where sweeps go on with maps that are kept."
@@ -301,6 +301,8 @@ class Tiled:
         several outputs), as `torch.autograd.grad(loss, output)` gives it for `output =
         tiled(image)`. Every position counts once, so the sums are those of a backward pass through
         the whole image; what differs is the order of additions. Batch norms are as in evaluation.
+        Exact statistics are gathered anew, and what the loss changes with them goes back through
+        one run of the image for each sweep; through maxima and lengths it does not go.
         With `of_image` the gradient by the image is returned. Several inputs are a tuple, and so
         are their gradients.
 
@@ -322,7 +324,19 @@ class Tiled:
             )
         from atrous.runners.tiled.gradients import backward
 
-        made = backward(self._engine(plan), plan, images, gradient, of_image)
+        if _needs_all(plan):
+            raise UnsupportedError(
+                f"{plan.network}: gradients begin with the image, of which a tile needs all; run "
+                "it as a whole."
+            )
+        engine = self._engine(plan)
+        if plan.gathered:
+            gather(
+                plan,
+                engine,
+                lambda tile: [one[part] for one, part in zip(images, tile.read, strict=True)],
+            )
+        made = backward(engine, plan, images, gradient, of_image)
         return made if made is None or isinstance(image, tuple | list) else made[0]
 
     def _cut(self, plan: CutPlan, image: Any, reduce: Reduce | str | None) -> Any:
@@ -422,6 +436,11 @@ class Tiled:
 
     def _batched(self, plan: TilePlan) -> int:
         return 1 if plan.resizes or plan.gathered else self.batch
+
+
+def _needs_all(plan: TilePlan) -> bool:
+    """Whether it is cut by its sweeps alone: from the image on, a tile needs all of an axis."""
+    return any(axis.count > 1 and axis.size == axis.length for axis in plan.axes)
 
 
 def _sizes_of(plan: TilePlan) -> object:

@@ -118,6 +118,30 @@ class TorchTiles:
             del given
             graph.compute(values, tuple(held.in_sweep(sweep)), instead)
 
+    def leaves(self) -> bool:
+        """Makes finished statistics what gradients are gathered of; False where there are none."""
+        for layer, sums in self._found.items():
+            self._found[layer] = sums.apart()
+        return bool(self._found)
+
+    def pulled(self, given: Sequence[torch.Tensor], tile: Tile, sweep: int) -> torch.Tensor:
+        """A number whose gradients are those of the loss by way of what a sweep counts of a tile.
+
+        Those of the loss by the statistics are to be in these, complete.
+        """
+        graph = self._graph_for(given)
+        held = self._statistics(graph)
+        instead, known = self._placed(graph, tile, sweep)
+        found = [torch.zeros((), dtype=torch.double)]
+
+        def count(layer: str, value: torch.Tensor) -> None:
+            found.append(held.pulled(layer, value, tile))
+
+        values = {**dict(zip(graph.inputs, given, strict=True)), **known}
+        wanted = tuple(held.in_sweep(sweep))
+        graph.compute(values, wanted, {**instead, **held.counting(sweep, count)})
+        return torch.stack(found).sum()
+
     def _graph_for(self, given: Sequence[torch.Tensor]) -> Graph:
         if self._graph is None:
             with in_mode(self.model, training=False), quiet():
