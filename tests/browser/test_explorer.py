@@ -45,7 +45,8 @@ def stack(page):
 def wait_for(page, text):
     """Until the page shows the stack: its link says so, after all else."""
     query = Draft.of(text, (1, 8, 64, 64)).query.partition("&")[0]
-    page.wait_for_function("query => location.search.includes(query)", arg=query)
+    # Whole: many a stack begins as a shorter one does.
+    page.wait_for_function("query => location.search.includes(query)", arg=query + "&")
 
 
 def assert_shows(page, text, shape):
