@@ -162,7 +162,7 @@ class StreamPlan(ShownWhole):
     """Layers that carry all of the past on."""
     kept: tuple[KeptState, ...]
     least_bytes: int
-    """What would do where activations, sums and the like are made again of what they read."""
+    """What would do, while the clip goes on, if activations and sums were made again."""
     joins: tuple[Join, ...]
     left: int
     """What a run without state needs before a chunk."""
