@@ -2,10 +2,10 @@
 
     python bench/tiles/peers.py [--picture docs/tiles.png]
 
-Each cuts the same image for the same model in one process, in turns, and once in a fork of its own,
-of which the peak of resident memory is taken beside what it held when it began. MONAI is not among
-the library's extras: `pip install monai` in an environment of its own. Prints a line of JSON for
-each.
+Each cuts the same image for the same model in one process, in turns, and twice in a fork of its
+own, of whose second run the peak of resident memory is taken beside what it held before. MONAI is
+not among the library's extras: `pip install monai` in an environment of its own. Prints a line of
+JSON for each.
 """
 
 from __future__ import annotations
@@ -160,6 +160,7 @@ def held(way: Way) -> float:
     child = os.fork()
     if not child:
         with torch.inference_mode():
+            way()  # what libraries set up for themselves is no part of it
             ctypes.CDLL(None).malloc_trim(0)
             before = resident("VmRSS")
             Path("/proc/self/clear_refs").write_text("5")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import prod
 
 from atrous.analysis.strides import views_of
+from atrous.geometry import Window
 from atrous.network import Network, Node, Tensor
-from atrous.network.ops import Conv, Elementwise
+from atrous.network.ops import Conv, ConvTranspose, Elementwise
 from atrous.shown import Shown
 
 __all__ = ["Memory", "blocked_copies", "bytes_moved_in", "memory_of"]
@@ -82,15 +84,37 @@ def blocked_copies(network: Network) -> Callable[[Node], int]:
     """What convolutions of PyTorch hold on a processor beside their input and their result.
 
     Those of 32 bits or fewer bring the input into blocks of channels, and the result back from
-    them: the larger of the two is there once more.
+    them: the larger of the two is there once more. Those of 64 bits lay out what each output reads,
+    tap by tap: `channels / groups * taps` numbers for each position, of one image at a time where
+    taps are dilated. A transposed one does so for each position of its input.
     """
 
     def held(node: Node) -> int:
-        if not isinstance(node.op, Conv) or node.output.itemsize > 4:
+        op = node.op
+        if not isinstance(op, Conv | ConvTranspose):
             return 0
-        return max(_blocked_bytes(network.tensor(node.inputs[0])), _blocked_bytes(node.output))
+        x = network.tensor(node.inputs[0])
+        if node.output.itemsize > 4:
+            return _columns_bytes(op, x, node.output)
+        if isinstance(op, ConvTranspose):
+            return 0
+        return max(_blocked_bytes(x), _blocked_bytes(node.output))
 
     return held
+
+
+def _columns_bytes(op: Conv | ConvTranspose, x: Tensor, made: Tensor) -> int:
+    rank = len(op.windows)
+    taps = prod(window.kernel for window in op.windows)
+    images = prod(x.shape[: -rank - 1])
+    if isinstance(op, ConvTranspose):
+        return images * op.channels * taps * prod(x.shape[-rank:]) * x.itemsize
+    if all(w == Window(1) for w in op.windows):
+        return 0
+    if any(window.dilation > 1 for window in op.windows):
+        images = 1
+    read = x.shape[-rank - 1] // op.groups * taps
+    return images * read * prod(made.shape[-rank:]) * x.itemsize
 
 
 def _blocked_bytes(tensor: Tensor) -> int:
