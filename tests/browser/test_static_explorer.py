@@ -111,6 +111,8 @@ def test_it_is_edited_without_a_server(visit, home, serious):
         assert page.url.startswith(home + "?stack=k3d2+k3d2&")
         assert page.get_by_text("reads 25 of 9x9 positions").is_visible()
         assert page.locator("#findings .finding").count()
+        page.get_by_role("button", name="Find better").click()
+        page.get_by_text("rates changed, no holes, no sub-grids").wait_for()
         page.get_by_role("button", name="Undo").click()
         page.wait_for_function("() => document.getElementById('stack').value === 'k3s2 k3s2 k3'")
         page.get_by_label("Known network", exact=True).select_option("vgg16")

@@ -17,7 +17,7 @@ from atrous.search.costs import ChainLayer, Latency, Pricing, recomputed_share
 from atrous.search.ladder import Found, Ladder, Rung, Unbeaten
 from atrous.search.skeletons import Group, Skeleton, skeletons
 from atrous.search.space import LayerKind, Price, Space, power_of_ten
-from atrous.shown import Plain, ShownWhole
+from atrous.shown import Plain, ShownWhole, how_many
 
 __all__ = ["Chosen", "Design", "Designs", "search_space"]
 
@@ -321,6 +321,11 @@ def _searched(space: Space, pricing: Pricing, first: Price, limits: Limits) -> l
 def _ladders(space: Space, pricing: Pricing, first: Price, limits: Limits) -> Iterator[Ladder]:
     bounded: list[Price] = [kind for kind in limits if kind != "memory"]
     memory = limits.get("memory")
+    low, high = space.depth
+    # Each layer sees further, so that no chain within the field has more.
+    deepest = min(high, (space.most - 1) // _least_reach(space))
+    if deepest < low:
+        return
 
     def prices(group: Group, kernel: int, rate: int) -> tuple[int, ...] | None:
         layer = replace(group.layer, kernel=kernel, rate=rate)
@@ -334,11 +339,16 @@ def _ladders(space: Space, pricing: Pricing, first: Price, limits: Limits) -> It
             number,
             space.kernels,
             (space.least, space.most),
-            space.depth,
+            (low, deepest),
             prices,
             [limits[kind] for kind in bounded],
             holes=space.holes,
         )
+
+
+def _least_reach(space: Space) -> int:
+    """By how many positions any layer widens the field at least."""
+    return (min(space.kernels) - 1) * min(space.rates)
 
 
 def _layers_of(skeleton: Skeleton, steps: Sequence[Rung]) -> list[ChainLayer]:
@@ -384,18 +394,30 @@ _PRICE_WORDS: dict[Price, str] = {
 
 def _amount_of(kind: Price, amount: int) -> str:
     """An amount of a price, times in ms."""
-    return f"{amount / 1e6:,.3g} ms" if kind == "latency" else f"{amount:,}"
+    if kind == "latency":
+        return f"{amount / 1e6:,.3g} ms"
+    return f"{amount:,} bytes" if kind in ("memory", "state") else f"{amount:,}"
 
 
 def _why_not(space: Space, pricing: Pricing) -> str:
     """Which limit keeps the target out of reach, and the nearest field that is within."""
     target = f"a field of {space.least:,}" + ("" if space.holes else " without holes")
+    low, high = space.depth
+    fewest = 1 + low * _least_reach(space)
+    if fewest > space.most:
+        kernels, most = f"kernel {min(space.kernels)}", f"{space.most:,}, the most that is wanted"
+        return (
+            f"{how_many(low, 'layer')} of {kernels} and rate {min(space.rates)} "
+            f"{'sees' if low == 1 else 'see'} at least {fewest:,} positions, more than {most}; "
+            "give a larger field, fewer layers or smaller kernels."
+        )
     if not _feasible(space, pricing, {}):
-        low, high = space.depth
         largest = _largest_field(space, partial(_within, pricing, {}))
         layers = f"{low} to {high} layers" if low < high else f"{high} layers"
         rates = f"rates up to {max(space.rates)}"
         fix = f"; the largest is {largest:,}" if largest else "; nothing is, at any size"
+        if not largest and not space.subgrids and 1 not in space.rates:
+            fix += ", since with no rate of 1 the last layer leaves sub-grids"
         return (
             f"{target} is out of reach of {layers} of kernels "
             f"{', '.join(map(str, space.kernels))} with {rates} at output stride "
