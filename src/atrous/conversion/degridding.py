@@ -265,7 +265,8 @@ def _rising_axes(network: Network, held: Collection[str]) -> tuple[str, ...]:
         if isinstance(node.op, Conv | Pool) and node.output.name in held:
             windows += [w for w in node.op.windows if w.kernel > 1 and w.stride == 1]
     rising = rises_by_kernels((w.kernel, w.dilation) for w in windows)
-    return network.axes if rising else ()
+    dilated = any(w.dilation > 1 for w in windows)
+    return network.axes if rising and dilated else ()
 
 
 def _by_insertion(

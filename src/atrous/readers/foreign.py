@@ -92,7 +92,8 @@ def missing_file(path: Path) -> str:
     if alike:
         best = get_close_matches(path.name[:_LONGEST], alike, n=3, cutoff=0)
         return f"there is no such file; near: {', '.join(best)}."
-    return "there is no such file; give the path of an .onnx file."
+    kind = "a .keras" if path.suffix == ".keras" else "an .onnx"
+    return f"there is no such file; give the path of {kind} file."
 
 
 def foreign_folder(path: Path) -> str:

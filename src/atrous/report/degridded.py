@@ -92,7 +92,8 @@ def _holes(before: Sequence[AxisGrid], after: Sequence[AxisGrid]) -> Iterator[st
 
 def _read(grid: AxisGrid) -> str:
     if grid.taps == grid.size:
-        return f"all {grid.size:,} positions of its field"
+        whole = f"all {grid.size:,} positions" if grid.size > 1 else "the one position"
+        return f"{whole} of its field"
     gap = how_many(grid.max_gap, "position")
     return f"{grid.taps:,} of {grid.size:,} positions, gaps of up to {gap}"
 

@@ -86,7 +86,9 @@ def degrid(
             f"largest={largest!r} is no rate; give a whole number from 1 to {_LARGEST:,}."
         )
     if method == "rates" and at is not None:
-        raise ReadError("at=... says where layers are put in; it goes with method='front', 'tail'.")
+        raise ReadError(
+            "at=... says where layers are put in; it goes with method='front' or method='tail'."
+        )
     names = output_names(outputs)
 
     def planned(network: Network, fits: Fits = lambda network, name: True) -> Degridding:  # noqa: ARG005 - anywhere
