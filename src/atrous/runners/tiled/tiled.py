@@ -41,9 +41,6 @@ __all__ = ["Reduce", "Tiled"]
 
 Read = Callable[[Tile], Sequence[Any]]
 
-Tried = dict[tuple[int, ...], tuple[Tile, list[NDArray[Any]]]]
-"""Tiles that were run to check a model, by their place, and their outputs."""
-
 _CHANNELS = 4
 """A last dimension of so many at most may be the colours of a picture."""
 
@@ -136,9 +133,13 @@ class Tiled:
             return [image[part] for image, part in zip(images, tile.read, strict=True)]
 
         with _kinds_said(plan, images), self._scratch(plan) as scratch:
-            last, made = self._check_sizes(plan, self._engine(plan), read, scratch)
-            for tile, outputs in made.values():
+            made: set[tuple[int, ...]] = set()
+
+            def done(tile: Tile, outputs: list[NDArray[Any]]) -> None:
                 write(tile, outputs)
+                made.add(tile.index)
+
+            last = self._check_sizes(plan, self._engine(plan), read, scratch, done)
             run_tiles(
                 last.engine,
                 (tile for tile in last.plan.tiles() if tile.index not in made),
@@ -234,10 +235,15 @@ class Tiled:
 
             def ready(read: Read) -> tuple[Last, Sequence[NDArray[Any]] | None]:
                 # Workers elsewhere find no maps here: they begin with the image.
-                last, made = self._check_sizes(plan, engine, read, scratch)
+                first: list[list[NDArray[Any]]] = []
+
+                def done(tile: Tile, outputs: list[NDArray[Any]]) -> None:
+                    if not any(tile.index):
+                        first.append(outputs)
+
+                last = self._check_sizes(plan, engine, read, scratch, done)
                 if client is None:
-                    _, found = made.get(last.plan.tile(0).index, (None, None))
-                    return last, found
+                    return last, first[0] if first else None
                 scratch.close()
                 return Last(plan, engine, read), None
 
@@ -373,36 +379,44 @@ class Tiled:
             kept.close()
 
     def _check_sizes(
-        self, plan: TilePlan, engine: Engine, read: Read, scratch: Scratch
-    ) -> tuple[Last, Tried]:
+        self,
+        plan: TilePlan,
+        engine: Engine,
+        read: Read,
+        scratch: Scratch,
+        done: Callable[[Tile, list[NDArray[Any]]], None],
+    ) -> Last:
         """What is left to be run when all statistics are gathered; checks each size of tiles once.
 
         Larger tiles at both ends give the same where both have it: two more runs, as the outputs of
-        the first and the last tile need not be made again. Raises `UnsupportedError` where they do
-        not: the model takes a number from its input's size or from positions in it.
+        the first and the last tile, handed to `done`, need not be made again. Raises
+        `UnsupportedError` where they do not: the model takes a number from its input's size or from
+        positions in it.
         """
         last = Last(plan, engine, read)
         if not plan.exact:
             self._measure(plan, engine, read)
-            return last, {}
+            return last
         last = replace(last, wider=self._wider(plan))
         if plan.gathered:
             last = gather(plan, engine, read, last.wider, scratch)
         if last.wider is None:
-            return last, {}
+            return last
         wider, runs = last.wider
         if plan.gathered and not plan.stages:
             runs.begin(engine)
-        found: Tried = {}
         for trial in trials(last.plan, wider, last.read):
             made = [last.engine.host(one) for one in last.engine.run(trial.given, [trial.tile])]
             beside = [runs.host(one) for one in runs.run(trial.beside, [trial.larger])]
             check_outputs(last.plan, trial, made, beside)
+            del beside
             if not trial.drawn:
-                found[trial.tile.index] = (trial.tile, made)
+                done(trial.tile, made)
+            # What a trial made is gone before the next one runs.
+            del made, trial
         self._check_batch(plan, engine, read)
         self._checked.add(_sizes_of(plan))
-        return last, found
+        return last
 
     def _check_batch(
         self, plan: TilePlan, engine: Engine, read: Callable[[Tile], Sequence[Any]]
@@ -428,7 +442,7 @@ class Tiled:
         exact = self._planner.exact(plan)
         other = self._engines(exact)
         with self._scratch(exact) as scratch:
-            self._check_sizes(exact, other, read, scratch)
+            self._check_sizes(exact, other, read, scratch, lambda *_: None)
         self.error = error_of(plan, engine, exact, other, read)
         step(str(self.error))
         self._check_batch(plan, engine, read)
