@@ -12,7 +12,7 @@ import numpy as np
 
 __all__ = ["LINE", "SIDE", "Digits", "Drawn", "bits", "load", "one_digit", "street"]
 
-SIDE = 33
+SIDE = 25
 """Pixels a side: 8 n + 1, so that maps at output strides 2, 4 and 8 begin and end on its ends."""
 
 LINE = 6
@@ -87,7 +87,7 @@ def curve(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """The pixels of a bent line, one wide, from one end of the scene to the other."""
     ends = random.uniform(0, SIDE - 1, 2)
     along = np.arange(SIDE)
-    bend = random.uniform(-8, 8) * np.sin(np.pi * along / (SIDE - 1))
+    bend = random.uniform(-6, 6) * np.sin(np.pi * along / (SIDE - 1))
     across = ends[0] + (ends[1] - ends[0]) * along / (SIDE - 1) + bend
     fine = np.linspace(0, SIDE - 1, 4 * SIDE)
     y = np.clip(np.rint(np.interp(fine, along, across)), 0, SIDE - 1).astype(int)
@@ -100,15 +100,15 @@ def noisy(scene: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def street(digits: Digits, random: np.random.Generator, count: int) -> Drawn:
-    """Scenes to segment: a digit of 16x16 on four pieces of others, and a line across both.
+    """Scenes to segment: a digit of 16x16 on three pieces of others, and a line across both.
 
-    Targets `(n, 33, 33)`: 0, 1 + digit where its ink is above 0.3, and `LINE`.
+    Targets `(n, 25, 25)`: 0, 1 + digit where its ink is above 0.3, and `LINE`.
     """
     inputs, targets = [], []
     for _ in range(count):
         scene = np.zeros((SIDE, SIDE), np.float32)
         said = np.zeros((SIDE, SIDE), np.int64)
-        clutter(scene, digits, random, pieces=4, times=2)
+        clutter(scene, digits, random, pieces=3, times=2)
         y, x = random.integers(0, SIDE - 16 + 1, 2)
         chosen = random.integers(len(digits.labels))
         ink = enlarged(digits.images[chosen], 2)
@@ -123,14 +123,14 @@ def street(digits: Digits, random: np.random.Generator, count: int) -> Drawn:
 
 
 def one_digit(digits: Digits, random: np.random.Generator, count: int) -> Drawn:
-    """Scenes to classify: a digit of 16x16 anywhere, on six pieces of others.
+    """Scenes to classify: a digit of 16x16 anywhere, on four pieces of others.
 
     Targets `(n,)`: the digit.
     """
     inputs, targets = [], []
     for _ in range(count):
         scene = np.zeros((SIDE, SIDE), np.float32)
-        clutter(scene, digits, random, pieces=6, times=2)
+        clutter(scene, digits, random, pieces=4, times=2)
         chosen = random.integers(len(digits.labels))
         y, x = random.integers(0, SIDE - 16 + 1, 2)
         scene[y : y + 16, x : x + 16] = enlarged(digits.images[chosen], 2)

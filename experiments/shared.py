@@ -152,9 +152,9 @@ def facts(schedule: Schedule, network: nn.Module, shape: tuple[int, ...], causal
 
 
 def evenness(schedule: Schedule) -> float:
-    """Variance of the positions of all paths from an output along one axis, over that of even ones.
+    """Standard deviation of where the paths from an output end, over that of as many to each place.
 
-    `size` positions in a row, as many paths to each, have (size^2 - 1) / 12.
+    Along one axis; `size` positions in a row, as many paths to each, have sqrt((size^2 - 1) / 12).
 
     >>> evenness(Schedule(((1, 3), (1, 1))))
     1.0
@@ -162,10 +162,8 @@ def evenness(schedule: Schedule) -> float:
     counts = atrous.inspect(schedule.text(), (1, 1, 1025)).footprint().counts
     at = np.flatnonzero(counts)
     paths = counts[at].astype(float)
-    mean = np.average(at, weights=paths)
-    return float(
-        np.average((at - mean) ** 2, weights=paths) / (((at[-1] - at[0] + 1) ** 2 - 1) / 12)
-    )
+    spread = np.average((at - np.average(at, weights=paths)) ** 2, weights=paths)
+    return float(np.sqrt(12 * spread / ((at[-1] - at[0] + 1) ** 2 - 1)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +268,7 @@ def difference(
     """The interval of the mean difference over the seeds that both have, paired by seed.
 
     >>> difference({1: 0.5, 2: 0.7, 3: 0.9}, {1: 0.4, 2: 0.5, 3: 0.6, 4: 0.0})
-    Between(mean=0.2, low=-0.048..., high=0.448...)
+    Between(mean=0.2..., low=-0.048..., high=0.448...)
     """
     both = sorted(ours.keys() & theirs.keys())
     return interval([round(ours[seed] - theirs[seed], 6) for seed in both], level)
