@@ -17,7 +17,7 @@ from experiments.run import RESULTS
 from experiments.sequence import LAGS, paths
 from experiments.sequence import schedules as listening
 from experiments.shared import interval
-from experiments.table import scores_of
+from experiments.table import scores_of, whole
 
 ROOT = Path(__file__).resolve().parents[1]
 KINDS = ("field of 33, no holes", "a small field", "with holes", "mended by degrid")
@@ -37,7 +37,7 @@ def rows(found: dict[str, Any]) -> list[dict[str, Any]]:
     """For each schedule and measure of the two tasks of pictures: mean, ends, price."""
     made = []
     for task in ("segmentation", "classification"):
-        if not found.get(task, {}).get("runs"):
+        if not whole(found, task):
             continue
         for (name, _), by_seed in scores_of(found[task]).items():
             fact = found[task]["facts"][name]
@@ -104,38 +104,42 @@ def outcomes(found: dict[str, Any]) -> alt.Chart:
 
 def against_price(found: dict[str, Any]) -> alt.Chart:
     """The one network on four grids: accuracy against MACs."""
-    same = ["strided", "hybrid 4", "hybrid 2", "doubling"]
-    data = alt.Data(values=[each for each in rows(found) if each["schedule"] in same])
-    base = alt.Chart(data).encode(
+    heights = {"strided": 108, "hybrid 4": 102, "hybrid 2": 108, "doubling": 108}
+    shown = [
+        each
+        for each in rows(found)
+        if each["schedule"] in heights and not each["of"].endswith("mean IoU")
+    ]
+    base = alt.Chart(alt.Data(values=shown)).encode(
         x=alt.X(
             "MMACs:Q",
-            scale=alt.Scale(type="log"),
+            scale=alt.Scale(type="log", domain=[0.5, 8], nice=False),
             title="million MACs for one scene",
-            axis=alt.Axis(**AXIS),
+            axis=alt.Axis(values=[0.5, 1, 2, 4, 8], **AXIS),
         ),
         color=alt.Color(
             "of:N",
-            scale=alt.Scale(range=["#0072b2", "#e69f00", "#009e73", "#cc79a7"]),
-            legend=alt.Legend(**LEGEND, columns=2),
+            scale=alt.Scale(range=[INKS[0], INKS[1], INKS[3]]),
+            legend=alt.Legend(**LEGEND),
         ),
     )
-    y = alt.Y("mean:Q", title="percent, with 95% interval", axis=alt.Axis(**AXIS))
-    shape = alt.Shape("of:N", legend=None)
+    y = alt.Y(
+        "mean:Q",
+        title="percent, with 95% interval",
+        scale=alt.Scale(domain=[0, 112]),
+        axis=alt.Axis(values=[0, 20, 40, 60, 80, 100], **AXIS),
+    )
     lines = base.mark_line().encode(y=y)
-    dots = base.mark_point(filled=True, size=70, opacity=1).encode(y=y, shape=shape)
     bars = base.mark_rule(strokeWidth=2).encode(y="low:Q", y2="high:Q")
+    dots = base.mark_point(filled=True, size=70, opacity=1).encode(
+        y=y, shape=alt.Shape("of:N", scale=alt.Scale(range=list(SHAPES)), legend=None)
+    )
+    priced = {each["schedule"]: each["MMACs"] for each in shown}
+    words = [{"words": n, "x": priced[n], "at": at} for n, at in heights.items()]
     names = (
-        alt.Chart(
-            alt.Data(
-                values=[
-                    {"MMACs": each["MMACs"], "words": each["schedule"], "at": 104}
-                    for each in rows(found)
-                    if each["schedule"] in same and each["of"].endswith("line")
-                ]
-            )
-        )
-        .mark_text(fontSize=12)
-        .encode(x="MMACs:Q", y="at:Q", text="words:N")
+        alt.Chart(alt.Data(values=words))
+        .mark_text(fontSize=12, font=AXIS["labelFont"])
+        .encode(x="x:Q", y="at:Q", text="words:N")
     )
     return alt.layer(lines, bars, dots, names).properties(width=520, height=280)
 
@@ -199,9 +203,12 @@ def heard(found: dict[str, Any]) -> alt.Chart:
 
 
 def main() -> None:
-    """Three pictures."""
+    """Three pictures, of what is trained."""
     found = json.loads(RESULTS.read_text())
-    for name, draw in (("outcomes", outcomes), ("price", against_price), ("lags", heard)):
+    pictures = {"outcomes": outcomes, "price": against_price, "lags": heard}
+    for name, draw in pictures.items():
+        if not whole(found, "sequence" if draw is heard else "segmentation"):
+            continue
         chart = draw(found).configure(background="#ffffff", view=alt.ViewConfig(stroke=None))
         path = ROOT / "docs" / f"experiments_{name}.svg"
         path.write_text(chart_svg(chart), encoding="utf-8")

@@ -142,7 +142,7 @@ def predictions(told: Mapping[str, Mapping[str, Any]]) -> Sequence[Prediction]:
         ),
         Prediction(
             "Digits, whose strokes are 2 to 4 wide: output stride 2 does as well as 1, within 3 "
-            "points, for a quarter of the MACs.",
+            f"points, for {fact('hybrid 2', 'macs') / fact('doubling', 'macs'):.0%} of the MACs.",
             alike("digits", "hybrid 2", "doubling", 0.03),
         ),
         Prediction(

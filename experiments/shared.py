@@ -27,6 +27,7 @@ __all__ = [
     "Task",
     "alike",
     "body",
+    "by_seed",
     "degridded",
     "difference",
     "facts",

