@@ -13,17 +13,22 @@ from atrous.shown import how_many, some
 if TYPE_CHECKING:
     import torch
 
-    from atrous.runners.stream.engine import Held
+    from atrous.runners.stream.engine import Held, Steps
+    from atrous.runners.stream.native.engine import NativeSteps
     from atrous.runners.stream.recipe import Recipe
     from atrous.runners.stream.state import StreamState
 
 __all__ = ["Slots"]
+
+USUAL = 8
+"""Streams that run as one batch where nothing else is asked for."""
 
 
 class _Alone(Protocol):
     """One stream of the model, which says what fits and what comes back."""
 
     _recipe: Recipe
+    _engine: Steps | NativeSteps
 
     @property
     def name(self) -> str: ...
@@ -53,17 +58,23 @@ class _Group:
 class Slots:
     """Streams that open, go on and close each at its own time, each as if it were alone.
 
-    Those that stand alike and get chunks of one length run as one batch: all that have begun, and
-    are the same number of samples behind a multiple of the hop. See `Stream.slots`.
+    In PyTorch those that stand alike and get chunks of one length run as one batch: all that have
+    begun, and are the same number of samples behind a multiple of the hop. By the native kernels
+    each runs for itself, and all share the packed weights. See `Stream.slots`.
     """
 
-    def __init__(self, stream: _Alone, most: int) -> None:
+    def __init__(self, stream: _Alone, most: int | None) -> None:
         from atrous.runners.stream.batched import batches_of
+        from atrous.runners.stream.engine import Steps
 
-        if most < 1:
+        if most is not None and most < 1:
             raise ArgumentError(f"most={most} streams cannot run at once; give 1 or more.")
         self._stream = stream
-        self._alone, *larger = batches_of(stream._recipe, most)
+        engine = stream._engine
+        self._native = None if most is not None or isinstance(engine, Steps) else engine
+        self._own: dict[Hashable, NativeSteps] = {}
+        several = USUAL if self._native is None else 1
+        self._alone, *larger = batches_of(stream._recipe, several if most is None else most)
         self._batches = {one.size: one for one in (self._alone, *larger)}
         self._exactly = any(one.counted for one in self._batches.values())
         self._counts: dict[Hashable, int] = {}
@@ -113,7 +124,11 @@ class Slots:
                     f"{self._stream.name}: the state is of a stream that has ended."
                 )
         self._counts[key] = held.count
-        self._groups[key] = _Group([key], held)
+        if self._native is None:
+            self._groups[key] = _Group([key], held)
+        else:
+            self._own[key] = self._native.twin()
+            self._own[key].held = held
         return key
 
     def push(self, chunks: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -135,9 +150,12 @@ class Slots:
                 alike.setdefault((self._standing(key), more), []).append(key)
             else:
                 found[key] = stream._none()
-        for keys in alike.values():
-            for group in self._grouped(keys):
+        for (_, more), keys in alike.items():
+            for group in self._grouped(keys) if self._native is None else ():
                 found.update(self._pushed(group, taken))
+            for key in keys if self._native is not None else ():
+                found[key] = self._own[key].alone(self._own[key].push, taken[key])
+                self._counts[key] += more
         return {key: stream._given(found[key], chunk) for key, chunk in chunks.items()}
 
     def close(self, key: Hashable) -> Any:
@@ -156,8 +174,12 @@ class Slots:
     def drop(self, key: Hashable) -> None:
         """Gives a stream up, and what is left of it."""
         self._checked(key)
-        self._left_by({key})
-        del self._groups[key], self._counts[key]
+        if self._native is None:
+            self._left_by({key})
+            del self._groups[key]
+        else:
+            del self._own[key]
+        del self._counts[key]
 
     def count(self, key: Hashable) -> int:
         """Input samples that were pushed into a stream."""
@@ -186,6 +208,8 @@ class Slots:
 
     def _state(self, key: Hashable) -> Held:
         """The state of one stream."""
+        if self._native is not None:
+            return self._own[key].held
         group = self._groups[key]
         held = self._batches[len(group.keys)].one(group.held, group.keys.index(key))
         held.count = self._counts[key]

@@ -193,11 +193,13 @@ class Stream(Shown):
         held = Held(state.count, list(state.kept), [list(cell) for cell in state.cells])
         return held.mapped(lambda x: x.to(self._device).clone())
 
-    def slots(self, most: int = 8) -> Slots:
-        """Many streams of this model, each as if it were alone, up to `most` of them run at once.
+    def slots(self, most: int | None = None) -> Slots:
+        """Many streams of this model, each as if it were alone.
 
-        They `open`, `push` and `close` by keys, whenever they like; this stream is another one. The
-        model is recorded for batches of 2, 4 and so on. Raises `ArgumentError` for `most` below 1.
+        They `open`, `push` and `close` by keys, whenever they like; this stream is another one. By
+        the native kernels each runs for itself. In PyTorch, which `most` asks for, up to so many
+        run as one batch (8 if it is left out); the model is recorded for batches of 2, 4 and so on.
+        Raises `ArgumentError` for `most` below 1.
 
         >>> import atrous, torch
         >>> live = atrous.stream(torch.nn.Conv1d(1, 1, 5, padding=2), (1, 1, 64))

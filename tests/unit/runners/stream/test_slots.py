@@ -11,6 +11,7 @@ from torch import nn
 
 import atrous
 from atrous.errors import ArgumentError, ArgumentTypeError, RunError
+from atrous.operators.kernels.stream import streams_natively
 from tests.streamed_networks import NETWORKS, RUNNING
 
 
@@ -162,3 +163,37 @@ def test_a_model_that_joins_its_batch_runs_each_stream_alone(kind):
     made = many.push({"a": x, "b": x + 1})
     whole = net(x)
     assert torch.allclose(made["a"], whole[..., : made["a"].shape[2]])
+
+
+@pytest.mark.skipif(not streams_natively(), reason="there are no native kernels of streams here")
+def test_native_streams_run_each_for_itself_and_share_the_weights():
+    net = model().float().eval()
+    live = atrous.stream(net, (1, 1, 64))
+    assert live.engine == "native"
+    many, sound, draw = live.slots(), SOUND.float(), random.Random(2)
+    assert many.together == 1
+    places = dict.fromkeys("abc", 0)
+    pieces = {name: [] for name in places}
+    for name in places:
+        many.open(name)
+    while places:
+        chunks = {}
+        for name in draw.sample(sorted(places), draw.randint(1, len(places))):
+            count = min(draw.randint(0, 30), sound.shape[2] - places[name])
+            chunks[name] = sound[..., places[name] : places[name] + count] * (1 + ord(name))
+            places[name] += count
+        for name, made in many.push(chunks).items():
+            pieces[name].append(made)
+        moved = draw.choice(sorted(places))
+        state = many.state(moved)
+        many.drop(moved)
+        assert many.count(many.open(moved, state)) == places[moved]
+        for name in [one for one, place in places.items() if place == sound.shape[2]]:
+            pieces[name].append(many.close(name))
+            del places[name]
+    for name, made in pieces.items():
+        with torch.no_grad():
+            whole = net(sound * (1 + ord(name)))
+        assert torch.allclose(torch.cat(made, 2), whole, rtol=0, atol=1e-5 * whole.abs().max())
+    packed = {id(one.written) for one in (live._engine, live._engine.twin())}
+    assert len(packed) == 1

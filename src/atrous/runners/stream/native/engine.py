@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from ctypes import byref
 from math import prod
 from typing import Any
@@ -120,6 +121,13 @@ class NativeSteps:
     @held.setter
     def held(self, held: Held) -> None:
         self.steps.held, self._count, self._live = held, held.count, False
+
+    def twin(self) -> NativeSteps:
+        """Another stream by the same program: packed weights are shared, what is kept is not."""
+        other = copy(self)
+        other.steps = Steps(self.recipe)
+        other._arena, other._live, other._count = None, False, 0
+        return other
 
     @property
     def count(self) -> int:
