@@ -102,7 +102,7 @@ def timed(
     try:
         for index in range(turns):
             for name in rotated(list(calls), index):
-                taken[name].append(turn(calls[name], 1 if name == OFFLINE else MOST // TURNS))
+                taken[name].append(turn(calls[name], 1 if name == OFFLINE else MOST // turns))
     finally:
         gc.enable()
     steps = dict.fromkeys(calls, block) | {OFFLINE: clip.shape[2]}
@@ -151,6 +151,7 @@ def measured(network: Network, turns: int, some: Sequence[int]) -> dict[str, Any
         "rate": network.rate,
         "guess": network.guess,
         "latency": str(ours.latency),
+        "engine": ours.engine,
         "least_bytes": ours.plan.least_bytes,
         "off": off,
         "absent": absent,
@@ -171,10 +172,11 @@ def main() -> None:
     asked.add_argument("names", nargs="*", help="words of networks' names; all if left out")
     asked.add_argument("--blocks", type=int, nargs="*", default=[], help="these alone")
     asked.add_argument("--quick", action="store_true", help="two turns, nothing is kept")
+    asked.add_argument("--turns", type=int, default=TURNS)
     asked.add_argument("--threads", type=int, default=1)
     given = asked.parse_args()
     use_threads(given.threads)
-    turns = 2 if given.quick else TURNS
+    turns = 2 if given.quick else given.turns
     results: dict[str, Any] = {"commit": commit(), "machine": machine(given.threads)}
     with torch.inference_mode():
         results["networks"] = [

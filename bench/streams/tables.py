@@ -49,6 +49,7 @@ def about(found: dict[str, Any]) -> str:
     left, right = found["guess"]
     said = [
         f"{found['rate']:,.0f} {found['step']}s a second, latency {found['latency']}.",
+        f"Ours runs in {'the native kernels' if found['engine'] == 'native' else 'PyTorch'}.",
         f"Guessed context: {left} before a block, {right} behind it.",
         f"Off the offline run: {off}.",
         f"State: the least {found['least_bytes']:,} bytes; {state}.",
