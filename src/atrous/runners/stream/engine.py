@@ -82,11 +82,17 @@ class Steps:
         length = -min(self._first.kept[index], 0)
         if not length:
             return None
-        empty = self._empty[index]
-        shape = [
-            length if d == self.recipe.values[index].dim else n for d, n in enumerate(empty.shape)
-        ]
-        return empty.new_zeros(shape)
+        return self._long(index, length)
+
+    def _long(self, index: int, length: int) -> torch.Tensor | None:
+        """Zeros of a value; None where it is several."""
+        empty, dim = self._empty[index], self.recipe.values[index].dim
+        if empty is None:
+            return None
+        zeros: torch.Tensor = empty.new_zeros(
+            [length if d == dim else n for d, n in enumerate(empty.shape)]
+        )
+        return zeros
 
     @property
     def _first(self) -> Counts:
@@ -112,11 +118,48 @@ class Steps:
         """As it was before the first sample."""
         self.held = self._start.copy()
 
-    @staticmethod
-    def alone(call: Callable[..., list[torch.Tensor]], *given: Any) -> list[torch.Tensor]:
-        """What a call makes, without gradients and without PyTorch's warnings."""
+    def alone(
+        self, call: Callable[..., list[torch.Tensor]], *given: torch.Tensor
+    ) -> list[torch.Tensor]:
+        """What a call makes, without gradients, PyTorch's warnings, and memory that two hold."""
         with torch.inference_mode(), quiet():
-            return call(*given)
+            return self._apart(call(*given), given)
+
+    def _apart(
+        self, made: Sequence[torch.Tensor], given: Sequence[torch.Tensor]
+    ) -> list[torch.Tensor]:
+        """Takes what is kept out of what was given, and what was made out of both.
+
+        Callers write into their chunks and into what they get.
+        """
+        theirs = {_memory(one) for one in given} - {0}
+
+        def mine(one: torch.Tensor) -> torch.Tensor:
+            return one.clone() if _memory(one) in theirs else one
+
+        held = self.held
+        held.kept[:] = [None if one is None else mine(one) for one in held.kept]
+        for cell in held.cells:
+            cell[:] = map(mine, cell)
+        theirs |= {_memory(one) for one in held.kept if one is not None}
+        theirs |= {_memory(one) for cell in held.cells for one in cell}
+        return [mine(one) for one in made]
+
+    def fits(self, held: Held) -> bool:
+        """Whether something is what this recipe keeps after so many samples."""
+        count, start = held.count, self._start
+        if count < 0 or len(held.cells) != len(start.cells):
+            return False
+        counts = self.schedule.after(self.schedule.alike(count))
+        for i, one in enumerate(held.kept):
+            wanted = start.kept[i]
+            if count:
+                length = counts.made[i] - min(counts.kept[i], counts.made[i])
+                wanted = self._long(i, length) if length else None
+            if not _alike(one, wanted):
+                return False
+        cells = zip(held.cells, start.cells, strict=True)
+        return all(len(a) == len(b) and all(map(_alike, a, b)) for a, b in cells)
 
     def push(self, new: torch.Tensor) -> list[torch.Tensor]:
         """What is certain once these samples are there and was not before."""
@@ -262,3 +305,15 @@ class Steps:
                 kept[index] = values[index]
 
         return join
+
+
+def _memory(x: torch.Tensor) -> int:
+    """Where a tensor's memory begins; 0 where it has none."""
+    return int(x.untyped_storage().data_ptr())
+
+
+def _alike(one: torch.Tensor | None, wanted: torch.Tensor | None) -> bool:
+    """Whether a tensor is there where one is wanted, of its shape and type."""
+    if one is None or wanted is None:
+        return one is wanted
+    return bool(one.shape == wanted.shape and one.dtype == wanted.dtype)

@@ -65,6 +65,12 @@ class Stream(Shown):
             f"{how_many(self.count, 'sample')} pushed, {self.engine}"
         )
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise ArgumentTypeError(
+            f"{self.name}: a stream is neither copied nor pickled; make another one with "
+            "atrous.stream and give it this one's state."
+        )
+
     @property
     def name(self) -> str:
         """What the model is called."""
@@ -186,11 +192,15 @@ class Stream(Shown):
             raise ArgumentTypeError(
                 f"a state is a {type(state).__name__}; give what `stream.state` gave."
             )
-        if len(state.kept) != len(self._recipe.values):
-            raise ArgumentError("the state is one of another model.")
         from atrous.runners.stream.engine import Held
 
         held = Held(state.count, list(state.kept), [list(cell) for cell in state.cells])
+        fits = len(held.kept) == len(self._recipe.values)
+        if not fits or not (state.ended or self._steps.fits(held)):
+            raise ArgumentError(
+                f"{self.name}: the state is one of another model; give one that a stream of the "
+                "same layers saved."
+            )
         return held.mapped(lambda x: x.to(self._device).clone())
 
     def slots(self, most: int | None = None) -> Slots:
@@ -259,10 +269,14 @@ class Stream(Shown):
         import torch
 
         if isinstance(chunk, np.ndarray):
-            chunk = torch.from_numpy(np.require(chunk, requirements=["W"]))
+            chunk = self._tensor(chunk)
         if not isinstance(chunk, torch.Tensor):
             raise ArgumentTypeError(
                 f"{self.name}: a chunk is a {type(chunk).__name__}; give a tensor or an array."
+            )
+        if chunk.layout != torch.strided or chunk.is_meta:
+            raise ArgumentTypeError(
+                f"{self.name}: a chunk is a sparse tensor or one without numbers; give a dense one."
             )
         shape = tuple(chunk.shape)
         wanted = (*self._shape[: self._dim], "any", *self._shape[self._dim + 1 :])
@@ -280,6 +294,22 @@ class Stream(Shown):
                 f"takes {str(self._dtype).removeprefix('torch.')}; convert it."
             )
         return chunk.detach().to(self._device)
+
+    def _tensor(self, chunk: np.ndarray[Any, Any]) -> torch.Tensor:
+        """An array as a tensor. Raises where none has its type."""
+        import torch
+
+        try:
+            return torch.from_numpy(np.require(chunk, requirements=["W"]))
+        except ValueError:
+            # Reversed, or of another byte order.
+            plain = chunk.dtype.newbyteorder("=")
+            return torch.from_numpy(np.array(chunk, dtype=plain, order="C"))
+        except TypeError:
+            raise ArgumentTypeError(
+                f"{self.name}: a chunk is an array of {chunk.dtype}, the model takes "
+                f"{str(self._dtype).removeprefix('torch.')}; convert it."
+            ) from None
 
     def _given(self, made: list[torch.Tensor], chunk: Any) -> Any:
         found = [one.numpy() for one in made] if isinstance(chunk, np.ndarray) else made

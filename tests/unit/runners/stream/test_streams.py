@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import pickle
 import random
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -100,6 +102,63 @@ def test_arrays_come_back_as_arrays_and_a_chunk_may_be_empty():
     made = live.push(SOUND.numpy())
     assert isinstance(made, np.ndarray)
     assert live.push(SOUND[..., :0]).shape == (1, 1, 0)
+
+
+class TwoOutputs(nn.Module):
+    """What its second layer keeps is its first output, and a part of the input."""
+
+    def __init__(self):
+        super().__init__()
+        self.far = nn.Conv1d(1, 1, 5)
+
+    def forward(self, x):
+        y = x[..., 1:]
+        return y, self.far(y.sigmoid() + y)
+
+
+def test_callers_may_write_into_their_chunks_and_into_what_they_get():
+    net = TwoOutputs().double()
+    live, buffer = atrous.stream(net, (1, 1, 64), axis=2), np.zeros((1, 1, 3))
+    found = []
+    for part in SOUND[..., :60].split(3, 2):
+        buffer[:] = part
+        made = live.push(buffer)
+        buffer[:] = 7
+        found.append([torch.tensor(one) for one in made])
+        for one in made:
+            one[:] = 9
+    found.append(live.flush())
+    for parts, whole in zip(zip(*found, strict=True), net(SOUND[..., :60]), strict=True):
+        assert torch.allclose(torch.cat(parts, 2), whole, rtol=0, atol=1e-12)
+
+
+def test_arrays_that_are_reversed_or_of_another_byte_order_are_read():
+    live, wanted = atrous.stream(model(), (1, 1, 64)), model()(SOUND.flip(2))
+    backward = SOUND.numpy()[..., ::-1]
+    for array in (backward, backward.astype(">f8")):
+        live.reset()
+        made = [torch.from_numpy(live.push(array)), live.flush()]
+        assert torch.allclose(torch.cat(made, 2), wanted, rtol=0, atol=1e-12)
+
+
+def test_a_stream_is_not_copied():
+    live = atrous.stream(model(), (1, 1, 64))
+    for make in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(ArgumentTypeError, match="neither copied nor pickled"):
+            make(live)
+
+
+def test_the_state_of_another_model_is_refused():
+    live = atrous.stream(model(), (1, 1, 64))
+    live.push(SOUND[..., :40])
+    mine, other = live.state, atrous.stream(nn.Conv1d(1, 4, 5).double(), (1, 1, 64))
+    other.push(SOUND[..., :40])
+    wider = replace(mine, kept=tuple(None if x is None else x.repeat(1, 2, 1) for x in mine.kept))
+    rougher = replace(mine, kept=tuple(None if x is None else x.float() for x in mine.kept))
+    for state in (other.state, wider, rougher, replace(mine, count=41), replace(mine, count=-1)):
+        with pytest.raises(ArgumentError, match="of another model"):
+            live.state = state
+    live.state = mine
 
 
 def test_what_does_not_fit_leaves_the_stream_as_it_was():
