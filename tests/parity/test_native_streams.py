@@ -231,6 +231,27 @@ def test_kinds_of_calls_run_natively(kind):
         assert off(found.nan_to_num(), whole.nan_to_num()) < 2e-6
 
 
+def test_what_is_kept_between_some_pushes_alone_is_kept_where_the_arena_grows_too():
+    torch.manual_seed(0)
+    # The second layer keeps rows of the first one where a push ends within a hop.
+    model = nn.Sequential(
+        nn.Conv1d(1, 4, 1), nn.Conv1d(4, 4, 4, 4), nn.ConvTranspose1d(4, 8, 4, 4),
+        nn.Conv1d(8, 1, 1),
+    ).eval()  # fmt: skip
+    x = noise((1, 1, 60))
+    with torch.no_grad():
+        whole = model(x)
+    for pushes in ([12, 5, 43], [11, 5, 1, 6, 37]):
+        live, plain = (atrous.stream(model, (1, 1, 60), engine=one) for one in ("native", "torch"))
+        found = []
+        for part in x.split(pushes, 2):
+            found.append(live.push(part))
+            plain.push(part)
+            for mine, other in zip(live.state.kept, plain.state.kept, strict=True):
+                assert mine is other is None or torch.allclose(mine, other, atol=1e-6)
+        assert off(torch.cat([*found, live.flush()], 2), whole) < 2e-6
+
+
 def test_what_the_kernels_do_not_know_runs_in_pytorch_and_says_why():
     live = atrous.stream(NETWORKS["GRU"].model(dtype=torch.float32), (1, 1, 160))
     assert live.engine == "torch"

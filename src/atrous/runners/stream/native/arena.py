@@ -90,6 +90,14 @@ def turns_of(written: Written, roots: Sequence[int], before: Counts, after: Coun
             seen(value.index, kept, 0) is None
         ):  # fmt: skip
             return None
+        # What is kept behind this push lies in front of the next one, kept so far or not.
+        left = after.kept[value.index]
+        if not value.several and left < after.made[value.index]:
+            place = written.places[value.index]
+            if place.root not in needs:
+                return None
+            here = left + place.shift - after.made[place.root]
+            needs[place.root] = needs[place.root].with_(Need(-here))
     grown = (ctypes.c_int64 * len(roots))(*(needs[root].new for root in roots))
     ends = written.recipe.outputs
     given = tuple(after.made[end.index] - before.made[end.index] for end in ends)
