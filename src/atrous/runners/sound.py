@@ -128,7 +128,7 @@ class _ArraySource:
             raise ReadError(
                 f"{place}: holds {found.dtype} of shape {found.shape}; give channels and samples."
             )
-        self.array = found.reshape(-1, found.shape[-1])
+        self.array = found.reshape(1, -1) if found.ndim == 1 else found
         self.channels: int = self.array.shape[0]
         self.length: int | None = self.array.shape[1]
         self.rate: Fraction | None = None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from fractions import Fraction
+from math import prod
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -46,6 +48,9 @@ def stream_file(
 
     if block < 1:
         raise ArgumentError(f"block={block} holds no sample; give 1 or more.")
+    read, written = Path(source), Path(target)
+    if read.is_file() and written.is_file() and read.samefile(written):
+        raise ArgumentError(f"{target}: is what is read; write to another file.")
     opened = sound_source(source, channels)
     made, _ = made_of(model) if kind_of(model) == "library" else (model, None)
     shape = tuple(input or (1, opened.channels, min(opened.length or _USUAL, _USUAL)))
@@ -60,7 +65,8 @@ def stream_file(
 
         def put(found: Any) -> None:
             array = arrays_of(found)[0]
-            array = array.reshape(-1, array.shape[-1])
+            # Nothing may be certain yet, which -1 stands for in no shape.
+            array = array.reshape(prod(array.shape[:-1]), array.shape[-1])
             if not sink:
                 to = None if rate is None else rate / live.stride
                 sink.append(held.enter_context(sound_sink(target, to, len(array))))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from atrous.certification.stream_run import StreamRun
+from atrous.errors import ArgumentError
 from atrous.verbs import stream_file as module
 from tests.command import assert_refuses, atrous
 
@@ -110,6 +111,19 @@ def test_what_cannot_be_streamed_is_one_line(place, arguments, says):
     assert result.returncode == 2
     assert len(result.stderr.strip().splitlines()) == 1
     assert any(part in result.stderr for part in says.split("|"))
+
+
+@pytest.mark.parametrize(("length", "block"), [(0, 4), (1, 4), (9, 1), (50, 2)])
+def test_blocks_that_make_nothing_yet_and_clips_without_samples_pass(place, length, block):
+    from torch import nn
+
+    model = nn.Sequential(nn.Conv1d(1, 2, 9, padding=8), nn.Conv1d(2, 1, 5, padding=4)).eval()
+    np.save("in.npy", sound(length)[None])
+    told = module.stream_file(model, "in.npy", "out.npy", block=block, input=(1, 1, 60), check=True)
+    assert told.equal is not False
+    assert np.load("out.npy").shape == (1, length + 12 if length else 0)
+    with pytest.raises(ArgumentError, match="is what is read; write to another file"):
+        module.stream_file(model, "in.npy", "./in.npy")
 
 
 def test_a_layer_that_sees_the_whole_clip_is_named(place):
