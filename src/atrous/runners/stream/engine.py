@@ -132,17 +132,17 @@ class Steps:
 
         Callers write into their chunks and into what they get.
         """
-        theirs = {_memory(one) for one in given} - {0}
+        theirs = {_memory_at(one) for one in given} - {0}
 
         def mine(one: torch.Tensor) -> torch.Tensor:
-            return one.clone() if _memory(one) in theirs else one
+            return one.clone() if _memory_at(one) in theirs else one
 
         held = self.held
         held.kept[:] = [None if one is None else mine(one) for one in held.kept]
         for cell in held.cells:
             cell[:] = map(mine, cell)
-        theirs |= {_memory(one) for one in held.kept if one is not None}
-        theirs |= {_memory(one) for cell in held.cells for one in cell}
+        theirs |= {_memory_at(one) for one in held.kept if one is not None}
+        theirs |= {_memory_at(one) for cell in held.cells for one in cell}
         return [mine(one) for one in made]
 
     def fits(self, held: Held) -> bool:
@@ -156,10 +156,10 @@ class Steps:
             if count:
                 length = counts.made[i] - min(counts.kept[i], counts.made[i])
                 wanted = self._long(i, length) if length else None
-            if not _alike(one, wanted):
+            if not _alike_tensors(one, wanted):
                 return False
         cells = zip(held.cells, start.cells, strict=True)
-        return all(len(a) == len(b) and all(map(_alike, a, b)) for a, b in cells)
+        return all(len(a) == len(b) and all(map(_alike_tensors, a, b)) for a, b in cells)
 
     def push(self, new: torch.Tensor) -> list[torch.Tensor]:
         """What is certain once these samples are there and was not before."""
@@ -307,12 +307,12 @@ class Steps:
         return join
 
 
-def _memory(x: torch.Tensor) -> int:
+def _memory_at(x: torch.Tensor) -> int:
     """Where a tensor's memory begins; 0 where it has none."""
     return int(x.untyped_storage().data_ptr())
 
 
-def _alike(one: torch.Tensor | None, wanted: torch.Tensor | None) -> bool:
+def _alike_tensors(one: torch.Tensor | None, wanted: torch.Tensor | None) -> bool:
     """Whether a tensor is there where one is wanted, of its shape and type."""
     if one is None or wanted is None:
         return one is wanted
