@@ -6,9 +6,13 @@ import json
 import random
 
 import pytest
+import torch
 
 import atrous
+from atrous.errors import ReadError
 from atrous.geometry import tail_factors
+from atrous.optimization.module import Optimized
+from atrous.optimization.records import Explanation
 from tests.command import atrous as command
 
 SHAPE = (1, 4, 96, 96)
@@ -73,3 +77,11 @@ def test_the_command_prints_the_table_and_json_under_its_schema() -> None:
     data = json.loads(command("explain", "stack:k3d2 k3", "-i", "1,4,96,96", "--json").stdout)
     assert data["schema"] == "atrous.explained/1"
     assert [one["axes"][0]["holes"] for one in data["layers"]] == ["opens", "closes"]
+
+
+def test_what_optimize_chose_is_asked_of_its_result() -> None:
+    model = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 3, padding=1))
+    fast = Optimized(model, {}, Explanation.__new__(Explanation))
+    with pytest.raises(ReadError, match=r"call its \.explain\(\).*give input="):
+        atrous.explain(fast)
+    assert str(atrous.explain(fast, (1, 1, 9, 9))) == str(atrous.explain(model, (1, 1, 9, 9)))
