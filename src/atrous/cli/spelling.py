@@ -10,7 +10,13 @@ from typing import Any
 __all__ = ["blamed", "options_of", "speaking", "spelled", "typed"]
 
 # What the library's functions call what the command line calls otherwise.
-_CALLED = {"values": "value", "enough": "at_least", "images": "image", "example": "input"}
+_CALLED = {
+    "values": "value",
+    "enough": "at_least",
+    "images": "image",
+    "example": "input",
+    "kernels": "kernel",
+}
 _VALUE = r"\.\.\.|'[^']*'|\"[^\"]*\"|\([^()]*\)|[\w.+-]*[\w]|"
 _SHORT = {"-l": "--layer", "-i": "--input", "-o": "--output", "-s": "--output-stride"}
 _speaking: ContextVar[Mapping[str, tuple[str, str]]] = ContextVar("options")

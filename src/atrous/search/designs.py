@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 from atrous.analysis import Inspection, inspect_network
@@ -412,8 +412,8 @@ def _why_not(space: Space, pricing: Pricing) -> str:
             "give a larger field, fewer layers or smaller kernels."
         )
     if not _feasible(space, pricing, {}):
-        largest = _largest_field(space, partial(_within, pricing, {}))
-        layers = f"{low} to {high} layers" if low < high else f"{high} layers"
+        largest = _largest_field(space, pricing, {})
+        layers = f"{low} to {high} layers" if low < high else how_many(high, "layer")
         rates = f"rates up to {max(space.rates)}"
         fix = f"; the largest is {largest:,}" if largest else "; nothing is, at any size"
         if not largest and not space.subgrids and 1 not in space.rates:
@@ -425,7 +425,7 @@ def _why_not(space: Space, pricing: Pricing) -> str:
         )
     for kind, bound in space.limits.items():
         if not _feasible(space, pricing, {kind: bound}):
-            largest = _largest_field(space, partial(_within, pricing, {kind: bound}))
+            largest = _largest_field(space, pricing, {kind: bound})
             least = _least_limit(space, pricing, kind)
             nearest = (
                 f"the largest field within it is {largest:,}" if largest else "nothing is within it"
@@ -448,18 +448,11 @@ def _feasible(space: Space, pricing: Pricing, limits: Limits) -> bool:
     return any(ladder.reaches() for ladder in _ladders(space, pricing, "macs", limits))
 
 
-def _within(pricing: Pricing, limits: Limits, space: Space) -> bool:
-    return _feasible(space, pricing, limits)
-
-
-def _largest_field(space: Space, feasible: Callable[[Space], bool]) -> int:
-    """The largest field that is reached, up to the one wanted; 0 for none."""
-    low, high = 0, space.least
-    while high - low > 1:
-        middle = (low + high) // 2
-        trial = replace(space, least=middle, most=max(space.most, middle), enough=middle)
-        low, high = (middle, high) if feasible(trial) else (low, middle)
-    return low
+def _largest_field(space: Space, pricing: Pricing, limits: Limits) -> int:
+    """The largest field below the one wanted that is reached within one limit; 0 for none."""
+    most = max(space.least - 1, 1)
+    below = replace(space, least=1, most=most, enough=1)
+    return max((one.largest() for one in _ladders(below, pricing, "macs", limits)), default=0)
 
 
 def _least_limit(space: Space, pricing: Pricing, kind: Price) -> int:

@@ -205,6 +205,30 @@ class Ladder:
             one <= bound for one, bound in zip(least[1:], self.limits, strict=True)
         )
 
+    def largest(self) -> int:
+        """The largest field of its range that is reached within the first limit; 0 for none."""
+        column, bound = (1, self.limits[0]) if self.limits else (0, NEVER - 1)
+        puts = [put for same in self.puts.values() for put in same]
+        paid = np.full((self.keys.count, self.most), NEVER)
+        paid[0, 0] = 0
+        found = 0
+        for layers in range(1, self.depth[1] + 1):
+            grown = np.full_like(paid, NEVER)
+            for put in puts:
+                before, after = self.keys.before_and_after(paid, grown, put)
+                first = 0 if self.holes else put.step - 1
+                if first + put.reach < self.most:
+                    held = after[..., first + put.reach :]
+                    some = before[..., first : self.most - put.reach]
+                    if len(some) > len(held):
+                        some = some.min(axis=0, keepdims=True)
+                    np.minimum(held, some + put.prices[column], out=held)
+            paid = grown
+            if layers >= self.depth[0]:
+                reached = np.flatnonzero(paid[self.keys.full] <= bound)
+                found = max(found, int(reached[-1]) + 1 if len(reached) else 0)
+        return found if found >= self.least else 0
+
     def search(self, front: Unbeaten, listen: Callable[[int], None]) -> None:
         """Adds to `front` what no other chain beats; tells `listen` how far it is, in steps."""
         togo = [self._togo(column) for column in range(1 + len(self.limits))]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
-from math import ceil, floor
+from math import ceil, floor, inf
+from numbers import Real
 from statistics import median
 from time import perf_counter_ns
 from typing import Any, Literal, get_args
@@ -28,6 +29,11 @@ Numbers = int | Sequence[int]
 
 _MORE = 4
 """What lies above the field that is asked for is looked at up to a quarter of it."""
+
+
+_DEEPEST = 1000
+_LARGEST = 1 << 16
+"""No kernel, rate or stride beyond this fits into the largest field that is searched."""
 
 
 def design(
@@ -103,30 +109,28 @@ def design(
         or state is not None
     ):
         raise ArgumentError(
-            "causal, look_ahead, rate and state are along time; give an input of one axis, such as "
-            "1,64,16000."
+            "causal=True, look_ahead=..., rate=... and state=... are along time; give an input of "
+            "one axis, such as 1,64,16000."
         )
     ahead = 0 if causal else None if look_ahead is None else _samples_ahead(look_ahead, scale)
     if causal and look_ahead is not None and _samples_ahead(look_ahead, scale):
         raise ArgumentError(f"causal is look_ahead=0, and look_ahead={look_ahead!r}; give one.")
     least, most, enough = _field_range(receptive_field, shape, scale)
+    _check_output_stride(output_stride)
     if recomputed is not None:
-        most = _within_tile(*recomputed, len(shape) - 2, output_stride, least, most)
+        tile, share = _tile_and_share(recomputed)
+        most = _within_tile(tile, share, len(shape) - 2, output_stride, least, most)
         enough = min(enough, most)
     if minimise not in PRICES:
         raise ArgumentError(f"minimise={minimise!r} is none of {', '.join(PRICES)}; give one.")
     if layer not in LAYERS:
         raise ArgumentError(f"layer={layer!r} is none of {', '.join(LAYERS)}; give one.")
-    unknown = [one for one in allow if one not in get_args(Allowed)]
-    if unknown or isinstance(allow, str):
+    allowed = not isinstance(allow, str) and isinstance(allow, Collection)
+    if not allowed or any(one not in get_args(Allowed) for one in allow):
         raise ArgumentError(f"allow={allow!r}; give a tuple with 'holes', 'subgrids' or both.")
-    if output_stride < 1:
-        raise ArgumentError(
-            f"output_stride={output_stride!r} is no whole number of at least 1; give one."
-        )
     limits: dict[Price, int] = {}
     for name, bound in (("macs", macs), ("params", params), ("latency", latency)):
-        if bound is not None and not bound > 0:
+        if bound is not None and not (_is_real(bound) and 0 < bound < inf):
             raise ArgumentError(f"{name}={bound!r} is no limit; give a number above 0.")
     if macs is not None:
         limits["macs"] = floor(macs)
@@ -171,14 +175,32 @@ def _design_input(given: Any) -> tuple[int, ...]:
     return shape
 
 
+def _check_output_stride(given: Any) -> None:
+    if not isinstance(given, int) or isinstance(given, bool) or given < 1:
+        raise ArgumentError(f"output_stride={given!r} is no whole number of at least 1; give one.")
+    if given > _LARGEST:
+        raise ArgumentError(
+            f"output_stride={given} is more than is searched ({_LARGEST:,}); give a smaller one."
+        )
+
+
+def _is_real(given: Any) -> bool:
+    return isinstance(given, Real) and not isinstance(given, bool)
+
+
 def _whole_numbers(name: str, given: Any) -> tuple[int, ...]:
-    found = (given,) if isinstance(given, int) else tuple(given)
+    found = tuple(given) if isinstance(given, Iterable) else (given,)
     if not found or not all(
         isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in found
     ):
         raise ArgumentError(f"{name}={given!r}; give whole numbers of at least 1.")
     if name == "depth" and len(found) > 2:
         raise ArgumentError(f"depth={given!r}; give one number, or the least and the most.")
+    most = _DEEPEST if name == "depth" else _LARGEST
+    if max(found) > most:
+        raise ArgumentError(
+            f"{name}={given!r} goes beyond what is searched ({most:,}); give smaller numbers."
+        )
     return found
 
 
@@ -232,13 +254,16 @@ def _is_number(text: str) -> bool:
     return text.replace(".", "", 1).isascii() and text.replace(".", "", 1).isdecimal()
 
 
+def _tile_and_share(given: Any) -> tuple[int, float]:
+    pair = tuple(given) if isinstance(given, Sequence) else ()
+    good = len(pair) == 2 and isinstance(pair[0], int) and _is_real(pair[1])
+    if not good or pair[0] < 1 or not 0 < pair[1] < inf:
+        raise ArgumentError(f"recomputed={given!r}; give a tile's size and a share above 0.")
+    return pair
+
+
 def _within_tile(tile: int, share: float, rank: int, stride: int, least: int, most: int) -> int:
     """The largest field with which tiles of a size run at most a share of positions twice."""
-
-    if tile < 1 or not share > 0:
-        raise ArgumentError(
-            f"recomputed=({tile}, {share}); give a tile's size and a share above 0."
-        )
 
     def fits(size: int, field: int) -> bool:
         return recomputed_share(size, field, rank, stride) <= share

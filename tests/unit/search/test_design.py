@@ -138,11 +138,35 @@ def test_what_is_out_of_reach_names_the_limit_and_the_nearest(
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        ({"kernels": 4, "rates": (2,), "depth": 2}, "of 2 layers .*; nothing is, at any size"),
+        ({"kernels": 4, "rates": (1, 7), "depth": 2}, "largest is 7"),
+        ({"kernels": (2, 3), "depth": 1}, "of 1 layer .*largest is 3"),
+        ({"depth": 4, "macs": 3455}, "at least 3,456, .*nothing is within it"),
+        ({"depth": (1, 4), "macs": 3455}, "at least 3,456, .*within it is 27"),
+    ],
+)
+def test_the_nearest_field_is_one_that_a_schedule_has(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(UnreachableError, match=message):
+        atrous.design(30, input=(1, 3, 32), channels=3, **{"rates": 9, **given})
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
         ({"kernels": 1}, "kernels of at least 2"),
         ({"output_stride": 3}, "make an output stride of 3"),
         ({"depth": (4, 2)}, "depth is 4 to 2"),
         ({"receptive_field": 1 << 20}, "more than are searched"),
-        ({"receptive_field": 6000, "depth": (1, 4000)}, "schedules with fields"),
+        ({"receptive_field": 40000, "depth": (1, 1000)}, "schedules with fields"),
+        ({"depth": (1, 10**5)}, "beyond what is searched .1,000."),
+        ({"depth": 2.5}, "whole numbers of at least 1"),
+        ({"rates": 10**9}, "beyond what is searched .65,536."),
+        ({"output_stride": 2.0}, "no whole number"),
+        ({"output_stride": 1 << 40, "depth": 64, "strides": (2, 4)}, "more than is searched"),
+        ({"macs": float("inf")}, "is no limit"),
+        ({"macs": "5G"}, "is no limit"),
+        ({"recomputed": 64}, "a tile's size and a share"),
+        ({"allow": 3}, "give a tuple"),
         ({"channels": (1, 2, 3)}, "channels has 3 numbers"),
         ({"minimise": "time"}, "none of macs"),
         ({"layer": "dense"}, "none of conv, separable"),
