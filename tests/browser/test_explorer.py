@@ -269,7 +269,7 @@ def test_a_better_schedule_is_found_and_taken_by_its_button(visit, address):
         page.get_by_text("channels were searched").wait_for()
         page.get_by_role("button", name="Undo").click()
         wait_for(page, "k3d2 k3d2 k3d2")
-        assert page.locator("#better-found").is_hidden()
+        page.locator("#better-found").wait_for(state="hidden")
 
 
 def point_at(page, row, at):
