@@ -84,7 +84,7 @@ typedef struct {
 // A value is rows of `step` floats from `offset` on, `rows` of them, and the next new one is `head`. Of a ring there are
 // twice as many, each row is written to both halves, and so any `rows` in a row lie behind one another; what else has
 // no room behind `head` moves its last `kept` rows to the front, and what keeps nothing begins there.
-#define ATROUS_STREAM_VERSION 1
+#define ATROUS_STREAM_VERSION 2
 enum { ATROUS_STREAM_SLACK = 64 };
 
 typedef struct {
@@ -103,6 +103,10 @@ enum {
     ATROUS_STEP_COPY = 7,       // out row i = left row i / spread
     ATROUS_STEP_LARGEST = 8,    // the largest of taps
     ATROUS_STEP_MEAN = 9,       // the sum of taps times beta
+    ATROUS_STEP_SUM = 10,       // one column: the sum of f(left) over the channels, times beta
+    ATROUS_STEP_SO_FAR = 11,    // the sum of left so far along time; right is one row of doubles, what came before
+    ATROUS_STEP_COUNT = 12,     // alpha times the position plus beta
+    ATROUS_STEP_SHUFFLE = 13,   // out row i spread + j, column c = left row i, column c spread + j
 };
 // Functions beyond the activations above, of x, a and b; those that say `each` take a, b of each channel.
 enum {
@@ -116,16 +120,18 @@ enum {
     ATROUS_RECIPROCAL = 15,
     ATROUS_ABSOLUTE = 16,
     ATROUS_CLAMPED = 17,     // between a and b
-    ATROUS_LEAKY_EACH = 18,
-    ATROUS_SCALED_EACH = 19,
-    ATROUS_SNAKE_EACH = 20,  // x + b sin(a x)^2
-    ATROUS_FUNCTIONS = 21,
+    ATROUS_ROOT_BELOW = 18,  // 1 / sqrt(x)
+    ATROUS_COSINE = 19,
+    ATROUS_LEAKY_EACH = 20,
+    ATROUS_SCALED_EACH = 21,
+    ATROUS_SNAKE_EACH = 22,  // x + b sin(a x)^2
+    ATROUS_FUNCTIONS = 23,
 };
 enum { ATROUS_PLUS = 0, ATROUS_MINUS = 1, ATROUS_TIMES = 2, ATROUS_OVER = 3, ATROUS_MORE = 4, ATROUS_LESS = 5 };
 
 // `left`, `right`, `out` are values, from a column on; `right` -1 is none, and one column of it meets all of `channels`
 // where `one`. A product reads `channels` columns of rows `stride` apart, its taps `dilation` rows apart, and makes
-// `filters` columns, or `spread` rows of `filters` / `spread`; where `add`, they are added to what is there. `weight` and
+// `filters` columns, which are those of `spread` rows that follow one another; where `add`, they are added to what is there. `weight` and
 // `bias` are places in the constants, -1 for none: panels of columns of all taps one behind another, padded to vectors.
 typedef struct {
     int32_t op, function, left_function, right_function, left, right, out, combine, one, add, port, reserved;
@@ -133,7 +139,8 @@ typedef struct {
     float alpha, beta, left_alpha, right_alpha;
 } atrous_stream_step;
 
-// How many rows a step makes at one turn, and where they begin: in front of or behind the heads of the values.
+// How many rows a step makes at one turn, and where they begin: in front of or behind the heads of the values. Of a
+// count `left` is the first position, which each of the program's `periods` moves on by the step's `stride`.
 typedef struct {
     int64_t rows, left, right, out;
 } atrous_stream_turn;
@@ -149,7 +156,7 @@ typedef struct {
     atrous_stream_value *values;
     float *arena;
     const float *constants;
-    int64_t step_count, value_count, arena_floats, constant_floats, batch, panel;
+    int64_t step_count, value_count, arena_floats, constant_floats, batch, panel, periods;
     int32_t threads, port_count;
 } atrous_stream_program;
 

@@ -168,7 +168,7 @@ inline void step_depthwise(const StreamRun &run, const atrous_stream_step &s, in
     in_pieces(run, rows, rows * s.channels * s.taps > 2 * kAloneFloats, [&](int64_t begin, int64_t end) {
         for (int64_t row = begin; row < end; ++row) {
             const float *from = left.at + row * s.stride * left.step;
-            float *to = out.at + row * out.step;
+            float *to = out.at + row * out.step * s.spread;
             for (int64_t c = 0; c < s.channels; c += L) {
                 Vec<float> sum = bias == nullptr ? Vec<float>{} : load(bias + c);
                 for (int64_t tap = 0; tap < s.taps; ++tap) {
@@ -204,6 +204,28 @@ inline void step_pool(const atrous_stream_step &s, int64_t rows, const StreamRow
                 store_some<float>(out.at + row * out.step + c, found, s.channels - c);
             }
         }
+    }
+}
+
+// The sums of rows, and sums so far of every column, in double precision from row to row.
+inline void step_sums(const StreamRun &run, const atrous_stream_step &s, int64_t rows, const StreamRows &left,
+                      const StreamRows &right, const StreamRows &out) {
+    if (s.op == ATROUS_STEP_SUM) {
+        return in_pieces(run, rows, rows * s.channels > 2 * kAloneFloats, [&](int64_t begin, int64_t end) {
+            for (int64_t row = begin; row < end; ++row) {
+                const float *from = left.at + row * left.step;
+                out.at[row * out.step] = total(from, s.channels, 0.0f, s.left_function == ATROUS_SQUARE) * s.beta;
+            }
+        });
+    }
+    for (int64_t c = 0; c < s.channels; ++c) {
+        double sum;
+        memcpy(&sum, right.at + 2 * c, sizeof sum);
+        for (int64_t row = 0; row < rows; ++row) {
+            sum += left.at[row * left.step + c];
+            out.at[row * out.step + c] = static_cast<float>(sum);
+        }
+        memcpy(right.at + 2 * c, &sum, sizeof sum);
     }
 }
 
@@ -265,20 +287,37 @@ inline int run_step(const StreamRun &run, const atrous_stream_step &s, const atr
             });
             break;
         }
+        case ATROUS_STEP_SUM:
+        case ATROUS_STEP_SO_FAR: step_sums(run, s, turn.rows, left, right, out); break;
+        case ATROUS_STEP_COUNT:
+            for (int64_t r = 0; r < turn.rows; ++r) {
+                const int64_t position = turn.left + p.periods * s.stride + r;
+                for (int64_t c = 0; c < s.channels; ++c) {
+                    out.at[r * out.step + c] = static_cast<float>(static_cast<double>(s.alpha) * static_cast<double>(position) + static_cast<double>(s.beta));
+                }
+            }
+            break;
+        case ATROUS_STEP_SHUFFLE:
+            for (int64_t r = 0; r < turn.rows; ++r) {
+                for (int64_t c = 0; c < s.channels; ++c) {
+                    out.at[(r * s.spread + c % s.spread) * out.step + c / s.spread] = left.at[r * left.step + c];
+                }
+            }
+            break;
         case ATROUS_STEP_COPY:
             for (int64_t r = 0; r < turn.rows; ++r) {
-                memcpy(out.at + r * out.step, left.at + r / s.spread * left.step,
-                       sizeof(float) * static_cast<size_t>(s.channels));
+                memmove(out.at + r * out.step, left.at + r / s.spread * left.step,
+                        sizeof(float) * static_cast<size_t>(s.channels));
             }
             break;
         default: step_pool(s, turn.rows, left, out); break;
     }
     if (s.out >= 0 && p.values[s.out].ring) {
         const atrous_stream_value &value = p.values[s.out];
-        if (s.spread > 1 && s.op == ATROUS_STEP_PRODUCT) {
+        if (s.spread > 1 && s.op != ATROUS_STEP_COPY) {
             mirror_rows(arena, value, turn.out, turn.rows * s.spread, 0, value.step);
         } else {
-            mirror_rows(arena, value, turn.out, turn.rows, s.out_column, s.op == ATROUS_STEP_PRODUCT ? s.filters : s.channels);
+            mirror_rows(arena, value, turn.out, turn.rows, s.out_column, s.op == ATROUS_STEP_PRODUCT ? s.filters : s.op == ATROUS_STEP_SUM ? 1 : s.channels);
         }
     }
     return ATROUS_OK;

@@ -50,10 +50,11 @@ struct StreamChecks {
     }
 
     // Rows that are made together lie without gaps.
-    bool spread_rows(const atrous_stream_step &s, const atrous_stream_turn &t) const {
-        if (!within(s.out, 0, p.value_count - 1) || s.out_column != 0) return false;
+    bool spread_rows(const atrous_stream_step &s, const atrous_stream_turn &t, int64_t columns) const {
+        if (!within(s.out, 0, p.value_count - 1) || !within(s.out_column, 0, kStreamMost)) return false;
+        if (t.rows > kStreamMost / s.spread) return false;
         const int64_t step = p.values[s.out].step;
-        return s.filters <= s.spread * step && rows(s.out, t.out, t.rows * s.spread, 0, step);
+        return s.out_column + columns <= s.spread * step && rows(s.out, t.out, t.rows * s.spread, 0, step);
     }
 
     bool step(const atrous_stream_step &s, const atrous_stream_turn &t) const {
@@ -67,6 +68,10 @@ struct StreamChecks {
         if (!within(s.left, -1, p.value_count - 1) || !within(s.right, -1, p.value_count - 1)) return false;
         if (!within(s.out, -1, p.value_count - 1) || !within(s.combine, 0, ATROUS_LESS)) return false;
         if (t.rows == 0) return true;
+        // Rows that are spread have ops of their own.
+        const bool spreads = s.op == ATROUS_STEP_PRODUCT || s.op == ATROUS_STEP_DEPTHWISE || s.op == ATROUS_STEP_SHUFFLE ||
+                             s.op == ATROUS_STEP_COPY;
+        if (s.spread > 1 && !spreads) return false;
         const int64_t across = (s.channels + lanes - 1) / lanes * lanes, wide = (s.filters + lanes - 1) / lanes * lanes;
         // A window's rows: sizes of a program that nobody could hold are refused before they are multiplied.
         if (s.stride > most / t.rows || s.dilation > most / s.taps) return false;
@@ -79,13 +84,15 @@ struct StreamChecks {
                 if (each || s.taps > most / s.channels) return false;
                 if (s.taps * s.channels > most / wide || t.rows > most / s.spread) return false;
                 if (!rows(s.left, t.left, window, s.left_column, s.channels)) return false;
-                if (s.spread == 1 ? !rows(s.out, t.out, t.rows, s.out_column, s.filters) : !spread_rows(s, t)) return false;
+                if (s.spread == 1 ? !rows(s.out, t.out, t.rows, s.out_column, s.filters) : !spread_rows(s, t, s.filters)) return false;
                 return constants(s.weight, s.taps * s.channels * wide) && optional(s.bias, wide);
             }
             case ATROUS_STEP_DEPTHWISE:
                 if (each || s.taps > most / across) return false;
-                return rows(s.left, t.left, window, s.left_column, s.channels) &&
-                       rows(s.out, t.out, t.rows, s.out_column, s.channels) && constants(s.weight, s.taps * across) &&
+                if (s.spread == 1 ? !rows(s.out, t.out, t.rows, s.out_column, s.channels) : !spread_rows(s, t, s.channels)) {
+                    return false;
+                }
+                return rows(s.left, t.left, window, s.left_column, s.channels) && constants(s.weight, s.taps * across) &&
                        optional(s.bias, across);
             case ATROUS_STEP_LARGEST:
             case ATROUS_STEP_MEAN:
@@ -102,6 +109,19 @@ struct StreamChecks {
                 return rows(s.left, t.left, t.rows, s.left_column, s.channels) &&
                        rows(s.out, t.out, t.rows, s.out_column, s.channels) && optional(s.weight, across) &&
                        optional(s.bias, across);
+            case ATROUS_STEP_SUM:
+                return rows(s.left, t.left, t.rows, s.left_column, s.channels) && rows(s.out, t.out, t.rows, s.out_column, 1);
+            case ATROUS_STEP_SO_FAR:
+                return rows(s.left, t.left, t.rows, s.left_column, s.channels) && s.channels < most / 2 &&
+                       rows(s.right, t.right, 1, 0, 2 * s.channels) && rows(s.out, t.out, t.rows, s.out_column, s.channels);
+            case ATROUS_STEP_COUNT:
+                // Positions are counted exactly.
+                return within(t.left, 0, most) && within(p.periods, 0, int64_t(1) << 40) && s.stride <= most >> 10 &&
+                       rows(s.out, t.out, t.rows, s.out_column, s.channels);
+            case ATROUS_STEP_SHUFFLE:
+                if (s.channels % s.spread != 0 || s.out_column != 0 || t.rows > most / s.spread) return false;
+                return rows(s.left, t.left, t.rows, s.left_column, s.channels) &&
+                       rows(s.out, t.out, t.rows * s.spread, 0, s.channels / s.spread);
             case ATROUS_STEP_COPY:
                 return rows(s.left, t.left, (t.rows - 1) / s.spread + 1, s.left_column, s.channels) &&
                        rows(s.out, t.out, t.rows, s.out_column, s.channels);

@@ -1,6 +1,6 @@
 // Functions of one and two rows, for streams: out = h(f(left) o g(right)), in pieces that stay in the first-level cache.
 //
-// float32. Activations as in activation.h; sine within 2 units in the last place for |x| < 8192 (range reduction by pi
+// float32. Activations as in activation.h; sine and cosine within 2 units in the last place for |x| < 8192 (range reduction by pi
 // in three parts, odd polynomial of degree 11), by the C library beyond.
 #ifndef ATROUS_STREAM_FUNCTIONS_H
 #define ATROUS_STREAM_FUNCTIONS_H
@@ -14,12 +14,13 @@ namespace {
 
 ATROUS_INLINE bool is_each(int32_t function) { return function >= ATROUS_LEAKY_EACH; }
 
-// sin(x) for |x| < 8192.
-ATROUS_INLINE Vec<float> sine_near(Vec<float> x) {
+// sin(x), or cos(x) where `ahead` is 1/2, for |x| < 8192.
+ATROUS_INLINE Vec<float> wave_near(Vec<float> x, float ahead) {
     typedef Vec<float> V;
     typedef Mask<float> M;
-    const V shifted = x * 0.318309886f + 12582912.0f;
-    const V n = shifted - 12582912.0f;
+    // The nearest n with x = (n - ahead) pi + r, for the sine n itself is whole, for the cosine n - 1/2.
+    const V shifted = x * 0.318309886f + ahead + 12582912.0f;
+    const V n = shifted - 12582912.0f - ahead;
     V r = x - n * 3.140625f;
     r = r - n * 9.67502593994140625e-4f;
     r = r - n * 1.509957990978376432e-7f;
@@ -40,12 +41,12 @@ ATROUS_INLINE bool any(Mask<float> which) {
     return found != 0;
 }
 
-ATROUS_INLINE Vec<float> sine(Vec<float> x) {
-    Vec<float> value = sine_near(x);
+ATROUS_INLINE Vec<float> wave(Vec<float> x, float ahead) {
+    Vec<float> value = wave_near(x, ahead);
     const Mask<float> near = (x < 8192.0f) & (x > -8192.0f);
     if (__builtin_expect(any(~near), 0)) {
         for (int64_t lane = 0; lane < Types<float>::lanes; ++lane) {
-            if (!near[lane]) value[lane] = sinf(x[lane]);
+            if (!near[lane]) value[lane] = ahead == 0.0f ? sinf(x[lane]) : cosf(x[lane]);
         }
     }
     return value;
@@ -95,9 +96,11 @@ __attribute__((noinline)) void apply(int32_t function, const float *from, float 
         case ATROUS_SCALED: ATROUS_MAPPED(x * alpha + beta);
         case ATROUS_EXP: ATROUS_MAPPED(exponential(x));
         case ATROUS_SQUARE: ATROUS_MAPPED(x * x);
-        case ATROUS_SINE: ATROUS_MAPPED(sine(x));
+        case ATROUS_SINE: ATROUS_MAPPED(wave(x, 0.0f));
+        case ATROUS_COSINE: ATROUS_MAPPED(wave(x, 0.5f));
         case ATROUS_ROOT: ATROUS_MAPPED(root(x));
         case ATROUS_RECIPROCAL: ATROUS_MAPPED(1.0f / x);
+        case ATROUS_ROOT_BELOW: ATROUS_MAPPED(1.0f / root(x));
         case ATROUS_ABSOLUTE: ATROUS_MAPPED(reinterpret_cast<V>(reinterpret_cast<Mask<float>>(x) & 0x7FFFFFFF));
         case ATROUS_CLAMPED: {
             ATROUS_MAPPED(choose<float>((x < alpha), splat(alpha), choose<float>(x > beta, splat(beta), x)));
@@ -110,8 +113,8 @@ __attribute__((noinline)) void apply(int32_t function, const float *from, float 
         }
         case ATROUS_SNAKE_EACH: {
             return mapped(from, to, count, [=](V x, int64_t i) {
-                const V wave = sine(x * load(a + i));
-                return x + load(b + i) * (wave * wave);
+                const V height = wave(x * load(a + i), 0.0f);
+                return x + load(b + i) * (height * height);
             });
         }
     }

@@ -45,10 +45,10 @@ inline void make_room(const atrous_stream_program &p, atrous_stream_value &v, in
 
 inline void copy_columns(float *to, const float *from, int64_t rows, int64_t step, int64_t columns) {
     if (columns == step) {
-        memcpy(to, from, sizeof(float) * static_cast<size_t>(rows * step));
+        memmove(to, from, sizeof(float) * static_cast<size_t>(rows * step));
         return;
     }
-    for (int64_t r = 0; r < rows; ++r) memcpy(to + r * step, from + r * step, sizeof(float) * static_cast<size_t>(columns));
+    for (int64_t r = 0; r < rows; ++r) memmove(to + r * step, from + r * step, sizeof(float) * static_cast<size_t>(columns));
 }
 
 // Writes the rows of a ring, which lie in a row from its first half on, to where they are missing.

@@ -13,6 +13,7 @@ from torch.nn import functional
 import atrous
 from atrous.errors import UnsupportedError
 from atrous.operators.kernels.stream import streams_natively
+from tests.stream_fuzz import tried
 from tests.streamed import chunks_of, pushed
 from tests.streamed_networks import NETWORKS, random_graph
 
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.skipif(not streams_natively(), reason="no native kernel
 
 NATIVE = [
     "HiFi-GAN, odd factors", "DAC encoder", "SoundStream decoder", "WaveNet without padding", "TCN",
-    "Conv-TasNet with batch norms", "wav2vec 2.0 front end", "pools",
+    "Conv-TasNet with batch norms", "BigVGAN", "RAVE", "wav2vec 2.0 front end", "pools",
 ]  # fmt: skip
 
 
@@ -208,6 +209,26 @@ KINDS = {
         nn.Conv1d(2, 20, 3),
     ),
     "every other": (lambda x, a, b: b(a(x)[..., 1::2]), nn.Conv1d(2, 17, 3), nn.MaxPool1d(3, 2)),
+    "shuffled": (
+        lambda x, a: a(x).view(1, 6, 3, -1).transpose(2, 3).reshape(1, 6, -1),
+        nn.Conv1d(2, 18, 3),
+    ),
+    "each channel wider": (
+        lambda x, a, b, c: functional.glu(c(b(a(x))), 1),
+        nn.Conv1d(2, 18, 3),
+        nn.ConvTranspose1d(18, 18, 5, 2, 1, groups=18),
+        nn.ConvTranspose1d(18, 18, 3, 3, groups=18, bias=False),
+    ),
+    "so far": (
+        lambda x, a: (
+            a(x).cumsum(2)
+            * (a(x).square().sum(1, keepdim=True).cumsum(2) + 1).rsqrt()
+            / torch.arange(1, x.shape[2] + 1, dtype=x.dtype)
+            + a(x).mean(1, keepdim=True)
+            + torch.zeros_like(x)[:, :1]
+        ),
+        nn.Conv1d(2, 20, 3, padding=1),
+    ),
     "narrow kernels": (
         lambda x, a, b: b(a(x).repeat_interleave(2, 2)),
         nn.ConvTranspose1d(2, 18, 5, 3, 1), nn.ConvTranspose1d(18, 3, 2, 2),
@@ -262,6 +283,26 @@ def test_what_the_kernels_do_not_know_runs_in_pytorch_and_says_why():
     plain = nn.Conv1d(1, 1, 3)
     assert atrous.stream(plain, (1, 1, 40), engine="torch").engine == "torch"
     assert atrous.stream(plain.double(), (1, 1, 40)).refusal.reason.endswith("is no float32.")
+
+
+def test_programs_that_would_leave_their_memory_are_refused_and_write_nothing():
+    codes = [tried(seed, 0.0 if seed % 2 else 0.02) for seed in range(400)]
+    assert 10 < codes.count(0) < 390
+
+
+def test_a_state_with_sums_so_far_goes_from_either_engine_into_the_other():
+    torch.manual_seed(0)
+    function, *layers = KINDS["so far"]
+    model, x = Written(function, *layers).eval(), noise((1, 2, 90))
+    with torch.no_grad():
+        whole = model(x)
+    one = atrous.stream(model, (1, 2, 41))
+    two = atrous.stream(model, (1, 2, 41), engine="torch")
+    made = [one.push(x[..., :30])]
+    two.state = one.state
+    made.append(two.push(x[..., 30:50]))
+    one.state = two.state
+    assert off(torch.cat([*made, pushed(one, x[..., 50:], [1, 39])], 2), whole) < 2e-6
 
 
 def test_an_engine_that_there_is_not_is_refused():

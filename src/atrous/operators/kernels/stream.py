@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 # The version in native/abi.h that the structures below are written for.
-_VERSION = 1
+_VERSION = 2
 SLACK = 64
 """Floats that an arena and the constants have beyond what is used."""
 
@@ -46,6 +46,10 @@ OPS = {
             "copy",
             "largest",
             "mean",
+            "sum",
+            "so_far",
+            "count",
+            "shuffle",
         ]
     )
 }
@@ -71,6 +75,8 @@ FUNCTIONS = {
             "reciprocal",
             "absolute",
             "clamped",
+            "root_below",
+            "cosine",
             "leaky_each",
             "scaled_each",
             "snake_each",
@@ -167,6 +173,7 @@ class ProgramStruct(ctypes.Structure):
                 "constant_floats",
                 "batch",
                 "panel",
+                "periods",
             ]
         ),
         ("threads", ctypes.c_int32),

@@ -77,7 +77,7 @@ def turns_of(written: Written, roots: Sequence[int], before: Counts, after: Coun
         if found is None:
             return None
         rows, first, extent = found
-        sides = [0, 0]
+        sides = [new.start if step.op == "count" else 0, 0]
         for i, source in enumerate(step.sources if rows else ()):
             begin = seen(source, first if i == 0 else new.start, extent if i == 0 else rows)
             if begin is None:
@@ -98,7 +98,9 @@ def turns_of(written: Written, roots: Sequence[int], before: Counts, after: Coun
                 return None
             here = left + place.shift - after.made[place.root]
             needs[place.root] = needs[place.root].with_(Need(-here))
-    grown = (ctypes.c_int64 * len(roots))(*(needs[root].new for root in roots))
+    # What is carried does not grow.
+    more = sum(step.carries for step in written.steps)
+    grown = (ctypes.c_int64 * (len(roots) + more))(*(needs[root].new for root in roots))
     ends = written.recipe.outputs
     given = tuple(after.made[end.index] - before.made[end.index] for end in ends)
     turns = (TurnStruct * len(made))(*made)
@@ -132,7 +134,10 @@ class Arena:
     def __init__(self, written: Written, roots: Sequence[int], needs: Mapping[int, Need]) -> None:
         self.written, self.roots, self.needs = written, tuple(roots), dict(needs)
         self.number = {root: i for i, root in enumerate(self.roots)}
-        self.values = (ValueStruct * len(self.roots))()
+        carried = [step.value for step in written.steps if step.carries]
+        # Behind the values is what steps carry: doubles.
+        self.carries = {value: len(self.roots) + i for i, value in enumerate(carried)}
+        self.values = (ValueStruct * (len(self.roots) + len(carried)))()
         self.floats = self._placed()
         self.memory = torch.zeros(written.batch, self.floats)
         self.steps = (StepStruct * len(written.steps))(*map(self._step, written.steps))
@@ -148,6 +153,7 @@ class Arena:
             0,
             written.batch,
             lanes_and_panel()[1],
+            0,
             1,
             len(self.ports),
         )
@@ -181,6 +187,10 @@ class Arena:
             if need.before:
                 one.offset = at
                 at += _up(one.step * one.rows * (2 if one.ring else 1))
+        for value, number in self.carries.items():
+            one, count = self.values[number], 2 * self.written.channels(self.written.values[value])
+            one.offset, one.step, one.rows = at, count, 1
+            at += _up(count)
         base = top = at
         for i, root in sorted(enumerate(self.roots), key=lambda pair: spans[pair[1]][0]):
             one = self.values[i]
@@ -213,11 +223,13 @@ class Arena:
         one = StepStruct(op=OPS[step.op], left=-1, right=-1, out=-1, weight=-1, bias=-1)
         one.filters = one.taps = one.dilation = one.stride = one.channels = 1
         one.spread, one.port, one.out_column = step.spread, max(step.port, 0), step.column
-        moved = fields.pop("left_column", 0)
+        moved = {side: fields.pop(f"{side}_column", 0) for side in ("left", "right")}
         for side, source in zip(("left", "right"), step.sources, strict=False):
             place = self.written.places[source]
             setattr(one, side, self.number[place.root])
-            setattr(one, f"{side}_column", place.column + (moved if side == "left" else 0))
+            setattr(one, f"{side}_column", place.column + moved[side])
+        if step.carries:
+            one.right = self.carries[step.value]
         if step.op != "give":
             one.out = self.number[step.value]
         for key, value in fields.items():
@@ -256,8 +268,31 @@ class Arena:
             made = stacked.reshape(-1, *inner).movedim(0, value.dim)
         return made.clone(memory_format=torch.contiguous_format)
 
-    def begin(self, counts: Counts, kept: Sequence[torch.Tensor | None]) -> None:
+    def _carry(self, value: int) -> torch.Tensor:
+        one = self.values[self.carries[value]]
+        found = self.memory[:, one.offset : one.offset + one.step]
+        return found.contiguous().view(torch.float64)
+
+    def cells(self) -> list[list[torch.Tensor]]:
+        """What steps carry, value by value, as PyTorch has it."""
+        found: list[list[torch.Tensor]] = [[] for _ in self.written.values]
+        for value in self.carries:
+            one = self.written.values[value]
+            shape = [1 if d == one.dim else n for d, n in enumerate(one.shape)]
+            found[value].append(self._carry(value).float().reshape(shape))
+        return found
+
+    def begin(
+        self,
+        counts: Counts,
+        kept: Sequence[torch.Tensor | None],
+        cells: Sequence[Sequence[torch.Tensor]],
+    ) -> None:
         """Puts what was kept of every value to its place."""
+        for carried, number in self.carries.items():
+            one = self.values[number]
+            cell = cells[carried][0].double().reshape(self.written.batch, -1)
+            self.memory[:, one.offset : one.offset + one.step] = cell.view(torch.float32)
         for i, root in enumerate(self.roots):
             one = self.values[i]
             one.head = counts.made[root] % one.rows if one.ring else one.kept

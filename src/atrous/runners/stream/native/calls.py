@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from atrous.geometry import Window
 from atrous.runners.stream.native.written import NativeStep, Written, outermost, writes
 from atrous.runners.stream.rules.base import Timed, Value
+from atrous.runners.stream.rules.calling import called
 from atrous.runners.stream.rules.ends import Cropped, Padded, Repeated
+from atrous.runners.stream.rules.shapes import Reshaped
 
 __all__: list[str] = []
 
@@ -25,20 +28,28 @@ def _handed_on(written: Written, call: Timed) -> None:
 
 @writes("view reshape _unsafe_view flatten unflatten squeeze unsqueeze view_as reshape_as")
 def _viewed(written: Written, call: Timed) -> None:
-    x = call.operand("self")
-    if written.channels(x) != written.channels(call.value):
-        raise call.refusal(f"its {call.name} writes time in other digits")
-    written.alias(call.value, x.index)
-
-
-@writes("permute transpose t movedim swapaxes swapdims mT")
-def _turned(written: Written, call: Timed) -> None:
     x, out = call.operand("self"), call.value
-    # What is left of the shapes without ones says whether channels have changed places.
-    before, behind = ([n for n in written.inner(one) if n > 1] for one in (x, out))
-    if len(before) > 1 or before != behind:
+    if written.channels(x) == written.channels(out):
+        written.alias(out, x.index)
+        return
+    rule, behind = written.rule(out), prod(out.shape[out.dim + 1 :])
+    if not isinstance(rule, Reshaped) or rule.split == 1 or behind > 1:
+        raise call.refusal(f"its {call.name} writes time in other digits")
+    written.root(out)
+    fields, window = {"channels": written.channels(x), "taps": 1}, Window(1, rule.split)
+    written.add(NativeStep("shuffle", out.index, (x.index,), fields, window, spread=rule.split))
+
+
+@writes("permute transpose t movedim swapaxes swapdims numpy_T mT")
+def _turned(written: Written, call: Timed) -> None:
+    x = call.operand("self")
+    # Dimensions of sizes that are all different show where each has gone.
+    sizes = torch.empty([d + 2 for d in range(len(x.shape))], device="meta")
+    order = [size - 2 for size in called(call)[1](sizes).shape]
+    wide = [d for d in order if d != x.dim and x.shape[d] > 1]
+    if wide != sorted(wide):
         raise call.refusal(f"its {call.name} puts channels in another order")
-    written.alias(out, x.index)
+    written.alias(call.value, x.index)
 
 
 @writes("chunk split split_with_sizes unsafe_chunk unsafe_split")
@@ -125,9 +136,78 @@ def _joined(written: Written, call: Timed) -> None:
         column += count
 
 
+@writes("glu")
+def _gated(written: Written, call: Timed) -> None:
+    x, half = call.operand("self"), written.channels(call.value)
+    dim = int(-1 if call["dim"] is None else call["dim"]) % len(x.shape)
+    shape = [
+        1 if d == x.dim or (d == 0 and written.batch > 1) else n for d, n in enumerate(x.shape)
+    ]
+    if not outermost(shape, dim):
+        raise call.refusal("its glu takes channels that are apart")
+    written.root(call.value)
+    fields = {"combine": "times", "channels": half, "right_column": half}
+    fields |= {"right_function": "sigmoid", "one": 0}
+    written.add(NativeStep("binary", call.value.index, (x.index, x.index), fields))
+
+
+# What goes on along time, and what is made of positions.
+
+
+@writes("cumsum")
+def _so_far(written: Written, call: Timed) -> None:
+    x = call.operand("self")
+    if not written.rule(call.value).stateful:
+        raise call.refusal("its cumsum is not along time")
+    written.root(call.value)
+    fields = {"channels": written.channels(x)}
+    written.add(NativeStep("so_far", call.value.index, (x.index,), fields, carries=True))
+
+
+@writes("arange zeros ones full")
+def _positions(written: Written, call: Timed) -> None:
+    rule, out = written.rule(call.value), call.value
+    first, step = 0.0, 0.0
+    if rule.counted:
+        first, step = float(call["start"] or 0), float(call["step"] or 1)
+    else:
+        first = float({"zeros": 0, "ones": 1}.get(call.name, call["fill_value"] or 0))
+    _counted(written, call, step, first, int(out.rate * written.recipe.period))
+
+
+@writes("zeros_like ones_like full_like")
+def _filled(written: Written, call: Timed) -> None:
+    first = {"zeros_like": 0, "ones_like": 1}.get(call.name, call["fill_value"] or 0)
+    _counted(written, call, 0.0, float(first), 1)
+
+
+def _counted(written: Written, call: Timed, step: float, first: float, stride: int) -> None:
+    """Numbers that go by the position alone."""
+    written.root(call.value)
+    fields = {"channels": written.channels(call.value), "alpha": step, "beta": first}
+    written.add(NativeStep("count", call.value.index, (), fields | {"stride": stride}))
+
+
+@writes("sum mean")
+def _summed(written: Written, call: Timed) -> None:
+    x = call.operand("self")
+    named = call["dim"]
+    dims = range(len(x.shape)) if named in (None, []) else named
+    dims = {d % len(x.shape) for d in ([dims] if isinstance(dims, int) else dims)}
+    wide = {d for d, n in enumerate(x.shape) if n > 1 and d != x.dim}
+    wide -= {0} if written.batch > 1 else set()
+    if x.dim in dims or (written.batch > 1 and 0 in dims) or not wide <= dims:
+        raise call.refusal(f"its {call.name} is of a part of the channels")
+    count = written.channels(x)
+    written.root(call.value)
+    fields = {"channels": count, "beta": 1 / count if call.name == "mean" else 1.0}
+    written.add(NativeStep("sum", call.value.index, (x.index,), fields))
+
+
 # Functions of one number.
 
 _PLAIN = {
+    "rsqrt": "root_below",
     "relu": "relu", "relu6": "relu6", "silu": "silu", "hardswish": "hardswish", "tanh": "tanh",
     "sigmoid": "sigmoid", "exp": "exp", "square": "square", "sin": "sine", "sqrt": "root",
     "reciprocal": "reciprocal", "abs": "absolute",
@@ -291,15 +371,18 @@ def _with_constant(written: Written, call: Timed, number: Any, *, flipped: bool)
         return
     if kind in ("more", "less"):
         raise call.refusal(f"its {call.name} is with a constant")
-    ones = np.ones_like(number) if each else 1.0
-    scale, moved = {
-        "plus": (None, number),
-        "minus": (-ones, number) if flipped else (None, -number),
-        "times": (number, None),
-        "over": (1 / np.asarray(number) if each or number else None, None),
-    }[kind]
-    if kind == "over" and scale is None:
-        raise call.refusal("it divides by zero")
+    scale: Any = None
+    moved: Any = None
+    if kind == "plus":
+        moved = number
+    elif kind == "minus":
+        scale = -np.ones_like(number) if flipped else None
+        moved = number if flipped else -number
+    elif kind == "times":
+        scale = number
+    else:
+        with np.errstate(divide="ignore"):
+            scale = 1 / np.asarray(number)
     if each:
         found = {"weight": scale, "bias": moved}
         found = {key: one for key, one in found.items() if one is not None}

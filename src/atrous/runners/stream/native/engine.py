@@ -115,7 +115,7 @@ class NativeSteps:
             assert self._arena is not None
             counts = self.schedule.after(self.schedule.alike(self._count))
             kept = [self._arena.kept(value, counts) for value in self.recipe.values]
-            return Held(self._count, kept, [[] for _ in kept])
+            return Held(self._count, kept, self._arena.cells())
         return self.steps.held
 
     @held.setter
@@ -216,7 +216,7 @@ class NativeSteps:
             self.steps.held = held
         if not self._live:
             counts = self.schedule.after(self.schedule.alike(self._count))
-            self._arena.begin(counts, self.steps.held.kept)
+            self._arena.begin(counts, self.steps.held.kept, self.steps.held.cells)
             self._live = True
         return self._arena
 
@@ -238,11 +238,12 @@ class NativeSteps:
         arena.program.threads = torch.get_num_threads()
         program = byref(arena.program)
         for turns in route:
+            arena.program.periods = self.schedule.turns(self._count)
+            self._count += turns.taken
             for i, rows in enumerate((turns.taken, *turns.given)):
                 ports[i].data, ports[i].rows = at[i], rows
                 at[i] += 4 * rows * ports[i].row_step
             run_program(program, turns.turns, turns.grown, ports)
-        self._count += more
         return made
 
     def _repack(self) -> None:

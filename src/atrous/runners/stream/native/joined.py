@@ -35,6 +35,7 @@ class _Joining:
             done = (
                 self._waved(step)
                 or self._behind(step)
+                or self._summed_up(step)
                 or self._before(step, 0)
                 or self._before(step, 1)
             )
@@ -70,7 +71,9 @@ class _Joining:
         if step.op != "unary":
             return False
         maker = self._only(step.sources[0])
-        if maker is None or maker.fields.get("function", "none") != "none":
+        if maker is None or self._moved(step, maker):
+            return maker is not None
+        if maker.fields.get("function", "none") != "none":
             return False
         each = FUNCTIONS[step.fields["function"]] >= _EACH
         if maker.op not in ("product", "depthwise", "binary") or (each and maker.op != "binary"):
@@ -82,6 +85,28 @@ class _Joining:
         maker.fields |= {key: step.fields[key] for key in keys if key in step.fields}
         maker.value = step.value
         self._take_out(step)
+        return True
+
+    def _moved(self, step: NativeStep, maker: NativeStep) -> bool:
+        """Factors of each channel and what is added to each, as one function."""
+        names = [one.fields.get("function") for one in (maker, step)]
+        if names != ["scaled_each"] * 2 or "bias" in maker.fields or "weight" in step.fields:
+            return False
+        maker.fields["bias"] = step.fields["bias"]
+        maker.value = step.value
+        self._take_out(step)
+        return True
+
+    def _summed_up(self, step: NativeStep) -> bool:
+        """Squares that are added up alone."""
+        if step.op != "sum" or "left_function" in step.fields:
+            return False
+        maker = self._only(step.sources[0])
+        if maker is None or maker.op != "unary" or maker.fields["function"] != "square":
+            return False
+        step.fields["left_function"] = "square"
+        step.sources = maker.sources
+        self._take_out(maker)
         return True
 
     def _before(self, step: NativeStep, side: int) -> bool:

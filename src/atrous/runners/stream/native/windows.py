@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from atrous.geometry import Window
 from atrous.operators.kernels.stream import panels_of
 from atrous.runners.stream.native.written import NativeStep, Written, floats_of_row, writes
 from atrous.runners.stream.rules.base import Timed, wide
@@ -17,9 +18,9 @@ __all__: list[str] = []
 _MOST_GROUPS = 64
 
 
-def _planes_of_time(call: Timed, key: str) -> Any:
-    """An operand of shape (batch, channels, time). Raises where it is another."""
-    x = call.operand(key)
+def _planes_of_time(call: Timed) -> Any:
+    """The operand, of shape (batch, channels, time). Raises where it is another."""
+    x = call.operand()
     if len(x.shape) != 3 or x.dim != 2:
         raise call.refusal(f"its {call.name} has more axes than time")
     return x
@@ -31,7 +32,7 @@ def _convolved(written: Written, call: Timed) -> None:
     if isinstance(rule, Spreading):
         _transposed(written, call)
         return
-    x = _planes_of_time(call, "input")
+    x = _planes_of_time(call)
     if not isinstance(rule, Sliding):
         raise call.refusal(f"its {call.name} has time in its batch")
     weight, bias = written.constant(call, "weight"), written.constant(call, "bias")
@@ -98,9 +99,14 @@ def _linear(written: Written, call: Timed) -> None:
 
 @writes("conv_transpose1d")
 def _transposed(written: Written, call: Timed) -> None:
-    x, rule = _planes_of_time(call, "input"), written.rule(call.value)
+    x, rule = _planes_of_time(call), written.rule(call.value)
     weight, bias = written.constant(call, "weight"), written.constant(call, "bias")
     window, groups = rule.window, int(call["groups"])
+    if groups > 1 and weight.shape[:2] == (groups, 1) and window.dilation == 1:
+        phases = [weight[:, 0, phase :: window.stride].T for phase in range(window.stride)]
+        _phases(written, call, x, [one[::-1] for one in phases], bias, window,
+                [len(one) - 1 for one in phases])  # fmt: skip
+        return
     if groups != 1 or window.dilation != 1:
         raise call.refusal("its transposed convolution has groups or a rate")
     channels, filters, kernel = weight.shape
@@ -140,9 +146,39 @@ def _transposed(written: Written, call: Timed) -> None:
     )  # fmt: skip
 
 
+def _phases(
+    written: Written,
+    call: Timed,
+    x: Any,
+    weights: list[Any],
+    bias: Any,
+    window: Window,
+    behind: list[int],
+) -> None:
+    """Each position makes several, each phase of them by taps (taps, channels) of its own.
+
+    The taps of a phase begin so many rows `behind` the position.
+    """
+    written.root(call.value)
+    channels = written.channels(x)
+    row, stride = floats_of_row(channels), len(weights)
+    shared = {} if bias is None else {"bias": written.padded(bias)}
+    for phase, taps in enumerate(weights):
+        if not len(taps):
+            raise call.refusal("it leaves outputs that no input reaches")
+        room = np.zeros((len(taps), -(-channels // 16) * 16))
+        room[:, :channels] = taps
+        fields = shared | {"channels": channels, "taps": len(taps)}
+        fields["weight"] = written.stored(_rows_for(room, channels))
+        written.add(
+            NativeStep("depthwise", call.value.index, (x.index,), fields, window, spread=stride,
+                       column=phase * row, behind=behind[phase])
+        )  # fmt: skip
+
+
 @writes("max_pool1d avg_pool1d")
 def _pooled(written: Written, call: Timed) -> None:
-    x, rule = _planes_of_time(call, "self"), written.rule(call.value)
+    x, rule = _planes_of_time(call), written.rule(call.value)
     if not isinstance(rule, Sliding):
         raise call.refusal(f"its {call.name} has time in its batch")
     window = rule.window

@@ -15,6 +15,7 @@ from atrous.operators.kernels.stream import lanes_and_panel
 from atrous.registry import Registry
 from atrous.runners.stream.recipe import Recipe
 from atrous.runners.stream.rules.base import Timed, Value
+from atrous.runners.stream.rules.sources import Source
 
 __all__ = ["WRITERS", "NativeStep", "RowPlace", "Written", "floats_of_row", "writes"]
 
@@ -40,8 +41,9 @@ class RowPlace:
 class NativeStep:
     """One step: the value that it makes and those that it reads, and the kernel's fields.
 
-    The first source is read at its own position, or through `window`, or, where `merged`, each row
-    makes `spread` positions from `window.pad_lo` in front on.
+    The first source is read at its own position, or through `window`; or each of its rows, `behind`
+    in front, makes `spread` positions, `window.pad_lo` of which lie in front of the first. What it
+    `carries` along time is memory of its own.
     """
 
     op: str
@@ -53,6 +55,7 @@ class NativeStep:
     port: int = -1
     column: int = 0
     behind: int = 0
+    carries: bool = False
 
     @property
     def reach(self) -> int:
@@ -104,7 +107,9 @@ class Written:
     def _check(self, call: Timed, rule: Any) -> None:
         """Whether a value is rows of float32, one for each position."""
         value = call.value
-        if rule.stateful or rule.placed:
+        if (rule.stateful and call.name != "cumsum") or (
+            rule.placed and not isinstance(rule, Source)
+        ):
             raise call.refusal(f"its {call.name} has no native step")
         if value.dtype != torch.float32:
             raise call.refusal(f"its {call.name} is no float32")
@@ -208,7 +213,8 @@ class Written:
     def like(self, call: Timed, *values: Value) -> None:
         """Raises unless some values have the numbers of a position in the same order."""
         for value in values:
-            if self.inner(value) != self.inner(call.value):
+            shapes = [[n for n in self.inner(one) if n > 1] for one in (value, call.value)]
+            if shapes[0] != shapes[1]:
                 raise call.refusal(f"its {call.name} joins values of different shapes")
 
 
