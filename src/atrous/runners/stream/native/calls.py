@@ -172,16 +172,16 @@ def _positions(written: Written, call: Timed) -> None:
         first, step = float(call["start"] or 0), float(call["step"] or 1)
     else:
         first = float({"zeros": 0, "ones": 1}.get(call.name, call["fill_value"] or 0))
-    _counted(written, call, step, first, int(out.rate * written.recipe.period))
+    _counted_rows(written, call, step, first, int(out.rate * written.recipe.period))
 
 
 @writes("zeros_like ones_like full_like")
 def _filled(written: Written, call: Timed) -> None:
     first = {"zeros_like": 0, "ones_like": 1}.get(call.name, call["fill_value"] or 0)
-    _counted(written, call, 0.0, float(first), 1)
+    _counted_rows(written, call, 0.0, float(first), 1)
 
 
-def _counted(written: Written, call: Timed, step: float, first: float, stride: int) -> None:
+def _counted_rows(written: Written, call: Timed, step: float, first: float, stride: int) -> None:
     """Numbers that go by the position alone."""
     written.root(call.value)
     fields = {"channels": written.channels(call.value), "alpha": step, "beta": first}
