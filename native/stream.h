@@ -265,9 +265,12 @@ inline int run_step(const StreamRun &run, const atrous_stream_step &s, const atr
     const atrous_stream_program &p = *run.program;
     float *arena = p.arena + batch * p.arena_floats;
     StreamRows left{}, right{}, out{};
-    if (s.left >= 0) left = rows_at(arena, p.values[s.left], turn.left, s.left_column);
-    if (s.right >= 0) right = rows_at(arena, p.values[s.right], turn.right, s.right_column);
-    if (s.out >= 0) out = rows_at(arena, p.values[s.out], turn.out, s.out_column);
+    // Only of the sides that the op has, which were checked: the others may hold any number.
+    const bool has_left = s.op != ATROUS_STEP_TAKE && s.op != ATROUS_STEP_COUNT, has_out = s.op != ATROUS_STEP_GIVE;
+    const bool has_right = s.op == ATROUS_STEP_BINARY || s.op == ATROUS_STEP_SO_FAR;
+    if (has_left) left = rows_at(arena, p.values[s.left], turn.left, s.left_column);
+    if (has_right) right = rows_at(arena, p.values[s.right], turn.right, s.right_column);
+    if (has_out) out = rows_at(arena, p.values[s.out], turn.out, s.out_column);
     switch (s.op) {
         case ATROUS_STEP_TAKE: take_rows(ports[s.port], batch, turn, s.channels, out); break;
         case ATROUS_STEP_GIVE: give_rows(ports[s.port], batch, turn, s.channels, left); break;
