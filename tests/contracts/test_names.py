@@ -13,7 +13,16 @@ import pytest
 from tests.processes import ROOT
 
 # What a registry holds is found by its key, whose words its name repeats: `@rule(Conv) def _conv`.
-REGISTERING = {"_dilates", "finder", "known", "register", "rule", "translates", "writes"}
+REGISTERING = {
+    "_dilates",
+    "finder",
+    "known",
+    "rebuilds",
+    "register",
+    "rule",
+    "translates",
+    "writes",
+}
 
 ALLOWED = {
     "_opening": "the first line of a record's view",

@@ -215,6 +215,7 @@ def test_the_classes_of_a_library_are_planned_or_refused_by_name(name: str) -> N
     except ImportError as error:
         pytest.skip(f"transformers does not import: {error}")
     if "Mimi" in name:
+        # Its attention sees 250 positions, more than there are in the clip.
         with pytest.raises(atrous.UnsupportedError, match=r"self_attn.*attends to positions"):
             atrous.plan_stream(model, layout.shape)
         return

@@ -16,8 +16,8 @@ from atrous.errors import ReadError
 __all__ = ["stream"]
 
 _MODEL_HELP = (
-    "timm:NAME, torchvision:NAME, or MODULE:FUNCTION or FILE.py:FUNCTION, which RUNS THAT CODE and "
-    "returns a PyTorch module."
+    "An .onnx file, timm:NAME, torchvision:NAME, or MODULE:FUNCTION or FILE.py:FUNCTION, which "
+    "RUNS THAT CODE and returns a PyTorch module."
 )
 
 
@@ -52,6 +52,8 @@ def stream(
 
     - atrous stream my.models:denoiser noisy.wav clean.wav --block 256 --check
 
+    - atrous stream denoiser.onnx noisy.wav clean.wav --check
+
     - atrous stream my.models:vocoder mel.npy speech.wav --rate 86.13 --block 10
 
     - sox in.wav -t f32 - | atrous stream my.models:denoiser - - --rate 16k | play -t f32 -r 16k -
@@ -65,6 +67,11 @@ def stream(
         raise ReadError("--json and the sound both go to standard output; write OUT to a file.")
     made, given = model(source, input or ())
     shape = given
+    if isinstance(shape, dict):
+        if len(shape) != 1:
+            raise ReadError("--input names several; a stream of sound takes one shape.")
+        (shape,) = shape.values()
+        shape = (shape,) if isinstance(shape, int) else shape
     if shape is not None and isinstance(shape[0], tuple):
         shape = shape[0]
     if shape is not None and not isinstance(shape[0], int):

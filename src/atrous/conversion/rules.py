@@ -350,6 +350,13 @@ def _reshape(op: Reshape | Expand, place: Place, around: Around) -> Replacement 
     Reorder,
 )
 def _positionless(op: Op, place: Place, around: Around) -> Replacement | Refusal:
+    if isinstance(op, Attention) and op.window and any(n > 1 for n in around.factors.values()):
+        return Refusal(
+            "attention",
+            place.node.name,
+            "its mask lets each position see so many around it, which would be others at another "
+            "stride; convert the part before it (outputs=...).",
+        )
     if isinstance(op, Concat) and around.factors:
         held = [x.layout[op.dim] for x in place.old]
         along = {atom.axis for dim in held for atom in dim} - {None}

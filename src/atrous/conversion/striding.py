@@ -363,7 +363,8 @@ def _allowed(node: Node, axis: str) -> int:
     """The largest factor that a node without a window along an axis takes there."""
     if isinstance(node.op, Slice | Pad):
         return _ANY if axis not in node.moves[0] else 1
-    return _ANY if isinstance(node.op, _SAME_PLACES) else 1
+    seeing = isinstance(node.op, Attention) and node.op.window is not None
+    return _ANY if isinstance(node.op, _SAME_PLACES) and not seeing else 1
 
 
 def _divides(window: Window) -> int:

@@ -396,9 +396,13 @@ class Contract(Op):
 
 @dataclass(frozen=True, slots=True)
 class Attention(Op):
-    """Scaled dot-product attention over `(..., tokens, channels)` query, key and value."""
+    """Scaled dot-product attention over `(..., tokens, channels)` query, key and value.
+
+    `window` is how many tokens before its own and behind it each one sees, where a mask says so.
+    """
 
     causal: bool = False
+    window: tuple[int, int] | None = None
     kind: ClassVar[str] = "attention"
 
 

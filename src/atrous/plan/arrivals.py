@@ -127,7 +127,9 @@ def arrivals(stream: AtLengths, *, hopeful: bool = False) -> Arrivals | Refusal:
     unbounded: list[str] = []
     for tensor in stream.network.inputs:
         if tensor.name in stream.strides:
-            places = Cycle(np.arange(stream.hop), stream.hop)
+            # A position of a slower input comes with the sample that it stands at.
+            every = int(stream.strides[tensor.name])
+            places = Cycle(np.arange(0, stream.hop, every), stream.hop)
             first[tensor.name] = last[tensor.name] = exists[tensor.name] = places
             alike[_lengths(stream, tensor.name)] = places
     for index, node in enumerate(stream.network.nodes):
@@ -292,7 +294,9 @@ def _started(
     horizon = max(4 * stream.hop, 64)
     while horizon <= _LONGEST:
         found: dict[str, Places] = {
-            t.name: np.arange(horizon) for t in stream.network.inputs if t.name in stream.strides
+            t.name: np.arange(0, horizon, int(stream.strides[t.name]))
+            for t in stream.network.inputs
+            if t.name in stream.strides
         }
         for node in stream.network.nodes:
             if node.output.name in stream.strides:

@@ -59,7 +59,7 @@ def at_lengths(networks: Sequence[Network], axis: str) -> AtLengths | Refusal:
     if isinstance(same, Refusal):
         return same
     first = same[0]
-    apart = strides(first, axis)
+    apart = strides(first, axis, rates=True)
     if isinstance(apart, Refusal):
         return apart
     led = led_to(first)

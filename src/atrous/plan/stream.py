@@ -246,6 +246,11 @@ class StreamPlan(ShownWhole):
                 f"chunk={chunk} is no multiple of the hop, {self.hop}, so outputs fall between "
                 f"chunks; give {lower}{near}."
             )
+        slower = {one.shape[one.time] for one in self.inputs if one.time is not None}
+        if len(slower) > 1:
+            raise UnsupportedError(
+                "its inputs have rates of their own; keep state with atrous.stream."
+            )
         right = self.lookahead
         keep = tuple(int(chunk / one.stride) for one in self.outputs)
         trims = tuple(int(self.left / one.stride) for one in self.outputs)

@@ -16,19 +16,24 @@ __all__ = ["moved", "period", "strides"]
 
 
 def strides(
-    network: Network, axis: str, known: Set[str] = frozenset()
+    network: Network, axis: str, known: Set[str] = frozenset(), *, rates: bool = False
 ) -> Mapping[str, Fraction] | Refusal:
     """Input positions for each position of every tensor along `axis`; tensors without it left out.
 
     So are maps pooled into a few positions by a layer that is `known`, and what is made of them.
     A resize to the size of another map counts as the whole factor nearest to it: 33 to 65 as 2.
+    With `rates`, further inputs that fit into the first lie as far apart as their lengths say.
 
     >>> from atrous.network.stack import stack_network
     >>> found = strides(stack_network("k3s2 maxk2s2 tconvk2s2", (1, 1, 64)), "t")
     >>> [str(stride) for stride in found.values()]
     ['1', '2', '4', '2']
     """
-    found = {t.name: Fraction(1) for t in network.inputs if t.grid.get(axis, 1) > 1}
+    long = {t.name: t.grid[axis] for t in network.inputs if t.grid.get(axis, 1) > 1}
+    found = {name: Fraction(1) for name in long}
+    if rates:
+        first = next(iter(long.values()), 1)
+        found = {n: Fraction(1 if first % size else first // size) for n, size in long.items()}
     for node in network.nodes:
         made = length_along(network, node.output.name, axis)
         if made == 1 or (node.name in known and in_bins(node, axis)):

@@ -60,6 +60,8 @@ def read(
 def read_unrun(source: Any, input: Any = None) -> Network:
     """The same, without what a module's run holds (`Network.eager`), in half the time.
 
+    Attention that a module's code writes out is one operation, with the window of its mask.
+
     >>> read_unrun("stack:k3").eager is None
     True
     """
@@ -166,7 +168,7 @@ def _read(
     if kind in ("module", "program"):
         from atrous.readers.torch.reader import read_torch
 
-        return read_torch(source, input, weights=not structure_only, eager=eager)
+        return read_torch(source, input, weights=not structure_only, eager=eager, joined=not eager)
     if kind == "keras":
         model, _ = made_of(source)
         from atrous.readers.keras.reader import read_keras

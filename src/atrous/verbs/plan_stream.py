@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from math import lcm
 from typing import Any
 
 from atrous.certification.resized import resized
@@ -91,29 +92,37 @@ def time_axis(network: Network, axis: str | int | None) -> str:
 
 def _at_other_lengths(reader: Planner, network: Network, axis: str) -> Iterator[Network]:
     """The source at lengths of other residues of its hop, and one hop further on."""
-    apart = strides(network, axis)
+    apart = strides(network, axis, rates=True)
     if isinstance(apart, Refusal):
         return
     hop = period(network, axis, apart)
     free = _asks_for_no_size(reader, network)
+    every = lcm(*(int(apart.get(tensor.name, 1)) for tensor in network.inputs))
     for more in sorted({1, hop // 2, hop - 1, hop} - {0}):
+        if more % every:
+            continue  # A slower input has no such length.
+        further = {t.name: more // int(apart.get(t.name, 1)) for t in network.inputs}
         shapes = tuple(
             tuple(
-                size + more if dim and len(dim) == 1 and dim[0].axis == axis and size > 1 else size
+                size + further[tensor.name]
+                if dim and len(dim) == 1 and dim[0].axis == axis and size > 1
+                else size
                 for size, dim in zip(tensor.shape, tensor.layout, strict=True)
             )
             for tensor in network.inputs
         )
         found = _read_at(reader, network, shapes, free=free)
-        if found is not None and _has(found, network, axis, more):
+        if found is not None and _has(found, network, axis, further):
             yield found
 
 
-def _has(found: Network, network: Network, axis: str, more: int) -> bool:
+def _has(found: Network, network: Network, axis: str, further: Mapping[str, int]) -> bool:
     """Whether a reading has the length asked for: files may hold another."""
-    pairs = zip(found.inputs, network.inputs, strict=True)
-    lengths = ((length_along(found, a.name, axis), b.grid.get(axis, 1)) for a, b in pairs)
-    return all(here == there + more for here, there in lengths if there > 1)
+    return all(
+        length_along(found, here.name, axis) == there.grid[axis] + further[there.name]
+        for here, there in zip(found.inputs, network.inputs, strict=True)
+        if there.grid.get(axis, 1) > 1
+    )
 
 
 def _read_at(reader: Planner, network: Network, shapes: Shapes, *, free: bool) -> Network | None:

@@ -18,6 +18,7 @@ from atrous.readers.kind import kind_of, source_name
 from atrous.readers.source import made_of
 from atrous.runners.sound import SoundSink, sound_sink, sound_source
 from atrous.runners.tiled.whole import arrays_of, run_whole
+from atrous.shown import how_many
 
 __all__ = ["stream_file"]
 
@@ -53,10 +54,17 @@ def stream_file(
         raise ArgumentError(f"{target}: is what is read; write to another file.")
     opened = sound_source(source, channels)
     made, _ = made_of(model) if kind_of(model) == "library" else (model, None)
-    shape = tuple(input or (1, opened.channels, min(opened.length or _USUAL, _USUAL)))
+    shape = tuple(input or _clip_of(made, opened.channels, min(opened.length or _USUAL, _USUAL)))
+    if prod(shape[:-1]) != opened.channels:
+        raise ArgumentError(
+            f"{source_name(model)}: it takes {shape[:-1]} numbers at a time, and {source} has "
+            f"{how_many(opened.channels, 'channel')}."
+        )
+    if check and opened.length:
+        _check_length(made, (*shape[:-1], opened.length))
     live = stream(made, shape, axis=len(shape) - 1)
     rate = opened.rate or rate
-    dtype = _dtype_of(made)
+    dtype = _dtype_of(live)
     times: list[float] = []
     kept: list[Any] = []
     done = [0, 0]
@@ -109,10 +117,35 @@ def stream_file(
     )
 
 
-def _dtype_of(made: Any) -> Any:
-    """What numbers a model takes, as its parameters are."""
-    first = next((p for p in made.parameters() if p.is_floating_point()), None)
-    name = "float32" if first is None else str(first.dtype).rpartition(".")[2]
+def _clip_of(model: Any, channels: int, samples: int) -> tuple[int, ...]:
+    """The shape of a clip that a model takes: what a file says, else channels of samples."""
+    if kind_of(model) not in ("file", "message"):
+        return (1, channels, samples)
+    from atrous.runners.tiled.onnx_sizes import SizedFile
+
+    file = SizedFile(model)
+    shape = (1,) * max((file.rank or 3) - 2, 0)
+    shape = (*shape, channels, samples)
+    return file.own((shape,))[0]
+
+
+def _check_length(model: Any, shape: tuple[int, ...]) -> None:
+    """Raises `ArgumentError` for a file that is made for another length than a clip has."""
+    if kind_of(model) not in ("file", "message"):
+        return
+    from atrous.runners.tiled.onnx_sizes import SizedFile
+
+    own = SizedFile(model).own((shape,))[0]
+    if len(own) == len(shape) and own[-1] != shape[-1]:
+        raise ArgumentError(
+            f"{source_name(model)}: to check it, it is run on all at once, and it is made for "
+            f"{how_many(own[-1], 'sample')} alone, not for {shape[-1]:,}; leave the check out."
+        )
+
+
+def _dtype_of(live: Any) -> Any:
+    """What numbers a stream takes."""
+    name = str(live.dtype).rpartition(".")[2]
     return np.dtype(name if name in ("float64", "float16") else "float32")
 
 

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from atrous.certification.stream_run import StreamRun
 from atrous.errors import ArgumentError
 from atrous.verbs import stream_file as module
 from tests.command import assert_refuses, atrous
+from tests.exporting import export
 
 MODELS = """
 import torch
@@ -151,3 +153,27 @@ def test_the_real_time_factor_is_seconds_for_a_second_of_sound():
     assert run.real_time == 0.5
     assert "0.5 seconds a second, 2 times as fast as it sounds" in str(run)
     assert run.equal is None
+
+
+def test_an_onnx_file_runs_live_on_sound(place):
+    import torch
+
+    space: dict = {}
+    exec(MODELS, space)
+    export(space["denoiser"]().eval(), torch.zeros(1, 1, 400), Path("net.onnx"), dynamo=False)
+    sound(1003).tofile("in.raw")
+    shown = atrous("stream", "net.onnx", "in.raw", "out.npy", "--block", "100").stdout
+    assert "net.onnx" in shown
+    assert "1,003 samples in, 1,000 out" in shown
+    made = offline("denoiser", sound(1003)[None, None])[0]
+    np.testing.assert_allclose(np.load("out.npy"), made, atol=1e-6)
+    np.save("own.npy", sound(400)[None])
+    assert (
+        "the same as offline" in atrous("stream", "net.onnx", "own.npy", "o.npy", "--check").stdout
+    )
+    np.save("other.npy", sound(500)[None])
+    says = "it is made for 400 samples alone, not for 500"
+    assert_refuses("stream", "net.onnx", "other.npy", "o.npy", "--check", says=says)
+    np.save("two.npy", sound(800).reshape(2, 400))
+    says = "net.onnx: it takes (1, 1) numbers at a time, and two.npy has 2 channels"
+    assert_refuses("stream", "net.onnx", "two.npy", "o.npy", says=says)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from atrous.errors import NetworkError
-from atrous.geometry import AxisMap, Everything, Prefix
+from atrous.geometry import AxisMap, Everything, Local, Prefix, Reads, Window
 from atrous.network.alignment import gathered, joined, product_layout
 from atrous.network.layout import (
     Layout,
@@ -116,16 +116,26 @@ def _attention(op: Attention, inputs: tuple[Tensor, ...]) -> Effect:
                 raise Unrepresentable("attends between tensors with different leading positions")
         moves.append(gathered(out, operand.layout, (*range(tokens), None, None)))
         # Only tokens that are one axis from end to end have an order of their own.
-        if op.causal and operand.layout[tokens] == out[tokens] and len(out[tokens]) == 1:
+        ordered = op.causal or op.window is not None
+        if ordered and operand.layout[tokens] == out[tokens] and len(out[tokens]) == 1:
             axis = out[tokens][0].axis
             length = operand.grid.get(axis or "")
             if axis is not None and length == out[tokens][0].size == query.grid[axis]:
-                moves[-1][axis] = Prefix(length, length)
+                moves[-1][axis] = _tokens_seen(op, length)
     for mask in inputs[3:]:
         extra = len(out) - len(mask.layout)
         becomes = [i + extra for i in range(len(mask.layout) - 1)]
         moves.append(gathered(out, mask.layout, (*becomes, None)))
     return Effect(out, tuple(moves), mixes=mixes_of(*moves))
+
+
+def _tokens_seen(op: Attention, length: int) -> AxisMap:
+    """Which tokens each one of as many sees."""
+    if op.window is None:
+        return Prefix(length, length)
+    back, ahead = op.window
+    window = Window(back + ahead + 1, pad_lo=back, pad_hi=ahead)
+    return Local(Reads.window(window), length, length)
 
 
 @rule(Contract)

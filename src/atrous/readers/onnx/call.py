@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import prod
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 from atrous.errors import ReadError
 from atrous.geometry import Windowed
@@ -14,6 +14,7 @@ from atrous.network.ops import Constant, Op, Opaque, Resize, Transform
 from atrous.network.records import Param, Tensor
 from atrous.network.table import effect
 from atrous.readers.call import Call, NotUnderstood, Output, once, params_behind
+from atrous.readers.onnx.attributes import Attributes
 from atrous.readers.onnx.constants import Inferred
 from atrous.readers.onnx.names import module_of
 from atrous.readers.onnx.values import FLOATS, MAX_AXIS, Const, Live, Value, checked, itemsize
@@ -54,11 +55,9 @@ _INTEGER = {
     *("ConvInteger", "MatMulInteger", "QLinearConv", "QLinearConvTranspose", "QLinearMatMul"),
     *("QGemm", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "DynamicQuantizeLSTM"),
 }
-_Kind = Literal["f", "i", "s", "floats", "ints"]
-_KINDS: dict[_Kind, int] = {"f": 1, "i": 2, "s": 3, "floats": 6, "ints": 7}
 
 
-class OnnxCall(Call[Value | None]):
+class OnnxCall(Attributes, Call[Value | None]):
     """One node to translate: its inputs by place, as constants or tensors; attributes by type."""
 
     def __init__(
@@ -79,54 +78,14 @@ class OnnxCall(Call[Value | None]):
         origin = node.output[0]
         super().__init__(builder, node.op_type, arguments, outputs, name, module, origin, True)
         self.quantized = node.op_type in _INTEGER
-        self.node = node
+        self.hold(node, version)
         self.inputs = inputs
         self.shapes = shapes
-        self.version = version
         self.used = used
         # True where a transpose of the file puts another dimension in the batch's place.
         self.moves_batch = False
         # True where the taps of a weight that are 0 are looked for.
         self.weights = False
-        self._attributes = {attribute.name: attribute for attribute in node.attribute}
-
-    # Attributes
-
-    def has(self, name: str) -> bool:
-        """True where the node carries the attribute."""
-        return name in self._attributes
-
-    def _attribute(self, name: str, kind: _Kind, default: Any = None) -> Any:
-        """The attribute's value in the field for its kind; the default where it is absent."""
-        attribute = self._attributes.get(name)
-        if attribute is None:
-            return default
-        if attribute.type not in (_KINDS[kind], 0):
-            raise ReadError(f"its attribute {name!r} has another type than {self.op} says.")
-        return getattr(attribute, kind)
-
-    def integer(self, name: str, default: int = 0) -> int:
-        """A whole number."""
-        return int(self._attribute(name, "i", default))
-
-    def real(self, name: str, default: float = 0.0) -> float:
-        """A number."""
-        return float(self._attribute(name, "f", default))
-
-    def text(self, name: str, default: str = "") -> str:
-        """A string."""
-        held: bytes | None = self._attribute(name, "s")
-        return default if held is None else held.decode("utf-8", "replace")
-
-    def integers(self, name: str) -> tuple[int, ...] | None:
-        """Whole numbers, or None where the attribute is absent."""
-        held = self._attribute(name, "ints")
-        return None if held is None else tuple(held)
-
-    def reals(self, name: str) -> tuple[float, ...] | None:
-        """Numbers, or None where the attribute is absent."""
-        held = self._attribute(name, "floats")
-        return None if held is None else tuple(held)
 
     # Inputs
 

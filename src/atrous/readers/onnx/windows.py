@@ -23,6 +23,7 @@ from atrous.network.ops import (
 )
 from atrous.network.records import Tensor
 from atrous.readers.call import NotUnderstood
+from atrous.readers.onnx.attributes import Attributes
 from atrous.readers.onnx.call import OnnxCall, Result, translates
 from atrous.readers.onnx.values import Const, Live, Value
 from atrous.shown import how_many
@@ -38,7 +39,7 @@ MAX_WORK = 1 << 33
 MAX_STRIDE = 1 << 16
 
 
-def _per_axis(call: OnnxCall, name: str, rank: int, default: int) -> tuple[int, ...]:
+def _per_axis(call: Attributes, name: str, rank: int, default: int) -> tuple[int, ...]:
     """An attribute with a number for each axis; the default for all where it is left out."""
     values = call.integers(name)
     if values is None or (not values and rank):
@@ -52,7 +53,7 @@ def _per_axis(call: OnnxCall, name: str, rank: int, default: int) -> tuple[int, 
 
 
 def declared_windows(
-    call: OnnxCall, kernel: Sequence[int], lengths: Sequence[int], pools: bool = False
+    call: Attributes, kernel: Sequence[int], lengths: Sequence[int], pools: bool = False
 ) -> tuple[Window, ...]:
     """The window that a node declares along each axis; `pads` are all low ones, then all high.
 
@@ -225,25 +226,16 @@ def _quantized_conv_transpose(call: OnnxCall) -> Tensor:
     return _transposed(call, call.weight(3), call[8], call[5])
 
 
-def _transposed(
-    call: OnnxCall, weight: Const, bias: Value | None, zero: Value | None = None
-) -> Tensor:
-    """Outputs `i * stride - pad_lo + dilation * j`, `j < kernel`, read input `i` along each axis.
+def declared_spreads(
+    call: Attributes, kernel: Sequence[int], lengths: Sequence[int]
+) -> tuple[tuple[Window, ...], tuple[int, ...]]:
+    """The window that a transposed convolution declares along each axis, and what it adds behind.
 
     Where sizes are given, the pads are what is too much: the odd one behind for `SAME_UPPER`, else
     before; what is missing stands behind. `SAME` makes `length * stride`, or what there is where
     the window makes less.
     """
-    x = call.tensor(0)
-    rank = _spatial_rank(x, weight)
-    kernel = weight.shape[2:]
-    _check_kernel(call, kernel)
-    groups = call.integer("group", 1)
-    if groups < 1 or weight.shape[0] != x.shape[1]:
-        raise ReadError(
-            f"a weight of shape {weight.shape} reads "
-            f"{how_many(weight.shape[0], 'channel')}, got {x.shape[1]}."
-        )
+    rank = len(kernel)
     strides = _per_axis(call, "strides", rank, 1)
     dilations = _per_axis(call, "dilations", rank, 1)
     extra = list(_per_axis(call, "output_padding", rank, 0))
@@ -263,7 +255,7 @@ def _transposed(
         if s > MAX_STRIDE:
             raise ReadError(f"stride {s} is above the {MAX_STRIDE:,} that are followed.")
         if sizes is not None or auto in ("SAME_UPPER", "SAME_LOWER"):
-            length = x.shape[2 + i]
+            length = lengths[i]
             target = sizes[i] if sizes is not None else length * s
             over = s * (length - 1) + extra[i] + Window(k, s, d).extent - target
             total = max(over, 0)
@@ -276,9 +268,27 @@ def _transposed(
         elif auto != "NOTSET":
             raise ReadError(f"auto_pad {auto[:40]!r} is not known.")
         _check_pads(*pads[i], extra[i])
-    windows = Window.of_axes(kernel, strides, dilations, pads)
+    return Window.of_axes(kernel, strides, dilations, pads), tuple(extra)
+
+
+def _transposed(
+    call: OnnxCall, weight: Const, bias: Value | None, zero: Value | None = None
+) -> Tensor:
+    """Outputs `i * stride - pad_lo + dilation * j`, `j < kernel`, read input `i` on each axis."""
+    x = call.tensor(0)
+    rank = _spatial_rank(x, weight)
+    kernel = weight.shape[2:]
+    _check_kernel(call, kernel)
+    groups = call.integer("group", 1)
+    if groups < 1 or weight.shape[0] != x.shape[1]:
+        raise ReadError(
+            f"a weight of shape {weight.shape} reads "
+            f"{how_many(weight.shape[0], 'channel')}, got {x.shape[1]}."
+        )
+    windows, extra = declared_spreads(call, kernel, x.shape[2:])
+    assert rank == len(windows)
     unread = _unread(call, weight, zero)
-    op = ConvTranspose(windows, weight.shape[1] * groups, groups, tuple(extra), unread)
+    op = ConvTranspose(windows, weight.shape[1] * groups, groups, extra, unread)
     return call.emit(op, x, *call.besides(0), params=call.stored(weight, bias))
 
 

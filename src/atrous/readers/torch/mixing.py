@@ -28,11 +28,13 @@ from atrous.network.ops import (
 )
 from atrous.readers.call import NotUnderstood
 from atrous.readers.einsum import sizes_of, terms_of
+from atrous.readers.torch.bands import band_of
 from atrous.readers.torch.call import TorchCall, translates
 from atrous.readers.torch.values import Const, Value
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _CAPITALS = "ZYXWVUTSRQPONMLKJIHGFEDCBA"
+_MOST_MASKED = 1 << 24
 
 
 @translates("view", "_unsafe_view", "view_as", "reshape", "reshape_as")
@@ -289,9 +291,19 @@ def _attention(call: TorchCall) -> Value:
     operands = [call.materialized(call[name]) for name in ("query", "key", "value")]
     if isinstance(call["attn_mask"], Tensor):
         operands.append(call["attn_mask"])
-    op = Attention(bool(call["is_causal"]))
+    op = Attention(bool(call["is_causal"]), _window_of(call["attn_mask"]))
     made = call.emit(op, *operands, params=call.params("query", "key", "value"))
     return [made, *[None] * (len(call.outputs) - 1)] if call.several else made
+
+
+def _window_of(mask: Any) -> tuple[int, int] | None:
+    """How many positions before and behind its own each one sees, by a mask of known numbers."""
+    square = isinstance(mask, Const) and len(mask.shape) > 1 and mask.shape[-1] == mask.shape[-2]
+    if not square or prod(mask.shape) > _MOST_MASKED:
+        return None
+    found = mask.known()
+    band = "" if found is None else band_of([found])
+    return None if isinstance(band, str) else (-band.low, band.low + band.width - 1)
 
 
 @translates("softmax", "log_softmax", "_softmax", "_log_softmax", "_safe_softmax", "softmin")

@@ -28,6 +28,7 @@ from atrous.readers.torch.eager import eager_run
 from atrous.readers.torch.inputs import examples_for, with_sizes
 from atrous.readers.torch.traced import Traced, calls_of
 from atrous.readers.torch.values import Const, Made, Value, static
+from atrous.readers.torch.written_out import join_attention
 
 __all__ = ["read_torch"]
 
@@ -41,7 +42,12 @@ _NONE: Mapping[str, Any] = {}
 
 
 def read_torch(
-    source: Any, input: Any = None, *, weights: bool = False, eager: bool = True
+    source: Any,
+    input: Any = None,
+    *,
+    weights: bool = False,
+    eager: bool = True,
+    joined: bool = False,
 ) -> Network:
     """The network of a `torch.nn.Module` or an `ExportedProgram`.
 
@@ -52,7 +58,8 @@ def read_torch(
     run. With `eager` it runs once more without numbers for the memory that it holds
     (`Network.eager`).
 
-    With `weights`, the taps whose weight is 0 for all channels are left out of what is read.
+    With `weights`, the taps whose weight is 0 for all channels are left out of what is read. With
+    `joined`, attention that code writes out is the one operation that it is.
     """
     held_by_run: EagerRun | None = None
     if isinstance(source, torch.export.ExportedProgram):
@@ -64,6 +71,8 @@ def read_torch(
     else:
         raise ReadError(f"a {type(source).__name__} is neither a module nor an exported program.")
     program = calls_of(source, input, name)
+    if joined and isinstance(source, torch.nn.Module):
+        join_attention(program)
     if eager and program.examples is not None:
         held_by_run = eager_run(source, program.examples.args, program.examples.kwargs)
     held = _Program(program, _one_op_modules(source), weights)

@@ -88,10 +88,10 @@ def batches_of(recipe: Recipe, most: int) -> list[Batched]:
     )
     found = [Batched(1, Steps(recipe), kept, cells, counted=False)]
     axis = recipe.trials.axis
-    if axis.axis == 0 or axis.shape[0] != 1:
+    if len(axis.shapes) > 1 or axis.axis == 0 or axis.shape[0] != 1:
         return found
     for size in _doubled(most):
-        at = replace(axis, shape=(size, *axis.shape[1:]))
+        at = replace(axis, shapes=((size, *axis.shape[1:]),))
         try:
             larger = Recipe(Trials(at), running=recipe.running)
         except AtrousError:

@@ -21,11 +21,20 @@ _MOST_PLANS = 256
 
 @dataclass(slots=True)
 class Held:
-    """What is kept between pushes: of each value a stretch, of each stateful rule its state."""
+    """What is kept between pushes: of each value a stretch, of each stateful rule its state.
+
+    `count` is in samples of the first input, `others` has those of the other ones.
+    """
 
     count: int
     kept: list[torch.Tensor | None]
     cells: list[list[torch.Tensor]]
+    others: tuple[int, ...] = ()
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Samples of each input."""
+        return (self.count, *self.others)
 
     def copy(self) -> Held:
         """The same in memory of its own."""
@@ -34,7 +43,8 @@ class Held:
     def mapped(self, function: Callable[[torch.Tensor], torch.Tensor]) -> Held:
         """The same with a function of every tensor."""
         kept = [None if one is None else function(one) for one in self.kept]
-        return Held(self.count, kept, [[function(one) for one in cell] for cell in self.cells])
+        cells = [[function(one) for one in cell] for cell in self.cells]
+        return Held(self.count, kept, cells, self.others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +62,12 @@ class Steps:
         self.recipe = recipe
         self.schedule = Schedule(recipe)
         self._empty = [self._nothing(index) for index in range(len(recipe.values))]
-        self._plans: dict[tuple[int, int], Plan] = {}
+        self._plans: dict[tuple[tuple[int, ...], tuple[int, ...]], Plan] = {}
         self._start = Held(
             0,
             [self._zeros(index) for index in range(len(recipe.values))],
             [one.initial() if one.stateful else [] for one in recipe.rules],
+            (0,) * (len(recipe.inputs) - 1),
         )
         self.held = self._start.copy()
         self._turns = 0
@@ -147,13 +158,15 @@ class Steps:
 
     def fits(self, held: Held) -> bool:
         """Whether something is what this recipe keeps after so many samples."""
-        count, start = held.count, self._start
-        if count < 0 or len(held.cells) != len(start.cells):
+        start = self._start
+        if min(held.counts) < 0 or len(held.counts) != len(start.counts):
             return False
-        counts = self.schedule.after(self.schedule.alike(count))
+        if len(held.cells) != len(start.cells):
+            return False
+        counts = self.schedule.after(*self.schedule.alike_each(held.counts))
         for i, one in enumerate(held.kept):
             wanted = start.kept[i]
-            if count:
+            if any(held.counts):
                 length = counts.made[i] - min(counts.kept[i], counts.made[i])
                 wanted = self._long(i, length) if length else None
             if not _alike_tensors(one, wanted):
@@ -161,40 +174,44 @@ class Steps:
         cells = zip(held.cells, start.cells, strict=True)
         return all(len(a) == len(b) and all(map(_alike_tensors, a, b)) for a, b in cells)
 
-    def push(self, new: torch.Tensor) -> list[torch.Tensor]:
-        """What is certain once these samples are there and was not before."""
-        count, more = self.held.count, new.shape[self.recipe.values[0].dim]
-        key = (self.schedule.alike(count) if count else -1, more)
+    def push(self, *new: torch.Tensor) -> list[torch.Tensor]:
+        """What is certain once these samples of each input are there and was not before."""
+        counts = self.held.counts
+        pairs = zip(new, self.recipe.inputs, strict=True)
+        more = tuple(one.shape[value.dim] for one, value in pairs)
+        alike = self.schedule.alike_each(counts) if any(counts) else ()
+        key = (alike, more)
         plan = self._plans.get(key)
         if plan is None:
-            plan = self._planned(count, more)
+            plan = self._planned(alike, more)
             if len(self._plans) >= _MOST_PLANS:
                 self._plans.clear()
             self._plans[key] = plan
-        made = self._run(plan, new)
-        self.held.count = count + more
+        made = self._run(plan, new, self.schedule.turns(*counts))
+        self.held.count = counts[0] + more[0]
+        self.held.others = tuple(a + b for a, b in zip(counts[1:], more[1:], strict=True))
         return made
 
     def finish(self) -> list[torch.Tensor]:
         """All that is left, once no more comes."""
-        count = self.held.count
-        if not count:
+        counts = self.held.counts
+        if not any(counts):
             return [self._empty[one.index] for one in self.recipe.outputs]
-        whole = self.schedule.ends(count)
+        whole = self.schedule.ends(*counts)
         after = Counts(whole, whole)
-        plan = self._plan(self.schedule.after(count), after, whole)
-        return self._run(plan, self._empty[0])
+        plan = self._plan(self.schedule.after(*counts), after, whole)
+        return self._run(plan, self._empty[: len(counts)], 0)
 
-    def _planned(self, count: int, more: int) -> Plan:
-        if not count:
-            return self._plan(self._first, self.schedule.after(more), None)
-        alike = self.schedule.alike(count)
-        return self._plan(self.schedule.after(alike), self.schedule.after(alike + more), None)
+    def _planned(self, alike: tuple[int, ...], more: tuple[int, ...]) -> Plan:
+        if not alike:
+            return self._plan(self._first, self.schedule.after(*more), None)
+        then = tuple(a + b for a, b in zip(alike, more, strict=True))
+        return self._plan(self.schedule.after(*alike), self.schedule.after(*then), None)
 
-    def _run(self, plan: Plan, new: torch.Tensor) -> list[torch.Tensor]:
-        self._turns = self.schedule.turns(self.held.count)
+    def _run(self, plan: Plan, new: Sequence[torch.Tensor], turns: int) -> list[torch.Tensor]:
+        self._turns = turns
         values: list[Any] = list(self._empty)
-        values[0] = new
+        values[: len(new)] = new
         for step in plan.steps:
             step(values)
         return [output(values) for output in plan.outputs]
@@ -206,7 +223,7 @@ class Steps:
         begin: list[int] = []
         for index, one in enumerate(recipe.rules):
             new = range(before.made[index], after.made[index])
-            if index and len(new):
+            if index >= len(recipe.inputs) and len(new):
                 steps.append(self._making(index, new, begin, after, whole))
             low = min(before.kept[index], before.made[index])
             begin.append(low)

@@ -45,14 +45,16 @@ def kept_tensors(held: Held) -> list[Kept]:
 
 
 class _Block(nn.Module):  # type: ignore[misc]
-    """One push of a block: the state comes in and goes out beside it."""
+    """One push of a block of each input: the state comes in and goes out beside it."""
 
-    def __init__(self, steps: Steps, held: Held, block: int) -> None:
+    def __init__(self, steps: Steps, held: Held) -> None:
         super().__init__()
-        self._run = (steps, held, block)
+        self._run = (steps, held)
 
-    def forward(self, chunk: torch.Tensor, *state: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        steps, before, _ = self._run
+    def forward(self, *given: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        steps, before = self._run
+        count = len(steps.recipe.inputs)
+        chunks, state = given[:count], given[count:]
         kept: list[torch.Tensor | None] = list(before.kept)
         cells = [list(cell) for cell in before.cells]
         for one, given in zip(kept_tensors(before), state, strict=True):
@@ -62,9 +64,9 @@ class _Block(nn.Module):  # type: ignore[misc]
             else:
                 cells[one.value][one.cell] = tensor
         mine = steps.held
-        steps.held = Held(before.count, kept, cells)
+        steps.held = Held(before.count, kept, cells, before.others)
         try:
-            made = steps.push(chunk)
+            made = steps.push(*chunks)
             after = kept_tensors(steps.held)
         finally:
             steps.held = mine
@@ -90,23 +92,26 @@ def write_block(steps: Steps, path: Path, block: int, about: Mapping[str, Any]) 
             f"{name}: {placed[0]} counts positions from the beginning, which a file of one block "
             "does not."
         )
-    value = recipe.values[0]
-    shape = list(value.shape)
-    empty = steps.empty(0)
+    axis, several = recipe.trials.axis, len(recipe.inputs) > 1
+
+    def silence(length: int) -> list[torch.Tensor]:
+        shapes = axis.sized([int(rate * length) for rate in axis.rates])
+        return [steps.empty(i).new_zeros(shape) for i, shape in enumerate(shapes)]
+
     mine = steps.held
     try:
         steps.reset()
         settled = -(-schedule.settled // block) * block
         with torch.no_grad():
-            shape[value.dim] = settled
-            steps.push(empty.new_zeros(shape))
+            steps.push(*silence(settled))
             before = steps.held.copy()
-            shape[value.dim] = block
-            module = _Block(steps, before, block).eval()
-            example = (empty.new_zeros(shape), *(one.real for one in kept_tensors(before)))
+            module = _Block(steps, before).eval()
+            chunks = silence(block)
+            example = (*chunks, *(one.real for one in kept_tensors(before)))
             made = module(*example)
             count = len(recipe.outputs)
             names = [one.name for one in kept_tensors(before)]
+            inputs = [f"input_{i}" for i in range(len(chunks))] if several else ["input"]
             outputs = ["output"] if count == 1 else [f"output_{i}" for i in range(count)]
             try:
                 with quiet():
@@ -115,7 +120,7 @@ def write_block(steps: Steps, path: Path, block: int, about: Mapping[str, Any]) 
                         example,
                         dynamo=True,
                         verbose=False,
-                        input_names=["input", *names],
+                        input_names=[*inputs, *names],
                         output_names=[*outputs, *(f"next_{one}" for one in names)],
                     )
             except ImportError:
@@ -134,6 +139,10 @@ def write_block(steps: Steps, path: Path, block: int, about: Mapping[str, Any]) 
         **about,
         "block": block,
         "settled": settled,
+        "inputs": [
+            {"name": name, "axis": value.dim, "block": chunk.shape[value.dim]}
+            for name, value, chunk in zip(inputs, recipe.inputs, chunks, strict=True)
+        ],
         "made": [one.shape[v.dim] for one, v in zip(made[:count], recipe.outputs, strict=True)],
         "state": [
             {

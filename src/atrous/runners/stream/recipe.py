@@ -16,6 +16,7 @@ from atrous.runners.stream.rules.base import MAKERS, Peer, Rule, Timed, Value, p
 from atrous.runners.stream.rules.local import local_rule
 from atrous.runners.stream.rules.sources import source_rule
 from atrous.runners.stream.trials import Recorded, Trials
+from atrous.shown import how_many
 
 __all__ = ["Recipe"]
 
@@ -28,7 +29,7 @@ _INPUT = Rule(())
 class Recipe:
     """The values of a model that go along time, in their order, and the rule of each.
 
-    The first is the input. Raises `UnsupportedError` where a call is no step of a stream, naming
+    The first are the inputs. Raises `UnsupportedError` where a call is no step of a stream, naming
     its layer.
     """
 
@@ -43,20 +44,25 @@ class Recipe:
         self._arguments: dict[Any, list[dict[str, Any] | None]] = {}
         self._free = _unreached(trials.base)
         base = trials.base
-        inputs = [node for node in base.nodes if node.name in base.program.inputs]
-        if len(base.program.inputs) != 1:
+        given = len(trials.axis.shapes)
+        if len(base.inputs) != given:
             raise UnsupportedError(
-                f"{trials.axis.name}: a stream has one input, this model takes "
-                f"{len(base.program.inputs)}; wrap it so that the others are fixed."
+                f"{trials.axis.name}: {how_many(given, 'input')} given, and this model takes "
+                f"{len(base.inputs)}; give each, or wrap it so that the others are fixed."
             )
-        if not inputs:
-            raise UnsupportedError(f"{trials.axis.name}: its outputs do not depend on its input.")
+        unread = [node.name for node in base.inputs if node not in base.nodes]
+        if unread:
+            which = f" {unread[0]}" if len(base.inputs) > 1 else ""
+            raise UnsupportedError(
+                f"{trials.axis.name}: its outputs do not depend on its input{which}."
+            )
         for node in base.nodes:
             if node.name in base.program.inputs:
                 self._add(node, _INPUT)
             elif node.op == "call_function":
                 self._follow_free(node) if node in self._free else self._follow(node)
         ends = {node.name: node for node in base.nodes}
+        self.inputs = self.values[: len(base.inputs)]
         self.outputs = [self._output(ends[name]) for name in base.program.outputs]
 
     def _output(self, node: Any) -> Value:

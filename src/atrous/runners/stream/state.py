@@ -15,6 +15,7 @@ __all__ = ["StreamState"]
 class StreamState:
     """All that a stream keeps between two pushes: how much it has seen, and tensors.
 
+    `count` is in samples of the first input, `others` has those of further ones.
     It is plain data that pickles; a stream of the same model goes on from it.
     """
 
@@ -22,6 +23,7 @@ class StreamState:
     ended: bool
     kept: tuple[torch.Tensor | None, ...]
     cells: tuple[tuple[torch.Tensor, ...], ...]
+    others: tuple[int, ...] = ()
 
     @property
     def tensors(self) -> tuple[torch.Tensor, ...]:
@@ -41,4 +43,5 @@ class StreamState:
             self.ended,
             tuple(None if one is None else one.to(device) for one in self.kept),
             tuple(tuple(one.to(device) for one in cell) for cell in self.cells),
+            self.others,
         )

@@ -24,7 +24,12 @@ if TYPE_CHECKING:
     from atrous.runners.stream.recipe import Recipe
     from atrous.runners.stream.slots import Slots
 
-__all__ = ["Stream", "StreamState"]
+__all__ = ["Stream", "StreamState", "with_time"]
+
+
+def with_time(shape: tuple[int, ...], axis: int) -> list[str]:
+    """A shape with a word for its length."""
+    return ["time" if d == axis else str(n) for d, n in enumerate(shape)]
 
 
 class Stream(Shown):
@@ -53,15 +58,14 @@ class Stream(Shown):
                 f"{self.name}: no native engine runs it: {self._refusal}; leave the engine out."
             )
         self._ended = False
-        value = recipe.values[0]
-        self._shape, self._dim = value.shape, value.dim
-        self._dtype = value.dtype
+        self._inputs = recipe.inputs
         self._device = self._engine.empty(0).device
 
     def __repr__(self) -> str:
-        shape = ", ".join("time" if d == self._dim else str(n) for d, n in enumerate(self._shape))
+        pairs = zip(self.shapes, self.axes, strict=True)
+        shapes = " and ".join(f"({', '.join(with_time(shape, axis))})" for shape, axis in pairs)
         return (
-            f"Stream of {self.name}, ({shape}): latency {self.latency}, hop {self.hop}, "
+            f"Stream of {self.name}, {shapes}: latency {self.latency}, hop {self.hop}, "
             f"{how_many(self.count, 'sample')} pushed, {self.engine}"
         )
 
@@ -90,13 +94,33 @@ class Stream(Shown):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of the example that the model was recorded at."""
-        return self._shape
+        """The shape of the example that the model was recorded at, of its first input."""
+        return self.shapes[0]
 
     @property
     def axis(self) -> int:
-        """The dimension of the input that is time."""
-        return self._dim
+        """The dimension of the first input that is time."""
+        return self.axes[0]
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The shapes of the examples of all inputs."""
+        return tuple(value.shape for value in self._recipe.inputs)
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """The dimension of each input that is time."""
+        return tuple(value.dim for value in self._recipe.inputs)
+
+    @property
+    def dtype(self) -> Any:
+        """The type of the first input's numbers."""
+        return self._recipe.inputs[0].dtype
+
+    @property
+    def rates(self) -> tuple[Fraction, ...]:
+        """Samples of each input for one of the first, by the lengths of the examples."""
+        return self._recipe.trials.axis.rates
 
     @property
     def output_axis(self) -> int:
@@ -116,12 +140,18 @@ class Stream(Shown):
         """Input samples from an output's own place to the last sample that it waits for.
 
         Output `o` stands at input sample `o * stride`. It is what an impulse test finds, at least.
+        Of several inputs it is that of the one waited for longest, in samples of the first.
         """
         return max(self._engine.schedule.latencies)
 
     @property
+    def latencies(self) -> tuple[Fraction, ...]:
+        """How late outputs are for each input, in its own samples, where all others are there."""
+        return self._engine.schedule.latencies_of_inputs
+
+    @property
     def hop(self) -> int:
-        """Input samples after which the pattern of outputs repeats."""
+        """Input samples after which the pattern of outputs repeats, of the first of several."""
         return self._recipe.trials.period
 
     @property
@@ -131,21 +161,35 @@ class Stream(Shown):
 
     @property
     def count(self) -> int:
-        """Input samples that were pushed."""
+        """Input samples that were pushed, of the first input."""
         return self._engine.count
 
-    def push(self, chunk: Any) -> Any:
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Samples of each input that were pushed."""
+        return self._engine.held.counts if len(self.axes) > 1 else (self.count,)
+
+    def push(self, chunk: Any, *others: Any) -> Any:
         """The outputs that are certain once `chunk` is there and were not before, in order.
 
         `chunk` is a tensor or an array of the input's shape with any length along time, also 0.
         What comes back is the same kind of thing, of length 0 where nothing is certain; several
         outputs come as a tuple. Raises `ArgumentError` or `ArgumentTypeError` for a chunk that does
         not fit, and `RunError` after `flush`; the stream is then as it was.
+
+        A model of several inputs takes a chunk of each, of whatever lengths have come by then: what
+        waits for one is kept of the others.
         """
         if self._ended:
             raise RunError(f"{self.name}: the stream has ended; reset it before the next chunk.")
-        new = self._taken(chunk)
-        made = self._engine.alone(self._engine.push, new) if new.shape[self._dim] else self._none()
+        if len(others) != len(self._inputs) - 1:
+            raise ArgumentTypeError(
+                f"{self.name}: it takes {how_many(len(self._inputs), 'chunk')} at a time, one for "
+                f"each input, and got {1 + len(others)}; give those of length 0 where nothing came."
+            )
+        new = [self._taken(one, i) for i, one in enumerate((chunk, *others))]
+        more = any(one.shape[value.dim] for one, value in zip(new, self._inputs, strict=True))
+        made = self._engine.alone(self._engine.push, *new) if more else self._none()
         return self._given(made, chunk)
 
     def flush(self) -> Any:
@@ -184,7 +228,8 @@ class Stream(Shown):
     def _state_of(held: Held, *, ended: bool) -> StreamState:
         """What is kept, in memory of its own."""
         held = held.copy()
-        return StreamState(held.count, ended, tuple(held.kept), tuple(map(tuple, held.cells)))
+        cells = tuple(map(tuple, held.cells))
+        return StreamState(held.count, ended, tuple(held.kept), cells, held.others)
 
     def _held_of(self, state: StreamState) -> Held:
         """A state as the engine keeps it. Raises where it is none of this model."""
@@ -194,7 +239,8 @@ class Stream(Shown):
             )
         from atrous.runners.stream.engine import Held
 
-        held = Held(state.count, list(state.kept), [list(cell) for cell in state.cells])
+        cells = [list(cell) for cell in state.cells]
+        held = Held(state.count, list(state.kept), cells, state.others)
         fits = len(held.kept) == len(self._recipe.values)
         if not fits or not (state.ended or self._steps.fits(held)):
             raise ArgumentError(
@@ -222,6 +268,10 @@ class Stream(Shown):
         """
         from atrous.runners.stream.slots import Slots
 
+        if len(self._inputs) > 1:
+            raise UnsupportedError(
+                f"{self.name}: slots hold streams of one input; run one of each."
+            )
         return Slots(self, most)
 
     def to_onnx(self, path: str | PathLike[str], block: int | None = None) -> None:
@@ -264,12 +314,14 @@ class Stream(Shown):
     def _none(self) -> list[torch.Tensor]:
         return [self._engine.empty(one.index) for one in self._recipe.outputs]
 
-    def _taken(self, chunk: Any) -> torch.Tensor:
-        """A chunk as the model takes it. Raises where it does not fit."""
+    def _taken(self, chunk: Any, place: int = 0) -> torch.Tensor:
+        """A chunk of an input as the model takes it. Raises where it does not fit."""
         import torch
 
+        value = self._inputs[place]
+
         if isinstance(chunk, np.ndarray):
-            chunk = self._tensor(chunk)
+            chunk = self._tensor(chunk, value.dtype)
         if not isinstance(chunk, torch.Tensor):
             raise ArgumentTypeError(
                 f"{self.name}: a chunk is a {type(chunk).__name__}; give a tensor or an array."
@@ -279,23 +331,25 @@ class Stream(Shown):
                 f"{self.name}: a chunk is a sparse tensor or one without numbers; give a dense one."
             )
         shape = tuple(chunk.shape)
-        wanted = (*self._shape[: self._dim], "any", *self._shape[self._dim + 1 :])
+        wanted = (*value.shape[: value.dim], "any", *value.shape[value.dim + 1 :])
         fits = len(shape) == len(wanted) and all(
-            d == self._dim or a == b for d, (a, b) in enumerate(zip(shape, wanted, strict=True))
+            d == value.dim or a == b for d, (a, b) in enumerate(zip(shape, wanted, strict=True))
         )
         if not fits:
             text = ", ".join(map(str, wanted))
+            of = f" as input {place + 1}" if len(self._inputs) > 1 else ""
             raise ArgumentError(
-                f"{self.name}: a chunk of shape {shape} does not fit; the stream takes ({text})."
+                f"{self.name}: a chunk of shape {shape} does not fit; the stream takes ({text})"
+                f"{of}."
             )
-        if chunk.dtype != self._dtype:
+        if chunk.dtype != value.dtype:
             raise ArgumentTypeError(
                 f"{self.name}: a chunk is {str(chunk.dtype).removeprefix('torch.')}, the model "
-                f"takes {str(self._dtype).removeprefix('torch.')}; convert it."
+                f"takes {str(value.dtype).removeprefix('torch.')}; convert it."
             )
         return chunk.detach().to(self._device)
 
-    def _tensor(self, chunk: np.ndarray[Any, Any]) -> torch.Tensor:
+    def _tensor(self, chunk: np.ndarray[Any, Any], dtype: Any) -> torch.Tensor:
         """An array as a tensor. Raises where none has its type."""
         import torch
 
@@ -308,7 +362,7 @@ class Stream(Shown):
         except TypeError:
             raise ArgumentTypeError(
                 f"{self.name}: a chunk is an array of {chunk.dtype}, the model takes "
-                f"{str(self._dtype).removeprefix('torch.')}; convert it."
+                f"{str(dtype).removeprefix('torch.')}; convert it."
             ) from None
 
     def _given(self, made: list[torch.Tensor], chunk: Any) -> Any:

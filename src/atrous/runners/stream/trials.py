@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from difflib import SequenceMatcher
 from fractions import Fraction
 from functools import cached_property
+from itertools import islice, product
 from math import gcd, lcm
 from typing import Any
 
@@ -16,12 +17,13 @@ from torch import nn
 from atrous.errors import AtrousError, ReadError, UnsupportedError
 from atrous.frameworks.torch import module_stack, name_of
 from atrous.network.shapes import Shape
-from atrous.readers.torch.inputs import examples_for
-from atrous.readers.torch.traced import Traced, calls_of
+from atrous.readers.torch.written_out import join_attention
+from atrous.runners.stream.axis import Axis
 
-__all__ = ["Axis", "Recorded", "Trials", "time_axis"]
+__all__ = ["Recorded", "Trials", "time_axis"]
 
 _LONGEST_HOP = 1 << 20
+_MOST_AXES = 64
 _STEPS = (1, 2, 3, 4, 16, 64, 256, 960)
 """Multiples of the strides' period at which code that rounds sizes may have them alike."""
 _STRIDED = ("conv", "pool", "unfold", "im2col", "col2im", "stft", "slice", "as_strided")
@@ -31,45 +33,15 @@ _PASSABLE = _NOTHING | {"aten.pad", "aten.constant_pad_nd", "aten.slice", "aten.
 """Calls that code leaves out at lengths where they would do nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Axis:
-    """A model's input and the dimension of it that is time; `dtype` where it is not the model's."""
-
-    model: nn.Module
-    shape: Shape
-    axis: int
-    dtype: Any = None
-
-    @property
-    def name(self) -> str:
-        """What the model is called in messages."""
-        return type(self.model).__name__
-
-    def sized(self, length: int) -> Shape:
-        """The input's shape with another length."""
-        return (*self.shape[: self.axis], length, *self.shape[self.axis + 1 :])
-
-    def traced(self, length: int) -> Traced:
-        """The model's calls at a length. Raises `ReadError` where it does not run there."""
-        shape: Any = self.sized(length)
-        given = shape if self.dtype is None else torch.empty(shape, dtype=self.dtype)
-        examples = examples_for(self.model, given, self.name)
-        with torch.inference_mode(False), torch.no_grad():
-            found = calls_of(self.model, examples, self.name)
-        if found.ran:
-            raise UnsupportedError(
-                f"{self.name}: its way depends on values, so its calls are no recipe for a stream."
-            )
-        return found
-
-
 class Recorded:
-    """The calls at one length, those that the outputs need, in their order."""
+    """The calls at some lengths, those that the outputs need, in their order."""
 
-    def __init__(self, axis: Axis, length: int) -> None:
-        self.length = length
-        self.program = axis.traced(length)
+    def __init__(self, axis: Axis, lengths: Sequence[int]) -> None:
+        self.lengths = tuple(lengths)
+        self.program = axis.traced(lengths)
+        join_attention(self.program)
         nodes = list(self.program.graph.nodes)
+        self.inputs = [node for node in nodes if node.name in self.program.inputs]
         need = {node for node in nodes if node.name in self.program.outputs}
         for node in reversed(nodes):
             if node in need:
@@ -77,6 +49,11 @@ class Recorded:
         self.nodes = [node for node in nodes if node in need and node.op != "output"]
         self.calls = [node for node in self.nodes if node.op == "call_function"]
         self.count = sum(name_of(node) not in _NOTHING for node in self.calls)
+
+    @property
+    def length(self) -> int:
+        """Positions of the first input."""
+        return self.lengths[0]
 
     def layer(self, node: Any) -> str:
         """The module that a call is made in, or the call's own name."""
@@ -93,18 +70,18 @@ class Trials:
 
     def __init__(self, axis: Axis) -> None:
         self.axis = axis
-        self._made: dict[int, Recorded] = {}
-        usual = axis.shape[axis.axis]
+        self._made: dict[tuple[int, ...], Recorded] = {}
+        usual = axis.lengths[0]
         try:
             self._begin(usual)
         except UnsupportedError:
             # Code that pads up to a multiple does not where nothing is missing: the calls are those
             # of a length at which most are made.
             most = max(self._made.values(), key=lambda trial: trial.count)
-            if most.count <= self._made[usual].count:
+            if most.count <= self._made[axis.lengths].count:
                 raise
             self._begin(most.length)
-        self._sizes: dict[int, Mapping[Any, tuple[Shape, ...]]] = {}
+        self._sizes: dict[tuple[int, ...], Mapping[Any, tuple[Shape, ...]]] = {}
 
     def _begin(self, usual: int) -> None:
         """Records the model at a length and at others that show what depends on it."""
@@ -127,6 +104,7 @@ class Trials:
                 self._add(length)
             except ReadError:
                 continue  # The model takes no input of that length.
+        self._add_apart()
 
     def _goes_on(self, first: Recorded, step: int, maps: Sequence[Mapping[Any, Any]]) -> bool:
         """Whether sizes go on growing as they did over two steps."""
@@ -168,7 +146,9 @@ class Trials:
     def _linear(self, first: Recorded) -> tuple[Recorded, int]:
         """The trial to start from and a step of lengths along which all sizes are linear."""
         known = first.length
-        guess = _stride_of(first)
+        # At multiples of it all inputs have whole numbers of positions.
+        whole = lcm(*(rate.denominator for rate in self.axis.rates))
+        guess = lcm(_stride_of(first), whole)
         refused: AtrousError | None = None
         for step in dict.fromkeys((*(n * guess for n in _STEPS), known)):
             if step < 1:
@@ -196,13 +176,30 @@ class Trials:
         )
 
     def _trial(self, length: int) -> Recorded:
-        if length not in self._made:
-            self._made[length] = Recorded(self.axis, length)
-        return self._made[length]
+        return self._at_lengths(self.axis.together(length))
+
+    def _at_lengths(self, lengths: tuple[int, ...]) -> Recorded:
+        if lengths not in self._made:
+            self._made[lengths] = Recorded(self.axis, lengths)
+        return self._made[lengths]
 
     def _add(self, length: int) -> None:
         trial = self._trial(length)
         self.others.append((trial, aligned(self.base, trial)))
+
+    def _add_apart(self) -> None:
+        """Records lengths that are not in proportion, as far as the model takes them.
+
+        What is as long as one input is told from what is as long as another.
+        """
+        base = self.base.lengths
+        for place in range(len(base) if len(base) > 1 else 0):
+            lengths = tuple(n + (i == place) for i, n in enumerate(base))
+            try:
+                trial = self._at_lengths(lengths)
+                self.others.append((trial, aligned(self.base, trial)))
+            except AtrousError:
+                continue
 
     @cached_property
     def all(self) -> list[Mapping[Any, Any]]:
@@ -233,23 +230,28 @@ class Trials:
         """The sizes of a dimension of what a node makes, in each trial."""
         return tuple(_shapes(by[node])[0][dim] for by in self.all)
 
-    def at(self, length: int) -> Mapping[Any, tuple[Shape, ...]]:
-        """The shapes of all that is made at a length, by node: those of a recorded run.
+    def at(self, *lengths: int) -> Mapping[Any, tuple[Shape, ...]]:
+        """The shapes of all that is made at some lengths, by node: those of a recorded run.
 
-        A length that differs by periods from one that was recorded is worked out from that.
+        Lengths that differ by periods from ones that were recorded are worked out from these.
         """
-        base = self.base.length
-        near = length if length < base + self.period else base + (length - base) % self.period
+        turns = max((lengths[0] - self.base.length) // self.period, 0)
+        rates = self.axis.rates
+        near = tuple(
+            n - int(rate * turns * self.period) for n, rate in zip(lengths, rates, strict=True)
+        )
+        if min(near) < 1:
+            near, turns = lengths, 0
         if near not in self._sizes:
             by = aligned(self.base, self._made.get(near) or Recorded(self.axis, near))
             self._sizes[near] = {node: _shapes(by[node]) for node in self.base.nodes}
         found = self._sizes[near]
-        if near == length:
+        if not turns:
             return found
         grown: dict[Any, tuple[Shape, ...]] = {}
         for node, shapes in found.items():
             dims = self.timed(node)
-            extra = int(self.rate(node) * (length - near))
+            extra = int(self.rate(node) * turns * self.period)
             grown[node] = tuple(
                 tuple(size + extra if d in dims else size for d, size in enumerate(shape))
                 for shape in shapes
@@ -312,9 +314,11 @@ def _stride_of(trial: Recorded) -> int:
     """A number of input samples after which strides repeat, by the strides of the calls alone."""
     scale: dict[Any, Fraction] = {}
     worst = 1
+    first, *_ = trial.lengths
+    own = {n: Fraction(first, m) for n, m in zip(trial.inputs, trial.lengths, strict=False)}
     for node in trial.nodes:
         before = [scale.get(one, Fraction(1)) for one in node.all_input_nodes]
-        mine = max(before, key=lambda f: f.numerator, default=Fraction(1))
+        mine = max(before, key=lambda f: f.numerator, default=own.get(node, Fraction(1)))
         for one in before:
             worst = lcm(worst, one.numerator)
         factor = _factor(node)
@@ -359,27 +363,27 @@ def _numbers(value: Any) -> Iterator[int]:
         yield value
 
 
-def time_axis(model: nn.Module, shape: Shape, axis: int | None, dtype: Any = None) -> Axis:
-    """The dimension of the input that is time: the one that was named, or the only one that can be.
+def time_axis(
+    model: nn.Module,
+    shapes: Sequence[Shape],
+    axis: int | Sequence[int] | None,
+    dtypes: tuple[Any, ...] = (),
+    called: str = "",
+) -> Axis:
+    """The dimension of each input that is time: those that were named, or all that can be.
 
-    One can be time where the model runs with twice as much of it and its outputs change in size.
-    Raises `UnsupportedError` where there is none, and where several might be.
+    Some can be time where the model runs with twice as much of them and its outputs change in size.
+    Raises `UnsupportedError` where there are none, and where several might be.
     """
-    rank = len(shape)
-    name = type(model).__name__
+    plain = Axis(model, tuple(shapes), (0,) * len(shapes), dtypes, called)
     if axis is not None:
-        if not -rank <= axis < rank:
-            raise UnsupportedError(
-                f"{name}: axis={axis} is no dimension of an input of {rank}; give one from "
-                f"{-rank} to {rank - 1}."
-            )
-        return Axis(model, shape, axis % rank, dtype)
-    known = Recorded(Axis(model, shape, 0, dtype), shape[0])
+        return replace(plain, axes=_axes_named(plain, axis))
+    known = Recorded(plain, plain.lengths)
     found = []
-    for dim in range(min(1, rank - 1), rank):
-        tried = Axis(model, shape, dim, dtype)
+    for axes in islice(product(*(range(min(1, len(s) - 1), len(s)) for s in shapes)), _MOST_AXES):
+        tried = replace(plain, axes=axes)
         try:
-            twice = Recorded(tried, 2 * shape[dim])
+            twice = Recorded(tried, [2 * n for n in tried.lengths])
             by = aligned(known, twice)
         except AtrousError:
             continue
@@ -388,13 +392,38 @@ def time_axis(model: nn.Module, shape: Shape, axis: int | None, dtype: Any = Non
             found.append(tried)
     if len(found) == 1:
         return found[0]
+    if len(shapes) > 1:
+        which = " or ".join(str(one.axes) for one in found) or "none"
+        named = str(found[-1].axes if found else tuple(len(shape) - 1 for shape in shapes))
+        raise UnsupportedError(
+            f"{plain.name}: time may be the dimensions {which} of its inputs {tuple(shapes)}; say "
+            f"which, such as axis={named}. An input without time is fixed: wrap the model."
+        )
     if not found:
         raise UnsupportedError(
-            f"{name}: no dimension of its input {shape} is a time axis, along which the output "
-            "grows with the input; a model that sees all at once is no stream."
+            f"{plain.name}: no dimension of its input {shapes[0]} is a time axis, along which the "
+            "output grows with the input; a model that sees all at once is no stream."
         )
     dims = " or ".join(str(one.axis) for one in found)
     raise UnsupportedError(
-        f"{name}: time may be dimension {dims} of its input {shape}; say which, such as "
+        f"{plain.name}: time may be dimension {dims} of its input {shapes[0]}; say which, such as "
         f"axis={found[-1].axis}."
     )
+
+
+def _axes_named(plain: Axis, axis: int | Sequence[int]) -> tuple[int, ...]:
+    """The dimensions that were named, counted from the front: one for all, or one for each."""
+    named = (axis,) * len(plain.shapes) if isinstance(axis, int) else tuple(axis)
+    if len(named) != len(plain.shapes):
+        raise UnsupportedError(
+            f"{plain.name}: axis={tuple(named)} names {len(named)} dimensions for "
+            f"{len(plain.shapes)} inputs; give one for each."
+        )
+    for dim, shape in zip(named, plain.shapes, strict=True):
+        rank = len(shape)
+        if not -rank <= dim < rank:
+            raise UnsupportedError(
+                f"{plain.name}: axis={dim} is no dimension of an input of {rank}; give one from "
+                f"{-rank} to {rank - 1}."
+            )
+    return tuple(dim % len(shape) for dim, shape in zip(named, plain.shapes, strict=True))

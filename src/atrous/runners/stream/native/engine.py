@@ -36,6 +36,8 @@ _FLOATS = 1 << 15
 def native_steps(recipe: Recipe) -> NativeSteps | Refusal:
     """The engine that runs a recipe by the native kernels, or why there is none."""
     name = recipe.trials.axis.name
+    if len(recipe.inputs) > 1:
+        return Refusal(_RULE, name, "it takes several inputs, and a program takes one")
     steps = Steps(recipe)
     if steps.empty(0).device.type != "cpu":
         return Refusal(_RULE, name, f"it is on {steps.empty(0).device}, and the kernels on the CPU")
