@@ -244,7 +244,7 @@ class TorchPair:
             for shape, one in zip(shapes, like, strict=False)
         ]
         try:
-            return read_torch(model, given)
+            return read_torch(model, given, eager=False)
         except AtrousError as error:
             raise ReadError(f"the {side} is not read there: {error}") from error
 

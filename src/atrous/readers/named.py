@@ -78,7 +78,9 @@ def _library(scheme: str, module: str, package: str) -> Callable[[Any], Any]:
     return register
 
 
-def read_named(source: str, input: Any = None, *, weights: bool = False) -> Network:
+def read_named(
+    source: str, input: Any = None, *, weights: bool = False, eager: bool = True
+) -> Network:
     """The network of a model that a library has under that name; `input` as for a module.
 
     Without `input`, the model gets the size that its library gives for it, else 224 x 224.
@@ -89,7 +91,7 @@ def read_named(source: str, input: Any = None, *, weights: bool = False) -> Netw
     from atrous.readers.torch.reader import read_torch
 
     given = made.input if input is None else input
-    network = read_torch(made.model, given, weights=weights)
+    network = read_torch(made.model, given, weights=weights, eager=eager)
     return replace(network, name=request.name)
 
 

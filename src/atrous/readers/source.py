@@ -57,7 +57,13 @@ def read(
     return _read_near(source, input, values, structure_only, eager=True)
 
 
-def read_unrun(source: Any, input: Any = None) -> Network:
+def read_unrun(
+    source: Any,
+    input: Any = None,
+    *,
+    values: Mapping[str, Any] | None = None,
+    structure_only: bool = False,
+) -> Network:
     """The same, without what a module's run holds (`Network.eager`), in half the time.
 
     Attention that a module's code writes out is one operation, with the window of its mask.
@@ -65,7 +71,7 @@ def read_unrun(source: Any, input: Any = None) -> Network:
     >>> read_unrun("stack:k3").eager is None
     True
     """
-    return _read_near(source, input, None, False, eager=False)
+    return _read_near(source, input, values, structure_only, eager=False)
 
 
 def _read_near(
@@ -160,7 +166,7 @@ def _read(
         shape = _one_shape(source, input) or STACK_INPUT
         return stack_network(source.partition(":")[2], shape)
     if kind == "library":
-        return read_named(source, input, weights=not structure_only)
+        return read_named(source, input, weights=not structure_only, eager=eager)
     if kind == "file":
         return _read_onnx(_file(source), input, values, not structure_only)
     if kind == "message":

@@ -14,10 +14,9 @@ from atrous.errors import ArgumentError, AtrousError
 from atrous.network import Network, Tensor
 from atrous.network.layout import has_axes
 from atrous.progress import step
-from atrous.readers import read
 from atrous.readers.given import is_shape, shapes_of
 from atrous.readers.kind import kind_of, source_name
-from atrous.readers.source import made_of
+from atrous.readers.source import made_of, read_unrun
 from atrous.runners.tiled.whole import arrays_of, changed_from, drawn, run_whole
 
 __all__ = ["audit_tiles", "images_of", "several"]
@@ -89,7 +88,7 @@ def _network_of(whole: Any, input: Any) -> tuple[Network | None, tuple[str, ...]
         return None, ("the whole run is a function, so the halo that it needs is not known",)
     shapes = shapes_of(input) if is_shape(input) else tuple(tuple(x.shape) for x in several(input))
     try:
-        return read(whole, shapes[0] if len(shapes) == 1 else shapes), ()
+        return read_unrun(whole, shapes[0] if len(shapes) == 1 else shapes), ()
     except AtrousError as error:
         return None, (f"the halo that it needs is not known: {error}",)
 

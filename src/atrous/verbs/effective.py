@@ -20,11 +20,10 @@ from atrous.errors import (
     unknown,
 )
 from atrous.progress import step
-from atrous.readers import read
 from atrous.readers.given import is_shape, shapes_of
 from atrous.readers.kind import kind_of, source_name
 from atrous.readers.named import parse
-from atrous.readers.source import made_of, sized
+from atrous.readers.source import made_of, read_unrun, sized
 
 __all__ = ["effective"]
 
@@ -85,7 +84,7 @@ def effective(
         how = weights or _usual_weights(source)
         report, found = _measured(model, given, layer, place, how, images, samples, share, seed)
     else:
-        report = inspect_network(read(model, given))
+        report = inspect_network(read_unrun(model, given))
         if kind_of(model) in ("file", "message") and weights != "counted":
             raise UnsupportedError(
                 f"{source_name(model)} is an ONNX model, which gives no gradients; give the "
@@ -127,7 +126,7 @@ def _measured(
             raise UnsupportedError("an exported program keeps its weights; give its module.")
         step("drawing weights")
         model = with_drawn_weights(model, shapes_of(given), seed)
-    report = inspect_network(read(model, given))
+    report = inspect_network(read_unrun(model, given))
     chosen = _chosen(report, layer)
     source = report.network.tensor(report.input)
     if images is not None:

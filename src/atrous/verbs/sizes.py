@@ -15,11 +15,10 @@ from atrous.errors import ArgumentError, AtrousError, ReadError
 from atrous.network import Network
 from atrous.network.shapes import Shape, Shapes, rounded
 from atrous.progress import step
-from atrous.readers import read
 from atrous.readers.given import shapes_of
 from atrous.readers.kind import kind_of
 from atrous.readers.near import without_offers
-from atrous.readers.source import sized
+from atrous.readers.source import read_unrun, sized
 
 __all__ = ["sizes"]
 
@@ -164,7 +163,7 @@ def _reader(
         raise ReadError("a Network has the sizes that it was read at; give its source.")
     names: tuple[str, ...] = ()
     if input is None or isinstance(input, Mapping):
-        network = read(source, input, values=values, structure_only=True)
+        network = read_unrun(source, input, values=values, structure_only=True)
         start = tuple(tensor.shape for tensor in network.inputs)
         names = tuple(tensor.name for tensor in network.inputs)
     else:
@@ -172,11 +171,11 @@ def _reader(
 
     def reader(shapes: Shapes) -> Network:
         if not shapes:
-            return read(source, None, values=values, structure_only=True)
+            return read_unrun(source, None, values=values, structure_only=True)
         asked: Any = dict(zip(names, shapes, strict=True)) if values else shapes
         if len(shapes) == 1 and not values:
             asked = shapes[0]
-        return read(source, asked, values=values, structure_only=True)
+        return read_unrun(source, asked, values=values, structure_only=True)
 
     name = source if isinstance(source, str) else type(source).__name__
     return name, start, reader

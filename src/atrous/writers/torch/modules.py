@@ -232,7 +232,7 @@ def _read(module: nn.Module, shape: tuple[int, ...]) -> Any:
 def _nodes(module: nn.Module, shape: tuple[int, ...]) -> tuple[Node, ...]:
     """What a module does at that input shape; nothing where it is not read."""
     try:
-        return folded(read_torch(_Only(module), shape), around=True).nodes
+        return folded(read_torch(_Only(module), shape, eager=False), around=True).nodes
     except AtrousError:
         return ()
 
