@@ -2,10 +2,13 @@
 
     python website/barriers.py [PAGE ...]
 
-Every page is opened at the width of a desk and of a phone, in light and in dark. It needs Chromium,
-and the packages `playwright` and `axe-playwright-python`; the exit code is 1 where anything is
-found: what axe-core calls serious or critical, an error or warning in the console, a request to
-another host, a page wider than its window.
+Every page is opened at the width of a desk and of a phone, one width beside the other, and looked
+at in light and in dark. In the second theme a page has the same elements in other colours, so of
+axe-core's rules those of colours are tried there; the first page, whose frame the others share, is
+also opened in dark, and tried by all rules. It needs Chromium, and the packages `playwright` and
+`axe-playwright-python`; the exit code is 1 where anything is found: what axe-core calls serious or
+critical, an error or warning in the console, a request to another host, a page wider than its
+window.
 """
 
 from __future__ import annotations
@@ -13,10 +16,11 @@ from __future__ import annotations
 import shutil
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import (
@@ -41,7 +45,8 @@ SMALL = """() => [...document.querySelectorAll("a[href], button, select, summary
   .slice(0, 4).map((one) => one.outerHTML.slice(0, 160))"""
 SWITCH = "[data-md-component=palette] label"
 SCHEME = "document.body.dataset.mdColorScheme"
-THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+# The rules whose answer depends on colours.
+COLOURS = ("color-contrast", "link-in-text-block")
 
 
 class _Quiet(SimpleHTTPRequestHandler):
@@ -49,22 +54,24 @@ class _Quiet(SimpleHTTPRequestHandler):
         """Requests are not told."""
 
 
-def barriers(browser: Browser, home: str, names: list[str]) -> list[str]:
-    """What is found, a line each."""
-    return [
-        f"{name} at {width}, {theme}: {one}"
-        for width in WIDTHS
-        for theme in THEMES
-        for name, one in _seen(browser, home, names, width, theme)
-    ]
+def barriers(home: str, names: list[str], width: int) -> list[str]:
+    """What is found at one width, a line each, in a browser of its own."""
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    with sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        found = _seen(browser, home, names, width, "light") + _seen(
+            browser, home, names[:1], width, "dark"
+        )
+        browser.close()
+    return [f"{name} at {width}, {theme}: {one}" for name, theme, one in found]
 
 
 def _seen(
     browser: Browser, home: str, names: list[str], width: int, theme: Literal["light", "dark"]
-) -> list[tuple[str, str]]:
-    """What is found at one width in one theme: the page, and what."""
+) -> list[tuple[str, str, str]]:
+    """What is found at one width, first in one theme: the page, the theme, and what."""
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)
-    found: list[tuple[str, str]] = []
+    found: list[tuple[str, str, str]] = []
     heard: list[str] = []
 
     def request(asked: Request) -> None:
@@ -85,18 +92,39 @@ def _seen(
         if across > width:
             heard.append(f"is {across} pixels wide")
         heard += [f"smaller than 24 pixels: {one}" for one in page.evaluate(SMALL)]
-        told = Axe().run(page, options={"resultTypes": ["violations"]}).response
-        heard += [
-            f"{one['id']}: {node['html'][:160]}"
-            for one in told["violations"]
-            if one["impact"] in ("serious", "critical")
-            for node in one["nodes"][:4]
-        ]
-        heard += turned(page)  # last: the switch leaves a tooltip that fades
-        found += [(name, one) for one in heard]
+        heard += kept_out(page)
+        found += [(name, theme, one) for one in heard]
         heard.clear()
+        heard += kept_out(page, *COLOURS) if pressed(page) else ["the theme has no switch"]
+        heard += turned(page)  # last: the switch leaves a tooltip that fades
+        found += [(name, f"turned from {theme}", one) for one in heard]
+        heard.clear()
+        page.evaluate("localStorage.clear()")  # the next page starts in the theme asked for
     page.close()
     return found
+
+
+def kept_out(page: Page, *rules: str) -> list[str]:
+    """What axe-core calls serious or critical, by all of its rules or by those that are named."""
+    options: dict[str, Any] = {"resultTypes": ["violations"]}
+    told = Axe().run(page, options=options | ({"runOnly": [*rules]} if rules else {})).response
+    return [
+        f"{one['id']}: {node['html'][:160]}"
+        for one in told["violations"]
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"][:4]
+    ]
+
+
+def pressed(page: Page) -> bool:
+    """Turns the theme by the switch that is seen, where there is one, and waits for its colours."""
+    was = page.evaluate(SCHEME)
+    seen = f"[...document.querySelectorAll('{SWITCH}')].find((one) => one.checkVisibility())"
+    if not page.evaluate(f"() => {{ const seen = {seen}; seen?.click(); return Boolean(seen); }}"):
+        return False
+    page.wait_for_function(f"was => {SCHEME} !== was", arg=was, timeout=5_000)
+    page.wait_for_timeout(300)
+    return True
 
 
 def turned(page: Page) -> list[str]:
@@ -127,11 +155,9 @@ def main(names: list[str]) -> int:
     names = names or sorted(page.name for page in SITE.glob("*.html"))
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(SITE)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    with sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        found = barriers(browser, f"http://127.0.0.1:{server.server_port}", names)
-        browser.close()
+    look = partial(barriers, f"http://127.0.0.1:{server.server_port}", names)
+    with ThreadPoolExecutor() as pool:
+        found = [one for some in pool.map(look, WIDTHS) for one in some]
     server.shutdown()
     print("\n".join(found) or f"{len(names)} pages, two widths, two themes: no barrier")  # noqa: T201
     return int(bool(found))
