@@ -200,7 +200,7 @@ def test_a_document_that_is_right_holds(tmp_path):
 def ci_lines() -> set[str]:
     """The command lines that CI runs word for word."""
     text = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    return set(re.findall(r"^run '([^'\n]*)'(?: |$)", text, re.MULTILINE))
+    return set(re.findall(r"^ *run '([^'\n]*)'(?: |$)", text, re.MULTILINE))
 
 
 def test_ci_runs_the_commands_of_contributing():
