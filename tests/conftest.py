@@ -25,8 +25,10 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("ATROUS_ENGINES", "atrous")
 
 # Exports make objects by the hundred thousand, nearly all of which stay: a collection every 700 of
-# them finds nothing, at 6 % of the time.
+# them finds nothing, at 6 % of the time. What imports and collecting tests make stays until the end
+# and is never looked at.
 gc.set_threshold(20_000)
+gc.disable()
 
 # Every run draws the same examples, however slow the machine is; `--hypothesis-profile=wide` draws
 # new ones, and more of them.
@@ -37,9 +39,16 @@ settings.load_profile("fixed")
 let_torchvision_import()
 
 
+def pytest_collection_finish() -> None:
+    """From here on, garbage is collected; not what there is."""
+    gc.freeze()
+    gc.enable()
+
+
 def pytest_sessionstart() -> None:
     """A mutant is tested in a fork of a process that ran the tests: what that kept is forgotten."""
     if os.environ.get("MUTANT_UNDER_TEST"):
+        gc.unfreeze()
         for kept in gc.get_objects():
             if type(kept) is _lru_cache_wrapper and kept.__module__.startswith("atrous."):
                 kept.cache_clear()

@@ -14,15 +14,16 @@ class _Knot:
 
 
 def test_what_is_there_is_left_alone_and_what_an_answer_leaves_behind_is_collected():
-    before = gc.get_threshold()
+    before, frozen = gc.get_threshold(), gc.get_freeze_count()
     try:
         quiet_collector()
-        assert gc.get_freeze_count() > 1000
+        assert gc.get_freeze_count() > max(frozen, 1000)
         assert gc.get_threshold()[2] >= 50 * before[2]
         knot = weakref.ref(_Knot())
         made = [[] for _ in range(2 * gc.get_threshold()[0])]
         assert made
         assert knot() is None
     finally:
-        gc.unfreeze()
+        if not frozen:
+            gc.unfreeze()
         gc.set_threshold(*before)
