@@ -77,6 +77,17 @@ typedef struct {
     int32_t activation, threads;
 } atrous_pointwise_layer;
 
+// An inverted bottleneck, float32, channels last: one tap from `channels` to `hidden`, where `depthwise` a depthwise
+// layer on these, whose sizes all below are and whose padding is zeros behind the first activation, and one tap to
+// `filters`. Without a depthwise layer kernel, stride and dilation are 1, nothing is padded, and `in` is `out`. One
+// activation for each layer. It has a version of its own: a library without it serves.
+#define ATROUS_BOTTLENECK_VERSION 1
+typedef struct {
+    int64_t batch, channels, hidden, filters;
+    int64_t in[2], out[2], kernel[2], stride[2], dilation[2], pad[2];
+    int32_t activation[3], depthwise, threads, reserved;
+} atrous_bottleneck_layer;
+
 // A program for streams, float32: steps on rows of channels, one row for each position of time. All memory is the
 // caller's: `batch` arenas of `arena_floats` one behind the other, `constant_floats` of weights, both with
 // ATROUS_STREAM_SLACK floats behind what is used. Programs have a version of their own: a library without them serves.
@@ -197,6 +208,16 @@ ATROUS_EXPORT int atrous_pool(const atrous_pool_layer *layer, const void *x, voi
 // out = activation(bias + weight * x + other); bias and other, which has the shape of `out`, may be null.
 ATROUS_EXPORT int atrous_pointwise_forward(const atrous_pointwise_layer *layer, const float *x, const float *weight,
                                            const float *bias, const float *other, float *out);
+
+ATROUS_EXPORT int32_t atrous_bottleneck_version(void);
+// How many floats the packed weights of a layer are, 0 where it has none; they depend on the instruction set.
+ATROUS_EXPORT int64_t atrous_bottleneck_weights(const atrous_bottleneck_layer *layer);
+// Of the three layers in order: (hidden, channels), (hidden, taps) or null, (filters, hidden); any bias may be null.
+ATROUS_EXPORT int atrous_bottleneck_pack(const atrous_bottleneck_layer *layer, const float *const *weights,
+                                         const float *const *biases, float *packed);
+// The last activation stands behind the sum with `other`, which has the shape of the result and may be null.
+ATROUS_EXPORT int atrous_bottleneck_forward(const atrous_bottleneck_layer *layer, const float *x, const float *packed,
+                                            const float *other, float *out);
 
 ATROUS_EXPORT int32_t atrous_stream_version(void);
 // Columns of a full panel of weights, which depends on the instruction set, and floats of a vector.

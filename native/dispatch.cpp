@@ -177,6 +177,34 @@ bool sound(const atrous_pointwise_layer *layer) {
            multiply(&packed, layer->channels) && layer->activation >= ATROUS_NONE && layer->activation <= ATROUS_SIGMOID;
 }
 
+// Scratch memory holds rows of hidden channels, at most those of a map whose channels are padded.
+bool sound(const atrous_bottleneck_layer *layer) {
+    if (layer == nullptr || layer->batch < 0 || layer->channels < 1 || layer->hidden < 1 || layer->filters < 1) return false;
+    // Whole vectors, and a group that is one vector longer than it is: at most four times as many, and 256 more.
+    int64_t in = 4, out = 4, wide = 4 * 4, made = 4 * 4, first = 4, middle = 4, last = 4;
+    const int64_t hidden = layer->hidden + 256, filters = layer->filters + 256;
+    if (!multiply(&in, layer->batch) || !multiply(&in, layer->channels) || !multiply(&wide, hidden)) return false;
+    if (!multiply(&out, layer->batch) || !multiply(&out, filters) || !multiply(&made, hidden)) return false;
+    if (!multiply(&first, layer->channels) || !multiply(&first, hidden)) return false;
+    if (!multiply(&last, hidden) || !multiply(&last, filters) || !multiply(&middle, hidden)) return false;
+    for (int a = 0; a < 2; ++a) {
+        if (layer->in[a] < 1 || layer->out[a] < 0) return false;
+        if (layer->kernel[a] < 1 || layer->stride[a] < 1 || layer->dilation[a] < 1) return false;
+        if (!multiply(&in, layer->in[a]) || !multiply(&wide, layer->in[a]) || !multiply(&middle, layer->kernel[a])) return false;
+        if (!multiply(&out, layer->out[a]) || !multiply(&made, layer->out[a])) return false;
+        if (layer->pad[a] > kMost / 64 || layer->pad[a] < -kMost / 64) return false;
+        int64_t reach = layer->dilation[a], walked = layer->stride[a];
+        if (!multiply(&reach, layer->kernel[a]) || reach > kMost / 64) return false;
+        if (!multiply(&walked, layer->out[a] + 1) || walked > kMost / 64) return false;
+        const bool plain = layer->kernel[a] == 1 && layer->stride[a] == 1 && layer->dilation[a] == 1 &&
+                           layer->pad[a] == 0 && layer->in[a] == layer->out[a];
+        if (!layer->depthwise && !plain) return false;
+        if (layer->activation[a] < ATROUS_NONE || layer->activation[a] > ATROUS_SIGMOID) return false;
+    }
+    return first + middle + last < kMost / 4 && layer->activation[2] >= ATROUS_NONE &&
+           layer->activation[2] <= ATROUS_SIGMOID;
+}
+
 bool holds_nothing(const atrous_depthwise_layer *layer, const int64_t *sizes) {
     return layer->batch == 0 || layer->channels == 0 || sizes[0] == 0 || sizes[1] == 0 || sizes[2] == 0;
 }
@@ -272,6 +300,29 @@ int atrous_pointwise_forward(const atrous_pointwise_layer *layer, const float *x
     if (!atrous::sound(layer)) return ATROUS_BAD_ARGUMENT;
     if (layer->batch == 0 || layer->positions == 0) return ATROUS_OK;
     return atrous::entry().kernels->pointwise_forward(layer, x, weight, bias, other, out);
+}
+
+int32_t atrous_bottleneck_version(void) { return ATROUS_BOTTLENECK_VERSION; }
+
+int64_t atrous_bottleneck_weights(const atrous_bottleneck_layer *layer) {
+    if (!atrous::sound(layer)) return 0;
+    const int64_t lanes = atrous::entry().kernels->lanes;
+    const int64_t hidden = (layer->hidden + lanes - 1) / lanes * lanes, filters = (layer->filters + lanes - 1) / lanes * lanes;
+    const int64_t taps = layer->depthwise ? layer->kernel[0] * layer->kernel[1] : 0;
+    return hidden * (layer->channels + taps + 2) + filters * (layer->hidden + 1);
+}
+
+int atrous_bottleneck_pack(const atrous_bottleneck_layer *layer, const float *const *weights, const float *const *biases,
+                           float *packed) {
+    if (!atrous::sound(layer)) return ATROUS_BAD_ARGUMENT;
+    return atrous::entry().kernels->bottleneck_pack(layer, weights, biases, packed);
+}
+
+int atrous_bottleneck_forward(const atrous_bottleneck_layer *layer, const float *x, const float *packed,
+                              const float *other, float *out) {
+    if (!atrous::sound(layer)) return ATROUS_BAD_ARGUMENT;
+    if (layer->batch == 0 || layer->out[0] == 0 || layer->out[1] == 0) return ATROUS_OK;
+    return atrous::entry().kernels->bottleneck_forward(layer, x, packed, other, out);
 }
 
 int32_t atrous_stream_version(void) { return ATROUS_STREAM_VERSION; }

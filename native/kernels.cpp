@@ -1,6 +1,7 @@
 // All kernels of one instruction set. Compiled once for each, with ATROUS_NAME naming it.
 #include "kernels.h"
 
+#include "bottleneck.h"
 #include "channels_gather.h"
 #include "channels_weight.h"
 #include "planes_small.h"
@@ -60,6 +61,16 @@ int pointwise_forward(const atrous_pointwise_layer *layer, const float *x, const
     return forward_pointwise<float>(*layer, x, weight, bias, other, out);
 }
 
+int bottleneck_pack(const atrous_bottleneck_layer *layer, const float *const *weights, const float *const *biases,
+                    float *packed) {
+    return pack_bottleneck(*layer, weights, biases, packed);
+}
+
+int bottleneck_forward(const atrous_bottleneck_layer *layer, const float *x, const float *packed, const float *other,
+                       float *out) {
+    return forward_bottleneck(*layer, x, packed, other, out);
+}
+
 }  // namespace
 
 namespace atrous {
@@ -69,6 +80,7 @@ extern const Kernels ATROUS_JOIN(kernels_, ATROUS_NAME);
 const Kernels ATROUS_JOIN(kernels_, ATROUS_NAME) = {gather, weight_gradient, Types<float>::lanes,
                                                           winograd_pack, winograd_forward,
                                                           winograd_weight_gradient, pool, pointwise_forward,
+                                                          bottleneck_pack, bottleneck_forward,
                                                           kPanel * Types<float>::lanes,
                                                           ATROUS_JOIN(stream_run_, ATROUS_NAME)};
 }  // namespace atrous

@@ -18,6 +18,10 @@ struct Kernels {
     int (*pool)(const atrous_pool_layer *layer, const void *x, void *out);
     int (*pointwise_forward)(const atrous_pointwise_layer *layer, const float *x, const float *weight, const float *bias,
                              const float *other, float *out);
+    int (*bottleneck_pack)(const atrous_bottleneck_layer *layer, const float *const *weights, const float *const *biases,
+                           float *packed);
+    int (*bottleneck_forward)(const atrous_bottleneck_layer *layer, const float *x, const float *packed,
+                              const float *other, float *out);
     int64_t panel;  // columns of a full panel of weights
     int (*stream_run)(const atrous_stream_program *program, const atrous_stream_turn *turns, const int64_t *grown,
                       const atrous_stream_port *ports);

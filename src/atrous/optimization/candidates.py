@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from atrous.optimization.graph.chains import chains_in, join
 from atrous.optimization.graph.export import Exported, exported
 from atrous.optimization.graph.fuse import is_layer
 from atrous.optimization.graph.passes import lowered
@@ -22,6 +23,7 @@ from atrous.optimization.layer import (
     with_winograd,
 )
 from atrous.optimization.layer.cache import Choices
+from atrous.optimization.layer.chain import CHAINED
 from atrous.optimization.layer.rounding import ALLOWED
 from atrous.optimization.layer.timing import Timer
 from atrous.optimization.layer.ways import WAYS
@@ -108,10 +110,16 @@ def plan_again(model: nn.Module, recipe: Recipe) -> Prepared | None:
     layout: Any = recipe.layout
     graph = in_layout(lowered(found.graph), layout)
     strategies = dict(recipe.strategies)
+    joined = {name for name, strategy in strategies.items() if strategy == CHAINED}
+    chains = [links for node, links in chains_in(graph).items() if node.name in joined]
+    if len(chains) < len(joined):
+        return None
+    join(graph, chains)
+    own = {name: strategy for name, strategy in strategies.items() if name not in joined}
     layers = {node.name: node.meta["call"] for node in graph.nodes if is_layer(node)}
     try:
-        fits = layers.keys() == strategies.keys() and all(
-            WAYS[strategies[name]].applies(call) for name, call in layers.items()
+        fits = layers.keys() == own.keys() and all(
+            WAYS[own[name]].applies(call) for name, call in layers.items()
         )
     except KeyError:
         return None

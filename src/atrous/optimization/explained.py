@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from torch.fx import Node
 
+from atrous.optimization.graph.chains import chain_of, is_chain
 from atrous.optimization.graph.clean import is_call
 from atrous.optimization.graph.export import Exported
-from atrous.optimization.graph.fuse import is_layer
 from atrous.optimization.graph.in_place import overwrite
 from atrous.optimization.graph.program import Program, profiled
 from atrous.optimization.graph.tune import Tuned
@@ -58,13 +58,13 @@ def layer_rows(
     new = _as_shares(profiled(after.program, model, inputs), ms_after)
     rows = []
     for node, ms in new.items():
-        if not is_layer(node):
+        if node.name not in after.choices:
             continue
         choice = after.choices[node.name]
         rows.append(
             LayerChoice(
                 layer=node.meta["layer"],
-                op=node.meta["call"].title,
+                op=(chain_of(node) if is_chain(node) else node.meta["call"]).title,
                 strategy=choice.strategy,
                 ms_before=sum(old.get(name, 0.0) for name in node.meta["covers"]),
                 ms_after=ms,

@@ -13,6 +13,7 @@ from torch import nn
 from torch.fx import Graph, Node
 
 from atrous.frameworks.torch import held
+from atrous.optimization.graph.chains import chain_of, is_chain, runs_of_chain
 from atrous.optimization.graph.clean import constants_of
 from atrous.optimization.graph.fuse import call_of, is_layer
 from atrous.optimization.layer.call import laid_out
@@ -77,6 +78,9 @@ class Program:
                 strategy = WAYS[self.strategies.get(node.name, PLAIN)]
                 target = runs_of(strategy, weight, bias, call)
                 args = (node.args[0], node.args[3]) if call.adds else (node.args[0],)
+            elif is_chain(node):
+                target = runs_of_chain(node, values)
+                args = (node.args[0], node.args[2]) if chain_of(node).last.adds else (node.args[0],)
             steps.append(Step(node, target, args, node.kwargs, ends[node]))
         return steps
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
-from torch.fx import Graph
+from torch.fx import Graph, Node
 
 from atrous.optimization import arena
+from atrous.optimization.graph.chains import Links, chains_in, join, parts_of
 from atrous.optimization.graph.fuse import call_of, is_layer
 from atrous.optimization.graph.program import Program, ends_of, filled, steps_of, values_of
 from atrous.optimization.layer.cache import Choices
 from atrous.optimization.layer.call import laid_out
+from atrous.optimization.layer.chain import CHAINED, chosen
 from atrous.optimization.layer.choose import Choice, choose
 from atrous.optimization.layer.rounding import ALLOWED
 from atrous.optimization.layer.timing import Timer
@@ -75,6 +78,7 @@ def tuned(
     for node, x in zip(plain.inputs, inputs, strict=True):
         held[node] = laid_out(x, layout)
     found: dict[str, Choice] = {}
+    joined = _Joined(graph, values, choices, timer)
     with torch.inference_mode(), arena.kept():
         for done, node in enumerate(nodes):
             if is_layer(node):
@@ -85,6 +89,7 @@ def tuned(
                 choice = choose(call, weight, bias, tuple(operands), choices, timer, allowed)
                 found[node.name] = choice
                 held[node] = choice.runs(*operands)
+                joined.tried(node, operands, found)
                 del operands
             else:
                 args, kwargs = filled(node.args, held), filled(node.kwargs, held)
@@ -92,5 +97,39 @@ def tuned(
                 del args, kwargs
             for ended in ends[node]:
                 held.pop(ended, None)
+    join(graph, joined.taken)
     strategies = {name: choice.strategy for name, choice in found.items()}
     return Tuned(replace(plain, strategies=strategies), found)
+
+
+class _Joined:
+    """The chains that take less as one, each tried when the last of its layers has its strategy."""
+
+    def __init__(
+        self, graph: Graph, values: Mapping[Node, Any], choices: Choices, timer: Timer
+    ) -> None:
+        self._chains, self._values = chains_in(graph), values
+        self._choices, self._timer = choices, timer
+        self._inputs: dict[Node, torch.Tensor] = {}
+        self.taken: list[Links] = []
+
+    def tried(self, node: Node, operands: Sequence[torch.Tensor], found: dict[str, Choice]) -> None:
+        """Puts the chain that ends with a layer in the place of its layers' choices, if it wins."""
+        for last, links in self._chains.items():
+            if links.nodes[0] is node:
+                self._inputs[last] = operands[0]
+        if (ended := self._chains.get(node)) is None:
+            return
+        given = (self._inputs.pop(node), *operands[1:])
+        separate = [found.get(one.name) for one in ended.nodes]
+        # Two chains may share a layer: the one before has it.
+        own = [one for one in separate if one is not None and one.strategy != CHAINED]
+        if len(own) < len(separate):
+            return
+        parts = parts_of(ended.nodes, self._values)
+        made = chosen(ended.chain, parts, own, given, self._choices, self._timer)
+        if made is not None:
+            self.taken.append(ended)
+            for one in ended.nodes[:-1]:
+                del found[one.name]
+            found[node.name] = made

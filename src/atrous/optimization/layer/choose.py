@@ -14,9 +14,9 @@ from atrous.optimization.layer.rounding import ALLOWED, Rounded
 from atrous.optimization.layer.timing import Timer
 from atrous.optimization.layer.ways import PLAIN, Runs, Way, applying, runs_of
 
-__all__ = ["Choice", "choose", "difference", "tolerance"]
+__all__ = ["GAIN", "Choice", "choose", "difference", "tolerance"]
 
-_GAIN = 0.98
+GAIN = 0.98
 """A strategy is taken if it needs at most this share of the time of PyTorch's own."""
 _TOLERANCES = {"float64": 1e-11, "float32": 2e-5, "float16": 4e-3, "bfloat16": 3e-2}
 
@@ -219,6 +219,6 @@ def _timed(
 
 def _best(taken: dict[str, float]) -> str:
     best = min(taken, key=lambda name: taken[name])
-    if best != PLAIN and not taken[best] <= _GAIN * taken.get(PLAIN, math.inf):
+    if best != PLAIN and not taken[best] <= GAIN * taken.get(PLAIN, math.inf):
         return PLAIN
     return best
