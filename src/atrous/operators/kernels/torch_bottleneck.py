@@ -40,8 +40,8 @@ def prepare_bottleneck(
     whose channels lie along `axis`, 1 or -1. Neither input is written to; what has another layout
     is copied.
     """
-    weights = [None if part is None else _plain(part[0]) for part in parts]
-    biases = [None if part is None or part[1] is None else _plain(part[1]) for part in parts]
+    weights = [None if part is None else _resolved(part[0]) for part in parts]
+    biases = [None if part is None or part[1] is None else _resolved(part[1]) for part in parts]
     size = packed_bottleneck_size(layer)
     held = torch.empty(size + _ALIGNED // 4, dtype=torch.float32)
     packed = held.data_ptr() + -held.data_ptr() % _ALIGNED
@@ -66,7 +66,7 @@ def prepare_bottleneck(
     return run
 
 
-def _plain(x: torch.Tensor) -> torch.Tensor:
+def _resolved(x: torch.Tensor) -> torch.Tensor:
     return x.detach().resolve_neg().contiguous()
 
 
