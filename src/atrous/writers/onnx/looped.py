@@ -170,16 +170,14 @@ def _joined(
         full, surplus = axis.count * size, axis.count * size - length
         if not surplus:
             continue
-        # The last part ends with the map: what the one before it has as well is left out.
+        # The last part ends with the map: what the one before it has as well is left out, in one
+        # step, which holds the map twice and no more.
         before = full - size
-        pieces = []
-        for part, (start, stop) in enumerate(((0, before), (before + surplus, full))):
-            names = [f"tiles/{side} {at} {part}" for side in ("start", "stop", "axis")]
-            nodes += [_constant(n, [v]) for n, v in zip(names, (start, stop, dim), strict=True)]
-            pieces.append(f"tiles/piece {at} {part}")
-            nodes.append(helper.make_node("Slice", [value, *names], [pieces[-1]]))
+        left = [*range(before), *range(before + surplus, full)]
+        nodes.append(_constant(f"tiles/left {at}", left))
+        names = [value, f"tiles/left {at}"]
         value = f"tiles/joined {at}"
-        nodes.append(helper.make_node("Concat", pieces, [value], axis=dim))
+        nodes.append(helper.make_node("Gather", names, [value], axis=dim))
     nodes.append(helper.make_node("Identity", [value], [target]))
     return nodes
 
