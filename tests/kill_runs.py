@@ -3,7 +3,8 @@
 Each run is a process of its own that SIGKILL ends at a random moment: a third of them anywhere,
 before the first file too, the others between and within tiles. After each kill the files of all
 tiles in the log must be those of an undisturbed run, and at most one more tile may be on the disk;
-at the end all files must be the same. `--workers 2` kills workers of a Dask cluster instead.
+at the end all files must be the same. `--workers 2` kills workers of a Dask cluster instead,
+`--sweeps` while they gather statistics.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -26,6 +28,7 @@ from filelock import FileLock  # noqa: F401 - once for all processes
 from torch import nn
 
 import atrous
+from atrous.runners.tiled import cluster
 
 KINDS = ("a.zarr", "s.zarr", "a.npy")
 
@@ -130,13 +133,22 @@ def kill(kills: int, seed: int, folder: Path, kinds: Sequence[str] = KINDS) -> I
     yield f"{count} kills, {targets} targets: each the same as undisturbed"
 
 
-def _drawn(folder: Path, seed: int, shape: tuple[int, ...]) -> atrous.Tiled:
+def _drawn(
+    folder: Path, seed: int, shape: tuple[int, ...], *, sweeps: bool = False
+) -> atrous.Tiled:
     """A model with random weights by tiles, and in the folder an image for it."""
     image = np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
     np.save(folder / "in.npy", image)
     torch.manual_seed(seed)
-    layers = [nn.Conv2d(1, 16, 3, 2, 1), nn.ReLU(), nn.Conv2d(16, 3, 5, padding=4, dilation=2)]
-    return atrous.tile(nn.Sequential(*layers).eval(), shape, tile=96)
+    norm = nn.GroupNorm(2, 16) if sweeps else nn.Identity()
+    layers = [
+        nn.Conv2d(1, 16, 3, 2, 1),
+        norm,
+        nn.ReLU(),
+        nn.Conv2d(16, 3, 5, padding=4, dilation=2),
+    ]
+    how = "exact" if sweeps else None
+    return atrous.tile(nn.Sequential(*layers).eval(), shape, tile=96, statistics=how)
 
 
 def _wait(draw: random.Random, state: Path, took: float) -> None:
@@ -150,26 +162,39 @@ def _wait(draw: random.Random, state: Path, took: float) -> None:
     time.sleep(draw.uniform(0, took / 40))
 
 
-def kill_workers(kills: int, seed: int, folder: Path) -> Iterator[str]:
-    """A run on a Dask cluster of two processes, of which so many are killed in the middle of it."""
+def kill_workers(kills: int, seed: int, folder: Path, *, sweeps: bool = False) -> Iterator[str]:
+    """A run on a Dask cluster of two processes, of which so many are killed in the middle of it.
+
+    With `sweeps` in the middle of the sweep that gathers statistics, before the run.
+    """
     from distributed import Client, LocalCluster
 
     draw = random.Random(seed)
-    tiled = _drawn(folder, seed, (1, 1, 900, 1000))
+    tiled = _drawn(folder, seed, (1, 1, 900, 1000), sweeps=sweeps)
     tiled.run(folder / "in.npy", folder / "right.zarr")
     moments = sorted(draw.sample(range(2, 80), kills))
     asked = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
-    with LocalCluster(**asked) as cluster, Client(cluster) as client:
+    with LocalCluster(**asked) as cluster_here, Client(cluster_here) as client:
 
-        def progress(text: str, _share: float) -> None:
-            if moments and int(text.split()[1]) >= moments[0]:
+        def told(count: int) -> None:
+            if moments and count >= moments[0]:
                 del moments[0]
                 os.kill(draw.choice(list(client.run(os.getpid).values())), signal.SIGKILL)
 
-        made = tiled.run(folder / "in.npy", folder / "a.zarr", client=client, progress=progress)
+        def progress(text: str, _share: float) -> None:
+            if not sweeps:
+                told(int(text.split()[1]))
+
+        def step(text: str) -> None:
+            if text.startswith("sweep 1 "):
+                told(int(text.split()[-3]))
+
+        with patch.object(cluster, "step", step):
+            made = tiled.run(folder / "in.npy", folder / "a.zarr", client=client, progress=progress)
     assert not moments
     assert files_of(folder / "a.zarr") == files_of(folder / "right.zarr")
-    yield f"{kills} workers killed in a run of {made.tiles} tiles: the same files"
+    where = "a sweep of" if sweeps else "a run of"
+    yield f"{kills} workers killed in {where} {made.tiles} tiles: the same files"
 
 
 def ended(child: int) -> int:
@@ -184,11 +209,13 @@ def main(say: Callable[[str], None] = print) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kinds", nargs="*", default=KINDS, choices=KINDS)
     parser.add_argument("--workers", type=int, default=0, help="kill so many of a Dask cluster")
+    parser.add_argument("--sweeps", action="store_true", help="kill workers while they count")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         if asked.workers:
-            for line in kill_workers(asked.workers, asked.seed, Path(folder)):
+            killed = kill_workers(asked.workers, asked.seed, Path(folder), sweeps=asked.sweeps)
+            for line in killed:
                 say(line)
             return
         for line in kill(asked.kills, asked.seed, Path(folder), asked.kinds):

@@ -402,8 +402,3 @@ def test_an_engine_that_goes_to_another_process_takes_its_statistics_along():
     sent = pickle.loads(pickle.dumps(engine))
     found = (one.run([image[last.read[0]]], [last])[0] for one in (engine, sent))
     assert torch.equal(*found)
-
-
-def test_statistics_of_a_file_are_refused():
-    with pytest.raises(atrous.UnsupportedError, match="goes with PyTorch modules alone"):
-        atrous.tile("model.onnx", statistics="exact")

@@ -1,5 +1,6 @@
 """Tiled models from and to files: the same as the whole image, whatever is killed or fails."""
 
+import pickle
 import re
 import resource
 import shutil
@@ -19,7 +20,7 @@ from torch import nn
 
 import atrous
 from atrous.errors import ArgumentError, RunError
-from atrous.runners.tiled import targets
+from atrous.runners.tiled import cluster, targets
 from atrous.runners.tiled.images import Scaling
 from atrous.runners.tiled.targets import ZarrFolder
 from tests.processes import ROOT, environment
@@ -506,6 +507,47 @@ def test_statistics_of_the_whole_image_hold_in_files_after_a_break_and_on_a_clus
     by_tile = atrous.tile(model, tile=32, statistics="tile")
     with pytest.raises(ArgumentError, match=r"plan\.statistics was|plan\.exact was"):
         by_tile.run(tmp_path / "in.npy", tmp_path / "out.zarr", **asked, resume=True)
+
+
+def test_sweeps_on_a_cluster_count_each_tile_once_and_send_back_a_few_numbers(
+    tmp_path, image, client, monkeypatch
+):
+    torch.manual_seed(0)
+    model = Normed().double().eval()
+    tiled = atrous.tile(model, tile=32, statistics="exact")
+    np.save(tmp_path / "in.npy", np.moveaxis(image, 2, 0)[None] / 255)
+    sizes, plans = [], []
+    count = cluster.Counting.run
+
+    def counted(self, number, known):
+        made = count(self, number, known)
+        sizes.append(len(pickle.dumps(made)))
+        return made
+
+    monkeypatch.setattr(cluster.Counting, "run", counted)
+    target = tmp_path / "far.zarr"
+    made = tiled.run(tmp_path / "in.npy", target, client=client, planned=plans.append)
+    with torch.no_grad():
+        right = model(torch.from_numpy(np.load(tmp_path / "in.npy"))).numpy()
+    found = zarr.open_array(target, mode="r")[:]
+    assert np.abs(found - right).max() <= 1e-12 * np.abs(right).max()
+    assert len(sizes) == made.tiles * (plans[0].sweeps - 1)
+    assert max(sizes) < 20_000
+    left = client.run(lambda dask_worker: [n for n in dask_worker.plugins if "atrous-" in str(n)])
+    assert not any(left.values())
+
+
+def test_an_onnx_file_with_statistics_runs_on_a_cluster(tmp_path, client):
+    from tests.parity.test_tiles_of_onnx_by_sweeps import IMAGE, instance_norms, ramped, whole_run
+
+    model = instance_norms()
+    np.save(tmp_path / "in.npy", ramped(*IMAGE))
+    tiled = atrous.tile(model, tile=16, statistics="exact")
+    for name, by in (("out", None), ("far", client)):
+        tiled.run(tmp_path / "in.npy", tmp_path / f"{name}.zarr", client=by)
+        (right,) = whole_run(model, ramped(*IMAGE))
+        found = zarr.open_array(tmp_path / f"{name}.zarr", mode="r")[:]
+        assert np.abs(found - right).max() <= 1e-5 * np.abs(right).max()
 
 
 KINDS = {

@@ -14,6 +14,7 @@ from atrous.network.ops import (
     ConvTranspose,
     Elementwise,
     Linear,
+    Mix,
     Permute,
     Pool,
     Reduce,
@@ -25,6 +26,8 @@ __all__ = ["resized", "resized_or_refused"]
 
 _WINDOWS = (Conv, Pool)
 _FREE = (Concat, Conv, ConvTranspose, Elementwise, Linear, Permute, Pool, Reduce)
+_NORMS = ("batch_norm", "group_norm", "instance_norm")
+"""Those that hold numbers for channels alone; a layer norm may hold some for positions."""
 
 
 def resized(network: Network, shapes: Shapes) -> Network | None:
@@ -88,6 +91,8 @@ def _is_free(node: Node, network: Network) -> bool:
         return False
     if not node.output.grid and not any(network.tensor(name).grid for name in node.inputs):
         return True
+    if isinstance(node.op, Mix):
+        return node.op.label in _NORMS
     if isinstance(node.op, AdaptivePool):
         return all(size == 1 for size in node.op.sizes)
     return isinstance(node.op, _FREE)

@@ -127,7 +127,8 @@ def run(
 
     - atrous run "timm:resnet18?features_only=true" photo.npy maps.zarr --axes YXC --scale 1/255
     """
-    from atrous.report import TilePlanView
+    from atrous.plan.cut import CutPlan
+    from atrous.report import CutPlanView, TilePlanView
     from atrous.verbs.tile import tile as tiled_of
 
     if argmax and threshold is not None:
@@ -147,9 +148,9 @@ def run(
             client = held.enter_context(_client(scheduler, (source, prepare or "")))
         told: list[Callable[[str, float], None]] = []
 
-        def planned(plan: TilePlan) -> None:
+        def planned(plan: TilePlan | CutPlan) -> None:
             if not json:
-                show(TilePlanView(plan))
+                show(CutPlanView(plan) if isinstance(plan, CutPlan) else TilePlanView(plan))
             told.append(held.enter_context(measuring(f"running {source}")))
 
         try:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from atrous.network import Network, Node
+from atrous.network import Network, Node, Tensor
 from atrous.network.ops import Conv, ConvTranspose, Elementwise
 from atrous.network.walk import pruned
-from atrous.plan.tiles import TilePlan
+from atrous.plan.maps import map_of
+from atrous.plan.stages import in_stages
+from atrous.plan.tiles import Map, Statistics, TilePlan
 from atrous.plan.tiling import cut_into_tiles
 from atrous.refusal import Refusal
 from atrous.shown import ShownWhole
@@ -45,11 +47,13 @@ class CutPlan(ShownWhole):
     whole_peak_bytes: int
     most_weights: int
     """Bytes of weights that are handed to one call at most."""
+    outputs: tuple[Map, ...] = ()
+    """What the back makes; a dimension that is no axis of the image has none."""
 
     @property
     def peak_bytes(self) -> int:
         """Bytes held at most, while a tile runs or the back does."""
-        front = self.image_bytes + self.cut_bytes + self.front.tile_peak_bytes
+        front = self.image_bytes + self.cut_bytes + _held_by(self.front)
         return max(front, self.image_bytes + self.back_peak_bytes)
 
     @property
@@ -146,12 +150,17 @@ def cut_within(
     resized: Callable[[Network, tuple[tuple[int, ...], ...]], Network | None],
     peak: Callable[[Network, bool, int], int],
     whole_peak: int,
+    *,
+    statistics: Statistics | None = None,
+    keep: bool = True,
 ) -> CutPlan | Refusal:
     """The cut and the tiles that stay within `budget` bytes for the least work done twice.
 
     `resized` gives a network at other input shapes, None where it cannot; `peak` the bytes that a
     run of one holds, its inputs kept or freed after their last use, where one call is handed so
     many bytes of weights at most. A refusal says how far memory falls, and what stands in the way.
+    With `statistics` norms and means in the front are gathered in sweeps over its tiles, which go
+    on with maps that others kept if they may `keep` any.
     """
     if len(network.inputs) > 1:
         given = f"it has {len(network.inputs)} inputs, and networks of one are cut alone."
@@ -171,9 +180,11 @@ def cut_within(
             least = min(least, image + held)
             continue
         tried += 1
-        front = thrifty(pruned(network, [name]))
+        front = pruned(network, [name])
+        front = front if statistics else thrifty(front)
         room = budget - image - network.tensor(name).nbytes
-        found = _front_within(front, room, resized, lambda one: peak(one, True, most))
+        sweeps = _Sweeps(statistics, keep, lambda one: peak(one, False, most))
+        found = _front_within(front, room, resized, lambda one: peak(one, True, most), sweeps)
         if isinstance(found, Refusal):
             reason = found if reason is None else reason
             continue
@@ -190,6 +201,7 @@ def cut_within(
             held,
             whole_peak,
             most,
+            tuple(_output_of(network.tensor(one)) for one in network.outputs),
         )
         if best is None or made.recomputed < best.recomputed:
             best = made
@@ -200,6 +212,13 @@ def cut_within(
     return Refusal(
         "memory", network.name, f"what follows any cut needs {least:,} bytes; give at least that."
     )
+
+
+def _output_of(tensor: Tensor) -> Map:
+    made = map_of(tensor)
+    if isinstance(made, Map):
+        return made
+    return Map(tensor.name, tensor.shape, (None,) * len(tensor.shape), tensor.itemsize)
 
 
 def _behind(network: Network, name: str) -> Network:
@@ -215,11 +234,21 @@ def _behind(network: Network, name: str) -> Network:
     return replace(network, inputs=(network.tensor(name),), nodes=nodes, params=params, eager=None)
 
 
+@dataclass(frozen=True, slots=True)
+class _Sweeps:
+    """How a front goes by sweeps: which statistics it has, whether they keep maps, their peak."""
+
+    statistics: Statistics | None
+    keep: bool
+    peak: Callable[[Network], int]
+
+
 def _front_within(
     front: Network,
     room: int,
     resized: Callable[[Network, tuple[tuple[int, ...], ...]], Network | None],
     peak: Callable[[Network], int],
+    sweeps: _Sweeps,
 ) -> TilePlan | Refusal:
     """The largest tiles of the front whose activations fit into `room` bytes."""
 
@@ -227,19 +256,22 @@ def _front_within(
         found = resized(front, shapes)
         if found is None:
             raise _UnsizedError
-        return thrifty(found)
+        # Sweeps make each call as it is written.
+        return found if sweeps.statistics else thrifty(found)
 
     longest = max(front.inputs[0].grid.values())
     fitting: list[TilePlan] = []
     for parts in _counts(longest):
         steps = {axis: -(-length // parts) for axis, length in front.inputs[0].grid.items()}
         try:
-            found = cut_into_tiles(front, steps, reader, peak)
+            found = cut_into_tiles(front, steps, reader, peak, statistics=sweeps.statistics)
+            if isinstance(found, TilePlan) and found.sweeps > 1 and sweeps.keep:
+                found = in_stages(found, front, reader, sweeps.peak, room)
         except _UnsizedError:
             return Refusal("size", front.outputs[0], "the layers before it hold a size of a map.")
         if isinstance(found, Refusal):
             return found
-        if len(found) > 1 and found.tile_peak_bytes <= room:
+        if len(found) > 1 and _held_by(found) <= room:
             fitting.append(found)
         # Tiles as large as may be lose most where the last one hardly has a part of its own.
         done = max(axis.step for axis in found.axes) <= max(axis.period for axis in found.axes)
@@ -250,6 +282,11 @@ def _front_within(
             "memory", front.outputs[0], "no tile of what lies before it is small enough."
         )
     return min(fitting, key=lambda plan: plan.recomputed)
+
+
+def _held_by(front: TilePlan) -> int:
+    """What a front holds beside the image and the map at the cut."""
+    return front.memory_bytes if front.gathered else front.tile_peak_bytes
 
 
 class _UnsizedError(Exception):

@@ -17,10 +17,11 @@ from atrous.shown import Plain
 
 __all__ = ["Digit", "Statistic", "gathered_of", "sweeps_of", "work_of"]
 
-_NORMS = frozenset(["batch_norm", "group_norm", "instance_norm", "layer_norm", "rms_norm"])
+_NORMS = frozenset(["batch_norm", "group_norm", "instance_norm", "layer_norm", "mvn", "rms_norm"])
 _MEANS = frozenset({"mean", "sum", "var", "std", "var_mean", "std_mean"})
 _LARGEST = frozenset({"amax", "amin", "max", "min", "any", "all"})
-_REDUCTIONS = _MEANS | _LARGEST | {"linalg_vector_norm", "norm"}
+_LENGTHS = frozenset({"linalg_vector_norm", "norm", "l1", "l2", "sum_square", "log_sum"})
+_REDUCTIONS = _MEANS | _LARGEST | _LENGTHS
 _NUMBERS = 3
 """A count, a mean and a sum of squares are held for each element of a statistic."""
 

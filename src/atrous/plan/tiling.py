@@ -125,5 +125,5 @@ def _axes_in_tiles(
 
 
 def _with_fix(refused: Refusal) -> Refusal:
-    reason = f"{refused.reason.rstrip('.')}; or, of a PyTorch module, give statistics='exact', "
+    reason = f"{refused.reason.rstrip('.')}; or give statistics='exact', "
     return Refusal(refused.rule, refused.layer, f"{reason}which gathers what it needs in a sweep.")

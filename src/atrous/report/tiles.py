@@ -107,4 +107,7 @@ class CutPlanView(LinesView):
                 f"{bytes_text(plan.peak_bytes)}, {bytes_text(plan.whole_peak_bytes)} uncut",
             ),
         ]
+        if front.sweeps > 1:
+            named = some(list(front.statistics))
+            rows.insert(1, ("sweeps", f"{front.sweeps}, to gather the statistics of {named}"))
         return _laid(plan.network, head, rows, look)

@@ -34,7 +34,9 @@ from atrous.runners.tiled.pipeline import Engine
 from atrous.runners.tiled.tiled import Tiled
 
 if TYPE_CHECKING:
+    from atrous.readers.onnx.file import Source
     from atrous.runners.tiled.onnx_sizes import SizedFile
+    from atrous.runners.tiled.planning import Halves
 
 __all__ = ["Planner", "plan_tiles", "tile"]
 
@@ -63,7 +65,8 @@ def tile(
     not when the first image comes. `batch` tiles are run at a time.
 
     Where a network ends in what sees all positions (a classifier, attention), `memory` cuts it: a
-    front runs by tiles while maps are large, and what is behind runs whole on a small map.
+    front runs by tiles while maps are large, and what is behind runs whole on a small map. With
+    exact statistics those of norms and means in the front are gathered in sweeps as well.
 
     Norms, means, maxima and pools over all positions are refused unless `statistics` says how they
     go by tiles. `"exact"`: sweeps over the image gather what they need, one for each that depends
@@ -75,7 +78,7 @@ def tile(
     the image.
     `"tile"`: each tile has statistics of its own, which is another result: one sweep, but at the
     first image of each shape, which is run exactly as well to measure the error on its first,
-    middle and last tile (`tiled.error`). PyTorch modules alone.
+    middle and last tile (`tiled.error`).
 
     A file that fixes the size of its input runs at the size of a tile where that is the same
     network layer by layer; at images of another size, where no operator holds a size.
@@ -100,11 +103,6 @@ def tile(
     elif kind_of(model) in ("network", "zoo", "stack"):
         raise UnsupportedError(
             f"{source_name(model)}: it has no weights; tiles run PyTorch modules and .onnx files."
-        )
-    if statistics is not None and kind_of(model) != "module":
-        raise UnsupportedError(
-            f"{source_name(model)}: statistics={statistics!r} goes with PyTorch modules alone; "
-            "give the module."
         )
     if kind_of(model) == "file":
         check_file(model)
@@ -282,9 +280,14 @@ class Planner:
 
             return TorchTiles(self.source, plan)
         if self._file is not None:
+            source = self._file.opened(plan.input_shapes)
+            if plan.sweeps > 1:
+                from atrous.runners.tiled.onnx_sweeps import OnnxSweeps
+
+                return OnnxSweeps(source, plan)
             from atrous.runners.tiled.onnx import OnnxTiles
 
-            return OnnxTiles(self._file.opened(plan.input_shapes), plan)
+            return OnnxTiles(source, plan)
         raise UnsupportedError(
             f"{self.name}: tiles run PyTorch modules and .onnx files; this is neither."
         )
@@ -324,22 +327,32 @@ class Planner:
                 "decide otherwise than the image's; decide before the model."
             )
 
-    def depth_first(self, plan: CutPlan) -> Any:
-        """The model as a module that runs as the plan says; of a file, what runs it as one."""
+    def _depth_first(self, plan: CutPlan) -> Any:
+        """The module with a front by tiles, as the plan says."""
+        from atrous.runners.tiled.front import DepthFirst
+
         shapes = tuple(one.shape for one in plan.front.inputs)
+        return DepthFirst(self.source, plan, self.network(shapes))
+
+    def halves(self, plan: CutPlan) -> Halves:
+        """What runs the front on tiles, and the back behind it."""
         if kind_of(self.source) == "module":
-            from atrous.runners.tiled.front import DepthFirst
+            from atrous.runners.tiled.front import TorchHalves
 
-            return DepthFirst(self.source, plan, self.network(shapes))
-        from atrous.runners.tiled.onnx_cut import OnnxCut
+            return TorchHalves(self._depth_first(plan))
+        from atrous.runners.tiled.onnx_cut import OnnxHalves
 
-        model, folder = self._as_loop(plan)
-        return OnnxCut(model, folder)
+        return OnnxHalves(plan.front, *self._in_halves(plan))
 
     def to_onnx(self, plan: CutPlan, path: Path) -> None:
         """Writes the model as the plan cuts it into an ONNX file."""
         from atrous.writers.onnx.save import save_onnx
 
+        if plan.front.gathered:
+            raise UnsupportedError(
+                f"{plan.front.statistics[0]}: its statistics are gathered in sweeps, which are no "
+                "part of a file; call the tiled model itself."
+            )
         model, folder = self._as_loop(plan)
         save_onnx(model, path, source=folder)
 
@@ -350,14 +363,20 @@ class Planner:
         if kind_of(self.source) == "module":
             from atrous.runners.tiled.front import exported_halves
 
-            front, back = exported_halves(self.depth_first(plan))
+            front, back = exported_halves(self._depth_first(plan))
             return looped(front, back, plan.front), None
+        source, front, back = self._in_halves(plan)
+        return looped(front, back, plan.front, front.graph.input[0].name), source.folder
+
+    def _in_halves(self, plan: CutPlan) -> tuple[Source, Any, Any]:
+        """A file, its front and its back as ONNX models."""
         if self._file is None:
             raise UnsupportedError(
                 f"{self.name}: tiles run PyTorch modules and .onnx files; this is neither."
             )
+        from atrous.readers.onnx.parts import with_sizes_of
         from atrous.readers.onnx.reader import follow_onnx
-        from atrous.writers.onnx.halves import halves, with_sizes_of
+        from atrous.writers.onnx.halves import halves
 
         shapes = tuple(one.shape for one in plan.front.inputs)
         source = self._file.opened(shapes)
@@ -370,12 +389,21 @@ class Planner:
             plan.front.input_shapes[0],
             plan.front.outputs[0].shape,
         )
-        return looped(front, back, plan.front, self._file.names[0]), source.folder
+        return source, front, back
 
     def _cut(self, network: Network, budget: int, error: UnsupportedError) -> CutPlan:
         """A front by tiles and a back that runs whole, where not all of a network is local."""
         step("choosing where to cut")
-        found = cut_within(network, budget, resized, _thrifty_peak, peak_of(network))
+        exact = self.statistics == "exact"
+        found = cut_within(
+            network,
+            budget,
+            resized,
+            _thrifty_peak,
+            peak_of(network),
+            statistics="exact" if exact else None,
+            keep=self.scratch != "none",
+        )
         if isinstance(found, Refusal):
             why = str(error.args[0]).partition(";")[0].rstrip(".")
             asked = self.memory or USUAL_MEMORY

@@ -1,8 +1,9 @@
 """Tiles as tasks of a Dask cluster: workers open source and target themselves.
 
 The model comes to each worker once, as a plug-in, which a worker that is started again gets, too.
-Scheduler and client see numbers of tiles alone. A task may be done twice, where a worker died in
-the middle of it: it writes the same files.
+Scheduler and client see numbers of tiles alone, and of a sweep what each tile adds to statistics,
+which the client joins. A task may be done twice, where a worker died in the middle of it: it writes
+the same files, and is counted once.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import ctypes
 import os
 import socket
 import threading
+import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -21,17 +23,19 @@ from typing import Any
 
 from atrous.errors import ArgumentError, RunError
 from atrous.plan.tiles import TilePlan
+from atrous.progress import step
 from atrous.runners.tiled.images import Image, Prepare
 from atrous.runners.tiled.parts import Writer
-from atrous.runners.tiled.pipeline import Engine
 from atrous.runners.tiled.reductions import Reduce, reducer_of
 from atrous.runners.tiled.sources import Opened, open_image
 from atrous.runners.tiled.targets import Made, Place
 
-__all__ = ["Seen", "Work", "run_tasks", "seen_of"]
+__all__ = ["Counting", "Seen", "Shipment", "Work", "count_sweep", "seen_of"]
 
 _USUAL = {-8: 1, -3: 32 << 20, -1: 64 << 20}
 """`M_ARENA_MAX`, `M_MMAP_THRESHOLD`, `M_TRIM_THRESHOLD` of malloc.h."""
+_ATTEMPTS = 10
+"""How often something is sent where workers die at that moment, a second apart."""
 _AHEAD = 2
 """Tasks in flight for each thread of the cluster."""
 
@@ -52,17 +56,17 @@ class Seen:
 
 
 @dataclass
-class Work:
-    """All that a worker needs for any tile of a run; what is open stays where it is."""
+class SentWork:
+    """What a worker needs for any tile; what it opens, and the lock of its threads, stay there.
+
+    `engine` is None where it was sent before, with other work.
+    """
 
     plan: TilePlan
-    engine: Engine
+    engine: Any
     seen: tuple[Seen, ...]
-    place: Place
-    made: tuple[Made, ...]
-    reduce: Reduce | str | None
-    _open: tuple[list[Image], Writer] | None = field(default=None, repr=False)
-    _lock: Any = field(default_factory=threading.Lock, repr=False)
+    _open: Any = field(default=None, repr=False, kw_only=True)
+    _lock: Any = field(default_factory=threading.Lock, repr=False, kw_only=True)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": None, "_lock": None}
@@ -70,8 +74,34 @@ class Work:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=threading.Lock())
 
-    def run(self, number: int) -> int:
-        """Tile `number`, from the image into the target, on the disk when this returns.
+
+@dataclass
+class Counting(SentWork):
+    """Counts any tile of an image in any sweep."""
+
+    def run(self, number: int, known: Mapping[str, Any]) -> Any:
+        """What tile `number` adds to the statistics of the first sweep that is not `known`."""
+        sweep = 1 + max((one.sweep for one in self.plan.gathered if one.layer in known), default=0)
+        tile = self.plan.tile(number)
+        with self._lock:
+            if self._open is None:
+                self._open = [one.open() for one in self.seen]
+        given = [image[part] for image, part in zip(self._open, tile.read, strict=True)]
+        with self._lock:
+            self.engine.learn(known)
+            return self.engine.shares(given, tile, sweep)
+
+
+@dataclass
+class Work(SentWork):
+    """Runs any tile, from the image into the target."""
+
+    place: Place
+    made: tuple[Made, ...]
+    reduce: Reduce | str | None
+
+    def run(self, number: int, known: Mapping[str, Any]) -> None:
+        """Tile `number`, on the disk when this returns, by statistics that are `known`, if any.
 
         Threads of a worker read and write side by side; one at a time computes.
         """
@@ -79,9 +109,10 @@ class Work:
         tile = self.plan.tile(number)
         given = [image[part] for image, part in zip(images, tile.read, strict=True)]
         with self._lock:
+            if known:
+                self.engine.learn(known)
             made = [self.engine.host(one) for one in self.engine.run(given, [tile])]
         writer.write(tile, made)
-        return number
 
     def _opened(self) -> tuple[list[Image], Writer]:
         with self._lock:
@@ -90,63 +121,119 @@ class Work:
                 target.attach(self.made)
                 writer = Writer(self.plan, self.made, target, reducer_of(self.reduce))
                 self._open = [one.open() for one in self.seen], writer
-            return self._open
+            found: tuple[list[Image], Writer] = self._open
+            return found
 
 
-def run_tasks(
-    client: Any, work: Work, numbers: Iterator[int], finished: Callable[[int], None]
-) -> None:
-    """Runs tiles on a cluster, so many at a time; `finished` is called here as each is written.
+class Shipment:
+    """Work that the workers of a cluster have, and those have that come later.
 
-    Where a task raises, nothing is begun any more, and what runs is waited for: none writes into
-    the target when this returns.
+    The model is sent once. Statistics are sent beside it when a sweep is through.
     """
-    from distributed import KilledWorker, WorkerPlugin, as_completed, wait
 
-    name = f"atrous-{uuid.uuid4().hex[:12]}"
-    client.register_plugin(_shipped(WorkerPlugin, work), name=name)
-    threads = sum(client.nthreads().values())
-    if not threads:
-        raise RunError("the cluster has no workers; start some.")
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self._name = f"atrous-{uuid.uuid4().hex[:12]}"
+        self._sent: list[str] = []
 
-    def submit(number: int) -> Any:
-        return client.submit(_task, name, number, key=f"{name}-{number}", pure=False)
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was sent, the model neither."""
+        return not self._sent
 
-    running = {submit(number) for number in islice(numbers, threads * _AHEAD)}
-    try:
-        queue = as_completed(list(running))
-        for future in queue:
-            running.discard(future)
+    def send(self, held: SentWork | dict[str, Any]) -> None:
+        """Sends work, or statistics."""
+        from distributed import WorkerPlugin
+
+        name = f"{self._name}-{len(self._sent)}"
+        self._sent.append(name)
+        for left in range(_ATTEMPTS, 0, -1):
             try:
-                number = future.result()
-                # Else what it gave would be made again where its worker dies.
+                self.client.register_plugin(_shipped(WorkerPlugin, held), name=name)
+                return
+            except OSError:
+                # A worker died while it was sent to; the one that takes its place is sent it, too.
+                if left == 1:
+                    raise
+                time.sleep(1)
+
+    def close(self) -> None:
+        """Workers let all of it go."""
+        while self._sent:
+            name = self._sent.pop()
+            with suppress(Exception):
+                self.client.unregister_worker_plugin(name)
+
+    def run(self, numbers: Iterator[int], finished: Callable[[int, Any], None]) -> None:
+        """Does the work on tiles; `finished` is called here with what each gives.
+
+        Where a task raises, nothing is begun any more, and what runs is waited for: none writes
+        into the target when this returns.
+        """
+        from distributed import KilledWorker, as_completed, wait
+
+        threads = sum(self.client.nthreads().values())
+        if not threads:
+            raise RunError("the cluster has no workers; start some.")
+        names = tuple(self._sent)
+
+        def submit(number: int) -> Any:
+            return self.client.submit(_task, names, number, key=f"{names[-1]}-{number}", pure=False)
+
+        running = {submit(number) for number in islice(numbers, threads * _AHEAD)}
+        try:
+            queue = as_completed(list(running))
+            for future in queue:
+                running.discard(future)
+                try:
+                    number, made = future.result()
+                    # Else what it gave would be made again where its worker dies.
+                    future.release()
+                    finished(number, made)
+                except KilledWorker as error:
+                    raise RunError(
+                        "workers died of a tile again and again; it may need more memory than they "
+                        "have: give them more, or the run smaller tiles."
+                    ) from error
+                for following in islice(numbers, 1):
+                    more = submit(following)
+                    running.add(more)
+                    queue.add(more)
+        finally:
+            # What has not begun is dropped; what runs is let end, since it writes.
+            with suppress(Exception):
+                wait(list(running))
+            for future in running:
                 future.release()
-                finished(number)
-            except KilledWorker as error:
-                raise RunError(
-                    "workers died of a tile again and again; it may need more memory than they "
-                    "have: give them more, or the run smaller tiles."
-                ) from error
-            for following in islice(numbers, 1):
-                more = submit(following)
-                running.add(more)
-                queue.add(more)
-    finally:
-        # What has not begun is dropped; what runs is let end, since it writes.
-        with suppress(Exception):
-            wait(list(running))
-        for future in running:
-            future.release()
-        with suppress(Exception):
-            client.unregister_worker_plugin(name)
 
 
-def _shipped(base: type, work: Work) -> Any:
-    """A plug-in that holds the work; a class of its own, as distributed is imported late."""
+def count_sweep(shipment: Shipment, plan: TilePlan, engine: Any, sweep: int) -> None:
+    """Gathers the statistics of one sweep on a cluster, and tells all workers of them.
+
+    What tiles add is joined in their order, so that it is the same however tasks come.
+    """
+    early: dict[int, Any] = {}
+    following = 0
+
+    def came(number: int, shares: Any) -> None:
+        nonlocal following
+        early[number] = shares
+        while following in early:
+            engine.join(early.pop(following))
+            following += 1
+            step(f"sweep {sweep} of {plan.sweeps}: tile {following:,} of {len(plan):,}")
+
+    shipment.run(iter(range(len(plan))), came)
+    layers = [one.layer for one in plan.gathered if one.sweep == sweep]
+    shipment.send({layer: engine.found[layer] for layer in layers})
+
+
+def _shipped(base: type, held: Any) -> Any:
+    """A plug-in that holds something; a class of its own, as distributed is imported late."""
 
     class Shipped(base):  # type: ignore[misc]
         def __init__(self) -> None:
-            self.work = work
+            self.held = held
             self.client = _process()
 
         def setup(self, worker: Any) -> None:  # noqa: ARG002
@@ -174,12 +261,17 @@ def _process() -> tuple[str, int]:
     return socket.gethostname(), os.getpid()
 
 
-def _task(name: str, number: int) -> int:
-    """On a worker: one tile of the run that was shipped under this name."""
+def _task(names: Sequence[str], number: int) -> tuple[int, Any]:
+    """On a worker: one tile, by what was sent under these names: work, and statistics beside it."""
     from distributed import get_worker
 
-    work: Work = get_worker().plugins[name].work
-    return work.run(number)
+    plugins = get_worker().plugins
+    held = [plugins[name].held for name in names]
+    works = [one for one in held if not isinstance(one, dict)]
+    if works[-1].engine is None:
+        works[-1].engine = works[0].engine
+    known = {layer: sums for one in held if isinstance(one, dict) for layer, sums in one.items()}
+    return number, works[-1].run(number, known)
 
 
 def seen_of(sources: Sequence[Opened], images: Sequence[Image], place: Place) -> tuple[Seen, ...]:

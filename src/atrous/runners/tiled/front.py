@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -13,9 +14,10 @@ from atrous.errors import ArgumentError, MissingDependencyError, UnsupportedErro
 from atrous.frameworks.torch import in_mode, quiet
 from atrous.network import Network
 from atrous.plan.cut import CutPlan, thrifty
-from atrous.runners.tiled.torch import Graph, Instead
+from atrous.plan.tiles import Tile
+from atrous.runners.tiled.torch import Graph, Instead, TorchTiles, digest_of_calls
 
-__all__ = ["DepthFirst", "exported_halves"]
+__all__ = ["DepthFirst", "TorchHalves", "exported_halves"]
 
 
 class DepthFirst(nn.Module):  # type: ignore[misc]
@@ -67,29 +69,85 @@ class DepthFirst(nn.Module):  # type: ignore[misc]
         if tuple(image.shape) != self._shape:
             asked, given = ("x".join(map(str, shape)) for shape in (self._shape, image.shape))
             raise ArgumentError(f"planned for an image of {asked}, got {given}; plan that anew.")
-        graph, front = self._graph, self.plan.front
-        # A graph that is traced is a recipe for others, who have memory of their own.
-        as_written = torch.is_grad_enabled() or torch.compiler.is_compiling()
-        instead = {} if as_written else self._instead
-        cut = self.cut
-        (name,) = graph.program.inputs
-        (kept,) = front.outputs
+        front = self.plan.front
         whole: torch.Tensor | None = None
         for tile in front.tiles():
             # A copy: what works in place must not write to the image.
-            part = _packed(image[tile.read[0]])
-            made = graph.compute({name: part}, (cut,), instead)[cut]
-            del part
+            made = self.front(_packed(image[tile.read[0]]))
             if whole is None:
-                whole = _room(made, kept.shape)
+                whole = _room(made, front.outputs[0].shape)
             whole[tile.keep[0].target] = made[tile.keep[0].local]
             del made
         assert whole is not None
-        behind = {cut: whole}
+        # The map at the cut is let go of once the back has read it.
+        behind = [whole]
         del whole
-        found = graph.compute(behind, graph.program.outputs, instead)
-        outputs = tuple(found[name] for name in graph.program.outputs)
+        outputs = self.behind(behind)
         return outputs[0] if len(outputs) == 1 else outputs
+
+    def front(self, part: torch.Tensor) -> torch.Tensor:
+        """The map at the cut of one tile, whose part of the image may be written to."""
+        (name,) = self._graph.program.inputs
+        given = {name: part}
+        del part
+        return self._graph.compute(given, (self.cut,), self._now())[self.cut]
+
+    def behind(self, cut: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        """The outputs, of the whole map at the cut, which is taken out of the list."""
+        names = self._graph.program.outputs
+        found = self._graph.compute({self.cut: cut.pop()}, names, self._now())
+        return tuple(found[name] for name in names)
+
+    @property
+    def at_cut(self) -> torch.Tensor:
+        """What the map at the cut is: its type and shape."""
+        made: torch.Tensor = self._graph.nodes[self.cut].meta["val"]
+        return made
+
+    @property
+    def program(self) -> Any:
+        """The model as the calls that it makes on an image."""
+        return self._graph.program
+
+    def _now(self) -> Mapping[str, Instead]:
+        # A graph that is traced is a recipe for others, who have memory of their own.
+        as_written = torch.is_grad_enabled() or torch.compiler.is_compiling()
+        return {} if as_written else self._instead
+
+
+class TorchHalves:
+    """A depth-first module as an engine of the tiles of its front, with what follows."""
+
+    def __init__(self, module: DepthFirst) -> None:
+        self.module = module
+        self._engine = TorchTiles(module.model, module.plan.front, (module.cut,))
+
+    @property
+    def tiles(self) -> Any:
+        """What runs the tiles: in little memory, or by statistics of the whole image."""
+        return self._engine if self.module.plan.front.gathered else self
+
+    def run(self, inputs: Sequence[Any], tiles: Sequence[Tile]) -> list[Any]:  # noqa: ARG002
+        """The map at the cut of one tile."""
+        with torch.inference_mode():
+            (part,) = self._engine.taken(inputs)
+            return [self.module.front(_packed(part))]
+
+    def host(self, made: torch.Tensor) -> Any:
+        """The map as an array in main memory."""
+        return self._engine.host(made)
+
+    def behind(self, cut: NDArray[Any]) -> list[NDArray[Any]]:
+        """The outputs, of the whole map at the cut."""
+        kind = self.module.at_cut.dtype
+        with torch.inference_mode():
+            whole = torch.from_numpy(cut).to(self._engine.device, kind)
+            made = self.module.behind([_packed(whole)])
+        return [self._engine.host(one) for one in made]
+
+    def fingerprint(self) -> str:
+        """A hash of the module's calls on the image, and of all tensors that they use."""
+        return digest_of_calls(self.module.program)
 
 
 def _packed(x: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -60,9 +60,9 @@ class Journal:
         self._write({"schema": _SCHEMA, "finished": False, **facts})
         sync(self.folder)
 
-    def finish(self) -> None:
-        """Says that all is there."""
-        self._write({**(self.read() or {}), "finished": True})
+    def finish(self, outputs: Sequence[Mapping[str, Any]]) -> None:
+        """Says that all is there, and what it is."""
+        self._write({**(self.read() or {}), "outputs": list(outputs), "finished": True})
 
     def _write(self, facts: Mapping[str, Any]) -> None:
         write_whole(self.manifest, json.dumps(facts, indent=1) + "\n")

@@ -17,7 +17,7 @@ from atrous.plan.tiles import PlacedAxis, PlacedResize, Tile, TilePlan
 from atrous.readers.onnx.file import Source, inside
 from atrous.readers.onnx.graph import copied, graphs, one_line
 from atrous.readers.onnx.inputs import declared
-from atrous.readers.onnx.reader import follow_onnx
+from atrous.readers.onnx.reader import Followed, follow_onnx
 from atrous.readers.onnx.values import Live
 from atrous.runners.onnx import session_of
 from atrous.runners.tiled.places import Taps, taps_at
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-__all__ = ["OnnxTiles"]
+__all__ = ["OnnxTiles", "as_taken", "digest_of_model", "fed_to", "gathered_instead"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +64,6 @@ class OnnxTiles:
     def __init__(self, source: Source, plan: TilePlan) -> None:
         from onnx import helper
 
-        if plan.sweeps > 1:
-            raise UnsupportedError(
-                f"{plan.statistics[0]}: statistics over all positions are gathered from PyTorch "
-                "modules alone; give the module that the file was exported from."
-            )
         self.plan, self._source = plan, source
         self._model = copied(source.model)
         graph = self._model.graph
@@ -84,7 +79,9 @@ class OnnxTiles:
         _sized(graph, given, plan.input_shapes, open_batch=self._stacks)
         self._fed: list[Fed] = []
         if plan.resizes:
-            self._fed = _gathered_instead(self._model, source, plan)
+            self._fed = gathered_instead(
+                self._model, follow_onnx(source, list(plan.input_shapes)), plan
+            )
         self._session = session_of(self._model, source.folder, 0, optimized=True)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -96,27 +93,12 @@ class OnnxTiles:
 
     def fingerprint(self) -> str:
         """A hash of the file, and of those that hold its weights."""
-        source = self._source
-        made = hashlib.sha256(source.model.SerializeToString(deterministic=True))
-        beside = {
-            entry.value: tensor.name
-            for graph in graphs(source.model.graph)
-            for tensor in graph.initializer
-            for entry in tensor.external_data
-            if entry.key == "location"
-        }
-        for location, name in sorted(beside.items()):
-            if source.folder is not None:
-                with inside(source.folder, location, f"the tensor {name[:80]!r}").open(
-                    "rb"
-                ) as file:
-                    made.update(hashlib.file_digest(file, "sha256").digest())
-        return made.hexdigest()[:32]
+        return digest_of_model(self._source)
 
     def run(self, inputs: Sequence[Any], tiles: Sequence[Tile]) -> list[Any]:
         """The outputs for inputs stacked along the batch."""
         given = [
-            _taken(value, name, dtype)
+            as_taken(value, name, dtype)
             for value, (name, dtype) in zip(inputs, self._inputs.items(), strict=True)
         ]
         count = len(tiles)
@@ -139,7 +121,7 @@ class OnnxTiles:
                 for axis, place in zip(self.plan.axes, tile.index, strict=True)
             }
             for one in self._fed:
-                feed.update(_fed_to(one, origins[one.along.axis]))
+                feed.update(fed_to(one, origins[one.along.axis]))
         try:
             made: list[Any] = self._session.run(self._outputs, feed)
         except Exception as error:  # the runtime has classes of its own for everything
@@ -147,7 +129,7 @@ class OnnxTiles:
         return made
 
 
-def _taken(value: Any, name: str, dtype: np.dtype[Any]) -> NDArray[Any]:
+def as_taken(value: Any, name: str, dtype: np.dtype[Any]) -> NDArray[Any]:
     """An input as the type that the model takes; numbers are not made of another kind."""
     array = np.ascontiguousarray(value.detach().cpu() if hasattr(value, "detach") else value)
     if array.dtype != dtype:
@@ -183,9 +165,8 @@ def _sized(
             item.type.tensor_type.ClearField("shape")
 
 
-def _gathered_instead(model: onnx.ModelProto, source: Source, plan: TilePlan) -> list[Fed]:
+def gathered_instead(model: onnx.ModelProto, followed: Followed, plan: TilePlan) -> list[Fed]:
     """Puts sums of gathered positions where resizes stand that need the place of a tile."""
-    followed = follow_onnx(source, list(plan.input_shapes))
     fed: list[Fed] = []
     origins = [one.origin for one in plan.resizes]
     for one in plan.resizes:
@@ -322,7 +303,7 @@ def _kernel(node: onnx.NodeProto) -> Kernel:
     return Kernel(cubic, "exclude_outside" in said and bool(said["exclude_outside"].i))
 
 
-def _fed_to(one: Fed, origin: int) -> Iterator[tuple[str, NDArray[Any]]]:
+def fed_to(one: Fed, origin: int) -> Iterator[tuple[str, NDArray[Any]]]:
     """What a resize is fed for the tile that begins at input position `origin`."""
     along = one.along
     first, before = int(origin / along.behind), int(origin / along.before)
@@ -354,3 +335,20 @@ def _taps(op: Resize, index: int, kernel: Kernel, inputs: int, outputs: range, l
     else:
         where = (at + one(0.5)) / ratio - one(0.5)
     return taps_at(op, where, inputs, cubic=kernel.cubic, exclude_outside=kernel.exclude_outside)
+
+
+def digest_of_model(source: Source) -> str:
+    """A hash of the file, and of those that hold its weights."""
+    made = hashlib.sha256(source.model.SerializeToString(deterministic=True))
+    beside = {
+        entry.value: tensor.name
+        for graph in graphs(source.model.graph)
+        for tensor in graph.initializer
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    for location, name in sorted(beside.items()):
+        if source.folder is not None:
+            with inside(source.folder, location, f"the tensor {name[:80]!r}").open("rb") as file:
+                made.update(hashlib.file_digest(file, "sha256").digest())
+    return made.hexdigest()[:32]

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from atrous.errors import AtrousError, UnsupportedError
 from atrous.geometry import Local
 from atrous.network import Network, Node
-from atrous.network.ops import Resize
+from atrous.network.layout import Layout, has_axes
+from atrous.network.ops import Reshape, Resize
 from atrous.network.shapes import Shape
 from atrous.plan.regions import length_along
 from atrous.plan.strides import resized_by, strides
@@ -30,7 +31,8 @@ class SizedFile:
     """A file, and `opened`, which does the same at the sizes it says and also runs at others.
 
     Of a file that fixes its sizes, a resize to a size that it holds is given the size that the same
-    factor makes of a smaller map. Whether all else is the same there, plans find out.
+    factor makes of a smaller map, and a reshape back to positions the shape of a map before it that
+    is laid out alike. Whether all else is the same there, plans find out.
     """
 
     def __init__(self, source: str | PathLike[str] | onnx.ModelProto) -> None:
@@ -71,6 +73,7 @@ class SizedFile:
             model = copied(self.source.model)
             for node in [one for one in model.graph.node if _held_size(one, followed)]:
                 _follow_sizes(model.graph, node, followed)
+            _follow_shapes(model.graph, followed)
             self._opened[own] = Source(model, self.source.label, self.source.folder)
         return self._opened[own]
 
@@ -103,7 +106,7 @@ class SizedFile:
         layer = next(
             (node.name for node in followed.network if _holds(node, self.source, followed)), ""
         )
-        reason = f"{layer}: resizes to a size that the file holds" if layer else ""
+        reason = f"{layer}: makes a size that the file holds" if layer else ""
         if not reason:
             reason = _difference(followed.network, self.network(shapes))
         if reason:
@@ -116,11 +119,11 @@ class SizedFile:
 
 
 def _holds(node: Node, source: Source, followed: Followed) -> bool:
-    if not isinstance(node.op, Resize):
+    if not isinstance(node.op, Resize | Reshape):
         return False
     graph = copied(source.model).graph if source.model.functions else source.model.graph
     made = (one for one in graph.node if node.origin in one.output[:1])
-    return any(_held_size(one, followed) for one in made)
+    return any(_held_size(one, followed) or _held_shape(one, followed) for one in made)
 
 
 def _held_size(node: onnx.NodeProto, followed: Followed) -> bool:
@@ -171,6 +174,50 @@ def _follow_sizes(graph: onnx.GraphProto, node: onnx.NodeProto, followed: Follow
     changed.input[3] = f"{stem}/sizes"
     del graph.node[:]
     graph.node.extend([*before, *made, changed, *behind])
+
+
+def _held_shape(node: onnx.NodeProto, followed: Followed) -> bool:
+    """Whether a node of the file reshapes to a length of positions that is a number in the file."""
+    if node.op_type != "Reshape" or len(node.input) < 2:
+        return False
+    shape, y = followed.values.get(node.input[1]), followed.values.get(node.output[0])
+    if not isinstance(shape, Const) or not isinstance(y, Live) or shape.array is None:
+        return False
+    dims = zip(shape.array.reshape(-1), y.tensor.layout, strict=False)
+    return any(size > 0 and has_axes(dim) for size, dim in dims)
+
+
+def _follow_shapes(graph: onnx.GraphProto, followed: Followed) -> None:
+    """Has reshapes back to positions take the shape of a value before them that is laid out alike.
+
+    So a group norm is written: its map is flattened, and gets the shape back that it had.
+    """
+    from onnx import helper
+
+    alike: dict[Layout, str] = {}
+    nodes: list[onnx.NodeProto] = []
+
+    def known(name: str) -> None:
+        value = followed.values.get(name)
+        if isinstance(value, Live) and not value.unknown:
+            alike.setdefault(value.tensor.layout, name)
+
+    for item in graph.input:
+        known(item.name)
+    for node in graph.node:
+        one = type(node).FromString(node.SerializeToString())
+        if _held_shape(node, followed):
+            y = followed.values[node.output[0]]
+            like = alike.get(y.tensor.layout) if isinstance(y, Live) else None
+            if like is not None:
+                name = f"{node.output[0]}/followed/shape"
+                nodes.append(helper.make_node("Shape", [like], [name]))
+                one.input[1] = name
+        nodes.append(one)
+        for name in node.output:
+            known(name)
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def _difference(one: Network, other: Network) -> str:

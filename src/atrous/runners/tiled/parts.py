@@ -22,7 +22,7 @@ from atrous.runners.tiled.reductions import (
 from atrous.runners.tiled.sources import Opened, georeference
 from atrous.runners.tiled.targets import Made, Target, kept_of
 
-__all__ = ["Writer", "made_of", "number_of"]
+__all__ = ["Writer", "made_of", "number_of", "output_names"]
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def made_of(
     """The whole outputs, by what the first tile keeps of each."""
     return tuple(
         _made(plan, opened, index, part, name)
-        for (index, part), name in zip(enumerate(parts), _output_names(plan), strict=True)
+        for (index, part), name in zip(enumerate(parts), output_names(plan.outputs), strict=True)
     )
 
 
@@ -79,10 +79,10 @@ def _made(
     return Made(name, shape, str(part.dtype), axes, kept, attributes)
 
 
-def _output_names(plan: TilePlan) -> list[str]:
+def output_names(outputs: Sequence[Map]) -> list[str]:
     """Outputs by names that folders may have, no two alike."""
     found: list[str] = []
-    for index, one in enumerate(plan.outputs):
+    for index, one in enumerate(outputs):
         name = re.sub(r"[^A-Za-z0-9_-]", "_", one.name).strip("_") or f"output{index}"
         found.append(f"{name}_{index}" if name in found else name)
     return found

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from atrous.errors import ArgumentError, AtrousError, RunError, concerning
 from atrous.plan.tiles import Tile, TilePlan
 from atrous.progress import step
-from atrous.runners.tiled.cluster import Seen, Work, run_tasks, seen_of
+from atrous.runners.tiled.behind import InMemory, WhatFollows
+from atrous.runners.tiled.cluster import Seen, Shipment, Work, seen_of
 from atrous.runners.tiled.images import Image
 from atrous.runners.tiled.journal import Journal, check_alike, only_one
 from atrous.runners.tiled.parts import Writer, made_of, number_of
@@ -24,7 +25,7 @@ from atrous.runners.tiled.pipeline import Engine, run_tiles
 from atrous.runners.tiled.reductions import Reduce, identity_of, parts_of, reducer_of
 from atrous.runners.tiled.sources import Opened
 from atrous.runners.tiled.sweeps import Last
-from atrous.runners.tiled.targets import Arrays, Made, Place, Target
+from atrous.runners.tiled.targets import Arrays, Made, NpyFile, Place, Target
 from atrous.shown import Plain, how_many
 
 __all__ = ["Progress", "Run", "TiledRun", "check_free", "run_tiled"]
@@ -59,15 +60,17 @@ class Run:
     """Makes ready for the images: what is left to be run, and the first tile's outputs if made."""
     batch: int = 1
     reduce: Reduce | str | None = None
-    client: Any = None
-    """Of a Dask cluster, on which tiles are run; here where it is None."""
+    shipment: Shipment | None = None
+    """To the workers of a Dask cluster, which run tiles; they run here where it is None."""
+    behind: WhatFollows | None = None
+    """Of a network that is cut, what follows: `plan` is that of its front."""
 
     def facts(self) -> dict[str, Any]:
         """What must stay as it is for a run to go on."""
         plan = self.plan.to_dict()
         kept = ["inputs", "outputs", "axes", "input_shapes", "resizes", "statistics", "exact"]
         # With other stages numbers are rounded otherwise; on a cluster the last run has none.
-        if self.client is None and self.plan.stages:
+        if self.shipment is None and self.plan.stages:
             kept.append("stages")
         return {
             "model": self.engine.fingerprint(),
@@ -98,21 +101,29 @@ def run_tiled(
     if isinstance(target, Arrays):
         if resume:
             raise ArgumentError("resume goes on with a path; of an array nothing is known.")
-        if run.client is not None:
+        if run.shipment is not None:
             raise ArgumentError("a cluster writes to a path that ends in .zarr; give one.")
         _check_apart(run.opened, target)
         watch = _Watch(run.opened, [one.state() for one in run.opened])
-        made, found = _into(run, target, None, set(), watch, (), progress)
+        if run.behind is None:
+            made, found = _into(run, target, None, set(), watch, (), progress)
+        else:
+            kept = InMemory()
+            _, found = _into(run, kept, None, set(), watch, (), progress)
+            made = run.behind.into(target, kept.taken())
         return TiledRun(None, made, len(run.plan), found, time.monotonic() - started)
     path = target.path
     _check_apart(run.opened, target)
-    seen = seen_of(run.opened, run.images, target) if run.client is not None else ()
-    names = [one.name for one in run.plan.outputs]
+    seen = seen_of(run.opened, run.images, target) if run.shipment is not None else ()
+    outputs = run.plan.outputs if run.behind is None else run.behind.outputs
+    if run.behind is not None:
+        target.check(len(outputs))
+    names = [one.name for one in outputs]
     with ExitStack() as held:
         journal = Journal(target.state(names))
         check_free(path, journal, resume, overwrite)
         held.enter_context(concerning(str(path)))
-        there = resume and path.exists()
+        there = resume and (path.exists() or journal.folder.exists())
         if there:
             held.enter_context(only_one(path))
         facts = run.facts()
@@ -139,9 +150,14 @@ def run_tiled(
             journal.begin({**facts, "outputs": [one.to_dict() for one in made]})
 
         with _said(run, journal):
-            store = _Store(target.target(), journal, begin if manifest is None else None)
+            cut = journal.folder / "cut.npy"
+            place = target.target() if run.behind is None else NpyFile(cut)
+            store = _Store(place, journal, begin if manifest is None else None)
             made, found = _into(run, store, journal, done, watch, known, progress, (target, seen))
-            journal.finish()
+            if run.behind is not None:
+                made = run.behind.into(target.target(), np.load(cut))
+            journal.finish([one.to_dict() for one in made])
+            cut.unlink(missing_ok=True)
     return TiledRun(str(path), made, len(run.plan), found, time.monotonic() - started)
 
 
@@ -277,17 +293,18 @@ def _into(
             write(first, trial)
             finished(first)
         del trial
-        if run.client is not None and journal is not None and shared is not None:
+        if run.shipment is not None and journal is not None and shared is not None:
             place, seen = shared
             place = replace(place, path=place.path.resolve())
 
-            def came(number: int) -> None:
+            def came(number: int, _: object) -> None:
                 watch.look()
                 journal.add(number)
                 finished(plan.tile(number))
 
-            work = Work(plan, run.engine, seen, place, known, run.reduce)
-            run_tasks(run.client, work, (n for n in range(1, len(plan)) if n not in done), came)
+            engine = run.engine if run.shipment.is_empty else None
+            run.shipment.send(Work(plan, engine, seen, place, known, run.reduce))
+            run.shipment.run((n for n in range(1, len(plan)) if n not in done), came)
             # Clears what workers that died have left half written.
             place.target().create(known)
             watch.look(closely=True)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from itertools import product
 from math import prod
 from typing import Any
 
@@ -15,8 +14,9 @@ import torch
 from atrous.errors import UnsupportedError
 from atrous.plan.sweeps import Digit, Statistic
 from atrous.plan.tiles import Tile, TilePlan
+from atrous.runners.tiled.counted import Slices, binned, cover_of, grouped, known_at, own_at
 
-__all__ = ["Gathered", "Sums"]
+__all__ = ["Gathered", "Share", "Sums", "join"]
 
 _ELEMENTS = 1 << 17
 """How many elements are added up at a time."""
@@ -27,8 +27,6 @@ _GATHERED = (
     "(adaptive_)?(avg|max)_pool[123]d(_with_indices)?"
 )
 """The calls that are gathered, without what marks them as in place or internal."""
-
-Slices = tuple[slice, ...]
 
 
 @dataclass
@@ -47,6 +45,16 @@ class Sums:
         made = [one.clone() for one in (self.count, self.mean, self.squares)]
         other = None if self.other is None else self.other.clone()
         return Sums(made[0], made[1].requires_grad_(), made[2].requires_grad_(), other)
+
+
+@dataclass
+class Share:
+    """What one tile adds to a statistic of `held` elements, at `places` of it."""
+
+    held: tuple[int, ...]
+    places: Slices
+    sums: Sums
+    start: float | None
 
 
 class Gathered:
@@ -78,21 +86,29 @@ class Gathered:
         """The positions of a value that a tile stands for, each digit a dimension, and where."""
         call = self.calls[layer]
         made = self._digits(call, value)
-        local, whole = self._places(call, tile)
-        if min((s.stop - s.start for s in local), default=1) < 1 or self._is_beside(call, tile):
-            return made[tuple(slice(0) for _ in local)], whole
+        local, whole = own_at(self.plan, call.tensor, call.digits, tile)
         return made[local], whole
 
-    def add(self, layer: str, value: torch.Tensor, tile: Tile) -> None:
-        """Counts the positions of a value that a tile stands for."""
+    def share(self, layer: str, value: torch.Tensor, tile: Tile) -> Share | None:
+        """What the positions of a value that a tile stands for add to a statistic, if anything."""
         call = self.calls[layer]
         own, whole = self.own(layer, value, tile)
         if not own.numel():
-            return
-        if layer not in self.found:
-            self.found[layer] = _empty([one.held for one in call.digits], call)
-        for here, part in _in_bins(call.digits, whole):
-            _add(self.found[layer], own[here], part, call)
+            return None
+        held = tuple(one.held for one in call.digits)
+        places = cover_of(call.digits, whole)
+        sums = _empty([len(range(n)[s]) for n, s in zip(held, places, strict=True)], call.start)
+        for here, part in binned(call.digits, whole):
+            pairs = zip(call.digits, part, strict=True)
+            inside = tuple(s if one.over or one.bins else slice(None) for one, s in pairs)
+            _add(sums, own[here], inside, call)
+        return Share(held, places, sums, call.start)
+
+    def add(self, layer: str, value: torch.Tensor, tile: Tile) -> None:
+        """Counts the positions of a value that a tile stands for."""
+        share = self.share(layer, value, tile)
+        if share is not None:
+            join(self.found, layer, share)
 
     def pulled(self, layer: str, value: torch.Tensor, tile: Tile) -> torch.Tensor:
         """A number that changes with a value as the loss does by way of the layer's statistics.
@@ -107,7 +123,7 @@ class Gathered:
             )
         own, whole = self.own(layer, value, tile)
         found = torch.zeros((), dtype=torch.double)
-        for here, part in _in_bins(call.digits, whole) if own.numel() else ():
+        for here, part in binned(call.digits, whole) if own.numel() else ():
             piece = call.seen(own[here])
             device = piece.device
             for by, weight in ((sums.mean.grad, 1 / sums.count), (sums.squares.grad, None)):
@@ -148,42 +164,11 @@ class Gathered:
             )
         return value.reshape([one.made for one in call.digits])
 
-    def _places(self, call: Call, tile: Tile) -> tuple[Slices, Slices]:
-        cells = {
-            axis.axis: axis.cell(place)
-            for axis, place in zip(self.plan.axes, tile.index, strict=True)
-        }
-        local, whole = [], []
-        for one in call.digits:
-            cell = cells.get(one.axis or "")
-            here = range(one.made) if cell is None else cell.local[call.tensor]
-            there = range(one.size) if cell is None else cell.keep[call.tensor]
-            local.append(slice(here.start, here.stop))
-            whole.append(slice(there.start, there.stop))
-        return tuple(local), tuple(whole)
-
-    def _is_beside(self, call: Call, tile: Tile) -> bool:
-        """Whether another tile stands for a map that has no positions along an axis that is cut."""
-        held = {one.axis for one in call.digits}
-        return any(
-            axis.axis not in held and not len(axis.kept(call.tensor, place))
-            for axis, place in zip(self.plan.axes, tile.index, strict=True)
-        )
-
     def _sums(self, call: Call, tile: Tile) -> Sums:
         sums = self.found[call.layer]
-        part: list[slice] = []
-        axes = {
-            axis.axis: (axis, place) for axis, place in zip(self.plan.axes, tile.index, strict=True)
-        }
-        for one in call.digits:
-            if one.over or one.bins or one.axis not in axes:
-                part.append(slice(None))
-                continue
-            axis, place = axes[one.axis]
-            start = axis.offset(call.tensor, axis.origin(place))
-            part.append(slice(start, start + one.made))
-        here = tuple(part)
+        here = known_at(self.plan, call.tensor, call.digits, tile)
+        other = None if sums.other is None else sums.other[here]
+        return Sums(sums.count[here], sums.mean[here], sums.squares[here], other)
         other = None if sums.other is None else sums.other[here]
         return Sums(sums.count[here], sums.mean[here], sums.squares[here], other)
 
@@ -225,7 +210,7 @@ class Call:
         digits = one.digits
         groups = given.get("num_groups", given.get("group"))
         if groups is not None:
-            digits = _grouped(digits, groups)
+            digits = grouped(digits, groups)
         sizes = [(one.dim, one.made) for one in one.digits]
         rank = len(node.args[0].meta["val"].shape)
         shape = tuple(prod(made for dim, made in sizes if dim == i) for i in range(rank))
@@ -247,6 +232,12 @@ class Call:
         if self.name in ("linalg_vector_norm", "norm"):
             return "largest" if self.power == float("inf") else "power"
         return "moments"
+
+    @property
+    def start(self) -> float | None:
+        """Where nothing is counted yet, what stands for it; None of moments."""
+        starts = {"largest": -torch.inf, "smallest": torch.inf, "power": 0.0}
+        return starts.get(self.way)
 
     @property
     def power(self) -> float:
@@ -342,45 +333,32 @@ def _takes_place(user: Any) -> bool:
     return len(user.args) == 2 and isinstance(user.args[1], int) and "getitem" in str(user.target)
 
 
-def _grouped(digits: Sequence[Digit], groups: int) -> tuple[Digit, ...]:
-    """Channels, the second dimension, as groups and what is in them."""
-    size = prod(one.size for one in digits if one.dim == 1)
-    parts = (
-        Digit(1, groups, groups, None, False),
-        Digit(1, size // groups, size // groups, None, True),
-    )
-    before = [one for one in digits if one.dim == 0]
-    behind = [replace(one, over=True) for one in digits if one.dim > 1]
-    return (*before, *parts, *behind)
-
-
-def _in_bins(digits: Sequence[Digit], whole: Slices) -> Iterator[tuple[Slices, Slices]]:
-    """The stretches of a tile's own elements, each with the elements of a statistic it is part of.
-
-    Bin `b` of `m` holds the positions from `floor(b n / m)` up to `ceil((b + 1) n / m)` of `n`.
-    """
-    ways: list[list[tuple[slice, slice]]] = []
-    for one, place in zip(digits, whole, strict=True):
-        if one.over or not one.bins:
-            ways.append([(slice(None), slice(None) if one.over else place)])
-            continue
-        parts = []
-        for index in range(one.bins):
-            start = max(index * one.size // one.bins, place.start)
-            stop = min(-(-(index + 1) * one.size // one.bins), place.stop)
-            if start < stop:
-                here = slice(start - place.start, stop - place.start)
-                parts.append((here, slice(index, index + 1)))
-        ways.append(parts)
-    for chosen in product(*ways):
-        yield tuple(here for here, _ in chosen), tuple(there for _, there in chosen)
-
-
-def _empty(shape: Sequence[int], call: Call) -> Sums:
-    count, mean, squares = (torch.zeros(shape, dtype=torch.double) for _ in range(3))
-    start = {"largest": -torch.inf, "smallest": torch.inf, "power": 0.0}.get(call.way)
-    other = None if start is None else torch.full(shape, start, dtype=torch.double)
+def _empty(shape: Sequence[int], start: float | None) -> Sums:
+    count, mean, squares = (torch.zeros(tuple(shape), dtype=torch.double) for _ in range(3))
+    other = None if start is None else torch.full(tuple(shape), start, dtype=torch.double)
     return Sums(count, mean, squares, other)
+
+
+def join(found: dict[str, Sums], layer: str, share: Share) -> None:
+    """Adds what a tile counted to a statistic; moments by Chan et al. (1983)."""
+    if layer not in found:
+        found[layer] = _empty(share.held, share.start)
+    sums, more, part = found[layer], share.sums, share.places
+    if sums.other is not None and more.other is not None:
+        target = sums.other[part]
+        if share.start == 0:
+            target += more.other
+        else:
+            largest = torch.maximum if share.start == -torch.inf else torch.minimum
+            largest(target, more.other, out=target)
+        return
+    count, middle, squares = sums.count[part], sums.mean[part], sums.squares[part]
+    # Of a bin in which a tile has no position nothing is counted.
+    total = (count + more.count).clamp(min=1)
+    apart = more.mean - middle
+    squares += more.squares + apart.square() * count * more.count / total
+    middle += apart * more.count / total
+    count += more.count
 
 
 def _add(sums: Sums, own: torch.Tensor, part: Slices, call: Call) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from atrous.errors import UnsupportedError
 from atrous.plan.tiles import Stage, Tile, TilePlan
 from atrous.progress import step
+from atrous.runners.tiled.heap import give_back
 from atrous.runners.tiled.pipeline import Engine, run_tiles
 from atrous.runners.tiled.scratch import Scratch
 from atrous.runners.tiled.trials import alike, check_outputs, trials
@@ -82,17 +83,19 @@ def gather(
     read: Read,
     wider: tuple[TilePlan, Any] | None = None,
     scratch: Scratch | None = None,
+    count: Callable[[int], None] | None = None,
 ) -> Last:
     """Gathers all statistics of an image, sweep by sweep; what it gives then runs with them.
 
     With `wider`, the same image in larger tiles, each sweep's first and last are held against it.
     In `scratch` is kept what sweeps leave for later ones, where the plan has stages; without it the
     last run begins with the image.
+    `count` gathers a sweep elsewhere, of a plan without stages.
     """
     if not hasattr(engine, "gather"):
         raise UnsupportedError(
-            f"{plan.network}: statistics are gathered of PyTorch modules, and this model is none; "
-            "give the module."
+            f"{plan.network}: statistics are gathered of PyTorch modules and .onnx files, and this "
+            "model is none; give one of them."
         )
     engine.begin()
     if plan.stages:
@@ -103,6 +106,9 @@ def gather(
         _say(plan, sweep)
         if wider is not None:
             _check(Last(plan, engine, read, wider), sweep, engine)
+        if count is not None:
+            count(sweep)
+            continue
         run_tiles(Sweep(engine, sweep), plan.tiles(), read, lambda *_: None)
     return Last(plan, engine, read, wider)
 
@@ -139,6 +145,8 @@ def _by_stages(
             partial(_read_kept, stage.tiles, images, plan, read, scratch),
             other,
         )
+        # Tiles of this sweep have other sizes than those of the one before.
+        give_back()
         if stage.sweep == plan.sweeps:
             return last
         _say(plan, stage.sweep)
@@ -195,7 +203,9 @@ def _check(last: Last, sweep: int, whole: Any) -> None:
     if engine is whole:
         runs.begin(engine)
     for trial in trials(plan, other, last.read):
+        give_back()
         here, made = engine.own(trial.given, trial.tile, sweep)
+        give_back()
         there, larger = runs.own(trial.beside, trial.larger, sweep)
         for layer, value in here.items():
             # Both tiles lie at one end of the image: what both stand for lies there.
@@ -218,6 +228,8 @@ def _check(last: Last, sweep: int, whole: Any) -> None:
         if made:
             made, larger = [engine.host(one) for one in made], [runs.host(one) for one in larger]
             check_outputs(plan, trial, made, larger)
+        del here, there, made, larger, trial
+    give_back()
 
 
 def error_of(

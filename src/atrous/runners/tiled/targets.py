@@ -155,11 +155,7 @@ class NpyFile:
 
     def create(self, made: Sequence[Made]) -> None:
         """Makes the file, unless it is there."""
-        if len(made) > 1:
-            raise ArgumentError(
-                f"a .npy file holds one array and the model has {len(made)} outputs; give a path "
-                "that ends in .zarr."
-            )
+        _check_one(len(made))
         (one,) = made
         if not self.path.exists():
             self._new(one)
@@ -193,6 +189,14 @@ class NpyFile:
     def has(self, _index: int, _place: tuple[slice, ...]) -> bool:
         """The file is there."""
         return self.path.exists()
+
+
+def _check_one(outputs: int) -> None:
+    if outputs > 1:
+        raise ArgumentError(
+            f"a .npy file holds one array and the model has {outputs} outputs; give a path that "
+            "ends in .zarr."
+        )
 
 
 class ZarrFolder:
@@ -332,6 +336,11 @@ class Place:
         if self.path.suffix == ".npy":
             return NpyFile(self.path)
         return ZarrFolder(self.path, shards=self.shards)
+
+    def check(self, outputs: int) -> None:
+        """Raises `ArgumentError` where it does not hold so many outputs."""
+        if self.path.suffix == ".npy":
+            _check_one(outputs)
 
     def state(self, made: Sequence[str] = ()) -> Path:
         """The folder of the journal: hidden, and in no group, which would list it."""

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,9 @@ from atrous.network.shapes import Shape
 from atrous.plan.cut import CutPlan
 from atrous.plan.tiles import Tile, TilePlan
 from atrous.progress import step
+from atrous.runners.tiled.heap import give_back
 from atrous.runners.tiled.pipeline import Engine, run_tiles
+from atrous.runners.tiled.planning import Halves, Planning
 from atrous.runners.tiled.reductions import (
     Reduce,
     check_part,
@@ -34,42 +36,17 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
     from atrous.runners.tiled.images import Image, Prepare
-    from atrous.runners.tiled.run import Progress, TiledRun
+    from atrous.runners.tiled.run import Progress, Run, TiledRun
+    from atrous.runners.tiled.sources import Opened
     from atrous.runners.tiled.targets import Place
 
 __all__ = ["Reduce", "Tiled"]
 
 Read = Callable[[Tile], Sequence[Any]]
 
+_NOT_BY_TILES = "reduce is done tile by tile, and the back of this network is not."
 _CHANNELS = 4
 """A last dimension of so many at most may be the colours of a picture."""
-
-
-class Planning(Protocol):
-    """What plans how images are cut."""
-
-    def plan(self, shapes: tuple[Shape, ...]) -> TilePlan | CutPlan:
-        """The plan for an image of these shapes."""
-
-    def depth_first(self, plan: CutPlan) -> Any:
-        """The model as a module whose front runs by tiles; of a file, what runs it as one."""
-
-    def to_onnx(self, plan: CutPlan, path: Path) -> None:
-        """Writes the model as the plan cuts it into an ONNX file."""
-
-    def wider(self, plan: TilePlan) -> TilePlan:
-        """The same image in tiles that are a little larger."""
-
-    def exact(self, plan: TilePlan) -> TilePlan:
-        """The same tiles with the statistics of the whole image."""
-
-    @property
-    def scratch_folder(self) -> Path:
-        """Where maps are kept between sweeps that memory does not hold."""
-
-    @property
-    def rank(self) -> int | None:
-        """How many dimensions the model's images have, batch and channels included, if known."""
 
 
 class Tiled:
@@ -86,7 +63,7 @@ class Tiled:
     ) -> None:
         self._planner, self._engines = planner, engines
         self._plans: dict[tuple[Shape, ...], TilePlan | CutPlan] = {}
-        self._modules: dict[int, Any] = {}
+        self._halved: dict[int, Halves] = {}
         self._ready: tuple[TilePlan, Engine] | None = None
         self._checked: set[object] = set()
         self.error: TileError | None = None
@@ -164,7 +141,7 @@ class Tiled:
         overwrite: bool = False,
         shards: bool = False,
         progress: Progress | None = None,
-        planned: Callable[[TilePlan], object] | None = None,
+        planned: Callable[[TilePlan | CutPlan], object] | None = None,
     ) -> TiledRun:
         """Streams the image in `source` through the model into `target`, and says what was made.
 
@@ -180,6 +157,9 @@ class Tiled:
         behind the tiles that are on the disk, and gives what an undisturbed run gives. It is
         refused where the model, the source, the plan or `reduce` are others than at the beginning.
 
+        Of a network that is cut the tiles are those of its front; what follows is run and written
+        when all of them are there.
+
         `planned` is handed the plan before anything is run, `progress` each finished tile as text
         and the share of all that is written.
 
@@ -190,6 +170,7 @@ class Tiled:
         where a run cannot go on: a region that is not to be read, a full disk, a source that
         changes.
         """
+        from atrous.runners.tiled.cluster import Counting, Shipment, count_sweep, seen_of
         from atrous.runners.tiled.images import as_image
         from atrous.runners.tiled.journal import Journal
         from atrous.runners.tiled.run import Run, check_free, run_tiled
@@ -219,10 +200,11 @@ class Tiled:
             ]
             plan = self._planned(images, axes)
             if isinstance(plan, CutPlan):
-                raise UnsupportedError(
-                    "a network that is cut makes its outputs at once, of an image in memory, and "
-                    "not by tiles: call the tiled model with the image and keep what it gives."
-                )
+                scratch = held.enter_context(self._scratch(plan.front))
+                run = self._cut_run(plan, images, opened, reduce, client, scratch)
+                if planned is not None:
+                    planned(plan)
+                return run_tiled(run, place, resume=resume, overwrite=overwrite, progress=progress)
             if client is not None and _needs_all(plan):
                 raise UnsupportedError(
                     f"{plan.network}: workers begin with the image, of which a tile needs all; run "
@@ -232,23 +214,59 @@ class Tiled:
                 planned(plan)
             engine = self._engine(plan)
             scratch = held.enter_context(self._scratch(plan))
+            shipment = None if client is None else Shipment(client)
+            # Workers elsewhere find no maps here: each sweep begins with the image.
+            begun = plan if shipment is None else replace(plan, stages=())
+
+            def count(sweep: int) -> None:
+                assert shipment is not None
+                if shipment.is_empty:
+                    assert not isinstance(place, Arrays)
+                    shipment.send(Counting(begun, engine, seen_of(opened, images, place)))
+                count_sweep(shipment, begun, engine, sweep)
 
             def ready(read: Read) -> tuple[Last, Sequence[NDArray[Any]] | None]:
-                # Workers elsewhere find no maps here: they begin with the image.
                 first: list[list[NDArray[Any]]] = []
 
                 def done(tile: Tile, outputs: list[NDArray[Any]]) -> None:
                     if not any(tile.index):
                         first.append(outputs)
 
-                last = self._check_sizes(plan, engine, read, scratch, done)
-                if client is None:
-                    return last, first[0] if first else None
-                scratch.close()
-                return Last(plan, engine, read), None
+                elsewhere = None if shipment is None else count
+                last = self._check_sizes(begun, engine, read, scratch, done, elsewhere)
+                return last, first[0] if first else None
 
-            run = Run(plan, engine, images, opened, ready, self._batched(plan), reduce, client)
+            if shipment is not None:
+                held.callback(shipment.close)
+            run = Run(plan, engine, images, opened, ready, self._batched(plan), reduce, shipment)
             return run_tiled(run, place, resume=resume, overwrite=overwrite, progress=progress)
+
+    def _cut_run(
+        self,
+        plan: CutPlan,
+        images: Sequence[Image],
+        opened: Sequence[Opened],
+        reduce: Reduce | str | None,
+        client: Any,
+        scratch: Scratch,
+    ) -> Run:
+        """The run of a front by tiles, and of a back behind it on the whole map."""
+        from atrous.runners.tiled.behind import WhatFollows, front_ready
+        from atrous.runners.tiled.run import Run
+
+        if reduce is not None:
+            raise ArgumentError(_NOT_BY_TILES)
+        if client is not None:
+            raise UnsupportedError(
+                f"{plan.network}: it is cut, and its back runs whole, on one machine; run it here."
+            )
+        halves = self._halves(plan)
+
+        def ready(read: Read) -> tuple[Last, None]:
+            return front_ready(plan.front, halves, read, scratch), None
+
+        behind = WhatFollows(plan.outputs, halves.behind)
+        return Run(plan.front, halves.tiles, images, opened, ready, behind=behind)
 
     def _planned(self, images: Sequence[Image], axes: str | None) -> TilePlan | CutPlan:
         """The plan of images that are open; where none is made, whether axes are missing."""
@@ -272,9 +290,15 @@ class Tiled:
         Raises `UnsupportedError` where the plan does not cut the network: tiles then need no back,
         and are run by calling this.
         """
-        found = self._depth_first(self._cut_plan(shape))
-        if not hasattr(found, "forward"):
+        plan = self._cut_plan(shape)
+        found: Module | None = self._halves(plan).module
+        if found is None:
             raise UnsupportedError("of an .onnx file there is no PyTorch module; use to_onnx.")
+        if plan.front.gathered:
+            raise UnsupportedError(
+                f"{plan.front.statistics[0]}: its statistics are gathered in sweeps, which are no "
+                "part of a module; call the tiled model itself."
+            )
         return found
 
     def _cut_plan(self, shape: Sequence[int]) -> CutPlan:
@@ -284,11 +308,6 @@ class Tiled:
                 "the network is not cut at this size and memory: call the tiled model itself."
             )
         return plan
-
-    def _depth_first(self, plan: CutPlan) -> Any:
-        if id(plan) not in self._modules:
-            self._modules[id(plan)] = self._planner.depth_first(plan)
-        return self._modules[id(plan)]
 
     def to_onnx(self, path: str | Path, *shape: int) -> None:
         """Writes the model for images of this shape as an ONNX file that needs less memory.
@@ -348,11 +367,16 @@ class Tiled:
     def _cut(self, plan: CutPlan, image: Any, reduce: Reduce | str | None) -> Any:
         """The outputs by a front in tiles and a back on the whole map."""
         if reduce is not None:
-            raise ArgumentError("reduce is done tile by tile, and the back of this network is not.")
-        runs = self._depth_first(plan)
-        if not hasattr(runs, "forward"):
-            found = tuple(_like(image, one) for one in runs(np.asarray(image)))
+            raise ArgumentError(_NOT_BY_TILES)
+        halves = self._halves(plan)
+        runs = halves.module
+        if runs is None or plan.front.gathered:
+            from atrous.runners.tiled.behind import by_halves
+
+            with _kinds_said(plan, [image]), self._scratch(plan.front) as kept:
+                found = tuple(_like(image, one) for one in by_halves(plan, halves, image, kept))
             return found[0] if len(found) == 1 else found
+
         import torch
 
         from atrous.runners.tiled.torch import tensor_of
@@ -367,6 +391,11 @@ class Tiled:
         is_tensor = isinstance(image, torch.Tensor)
         found = tuple(one.to(image.device) if is_tensor else one.cpu().numpy() for one in outputs)
         return found[0] if len(found) == 1 else found
+
+    def _halves(self, plan: CutPlan) -> Halves:
+        if id(plan) not in self._halved:
+            self._halved[id(plan)] = self._planner.halves(plan)
+        return self._halved[id(plan)]
 
     @contextmanager
     def _scratch(self, plan: TilePlan) -> Iterator[Scratch]:
@@ -385,6 +414,7 @@ class Tiled:
         read: Read,
         scratch: Scratch,
         done: Callable[[Tile, list[NDArray[Any]]], None],
+        count: Callable[[int], None] | None = None,
     ) -> Last:
         """What is left to be run when all statistics are gathered; checks each size of tiles once.
 
@@ -399,7 +429,7 @@ class Tiled:
             return last
         last = replace(last, wider=self._wider(plan))
         if plan.gathered:
-            last = gather(plan, engine, read, last.wider, scratch)
+            last = gather(plan, engine, read, last.wider, scratch, count)
         if last.wider is None:
             return last
         wider, runs = last.wider
@@ -407,6 +437,7 @@ class Tiled:
             runs.begin(engine)
         for trial in trials(last.plan, wider, last.read):
             made = [last.engine.host(one) for one in last.engine.run(trial.given, [trial.tile])]
+            give_back()
             beside = [runs.host(one) for one in runs.run(trial.beside, [trial.larger])]
             check_outputs(last.plan, trial, made, beside)
             del beside
@@ -414,6 +445,7 @@ class Tiled:
                 done(trial.tile, made)
             # What a trial made is gone before the next one runs.
             del made, trial
+            give_back()
         self._check_batch(plan, engine, read)
         self._checked.add(_sizes_of(plan))
         return last

@@ -19,9 +19,9 @@ from atrous.plan.tiles import PlacedAxis, PlacedResize, Stage, Tile, TilePlan
 from atrous.readers.torch.inputs import examples_for
 from atrous.readers.torch.traced import calls_of
 from atrous.runners.tiled.places import taps_of
-from atrous.runners.tiled.statistics import Gathered, Sums
+from atrous.runners.tiled.statistics import Gathered, Share, Sums, join
 
-__all__ = ["Graph", "Instead", "TorchTiles", "rank_of", "tensor_of"]
+__all__ = ["Graph", "Instead", "TorchTiles", "digest_of_calls", "rank_of", "tensor_of"]
 
 Instead = Callable[..., Any]
 """What is done instead of a call, with its arguments."""
@@ -43,7 +43,7 @@ class TorchTiles:
     the first tile.
     """
 
-    def __init__(self, model: nn.Module, plan: TilePlan) -> None:
+    def __init__(self, model: nn.Module, plan: TilePlan, ends: Sequence[str] = ()) -> None:
         self.model = model
         self.plan = plan
         first = next((p for p in model.parameters() if p.is_floating_point()), None)
@@ -54,6 +54,7 @@ class TorchTiles:
         self._found: dict[str, Sums] = {}
         self._graphs: dict[tuple[Shape, ...], Graph] = {}
         self._kinds: list[torch.dtype] = []
+        self._ends = tuple(ends)
 
     def __getstate__(self) -> dict[str, Any]:
         # Recorded calls go to no other process: they are recorded again there.
@@ -73,7 +74,11 @@ class TorchTiles:
         (tile,) = tiles
         graph = self._graph_for(given)
         instead, known = self._placed(graph, tile, self.plan.sweeps)
-        return graph.run(given, instead, known)
+        return graph.run(given, instead, known, self.ends(graph))
+
+    def ends(self, graph: Graph) -> list[str]:
+        """The nodes whose values a run makes: those of the calls asked for, or the outputs."""
+        return [graph.tensor_at(one, one) for one in self._ends] or list(graph.program.outputs)
 
     def begin(self, other: TorchTiles | None = None) -> None:
         """Forgets the statistics of the image before, or takes those that another gathers."""
@@ -99,6 +104,32 @@ class TorchTiles:
         """Adds a tile to the statistics of a sweep; those of the sweeps before are finished."""
         self._count(inputs, tile, sweep, lambda held, *given: held.add(*given, tile))
         return []
+
+    @property
+    def found(self) -> dict[str, Sums]:
+        """The statistics that are gathered, by layer."""
+        return self._found
+
+    def learn(self, known: Mapping[str, Sums]) -> None:
+        """Takes statistics that were gathered elsewhere."""
+        self._found.update(known)
+
+    def shares(self, inputs: Sequence[Any], tile: Tile, sweep: int) -> dict[str, Share]:
+        """What a tile adds to the statistics of a sweep, by layer."""
+        found: dict[str, Share] = {}
+
+        def taken(held: Gathered, layer: str, value: torch.Tensor) -> None:
+            share = held.share(layer, value, tile)
+            if share is not None:
+                found[layer] = share
+
+        self._count(inputs, tile, sweep, taken)
+        return found
+
+    def join(self, shares: Mapping[str, Share]) -> None:
+        """Adds what a tile counted to the statistics."""
+        for layer, share in shares.items():
+            join(self._found, layer, share)
 
     def own(self, inputs: Sequence[Any], tile: Tile, sweep: int) -> Own:
         """What a tile adds to the statistics of a sweep, by layer."""
@@ -168,12 +199,7 @@ class TorchTiles:
         name = type(self.model).__name__
         with torch.inference_mode(False):
             traced = calls_of(self.model, examples_for(self.model, shapes, name), name)
-        made = hashlib.sha256(str(traced.graph).encode())
-        for key, (held, tensor) in sorted(traced.stored.items()):
-            made.update(f"{key} {held} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            flat = tensor.detach().cpu().contiguous().reshape(-1)
-            made.update(flat.view(torch.uint8).numpy().data)
-        return made.hexdigest()[:32]
+        return digest_of_calls(traced)
 
     def _taken(self, value: Any) -> torch.Tensor:
         value = tensor_of(value)
@@ -212,7 +238,7 @@ class TorchStage:
         self.given = [self._name_of(one.name, stage, by_image) for one in self.plan.inputs]
         counts = self.held.in_sweep(stage.sweep)
         kept = [self._name_of(one.name, stage, by_image) for one in self.plan.outputs]
-        self.kept = kept if counts else list(graph.program.outputs)
+        self.kept = kept if counts else engine.ends(graph)
         self.wanted = tuple(dict.fromkeys((*self.kept, *counts)))
 
     def _name_of(self, tensor: str, stage: Stage, images: Mapping[str, str]) -> str:
@@ -322,14 +348,16 @@ class Graph:
         inputs: Sequence[torch.Tensor],
         instead: Mapping[str, Instead] = _NOTHING,
         known: Mapping[str, Any] = _NOTHING,
+        wanted: Sequence[str] = (),
     ) -> list[torch.Tensor]:
         """The outputs; a call whose node is named in `instead` is done by that function.
 
-        What `known` has is not computed.
+        What `known` has is not computed. `wanted` are other nodes than the outputs.
         """
         values = {**dict(zip(self.inputs, inputs, strict=True)), **known}
-        made = self.compute(values, self.program.outputs, instead)
-        return [made[name] for name in self.program.outputs]
+        names = wanted or self.program.outputs
+        made = self.compute(values, names, instead)
+        return [made[name] for name in names]
 
     def compute(
         self,
@@ -387,6 +415,16 @@ class Graph:
                 ending.setdefault(node, []).append(one)
         self._known[key] = [(node, ending.get(node, [])) for node in order]
         return self._known[key]
+
+
+def digest_of_calls(traced: Any) -> str:
+    """A hash of recorded calls, and of all tensors that they use."""
+    made = hashlib.sha256(str(traced.graph).encode())
+    for key, (held, tensor) in sorted(traced.stored.items()):
+        made.update(f"{key} {held} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        made.update(flat.view(torch.uint8).numpy().data)
+    return made.hexdigest()[:32]
 
 
 def tensor_of(value: Any) -> torch.Tensor:
