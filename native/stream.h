@@ -1,8 +1,8 @@
 // Streams: one push of a model through all of its steps, on rows of channels that lie in one arena.
 //
 // Layout: rows follow time, columns are channels, so a tap is a pointer some rows on and a convolution of any rate and
-// stride is a sum of products of packed panels (product.h). float32; sums as there, at most 32 terms in a register, runs
-// added in memory, which begins with the bias. Depthwise sums and norms are plain sums in float32.
+// stride is a sum of products of packed panels (product.h). float32; at most 64 terms are summed up in a register, which
+// begins with the bias; runs are added in memory. Depthwise sums and norms are plain sums in float32.
 // Threads share the panels and rows of a product, and the rows of what else is large; no result depends on them.
 #ifndef ATROUS_STREAM_H
 #define ATROUS_STREAM_H
@@ -20,6 +20,7 @@
 namespace {
 
 constexpr int64_t kStreamRows = 48;             // rows of one piece of a product: their sums stay in the first-level cache
+constexpr int64_t kRun = 64;                    // terms that one register sums up
 constexpr int64_t kAloneTerms = int64_t(3) << 17;  // products that are not worth a second thread
 constexpr int64_t kAloneFloats = int64_t(1) << 14;
 
@@ -35,69 +36,98 @@ template <class F> void in_pieces(const StreamRun &run, int64_t items, bool is_l
                      [](void *context, int64_t begin, int64_t end) { (*static_cast<F *>(context))(begin, end); }, &body);
 }
 
-// c (rows x N vectors) += the sum over taps of a * weight.
+// Sums of R rows by N vectors in registers, over all taps, and where they go when they have kRun terms.
 template <int R, int N>
 ATROUS_INLINE void stream_tile(const atrous_stream_step &s, const float *a, int64_t a_step, int64_t tap_step, const float *w,
-                               float *c, int64_t c_step, int64_t run) {
+                               float *c, int64_t c_step, const float *begin, bool add) {
+    typedef Vec<float> V;
     constexpr int64_t L = Types<float>::lanes;
-    for (int64_t tap = 0; tap < s.taps; ++tap, a += tap_step, w += s.channels * N * L) {
-        for (int64_t k = 0; k < s.channels; k += run) {
-            product_tile<float, R, N>(a + k, a_step, 1, w + k * N * L, N * L, smaller(run, s.channels - k), c, c_step, true,
-                                      nullptr);
+    V sum[R][N];
+    ATROUS_UNROLL(8)
+    for (int n = 0; n < N; ++n) {
+        const V first = begin == nullptr ? V{} : load(begin + n * L);
+        ATROUS_UNROLL(8)
+        for (int r = 0; r < R; ++r) sum[r][n] = first;
+    }
+    int64_t room = kRun, left = s.taps * s.channels;
+    for (int64_t tap = 0; tap < s.taps; ++tap, a += tap_step) {
+        for (int64_t k = 0; k < s.channels;) {
+            const int64_t terms = smaller(room, s.channels - k);
+            const float *from = a + k;
+            for (int64_t i = 0; i < terms; ++i, w += N * L) {
+                V right[N];
+                ATROUS_UNROLL(8)
+                for (int n = 0; n < N; ++n) right[n] = load(w + n * L);
+                ATROUS_UNROLL(8)
+                for (int r = 0; r < R; ++r) {
+                    const V one = splat(from[r * a_step + i]);
+                    ATROUS_UNROLL(8)
+                    for (int n = 0; n < N; ++n) sum[r][n] += one * right[n];
+                }
+            }
+            k += terms, room -= terms, left -= terms;
+            if (room > 0 && left > 0) continue;
+            ATROUS_UNROLL(8)
+            for (int r = 0; r < R; ++r) {
+                ATROUS_UNROLL(8)
+                for (int n = 0; n < N; ++n) {
+                    float *at = c + r * c_step + n * L;
+                    store<float>(at, add ? load(at) + sum[r][n] : sum[r][n]);
+                    sum[r][n] = V{};
+                }
+            }
+            add = true, room = kRun;
         }
     }
 }
 
+// `rows` of any number: six at a time, then what is left.
+template <int N>
+ATROUS_INLINE void stream_rows(const atrous_stream_step &s, const float *a, int64_t a_step, int64_t tap_step, int64_t rows,
+                               const float *w, float *c, int64_t c_step, const float *begin, bool add) {
+    for (; rows >= kRows; rows -= kRows, a += kRows * a_step, c += kRows * c_step) {
+        stream_tile<kRows, N>(s, a, a_step, tap_step, w, c, c_step, begin, add);
+    }
+    switch (rows) {
+        case 5: return stream_tile<5, N>(s, a, a_step, tap_step, w, c, c_step, begin, add);
+        case 4: return stream_tile<4, N>(s, a, a_step, tap_step, w, c, c_step, begin, add);
+        case 3: return stream_tile<3, N>(s, a, a_step, tap_step, w, c, c_step, begin, add);
+        case 2: return stream_tile<2, N>(s, a, a_step, tap_step, w, c, c_step, begin, add);
+        case 1: return stream_tile<1, N>(s, a, a_step, tap_step, w, c, c_step, begin, add);
+    }
+}
+
+// c (rows x N vectors): the sum over taps of a * weight, which begins with a row, or is added.
 template <int N>
 __attribute__((noinline)) void stream_product(const atrous_stream_step &s, const float *a, int64_t a_step, int64_t tap_step,
-                                              int64_t rows, const float *w, float *c, int64_t c_step) {
-    const int64_t run = run_of(s.taps * s.channels);
+                                              int64_t rows, const float *w, float *c, int64_t c_step, const float *begin,
+                                              bool add) {
     constexpr int64_t L = Types<float>::lanes;
     if (s.taps * s.channels * N * L <= 8192 || rows <= kRows) {
         // The panel stays in the first-level cache, or is read once.
-        for (; rows >= kRows; rows -= kRows, a += kRows * a_step, c += kRows * c_step) {
-            stream_tile<kRows, N>(s, a, a_step, tap_step, w, c, c_step, run);
-        }
-        switch (rows) {
-            case 5: return stream_tile<5, N>(s, a, a_step, tap_step, w, c, c_step, run);
-            case 4: return stream_tile<4, N>(s, a, a_step, tap_step, w, c, c_step, run);
-            case 3: return stream_tile<3, N>(s, a, a_step, tap_step, w, c, c_step, run);
-            case 2: return stream_tile<2, N>(s, a, a_step, tap_step, w, c, c_step, run);
-            case 1: return stream_tile<1, N>(s, a, a_step, tap_step, w, c, c_step, run);
-        }
-        return;
+        return stream_rows<N>(s, a, a_step, tap_step, rows, w, c, c_step, begin, add);
     }
     // A part of the panel meets all rows while it is there.
     atrous_stream_step part = s;
     part.taps = 1;
-    for (int64_t tap = 0; tap < s.taps; ++tap) {
-        for (int64_t k = 0; k < s.channels; k += kDeep) {
+    for (int64_t tap = 0; tap < s.taps; ++tap, a += tap_step) {
+        for (int64_t k = 0; k < s.channels; k += kDeep, w += part.channels * N * L) {
             part.channels = smaller(kDeep, s.channels - k);
-            const float *from = a + tap * tap_step + k, *panel = w + (tap * s.channels + k) * N * L;
-            float *to = c;
-            int64_t left = rows;
-            for (; left >= kRows; left -= kRows, from += kRows * a_step, to += kRows * c_step) {
-                stream_tile<kRows, N>(part, from, a_step, 0, panel, to, c_step, run);
-            }
-            switch (left) {
-                case 5: stream_tile<5, N>(part, from, a_step, 0, panel, to, c_step, run); break;
-                case 4: stream_tile<4, N>(part, from, a_step, 0, panel, to, c_step, run); break;
-                case 3: stream_tile<3, N>(part, from, a_step, 0, panel, to, c_step, run); break;
-                case 2: stream_tile<2, N>(part, from, a_step, 0, panel, to, c_step, run); break;
-                case 1: stream_tile<1, N>(part, from, a_step, 0, panel, to, c_step, run); break;
-            }
+            stream_rows<N>(part, a + k, a_step, 0, rows, w, c, c_step, begin, add);
+            begin = nullptr, add = true;
         }
     }
 }
 
 inline void stream_product_of(int64_t vectors, const atrous_stream_step &s, const float *a, int64_t a_step,
-                              int64_t tap_step, int64_t rows, const float *w, float *c, int64_t c_step) {
+                              int64_t tap_step, int64_t rows, const float *w, float *c, int64_t c_step,
+                              const float *begin, bool add) {
     switch (vectors) {
-        case 1: return stream_product<1>(s, a, a_step, tap_step, rows, w, c, c_step);
-        case 2: return stream_product<2>(s, a, a_step, tap_step, rows, w, c, c_step);
+        case 1: return stream_product<1>(s, a, a_step, tap_step, rows, w, c, c_step, begin, add);
+        case 2: return stream_product<2>(s, a, a_step, tap_step, rows, w, c, c_step, begin, add);
 #if ATROUS_VECTOR_BYTES == 64 || defined(__aarch64__)
-        case 3: return stream_product<3>(s, a, a_step, tap_step, rows, w, c, c_step);
-        default: return stream_product<4>(s, a, a_step, tap_step, rows, w, c, c_step);
+        case 3: return stream_product<3>(s, a, a_step, tap_step, rows, w, c, c_step, begin, add);
+        default: return stream_product<4>(s, a, a_step, tap_step, rows, w, c, c_step, begin, add);
 #endif
     }
 }
@@ -116,19 +146,14 @@ inline bool multiply_piece(const StreamRun &run, const atrous_stream_step &s, co
         if (c == nullptr) return false;
         c_step = width;
     }
-    for (int64_t r = 0; r < rows; ++r) {
-        float *at = c + r * c_step;
-        if (s.add) {
-            if (c != to) memcpy(at, to + r * out_step, sizeof(float) * static_cast<size_t>(count));
-            continue;
-        }
-        for (int64_t n = 0; n < width; n += L) {
-            store<float>(at + n, s.bias < 0 ? Vec<float>{} : load(constants + s.bias + first + n));
+    if (s.add && c != to) {
+        for (int64_t r = 0; r < rows; ++r) {
+            memcpy(c + r * c_step, to + r * out_step, sizeof(float) * static_cast<size_t>(count));
         }
     }
     const float *panel = constants + s.weight + first * s.taps * s.channels;
     stream_product_of(width / L, s, left.at + row * s.stride * left.step, s.stride * left.step, s.dilation * left.step, rows,
-                      panel, c, c_step);
+                      panel, c, c_step, s.bias < 0 ? nullptr : constants + s.bias + first, s.add != 0);
     for (int64_t r = 0; r < rows; ++r) {
         if (s.function != ATROUS_NONE) {
             apply(s.function, c + r * c_step, c + r * c_step, count, s.alpha, s.beta, nullptr, nullptr);

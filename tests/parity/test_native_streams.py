@@ -13,6 +13,7 @@ from torch.nn import functional
 import atrous
 from atrous.errors import UnsupportedError
 from atrous.operators.kernels.stream import streams_natively
+from atrous.runners.stream.native import stages
 from tests.stream_fuzz import tried
 from tests.streamed import chunks_of, pushed
 from tests.streamed_networks import NETWORKS, random_graph
@@ -79,6 +80,59 @@ def test_a_long_chunk_is_taken_in_pieces_and_small_ones_one_by_one():
     assert off(pushed(live, x, [5000, 0, 1, 999]), whole) < 1e-6
     live.reset()
     assert off(pushed(live, x, [1] * 300 + [5700]), whole) < 1e-6
+
+
+STAGED = ["HiFi-GAN, odd factors", "DAC encoder", "DAC decoder", "Wave-U-Net", "RAVE", "pools"]
+
+
+@pytest.mark.parametrize("name", [*STAGED, *range(12)])
+def test_layers_that_take_more_samples_at_once_than_others_change_nothing(name, monkeypatch):
+    # Bounds so low that small networks have several stages.
+    for bound, least in (("_FLOATS", 64), ("_HEAVY", 40), ("_ROWS", 40), ("_HELD", 1 << 14)):
+        monkeypatch.setattr(stages, bound, least)
+    layout = random_graph(name) if isinstance(name, int) else NETWORKS[name]
+    model = layout.model(dtype=torch.float32)
+    live = atrous.stream(model, layout.shape)
+    if live.engine != "native":
+        pytest.skip(str(live.refusal))
+    length, draw = layout.length + 7, random.Random(1)
+    x = noise(layout.resized(length))
+    with torch.no_grad():
+        whole = layout.model()(x.double())
+    for most in (5, length, length):
+        live.reset()
+        assert off(pushed(live, x, chunks_of(length, draw, most)), whole) < 2e-6
+    live.reset()
+    made = [live.push(x[..., : length // 3])]
+    other = atrous.stream(model, layout.shape, engine="torch")
+    other.state = live.state
+    made += [other.push(x[..., length // 3 :]), other.flush()]
+    assert off(torch.cat(made, whole.dim() - 1), whole) < 2e-6
+
+
+def test_heavy_layers_at_a_low_rate_are_a_stage_of_their_own():
+    torch.manual_seed(0)
+    heavy = nn.Sequential(
+        nn.Conv1d(16, 160, 7, padding=3), nn.ReLU(), nn.ConvTranspose1d(160, 64, 16, 8, 4)
+    )
+    model = nn.Sequential(heavy, nn.ConvTranspose1d(64, 64, 64, 32, 16), nn.Tanh())
+    live, x = atrous.stream(model, (1, 16, 40)), noise((1, 16, 300))
+    written = live._engine.written
+    found = stages.stages_of(written, 1)
+    assert [len(one.roots) > 0 for one in found] == [True] * len(found)
+    assert len(found) > 1
+    assert found[0].most > found[-1].most
+    with torch.no_grad():
+        assert off(pushed(live, x, [1, 150, 149]), model(x)) < 2e-6
+
+
+def test_stages_run_as_soon_as_what_they_read_is_there():
+    one, two, three = (stages.Stage(most, frozenset((i,))) for i, most in enumerate((1, 4, 2)))
+    order = [(stage.most, begin, end) for stage, begin, end in stages.parts_of((one, two, three), 0, 6)]
+    assert order == [
+        (1, 0, 1), (1, 1, 2), (1, 2, 3), (1, 3, 4), (4, 0, 4), (2, 0, 2), (2, 2, 4),
+        (1, 4, 5), (1, 5, 6), (4, 4, 6), (2, 4, 6),
+    ]  # fmt: skip
 
 
 def test_batches_and_strides_of_chunks_do_not_matter():

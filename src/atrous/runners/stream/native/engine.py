@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from ctypes import byref
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -18,9 +19,11 @@ from atrous.runners.stream.engine import Held, Steps
 from atrous.runners.stream.native import calls, windows
 from atrous.runners.stream.native.arena import Arena, Need, Turns, turns_of
 from atrous.runners.stream.native.joined import join_steps
+from atrous.runners.stream.native.stages import Stage, parts_of, stages_of
 from atrous.runners.stream.native.written import Written
 from atrous.runners.stream.recipe import Recipe
 from atrous.runners.stream.rules.base import Value
+from atrous.runners.stream.schedule import Counts
 
 __all__ = ["NativeSteps", "native_steps"]
 
@@ -29,8 +32,6 @@ _RULE = "native"
 _LATE = 1 << 20
 _PHASES = 2048
 _MOST_ROUTES = 256
-_FLOATS = 1 << 15
-"""So many floats of its largest value a push makes at once: what is made stays in the caches."""
 
 
 def native_steps(recipe: Recipe) -> NativeSteps | Refusal:
@@ -49,6 +50,14 @@ def native_steps(recipe: Recipe) -> NativeSteps | Refusal:
         return Refusal(_RULE, str(error.subject or name), str(error))
 
 
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The calls of a push, one after the other, and the memory that they need."""
+
+    calls: tuple[Turns, ...]
+    needs: Mapping[int, Need]
+
+
 class NativeSteps:
     """As `Steps`: a recipe that runs, `held` is all that it keeps.
 
@@ -63,10 +72,15 @@ class NativeSteps:
         self._write()
         self._live = False
         self._count = 0
-        self._routes: dict[tuple[int, int], tuple[Turns, ...]] = {}
+        self._routes: dict[tuple[int, int], Route] = {}
+        self._passes: dict[tuple[int, int], tuple[Turns, ...]] = {}
         self._arena: Arena | None = None
         self._needs = {root: Need() for root in self._roots}
-        self._most = self._block()
+        self._fits: object = None
+        self._stages = stages_of(self.written, self.schedule.period)
+        self._most = max(stage.most for stage in self._stages)
+        self._together = (Stage(min(stage.most for stage in self._stages), frozenset(self._roots)),)
+        self._stage_of = self._places_of()
         self._look()
         share_threads()
 
@@ -92,21 +106,24 @@ class NativeSteps:
                 found[i] = found[i] or kept < made
         return found
 
-    def _block(self) -> int:
-        """Input samples that are taken at once."""
-        period = self.schedule.period
-        rows = [
-            float(self.recipe.values[root].rate) * self.written.channels(self.recipe.values[root])
-            for root in self._roots
+    def _places_of(self) -> list[int]:
+        """For each value the stage that makes it."""
+        of = {root: i for i, stage in enumerate(self._stages) for root in stage.roots}
+        places = self.written.places
+        return [
+            of.get(places[value.index].root, 0) if value.index in places else 0
+            for value in self.recipe.values
         ]
-        return max(int(_FLOATS / max(rows)) // period, 1) * period
 
     def _look(self) -> None:
         """Raises where a push is none of a program's."""
         start, period = self.schedule.settled, self.schedule.period
-        for more in {1, period, self._most}:
+        together = self._together[0].most
+        for more in {1, period, together}:
             for count in range(start, start + min(period, 64)):
                 self._turns(count, more)
+        if self._most > together:
+            self._turns(start, self._most)
 
     # What streams ask for.
 
@@ -181,41 +198,72 @@ class NativeSteps:
 
     # Pushes by the program.
 
-    def _turns(self, count: int, more: int) -> Turns:
-        alike = self.schedule.alike(count)
-        before, after = self.schedule.after(alike), self.schedule.after(alike + more)
-        found = turns_of(self.written, self._roots, before, after)
+    def _turns(self, count: int, more: int) -> tuple[Turns, ...]:
+        """The calls for some samples behind others, of which no more than all stages take come."""
+        key = (self.schedule.alike(count), more)
+        found = self._passes.get(key)
         if found is None:
-            raise UnsupportedError("its layers wait for one another in a way of its own.")
+            found = self._parts(*key, self._stages) or self._parts(*key, self._together)
+            if found is None:
+                raise UnsupportedError("its layers wait for one another in a way of its own.")
+            if len(self._passes) >= _MOST_ROUTES:
+                self._passes.clear()
+            self._passes[key] = found
         return found
 
-    def _route(self, more: int) -> tuple[Turns, ...]:
+    def _parts(self, start: int, more: int, stages: Sequence[Stage]) -> tuple[Turns, ...] | None:
+        done, of = [start] * len(stages), self._stage_of if len(stages) > 1 else None
+        found: list[Turns] = []
+        for stage, _, stop in parts_of(stages, start, start + more):
+            before = self._counts(done, of)
+            done[stages.index(stage)] = stop
+            turns = turns_of(self.written, self._roots, before, self._counts(done, of))
+            if turns is None:
+                return None
+            found.append(turns)
+        return tuple(found)
+
+    def _counts(self, done: Sequence[int], of: Sequence[int] | None) -> Counts:
+        """What is made and kept where each stage, by value, has had so many samples."""
+        if of is None or len({*done}) == 1:
+            return self.schedule.after(done[0])
+        each = [self.schedule.after(count) for count in done]
+        made = tuple(each[stage].made[i] for i, stage in enumerate(of))
+        kept = tuple(each[stage].kept[i] for i, stage in enumerate(of))
+        return Counts(made, kept)
+
+    def _route(self, more: int) -> Route:
         """The pushes of so many samples from here on."""
         key = (self.schedule.alike(self._count), more)
         found = self._routes.get(key)
         if found is None:
-            parts, count = [], self._count
+            calls: list[Turns] = []
+            count = self._count
             while more:
                 part = min(more, self._most)
-                parts.append(self._turns(count, part))
+                calls += self._turns(count, part)
                 count, more = count + part, more - part
-            found = tuple(parts)
+            needs = {root: Need() for root in self._roots}
+            for turns in {id(one): one for one in calls}.values():
+                needs = {root: need.with_(turns.needs[root]) for root, need in needs.items()}
+            found = Route(tuple(calls), needs)
             if len(self._routes) >= _MOST_ROUTES:
                 self._routes.clear()
             self._routes[key] = found
         return found
 
-    def _fitting(self, route: tuple[Turns, ...]) -> Arena:
+    def _fitting(self, route: Route) -> Arena:
         """The arena, in which there is room for some pushes, and what is kept."""
         needs = self._needs
-        for turns in route:
-            needs = {root: need.with_(turns.needs[root]) for root, need in needs.items()}
+        if route.needs is not self._fits:
+            needs = {root: need.with_(route.needs[root]) for root, need in needs.items()}
         if self._arena is None or needs != self._needs:
             held = self.held
             self._live = False
             self._needs = needs
             self._arena = Arena(self.written, self._roots, needs)
             self.steps.held = held
+        self._fits = route.needs
         if not self._live:
             counts = self.schedule.after(self.schedule.alike(self._count))
             self._arena.begin(counts, self.steps.held.kept, self.steps.held.cells)
@@ -227,7 +275,7 @@ class NativeSteps:
             self._repack()
         route = self._route(more)
         arena = self._fitting(route)
-        given = [sum(turns.given[i] for turns in route) for i in range(len(self.recipe.outputs))]
+        given = [sum(turns.given[i] for turns in route.calls) for i in range(len(self.recipe.outputs))]
         made = []
         for value, count in zip(self.recipe.outputs, given, strict=True):
             shape = (*value.shape[: value.dim], count, *value.shape[value.dim + 1 :])
@@ -239,7 +287,7 @@ class NativeSteps:
             _describe(port, x, value, self.written.batch)
         arena.program.threads = torch.get_num_threads()
         program = byref(arena.program)
-        for turns in route:
+        for turns in route.calls:
             arena.program.periods = self.schedule.turns(self._count)
             self._count += turns.taken
             for i, rows in enumerate((turns.taken, *turns.given)):
@@ -253,6 +301,7 @@ class NativeSteps:
         held = self.held
         self._write()
         self._routes.clear()
+        self._passes.clear()
         self._arena = None
         self.held = held
 

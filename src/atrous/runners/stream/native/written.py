@@ -139,6 +139,11 @@ class Written:
         """Numbers of one position of one element of the batch."""
         return prod(self.inner(value))
 
+    def density(self, index: int) -> float:
+        """Numbers of a value for each input sample."""
+        value = self.values[index]
+        return float(value.rate) * self.channels(value)
+
     def rule(self, value: Value) -> Any:
         """The rule of a value."""
         return self.recipe.rules[value.index]
