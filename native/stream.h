@@ -39,7 +39,7 @@ template <class F> void in_pieces(const StreamRun &run, int64_t items, bool is_l
 // Sums of R rows by N vectors in registers, over all taps, and where they go when they have kRun terms.
 template <int R, int N>
 ATROUS_INLINE void stream_tile(const atrous_stream_step &s, const float *a, int64_t a_step, int64_t tap_step, const float *w,
-                               float *c, int64_t c_step, const float *begin, bool add) {
+                               float *c, int64_t c_step, const float *begin, const float *more, int64_t more_step, bool add) {
     typedef Vec<float> V;
     constexpr int64_t L = Types<float>::lanes;
     V sum[R][N];
@@ -72,7 +72,8 @@ ATROUS_INLINE void stream_tile(const atrous_stream_step &s, const float *a, int6
                 ATROUS_UNROLL(8)
                 for (int n = 0; n < N; ++n) {
                     float *at = c + r * c_step + n * L;
-                    store<float>(at, add ? load(at) + sum[r][n] : sum[r][n]);
+                    const float *beside = add ? at : more == nullptr ? nullptr : more + r * more_step + n * L;
+                    store<float>(at, beside == nullptr ? sum[r][n] : load(beside) + sum[r][n]);
                     sum[r][n] = V{};
                 }
             }
@@ -84,28 +85,30 @@ ATROUS_INLINE void stream_tile(const atrous_stream_step &s, const float *a, int6
 // `rows` of any number: six at a time, then what is left.
 template <int N>
 ATROUS_INLINE void stream_rows(const atrous_stream_step &s, const float *a, int64_t a_step, int64_t tap_step, int64_t rows,
-                               const float *w, float *c, int64_t c_step, const float *begin, bool add) {
+                               const float *w, float *c, int64_t c_step, const float *begin, const float *more,
+                               int64_t more_step, bool add) {
     for (; rows >= kRows; rows -= kRows, a += kRows * a_step, c += kRows * c_step) {
-        stream_tile<kRows, N>(s, a, a_step, tap_step, w, c, c_step, begin, add);
+        stream_tile<kRows, N>(s, a, a_step, tap_step, w, c, c_step, begin, more, more_step, add);
+        if (more != nullptr) more += kRows * more_step;
     }
     switch (rows) {
-        case 5: return stream_tile<5, N>(s, a, a_step, tap_step, w, c, c_step, begin, add);
-        case 4: return stream_tile<4, N>(s, a, a_step, tap_step, w, c, c_step, begin, add);
-        case 3: return stream_tile<3, N>(s, a, a_step, tap_step, w, c, c_step, begin, add);
-        case 2: return stream_tile<2, N>(s, a, a_step, tap_step, w, c, c_step, begin, add);
-        case 1: return stream_tile<1, N>(s, a, a_step, tap_step, w, c, c_step, begin, add);
+        case 5: return stream_tile<5, N>(s, a, a_step, tap_step, w, c, c_step, begin, more, more_step, add);
+        case 4: return stream_tile<4, N>(s, a, a_step, tap_step, w, c, c_step, begin, more, more_step, add);
+        case 3: return stream_tile<3, N>(s, a, a_step, tap_step, w, c, c_step, begin, more, more_step, add);
+        case 2: return stream_tile<2, N>(s, a, a_step, tap_step, w, c, c_step, begin, more, more_step, add);
+        case 1: return stream_tile<1, N>(s, a, a_step, tap_step, w, c, c_step, begin, more, more_step, add);
     }
 }
 
-// c (rows x N vectors): the sum over taps of a * weight, which begins with a row, or is added.
+// c (rows x N vectors): the sum over taps of a * weight, which begins with a row, and `more` rows; or is added.
 template <int N>
 __attribute__((noinline)) void stream_product(const atrous_stream_step &s, const float *a, int64_t a_step, int64_t tap_step,
                                               int64_t rows, const float *w, float *c, int64_t c_step, const float *begin,
-                                              bool add) {
+                                              const float *more, int64_t more_step, bool add) {
     constexpr int64_t L = Types<float>::lanes;
     if (s.taps * s.channels * N * L <= 8192 || rows <= kRows) {
         // The panel stays in the first-level cache, or is read once.
-        return stream_rows<N>(s, a, a_step, tap_step, rows, w, c, c_step, begin, add);
+        return stream_rows<N>(s, a, a_step, tap_step, rows, w, c, c_step, begin, more, more_step, add);
     }
     // A part of the panel meets all rows while it is there.
     atrous_stream_step part = s;
@@ -113,27 +116,27 @@ __attribute__((noinline)) void stream_product(const atrous_stream_step &s, const
     for (int64_t tap = 0; tap < s.taps; ++tap, a += tap_step) {
         for (int64_t k = 0; k < s.channels; k += kDeep, w += part.channels * N * L) {
             part.channels = smaller(kDeep, s.channels - k);
-            stream_rows<N>(part, a + k, a_step, 0, rows, w, c, c_step, begin, add);
-            begin = nullptr, add = true;
+            stream_rows<N>(part, a + k, a_step, 0, rows, w, c, c_step, begin, more, more_step, add);
+            begin = more = nullptr, add = true;
         }
     }
 }
 
 inline void stream_product_of(int64_t vectors, const atrous_stream_step &s, const float *a, int64_t a_step,
                               int64_t tap_step, int64_t rows, const float *w, float *c, int64_t c_step,
-                              const float *begin, bool add) {
+                              const float *begin, const float *more, int64_t more_step, bool add) {
     switch (vectors) {
-        case 1: return stream_product<1>(s, a, a_step, tap_step, rows, w, c, c_step, begin, add);
-        case 2: return stream_product<2>(s, a, a_step, tap_step, rows, w, c, c_step, begin, add);
+        case 1: return stream_product<1>(s, a, a_step, tap_step, rows, w, c, c_step, begin, more, more_step, add);
+        case 2: return stream_product<2>(s, a, a_step, tap_step, rows, w, c, c_step, begin, more, more_step, add);
 #if ATROUS_VECTOR_BYTES == 64 || defined(__aarch64__)
-        case 3: return stream_product<3>(s, a, a_step, tap_step, rows, w, c, c_step, begin, add);
-        default: return stream_product<4>(s, a, a_step, tap_step, rows, w, c, c_step, begin, add);
+        case 3: return stream_product<3>(s, a, a_step, tap_step, rows, w, c, c_step, begin, more, more_step, add);
+        default: return stream_product<4>(s, a, a_step, tap_step, rows, w, c, c_step, begin, more, more_step, add);
 #endif
     }
 }
 
 // Bias, sums and function of `rows` rows of one panel, which begins at column `first`.
-inline bool multiply_piece(const StreamRun &run, const atrous_stream_step &s, const StreamRows &left, const StreamRows &out,
+inline bool multiply_piece(const StreamRun &run, const atrous_stream_step &s, const StreamRows &left, const StreamRows &right, const StreamRows &out,
                            int64_t out_step, int64_t first, int64_t row, int64_t rows) {
     constexpr int64_t L = Types<float>::lanes;
     const float *constants = run.program->constants;
@@ -152,8 +155,10 @@ inline bool multiply_piece(const StreamRun &run, const atrous_stream_step &s, co
         }
     }
     const float *panel = constants + s.weight + first * s.taps * s.channels;
+    const float *more = right.at == nullptr ? nullptr : right.at + row * right.step + first;
     stream_product_of(width / L, s, left.at + row * s.stride * left.step, s.stride * left.step, s.dilation * left.step, rows,
-                      panel, c, c_step, s.bias < 0 ? nullptr : constants + s.bias + first, s.add != 0);
+                      panel, c, c_step, s.bias < 0 ? nullptr : constants + s.bias + first, more, right.step,
+                      s.add != 0);
     for (int64_t r = 0; r < rows; ++r) {
         if (s.function != ATROUS_NONE) {
             apply(s.function, c + r * c_step, c + r * c_step, count, s.alpha, s.beta, nullptr, nullptr);
@@ -163,7 +168,8 @@ inline bool multiply_piece(const StreamRun &run, const atrous_stream_step &s, co
     return true;
 }
 
-inline bool step_product(const StreamRun &run, const atrous_stream_step &s, int64_t rows, const StreamRows &left, const StreamRows &out) {
+inline bool step_product(const StreamRun &run, const atrous_stream_step &s, int64_t rows, const StreamRows &left,
+                         const StreamRows &right, const StreamRows &out) {
     constexpr int64_t L = Types<float>::lanes;
     const int64_t panels = ceil_div(s.filters, kPanel * L), terms = s.taps * s.channels * s.filters;
     const int64_t out_step = out.step * s.spread;
@@ -178,7 +184,7 @@ inline bool step_product(const StreamRun &run, const atrous_stream_step &s, int6
     in_pieces(run, panels * pieces, is_large, [&](int64_t begin, int64_t end) {
         for (int64_t item = begin; item < end; ++item) {
             const int64_t row = item % pieces * piece;
-            if (!multiply_piece(run, s, left, out, out_step, item / pieces * kPanel * L, row, smaller(piece, rows - row))) {
+            if (!multiply_piece(run, s, left, right, out, out_step, item / pieces * kPanel * L, row, smaller(piece, rows - row))) {
                 fine.store(false, std::memory_order_relaxed);
             }
         }
@@ -254,8 +260,10 @@ inline void step_sums(const StreamRun &run, const atrous_stream_step &s, int64_t
     }
 }
 
-inline void step_elementwise(const StreamRun &run, const atrous_stream_step &s, int64_t rows, const StreamRows &left,
+inline void step_elementwise(const StreamRun &run, const atrous_stream_step &given, int64_t rows, const StreamRows &left,
                              const StreamRows &right, const StreamRows &out) {
+    atrous_stream_step s = given;
+    if (s.channels == 1) s.one = 0;  // one number beside one
     const float *constants = run.program->constants;
     const float *a = s.weight < 0 ? nullptr : constants + s.weight, *b = s.bias < 0 ? nullptr : constants + s.bias;
     const bool is_binary = s.op == ATROUS_STEP_BINARY, each = is_each(s.function);
@@ -292,7 +300,7 @@ inline int run_step(const StreamRun &run, const atrous_stream_step &s, const atr
     StreamRows left{}, right{}, out{};
     // Only of the sides that the op has, which were checked: the others may hold any number.
     const bool has_left = s.op != ATROUS_STEP_TAKE && s.op != ATROUS_STEP_COUNT, has_out = s.op != ATROUS_STEP_GIVE;
-    const bool has_right = s.op == ATROUS_STEP_BINARY || s.op == ATROUS_STEP_SO_FAR;
+    const bool has_right = s.op == ATROUS_STEP_BINARY || s.op == ATROUS_STEP_SO_FAR || (s.op == ATROUS_STEP_PRODUCT && s.right >= 0);
     if (has_left) left = rows_at(arena, p.values[s.left], turn.left, s.left_column);
     if (has_right) right = rows_at(arena, p.values[s.right], turn.right, s.right_column);
     if (has_out) out = rows_at(arena, p.values[s.out], turn.out, s.out_column);
@@ -300,7 +308,7 @@ inline int run_step(const StreamRun &run, const atrous_stream_step &s, const atr
         case ATROUS_STEP_TAKE: take_rows(ports[s.port], batch, turn, s.channels, out); break;
         case ATROUS_STEP_GIVE: give_rows(ports[s.port], batch, turn, s.channels, left); break;
         case ATROUS_STEP_PRODUCT:
-            if (!step_product(run, s, turn.rows, left, out)) return ATROUS_NO_MEMORY;
+            if (!step_product(run, s, turn.rows, left, right, out)) return ATROUS_NO_MEMORY;
             break;
         case ATROUS_STEP_DEPTHWISE: step_depthwise(run, s, turn.rows, left, out); break;
         case ATROUS_STEP_UNARY:

@@ -85,6 +85,8 @@ struct StreamChecks {
                 if (s.taps * s.channels > most / wide || t.rows > most / s.spread) return false;
                 if (!rows(s.left, t.left, window, s.left_column, s.channels)) return false;
                 if (s.spread == 1 ? !rows(s.out, t.out, t.rows, s.out_column, s.filters) : !spread_rows(s, t, s.filters)) return false;
+                // Rows that are added lie beside those that are made.
+                if (s.right >= 0 && (s.spread > 1 || !rows(s.right, t.right, t.rows, s.right_column, s.filters))) return false;
                 return constants(s.weight, s.taps * s.channels * wide) && optional(s.bias, wide);
             }
             case ATROUS_STEP_DEPTHWISE:

@@ -59,12 +59,14 @@ def drawn_step(
     one.function = 0 if plain else draw.randrange(len(FUNCTIONS))
     one.left_function, one.right_function = (draw.choice([0, 0, 2, 6]) for _ in "lr")
     one.left, one.right, one.out = (draw.randrange(values) for _ in "lro")
+    if one.op == OPS["product"] and draw.random() < 0.5:
+        one.right = -1
     one.port = draw.randrange(len(ports))
     one.combine, one.one = draw.randrange(len(COMBINE) + 1), draw.randint(0, 1)
     one.add = int(draw.random() < 0.2)
     for name in ("left_column", "right_column", "out_column"):
         setattr(one, name, perhaps_far(draw, draw.choice([0, 0, 0, 0, 0, 1]), share))
-    least = min(widths[one.left], widths[one.right], widths[one.out])
+    least = min(widths[one.left], widths[max(one.right, 0)], widths[one.out])
     widest = {"take": ports[one.port].columns, "give": ports[one.port].columns}
     one.channels = widest.get(list(OPS)[one.op], draw.randint(1, max(least - 1, 1)))
     one.filters = draw.randint(1, widths[one.out])

@@ -34,6 +34,7 @@ class _Joining:
         for step in self.written.steps:
             done = (
                 self._waved(step)
+                or self._added(step)
                 or self._behind(step)
                 or self._summed_up(step)
                 or self._before(step, 0)
@@ -86,6 +87,34 @@ class _Joining:
         maker.value = step.value
         self._take_out(step)
         return True
+
+    def _added(self, step: NativeStep) -> bool:
+        """A sum into the product that is one of its operands: the other is where its sums begin."""
+        if step.op != "binary" or step.fields["combine"] != "plus" or step.fields.get("one"):
+            return False
+        if {"left_function", "right_function"} & step.fields.keys() or len(set(step.sources)) == 1:
+            return False
+        function = step.fields.get("function", "none")
+        if FUNCTIONS[function] >= _EACH or not self.written.is_whole(step.value):
+            return False
+        for mine, other in (step.sources[::-1], step.sources):
+            maker = self._only(mine)
+            if maker is None or maker.op != "product" or len(maker.sources) > 1 or maker.spread > 1:
+                continue
+            if maker.fields.get("function", "none") != "none" or maker.fields.get("add"):
+                continue
+            if maker.column or not self.written.is_whole(other):
+                continue
+            moved = {side: step.fields.get(f"{side}_column", 0) for side in ("left", "right")}
+            if any(moved.values()):
+                continue
+            keys = ("function", "alpha", "beta")
+            step.fields = maker.fields | {k: step.fields[k] for k in keys if k in step.fields}
+            step.op, step.sources = "product", (maker.sources[0], other)
+            step.window, step.behind = maker.window, maker.behind
+            self._take_out(maker)
+            return True
+        return False
 
     def _moved(self, step: NativeStep, maker: NativeStep) -> bool:
         """Factors of each channel and what is added to each, as one function."""
