@@ -275,7 +275,8 @@ class NativeSteps:
             self._repack()
         route = self._route(more)
         arena = self._fitting(route)
-        given = [sum(turns.given[i] for turns in route.calls) for i in range(len(self.recipe.outputs))]
+        outputs = range(len(self.recipe.outputs))
+        given = [sum(turns.given[i] for turns in route.calls) for i in outputs]
         made = []
         for value, count in zip(self.recipe.outputs, given, strict=True):
             shape = (*value.shape[: value.dim], count, *value.shape[value.dim + 1 :])

@@ -66,7 +66,7 @@ def stages_of(written: Written, period: int) -> tuple[Stage, ...]:
 
 
 def parts_of(stages: Sequence[Stage], begin: int, end: int) -> Iterator[tuple[Stage, int, int]]:
-    """The stages from one sample to another: each in its parts, as soon as those before it made them."""
+    """The stages from one sample to another: each in its parts, once what it reads is made."""
     most = max((stage.most for stage in stages), default=1)
     widest = [i for i, stage in enumerate(stages) if stage.most == most]
     if not widest:
