@@ -115,7 +115,7 @@ struct StreamChecks {
                 return rows(s.left, t.left, t.rows, s.left_column, s.channels) && rows(s.out, t.out, t.rows, s.out_column, 1);
             case ATROUS_STEP_SO_FAR:
                 return rows(s.left, t.left, t.rows, s.left_column, s.channels) && s.channels < most / 2 &&
-                       rows(s.right, t.right, 1, 0, 2 * s.channels) && rows(s.out, t.out, t.rows, s.out_column, s.channels);
+                       rows(s.right, t.right, 1, s.right_column, 2 * s.channels) && rows(s.out, t.out, t.rows, s.out_column, s.channels);
             case ATROUS_STEP_COUNT:
                 // Positions are counted exactly.
                 return within(t.left, 0, most) && within(p.periods, 0, int64_t(1) << 40) && s.stride <= most >> 10 &&

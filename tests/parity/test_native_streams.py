@@ -128,7 +128,7 @@ def test_heavy_layers_at_a_low_rate_are_a_stage_of_their_own():
 
 def test_stages_run_as_soon_as_what_they_read_is_there():
     one, two, three = (stages.Stage(most, frozenset((i,))) for i, most in enumerate((1, 4, 2)))
-    found = stages.parts_of((one, two, three), 0, 6)
+    found = stages.stage_parts((one, two, three), 0, 6)
     order = [(stage.most, begin, end) for stage, begin, end in found]
     assert order == [
         (1, 0, 1), (1, 1, 2), (1, 2, 3), (1, 3, 4), (4, 0, 4), (2, 0, 2), (2, 2, 4),

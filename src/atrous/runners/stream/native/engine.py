@@ -19,7 +19,7 @@ from atrous.runners.stream.engine import Held, Steps
 from atrous.runners.stream.native import calls, windows
 from atrous.runners.stream.native.arena import Arena, Need, Turns, turns_of
 from atrous.runners.stream.native.joined import join_steps
-from atrous.runners.stream.native.stages import Stage, parts_of, stages_of
+from atrous.runners.stream.native.stages import Stage, stage_parts, stages_of
 from atrous.runners.stream.native.written import Written
 from atrous.runners.stream.recipe import Recipe
 from atrous.runners.stream.rules.base import Value
@@ -214,7 +214,7 @@ class NativeSteps:
     def _parts(self, start: int, more: int, stages: Sequence[Stage]) -> tuple[Turns, ...] | None:
         done, of = [start] * len(stages), self._stage_of if len(stages) > 1 else None
         found: list[Turns] = []
-        for stage, _, stop in parts_of(stages, start, start + more):
+        for stage, _, stop in stage_parts(stages, start, start + more):
             before = self._counts(done, of)
             done[stages.index(stage)] = stop
             turns = turns_of(self.written, self._roots, before, self._counts(done, of))

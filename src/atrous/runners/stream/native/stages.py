@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from atrous.runners.stream.native.written import NativeStep, Written
 
-__all__ = ["Stage", "parts_of", "stages_of"]
+__all__ = ["Stage", "stage_parts", "stages_of"]
 
 _FLOATS = 1 << 15
 """So many floats of its largest value a stage makes at once: what is made stays in the caches."""
@@ -35,11 +35,11 @@ class Stage:
 
 def stages_of(written: Written, period: int) -> tuple[Stage, ...]:
     """The stages of a program in their order; one, where no layer gains by more samples."""
-    runs = _runs(written)
+    runs = _interlocked(written)
     near = [max(int(_FLOATS / max(map(written.density, run))) // period, 1) for run in runs]
     least, bound = min(near), max(map(written.density, (root for run in runs for root in run)))
     most = max(int(_HELD / bound) // period, least)
-    wanted = [_wanted(written, run, period, least) for run in runs]
+    wanted = [_periods_wanted(written, run, period, least) for run in runs]
     # What counts positions counts those of the whole program.
     if not any(wanted) or any(step.op == "count" for step in written.steps):
         return (Stage(least * period, frozenset(root for run in runs for root in run)),)
@@ -65,7 +65,7 @@ def stages_of(written: Written, period: int) -> tuple[Stage, ...]:
     return tuple(found)
 
 
-def parts_of(stages: Sequence[Stage], begin: int, end: int) -> Iterator[tuple[Stage, int, int]]:
+def stage_parts(stages: Sequence[Stage], begin: int, end: int) -> Iterator[tuple[Stage, int, int]]:
     """The stages from one sample to another: each in its parts, once what it reads is made."""
     most = max((stage.most for stage in stages), default=1)
     widest = [i for i, stage in enumerate(stages) if stage.most == most]
@@ -74,14 +74,14 @@ def parts_of(stages: Sequence[Stage], begin: int, end: int) -> Iterator[tuple[St
     while begin < end:
         stop, at = min(begin + most, end), 0
         for i in widest:
-            yield from parts_of(stages[at:i], begin, stop)
+            yield from stage_parts(stages[at:i], begin, stop)
             yield stages[i], begin, stop
             at = i + 1
-        yield from parts_of(stages[at:], begin, stop)
+        yield from stage_parts(stages[at:], begin, stop)
         begin = stop
 
 
-def _runs(written: Written) -> list[list[int]]:
+def _interlocked(written: Written) -> list[list[int]]:
     """Roots by the steps that make them, in order; those whose steps interlock are together."""
     last = {step.value: i for i, step in enumerate(written.steps) if step.op != "give"}
     runs: list[list[int]] = []
@@ -97,7 +97,7 @@ def _runs(written: Written) -> list[list[int]]:
     return runs
 
 
-def _wanted(written: Written, run: Sequence[int], period: int, least: int) -> int:
+def _periods_wanted(written: Written, run: Sequence[int], period: int, least: int) -> int:
     """Periods that some steps should take at once for their weights, 0 for no matter."""
     found = 0
     for step in written.steps:
