@@ -754,6 +754,7 @@ def _mimi(part: str) -> nn.Module:
         num_key_value_heads=2,
         intermediate_size=8,
         upsample_groups=8,
+        sliding_window=6,
     )
     return getattr(MimiModel(config), part)
 

@@ -208,22 +208,18 @@ def test_a_layer_that_sees_the_whole_clip_is_named(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LIBRARY)
-def test_the_classes_of_a_library_are_planned_or_refused_by_name(name: str) -> None:
+def test_the_classes_of_a_library_are_planned(name: str) -> None:
     layout = LIBRARY[name]
     try:
         model = layout.model()
     except ImportError as error:
         pytest.skip(f"transformers does not import: {error}")
-    if "Mimi" in name:
-        # Its attention sees 250 positions, more than there are in the clip.
-        with pytest.raises(atrous.UnsupportedError, match=r"self_attn.*attends to positions"):
-            atrous.plan_stream(model, layout.shape)
-        return
     plan = atrous.plan_stream(model, layout.shape)
     with torch.no_grad():
         made = model(clip_of(layout, layout.length - 5))
+    made = made if isinstance(made, torch.Tensor) else made[0]
     assert plan.flushed(layout.length - 5) == (made.shape[-1],)
-    assert plan.causal == ("EnCodec" in name)
+    assert plan.causal == any(one in name for one in ("EnCodec", "Mimi"))
     assert plan.latency >= Fraction(0)
 
 

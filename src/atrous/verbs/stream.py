@@ -140,7 +140,8 @@ def _file_live(
             where = time_axis(found.module, found.shapes, axis, found.dtypes, found.label)
             trials = Trials(where)
         except AtrousError as error:
-            if found.module.fixed and "dynamic" not in str(error):
+            told = "dynamic" in str(error) or "say which" in str(error)
+            if found.module.fixed and not told:
                 sizes = " and ".join("x".join(map(str, shape)) for shape in found.own)
                 more = (
                     f"The file is made for {sizes} alone, and may hold sizes of that length; "
