@@ -25,6 +25,7 @@ from tests.streamed_networks import NETWORKS
 FILES = [
     ("HiFi-GAN", "open", 18),
     ("TCN", "scripted", 17),
+    ("WaveNet without padding", "scripted, fixed", 18),
     ("DAC encoder", "fixed", 20),
     ("SoundStream decoder", "scripted, fixed", 18),
     ("WaveNet", "scripted", 19),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-__all__ = ["end_at", "shape_at"]
+__all__ = ["end_at", "shape_at", "start_at"]
 
 
 def shape_at(
@@ -47,3 +47,12 @@ def end_at(end: int, before: int, here: int) -> int:
     (48, 52, -2)
     """
     return end if end < 0 else end - before + here
+
+
+def start_at(start: int, before: int) -> int:
+    """Where a slice starts, counted from the front: the end of a stream is not known.
+
+    >>> start_at(3, 48), start_at(-44, 48)
+    (3, 4)
+    """
+    return start if start >= 0 else max(start + before, 0)

@@ -9,7 +9,7 @@ import torch
 from atrous.errors import ReadError
 from atrous.readers.onnx.values import checked
 from atrous.runners.rebuilt.call import HeldNumbers, Made, RebuiltCall, rebuilds
-from atrous.runners.rebuilt.fitted import end_at, shape_at
+from atrous.runners.rebuilt.fitted import end_at, shape_at, start_at
 
 __all__: list[str] = []
 
@@ -131,7 +131,7 @@ def _sliced(call: RebuiltCall) -> Made:
         if step == 0:
             raise ReadError("a slice's step is 0.")
         if before is not None and before[d] != x.shape[d] and _is_held(call, 2):
-            end = end_at(end, before[d], x.shape[d])
+            start, end = start_at(start, before[d]), end_at(end, before[d], x.shape[d])
         whole = range(x.shape[d])[start:end:step] == range(x.shape[d])
         if not whole:
             x = x[(*(slice(None),) * d, slice(start, min(end, 1 << 62), step))]
