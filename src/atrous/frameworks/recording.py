@@ -35,7 +35,7 @@ from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from atrous.frameworks.torch import unchanged
+from atrous.frameworks.torch import numberless, unchanged
 
 __all__ = [
     "IndicesWantedError",
@@ -473,7 +473,8 @@ class _Recorder(TorchDispatchMode):
         if type(tensor) is FakeTensor or self.fake is None:
             return tensor
         if id(tensor) not in self._fakes:
-            self._fakes[id(tensor)] = self.fake.from_tensor(tensor)
+            with unset_fake_temporarily(), torch.inference_mode(False):
+                self._fakes[id(tensor)] = numberless(self.fake, tensor)
         return self._fakes[id(tensor)]
 
     # The end
