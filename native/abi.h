@@ -95,7 +95,7 @@ typedef struct {
 // A value is rows of `step` floats from `offset` on, `rows` of them, and the next new one is `head`. Of a ring there are
 // twice as many, each row is written to both halves, and so any `rows` in a row lie behind one another; what else has
 // no room behind `head` moves its last `kept` rows to the front, and what keeps nothing begins there.
-#define ATROUS_STREAM_VERSION 2
+#define ATROUS_STREAM_VERSION 3
 enum { ATROUS_STREAM_SLACK = 64 };
 
 typedef struct {
@@ -110,7 +110,7 @@ enum {
     ATROUS_STEP_DEPTHWISE = 3,  // the same with one filter for each channel
     ATROUS_STEP_UNARY = 4,      // out = h(left)
     ATROUS_STEP_BINARY = 5,     // out = h(f(left) o g(right))
-    ATROUS_STEP_NORM = 6,       // left over its channels to mean 0 and variance 1, times weight, plus bias
+    ATROUS_STEP_NORM = 6,       // left to mean 0 (not where `one`) and variance 1, each of `filters` parts, times weight, plus bias
     ATROUS_STEP_COPY = 7,       // out row i = left row i / spread
     ATROUS_STEP_LARGEST = 8,    // the largest of taps
     ATROUS_STEP_MEAN = 9,       // the sum of taps times beta
@@ -118,6 +118,15 @@ enum {
     ATROUS_STEP_SO_FAR = 11,    // the sum of left so far along time; right is one row of doubles, what came before
     ATROUS_STEP_COUNT = 12,     // alpha times the position plus beta
     ATROUS_STEP_SHUFFLE = 13,   // out row i spread + j, column c = left row i, column c spread + j
+    ATROUS_STEP_GRID = 14,            // a product, across places too
+    ATROUS_STEP_GRID_DEPTHWISE = 15,  // the same with one filter for each channel
+    ATROUS_STEP_GRID_LARGEST = 16,    // the largest of taps, across places too
+    ATROUS_STEP_GRID_MEAN = 17,       // the sum of taps times beta
+    ATROUS_STEP_ARRANGE = 18,         // out column i out_jump + j = left column i left_jump + j side_stride, i < out_places
+    ATROUS_STEP_LSTM = 19,            // recurrent layers; right is one row, what is carried
+    ATROUS_STEP_GRU = 20,
+    ATROUS_STEP_RECURRENT = 21,       // h = function(...)
+    ATROUS_STEP_SOFTMAX = 22,         // shares of exponentials over the channels, their logarithms where `one`
 };
 // Functions beyond the activations above, of x, a and b; those that say `each` take a, b of each channel.
 enum {
@@ -133,10 +142,11 @@ enum {
     ATROUS_CLAMPED = 17,     // between a and b
     ATROUS_ROOT_BELOW = 18,  // 1 / sqrt(x)
     ATROUS_COSINE = 19,
-    ATROUS_LEAKY_EACH = 20,
-    ATROUS_SCALED_EACH = 21,
-    ATROUS_SNAKE_EACH = 22,  // x + b sin(a x)^2
-    ATROUS_FUNCTIONS = 23,
+    ATROUS_LOGARITHM = 20,
+    ATROUS_LEAKY_EACH = 21,
+    ATROUS_SCALED_EACH = 22,
+    ATROUS_SNAKE_EACH = 23,  // x + b sin(a x)^2
+    ATROUS_FUNCTIONS = 24,
 };
 enum { ATROUS_PLUS = 0, ATROUS_MINUS = 1, ATROUS_TIMES = 2, ATROUS_OVER = 3, ATROUS_MORE = 4, ATROUS_LESS = 5 };
 
@@ -144,9 +154,18 @@ enum { ATROUS_PLUS = 0, ATROUS_MINUS = 1, ATROUS_TIMES = 2, ATROUS_OVER = 3, ATR
 // where `one`. A product reads `channels` columns of rows `stride` apart, its taps `dilation` rows apart, and makes
 // `filters` columns, which are those of `spread` rows that follow one another; where `add`, they are added to what is there. `weight` and
 // `bias` are places in the constants, -1 for none: panels of columns of all taps one behind another, padded to vectors.
+//
+// On a grid a row is `left_places` places of `channels` columns, `left_jump` apart, and what is made `out_places` places of
+// `filters` (of other ops `channels`) columns, `out_jump` apart. Place o reads places o side_stride - side_pad +
+// side_dilation j, 0 <= j < side_taps, those that there are; taps across follow one another within each tap along time.
+// A recurrent layer runs on `out_places` sequences side by side, each with `units` of a state. Its gates, in the order of
+// PyTorch, have filters / gates columns each, as many as a vector or some; `weight` and `bias` are those of what comes in,
+// `carry_weight` those of the state, `carry_bias` of the last gate of a GRU. Carried are h, then c, padded as gates are.
 typedef struct {
     int32_t op, function, left_function, right_function, left, right, out, combine, one, add, port, reserved;
     int64_t left_column, right_column, out_column, channels, filters, taps, dilation, stride, spread, weight, bias;
+    int64_t left_places, out_places, left_jump, out_jump, side_taps, side_dilation, side_stride, side_pad;
+    int64_t units, carry_weight, carry_bias;
     float alpha, beta, left_alpha, right_alpha;
 } atrous_stream_step;
 

@@ -14,6 +14,9 @@
 #include "abi.h"
 #include "product.h"
 #include "stream_functions.h"
+#include "stream_grid.h"
+#include "stream_recurrent.h"
+#include "stream_run.h"
 #include "stream_values.h"
 #include "threads.h"
 
@@ -21,20 +24,7 @@ namespace {
 
 constexpr int64_t kStreamRows = 48;             // rows of one piece of a product: their sums stay in the first-level cache
 constexpr int64_t kRun = 64;                    // terms that one register sums up
-constexpr int64_t kAloneTerms = int64_t(3) << 17;  // products that are not worth a second thread
-constexpr int64_t kAloneFloats = int64_t(1) << 14;
 
-struct StreamRun {
-    const atrous_stream_program *program;
-    int32_t threads;
-};
-
-// Calls body(begin, end) on pieces of [0, items): on several threads where `work` is worth it.
-template <class F> void in_pieces(const StreamRun &run, int64_t items, bool is_large, F body) {
-    if (!is_large || run.threads <= 1) return body(0, items);
-    atrous::parallel(items, run.threads,
-                     [](void *context, int64_t begin, int64_t end) { (*static_cast<F *>(context))(begin, end); }, &body);
-}
 
 // Sums of R rows by N vectors in registers, over all taps, and where they go when they have kRun terms.
 template <int R, int N>
@@ -300,7 +290,8 @@ inline int run_step(const StreamRun &run, const atrous_stream_step &s, const atr
     StreamRows left{}, right{}, out{};
     // Only of the sides that the op has, which were checked: the others may hold any number.
     const bool has_left = s.op != ATROUS_STEP_TAKE && s.op != ATROUS_STEP_COUNT, has_out = s.op != ATROUS_STEP_GIVE;
-    const bool has_right = s.op == ATROUS_STEP_BINARY || s.op == ATROUS_STEP_SO_FAR || (s.op == ATROUS_STEP_PRODUCT && s.right >= 0);
+    const bool has_right = s.op == ATROUS_STEP_BINARY || s.op == ATROUS_STEP_SO_FAR || is_recurrent(s.op) ||
+                           (s.op == ATROUS_STEP_PRODUCT && s.right >= 0);
     if (has_left) left = rows_at(arena, p.values[s.left], turn.left, s.left_column);
     if (has_right) right = rows_at(arena, p.values[s.right], turn.right, s.right_column);
     if (has_out) out = rows_at(arena, p.values[s.out], turn.out, s.out_column);
@@ -316,13 +307,33 @@ inline int run_step(const StreamRun &run, const atrous_stream_step &s, const atr
         case ATROUS_STEP_NORM: {
             const float *a = s.weight < 0 ? nullptr : p.constants + s.weight;
             const float *b = s.bias < 0 ? nullptr : p.constants + s.bias;
+            const int64_t count = s.channels / s.filters;
             in_pieces(run, turn.rows, turn.rows * s.channels > kAloneFloats, [&](int64_t begin, int64_t end) {
-                for (int64_t r = begin; r < end; ++r) {
-                    normalize(left.at + r * left.step, out.at + r * out.step, s.channels, s.alpha, a, b);
+                for (int64_t item = begin * s.filters; item < end * s.filters; ++item) {
+                    const int64_t r = item / s.filters, c = item % s.filters * count;
+                    normalize(left.at + r * left.step + c, out.at + r * out.step + c, count, s.one == 0, s.alpha,
+                              a == nullptr ? a : a + c, b == nullptr ? b : b + c);
                 }
             });
             break;
         }
+        case ATROUS_STEP_SOFTMAX:
+            in_pieces(run, turn.rows, turn.rows * s.channels > kAloneFloats, [&](int64_t begin, int64_t end) {
+                for (int64_t r = begin; r < end; ++r) {
+                    shares(left.at + r * left.step, out.at + r * out.step, s.channels, s.one != 0);
+                }
+            });
+            break;
+        case ATROUS_STEP_GRID: step_grid(run, s, turn.rows, left, out); break;
+        case ATROUS_STEP_GRID_DEPTHWISE: step_grid_depthwise(run, s, turn.rows, left, out); break;
+        case ATROUS_STEP_GRID_LARGEST:
+        case ATROUS_STEP_GRID_MEAN: step_grid_pool(run, s, turn.rows, left, out); break;
+        case ATROUS_STEP_ARRANGE: step_arrange(run, s, turn.rows, left, out); break;
+        case ATROUS_STEP_LSTM:
+        case ATROUS_STEP_GRU:
+        case ATROUS_STEP_RECURRENT:
+            if (!step_recurrent(run, s, turn.rows, left, right, out)) return ATROUS_NO_MEMORY;
+            break;
         case ATROUS_STEP_SUM:
         case ATROUS_STEP_SO_FAR: step_sums(run, s, turn.rows, left, right, out); break;
         case ATROUS_STEP_COUNT:
@@ -348,9 +359,9 @@ inline int run_step(const StreamRun &run, const atrous_stream_step &s, const atr
             break;
         default: step_pool(s, turn.rows, left, out); break;
     }
-    if (s.out >= 0 && p.values[s.out].ring) {
+    if (has_out && p.values[s.out].ring) {
         const atrous_stream_value &value = p.values[s.out];
-        if (s.spread > 1 && s.op != ATROUS_STEP_COPY) {
+        if ((s.spread > 1 && s.op != ATROUS_STEP_COPY) || s.op >= ATROUS_STEP_GRID) {
             mirror_rows(arena, value, turn.out, turn.rows * s.spread, 0, value.step);
         } else {
             mirror_rows(arena, value, turn.out, turn.rows, s.out_column, s.op == ATROUS_STEP_PRODUCT ? s.filters : s.op == ATROUS_STEP_SUM ? 1 : s.channels);

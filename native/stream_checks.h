@@ -49,6 +49,46 @@ struct StreamChecks {
         return s.channels == port.columns && row >= 0 && count <= port.rows - row;
     }
 
+    // Whether `places` of `columns` columns, `jump` apart, are few enough, and how many columns all span.
+    static bool places(int64_t places, int64_t jump, int64_t columns, int64_t *span) {
+        const int64_t most = kStreamMost;
+        if (!within(places, 1, most) || !within(jump, 0, most) || !within(columns, 1, most)) return false;
+        if (places > 1 && jump > 0 && places - 1 > most / jump) return false;
+        *span = (places - 1) * jump + columns;
+        return true;
+    }
+
+    // The same for what is written, where none may lie over another.
+    static bool apart(int64_t count, int64_t jump, int64_t columns, int64_t *span) {
+        return (count == 1 || jump >= columns) && places(count, jump, columns, span);
+    }
+
+    bool grid(const atrous_stream_step &s, const atrous_stream_turn &t, int64_t window, int64_t made) const {
+        const int64_t most = kStreamMost;
+        if (!within(s.side_taps, 1, most) || !within(s.side_dilation, 1, most) || !within(s.side_stride, 1, most)) return false;
+        if (!within(s.side_pad, -most, most) || s.taps > most / s.side_taps) return false;
+        if (s.taps * s.side_taps > most / s.channels) return false;
+        int64_t across = 0, out = 0;
+        if (!places(s.left_places, s.left_jump, s.channels, &across) || !apart(s.out_places, s.out_jump, made, &out)) return false;
+        if (!rows(s.left, t.left, window, s.left_column, across)) return false;
+        return s.spread == 1 ? rows(s.out, t.out, t.rows, s.out_column, out) : spread_rows(s, t, out);
+    }
+
+    bool recurrent(const atrous_stream_step &s, const atrous_stream_turn &t) const {
+        const int64_t most = kStreamMost, gates = s.op == ATROUS_STEP_LSTM ? 4 : s.op == ATROUS_STEP_GRU ? 3 : 1;
+        const int64_t states = s.op == ATROUS_STEP_LSTM ? 2 : 1, hidden = s.filters / gates;
+        if (s.filters % gates != 0 || hidden % lanes != 0 || !within(s.units, 1, hidden)) return false;
+        if (s.op == ATROUS_STEP_RECURRENT && s.function != ATROUS_TANH && s.function != ATROUS_RELU) return false;
+        if (s.channels > most / s.filters || s.units > most / s.filters) return false;
+        int64_t across = 0, out = 0;
+        if (!places(s.out_places, s.left_jump, s.channels, &across) || !apart(s.out_places, s.out_jump, s.units, &out)) return false;
+        if (s.out_places > most / s.filters) return false;
+        return rows(s.left, t.left, t.rows, s.left_column, across) && rows(s.out, t.out, t.rows, s.out_column, out) &&
+               rows(s.right, t.right, 1, s.right_column, states * s.out_places * hidden) &&
+               constants(s.weight, s.channels * s.filters) && optional(s.bias, s.filters) &&
+               constants(s.carry_weight, s.units * s.filters) && optional(s.carry_bias, hidden);
+    }
+
     // Rows that are made together lie without gaps.
     bool spread_rows(const atrous_stream_step &s, const atrous_stream_turn &t, int64_t columns) const {
         if (!within(s.out, 0, p.value_count - 1) || !within(s.out_column, 0, kStreamMost)) return false;
@@ -70,7 +110,7 @@ struct StreamChecks {
         if (t.rows == 0) return true;
         // Rows that are spread have ops of their own.
         const bool spreads = s.op == ATROUS_STEP_PRODUCT || s.op == ATROUS_STEP_DEPTHWISE || s.op == ATROUS_STEP_SHUFFLE ||
-                             s.op == ATROUS_STEP_COPY;
+                             s.op == ATROUS_STEP_COPY || s.op == ATROUS_STEP_GRID || s.op == ATROUS_STEP_GRID_DEPTHWISE;
         if (s.spread > 1 && !spreads) return false;
         const int64_t across = (s.channels + lanes - 1) / lanes * lanes, wide = (s.filters + lanes - 1) / lanes * lanes;
         // A window's rows: sizes of a program that nobody could hold are refused before they are multiplied.
@@ -96,6 +136,28 @@ struct StreamChecks {
                 }
                 return rows(s.left, t.left, window, s.left_column, s.channels) && constants(s.weight, s.taps * across) &&
                        optional(s.bias, across);
+            case ATROUS_STEP_GRID:
+                if (each || !grid(s, t, window, s.filters)) return false;
+                return s.taps * s.side_taps * s.channels <= most / wide &&
+                       constants(s.weight, s.taps * s.side_taps * s.channels * wide) && optional(s.bias, wide);
+            case ATROUS_STEP_GRID_DEPTHWISE:
+                if (each || !grid(s, t, window, s.channels)) return false;
+                return s.taps * s.side_taps <= most / across && constants(s.weight, s.taps * s.side_taps * across) &&
+                       optional(s.bias, across);
+            case ATROUS_STEP_GRID_LARGEST:
+            case ATROUS_STEP_GRID_MEAN: return grid(s, t, window, s.channels);
+            case ATROUS_STEP_ARRANGE: {
+                int64_t from = 0, line = 0, to = 0;
+                if (!places(s.channels, s.side_stride, 1, &line) || !places(s.out_places, s.left_jump, line, &from)) return false;
+                return apart(s.out_places, s.out_jump, s.channels, &to) && rows(s.left, t.left, t.rows, s.left_column, from) &&
+                       rows(s.out, t.out, t.rows, s.out_column, to);
+            }
+            case ATROUS_STEP_LSTM:
+            case ATROUS_STEP_GRU:
+            case ATROUS_STEP_RECURRENT: return recurrent(s, t);
+            case ATROUS_STEP_SOFTMAX:
+                return rows(s.left, t.left, t.rows, s.left_column, s.channels) &&
+                       rows(s.out, t.out, t.rows, s.out_column, s.channels);
             case ATROUS_STEP_LARGEST:
             case ATROUS_STEP_MEAN:
                 return rows(s.left, t.left, window, s.left_column, s.channels) &&
@@ -105,6 +167,7 @@ struct StreamChecks {
                 [[fallthrough]];
             case ATROUS_STEP_UNARY:
             case ATROUS_STEP_NORM:
+                if (s.op == ATROUS_STEP_NORM && s.channels % s.filters != 0) return false;
                 if (each && (s.function != ATROUS_SCALED_EACH) && s.weight < 0) return false;
                 if (s.function == ATROUS_SNAKE_EACH && s.bias < 0) return false;
                 if (s.function == ATROUS_SCALED_EACH && s.weight < 0 && s.bias < 0) return false;

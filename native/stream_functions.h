@@ -57,6 +57,11 @@ ATROUS_INLINE Vec<float> root(Vec<float> x) {
     return x;
 }
 
+ATROUS_INLINE Vec<float> logarithm(Vec<float> x) {
+    for (int64_t lane = 0; lane < Types<float>::lanes; ++lane) x[lane] = logf(x[lane]);
+    return x;
+}
+
 // exp(x) - 1 for x < 0: near 0 by a Taylor polynomial.
 ATROUS_INLINE Vec<float> less_one(Vec<float> x) {
     typedef Vec<float> V;
@@ -98,6 +103,7 @@ __attribute__((noinline)) void apply(int32_t function, const float *from, float 
         case ATROUS_SQUARE: ATROUS_MAPPED(x * x);
         case ATROUS_SINE: ATROUS_MAPPED(wave(x, 0.0f));
         case ATROUS_COSINE: ATROUS_MAPPED(wave(x, 0.5f));
+        case ATROUS_LOGARITHM: ATROUS_MAPPED(logarithm(x));
         case ATROUS_ROOT: ATROUS_MAPPED(root(x));
         case ATROUS_RECIPROCAL: ATROUS_MAPPED(1.0f / x);
         case ATROUS_ROOT_BELOW: ATROUS_MAPPED(1.0f / root(x));
@@ -206,16 +212,33 @@ inline float total(const float *x, int64_t count, float mean, bool squared) {
     return static_cast<float>(found);
 }
 
-// (x - mean) / sqrt(variance + epsilon) * a + b over one row.
-inline void normalize(const float *x, float *to, int64_t count, float epsilon, const float *a, const float *b) {
+// (x - mean) / sqrt(variance + epsilon) * a + b over one row; with a mean of 0 where it is not `centred`.
+inline void normalize(const float *x, float *to, int64_t count, bool centred, float epsilon, const float *a, const float *b) {
     const float share = 1.0f / static_cast<float>(count);
-    const float mean = total(x, count, 0.0f, false) * share;
+    const float mean = centred ? total(x, count, 0.0f, false) * share : 0.0f;
     const float scale = 1.0f / sqrtf(total(x, count, mean, true) * share + epsilon);
     mapped(x, to, count, [=](Vec<float> value, int64_t i) {
         value = (value - mean) * scale;
         if (a != nullptr) value = value * load(a + i);
         return b != nullptr ? value + load(b + i) : value;
     });
+}
+
+// exp(x) over the sum of all exp(x) of one row, or the logarithm of it. A NaN is everywhere.
+inline void shares(const float *x, float *to, int64_t count, bool logarithms) {
+    float most = x[0];
+    for (int64_t i = 1; i < count; ++i) most = x[i] > most || x[i] != x[i] ? x[i] : most;
+    double sum = 0;
+    if (logarithms) {
+        for (int64_t i = 0; i < count; ++i) sum += static_cast<double>(expf(x[i] - most));
+        const float less = static_cast<float>(log(sum));
+        mapped(x, to, count, [=](Vec<float> value, int64_t) { return value - most - less; });
+        return;
+    }
+    mapped(x, to, count, [=](Vec<float> value, int64_t) { return exponential(value - most); });
+    for (int64_t i = 0; i < count; ++i) sum += static_cast<double>(to[i]);
+    const float share = static_cast<float>(1.0 / sum);
+    mapped(to, to, count, [=](Vec<float> value, int64_t) { return value * share; });
 }
 
 }  // namespace

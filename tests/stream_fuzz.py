@@ -49,6 +49,32 @@ def drawn_value(draw: random.Random, share: float) -> tuple[ValueStruct, int]:
     return made, step * rows * (1 + ring)
 
 
+def drawn_sides(draw: random.Random, one: Any, widths: list[int], share: float) -> None:
+    """Fields of steps across places, and of recurrent ones."""
+    name, lanes = list(OPS)[one.op], lanes_and_panel()[0]
+    for key in ("left_places", "out_places", "side_taps", "side_dilation", "side_stride"):
+        setattr(one, key, perhaps_far(draw, draw.choice([1, 1, 1, 2, 3]), share))
+    one.side_pad = perhaps_far(draw, draw.choice([0, 0, 1, 2, -1]), share)
+    if name.startswith(("grid", "arrange")) and draw.random() < 0.8:
+        one.channels, one.filters = draw.randint(1, 5), draw.randint(1, 5)
+    made = one.filters if name == "grid" else one.channels
+    recurrent = {"lstm": 4, "gru": 3, "recurrent": 1}
+    one.units = perhaps_far(draw, draw.randint(1, lanes), share)
+    if name in recurrent and draw.random() < 0.9:
+        one.channels, one.filters = draw.randint(1, 3), recurrent[name] * lanes
+        one.function, made = draw.choice([1, 6]), one.units
+        wide = [
+            i for i, width in enumerate(widths) if width >= (2 if name == "lstm" else 1) * lanes
+        ]
+        one.right = draw.choice(wide or [0])
+    one.left_jump = perhaps_far(draw, draw.choice([one.channels, one.channels, 0, 1, 7]), share)
+    one.out_jump = perhaps_far(draw, draw.choice([made, made, made + 1, 0]), share)
+    one.carry_weight = perhaps_far(draw, draw.choice([0, 16, -1]), share)
+    one.carry_bias = perhaps_far(draw, draw.choice([-1, 0, 32]), share)
+    if name == "norm":
+        one.filters = perhaps_far(draw, draw.choice([1, 1, 1, 2]), share)
+
+
 def drawn_step(
     draw: random.Random, widths: list[int], ports: Any, floats: int, share: float
 ) -> Any:
@@ -79,6 +105,7 @@ def drawn_step(
     one.weight = draw.choice([0, one.weight])
     if draw.random() < share:
         one.left, one.right, one.port = values, -1, len(ports)
+    drawn_sides(draw, one, widths, share)
     one.alpha, one.beta = 0.5, -0.25
     return one
 

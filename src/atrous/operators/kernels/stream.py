@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 # The version in native/abi.h that the structures below are written for.
-_VERSION = 2
+_VERSION = 3
 SLACK = 64
 """Floats that an arena and the constants have beyond what is used."""
 
@@ -50,6 +50,15 @@ OPS = {
             "so_far",
             "count",
             "shuffle",
+            "grid",
+            "grid_depthwise",
+            "grid_largest",
+            "grid_mean",
+            "arrange",
+            "lstm",
+            "gru",
+            "recurrent",
+            "softmax",
         ]
     )
 }
@@ -77,6 +86,7 @@ FUNCTIONS = {
             "clamped",
             "root_below",
             "cosine",
+            "logarithm",
             "leaky_each",
             "scaled_each",
             "snake_each",
@@ -132,6 +142,17 @@ class StepStruct(ctypes.Structure):
                 "spread",
                 "weight",
                 "bias",
+                "left_places",
+                "out_places",
+                "left_jump",
+                "out_jump",
+                "side_taps",
+                "side_dilation",
+                "side_stride",
+                "side_pad",
+                "units",
+                "carry_weight",
+                "carry_bias",
             ]
         ),
         *((name, ctypes.c_float) for name in ("alpha", "beta", "left_alpha", "right_alpha")),

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
 from atrous.operators.kernels.stream import (
@@ -22,6 +21,8 @@ from atrous.operators.kernels.stream import (
     ValueStruct,
     lanes_and_panel,
 )
+from atrous.runners.stream.native.carried import Carry
+from atrous.runners.stream.native.orders import columns_of
 from atrous.runners.stream.native.written import NativeStep, Written, floats_of_row
 from atrous.runners.stream.rules.base import Value
 from atrous.runners.stream.schedule import Counts
@@ -99,7 +100,7 @@ def turns_of(written: Written, roots: Sequence[int], before: Counts, after: Coun
             here = left + place.shift - after.made[place.root]
             needs[place.root] = needs[place.root].with_(Need(-here))
     # What is carried does not grow.
-    more = sum(step.carries for step in written.steps)
+    more = sum(step.carry is not None for step in written.steps)
     grown = (ctypes.c_int64 * (len(roots) + more))(*(needs[root].new for root in roots))
     ends = written.recipe.outputs
     given = tuple(after.made[end.index] - before.made[end.index] for end in ends)
@@ -134,13 +135,14 @@ class Arena:
     def __init__(self, written: Written, roots: Sequence[int], needs: Mapping[int, Need]) -> None:
         self.written, self.roots, self.needs = written, tuple(roots), dict(needs)
         self.number = {root: i for i, root in enumerate(self.roots)}
-        carried = [step.value for step in written.steps if step.carries]
-        # Behind the values is what steps carry: doubles.
-        self.carries = {value: len(self.roots) + i for i, value in enumerate(carried)}
-        self.values = (ValueStruct * (len(self.roots) + len(carried)))()
+        # Behind the values is what steps carry.
+        carrying = [i for i, step in enumerate(written.steps) if step.carry is not None]
+        self.carries = {i: len(self.roots) + n for n, i in enumerate(carrying)}
+        self.values = (ValueStruct * (len(self.roots) + len(carrying)))()
         self.floats = self._placed()
         self.memory = torch.zeros(written.batch, self.floats)
-        self.steps = (StepStruct * len(written.steps))(*map(self._step, written.steps))
+        steps = map(self._step, range(len(written.steps)))
+        self.steps = (StepStruct * len(written.steps))(*steps)
         self.ports = (PortStruct * (1 + len(written.recipe.outputs)))()
         self.program = ProgramStruct(
             ctypes.addressof(self.steps),
@@ -187,8 +189,8 @@ class Arena:
             if need.before:
                 one.offset = at
                 at += _up(one.step * one.rows * (2 if one.ring else 1))
-        for value, number in self.carries.items():
-            one, count = self.values[number], 2 * self.written.channels(self.written.values[value])
+        for i, number in self.carries.items():
+            one, count = self.values[number], self._carry(i).floats
             one.offset, one.step, one.rows = at, count, 1
             at += _up(count)
         base = top = at
@@ -218,18 +220,21 @@ class Arena:
                 found[step.value].append(i)
         return {root: (min(seen), max(seen)) for root, seen in found.items()}
 
-    def _step(self, step: NativeStep) -> StepStruct:
+    def _step(self, index: int) -> StepStruct:
+        step = self.written.steps[index]
         fields = dict(step.fields)
-        one = StepStruct(op=OPS[step.op], left=-1, right=-1, out=-1, weight=-1, bias=-1)
+        one = StepStruct(op=OPS[step.op], left=-1, right=-1, out=-1)
+        one.weight = one.bias = one.carry_weight = one.carry_bias = -1
         one.filters = one.taps = one.dilation = one.stride = one.channels = 1
+        one.left_places = one.out_places = one.side_taps = one.side_dilation = one.side_stride = 1
         one.spread, one.port, one.out_column = step.spread, max(step.port, 0), step.column
         moved = {side: fields.pop(f"{side}_column", 0) for side in ("left", "right")}
         for side, source in zip(("left", "right"), step.sources, strict=False):
             place = self.written.places[source]
             setattr(one, side, self.number[place.root])
             setattr(one, f"{side}_column", place.column + moved[side])
-        if step.carries:
-            one.right = self.carries[step.value]
+        if step.carry is not None:
+            one.right = self.carries[index]
         if step.op != "give":
             one.out = self.number[step.value]
         for key, value in fields.items():
@@ -240,7 +245,7 @@ class Arena:
     # What lies in it, as tensors.
 
     def _rows(self, value: Value, counts: Counts, element: int) -> tuple[Any, int, int]:
-        """The rows of what is kept of a value, as a view, and how they are mirrored."""
+        """The rows that a value lies in, the first that is kept of it, and how many are."""
         place = self.written.places[value.index]
         one = self.values[self.number[place.root]]
         kept, made = counts.kept[value.index], counts.made[value.index]
@@ -249,17 +254,23 @@ class Arena:
             row %= one.rows
         count = 2 * one.rows if one.ring else one.rows
         memory = self.memory[element, one.offset : one.offset + count * one.step]
-        columns = slice(place.column, place.column + self.written.channels(value))
-        return memory.view(count, one.step)[:, columns], row, made - kept
+        return memory.view(count, one.step), row, made - kept
+
+    def _columns(self, value: Value) -> torch.Tensor | slice:
+        """The columns of a value, in the order of its numbers."""
+        first, count = self.written.places[value.index].column, self.written.channels(value)
+        if self.written.is_plain(value):
+            return slice(first, first + count)
+        return torch.from_numpy(first + columns_of(self.written.wide(value)))
 
     def kept(self, value: Value, counts: Counts) -> torch.Tensor | None:
         """What is kept of a value, as PyTorch has it."""
         if value.several or counts.kept[value.index] >= counts.made[value.index]:
             return None
-        found = []
+        found, columns = [], self._columns(value)
         for element in range(self.written.batch):
             rows, first, count = self._rows(value, counts, element)
-            found.append(rows[first : first + count])
+            found.append(rows[first : first + count, columns])
         stacked = torch.stack(found)
         inner = self.written.inner(value)
         if self.written.batch > 1:
@@ -268,18 +279,18 @@ class Arena:
             made = stacked.reshape(-1, *inner).movedim(0, value.dim)
         return made.clone(memory_format=torch.contiguous_format)
 
-    def _carry(self, value: int) -> torch.Tensor:
-        one = self.values[self.carries[value]]
-        found = self.memory[:, one.offset : one.offset + one.step]
-        return found.contiguous().view(torch.float64)
+    def _carry(self, index: int) -> Carry:
+        carry = self.written.steps[index].carry
+        assert carry is not None
+        return carry
 
     def cells(self) -> list[list[torch.Tensor]]:
         """What steps carry, value by value, as PyTorch has it."""
         found: list[list[torch.Tensor]] = [[] for _ in self.written.values]
-        for value in self.carries:
-            one = self.written.values[value]
-            shape = [1 if d == one.dim else n for d, n in enumerate(one.shape)]
-            found[value].append(self._carry(value).float().reshape(shape))
+        for i, number in self.carries.items():
+            one = self.values[number]
+            memory = self.memory[:, one.offset : one.offset + one.step]
+            self._carry(i).given(memory, found[self.written.steps[i].value])
         return found
 
     def begin(
@@ -289,10 +300,11 @@ class Arena:
         cells: Sequence[Sequence[torch.Tensor]],
     ) -> None:
         """Puts what was kept of every value to its place."""
-        for carried, number in self.carries.items():
+        batch = self.written.batch
+        for i, number in self.carries.items():
             one = self.values[number]
-            cell = cells[carried][0].double().reshape(self.written.batch, -1)
-            self.memory[:, one.offset : one.offset + one.step] = cell.view(torch.float32)
+            taken = self._carry(i).taken(cells[self.written.steps[i].value], batch)
+            self.memory[:, one.offset : one.offset + one.step] = taken
         for i, root in enumerate(self.roots):
             one = self.values[i]
             one.head = counts.made[root] % one.rows if one.ring else one.kept
@@ -300,7 +312,7 @@ class Arena:
             given = kept[value.index]
             if given is None or value.several:
                 continue
-            batch = self.written.batch
+            columns = self._columns(value)
             if batch > 1:
                 flat = given.movedim(value.dim, 1).reshape(batch, given.shape[value.dim], -1)
             else:
@@ -309,13 +321,13 @@ class Arena:
                 rows, first, count = self._rows(value, counts, element)
                 half = len(rows) // 2
                 is_ring = self.values[self.number[self.written.places[value.index].root]].ring
-                index = np.arange(first, first + count)
                 if not is_ring:
-                    rows[first : first + count] = flat[element]
+                    rows[first : first + count, columns] = flat[element]
                     continue
-                index = torch.from_numpy(index % half)
-                rows[index] = flat[element]
-                rows[index + half] = flat[element]
+                index = torch.arange(first, first + count) % half
+                for again in (index, index + half):
+                    at = again if isinstance(columns, slice) else again[:, None]
+                    rows[at, columns] = flat[element]
 
 
 def _up(floats: int) -> int:

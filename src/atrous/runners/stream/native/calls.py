@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -9,6 +10,10 @@ import numpy as np
 import torch
 
 from atrous.geometry import Window
+from atrous.runners.stream.native.carried import SumsSoFar
+from atrous.runners.stream.native.folded import norm_factors
+from atrous.runners.stream.native.grids import sum_places
+from atrous.runners.stream.native.orders import columns_of, is_dense
 from atrous.runners.stream.native.written import NativeStep, Written, outermost, writes
 from atrous.runners.stream.rules.base import Timed, Value
 from atrous.runners.stream.rules.calling import called
@@ -30,59 +35,48 @@ def _handed_on(written: Written, call: Timed) -> None:
 def _viewed(written: Written, call: Timed) -> None:
     x, out = call.operand("self"), call.value
     if written.channels(x) == written.channels(out):
-        written.alias(out, x.index)
+        found = written.seen_through(x, lambda one: one.view(out.shape))
+        if found is not None:
+            written.placed(call, x, *found[0])
+            return
+        # The numbers do not lie as their order has them: then they are put that way.
+        written.root(out)
+        flat, lies = written.plain(x), written.strides[x.index]
+        written.arranged(call, x, [(x.shape[d], flat[d], lies[d]) for d in written.fixed(x)])
         return
     rule, behind = written.rule(out), prod(out.shape[out.dim + 1 :])
     if not isinstance(rule, Reshaped) or rule.split == 1 or behind > 1:
         raise call.refusal(f"its {call.name} writes time in other digits")
+    if not written.is_plain(x):
+        raise call.refusal(f"its {call.name} takes channels in another order")
     written.root(out)
     fields, window = {"channels": written.channels(x), "taps": 1}, Window(1, rule.split)
     written.add(NativeStep("shuffle", out.index, (x.index,), fields, window, spread=rule.split))
 
 
-@writes("permute transpose t movedim swapaxes swapdims numpy_T mT")
+@writes("permute transpose t movedim swapaxes swapdims numpy_T mT select expand")
 def _turned(written: Written, call: Timed) -> None:
     x = call.operand("self")
-    # Dimensions of sizes that are all different show where each has gone.
-    sizes = torch.empty([d + 2 for d in range(len(x.shape))], device="meta")
-    order = [size - 2 for size in called(call)[1](sizes).shape]
-    wide = [d for d in order if d != x.dim and x.shape[d] > 1]
-    if wide != sorted(wide):
+    found = written.seen_through(x, called(call)[1])
+    if found is None:
         raise call.refusal(f"its {call.name} puts channels in another order")
-    written.alias(call.value, x.index)
+    written.placed(call, x, *found[0])
 
 
-@writes("chunk split split_with_sizes unsafe_chunk unsafe_split")
+@writes("chunk split split_with_sizes unsafe_chunk unsafe_split tensor_split unbind")
 def _chunked(written: Written, call: Timed) -> None:
     x = call.operand("self")
-    _axis(written, call, x)
+    found = written.seen_through(x, called(call)[1])
+    if found is None:
+        raise call.refusal(f"its {call.name} takes channels that are apart")
     written.alias(call.value, x.index)
-    sizes = [_columns_in(x, tuple(one.shape)) for one in call.node.meta["val"]]
-    written.parts[call.value.index] = tuple(sum(sizes[:i]) for i in range(len(sizes)))
-
-
-def _columns_in(x: Value, shape: tuple[int, ...]) -> int:
-    """Numbers of one position in a part of a value."""
-    return prod(n for d, n in enumerate(shape) if d != x.dim)
+    written.parts[call.value.index] = found
 
 
 @writes("getitem")
 def _item(written: Written, call: Timed) -> None:
     x = call.operand()
-    starts = written.parts[x.index]
-    column = starts[call.node.args[1]] // written.batch
-    written.alias(call.value, x.index, column)
-
-
-def _axis(written: Written, call: Timed, x: Value) -> int:
-    """The dimension that a call works along, whose parts must lie behind one another."""
-    dim = int(call["dim"] or 0) % len(x.shape)
-    shape = [
-        1 if d == x.dim or (d == 0 and written.batch > 1) else n for d, n in enumerate(x.shape)
-    ]
-    if dim == x.dim or (dim == 0 and written.batch > 1) or not outermost(shape, dim):
-        raise call.refusal(f"its {call.name} takes channels that are apart")
-    return dim
+    written.placed(call, x, *written.parts[x.index][call.node.args[1]])
 
 
 @writes("slice slice_copy narrow")
@@ -93,47 +87,63 @@ def _sliced(written: Written, call: Timed) -> None:
         if window.stride == 1:
             written.alias(call.value, x.index, shift=-window.pad_lo)
             return
+        written.like(call, x)
         fields = {"channels": written.channels(x), "stride": window.stride, "beta": 1.0}
-        written.root(call.value)
+        written.root(call.value, written.order_like(call.value, x))
         written.add(NativeStep("mean", call.value.index, (x.index,), fields, window))
         return
-    dim = _axis(written, call, x)
-    if int(call["step"] or 1) != 1:
-        raise call.refusal("it takes channels that are apart")
-    start = int(call["start"] or 0)
-    start = max(start + x.shape[dim], 0) if start < 0 else min(start, x.shape[dim])
-    each = written.channels(x) // x.shape[dim]
-    written.alias(call.value, x.index, start * each)
+    _turned(written, call)
 
 
 @writes("pad constant_pad_nd reflection_pad1d replication_pad1d")
 def _padded(written: Written, call: Timed) -> None:
-    rule = written.rule(call.value)
+    rule, x, out = written.rule(call.value), call.operand(), call.value
     # The ends are not made here; between them what is padded is what there is, moved on.
-    if type(rule) not in (Padded, Repeated):
-        raise call.refusal("it pads channels")
-    written.alias(call.value, call.operand().index, shift=-rule.low)
-
-
-@writes("cat concat concatenate")
-def _joined(written: Written, call: Timed) -> None:
-    rule = written.rule(call.value)
-    if isinstance(rule, Padded):
-        written.alias(call.value, rule.inputs[0], shift=-rule.low)
+    if type(rule) in (Padded, Repeated):
+        written.alias(out, x.index, shift=-rule.low)
         return
-    shape = [
-        1 if d == call.value.dim or (d == 0 and written.batch > 1) else n
-        for d, n in enumerate(call.value.shape)
-    ]
-    if not outermost(shape, int(call["dim"] or 0) % len(shape)):
-        raise call.refusal("it joins channels that are apart")
-    written.root(call.value)
-    column = 0
-    for index in rule.inputs:
-        count = written.channels(written.values[index])
-        made = NativeStep("copy", call.value.index, (index,), {"channels": count}, column=column)
-        written.add(made)
-        column += count
+    if call.name not in ("pad", "constant_pad_nd") or call["mode"] not in (None, "constant"):
+        raise call.refusal(f"its {call.name} repeats channels at the sides")
+    amounts = [*call["pad"], *[0] * (2 * len(out.shape) - len(call["pad"]))]
+    lows, highs = amounts[-2::-2], amounts[::-2]
+    if any(min(lows[d], highs[d]) < 0 for d in written.fixed(out)):
+        raise call.refusal("its pad cuts channels")
+    written.root(out, written.grid(out) if written.wants_grid(out) else None)
+    filled = {"channels": written.channels(out), "beta": float(call["value"] or 0), "stride": 1}
+    written.add(NativeStep("count", out.index, (), filled))
+    mine, lies = written.strides[out.index], written.strides[x.index]
+    dims = [(x.shape[d], mine[d], lies[d]) for d in written.fixed(out)]
+    first = sum(mine[d] * lows[d] for d in written.fixed(out))
+    window = Window(1, 1, pad_lo=rule.low) if isinstance(rule, Padded) else None
+    written.arranged(call, x, dims, first, window=window)
+
+
+@writes("cat concat concatenate stack")
+def _joined(written: Written, call: Timed) -> None:
+    rule, out = written.rule(call.value), call.value
+    if isinstance(rule, Padded):
+        written.alias(out, rule.inputs[0], shift=-rule.low)
+        return
+    shape = [1 if d not in written.fixed(out) else n for d, n in enumerate(out.shape)]
+    dim, inputs = int(call["dim"] or 0) % len(shape), [written.values[i] for i in rule.inputs]
+    column, is_flat = 0, all(map(written.is_plain, inputs)) and outermost(shape, dim)
+    if is_flat and not written.wants_grid(out):
+        written.root(out)
+        for x in inputs:
+            fields = {"channels": written.channels(x)}
+            written.add(NativeStep("copy", out.index, (x.index,), fields, column=column))
+            column += written.channels(x)
+        return
+    written.root(out, written.grid(out) if written.wants_grid(out) else None)
+    mine = written.strides[out.index]
+    for x in inputs:
+        sizes, lies = list(x.shape), list(written.strides[x.index])
+        if call.name == "stack":
+            sizes.insert(dim, 1)
+            lies.insert(dim, 0)
+        dims = [(sizes[d], mine[d], lies[d]) for d in written.fixed(out)]
+        written.arranged(call, x, dims, column)
+        column += sizes[dim] * mine[dim]
 
 
 @writes("glu")
@@ -143,7 +153,7 @@ def _gated(written: Written, call: Timed) -> None:
     shape = [
         1 if d == x.dim or (d == 0 and written.batch > 1) else n for d, n in enumerate(x.shape)
     ]
-    if not outermost(shape, dim):
+    if not outermost(shape, dim) or not written.is_plain(x):
         raise call.refusal("its glu takes channels that are apart")
     written.root(call.value)
     fields = {"combine": "times", "channels": half, "right_column": half}
@@ -159,9 +169,12 @@ def _so_far(written: Written, call: Timed) -> None:
     x = call.operand("self")
     if not written.rule(call.value).stateful:
         raise call.refusal("its cumsum is not along time")
-    written.root(call.value)
+    written.like(call, x)
+    written.root(call.value, written.order_like(call.value, x))
     fields = {"channels": written.channels(x)}
-    written.add(NativeStep("so_far", call.value.index, (x.index,), fields, carries=True))
+    shape = tuple(1 if d == x.dim else n for d, n in enumerate(x.shape))
+    carry = SumsSoFar(shape, columns_of(written.wide(x)))
+    written.add(NativeStep("so_far", call.value.index, (x.index,), fields, carry=carry))
 
 
 @writes("arange zeros ones full")
@@ -179,6 +192,10 @@ def _positions(written: Written, call: Timed) -> None:
 def _filled(written: Written, call: Timed) -> None:
     first = {"zeros_like": 0, "ones_like": 1}.get(call.name, call["fill_value"] or 0)
     _counted_rows(written, call, 0.0, float(first), 1)
+    # All numbers are the same: they lie as those of what it is like.
+    x = call.operand()
+    if written.is_dense(x) and written.inner(x) == written.inner(call.value):
+        written.strides[call.value.index] = written.order_like(call.value, x)
 
 
 def _counted_rows(written: Written, call: Timed, step: float, first: float, stride: int) -> None:
@@ -196,8 +213,18 @@ def _summed(written: Written, call: Timed) -> None:
     dims = {d % len(x.shape) for d in ([dims] if isinstance(dims, int) else dims)}
     wide = {d for d, n in enumerate(x.shape) if n > 1 and d != x.dim}
     wide -= {0} if written.batch > 1 else set()
-    if x.dim in dims or (written.batch > 1 and 0 in dims) or not wide <= dims:
+    if x.dim in dims or (written.batch > 1 and 0 in dims):
         raise call.refusal(f"its {call.name} is of a part of the channels")
+    if wide - dims:
+        ends = wide & dims
+        if wide - dims != {1} or len(ends) != 1:
+            raise call.refusal(f"its {call.name} is of a part of the channels")
+        across = ends.pop()
+        factor = 1 / x.shape[across] if call.name == "mean" else 1.0
+        sum_places(written, call, x, across, factor)
+        return
+    if not written.is_dense(x):
+        raise call.refusal(f"its {call.name} takes channels that are apart")
     count = written.channels(x)
     written.root(call.value)
     fields = {"channels": count, "beta": 1 / count if call.name == "mean" else 1.0}
@@ -207,7 +234,7 @@ def _summed(written: Written, call: Timed) -> None:
 # Functions of one number.
 
 _PLAIN = {
-    "rsqrt": "root_below",
+    "rsqrt": "root_below", "cos": "cosine", "log": "logarithm",
     "relu": "relu", "relu6": "relu6", "silu": "silu", "hardswish": "hardswish", "tanh": "tanh",
     "sigmoid": "sigmoid", "exp": "exp", "square": "square", "sin": "sine", "sqrt": "root",
     "reciprocal": "reciprocal", "abs": "absolute",
@@ -218,11 +245,11 @@ def unary(written: Written, call: Timed, function: str, **fields: Any) -> None:
     """A function of each number of a value, alone or with constants for each channel."""
     x = call.operand()
     written.like(call, x)
-    written.root(call.value)
+    written.root(call.value, written.order_like(call.value, x))
     width = written.width(call.value.index, x.index)
     for key in ("weight", "bias"):
         if key in fields:
-            fields[key] = written.padded(fields[key], width)
+            fields[key] = written.padded(written.in_columns(x, fields[key]), width)
     fields = {"function": function, "channels": width, **fields}
     written.add(NativeStep("unary", call.value.index, (x.index,), fields))
 
@@ -292,30 +319,69 @@ def _prelu(written: Written, call: Timed) -> None:
 def _batch_norm(written: Written, call: Timed) -> None:
     if call.name != "batch_norm":
         raise call.refusal("its batch norm has several results")
-    mean, var = written.constant(call, "running_mean"), written.constant(call, "running_var")
-    scale = 1 / np.sqrt(var + float(call["eps"]))
-    weight, bias = written.constant(call, "weight"), written.constant(call, "bias")
-    scale = scale if weight is None else scale * weight
-    moved = -mean * scale if bias is None else bias - mean * scale
+    if call.value.index in written.folded:
+        written.alias(call.value, call.operand("input").index)
+        return
+    scale, moved = norm_factors(written, call)
     shape = [1] * len(call.value.shape)
     shape[1] = scale.size
     each = [written.each(call, one.reshape(shape)) for one in (scale, moved)]
     unary(written, call, "scaled_each", weight=each[0], bias=each[1])
 
 
-@writes("layer_norm")
+@writes("layer_norm rms_norm")
 def _layer_norm(written: Written, call: Timed) -> None:
     x = call.operand("input")
-    count = written.channels(x)
-    if prod(call["normalized_shape"]) != count:
-        raise call.refusal("its norm is of a part of the channels")
-    fields: dict[str, Any] = {"channels": count, "alpha": float(call["eps"])}
-    for key in ("weight", "bias"):
-        found = written.constant(call, key)
+    rank, count = len(x.shape), written.channels(x)
+    inner = range(rank - len(call["normalized_shape"]), rank)
+    strides = written.strides[x.index]
+    each = [(x.shape[d], strides[d]) for d in inner if x.shape[d] > 1]
+    if not written.is_dense(x) or not is_dense(each) or x.dim in inner:
+        raise call.refusal(f"its {call.name} is of channels that are apart")
+    eps = 2.0**-23 if call["eps"] is None else float(call["eps"])
+    fields = {"channels": count, "alpha": eps, "one": int(call.name == "rms_norm")}
+    fields["filters"] = count // prod(size for size, _ in each)
+    _normed(
+        written, call, x, fields, [call[key] and written.constant(call, key) for key in _AFFINE]
+    )
+
+
+@writes("group_norm")
+def _group_norm(written: Written, call: Timed) -> None:
+    x = call.operand("input")
+    # Along time it would be one of all positions so far: here time is the batch.
+    if x.dim != 0 or not written.is_plain(x):
+        raise call.refusal("its group norm takes channels in another order")
+    fields: dict[str, Any] = {"channels": written.channels(x), "filters": int(call["num_groups"])}
+    fields["alpha"] = float(call["eps"])
+    shape = [x.shape[1] if d == 1 else 1 for d in range(len(x.shape))]
+    affine = [call[key] and written.constant(call, key).reshape(shape) for key in _AFFINE]
+    _normed(written, call, x, fields, affine)
+
+
+_AFFINE = ("weight", "bias")
+
+
+def _normed(
+    written: Written, call: Timed, x: Value, fields: dict[str, Any], affine: Sequence[Any]
+) -> None:
+    """A norm of each part of the channels, its weights of the shape of what it makes."""
+    for key, found in zip(_AFFINE, affine, strict=True):
         if found is not None:
-            fields[key] = written.padded(found)
-    written.root(call.value)
+            fields[key] = written.padded(written.in_columns(x, written.each(call, found)))
+    written.root(call.value, written.order_like(call.value, x))
     written.add(NativeStep("norm", call.value.index, (x.index,), fields))
+
+
+@writes("softmax log_softmax _softmax _log_softmax")
+def _shares(written: Written, call: Timed) -> None:
+    x, dim = call.operand(), int(call["dim"])
+    wide = [d for d in written.fixed(x) if x.shape[d] > 1]
+    if wide not in ([], [dim % len(x.shape)]) or not written.is_dense(x):
+        raise call.refusal(f"its {call.name} is over a part of the channels")
+    written.root(call.value)
+    fields = {"channels": written.channels(x), "one": int("log" in call.name)}
+    written.add(NativeStep("softmax", call.value.index, (x.index,), fields))
 
 
 # Functions of two.
@@ -345,19 +411,40 @@ def _pair(written: Written, call: Timed) -> None:
 
 
 def _of_two(written: Written, call: Timed, left: Value, right: Value) -> None:
-    kind, one = _PAIRS[call.name], False
+    kind, one, out = _PAIRS[call.name], False, call.value
     counts = [written.channels(side) for side in (left, right)]
     if counts[0] == 1 < counts[1] and kind not in ("minus", "over"):
         left, right = right, left
         one = True
     elif counts[1] == 1 < counts[0]:
         one = True
-    written.like(call, *((left,) if one else (left, right)))
-    written.root(call.value)
-    sources = (left.index, right.index)
-    width = written.width(call.value.index, left.index, *(() if one else (right.index,)))
-    fields = {"combine": kind, "channels": width, "one": int(one)}
-    written.add(NativeStep("binary", call.value.index, sources, fields))
+    full = [side for side in (left, right) if _fills(written, side, out)]
+    if not full:
+        raise call.refusal(f"its {call.name} joins values of different shapes")
+    order = written.order_like(out, full[0])
+    written.root(out, order)
+    fields = {"combine": kind, "one": int(one)}
+    sources = [left.index, right.index]
+    for i, side in enumerate((left, right) if not one else (left,)):
+        if not _fills(written, side, out) or written.order_like(out, side) != order:
+            # It lies otherwise, or is for several channels: it is put where the result will be.
+            sources[i] = out.index
+            behind = len(out.shape) - len(side.shape)
+            lies = [0] * behind + list(written.strides[side.index])
+            sizes = [1] * behind + list(side.shape)
+            dims = [
+                (out.shape[d], order[d], lies[d] if sizes[d] > 1 else 0) for d in written.fixed(out)
+            ]
+            written.arranged(call, side, dims)
+    whole = [i for i in sources if i != out.index]
+    fields["channels"] = written.width(out.index, *(whole[:1] if one else whole))
+    written.add(NativeStep("binary", out.index, (sources[0], sources[1]), fields))
+
+
+def _fills(written: Written, x: Value, out: Value) -> bool:
+    """Whether a value has a number for each of a result, and no column between them."""
+    sizes = [[n for n in written.inner(one) if n > 1] for one in (x, out)]
+    return sizes[0] == sizes[1] and written.is_dense(x)
 
 
 def _with_constant(written: Written, call: Timed, number: Any, *, flipped: bool) -> None:

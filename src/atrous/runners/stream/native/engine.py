@@ -16,9 +16,10 @@ from atrous.operators.kernels.stream import PortStruct, run_program, streams_nat
 from atrous.operators.kernels.threads import share_threads
 from atrous.refusal import Refusal
 from atrous.runners.stream.engine import Held, Steps
-from atrous.runners.stream.native import calls, windows
+from atrous.runners.stream.native import calls, recurrent, windows
 from atrous.runners.stream.native.arena import Arena, Need, Turns, turns_of
 from atrous.runners.stream.native.joined import join_steps
+from atrous.runners.stream.native.ports import laid_out, room_for
 from atrous.runners.stream.native.stages import Stage, stage_parts, stages_of
 from atrous.runners.stream.native.written import Written
 from atrous.runners.stream.recipe import Recipe
@@ -27,7 +28,7 @@ from atrous.runners.stream.schedule import Counts
 
 __all__ = ["NativeSteps", "native_steps"]
 
-_ = (calls, windows)
+_ = (calls, recurrent, windows)
 _RULE = "native"
 _LATE = 1 << 20
 _PHASES = 2048
@@ -277,12 +278,10 @@ class NativeSteps:
         arena = self._fitting(route)
         outputs = range(len(self.recipe.outputs))
         given = [sum(turns.given[i] for turns in route.calls) for i in outputs]
-        made = []
-        for value, count in zip(self.recipe.outputs, given, strict=True):
-            shape = (*value.shape[: value.dim], count, *value.shape[value.dim + 1 :])
-            made.append(torch.empty(shape))
+        pairs = zip(self.recipe.outputs, given, strict=True)
+        made = [room_for(self.written, value, count) for value, count in pairs]
         places = [self.recipe.values[0], *self.recipe.outputs]
-        tensors = [_evenly_apart(new, places[0], self.written.batch), *made]
+        tensors = [laid_out(self.written, places[0], new), *made]
         ports, at = arena.ports, [x.data_ptr() for x in tensors]
         for port, x, value in zip(ports, tensors, places, strict=True):
             _describe(port, x, value, self.written.batch)
@@ -312,16 +311,10 @@ def _wide(x: torch.Tensor, value: Value, batch: int) -> list[int]:
     return [d for d in range(int(batch > 1), len(x.shape)) if d != value.dim and x.shape[d] > 1]
 
 
-def _evenly_apart(x: torch.Tensor, value: Value, batch: int) -> torch.Tensor:
-    """A tensor whose channels are one step apart."""
-    apart = len(_wide(x, value, batch)) > 1
-    return x.contiguous() if apart or x.is_neg() else x
-
-
 def _describe(port: PortStruct, x: torch.Tensor, value: Value, batch: int) -> None:
     """Tells where a tensor's rows are."""
     stride, wide = x.stride(), _wide(x, value, batch)
     port.columns = prod(x.shape[d] for d in wide)
     port.batch_step = stride[0] if batch > 1 else 0
     port.row_step = stride[value.dim]
-    port.column_step = stride[wide[-1]] if wide else 1
+    port.column_step = min((stride[d] for d in wide), default=1)

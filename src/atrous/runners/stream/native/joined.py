@@ -12,6 +12,8 @@ __all__ = ["join_steps"]
 _EACH = FUNCTIONS["leaky_each"]
 _BEFORE = frozenset(FUNCTIONS) - {"none", "clamped"}
 """Functions that a step of two takes for its operands: of one number, which may be a factor."""
+_TAKING = frozenset(["product", "depthwise", "binary", "grid", "grid_depthwise"])
+"""Steps that end with a function."""
 
 
 def join_steps(written: Written, held: Sequence[bool]) -> None:
@@ -77,7 +79,7 @@ class _Joining:
         if maker.fields.get("function", "none") != "none":
             return False
         each = FUNCTIONS[step.fields["function"]] >= _EACH
-        if maker.op not in ("product", "depthwise", "binary") or (each and maker.op != "binary"):
+        if maker.op not in _TAKING or (each and maker.op != "binary"):
             return False
         if maker.column or maker.fields.get("add"):
             return False

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from math import floor
 from typing import Any
 
 import numpy as np
 
 from atrous.geometry import Window
 from atrous.operators.kernels.stream import panels_of
-from atrous.runners.stream.native.written import NativeStep, Written, floats_of_row, writes
-from atrous.runners.stream.rules.base import Timed, wide
+from atrous.runners.stream.native.folded import with_norm_behind
+from atrous.runners.stream.native.grids import (
+    convolve_grid,
+    only_tap,
+    pool_grid,
+    side_of,
+    spread_grid,
+)
+from atrous.runners.stream.native.written import NativeStep, Written, floats_of_row, lanes, writes
+from atrous.runners.stream.rules.base import Timed, Value, wide
+from atrous.runners.stream.rules.resizing import Resized
 from atrous.runners.stream.rules.sliding import Sliding
 from atrous.runners.stream.rules.spreading import Spreading
 
@@ -18,25 +29,33 @@ __all__: list[str] = []
 _MOST_GROUPS = 64
 
 
-def _planes_of_time(call: Timed) -> Any:
-    """The operand, of shape (batch, channels, time). Raises where it is another."""
-    x = call.operand()
-    if len(x.shape) != 3 or x.dim != 2:
-        raise call.refusal(f"its {call.name} has more axes than time")
-    return x
+def _time_first(call: Timed, weight: Any) -> Any:
+    """The weights of a convolution, their last two axes time's and the one beside it."""
+    if weight.ndim == 3:
+        return weight[..., None]
+    if weight.ndim > 4:
+        raise call.refusal(f"its {call.name} has more axes than time and another")
+    return weight if call.operand().dim == 2 else weight.swapaxes(2, 3)
 
 
-@writes("conv1d convolution")
+@writes("conv1d conv2d convolution")
 def _convolved(written: Written, call: Timed) -> None:
     rule = written.rule(call.value)
     if isinstance(rule, Spreading):
         _transposed(written, call)
         return
-    x = _planes_of_time(call)
     if not isinstance(rule, Sliding):
         raise call.refusal(f"its {call.name} has time in its batch")
-    weight, bias = written.constant(call, "weight"), written.constant(call, "bias")
-    window, groups = rule.window, int(call["groups"])
+    x, window, groups = call.operand("input"), rule.window, int(call["groups"])
+    weight = _time_first(call, written.constant(call, "weight"))
+    bias = written.constant(call, "bias")
+    weight, bias = with_norm_behind(written, call, weight, bias, 0)
+    side = side_of(written, call, weight.shape[3])
+    tap = only_tap(call, side)
+    if tap is None:
+        convolve_grid(written, call, x, weight, bias, window, side)
+        return
+    weight = weight[..., tap]
     filters, each, taps = weight.shape
     fields = {"taps": taps, "dilation": window.dilation, "stride": window.stride}
     written.root(call.value)
@@ -67,8 +86,6 @@ def _convolved(written: Written, call: Timed) -> None:
 
 def _rows_for(packed: Any, width: int) -> Any:
     """Rows of weights of one tap each, of whole vectors."""
-    from atrous.runners.stream.native.written import lanes
-
     across = -(-width // lanes()) * lanes()
     return packed[:, :across]
 
@@ -86,22 +103,47 @@ def _product(written: Written, weight: Any, *, whole: bool) -> dict[str, Any]:
 
 @writes("linear")
 def _linear(written: Written, call: Timed) -> None:
-    x = call.operand("input")
+    x, last = call.operand("input"), len(call.value.shape) - 1
     weight, bias = written.constant(call, "weight"), written.constant(call, "bias")
-    if written.channels(x) != weight.shape[1]:
-        raise call.refusal("its linear layer is one of several at each position")
+    filters, channels = weight.shape
+    strides = written.strides[x.index]
+    beside = [(x.shape[d], strides[d]) for d in written.fixed(x) if d != last and x.shape[d] > 1]
+    places, jump = 1, 0
+    for size, stride in reversed(beside):
+        if places > 1 and stride != jump * places:
+            raise call.refusal("its linear layer takes channels in another order")
+        places, jump = places * size, jump or stride
+    if channels > 1 and strides[last] != 1:
+        raise call.refusal("its linear layer takes channels that are apart")
     written.root(call.value)
-    fields = _product(written, weight.T[None], whole=True)
+    if places == 1:
+        fields = _product(written, weight.T[None], whole=True)
+        if bias is not None:
+            fields["bias"] = written.padded(bias, fields["filters"])
+        written.add(NativeStep("product", call.value.index, (x.index,), fields))
+        return
+    fields = _product(written, weight.T[None], whole=False)
+    fields |= {"left_places": places, "out_places": places, "left_jump": jump, "out_jump": filters}
     if bias is not None:
-        fields["bias"] = written.padded(bias, fields["filters"])
-    written.add(NativeStep("product", call.value.index, (x.index,), fields))
+        fields["bias"] = written.padded(bias)
+    written.add(NativeStep("grid", call.value.index, (x.index,), fields))
 
 
-@writes("conv_transpose1d")
+@writes("conv_transpose1d conv_transpose2d")
 def _transposed(written: Written, call: Timed) -> None:
-    x, rule = _planes_of_time(call), written.rule(call.value)
-    weight, bias = written.constant(call, "weight"), written.constant(call, "bias")
-    window, groups = rule.window, int(call["groups"])
+    x, window, groups = call.operand(), written.rule(call.value).window, int(call["groups"])
+    weight = _time_first(call, written.constant(call, "weight"))
+    bias = written.constant(call, "bias")
+    weight, bias = with_norm_behind(written, call, weight, bias, 1)
+    side = side_of(written, call, weight.shape[3])
+    tap = only_tap(call, side)
+    if window.stride == 1:
+        # Outputs are read at their own places: what is cut off in front lies in front of them.
+        window = Window(1, 1, window.dilation, pad_lo=-window.pad_lo)
+    if tap is None:
+        spread_grid(written, call, x, weight, bias, window, side)
+        return
+    weight = weight[..., tap]
     if groups > 1 and weight.shape[:2] == (groups, 1) and window.dilation == 1:
         phases = [weight[:, 0, phase :: window.stride].T for phase in range(window.stride)]
         _phases(written, call, x, [one[::-1] for one in phases], bias, window,
@@ -115,8 +157,8 @@ def _transposed(written: Written, call: Timed) -> None:
     written.root(call.value)
     # Tap t of row m, which makes outputs m stride to (m + 1) stride, reads input m - t.
     packed = np.zeros((taps, channels, stride, step))
-    for tap in range(kernel):
-        packed[taps - 1 - tap // stride, :, tap % stride, :filters] = weight[:, :, tap]
+    for at in range(kernel):
+        packed[taps - 1 - at // stride, :, at % stride, :filters] = weight[:, :, at]
     packed = packed.reshape(taps, channels, stride * step)
     beside = kernel % stride
     first = NativeStep(
@@ -149,7 +191,7 @@ def _transposed(written: Written, call: Timed) -> None:
 def _phases(
     written: Written,
     call: Timed,
-    x: Any,
+    x: Value,
     weights: list[Any],
     bias: Any,
     window: Window,
@@ -159,7 +201,7 @@ def _phases(
 
     The taps of a phase begin so many rows `behind` the position.
     """
-    written.root(call.value)
+    written.root(call.value, written.order_like(call.value, x))
     channels = written.channels(x)
     row, stride = floats_of_row(channels), len(weights)
     shared = {} if bias is None else {"bias": written.padded(bias)}
@@ -176,13 +218,33 @@ def _phases(
         )  # fmt: skip
 
 
-@writes("max_pool1d avg_pool1d")
+@writes("upsample_linear1d")
+def _between(written: Written, call: Timed) -> None:
+    x, rule = call.operand(), written.rule(call.value)
+    if not isinstance(rule, Resized) or rule.factor.denominator != 1 or rule.factor == 1:
+        raise call.refusal("its resize is by no whole factor along time")
+    if not written.is_dense(x):
+        raise call.refusal("its resize takes channels that are apart")
+    times, channels = int(rule.factor), written.channels(x)
+    # Position m makes outputs m times - front on, each between two positions, m the later one.
+    front = (times + 1) // 2
+    weights, behind = [], []
+    for phase in range(times):
+        place = Fraction(2 * (phase - front) + 1, 2 * times) - Fraction(1, 2)
+        share = float(place - floor(place))
+        weights.append(np.outer([1 - share, share], np.ones(channels)))
+        behind.append(-floor(place))
+    _phases(written, call, x, weights, None, Window(1, times, pad_lo=front), behind)
+
+
+@writes("max_pool1d avg_pool1d max_pool2d avg_pool2d")
 def _pooled(written: Written, call: Timed) -> None:
-    x, rule = _planes_of_time(call), written.rule(call.value)
-    if not isinstance(rule, Sliding):
+    x, rule, is_flat = call.operand(), written.rule(call.value), call.name.endswith("1d")
+    if not isinstance(rule, Sliding) or len(x.shape) != (3 if is_flat else 4):
         raise call.refusal(f"its {call.name} has time in its batch")
-    window = rule.window
-    divisor = wide(call["divisor_override"] or window.kernel, 1)[0]
+    window, op = rule.window, "largest" if call.name.startswith("max") else "mean"
+    kernel = 1 if is_flat else wide(call["kernel_size"], 2)[3 - x.dim]
+    divisor = wide(call["divisor_override"] or window.kernel * kernel, 1)[0]
     fields = {
         "channels": written.channels(x),
         "taps": window.kernel,
@@ -190,9 +252,19 @@ def _pooled(written: Written, call: Timed) -> None:
         "stride": window.stride,
         "beta": 1 / divisor,
     }
-    written.root(call.value)
-    op = "largest" if call.name.startswith("max") else "mean"
-    written.add(NativeStep(op, call.value.index, (x.index,), fields, window))
+    if is_flat or (kernel == 1 and x.shape[5 - x.dim] == call.value.shape[5 - x.dim]):
+        # Each column for itself, in whatever order.
+        written.like(call, x)
+        written.root(call.value, written.order_like(call.value, x))
+        written.add(NativeStep(op, call.value.index, (x.index,), fields, window))
+        return
+    side = side_of(written, call, kernel)
+    last = (side.made - 1) * side.stride + side.dilation * (side.taps - 1) - side.pad
+    over = side.pad or last >= side.places
+    counted = call["count_include_pad"] and last < side.places + side.pad
+    if op == "mean" and over and not counted and call["divisor_override"] is None:
+        raise call.refusal("its mean is of fewer numbers at the sides")
+    pool_grid(written, call, x, op, window, side, divisor)
 
 
 @writes("repeat_interleave upsample_nearest1d")
@@ -201,6 +273,21 @@ def _repeated(written: Written, call: Timed) -> None:
     factor = out.rate / x.rate
     if factor.denominator != 1 or x.dim != out.dim:
         raise call.refusal(f"its {call.name} is by no whole factor along time")
-    written.root(out)
+    written.like(call, x)
+    written.root(out, written.order_like(out, x))
     fields = {"channels": written.channels(x)}
     written.add(NativeStep("copy", out.index, (x.index,), fields, spread=int(factor)))
+
+
+@writes("upsample_nearest2d")
+def _widened(written: Written, call: Timed) -> None:
+    x, out, rule = call.operand(), call.value, written.rule(call.value)
+    other = 5 - x.dim
+    times, rest = divmod(out.shape[other], x.shape[other])
+    if not isinstance(rule, Resized) or rule.factor != 1 or rest:
+        raise call.refusal(f"its {call.name} is along time, or by no whole factor beside it")
+    written.root(out, written.grid(out) if written.wants_grid(out) else None)
+    mine, lies = written.strides[out.index], written.strides[x.index]
+    dims = [(x.shape[d], mine[d], lies[d]) for d in written.fixed(x) if d != other]
+    dims += [(x.shape[other], times * mine[other], lies[other]), (times, mine[other], 0)]
+    written.arranged(call, x, dims)

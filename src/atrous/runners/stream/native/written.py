@@ -10,15 +10,35 @@ from typing import Any
 import numpy as np
 import torch
 
+from atrous.frameworks.torch import name_of
 from atrous.geometry import Window
 from atrous.operators.kernels.stream import lanes_and_panel
 from atrous.registry import Registry
+from atrous.runners.stream.native.carried import Carry
+from atrous.runners.stream.native.orders import (
+    Strides,
+    blocks_of,
+    columns_of,
+    is_dense,
+    plain_strides,
+    viewed,
+)
 from atrous.runners.stream.recipe import Recipe
 from atrous.runners.stream.rules.base import Timed, Value
 from atrous.runners.stream.rules.sources import Source
 
 __all__ = ["WRITERS", "NativeStep", "RowPlace", "Written", "floats_of_row", "writes"]
 
+_STATEFUL = frozenset(["cumsum", "lstm", "gru", "rnn_tanh", "rnn_relu"])
+_MOST_BLOCKS = 64
+VIEWS = frozenset(
+    [
+        "_unsafe_view", "clone", "contiguous", "flatten", "mT", "movedim", "numpy_T", "permute",
+        "reshape", "reshape_as", "select", "squeeze", "swapaxes", "swapdims", "t", "transpose",
+        "unbind", "unflatten", "unsqueeze", "view", "view_as",
+    ]
+)  # fmt: skip
+"""What puts numbers in other places without a look at them."""
 _ROW = 16
 """Rows of as many floats or more begin at multiples of it."""
 
@@ -43,7 +63,7 @@ class NativeStep:
 
     The first source is read at its own position, or through `window`; or each of its rows, `behind`
     in front, makes `spread` positions, `window.pad_lo` of which lie in front of the first. What it
-    `carries` along time is memory of its own.
+    has to `carry` along time is memory of its own.
     """
 
     op: str
@@ -55,7 +75,7 @@ class NativeStep:
     port: int = -1
     column: int = 0
     behind: int = 0
-    carries: bool = False
+    carry: Carry | None = None
 
     @property
     def reach(self) -> int:
@@ -79,25 +99,27 @@ class Written:
         self.recipe = recipe
         self.values = recipe.values
         self.places: dict[int, RowPlace] = {}
-        self.parts: dict[int, tuple[int, ...]] = {}
+        self.strides: dict[int, Strides] = {}
+        self.parts: dict[int, list[tuple[Strides, int]]] = {}
         self.steps: list[NativeStep] = []
         self.constants: list[Any] = []
         self.floats = 0
         self.watched: list[torch.Tensor] = []
+        self.folded: set[int] = set()
         self.batch = self._batch(recipe.values[0])
         for value, rule in zip(recipe.values, recipe.rules, strict=True):
             call = Timed(recipe, value, "input", {}) if not value.index else recipe.call(value)
             self._check(call, rule)
             if not value.index:
-                self._check_port(value)
-                self.root(value)
+                self.root(value, self.grid(value) if self.wants_grid(value) else None)
                 self.add(NativeStep("take", 0, (), {"channels": self.channels(value)}, port=0))
             elif call.name in WRITERS:
                 WRITERS[call.name](self, call)
             else:
                 raise call.refusal(f"{call.name} has no native step")
         for i, value in enumerate(recipe.outputs):
-            self._check_port(value)
+            if not self.is_dense(value):
+                raise Timed(recipe, value, "input", {}).refusal("it goes out with channels apart")
             fields = {"channels": self.channels(value)}
             self.add(NativeStep("give", value.index, (value.index,), fields, port=i + 1))
 
@@ -107,7 +129,7 @@ class Written:
     def _check(self, call: Timed, rule: Any) -> None:
         """Whether a value is rows of float32, one for each position."""
         value = call.value
-        if (rule.stateful and call.name != "cumsum") or (
+        if (rule.stateful and call.name not in _STATEFUL) or (
             rule.placed and not isinstance(rule, Source)
         ):
             raise call.refusal(f"its {call.name} has no native step")
@@ -118,22 +140,16 @@ class Written:
         if self.batch > 1 and (value.dim == 0 or value.shape[0] != self.batch):
             raise call.refusal(f"its {call.name} moves the batch")
 
-    def _check_port(self, value: Value) -> None:
-        """Whether what goes in or out has its channels side by side."""
-        first = 1 if self.batch > 1 else 0
-        sides = prod(value.shape[first : value.dim]), prod(value.shape[value.dim + 1 :])
-        if min(sides) > 1:
-            raise Timed(self.recipe, value, "input", {}).refusal(
-                "it goes in or out with channels on both sides of time"
-            )
-
     # What writers ask and do.
+
+    def fixed(self, value: Value) -> tuple[int, ...]:
+        """The dimensions of a value that are neither time nor the batch."""
+        first = 1 if self.batch > 1 else 0
+        return tuple(d for d in range(first, len(value.shape)) if d != value.dim)
 
     def inner(self, value: Value) -> tuple[int, ...]:
         """A value's shape without its batch and without time."""
-        shape = list(value.shape)
-        shape.pop(value.dim)
-        return tuple(shape[1:] if self.batch > 1 else shape)
+        return tuple(value.shape[d] for d in self.fixed(value))
 
     def channels(self, value: Value) -> int:
         """Numbers of one position of one element of the batch."""
@@ -148,18 +164,115 @@ class Written:
         """The rule of a value."""
         return self.recipe.rules[value.index]
 
-    def root(self, value: Value) -> None:
-        """A value has rows of its own."""
+    def root(self, value: Value, strides: Strides | None = None) -> None:
+        """A value has rows of its own, its numbers one behind another or by strides."""
         self.places[value.index] = RowPlace(value.index)
+        self.strides[value.index] = self.plain(value) if strides is None else strides
 
-    def alias(self, value: Value, source: int, column: int = 0, shift: int = 0) -> None:
+    def alias(
+        self,
+        value: Value,
+        source: int,
+        column: int = 0,
+        shift: int = 0,
+        strides: Strides | None = None,
+    ) -> None:
         """A value lies in another one's rows: position `p` where that has position `p + shift`."""
         at = self.places[source]
         self.places[value.index] = RowPlace(at.root, at.column + column, at.shift + shift)
+        self.strides[value.index] = self.strides[source] if strides is None else strides
 
     def add(self, made: NativeStep) -> None:
         """One step more."""
         self.steps.append(made)
+
+    # In which columns a value's numbers lie.
+
+    def plain(self, value: Value) -> Strides:
+        """The strides of numbers that lie one behind another."""
+        return plain_strides(value.shape, self.fixed(value))
+
+    def grid(self, value: Value) -> Strides:
+        """Those of places whose channels, the second dimension, lie side by side."""
+        fixed = [d for d in self.fixed(value) if d != 1]
+        return plain_strides(value.shape, [*fixed, 1])
+
+    def wants_grid(self, value: Value) -> bool:
+        """Whether windows may go across a value, in which channels must lie side by side."""
+        rank, beside = len(value.shape), [d for d in self.fixed(value) if d != 1]
+        if rank not in (3, 4) or value.dim < 2 or value.several or value.shape[1] == 1:
+            return False
+        users = {name_of(one).rpartition(".")[2] for one in value.node.users if one.op != "output"}
+        return any(value.shape[d] > 1 for d in beside) and not users <= VIEWS
+
+    def wide(self, value: Value) -> list[tuple[int, int]]:
+        """Size and stride of each dimension of more than one number in a position."""
+        strides = self.strides[value.index]
+        return [(value.shape[d], strides[d]) for d in self.fixed(value) if value.shape[d] > 1]
+
+    def is_dense(self, value: Value) -> bool:
+        """Whether a value's numbers fill some columns, in whatever order."""
+        return is_dense(self.wide(value))
+
+    def is_plain(self, value: Value) -> bool:
+        """Whether they do so one behind another."""
+        flat = plain_strides([size for size, _ in self.wide(value)], range(len(self.wide(value))))
+        return flat == tuple(stride for _, stride in self.wide(value))
+
+    def order_like(self, value: Value, other: Value) -> Strides:
+        """The strides of a value whose numbers lie where those of another of its sizes do."""
+        found, wide = [0] * len(value.shape), self.wide(other)
+        mine = [d for d in self.fixed(value) if value.shape[d] > 1]
+        for d, (_, stride) in zip(mine, wide, strict=True):
+            found[d] = stride
+        return tuple(found)
+
+    def in_columns(self, value: Value, numbers: Any) -> Any:
+        """One number for each channel of a dense value, in the order of its columns."""
+        found = np.empty(len(numbers))
+        found[columns_of(self.wide(value))] = numbers
+        return found
+
+    def seen_through(self, x: Value, view: Callable[[torch.Tensor], Any]) -> Any:
+        """The strides and the first column of each result of a view; None where it is none."""
+        batch = 0 if self.batch > 1 else -1
+        return viewed(x.shape, self.strides[x.index], x.dim, batch, view)
+
+    def arranged(
+        self,
+        call: Timed,
+        x: Value,
+        dims: Sequence[tuple[int, int, int]],
+        column: int = 0,
+        behind: int = 0,
+        window: Window | None = None,
+    ) -> None:
+        """Puts columns of `x`, from `behind` on, into the rows that a call makes, from `column` on.
+
+        `dims` are sizes, how far apart numbers go, and how far apart they lie in `x`.
+        """
+        blocks = list(blocks_of(dims))
+        if len(blocks) > _MOST_BLOCKS:
+            raise call.refusal(f"its {call.name} puts channels in another order")
+        for block in blocks:
+            fields = {"channels": block.count, "out_places": block.places}
+            fields |= {"left_jump": block.left_jump, "out_jump": block.out_jump}
+            fields |= {"side_stride": block.stride, "left_column": behind + block.left}
+            made = NativeStep("arrange", call.value.index, (x.index,), fields, window)
+            made.column = column + block.out
+            self.add(made)
+
+    def placed(self, call: Timed, x: Value, strides: Strides, column: int) -> None:
+        """What a call makes is a part of `x`, in another order; where it must lie, it is put."""
+        value = call.value
+        self.alias(value, x.index, column, strides=strides)
+        turned = self.wants_grid(value) and strides[1] != 1
+        if not turned and self.is_dense(value):
+            return
+        self.root(value, self.grid(value) if self.wants_grid(value) else None)
+        mine = self.strides[value.index]
+        dims = [(value.shape[d], mine[d], strides[d]) for d in self.fixed(value)]
+        self.arranged(call, x, dims, behind=column)
 
     def is_whole(self, index: int) -> bool:
         """Whether a value is all that its rows have."""
@@ -221,6 +334,8 @@ class Written:
             shapes = [[n for n in self.inner(one) if n > 1] for one in (value, call.value)]
             if shapes[0] != shapes[1]:
                 raise call.refusal(f"its {call.name} joins values of different shapes")
+            if not self.is_dense(value) or self.wide(value) != self.wide(values[0]):
+                raise call.refusal(f"its {call.name} takes channels in different orders")
 
 
 def lanes() -> int:
