@@ -163,7 +163,7 @@ inline bool step_recurrent(const StreamRun &run, const atrous_stream_step &s, in
                 } else {
                     plain_cell(gates, h, s.function);
                 }
-                memcpy(to + one * s.out_jump, h, sizeof(float) * static_cast<size_t>(s.units));
+                memmove(to + one * s.out_jump, h, sizeof(float) * static_cast<size_t>(s.units));
             }
         }
     }
