@@ -163,8 +163,8 @@ def pool_grid(
     """The largest or the mean over windows along time and across."""
     channels = call.value.shape[1]
     written.root(call.value, written.grid(call.value))
-    fields = {"taps": window.kernel, "dilation": window.dilation, "stride": window.stride}
-    fields |= {**side.fields(channels), "channels": channels, "beta": 1 / divisor}
+    fields = {**side.fields(channels), "channels": channels, "beta": 1 / divisor}
+    fields |= {"taps": window.kernel, "dilation": window.dilation, "stride": window.stride}
     written.add(NativeStep(f"grid_{op}", call.value.index, (x.index,), fields, window))
 
 
