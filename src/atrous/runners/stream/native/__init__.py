@@ -1,6 +1,6 @@
 """A recipe as one program of the native kernels: all steps of a push in one call, float32, CPU.
 
-`written` has what a program is made of, `orders` in which columns of a row a value's numbers lie.
+`written` has what a program is made of, and in which columns of a row a value's numbers lie.
 `calls`, `windows`, `grids` (across another axis) and `recurrent` write the steps of each kind of
 call; `folded` puts batch norms into weights, `carried` has what steps carry, `joined` makes one
 step of several. `arena` lays out memory and plans pushes, `ports` turns what goes in and out,

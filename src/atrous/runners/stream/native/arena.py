@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from atrous.operators.kernels.columns import columns_of
 from atrous.operators.kernels.stream import (
     COMBINE,
     FUNCTIONS,
@@ -22,7 +23,6 @@ from atrous.operators.kernels.stream import (
     lanes_and_panel,
 )
 from atrous.runners.stream.native.carried import Carry
-from atrous.runners.stream.native.orders import columns_of
 from atrous.runners.stream.native.written import NativeStep, Written, floats_of_row
 from atrous.runners.stream.rules.base import Value
 from atrous.runners.stream.schedule import Counts

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from atrous.geometry import Window
+from atrous.operators.kernels.columns import columns_of, is_dense
 from atrous.runners.stream.native.carried import SumsSoFar
 from atrous.runners.stream.native.folded import norm_factors
 from atrous.runners.stream.native.grids import sum_places
-from atrous.runners.stream.native.orders import columns_of, is_dense
 from atrous.runners.stream.native.written import NativeStep, Written, outermost, writes
 from atrous.runners.stream.rules.base import Timed, Value
 from atrous.runners.stream.rules.calling import called

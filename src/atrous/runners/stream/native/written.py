@@ -12,17 +12,16 @@ import torch
 
 from atrous.frameworks.torch import name_of
 from atrous.geometry import Window
-from atrous.operators.kernels.stream import lanes_and_panel
-from atrous.registry import Registry
-from atrous.runners.stream.native.carried import Carry
-from atrous.runners.stream.native.orders import (
+from atrous.operators.kernels.columns import (
     Strides,
     blocks_of,
     columns_of,
     is_dense,
     plain_strides,
-    viewed,
 )
+from atrous.operators.kernels.stream import lanes_and_panel
+from atrous.registry import Registry
+from atrous.runners.stream.native.carried import Carry
 from atrous.runners.stream.recipe import Recipe
 from atrous.runners.stream.rules.base import Timed, Value
 from atrous.runners.stream.rules.sources import Source
@@ -31,6 +30,8 @@ __all__ = ["WRITERS", "NativeStep", "RowPlace", "Written", "floats_of_row", "wri
 
 _STATEFUL = frozenset(["cumsum", "lstm", "gru", "rnn_tanh", "rnn_relu"])
 _MOST_BLOCKS = 64
+_FAR = 1 << 40
+"""Beyond all columns: the stride of time, and times 1024 that of the batch."""
 VIEWS = frozenset(
     [
         "_unsafe_view", "clone", "contiguous", "flatten", "mT", "movedim", "numpy_T", "permute",
@@ -235,8 +236,17 @@ class Written:
 
     def seen_through(self, x: Value, view: Callable[[torch.Tensor], Any]) -> Any:
         """The strides and the first column of each result of a view; None where it is none."""
-        batch = 0 if self.batch > 1 else -1
-        return viewed(x.shape, self.strides[x.index], x.dim, batch, view)
+        apart = [_FAR if d == x.dim else step for d, step in enumerate(self.strides[x.index])]
+        if self.batch > 1:
+            apart[0] = _FAR << 10
+        try:
+            made = view(torch.empty_strided(x.shape, apart, device="meta"))
+        except RuntimeError:
+            return None
+        return [
+            (tuple(0 if step >= _FAR else step for step in one.stride()), one.storage_offset())
+            for one in (made if isinstance(made, list | tuple) else [made])
+        ]
 
     def arranged(
         self,

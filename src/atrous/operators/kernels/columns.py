@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
 import numpy as np
-import torch
 
-__all__ = ["Block", "Strides", "blocks_of", "columns_of", "is_dense", "plain_strides", "viewed"]
+__all__ = ["Block", "Strides", "blocks_of", "columns_of", "is_dense", "plain_strides"]
 
 Strides = tuple[int, ...]
 """Columns from one number to the next along each dimension of a value; 0 along time and batch."""
-
-_FAR = 1 << 40
-"""Beyond all columns: the stride of time, and times 1024 that of the batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,34 +69,6 @@ def columns_of(pairs: Sequence[tuple[int, int]]) -> Any:
     for size, stride in pairs:
         found = (found[:, None] + np.arange(size) * stride).ravel()
     return found
-
-
-def viewed(
-    shape: Sequence[int],
-    strides: Strides,
-    time: int,
-    batch: int,
-    call: Callable[[torch.Tensor], Any],
-) -> list[tuple[Strides, int]] | None:
-    """What a view makes of an order: for each result its strides, and its first column.
-
-    `time` and `batch` are dimensions, `batch` -1 where there is none. None where it is no view.
-
-    >>> viewed((1, 3, 4, 100), (0, 4, 1, 0), 3, -1, lambda x: x.transpose(1, 2)[:, 1:])
-    [((0, 1, 4, 0), 1)]
-    """
-    apart = [_FAR if d == time else stride for d, stride in enumerate(strides)]
-    if batch >= 0:
-        apart[batch] = _FAR << 10
-    try:
-        made = call(torch.empty_strided(tuple(shape), tuple(apart), device="meta"))
-    except RuntimeError:
-        return None
-    several = list(made) if isinstance(made, list | tuple) else [made]
-    return [
-        (tuple(0 if step >= _FAR else step for step in one.stride()), int(one.storage_offset()))
-        for one in several
-    ]
 
 
 def blocks_of(dims: Sequence[tuple[int, int, int]]) -> Iterator[Block]:
