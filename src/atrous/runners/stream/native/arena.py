@@ -22,7 +22,7 @@ from atrous.operators.kernels.stream import (
     ValueStruct,
     lanes_and_panel,
 )
-from atrous.runners.stream.native.carried import Carry
+from atrous.operators.kernels.torch_carried import Carry
 from atrous.runners.stream.native.written import NativeStep, Written, floats_of_row
 from atrous.runners.stream.rules.base import Value
 from atrous.runners.stream.schedule import Counts

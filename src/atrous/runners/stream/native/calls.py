@@ -11,7 +11,7 @@ import torch
 
 from atrous.geometry import Window
 from atrous.operators.kernels.columns import columns_of, is_dense
-from atrous.runners.stream.native.carried import SumsSoFar
+from atrous.operators.kernels.torch_carried import SumsSoFar
 from atrous.runners.stream.native.folded import norm_factors
 from atrous.runners.stream.native.grids import sum_places
 from atrous.runners.stream.native.written import NativeStep, Written, outermost, writes

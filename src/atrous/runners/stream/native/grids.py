@@ -2,49 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from atrous.geometry import Window
+from atrous.operators.kernels.sides import Side
 from atrous.operators.kernels.stream import panels_of
 from atrous.runners.stream.native.written import NativeStep, Written, floats_of_row, lanes
 from atrous.runners.stream.rules.base import Timed, Value, wide
 
-__all__ = ["Side", "convolve_grid", "only_tap", "pool_grid", "side_of", "spread_grid", "sum_places"]
+__all__ = ["convolve_grid", "only_tap", "pool_grid", "side_of", "spread_grid", "sum_places"]
 
 _MOST_GROUPS = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Side:
-    """The axis beside time: so many `places`, `jump` columns apart, of which `made` are made.
-
-    Place `o` reads places `o * stride - pad + dilation * j` for `0 <= j < taps`, those that there
-    are.
-    """
-
-    places: int
-    made: int
-    jump: int
-    taps: int = 1
-    stride: int = 1
-    dilation: int = 1
-    pad: int = 0
-
-    def fields(self, channels: int) -> dict[str, Any]:
-        """For the kernel, where places of so many channels are made."""
-        return {
-            "left_places": self.places,
-            "out_places": self.made,
-            "left_jump": self.jump,
-            "out_jump": channels,
-            "side_taps": self.taps,
-            "side_stride": self.stride,
-            "side_dilation": self.dilation,
-            "side_pad": self.pad,
-        }
 
 
 def side_of(written: Written, call: Timed, kernel: int) -> Side:
@@ -110,7 +81,7 @@ def spread_grid(
     for phase in range(stride):
         along = weight[:, :, phase::stride][:, :, ::-1]
         for first in range(min(side.stride, side.made)):
-            across, places = _phase(side, first)
+            across, places = side.phase(first)
             if not len(across) or not along.shape[2]:
                 raise call.refusal("its transposed convolution leaves out what no input reaches")
             packed = along[:, :, :, list(across)].transpose(2, 3, 0, 1)
@@ -119,18 +90,6 @@ def spread_grid(
             step = NativeStep("grid", call.value.index, (x.index,), fields, window, stride)
             step.column, step.behind = phase * row + first * filters, (taps - 1 - phase) // stride
             _add_groups(written, call, step, packed, bias)
-
-
-def _phase(side: Side, first: int) -> tuple[range, Side]:
-    """The taps of places `first`, `first + stride` and so on, as they meet places in order."""
-    made = -(-(side.made - first) // side.stride)
-    if side.stride == 1:
-        pad = (side.taps - 1) * side.dilation - side.pad
-        across = range(side.taps - 1, -1, -1)
-        return across, Side(side.places, made, side.jump, side.taps, 1, side.dilation, pad)
-    base, lowest = divmod(first + side.pad, side.stride)
-    across = range(lowest, side.taps, side.stride)[::-1]
-    return across, Side(side.places, made, side.jump, len(across), 1, 1, len(across) - 1 - base)
 
 
 def _add_groups(written: Written, call: Timed, step: NativeStep, weight: Any, bias: Any) -> None:

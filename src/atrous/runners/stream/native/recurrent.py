@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from atrous.operators.kernels.stream import panels_of
-from atrous.runners.stream.native.carried import LayerState
+from atrous.operators.kernels.torch_carried import LayerState
 from atrous.runners.stream.native.written import NativeStep, Written, writes
 from atrous.runners.stream.rules.base import Timed
 

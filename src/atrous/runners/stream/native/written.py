@@ -20,8 +20,8 @@ from atrous.operators.kernels.columns import (
     plain_strides,
 )
 from atrous.operators.kernels.stream import lanes_and_panel
+from atrous.operators.kernels.torch_carried import Carry
 from atrous.registry import Registry
-from atrous.runners.stream.native.carried import Carry
 from atrous.runners.stream.recipe import Recipe
 from atrous.runners.stream.rules.base import Timed, Value
 from atrous.runners.stream.rules.sources import Source
