@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from atrous.geometry import Window
+from atrous.geometry import Window, torch_pads
 from atrous.operators.kernels.sides import Side
 from atrous.operators.kernels.stream import panels_of
 from atrous.runners.stream.native.written import NativeStep, Written, floats_of_row, lanes
@@ -38,10 +38,8 @@ def side_of(written: Written, call: Timed, kernel: int) -> Side:
     stride = wide(call["stride"] or call["kernel_size"], 2)[other - 2]
     dilation = wide(call["dilation"] or 1, 2)[other - 2]
     padding = call["padding"]
-    if isinstance(padding, str):
-        pad = (kernel - 1) * dilation // 2 if padding == "same" else 0
-    else:
-        pad = wide(padding, 2)[other - 2]
+    numbers = padding if isinstance(padding, str) else wide(padding, 2)[other - 2]
+    ((pad, _),) = torch_pads(numbers, (kernel,), (dilation,))
     jump = strides[other] if x.shape[other] > 1 else x.shape[1]
     return Side(x.shape[other], out.shape[other], jump, kernel, stride, dilation, pad)
 

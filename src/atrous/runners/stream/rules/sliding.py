@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import pad
 
 from atrous.errors import GeometryError
-from atrous.geometry import Reads, Window
+from atrous.geometry import Reads, Window, torch_pads
 from atrous.runners.stream.rules.base import Ends, Local, Rule, Step, Timed, rule, wide
 from atrous.runners.stream.rules.calling import called
 from atrous.runners.stream.rules.spreading import spread_convolution
@@ -133,12 +133,8 @@ def _convolution(call: Timed) -> Rule:
     kernel = int(meta.shape[2 + place])
     stride, dilation = wide(call["stride"], axes), wide(call["dilation"], axes)
     padding = call["padding"]
-    sides = [(p, p) for p in ([0] * axes if isinstance(padding, str) else wide(padding, axes))]
-    if padding == "same":
-        spans = [
-            Window(int(k), 1, d).extent - 1 for k, d in zip(meta.shape[2:], dilation, strict=True)
-        ]
-        sides = [(span // 2, span - span // 2) for span in spans]
+    numbers = padding if isinstance(padding, str) else wide(padding, axes)
+    sides = torch_pads(numbers, [int(k) for k in meta.shape[2:]], dilation)
     low, high = sides[place]
     window = Window(kernel, stride[place], dilation[place], low, high)
     inner = [low for low, _ in sides]
