@@ -121,7 +121,7 @@ def _clip_of(model: Any, channels: int, samples: int) -> tuple[int, ...]:
     """The shape of a clip that a model takes: what a file says, else channels of samples."""
     if kind_of(model) not in ("file", "message"):
         return (1, channels, samples)
-    from atrous.runners.tiled.onnx_sizes import SizedFile
+    from atrous.runners.onnx_sizes import SizedFile
 
     file = SizedFile(model)
     shape = (1,) * max((file.rank or 3) - 2, 0)
@@ -133,7 +133,7 @@ def _check_length(model: Any, shape: tuple[int, ...]) -> None:
     """Raises `ArgumentError` for a file that is made for another length than a clip has."""
     if kind_of(model) not in ("file", "message"):
         return
-    from atrous.runners.tiled.onnx_sizes import SizedFile
+    from atrous.runners.onnx_sizes import SizedFile
 
     own = SizedFile(model).own((shape,))[0]
     if len(own) == len(shape) and own[-1] != shape[-1]:

@@ -35,7 +35,7 @@ from atrous.runners.tiled.tiled import Tiled
 
 if TYPE_CHECKING:
     from atrous.readers.onnx.file import Source
-    from atrous.runners.tiled.onnx_sizes import SizedFile
+    from atrous.runners.onnx_sizes import SizedFile
     from atrous.runners.tiled.planning import Halves
 
 __all__ = ["Planner", "plan_tiles", "tile"]
@@ -194,7 +194,7 @@ class Planner:
         """An ONNX file, whose sizes may be fixed."""
         if kind_of(self.source) not in ("file", "message"):
             return None
-        from atrous.runners.tiled.onnx_sizes import SizedFile
+        from atrous.runners.onnx_sizes import SizedFile
 
         return SizedFile(self.source)
 

@@ -19,9 +19,9 @@ from atrous.network.shapes import Shape
 from atrous.readers.onnx.file import check, load
 from atrous.readers.onnx.inputs import Input, Inputs
 from atrous.runners.onnx import OnnxRunner, random_inputs
+from atrous.runners.onnx_sizes import SizedFile
 from atrous.runners.rebuilt.elements import TYPES
 from atrous.runners.rebuilt.module import MOST_NUMBERS, Rebuilt
-from atrous.runners.tiled.onnx_sizes import SizedFile
 
 __all__ = ["RebuiltFile", "rebuilt_file"]
 
