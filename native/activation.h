@@ -73,17 +73,23 @@ ATROUS_INLINE Vec<double> gelu(Vec<double> x) {
     return x;
 }
 
-// Near 0 by an odd polynomial (S. Moshier's Cephes: |x| < 0.625), beyond that by the exponential.
-ATROUS_INLINE Vec<float> tangent(Vec<float> x) {
-    typedef Vec<float> V;
-    const V size = choose<float>(x < 0.0f, -x, x), z = x * x;
-    V p = splat(-5.70498872745e-3f);
+// tanh for |x| < 0.625, by an odd polynomial (S. Moshier's Cephes).
+ATROUS_INLINE Vec<float> tangent_near(Vec<float> x) {
+    const Vec<float> z = x * x;
+    Vec<float> p = splat(-5.70498872745e-3f);
     p = p * z + 2.06390887954e-2f;
     p = p * z - 5.37397155531e-2f;
     p = p * z + 1.33314422036e-1f;
     p = p * z - 3.33332819422e-1f;
+    return x + x * z * p;
+}
+
+// Near 0 by the polynomial, beyond that by the exponential.
+ATROUS_INLINE Vec<float> tangent(Vec<float> x) {
+    typedef Vec<float> V;
+    const V size = choose<float>(x < 0.0f, -x, x);
     const V far = 1.0f - 2.0f / (exponential(size + size) + 1.0f);
-    return choose<float>(size > 0.625f, choose<float>(x < 0.0f, -far, far), x + x * z * p);
+    return choose<float>(size > 0.625f, choose<float>(x < 0.0f, -far, far), tangent_near(x));
 }
 
 ATROUS_INLINE Vec<double> tangent(Vec<double> x) {

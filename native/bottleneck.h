@@ -65,35 +65,10 @@ ATROUS_INLINE Pieces panels_of(int64_t vectors) { return Pieces{vectors, ceil_di
 template <int R, int N>
 ATROUS_INLINE void chain_tile(const float *a, int64_t a_step, const float *w, int64_t terms, float *c, int64_t c_step,
                               const float *begin, bool add, const char *ahead) {
-    typedef Vec<float> V;
-    constexpr int64_t L = Types<float>::lanes;
-    V sum[R][N];
-    ATROUS_UNROLL(8)
-    for (int n = 0; n < N; ++n) {
-        const V first = begin == nullptr ? V{} : load(begin + n * L);
-        ATROUS_UNROLL(8)
-        for (int r = 0; r < R; ++r) sum[r][n] = first;
-    }
-    for (int64_t k = 0; k < terms; ++k, w += N * L) {
-        if (ahead != nullptr) __builtin_prefetch(ahead + k * 64, 0, 2);
-        V right[N];
-        ATROUS_UNROLL(8)
-        for (int n = 0; n < N; ++n) right[n] = load(w + n * L);
-        ATROUS_UNROLL(8)
-        for (int r = 0; r < R; ++r) {
-            const V left = splat(a[r * a_step + k]);
-            ATROUS_UNROLL(8)
-            for (int n = 0; n < N; ++n) sum[r][n] += left * right[n];
-        }
-    }
-    ATROUS_UNROLL(8)
-    for (int r = 0; r < R; ++r) {
-        ATROUS_UNROLL(8)
-        for (int n = 0; n < N; ++n) {
-            float *at = c + r * c_step + n * L;
-            store<float>(at, add ? load(at) + sum[r][n] : sum[r][n]);
-        }
-    }
+    Sums<float, R, N> sum;
+    begin_sums<float, R, N>(sum, begin);
+    add_terms<float, R, N>(sum, a, a_step, 1, w, N * Types<float>::lanes, terms, ahead);
+    store_sums<float, R, N>(sum, c, c_step, add ? c : nullptr, c_step);
 }
 
 // R rows, by runs of terms from `first` to `stop`.

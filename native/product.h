@@ -23,14 +23,26 @@ constexpr int kPanel = 4;
 constexpr int kPanel = 2;
 #endif
 
-// Sums of `terms` products, of a(r, k) at a[r * a_row + k * a_term] and the row b[k * b_step]: stored, or added.
+// R rows by N vectors of sums: they stay in registers, as all that takes them is inlined.
+template <class T, int R, int N> using Sums = Vec<T>[R][N];
+
+// Each row of sums begins with `first`, or with zeros.
+template <class T, int R, int N> ATROUS_INLINE void begin_sums(Sums<T, R, N> &sum, const T *first) {
+    ATROUS_UNROLL(8)
+    for (int n = 0; n < N; ++n) {
+        const Vec<T> one = first == nullptr ? Vec<T>{} : load(first + n * Types<T>::lanes);
+        ATROUS_UNROLL(8)
+        for (int r = 0; r < R; ++r) sum[r][n] = one;
+    }
+}
+
+// Adds products of a(r, k) at a[r * a_row + k * a_term] and the row b[k * b_step], for `terms` of k.
 // `ahead`, where it is not null, is fetched meanwhile, one line a term.
 template <class T, int R, int N>
-ATROUS_INLINE void product_tile(const T *a, int64_t a_row, int64_t a_term, const T *b, int64_t b_step, int64_t terms,
-                                T *c, int64_t c_step, bool add, const char *ahead) {
+ATROUS_INLINE void add_terms(Sums<T, R, N> &sum, const T *a, int64_t a_row, int64_t a_term, const T *b, int64_t b_step,
+                             int64_t terms, const char *ahead) {
     typedef Vec<T> V;
     constexpr int64_t L = Types<T>::lanes;
-    V sum[R][N] = {};
     for (int64_t k = 0; k < terms; ++k) {
         if (ahead != nullptr) __builtin_prefetch(ahead + k * 64, 0, 2);
         V right[N];
@@ -43,14 +55,31 @@ ATROUS_INLINE void product_tile(const T *a, int64_t a_row, int64_t a_term, const
             for (int n = 0; n < N; ++n) sum[r][n] += left * right[n];
         }
     }
+}
+
+// Stores sums, on top of what `beside` has where it is not null.
+template <class T, int R, int N>
+ATROUS_INLINE void store_sums(const Sums<T, R, N> &sum, T *c, int64_t c_step, const T *beside, int64_t beside_step) {
+    constexpr int64_t L = Types<T>::lanes;
     ATROUS_UNROLL(8)
     for (int r = 0; r < R; ++r) {
         ATROUS_UNROLL(8)
         for (int n = 0; n < N; ++n) {
-            T *at = c + r * c_step + n * L;
-            store<T>(at, add ? load(at) + sum[r][n] : sum[r][n]);
+            const Vec<T> more = beside == nullptr ? sum[r][n] : load(beside + r * beside_step + n * L) + sum[r][n];
+            store<T>(c + r * c_step + n * L, more);
         }
     }
+}
+
+// Sums of `terms` products, of a(r, k) at a[r * a_row + k * a_term] and the row b[k * b_step]: stored, or added.
+// `ahead`, where it is not null, is fetched meanwhile, one line a term.
+template <class T, int R, int N>
+ATROUS_INLINE void product_tile(const T *a, int64_t a_row, int64_t a_term, const T *b, int64_t b_step, int64_t terms,
+                                T *c, int64_t c_step, bool add, const char *ahead) {
+    Sums<T, R, N> sum;
+    begin_sums<T, R, N>(sum, nullptr);
+    add_terms<T, R, N>(sum, a, a_row, a_term, b, b_step, terms, ahead);
+    store_sums<T, R, N>(sum, c, c_step, add ? c : nullptr, c_step);
 }
 
 template <class T, int R, int N>

@@ -30,43 +30,19 @@ constexpr int64_t kRun = 64;                    // terms that one register sums 
 template <int R, int N>
 ATROUS_INLINE void stream_tile(const atrous_stream_step &s, const float *a, int64_t a_step, int64_t tap_step, const float *w,
                                float *c, int64_t c_step, const float *begin, const float *more, int64_t more_step, bool add) {
-    typedef Vec<float> V;
     constexpr int64_t L = Types<float>::lanes;
-    V sum[R][N];
-    ATROUS_UNROLL(8)
-    for (int n = 0; n < N; ++n) {
-        const V first = begin == nullptr ? V{} : load(begin + n * L);
-        ATROUS_UNROLL(8)
-        for (int r = 0; r < R; ++r) sum[r][n] = first;
-    }
+    Sums<float, R, N> sum;
+    begin_sums<float, R, N>(sum, begin);
     int64_t room = kRun, left = s.taps * s.channels;
     for (int64_t tap = 0; tap < s.taps; ++tap, a += tap_step) {
         for (int64_t k = 0; k < s.channels;) {
             const int64_t terms = smaller(room, s.channels - k);
-            const float *from = a + k;
-            for (int64_t i = 0; i < terms; ++i, w += N * L) {
-                V right[N];
-                ATROUS_UNROLL(8)
-                for (int n = 0; n < N; ++n) right[n] = load(w + n * L);
-                ATROUS_UNROLL(8)
-                for (int r = 0; r < R; ++r) {
-                    const V one = splat(from[r * a_step + i]);
-                    ATROUS_UNROLL(8)
-                    for (int n = 0; n < N; ++n) sum[r][n] += one * right[n];
-                }
-            }
+            add_terms<float, R, N>(sum, a + k, a_step, 1, w, N * L, terms, nullptr);
+            w += terms * N * L;
             k += terms, room -= terms, left -= terms;
             if (room > 0 && left > 0) continue;
-            ATROUS_UNROLL(8)
-            for (int r = 0; r < R; ++r) {
-                ATROUS_UNROLL(8)
-                for (int n = 0; n < N; ++n) {
-                    float *at = c + r * c_step + n * L;
-                    const float *beside = add ? at : more == nullptr ? nullptr : more + r * more_step + n * L;
-                    store<float>(at, beside == nullptr ? sum[r][n] : load(beside) + sum[r][n]);
-                    sum[r][n] = V{};
-                }
-            }
+            store_sums<float, R, N>(sum, c, c_step, add ? c : more, add ? c_step : more_step);
+            begin_sums<float, R, N>(sum, nullptr);
             add = true, room = kRun;
         }
     }

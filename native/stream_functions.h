@@ -144,15 +144,10 @@ ATROUS_INLINE void paired(const float *left, const float *right, bool one, float
 // tanh(x) / (1 + exp(-y)) by one division; tanh near 0 by the odd polynomial of `tangent`.
 ATROUS_INLINE Vec<float> gated(Vec<float> x, Vec<float> y) {
     typedef Vec<float> V;
-    const V size = choose<float>(x < 0.0f, -x, x), z = x * x;
-    V p = splat(-5.70498872745e-3f);
-    p = p * z + 2.06390887954e-2f;
-    p = p * z - 5.37397155531e-2f;
-    p = p * z + 1.33314422036e-1f;
-    p = p * z - 3.33332819422e-1f;
+    const V size = choose<float>(x < 0.0f, -x, x);
     const V u = exponential(-(size + size)), whole = 1.0f + u;
     const V far = choose<float>(x < 0.0f, u - 1.0f, 1.0f - u);
-    const V height = choose<float>(size > 0.625f, far, (x + x * z * p) * whole);
+    const V height = choose<float>(size > 0.625f, far, tangent_near(x) * whole);
     return height / (whole * (1.0f + exponential(-y)));
 }
 
