@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -10,7 +11,25 @@ import torch
 
 import atrous
 
-__all__ = ["assert_streams", "chunks_of", "pushed"]
+__all__ = ["assert_streams", "chunks_of", "noise", "off", "pushed", "whole_of"]
+
+
+def noise(*shape: int, seed: int = 1) -> torch.Tensor:
+    """Numbers from the normal distribution, the same each time."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def off(found: torch.Tensor, whole: torch.Tensor) -> float:
+    """The largest difference, as a share of the largest value."""
+    assert found.shape == whole.shape
+    return float((found - whole).abs().max() / whole.abs().max())
+
+
+@torch.no_grad()
+def whole_of(model: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """What a copy in float64 makes of the whole input."""
+    made: torch.Tensor = copy.deepcopy(model).double()(x.double())
+    return made
 
 
 def chunks_of(length: int, draw: random.Random, most: int) -> list[int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import random
 
 import pytest
@@ -12,7 +11,7 @@ from torch.nn import functional
 
 import atrous
 from atrous.operators.kernels.stream import streams_natively
-from tests.streamed import chunks_of, pushed
+from tests.streamed import chunks_of, noise, off, pushed, whole_of
 from tests.streamed_networks import NETWORKS
 
 pytestmark = pytest.mark.skipif(not streams_natively(), reason="no native kernels here")
@@ -163,20 +162,6 @@ class Turned(nn.Module):
 
     def forward(self, x):
         return self.inner(x.transpose(2, 3)).transpose(2, 3)
-
-
-def noise(*shape):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(1))
-
-
-def off(found, whole):
-    assert found.shape == whole.shape
-    return float((found - whole).abs().max() / whole.abs().max())
-
-
-@torch.no_grad()
-def whole_of(model, x):
-    return copy.deepcopy(model).double()(x.double())
 
 
 def made_of(kind):

@@ -15,7 +15,7 @@ from atrous.errors import UnsupportedError
 from atrous.operators.kernels.stream import streams_natively
 from atrous.runners.stream.native import stages
 from tests.stream_fuzz import tried
-from tests.streamed import chunks_of, pushed
+from tests.streamed import chunks_of, noise, off, pushed
 from tests.streamed_networks import NETWORKS, random_graph
 
 pytestmark = pytest.mark.skipif(not streams_natively(), reason="no native kernels here")
@@ -26,15 +26,6 @@ NATIVE = [
 ]  # fmt: skip
 
 
-def noise(shape, seed=1):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def off(found, whole):
-    assert found.shape == whole.shape
-    return float((found - whole).abs().max() / whole.abs().max())
-
-
 @torch.no_grad()
 def assert_native(model, shape, lengths, *, tolerance=2e-6, chunkings=2):
     """A native stream gives what float64 gives, to the rounding of float32, however it is cut."""
@@ -42,7 +33,7 @@ def assert_native(model, shape, lengths, *, tolerance=2e-6, chunkings=2):
     assert live.engine == "native", live.refusal
     double = pickle.loads(pickle.dumps(model)).double() if chunkings else model
     for length in lengths:
-        x = noise((*shape[:-1], length), length)
+        x = noise(*shape[:-1], length, seed=length)
         whole = double(x.double())
         for most in (3, 40, length)[:chunkings]:
             live.reset()
@@ -58,7 +49,7 @@ def test_a_layout_runs_natively_as_it_runs_whole(name):
     live, model = atrous.stream(layout.model(dtype=torch.float32), layout.shape), layout.model()
     assert live.engine == "native", live.refusal
     length, draw = layout.length + 7, random.Random(1)
-    x = noise(layout.resized(length))
+    x = noise(*layout.resized(length))
     with torch.no_grad():
         whole = model(x.double())
     for most in (3, length):
@@ -74,7 +65,7 @@ def test_random_graphs_run_natively(seed):
 
 def test_a_long_chunk_is_taken_in_pieces_and_small_ones_one_by_one():
     model = NETWORKS["WaveNet"].model(dtype=torch.float32)
-    live, x = atrous.stream(model, (1, 1, 128)), noise((1, 1, 6000))
+    live, x = atrous.stream(model, (1, 1, 128)), noise(1, 1, 6000)
     with torch.no_grad():
         whole = model(x)
     assert off(pushed(live, x, [5000, 0, 1, 999]), whole) < 1e-6
@@ -96,7 +87,7 @@ def test_layers_that_take_more_samples_at_once_than_others_change_nothing(name, 
     if live.engine != "native":
         pytest.skip(str(live.refusal))
     length, draw = layout.length + 7, random.Random(1)
-    x = noise(layout.resized(length))
+    x = noise(*layout.resized(length))
     with torch.no_grad():
         whole = layout.model()(x.double())
     for most in (5, length, length):
@@ -116,7 +107,7 @@ def test_heavy_layers_at_a_low_rate_are_a_stage_of_their_own():
         nn.Conv1d(16, 160, 7, padding=3), nn.ReLU(), nn.ConvTranspose1d(160, 64, 16, 8, 4)
     )
     model = nn.Sequential(heavy, nn.ConvTranspose1d(64, 64, 64, 32, 16), nn.Tanh())
-    live, x = atrous.stream(model, (1, 16, 40)), noise((1, 16, 300))
+    live, x = atrous.stream(model, (1, 16, 40)), noise(1, 16, 300)
     written = live._engine.written
     found = stages.stages_of(written, 1)
     assert [len(one.roots) > 0 for one in found] == [True] * len(found)
@@ -139,7 +130,7 @@ def test_stages_run_as_soon_as_what_they_read_is_there():
 def test_batches_and_strides_of_chunks_do_not_matter():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv1d(3, 20, 5, padding=2), nn.ReLU(), nn.Conv1d(20, 2, 3, 2))
-    live, x = atrous.stream(model, (3, 3, 40)), noise((3, 3, 101))
+    live, x = atrous.stream(model, (3, 3, 40)), noise(3, 3, 101)
     with torch.no_grad():
         whole = model(x)
     turned = x.transpose(1, 2).contiguous().transpose(1, 2)
@@ -156,7 +147,7 @@ def test_batches_and_strides_of_chunks_do_not_matter():
 def test_a_state_goes_from_either_engine_into_the_other():
     layout = NETWORKS["HiFi-GAN"]
     model = layout.model(dtype=torch.float32)
-    x = noise(layout.resized(96))
+    x = noise(*layout.resized(96))
     with torch.no_grad():
         whole = model(x)
     for first, then in (("native", "torch"), ("torch", "native"), ("native", "native")):
@@ -186,7 +177,7 @@ def test_numbers_that_are_none_reach_what_they_reach_in_the_whole_run():
         layout = NETWORKS[name]
         model = layout.model(dtype=torch.float32)
         for bad in (torch.nan, torch.inf):
-            x = noise(layout.shape)
+            x = noise(*layout.shape)
             x[..., 20] = bad
             with torch.no_grad():
                 whole = model(x)
@@ -207,7 +198,7 @@ def test_results_do_not_depend_on_the_threads():
         for count in (1, 2, 3):
             torch.set_num_threads(count)
             live = atrous.stream(model, (1, 40, 64))
-            made.append(pushed(live, noise((1, 40, 500)), [300, 200]))
+            made.append(pushed(live, noise(1, 40, 500), [300, 200]))
     finally:
         torch.set_num_threads(threads)
     assert all(torch.equal(one, made[0]) for one in made)
@@ -216,7 +207,7 @@ def test_results_do_not_depend_on_the_threads():
 def test_weights_that_change_in_place_are_the_ones_of_the_next_push():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv1d(1, 8, 3), nn.PReLU(8), nn.Conv1d(8, 1, 3))
-    live, x = atrous.stream(model, (1, 1, 40)), noise((1, 1, 60))
+    live, x = atrous.stream(model, (1, 1, 40)), noise(1, 1, 60)
     live.push(x[..., :30])
     with torch.no_grad():
         model[0].weight.mul_(2)
@@ -296,7 +287,7 @@ def test_kinds_of_calls_run_natively(kind):
     torch.manual_seed(0)
     function, *layers = KINDS[kind]
     model = Written(function, *layers).eval()
-    live, draw, x = atrous.stream(model, (1, 2, 41)), random.Random(2), noise((1, 2, 300))
+    live, draw, x = atrous.stream(model, (1, 2, 41)), random.Random(2), noise(1, 2, 300)
     assert live.engine == "native", live.refusal
     with torch.no_grad():
         whole = model(x)
@@ -314,7 +305,7 @@ def test_what_is_kept_between_some_pushes_alone_is_kept_where_the_arena_grows_to
         nn.Conv1d(1, 4, 1), nn.Conv1d(4, 4, 4, 4), nn.ConvTranspose1d(4, 8, 4, 4),
         nn.Conv1d(8, 1, 1),
     ).eval()  # fmt: skip
-    x = noise((1, 1, 60))
+    x = noise(1, 1, 60)
     with torch.no_grad():
         whole = model(x)
     for pushes in ([12, 5, 43], [11, 5, 1, 6, 37]):
@@ -349,7 +340,7 @@ def test_programs_that_would_leave_their_memory_are_refused_and_write_nothing():
 def test_a_state_with_sums_so_far_goes_from_either_engine_into_the_other():
     torch.manual_seed(0)
     function, *layers = KINDS["so far"]
-    model, x = Written(function, *layers).eval(), noise((1, 2, 90))
+    model, x = Written(function, *layers).eval(), noise(1, 2, 90)
     with torch.no_grad():
         whole = model(x)
     one = atrous.stream(model, (1, 2, 41))
