@@ -12,7 +12,15 @@ from atrous.network import Network, Node, Tensor
 from atrous.network.ops import Conv, ConvTranspose, Elementwise
 from atrous.shown import Shown
 
-__all__ = ["Memory", "blocked_copies", "bytes_moved_in", "memory_of"]
+__all__ = [
+    "Memory",
+    "blocked_copies",
+    "bytes_moved_in",
+    "memory_of",
+    "peak_of",
+    "resident_peak_of",
+    "thrifty_peak",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,3 +165,32 @@ def _last_uses(network: Network, storage: dict[str, str], keep_inputs: bool) -> 
         last.update({tensor.name: end for tensor in network.inputs})
     last.update({storage[name]: end for name in network.outputs})
     return last
+
+
+def thrifty_peak(network: Network, keep_inputs: bool, most_weights: int) -> int:
+    """Bytes that calls in their order hold, with the weights that one of them lays out anew."""
+
+    def workspace(node: Node) -> int:
+        if not isinstance(node.op, Conv):
+            return 0
+        held = (network.params[name] for name in node.params)
+        return 2 * min(sum(param.count * param.itemsize for param in held), most_weights)
+
+    return memory_of(network, keep_inputs=keep_inputs, workspace=workspace).peak_bytes
+
+
+def peak_of(network: Network) -> int:
+    """Bytes that a run of the network holds at most: the model's own, or those of the graph."""
+    eager = network.eager
+    if eager is not None and eager.peak_bytes is not None:
+        return eager.peak_bytes
+    return memory_of(network).peak_bytes
+
+
+def resident_peak_of(network: Network) -> int:
+    """The same with what convolutions hold while they run, where PyTorch runs the network."""
+    if network.eager is None:
+        return peak_of(network)
+    graph = memory_of(network).peak_bytes
+    beyond = max(peak_of(network) - graph, 0)
+    return beyond + memory_of(network, workspace=blocked_copies(network)).peak_bytes

@@ -12,12 +12,17 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atrous.analysis.memory import blocked_copies, memory_of
+from atrous.analysis.memory import (
+    blocked_copies,
+    memory_of,
+    peak_of,
+    resident_peak_of,
+    thrifty_peak,
+)
 from atrous.analysis.requirements import bytes_of
 from atrous.certification.resized import resized
 from atrous.errors import ArgumentError, ReadError, UnsupportedError
-from atrous.network import Network, Node
-from atrous.network.ops import Conv
+from atrous.network import Network
 from atrous.network.shapes import Shape
 from atrous.plan.cut import CutPlan, cut_within
 from atrous.plan.stages import in_stages
@@ -399,7 +404,7 @@ class Planner:
             network,
             budget,
             resized,
-            _thrifty_peak,
+            thrifty_peak,
             peak_of(network),
             statistics="exact" if exact else None,
             keep=self.scratch != "none",
@@ -483,32 +488,3 @@ def _steps(network: Network, tile: int | Sequence[int]) -> Mapping[str, int]:
 def _is_count(n: Any) -> bool:
     """Whether a number is whole and at least 1; NumPy's are as well."""
     return type(n) is not bool and isinstance(n, Integral) and int(n) >= 1
-
-
-def _thrifty_peak(network: Network, keep_inputs: bool, most_weights: int) -> int:
-    """Bytes that calls in their order hold, with the weights that one of them lays out anew."""
-
-    def workspace(node: Node) -> int:
-        if not isinstance(node.op, Conv):
-            return 0
-        held = (network.params[name] for name in node.params)
-        return 2 * min(sum(param.count * param.itemsize for param in held), most_weights)
-
-    return memory_of(network, keep_inputs=keep_inputs, workspace=workspace).peak_bytes
-
-
-def peak_of(network: Network) -> int:
-    """Bytes that a run of the network holds at most: the model's own, or those of the graph."""
-    eager = network.eager
-    if eager is not None and eager.peak_bytes is not None:
-        return eager.peak_bytes
-    return memory_of(network).peak_bytes
-
-
-def resident_peak_of(network: Network) -> int:
-    """The same with what convolutions hold while they run, where PyTorch runs the network."""
-    if network.eager is None:
-        return peak_of(network)
-    graph = memory_of(network).peak_bytes
-    beyond = max(peak_of(network) - graph, 0)
-    return beyond + memory_of(network, workspace=blocked_copies(network)).peak_bytes

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from atrous.errors import ArgumentError, AtrousError, RunError
 from atrous.network.shapes import Shape
 
-__all__ = ["Image", "Prepare", "Scaling", "as_image"]
+__all__ = ["Image", "Prepare", "Scaling", "as_image", "kinds_said", "like_image"]
 
 Prepare = Callable[[Any], Any]
 """A function of one tile of an image, position by position: it keeps the shape."""
@@ -212,3 +214,28 @@ def _only(found: list[int], shape: Sequence[int], axes: str, name: str) -> int |
 
 def _sizes_text(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape))
+
+
+@contextmanager
+def kinds_said(name: str, images: Sequence[Any]) -> Iterator[None]:
+    """What a model raises on whole numbers says what it was given, and what to do."""
+    try:
+        yield
+    except RuntimeError as error:
+        kinds = sorted({str(image.dtype).removeprefix("torch.") for image in images})
+        if isinstance(error, AtrousError) or all("float" in kind for kind in kinds):
+            raise
+        text = " ".join(str(error).split()).rstrip(".")
+        raise ArgumentError(
+            f"{name}: it does not run on {', '.join(kinds)}: {text}. Make of the image "
+            "what the model takes first, scaled as it expects it."
+        ) from error
+
+
+def like_image(image: Any, made: NDArray[Any] | None) -> Any:
+    """What was made, as a tensor where the image is one."""
+    if type(image).__module__.partition(".")[0] == "torch" and made is not None:
+        import torch
+
+        return torch.from_numpy(made)
+    return made

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from atrous.errors import ArgumentError, ArgumentTypeError, AtrousError, ReadError, UnsupportedError
+from atrous.errors import ArgumentError, ArgumentTypeError, ReadError, UnsupportedError
 from atrous.network.shapes import Shape
 from atrous.plan.cut import CutPlan
 from atrous.plan.tiles import Tile, TilePlan
 from atrous.progress import step
 from atrous.runners.tiled.heap import give_back
+from atrous.runners.tiled.images import kinds_said, like_image
 from atrous.runners.tiled.pipeline import Engine, run_tiles
 from atrous.runners.tiled.planning import Halves, Planning
 from atrous.runners.tiled.reductions import (
@@ -109,7 +110,7 @@ class Tiled:
         def read(tile: Tile) -> list[Any]:
             return [image[part] for image, part in zip(images, tile.read, strict=True)]
 
-        with _kinds_said(plan, images), self._scratch(plan) as scratch:
+        with kinds_said(plan.network, images), self._scratch(plan) as scratch:
             made: set[tuple[int, ...]] = set()
 
             def done(tile: Tile, outputs: list[NDArray[Any]]) -> None:
@@ -124,7 +125,7 @@ class Tiled:
                 write,
                 batch=self._batched(plan),
             )
-        found = tuple(_like(images[0], one) for one in whole)
+        found = tuple(like_image(images[0], one) for one in whole)
         return found[0] if len(found) == 1 else found
 
     def run(
@@ -373,8 +374,10 @@ class Tiled:
         if runs is None or plan.front.gathered:
             from atrous.runners.tiled.behind import by_halves
 
-            with _kinds_said(plan, [image]), self._scratch(plan.front) as kept:
-                found = tuple(_like(image, one) for one in by_halves(plan, halves, image, kept))
+            with kinds_said(plan.network, [image]), self._scratch(plan.front) as kept:
+                found = tuple(
+                    like_image(image, one) for one in by_halves(plan, halves, image, kept)
+                )
             return found[0] if len(found) == 1 else found
 
         import torch
@@ -385,7 +388,7 @@ class Tiled:
         like = next((p for p in runs.parameters() if p.is_floating_point()), None)
         if like is not None:
             given = given.to(like.device, like.dtype if given.is_floating_point() else None)
-        with torch.inference_mode(), _kinds_said(plan, [image]):
+        with torch.inference_mode(), kinds_said(plan.network, [image]):
             made = runs(given)
         outputs = made if isinstance(made, tuple) else (made,)
         is_tensor = isinstance(image, torch.Tensor)
@@ -492,27 +495,3 @@ def _needs_all(plan: TilePlan) -> bool:
 def _sizes_of(plan: TilePlan) -> object:
     """What a model is run at: an image of another size, in tiles of the same, shows no more."""
     return plan.input_shapes, tuple(stage.shapes for stage in plan.stages)
-
-
-@contextmanager
-def _kinds_said(plan: TilePlan | CutPlan, images: Sequence[Any]) -> Iterator[None]:
-    """What a model raises on whole numbers says what it was given, and what to do."""
-    try:
-        yield
-    except RuntimeError as error:
-        kinds = sorted({str(image.dtype).removeprefix("torch.") for image in images})
-        if isinstance(error, AtrousError) or all("float" in kind for kind in kinds):
-            raise
-        text = " ".join(str(error).split()).rstrip(".")
-        raise ArgumentError(
-            f"{plan.network}: it does not run on {', '.join(kinds)}: {text}. Make of the image "
-            "what the model takes first, scaled as it expects it."
-        ) from error
-
-
-def _like(image: Any, made: NDArray[Any] | None) -> Any:
-    if type(image).__module__.partition(".")[0] == "torch" and made is not None:
-        import torch
-
-        return torch.from_numpy(made)
-    return made
