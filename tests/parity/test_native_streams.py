@@ -84,8 +84,7 @@ def test_layers_that_take_more_samples_at_once_than_others_change_nothing(name, 
     layout = random_graph(name) if isinstance(name, int) else NETWORKS[name]
     model = layout.model(dtype=torch.float32)
     live = atrous.stream(model, layout.shape)
-    if live.engine != "native":
-        pytest.skip(str(live.refusal))
+    assert live.engine == "native", live.refusal
     length, draw = layout.length + 7, random.Random(1)
     x = noise(*layout.resized(length))
     with torch.no_grad():
@@ -110,7 +109,6 @@ def test_heavy_layers_at_a_low_rate_are_a_stage_of_their_own():
     live, x = atrous.stream(model, (1, 16, 40)), noise(1, 16, 300)
     written = live._engine.written
     found = stages.stages_of(written, 1)
-    assert [len(one.roots) > 0 for one in found] == [True] * len(found)
     assert len(found) > 1
     assert found[0].most > found[-1].most
     with torch.no_grad():
