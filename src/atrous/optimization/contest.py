@@ -22,6 +22,12 @@ _LEAST, _ENOUGH, _MOST = 3, 7, 21
 """Turns of everybody, whatever they take; of everybody; of those that are close."""
 _TURN = 0.005
 """Seconds of a turn: shorter runs are repeated in it."""
+_LONG = 0.5
+"""Seconds of a run behind which no second one is asked for.
+
+Where pools of threads have gone to sleep behind somebody else's run, the first one takes 4 to 15 ms
+more in ONNX Runtime and OpenVINO, which who calls a model again and again does not see.
+"""
 _RESTLESS = 0.2
 """Disturbed turns, as a share, or a spread, as a share of the median, that is worth saying."""
 
@@ -63,12 +69,12 @@ def contest(
     clock: Clock = time.perf_counter,
     measure: Clock | None = None,
     settle: Callable[[], None] = _settle,
-    seconds: float = 1.0,
+    seconds: float = 1.5,
 ) -> dict[str, Turns]:
     """The milliseconds of each of `runs`, which take turns in an order that changes.
 
-    A turn starts when the pools of threads are quiet, with a run that is not counted where runs are
-    short. Everybody has three turns, and up to seven while these fit into `seconds` for each
+    A turn starts when the pools of threads are quiet, with a run that is not counted but where it
+    is long. Everybody has three turns, and up to seven while these fit into `seconds` for each
     contestant; who takes twice as long as the best has three, the first one aside, which the others
     are compared with. Then those that are within 5% of the best are repeated, up to 21 turns, until
     one is ahead or as much time again is over. Turns of more than 1.5 times a contestant's best are
@@ -101,7 +107,7 @@ def _turn(run: Callable[[], object], clock: Clock, settle: Callable[[], None]) -
         begin = clock()
         run()
         once = clock() - begin
-        if not warm and once < _TURN:
+        if not warm and once < _LONG:
             warm = True
             continue
         taken.append(once)
