@@ -114,7 +114,7 @@ def _imports_forgotten() -> Iterator[None]:
     finally:
         new = {Path(place).resolve() for place in sys.path if place not in places}
         sys.path[:] = places
-        for name in set(sys.modules) - modules:
+        for name in (set(sys.modules) - modules) if new else ():
             file = getattr(sys.modules[name], "__file__", None)
             if file and new & set(Path(file).resolve().parents):
                 del sys.modules[name]

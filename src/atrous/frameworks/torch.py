@@ -61,6 +61,7 @@ __all__ = [
     "quiet",
     "replace_module",
     "run_of",
+    "seed_all",
     "share_state",
     "stand_in_parameters",
     "state_of",
@@ -125,19 +126,34 @@ def quiet() -> Iterator[None]:
     thousands of lines. Only its own `print` is silenced: a spinner of ours goes on.
     """
     loggers = [logging.getLogger(name) for name in ("torch", "torch._subclasses.fake_tensor")]
-    with _ALONE:
+    with _ALONE, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         levels = [logger.level for logger in loggers]
+        if levels == [logging.CRITICAL] * 2 and "print" in vars(_trace):
+            # It is quiet already. Each level that is set makes Python look through all loggers.
+            yield
+            return
         try:
             _trace.print = _nothing
             for logger in loggers:
                 logger.setLevel(logging.CRITICAL)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                yield
+            yield
         finally:
             vars(_trace).pop("print", None)
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)
+
+
+def seed_all(number: int) -> None:
+    """What is drawn from here on follows from the number, on every device.
+
+    PyTorch's own way also notes down, three times, from where it was called: for devices that come
+    into use later.
+    """
+    if torch.accelerator.is_available():
+        torch.manual_seed(number)
+    else:
+        torch.default_generator.manual_seed(number)
 
 
 _STACKS = "do_not_emit_stack_traces"

@@ -110,8 +110,10 @@ def make(request: Request, *, listed: bool = False) -> Made:
     module = _imported(library, request)
     import torch
 
+    from atrous.frameworks.torch import seed_all
+
     with concerning(request.subject), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        seed_all(0)
         made = library.make(module, request)
         if made.listed and not listed:
             raise UnsupportedError(

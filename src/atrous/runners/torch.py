@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from atrous.errors import ReadError
-from atrous.frameworks.torch import leaves, quiet, run_of
+from atrous.frameworks.torch import leaves, quiet, run_of, seed_all
 
 __all__ = ["Runner", "draw_weights", "random_inputs", "share_weights"]
 
@@ -79,7 +79,7 @@ class Runner:
 def _alike() -> Iterator[None]:
     """Every run draws the same random numbers, and leaves the caller's alone."""
     with torch.no_grad(), quiet(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        seed_all(0)
         yield
 
 

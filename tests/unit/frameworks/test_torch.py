@@ -10,7 +10,7 @@ from torch import nn
 from torch.export import _trace
 
 import atrous
-from atrous.frameworks.torch import quiet, unfused, without_stacks
+from atrous.frameworks.torch import quiet, seed_all, unfused, without_stacks
 
 
 class Branching(nn.Module):
@@ -42,12 +42,23 @@ def test_loggers_and_prints_are_put_back(raised):
     try:
         with quiet():
             assert logger.level == logging.CRITICAL
+            with quiet():
+                assert logger.level == logging.CRITICAL
+            assert logger.level == logging.CRITICAL
+            assert "print" in vars(_trace)
             if raised:
                 raise raised
     except ValueError:
         pass
     assert logger.level == level
     assert "print" not in vars(_trace)
+
+
+def test_a_seed_draws_what_torch_draws():
+    torch.manual_seed(3)
+    wanted = torch.rand(4)
+    seed_all(3)
+    assert torch.equal(torch.rand(4), wanted)
 
 
 def test_the_fused_encoder_layer_is_put_back():

@@ -19,7 +19,15 @@ from atrous.frameworks.recording import (
     recorded,
 )
 from atrous.frameworks.runs import as_it_ran
-from atrous.frameworks.torch import in_mode, leaves, name_of, quiet, unfused, without_stacks
+from atrous.frameworks.torch import (
+    in_mode,
+    leaves,
+    name_of,
+    quiet,
+    seed_all,
+    unfused,
+    without_stacks,
+)
 from atrous.network.shapes import rounded
 from atrous.readers.near import near_words
 from atrous.readers.torch.call import aten
@@ -120,7 +128,7 @@ def _ran(
         return drawn.args, drawn.kwargs
 
     with in_mode(module, training=False), unfused(), quiet(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        seed_all(0)
         try:
             ran = as_it_ran(module, draw, DRAWS)
         except Exception as error:

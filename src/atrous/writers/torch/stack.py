@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from atrous.errors import UnsupportedError
+from atrous.frameworks.torch import seed_all
 from atrous.geometry import symmetric
 from atrous.network import Network
 from atrous.network.ops import Conv, Pool
@@ -26,7 +27,7 @@ class Stack(nn.Module):
         self._steps: list[tuple[str, Pads]] = []
         channels = network.inputs[0].shape[1]
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+            seed_all(0)
             for node in network.nodes:
                 module, pads = _module_of(node.name, node.op, channels)
                 self.add_module(node.name, module)
