@@ -89,14 +89,16 @@ def _convolved(
         return None
     if x.dim() != rank + 2 or weight.dim() != rank + 2 or type(groups) is not int or groups < 1:
         return None
-    sizes = [_of_axes(rank, given) for given in (stride, padding, dilation)]
+    found = [_of_axes(rank, given) for given in (stride, padding, dilation)]
+    sizes = [each for each in found if each is not None]
     taken, made = x.shape[1], weight.shape[0]
-    if None in sizes or taken != weight.shape[1] * groups or made % groups or 0 in x.shape:
+    if len(sizes) < 3 or taken != weight.shape[1] * groups or made % groups or 0 in x.shape:
         return None
     if bias is not None and bias.shape != (made,):
         return None
     out = [x.shape[0], made]
-    for length, kernel, step, pad, rate in zip(x.shape[2:], weight.shape[2:], *sizes, strict=True):
+    for axis, (step, pad, rate) in enumerate(zip(*sizes, strict=True), 2):
+        length, kernel = x.shape[axis], weight.shape[axis]
         room = length + 2 * pad - rate * (kernel - 1) - 1
         if min(room, pad) < 0 or min(step, rate, kernel) < 1:
             return None
