@@ -34,7 +34,7 @@ import atrous
 from atrous.optimization.explained import as_written
 from atrous.optimization.graph.export import Exported, exported
 from atrous.optimization.graph.fuse import is_layer
-from atrous.optimization.graph.program import Program, profiled
+from atrous.optimization.graph.program import Program, compiled, profiled
 from bench.shared.machine import machine, sentence, use_threads
 
 KINDS = {
@@ -186,7 +186,7 @@ def costs(program: Program, model: torch.nn.Module, x: torch.Tensor, rounds: int
     def seen(node: Node, *args: Any) -> None:
         given[node] = tuple(light(one) for one in args)
 
-    taken = profiled(program, model, (x,), rounds, seen, clock)
+    taken = profiled(program, compiled(program, model), (x,), rounds, seen, clock)
     return [
         cost_of(node, given[node], program.strategies.get(node.name, ""), ms)
         for node, ms in taken.items()

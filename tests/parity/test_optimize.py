@@ -474,7 +474,7 @@ def test_choices_are_measured_once(cache):
     assert not asked
     strategies = [row.strategy for row in first.explain().layers]
     assert [row.strategy for row in again.explain().layers] == strategies
-    assert json.loads(held.read_text())["schema"] == "atrous.choices/1"
+    assert json.loads(held.read_text())["schema"] == "atrous.choices/2"
 
 
 def test_a_broken_cache_is_as_good_as_none(cache):
@@ -483,7 +483,7 @@ def test_a_broken_cache_is_as_good_as_none(cache):
     calibrated(model)
     optimized(model, x)
     (held,) = cache.glob("*.json")
-    for text in ("", "{", "[]", '{"schema": "atrous.choices/1", "choices": {"x": 3}}', "\x00" * 9):
+    for text in ("", "{", "[]", '{"schema": "atrous.choices/2", "choices": {"x": 3}}', "\x00" * 9):
         held.write_text(text)
         assert_same(optimized(model, x), model, x)
         assert json.loads(held.read_text())["choices"], text

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from math import isfinite
 from typing import Any
 
 import torch
 from torch import nn
+from torch.fx import Graph
 
-from atrous.optimization.graph.chains import chains_in, join
+from atrous.optimization.graph.chains import chain_of, chains_in, is_chain, join
 from atrous.optimization.graph.export import Exported, exported
 from atrous.optimization.graph.fuse import is_layer
 from atrous.optimization.graph.passes import lowered
 from atrous.optimization.graph.program import Program, Strides
 from atrous.optimization.graph.tune import Progress, Tuned, in_layout, tuned
+from atrous.optimization.known import KnownLayer
 from atrous.optimization.layer import (
     with_kernels,
     with_onednn,
@@ -24,20 +28,23 @@ from atrous.optimization.layer import (
 )
 from atrous.optimization.layer.cache import Choices
 from atrous.optimization.layer.chain import CHAINED
+from atrous.optimization.layer.choose import Choice
 from atrous.optimization.layer.rounding import ALLOWED
 from atrous.optimization.layer.timing import Timer
-from atrous.optimization.layer.ways import WAYS
+from atrous.optimization.layer.ways import WAYS, applying
 from atrous.optimization.plan import Prepared, Recipe
 from atrous.optimization.records import Layout
 from atrous.refusal import Refusal
 
-__all__ = ["Candidate", "candidates", "plan_again"]
+__all__ = ["Candidate", "candidate_again", "candidates", "plan_again"]
 
 # Imported because they register strategies.
 _STRATEGIES = (with_torch, with_onednn, with_kernels, with_winograd, with_subpixel)
 
-_MUCH = 1.3
+_MUCH = 1.2
 """A layout whose layers take this many times as long as in another is not tried as a whole."""
+_REST = 0.85
+"""Layers that were not measured yet are not faster than this share of what they take in another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +65,7 @@ def candidates(
     timer: Timer,
     progress: Progress,
     allowed: float = ALLOWED,
-    layouts: Sequence[Layout] = ("contiguous", "channels_last"),
+    layouts: Sequence[Layout] = ("channels_last", "contiguous"),
 ) -> list[Candidate]:
     """The model as a program in each layout, every layer by its fastest strategy.
 
@@ -67,29 +74,94 @@ def candidates(
     graph = lowered(found.graph)
     if not any(is_layer(node) and node.meta["call"].op != "linear" for node in graph.nodes):
         layouts = ("contiguous",)
-    found_in = []
+    found_in: list[Tuned] = []
     for at, layout in enumerate(layouts):
 
         def told(layer: str, share: float, at: int = at) -> None:
             progress(layer, (at + share) / len(layouts))
 
-        found_in.append(
-            tuned(graph, model, found.constants, layout, inputs, choices, timer, told, allowed)
+        limit = partial(_is_much, found_in[0].times) if found_in else None
+        one = tuned(
+            graph, model, found.constants, layout, inputs, choices, timer, told, allowed, limit
         )
-    made = []
-    for one in _near_the_best(found_in):
-        layout = one.program.layout
-        program = Program(
-            one.program.graph, found.constants, layout, one.program.strategies, strides
+        found_in += [] if one is None else [one]
+    return [_candidate(model, found, inputs, strides, one) for one in _near_the_best(found_in)]
+
+
+def candidate_again(
+    model: nn.Module,
+    found: Exported,
+    inputs: Sequence[torch.Tensor],
+    strides: tuple[Strides, ...],
+    choices: Choices,
+    layout: Layout,
+    layers: Mapping[str, KnownLayer],
+) -> Candidate | None:
+    """The program of another day, whose layers are known by the names of their nodes.
+
+    None of them is run or compared, and None is returned where they are not those of the graph.
+    """
+    strategies = {name: one.strategy for name, one in layers.items()}
+    graph = _with_strategies(found, layout, strategies)
+    if graph is None:
+        return None
+    made: dict[str, Choice] = {}
+    for node in graph.nodes:
+        if node.name not in layers:
+            continue
+        refused: list[Refusal] = []
+        if is_chain(node):
+            signature = chain_of(node).signature
+        else:
+            signature, (_, refused) = node.meta["call"].signature, applying(node.meta["call"])
+        taken = (choices.get(signature) or {}).items()
+        one = layers[node.name]
+        made[node.name] = Choice(
+            one.strategy,
+            _unprepared,
+            one.difference,
+            tuple(sorted((p for p in taken if isfinite(p[1])), key=lambda pair: pair[1])),
+            tuple(f"{why.rule}: {why.reason}" for why in dict.fromkeys(refused)),
+            one.error,
+            one.direct_error,
         )
-        recipe = Recipe(
-            tuple((tuple(x.shape), x.dtype) for x in inputs),
-            layout,
-            tuple(program.strategies.items()),
-            strides,
-        )
-        made.append(Candidate(layout, one, Prepared(program, found.spec, model, recipe)))
-    return made
+    program = Program(graph, found.constants, layout, strategies)
+    return _candidate(model, found, inputs, strides, Tuned(program, made))
+
+
+def _unprepared(*_operands: torch.Tensor) -> torch.Tensor:
+    """Stands for what a program prepares by itself."""
+    raise NotImplementedError
+
+
+def _candidate(
+    model: nn.Module,
+    found: Exported,
+    inputs: Sequence[torch.Tensor],
+    strides: tuple[Strides, ...],
+    one: Tuned,
+) -> Candidate:
+    program = replace(one.program, constants=found.constants, strides=strides)
+    recipe = Recipe(
+        tuple((tuple(x.shape), x.dtype) for x in inputs),
+        program.layout,
+        tuple(program.strategies.items()),
+        strides,
+    )
+    return Candidate(program.layout, one, Prepared(program, found.spec, model, recipe))
+
+
+def _is_much(
+    other: Mapping[str, float], taken: Mapping[str, float], names: Collection[str]
+) -> bool:
+    """Whether layers take much longer than in another layout, whatever comes of those to come.
+
+    `names` are those that are done; the others are taken to be as fast as may be.
+    """
+    if not all(taken.values()) or not all(other.values()):
+        return False
+    rest = sum(ms for name, ms in other.items() if name not in names)
+    return sum(taken.values()) + _REST * rest > _MUCH * sum(other.values())
 
 
 def _near_the_best(found: Sequence[Tuned]) -> list[Tuned]:
@@ -108,8 +180,19 @@ def plan_again(model: nn.Module, recipe: Recipe) -> Prepared | None:
     if isinstance(found, Refusal):
         return None
     layout: Any = recipe.layout
-    graph = in_layout(lowered(found.graph), layout)
     strategies = dict(recipe.strategies)
+    graph = _with_strategies(found, layout, strategies)
+    if graph is None:
+        return None
+    program = Program(graph, found.constants, layout, strategies, recipe.strides)
+    return Prepared(program, found.spec, model, recipe)
+
+
+def _with_strategies(
+    found: Exported, layout: Layout, strategies: Mapping[str, str]
+) -> Graph | None:
+    """The lowered graph whose layers run by these; None where they are not those of the graph."""
+    graph = in_layout(lowered(found.graph), layout)
     joined = {name for name, strategy in strategies.items() if strategy == CHAINED}
     chains = [links for node, links in chains_in(graph).items() if node.name in joined]
     if len(chains) < len(joined):
@@ -123,7 +206,4 @@ def plan_again(model: nn.Module, recipe: Recipe) -> Prepared | None:
         )
     except KeyError:
         return None
-    if not fits:
-        return None
-    program = Program(graph, found.constants, layout, strategies, recipe.strides)
-    return Prepared(program, found.spec, model, recipe)
+    return graph if fits else None

@@ -20,6 +20,8 @@ _FAR = 2.0
 """Whose best is this many times the best of all is behind for good."""
 _LEAST, _ENOUGH, _MOST = 3, 7, 21
 """Turns of everybody, whatever they take; of everybody; of those that are close."""
+_ALIKE = 1.2
+"""Times that differ by less are those of another day."""
 _TURN = 0.005
 """Seconds of a turn: shorter runs are repeated in it."""
 _LONG = 0.5
@@ -70,15 +72,19 @@ def contest(
     measure: Clock | None = None,
     settle: Callable[[], None] = _settle,
     seconds: float = 1.5,
+    known: Mapping[str, float] | None = None,
 ) -> dict[str, Turns]:
     """The milliseconds of each of `runs`, which take turns in an order that changes.
 
     A turn starts when the pools of threads are quiet, with a run that is not counted but where it
-    is long. Everybody has three turns, and up to seven while these fit into `seconds` for each
-    contestant; who takes twice as long as the best has three, the first one aside, which the others
-    are compared with. Then those that are within 5% of the best are repeated, up to 21 turns, until
-    one is ahead or as much time again is over. Turns of more than 1.5 times a contestant's best are
-    dropped. `measure` is what runs are timed by where that is another clock than that of the wall.
+    is long. Everybody has three turns (two where a run is long, and another clearly shorter), and
+    up to seven while these fit into `seconds` for each contestant; who takes twice as long as the
+    best has three, the first one aside, which the others are compared with. Then those that are
+    within 5% of the best are repeated, up to 21 turns, until one is ahead or as much time again is
+    over. Turns of more than 1.5 times a contestant's best are dropped. Where `known` has
+    milliseconds of all of them, and a first turn of each, not all of them short, finds about the
+    same, that is all. `measure` is what runs are timed by where that is another clock than that of
+    the wall.
     """
     measure = clock if measure is None else measure
     names = list(runs)
@@ -86,13 +92,18 @@ def contest(
     started, allowed = clock(), seconds * len(names)
     for at in range(_MOST):
         playing, spent = names, clock() - started
+        if at == 1 and known and spent > _LONG and _are_as_known(turns, known):
+            break
         if at >= _ENOUGH or (at >= _LEAST and spent > allowed):
             playing = _close(turns)
             if len(playing) < 2 or spent > 2 * allowed:
                 break
-        elif at >= _LEAST:
+        elif at > 1:
             best = min(min(taken) for taken in turns.values())
-            playing = [n for n in names if n == names[0] or min(turns[n]) <= _FAR * best]
+            if at < _LEAST:
+                playing = [n for n in names if min(turns[n]) <= max(_ALIKE * best, 1e3 * _LONG)]
+            else:
+                playing = [n for n in names if n == names[0] or min(turns[n]) <= _FAR * best]
         first = at % len(playing)
         for name in (*playing[first:], *playing[:first]):
             turns[name].append(_turn(runs[name], measure, settle))
@@ -112,6 +123,12 @@ def _turn(run: Callable[[], object], clock: Clock, settle: Callable[[], None]) -
             continue
         taken.append(once)
     return 1e3 * median(taken)
+
+
+def _are_as_known(turns: Mapping[str, Sequence[float]], known: Mapping[str, float]) -> bool:
+    return turns.keys() <= known.keys() and all(
+        known[name] / _ALIKE <= min(taken) <= _ALIKE * known[name] for name, taken in turns.items()
+    )
 
 
 def _close(turns: Mapping[str, Sequence[float]]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,12 +15,13 @@ from atrous.optimization.graph.chains import chain_of, is_chain
 from atrous.optimization.graph.clean import is_call
 from atrous.optimization.graph.export import Exported
 from atrous.optimization.graph.in_place import overwrite
-from atrous.optimization.graph.program import Program, profiled
+from atrous.optimization.graph.program import Program, Ready, compiled, profiled
 from atrous.optimization.graph.tune import Tuned
+from atrous.optimization.known import Share
 from atrous.optimization.records import LayerChoice
 from atrous.optimization.slow_path import slow_path
 
-__all__ = ["as_written", "layer_rows"]
+__all__ = ["as_written", "layer_rows", "shares_of"]
 
 _CONVS = ("aten.conv1d.default", "aten.conv2d.default", "aten.conv3d.default")
 
@@ -32,19 +33,18 @@ def as_written(found: Exported) -> Exported:
     return replace(found, graph=graph)
 
 
-def layer_rows(
+def shares_of(
     model: nn.Module,
     inputs: Sequence[torch.Tensor],
     before: Exported,
     after: Tuned,
-    ms_before: float,
-    ms_after: float,
-) -> tuple[LayerChoice, ...]:
-    """A row for each layer, in the order in which they run: its shares of the whole's times.
+    ready: Ready,
+) -> dict[str, Share]:
+    """What each layer takes of the whole, measured step by step, by the name of its node.
 
     A layer's time before is that of every operation of the original graph that it now covers.
     Steps that are timed one by one, at another moment, sum up to something else than the whole
-    took: they say how it is divided.
+    takes: they say how it is divided. `ready` is the new program with its weights.
     """
     original = Program(before.graph, before.constants, "contiguous", {})
     slow: dict[str, str] = {}
@@ -53,25 +53,40 @@ def layer_rows(
         if is_call(node, *_CONVS):
             slow[node.name] = slow_path(*args)
 
-    taken = _as_shares(profiled(original, model, inputs, seen=seen), ms_before)
-    old = {node.name: ms for node, ms in taken.items()}
-    new = _as_shares(profiled(after.program, model, inputs), ms_after)
+    taken = _as_shares(profiled(original, compiled(original, model), inputs, seen=seen))
+    old = {node.name: share for node, share in taken.items()}
+    new = _as_shares(profiled(after.program, ready, inputs))
+    return {
+        node.name: Share(
+            sum(old.get(name, 0.0) for name in node.meta["covers"]),
+            share,
+            next(filter(None, map(slow.get, node.meta["covers"])), ""),
+        )
+        for node, share in new.items()
+        if node.name in after.choices
+    }
+
+
+def layer_rows(
+    after: Tuned, shares: Mapping[str, Share], ms_before: float, ms_after: float
+) -> tuple[LayerChoice, ...]:
+    """A row for each layer, in the order in which they run: its shares of the whole's times."""
     rows = []
-    for node, ms in new.items():
+    for node in after.program.graph.nodes:
         if node.name not in after.choices:
             continue
-        choice = after.choices[node.name]
+        choice, share = after.choices[node.name], shares[node.name]
         rows.append(
             LayerChoice(
                 layer=node.meta["layer"],
                 op=(chain_of(node) if is_chain(node) else node.meta["call"]).title,
                 strategy=choice.strategy,
-                ms_before=sum(old.get(name, 0.0) for name in node.meta["covers"]),
-                ms_after=ms,
+                ms_before=share.before * ms_before,
+                ms_after=share.after * ms_after,
                 max_difference=choice.difference,
                 candidates=choice.milliseconds,
                 why=choice.why,
-                slow_path=next(filter(None, map(slow.get, node.meta["covers"])), ""),
+                slow_path=share.slow_path,
                 error=choice.error,
                 direct_error=choice.direct_error,
             )
@@ -79,7 +94,7 @@ def layer_rows(
     return tuple(rows)
 
 
-def _as_shares(taken: dict[Node, float], whole: float) -> dict[Node, float]:
-    """The same shares of the whole."""
+def _as_shares(taken: dict[Node, float]) -> dict[Node, float]:
+    """Shares of the whole, which is 1."""
     total = sum(taken.values())
-    return {node: ms * whole / total for node, ms in taken.items()} if total else taken
+    return {node: ms / total for node, ms in taken.items()} if total else taken

@@ -26,7 +26,7 @@ _WIDER = 5.0
 _AS_EXACT = 2.0
 """What differs by more may err by this many times the model's own error against float64."""
 _AS_BEFORE = 1.5
-"""What was judged before may differ by this many times what it differed by then."""
+"""What was judged before, or on another input, may differ by this many times as much."""
 _EXCUSED = 10.0
 """But no model's rounding excuses more than this many times what the whole may differ by."""
 
@@ -83,33 +83,34 @@ class Judge:
         self._probes = [_Probe(model, inputs, reference), *_drawn(model, inputs)]
 
     def __call__(self, run: Callable[[Inputs], Any]) -> Verdict:
-        """Runs on every input, twice: what a run writes over shows in the next one.
+        """Runs on every input and on the first again: what a run writes over shows in the next one.
 
         Or in the results of those before, which are looked at again.
         """
         far = 0.0
-        notes: list[str | None] = []
+        excused: list[tuple[float, Verdict]] = []
         held: list[tuple[_Probe, list[Any], float]] = []
-        for probe in self._probes:
-            for _ in range(2):
-                given = tuple(x.clone() for x in probe.inputs)
-                with torch.no_grad():
-                    made = flat(run(given))
-                if _furthest(probe.inputs, given) > 0:
-                    return Verdict(False, math.inf, "it writes into its input.")
-                apart = _furthest(probe.wanted, made)
-                held.append((probe, made, apart))
-                far = max(far, apart)
-                if apart <= probe.allowed:
-                    continue
-                verdict = self._excused(probe, made, apart, far)
-                if not verdict.same:
-                    return verdict
-                notes.append(verdict.note)
-        for probe, made, apart in held[::2]:
+        for probe in (*self._probes, self._probes[0]):
+            given = tuple(x.clone() for x in probe.inputs)
+            with torch.no_grad():
+                made = flat(run(given))
+            if _furthest(probe.inputs, given) > 0:
+                return Verdict(False, math.inf, "it writes into its input.")
+            apart = _furthest(probe.wanted, made)
+            held.append((probe, made, apart))
+            far = max(far, apart)
+            if apart <= probe.allowed:
+                continue
+            if excused and apart <= _AS_BEFORE * excused[0][0]:
+                continue
+            verdict = self._excused(probe, made, apart, far)
+            if not verdict.same:
+                return verdict
+            excused.append((apart, verdict))
+        for probe, made, apart in held:
             if _furthest(probe.wanted, made) != apart:
                 return Verdict(False, math.inf, "a run writes over the result of the one before.")
-        return Verdict(True, far, notes[0] if notes else None)
+        return Verdict(True, far, excused[0][1].note if excused else None)
 
     def again(self, run: Callable[[Inputs], Any], difference: float | None) -> Verdict:
         """Compares a program that was judged before, and differed so much then; once on each input.

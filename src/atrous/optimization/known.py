@@ -3,19 +3,40 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 import torch
 
 from atrous.optimization.graph.export import Exported
+from atrous.optimization.layer.choose import Choice
 from atrous.optimization.order import Order
 from atrous.optimization.records import Layout
 
-__all__ = ["KnownWhole"]
+__all__ = ["KnownLayer", "KnownWhole", "Share"]
 
 _LAYOUTS: tuple[Layout, ...] = ("contiguous", "channels_last")
 _BEHIND = 1.2
 """An engine that took this many times as long as the best is not made again."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownLayer:
+    """The strategy of a layer that was chosen before, and what was found of it then."""
+
+    strategy: str
+    difference: float
+    error: float | None = None
+    direct_error: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What a layer takes of the whole's time, before and after, and why it was slow before."""
+
+    before: float
+    after: float
+    slow_path: str = ""
 
 
 class KnownWhole:
@@ -40,9 +61,11 @@ class KnownWhole:
         """How far the program of a layout was from the model."""
         return self._known.get(f"difference {layout}")
 
-    def limit(self, layout: Layout, allowed: float) -> float:
-        """How much its layers were allowed to round off."""
-        return self._known.get(f"limit {layout}", allowed)
+    @property
+    def times(self) -> dict[str, float]:
+        """Milliseconds of the original ("before"), and of what could take its place."""
+        known = self._known.items()
+        return {key.removeprefix("ms "): ms for key, ms in known if key.startswith("ms ")}
 
     def behind(self, engine: str) -> float | None:
         """What an engine took, where that was clearly more than the best; else None."""
@@ -50,10 +73,53 @@ class KnownWhole:
         taken = self._known.get(f"ms {engine}")
         return taken if taken is not None and taken > _BEHIND * min(times) else None
 
-    def note(self, layout: Layout, difference: float, limit: float) -> None:
+    def layers(self, layout: Layout) -> dict[str, KnownLayer]:
+        """The layers of a layout's program by the names of their nodes."""
+        return {
+            name: KnownLayer(
+                strategy,
+                difference,
+                self._known.get(f"{layout} {name} error"),
+                self._known.get(f"{layout} {name} direct error"),
+            )
+            for name, strategy, difference in self._told(layout, "by")
+        }
+
+    def note(self, layout: Layout, difference: float, choices: Mapping[str, Choice]) -> None:
         """Holds what came of a layout's program."""
+        self._known = {k: v for k, v in self._known.items() if not k.startswith(f"{layout} ")}
+        for name, one in choices.items():
+            self._known[f"{layout} {name} by {one.strategy}"] = one.difference
+            if one.error is not None:
+                self._known[f"{layout} {name} error"] = one.error
+            if one.direct_error is not None:
+                self._known[f"{layout} {name} direct error"] = one.direct_error
         self._known[f"difference {layout}"] = difference
-        self._known[f"limit {layout}"] = limit
+
+    def shares(self, layout: Layout) -> dict[str, Share]:
+        """What the layers of a layout's program took of the whole; empty where nobody measured."""
+        slow = {name: text for name, text, _ in self._told(layout, "slow")}
+        after = {name: share for name, _, share in self._told(layout, "after")}
+        return {
+            name: Share(before, after[name], slow.get(name, ""))
+            for name, _, before in self._told(layout, "before")
+            if name in after
+        }
+
+    def note_shares(self, layout: Layout, shares: Mapping[str, Share]) -> None:
+        """Holds what the layers of a layout's program take of the whole."""
+        for name, one in shares.items():
+            self._known[f"{layout} {name} before "] = one.before
+            self._known[f"{layout} {name} after "] = one.after
+            if one.slow_path:
+                self._known[f"{layout} {name} slow {one.slow_path}"] = 0.0
+
+    def _told(self, layout: Layout, what: str) -> Iterator[tuple[str, str, float]]:
+        """The names of layers, what follows after the word `what`, and the number that is held."""
+        for key, value in self._known.items():
+            name, word, text = key.removeprefix(f"{layout} ").partition(f" {what} ")
+            if word and key.startswith(f"{layout} ") and " " not in name:
+                yield name, text, value
 
     def save(self, times: Mapping[str, float]) -> None:
         """Writes what is known with these times, which take the place of those of before."""

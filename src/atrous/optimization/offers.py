@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from atrous.frameworks.torch import in_mode
-from atrous.optimization.candidates import Candidate, candidates
-from atrous.optimization.explained import as_written, layer_rows
+from atrous.optimization.candidates import Candidate, candidate_again, candidates
+from atrous.optimization.explained import as_written, layer_rows, shares_of
 from atrous.optimization.graph.export import Exported, exported
 from atrous.optimization.graph.program import strides_of
 from atrous.optimization.judge import Judge, called, flat
@@ -98,33 +98,36 @@ def _graphs(
         candidates, model, found, inputs, strides, order.choices, order.timer, order.progress
     )
     allowed = allowed_by(order.rounding)
-    if kept.layout is not None:
-        (one,) = make(kept.limit(kept.layout, allowed), layouts=(kept.layout,))
-        verdict = judge.again(partial(one.plan, model), kept.difference(kept.layout))
-        if verdict.same:
-            return [_graph(order, one, graph, verdict.difference)]
+    if (layout := kept.layout) is not None:
+        known = kept.layers(layout)
+        again = candidate_again(model, found, inputs, strides, order.choices, layout, known)
+        if again is not None:
+            verdict = judge.again(partial(again.plan, model), kept.difference(layout))
+            if verdict.same:
+                return [_graph(order, again, graph, verdict.difference, kept)]
     made = make(allowed)
     order.choices.save()
     offers = []
     for first in made:
-        one, limit = first, allowed
+        one = first
         verdict = judge(partial(one.plan, model))
         # What layers round off may add up to too much: then each may do less.
         for less in (stricter for stricter in _STRICTER if stricter < allowed):
             if verdict.same or not one.tuned.rounds:
                 break
-            limit = less
             (one,) = make(less, layouts=(first.layout,))
             verdict = judge(partial(one.plan, model))
         if verdict.note:
             notes.append(f"{layout_name(one.layout)}, {verdict.note}")
         if verdict.same:
-            kept.note(one.layout, verdict.difference, limit)
-            offers.append(_graph(order, one, graph, verdict.difference))
+            kept.note(one.layout, verdict.difference, one.tuned.choices)
+            offers.append(_graph(order, one, graph, verdict.difference, kept))
     return offers
 
 
-def _graph(order: Order, made: Candidate, graph: Exported, difference: float) -> Offer:
+def _graph(
+    order: Order, made: Candidate, graph: Exported, difference: float, kept: KnownWhole
+) -> Offer:
     model, inputs = order.model, order.inputs
 
     def run() -> object:
@@ -132,7 +135,11 @@ def _graph(order: Order, made: Candidate, graph: Exported, difference: float) ->
             return made.plan(model, inputs)
 
     def rows(before: float, after: float) -> tuple[LayerChoice, ...]:
-        return layer_rows(model, inputs, graph, made.tuned, before, after)
+        shares = kept.shares(made.layout)
+        if not made.tuned.choices.keys() <= shares.keys():
+            shares = shares_of(model, inputs, graph, made.tuned, made.plan.ready(model))
+            kept.note_shares(made.layout, shares)
+        return layer_rows(made.tuned, shares, before, after)
 
     plans = {signature_of(inputs): made.plan}
     return Offer(made.layout, "atrous", "graph", run, difference, model, plans, made.layout, rows)

@@ -44,11 +44,6 @@ def _silent(_layer: str, _share: float) -> None:
     return None
 
 
-def _time_layer(runs: Any) -> dict[str, float]:
-    # What else the machine does only adds to a short run: the least says most about it.
-    return times(runs, seconds=0.2, least=2, cutoff=1.5, of=min)
-
-
 def optimize_model(
     model: nn.Module,
     example: Any,
@@ -57,7 +52,7 @@ def optimize_model(
     rounding: Rounding = None,
     engines: Sequence[str] = (OURS,),
     choices: Choices | None = None,
-    timer: Timer = _time_layer,
+    timer: Timer | None = None,
     whole_timer: WholeTimer | None = None,
     progress: Progress = _silent,
 ) -> Optimized:
@@ -68,6 +63,10 @@ def optimize_model(
     # Copies: a model may write into what it is given, and is run many times.
     inputs = tuple(x.detach().clone() for x in inputs)
     choices = Choices() if choices is None else choices
+    if timer is None:
+        # What else the machine does only adds to a short run: the least says most about it.
+        measure = by_processor(torch.get_num_threads()) if crowded() else None
+        timer = partial(times, measure=measure, of=min)
     others = [name for name in engines if name != OURS]
     order = Order(model, inputs, training, rounding, choices, timer, progress)
     with _unmoved(model), arena.holding():
@@ -92,9 +91,6 @@ def _optimized(
     order: Order, ours: bool, others: Sequence[str], whole_timer: WholeTimer | None
 ) -> Optimized:
     crowd = crowded()
-    if whole_timer is None:
-        measure = by_processor(torch.get_num_threads()) if crowd else None
-        whole_timer = partial(contest, measure=measure)
     reference = reference_of(order.model, order.inputs)
     judge = Judge(order.model, order.inputs, reference)
     share = int(ours) / (int(ours) + len(others))
@@ -106,9 +102,11 @@ def _optimized(
     trials = tried(second, others, judge, own.found, own.kept)
     offers = [*own.offers, *(_offer(order, trial) for trial in trials if trial.plan is not None)]
     runs = {"before": runner(order.model, order.inputs, training=order.training)}
+    if whole_timer is None:
+        measure = by_processor(torch.get_num_threads()) if crowd else None
+        known = None if own.kept is None or crowd else own.kept.times
+        whole_timer = partial(contest, measure=measure, known=known)
     taken = whole_timer(runs | {one.name: one.run for one in offers})
-    if own.kept is not None:
-        own.kept.save({one.name: taken[one.name].ms for one in offers})
     failed = {trial.engine.name for trial in trials if trial.why}
     best = _fastest([one for one in offers if one.name not in failed], taken)
     notes = _notes(own, best, taken)
@@ -119,7 +117,10 @@ def _optimized(
     engines = [_timed_as("original", taken["before"], 0.0)]
     engines += [_ours(own, taken)] if ours else []
     engines += [_of_trial(trial, taken) for trial in trials]
-    return _handed_out(order, own, best, taken, notes, engines)
+    made = _handed_out(order, own, best, taken, notes, engines)
+    if own.kept is not None:
+        own.kept.save({name: one.ms for name, one in taken.items()})
+    return made
 
 
 def _share_of(progress: Progress, start: float, end: float) -> Progress:

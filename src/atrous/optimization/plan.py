@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,7 +11,14 @@ from torch import nn
 
 from atrous.frameworks.torch import children, counted, hooks, unflattened, version_of
 from atrous.optimization import arena
-from atrous.optimization.graph.program import Program, Strides, activation_bytes, compiled, state_of
+from atrous.optimization.graph.program import (
+    Program,
+    Ready,
+    Strides,
+    activation_bytes,
+    compiled,
+    state_of,
+)
 
 __all__ = [
     "AnyPlan",
@@ -126,7 +133,7 @@ class Prepared:
         self._is_leaf = bool(spec.is_leaf())
         self._watch = Watch(model, state_of(program.graph, model))
         self._mark: Mark | None = None
-        self._runs: Callable[..., list[Any]] | None = None
+        self._ready: Ready | None = None
         arena.held(self, activation_bytes(program.graph))
 
     @property
@@ -136,17 +143,23 @@ class Prepared:
 
     def __call__(self, model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> Any:
         """The model's outputs."""
-        mark = self._watch.mark()
-        if self._runs is None or not is_same(mark, self._mark):
-            self._runs = compiled(self.program, model)
-            self._mark = mark
+        ready = self.ready(model)
         with arena.kept():
-            made = self._runs(*inputs)
+            made = ready.run(*inputs)
         return made[0] if self._is_leaf else unflattened(made, self._spec)
+
+    def ready(self, model: nn.Module) -> Ready:
+        """The program with the weights that the model has now."""
+        mark = self._watch.mark()
+        ready = self._ready
+        if ready is None or not is_same(mark, self._mark):
+            ready = self._ready = compiled(self.program, model)
+            self._mark = mark
+        return ready
 
     def refresh(self) -> None:
         """Prepares the weights anew before the next run."""
-        self._runs = None
+        self._ready = None
 
     def fits(self) -> bool:
         """Whether the model is as it was: in evaluation, of the same parts and hooks, here."""

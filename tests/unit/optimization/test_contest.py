@@ -62,10 +62,10 @@ def test_what_is_close_is_repeated_and_the_rest_is_not():
 
 
 def test_what_is_close_has_as_much_time_again():
-    """Three turns of three are more than the time for all; then two of them go on."""
+    """Two turns of three and a third of two are more than the time for all; these two go on."""
     machine = Machine(before=steady(900.0), one=steady(600.0), two=steady(605.0))
     turns = {name: taken.turns for name, taken in machine.times(seconds=1.75).items()}
-    assert turns == {"before": 3, "one": 7, "two": 7}
+    assert turns == {"before": 2, "one": 8, "two": 8}
 
 
 def test_nothing_is_repeated_where_one_is_ahead():
@@ -158,3 +158,17 @@ def test_records_saved_before_there_were_engines_load():
     assert "each layer alone" in str(timed)
     assert "spread        original 1.90 to 2.10 ms" in str(timed)
     assert timed.to_dict()["engines"][0]["high"] == 2.1
+
+
+def test_one_turn_is_enough_where_it_finds_the_times_of_before():
+    machine = Machine(before=steady(600.0), one=steady(300.0))
+    found = machine.times(known={"before": 560.0, "one": 310.0})
+    assert {name: taken.turns for name, taken in found.items()} == {"before": 1, "one": 1}
+    found = machine.times(known={"before": 560.0, "one": 200.0})
+    assert found["one"].turns > 1
+    assert machine.times(known={"before": 560.0})["one"].turns > 1
+
+
+def test_who_is_long_and_behind_has_two_turns():
+    found = Machine(before=steady(900.0), one=steady(600.0)).times(seconds=0.0)
+    assert {name: taken.turns for name, taken in found.items()} == {"before": 2, "one": 3}

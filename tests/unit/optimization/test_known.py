@@ -70,3 +70,19 @@ def test_a_program_that_is_no_longer_equal_is_not_believed(asked):
         return model(*given)
 
     assert judge.again(writes, 1e9).difference == math.inf
+
+
+def test_layers_of_a_model_that_is_known_are_not_run_again(asked, tmp_path):
+    model, x = model_of().eval(), torch.randn(1, 8, 40, 40)
+    first, _ = asked(model, x)
+    given, _ = timers("channels_last")
+
+    def timer(runs):
+        raise AssertionError(f"nothing is measured again, but {list(runs)}")
+
+    choices = Choices(tmp_path / "choices.json")
+    made = optimize_model(model, x, choices=choices, **{**given, "timer": timer})
+    fields = ("layer", "op", "strategy", "max_difference", "candidates")
+    for one, two in zip(made.explain().layers, first.explain().layers, strict=True):
+        assert [getattr(one, name) for name in fields] == [getattr(two, name) for name in fields]
+    assert torch.allclose(made(x), model(x), atol=1e-5)

@@ -11,6 +11,8 @@ from torch import nn
 from torch.fx import Graph, Node
 
 from atrous.frameworks.torch import hooks, module_stack, quiet, unfused, without_stacks
+from atrous.optimization.graph.clean import drop_unused
+from atrous.optimization.graph.pure import made_pure
 from atrous.refusal import Refusal
 
 __all__ = ["Exported", "exported", "layer_of"]
@@ -45,9 +47,12 @@ def exported(model: nn.Module, inputs: Sequence[torch.Tensor]) -> Exported | Ref
         )
     try:
         with quiet(), unfused(), without_stacks(), torch.no_grad():
-            first = torch.export.export(model, tuple(inputs), strict=False)
+            first = program = torch.export.export(model, tuple(inputs), strict=False)
             mutating = frozenset(_base(n) for n in first.graph.nodes if _is_mutating(n))
-            program = first.run_decompositions({})
+            graph, constants = _lifted(first)
+            if not made_pure(graph):
+                program = first.run_decompositions({})
+                graph, constants = _lifted(program)
     except Exception as error:
         reason = (str(error).strip().splitlines() or [""])[0][:160]
         return Refusal("trace", name, f"torch.export cannot follow it ({_kind(error)}{reason}).")
@@ -55,12 +60,15 @@ def exported(model: nn.Module, inputs: Sequence[torch.Tensor]) -> Exported | Ref
     if signature.buffers_to_mutate or signature.user_inputs_to_mutate:
         what = [*signature.buffers_to_mutate.values(), *signature.user_inputs_to_mutate.values()]
         return Refusal("trace", name, f"it changes {what[0]!r} when it runs.")
-    for node in program.graph.nodes:
+    for node in graph.nodes:
         if str(node.target) in _UNKNOWABLE or not _is_op(node):
             return Refusal("trace", name, f"its graph has {node.target}, which is not understood.")
         if any(not isinstance(size, int) for size in getattr(node.meta.get("val"), "shape", ())):
             return Refusal("trace", name, "its sizes depend on the values of its input.")
-    graph, constants = _lifted(program)
+    drop_unused(graph)
+    for node in graph.nodes:
+        node.meta["covers"] = (node.name,)
+        node.meta["layer"] = layer_of(node)
     return Exported(graph, constants, mutating, program.call_spec.out_spec, first)
 
 
@@ -91,14 +99,12 @@ def _lifted(program: Any) -> tuple[Graph, dict[str, torch.Tensor]]:
             if node.op == "placeholder":
                 made[node].meta["input"] = True
         made[node].meta = {**node.meta, **made[node].meta}
-        made[node].meta["covers"] = (node.name,)
-        made[node].meta["layer"] = layer_of(node)
     # `get_attr` warns about targets that no module has.
     return graph, constants
 
 
 def _is_op(node: Node) -> bool:
-    if node.op in ("placeholder", "output"):
+    if node.op in ("placeholder", "get_attr", "output"):
         return True
     is_getitem = getattr(node.target, "__name__", "") == "getitem"
     return node.op == "call_function" and (

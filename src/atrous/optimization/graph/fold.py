@@ -39,12 +39,13 @@ def fold(graph: Graph) -> None:
     changed = True
     while changed:
         constants = constants_first(graph)
-        changed = any(
-            _norm(graph, node, constants)
-            or _factor(graph, node, constants)
-            or _through_permute(graph, node)
-            for node in list(graph.nodes)
-        )
+        changed = False
+        for node in graph.nodes:
+            changed |= (
+                _norm(graph, node, constants)
+                or _factor(graph, node, constants)
+                or _through_permute(graph, node)
+            )
         drop_unused(graph)
 
 
@@ -107,9 +108,11 @@ def _norm(graph: Graph, node: Node, constants: set[Node]) -> bool:
     with graph.inserting_before(layer):
         scale = graph.call_function(norm_scale, (weight, variance, eps))
         shift = graph.call_function(norm_shift, (bias, mean, scale))
-    _rescale(graph, layer, scale, shift)
+    constants.update((scale, shift))
+    _rescale(graph, layer, scale, shift, constants)
     for user in results:
         replaced(user, layer, node)
+    graph.erase_node(node)
     return True
 
 
@@ -135,11 +138,12 @@ def _factor(graph: Graph, node: Node, constants: set[Node]) -> bool:
         elif isinstance(value, Node):
             with graph.inserting_before(layer):
                 scale = graph.call_function(torch.reciprocal, (value,))
+            constants.add(scale)
         else:
             scale = 1.0 / value if value else float("inf")
         if is_call(node, "aten.div.Tensor") and scale == float("inf"):
             return False
-        _rescale(graph, layer, scale, shift)
+        _rescale(graph, layer, scale, shift, constants)
         replaced(node, layer)
         return True
     return False
@@ -163,12 +167,13 @@ def _is_by_channel(layer: Node, value: Any, constants: set[Node]) -> bool:
     return bool(held.numel() == sizes[axis] == int(made.shape[axis]))
 
 
-def _rescale(graph: Graph, layer: Node, scale: Any, shift: Any) -> None:
+def _rescale(graph: Graph, layer: Node, scale: Any, shift: Any, constants: set[Node]) -> None:
     weight, bias = layer.args[1], layer.args[2] if len(layer.args) > 2 else None
     axis = 1 if is_call(layer, *TRANSPOSED) else 0
     with graph.inserting_before(layer):
         new_weight = graph.call_function(scaled_weight, (weight, scale, axis))
         new_bias = graph.call_function(scaled_bias, (bias, scale, shift, (weight, axis)))
+    constants.update((new_weight, new_bias))
     new_weight.meta["val"] = weight.meta["val"]
     # A bias of the channels' dtype.
     new_bias.meta["val"] = weight.meta["val"]

@@ -12,12 +12,14 @@ from atrous.optimization.graph.clean import constants_of, is_call, target_of
 from atrous.optimization.graph.fuse import is_layer
 from atrous.optimization.layer.call import LayerCall
 
-__all__ = ["overwrite"]
+__all__ = ["OVERWRITING", "is_fresh", "overwrite"]
 
 _aten: Any = torch.ops.aten
 _UNARY: tuple[str, ...] = ("relu", "hardtanh", "silu", "hardswish", "hardsigmoid", "gelu")
 _UNARY += ("sigmoid", "tanh", "leaky_relu", "elu", "mish", "exp", "neg", "rsqrt", "sqrt")
 _BINARY = ("add", "mul", "sub", "div")
+OVERWRITING = frozenset(f"{name}_" for name in (*_UNARY, *_BINARY))
+"""Elementwise operations in place."""
 _FRESH = {
     *(f"aten.{name}.default" for name in _UNARY),
     *(f"aten.{name}.Tensor" for name in _BINARY),
@@ -74,7 +76,7 @@ def _is_free(node: Node, operand: Any, kept: set[Node]) -> bool:
     """Whether a node may overwrite an operand."""
     if not isinstance(operand, Node) or len(operand.users) != 1 or operand in kept:
         return False
-    if [*node.args, *node.kwargs.values()].count(operand) != 1 or not _is_fresh(operand):
+    if [*node.args, *node.kwargs.values()].count(operand) != 1 or not is_fresh(operand):
         return False
     held, made = operand.meta.get("val"), node.meta.get("val")
     if not isinstance(held, torch.Tensor) or not isinstance(made, torch.Tensor):
@@ -82,7 +84,8 @@ def _is_free(node: Node, operand: Any, kept: set[Node]) -> bool:
     return bool(held.shape == made.shape and held.dtype == made.dtype)
 
 
-def _is_fresh(node: Node) -> bool:
+def is_fresh(node: Node) -> bool:
+    """Whether a node's result is memory of its own."""
     if is_layer(node) or target_of(node) in _FRESH:
         return True
     if getattr(node.target, "__name__", "") == "getitem":

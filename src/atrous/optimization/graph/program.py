@@ -22,6 +22,7 @@ from atrous.optimization.records import Layout
 
 __all__ = [
     "Program",
+    "Ready",
     "Step",
     "Strides",
     "activation_bytes",
@@ -164,9 +165,23 @@ def values_of(
     return values
 
 
-def compiled(program: Program, model: nn.Module) -> Callable[..., list[Any]]:
-    """The program as one Python function of the flat inputs, which returns the flat outputs."""
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A program with the weights of now: a function of the flat inputs, which returns the outputs.
+
+    `steps` are its lines one by one, and `constants` what these read beside one another's results.
+    """
+
+    run: Callable[..., list[Any]]
+    steps: Sequence[Step]
+    constants: Mapping[Node, Any]
+
+
+def compiled(program: Program, model: nn.Module) -> Ready:
+    """The program as Python code, with its weights prepared."""
     values = program.values(model)
+    constants: dict[Node, Any] = {}
+    steps = program.steps(values)
     names: dict[str, Any] = {"laid_out": laid_out, "layout": program.layout, "strided": strided}
     letters: dict[Node, str] = {n: f"x{at}" for at, n in enumerate(program.inputs)}
     lines = [f"def forward({', '.join(letters.values())}):"]
@@ -189,9 +204,11 @@ def compiled(program: Program, model: nn.Module) -> Callable[..., list[Any]]:
             return repr(value)
         name = f"c{len(names)}"
         names[name] = values[value] if isinstance(value, Node) else value
+        if isinstance(value, Node):
+            constants[value] = values[value]
         return name
 
-    for at, step in enumerate(program.steps(values)):
+    for at, step in enumerate(steps):
         names[f"f{at}"] = step.call
         letters[step.node] = f"v{at}"
         args = [written(one) for one in step.args]
@@ -210,8 +227,7 @@ def compiled(program: Program, model: nn.Module) -> Callable[..., list[Any]]:
         results.append(text)
     lines.append(f"    return [{', '.join(results)}]")
     exec(compile("\n".join(lines), "<atrous.optimize>", "exec"), names)  # noqa: S102
-    made: Callable[..., list[Any]] = names["forward"]
-    return made
+    return Ready(names["forward"], steps, constants)
 
 
 def strides_of(value: Any) -> Strides:
@@ -232,12 +248,12 @@ def strided(x: torch.Tensor, strides: tuple[int, ...]) -> torch.Tensor:
 
 
 _LONG = 0.5
-"""Seconds of two rounds that are enough."""
+"""Seconds of rounds that are enough."""
 
 
 def profiled(
     program: Program,
-    model: nn.Module,
+    ready: Ready,
     inputs: Sequence[torch.Tensor],
     rounds: int = 3,
     seen: Callable[..., None] | None = None,
@@ -245,19 +261,18 @@ def profiled(
 ) -> dict[Node, float]:
     """The milliseconds of each step within whole runs, the least of the rounds.
 
-    What else the machine does only adds to a step; of long runs two rounds tell enough. `seen` is
+    What else the machine does only adds to a step; of long runs one round tells enough. `seen` is
     told each step of the first run and what it is called with; `clock` gives seconds.
     """
-    values = program.values(model)
-    steps = program.steps(values)
+    steps = ready.steps
     taken: dict[Node, list[float]] = {step.node: [] for step in steps}
     started = clock()
     with torch.inference_mode():
         for turn in range(rounds):
-            if turn > 1 and clock() - started > _LONG:
+            if turn and clock() - started > _LONG:
                 break
             given = (laid_out(x, program.layout) for x in inputs)
-            held = {**values, **dict(zip(program.inputs, given, strict=True))}
+            held = {**ready.constants, **dict(zip(program.inputs, given, strict=True))}
             for step in steps:
                 args, kwargs = filled(step.args, held), filled(step.kwargs, held)
                 if seen is not None and turn == 0:

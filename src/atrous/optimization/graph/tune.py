@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -42,9 +42,14 @@ class Tuned:
         return any(one.error is not None for one in self.choices.values())
 
     @property
+    def times(self) -> dict[str, float]:
+        """What each layer takes by its strategy, by the name of its node; 0 where nobody knows."""
+        return {name: one.taken for name, one in self.choices.items()}
+
+    @property
     def milliseconds(self) -> float | None:
         """What the layers take by the strategies chosen; None where one was not measured."""
-        each = [dict(one.milliseconds).get(one.strategy, 0.0) for one in self.choices.values()]
+        each = self.times.values()
         return sum(each) if all(each) else None
 
 
@@ -67,8 +72,13 @@ def tuned(
     timer: Timer,
     progress: Progress,
     allowed: float = ALLOWED,
-) -> Tuned:
-    """The graph in that layout with the fastest strategy of each layer."""
+    limit: Callable[[Mapping[str, float], Collection[str]], bool] | None = None,
+) -> Tuned | None:
+    """The graph in that layout with the fastest strategy of each layer.
+
+    `limit` is told what the layers so far take, and the names of all nodes so far; where it is
+    exceeded, this is given up, and None returned.
+    """
     graph = in_layout(graph, layout)
     plain = Program(graph, constants, layout, {})
     values = values_of(graph, model, constants)
@@ -78,6 +88,7 @@ def tuned(
     for node, x in zip(plain.inputs, inputs, strict=True):
         held[node] = laid_out(x, layout)
     found: dict[str, Choice] = {}
+    names: set[str] = set()
     joined = _Joined(graph, values, choices, timer)
     with torch.inference_mode(), arena.kept():
         for done, node in enumerate(nodes):
@@ -91,6 +102,9 @@ def tuned(
                 held[node] = choice.runs(*operands)
                 joined.tried(node, operands, found)
                 del operands
+                names.add(node.name)
+                if limit is not None and limit({n: one.taken for n, one in found.items()}, names):
+                    return None
             else:
                 args, kwargs = filled(node.args, held), filled(node.kwargs, held)
                 held[node] = node.target(*args, **kwargs)

@@ -19,7 +19,7 @@ from atrous.operators.kernels import native
 
 __all__ = ["Choices", "folder", "machine", "versions"]
 
-_SCHEMA = "atrous.choices/1"
+_SCHEMA = "atrous.choices/2"
 
 
 def folder() -> Path:

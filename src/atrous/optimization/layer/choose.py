@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -11,13 +12,15 @@ import torch
 from atrous.optimization.layer.cache import Choices
 from atrous.optimization.layer.call import LayerCall
 from atrous.optimization.layer.rounding import ALLOWED, Rounded
-from atrous.optimization.layer.timing import Timer
+from atrous.optimization.layer.timing import PAUSE, Timer
 from atrous.optimization.layer.ways import PLAIN, Runs, Way, applying, runs_of
 
 __all__ = ["GAIN", "Choice", "choose", "difference", "tolerance"]
 
 GAIN = 0.98
 """A strategy is taken if it needs at most this share of the time of PyTorch's own."""
+_FAR = 3.0
+"""A first run that takes so many times the best one's is not repeated."""
 _TOLERANCES = {"float64": 1e-11, "float32": 2e-5, "float16": 4e-3, "bfloat16": 3e-2}
 
 
@@ -36,6 +39,11 @@ class Choice:
     why: tuple[str, ...]
     error: float | None = None
     direct_error: float | None = None
+
+    @property
+    def taken(self) -> float:
+        """The strategy's milliseconds; 0 where they were not measured."""
+        return dict(self.milliseconds).get(self.strategy, 0.0)
 
 
 def tolerance(dtype: torch.dtype | str) -> float:
@@ -104,8 +112,10 @@ def choose(
         found = [one for one in found if not one.rounds]
     why = [f"{one.rule}: {one.reason}" for one in dict.fromkeys(refused)]
     plain = runs_of(found[0], weight, bias, call)
+    begin = time.perf_counter()
     reference = plain(*_own(operands))
     check = _Check(call, weight, bias, operands, reference, allowed)
+    check.first[PLAIN] = time.perf_counter() - begin
     runs: dict[str, Runs] = {PLAIN: plain}
     known = choices.get(call.signature)
     if known is not None and {one.name for one in found} <= known.keys():
@@ -122,7 +132,8 @@ def choose(
         for one in found[1:]:
             if (made := check(one)) is not None:
                 runs[one.name] = made
-        taken = _timed(runs, operands, timer)
+        near = {name: runs[name] for name in check.not_far_behind(runs)}
+        taken = {name: 1e3 * check.first[name] for name in runs} | _timed(near, operands, timer)
         choices.put(
             call.signature, {**dict.fromkeys((one.name for one in found), math.inf), **taken}
         )
@@ -162,13 +173,16 @@ class _Check:
         self.apart: dict[str, float] = {PLAIN: 0.0}
         self.errors: dict[str, tuple[float, float]] = {}
         self.far: set[str] = set()
+        self.first: dict[str, float] = {}
 
     def __call__(self, one: Way) -> Runs | None:
         """What runs the layer by that strategy, where it gives the same."""
         call, weight, bias, operands = self._layer
         try:
             made = runs_of(one, weight, bias, call)
+            begin = time.perf_counter()
             result = made(*_own(operands))
+            self.first[one.name] = time.perf_counter() - begin
         except (RuntimeError, TypeError, ValueError, IndexError, MemoryError) as failed:
             self._refuse(one, (str(failed).splitlines() or [""])[0][:120])
             return None
@@ -180,6 +194,16 @@ class _Check:
             return None
         self.apart[one.name] = far
         return made
+
+    def not_far_behind(self, names: Iterable[str]) -> list[str]:
+        """Those whose first run took no clear multiple of the best one's; PyTorch's own stays.
+
+        Of runs shorter than a pause of the system the first says too little: all stay.
+        """
+        names = list(names)
+        best = min(self.first[name] for name in names)
+        limit = _FAR * best if best > PAUSE else math.inf
+        return [name for name in names if name == PLAIN or self.first[name] <= limit]
 
     def _rounds_little(self, one: Way, result: torch.Tensor) -> bool:
         call, weight, bias, operands = self._layer
@@ -211,9 +235,6 @@ def _timed(
     def bound(run: Runs) -> Callable[[], object]:
         return lambda: run(*operands)
 
-    if len(runs) == 1:
-        # Nothing to choose.
-        return dict.fromkeys(runs, 0.0)
     return timer({name: bound(run) for name, run in runs.items()})
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 
-__all__ = ["Clock", "Timer", "times"]
+__all__ = ["PAUSE", "Clock", "Timer", "times"]
 
 Clock = Callable[[], float]
 """Seconds from some start; `time.perf_counter`, or a made one in tests."""
@@ -15,37 +14,46 @@ Clock = Callable[[], float]
 Timer = Callable[[Mapping[str, Callable[[], object]]], dict[str, float]]
 """Milliseconds by name of each of these, run alternating."""
 
+PAUSE = 0.01
+"""Seconds for which a system may hold up a run, however short it is, to run something else."""
+_FAR, _BEHIND = 2.0, 1.3
+"""Who took so many times the best after a few turns, and then in as many as short runs have."""
+_FEW, _SOME, _MOST = 2, 5, 25
+"""Turns of long runs at least, of short ones, and of any."""
+
 
 def times(
     runs: Mapping[str, Callable[[], object]],
     *,
     clock: Clock = time.perf_counter,
-    seconds: float = 0.25,
-    least: int = 3,
-    most: int = 25,
-    cutoff: float = math.inf,
+    measure: Clock | None = None,
+    seconds: float = 0.06,
     of: Callable[[Sequence[float]], float] = median,
 ) -> dict[str, float]:
     """The milliseconds of each of `runs`, which take turns: the median, or what `of` makes of them.
 
-    As many rounds as fit into `seconds`, between `least` and `most`. What took more than
-    `cutoff` times as long as the best is not run again: twice as much after a single round, which
-    something else may have disturbed.
+    As many turns as fit into `seconds`, but two, and five where the best run is shorter than 10 ms,
+    for which another program may hold it up. Who took twice as long as the best and that pause, or
+    1.3 times as long in five turns, has no more. `measure` is what runs are timed by where that is
+    another clock than that of the wall.
 
     >>> ticks = iter(range(100))
-    >>> times({"one": lambda: None}, clock=lambda: next(ticks), least=3)
+    >>> times({"one": lambda: None}, clock=lambda: next(ticks))
     {'one': 1000.0}
     """
+    measure = clock if measure is None else measure
     taken: dict[str, list[float]] = {name: [] for name in runs}
     started = clock()
-    for turn in range(most):
+    for turn in range(_MOST):
+        best = min((min(values) for values in taken.values() if values), default=0.0)
+        least = _SOME if best < PAUSE else _FEW
         if turn >= least and clock() - started > seconds:
             break
-        best = min((min(values) for values in taken.values() if values), default=0.0)
-        for name, run in runs.items():
-            if turn >= 1 and min(taken[name]) > (cutoff if turn > 1 else 2 * cutoff) * best:
-                continue
-            begin = clock()
-            run()
-            taken[name].append(clock() - begin)
+        limit = _BEHIND * best if turn >= _SOME else _FAR * best + PAUSE
+        playing = [name for name in runs if turn == 0 or min(taken[name]) <= limit]
+        first = turn % len(playing)
+        for name in (*playing[first:], *playing[:first]):
+            begin = measure()
+            runs[name]()
+            taken[name].append(measure() - begin)
     return {name: 1e3 * of(values) for name, values in taken.items()}

@@ -73,6 +73,8 @@ register(Way("product kernel", _is_on_planes, _product_kernel, by_kernels, adds=
 
 def _not_worth_it(name: str, call: LayerCall) -> str:
     """Why a strategy is not even tried: it never won such layers, and trying takes time."""
+    if name == "slices" and set(call.stride) == {1}:
+        return "there is nothing between its positions to leave out."
     usual = call.groups == 1 and call.rank == 2 and call.dtype == "float32"
     usual = usual and torch.backends.mkldnn.is_available()
     if not usual or prod(call.input) <= FEW:  # where PyTorch leaves oneDNN

@@ -7,6 +7,7 @@ that layout only; a convolution along one axis runs as one of height 1.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import torch
@@ -22,6 +23,8 @@ from atrous.refusal import Refusal
 __all__: list[str] = []
 
 _ops: Any = torch.ops.mkldnn
+_MANY = 4000
+"""Positions of outputs for each of which every weight is read: laying them out anew is nothing."""
 
 
 def _has(*names: str) -> bool:
@@ -36,6 +39,13 @@ def _fuses_conv(call: LayerCall) -> bool | Refusal:
     if call.layout != "channels_last":
         return Refusal("onednn", "", "oneDNN's fused convolutions are channels-last.")
     return True
+
+
+def _fuses_unpacked(call: LayerCall) -> bool | Refusal:
+    fits = _fuses_conv(call)
+    if fits is True and call.input[0] * prod(call.convolution.outputs) > _MANY:
+        return Refusal("onednn unpacked", "", "so many outputs do not notice how weights lie.")
+    return fits
 
 
 def _activates(activation: Activation, call: LayerCall) -> bool:
@@ -116,5 +126,5 @@ def _onednn_linear(weight: torch.Tensor, bias: torch.Tensor | None, call: LayerC
 
 
 register(Way("onednn", _fuses_conv, _onednn_conv(packs=True), _activates, adds=True))
-register(Way("onednn unpacked", _fuses_conv, _onednn_conv(packs=False), _activates, adds=True))
+register(Way("onednn unpacked", _fuses_unpacked, _onednn_conv(packs=False), _activates, adds=True))
 register(Way("onednn linear", _fuses_linear, _onednn_linear, _activates, adds=True))

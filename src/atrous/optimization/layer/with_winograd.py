@@ -27,6 +27,8 @@ _LEAST_SAVED = 1.3
 """Fewer times fewer products are spent on transforms."""
 _LEAST_PRODUCTS = 4_000_000
 """Layers of fewer products take microseconds, most of them for the call."""
+_LEAST_FILLED = 8
+"""Channels, times what is saved: with fewer, vectors are empty for the most part."""
 _FINER = 1.02
 """A level that saves less than this beyond the one before only rounds more."""
 
@@ -52,6 +54,8 @@ def applies(level: int, call: LayerCall) -> bool | Refusal:
         return _refused(f"it knows kernels of up to 64 taps along an axis, not {kernel}.")
     if here.saves < _LEAST_SAVED:
         return _refused(f"its tiles save {here.saves:.2f} times the products.")
+    if here.saves * channels < _LEAST_FILLED:
+        return _refused(f"{channels} channels leave most of each vector empty.")
     below = [_tiling(call, other) for other in LEVELS if other < level]
     return all(one is None or here.saves >= _FINER * one.saves for one in below)
 
