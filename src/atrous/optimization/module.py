@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from atrous.frameworks.torch import is_watched, share_state
+from atrous.frameworks.modules import share_state
+from atrous.frameworks.torch import is_watched
 from atrous.optimization.plan import AnyPlan, EngineRecipe, Recipe, Signature, signature_of
 from atrous.optimization.records import Explanation
 

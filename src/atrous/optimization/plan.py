@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from atrous.frameworks.torch import children, counted, hooks, unflattened, version_of
+from atrous.frameworks.modules import children, counted, hooks, version_of
+from atrous.frameworks.torch import unflattened
 from atrous.optimization import arena
 from atrous.optimization.graph.program import (
     Program,

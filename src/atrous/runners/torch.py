@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from atrous.errors import ReadError
-from atrous.frameworks.torch import leaves, quiet, run_of, seed_all
+from atrous.frameworks.modules import run_of
+from atrous.frameworks.torch import leaves, quiet, seed_all
 
 __all__ = ["Runner", "draw_weights", "random_inputs", "share_weights"]
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from atrous.frameworks.torch import held
+from atrous.frameworks.modules import held
 from atrous.optimization.engines.engine import (
     ENGINES,
     Engine,

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 from torch.fx import Graph, Node
 
-from atrous.frameworks.torch import hooks, module_stack, quiet, unfused, without_stacks
+from atrous.frameworks.modules import hooks
+from atrous.frameworks.torch import module_stack, quiet, unfused, without_stacks
 from atrous.optimization.graph.clean import drop_unused
 from atrous.optimization.graph.pure import made_pure
 from atrous.refusal import Refusal

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.fx import Graph, Node
 
-from atrous.frameworks.torch import held
+from atrous.frameworks.modules import held
 from atrous.optimization.graph.chains import chain_of, is_chain, runs_of_chain
 from atrous.optimization.graph.clean import constants_of
 from atrous.optimization.graph.fuse import call_of, is_layer

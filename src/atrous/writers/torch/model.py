@@ -9,7 +9,7 @@ from torch import nn
 
 from atrous.conversion.edits import Edit
 from atrous.conversion.plan import OpChange, Plan
-from atrous.frameworks.torch import replace_module
+from atrous.frameworks.modules import replace_module
 from atrous.geometry import Dense
 from atrous.network import Node
 from atrous.network.ops import Conv, ConvTranspose, Expand, Pad, Pool, Reshape, Resize, Slice

@@ -12,7 +12,8 @@ from torch import nn
 from torch.func import functional_call
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from atrous.frameworks.torch import leaves, quiet, run_of
+from atrous.frameworks.modules import run_of
+from atrous.frameworks.torch import leaves, quiet
 from atrous.refusal import Refusal
 
 __all__ = ["part_of"]

@@ -13,7 +13,8 @@ from torch import nn
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.graph_module import reduce_graph_module
 
-from atrous.frameworks.torch import complete, state_of, take_over, without_module_stack
+from atrous.frameworks.modules import complete, state_of, take_over
+from atrous.frameworks.torch import without_module_stack
 
 __all__ = ["Recoded", "RecodedGraph", "module_call", "recoded"]
 

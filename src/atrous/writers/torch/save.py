@@ -13,7 +13,8 @@ from torch import nn
 
 from atrous.errors import ReadError
 from atrous.files import whole_file
-from atrous.frameworks.torch import quiet, run_of
+from atrous.frameworks.modules import run_of
+from atrous.frameworks.torch import quiet
 from atrous.readers.kind import kind_of
 from atrous.readers.torch.reader import read_torch
 from atrous.refusal import Refusal
