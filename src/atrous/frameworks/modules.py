@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -11,17 +13,19 @@ from torch import nn
 from atrous.frameworks.torch import OneOp
 
 __all__ = [
-    "children",
     "complete",
     "counted",
     "held",
     "hooks",
+    "kinds",
     "replace_module",
     "run_of",
     "share_state",
     "state_of",
     "take_over",
-    "version_of",
+    "together",
+    "trains",
+    "written",
 ]
 
 _STATE = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
@@ -88,14 +92,46 @@ def complete(made: nn.Module, root: nn.Module, remade: type[nn.Module]) -> None:
     made._parameters = {name: made._parameters[name] for name in root._parameters}
 
 
-def version_of(tensor: torch.Tensor) -> int:
-    """How often the tensor was written to; -1 where nobody counts, under inference mode."""
-    return -1 if tensor.is_inference() else tensor._version
+_TRAINING, _MODULES, _BEHIND, _BEFORE = map(
+    attrgetter, ("training", "_modules", "_forward_hooks", "_forward_pre_hooks")
+)
+_VERSION, _DTYPE, _IS_CPU = map(attrgetter, ("_version", "dtype", "is_cpu"))
 
 
-def children(module: nn.Module) -> list[int]:
-    """What tells the children of a module from other ones, those that are None included."""
-    return [id(child) for child in module._modules.values()]
+def together(parts: Sequence[nn.Module]) -> tuple[Any, ...]:
+    """What tells whether modules work together as before: their hooks and their children.
+
+    It is asked before every run, of hundreds of modules: loops in Python would take longer than
+    small models run.
+    """
+    return (
+        [*map(len, map(_BEHIND, parts))],
+        [*map(len, map(_BEFORE, parts))],
+        [*map(id, chain.from_iterable(map(dict.values, map(_MODULES, parts))))],
+        [*map(len, map(_MODULES, parts))],
+    )
+
+
+def trains(parts: Sequence[nn.Module]) -> bool:
+    """Whether one of these modules is in training mode."""
+    return any(map(_TRAINING, parts))
+
+
+def kinds(tensors: Sequence[torch.Tensor]) -> tuple[list[bool], list[torch.dtype]]:
+    """Which tensors are on the CPU, and what each holds."""
+    return [*map(_IS_CPU, tensors)], [*map(_DTYPE, tensors)]
+
+
+def written(tensors: Sequence[torch.Tensor]) -> tuple[list[int], list[int]]:
+    """Where tensors lie and how often each was written to: none where nobody counts.
+
+    That is under inference mode.
+    """
+    try:
+        versions = [*map(_VERSION, tensors)]
+    except RuntimeError:
+        versions = [-1 if one.is_inference() else one._version for one in tensors]
+    return [*map(torch.Tensor.data_ptr, tensors)], versions
 
 
 def hooks(module: nn.Module) -> tuple[int, int]:

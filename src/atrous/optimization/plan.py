@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import is_
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 
-from atrous.frameworks.modules import children, counted, hooks, version_of
+from atrous.frameworks.modules import counted, kinds, together, trains, written
 from atrous.frameworks.torch import unflattened
 from atrous.optimization import arena
 from atrous.optimization.graph.program import (
@@ -79,7 +80,7 @@ class AnyPlan(Protocol):
 
 Home = tuple[dict[str, Any], str]
 """Where a tensor is held: the dict, and its key there."""
-Mark = tuple[tuple[Any, int, int], ...]
+Mark = tuple[list[torch.Tensor], tuple[list[int], list[int]]]
 """Tensors as they are now: which, where they lie, and how often they were written to."""
 
 
@@ -91,32 +92,34 @@ class Watch:
     """
 
     def __init__(self, model: nn.Module, homes: Sequence[Home]) -> None:
-        self._homes = [*homes, *counted(model)]
-        self._parts = [(part, hooks(part), children(part)) for part in model.modules()]
-        self._dtypes = [home[name].dtype for home, name in self._homes]
+        # The same dict and key twice, as counts of batch norms are, would be looked at twice.
+        places = {(id(home), name): (home, name) for home, name in (*homes, *counted(model))}
+        self._homes = [*places.values()]
+        self._parts = [*model.modules()]
+        self._together = together(self._parts)
+        self._kinds = kinds([home[name] for home, name in self._homes])
 
     def fits(self) -> bool:
         """Whether the model is as it was: in evaluation, of the same parts and hooks, here."""
-        for part, hooked, parts in self._parts:
-            if part.training or hooks(part) != hooked or children(part) != parts:
-                return False
-        tensors = (home.get(name) for home, name in self._homes)
-        return all(
-            t is not None and t.device.type == "cpu" and t.dtype == dtype
-            for t, dtype in zip(tensors, self._dtypes, strict=True)
-        )
+        if trains(self._parts) or together(self._parts) != self._together:
+            return False
+        tensors = [home.get(name) for home, name in self._homes]
+        return type(None) not in map(type, tensors) and kinds(tensors) == self._kinds
 
     def mark(self) -> Mark:
         """What tells whether a tensor has changed since."""
         # The tensors themselves: an address alone may be that of a later one.
-        tensors = (home[name] for home, name in self._homes)
-        return tuple((tensor, tensor.data_ptr(), version_of(tensor)) for tensor in tensors)
+        tensors = [home[name] for home, name in self._homes]
+        return tensors, written(tensors)
 
 
 def is_same(one: Mark, two: Mark | None) -> bool:
     """Whether nothing was replaced, moved or written to between two marks."""
-    return two is not None and all(
-        a[0] is b[0] and a[1:] == b[1:] for a, b in zip(one, two, strict=True)
+    return (
+        two is not None
+        and len(one[0]) == len(two[0])
+        and all(map(is_, one[0], two[0]))
+        and one[1] == two[1]
     )
 
 
