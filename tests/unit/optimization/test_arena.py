@@ -58,6 +58,32 @@ def test_what_a_run_frees_is_there_for_the_next_and_given_back_behind_the_last_o
     assert found.returncode == 0, found.stderr
 
 
+ENGINE = """
+import resource, torch
+from torch import nn
+from atrous.optimization.engines.engaged import Engaged, recipe_of
+from atrous.optimization.engines.engine import Engine, task_of
+
+model = nn.Identity().eval()
+x = torch.zeros(12 << 20)  # 48 MiB: more than glibc keeps by itself
+task = task_of(model, (x,))
+plan = Engaged(Engine("made", (), "", None), model, recipe_of(Engine("made", (), "", None), (x,)))
+plan.hold(lambda inputs: torch.empty(12 << 20).fill_(1.0), task.peak)
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    plan(model, (x,))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+assert min(faults() for _ in range(20)) < 1000  # of 12,288 pages
+"""
+
+
+def test_outputs_of_other_engines_lie_where_those_of_the_last_run_lay():
+    found = run_python(ENGINE)
+    assert found.returncode == 0, found.stderr
+
+
 def test_an_owner_that_ends_while_its_thread_is_inside_is_no_deadlock():
     owner = Owner()
     arena.held(owner, 1)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from atrous.frameworks.modules import held
+from atrous.optimization import arena
 from atrous.optimization.engines.engine import (
     ENGINES,
     Engine,
@@ -56,9 +57,10 @@ class Engaged:
         own = None if self.own is None else self.own.recipe
         return replace(self._recipe, own=own) if isinstance(own, Recipe) else self._recipe
 
-    def hold(self, runs: Run) -> None:
-        """Takes what the engine has made of the model as it is now."""
+    def hold(self, runs: Run, peak: int) -> None:
+        """Takes what the engine has made of the model as it is now; a run holds `peak` bytes."""
         self._ready = runs, self._now()
+        arena.held(self, peak)
 
     def __call__(self, model: nn.Module, inputs: Inputs) -> Any:
         """The model's outputs."""
@@ -71,7 +73,8 @@ class Engaged:
         if runs is None:
             return self._otherwise(model, inputs)
         try:
-            return runs(self._as_prepared(inputs))
+            with arena.kept():
+                return runs(self._as_prepared(inputs))
         except Exception as error:
             self._fail(now, f"fails: {complaint(error)}")
             return self._otherwise(model, inputs)
@@ -81,7 +84,8 @@ class Engaged:
         ready = self._ready
         if ready is None or ready[0] is None or not _matches(self._now(), ready[1]):
             raise UnfitError("its weights change when it runs.")
-        return ready[0](self._as_prepared(inputs))
+        with arena.kept():
+            return ready[0](self._as_prepared(inputs))
 
     def refresh(self) -> None:
         """Prepares the weights anew: the next call runs `own`, the one after it the engine."""

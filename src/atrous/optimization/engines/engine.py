@@ -16,7 +16,7 @@ from torch import nn
 from atrous.errors import AtrousError
 from atrous.frameworks.torch import flattened, unflattened
 from atrous.optimization.graph.export import Exported, exported
-from atrous.optimization.graph.program import strided, strides_of
+from atrous.optimization.graph.program import activation_bytes, strided, strides_of
 from atrous.optimization.judge import Inputs, called
 from atrous.refusal import Refusal
 from atrous.registry import Registry
@@ -109,6 +109,13 @@ class Task:
         if not all(type(value) is torch.Tensor for value in values):
             raise UnfitError("its outputs are not tensors alone.")
         return values
+
+    @property
+    def peak(self) -> int:
+        """The bytes of all results that a run holds at once; of its outputs, without a graph."""
+        if isinstance(self.found, Exported):
+            return activation_bytes(self.found.graph)
+        return sum(value.numel() * value.element_size() for value in self.tensors)
 
     def giver(self) -> Callable[[Sequence[torch.Tensor]], Any]:
         """What puts outputs into the structure and the strides in which the model gives them.

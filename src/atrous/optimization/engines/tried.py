@@ -75,7 +75,7 @@ def tried(
             if task is None:
                 task = _steady(order.model, order.inputs, found)
             plan = Engaged(trial.engine, task.model, recipe_of(trial.engine, task.inputs))
-            plan.hold(trial.engine.build(task))
+            plan.hold(trial.engine.build(task), task.peak)
             verdict = judge(plan.raw)
         except Exception as error:
             trial.why = complaint(error)
