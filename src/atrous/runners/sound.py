@@ -135,7 +135,7 @@ class _ArraySource:
 
     def blocks(self, size: int) -> Iterator[Block]:
         for start in range(0, self.array.shape[1], size):
-            yield np.array(self.array[:, start : start + size], np.float32)
+            yield np.array(self.array[:, start : start + size])
 
 
 class _FileSource:

@@ -73,6 +73,11 @@ def stream_file(
 
         def put(found: Any) -> None:
             array = arrays_of(found)[0]
+            if array.dtype.kind == "c":
+                raise ArgumentError(
+                    f"{source_name(model)}: it makes complex numbers, which no sound has; let it "
+                    "return its real numbers."
+                )
             # Nothing may be certain yet, which -1 stands for in no shape.
             array = array.reshape(prod(array.shape[:-1]), array.shape[-1])
             if not sink:
@@ -85,6 +90,11 @@ def stream_file(
 
         clip = []
         for samples in opened.blocks(block):
+            if dtype.kind in "iu" and samples.dtype.kind not in "iu":
+                raise ArgumentError(
+                    f"{source_name(model)}: it takes whole numbers, and {source} holds "
+                    f"{samples.dtype}; give an .npy of whole ones."
+                )
             given = np.ascontiguousarray(samples, dtype).reshape(*shape[:-1], -1)
             begin = perf_counter()
             found = live.push(given)
@@ -113,7 +123,7 @@ def stream_file(
         1000 * (times[0] if times else 0.0),
         1000 * max(times[1:], default=0.0),
         error,
-        5 * float(np.finfo(dtype).eps) * 16 if error is not None else None,
+        None if error is None else 80 * float(np.finfo(dtype if dtype.kind == "f" else "f4").eps),
     )
 
 
@@ -146,7 +156,7 @@ def _check_length(model: Any, shape: tuple[int, ...]) -> None:
 def _dtype_of(live: Any) -> Any:
     """What numbers a stream takes."""
     name = str(live.dtype).rpartition(".")[2]
-    return np.dtype(name if name in ("float64", "float16") else "float32")
+    return np.dtype("float32" if name == "bfloat16" else name)
 
 
 def _error(made: Any, clip: list[Any], kept: list[Any]) -> float:

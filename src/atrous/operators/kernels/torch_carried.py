@@ -71,7 +71,8 @@ class LayerState:
 
     def taken(self, cells: Sequence[torch.Tensor], batch: int) -> torch.Tensor:
         """This layer's states, one behind another."""
-        found = torch.zeros(batch, self.states, self.sequences, self.hidden)
+        shape = batch, self.states, self.sequences, self.hidden
+        found = torch.zeros(shape, dtype=torch.float32, device="cpu")
         for i, cell in enumerate(cells):
             found[:, i, :, : self.units] = cell[self.layer].reshape(batch, self.sequences, -1)
         return found.reshape(batch, -1)
@@ -82,6 +83,7 @@ class LayerState:
         states = memory.reshape(batch, self.states, self.sequences, self.hidden)
         if not cells:
             shape = (self.layers, batch * self.sequences, self.units)
-            cells += [torch.zeros(shape) for _ in range(self.states)]
+            plain = {"dtype": torch.float32, "device": "cpu"}
+            cells += [torch.zeros(shape, **plain) for _ in range(self.states)]
         for i, cell in enumerate(cells):
             cell[self.layer] = states[:, i, :, : self.units].reshape(-1, self.units)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,6 +72,7 @@ class Steps:
         )
         self.held = self._start.copy()
         self._turns = 0
+        self._stateful = [i for i, one in enumerate(recipe.rules) if one.stateful]
 
     def _nothing(self, index: int) -> Any:
         """A value of length 0."""
@@ -132,8 +134,14 @@ class Steps:
     def alone(
         self, call: Callable[..., list[torch.Tensor]], *given: torch.Tensor
     ) -> list[torch.Tensor]:
-        """What a call makes, without gradients, PyTorch's warnings, and memory that two hold."""
-        with torch.inference_mode(), quiet():
+        """What a call makes, without gradients, PyTorch's warnings, and memory that two hold.
+
+        Types are those of the recording, in whatever types PyTorch would compute by itself.
+        """
+        kind = self._empty[0].device.type
+        with torch.inference_mode(), quiet(), ExitStack() as held:
+            if torch.is_autocast_enabled(kind):
+                held.enter_context(torch.autocast(kind, enabled=False))
             return self._apart(call(*given), given)
 
     def _apart(
@@ -212,8 +220,17 @@ class Steps:
         self._turns = turns
         values: list[Any] = list(self._empty)
         values[: len(new)] = new
-        for step in plan.steps:
-            step(values)
+        held = self.held
+        kept, cells = held.kept.copy(), [(i, held.cells[i].copy()) for i in self._stateful]
+        try:
+            for step in plan.steps:
+                step(values)
+        except BaseException:
+            # A table that ends, memory that there is not, an interrupt: nothing was pushed.
+            held.kept[:] = kept
+            for i, cell in cells:
+                held.cells[i][:] = cell
+            raise
         return [output(values) for output in plan.outputs]
 
     def _plan(self, before: Counts, after: Counts, whole: Ends | None) -> Plan:

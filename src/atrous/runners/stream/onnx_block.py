@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from atrous.errors import ArgumentError, MissingDependencyError, UnsupportedError
+from atrous.files import whole_file
 from atrous.frameworks.torch import quiet
 from atrous.runners.stream.engine import Held, Steps
 
@@ -157,4 +158,8 @@ def write_block(steps: Steps, path: Path, block: int, about: Mapping[str, Any]) 
     }
     entry = model.metadata_props.add()
     entry.key, entry.value = KEY, json.dumps(described)
-    path.write_bytes(model.SerializeToString())
+    try:
+        with whole_file(path) as made_at:
+            made_at.write_bytes(model.SerializeToString())
+    except OSError as error:
+        raise ArgumentError(f"{path}: cannot be written: {error.strerror or error}.") from None

@@ -299,10 +299,21 @@ class Stream(Shown):
         write_block(self._steps, Path(path), block, about)
 
     def state_arrays(self) -> dict[str, Any]:
-        """What is kept at this moment, as arrays by the names that `to_onnx` gives them."""
+        """What is kept at this moment, as arrays by the names that `to_onnx` gives them.
+
+        Raises `ArgumentTypeError` for a model in bfloat16, of which there are no arrays.
+        """
+        import torch
+
         from atrous.runners.stream.onnx_block import kept_tensors
 
-        return {one.name: one.real.cpu().numpy() for one in kept_tensors(self._engine.held.copy())}
+        kept = kept_tensors(self._engine.held.copy())
+        if any(one.tensor.dtype == torch.bfloat16 for one in kept):
+            raise ArgumentTypeError(
+                f"{self.name}: its state is bfloat16, of which NumPy has no arrays; take "
+                "stream.state, or stream the model in float32."
+            )
+        return {one.name: one.real.cpu().numpy() for one in kept}
 
     @property
     def _steps(self) -> Steps:

@@ -77,8 +77,8 @@ class Trials:
         except UnsupportedError:
             # Code that pads up to a multiple does not where nothing is missing: the calls are those
             # of a length at which most are made.
-            most = max(self._made.values(), key=lambda trial: trial.count)
-            if most.count <= self._made[axis.lengths].count:
+            most = max(self._made.values(), key=lambda trial: trial.count, default=None)
+            if most is None or most.count <= self._made[axis.lengths].count:
                 raise
             self._begin(most.length)
         self._sizes: dict[tuple[int, ...], Mapping[Any, tuple[Shape, ...]]] = {}
@@ -158,6 +158,7 @@ class Trials:
                 maps = [aligned(first, other) for other in trials]
             except UnsupportedError as error:
                 refused = error
+                self._check_unrolled(first)
                 continue
             except ReadError as error:
                 refused = refused or error
@@ -174,6 +175,17 @@ class Trials:
             f"{self.axis.name}: its sizes do not grow in proportion to the length of dimension "
             f"{self.axis.axis}, so it has no time axis there."
         )
+
+    def _check_unrolled(self, first: Recorded) -> None:
+        """Raises where the calls are as many more as there are positions: longer ones take long."""
+        points = sorted((one.length - first.length, one.count) for one in self._made.values())
+        more = [Fraction(count - first.count, apart) for apart, count in points if apart > 0]
+        if len(more) > 2 and len(set(more)) == 1 and more[0] > 0:
+            raise UnsupportedError(
+                f"{self.axis.name}: it makes calls for each position ({first.count} at a length of "
+                f"{first.length}), a loop over time; recurrent layers (nn.LSTM, nn.GRU, nn.RNN) "
+                "are streams, loops of cells are not."
+            )
 
     def _trial(self, length: int) -> Recorded:
         return self._at_lengths(self.axis.together(length))

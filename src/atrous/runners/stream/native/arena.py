@@ -140,7 +140,7 @@ class Arena:
         self.carries = {i: len(self.roots) + n for n, i in enumerate(carrying)}
         self.values = (ValueStruct * (len(self.roots) + len(carrying)))()
         self.floats = self._placed()
-        self.memory = torch.zeros(written.batch, self.floats)
+        self.memory = torch.zeros((written.batch, self.floats), dtype=torch.float32, device="cpu")
         steps = map(self._step, range(len(written.steps)))
         self.steps = (StepStruct * len(written.steps))(*steps)
         self.ports = (PortStruct * (1 + len(written.recipe.outputs)))()
@@ -148,27 +148,17 @@ class Arena:
             ctypes.addressof(self.steps),
             ctypes.addressof(self.values),
             self.memory.data_ptr(),
-            None,
+            written.packed.data_ptr(),
             len(self.steps),
             len(self.values),
             self.floats,
-            0,
+            written.packed.numel(),
             written.batch,
             lanes_and_panel()[1],
             0,
             1,
             len(self.ports),
         )
-        self.fill()
-
-    def fill(self) -> None:
-        """The weights as they are now."""
-        held = torch.zeros(self.written.floats + SLACK)
-        flat = held.numpy()
-        for at, values in self.written.constants:
-            flat[at : at + values.size] = values
-        self.held = held
-        self.program.constants, self.program.constant_floats = held.data_ptr(), flat.size
 
     @property
     def state_bytes(self) -> int:
@@ -324,7 +314,7 @@ class Arena:
                 if not is_ring:
                     rows[first : first + count, columns] = flat[element]
                     continue
-                index = torch.arange(first, first + count) % half
+                index = torch.arange(first, first + count, device="cpu") % half
                 for again in (index, index + half):
                     at = again if isinstance(columns, slice) else again[:, None]
                     rows[at, columns] = flat[element]

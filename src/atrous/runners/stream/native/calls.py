@@ -14,7 +14,7 @@ from atrous.operators.kernels.columns import columns_of, is_dense
 from atrous.operators.kernels.torch_carried import SumsSoFar
 from atrous.runners.stream.native.folded import norm_factors
 from atrous.runners.stream.native.grids import sum_places
-from atrous.runners.stream.native.written import NativeStep, Written, outermost, writes
+from atrous.runners.stream.native.written import HANDED_ON, NativeStep, Written, outermost, writes
 from atrous.runners.stream.rules.base import Timed, Value
 from atrous.runners.stream.rules.calling import called
 from atrous.runners.stream.rules.ends import Cropped, Padded, Repeated
@@ -23,10 +23,7 @@ from atrous.runners.stream.rules.shapes import Reshaped
 __all__: list[str] = []
 
 
-@writes(
-    "alias clone contiguous detach dropout alpha_dropout feature_dropout lift_fresh positive to"
-)
-@writes("feature_alpha_dropout _to_copy")
+@writes(" ".join(HANDED_ON))
 def _handed_on(written: Written, call: Timed) -> None:
     written.alias(call.value, call.operand().index)
 
@@ -126,6 +123,8 @@ def _joined(written: Written, call: Timed) -> None:
         return
     shape = [1 if d not in written.fixed(out) else n for d, n in enumerate(out.shape)]
     dim, inputs = int(call["dim"] or 0) % len(shape), [written.values[i] for i in rule.inputs]
+    if dim not in written.fixed(out):
+        raise call.refusal(f"its {call.name} is along the batch")
     column, is_flat = 0, all(map(written.is_plain, inputs)) and outermost(shape, dim)
     if is_flat and not written.wants_grid(out):
         written.root(out)
@@ -376,8 +375,8 @@ def _normed(
 @writes("softmax log_softmax _softmax _log_softmax")
 def _shares(written: Written, call: Timed) -> None:
     x, dim = call.operand(), int(call["dim"])
-    wide = [d for d in written.fixed(x) if x.shape[d] > 1]
-    if wide not in ([], [dim % len(x.shape)]) or not written.is_dense(x):
+    wide, dim = [d for d in written.fixed(x) if x.shape[d] > 1], dim % len(x.shape)
+    if wide not in ([], [dim]) or dim not in written.fixed(x) or not written.is_dense(x):
         raise call.refusal(f"its {call.name} is over a part of the channels")
     written.root(call.value)
     fields = {"channels": written.channels(x), "one": int("log" in call.name)}
@@ -395,7 +394,7 @@ _PAIRS = {
 
 @writes("add sub rsub mul div maximum minimum")
 def _pair(written: Written, call: Timed) -> None:
-    if (call["alpha"] or 1) != 1 or call["rounding_mode"] is not None:
+    if call["alpha"] not in (None, 1) or call["rounding_mode"] is not None:
         raise call.refusal(f"its {call.name} has a factor or rounds")
     sides = [call["self"], call["other"]]
     values = [call.known.value(side) if isinstance(side, torch.fx.Node) else None for side in sides]
@@ -412,6 +411,8 @@ def _pair(written: Written, call: Timed) -> None:
 
 def _of_two(written: Written, call: Timed, left: Value, right: Value) -> None:
     kind, one, out = _PAIRS[call.name], False, call.value
+    if written.batch > 1 and len(left.shape) != len(right.shape):
+        raise call.refusal(f"its {call.name} puts the batch beside channels")
     counts = [written.channels(side) for side in (left, right)]
     if counts[0] == 1 < counts[1] and kind not in ("minus", "over"):
         left, right = right, left

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from ctypes import byref
 from dataclasses import dataclass
+from itertools import chain
 from math import prod
 from typing import Any
 
@@ -51,11 +52,21 @@ def native_steps(recipe: Recipe) -> NativeSteps | Refusal:
         return Refusal(_RULE, str(error.subject or name), str(error))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Program:
+    """Steps with the weights as they were at some version of these."""
+
+    written: Written
+    roots: tuple[int, ...]
+    watched: tuple[torch.Tensor, ...]
+    version: int
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The calls of a push, one after the other, and the memory that they need."""
+    """The calls of a push, in the passes that they belong to, and the memory that they need."""
 
-    calls: tuple[Turns, ...]
+    passes: tuple[tuple[Turns, ...], ...]
     needs: Mapping[int, Need]
 
 
@@ -70,31 +81,33 @@ class NativeSteps:
         self.steps, self.recipe, self.schedule = steps, steps.recipe, steps.schedule
         if self.schedule.settled > _LATE:
             raise UnsupportedError("its layers are alike only after very many samples.")
-        self._write()
+        # The newest one, for twins too.
+        self._programs = [self._written()]
         self._live = False
         self._count = 0
         self._routes: dict[tuple[int, int], Route] = {}
         self._passes: dict[tuple[int, int], tuple[Turns, ...]] = {}
         self._arena: Arena | None = None
+        self._take_up(self._programs[0])
+        self._look()
+        share_threads()
+
+    def _written(self) -> Program:
+        written = Written(self.recipe)
+        join_steps(written, self._held())
+        roots = dict.fromkeys(step.value for step in written.steps if step.op != "give")
+        watched = tuple(x for x in written.watched if not x.is_inference())
+        return Program(written, tuple(roots), watched, _changes(watched))
+
+    def _take_up(self, program: Program) -> None:
+        self.written, self._roots = program.written, program.roots
+        self._watched, self._version = program.watched, program.version
         self._needs = {root: Need() for root in self._roots}
         self._fits: object = None
         self._stages = stages_of(self.written, self.schedule.period)
         self._most = max(stage.most for stage in self._stages)
         self._together = (Stage(min(stage.most for stage in self._stages), frozenset(self._roots)),)
         self._stage_of = self._places_of()
-        self._look()
-        share_threads()
-
-    def _write(self) -> None:
-        self.written = Written(self.recipe)
-        join_steps(self.written, self._held())
-        made = (step.value for step in self.written.steps if step.op != "give")
-        self._roots = tuple(dict.fromkeys(made))
-        self._watched = tuple(x for x in self.written.watched if not x.is_inference())
-        self._version = self._changes()
-
-    def _changes(self) -> int:
-        return sum(x._version for x in self._watched)
 
     def _held(self) -> list[bool]:
         """Which values are kept between pushes at all."""
@@ -238,16 +251,16 @@ class NativeSteps:
         key = (self.schedule.alike(self._count), more)
         found = self._routes.get(key)
         if found is None:
-            calls: list[Turns] = []
+            passes: list[tuple[Turns, ...]] = []
             count = self._count
             while more:
                 part = min(more, self._most)
-                calls += self._turns(count, part)
+                passes.append(self._turns(count, part))
                 count, more = count + part, more - part
             needs = {root: Need() for root in self._roots}
-            for turns in {id(one): one for one in calls}.values():
+            for turns in {id(one): one for one in chain(*passes)}.values():
                 needs = {root: need.with_(turns.needs[root]) for root, need in needs.items()}
-            found = Route(tuple(calls), needs)
+            found = Route(tuple(passes), needs)
             if len(self._routes) >= _MOST_ROUTES:
                 self._routes.clear()
             self._routes[key] = found
@@ -272,12 +285,12 @@ class NativeSteps:
         return self._arena
 
     def _pushed(self, new: torch.Tensor, more: int) -> list[torch.Tensor]:
-        if self._changes() != self._version:
+        if _changes(self._watched) != self._version:
             self._repack()
         route = self._route(more)
         arena = self._fitting(route)
         outputs = range(len(self.recipe.outputs))
-        given = [sum(turns.given[i] for turns in route.calls) for i in outputs]
+        given = [sum(turns.given[i] for turns in chain(*route.passes)) for i in outputs]
         pairs = zip(self.recipe.outputs, given, strict=True)
         made = [room_for(self.written, value, count) for value, count in pairs]
         places = [self.recipe.values[0], *self.recipe.outputs]
@@ -287,23 +300,32 @@ class NativeSteps:
             _describe(port, x, value, self.written.batch)
         arena.program.threads = torch.get_num_threads()
         program = byref(arena.program)
-        for turns in route.calls:
+        for stages in route.passes:
+            # Positions of all stages are counted from where the pass begins.
             arena.program.periods = self.schedule.turns(self._count)
-            self._count += turns.taken
-            for i, rows in enumerate((turns.taken, *turns.given)):
-                ports[i].data, ports[i].rows = at[i], rows
-                at[i] += 4 * rows * ports[i].row_step
-            run_program(program, turns.turns, turns.grown, ports)
+            for turns in stages:
+                self._count += turns.taken
+                for i, rows in enumerate((turns.taken, *turns.given)):
+                    ports[i].data, ports[i].rows = at[i], rows
+                    at[i] += 4 * rows * ports[i].row_step
+                run_program(program, turns.turns, turns.grown, ports)
         return made
 
     def _repack(self) -> None:
         """The same program with the weights as they are now."""
         held = self.held
-        self._write()
-        self._routes.clear()
-        self._passes.clear()
+        if self._programs[0].version != _changes(self._watched):
+            self._programs[0] = self._written()
+            self._routes.clear()
+            self._passes.clear()
+        self._take_up(self._programs[0])
         self._arena = None
         self.held = held
+
+
+def _changes(watched: Sequence[torch.Tensor]) -> int:
+    """A number that grows with every change in place."""
+    return sum(x._version for x in watched)
 
 
 def _wide(x: torch.Tensor, value: Value, batch: int) -> list[int]:

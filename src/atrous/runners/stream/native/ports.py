@@ -44,5 +44,6 @@ def room_for(written: Written, value: Value, count: int) -> torch.Tensor:
     shape = [count if d == value.dim else n for d, n in enumerate(value.shape)]
     dims = _by_columns(written, value)
     if dims is None:
-        return torch.empty(shape)
-    return _turned_back(torch.empty([shape[d] for d in dims]), dims)
+        return torch.empty(shape, dtype=torch.float32, device="cpu")
+    rows = torch.empty([shape[d] for d in dims], dtype=torch.float32, device="cpu")
+    return _turned_back(rows, dims)

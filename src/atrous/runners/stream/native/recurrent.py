@@ -8,7 +8,7 @@ import numpy as np
 
 from atrous.operators.kernels.stream import panels_of
 from atrous.operators.kernels.torch_carried import LayerState
-from atrous.runners.stream.native.written import NativeStep, Written, writes
+from atrous.runners.stream.native.written import RECURRENT, NativeStep, Written, writes
 from atrous.runners.stream.rules.base import Timed
 
 __all__: list[str] = []
@@ -17,7 +17,7 @@ _VECTOR = 16
 """Gates are padded to as many floats: whole vectors of every instruction set."""
 
 
-@writes("lstm gru rnn_tanh rnn_relu")
+@writes(" ".join(RECURRENT))
 def _recurrent(written: Written, call: Timed) -> None:
     x, out, name = call.operand("input"), call.value, call.name
     if not written.rule(out).stateful:

@@ -40,8 +40,7 @@ def stages_of(written: Written, period: int) -> tuple[Stage, ...]:
     least, bound = min(near), max(map(written.density, (root for run in runs for root in run)))
     most = max(int(_HELD / bound) // period, least)
     wanted = [_periods_wanted(written, run, period, least) for run in runs]
-    # What counts positions counts those of the whole program.
-    if not any(wanted) or any(step.op == "count" for step in written.steps):
+    if not any(wanted):
         return (Stage(least * period, frozenset(root for run in runs for root in run)),)
     levels = [
         _power(min(max(mine, cached), most)) if mine else _power(min(cached, most))
@@ -109,10 +108,12 @@ def _periods_wanted(written: Written, run: Sequence[int], period: int, least: in
 
 
 def _weights(step: NativeStep) -> int:
-    if step.op != "product":
+    """Floats of weights that many rows share; a recurrent layer reads what it carries by too."""
+    if step.op != "product" and step.carry is None:
         return 0
     fields = step.fields
-    return int(fields.get("taps", 1) * fields["channels"] * fields["filters"])
+    depth = fields.get("taps", 1) * fields["channels"] + fields.get("units", 0)
+    return int(depth * fields.get("filters", 0))
 
 
 def _next_wanted(levels: Sequence[int], wanted: Sequence[int], i: int) -> int:

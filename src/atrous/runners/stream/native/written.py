@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -19,7 +20,7 @@ from atrous.operators.kernels.columns import (
     is_dense,
     plain_strides,
 )
-from atrous.operators.kernels.stream import lanes_and_panel
+from atrous.operators.kernels.stream import SLACK, lanes_and_panel
 from atrous.operators.kernels.torch_carried import Carry
 from atrous.registry import Registry
 from atrous.runners.stream.recipe import Recipe
@@ -28,7 +29,15 @@ from atrous.runners.stream.rules.sources import Source
 
 __all__ = ["WRITERS", "NativeStep", "RowPlace", "Written", "floats_of_row", "writes"]
 
-_STATEFUL = frozenset(["cumsum", "lstm", "gru", "rnn_tanh", "rnn_relu"])
+RECURRENT = frozenset(["lstm", "gru", "rnn_tanh", "rnn_relu"])
+_STATEFUL = RECURRENT | {"cumsum"}
+HANDED_ON = frozenset(
+    [
+        "_to_copy", "alias", "alpha_dropout", "clone", "contiguous", "detach", "dropout",
+        "feature_alpha_dropout", "feature_dropout", "lift_fresh", "positive", "to",
+    ]
+)  # fmt: skip
+"""What hands on what it gets."""
 _MOST_BLOCKS = 64
 _FAR = 1 << 40
 """Beyond all columns: the stride of time, and times 1024 that of the batch."""
@@ -206,6 +215,17 @@ class Written:
         users = {name_of(one).rpartition(".")[2] for one in value.node.users if one.op != "output"}
         return any(value.shape[d] > 1 for d in beside) and not users <= VIEWS
 
+    def wants_last(self, value: Value) -> bool:
+        """Whether a recurrent layer reads a value, whose last dimension must lie side by side."""
+        found: set[str] = set()
+        left = [value.node]
+        while left:
+            for one in left.pop().users:
+                name = name_of(one).rpartition(".")[2] if one.op == "call_function" else ""
+                found.add(name)
+                left += [one] if name in HANDED_ON else []
+        return not found.isdisjoint(RECURRENT)
+
     def wide(self, value: Value) -> list[tuple[int, int]]:
         """Size and stride of each dimension of more than one number in a position."""
         strides = self.strides[value.index]
@@ -243,9 +263,13 @@ class Written:
             made = view(torch.empty_strided(x.shape, apart, device="meta"))
         except RuntimeError:
             return None
+        several = made if isinstance(made, list | tuple) else [made]
+        far = [one.stride()[0] == _FAR << 10 and max(one.stride()[1:]) <= _FAR for one in several]
+        if self.batch > 1 and not all(far):
+            return None  # The batch is elsewhere.
         return [
             (tuple(0 if step >= _FAR else step for step in one.stride()), one.storage_offset())
-            for one in (made if isinstance(made, list | tuple) else [made])
+            for one in several
         ]
 
     def arranged(
@@ -277,6 +301,7 @@ class Written:
         value = call.value
         self.alias(value, x.index, column, strides=strides)
         turned = self.wants_grid(value) and strides[1] != 1
+        turned |= self.wants_last(value) and strides[-1] != 1 < value.shape[-1]
         if not turned and self.is_dense(value):
             return
         self.root(value, self.grid(value) if self.wants_grid(value) else None)
@@ -296,6 +321,16 @@ class Written:
         count = self.channels(self.values[indices[0]])
         row = floats_of_row(count)
         return row if all(map(self.is_whole, indices)) else count
+
+    @cached_property
+    def packed(self) -> torch.Tensor:
+        """All constants, one behind another: one memory for all streams by these steps."""
+        held = torch.zeros(self.floats + SLACK, dtype=torch.float32, device="cpu")
+        flat = held.numpy()
+        for at, values in self.constants:
+            flat[at : at + values.size] = values
+        self.constants.clear()
+        return held
 
     def stored(self, values: Any) -> int:
         """Where some numbers lie among the constants."""

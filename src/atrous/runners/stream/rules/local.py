@@ -125,6 +125,10 @@ _ALONG = frozenset(
         "take_along_dim",
     ]
 )
+_ALL_BY_DEFAULT = frozenset(
+    ["fft_fftshift", "fft_ifftshift", "roll", "flip", "take_along_dim", "cross"]
+)
+"""What takes all dimensions, or one that its sizes tell, where none is named."""
 _PRODUCTS = frozenset(["matmul", "mm", "bmm", "addmm", "baddbmm"])
 _POINTWISE = frozenset(
     ["prelu", "_prelu_kernel", "lerp", "addcmul", "addcdiv", "where", "masked_fill"]
@@ -137,6 +141,8 @@ def local_rule(call: Timed) -> Rule:
     if name == "getitem":
         return Local([call.operand().index], _item(call.node.args[1]))
     if name in _HANDED_ON:
+        if call["train"] and call["p"]:
+            raise call.refusal(f"its {name} is on in evaluation mode too, so it draws numbers")
         return Local([call.operand().index], lambda x: x)
     inputs, function = called(call)
     if name in _TURNED or name in _REDUCED:
@@ -184,10 +190,12 @@ def _dims(call: Timed, *keys: str) -> list[int]:
     rank = len(call.operand().shape)
     for key in keys:
         named = call.arguments.get(key)
-        if named is not None:
+        # No dimension named is all of them.
+        if named is not None and named != []:
             several = named if isinstance(named, list | tuple) else [named]
-            return [int(dim) % rank for dim in several]
-    return [rank - 1] if call.name.startswith("fft") else [0]
+            found = [int(dim) % rank for dim in several]
+            return [d for d in range(rank) if d not in found] if call.name == "renorm" else found
+    return list(range(rank)) if call.name in _ALL_BY_DEFAULT else [0]
 
 
 def _carried_along(call: Timed) -> Rule:
@@ -262,7 +270,9 @@ def _batch_norm(call: Timed) -> Rule:
 @rule("group_norm native_group_norm instance_norm")
 def _group_norm(call: Timed) -> Rule:
     x = call.operand("input")
-    return Local(*called(call)) if x.dim == 0 else running_norm(call)
+    if x.dim == 0 or (call.name == "instance_norm" and call["use_input_stats"] is False):
+        return Local(*called(call))
+    return running_norm(call)
 
 
 @rule("layer_norm native_layer_norm rms_norm")

@@ -130,6 +130,7 @@ def _convolution(call: Timed) -> Rule:
     place = axis_of(call, x, axes)
     if place is None:
         return Local(*called(call))
+    call.same()
     kernel = int(meta.shape[2 + place])
     stride, dilation = wide(call["stride"], axes), wide(call["dilation"], axes)
     padding = call["padding"]

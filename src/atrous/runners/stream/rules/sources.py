@@ -64,7 +64,10 @@ def source_rule(call: Timed) -> Rule:
         dtype, device = meta.dtype, meta.device
 
         def count(first: int, stop: int) -> torch.Tensor:
-            return torch.arange(first, stop, device=device).mul(each).add(start).to(dtype)
+            places = torch.arange(first, stop, device=device)
+            if dtype.is_floating_point:
+                places = places.double()
+            return places.mul(each).add(start).to(dtype)
 
         return Source(peers, count, counted=True)
     if name == "expand":
