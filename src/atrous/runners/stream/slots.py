@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence, Set
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import count
+from threading import RLock
 from typing import TYPE_CHECKING, Any, Protocol
 
-from atrous.errors import ArgumentError
+from atrous.errors import ArgumentError, ArgumentTypeError
 from atrous.shown import how_many, some
 
 if TYPE_CHECKING:
@@ -80,6 +82,8 @@ class Slots:
         self._counts: dict[Hashable, int] = {}
         self._groups: dict[Hashable, _Group] = {}
         self._names = count()
+        # One stream in PyTorch begins and ends all others: one thread at a time.
+        self._one = RLock()
 
     def __repr__(self) -> str:
         return (
@@ -115,8 +119,9 @@ class Slots:
                 f"{self._stream.name}: a stream is open as {key!r}; close it, or take another key."
             )
         if state is None:
-            self._alone.steps.reset()
-            held = self._alone.steps.held
+            with self._one:
+                self._alone.steps.reset()
+                held = self._alone.steps.held
         else:
             held = self._stream._held_of(state)
             if state.ended:
@@ -137,6 +142,15 @@ class Slots:
         Streams that are not among the keys stay as they are. Raises as `Stream.push` does, and
         `ArgumentError` for a key under which no stream is open; all streams are then as they were.
         """
+        stream = self._stream
+        if not isinstance(chunks, Mapping):
+            raise ArgumentTypeError(
+                f"{stream.name}: chunks are a {type(chunks).__name__}; give a dict by keys."
+            )
+        with self._one if self._native is None else nullcontext():
+            return self._pushed_each(chunks)
+
+    def _pushed_each(self, chunks: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         stream = self._stream
         taken: dict[Hashable, torch.Tensor] = {}
         for key, chunk in chunks.items():
@@ -165,10 +179,11 @@ class Slots:
         then stays open, and `drop` gives it up.
         """
         self._checked(key)
-        steps = self._alone.steps
-        steps.held = self._state(key)
-        made = steps.alone(steps.finish)
-        self.drop(key)
+        with self._one:
+            steps = self._alone.steps
+            steps.held = self._state(key)
+            made = steps.alone(steps.finish)
+            self.drop(key)
         return self._stream._given(made, None)
 
     def drop(self, key: Hashable) -> None:

@@ -32,6 +32,22 @@ class StreamState:
         return (*flat, *(one for cell in self.cells for one in cell))
 
     @property
+    def is_plain(self) -> bool:
+        """Whether it holds what a stream saves: whole numbers, and dense tensors with numbers."""
+        import torch
+
+        counts = (self.count, *self.others) if isinstance(self.others, tuple) else ()
+        lists = isinstance(self.kept, tuple) and isinstance(self.cells, tuple)
+        if not lists or not counts or not all(type(count) is int for count in counts):
+            return False
+        if not all(isinstance(cell, tuple) for cell in self.cells):
+            return False
+        return all(
+            isinstance(one, torch.Tensor) and one.layout == torch.strided and not one.is_meta
+            for one in self.tensors
+        )
+
+    @property
     def nbytes(self) -> int:
         """Bytes of all its tensors."""
         return sum(one.numel() * one.element_size() for one in self.tensors)

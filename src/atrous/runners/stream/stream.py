@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 from functools import cached_property
+from operator import index
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -222,7 +223,7 @@ class Stream(Shown):
     @state.setter
     def state(self, state: StreamState) -> None:
         self._engine.held = self._held_of(state)
-        self._ended = state.ended
+        self._ended = bool(state.ended)
 
     @staticmethod
     def _state_of(held: Held, *, ended: bool) -> StreamState:
@@ -239,9 +240,9 @@ class Stream(Shown):
             )
         from atrous.runners.stream.engine import Held
 
-        cells = [list(cell) for cell in state.cells]
-        held = Held(state.count, list(state.kept), cells, state.others)
-        fits = len(held.kept) == len(self._recipe.values)
+        fits = state.is_plain and len(state.kept) == len(self._recipe.values)
+        cells = [list(cell) for cell in state.cells] if fits else []
+        held = Held(state.count, list(state.kept) if fits else [], cells, state.others)
         if not fits or not (state.ended or self._steps.fits(held)):
             raise ArgumentError(
                 f"{self.name}: the state is one of another model; give one that a stream of the "
@@ -289,7 +290,12 @@ class Stream(Shown):
         """
         from atrous.runners.stream.onnx_block import write_block
 
-        block = self.hop if block is None else block
+        try:
+            block = self.hop if block is None else index(block)
+        except TypeError:
+            raise ArgumentTypeError(
+                f"{self.name}: block={block!r} is no number of samples; give a whole one."
+            ) from None
         about = {
             "model": self.name,
             "axis": self.axis,

@@ -9,12 +9,13 @@ from fractions import Fraction
 from functools import cached_property
 from itertools import islice, product
 from math import gcd, lcm
+from numbers import Integral
 from typing import Any
 
 import torch
 from torch import nn
 
-from atrous.errors import AtrousError, ReadError, UnsupportedError
+from atrous.errors import ArgumentTypeError, AtrousError, ReadError, UnsupportedError
 from atrous.frameworks.torch import module_stack, name_of
 from atrous.network.shapes import Shape
 from atrous.readers.torch.written_out import join_attention
@@ -425,7 +426,12 @@ def time_axis(
 
 def _axes_named(plain: Axis, axis: int | Sequence[int]) -> tuple[int, ...]:
     """The dimensions that were named, counted from the front: one for all, or one for each."""
-    named = (axis,) * len(plain.shapes) if isinstance(axis, int) else tuple(axis)
+    named = tuple(axis) if isinstance(axis, list | tuple) else (axis,) * len(plain.shapes)
+    if not all(isinstance(one, Integral) and not isinstance(one, bool) for one in named):
+        raise ArgumentTypeError(
+            f"{plain.name}: axis={axis!r} is no dimension; give its number, such as axis=2, or one "
+            "for each input."
+        )
     if len(named) != len(plain.shapes):
         raise UnsupportedError(
             f"{plain.name}: axis={tuple(named)} names {len(named)} dimensions for "

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from threading import Thread
+
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 
 import atrous
-from atrous.errors import ArgumentError, AtrousError, UnsupportedError
+from atrous.errors import ArgumentError, ArgumentTypeError, AtrousError, UnsupportedError
 from atrous.operators.kernels.stream import streams_natively
 from atrous.runners.stream.native import stages
 from tests.streamed import noise, off, pushed, whole_of
@@ -239,6 +242,23 @@ def test_pads_that_go_by_the_length_are_refused_also_where_they_are_in_the_call(
         atrous.stream(Same(), (1, 1, 60))
 
 
+def padded_in_front(x):
+    missing = -x.shape[2] % 3
+    return functional.avg_pool1d(functional.pad(x, (missing, 0)) if missing else x, 3)
+
+
+def cut_in_front(x):
+    more = x.shape[2] % 3
+    return functional.avg_pool1d(x[..., more:] if more else x, 3)
+
+
+@pytest.mark.parametrize("function", [padded_in_front, cut_in_front])
+@pytest.mark.parametrize("length", [60, 61])
+def test_what_is_put_or_cut_in_front_at_some_lengths_alone_is_refused(function, length):
+    with pytest.raises(UnsupportedError):
+        atrous.stream(Written(function), (1, 2, length), axis=2)
+
+
 def unrolled(x, cell):
     state, made = x.new_zeros(1, 4), []
     for place in range(x.shape[1]):
@@ -257,3 +277,58 @@ def test_loops_of_cells_and_packed_sequences_are_refused():
         atrous.stream(Written(unrolled, nn.GRUCell(3, 4)), (1, 12, 3), axis=1)
     with pytest.raises(AtrousError):
         atrous.stream(Written(packed, nn.GRU(3, 4, batch_first=True)), (1, 12, 3), axis=1)
+
+
+def test_states_slots_and_arguments_of_other_kinds_are_one_error_each(tmp_path):
+    model, x = conv(2, 2, 5), noise(1, 2, 40)
+    live = atrous.stream(model, (1, 2, 40))
+    live.push(x)
+    state = live.state
+    for change in (
+        {"count": 1.5}, {"count": "a"}, {"count": None}, {"kept": None}, {"cells": None},
+        {"kept": ("a",) * len(state.kept)}, {"others": None}, {"cells": (None,) * len(state.cells)},
+        {"kept": tuple(one if one is None else one.to("meta") for one in state.kept)},
+        {"kept": tuple(one if one is None else one.to_sparse() for one in state.kept)},
+    ):  # fmt: skip
+        with pytest.raises(ArgumentError, match="the state is one of another model"):
+            live.state = replace(state, **change)
+    for axis in ("t", 2.0, True, (2.0,)):
+        with pytest.raises(ArgumentTypeError, match="is no dimension; give its number"):
+            atrous.stream(model, (1, 2, 40), axis=axis)
+    with pytest.raises(ArgumentTypeError, match="chunks are a list; give a dict by keys"):
+        live.slots().push([x])
+    with pytest.raises(ArgumentTypeError, match="block='2' is no number of samples"):
+        live.to_onnx(tmp_path / "x.onnx", "2")
+    rough = atrous.stream(conv(2, 2).bfloat16(), (1, 2, 40))
+    rough.push(x.bfloat16())
+    with pytest.raises(ArgumentTypeError, match="its state is bfloat16"):
+        rough.state_arrays()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_types_are_those_of_the_recording_also_under_autocast(engine):
+    model, x = nn.Sequential(conv(2, 4, 5), nn.ReLU(), conv(4, 2)).eval(), noise(1, 2, 60)
+    live = atrous.stream(model, (1, 2, 40), engine=engine)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = pushed(live, x, [3, 40, 17])
+    assert off(found, whole_of(model, x)) < 1e-6
+
+
+def test_slots_may_be_used_by_several_threads():
+    model = nn.Sequential(conv(2, 4, 5, padding=2), nn.ReLU(), conv(4, 2)).eval()
+    clips = noise(4, 1, 2, 400)
+    whole = [whole_of(model, x) for x in clips]
+    for most in (None, 2):
+        many, found = atrous.stream(model, (1, 2, 40)).slots(most), {}
+
+        def run(key, x, many=many, found=found):
+            many.open(key)
+            made = [many.push({key: part})[key] for part in x.split(29, 2)]
+            found[key] = torch.cat([*made, many.close(key)], 2)
+
+        threads = [Thread(target=run, args=pair) for pair in enumerate(clips)]
+        for one in threads:
+            one.start()
+        for one in threads:
+            one.join()
+        assert all(off(found[key], whole[key]) < 2e-6 for key in range(4))

@@ -290,6 +290,8 @@ def _clamped(written: Written, call: Timed) -> None:
         raise call.refusal("it clamps by tensors")
     ends = [default if one is None else float(one) for one, default in
             zip(found, (-np.inf, np.inf), strict=True)]  # fmt: skip
+    if ends[0] > ends[1]:
+        raise call.refusal("its lower bound is above the upper one")
     unary(written, call, "clamped", alpha=ends[0], beta=ends[1])
 
 
@@ -471,6 +473,8 @@ def _with_constant(written: Written, call: Timed, number: Any, *, flipped: bool)
     else:
         with np.errstate(divide="ignore"):
             scale = 1 / np.asarray(number)
+        if (np.abs(scale[scale != np.inf]) > np.finfo(np.float32).max).any():
+            raise call.refusal("it divides by a number whose inverse is no float32")
     if each:
         found = {"weight": scale, "bias": moved}
         found = {key: one for key, one in found.items() if one is not None}

@@ -187,6 +187,8 @@ def _pad(call: Timed) -> Rule:
     place = 2 * (rank - 1 - x.dim)
     held = [found for found in amounts if found is not None]
     lows = {found[place] if len(found) > place else 0 for found in held}
+    if len(held) < len(amounts):
+        lows.add(0)  # Left out there: it would have padded nothing.
     others = {tuple(found[:place]) + tuple(found[place + 2 :]) for found in held}
     if len(others) > 1:
         raise call.refusal("how it pads dimensions other than time depends on the length")
@@ -255,8 +257,7 @@ def _slice(call: Timed) -> Rule:
     step = int(call["step"] or 1)
     starts = set()
     for found, length in zip(call.each("start"), x.lengths, strict=True):
-        if found is None and call["start"] is not None:
-            continue  # Left out there.
+        # Where it is left out, nothing is cut.
         start = int(found or 0)
         starts.add(max(start + length, 0) if start < 0 else start)
     if len(starts) > 1:
