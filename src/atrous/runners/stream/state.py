@@ -36,11 +36,13 @@ class StreamState:
         """Whether it holds what a stream saves: whole numbers, and dense tensors with numbers."""
         import torch
 
-        counts = (self.count, *self.others) if isinstance(self.others, tuple) else ()
-        lists = isinstance(self.kept, tuple) and isinstance(self.cells, tuple)
-        if not lists or not counts or not all(type(count) is int for count in counts):
+        # What was read from a file may hold anything.
+        held: list[Any] = [self.others, self.kept, self.cells]
+        if not all(isinstance(one, tuple) for one in held):
             return False
-        if not all(isinstance(cell, tuple) for cell in self.cells):
+        if not all(isinstance(cell, tuple) for cell in held[2]):
+            return False
+        if not all(type(count) is int for count in (self.count, *self.others)):
             return False
         return all(
             isinstance(one, torch.Tensor) and one.layout == torch.strided and not one.is_meta

@@ -426,7 +426,8 @@ def time_axis(
 
 def _axes_named(plain: Axis, axis: int | Sequence[int]) -> tuple[int, ...]:
     """The dimensions that were named, counted from the front: one for all, or one for each."""
-    named = tuple(axis) if isinstance(axis, list | tuple) else (axis,) * len(plain.shapes)
+    several = isinstance(axis, list | tuple)
+    named: tuple[Any, ...] = tuple(axis) if several else (axis,) * len(plain.shapes)  # type: ignore[arg-type]
     if not all(isinstance(one, Integral) and not isinstance(one, bool) for one in named):
         raise ArgumentTypeError(
             f"{plain.name}: axis={axis!r} is no dimension; give its number, such as axis=2, or one "
