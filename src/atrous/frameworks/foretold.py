@@ -22,11 +22,18 @@ _CONVOLUTIONS = {
 _ONE_BY_ONE = ("relu", "sigmoid", "tanh", "silu", "hardswish", "hardsigmoid", "hardtanh", "relu6")
 _UNARY = {getattr(_ATEN, name).default for name in (*_ONE_BY_ONE, "gelu", "leaky_relu")}
 _UNARY_IN_PLACE = {getattr(_ATEN, f"{name}_").default for name in (*_ONE_BY_ONE, "leaky_relu")}
+_RECURRENT = {
+    _ATEN.gru.input: 3,
+    _ATEN.lstm.input: 4,
+    _ATEN.rnn_tanh.input: 1,
+    _ATEN.rnn_relu.input: 1,
+}
+"""The gates that each has."""
 _BINARY = {_ATEN.add.Tensor, _ATEN.mul.Tensor}
 _BINARY_IN_PLACE = {_ATEN.add_.Tensor, _ATEN.mul_.Tensor}
 
 
-def foretold(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> torch.Tensor | None:
+def foretold(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """The result of a call on fake tensors of the CPU; None where it is not known here.
 
     >>> from torch._subclasses.fake_tensor import FakeTensorMode
@@ -39,6 +46,9 @@ def foretold(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> torch
     rank = _CONVOLUTIONS.get(func)
     if rank is not None:
         return None if kwargs else _convolved(rank, *args)
+    gates = _RECURRENT.get(func)
+    if gates is not None:
+        return None if kwargs or len(args) != 9 else _recurred(gates, *args)
     if func in _UNARY or func in _UNARY_IN_PLACE:
         x = args[0]
         if not _is_plain(x) or any(isinstance(more, torch.Tensor) for more in args[1:]):
@@ -104,6 +114,48 @@ def _convolved(
             return None
         out.append(room // step + 1)
     return _like(x, out)
+
+
+def _recurred(
+    gates: int,
+    x: Any,
+    start: Any,
+    weights: Any,
+    biases: Any,
+    layers: Any,
+    _: Any,
+    train: Any,
+    both_ways: Any,
+    batch_first: Any,
+) -> tuple[torch.Tensor, ...] | None:
+    states = list(start) if gates == 4 else [start]
+    if train or not all(map(_is_plain, (x, *states, *weights))) or x.dim() != 3 or 0 in x.shape:
+        return None
+    ways = 2 if both_ways else 1
+    held = states[0].shape[-1]
+    inner = states[-1].shape[-1]
+    per_way = (4 if biases else 2) + (held != inner)
+    batch, steps = x.shape[:2] if batch_first else (x.shape[1], x.shape[0])
+    sizes = [(layers * ways, batch, one) for one in (held, inner)]
+    if [tuple(one.shape) for one in states] != sizes[-len(states) :]:
+        return None
+    if len({one.dtype for one in (x, *states, *weights)}) > 1:
+        return None
+    if len(weights) != per_way * ways * layers:
+        return None
+    for index in range(layers * ways):
+        read = x.shape[2] if index < ways else ways * held
+        own = [tuple(one.shape) for one in weights[index * per_way : (index + 1) * per_way]]
+        wide = gates * inner
+        shapes = [(wide, read), (wide, held), *([(wide,)] * 2 if biases else [])]
+        if own != [*shapes, *([(held, inner)] if held != inner else [])]:
+            return None
+    made = _like(x, (steps, batch, ways * held))
+    if batch_first:
+        with unset_fake_temporarily():
+            laid = torch.empty((steps, batch, ways * held), dtype=x.dtype, device="meta")
+            made = FakeTensor(x.fake_mode, laid.transpose(0, 1), x.fake_device)
+    return made, *(_like(one) for one in states)
 
 
 def _of_axes(rank: int, given: Any) -> tuple[int, ...] | None:

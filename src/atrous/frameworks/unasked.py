@@ -36,8 +36,12 @@ What others look at is not seen, since a mode is off inside the call that it han
 _POOLS = (F.max_pool1d, F.max_pool2d, F.max_pool3d)
 
 
+class _AskedError(Exception):
+    """What is still to run tells nothing more."""
+
+
 class _Asking(TorchFunctionMode):
-    """Notes whether what a call returns are numbers in place of tensors."""
+    """Ends the run at a call that returns numbers in place of tensors, and notes that."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,6 +54,8 @@ class _Asking(TorchFunctionMode):
             self.asked |= isinstance(made, torch.Size)
         if isinstance(func, FunctionType) and func.__name__ not in _BLIND and func not in _POOLS:
             self.asked = True
+        if self.asked:
+            raise _AskedError
         return made
 
 

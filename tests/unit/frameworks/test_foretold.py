@@ -123,3 +123,42 @@ def test_what_keeps_a_shape_makes_what_torch_says(fakes):
     assert foretold(ATEN.batch_norm.default, (x, *rows, True, 0.1, 1e-5, False), {}) is None
     short = [fakes(3), *rows[1:]]
     assert foretold(ATEN.batch_norm.default, (x, *short, False, 0.1, 1e-5, False), {}) is None
+
+
+@pytest.mark.parametrize("kind", [torch.nn.GRU, torch.nn.LSTM, torch.nn.RNN])
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_recurrent_layers_make_what_torch_says(kind, batch_first):
+    named = {"GRU": "gru", "LSTM": "lstm", "RNN": "rnn_tanh"}
+    op = getattr(ATEN, named[kind.__name__]).input
+    for index, (layers, both, bias) in enumerate(product((1, 2), (False, True), (False, True))):
+        narrow = {"proj_size": 3} if kind is torch.nn.LSTM and index % 2 else {}
+        dtype = (torch.float32, torch.float64)[index // 2 % 2]
+        mode = FakeTensorMode()
+        with torch.inference_mode(False):
+            settings = {"bias": bias, "bidirectional": both, "dtype": dtype, **narrow}
+            layer = kind(4, 5, layers, **settings)
+        with mode:
+            weights = [torch.empty(one.shape, dtype=dtype) for one in layer._flat_weights]
+        with mode:
+            x = torch.empty(2, 6, 4, dtype=dtype)
+            count = layers * (2 if both else 1), 6 if not batch_first else 2
+            start = [torch.empty(*count, n, dtype=dtype) for n in (narrow.get("proj_size", 5), 5)]
+        held = start if kind is torch.nn.LSTM else start[1]
+        settings = (bias, layers, 0.0, False, both, batch_first)
+        found = foretold(op, (x, held, weights, *settings), {})
+        with mode:
+            wanted = op(x, held, weights, *settings)
+        assert type(found) is type(wanted)
+        for one, other in zip(found, wanted, strict=True):
+            assert (one.shape, one.stride(), one.dtype) == (
+                other.shape,
+                other.stride(),
+                other.dtype,
+            )
+        assert foretold(op, (x, held, weights[:-1], *settings), {}) is None
+        assert (
+            foretold(op, (x, held, weights, bias, layers, 0.0, True, both, batch_first), {}) is None
+        )
+        with mode:
+            wide = torch.empty(2, 6, 7, dtype=dtype)
+        assert foretold(op, (wide, held, weights, *settings), {}) is None
