@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from scipy import stats
 from torch import nn
 
 import atrous
@@ -258,6 +257,8 @@ def interval(values: Sequence[float], level: float = 0.95) -> Between:
     mean = float(np.mean(values))
     if len(values) < 2:
         return Between(mean, -np.inf, np.inf)
+    from scipy import stats  # a second to import, and only tables need it
+
     reach = float(stats.t.ppf((1 + level) / 2, len(values) - 1))
     half = reach * float(np.std(values, ddof=1)) / len(values) ** 0.5
     return Between(mean, mean - half, mean + half)

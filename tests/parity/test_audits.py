@@ -193,7 +193,7 @@ def test_numbers_that_differ_where_the_structure_agrees_are_reported_as_a_disagr
 
 
 def test_the_same_model_is_exact():
-    model = torchvision.models.resnet18(weights=None)
+    model = backbone("resnet18")
     found = atrous.audit(model, model, input=SHAPE)
     assert found.verdict == "exact"
     assert found.before == found.after

@@ -318,7 +318,7 @@ def test_a_run_of_a_layer_that_runs_twice_is_a_part_and_what_is_no_module_is_ref
 
 
 def test_a_classifier_with_another_pool_is_broken_with_exit_code_1():
-    names = "timm:resnet18", "timm:resnet18?global_pool=max"
+    names = "timm:resnet10t", "timm:resnet10t?global_pool=max"
     result = atrous("audit", *names, "-i", "1,3,64,64")
     assert result.returncode == 1, result.stderr
     assert "broken" in result.stdout.splitlines()[0]
