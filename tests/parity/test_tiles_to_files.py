@@ -415,6 +415,29 @@ def test_what_fails_on_a_worker_is_the_error_and_the_run_goes_on(
         tiled.run(tmp_path / "in.npy", tmp_path / "x.npy", axes="YXC", client=client)
 
 
+def test_a_cluster_that_has_lost_its_workers_is_waited_for_and_then_an_error(
+    tmp_path, tiled, image, monkeypatch
+):
+    np.save(tmp_path / "in.npy", image)
+    asked = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": ":0"}
+    monkeypatch.setattr(cluster, "_LOOK", 0.05)
+    monkeypatch.setattr(cluster, "_PATIENCE", 0.2)
+    run = {"axes": "YXC", "prepare": SCALE}
+    with LocalCluster(**asked, processes=False) as workers, Client(workers) as client:
+
+        def progress(text, _share):
+            if text == "tile 4 of 16":
+                workers.sync(workers.workers[0].close)
+
+        with pytest.raises(RunError, match=r"no workers for 0 seconds; start some and go on with"):
+            tiled.run(
+                tmp_path / "in.npy", tmp_path / "out.zarr", **run, client=client, progress=progress
+            )
+    assert tiled.run(tmp_path / "in.npy", tmp_path / "out.zarr", **run, resume=True).found >= 4
+    tiled.run(tmp_path / "in.npy", tmp_path / "right.zarr", **run)
+    assert files_of(tmp_path / "out.zarr") == files_of(tmp_path / "right.zarr")
+
+
 def test_what_a_function_of_yours_raises_is_said_in_one_line(tmp_path, tiled, image):
     def wrong(tile):
         raise KeyError("band")

@@ -38,6 +38,12 @@ _ATTEMPTS = 10
 """How often something is sent where workers die at that moment, a second apart."""
 _AHEAD = 2
 """Tasks in flight for each thread of the cluster."""
+_LOOK, _PATIENCE = 5.0, 120.0
+"""Seconds after which workers are counted where no task ends, and for which none may be there.
+
+A nanny of Dask gives a worker up that has not come back within 60 seconds.
+"""
+_UNPACKING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -170,7 +176,7 @@ class Shipment:
         Where a task raises, nothing is begun any more, and what runs is waited for: none writes
         into the target when this returns.
         """
-        from distributed import KilledWorker, as_completed, wait
+        from distributed import KilledWorker
 
         threads = sum(self.client.nthreads().values())
         if not threads:
@@ -182,29 +188,59 @@ class Shipment:
 
         running = {submit(number) for number in islice(numbers, threads * _AHEAD)}
         try:
-            queue = as_completed(list(running))
-            for future in queue:
-                running.discard(future)
-                try:
-                    number, made = future.result()
+            while running:
+                for future in self._ended(running):
+                    try:
+                        number, made = future.result(timeout=_LOOK)
+                    except TimeoutError:
+                        if future.status == "error":
+                            raise
+                        # Its worker died with what it gave: it is made again, by another one.
+                        continue
+                    except KilledWorker as error:
+                        raise RunError(
+                            "workers died of a tile again and again; it may need more memory than "
+                            "they have: give them more, or the run smaller tiles."
+                        ) from error
+                    running.discard(future)
                     # Else what it gave would be made again where its worker dies.
                     future.release()
                     finished(number, made)
-                except KilledWorker as error:
-                    raise RunError(
-                        "workers died of a tile again and again; it may need more memory than they "
-                        "have: give them more, or the run smaller tiles."
-                    ) from error
-                for following in islice(numbers, 1):
-                    more = submit(following)
-                    running.add(more)
-                    queue.add(more)
+                    running.update(submit(following) for following in islice(numbers, 1))
         finally:
             # What has not begun is dropped; what runs is let end, since it writes.
             with suppress(Exception):
-                wait(list(running))
+                while any(not one.done() for one in running) and self.client.nthreads():
+                    _wait(running, "ALL_COMPLETED")
             for future in running:
                 future.release()
+
+    def _ended(self, running: set[Any]) -> list[Any]:
+        """Tasks that have ended. Raises `RunError` where for long no worker is there to run any."""
+        since: float | None = None
+        while True:
+            _wait(running, "FIRST_COMPLETED")
+            ended = [one for one in running if one.done()]
+            if ended:
+                return ended
+            if self.client.nthreads():
+                since = None
+                continue
+            since = time.monotonic() if since is None else since
+            if time.monotonic() - since >= _PATIENCE:
+                raise RunError(
+                    f"the cluster has had no workers for {_PATIENCE:.0f} seconds; start some and "
+                    "go on with resume=True."
+                )
+            step("waiting for workers of the cluster")
+
+
+def _wait(running: set[Any], until: str) -> None:
+    """Waits for tasks, but not for long."""
+    from distributed import wait
+
+    with suppress(TimeoutError):
+        wait(list(running), timeout=_LOOK, return_when=until)
 
 
 def count_sweep(shipment: Shipment, plan: TilePlan, engine: Any, sweep: int) -> None:
@@ -229,11 +265,16 @@ def count_sweep(shipment: Shipment, plan: TilePlan, engine: Any, sweep: int) -> 
 
 
 def _shipped(base: type, held: Any) -> Any:
-    """A plug-in that holds something; a class of its own, as distributed is imported late."""
+    """A plug-in that holds something; a class of its own, as distributed is imported late.
+
+    It is unpacked by the first task: a worker that imports a model's libraries before it answers
+    may be taken for dead, and one that is started again given up.
+    """
+    from distributed.protocol import pickle
 
     class Shipped(base):  # type: ignore[misc]
         def __init__(self) -> None:
-            self.held = held
+            self.packed: bytes | None = pickle.dumps(held)
             self.client = _process()
 
         def setup(self, worker: Any) -> None:  # noqa: ARG002
@@ -242,6 +283,15 @@ def _shipped(base: type, held: Any) -> Any:
                 _allocate_as_usual()
 
     return Shipped()
+
+
+def _unpacked(plugin: Any) -> Any:
+    from distributed.protocol import pickle
+
+    with _UNPACKING:
+        if plugin.packed is not None:
+            plugin.held, plugin.packed = pickle.loads(plugin.packed), None
+        return plugin.held
 
 
 def _allocate_as_usual() -> None:
@@ -266,7 +316,7 @@ def _task(names: Sequence[str], number: int) -> tuple[int, Any]:
     from distributed import get_worker
 
     plugins = get_worker().plugins
-    held = [plugins[name].held for name in names]
+    held = [_unpacked(plugins[name]) for name in names]
     works = [one for one in held if not isinstance(one, dict)]
     if works[-1].engine is None:
         works[-1].engine = works[0].engine
