@@ -224,3 +224,24 @@ def test_statistics_are_gathered_in_the_front_of_a_file():
     plan = tiled.plan(image.shape)
     assert (plan.front.sweeps, len(plan.front) > 1) == (2, True)
     assert_near([tiled(image)], onnx_run(model, image), 1e-5)
+
+
+def test_group_norms_as_exported_are_gathered_in_the_front_of_a_file():
+    nodes = [
+        conv("x", "enter", "a"),
+        node("Reshape", "a groups", "g"),
+        node("InstanceNormalization", "g one none", "n"),
+        node("Reshape", "n back", "b"),
+        conv("b", "more", "c", stride=4),
+        node("Reshape", "c flat", "t"),
+        node("Softmax", "t", "y", axis=2),
+    ]
+    sizes = ("groups", ints(0, 4, -1)), ("back", ints(1, 16, 300, 280)), ("flat", ints(1, 16, -1))
+    ones = ("one", np.ones(4, np.float32)), ("none", np.zeros(4, np.float32))
+    weights = weight("enter", 16, 2, 3, 3), weight("more", 16, 16, 3, 3)
+    model = graph_of(nodes, [1, 2, 300, 280], *weights, *sizes, *ones)
+    image = ramped(1, 2, 300, 280)
+    tiled = atrous.tile(model, memory="7MiB", statistics="exact")
+    plan = tiled.plan(image.shape)
+    assert (plan.front.sweeps, len(plan.front) > 1) == (2, True)
+    assert_near([tiled(image)], onnx_run(model, image), 1e-5)

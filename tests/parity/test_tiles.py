@@ -139,7 +139,7 @@ def test_a_tile_whose_halo_is_one_smaller_differs():
             ]
             return replace(found, axes=tuple(less), input_shapes=((1, 1, *(a.size for a in less)),))
 
-        def wider(self, plan):
+        def beside(self, plan):
             return plan
 
     image = torch.rand(1, 1, 60, 60, dtype=torch.double)

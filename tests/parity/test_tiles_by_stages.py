@@ -236,7 +236,7 @@ def test_a_halo_that_is_too_small_is_seen(monkeypatch):
     plan = atrous.plan_tiles(model, shapes[0], tile=tile, statistics="exact")
     assert [stage.shapes == plan.input_shapes for stage in plan.stages] == [True] * 4 + [False]
     monkeypatch.setattr(stages, "placed", lambda *_: ())
-    monkeypatch.setattr(Tiled, "_wider", lambda *_: None)
+    monkeypatch.setattr(Tiled, "_beside", lambda *_: None)
     apart, plan = largest_difference(model, shapes, tile)
     assert apart > 1e-5
 

@@ -250,7 +250,7 @@ def test_positions_of_halos_that_are_counted_twice_are_seen(monkeypatch):
     with pytest.raises(atrous.UnsupportedError, match="for a tile of another size"):
         largest_difference(*CASES["squeeze"][:3])
     # Without that check the results tell.
-    monkeypatch.setattr(Tiled, "_wider", lambda *_: None)
+    monkeypatch.setattr(Tiled, "_beside", lambda *_: None)
     for name, (model, shapes, tile, sweeps) in CASES.items():
         if sweeps > 1:
             apart, _ = largest_difference(model, shapes, tile)

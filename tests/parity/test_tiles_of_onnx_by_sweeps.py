@@ -261,7 +261,7 @@ def test_positions_of_halos_that_are_counted_twice_are_seen(monkeypatch):
     with pytest.raises(atrous.UnsupportedError, match="for a tile of another size"):
         largest_difference(model, image, tile=13)
     # Without that check the results tell.
-    monkeypatch.setattr(Tiled, "_wider", lambda *_: None)
+    monkeypatch.setattr(Tiled, "_beside", lambda *_: None)
     assert largest_difference(model, image, tile=13)[0] > 1e-4
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
-from math import ceil
+from math import ceil, isqrt
 
 from atrous.errors import GeometryError
 from atrous.geometry import Local
@@ -94,6 +94,16 @@ class AxisTiles:
         """Positions that are run for each position of the input."""
         return Fraction(self.count * self.size, self.length)
 
+    @property
+    def fewer(self) -> int:
+        """The step of tiles of about a quarter, of which the last begins a prime of periods later.
+
+        What a model repeats along the axis, every second position say, lies otherwise in these.
+        """
+        turns = self.step // self.period
+        apart = next((n for n in range(3 * turns // 4, 2, -1) if _is_prime(n)), 1)
+        return max(self.step - apart * self.period, self.period)
+
     def to_dict(self) -> dict[str, object]:
         """Plain data."""
         return {
@@ -105,6 +115,10 @@ class AxisTiles:
             "halo": list(self.halo),
             "count": self.count,
         }
+
+
+def _is_prime(n: int) -> bool:
+    return n > 1 and all(n % one for one in range(2, isqrt(n) + 1))
 
 
 def along(

@@ -207,6 +207,9 @@ def cut_within(
             best = made
     if best is not None:
         return best
+    if reason is not None and least < whole_peak:
+        before = f"what follows the cuts before it needs {least:,} bytes and more."
+        return Refusal(reason.rule, reason.layer, f"{reason.reason.rstrip('.')}; {before}")
     if reason is not None:
         return reason
     return Refusal(

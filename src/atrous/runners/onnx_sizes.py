@@ -15,7 +15,7 @@ from atrous.network.shapes import Shape
 from atrous.plan.regions import length_along
 from atrous.plan.strides import resized_by, strides
 from atrous.readers.onnx.file import Source, check, load
-from atrous.readers.onnx.graph import copied
+from atrous.readers.onnx.graph import copied, layer_name
 from atrous.readers.onnx.inputs import declared
 from atrous.readers.onnx.reader import Followed, follow_onnx, read_onnx
 from atrous.readers.onnx.values import Const, Live
@@ -71,6 +71,9 @@ class SizedFile:
         if own not in self._opened:
             followed = follow_onnx(self.source, list(own))
             model = copied(self.source.model)
+            # What is put between nodes moves those behind it, and changes no name.
+            for index, node in enumerate(model.graph.node):
+                node.name = layer_name(node, index)
             for node in [one for one in model.graph.node if _held_size(one, followed)]:
                 _follow_sizes(model.graph, node, followed)
             _follow_shapes(model.graph, followed)

@@ -21,9 +21,10 @@ from atrous.analysis.memory import (
 )
 from atrous.analysis.requirements import bytes_of
 from atrous.certification.resized import resized
-from atrous.errors import ArgumentError, ReadError, UnsupportedError
+from atrous.errors import ArgumentError, AtrousError, ReadError, UnsupportedError
 from atrous.network import Network
 from atrous.network.shapes import Shape
+from atrous.network.walk import pruned
 from atrous.plan.cut import CutPlan, cut_within
 from atrous.plan.stages import in_stages
 from atrous.plan.tiles import Statistics, TilePlan
@@ -262,13 +263,17 @@ class Planner:
 
         return in_stages(plan, network, self._at_tile, peak, self._budget)
 
-    def wider(self, plan: TilePlan) -> TilePlan:
-        """The same image in tiles that are one period larger along each axis that has room."""
+    def beside(self, plan: TilePlan) -> TilePlan:
+        """The same image in tiles of a quarter of the side, or a period more if none are less."""
         network = self.network(tuple(one.shape for one in plan.inputs))
-        steps = {axis.axis: axis.step + axis.period for axis in plan.axes}
         kind: Statistics | None = "exact" if plan.gathered else self.statistics
         planner = replace(self, statistics=kind)
-        return planner._tiles(network, steps)
+        less = {axis.axis: axis.fewer for axis in plan.axes if axis.count > 1}
+        with suppress(UnsupportedError):
+            found = planner._tiles(network, less)
+            if found.input_shapes != plan.input_shapes:
+                return found
+        return planner._tiles(network, {axis.axis: axis.step + axis.period for axis in plan.axes})
 
     def exact(self, plan: TilePlan) -> TilePlan:
         """The same tiles with the statistics of the whole image, gathered in sweeps."""
@@ -347,7 +352,10 @@ class Planner:
             return TorchHalves(self._depth_first(plan))
         from atrous.runners.tiled.onnx_cut import OnnxHalves
 
-        return OnnxHalves(plan.front, *self._in_halves(plan))
+        source, front, back = self._in_halves(plan)
+        assert self._file is not None
+        by_tiles = self._file.opened(plan.front.input_shapes)
+        return OnnxHalves(plan.front, source, by_tiles, front, back)
 
     def to_onnx(self, plan: CutPlan, path: Path) -> None:
         """Writes the model as the plan cuts it into an ONNX file."""
@@ -393,6 +401,8 @@ class Planner:
             plan.tensor if maker is None else maker.origin,
             plan.front.input_shapes[0],
             plan.front.outputs[0].shape,
+            # Sweeps run the file itself, opened at the size of a tile.
+            check=not plan.front.gathered,
         )
         return source, front, back
 
@@ -400,10 +410,19 @@ class Planner:
         """A front by tiles and a back that runs whole, where not all of a network is local."""
         step("choosing where to cut")
         exact = self.statistics == "exact"
+
+        def at(front: Network, shapes: tuple[Shape, ...]) -> Network | None:
+            found = resized(front, shapes)
+            if found is None and exact and self._file is not None:
+                # Reshapes around norms hold sizes, which the file opened elsewhere follows.
+                with suppress(AtrousError):
+                    found = pruned(self.network(shapes), list(front.outputs))
+            return found
+
         found = cut_within(
             network,
             budget,
-            resized,
+            at,
             thrifty_peak,
             peak_of(network),
             statistics="exact" if exact else None,

@@ -23,13 +23,21 @@ __all__ = ["OnnxHalves"]
 
 
 class OnnxHalves:
-    """The front of a file as an engine of its tiles, with what follows: a session at a time."""
+    """The front of a file as an engine of its tiles, with what follows: a session at a time.
+
+    `source` is the file as it runs on the whole image, `by_tiles` as it runs on a tile.
+    """
 
     module = None
     """A file is no PyTorch module."""
 
     def __init__(
-        self, plan: TilePlan, source: Source, front: onnx.ModelProto, back: onnx.ModelProto
+        self,
+        plan: TilePlan,
+        source: Source,
+        by_tiles: Source,
+        front: onnx.ModelProto,
+        back: onnx.ModelProto,
     ) -> None:
         from onnx import helper
 
@@ -40,7 +48,7 @@ class OnnxHalves:
         kind = image.type.tensor_type.elem_type
         self._dtype = np.dtype(helper.tensor_dtype_to_np_dtype(kind))
         self._session: Any = None
-        self._sweeps = OnnxSweeps(source, plan, [cut.name]) if plan.gathered else None
+        self._sweeps = OnnxSweeps(by_tiles, plan, [cut.name]) if plan.gathered else None
 
     @property
     def tiles(self) -> Any:

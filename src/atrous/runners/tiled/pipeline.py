@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atrous.plan.tiles import Tile
+from atrous.runners.tiled.heap import give_back
 
 __all__ = ["Engine", "Finished", "end_to_end", "run_tiles", "share_of"]
 
@@ -63,6 +64,8 @@ def run_tiles(
 
         for group, inputs in _read_ahead(reader, tiles, read, batch):
             made = [engine.host(one) for one in engine.run(inputs, group)]
+            # The next tile's maps would be taken beside what this one's have left.
+            give_back()
             settle(0)
             written.append((group, writer.submit(_written, write, group, made)))
             del inputs, made

@@ -41,8 +41,8 @@ class Planning(Protocol):
     def to_onnx(self, plan: CutPlan, path: Path) -> None:
         """Writes the model as the plan cuts it into an ONNX file."""
 
-    def wider(self, plan: TilePlan) -> TilePlan:
-        """The same image in tiles that are a little larger."""
+    def beside(self, plan: TilePlan) -> TilePlan:
+        """The same image in tiles of another size, smaller where there is room for that."""
 
     def exact(self, plan: TilePlan) -> TilePlan:
         """The same tiles with the statistics of the whole image."""

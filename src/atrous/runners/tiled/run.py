@@ -30,6 +30,9 @@ from atrous.shown import Plain, how_many
 
 __all__ = ["Progress", "Run", "TiledRun", "check_free", "run_tiled"]
 
+Early = dict[int, Sequence[NDArray[Any]]]
+"""The outputs of tiles, by their numbers."""
+
 Progress = Callable[[str, float], None]
 """Is told what is being done, and which share of all tiles is written."""
 
@@ -56,8 +59,8 @@ class Run:
     engine: Engine
     images: Sequence[Image]
     opened: Sequence[Opened]
-    ready: Callable[[Callable[[Tile], Sequence[Any]]], tuple[Last, Sequence[NDArray[Any]] | None]]
-    """Makes ready for the images: what is left to be run, and the first tile's outputs if made."""
+    ready: Callable[[Callable[[Tile], Sequence[Any]]], tuple[Last, Early]]
+    """Makes ready for the images: what is left to be run, and what was made of it on the way."""
     batch: int = 1
     reduce: Reduce | str | None = None
     shipment: Shipment | None = None
@@ -269,11 +272,9 @@ def _into(
         watch.look()
         return found
 
-    last, trial = _tried(run, read, again=0 not in done)
-    first = last.plan.tile(0)
+    last, early = _tried(run, read, again=0 not in done)
     if not known:
-        assert trial is not None
-        known = made_of(plan, run.opened, parts_of(first, trial, reducer))
+        known = made_of(plan, run.opened, parts_of(last.plan.tile(0), early[0], reducer))
         target.create(known)
     writer = Writer(plan, known, target, reducer)
     found, written = len(done), set(done)
@@ -289,10 +290,12 @@ def _into(
             if journal is not None:
                 journal.add(number_of(plan, tile))
 
-        if trial is not None:
-            write(first, trial)
-            finished(first)
-        del trial
+        for number in sorted(early.keys() - done):
+            tile = last.plan.tile(number)
+            write(tile, early.pop(number))
+            finished(tile)
+        early.clear()
+        done = set(written)
         if run.shipment is not None and journal is not None and shared is not None:
             place, seen = shared
             place = replace(place, path=place.path.resolve())
@@ -322,17 +325,15 @@ def _into(
     return known, found
 
 
-def _tried(
-    run: Run, read: Callable[[Tile], list[Any]], *, again: bool
-) -> tuple[Last, Sequence[NDArray[Any]] | None]:
-    """What is run, and of the first tile the outputs where it is to be run `again`."""
+def _tried(run: Run, read: Callable[[Tile], list[Any]], *, again: bool) -> tuple[Last, Early]:
+    """What is run, and what was made of it, the first tile too where that is to be run `again`."""
     try:
-        last, found = run.ready(read)
-        if again and found is None:
+        last, early = run.ready(read)
+        if again and 0 not in early:
             tile = last.plan.tile(0)
             made = last.engine.run(list(last.read(tile)), [tile])
-            found = [last.engine.host(one) for one in made]
-        return last, found if again else None
+            early[0] = [last.engine.host(one) for one in made]
+        return last, early
     except AtrousError:
         raise
     except Exception as error:

@@ -73,21 +73,22 @@ class Last:
     plan: TilePlan
     engine: Any
     read: Read
-    wider: tuple[TilePlan, Any] | None = None
-    """The same image in larger tiles, and what runs them, where that is to be held beside it."""
+    beside: tuple[TilePlan, Any] | None = None
+    """The same image in tiles of another size, and what runs them, to be held beside it."""
 
 
 def gather(
     plan: TilePlan,
     engine: Any,
     read: Read,
-    wider: tuple[TilePlan, Any] | None = None,
+    beside: tuple[TilePlan, Any] | None = None,
     scratch: Scratch | None = None,
     count: Callable[[int], None] | None = None,
 ) -> Last:
     """Gathers all statistics of an image, sweep by sweep; what it gives then runs with them.
 
-    With `wider`, the same image in larger tiles, each sweep's first and last are held against it.
+    `beside` is the same image in tiles of another size, against which each sweep's first and last
+    are held.
     In `scratch` is kept what sweeps leave for later ones, where the plan has stages; without it the
     last run begins with the image.
     `count` gathers a sweep elsewhere, of a plan without stages.
@@ -100,17 +101,17 @@ def gather(
     engine.begin()
     if plan.stages:
         kept = Scratch(None) if scratch is None else scratch
-        last = _by_stages(plan, engine, read, wider, kept)
-        return Last(plan, engine, read, wider) if scratch is None else last
+        last = _by_stages(plan, engine, read, beside, kept)
+        return Last(plan, engine, read, beside) if scratch is None else last
     for sweep in range(1, plan.sweeps):
         _say(plan, sweep)
-        if wider is not None:
-            _check(Last(plan, engine, read, wider), sweep, engine)
+        if beside is not None:
+            _check(Last(plan, engine, read, beside), sweep, engine)
         if count is not None:
             count(sweep)
             continue
         run_tiles(Sweep(engine, sweep), plan.tiles(), read, lambda *_: None)
-    return Last(plan, engine, read, wider)
+    return Last(plan, engine, read, beside)
 
 
 def _say(plan: TilePlan, sweep: int) -> None:
@@ -122,23 +123,23 @@ def _by_stages(
     plan: TilePlan,
     engine: Any,
     read: Read,
-    wider: tuple[TilePlan, Any] | None,
+    beside: tuple[TilePlan, Any] | None,
     scratch: Scratch,
 ) -> Last:
     """The same, each sweep from what others kept; the last one is left to be run."""
     scratch.check(plan.scratch_bytes)
     images = {one.name: index for index, one in enumerate(plan.inputs)}
     engine.see(read(plan.tile(0)))
-    beside: list[Stage | None] = [None] * len(plan.stages)
-    if wider is not None and _parts_of(wider[0]) == _parts_of(plan):
-        wider[1].begin(engine)
-        wider[1].see(read(plan.tile(0)))
-        beside = list(wider[0].stages)
-    for stage, larger in zip(plan.stages, beside, strict=True):
+    others: list[Stage | None] = [None] * len(plan.stages)
+    if beside is not None and _parts_of(beside[0]) == _parts_of(plan):
+        beside[1].begin(engine)
+        beside[1].see(read(plan.tile(0)))
+        others = list(beside[0].stages)
+    for stage, held in zip(plan.stages, others, strict=True):
         scratch.keep(
             {one.name for later in plan.stages[stage.sweep - 1 :] for one in later.tiles.inputs}
         )
-        other = None if wider is None or larger is None else (larger.tiles, wider[1].stage(larger))
+        other = None if beside is None or held is None else (held.tiles, beside[1].stage(held))
         last = Last(
             stage.tiles,
             engine.stage(stage),
@@ -193,9 +194,9 @@ def _keep(tiles: TilePlan, scratch: Scratch, tile: Tile, made: Sequence[NDArray[
 
 def _check(last: Last, sweep: int, whole: Any) -> None:
     """Raises `UnsupportedError` where what a sweep gathers depends on the size of a tile."""
-    assert last.wider is not None
+    assert last.beside is not None
     plan, engine = last.plan, last.engine
-    other, runs = last.wider
+    other, runs = last.beside
     if [(one.layer, one.sweep) for one in other.gathered] != [
         (one.layer, one.sweep) for one in plan.gathered
     ]:
@@ -206,7 +207,7 @@ def _check(last: Last, sweep: int, whole: Any) -> None:
         give_back()
         here, made = engine.own(trial.given, trial.tile, sweep)
         give_back()
-        there, larger = runs.own(trial.beside, trial.larger, sweep)
+        there, beside = runs.own(trial.beside, trial.other, sweep)
         for layer, value in here.items():
             # Both tiles lie at one end of the image: what both stand for lies there.
             sizes = [min(pair) for pair in zip(value.shape, there[layer].shape, strict=True)]
@@ -226,9 +227,9 @@ def _check(last: Last, sweep: int, whole: Any) -> None:
                     "positions in it, and no tile can be exact; pass that number as an input."
                 )
         if made:
-            made, larger = [engine.host(one) for one in made], [runs.host(one) for one in larger]
-            check_outputs(plan, trial, made, larger)
-        del here, there, made, larger, trial
+            made, beside = [engine.host(one) for one in made], [runs.host(one) for one in beside]
+            check_outputs(plan, trial, made, beside)
+        del here, there, made, beside, trial
     give_back()
 
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
     from atrous.runners.tiled.images import Image, Prepare
-    from atrous.runners.tiled.run import Progress, Run, TiledRun
+    from atrous.runners.tiled.run import Early, Progress, Run, TiledRun
     from atrous.runners.tiled.sources import Opened
     from atrous.runners.tiled.targets import Place
 
@@ -174,6 +174,7 @@ class Tiled:
         from atrous.runners.tiled.cluster import Counting, Shipment, count_sweep, seen_of
         from atrous.runners.tiled.images import as_image
         from atrous.runners.tiled.journal import Journal
+        from atrous.runners.tiled.parts import number_of
         from atrous.runners.tiled.run import Run, check_free, run_tiled
         from atrous.runners.tiled.sources import open_image
         from atrous.runners.tiled.targets import Arrays, target_at
@@ -226,16 +227,16 @@ class Tiled:
                     shipment.send(Counting(begun, engine, seen_of(opened, images, place)))
                 count_sweep(shipment, begun, engine, sweep)
 
-            def ready(read: Read) -> tuple[Last, Sequence[NDArray[Any]] | None]:
-                first: list[list[NDArray[Any]]] = []
+            def ready(read: Read) -> tuple[Last, Early]:
+                early: Early = {}
 
                 def done(tile: Tile, outputs: list[NDArray[Any]]) -> None:
-                    if not any(tile.index):
-                        first.append(outputs)
+                    # Tiles of a batch are rounded as they are in one, in each run of an image.
+                    if not any(tile.index) or self._batched(plan) == 1:
+                        early[number_of(plan, tile)] = outputs
 
                 elsewhere = None if shipment is None else count
-                last = self._check_sizes(begun, engine, read, scratch, done, elsewhere)
-                return last, first[0] if first else None
+                return self._check_sizes(begun, engine, read, scratch, done, elsewhere), early
 
             if shipment is not None:
                 held.callback(shipment.close)
@@ -263,8 +264,8 @@ class Tiled:
             )
         halves = self._halves(plan)
 
-        def ready(read: Read) -> tuple[Last, None]:
-            return front_ready(plan.front, halves, read, scratch), None
+        def ready(read: Read) -> tuple[Last, Early]:
+            return front_ready(plan.front, halves, read, scratch), {}
 
         behind = WhatFollows(plan.outputs, halves.behind)
         return Run(plan.front, halves.tiles, images, opened, ready, behind=behind)
@@ -421,27 +422,26 @@ class Tiled:
     ) -> Last:
         """What is left to be run when all statistics are gathered; checks each size of tiles once.
 
-        Larger tiles at both ends give the same where both have it: two more runs, as the outputs of
-        the first and the last tile, handed to `done`, need not be made again. Raises
-        `UnsupportedError` where they do not: the model takes a number from its input's size or from
-        positions in it.
+        Tiles of another size at both ends give the same where both have it. The outputs of the
+        first and the last tile, handed to `done`, need not be made again. Raises `UnsupportedError`
+        where others differ: the model takes a number from its input's size or from positions in it.
         """
         last = Last(plan, engine, read)
         if not plan.exact:
             self._measure(plan, engine, read)
             return last
-        last = replace(last, wider=self._wider(plan))
+        last = replace(last, beside=self._beside(plan))
         if plan.gathered:
-            last = gather(plan, engine, read, last.wider, scratch, count)
-        if last.wider is None:
+            last = gather(plan, engine, read, last.beside, scratch, count)
+        if last.beside is None:
             return last
-        wider, runs = last.wider
+        others, runs = last.beside
         if plan.gathered and not plan.stages:
             runs.begin(engine)
-        for trial in trials(last.plan, wider, last.read):
+        for trial in trials(last.plan, others, last.read):
             made = [last.engine.host(one) for one in last.engine.run(trial.given, [trial.tile])]
             give_back()
-            beside = [runs.host(one) for one in runs.run(trial.beside, [trial.larger])]
+            beside = [runs.host(one) for one in runs.run(trial.beside, [trial.other])]
             check_outputs(last.plan, trial, made, beside)
             del beside
             if not trial.drawn:
@@ -459,14 +459,14 @@ class Tiled:
         if self._batched(plan) > 1 and len(plan) > 1:
             check_batch(plan, engine, read)
 
-    def _wider(self, plan: TilePlan) -> tuple[TilePlan, Engine] | None:
-        """The image in larger tiles, and what runs them; None where there is nothing to check."""
+    def _beside(self, plan: TilePlan) -> tuple[TilePlan, Engine] | None:
+        """The image in tiles of another size, and what runs them; None where nothing is checked."""
         if len(plan) == 1 or _sizes_of(plan) in self._checked:
             return None
-        wider = self._planner.wider(plan)
-        if wider.input_shapes == plan.input_shapes:
+        other = self._planner.beside(plan)
+        if other.input_shapes == plan.input_shapes:
             return None
-        return wider, self._engines(wider)
+        return other, self._engines(other)
 
     def _measure(
         self, plan: TilePlan, engine: Engine, read: Callable[[Tile], Sequence[Any]]

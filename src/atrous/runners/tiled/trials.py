@@ -19,6 +19,7 @@ from atrous.runners.tiled.pipeline import Engine, end_to_end, share_of
 __all__ = ["Trial", "alike", "check_batch", "check_outputs", "trials"]
 
 Read = Callable[[Tile], Sequence[Any]]
+Slices = tuple[slice, ...]
 _CLOSE = {2: 2e-2, 4: 1e-4, 8: 1e-9}
 """By bytes of a number: what rounding may change, beside the largest value."""
 _TIES = 0.02
@@ -27,31 +28,41 @@ _TIES = 0.02
 
 @dataclass(frozen=True)
 class Trial:
-    """A tile and a larger one at the same end of the image, and what the model is given there.
+    """A tile and one of another size at the same end of the image, and what both are given.
 
     `drawn` says that an input had one number alone, of which a model tells nothing: random ones
     stand for it then.
     """
 
     tile: Tile
-    larger: Tile
+    other: Tile
     given: list[Any]
     beside: list[Any]
     drawn: bool
 
 
-def trials(plan: TilePlan, wider: TilePlan, read: Read) -> Iterator[Trial]:
-    """The first and the last tile, beside those of the same image in larger tiles."""
+def trials(plan: TilePlan, beside: TilePlan, read: Read) -> Iterator[Trial]:
+    """The first and the last tile, and those of the same image in tiles of another size."""
     for last in (False, True):
-        tile, larger = (one.tile(len(one) - 1 if last else 0) for one in (plan, wider))
-        given, beside = [_array(one) for one in read(tile)], [_array(one) for one in read(larger)]
-        drawn = [_is_blank(one) for one in given]
+        tile, other = (one.tile(len(one) - 1 if last else 0) for one in (plan, beside))
+        here, there = [_array(one) for one in read(tile)], [_array(one) for one in read(other)]
+        drawn = [_is_blank(a) or _is_blank(b) for a, b in zip(here, there, strict=True)]
         for index in (i for i, blank in enumerate(drawn) if blank):
-            beside[index] = _noise(beside[index])
-            pairs = zip(tile.read[index], larger.read[index], strict=True)
-            part = tuple(slice(a.start - b.start, a.stop - b.start) for a, b in pairs)
-            given[index] = beside[index][part]
-        yield Trial(tile, larger, given, beside, any(drawn))
+            both = tile.read[index], other.read[index]
+            here[index], there[index] = _drawn_for(here[index], *both)
+        yield Trial(tile, other, here, there, any(drawn))
+
+
+def _drawn_for(like: Any, one: Slices, other: Slices) -> tuple[Any, Any]:
+    """Random numbers for two stretches of an input, the same where both have a position."""
+    first = [min(a.start, b.start) for a, b in zip(one, other, strict=True)]
+    last = [max(a.stop, b.stop) for a, b in zip(one, other, strict=True)]
+    drawn = _noise(like, [b - a for a, b in zip(first, last, strict=True)])
+
+    def part(of: Slices) -> Any:
+        return drawn[tuple(slice(s.start - a, s.stop - a) for s, a in zip(of, first, strict=True))]
+
+    return part(one), part(other)
 
 
 def _array(value: Any) -> Any:
@@ -64,8 +75,8 @@ def _is_blank(value: Any) -> bool:
     return bool(value.min() == value.max())
 
 
-def _noise(like: Any) -> Any:
-    made = np.random.default_rng(0).random(tuple(like.shape))
+def _noise(like: Any, shape: Sequence[int]) -> Any:
+    made = np.random.default_rng(0).random(tuple(shape))
     if not hasattr(like, "detach"):
         return made.astype(like.dtype)
     import torch
@@ -77,7 +88,7 @@ def check_outputs(
     plan: TilePlan, trial: Trial, made: Sequence[NDArray[Any]], other: Sequence[NDArray[Any]]
 ) -> None:
     """Raises `UnsupportedError` where both tiles keep other numbers of the same positions."""
-    pairs = zip(trial.tile.keep, trial.larger.keep, strict=True)
+    pairs = zip(trial.tile.keep, trial.other.keep, strict=True)
     for (kept, beside), one, two in zip(pairs, made, other, strict=True):
         a, b = one[_shared(kept, beside)], two[_shared(beside, kept)]
         if not alike(a, b):
@@ -102,7 +113,7 @@ def check_batch(plan: TilePlan, engine: Engine, read: Read) -> None:
     """Raises `ArgumentError` where tiles that are run together give something else than alone."""
     tiles = [plan.tile(0), plan.tile(len(plan) - 1)]
     given = [[_array(one) for one in read(tile)] for tile in tiles]
-    given = [[_noise(one) if _is_blank(one) else one for one in part] for part in given]
+    given = [[_noise(one, one.shape) if _is_blank(one) else one for one in part] for part in given]
     alone = [
         [engine.host(one) for one in engine.run(list(part), [tile])]
         for tile, part in zip(tiles, given, strict=True)

@@ -21,12 +21,13 @@ _FLOATS = (1, 10, 11, 16)
 
 
 def halves(
-    model: onnx.ModelProto, value: str, tile: Shape, whole: Shape
+    model: onnx.ModelProto, value: str, tile: Shape, whole: Shape, *, check: bool = True
 ) -> tuple[onnx.ModelProto, onnx.ModelProto]:
     """The model up to `value` on one tile, and from there on the whole map.
 
     `tile` is the shape of the image's part, `whole` that of the map. Weights that both need are in
-    both. Raises `UnsupportedError` where the first part does not run on a tile.
+    both. Raises `UnsupportedError` where the first part does not run on a tile, if that is to be
+    checked.
     """
     graph = model.graph
     stored = {item.name for item in graph.initializer}
@@ -38,7 +39,8 @@ def halves(
     before = nodes_before({value}, makers, stop={image.name})
     behind = nodes_before({item.name for item in graph.output}, makers, stop={value})
     front = excerpt(model, before, [(image.name, kind, tile)], [(value, held, [None] * len(whole))])
-    _check_front(front, value)
+    if check:
+        _check_front(front, value)
     return front, excerpt(model, behind, [(value, held, whole)], list(graph.output))
 
 
