@@ -14,7 +14,7 @@ from atrous.network.ops import Reshape, Resize
 from atrous.network.shapes import Shape
 from atrous.plan.regions import length_along
 from atrous.plan.strides import resized_by, strides
-from atrous.readers.onnx.file import Source, check, load
+from atrous.readers.onnx.file import Source, check, load, subgraphs
 from atrous.readers.onnx.graph import copied, layer_name
 from atrous.readers.onnx.inputs import declared
 from atrous.readers.onnx.reader import Followed, follow_onnx, read_onnx
@@ -72,8 +72,11 @@ class SizedFile:
             followed = follow_onnx(self.source, list(own))
             model = copied(self.source.model)
             # What is put between nodes moves those behind it, and changes no name.
-            for index, node in enumerate(model.graph.node):
-                node.name = layer_name(node, index)
+            nodes = model.graph.node
+            # Nodes of graphs inside others are counted as well.
+            if not any(True for node in nodes for _ in subgraphs(node)):
+                for index, node in enumerate(nodes):
+                    node.name = layer_name(node, index)
             for node in [one for one in model.graph.node if _held_size(one, followed)]:
                 _follow_sizes(model.graph, node, followed)
             _follow_shapes(model.graph, followed)
