@@ -35,6 +35,7 @@ from atrous.network.aside import coarsest
 from atrous.network.shapes import Shape, Shapes
 from atrous.network.walk import needed, pruned
 from atrous.progress import step
+from atrous.readers.near import without_offers
 from atrous.refusal import Refusal
 from atrous.shown import how_many
 
@@ -316,7 +317,7 @@ class _Judge:
 
     def _readable(self, sizes: Iterable[Shapes]) -> _Look | None:
         for shapes in sizes:
-            with suppress(AtrousError):
+            with suppress(AtrousError), without_offers():
                 return self._look(shapes)
         return None
 
@@ -331,9 +332,10 @@ class _Judge:
         """Runs both at the first of the sizes that they take; one not `spent`, where asked for."""
         for shapes in islice(sizes, _MOST_TRIED):
             try:
-                look = self._look(shapes, guess=True)
-                if look.spent and shapes in self.pair.guessed:
-                    look = self._look(shapes)
+                with without_offers():
+                    look = self._look(shapes, guess=True)
+                    if look.spent and shapes in self.pair.guessed:
+                        look = self._look(shapes)
             except AtrousError as error:
                 refused.add(str(error), shapes)
                 continue

@@ -124,13 +124,18 @@ def quiet() -> Iterator[None]:
             return
         try:
             _trace.print = _nothing
-            for logger in loggers:
-                logger.setLevel(logging.CRITICAL)
+            _set_levels(loggers, [logging.CRITICAL] * 2)
             yield
         finally:
             vars(_trace).pop("print", None)
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+            _set_levels(loggers, levels)
+
+
+def _set_levels(loggers: Sequence[logging.Logger], levels: Sequence[int]) -> None:
+    """Each logger at its level. All forget what they had found to be on, which takes a while."""
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.level = level
+    loggers[-1].setLevel(levels[-1])
 
 
 def seed_all(number: int) -> None:
