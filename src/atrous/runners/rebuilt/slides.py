@@ -117,7 +117,10 @@ def _averages(call: RebuiltCall) -> Made:
     rank, windows = _pool_windows(call, x)
     if any(w.dilation > 1 for w in windows):
         raise call.refusal("averages at a rate above 1")
-    whole, ceiling = bool(call.integer("count_include_pad")), bool(call.integer("ceil_mode"))
+    whole = bool(call.integer("count_include_pad"))
+    # Windows of `same` pads end where what is padded does: there is nothing to round.
+    is_same = call.text("auto_pad", "NOTSET").startswith("SAME")
+    ceiling = bool(call.integer("ceil_mode")) and not is_same
     kernel, strides = [w.kernel for w in windows], [w.stride for w in windows]
     alike, besides = _sides(windows)
 

@@ -23,6 +23,7 @@ __all__ = ["Recipe"]
 _BY_SHAPE = frozenset({"new_zeros", "new_ones", "new_full", "new_empty"})
 _HIDDEN = frozenset({"aten.lstm", "aten.gru", "aten.rnn_tanh", "aten.rnn_relu"})
 _MOST_PEERS = 4
+_LARGEST_GROUP = 1 << 12
 _INPUT = Rule(())
 
 
@@ -232,12 +233,26 @@ class Recipe:
                 continue
             apart = {a - b for a, b in zip(sizes, value.lengths, strict=True)}
             if len(apart) == 1:
-                found.append((value.index, Fraction(1), apart.pop()))
+                found.append((value.index, Fraction(1), apart.pop(), 1))
         if not found:
-            long = zip(sizes, self.values[0].lengths, strict=True)
-            return ((0, rate, min(floor(a - rate * b) for a, b in long)),)
+            return (self._in_groups(sizes, rate),)
         # The input is there first; what is nearest is known best.
         return tuple(dict.fromkeys((*found[:1], *found[-_MOST_PEERS:])))
+
+    def _in_groups(self, sizes: Sequence[int], rate: Fraction) -> Peer:
+        """Sizes by those of a value, rounded down to whole groups, or what they are at least."""
+        own, each = self.values[0], rate * self.period
+        near = [value for value in self.values if value.rate == rate and not value.several]
+        groups = range(2, min(int(each), _LARGEST_GROUP) + 1) if each.denominator == 1 else ()
+        whole = [group for group in groups if each % group == 0]
+        for value, scale in [*((one, Fraction(1)) for one in near[-1:-5:-1]), (own, rate)]:
+            for group in whole if len({n % self.period for n in own.lengths}) > 1 else ():
+                full = [floor(scale * n / group) * group for n in value.lengths]
+                apart = {a - b for a, b in zip(sizes, full, strict=True)}
+                if len(apart) == 1:
+                    return (value.index, scale, apart.pop(), group)
+        long = zip(sizes, own.lengths, strict=True)
+        return (0, rate, min(floor(a - rate * b) for a, b in long), 1)
 
     def arguments(self, node: Any) -> list[dict[str, Any] | None]:
         """The arguments of a call by name, in each trial; None where the call was left out."""

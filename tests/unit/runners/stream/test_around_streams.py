@@ -259,6 +259,30 @@ def test_what_is_put_or_cut_in_front_at_some_lengths_alone_is_refused(function, 
         atrous.stream(Written(function), (1, 2, length), axis=2)
 
 
+@pytest.mark.parametrize("group", [2, 3, 4])
+def test_frames_of_whole_groups_come_with_their_last_sample(group):
+    def merged(x):
+        count = x.shape[2] // group
+        y = x[..., : count * group].reshape(1, 2, count, group)
+        return y.permute(0, 1, 3, 2).reshape(1, 2 * group, count)
+
+    live, x = atrous.stream(Written(merged), (1, 2, 84), axis=2), noise(1, 2, 65)
+    assert live.latency == group - 1
+    made = [live.push(one) for one in x.split(1, 2)]
+    assert [one.shape[2] for one in made] == [int(i % group == 0) for i in range(1, 66)]
+    assert off(torch.cat([*made, live.flush()], 2), whole_of(Written(merged), x)) < 1e-6
+
+
+def test_positions_turn_by_tables_that_are_outer_products():
+    def turned(x):
+        angles = torch.outer(torch.arange(x.shape[1]).to(x.dtype), x.new_tensor([1.0, 0.1, 0.01]))
+        return torch.cat([x * angles.cos(), x * angles.sin()], 2)
+
+    live, x = atrous.stream(Written(turned), (1, 40, 3), axis=1), noise(1, 60, 3)
+    made = [live.push(part) for part in x.split([7, 1, 52], 1)]
+    assert off(torch.cat([*made, live.flush()], 1), turned(x)) < 2e-6
+
+
 def unrolled(x, cell):
     state, made = x.new_zeros(1, 4), []
     for place in range(x.shape[1]):

@@ -30,8 +30,8 @@ __all__ = [
 Step = Callable[..., Any]
 """Makes the new outputs of a call from the stretches of its operands."""
 
-Peer = tuple[int, Fraction, int]
-"""A value, how many positions stand for one of it, and how many more there are."""
+Peer = tuple[int, Fraction, int, int]
+"""A value, how many positions stand for one of it, how many more, and whole groups of how many."""
 
 Ends = tuple[int, ...]
 """The whole lengths of a call's operands along time, known once the stream has ended."""
@@ -236,4 +236,6 @@ def wide(value: Any, axes: int) -> list[int]:
 
 def most_sure(peers: Sequence[Peer], sure: Sequence[int]) -> int:
     """How long something is at least, by the value that is known best."""
-    return max(0, *(floor(sure[i] * scale) + apart for i, scale, apart in peers))
+    return max(
+        0, *(floor(sure[i] * scale / group) * group + apart for i, scale, apart, group in peers)
+    )

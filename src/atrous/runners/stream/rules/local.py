@@ -129,7 +129,7 @@ _ALL_BY_DEFAULT = frozenset(
     ["fft_fftshift", "fft_ifftshift", "roll", "flip", "take_along_dim", "cross"]
 )
 """What takes all dimensions, or one that its sizes tell, where none is named."""
-_PRODUCTS = frozenset(["matmul", "mm", "bmm", "addmm", "baddbmm"])
+_PRODUCTS = frozenset(["matmul", "mm", "bmm", "addmm", "baddbmm", "outer"])
 _POINTWISE = frozenset(
     ["prelu", "_prelu_kernel", "lerp", "addcmul", "addcdiv", "where", "masked_fill"]
 )
