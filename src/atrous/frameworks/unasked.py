@@ -34,6 +34,8 @@ What others look at is not seen, since a mode is off inside the call that it han
 """
 
 _POOLS = (F.max_pool1d, F.max_pool2d, F.max_pool3d)
+_ADAPTIVE = (F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)
+"""They look at a size where they are to keep one, which is None among those that they make."""
 
 
 class _AskedError(Exception):
@@ -52,7 +54,9 @@ class _Asking(TorchFunctionMode):
         if func not in _GETTERS and getattr(func, "__name__", "") not in _SIZELESS:
             self.asked |= any(isinstance(leaf, int) for leaf in _pytree.tree_leaves(made))
             self.asked |= isinstance(made, torch.Size)
-        if isinstance(func, FunctionType) and func.__name__ not in _BLIND and func not in _POOLS:
+        if func in _ADAPTIVE:
+            self.asked |= None in _pytree.tree_leaves((args[1:], kwargs))
+        elif isinstance(func, FunctionType) and func.__name__ not in _BLIND and func not in _POOLS:
             self.asked = True
         if self.asked:
             raise _AskedError
