@@ -368,7 +368,7 @@ def test_runs_that_are_killed_at_random_give_the_same_files():
 
 @pytest.fixture(scope="module")
 def client():
-    asked = {"n_workers": 2, "threads_per_worker": 2, "dashboard_address": None}
+    asked = {"n_workers": 2, "threads_per_worker": 2, "dashboard_address": ":0"}
     with LocalCluster(**asked, processes=False) as cluster, Client(cluster) as found:
         yield found
 

@@ -31,7 +31,7 @@ from atrous.shown import Plain, how_many
 __all__ = ["Progress", "Run", "TiledRun", "check_free", "run_tiled"]
 
 Early = dict[int, Sequence[NDArray[Any]]]
-"""The outputs of tiles, by their numbers."""
+"""What is kept of the outputs of tiles, by their numbers."""
 
 Progress = Callable[[str, float], None]
 """Is told what is being done, and which share of all tiles is written."""
@@ -274,7 +274,7 @@ def _into(
 
     last, early = _tried(run, read, again=0 not in done)
     if not known:
-        known = made_of(plan, run.opened, parts_of(last.plan.tile(0), early[0], reducer))
+        known = made_of(plan, run.opened, parts_of(_cropped(last.plan, 0), early[0], reducer))
         target.create(known)
     writer = Writer(plan, known, target, reducer)
     found, written = len(done), set(done)
@@ -291,7 +291,7 @@ def _into(
                 journal.add(number_of(plan, tile))
 
         for number in sorted(early.keys() - done):
-            tile = last.plan.tile(number)
+            tile = _cropped(last.plan, number)
             write(tile, early.pop(number))
             finished(tile)
         early.clear()
@@ -332,7 +332,7 @@ def _tried(run: Run, read: Callable[[Tile], list[Any]], *, again: bool) -> tuple
         if again and 0 not in early:
             tile = last.plan.tile(0)
             made = last.engine.run(list(last.read(tile)), [tile])
-            early[0] = [last.engine.host(one) for one in made]
+            early[0] = parts_of(tile, [last.engine.host(one) for one in made], None)
         return last, early
     except AtrousError:
         raise
@@ -343,6 +343,13 @@ def _tried(run: Run, read: Callable[[Tile], list[Any]], *, again: bool) -> tuple
             f"{run.plan.network}: it does not run on {', '.join(sorted(kinds))}: {text}. "
             "Where it takes other numbers, give prepare=..., a function of one tile."
         ) from error
+
+
+def _cropped(plan: TilePlan, number: int) -> Tile:
+    """A tile whose outputs are what is kept of them."""
+    tile = plan.tile(number)
+    keep = (replace(one, local=(slice(None),) * len(one.local)) for one in tile.keep)
+    return replace(tile, keep=tuple(keep))
 
 
 def _left(plan: TilePlan, done: set[int], batch: int) -> Iterator[Tile]:

@@ -233,7 +233,8 @@ class Tiled:
                 def done(tile: Tile, outputs: list[NDArray[Any]]) -> None:
                     # Tiles of a batch are rounded as they are in one, in each run of an image.
                     if not any(tile.index) or self._batched(plan) == 1:
-                        early[number_of(plan, tile)] = outputs
+                        kept = parts_of(tile, outputs, None)
+                        early[number_of(plan, tile)] = [one.copy() for one in kept]
 
                 elsewhere = None if shipment is None else count
                 return self._check_sizes(begun, engine, read, scratch, done, elsewhere), early
