@@ -72,7 +72,12 @@ def stream_file(
         sink: list[SoundSink] = []
 
         def put(found: Any) -> None:
-            array = arrays_of(found)[0]
+            array, *more = arrays_of(found)
+            if more:
+                raise ArgumentError(
+                    f"{source_name(model)}: it gives {how_many(1 + len(more), 'output')}, and a "
+                    "sound holds one; let it return the one to write."
+                )
             if array.dtype.kind == "c":
                 raise ArgumentError(
                     f"{source_name(model)}: it makes complex numbers, which no sound has; let it "

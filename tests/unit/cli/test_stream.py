@@ -35,6 +35,15 @@ def vocoder():
 
 def normed():
     return nn.Sequential(nn.Conv1d(1, 2, 3), nn.InstanceNorm1d(2))
+
+
+class Twice(nn.Conv1d):
+    def forward(self, x):
+        return super().forward(x), x
+
+
+def twice():
+    return Twice(1, 2, 3)
 """
 
 
@@ -113,6 +122,12 @@ def test_what_cannot_be_streamed_is_one_line(place, arguments, says):
     assert result.returncode == 2
     assert len(result.stderr.strip().splitlines()) == 1
     assert any(part in result.stderr for part in says.split("|"))
+
+
+def test_of_several_outputs_none_is_dropped_in_silence(place):
+    np.save("in.npy", sound()[None])
+    assert_refuses("stream", "models.py:twice", "in.npy", "out.npy", says="gives 2 outputs")
+    assert not Path("out.npy").exists()
 
 
 @pytest.mark.parametrize(("length", "block"), [(0, 4), (1, 4), (9, 1), (50, 2)])
