@@ -132,6 +132,14 @@ def test_choices_that_were_measured_before_are_taken(tmp_path, monkeypatch):
     assert not [signature for signature in asked if not signature.startswith("whole ")]
 
 
+def test_choices_of_an_older_kind_are_as_good_as_none():
+    from atrous.optimization.layer.cache import Choices
+
+    about = json.loads((SAVED / "cache" / "expected.json").read_text())
+    old = Choices(SAVED / "cache" / "choices-of-schema-1.json")
+    assert not any(map(old.get, about["signatures"]))
+
+
 def test_a_saved_report_can_be_compared_with():
     wanted = (SAVED / "reports" / "expected.txt").read_text().partition("\n")[2]
     folder = SAVED / "reports"

@@ -39,7 +39,7 @@ BLIND: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "relu": lambda x: F.relu(x) if x.ndim == 3 and x.is_floating_point() else x,
     "pool": lambda x: F.max_pool1d(x, 2),
     "a pool to a size": lambda x: F.adaptive_avg_pool2d(x, (2, 5)),
-    "a pool to a size by name": lambda x: F.adaptive_avg_pool2d(x, output_size=6),
+    "a pool to a size by name": lambda x: F.adaptive_avg_pool2d(x, output_size=(2, 6)),
     "sum": lambda x: torch.cat([x + x, x], 1)[:, :2],
 }
 
