@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from atrous.geometry import Local, Prefix, Reads, Taps
 from atrous.network import Node
-from atrous.network.ops import Conv, Pool, Unfold, Windows
+from atrous.network.ops import Conv, Pool, Resize, Unfold, Windows
 from atrous.plan.lengths import AtLengths
 from atrous.plan.regions import length_along
 from atrous.refusal import Refusal
@@ -265,6 +265,13 @@ def _lengths_between(node: Node, moves: Sequence[Local]) -> set[tuple[int, int]]
             alike = Reads.window(window).support == reads.support
             if alike and all(window.output_length(n, ceiling) == made for n, made in known):
                 return known | {(n, window.output_length(n, ceiling)) for n in between}
+    if isinstance(node.op, Resize):  # by a factor: what falls short of a whole output makes none
+
+        def resized(n: int) -> int:
+            return n * reads.period // reads.shift
+
+        if all(resized(n) == made for n, made in known):
+            return known | {(n, resized(n)) for n in between}
     # Else where all outputs are there whose reads are, as of slices in steps.
     if all(taps.mask for taps in reads.phases) and all(
         _whole_reads(reads, n, made) == made for n, made in known

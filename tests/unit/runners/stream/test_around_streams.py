@@ -356,3 +356,32 @@ def test_slots_may_be_used_by_several_threads():
         for one in threads:
             one.join()
         assert all(off(found[key], whole[key]) < 2e-6 for key in range(4))
+
+
+@pytest.mark.parametrize("factor", [1 / 4, 1 / 3, 1 / 5, 1 / 2])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_resizes_to_less_are_as_late_as_planned_and_invent_nothing(factor, stride):
+    """An output is there with its last sample, or the one without which clips have no such output.
+
+    A place between two samples needs both; a third or fifth of the samples lies on samples alone.
+    """
+
+    class Reduced(nn.Conv1d):
+        def forward(self, x):
+            return functional.interpolate(super().forward(x), scale_factor=factor, mode="linear")
+
+    model = Reduced(1, 1, 3, stride, padding=1).double().eval()
+    x = torch.randn(1, 1, 60 * stride, dtype=torch.float64)
+    (plan,) = atrous.plan_stream(model, x.shape).outputs
+    live = atrous.stream(model, x)
+    assert live.latency == plan.latency
+    with torch.no_grad():
+        lengths = [model(x[..., :n]).shape[-1] for n in range(6 * stride, 60 * stride)]
+    assert [plan.length(n) for n in range(6 * stride, 60 * stride)] == lengths
+    pushed = [live.push(x[..., n : n + 1]).shape[-1] for n in range(60 * stride)]
+    pairs = zip(pushed, [plan.after(n) for n in range(60 * stride + 1)], strict=False)
+    total = 0
+    for at, (count, before) in enumerate(pairs):
+        assert total == before
+        total += count
+        assert at < 6 * stride or total <= model(x[..., : at + 1]).shape[-1]

@@ -120,7 +120,9 @@ def _resize(call: Timed) -> Rule:
         )
     exact = "exact" in call.name or how != "nearest"
     shift = Fraction(1, 2) if exact else Fraction(0)
-    reach = (0, 0) if how == "nearest" else _REACH[how]
+    # By one of an odd number every place is that of an input, and others weigh nothing.
+    on_inputs = factor.numerator == 1 and factor.denominator % 2
+    reach = (0, 0) if how == "nearest" or on_inputs else _REACH[how]
     mode = {
         "nearest": "nearest-exact" if "exact" in call.name else "nearest",
         "linear": ("linear", "bilinear", "trilinear")[rank - 3],
