@@ -41,7 +41,7 @@ _AHEAD = 2
 _LOOK, _PATIENCE = 5.0, 120.0
 """Seconds after which workers are counted where no task ends, and for which none may be there.
 
-A nanny of Dask gives a worker up that has not come back within 60 seconds.
+Dask's nannies start a killed worker again, which takes seconds where it imports PyTorch.
 """
 _UNPACKING = threading.Lock()
 
