@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 
 import atrous
 
-__all__ = ["assert_streams", "chunks_of", "noise", "off", "pushed", "whole_of"]
+__all__ = ["Written", "assert_streams", "chunks_of", "noise", "off", "pushed", "whole_of"]
+
+
+class Written(torch.nn.Module):
+    """A function of the input and some layers."""
+
+    def __init__(self, function: Callable[..., Any], *layers: torch.nn.Module) -> None:
+        super().__init__()
+        self.function, self.layers = function, torch.nn.ModuleList(layers)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        """What the function makes of them."""
+        return self.function(x, *self.layers)
 
 
 def noise(*shape: int, seed: int = 1) -> torch.Tensor:

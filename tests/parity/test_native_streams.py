@@ -15,7 +15,7 @@ from atrous.errors import UnsupportedError
 from atrous.operators.kernels.stream import streams_natively
 from atrous.runners.stream.native import stages
 from tests.stream_fuzz import tried
-from tests.streamed import chunks_of, noise, off, pushed
+from tests.streamed import Written, chunks_of, noise, off, pushed
 from tests.streamed_networks import NETWORKS, random_graph
 
 pytestmark = pytest.mark.skipif(not streams_natively(), reason="no native kernels here")
@@ -215,17 +215,6 @@ def test_weights_that_change_in_place_are_the_ones_of_the_next_push():
     live.push(x[..., 30:40])
     # The first layers' rows from before the change are kept by the last layer.
     assert off(live.push(x[..., 40:]), whole[..., 36:56]) < 1e-6
-
-
-class Written(nn.Module):
-    """A function of the input and some layers."""
-
-    def __init__(self, function, *layers):
-        super().__init__()
-        self.function, self.layers = function, nn.ModuleList(layers)
-
-    def forward(self, x):
-        return self.function(x, *self.layers)
 
 
 KINDS = {

@@ -14,21 +14,10 @@ import atrous
 from atrous.errors import ArgumentError, ArgumentTypeError, AtrousError, UnsupportedError
 from atrous.operators.kernels.stream import streams_natively
 from atrous.runners.stream.native import stages
-from tests.streamed import noise, off, pushed, whole_of
+from tests.streamed import Written, noise, off, pushed, whole_of
 
 ENGINES = ["torch", *(["native"] if streams_natively() else [])]
 native_only = pytest.mark.skipif(not streams_natively(), reason="no native kernels here")
-
-
-class Written(nn.Module):
-    """A function of the input and some layers."""
-
-    def __init__(self, function, *layers):
-        super().__init__()
-        self.function, self.layers = function, nn.ModuleList(layers)
-
-    def forward(self, x):
-        return self.function(x, *self.layers)
 
 
 def conv(inputs, outputs, kernel=3, **rest):
