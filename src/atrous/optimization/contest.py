@@ -27,8 +27,8 @@ _TURN = 0.005
 _LONG = 0.5
 """Seconds of a run behind which no second one is asked for.
 
-Where pools of threads have gone to sleep behind somebody else's run, the first one takes 4 to 15 ms
-more in ONNX Runtime and OpenVINO, which who calls a model again and again does not see.
+Where pools of threads have gone to sleep behind somebody else's run, the first one takes up to
+26 ms more in ONNX Runtime and OpenVINO, which who calls a model again and again does not see.
 """
 _RESTLESS = 0.2
 """Disturbed turns, as a share, or a spread, as a share of the median, that is worth saying."""
