@@ -11,7 +11,16 @@ import torch
 
 import atrous
 
-__all__ = ["Written", "assert_streams", "chunks_of", "noise", "off", "pushed", "whole_of"]
+__all__ = [
+    "Written",
+    "assert_runs_natively",
+    "assert_streams",
+    "chunks_of",
+    "noise",
+    "off",
+    "pushed",
+    "whole_of",
+]
 
 
 class Written(torch.nn.Module):
@@ -95,3 +104,16 @@ def assert_streams(
             done += 1
     assert done
     return live
+
+
+def assert_runs_natively(layout: Any, bound: float) -> None:
+    """A layout in float32 by native kernels is within `bound` of itself in float64, as a whole."""
+    live = atrous.stream(layout.model(dtype=torch.float32), layout.shape, axis=layout.time)
+    assert live.engine == "native", live.refusal
+    length, draw = layout.length + 7, random.Random(1)
+    x = noise(*layout.resized(length))
+    with torch.no_grad():
+        whole = layout.model()(x.double())
+    for most in (3, length):
+        live.reset()
+        assert off(pushed(live, x, chunks_of(length, draw, most)), whole) < bound

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 import atrous
 from atrous.operators.kernels.stream import streams_natively
-from tests.streamed import chunks_of, noise, off, pushed, whole_of
+from tests.streamed import assert_runs_natively, chunks_of, noise, off, pushed, whole_of
 from tests.streamed_networks import NETWORKS
 
 pytestmark = pytest.mark.skipif(not streams_natively(), reason="no native kernels here")
@@ -283,16 +283,7 @@ def test_results_do_not_depend_on_the_threads():
              "Wave-U-Net, causal", "vocoder of repeated frames"],
 )  # fmt: skip
 def test_a_layout_runs_natively_as_it_runs_whole(name):
-    layout, draw = NETWORKS[name], random.Random(1)
-    live = atrous.stream(layout.model(dtype=torch.float32), layout.shape, axis=layout.time)
-    assert live.engine == "native", live.refusal
-    length = layout.length + 7
-    x = noise(*layout.resized(length))
-    with torch.no_grad():
-        whole = layout.model()(x.double())
-    for most in (3, length):
-        live.reset()
-        assert off(pushed(live, x, chunks_of(length, draw, most)), whole) < 1e-5
+    assert_runs_natively(NETWORKS[name], 1e-5)
 
 
 @pytest.mark.parametrize("times", [2, 3, 4, 5])

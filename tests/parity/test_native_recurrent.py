@@ -11,7 +11,7 @@ from torch import nn
 import atrous
 from atrous.errors import UnsupportedError
 from atrous.operators.kernels.stream import streams_natively
-from tests.streamed import chunks_of, noise, off, pushed, whole_of
+from tests.streamed import assert_runs_natively, chunks_of, noise, off, pushed, whole_of
 from tests.streamed_networks import NETWORKS
 
 pytestmark = pytest.mark.skipif(not streams_natively(), reason="no native kernels here")
@@ -191,13 +191,4 @@ def test_a_layer_along_another_axis_is_refused():
     "name", ["EnCodec encoder", "EnCodec decoder", "Demucs with an LSTM", "GRU"]
 )
 def test_a_layout_runs_natively_as_it_runs_whole(name):
-    layout, draw = NETWORKS[name], random.Random(1)
-    live = atrous.stream(layout.model(dtype=torch.float32), layout.shape)
-    assert live.engine == "native", live.refusal
-    length = layout.length + 7
-    x = noise(*layout.resized(length))
-    with torch.no_grad():
-        whole = layout.model()(x.double())
-    for most in (3, length):
-        live.reset()
-        assert off(pushed(live, x, chunks_of(length, draw, most)), whole) < 2e-6
+    assert_runs_natively(NETWORKS[name], 2e-6)
