@@ -51,13 +51,19 @@ typedef struct {
 // order. `tile` outputs of one phase of the dilation are made at a time, from tile + taps - 1 products of each part, 4
 // to 8: parts of 2 to 5 taps take tiles from 2 up, 1 tap takes tiles of 1.
 // `turned`: weights are those of the layer whose data gradient this is, (channels, filters, taps); for stride 1.
+// Where `mixed`, `rests` tiles of `rest` outputs (0: none) end each phase along an axis: the first number those of the
+// longest phases, the second those of others, which have one output less. Bits 0 and 1 of `closed` say of the tiles and
+// of these ones that each makes a whole phase that reads nothing beyond the map, of 1 to 3 outputs by a kernel of 3 taps
+// (stride 1, pad and dilation alike, as many outputs as inputs), from one product more than outputs, and 1 from 1.
+// A library that does not know `mixed` makes tiles of `tile`, which are complete as well.
 // `spread`: filters are spread[0] spread[1] phases of as many each, which are written side by side: output o of phase p
 // to place o * spread + p - cut of a map of `whole`, where that is a place of it. Such phases are whole vectors.
 typedef struct {
     int64_t batch, channels, filters;
     int64_t in[2], out[2], kernel[2], stride[2], dilation[2], pad[2], tile[2], taps[2];
     int64_t spread[2], cut[2], whole[2];
-    int32_t activation, threads, turned, reserved;
+    int32_t activation, threads, turned, mixed;
+    int64_t rest[2], rests[2][2], closed[2];
 } atrous_winograd_layer;
 
 // A pool: the largest, or the average, of the inputs o * stride - pad + dilation * j that lie inside. Averages know no

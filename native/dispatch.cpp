@@ -137,10 +137,46 @@ bool is_one_part(const atrous_winograd_layer *layer) {
     return true;
 }
 
+// Closed tiles make a whole phase each, all others are of sizes that there are points for.
+bool has_kinds(const atrous_winograd_layer &layer, int a) {
+    if (layer.mixed == 0) return true;
+    if (layer.rest[a] < 0 || layer.rest[a] > 7 || layer.closed[a] < 0 || layer.closed[a] > 3) return false;
+    const int kinds = kinds_along(layer, a);
+    if (kinds == 1 && layer.closed[a] > 1) return false;
+    for (int length = 0; length < 2; ++length) {
+        if (layer.rests[a][length] < 0 || layer.rests[a][length] > kMost / 64) return false;
+    }
+    if (kinds == 2 && !kind_of(layer, a, 1).closed && !has_tile(layer.taps[a], layer.rest[a])) return false;
+    const bool same = layer.kernel[a] == 3 && layer.taps[a] == 3 && layer.stride[a] == 1 &&
+                      layer.pad[a] == layer.dilation[a] && layer.in[a] == layer.out[a];
+    const int64_t phases = phases_of(layer, a), longest = (layer.out[a] + phases - 1) / phases;
+    for (int kind = 0; kind < kinds; ++kind) {
+        const Kind one = kind_of(layer, a, kind);
+        if (!one.closed) continue;
+        if (!same || one.tile > 3) return false;
+        // The longest phases, and where there are shorter ones these.
+        for (int64_t length = longest; length > 0 && length >= layer.out[a] / phases; --length) {
+            const int64_t main = main_outputs(layer, a, length), made = kind == 0 ? main : length - main;
+            if (made != 0 && (made != length || made > one.tile)) return false;
+        }
+    }
+    return true;
+}
+
+int64_t products_along(const atrous_winograd_layer &layer, int a) {
+    int64_t all = 0;
+    for (int kind = 0; kind < kinds_along(layer, a); ++kind) {
+        const Kind one = kind_of(layer, a, kind);
+        all += one.closed ? one.tile + (one.tile > 1) : one.tile + layer.taps[a] - 1;
+    }
+    return all;
+}
+
 bool sound(const atrous_winograd_layer *layer) {
     if (layer == nullptr || layer->batch < 0 || layer->channels < 1 || layer->filters < 1) return false;
-    // Whole panels of filters and lines of channels: at most 63 more of each. Points are at most 8 x 8 for each part.
-    int64_t in = 4, out = 4, whole = 4, weights = 4 * 64;
+    // Whole panels of filters and lines of channels: at most 63 more of each. Products are at most 8 x 8 for each
+    // part, of up to two kinds of tiles along each axis.
+    int64_t in = 4, out = 4, whole = 4, weights = 4 * 64 * 4;
     if (!multiply(&in, layer->batch) || !multiply(&in, layer->channels + 64)) return false;
     if (!multiply(&out, layer->batch) || !multiply(&out, layer->filters + 64)) return false;
     if (!multiply(&whole, layer->batch) || !multiply(&whole, layer->filters)) return false;
@@ -160,6 +196,7 @@ bool sound(const atrous_winograd_layer *layer) {
         if (layer->pad[a] > kMost / 4 || layer->pad[a] < -kMost / 4) return false;
         int64_t reach = layer->out[a];
         if (layer->spread[a] < 1 || !multiply(&reach, layer->spread[a]) || reach > kMost / 64) return false;
+        if (!has_kinds(*layer, a)) return false;
         if (layer->cut[a] < 0 || layer->cut[a] > kMost / 64 || layer->whole[a] < 0) return false;
         if (!multiply(&whole, layer->whole[a])) return false;
     }
@@ -343,7 +380,7 @@ int atrous_stream_run(const atrous_stream_program *program, const atrous_stream_
 int64_t atrous_winograd_weights(const atrous_winograd_layer *layer) {
     if (!atrous::sound(layer)) return 0;
     const int64_t lanes = atrous::entry().kernels->lanes;
-    const int64_t points = (layer->tile[0] + layer->taps[0] - 1) * (layer->tile[1] + layer->taps[1] - 1);
+    const int64_t points = atrous::products_along(*layer, 0) * atrous::products_along(*layer, 1);
     int64_t depth = (layer->channels + lanes - 1) / lanes * lanes;
     for (int a = 0; a < 2; ++a) {
         depth *= count_parts(layer->kernel[a], layer->stride[a], layer->dilation[a], layer->taps[a]);

@@ -10,6 +10,7 @@
 #include "pointwise.h"
 #include "small_floats.h"
 #include "winograd.h"
+#include "winograd_pack.h"
 #include "winograd_weight.h"
 
 #define ATROUS_JOIN_(a, b) a##b

@@ -16,6 +16,24 @@ namespace {
 
 constexpr int kMostPoints = 8;
 
+// A form of tiles along an axis is a number: of its inputs. Those of 1 and 4 to 8 take as many products, at points.
+// Those of 2 and 3 are closed: a phase that ends on both sides, whose 2 or 3 outputs read nothing beyond its inputs
+// by a kernel of 3. The matrix of such a sum is tridiagonal, and a space of these three diagonals has rank n + 1 over
+// the numbers for n of 2 and 3 (for more, it takes points that are complex): one product less than tiles at points.
+constexpr bool is_closed(int form) { return form == 2 || form == 3; }
+constexpr int products_of(int form) { return is_closed(form) ? form + 1 : form; }
+
+// Of n = 3, with r = 1/2 and s = 3/2, of which s^2 - r^2 has to be 2: the inputs
+//   r x1 + (x2 - x0), r x1 - (x2 - x0), s x1 + (x2 + x0), s x1 - (x2 + x0)
+// times these of the taps
+//   -(g1 + (g0 - g2) / r) / 4, -(g1 - (g0 - g2) / r) / 4, (g1 + (g0 + g2) / s) / 4, (g1 - (g0 + g2) / s) / 4
+// are P0 to P3, and outputs are (P2 - P3) + (P0 - P1), r (P0 + P1) + s (P2 + P3), (P2 - P3) - (P0 - P1).
+// Of n = 2, with x0 + x1, x1, x0 and g1, g2 - g1, g0 - g1: P0 + P1 and P0 + P2 (Karatsuba).
+constexpr double kClosedRows[2][4][3] = {
+    {{0, 1, 0}, {0, -1, 1}, {1, -1, 0}, {0, 0, 0}},
+    {{-0.5, -0.25, 0.5}, {0.5, -0.25, -0.5}, {1.0 / 6, 0.25, 1.0 / 6}, {-1.0 / 6, 0.25, -1.0 / 6}},
+};
+
 template <int A> struct Points;
 template <> struct Points<1> {
     static constexpr bool zero = true;
@@ -90,14 +108,22 @@ template <int A> void kernel_rows_of(int taps, double (*rows)[kMostPoints]) {
     for (int i = 0; i < taps; ++i) rows[A - 1][i] = i == taps - 1 ? 1 : 0;
 }
 
-inline void kernel_rows(int points_number, int taps, double (*rows)[kMostPoints]) {
-    switch (points_number) {
+// Of a form of tiles; of the closed one of 1, whose only product is that of the tap in the middle, `taps` are 3.
+inline void kernel_rows(int form, int taps, double (*rows)[kMostPoints]) {
+    switch (form) {
+        case 2:
+        case 3:
+            for (int j = 0; j < products_of(form); ++j) {
+                for (int i = 0; i < 3; ++i) rows[j][i] = kClosedRows[form - 2][j][i];
+            }
+            return;
         case 4: return kernel_rows_of<4>(taps, rows);
         case 5: return kernel_rows_of<5>(taps, rows);
         case 6: return kernel_rows_of<6>(taps, rows);
         case 7: return kernel_rows_of<7>(taps, rows);
         case 8: return kernel_rows_of<8>(taps, rows);
-        default: rows[0][0] = 1;
+        default:
+            for (int i = 0; i < taps; ++i) rows[0][i] = i == taps / 2 ? 1 : 0;
     }
 }
 
@@ -125,6 +151,16 @@ template <class T, int A> ATROUS_INLINE void to_points(const Vec<T> *d, Vec<T> *
     typedef Vec<T> V;
     if constexpr (A == 1) {
         e[0] = d[0];
+    } else if constexpr (A == 2) {
+        e[0] = d[0] + d[1];
+        e[1] = d[1];
+        e[2] = d[0];
+    } else if constexpr (A == 3) {
+        const V other = d[2] - d[0], same = d[2] + d[0], less = T(0.5) * d[1], more = T(1.5) * d[1];
+        e[0] = less + other;
+        e[1] = less - other;
+        e[2] = more + same;
+        e[3] = more - same;
     } else {
         static constexpr Filters<A> filters{};
         if constexpr (Points<A>::zero) {
@@ -146,6 +182,14 @@ template <class T, int A, int M> ATROUS_INLINE void from_points(const Vec<T> *e,
     typedef Vec<T> V;
     if constexpr (A == 1) {
         y[0] = e[0];
+    } else if constexpr (A == 2) {
+        y[0] = e[0] + e[1];
+        y[1] = e[0] + e[2];
+    } else if constexpr (A == 3) {
+        const V other = e[0] - e[1], same = e[2] - e[3];
+        y[0] = same + other;
+        y[1] = T(0.5) * (e[0] + e[1]) + T(1.5) * (e[2] + e[3]);
+        y[2] = same - other;
     } else {
         constexpr int zero = Points<A>::zero ? 1 : 0, pairs = count_pairs<A>();
         V same[pairs], other[pairs];
@@ -180,6 +224,16 @@ template <class T, int A, int M> ATROUS_INLINE void to_products(const Vec<T> *y,
     typedef Vec<T> V;
     if constexpr (A == 1) {
         e[0] = y[0];
+    } else if constexpr (A == 2) {
+        e[0] = y[0] + y[1];
+        e[1] = y[0];
+        e[2] = y[1];
+    } else if constexpr (A == 3) {
+        const V other = y[0] - y[2], same = y[0] + y[2], less = T(0.5) * y[1], more = T(1.5) * y[1];
+        e[0] = less + other;
+        e[1] = less - other;
+        e[2] = more + same;
+        e[3] = more - same;
     } else {
         constexpr int zero = Points<A>::zero ? 1 : 0, pairs = count_pairs<A>();
         if constexpr (zero) e[0] = y[0];

@@ -8,6 +8,8 @@
 //   2. for each point, values times the transformed weights: one plain product (product.h);
 //   3. the products are transformed back, plus bias and another map, then the activation.
 // A kernel of one tap has one point and nothing to transform: its rows are multiplied where they lie.
+// Phases that do not divide end with tiles of another size, and short ones that read nothing beyond the map take closed
+// tiles (points.h): each pair of kinds, one along each axis, is a layer of its own with weights of its own.
 // Weights come packed (winograd_pack): panel of output channels, point, input channel, channel of the panel.
 //
 // Memory: a block of a few dozen tiles at a time, so that its values and products stay in the caches; the weights are
@@ -19,10 +21,10 @@
 #include <atomic>
 
 #include "activation.h"
-#include "parts.h"
 #include "points.h"
 #include "product.h"
 #include "threads.h"
+#include "winograd_tiles.h"
 
 namespace {
 
@@ -33,48 +35,14 @@ constexpr int64_t kMostBlock = 96;               // tiles of a block
 constexpr int64_t kShared = int64_t(256) << 20;  // of the values of a block, at most, however many channels
 constexpr int64_t kAhead = 4;                    // vectors of an input that are fetched in advance
 
-// One axis: its tiles in order, each the first output and the number of outputs that exist.
-struct TileAxis {
-    int64_t in, out, stride, pad;
-    int64_t apart, step;  // of the outputs of a tile, and of its inputs
-    int outputs, points;  // of a tile
-    int64_t spread, cut, whole;  // where outputs of several phases lie (abi.h)
-    int parts;
-    int64_t reads[kMostTaps];  // how far behind the first input of a tile those of each part begin
-    int64_t tiles;
-    const int64_t *first;
-    const int32_t *count;
-};
-
-inline int64_t count_tiles(int64_t out, int64_t apart, int outputs) {
-    int64_t tiles = 0;
-    for (int64_t phase = 0; phase < smaller(apart, out); ++phase) {
-        tiles += ceil_div(ceil_div(out - phase, apart), outputs);
-    }
-    return tiles;
-}
-
-inline void list_tiles(TileAxis *axis, int64_t *first, int32_t *count) {
-    int64_t at = 0;
-    for (int64_t phase = 0; phase < smaller(axis->apart, axis->out); ++phase) {
-        const int64_t length = ceil_div(axis->out - phase, axis->apart);
-        for (int64_t done = 0; done < length; done += axis->outputs, ++at) {
-            first[at] = phase + done * axis->apart;
-            count[at] = static_cast<int32_t>(smaller<int64_t>(axis->outputs, length - done));
-        }
-    }
-    axis->tiles = at;
-    axis->first = first;
-    axis->count = count;
-}
-
 // Meanwhile fetches what is read soon, from `soon` on: no hardware follows 64 pixels at once.
 template <class T, int A>
 __attribute__((noinline)) void gather_points(const T *const *from, int64_t channel, T *to, int rows,
                                              const T *const *soon, int64_t soon_channel) {
     constexpr int64_t L = Types<T>::lanes;
+    constexpr int P = products_of(A);
     for (int row = 0; row < rows; ++row) {
-        Vec<T> d[A], e[A];
+        Vec<T> d[A], e[P];
         ATROUS_UNROLL(8)
         for (int i = 0; i < A; ++i) {
             __builtin_prefetch(soon[row * A + i] + soon_channel);
@@ -82,31 +50,33 @@ __attribute__((noinline)) void gather_points(const T *const *from, int64_t chann
         }
         to_points<T, A>(d, e);
         ATROUS_UNROLL(8)
-        for (int i = 0; i < A; ++i) store<T>(to + (row * A + i) * L, e[i]);
+        for (int i = 0; i < P; ++i) store<T>(to + (row * P + i) * L, e[i]);
     }
 }
 
 template <class T, int A>
 __attribute__((noinline)) void spread_points(const T *from, T *to, int64_t plane, int columns) {
     constexpr int64_t L = Types<T>::lanes;
+    constexpr int P = products_of(A);
     for (int column = 0; column < columns; ++column) {
-        Vec<T> d[A], e[A];
+        Vec<T> d[A], e[P];
         ATROUS_UNROLL(8)
         for (int i = 0; i < A; ++i) d[i] = load(from + (i * columns + column) * L);
         to_points<T, A>(d, e);
         ATROUS_UNROLL(8)
-        for (int i = 0; i < A; ++i) store<T>(to + (i * columns + column) * plane, e[i]);
+        for (int i = 0; i < P; ++i) store<T>(to + (i * columns + column) * plane, e[i]);
     }
 }
 
-// From A values that lie `a` apart to M values that lie `b` apart, `count` times.
+// From the products of form A, which lie `a` apart, to M values that lie `b` apart, `count` times.
 template <class T, int A, int M>
 __attribute__((noinline)) void back(const T *from, int64_t a, int64_t from_next, T *to, int64_t b, int64_t to_next,
                                     int count) {
+    constexpr int P = products_of(A);
     for (int one = 0; one < count; ++one) {
-        Vec<T> e[A], y[M];
+        Vec<T> e[P], y[M];
         ATROUS_UNROLL(8)
-        for (int i = 0; i < A; ++i) e[i] = load(from + one * from_next + i * a);
+        for (int i = 0; i < P; ++i) e[i] = load(from + one * from_next + i * a);
         from_points<T, A, M>(e, y);
         ATROUS_UNROLL(8)
         for (int i = 0; i < M; ++i) store<T>(to + one * to_next + i * b, y[i]);
@@ -117,9 +87,11 @@ template <class T> using Gathers = void (*)(const T *const *, int64_t, T *, int,
 template <class T> using Spreads = void (*)(const T *, T *, int64_t, int);
 template <class T> using Backs = void (*)(const T *, int64_t, int64_t, T *, int64_t, int64_t, int);
 
-#define ATROUS_BY_POINTS(points, name)      \
-    switch (points) {                       \
+#define ATROUS_BY_FORM(form, name)          \
+    switch (form) {                         \
         case 1: return name<T, 1>;          \
+        case 2: return name<T, 2>;          \
+        case 3: return name<T, 3>;          \
         case 4: return name<T, 4>;          \
         case 5: return name<T, 5>;          \
         case 6: return name<T, 6>;          \
@@ -128,13 +100,15 @@ template <class T> using Backs = void (*)(const T *, int64_t, int64_t, T *, int6
         default: return nullptr;            \
     }
 
-template <class T> Gathers<T> gathers(int points) { ATROUS_BY_POINTS(points, gather_points) }
-template <class T> Spreads<T> spreads(int points) { ATROUS_BY_POINTS(points, spread_points) }
-#undef ATROUS_BY_POINTS
+template <class T> Gathers<T> gathers(int form) { ATROUS_BY_FORM(form, gather_points) }
+template <class T> Spreads<T> spreads(int form) { ATROUS_BY_FORM(form, spread_points) }
+#undef ATROUS_BY_FORM
 
-template <class T> Backs<T> backs(int points, int outputs) {
-    switch (points * 10 + outputs) {
+template <class T> Backs<T> backs(int form, int outputs) {
+    switch (form * 10 + outputs) {
         case 11: return back<T, 1, 1>;
+        case 22: return back<T, 2, 2>;
+        case 33: return back<T, 3, 3>;
         case 42: return back<T, 4, 2>;
         case 43: return back<T, 4, 3>;
         case 52: return back<T, 5, 2>;
@@ -163,6 +137,7 @@ template <class T> struct Winograd {
     int64_t depth;                     // of all parts: terms of each product
     int32_t activation;
     const T *x, *weight, *bias, *other;
+    int64_t weights;  // of the kinds before this one
     T *out;
     const T *zeros;     // `lined` of them
     T *values;          // (points, tiles of a block, depth): planes `plane` apart, rows `row` apart
@@ -205,10 +180,10 @@ template <class T> void find_inputs(const Winograd<T> &w, int64_t item, const T 
     const Where<T> place(w, item / w.parts());
     const int64_t top = w.high.first[place.line] * w.high.stride - w.high.pad + w.high.reads[part / w.wide.parts];
     const int64_t left = w.wide.first[place.column] * w.wide.stride - w.wide.pad + w.wide.reads[part % w.wide.parts];
-    for (int i = 0; i < w.high.points; ++i) {
+    for (int i = 0; i < w.high.form; ++i) {
         const int64_t h = top + i * w.high.step;
         const bool in_h = h >= 0 && h < w.high.in;
-        for (int j = 0; j < w.wide.points; ++j) {
+        for (int j = 0; j < w.wide.form; ++j) {
             const int64_t v = left + j * w.wide.step;
             const bool inside = in_h && v >= 0 && v < w.wide.in;
             const int64_t at = ((place.image * w.high.in + h) * w.wide.in + v) * w.channels;
@@ -224,18 +199,18 @@ template <class T> void fill_tile(const Winograd<T> &w, const T **from, const T 
     const int64_t whole = w.channels / L * L, ahead = smaller(kAhead * L, w.channels);
     for (int64_t c = 0; c < whole; c += L) {
         const bool here = c + ahead < w.channels;
-        w.gather(from, c, half, w.high.points, here ? from : next, here ? c + ahead : c + ahead - w.channels);
+        w.gather(from, c, half, w.high.form, here ? from : next, here ? c + ahead : c + ahead - w.channels);
         w.spread(half, to + c, w.plane, w.wide.points);
     }
     if (whole < w.channels) {
         // The channels left over, filled up with zeros.
         alignas(ATROUS_VECTOR_BYTES) T rest[kMost * L] = {};
         const int64_t left = w.channels - whole;
-        for (int p = 0; p < w.points(); ++p) {
+        for (int p = 0; p < w.high.form * w.wide.form; ++p) {
             for (int64_t c = 0; c < left; ++c) rest[p * L + c] = from[p][whole + c];
             from[p] = rest + p * L;
         }
-        w.gather(from, 0, half, w.high.points, next, 0);
+        w.gather(from, 0, half, w.high.form, next, 0);
         w.spread(half, to + whole, w.plane, w.wide.points);
     }
 }
@@ -417,8 +392,17 @@ template <class T> int multiply_panel(const Winograd<T> &w, int64_t panel) {
     return ATROUS_OK;
 }
 
+// At most so many pairs of kinds of tiles, two along each axis.
+constexpr int kMostKinds = 4;
+
+template <class T> struct Kinds {
+    Winograd<T> of[kMostKinds];
+    int number;
+};
+
 template <class T> struct Work {
     const Winograd<T> *winograd;
+    int64_t ends[kMostKinds] = {};  // of the blocks of each kind, all counted through
     std::atomic<int> code{ATROUS_OK};
     void said(int one) {
         if (one != ATROUS_OK) code.store(one, std::memory_order_relaxed);
@@ -447,10 +431,15 @@ template <class T> bool give_memory(Winograd<T> &w) {
 // All three steps of some blocks, in memory of this thread: what one core wrote, others read slowly.
 template <class T> void whole_blocks(void *context, int64_t begin, int64_t end) {
     auto &work = *static_cast<Work<T> *>(context);
-    Winograd<T> w = *work.winograd;
-    if (!give_memory(w)) return work.said(ATROUS_NO_MEMORY);
+    int kind = -1;
+    Winograd<T> w;
     for (int64_t block = begin; block < end; ++block) {
-        w.tile0 = block * w.block;
+        if (kind < 0 || block >= work.ends[kind]) {
+            while (kind < 0 || block >= work.ends[kind]) ++kind;
+            w = work.winograd[kind];
+            if (!give_memory(w)) return work.said(ATROUS_NO_MEMORY);
+        }
+        w.tile0 = (block - (kind > 0 ? work.ends[kind - 1] : 0)) * w.block;
         w.tiles = smaller(w.block, w.all_tiles() - w.tile0);
         if (!w.in_place) fill<T>(&w, 0, w.tiles);
         for (int64_t panel = 0; panel < w.panels; ++panel) work.said(multiply_panel(w, panel));
@@ -471,180 +460,113 @@ template <class T> int shared_blocks(Winograd<T> &w, int32_t threads) {
     return ATROUS_OK;
 }
 
-template <class T> int run_winograd(Winograd<T> &w, int32_t threads) {
-    constexpr int64_t L = Types<T>::lanes;
-    const int64_t points = w.points(), all = w.all_tiles();
-    w.panel = smaller<int64_t>(kPanel * L, ceil_div(w.filters, L) * L);
-    w.panels = ceil_div(w.filters, w.panel);
-    w.row = w.depth + 16;
-    const int64_t each = points * int64_t(sizeof(T)), sums = kOwn / (each * w.panel);
-    const bool shares = threads > 1 && all < kLeast * threads && w.panels >= threads;
+// How many tiles a block has: of as many threads as take blocks of their own, or all share one.
+template <class T> void cut_blocks(Winograd<T> &w, bool shares, int64_t even) {
+    const int64_t each = w.points() * int64_t(sizeof(T)), sums = kOwn / (each * w.panel), all = w.all_tiles();
     const int64_t both = shares ? kMostBlock : kBoth / (each * (w.panel + w.row));
     int64_t most = larger(kLeast, smaller(kMostBlock, smaller(sums, both)));
     most = larger<int64_t>(1, smaller(most, kShared / (each * w.row)));
     // As many blocks as make even shares, each of whole rows of a product where it has so many.
-    const int64_t even = shares ? 1 : larger<int64_t>(threads, 1);
     const int64_t blocks = ceil_div(ceil_div(all, most), even) * even;
     w.block = ceil_div(all, blocks);
     if (w.block > kRows) w.block = ceil_div(w.block, kRows) * kRows;
     w.plane = w.block * w.row + 16;
-    if (shares) return shared_blocks(w, threads);
+}
+
+template <class T> int run_winograd(Kinds<T> &kinds, int32_t threads) {
+    constexpr int64_t L = Types<T>::lanes;
+    int64_t all = 0;
+    for (int k = 0; k < kinds.number; ++k) {
+        Winograd<T> &w = kinds.of[k];
+        w.panel = smaller<int64_t>(kPanel * L, ceil_div(w.filters, L) * L);
+        w.panels = ceil_div(w.filters, w.panel);
+        w.row = w.depth + 16;
+        all += w.all_tiles();
+    }
+    const bool shares = threads > 1 && all < kLeast * threads && kinds.of[0].panels >= threads;
     Work<T> work;
-    work.winograd = &w;
-    atrous::parallel(ceil_div(all, w.block), threads, whole_blocks<T>, &work);
+    work.winograd = kinds.of;
+    int64_t blocks = 0;
+    for (int k = 0; k < kinds.number; ++k) {
+        Winograd<T> &w = kinds.of[k];
+        // Of several kinds one thread may take all tiles of a small one.
+        const bool small = kinds.number > 1 && w.all_tiles() < kLeast * threads;
+        cut_blocks(w, shares, shares || small ? 1 : larger<int64_t>(threads, 1));
+        if (shares) {
+            const int code = shared_blocks(w, threads);
+            if (code != ATROUS_OK) return code;
+        }
+        blocks += ceil_div(w.all_tiles(), w.block);
+        work.ends[k] = blocks;
+    }
+    if (!shares) atrous::parallel(blocks, threads, whole_blocks<T>, &work);
     return work.code.load(std::memory_order_relaxed);
 }
 
-// Weights (filters, channels, taps), or (channels, filters, taps) turned around where `turned`, for one input channel.
-template <class T> struct Packing {
-    const atrous_winograd_layer *layer;
-    const T *weight;
-    T *packed;
-    int points[2];
-    int64_t lined, depth, panel;
-    int64_t first[2][kMostTaps], apart[2];  // the first tap of each part, and how far apart its taps are
-    int parts[2];
-    double rows[2][kMostPoints][kMostPoints];
-};
-
-// Rows of G times `taps` vectors of `W` doubles that lie `step` apart.
-template <int W> ATROUS_INLINE void weigh(const double *row, int taps, const double *from, int64_t step, double *to) {
-    typedef Vec<double> V;
-    constexpr int64_t L = Types<double>::lanes;
-    V sum[W];
-    ATROUS_UNROLL(16)
-    for (int n = 0; n < W; ++n) sum[n] = row[0] * load(from + n * L);
-    for (int t = 1; t < taps; ++t) {
-        ATROUS_UNROLL(16)
-        for (int n = 0; n < W; ++n) sum[n] += row[t] * load(from + t * step + n * L);
-    }
-    ATROUS_UNROLL(16)
-    for (int n = 0; n < W; ++n) store<double>(to + n * L, sum[n]);
-}
-
-// In float64: what is packed once is rounded once.
-template <class T> void pack_channels(void *context, int64_t begin, int64_t end) {
-    constexpr int64_t L = Types<T>::lanes, P = kPanel * L;
-    constexpr int W = static_cast<int>(P / Types<double>::lanes);
-    const Packing<T> &p = *static_cast<const Packing<T> *>(context);
-    const atrous_winograd_layer &layer = *p.layer;
-    const int high = static_cast<int>(layer.taps[0]), wide = static_cast<int>(layer.taps[1]), taps = high * wide;
-    const int64_t all = layer.kernel[0] * layer.kernel[1];
-    const int64_t points = p.points[0] * p.points[1];
-    alignas(ATROUS_VECTOR_BYTES) double tap[kMostPoints * kMostPoints * P], half[kMostPoints * kMostPoints * P];
-    alignas(ATROUS_VECTOR_BYTES) double made[P];
-    for (int64_t item = begin; item < end; ++item) {
-        const int64_t filter = item / p.depth * p.panel, term = item % p.depth;
-        const int64_t part = term / p.lined, channel = term % p.lined;
-        const int64_t left = channel < layer.channels ? smaller(p.panel, layer.filters - filter) : 0;
-        const int64_t width = smaller(p.panel, ceil_div(layer.filters - filter, L) * L);
-        T *to = p.packed + filter * points * p.depth + term * width;
-        int64_t at[kMostPoints * kMostPoints];  // where each tap of the part lies, -1 for those that fill it up
-        for (int t = 0; t < taps; ++t) {
-            const int64_t h = p.first[0][part / p.parts[1]] + t / wide * p.apart[0];
-            const int64_t v = p.first[1][part % p.parts[1]] + t % wide * p.apart[1];
-            at[t] = h < layer.kernel[0] && v < layer.kernel[1] ? h * layer.kernel[1] + v : -1;
-        }
-        for (int64_t k = 0; k < left; ++k) {
-            const int64_t pair = layer.turned ? channel * layer.filters + filter + k
-                                              : (filter + k) * layer.channels + channel;
-            const T *from = p.weight + pair * all;
-            for (int t = 0; t < taps; ++t) {
-                tap[t * P + k] = at[t] < 0 ? T(0) : from[layer.turned ? all - 1 - at[t] : at[t]];
-            }
-        }
-        for (int t = 0; t < taps; ++t) {
-            for (int64_t k = left; k < P; ++k) tap[t * P + k] = 0;
-        }
-        for (int i = 0; i < p.points[0]; ++i) {
-            for (int j = 0; j < wide; ++j) {
-                weigh<W>(p.rows[0][i], high, tap + j * P, wide * P, half + (i * wide + j) * P);
-            }
-        }
-        for (int i = 0; i < p.points[0]; ++i) {
-            for (int j = 0; j < p.points[1]; ++j, to += p.depth * width) {
-                weigh<W>(p.rows[1][j], wide, half + i * wide * P, P, made);
-                for (int64_t k = 0; k < width; ++k) to[k] = static_cast<T>(made[k]);
-            }
-        }
-    }
-}
-
-inline int points_of(const atrous_winograd_layer &layer, int axis) {
-    return static_cast<int>(layer.tile[axis] + layer.taps[axis] - 1);
-}
-
-template <class T> int pack_winograd(const atrous_winograd_layer &layer, const T *weight, T *packed) {
+// The sizes of a layer and the lists of its tiles, which stay valid until this thread's next call: one `Winograd` for
+// each pair of kinds of tiles that has any.
+template <class T> int lay_out(const atrous_winograd_layer &layer, Kinds<T> &kinds) {
     constexpr int64_t L = Types<T>::lanes;
-    Packing<T> p{};
-    p.layer = &layer, p.weight = weight, p.packed = packed;
-    p.lined = ceil_div(layer.channels, L) * L;
-    p.depth = p.lined;
-    p.panel = kPanel * L;
-    for (int axis = 0; axis < 2; ++axis) {
-        p.points[axis] = points_of(layer, axis);
-        p.apart[axis] = layer.stride[axis] / gcd(layer.dilation[axis], layer.stride[axis]);
-        for_each_part(layer.kernel[axis], layer.stride[axis], layer.dilation[axis], layer.taps[axis],
-                      [&](int64_t first) { p.first[axis][p.parts[axis]++] = first; });
-        p.depth *= p.parts[axis];
-        kernel_rows(p.points[axis], static_cast<int>(layer.taps[axis]), p.rows[axis]);
-    }
-    atrous::parallel(ceil_div(layer.filters, p.panel) * p.depth, layer.threads, pack_channels<T>, &p);
-    return ATROUS_OK;
-}
-
-// The sizes of a layer and the lists of its tiles, which stay valid until this thread's next call.
-template <class T> int lay_out(const atrous_winograd_layer &layer, Winograd<T> &w) {
-    constexpr int64_t L = Types<T>::lanes;
-    TileAxis *axes[2] = {&w.high, &w.wide};
-    int64_t tiles[2];
+    TileAxis axes[2][2];
+    int64_t tiles[2][2], all = 0;
     for (int a = 0; a < 2; ++a) {
-        TileAxis &axis = *axes[a];
-        axis.in = layer.in[a], axis.out = layer.out[a], axis.stride = layer.stride[a], axis.pad = layer.pad[a];
-        const int64_t dilation = layer.kernel[a] == 1 ? 1 : layer.dilation[a];  // of one tap it is none
-        axis.apart = dilation / gcd(dilation, layer.stride[a]);
-        axis.step = axis.apart * layer.stride[a];
-        axis.spread = layer.spread[a], axis.cut = layer.cut[a], axis.whole = layer.whole[a];
-        axis.outputs = static_cast<int>(layer.tile[a]);
-        axis.points = points_of(layer, a);
-        axis.parts = 0;
-        for_each_part(layer.kernel[a], layer.stride[a], layer.dilation[a], layer.taps[a],
-                      [&](int64_t first) { axis.reads[axis.parts++] = first * layer.dilation[a]; });
-        tiles[a] = count_tiles(axis.out, axis.apart, axis.outputs);
+        for (int kind = 0; kind < kinds_along(layer, a); ++kind) {
+            axes[a][kind] = axis_of(layer, a, kind);
+            all += tiles[a][kind] = count_tiles(layer, a, kind, axes[a][kind]);
+        }
     }
-    char *lists = static_cast<char *>(atrous::scratch(2, (tiles[0] + tiles[1]) * (sizeof(int64_t) + sizeof(int32_t))));
+    char *lists = static_cast<char *>(atrous::scratch(2, all * (sizeof(int64_t) + sizeof(int32_t))));
     if (lists == nullptr) return ATROUS_NO_MEMORY;
     int64_t *first = reinterpret_cast<int64_t *>(lists);
-    int32_t *count = reinterpret_cast<int32_t *>(first + tiles[0] + tiles[1]);
+    int32_t *count = reinterpret_cast<int32_t *>(first + all);
     for (int a = 0; a < 2; ++a) {
-        list_tiles(axes[a], first, count);
-        first += tiles[a];
-        count += tiles[a];
+        for (int kind = 0; kind < kinds_along(layer, a); ++kind) {
+            list_tiles(layer, a, kind, &axes[a][kind], first, count);
+            first += tiles[a][kind];
+            count += tiles[a][kind];
+        }
     }
-    w.batch = layer.batch;
-    w.channels = layer.channels;
-    w.filters = layer.filters;
-    w.lined = ceil_div(layer.channels, L) * L;
-    w.depth = w.lined * w.parts();
-    w.each = w.filters / (w.high.spread * w.wide.spread);
-    w.in_place = w.points() == 1 && w.parts() == 1;
-    for (const TileAxis *axis : axes) w.in_place &= axis->stride == 1 && axis->pad == 0 && axis->in == axis->out;
-    w.activation = layer.activation;
-    w.gather = gathers<T>(w.wide.points);
-    w.spread = spreads<T>(w.high.points);
-    w.back_high = backs<T>(w.high.points, w.high.outputs);
-    w.back_wide = backs<T>(w.wide.points, w.wide.outputs);
+    int64_t weights = 0;
+    kinds.number = 0;
+    for (int high = 0; high < kinds_along(layer, 0); ++high) {
+        for (int wide = 0; wide < kinds_along(layer, 1); ++wide) {
+            Winograd<T> &w = kinds.of[kinds.number];
+            w = Winograd<T>{};
+            w.high = axes[0][high], w.wide = axes[1][wide];
+            w.batch = layer.batch;
+            w.channels = layer.channels;
+            w.filters = layer.filters;
+            w.lined = ceil_div(layer.channels, L) * L;
+            w.depth = w.lined * w.parts();
+            w.each = w.filters / (w.high.spread * w.wide.spread);
+            w.in_place = w.points() == 1 && w.parts() == 1;
+            for (const TileAxis *axis : {&w.high, &w.wide}) {
+                w.in_place &= axis->stride == 1 && axis->pad == 0 && axis->in == axis->out;
+            }
+            w.activation = layer.activation;
+            w.gather = gathers<T>(w.wide.form);
+            w.spread = spreads<T>(w.high.form);
+            w.back_high = backs<T>(w.high.form, w.high.outputs);
+            w.back_wide = backs<T>(w.wide.form, w.wide.outputs);
+            w.weights = weights;
+            weights += w.points() * w.depth * (ceil_div(w.filters, L) * L);
+            if (w.high.tiles * w.wide.tiles > 0) ++kinds.number;
+        }
+    }
     return ATROUS_OK;
 }
 
 template <class T>
 int forward_winograd(const atrous_winograd_layer &layer, const T *x, const T *packed, const T *bias, const T *other,
                      T *out) {
-    Winograd<T> w{};
-    const int code = lay_out(layer, w);
+    Kinds<T> kinds;
+    const int code = lay_out(layer, kinds);
     if (code != ATROUS_OK) return code;
-    w.x = x, w.weight = packed, w.bias = bias, w.other = other, w.out = out;
-    return run_winograd(w, layer.threads);
+    for (int k = 0; k < kinds.number; ++k) {
+        Winograd<T> &w = kinds.of[k];
+        w.x = x, w.weight = packed + w.weights, w.bias = bias, w.other = other, w.out = out;
+    }
+    return run_winograd(kinds, layer.threads);
 }
 
 }  // namespace

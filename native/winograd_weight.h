@@ -3,7 +3,8 @@
 // The products of a layer are values (of the input) times transformed weights, for each point. So the gradient by the
 // transformed weights is, for each point, the transpose of the values times the gradients by the products, which are
 // the outputs' gradients under the transpose of the last transform; the transpose of G then leads to the taps.
-// Rounds of tiles are summed in order, and within one every 32 tiles: no result depends on the threads.
+// Rounds of tiles are summed in order, and within one every 32 tiles: no result depends on the threads. Kinds of tiles
+// add to the taps one after the other.
 #ifndef ATROUS_WINOGRAD_WEIGHT_H
 #define ATROUS_WINOGRAD_WEIGHT_H
 
@@ -13,23 +14,26 @@ namespace {
 
 constexpr int64_t kRound = int64_t(6) << 20;  // of values and gradients of a round of tiles, or four times that
 
-// From M values that lie `a` apart to A values that lie `b` apart, `count` times.
+// From M values that lie `a` apart to the products of form A, which lie `b` apart, `count` times.
 template <class T, int A, int M>
 __attribute__((noinline)) void forth(const T *from, int64_t a, int64_t from_next, T *to, int64_t b, int64_t to_next,
                                      int count) {
+    constexpr int P = products_of(A);
     for (int one = 0; one < count; ++one) {
-        Vec<T> y[M], e[A];
+        Vec<T> y[M], e[P];
         ATROUS_UNROLL(8)
         for (int i = 0; i < M; ++i) y[i] = load(from + one * from_next + i * a);
         to_products<T, A, M>(y, e);
         ATROUS_UNROLL(8)
-        for (int i = 0; i < A; ++i) store<T>(to + one * to_next + i * b, e[i]);
+        for (int i = 0; i < P; ++i) store<T>(to + one * to_next + i * b, e[i]);
     }
 }
 
-template <class T> Backs<T> forths(int points, int outputs) {
-    switch (points * 10 + outputs) {
+template <class T> Backs<T> forths(int form, int outputs) {
+    switch (form * 10 + outputs) {
         case 11: return forth<T, 1, 1>;
+        case 22: return forth<T, 2, 2>;
+        case 33: return forth<T, 3, 3>;
         case 42: return forth<T, 4, 2>;
         case 43: return forth<T, 4, 3>;
         case 52: return forth<T, 5, 2>;
@@ -61,6 +65,7 @@ template <class T> struct TapsGradient {
     int64_t filters, plane, row;  // `filters` rounded up to whole vectors; rows and planes of `gradients`
     Backs<T> forth_high, forth_wide;
     double rows[2][kMostPoints][kMostPoints];
+    bool adds;  // to what an earlier kind of tiles left in `out`
 };
 
 template <class T> void fill_gradients(const TapsGradient<T> &g, int64_t tile) {
@@ -153,26 +158,24 @@ template <class T> void unpack_channels(void *context, int64_t begin, int64_t en
             for (int t = 0; t < wide; ++t) {
                 gathered<W>(g.rows[0], s, points, half + t * P, wide * P, tap);
                 T *to = g.out + (filter * g.w.channels + channel) * high * wide + s * wide + t;
-                for (int64_t k = 0; k < width; ++k) to[k * g.w.channels * high * wide] = static_cast<T>(tap[k]);
+                for (int64_t k = 0; k < width; ++k, to += g.w.channels * high * wide) {
+                    *to = static_cast<T>(g.adds ? *to + tap[k] : tap[k]);
+                }
             }
         }
     }
 }
 
-template <class T>
-int weight_winograd(const atrous_winograd_layer &layer, const T *x, const T *grad, T *out) {
+// What the tiles of one kind sum to.
+template <class T> int weight_of_kind(TapsGradient<T> &g) {
     constexpr int64_t L = Types<T>::lanes;
-    TapsGradient<T> g{};
+    const atrous_winograd_layer &layer = *g.layer;
     Winograd<T> &w = g.w;
-    const int code = lay_out(layer, w);
-    if (code != ATROUS_OK) return code;
-    g.layer = &layer, g.grad = grad, g.out = out, w.x = x;
     g.filters = ceil_div(layer.filters, L) * L;
-    g.forth_high = forths<T>(w.high.points, w.high.outputs);
-    g.forth_wide = forths<T>(w.wide.points, w.wide.outputs);
-    for (int axis = 0; axis < 2; ++axis) {
-        kernel_rows(points_of(layer, axis), static_cast<int>(layer.kernel[axis]), g.rows[axis]);
-    }
+    g.forth_high = forths<T>(w.high.form, w.high.outputs);
+    g.forth_wide = forths<T>(w.wide.form, w.wide.outputs);
+    kernel_rows(w.high.form, static_cast<int>(layer.kernel[0]), g.rows[0]);
+    kernel_rows(w.wide.form, static_cast<int>(layer.kernel[1]), g.rows[1]);
     w.panel = smaller<int64_t>(kPanel * L, g.filters);
     w.panels = ceil_div(g.filters, w.panel);
     const int64_t points = w.points(), all = w.all_tiles();
@@ -200,6 +203,20 @@ int weight_winograd(const atrous_winograd_layer &layer, const T *x, const T *gra
     }
     atrous::parallel(w.channels * w.panels, layer.threads, unpack_channels<T>, &g);
     return ATROUS_OK;
+}
+
+template <class T>
+int weight_winograd(const atrous_winograd_layer &layer, const T *x, const T *grad, T *out) {
+    Kinds<T> kinds;
+    int code = lay_out(layer, kinds);
+    for (int k = 0; k < kinds.number && code == ATROUS_OK; ++k) {
+        TapsGradient<T> g{};
+        g.w = kinds.of[k];
+        g.layer = &layer, g.grad = grad, g.out = out, g.w.x = x;
+        g.adds = k > 0;
+        code = weight_of_kind(g);
+    }
+    return code;
 }
 
 }  // namespace

@@ -18,6 +18,7 @@ import numpy as np
 from atrous.operators.kernels import native
 from atrous.operators.kernels.layer import ACTIVATIONS, output_size
 from atrous.operators.kernels.winograd import Winograd, by_weight, filtered, pack, packed_size
+from atrous.operators.tiles import Rest
 from tests.depthwise_fuzz import activated, padded
 
 # What tiles of so many products may round off, as a share of the largest sum before it is
@@ -37,17 +38,21 @@ class Case:
 
 def drawn(rng: random.Random, seed: int) -> Case:
     """Rates above the map, uneven and negative padding, channels that fill no vector; every third
-    layer in parts: kernels of many taps, and strides."""
+    layer in parts: kernels of many taps, and strides; every third with tiles of two kinds."""
     tiles = {1: [1], 2: [3, 4, 5, 6, 7], 3: [2, 3, 4, 5, 6], 4: [2, 3, 4, 5], 5: [2, 3, 4]}
     cut = rng.random() < 0.33
     kernels = [1, 2, 3, 4, 6, 7, 11] if cut else [1, 2, 3, 3, 3, 4, 5]
+    short = not cut and rng.random() < 0.2  # phases of at most 4 outputs, for closed tiles
     while True:
-        kernel = tuple(rng.choice(kernels) for _ in range(2))
+        kernel = tuple(3 if short else rng.choice(kernels) for _ in range(2))
         stride = tuple(rng.choice([1, 1, 2, 3, 4]) if cut else 1 for _ in range(2))
         dilation = tuple(rng.choice([1, 1, 2, 3, 5, 16]) for _ in range(2))
         sizes = tuple(rng.randint(1, 24) for _ in range(2))
         reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
         padding = tuple((rng.randint(-2, r), rng.randint(-2, r)) for r in reach)
+        if short:
+            sizes = tuple(rng.randint(2, min(4 * d, 24)) for d in dilation)
+            padding = tuple((d, d) for d in dilation)
         enough = all(
             n + lo + hi >= r and n + min(lo, 0) + min(hi, 0) > 0
             for n, (lo, hi), r in zip(sizes, padding, reach, strict=True)
@@ -69,6 +74,15 @@ def drawn(rng: random.Random, seed: int) -> Case:
             crop, whole = (0, 0), None
     one = [1] if cut else []
     taps = tuple(rng.choice([*one, 2, 3, 4, 5]) if cut and k > 1 else k for k in kernel)
+    tile = tuple(rng.choice(tiles[k]) for k in taps)
+    rests, closed = (Rest(), Rest()), (False, False)
+    if short:
+        ends = [ended(rng, n, d) for n, d in zip(sizes, dilation, strict=True)]
+        tile, rests, closed = (tuple(kinds) for kinds in zip(*ends, strict=True))
+    elif rng.random() < 0.3:
+        rests = tuple(
+            Rest(rng.choice(tiles[k]), rng.randint(0, 3), rng.randint(0, 3)) for k in taps
+        )
     return Case(
         Winograd(
             batch=rng.choice([1, 1, 2, 3]),
@@ -79,7 +93,7 @@ def drawn(rng: random.Random, seed: int) -> Case:
             kernel=kernel,
             dilation=dilation,
             pad=tuple(lo for lo, _ in padding),
-            tile=tuple(rng.choice(tiles[k]) for k in taps),
+            tile=tile,
             taps=taps,
             stride=stride,
             spread=spread,
@@ -88,12 +102,25 @@ def drawn(rng: random.Random, seed: int) -> Case:
             activation=rng.choice(list(ACTIVATIONS)) if rng.random() < 0.4 else "none",
             threads=rng.choice([1, 2, 3]),
             turned=max(stride) == 1 and rng.random() < 0.3,
+            rests=rests,
+            closed=closed,
         ),
         padding,
         rng.random() < 0.5,
         rng.random() < 0.3,
         seed,
     )
+
+
+def ended(rng: random.Random, size: int, dilation: int) -> tuple[int, Rest, bool]:
+    """Tiles of an axis with short phases, closed ones wherever they may be, or not."""
+    longest = -(-size // dilation)
+    main = longest <= 3 and rng.random() < 0.8
+    tile = rng.randint(max(longest, 2), 3) if main else rng.randint(2, 6)
+    if longest == 1 or longest > 4:
+        return tile, Rest(), main
+    end = rng.randint(longest - 1, 3)
+    return tile, Rest(end, 0, 1, True) if rng.random() < 0.8 else Rest(), main
 
 
 def given(case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
@@ -162,8 +189,12 @@ def result(layer: Winograd, x, weight, bias, other) -> np.ndarray:
 
 
 def rounds_off(layer: Winograd) -> float:
-    high, wide = (m + r - 1 for m, r in zip(layer.tile, layer.taps, strict=True))
-    return UNIT * ROUNDS_OFF[high] * ROUNDS_OFF[wide]
+    bound = UNIT
+    for tile, taps, rest in zip(layer.tile, layer.taps, layer.rests, strict=True):
+        # Closed tiles round off no more than the smallest ones at points.
+        points = max(tile, 1 if rest.closed else rest.outputs) + taps - 1
+        bound *= ROUNDS_OFF[max(points, 1 if taps == 1 else 4)]
+    return bound
 
 
 def assert_agrees(case: Case) -> np.ndarray:

@@ -9,6 +9,7 @@ import pytest
 
 from atrous.operators.kernels import native
 from atrous.operators.kernels.winograd import Winograd, packed_size
+from atrous.operators.tiles import Rest
 from tests.winograd_fuzz import (
     Case,
     assert_agrees,
@@ -83,6 +84,14 @@ def test_a_wrong_weight_is_noticed():
         {"input": (2**40, 2**40)},
         {"output": (2**62, 3)},
         {"pad": (2**62, 0)},
+        {"rests": (Rest(8, 1, 1), Rest())},
+        {"rests": (Rest(1, 1, 1), Rest())},
+        {"rests": (Rest(3, -1, 1), Rest())},
+        {"rests": (Rest(3, 2**61, 1), Rest())},
+        {"closed": (True, False)},
+        {"rests": (Rest(3, 3, 1, closed=True), Rest())},
+        {"closed": (True, False), "tile": (3, 4), "dilation": (4, 1)},
+        {"closed": (True, False), "tile": (2, 4), "dilation": (3, 1), "pad": (3, 1)},
     ],
 )
 def test_what_is_out_of_range_is_refused_before_any_memory_is_taken(wrong):

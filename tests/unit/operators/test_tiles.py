@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import product
+from math import gcd
 
 from atrous.geometry import Window
 from atrous.operators.convolution import Convolution
-from atrous.operators.tiles import LEVELS, living, tiled
+from atrous.operators.tiles import LEVELS, Rest, Tiling, living, tiled
 
 
 def conv(sizes, kernel, dilation, pads, stride=1) -> Convolution:
@@ -34,6 +35,30 @@ def counted(outputs: int, kernel: int, stride: int, dilation: int, tile: int, ta
     return tiles * parts * (tile + taps - 1)
 
 
+def products_of(tile: int, taps: int, closed: bool) -> int:
+    if closed:
+        return tile + 1 if tile > 1 else 1
+    return tile + taps - 1
+
+
+def laid_out(outputs: int, apart: int, found: Tiling) -> int:
+    """Products of the tiles along one axis, phase by phase: its ends first, then the others."""
+    tile, taps, rest, closed = found.outputs[0], found.taps[0], found.rests[0], found.closed[0]
+    phases = [len(range(phase, outputs, apart)) for phase in range(min(apart, outputs))]
+    made = 0
+    for length in phases:
+        ends = rest.longest if length == max(phases) else rest.shorter
+        left = max(length - ends * rest.outputs, 0)
+        if ends:
+            assert not rest.closed or (left == 0 and length <= rest.outputs)
+            made += -(-(length - left) // rest.outputs) * products_of(
+                rest.outputs, taps, rest.closed
+            )
+        assert not closed or left <= tile
+        made += -(-left // tile) * products_of(tile, taps, closed)
+    return made * found.parts
+
+
 def test_the_cheapest_tiles_are_found_and_counted_right():
     for size, kernel, stride, dilation, level in product(
         (1, 5, 17, 33), (1, 2, 3, 4, 7, 11), (1, 2, 3), (1, 2, 6, 40), LEVELS
@@ -45,10 +70,43 @@ def test_the_cheapest_tiles_are_found_and_counted_right():
         outputs = len(range(0, size, stride))
         layer = (outputs, kernel, stride, dilation)
         tries = [(m, r) for m in range(2, 8) for r in range(2, 6) if 4 <= m + r - 1 <= level + 2]
-        assert found.products == min(counted(*layer, m, r) for m, r in tries)
+        assert found.products <= min(counted(*layer, m, r) for m, r in tries)
         assert found.plain == outputs * kernel
         if kernel > 1:
-            assert found.products == counted(*layer, found.outputs[0], found.taps[0])
+            apart = dilation // gcd(dilation, stride)
+            assert found.products == laid_out(outputs, apart, found)
+            if not found.rests[0].outputs and not found.closed[0]:
+                assert found.products == counted(*layer, found.outputs[0], found.taps[0])
+
+
+def test_phases_that_do_not_divide_end_with_other_tiles():
+    # 11 and 10 outputs a phase: 4 + 4 + 3 and 4 + 3 + 3, each two products more than it has.
+    found = tiled(conv((129, 129), (3, 3), (12, 12), ((12, 12), (12, 12))), 4)
+    assert found is not None
+    assert (found.outputs, found.rests) == ((4, 4), (Rest(3, 1, 2), Rest(3, 1, 2)))
+    assert found.products == (129 + 2 * 36) ** 2
+    # The weights of four pairs of kinds cost more than that saves of one small map, not of many.
+    small = conv((65, 65), (3, 3), (1, 1), ((1, 1), (1, 1)))
+    rests = [tiled(replace(small, batch=many), 4).rests[0].outputs for many in (1, 64)]
+    assert rests == [0, 3]
+
+
+def test_phases_that_read_nothing_beyond_the_map_take_closed_tiles():
+    found = tiled(conv((32, 32), (3, 3), (12, 12), ((12, 12), (12, 12))), 4)
+    assert found is not None
+    assert (found.outputs, found.closed) == ((3, 3), (True, True))
+    assert found.rests == (Rest(2, 0, 1, closed=True),) * 2
+    assert found.products == (8 * 4 + 4 * 3) ** 2
+    longer = tiled(conv((65, 65), (3, 3), (18, 18), ((18, 18), (18, 18))), 4)
+    assert longer is not None
+    assert (longer.outputs, longer.closed) == ((4, 4), (False, False))
+    assert longer.rests == (Rest(3, 0, 1, closed=True),) * 2
+    assert longer.products == (11 * 6 + 7 * 4) ** 2
+    for pads in ((12, 0), (0, 24)):
+        causal = tiled(conv((32,), (3,), (12,), (pads,)), 4)
+        assert causal is not None
+        assert not causal.closed[0]
+        assert not causal.rests[0].closed
 
 
 def test_axes_multiply_and_other_layers_have_no_tiles():

@@ -81,7 +81,10 @@ class WinogradStruct(ctypes.Structure):
         ("activation", ctypes.c_int32),
         ("threads", ctypes.c_int32),
         ("turned", ctypes.c_int32),
-        ("reserved", ctypes.c_int32),
+        ("mixed", ctypes.c_int32),
+        ("rest", ctypes.c_int64 * 2),
+        ("rests", (ctypes.c_int64 * 2) * 2),
+        ("closed", ctypes.c_int64 * 2),
     )
 
 

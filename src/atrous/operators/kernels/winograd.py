@@ -10,7 +10,7 @@ from typing import Any
 from atrous.operators.convolution import Convolution
 from atrous.operators.kernels.layer import ACTIVATIONS, checked, thread_count
 from atrous.operators.kernels.library import WinogradStruct, library
-from atrous.operators.tiles import Tiling
+from atrous.operators.tiles import Rest, Tiling
 
 __all__ = ["Spread", "Winograd", "by_weight", "dense_layer", "filtered", "pack", "packed_size"]
 
@@ -24,7 +24,8 @@ class Winograd:
     dilation are made at a time, from `tile + taps - 1` products of each part: 1, or 4 to 8. With
     `turned` the weights are those of the layer whose data gradient this is, (channels, filters,
     taps). Filters may be phases of as many each, `spread` along each axis: output `o` of phase `p`
-    is place `o * spread + p - cut` of a map of `whole`.
+    is place `o * spread + p - cut` of a map of `whole`. Along each axis phases end with `rests`,
+    and tiles may be `closed` (`atrous.operators.tiles`).
     """
 
     batch: int
@@ -44,6 +45,8 @@ class Winograd:
     activation: str = "none"
     threads: int = 1
     turned: bool = False
+    rests: tuple[Rest, Rest] = (Rest(), Rest())
+    closed: tuple[bool, bool] = (False, False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,14 @@ def dense_layer(
         whole=two(spread.sizes) if spread else None,
         activation=activation,
         threads=thread_count(),
+        rests=_last_two(tiling.rests, Rest()),
+        closed=_last_two(tiling.closed, False),
     )
+
+
+def _last_two(values: tuple[Any, ...], fill: Any) -> tuple[Any, Any]:
+    first, second = (fill, fill, *values)[-2:]
+    return first, second
 
 
 @lru_cache(maxsize=4096)
@@ -114,6 +124,15 @@ def _filtering(layer: Winograd) -> Any:
             activation=ACTIVATIONS[layer.activation],
             threads=layer.threads,
             turned=int(layer.turned),
+            mixed=int(any(layer.closed) or any(rest.outputs for rest in layer.rests)),
+            rest=two(tuple(rest.outputs for rest in layer.rests)),
+            rests=(c_int64 * 2 * 2)(*(two((rest.longest, rest.shorter)) for rest in layer.rests)),
+            closed=two(
+                tuple(
+                    main + 2 * rest.closed
+                    for main, rest in zip(layer.closed, layer.rests, strict=True)
+                )
+            ),
         )
     )
 
