@@ -13,8 +13,9 @@ import atrous
 from atrous.errors import ArgumentError
 from atrous.geometry import Window
 from atrous.operators.convolution import Convolution
+from atrous.operators.directions import conv_filtered
 from atrous.operators.kernels import native
-from atrous.operators.kernels.torch_winograd import conv_filtered, prepare_winograd
+from atrous.operators.kernels.torch_winograd import prepare_winograd
 from atrous.operators.tiles import tiled
 from atrous.optimization.contest import Turns
 from atrous.optimization.layer.rounding import ALLOWED
@@ -123,6 +124,8 @@ def test_negated_and_transposed_views_are_read_as_what_they_are():
         close(conv_filtered(turned, weight, bias, call, 4), plain(call, x, weight, bias))
         flipped = weight.flip(0).flip(0)
         close(conv_filtered(x, flipped, bias, call, 4), plain(call, x, weight, bias))
+        across = weight.transpose(0, 1).contiguous().transpose(0, 1)
+        close(conv_filtered(x, across, bias, call, 4), plain(call, x, weight, bias))
 
 
 def test_what_is_prepared_runs_on_the_threads_of_the_moment_and_refuses_other_inputs():
@@ -186,11 +189,9 @@ def test_dense_layers_are_exchanged_for_training_where_they_may_be():
     model, x = Net(), torch.randn(2, 32, 41, 41)
     fast = optimized(model, x, training=True)
     rows = {row.layer: row for row in fast.explain().layers}
-    assert {name: row.strategy for name, row in rows.items()} == {
-        "one": "winograd 4",
-        "two": "winograd 4",
-        "three": "torch",
-    }
+    one, two, three = (rows[name].strategy for name in ("one", "two", "three"))
+    assert all(way.startswith("winograd") for way in one.split(" | "))
+    assert (two, three) == ("winograd 4 | torch | torch", "torch")
     assert 0 < rows["one"].error <= 8 * rows["one"].direct_error
     assert "no batch" in rows["three"].why[0]
     exact = copy.deepcopy(model).double()
@@ -199,7 +200,7 @@ def test_dense_layers_are_exchanged_for_training_where_they_may_be():
     for one, two in zip(found, wanted, strict=True):
         close(one, two, 1e-5)
     kept = optimized(model, x, training=True, rounding="direct")
-    assert kept.explain().mode == "original"
+    assert {row.strategy for row in kept.explain().layers} == {"torch"}
 
 
 def test_rounding_is_one_of_three():

@@ -17,9 +17,9 @@ from atrous.frameworks.torch import is_transformed, is_watched
 from atrous.geometry import symmetric
 from atrous.operators.arguments import Sums
 from atrous.operators.convolution import Convolution
+from atrous.operators.directions import conv_filtered
 from atrous.operators.kernels import native
 from atrous.operators.kernels.torch_ops import conv_depthwise
-from atrous.operators.kernels.torch_winograd import conv_filtered
 from atrous.operators.strategies import STRATEGIES, is_channels_last, padded, to_channels_last
 from atrous.operators.tiles import LEVELS, saving
 

@@ -5,7 +5,8 @@ gives the top of its heap back as well. The next run then touches fresh pages, e
 kernel clears: 12 ms for a map of 33 MB that is written in 1 ms where its pages are there. While a
 prepared program runs, blocks of any size come from the heap, and what it frees there is kept for
 the next run, as an inference engine's arena does: at most three times the activations that the
-largest program holds at once. When the last prepared program is gone, all of it is given back.
+largest program holds at once. When the last prepared program is gone, all of it is given back. What
+trains keeps memory between its calls as well, since most of a step is outside of them.
 
 With other C libraries nothing is done, and in threads other than the main one glibc's arenas give
 their memory back all the same.
@@ -19,11 +20,12 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from itertools import count
 from typing import Any
 
-__all__ = ["held", "holding", "kept"]
+__all__ = ["held", "holding", "kept", "stepping"]
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # malloc.h
 _MOST_MAPPED = 65536  # glibc's default of M_MMAP_MAX
@@ -37,8 +39,21 @@ _lock = threading.RLock()
 _running = 0
 _limits: dict[int, int] = {}
 """By owner, the bytes that the heap may have."""
+_EACH = 8
+"""Steps that are looked at in the beginning, and from then on one of so many."""
 _numbers = count()
 _given_up = False
+
+
+@dataclass(slots=True)
+class _Steps:
+    """How often what trains ran forward, and the bytes that the heap may have."""
+
+    limit: int
+    count: int = 0
+
+
+_steps: weakref.WeakKeyDictionary[object, _Steps] = weakref.WeakKeyDictionary()
 
 
 class _Usage(ctypes.Structure):
@@ -73,26 +88,42 @@ def kept() -> Iterator[None]:
     Blocks of one size may come to lie so that none fits into what another left. Where the heap has
     grown beyond what its owners asked for, all that is free is given back, and nothing kept again.
     """
-    global _running, _given_up
     libc = None if _given_up else _libc()
     if libc is None:
         yield
         return
     with _lock:
-        _running += 1
-        libc.mallopt(_MMAP_MAX, 0)
-        libc.mallopt(_TRIM_THRESHOLD, _ALWAYS)
+        _keep(libc)
     try:
         yield
     finally:
         with _lock:
-            _running -= 1
+            _keep_no_more(libc)
             if not _running:
-                libc.mallopt(_MMAP_MAX, _MOST_MAPPED)
                 limit = max(_limits.values(), default=None)
                 if limit is not None and libc.mallinfo2().arena > limit:
-                    _given_up = True
-                    _give_back(libc)
+                    _give_up(libc)
+
+
+def _keep(libc: Any) -> None:
+    global _running
+    _running += 1
+    libc.mallopt(_MMAP_MAX, 0)
+    libc.mallopt(_TRIM_THRESHOLD, _ALWAYS)
+
+
+def _keep_no_more(libc: Any) -> None:
+    global _running
+    _running -= 1
+    if not _running:
+        libc.mallopt(_MMAP_MAX, _MOST_MAPPED)
+
+
+def _give_up(libc: Any) -> None:
+    global _given_up
+    _given_up = True
+    libc.mallopt(_MMAP_MAX, _MOST_MAPPED)
+    _give_back(libc)
 
 
 def held(owner: object, peak: int) -> None:
@@ -111,6 +142,44 @@ def holding() -> Iterator[None]:
         yield
     finally:
         _release(number)
+
+
+@contextlib.contextmanager
+def stepping(owner: object, parameters: int) -> Iterator[None]:
+    """While `owner` runs forward in training; what its steps free stays at hand until it is gone.
+
+    Gradients are computed, and the parameters moved, outside of any call of ours, so that memory is
+    kept between them as well: three times what is in use where the forward ends, and four times the
+    `parameters`, in bytes (gradients, what the optimizer holds). Where the heap has grown beyond
+    that, all that is free is given back, and nothing kept again. It is looked at now and then.
+    """
+    libc = None if _given_up else _libc()
+    if libc is None:
+        yield
+        return
+    with _lock:
+        steps = _steps.get(owner)
+        if steps is None:
+            _keep(libc)
+            steps = _steps[owner] = _Steps(3 * libc.mallinfo2().uordblks)
+            weakref.finalize(owner, _stop).atexit = False
+        steps.count += 1
+        looked = steps.count <= _EACH or steps.count % _EACH == 0
+        if looked and steps.count > 1 and libc.mallinfo2().arena > steps.limit:
+            _give_up(libc)
+    yield
+    if looked and not _given_up:
+        in_use = libc.mallinfo2().uordblks
+        steps.limit = max(steps.limit, 3 * in_use + 4 * parameters + _SLACK)
+
+
+def _stop() -> None:
+    """The end of what trained."""
+    with _lock:
+        if (libc := _libc()) is not None:
+            _keep_no_more(libc)
+            if not _limits and not _running:
+                _give_back(libc)
 
 
 def _hold(peak: int) -> int:

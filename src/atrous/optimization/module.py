@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Mapping
 from typing import Any
@@ -11,8 +12,10 @@ from torch import nn
 
 from atrous.frameworks.modules import share_state
 from atrous.frameworks.torch import is_watched
+from atrous.optimization import arena
 from atrous.optimization.plan import AnyPlan, EngineRecipe, Recipe, Signature, signature_of
 from atrous.optimization.records import Explanation
+from atrous.optimization.swap import run_laid_out
 
 __all__ = ["Optimized"]
 
@@ -47,7 +50,7 @@ class Optimized(nn.Module):
         """What the original makes of these inputs."""
         plan = None if kwargs else self._plan_for(args)
         if plan is None:
-            return self._original(*args, **kwargs)
+            return self._run_original(args, kwargs)
         with torch.no_grad():
             return plan(self._original, args)
 
@@ -84,6 +87,17 @@ class Optimized(nn.Module):
         found = self.explain()
         runs = found.engine if found.mode == "engine" else found.mode
         return f"{found.model}, {runs}, {found.ratio:.2f}x"
+
+    def _run_original(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The modules, in the layout that was chosen where layers were exchanged."""
+        about = self.explain()
+        if about.mode != "layers" or is_watched():
+            return self._original(*args, **kwargs)
+        steps: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+        if about.training and self.training and torch.is_grad_enabled():
+            steps = arena.stepping(self, sum(p.nbytes for p in self.parameters()))
+        with steps:
+            return run_laid_out(self._original, about.layout, args, kwargs)
 
     def _plan_for(self, args: tuple[Any, ...]) -> AnyPlan | None:
         if self.training or is_watched():

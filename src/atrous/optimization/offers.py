@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -11,17 +12,19 @@ import torch
 from torch import nn
 
 from atrous.frameworks.torch import in_mode
+from atrous.optimization import arena
 from atrous.optimization.candidates import Candidate, candidate_again, candidates
 from atrous.optimization.explained import as_written, layer_rows, shares_of
 from atrous.optimization.graph.export import Exported, exported
 from atrous.optimization.graph.program import strides_of
-from atrous.optimization.judge import Judge, called, flat
+from atrous.optimization.graph.tune import Progress
+from atrous.optimization.judge import Inputs, Judge, flat
 from atrous.optimization.known import KnownWhole
 from atrous.optimization.layer.rounding import allowed_by
 from atrous.optimization.order import Order
 from atrous.optimization.plan import AnyPlan, Signature, signature_of
 from atrous.optimization.records import LayerChoice, Layout, Mode
-from atrous.optimization.swap import swapped
+from atrous.optimization.swap import has_maps, run_laid_out, swapped
 from atrous.refusal import Refusal
 
 __all__ = ["Offer", "Own", "own_offers", "runner"]
@@ -146,55 +149,81 @@ def _graph(
 
 
 def _layers(order: Order, judge: Judge, own: Own) -> None:
-    """The model with some layers exchanged, where that gives the same."""
-    model, inputs = order.model, order.inputs
-    try:
-        made = swapped(
-            model,
-            inputs,
-            order.timer,
-            order.progress,
-            training=order.training,
-            rounding=order.rounding,
-        )
-    except (RuntimeError, TypeError, ValueError) as error:
-        own.notes.append(f"nor layer by layer: {_said(error)}")
-        return
-    own.rows = made.layers
-    if not any(row.strategy != "torch" for row in made.layers):
-        own.notes.append("no layer is faster by another strategy.")
-        return
-    verdict = judge(lambda given: called(made.model, given))
+    """The model with some layers exchanged, in each layout where it trains and has maps."""
+    layouts: tuple[Layout, ...] = ("contiguous",)
+    if order.training and has_maps(order.inputs):
+        layouts = ("channels_last", "contiguous")
+    for at, layout in enumerate(layouts):
+        part = replace(order, progress=_layouts_share(order.progress, at, len(layouts)))
+        try:
+            _exchanged(part, layout, judge, own)
+        except (RuntimeError, TypeError, ValueError) as error:
+            own.notes.append(f"nor layer by layer: {_said(error)}")
+    order.choices.save()
+
+
+def _exchanged(order: Order, layout: Layout, judge: Judge, own: Own) -> None:
+    made = swapped(order, layout)
+    if layout == "contiguous":
+        own.rows = made.layers
+        if all(row.strategy == "torch" for row in made.layers):
+            own.notes.append("no layer is faster by another strategy.")
+            return
+    if made.writes and layout != "contiguous":
+        return  # into a copy it would be
+    verdict = judge(partial(_laid_out_run, made.model, layout))
     if verdict.note:
         own.notes.append(f"layers swapped: {verdict.note}")
     if not verdict.same:
         own.rows = ()
         return
-    run = runner(made.model, inputs, training=order.training)
+    run = runner(made.model, order.inputs, training=order.training, layout=layout, keeps=True)
     own.offers.append(
         Offer(
-            "after",
+            "after" if layout == "contiguous" else layout,
             "atrous",
             "layers",
             run,
             verdict.difference,
             made.model,
+            layout=layout,
             rows=lambda _before, _after: made.layers,
         )
     )
 
 
-def runner(model: nn.Module, inputs: Sequence[torch.Tensor], *, training: bool) -> Any:
-    """One run of a model; for training also the gradients, in evaluation so that no state moves."""
+def _laid_out_run(model: nn.Module, layout: Layout, given: Inputs) -> Any:
+    with in_mode(model, training=False):
+        return run_laid_out(model, layout, [x.clone() for x in given], {})
+
+
+def _layouts_share(progress: Progress, at: int, count: int) -> Progress:
+    return lambda what, share: progress(what, (at + share) / count)
+
+
+def runner(
+    model: nn.Module,
+    inputs: Sequence[torch.Tensor],
+    *,
+    training: bool,
+    layout: Layout = "contiguous",
+    keeps: bool = False,
+) -> Any:
+    """One run of a model; for training also the gradients, in evaluation so that no state moves.
+
+    `keeps` says that what it frees stays at hand, as it does where ours trains.
+    """
 
     def forward() -> object:
         with torch.no_grad():
-            return model(*inputs)
+            return run_laid_out(model, layout, inputs, {})
 
     def both() -> object:
         wanted = [p for p in model.parameters() if p.requires_grad]
-        with torch.enable_grad(), in_mode(model, training=False):
-            parts = [y for y in flat(model(*inputs)) if _has_gradient(y)]
+        kept = arena.kept() if keeps else contextlib.nullcontext()
+        with kept, torch.enable_grad(), in_mode(model, training=False):
+            made = run_laid_out(model, layout, inputs, {})
+            parts = [y for y in flat(made) if _has_gradient(y)]
             total = sum(y.sum() for y in parts)
             return torch.autograd.grad(total, wanted, allow_unused=True) if parts else None
 

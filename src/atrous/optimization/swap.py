@@ -6,30 +6,28 @@ Used where training is asked for, and where a model cannot be traced as a whole.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from atrous.frameworks.torch import in_mode, is_watched
+from atrous.frameworks.torch import in_mode, is_watched, mapped
 from atrous.geometry import Window, torch_pads
 from atrous.operators.convolution import Convolution
+from atrous.operators.directions import PLAINLY, Directions, conv_directed, has_ways
 from atrous.operators.kernels.torch_ops import conv_depthwise
-from atrous.operators.kernels.torch_winograd import conv_filtered
-from atrous.operators.tiles import LEVELS
-from atrous.optimization.graph.tune import Progress
-from atrous.optimization.layer.call import LayerCall
-from atrous.optimization.layer.choose import difference, tolerance
-from atrous.optimization.layer.rounding import ALLOWED, Rounded
-from atrous.optimization.layer.timing import Timer
-from atrous.optimization.layer.with_winograd import applies
-from atrous.optimization.records import LayerChoice, Rounding
+from atrous.operators.strategies import is_channels_last
+from atrous.optimization.directed import chosen_directions
+from atrous.optimization.layer.call import LayerCall, laid_out
+from atrous.optimization.layer.choose import GAIN, difference, tolerance
+from atrous.optimization.layer.ways import PLAIN
+from atrous.optimization.order import Order
+from atrous.optimization.records import LayerChoice, Layout
 from atrous.optimization.slow_path import slow_path
-from atrous.refusal import Refusal
 
-__all__ = ["Swapped", "shared_copy", "swapped"]
+__all__ = ["Swapped", "has_maps", "run_laid_out", "shared_copy", "swapped"]
 
 _CONVS: tuple[type[nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -62,23 +60,31 @@ class DepthwiseConv3d(_Depthwise, nn.Conv3d):
     """`nn.Conv3d` with a group for each channel, by our kernels."""
 
 
-class _Filtered:
-    """The forward of a dense convolution by minimal filtering, of the level that rounds least."""
+class _Directed:
+    """The forward of a dense convolution of which each direction runs by a way of its own."""
+
+    ways: Directions
 
     def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
         """The convolution; by PyTorch where it is not float32 here, traced, or without outputs."""
-        if not is_watched() and _is_filterable(self, x):
-            return conv_filtered(x, self.weight, self.bias, convolution_of(self, x), LEVELS[0])
+        if not is_watched() and _is_ours(self, x):
+            call = convolution_of(self, x)
+            if has_ways(self.ways, call):
+                return conv_directed(x, self.weight, self.bias, call, self.ways)
         made: torch.Tensor = super().forward(x)  # type: ignore[misc]
         return made
 
 
-class FilteredConv1d(_Filtered, nn.Conv1d):
-    """`nn.Conv1d` by minimal filtering."""
+class DirectedConv1d(_Directed, nn.Conv1d):
+    """`nn.Conv1d` with a way for each direction."""
 
 
-class FilteredConv2d(_Filtered, nn.Conv2d):
-    """`nn.Conv2d` by minimal filtering."""
+class DirectedConv2d(_Directed, nn.Conv2d):
+    """`nn.Conv2d` with a way for each direction."""
+
+
+class DirectedConv3d(_Directed, nn.Conv3d):
+    """`nn.Conv3d` with a way for each direction."""
 
 
 _SWAPS: dict[type[nn.Module], type[nn.Module]] = {
@@ -87,20 +93,25 @@ _SWAPS: dict[type[nn.Module], type[nn.Module]] = {
     nn.Conv3d: DepthwiseConv3d,
 }
 _DENSE: dict[type[nn.Module], type[nn.Module]] = {
-    nn.Conv1d: FilteredConv1d,
-    nn.Conv2d: FilteredConv2d,
+    nn.Conv1d: DirectedConv1d,
+    nn.Conv2d: DirectedConv2d,
+    nn.Conv3d: DirectedConv3d,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Swapped:
-    """A copy with the original's parameters in which some layers run otherwise, and which."""
+    """A copy with the original's parameters in which some layers run otherwise, and which.
+
+    `writes` says that the model writes into its input.
+    """
 
     model: nn.Module
     layers: tuple[LayerChoice, ...]
+    writes: bool = False
 
 
-def _is_filterable(conv: Any, x: torch.Tensor) -> bool:
+def _is_ours(conv: Any, x: torch.Tensor) -> bool:
     if type(x) is not torch.Tensor or x.dim() != conv.weight.dim() or not x.numel():
         return False
     here = x.device.type == "cpu" and x.dtype == conv.weight.dtype == torch.float32
@@ -132,86 +143,158 @@ def shared_copy(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, memo)
 
 
-def swapped(
-    model: nn.Module,
-    inputs: Sequence[torch.Tensor],
-    timer: Timer,
-    progress: Progress,
-    *,
-    training: bool,
-    rounding: Rounding = None,
-) -> Swapped:
+def swapped(order: Order, layout: Layout) -> Swapped:
     """The model with each layer by our kernels where those are faster and give the same.
 
-    Measured on what the layer gets when the model runs on `inputs`: forward, and backward as well
-    where it is for training.
+    Measured on what the layer gets when the model runs on the inputs in that layout: forward, and
+    the gradients as well where it is for training. Layers that are alike are measured once.
     """
-    made = shared_copy(model)
-    layers = [
-        (path, part) for path, part in made.named_modules() if _swap_of(part, rounding) is not None
-    ]
-    seen = _caught(made, layers, inputs) if layers else {}
-    found: list[LayerChoice] = []
-    for at, (path, part) in enumerate(layers):
-        progress(path, at / len(layers))
-        if path not in seen:
+    made = shared_copy(order.model)
+    layers = [(path, part) for path, part in made.named_modules() if _may_be(part)]
+    seen, given, writes = _caught(made, layers, order, layout)
+    tried: dict[str, Tried] = {}
+    rows: list[LayerChoice] = []
+    for at, (path, conv) in enumerate(layers):
+        order.progress(path, at / len(layers))
+        if (call := seen.get(path)) is None:
             continue
-        found.append(_tried(path, part, seen[path], timer, rounding, training=training))
-    return Swapped(made, tuple(found))
+        key = call.signature
+        if key not in tried:
+            tried[key] = _tried(conv, call, given.pop(key), order)
+        found = tried[key]
+        if found.kind is not None:
+            conv.__class__ = found.kind
+            if isinstance(conv, _Directed):
+                conv.ways = found.ways
+        rows.append(replace(found.row, layer=path))
+    return Swapped(made, tuple(rows), writes)
 
 
-def _swap_of(conv: Any, rounding: Rounding) -> type[nn.Module] | None:
-    """The class that runs a module by our kernels, where one may."""
+def run_laid_out(model: Any, layout: Layout, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """What the model makes of maps in that layout; maps that it returns are contiguous again."""
+    if layout == "contiguous":
+        return model(*args, **kwargs)
+    given = [laid_out(x, layout) if _has_layouts(x) else x for x in args]
+    named = {key: laid_out(x, layout) if _has_layouts(x) else x for key, x in kwargs.items()}
+    made = model(*given, **named)
+    return mapped(made, lambda y: y.contiguous() if _has_layouts(y) and is_channels_last(y) else y)
+
+
+def has_maps(inputs: Sequence[Any]) -> bool:
+    """Whether one of them has a layout beside the contiguous one."""
+    return any(map(_has_layouts, inputs))
+
+
+def _has_layouts(x: Any) -> bool:
+    return type(x) is torch.Tensor and x.dim() in (4, 5) and x.is_floating_point()
+
+
+def _may_be(conv: Any) -> bool:
+    """Whether a module is one that our kernels may run."""
     kind = type(conv)
     if kind not in _SWAPS or conv.padding_mode != "zeros":
-        return None
+        return False
     if conv.in_channels == conv.groups > 1:
-        return _SWAPS[kind] if conv.weight.dtype in (torch.float32, torch.float64) else None
-    dense = conv.groups == 1 and conv.weight.dtype == torch.float32 and rounding != "direct"
-    return _DENSE.get(kind) if dense and max(conv.kernel_size) > 1 else None
+        return conv.weight.dtype in (torch.float32, torch.float64)
+    dense = conv.groups == 1 and conv.weight.dtype == torch.float32
+    return bool(dense and max(conv.kernel_size) > 1)
 
 
 def _caught(
-    model: nn.Module, layers: Sequence[tuple[str, nn.Module]], inputs: Sequence[torch.Tensor]
-) -> dict[str, torch.Tensor]:
-    """What each of these layers is given when the model runs, at its last call."""
-    caught: dict[str, torch.Tensor] = {}
+    model: nn.Module, layers: Sequence[tuple[str, nn.Module]], order: Order, layout: Layout
+) -> tuple[dict[str, LayerCall], dict[str, torch.Tensor], bool]:
+    """The last call of each of these layers, an input of each that is unlike the others.
+
+    And whether the model wrote into what it was given.
+    """
+    seen: dict[str, LayerCall] = {}
+    given: dict[str, torch.Tensor] = {}
 
     def catcher(path: str) -> Callable[..., None]:
-        def catch(_module: nn.Module, args: tuple[Any, ...]) -> None:
+        def catch(conv: Any, args: tuple[Any, ...]) -> None:
             if args and isinstance(args[0], torch.Tensor):
-                caught[path] = args[0].detach().clone()
+                x = args[0].detach()
+                call = seen[path] = _call_as_met(conv, x)
+                if call.signature not in given:
+                    given[call.signature] = x.clone()
 
         return catch
 
     hooks = [part.register_forward_pre_hook(catcher(path)) for path, part in layers]
+    inputs = [laid_out(x, layout).clone() if _has_layouts(x) else x.clone() for x in order.inputs]
     try:
         with torch.no_grad(), in_mode(model, training=False):
-            model(*(x.clone() for x in inputs))
+            model(*inputs)
     finally:
         for hook in hooks:
             hook.remove()
-    return caught
+    writes = any(difference(*pair) > 0 for pair in zip(order.inputs, inputs, strict=True))
+    return seen, given, writes
 
 
-def _tried(
-    path: str, conv: Any, x: torch.Tensor, timer: Timer, rounding: Rounding, *, training: bool
-) -> LayerChoice:
-    """Swaps the layer's class where that is faster and gives the same; says what came of it."""
-    plain, swap = type(conv), _swap_of(conv, rounding) or type(conv)
-    call = LayerCall(
+def _call_as_met(conv: Any, x: torch.Tensor) -> LayerCall:
+    return LayerCall(
         "conv",
         tuple(x.shape),
         tuple(conv.weight.shape),
         conv.bias is not None,
         Window.of_axes(conv.kernel_size, conv.stride, conv.dilation, padding_of(conv)),
         conv.groups,
+        dtype=str(x.dtype).removeprefix("torch."),
+        layout="channels_last" if is_channels_last(x) else "contiguous",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What runs layers that are alike: their class and ways, or None for PyTorch's; and a row."""
+
+    row: LayerChoice
+    kind: type[nn.Module] | None = None
+    ways: Directions = PLAINLY
+
+
+def _tried(conv: Any, call: LayerCall, x: torch.Tensor, order: Order) -> Tried:
+    slow = ""
+    if not isinstance(conv.padding, str):
+        with torch.no_grad():
+            settings = (conv.stride, conv.padding, conv.dilation, conv.groups)
+            slow = slow_path(x, conv.weight, conv.bias, *settings)
+    row = LayerChoice("", call.title, PLAIN, 0.0, 0.0, 0.0, slow_path=slow)
+    if conv.groups > 1:
+        return _depthwise(conv, call, x, order, row)
+    if x.dim() != conv.weight.dim():
+        return Tried(replace(row, why=("winograd, taps: its input has no batch.",)))
+    if x.dtype != torch.float32:
+        return Tried(row)
+    bias = None if conv.bias is None else conv.bias.detach()
+    found = chosen_directions(call, conv.weight.detach(), bias, x, order)
+    row = replace(
+        row,
+        strategy=str(found.ways),
+        ms_before=found.before,
+        ms_after=found.after,
+        max_difference=found.difference,
+        candidates=found.candidates,
+        why=found.why,
+        error=found.error,
+        direct_error=found.direct,
+    )
+    if found.ways == PLAINLY:
+        return Tried(row)
+    return Tried(row, _DENSE[type(conv)], found.ways)
+
+
+def _depthwise(
+    conv: Any, call: LayerCall, x: torch.Tensor, order: Order, row: LayerChoice
+) -> Tried:
+    """A layer with a group for each channel: all directions by our kernels, or by PyTorch."""
+    plain, swap, name = type(conv), _SWAPS[type(conv)], "depthwise kernel"
 
     def run(kind: type[nn.Module]) -> list[torch.Tensor]:
         conv.__class__ = kind
         try:
-            if not training:
+            if not order.training:
                 with torch.no_grad():
                     return [conv(x)]
             given = x.detach().requires_grad_()
@@ -222,45 +305,22 @@ def _tried(
         finally:
             conv.__class__ = plain
 
-    slow = ""
-    if not isinstance(conv.padding, str):
-        with torch.no_grad():
-            settings = (conv.stride, conv.padding, conv.dilation, conv.groups)
-            slow = slow_path(x, conv.weight, conv.bias, *settings)
-    kept = LayerChoice(path, call.title, "torch", 0.0, 0.0, 0.0, slow_path=slow)
-    dense = swap not in _SWAPS.values()
-    name = f"winograd {LEVELS[0]}" if dense else "depthwise kernel"
-    if dense and x.dim() != conv.weight.dim():
-        return replace(kept, why=(f"{name}: its input has no batch.",))
-    if dense and not (fits := applies(LEVELS[0], call)):
-        return replace(kept, why=(f"{name}: {fits}",) if isinstance(fits, Refusal) else ())
     try:
         old, new = run(plain), run(swap)
         far = max(difference(one, two) for one, two in zip(old, new, strict=True))
     except (RuntimeError, TypeError, ValueError) as failed:
-        return replace(kept, why=(f"{name}: {(str(failed).splitlines() or [''])[0][:120]}",))
+        reason = (str(failed).splitlines() or [""])[0][:120]
+        return Tried(replace(row, why=(f"{name}: {reason}",)))
     if far > tolerance(x.dtype):
-        return replace(kept, why=(f"{name}: differs by {far:.1e}",))
-    error = direct = None
-    if dense:
-        bias = None if conv.bias is None else conv.bias.detach()
-        rounded = Rounded(call, conv.weight.detach(), bias, (x,))
-        error, direct = rounded.error(new[0]), rounded.error(old[0])
-        if rounding is None and not error <= ALLOWED * direct:
-            return replace(kept, why=(f"{name}: rounds off {error:.1e}, the direct {direct:.1e}",))
-    taken = timer({"torch": lambda: run(plain), name: lambda: run(swap)})
-    before, after = taken["torch"], taken[name]
+        return Tried(replace(row, why=(f"{name}: differs by {far:.1e}",)))
+    key = f"{'trained' if order.training else 'module'} {call.signature}"
+    taken = order.choices.get(key)
+    if taken is None or not {PLAIN, name} <= taken.keys():
+        taken = order.timer({PLAIN: lambda: run(plain), name: lambda: run(swap)})
+        order.choices.put(key, taken)
+    before, after = taken[PLAIN], taken[name]
     listed = tuple(sorted(taken.items(), key=lambda pair: pair[1]))
-    if after > 0.98 * before:
-        return replace(kept, ms_before=before, ms_after=before, candidates=listed)
-    conv.__class__ = swap
-    return replace(
-        kept,
-        strategy=name,
-        ms_before=before,
-        ms_after=after,
-        max_difference=far,
-        candidates=listed,
-        error=error,
-        direct_error=direct,
-    )
+    row = replace(row, ms_before=before, ms_after=before, candidates=listed)
+    if after > GAIN * before:
+        return Tried(row)
+    return Tried(replace(row, strategy=name, ms_after=after, max_difference=far), swap)

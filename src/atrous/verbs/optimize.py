@@ -44,7 +44,8 @@ def optimize(
     are folded anew; of a model with lazy layers, which has none yet, a copy takes its sizes from
     `example`. Inputs of other shapes, training mode, inputs that require a gradient, autocast
     and tracers get the model's own code. In evaluation mode results carry no gradient.
-    `training=True` keeps gradients: only layers that can be differentiated are exchanged.
+    `training=True` keeps gradients: each direction of a convolution (the result, the gradient by
+    the data and by the weights) runs by the fastest way, and maps in the faster layout.
 
     Dense convolutions may run with fewer products than their definition has, by minimal filtering
     (Winograd) on the phases of the dilation. That is exact algebra, and its sums round otherwise:

@@ -84,6 +84,53 @@ def test_outputs_of_other_engines_lie_where_those_of_the_last_run_lay():
     assert found.returncode == 0, found.stderr
 
 
+STEPS = """
+import gc, os, resource, torch
+from atrous.optimization import arena
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+class Owner:
+    pass
+
+def faults(owner):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    with arena.stepping(owner, 1 << 20):
+        held = [torch.ones(12 << 18) for _ in range(8)]
+    torch.empty(48 << 18).fill_(1.0)  # a gradient, outside of the forward
+    del held
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+owner = Owner()
+assert min(faults(owner) for _ in range(20)) < 1000  # of 36,864 pages
+assert not arena._given_up
+kept = resident()
+del owner
+gc.collect()
+assert resident() < kept - (80 << 20)
+assert not arena._running
+
+other = Owner()
+faults(other)
+before = resident()
+beyond = torch.ones(900 << 18)
+del beyond
+faults(other)
+assert arena._given_up
+assert resident() < before + (80 << 20)
+del other
+gc.collect()
+assert not arena._running
+"""
+
+
+def test_what_a_step_of_training_frees_is_kept_between_its_calls_and_bounded():
+    found = run_python(STEPS)
+    assert found.returncode == 0, found.stderr
+
+
 def test_an_owner_that_ends_while_its_thread_is_inside_is_no_deadlock():
     owner = Owner()
     arena.held(owner, 1)

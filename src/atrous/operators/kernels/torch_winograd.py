@@ -6,19 +6,23 @@ from collections.abc import Callable
 from dataclasses import replace
 from math import prod
 from threading import local
-from typing import Any
 
 import torch
 
-from atrous.geometry import symmetric
 from atrous.operators.convolution import Convolution
 from atrous.operators.kernels import winograd
 from atrous.operators.kernels.threads import on_threads, share_threads
 from atrous.operators.kernels.winograd import Spread, Winograd, dense_layer
-from atrous.operators.strategies import is_channels_last, padded, to_channels_last
-from atrous.operators.tiles import Tiling, tiled
+from atrous.operators.strategies import is_channels_last, to_channels_last
+from atrous.operators.tiles import Tiling, living, tiled
 
-__all__ = ["conv_filtered", "prepare_winograd"]
+__all__ = [
+    "backwards",
+    "filtered_by_data",
+    "filtered_by_weight",
+    "filtered_forward",
+    "prepare_winograd",
+]
 
 share_threads()
 
@@ -61,114 +65,70 @@ def prepare_winograd(
     return run
 
 
-def conv_filtered(
+def filtered_forward(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, call: Convolution, level: int
 ) -> torch.Tensor:
-    """The convolution `call` by tiles of that level, in the layout of `x`; differentiable.
+    """The convolution `call` by tiles of that level, in the layout of `x`; no gradient.
 
-    Its gradients take as few products, each by tiles of the same level: by the data where the
-    stride is 1, by the weights where they are in one part too. The others, and second derivatives,
-    are PyTorch's own. Raises `ValueError` where there are no tiles for it.
+    Raises `ValueError` where there are no tiles for it.
     """
-    made: torch.Tensor = _Filtered.apply(x, weight, bias, call, level)
-    return made
+    taps, alive = living(call)
+    layer = _layer(alive, level)
+    bias = None if bias is None else bias.detach().resolve_neg().contiguous()
+    packed = _repacked(layer, weight[(..., *_cut_to(taps))])
+    return _as(_onto(layer, x.detach(), packed, bias, None, call.shape), x)
 
 
-class _Filtered(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: torch.Tensor,
-        weight: torch.Tensor,
-        bias: torch.Tensor | None,
-        call: Convolution,
-        level: int,
-    ) -> torch.Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.call, ctx.level, ctx.biased = call, level, bias is not None
-        layer = _layer(call, level)
-        bias = None if bias is None else bias.detach().resolve_neg().contiguous()
-        return _as(_onto(layer, x.detach(), _repacked(layer, weight), bias, None, call.shape), x)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
-        (grad,) = grads
-        x, weight = ctx.saved_tensors
-        wanted = ctx.needs_input_grad
-        if torch.is_grad_enabled():  # somebody wants the derivative of this derivative
-            return (*_by_framework(grad, x, weight, ctx.call, wanted), None, None)
-        by_bias = grad.sum((0, *range(2, grad.dim()))) if wanted[2] else None
-        last = to_channels_last(grad.resolve_neg())
-        by_x = by_w = None
-        if unstrided := max(ctx.call.stride) == 1:
-            by_x = _data_gradient(last, weight, ctx.call, ctx.level) if wanted[0] else None
-        if here := _tiles(ctx.call, ctx.level).parts == 1:
-            by_w = _weight_gradient(x, last, weight, ctx.call, ctx.level) if wanted[1] else None
-        rest = (wanted[0] and not unstrided, wanted[1] and not here, False)
-        if any(rest):
-            others = _by_framework(grad, x, weight, ctx.call, rest)
-            by_x, by_w = by_x if unstrided else others[0], by_w if here else others[1]
-        return None if by_x is None else _as(by_x, x), by_w, by_bias, None, None
-
-
-def _data_gradient(
+def filtered_by_data(
     grad: torch.Tensor, weight: torch.Tensor, call: Convolution, level: int
 ) -> torch.Tensor:
-    """The convolution of the gradient with the taps turned around."""
+    """The gradient of `call` by its input, of the stride 1: a convolution with the taps turned."""
+    taps, alive = living(backwards(call))
+    layer = replace(_layer(alive, level), turned=True)
+    # Turned around, the first taps are the last ones.
+    cut = [
+        slice(size - one.stop, size - one.start)
+        for size, one in zip(call.kernel, taps, strict=True)
+    ]
+    packed = _repacked(layer, weight[(..., *cut)])
+    return _as(_onto(layer, grad, packed, None, None, alive.shape), grad)
+
+
+def filtered_by_weight(
+    x: torch.Tensor, grad: torch.Tensor, call: Convolution, level: int
+) -> torch.Tensor:
+    """The gradient of `call` by its weight, where its tiles are in one part."""
+    taps, alive = living(call)
+    layer = _layer(alive, level)
+    x = to_channels_last(x.detach().resolve_neg())
+    grad = to_channels_last(grad.resolve_neg())
+    shape = (call.out_channels, call.in_channels)
+    out = torch.empty((*shape, *map(len, taps)), dtype=torch.float32)
+    winograd.by_weight(layer, x.data_ptr(), grad.data_ptr(), out.data_ptr())
+    if alive.kernel == call.kernel:
+        return out
+    whole = out.new_zeros((*shape, *call.kernel))
+    whole[(..., *_cut_to(taps))] = out
+    return whole
+
+
+def backwards(call: Convolution) -> Convolution:
+    """The convolution of the gradient that gives that of the input, for a stride of 1."""
     windows = tuple(
-        replace(
-            w,
-            pad_lo=w.extent - 1 - w.pad_lo,
-            pad_hi=size - made + w.pad_lo,
-        )
+        replace(w, pad_lo=w.extent - 1 - w.pad_lo, pad_hi=size - made + w.pad_lo)
         for w, size, made in zip(call.windows, call.sizes, call.outputs, strict=True)
     )
-    back = replace(
+    return replace(
         call,
         in_channels=call.out_channels,
         out_channels=call.in_channels,
         sizes=call.outputs,
         windows=windows,
     )
-    layer = replace(_layer(back, level), turned=True)
-    return _onto(layer, grad, _repacked(layer, weight), None, None, back.shape)
 
 
-def _weight_gradient(
-    x: torch.Tensor, grad: torch.Tensor, weight: torch.Tensor, call: Convolution, level: int
-) -> torch.Tensor:
-    layer = _layer(call, level)
-    x = to_channels_last(x.detach().resolve_neg())
-    out = torch.empty(weight.shape, dtype=torch.float32)
-    winograd.by_weight(layer, x.data_ptr(), grad.data_ptr(), out.data_ptr())
-    return out
-
-
-def _by_framework(
-    grad: torch.Tensor,
-    x: torch.Tensor,
-    weight: torch.Tensor,
-    call: Convolution,
-    wanted: tuple[bool, ...],
-) -> tuple[Any, ...]:
-    """PyTorch's gradients, which can be differentiated again."""
-    both, rest = symmetric(call.padding)
-    with torch.enable_grad():
-        found = torch.ops.aten.convolution_backward(
-            grad,
-            padded(x, rest),
-            weight,
-            [call.out_channels],
-            list(call.stride),
-            list(both),
-            list(call.dilation),
-            False,
-            [0] * call.rank,
-            1,
-            list(wanted[:3]),
-        )
-        by_x = None if found[0] is None else padded(found[0], [(-lo, -hi) for lo, hi in rest])
-    return by_x, found[1] if wanted[1] else None, found[2] if wanted[2] else None
+def _cut_to(taps: tuple[range, ...]) -> list[slice]:
+    return [slice(one.start, one.stop) for one in taps]
 
 
 def _layer(call: Convolution, level: int) -> Winograd:
@@ -197,7 +157,8 @@ def _repacked(layer: Winograd, weight: torch.Tensor) -> int:
     if held is None or held.numel() < size:
         held = _own.held = torch.empty(size, dtype=torch.float32)
     address = int(held.data_ptr() + -held.data_ptr() % _ALIGNED)
-    winograd.pack(layer, weight.detach().resolve_neg().contiguous().data_ptr(), address)
+    weight = weight.detach().resolve_neg().contiguous()  # held while its address is read
+    winograd.pack(layer, weight.data_ptr(), address)
     return address
 
 

@@ -1,0 +1,221 @@
+"""Convolutions whose forward and gradients run by ways of their own, and models that train so."""
+
+from __future__ import annotations
+
+import copy
+import math
+import random
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from atrous.geometry import Window
+from atrous.operators.convolution import Convolution
+from atrous.operators.directions import (
+    DIRECTIONS,
+    Directions,
+    conv_directed,
+    conv_filtered,
+    has_ways,
+    ways_of,
+)
+from atrous.operators.kernels import native
+from atrous.operators.strategies import to_channels_last
+from atrous.optimization.contest import Turns
+from atrous.optimization.optimize import optimize_model
+
+pytestmark = pytest.mark.skipif(not native().available, reason=native().reason)
+
+MOST = {"torch": 2e-6, "taps": 2e-6, "winograd 4": 4e-6, "winograd 5": 8e-6, "winograd 6": 3e-5}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("ATROUS_CACHE", str(tmp_path / "cache"))
+    # Made times say which is fast.
+    monkeypatch.setattr("atrous.optimization.directed._FAR", math.inf)
+
+
+def plain(call, x, weight, bias):
+    pads = [p for pair in reversed(call.padding) for p in pair]
+    conv = (functional.conv1d, functional.conv2d, functional.conv3d)[call.rank - 1]
+    return conv(functional.pad(x, pads), weight, bias, call.stride, 0, call.dilation)
+
+
+def drawn(seed):
+    """A convolution of one group, and its operands."""
+    draw = random.Random(seed)
+    windows, sizes = [], []
+    for _ in range(draw.choice([1, 2, 2, 3])):
+        kernel, stride = draw.choice([1, 2, 3, 3, 5]), draw.choice([1, 1, 1, 2, 3])
+        rate, size = draw.choice([1, 1, 2, 4, 7, 12]), draw.randint(3, 14)
+        pads = [draw.randint(0, rate * (kernel - 1) + 2) for _ in range(2)]
+        windows.append(Window(kernel, stride, rate, *pads))
+        sizes.append(size)
+    fits = all(n + w.pad_lo + w.pad_hi >= w.extent for n, w in zip(sizes, windows, strict=True))
+    if not fits:
+        return drawn(seed + 1000)
+    counts = (draw.randint(1, 2), draw.randint(1, 20), draw.randint(1, 20))
+    call = Convolution(*counts, tuple(sizes), tuple(windows))
+    torch.manual_seed(seed)
+    x = torch.randn(call.batch, call.in_channels, *sizes)
+    weight = torch.randn(call.out_channels, call.in_channels, *call.kernel)
+    # Neither has to lie as PyTorch makes it.
+    x = to_channels_last(x) if draw.random() < 0.5 else x
+    weight = weight.transpose(0, 1).contiguous().transpose(0, 1) if draw.random() < 0.5 else weight
+    return call, (x, weight, torch.randn(call.out_channels))
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_every_way_of_every_direction_is_the_convolution_in_float64(seed):
+    call, operands = drawn(seed)
+    exact = [one.double().requires_grad_() for one in operands]
+    wanted = plain(call, *exact)
+    grad = torch.randn(wanted.shape)
+    wanted = (wanted, *torch.autograd.grad(wanted, exact, grad.double()))
+    for at, direction in enumerate(DIRECTIONS):
+        for way in ways_of(direction, call):
+            ways = ["torch"] * 3
+            ways[at] = way
+            assert has_ways(Directions(*ways), call)
+            given = [one.clone().requires_grad_() for one in operands]
+            y = conv_directed(*given, call, Directions(*ways))
+            made = (y, *torch.autograd.grad(y, given, grad))
+            for one, two in zip(made, wanted, strict=True):
+                assert one.shape == two.shape
+                apart = float((one.double() - two).detach().abs().max())
+                assert apart <= MOST[way] * float(two.detach().abs().max()), (way, direction)
+
+
+def test_the_gradient_of_a_sum_which_shares_its_memory_is_read_as_what_it_is():
+    call, (x, weight, bias) = drawn(0)
+    for last in (False, True):
+        given = to_channels_last(x) if last else x.contiguous()
+        for way in ways_of("weight gradient", call):
+            leaf = weight.clone().requires_grad_()
+            conv_directed(given, leaf, bias, call, Directions(by_weight=way)).sum().backward()
+            other = weight.clone().requires_grad_()
+            plain(call, given, other, bias).sum().backward()
+            assert torch.allclose(leaf.grad, other.grad, rtol=1e-4, atol=1e-4)
+
+
+def test_a_layer_in_one_part_with_a_stride_has_its_gradients():
+    call = Convolution(1, 16, 16, (19, 18), Window.of_axes((3, 3), (1, 2), (2, 2), ((2, 2),) * 2))
+    x, weight = torch.randn(1, 16, 19, 18), torch.randn(16, 16, 3, 3).requires_grad_()
+    conv_filtered(x, weight, None, call, 4).sum().backward()
+    other = weight.detach().clone().requires_grad_()
+    plain(call, x, other, None).sum().backward()
+    assert torch.allclose(weight.grad, other.grad, rtol=1e-4, atol=1e-4)
+
+
+class Net(nn.Module):
+    """Two dense layers that are alike, one that mostly meets its padding, and a norm."""
+
+    def __init__(self, end="mean"):
+        super().__init__()
+        self.one = nn.Conv2d(32, 32, 3, padding=1)
+        self.norm = nn.BatchNorm2d(32)
+        self.two = nn.Conv2d(32, 32, 3, padding=1)
+        self.far = nn.Conv2d(32, 32, 3, padding=12, dilation=12)
+        self.end = end
+
+    def forward(self, x):
+        y = self.far(self.two(torch.relu(self.norm(self.one(x)))))
+        return y.view(y.shape[0], -1) if self.end == "view" else y
+
+
+def timed(asked, **fast):
+    """A timer by which these are fast, which notes what it is asked."""
+
+    def timer(runs):
+        asked.append(tuple(runs))
+        for run in runs.values():
+            run()
+        return {name: fast.get(name.replace(" ", "_"), 2.0) for name in runs}
+
+    return timer
+
+
+def trained(model, x, *, whole=("channels_last", "after"), asked=None, **fast):
+    """The model optimized for training by made times; of the whole the first that there is wins."""
+
+    def contest(runs):
+        best = next((name for name in whole if name in runs), "before")
+        return {name: Turns(*(1.0 if name == best else 2.0,) * 3) for name in runs}
+
+    layers = timed([] if asked is None else asked, **(fast or {"winograd_4": 1.0, "taps": 0.5}))
+    return optimize_model(model, x, training=True, timer=layers, whole_timer=contest)
+
+
+def test_a_model_trains_in_channels_last_and_returns_what_it_returned():
+    torch.manual_seed(0)
+    model, x = Net(), torch.randn(2, 32, 17, 17)
+    exact = copy.deepcopy(model).double()
+    asked = []
+    fast = trained(model, x, asked=asked)
+    found = fast.explain()
+    assert (found.mode, found.layout, found.training) == ("layers", "channels_last", True)
+    rows = {row.layer: row for row in found.layers}
+    assert rows["one"].strategy == rows["two"].strategy == "winograd 4"
+    assert rows["far"].strategy == "taps"
+    assert 0 < rows["one"].error <= 8 * rows["one"].direct_error
+    # Layers that are alike are measured once: two kinds, three directions, two layouts.
+    assert len(asked) == 12
+    y = fast(x)
+    assert y.stride() == model(x).stride()
+    y.square().mean().backward()
+    exact(x.double()).square().mean().backward()
+    for (name, one), two in zip(model.named_parameters(), exact.parameters(), strict=True):
+        if name != "one.bias":  # the norm behind it takes it away: rounding alone
+            assert float((one.grad.double() - two.grad).abs().max()) <= 3e-5 * float(
+                two.grad.abs().max()
+            ), name
+    # What was measured is not measured again, and other sizes run as well.
+    asked.clear()
+    again = trained(model, x, asked=asked)
+    assert not asked
+    assert [row.strategy for row in again.explain().layers] == [
+        row.strategy for row in found.layers
+    ]
+    other = torch.randn(1, 32, 30, 9)
+    assert torch.allclose(fast.eval()(other), model.eval()(other), atol=1e-5)
+
+
+def test_what_cannot_run_in_channels_last_runs_as_it_lies():
+    model, x = Net("view"), torch.randn(2, 32, 17, 17)
+    fast = trained(model, x)
+    found = fast.explain()
+    assert (found.mode, found.layout) == ("layers", "contiguous")
+    assert any("nor layer by layer" in note for note in found.notes)
+    fast(x).sum().backward()
+
+
+def test_a_model_that_writes_into_its_input_keeps_doing_so():
+    class Writes(Net):
+        def forward(self, x):
+            return super().forward(x.mul_(0.5))
+
+    model, x = Writes(), torch.randn(2, 32, 17, 17)
+    given = x.clone()
+    fast = trained(model, x)
+    assert fast.explain().layout == "contiguous"
+    assert torch.equal(x, given)
+    fast(given)
+    assert torch.equal(given, 0.5 * x)
+
+
+def test_copies_train_by_the_same_ways():
+    model, x = Net(), torch.randn(2, 32, 17, 17)
+    fast = trained(model, x)
+    other = copy.deepcopy(fast)
+    assert other._original.one.ways == fast._original.one.ways == Directions(*["winograd 4"] * 3)
+    assert torch.equal(other(x), fast(x))
+
+
+def test_without_a_known_direction_a_layer_stays():
+    model, x = Net(), torch.randn(2, 32, 17, 17)
+    found = trained(model, x, whole=("after",), other=1.0).explain()
+    assert found.mode == "original"
+    assert {row.strategy for row in found.layers} == {"torch"}
