@@ -138,7 +138,9 @@ def cost_of(node: Node, args: tuple[Any, ...], strategy: str, ms: float) -> Cost
     kind = next(
         (k for k, words in WORDS.items() if any(w in title for w in words.split())), "element-wise"
     )
-    if is_layer(node):
+    if is_layer(node) and node.meta["call"].pooling is not None:
+        kind, title = "pool", f"{node.meta['call'].title} {shape(made)}: {strategy}"
+    elif is_layer(node):
         call = node.meta["call"]
         kind = kind_of_conv(call.kernel, call.input[1], call.groups) if call.windows else "1x1"
         channels = f"{call.weight[1] * call.groups}-{call.weight[0]}"
