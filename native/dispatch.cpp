@@ -203,6 +203,26 @@ bool sound(const atrous_winograd_layer *layer) {
     return is_whole_vectors(layer) && layer->activation >= ATROUS_NONE && layer->activation <= ATROUS_SIGMOID;
 }
 
+// Tables are of whoever asks: what they point at is looked at as well.
+bool sound(const atrous_resize_layer *layer) {
+    if (layer == nullptr || layer->planes < 0 || layer->runs < 1) return false;
+    int64_t in = 4, out = 4;
+    if (!multiply(&in, layer->planes) || !multiply(&out, layer->planes)) return false;
+    for (int a = 0; a < 2; ++a) {
+        if (layer->in[a] < 1 || layer->out[a] < 1 || layer->out[a] > kMost / 64) return false;
+        if (!multiply(&in, layer->in[a]) || !multiply(&out, layer->out[a])) return false;
+    }
+    for (int64_t o = 0; o < layer->out[0]; ++o) {
+        if (layer->row_inputs[o] < 0 || layer->row_inputs[o] >= layer->in[0]) return false;
+    }
+    if (layer->runs > layer->out[1] || layer->run_starts[0] != 0) return false;
+    for (int64_t n = 0; n < layer->runs; ++n) {
+        if (layer->run_inputs[n] < 0 || layer->run_inputs[n] >= layer->in[1]) return false;
+        if (layer->run_starts[n + 1] <= layer->run_starts[n]) return false;
+    }
+    return layer->run_starts[layer->runs] == layer->out[1];
+}
+
 bool sound(const atrous_pointwise_layer *layer) {
     if (layer == nullptr || layer->batch < 0 || layer->channels < 1 || layer->filters < 1 || layer->positions < 0) {
         return false;
@@ -331,6 +351,14 @@ int atrous_pool(const atrous_pool_layer *layer, const void *x, void *out) {
     }
     return atrous::entry().kernels->pool(&plain, x, out);
 }
+
+int atrous_resize(const atrous_resize_layer *layer, const float *x, float *out) {
+    if (!atrous::sound(layer)) return ATROUS_BAD_ARGUMENT;
+    if (layer->planes == 0) return ATROUS_OK;
+    return atrous::entry().kernels->resize(layer, x, out);
+}
+
+int64_t atrous_vector_lanes(void) { return atrous::entry().kernels->lanes; }
 
 int atrous_pointwise_forward(const atrous_pointwise_layer *layer, const float *x, const float *weight, const float *bias,
                              const float *other, float *out) {

@@ -7,6 +7,7 @@
 #include "planes_small.h"
 #include "planes_weight.h"
 #include "pool.h"
+#include "resize.h"
 #include "pointwise.h"
 #include "small_floats.h"
 #include "winograd.h"
@@ -57,6 +58,8 @@ int pool(const atrous_pool_layer *layer, const void *x, void *out) {
     return layer->dtype == ATROUS_FLOAT64 ? pooled<double>(*layer, x, out) : pooled<float>(*layer, x, out);
 }
 
+int resize(const atrous_resize_layer *layer, const float *x, float *out) { return resized<float>(*layer, x, out); }
+
 int pointwise_forward(const atrous_pointwise_layer *layer, const float *x, const float *weight, const float *bias,
                       const float *other, float *out) {
     return forward_pointwise<float>(*layer, x, weight, bias, other, out);
@@ -80,7 +83,8 @@ int ATROUS_JOIN(stream_run_, ATROUS_NAME)(const atrous_stream_program *, const a
 extern const Kernels ATROUS_JOIN(kernels_, ATROUS_NAME);
 const Kernels ATROUS_JOIN(kernels_, ATROUS_NAME) = {gather, weight_gradient, Types<float>::lanes,
                                                           winograd_pack, winograd_forward,
-                                                          winograd_weight_gradient, pool, pointwise_forward,
+                                                          winograd_weight_gradient, pool, resize,
+                                                          pointwise_forward,
                                                           bottleneck_pack, bottleneck_forward,
                                                           kPanel * Types<float>::lanes,
                                                           ATROUS_JOIN(stream_run_, ATROUS_NAME)};

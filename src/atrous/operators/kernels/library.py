@@ -26,13 +26,14 @@ __all__ = [
     "Native",
     "PointwiseStruct",
     "PoolStruct",
+    "ResizeStruct",
     "WinogradStruct",
     "library",
     "native",
 ]
 
 # The number of native/abi.h that the structures and the calls below are written for.
-ABI_VERSION = 10
+ABI_VERSION = 11
 
 _NAMES = ("libatrous_kernels.so", "libatrous_kernels.dylib", "atrous_kernels.dll")
 _FOLDER = Path("atrous", "operators", "kernels", "lib")
@@ -99,6 +100,24 @@ class PoolStruct(ctypes.Structure):
         ("threads", ctypes.c_int32),
         ("average", ctypes.c_int32),
         ("include_pad", ctypes.c_int32),
+        ("reserved", ctypes.c_int32),
+    )
+
+
+class ResizeStruct(ctypes.Structure):
+    """`atrous_resize_layer` of native/abi.h, field by field."""
+
+    _fields_ = (
+        ("planes", ctypes.c_int64),
+        ("input", ctypes.c_int64 * 2),
+        ("output", ctypes.c_int64 * 2),
+        ("runs", ctypes.c_int64),
+        ("row_inputs", ctypes.c_void_p),
+        ("run_inputs", ctypes.c_void_p),
+        ("run_starts", ctypes.c_void_p),
+        ("row_weights", ctypes.c_void_p),
+        ("column_weights", ctypes.c_void_p),
+        ("threads", ctypes.c_int32),
         ("reserved", ctypes.c_int32),
     )
 
@@ -222,3 +241,5 @@ def _declare(loaded: Any) -> None:
     loaded.atrous_winograd_forward.argtypes = [dense, data, data, data, data, data]
     loaded.atrous_winograd_weight_gradient.argtypes = [dense, data, data, data]
     loaded.atrous_pool.argtypes = [ctypes.POINTER(PoolStruct), data, data]
+    loaded.atrous_resize.argtypes = [ctypes.POINTER(ResizeStruct), data, data]
+    loaded.atrous_vector_lanes.restype = ctypes.c_int64

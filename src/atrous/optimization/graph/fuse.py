@@ -16,6 +16,7 @@ from atrous.geometry import Window, torch_pads
 from atrous.optimization.graph.clean import constants_of, is_call, replaced
 from atrous.optimization.graph.fold import CONVS, LINEAR, TRANSPOSED, has_constant_weights
 from atrous.optimization.graph.pools import each_axis, pool_call
+from atrous.optimization.graph.resizes import resize_call
 from atrous.optimization.layer.activations import Activation, of_aten
 from atrous.optimization.layer.call import LayerCall
 
@@ -47,12 +48,12 @@ def call_of(node: Node, values: Mapping[Node, Any]) -> LayerCall:
 
 
 def fuse(graph: Graph) -> None:
-    """Replaces every convolution and linear map with weights of its own, and every pool, by the
-    call of a layer."""
+    """Replaces every convolution and linear map with weights of its own, every pool and every
+    bilinear resize, by the call of a layer."""
     constants = constants_of(graph)
     names: Counter[str] = Counter()
     for node in list(graph.nodes):
-        if node not in constants and (call := pool_call(node)) is not None:
+        if node not in constants and (call := pool_call(node) or resize_call(node)) is not None:
             _put(graph, node, (node.args[0], None, None), call, names)
             continue
         is_window = is_call(node, *CONVS, *TRANSPOSED, LINEAR) and node not in constants

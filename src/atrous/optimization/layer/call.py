@@ -12,7 +12,7 @@ from atrous.operators.convolution import Convolution
 from atrous.optimization.layer.activations import NONE, Activation
 from atrous.optimization.records import Layout
 
-__all__ = ["LayerCall", "Pooling", "laid_out"]
+__all__ = ["LayerCall", "Pooling", "Resizing", "laid_out"]
 
 _FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
@@ -28,8 +28,21 @@ class Pooling:
 
 
 @dataclass(frozen=True, slots=True)
+class Resizing:
+    """What a bilinear resize makes of a map: its sizes, and which positions lie on one another.
+
+    With `corners` those of the first and last rows and columns; else `scales` says how many inputs
+    an output is, where that is not the ratio of the sizes.
+    """
+
+    outputs: tuple[int, int]
+    corners: bool = False
+    scales: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class LayerCall(Windowed):
-    """A convolution, transposed or not, a linear map or a pool of fixed shapes, sum and activation.
+    """A convolution, a linear map, a pool or a resize of fixed shapes, with sum and activation.
 
     The result is `activation(op(x) + other)`, where `other`, of the result's shape, is there if
     `adds`, and may be overwritten if `overwrites`. A linear map has no windows, and its `input` may
@@ -39,7 +52,7 @@ class LayerCall(Windowed):
     'conv 1x8x9x9 16x8x3x3 bias s1,1 d2,2 p2:2,2:2 g1 none float32 contiguous'
     """
 
-    op: Literal["conv", "transposed", "linear", "max pool", "average pool"]
+    op: Literal["conv", "transposed", "linear", "max pool", "average pool", "bilinear"]
     input: tuple[int, ...]
     weight: tuple[int, ...]
     bias: bool
@@ -52,6 +65,7 @@ class LayerCall(Windowed):
     layout: Layout = "contiguous"
     output_padding: tuple[int, ...] = ()
     pooling: Pooling | None = None
+    resizing: Resizing | None = None
 
     @property
     def rank(self) -> int:
@@ -107,6 +121,9 @@ class LayerCall(Windowed):
         if (pool := self.pooling) is not None:
             counts = f"c{int(pool.counts_padding)} /{pool.divisor}"
             parts += [f"to{joined(pool.outputs)}", *([counts] if self.op != "max pool" else [])]
+        if (resize := self.resizing) is not None:
+            scales = "" if resize.scales is None else " x" + ",".join(map(str, resize.scales))
+            parts += [f"to{joined(resize.outputs)}{' corners' * resize.corners}{scales}"]
         parts += [*(["add"] if self.adds else []), *(["over"] if self.overwrites else [])]
         parts += [self.activation.name, self.dtype, self.layout]
         return " ".join(parts)
@@ -120,6 +137,8 @@ class LayerCall(Windowed):
         """
         if self.op == "linear":
             text = "linear"
+        elif self.resizing is not None:
+            text = "bilinear to " + "x".join(map(str, self.resizing.outputs))
         else:
             kind = self.op if self.op != "conv" else self._kind
             text = f"{kind} k{_axes(self.kernel)}"

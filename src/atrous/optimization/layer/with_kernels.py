@@ -10,9 +10,11 @@ import torch
 from atrous.operators.convolution import Convolution
 from atrous.operators.kernels import native
 from atrous.operators.kernels.pool import PoolLayer
+from atrous.operators.kernels.resize import ResizeLayer
 from atrous.operators.kernels.torch_depthwise import prepare
 from atrous.operators.kernels.torch_pointwise import prepare_pointwise
 from atrous.operators.kernels.torch_pool import prepare_pool
+from atrous.operators.kernels.torch_resize import prepare_resize
 from atrous.operators.strategies import STRATEGIES, Strategy
 from atrous.optimization.layer.activations import by_kernels
 from atrous.optimization.layer.call import LayerCall, laid_out
@@ -128,6 +130,32 @@ def _pool_kernel(_weight: Any, _bias: Any, call: LayerCall) -> Runs:
 
 
 register(Way("pool kernel", _pools, _pool_kernel))
+
+
+def _resizes(call: LayerCall) -> bool | Refusal:
+    if call.resizing is None or call.dtype != "float32" or call.layout != "contiguous":
+        return False
+    found = native()
+    return True if found.available else Refusal("resize kernel", "", f"{found.reason}.")
+
+
+def _resize_kernel(_weight: Any, _bias: Any, call: LayerCall) -> Runs:
+    resize = call.resizing
+    if resize is None:
+        raise ValueError("resize kernel: this layer is no resize.")
+    batch, channels, high, wide = call.input
+    layer = ResizeLayer(
+        planes=batch * channels,
+        input=(high, wide),
+        output=resize.outputs,
+        corners=resize.corners,
+        scales=resize.scales,
+        threads=torch.get_num_threads(),
+    )
+    return prepare_resize(layer, batch)
+
+
+register(Way("resize kernel", _resizes, _resize_kernel))
 
 
 def _for_layers(strategy: Strategy[Convolution]) -> Way:

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from atrous.geometry import symmetric
 from atrous.operators.strategies import padded
-from atrous.optimization.layer.call import LayerCall, Pooling, laid_out
+from atrous.optimization.layer.call import LayerCall, Pooling, Resizing, laid_out
 from atrous.optimization.layer.ways import PLAIN, Runs, Way, register
 from atrous.refusal import Refusal
 
@@ -38,6 +38,8 @@ def _as_in_torch(weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCal
         return _as_transposed(weight, bias, call)
     if call.pooling is not None:
         return _pool_in_torch(call, call.pooling)
+    if call.resizing is not None:
+        return _resize_in_torch(call.resizing)
     conv = _CONVS[call.rank]
     weight = laid_out(weight, call.layout) if call.rank > 1 else weight.contiguous()
     stride, dilation, groups = call.stride, call.dilation, call.groups
@@ -65,6 +67,13 @@ def _pool_in_torch(call: LayerCall, pool: Pooling) -> Runs:
         return lambda x: mean(x, kernel, stride, pads, pool.ceil, counts)
     divisor = pool.divisor or None
     return lambda x: mean(x, kernel, stride, pads, pool.ceil, counts, divisor)
+
+
+def _resize_in_torch(resize: Resizing) -> Runs:
+    sizes, corners = list(resize.outputs), resize.corners
+    # By how much the sizes grow, of which one is the input's share of an output.
+    rates = (None, None) if resize.scales is None else tuple(1 / one for one in resize.scales)
+    return lambda x: _aten.upsample_bilinear2d(x, sizes, corners, *rates)
 
 
 def _is_product(call: LayerCall) -> bool | Refusal:
