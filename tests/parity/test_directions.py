@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import random
+from functools import partial
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from atrous.geometry import Window
 from atrous.operators.convolution import Convolution
 from atrous.operators.directions import (
     DIRECTIONS,
+    RUNS,
     Directions,
     conv_directed,
     conv_filtered,
@@ -24,6 +26,7 @@ from atrous.operators.directions import (
 from atrous.operators.kernels import native
 from atrous.operators.strategies import to_channels_last
 from atrous.optimization.contest import Turns
+from atrous.optimization.layer import rounding
 from atrous.optimization.optimize import optimize_model
 
 pytestmark = pytest.mark.skipif(not native().available, reason=native().reason)
@@ -138,7 +141,7 @@ def timed(asked, **fast):
     return timer
 
 
-def trained(model, x, *, whole=("channels_last", "after"), asked=None, **fast):
+def trained(model, x, *, whole=("channels_last", "after"), asked=None, sums=None, **fast):
     """The model optimized for training by made times; of the whole the first that there is wins."""
 
     def contest(runs):
@@ -146,7 +149,7 @@ def trained(model, x, *, whole=("channels_last", "after"), asked=None, **fast):
         return {name: Turns(*(1.0 if name == best else 2.0,) * 3) for name in runs}
 
     layers = timed([] if asked is None else asked, **(fast or {"winograd_4": 1.0, "taps": 0.5}))
-    return optimize_model(model, x, training=True, timer=layers, whole_timer=contest)
+    return optimize_model(model, x, training=True, rounding=sums, timer=layers, whole_timer=contest)
 
 
 def test_a_model_trains_in_channels_last_and_returns_what_it_returned():
@@ -219,3 +222,146 @@ def test_without_a_known_direction_a_layer_stays():
     found = trained(model, x, whole=("after",), other=1.0).explain()
     assert found.mode == "original"
     assert {row.strategy for row in found.layers} == {"torch"}
+
+
+def assert_trains_like(fast, plain, x):
+    """One step of each gives the same gradients."""
+    for model in (fast, plain):
+        model.zero_grad()
+        model(x.clone()).square().mean().backward()
+    for one, two in zip(fast.parameters(), plain.parameters(), strict=True):
+        assert torch.allclose(one.grad, two.grad, rtol=1e-3, atol=1e-4 * float(two.grad.max()))
+
+
+@pytest.mark.parametrize("whole", ["channels_last", "after"])
+def test_what_a_layer_makes_may_be_written_into(whole):
+    layers = [nn.Conv2d(32, 32, 3, padding=rate, dilation=rate, bias=rate > 1) for rate in (1, 12)]
+    model = nn.Sequential(layers[0], nn.ReLU(inplace=True), layers[1], nn.ReLU(inplace=True))
+    x, plain = torch.randn(2, 32, 17, 17), copy.deepcopy(model)
+    fast = trained(model, x, whole=(whole,))
+    assert [row.strategy for row in fast.explain().layers] == ["winograd 4", "taps"]
+    assert_trains_like(fast, plain, x)
+
+
+def test_many_gradients_may_be_asked_for_at_once():
+    model, x = nn.Sequential(nn.Conv2d(32, 32, 3, padding=1)), torch.randn(1, 32, 17, 17)
+    plain = copy.deepcopy(model)
+    fast, grads = trained(model, x), torch.randn(3, 1, 32, 17, 17)
+    made, wanted = (
+        torch.autograd.grad(one(x), list(one.parameters()), grads, is_grads_batched=True)
+        for one in (fast, plain)
+    )
+    for one, two in zip(made, wanted, strict=True):
+        assert torch.allclose(one, two, rtol=1e-4, atol=1e-3)
+
+
+class Shapes(Net):
+    """Returns views of its map, which lie in order where the map does."""
+
+    def forward(self, x):
+        y = super().forward(x)
+        return y, y.flatten(2), y.reshape(-1, 2, 16, *y.shape[2:]), y[:1, :1].expand(4, 4, 17, 17)
+
+
+def test_what_is_returned_lies_in_order_whatever_was_made_of_the_map():
+    model, x = Shapes(), torch.randn(2, 32, 17, 17)
+    fast = trained(model, x)
+    assert fast.explain().layout == "channels_last"
+    made, wanted = fast(x), model(x)
+    assert [y.is_contiguous() for y in made] == [y.is_contiguous() for y in wanted]
+    assert made[3].stride()[:2] == (0, 0)
+
+
+def test_maps_that_are_given_in_channels_last_are_returned_so():
+    model = Net().to(memory_format=torch.channels_last)
+    x = torch.randn(2, 32, 17, 17).to(memory_format=torch.channels_last)
+    wanted = model(x).stride()
+    for whole in ("channels_last", "after"):
+        fast = trained(model, x, whole=(whole,))
+        assert fast(x).stride() == wanted
+        assert {row.strategy for row in fast.explain().layers} == {"winograd 4", "taps"}
+
+
+def test_hooks_of_an_object_still_write_into_it():
+    class Store:
+        def __init__(self):
+            self.seen = []
+
+        def keep(self, name, _part, _args, _made):
+            self.seen.append(name)
+
+        def __call__(self, _part, _args, _made):
+            self.seen.append("called")
+
+    model, x, store = Net(), torch.randn(2, 32, 17, 17), Store()
+    model.one.register_forward_hook(partial(store.keep, "one"))
+    model.two.register_forward_hook(store)
+    fast = trained(model, x)
+    store.seen.clear()
+    fast(x)
+    assert store.seen == ["one", "called"]
+
+
+@pytest.mark.parametrize("error", [AssertionError, KeyError, IndexError])
+def test_a_model_that_refuses_a_layout_in_its_own_words_runs_in_the_other(error):
+    class Strict(Net):
+        def forward(self, x):
+            if not x.is_contiguous():
+                raise error("in order, please")
+            return super().forward(x)
+
+    found = trained(Strict(), torch.randn(2, 32, 17, 17)).explain()
+    assert (found.mode, found.layout) == ("layers", "contiguous")
+    assert any("in order, please" in note for note in found.notes)
+
+
+def test_code_that_fails_only_where_gradients_are_recorded_runs_as_it_was():
+    class Strict(Net):
+        def forward(self, x):
+            y = super().forward(x)
+            if type(self.one) is not nn.Conv2d and torch.is_grad_enabled():
+                raise RuntimeError("not like this")
+            return y
+
+    found = trained(Strict(), torch.randn(2, 32, 17, 17)).explain()
+    assert found.mode == "original"
+    assert any("not like this" in note for note in found.notes)
+
+
+def test_another_default_type_changes_nothing(monkeypatch):
+    model, x = Net(), torch.randn(2, 32, 17, 17)
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = trained(model, x).explain()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert found.mode == "layers"
+
+
+def test_where_the_fastest_of_before_is_refused_the_next_one_is_taken(monkeypatch):
+    model, x = nn.Conv2d(32, 32, 3, padding=1), torch.randn(2, 32, 17, 17)
+    ways = {"winograd_6": 0.5, "winograd_4": 1.0}
+    (row,) = trained(model, x, **ways).explain().layers
+    assert row.strategy.startswith("winograd 6 | ")
+
+    def refusing(run):
+        def ran(way, *operands):
+            if way == "winograd 6":
+                raise ValueError("not today")
+            return run(way, *operands)
+
+        return ran
+
+    monkeypatch.setattr("atrous.optimization.directed.RUNS", tuple(map(refusing, RUNS)))
+    (row,) = trained(model, x, **ways).explain().layers
+    assert row.strategy == "winograd 4"
+    assert "not today" in row.why[0]
+
+
+def test_what_rounds_too_much_by_default_is_tried_where_any_rounding_will_do(monkeypatch):
+    model, x = nn.Conv2d(32, 32, 3, padding=1), torch.randn(2, 32, 17, 17)
+    monkeypatch.setitem(rounding._BY_NAME, None, 0.1)
+    asked = {"winograd_6": 0.5}
+    assert trained(model, x, **asked).explain().layers[0].strategy == "torch"
+    found = trained(model, x, sums="winograd", **asked).explain()
+    assert found.layers[0].strategy.startswith("winograd 6")

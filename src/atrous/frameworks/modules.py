@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import chain
 from operator import attrgetter
 from typing import Any
@@ -18,6 +19,7 @@ __all__ = [
     "held",
     "hooks",
     "kinds",
+    "owners",
     "replace_module",
     "run_of",
     "share_state",
@@ -137,6 +139,24 @@ def written(tensors: Sequence[torch.Tensor]) -> tuple[list[int], list[int]]:
 def hooks(module: nn.Module) -> tuple[int, int]:
     """How many hooks run behind and in front of a module."""
     return len(module._forward_hooks), len(module._forward_pre_hooks)
+
+
+def owners(model: nn.Module) -> list[Any]:
+    """What hooks of a model's modules write into: it is the user's, and no part of the model.
+
+    The objects whose methods they are, also those called in part, and hooks that are objects.
+    """
+    own = set(map(id, model.modules()))
+    names = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    found = []
+    for part in model.modules():
+        for hook in chain.from_iterable(part.__dict__.get(name, {}).values() for name in names):
+            while isinstance(hook, partial):
+                hook = hook.func
+            owner = getattr(hook, "__self__", hook)
+            if id(owner) not in own:
+                found.append(owner)
+    return found
 
 
 def replace_module(model: nn.Module, old: nn.Module, new: nn.Module) -> None:

@@ -41,6 +41,7 @@ __all__ = [
     "flops_of",
     "frozen_graph",
     "in_mode",
+    "is_batched",
     "is_composite",
     "is_fake",
     "is_plain",
@@ -459,6 +460,15 @@ def is_transformed() -> bool:
     return bool(
         torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0
     )
+
+
+def is_batched(tensor: torch.Tensor) -> bool:
+    """Whether one tensor stands for many, under `vmap` or in gradients that are asked for at once.
+
+    These (`is_grads_batched=True`, `jacobian(..., vectorize=True)`) count as no transform.
+    """
+    functorch = torch._C._functorch
+    return bool(functorch.is_legacy_batchedtensor(tensor) or functorch.is_batchedtensor(tensor))
 
 
 def frozen_graph(model: nn.Module, inputs: Sequence[torch.Tensor]) -> Callable[..., Any]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from atrous.frameworks.torch import is_batched
 from atrous.geometry import symmetric
 from atrous.operators.convolution import Convolution
 from atrous.operators.kernels.torch_winograd import (
@@ -176,14 +177,16 @@ class _Directed(torch.autograd.Function):
         ctx.save_for_backward(x, weight)
         ctx.call, ctx.ways = call, ways
         bias = None if bias is None else bias.detach()
-        return run_forward(ways.forward, x.detach(), weight.detach(), bias, call)
+        # A view would refuse what is written into it, as `nn.ReLU(inplace=True)` does.
+        return run_forward(ways.forward, x.detach(), weight.detach(), bias, call).detach()
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         (grad,) = grads
         x, weight = ctx.saved_tensors
         call, ways, wanted = ctx.call, ctx.ways, ctx.needs_input_grad[:3]
-        if torch.is_grad_enabled():  # somebody wants the derivative of this derivative
+        # Somebody wants the derivative of this derivative, or many gradients at once.
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or is_batched(grad):
             return (*_by_framework(grad, x, weight, call, wanted), None, None)
         if is_channels_last(x):
             grad = to_channels_last(grad.resolve_neg())

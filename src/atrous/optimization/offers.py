@@ -157,7 +157,7 @@ def _layers(order: Order, judge: Judge, own: Own) -> None:
         part = replace(order, progress=_layouts_share(order.progress, at, len(layouts)))
         try:
             _exchanged(part, layout, judge, own)
-        except (RuntimeError, TypeError, ValueError) as error:
+        except Exception as error:  # models may refuse a layout in their own words
             own.notes.append(f"nor layer by layer: {_said(error)}")
     order.choices.save()
 
@@ -178,6 +178,7 @@ def _exchanged(order: Order, layout: Layout, judge: Judge, own: Own) -> None:
         own.rows = ()
         return
     run = runner(made.model, order.inputs, training=order.training, layout=layout, keeps=True)
+    run()  # where gradients are recorded code may refuse what it took without
     own.offers.append(
         Offer(
             "after" if layout == "contiguous" else layout,
@@ -224,7 +225,7 @@ def runner(
         with kept, torch.enable_grad(), in_mode(model, training=False):
             made = run_laid_out(model, layout, inputs, {})
             parts = [y for y in flat(made) if _has_gradient(y)]
-            total = sum(y.sum() for y in parts)
+            total = sum((y.real if y.is_complex() else y).sum() for y in parts)
             return torch.autograd.grad(total, wanted, allow_unused=True) if parts else None
 
     return both if training else forward

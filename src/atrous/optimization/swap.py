@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from atrous.frameworks.modules import owners
 from atrous.frameworks.torch import in_mode, is_watched, mapped
 from atrous.geometry import Window, torch_pads
 from atrous.operators.convolution import Convolution
@@ -136,10 +137,12 @@ def padding_of(conv: Any) -> tuple[tuple[int, int], ...]:
 
 
 def shared_copy(model: nn.Module) -> nn.Module:
-    """A copy of the modules that has the same parameters and buffers, not copies of them."""
-    memo: dict[int, Any] = {}
-    for tensor in [*model.parameters(), *model.buffers()]:
-        memo[id(tensor)] = tensor
+    """A copy of the modules that has the same parameters and buffers, not copies of them.
+
+    Its hooks write to where the original's do.
+    """
+    kept = [*model.parameters(), *model.buffers(), *owners(model)]
+    memo: dict[int, Any] = {id(one): one for one in kept}
     return copy.deepcopy(model, memo)
 
 
@@ -171,13 +174,24 @@ def swapped(order: Order, layout: Layout) -> Swapped:
 
 
 def run_laid_out(model: Any, layout: Layout, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """What the model makes of maps in that layout; maps that it returns are contiguous again."""
-    if layout == "contiguous":
+    """What the model makes of maps in that layout; what it returns is contiguous again.
+
+    Maps that lie so already are the user's own way, and what is made of them stays as it is.
+    """
+    maps = [x for x in (*args, *kwargs.values()) if _has_layouts(x)]
+    if layout == "contiguous" or all(map(is_channels_last, maps)):
         return model(*args, **kwargs)
     given = [laid_out(x, layout) if _has_layouts(x) else x for x in args]
     named = {key: laid_out(x, layout) if _has_layouts(x) else x for key, x in kwargs.items()}
     made = model(*given, **named)
-    return mapped(made, lambda y: y.contiguous() if _has_layouts(y) and is_channels_last(y) else y)
+    return mapped(made, _in_order)
+
+
+def _in_order(made: Any) -> Any:
+    """A tensor whose elements lie in order; what is only spread out over memory stays."""
+    if type(made) is not torch.Tensor or made.layout != torch.strided:
+        return made
+    return made if 0 in made.stride() else made.contiguous()
 
 
 def has_maps(inputs: Sequence[Any]) -> bool:
@@ -221,7 +235,11 @@ def _caught(
         return catch
 
     hooks = [part.register_forward_pre_hook(catcher(path)) for path, part in layers]
-    inputs = [laid_out(x, layout).clone() if _has_layouts(x) else x.clone() for x in order.inputs]
+    moved = layout != "contiguous"
+    inputs = [
+        laid_out(x, layout).clone() if moved and _has_layouts(x) else x.clone()
+        for x in order.inputs
+    ]
     try:
         with torch.no_grad(), in_mode(model, training=False):
             model(*inputs)
