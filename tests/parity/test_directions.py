@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import random
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -28,6 +29,7 @@ from atrous.operators.strategies import to_channels_last
 from atrous.optimization.contest import Turns
 from atrous.optimization.layer import rounding
 from atrous.optimization.optimize import optimize_model
+from atrous.optimization.swap import convolution_of
 
 pytestmark = pytest.mark.skipif(not native().available, reason=native().reason)
 
@@ -341,8 +343,8 @@ def test_another_default_type_changes_nothing(monkeypatch):
 def test_where_the_fastest_of_before_is_refused_the_next_one_is_taken(monkeypatch):
     model, x = nn.Conv2d(32, 32, 3, padding=1), torch.randn(2, 32, 17, 17)
     ways = {"winograd_6": 0.5, "winograd_4": 1.0}
-    (row,) = trained(model, x, **ways).explain().layers
-    assert row.strategy.startswith("winograd 6 | ")
+    (row,) = trained(model, x, sums="winograd", **ways).explain().layers
+    assert row.strategy.startswith("winograd 6")
 
     def refusing(run):
         def ran(way, *operands):
@@ -353,7 +355,7 @@ def test_where_the_fastest_of_before_is_refused_the_next_one_is_taken(monkeypatc
         return ran
 
     monkeypatch.setattr("atrous.optimization.directed.RUNS", tuple(map(refusing, RUNS)))
-    (row,) = trained(model, x, **ways).explain().layers
+    (row,) = trained(model, x, sums="winograd", **ways).explain().layers
     assert row.strategy == "winograd 4"
     assert "not today" in row.why[0]
 
@@ -365,3 +367,13 @@ def test_what_rounds_too_much_by_default_is_tried_where_any_rounding_will_do(mon
     assert trained(model, x, **asked).explain().layers[0].strategy == "torch"
     found = trained(model, x, sums="winograd", **asked).explain()
     assert found.layers[0].strategy.startswith("winograd 6")
+
+
+def test_without_kernels_what_was_chosen_with_them_runs_by_pytorch(monkeypatch):
+    model, x = Net(), torch.randn(2, 32, 17, 17)
+    fast = trained(model, x)
+    missing = replace(native(), available=False)
+    monkeypatch.setattr("atrous.operators.directions.native", lambda: missing)
+    assert not has_ways(fast._original.one.ways, convolution_of(fast._original.one, x))
+    assert has_ways(fast._original.far.ways, convolution_of(fast._original.far, x))
+    assert torch.equal(fast._original.one(x), model.one(x))

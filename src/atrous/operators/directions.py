@@ -19,6 +19,7 @@ from torch.nn import functional
 from atrous.frameworks.torch import is_batched
 from atrous.geometry import symmetric
 from atrous.operators.convolution import Convolution
+from atrous.operators.kernels import native
 from atrous.operators.kernels.torch_winograd import (
     filtered_by_data,
     filtered_by_weight,
@@ -111,8 +112,11 @@ def ways_of(direction: str, call: Convolution) -> tuple[str, ...]:
 
 
 def has_ways(ways: Directions, call: Convolution) -> bool:
-    """Whether each way computes its direction of this call."""
-    named = zip((ways.forward, ways.by_data, ways.by_weight), DIRECTIONS, strict=True)
+    """Whether each way computes its direction of this call, here: tiles are for the kernels."""
+    each = (ways.forward, ways.by_data, ways.by_weight)
+    if any(map(_level, each)) and not native().available:
+        return False
+    named = zip(each, DIRECTIONS, strict=True)
     return all(way == OWN or way in ways_of(direction, call) for way, direction in named)
 
 

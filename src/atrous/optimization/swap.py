@@ -184,10 +184,10 @@ def run_laid_out(model: Any, layout: Layout, args: Sequence[Any], kwargs: Mappin
     given = [laid_out(x, layout) if _has_layouts(x) else x for x in args]
     named = {key: laid_out(x, layout) if _has_layouts(x) else x for key, x in kwargs.items()}
     made = model(*given, **named)
-    return mapped(made, _in_order)
+    return mapped(made, _contiguous_again)
 
 
-def _in_order(made: Any) -> Any:
+def _contiguous_again(made: Any) -> Any:
     """A tensor whose elements lie in order; what is only spread out over memory stays."""
     if type(made) is not torch.Tensor or made.layout != torch.strided:
         return made
