@@ -197,17 +197,34 @@ def test_a_document_that_is_right_holds(tmp_path):
     assert_document_holds(path, tmp_path)
 
 
-def ci_lines() -> set[str]:
-    """The command lines that CI runs word for word."""
-    text = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    return set(re.findall(r"^ *run '([^'\n]*)'(?: |$)", text, re.MULTILINE))
+def ci_steps(script: str) -> list[list[str]]:
+    """What CI runs, environment by environment: the parts of each command line, in their order."""
+    found: list[list[str]] = []
+    for line in re.finditer(r"^ *(?:fresh (\w+)|run '([^'\n]*)'(?: .*)?)$", script, re.MULTILINE):
+        if line[1]:
+            found.append([])
+        else:
+            found[-1] += line[2].split(" && ")
+    return found
+
+
+def is_run(line: str, steps: list[list[str]]) -> bool:
+    """Whether one environment sees every part of a command line, in the line's order."""
+    for steps_of_one in steps:
+        rest = iter(steps_of_one)
+        if all(part in rest for part in line.split(" && ")):
+            return True
+    return False
+
+
+SCRIPT = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
 def test_ci_runs_the_commands_of_contributing():
     shown = blocks((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
     lines = [c.line for b in shown if b.language == "console" for c in commands(b)]
     assert len(lines) == 3
-    assert set(lines) - {".ci/run"} <= ci_lines()
+    assert [line for line in lines if not is_run(line, ci_steps(SCRIPT))] == [".ci/run"]
 
 
 def test_ci_runs_the_installs_of_the_documents():
@@ -215,4 +232,21 @@ def test_ci_runs_the_installs_of_the_documents():
     lines = [c.line for b in shown if b.language == "console" for c in commands(b)]
     installs = {line for line in lines if "pip install" in line}
     assert installs
-    assert installs <= ci_lines()
+    assert [line for line in installs if not is_run(line, ci_steps(SCRIPT))] == []
+
+
+@pytest.mark.parametrize(
+    ("line", "runs"),
+    [
+        ("pip install . && one", True),
+        ("pip install . && two --fast", True),
+        ("two --fast && one", False),  # another order
+        ("pip install . && three", False),  # another environment
+        ("two", False),  # part of a part
+    ],
+)
+def test_a_line_that_ci_does_not_run_is_noticed(line, runs):
+    script = (
+        "fresh a\nrun 'pip install .'\n  run 'one && two --fast' | tee x\nfresh b\nrun 'three'\n"
+    )
+    assert is_run(line, ci_steps(script)) is runs
