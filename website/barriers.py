@@ -20,9 +20,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import (
     Browser,
     ConsoleMessage,
@@ -34,7 +33,12 @@ from playwright.sync_api import (
     TimeoutError as TooLate,
 )
 
-SITE = Path(__file__).resolve().parent / ".site"
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tests.barriers import hard_to_see, kept_out  # noqa: E402
+
+SITE = ROOT / "website" / ".site"
 WIDTHS = (1280, 390)
 # What is pressed, seen, and smaller than 24 pixels either way; links within a line of text may be.
 SMALL = """() => [...document.querySelectorAll("a[href], button, select, summary, [role=button]")]
@@ -92,10 +96,13 @@ def _seen(
         if across > width:
             heard.append(f"is {across} pixels wide")
         heard += [f"smaller than 24 pixels: {one}" for one in page.evaluate(SMALL)]
-        heard += kept_out(page)
+        heard += told(kept_out(page))
         found += [(name, theme, one) for one in heard]
         heard.clear()
-        heard += kept_out(page, *COLOURS) if pressed(page) else ["the theme has no switch"]
+        if pressed(page):
+            heard += told(hard_to_see(page, *COLOURS))
+        else:
+            heard.append("the theme has no switch")
         heard += turned(page)  # last: the switch leaves a tooltip that fades
         found += [(name, f"turned from {theme}", one) for one in heard]
         heard.clear()
@@ -104,16 +111,9 @@ def _seen(
     return found
 
 
-def kept_out(page: Page, *rules: str) -> list[str]:
-    """What axe-core calls serious or critical, by all of its rules or by those that are named."""
-    options: dict[str, Any] = {"resultTypes": ["violations"]}
-    told = Axe().run(page, options=options | ({"runOnly": [*rules]} if rules else {})).response
-    return [
-        f"{one['id']}: {node['html'][:160]}"
-        for one in told["violations"]
-        if one["impact"] in ("serious", "critical")
-        for node in one["nodes"][:4]
-    ]
+def told(found: list[tuple[str, list[str]]]) -> list[str]:
+    """What keeps people out, a line for each of the first places."""
+    return [f"{rule}: {place[:160]}" for rule, places in found for place in places[:4]]
 
 
 def pressed(page: Page) -> bool:

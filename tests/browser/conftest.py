@@ -75,20 +75,11 @@ def _near(url, address):
 
 @pytest.fixture(scope="session")
 def serious():
-    """What axe-core finds that keeps people out: violations that it calls serious or critical.
-
-    By all of its rules, or by the ones that are named.
-    """
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    """What keeps people out, by all of axe-core's rules or by those of colours that are named."""
+    pytest.importorskip("axe_playwright_python")
+    from tests.barriers import hard_to_see, kept_out
 
     def found(page, *rules):
-        # Without this, axe also writes down where each element is that passes, for a second or two.
-        options = {"resultTypes": ["violations"]} | ({"runOnly": [*rules]} if rules else {})
-        found = axe.Axe().run(page, options=options)
-        return [
-            (v["id"], [node["html"][:200] for node in v["nodes"]])
-            for v in found.response["violations"]
-            if v["impact"] in ("serious", "critical")
-        ]
+        return hard_to_see(page, *rules) if rules else kept_out(page)
 
     return found

@@ -42,6 +42,32 @@ def test_barriers_are_noticed(visit, address, serious):
         assert {name for name, _ in serious(page, "color-contrast")} == {"color-contrast"}
 
 
+ROWS = "<p class=row><span>1</span><b>dark</b></p>" * 20
+AMONG = {
+    "all of a kind": "<style>.row b { color: #bbb }</style>",
+    "one of a kind": "<style>.row:nth-of-type(17) b { color: #bbb }</style>",
+    "one by itself": '<p class=row><b style="color: #bbb">pale</b></p>',
+    "in a box of its own": '<div style="background: #444"><p class=row><b>dark</b></p></div>',
+    "of another class": "<style>.far b { color: #bbb }</style><p class='row far'><b>pale</b></p>",
+    "half seen": "<style>.row:last-child { opacity: .3 }</style>",
+    "written in a field": '<input value=pale style="color: #bbb" aria-label=pale>',
+    "at this width": "<style>@media (max-width: 500px) { .row b { color: #bbb } }</style>",
+    "in the dark": "<style>@media (prefers-color-scheme: dark) { .row b { color: #bbb } }</style>",
+}
+
+
+def test_words_that_are_pale_are_noticed_among_many_that_look_alike(visit, address, serious):
+    with visit(address, 390, "dark") as page:
+        for name, pale in {"nothing": "", **AMONG}.items():
+            page.evaluate(
+                "html => { document.querySelector('main').innerHTML = html }",
+                f"<h1>rows</h1>{ROWS[: len(ROWS) // 2]}{pale}{ROWS[len(ROWS) // 2 :]}",
+            )
+            found = [rule for rule, _ in serious(page)]
+            assert found == ["color-contrast"] * (name != "nothing"), name
+            assert [rule for rule, _ in serious(page, "color-contrast")] == found, name
+
+
 def test_a_visit_finds_nothing_of_the_one_before(visit, address, spare):
     with visit(address, 390, "dark") as page:
         page.evaluate("localStorage.theme = sessionStorage.theme = 'dark'")
