@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import random
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import pytest
@@ -27,6 +27,7 @@ from atrous.operators.directions import (
 from atrous.operators.kernels import native
 from atrous.operators.strategies import to_channels_last
 from atrous.optimization.contest import Turns
+from atrous.optimization.judge import flat
 from atrous.optimization.layer import rounding
 from atrous.optimization.optimize import optimize_model
 from atrous.optimization.swap import convolution_of
@@ -377,3 +378,75 @@ def test_without_kernels_what_was_chosen_with_them_runs_by_pytorch(monkeypatch):
     assert not has_ways(fast._original.one.ways, convolution_of(fast._original.one, x))
     assert has_ways(fast._original.far.ways, convolution_of(fast._original.far, x))
     assert torch.equal(fast._original.one(x), model.one(x))
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a model returns as a record of its own."""
+
+    y: torch.Tensor
+    more: dict[str, torch.Tensor]
+
+
+class Own(dict):
+    """A dict of another kind, as libraries return them."""
+
+
+@pytest.mark.parametrize("record", [Made, lambda y, more: Own(y=y, more=more)])
+def test_records_of_the_users_own_are_compared_and_lie_in_order(record):
+    class Records(Net):
+        def forward(self, x):
+            y = super().forward(x)
+            return record(y, {"half": 0.5 * y})
+
+    model, x = Records(), torch.randn(2, 32, 17, 17)
+    fast = trained(model, x)
+    assert fast.explain().layout == "channels_last"
+    made, wanted = fast(x), model(x)
+    assert type(made) is type(wanted)
+    for one, two in zip(flat(made), flat(wanted), strict=True):
+        assert one.is_contiguous()
+        assert torch.allclose(one, two, rtol=1e-4, atol=1e-4)
+
+
+class Beside(Net):
+    """Holds a layer that is none of its parts, a plain tensor, and a buffer that it sets anew."""
+
+    def __init__(self):
+        super().__init__()
+        self.others = [nn.Conv2d(32, 32, 1)]
+        self.scale = torch.ones(1)
+        self.register_buffer("last", torch.zeros(32))
+
+    def forward(self, x):
+        y = self.others[0](super().forward(x)) * self.scale
+        if self.training:
+            self.last = y.detach().mean((0, 2, 3))
+        return y
+
+
+def test_what_a_model_holds_beside_its_parts_is_its_own_in_the_result():
+    model, x = Beside().train(), torch.randn(2, 32, 17, 17)
+    fast = trained(model, x)
+    y = fast(x)
+    y.sum().backward()
+    assert model.others[0].weight.grad is not None
+    assert torch.allclose(model.last, y.detach().mean((0, 2, 3)), atol=1e-6)
+    assert torch.equal(fast.state_dict()["last"], model.last)
+    with torch.no_grad():
+        model.scale.mul_(2)
+        model.others[0].weight.zero_()
+    assert torch.equal(fast(x), 2 * model.others[0].bias.reshape(1, -1, 1, 1).expand_as(y))
+
+
+def test_a_model_of_which_no_parameter_is_known_runs_as_it_was():
+    class Hidden(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = [nn.Conv2d(8, 8, 3)]
+
+        def forward(self, x):
+            return self.layers[0](x)
+
+    made = optimize_model(Hidden(), torch.randn(1, 8, 9, 9), training=True)
+    assert made.explain().mode == "original"

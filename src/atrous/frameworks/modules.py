@@ -14,12 +14,12 @@ from torch import nn
 from atrous.frameworks.torch import OneOp
 
 __all__ = [
+    "beside",
     "complete",
     "counted",
     "held",
     "hooks",
     "kinds",
-    "owners",
     "replace_module",
     "run_of",
     "share_state",
@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 _STATE = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 def state_of(module: nn.Module) -> dict[str, Any]:
@@ -141,22 +142,39 @@ def hooks(module: nn.Module) -> tuple[int, int]:
     return len(module._forward_hooks), len(module._forward_pre_hooks)
 
 
-def owners(model: nn.Module) -> list[Any]:
-    """What hooks of a model's modules write into: it is the user's, and no part of the model.
+def beside(model: nn.Module) -> list[Any]:
+    """What a model's modules hold or write into that is the user's: a copy of them shares it.
 
-    The objects whose methods they are, also those called in part, and hooks that are objects.
+    Modules that stand in lists and are none of its parts (a teacher), plain tensors, the objects
+    whose methods hooks are, also those called in part, and hooks that are objects. And the dicts of
+    buffers, into which code may put new ones.
     """
     own = set(map(id, model.modules()))
-    names = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    found = []
+    found: list[Any] = [part._buffers for part in model.modules()]
+
+    def look(value: Any, deep: int = 4) -> None:
+        if isinstance(value, nn.Module):
+            found.extend([value] if id(value) not in own else [])
+        elif isinstance(value, torch.Tensor):
+            found.append(value)
+        elif deep and isinstance(value, dict | list | tuple):
+            for item in value.values() if isinstance(value, dict) else value:
+                look(item, deep - 1)
+
     for part in model.modules():
-        for hook in chain.from_iterable(part.__dict__.get(name, {}).values() for name in names):
-            while isinstance(hook, partial):
-                hook = hook.func
-            owner = getattr(hook, "__self__", hook)
-            if id(owner) not in own:
-                found.append(owner)
-    return found
+        for name, value in part.__dict__.items():
+            if name in _HOOKS:
+                found.extend(map(_owner, value.values()))
+            elif name not in _STATE:
+                look(value)
+    return [one for one in found if id(one) not in own]
+
+
+def _owner(hook: Any) -> Any:
+    """The object that a hook is a method of; else the hook itself."""
+    while isinstance(hook, partial):
+        hook = hook.func
+    return getattr(hook, "__self__", hook)
 
 
 def replace_module(model: nn.Module, old: nn.Module, new: nn.Module) -> None:

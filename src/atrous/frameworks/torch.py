@@ -6,11 +6,13 @@ nowhere: a later release that changes a habit is met here.
 
 from __future__ import annotations
 
+import copy
 import inspect
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import fields, is_dataclass
 from itertools import chain
 from threading import RLock
 from types import FrameType
@@ -54,6 +56,7 @@ __all__ = [
     "name_of",
     "next_node",
     "numberless",
+    "parts_of",
     "quiet",
     "seed_all",
     "stand_in_parameters",
@@ -531,6 +534,18 @@ def leaves(structure: Any) -> list[Any]:
     return list(_pytree.tree_leaves(structure))
 
 
+def parts_of(leaf: Any) -> dict[str, Any] | None:
+    """What a record of the user's own holds, of which PyTorch's trees know nothing.
+
+    That is a dataclass, or a dict of another kind; None for anything else.
+    """
+    if isinstance(leaf, dict):
+        return dict(leaf)
+    if is_dataclass(leaf) and not isinstance(leaf, type):
+        return {field.name: getattr(leaf, field.name) for field in fields(leaf)}
+    return None
+
+
 def flattened(structure: Any) -> tuple[list[Any], Any]:
     """All leaves of a structure, and the spec by which `unflattened` puts them together again."""
     values, spec = _pytree.tree_flatten(structure)
@@ -538,8 +553,22 @@ def flattened(structure: Any) -> tuple[list[Any], Any]:
 
 
 def mapped(structure: Any, function: Callable[[Any], Any]) -> Any:
-    """The structure with `function` of each leaf in its place."""
-    return _pytree.tree_map(function, structure)
+    """The structure with `function` of each leaf in its place, records of the user's included."""
+
+    def one(leaf: Any) -> Any:
+        parts = parts_of(leaf)
+        if not parts:
+            return function(leaf)
+        made = copy.copy(leaf)
+        for name, part in parts.items():
+            new = mapped(part, function)
+            if isinstance(made, dict):
+                made[name] = new
+            else:
+                object.__setattr__(made, name, new)
+        return made
+
+    return _pytree.tree_map(one, structure)
 
 
 def unflattened(values: Sequence[Any], spec: Any) -> Any:

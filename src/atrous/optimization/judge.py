@@ -14,7 +14,7 @@ from torch import nn
 
 from atrous.errors import ArgumentError
 from atrous.frameworks.exported import unfit
-from atrous.frameworks.torch import in_mode, leaves
+from atrous.frameworks.torch import in_mode, leaves, parts_of
 from atrous.optimization.layer.choose import difference, tolerance
 
 __all__ = ["Inputs", "Judge", "Verdict", "called", "flat", "reference_of"]
@@ -47,8 +47,12 @@ def called(model: nn.Module, inputs: Sequence[torch.Tensor]) -> Any:
 
 
 def flat(outputs: Any) -> list[Any]:
-    """All leaves of a structure of outputs."""
-    return leaves(outputs)
+    """All leaves of a structure of outputs, those in records of the user's included."""
+    found = []
+    for leaf in leaves(outputs):
+        parts = parts_of(leaf)
+        found += [leaf] if parts is None else flat(list(parts.values()))
+    return found
 
 
 def reference_of(model: nn.Module, inputs: Inputs) -> list[Any]:

@@ -226,7 +226,9 @@ def runner(
             made = run_laid_out(model, layout, inputs, {})
             parts = [y for y in flat(made) if _has_gradient(y)]
             total = sum((y.real if y.is_complex() else y).sum() for y in parts)
-            return torch.autograd.grad(total, wanted, allow_unused=True) if parts else None
+            return (
+                torch.autograd.grad(total, wanted, allow_unused=True) if parts and wanted else None
+            )
 
     return both if training else forward
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from atrous.frameworks.modules import owners
+from atrous.frameworks.modules import beside
 from atrous.frameworks.torch import in_mode, is_watched, mapped
 from atrous.geometry import Window, torch_pads
 from atrous.operators.convolution import Convolution
@@ -139,9 +139,9 @@ def padding_of(conv: Any) -> tuple[tuple[int, int], ...]:
 def shared_copy(model: nn.Module) -> nn.Module:
     """A copy of the modules that has the same parameters and buffers, not copies of them.
 
-    Its hooks write to where the original's do.
+    Nor of what it holds beside: its hooks write to where the original's do.
     """
-    kept = [*model.parameters(), *model.buffers(), *owners(model)]
+    kept = [*model.parameters(), *model.buffers(), *beside(model)]
     memo: dict[int, Any] = {id(one): one for one in kept}
     return copy.deepcopy(model, memo)
 
