@@ -163,6 +163,7 @@ def test_a_model_trains_in_channels_last_and_returns_what_it_returned():
     fast = trained(model, x, asked=asked)
     found = fast.explain()
     assert (found.mode, found.layout, found.training) == ("layers", "channels_last", True)
+    assert "layer by layer, channels last, with gradients" in str(found)
     rows = {row.layer: row for row in found.layers}
     assert rows["one"].strategy == rows["two"].strategy == "winograd 4"
     assert rows["far"].strategy == "taps"

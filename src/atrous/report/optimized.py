@@ -76,6 +76,8 @@ def _facts(found: Explanation, look: Look) -> Iterator[Line]:
     runs = _MODES[found.mode]
     if found.mode == "graph":
         runs += ", channels last" if found.layout == "channels_last" else ", channels first"
+    if found.mode == "layers" and found.layout == "channels_last":
+        runs += ", channels last"
     if found.mode == "engine":
         runs += f" {found.engine}"
     if found.training:
