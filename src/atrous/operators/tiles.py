@@ -26,6 +26,8 @@ _CLOSED = 3
 """Outputs of a phase that reads nothing beyond the map, at most, for which a closed tile saves."""
 _READS = 10
 """Reading the weights of one kind of tiles takes as long as the products of so many tiles."""
+_ADDS = 75
+"""Adding to their gradients, and taking these back to the taps, as those of so many."""
 _PAYS = 0.97
 """Two kinds of tiles are taken where they cost less than so much of one."""
 
@@ -75,8 +77,11 @@ class Tiling:
 
 
 @lru_cache(maxsize=1024)
-def tiled(call: Convolution, level: int) -> Tiling | None:
+def tiled(call: Convolution, level: int, by_weight: bool = False) -> Tiling | None:
     """The cheapest tiles of at most `level + 2` products an axis; None where there are none.
+
+    Those of the gradient `by_weight` differ where weights of several kinds of tiles would cost more
+    than products.
 
     The outputs of one phase of the dilation lie `dilation` apart and are a convolution without it,
     so tiles cover each phase by itself. A stride leaves the taps on phases of the input, each of
@@ -92,8 +97,12 @@ def tiled(call: Convolution, level: int) -> Tiling | None:
     ways = [_ways(window, size, made, level + 2) for window, size, made in axes]
     # The plainest way along each axis comes first.
     plain, *others = product(*ways)
-    least = min(others, key=lambda way: _cost(way, call.batch), default=plain)
-    found = least if _cost(least, call.batch) < _PAYS * _cost(plain, call.batch) else plain
+
+    def cost(way: tuple[_Axis, ...]) -> int:
+        return _cost(way, call.batch, _ADDS if by_weight else _READS)
+
+    least = min(others, key=cost, default=plain)
+    found = least if cost(least) < _PAYS * cost(plain) else plain
     return Tiling(
         tuple(axis.tile for axis in found),
         prod(axis.products for axis in found),
@@ -157,10 +166,10 @@ class _Axis:
         return sum(each * tiles for each, tiles in self.kinds)
 
 
-def _cost(way: tuple[_Axis, ...], batch: int) -> int:
-    """Products, and what it takes to read the weights of each pair of kinds."""
+def _cost(way: tuple[_Axis, ...], batch: int, weights: int) -> int:
+    """Products, and what the weights of each pair of kinds take: as those of so many tiles."""
     return sum(
-        prod(each for each, _ in kinds) * (batch * prod(tiles for _, tiles in kinds) + _READS)
+        prod(each for each, _ in kinds) * (batch * prod(tiles for _, tiles in kinds) + weights)
         for kinds in product(*(axis.kinds for axis in way))
     )
 

@@ -89,6 +89,12 @@ def test_phases_that_do_not_divide_end_with_other_tiles():
     small = conv((65, 65), (3, 3), (1, 1), ((1, 1), (1, 1)))
     rests = [tiled(replace(small, batch=many), 4).rests[0].outputs for many in (1, 64)]
     assert rests == [0, 3]
+    # Their gradients cost still more.
+    large = conv((129, 129), (3, 3), (12, 12), ((12, 12), (12, 12)))
+    kinds = [
+        tiled(replace(large, batch=many), 4, by_weight=True).rests[0].outputs for many in (1, 8)
+    ]
+    assert kinds == [0, 3]
 
 
 def test_phases_that_read_nothing_beyond_the_map_take_closed_tiles():

@@ -21,6 +21,7 @@ __all__ = [
     "filtered_by_data",
     "filtered_by_weight",
     "filtered_forward",
+    "packed_weights",
     "prepare_winograd",
 ]
 
@@ -46,7 +47,7 @@ def prepare_winograd(
     Neither input is written to; what has another layout is copied.
     """
     layer = dense_layer(call, tiling, activation, spread)
-    held, packed = _packed(layer, weight.detach().resolve_neg().contiguous())
+    held, packed = packed_weights(layer, weight.detach().resolve_neg().contiguous())
     bias = None if bias is None else bias.detach().resolve_neg().contiguous()
     made = call.shape
     if spread is not None:
@@ -99,7 +100,7 @@ def filtered_by_weight(
 ) -> torch.Tensor:
     """The gradient of `call` by its weight, where its tiles are in one part."""
     taps, alive = living(call)
-    layer = _layer(alive, level)
+    layer = dense_layer(alive, _tiles(alive, level, by_weight=True))
     x = to_channels_last(x.detach().resolve_neg())
     grad = to_channels_last(grad.resolve_neg())
     shape = (call.out_channels, call.in_channels)
@@ -135,14 +136,14 @@ def _layer(call: Convolution, level: int) -> Winograd:
     return dense_layer(call, _tiles(call, level))
 
 
-def _tiles(call: Convolution, level: int) -> Tiling:
-    found = tiled(call, level)
+def _tiles(call: Convolution, level: int, by_weight: bool = False) -> Tiling:
+    found = tiled(call, level, by_weight)
     if found is None:
         raise ValueError("winograd: there are no tiles for this convolution.")
     return found
 
 
-def _packed(layer: Winograd, weight: torch.Tensor) -> tuple[torch.Tensor, int]:
+def packed_weights(layer: Winograd, weight: torch.Tensor) -> tuple[torch.Tensor, int]:
     """The packed weights and their address, which holds as long as the tensor."""
     held = torch.empty(winograd.packed_size(layer) + _ALIGNED // 4, dtype=torch.float32)
     address = held.data_ptr() + -held.data_ptr() % _ALIGNED

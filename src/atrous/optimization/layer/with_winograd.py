@@ -12,7 +12,9 @@ from math import prod
 
 import torch
 
+from atrous.operators.convolution import Convolution
 from atrous.operators.kernels import native
+from atrous.operators.kernels.torch_volumes import in_slices, prepare_volumes
 from atrous.operators.kernels.torch_winograd import prepare_winograd
 from atrous.operators.kernels.winograd import Spread
 from atrous.operators.tiles import LEVELS, Tiling, living, tiled
@@ -46,8 +48,6 @@ def applies(level: int, call: LayerCall) -> bool | Refusal:
         return _refused(f"{found.reason}.")
     if call.dtype != "float32":
         return _refused(f"it computes in float32, not in {call.dtype}.")
-    if call.rank > 2:
-        return _refused("it knows one and two spatial axes.")
     here = _tiling(call, level)
     if here is None:
         kernel = "x".join(map(str, call.kernel))
@@ -65,12 +65,18 @@ def _refused(reason: str) -> Refusal:
 
 
 def _tiling(call: LayerCall, level: int) -> Tiling | None:
-    whole = call.convolution
-    found = tiled(living(whole)[1], level)
+    alive = living(call.convolution)[1]
+    found = tiled(_flat(alive), level)
     if found is None:
         return None
-    plain = tiled(whole, level)
-    return found if plain is None else replace(found, plain=plain.plain)
+    # Of three axes the taps of the first one are channels, whose products all count.
+    deep = call.rank == 3
+    products = found.products * alive.kernel[0] if deep else found.products
+    return replace(found, products=products, plain=prod(call.kernel) * prod(alive.outputs[deep:]))
+
+
+def _flat(call: Convolution) -> Convolution:
+    return in_slices(call) if call.rank == 3 else call
 
 
 def prepared(
@@ -82,11 +88,14 @@ def prepared(
 ) -> Runs:
     """What runs a call that `applies`; with `spread` its filters are phases, laid side by side."""
     taps, alive = living(call.convolution)
-    tiling = tiled(alive, level)
+    tiling = tiled(_flat(alive), level)
     if tiling is None:
         raise ValueError("winograd does not apply to this layer.")
     weight = weight[(..., *(slice(one.start, one.stop) for one in taps))]
-    runs = prepare_winograd(weight, bias, alive, tiling, call.activation.name, spread)
+    if call.rank == 3:
+        runs = prepare_volumes(weight, bias, alive, tiling, call.activation.name)
+    else:
+        runs = prepare_winograd(weight, bias, alive, tiling, call.activation.name, spread)
     if call.layout == "channels_last":
         return runs
     return lambda *operands: runs(*operands).contiguous()
