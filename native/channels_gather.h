@@ -9,7 +9,7 @@
 #ifndef ATROUS_CHANNELS_GATHER_H
 #define ATROUS_CHANNELS_GATHER_H
 
-#include "channels_columns.h"
+#include "channels_pairs.h"
 
 namespace {
 
@@ -30,7 +30,11 @@ template <class T> struct Rows {
     int64_t channels;  // in a line of the maps and weights
     Width wide;
     bool columns;  // whether `channels_columns.h` serves it
+    PairOrder pairs;
+    bool by_pairs;  // whether `channels_pairs.h` serves it
 
+    // Rows of outputs at one depth, or pairs of them.
+    int64_t lines() const { return by_pairs ? pairs.count() : all->axis[1].out; }
     // By segments a place for each tap of each, by columns one for each row of the kernel.
     int64_t entries() const {
         return columns ? all->layer->kernel[0] * all->layer->kernel[1] : all->taps * n_segments;
@@ -248,14 +252,17 @@ void kernel_rows_of(const Rows<T> &rows, const Run &deep, const Run &high, int64
 // What the rows of the last kind read: those of the same taps share it.
 struct Lists {
     int64_t *offset = nullptr, *weight_offset = nullptr;
+    int64_t *depth_x = nullptr, *depth_w = nullptr;  // for pairs: of the taps of the depth
     int64_t key[4] = {-1, -1, -1, -1};
 
     // False where there is no memory.
-    bool place(int64_t entries) {
-        const size_t bytes = static_cast<size_t>(entries) * 2 * sizeof(int64_t) + 64;
+    bool place(int64_t entries, int64_t depths) {
+        const size_t bytes = static_cast<size_t>(entries + depths) * 2 * sizeof(int64_t) + 64;
         offset = static_cast<int64_t *>(atrous::scratch(0, bytes));
         if (offset == nullptr) return false;
         weight_offset = offset + entries;
+        depth_x = weight_offset + entries;
+        depth_w = depth_x + depths;
         return true;
     }
 };
@@ -319,27 +326,72 @@ void channels_row(const Rows<T> &rows, Lists &lists, int64_t d, int64_t h, const
     }
 }
 
+// Likewise for two rows, the upper one at height h.
+template <class T>
+void channels_pair(const Rows<T> &rows, Lists &lists, int64_t d, int64_t h, const T *x, const T *weight, const T *bias,
+                   int64_t width, T *out) {
+    const Gather<T> &all = *rows.all;
+    const Axis *axis = all.axis;
+    const int64_t channels = rows.channels, line = axis[2].in * channels, *kernel = all.layer->kernel;
+    const Run deep = run_at(axis[0], d);
+    const Tap *high = axis[1].of(0);
+    const int64_t taps = axis[1].count(0), distance = high[1].offset - high[0].offset;
+    const int64_t gap = larger(distance, -distance), lowest = distance > 0 ? 0 : taps - 1, first = h + high[lowest].offset;
+    for (int64_t a = 0; a < deep.count; ++a) {
+        lists.depth_x[a] = (deep.at + deep.taps[a].offset) * axis[1].in * line;
+        lists.depth_w[a] = deep.taps[a].weight * kernel[1] * kernel[2] * channels;
+    }
+    PairRows<T> pair;
+    pair.x = x + first * line;
+    pair.weight = weight + (high[lowest].weight * kernel[2] + rows.wide.first_weight) * channels;
+    pair.bias = bias;
+    pair.out = out + (d * axis[1].out + h) * axis[2].out * channels;
+    pair.below = gap * axis[2].out * channels;
+    pair.depths = deep.count;
+    pair.depth_x = lists.depth_x;
+    pair.depth_w = lists.depth_w;
+    pair.row_step = gap * line;
+    pair.weight_row = (distance > 0 ? kernel[2] : -kernel[2]) * channels;
+    pair.high = taps;
+    pair.lo = larger<int64_t>(0, ceil_div(-first, gap));
+    pair.hi = smaller(taps + 1, ceil_div(axis[1].in - first, gap));
+    pair.channels = channels;
+    pair.width = width;
+    pair_of_rows(rows.wide, pair, all.layer->activation);
+}
+
+// The rows of outputs at depth d and place h of all that `lines` counts; maps and weights as above.
+template <class T>
+void channels_line(const Rows<T> &rows, Lists &lists, int64_t d, int64_t place, const T *x, const T *weight, const T *bias,
+                   int64_t width, T *out) {
+    const int64_t h = rows.by_pairs ? rows.pairs.row(place) : rows.high.row(place);
+    if constexpr (kHasPairs<T>) {
+        if (rows.by_pairs && rows.pairs.is_pair(h)) return channels_pair(rows, lists, d, h, x, weight, bias, width, out);
+    }
+    channels_row(rows, lists, d, h, x, weight, bias, width, out);
+}
+
 template <class T> void channels_body(void *context, int64_t begin, int64_t end) {
     Rows<T> &rows = *static_cast<Rows<T> *>(context);
     Gather<T> &all = *rows.all;
     const Axis *axis = all.axis;
     const int64_t in = axis[0].in * axis[1].in * axis[2].in, out = axis[0].out * axis[1].out * axis[2].out;
     Lists lists;
-    if (!lists.place(rows.entries())) {
+    if (!lists.place(rows.entries(), all.layer->kernel[0])) {
         all.failed = ATROUS_NO_MEMORY;
         return;
     }
     for (int64_t item = begin; item < end; ++item) {
         int64_t rest = item;
-        const int64_t h = rows.high.row(rest % axis[1].out);
-        rest /= axis[1].out;
+        const int64_t place = rest % rows.lines();
+        rest /= rows.lines();
         const int64_t d = rows.deep.row(rest % axis[0].out);
         rest /= axis[0].out;
         const int64_t chunk = rest % rows.chunks, batch = rest / rows.chunks;
         const int64_t c0 = chunk * rows.chunk;
         const int64_t width = chunk + 1 < rows.chunks ? rows.chunk : rows.channels - c0;
-        channels_row(rows, lists, d, h, all.x + batch * in * rows.channels + c0, rows.packed + c0,
-                     all.bias != nullptr ? all.bias + c0 : nullptr, width, all.out + batch * out * rows.channels + c0);
+        channels_line(rows, lists, d, place, all.x + batch * in * rows.channels + c0, rows.packed + c0,
+                      all.bias != nullptr ? all.bias + c0 : nullptr, width, all.out + batch * out * rows.channels + c0);
     }
 }
 
@@ -362,7 +414,9 @@ template <class T> Rows<T> rows_of(Gather<T> *all, const T *packed, int64_t chan
     return Rows<T>{all, packed, segments, segments != nullptr ? split(all->axis[2], segments) : 0, channels, 1,
                    RowOrder(all->axis[0].out, period_of(layer, 0, all->backwards)),
                    RowOrder(all->axis[1].out, period_of(layer, 1, all->backwards)), channels,
-                   Width(all->axis[2], channels), channels >= Types<T>::lanes && has_columns(all->axis[2])};
+                   Width(all->axis[2], channels), channels >= Types<T>::lanes && has_columns(all->axis[2]),
+                   PairOrder(all->axis[1].out, period_of(layer, 1, all->backwards)),
+                   channels >= Types<T>::lanes && has_pairs<T>(all->axis[1], all->axis[2])};
 }
 
 template <class T>
@@ -376,7 +430,7 @@ int channels_gather(const atrous_depthwise_layer &layer, bool backwards, const v
     constexpr int64_t step = 4 * Types<T>::lanes;
     const int64_t fitting = kWeightBytes / static_cast<int64_t>(sizeof(T)) / larger<int64_t>(1, all.taps);
     rows.chunk = smaller(layer.channels, larger(step, fitting / step * step));
-    const int64_t lines = layer.batch * all.axis[0].out * all.axis[1].out;
+    const int64_t lines = layer.batch * all.axis[0].out * rows.lines();
     // A map of few rows is split by its channels as well.
     while (lines * (layer.channels / rows.chunk) < 4 * layer.threads && rows.chunk >= 2 * step) {
         rows.chunk = (rows.chunk / 2 + step - 1) / step * step;

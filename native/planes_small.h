@@ -1,7 +1,8 @@
 // Depthwise, planes, forward and data gradient of small maps: as many channels as a vector has lanes at a time.
 //
-// Rows of few outputs leave lanes of a vector empty, and most of them are near a border. So a block of channels is
-// turned to channels last in scratch memory, with its weights, computed there by `channels_gather.h`, and turned back.
+// Rows of few outputs leave lanes of a vector empty, and most of them are near a border; and pairs of rows read less
+// in channels last. So a block of channels is turned to channels last in scratch memory, with its weights, computed
+// there by `channels_gather.h`, and turned back.
 // Layout and threads are those of `planes_gather.h`, accumulator and error those of `channels_gather.h`.
 #ifndef ATROUS_PLANES_SMALL_H
 #define ATROUS_PLANES_SMALL_H
@@ -13,7 +14,9 @@
 
 namespace {
 
-constexpr int64_t kSmallBytes = 96 << 10;  // of scratch memory for one block of channels
+constexpr int64_t kSmallBytes = 96 << 10;    // of scratch memory for one block of channels
+constexpr int64_t kTurnedBytes = 640 << 10;  // the same where many taps pay for turning
+constexpr int64_t kTurnedPlaces = 96;        // positions for which one tap pays
 
 // a0 b0 a1 b1 ... of the first halves, or of the last ones.
 template <class T, size_t... I>
@@ -112,7 +115,7 @@ template <class T> void small_body(void *context, int64_t begin, int64_t end) {
     const int64_t channels = all.layer->channels;
     Lists lists;
     T *x = static_cast<T *>(atrous::scratch(1, static_cast<size_t>((small.in + small.out + all.taps + 1) * L) * sizeof(T)));
-    if (x == nullptr || !lists.place(small.rows.entries())) {
+    if (x == nullptr || !lists.place(small.rows.entries(), all.layer->kernel[0])) {
         all.failed = ATROUS_NO_MEMORY;
         return;
     }
@@ -124,8 +127,8 @@ template <class T> void small_body(void *context, int64_t begin, int64_t end) {
         to_lanes<T>(all.weight + c0 * all.taps, all.taps, count, weight);
         for (int64_t r = 0; r < L; ++r) bias[r] = all.bias != nullptr && r < count ? all.bias[c0 + r] : T(0);
         for (int64_t d = 0; d < axis[0].out; ++d) {
-            for (int64_t h = 0; h < axis[1].out; ++h) {
-                channels_row<T>(small.rows, lists, d, h, x, weight, bias, L, out);
+            for (int64_t place = 0; place < small.rows.lines(); ++place) {
+                channels_line<T>(small.rows, lists, d, place, x, weight, bias, L, out);
             }
         }
         from_lanes<T>(out, small.out, count, all.out + plane * small.out);
@@ -137,10 +140,11 @@ template <class T> bool is_small(const Gather<T> &all) {
     constexpr int64_t L = Types<T>::lanes;
     const Axis *axis = all.axis;
     const int64_t in = axis[0].in * axis[1].in * axis[2].in, out = axis[0].out * axis[1].out * axis[2].out;
-    const int64_t most = kSmallBytes / static_cast<int64_t>(sizeof(T)) / L;
-    // Rows that fill a vector are as well computed where they lie.
-    if (axis[2].out >= L || all.layer->channels < L || in > most || out > most || all.taps > most) return false;
-    return in + out + all.taps <= most;
+    const bool is_narrow = axis[2].out < L;
+    const int64_t most = (is_narrow ? kSmallBytes : kTurnedBytes) / static_cast<int64_t>(sizeof(T)) / L;
+    if (all.layer->channels < L || in > most || out > most || all.taps > most || in + out + all.taps > most) return false;
+    // Rows that fill a vector are as well computed where they lie, unless many taps pay for turning them.
+    return is_narrow || (has_pairs<T>(axis[1], axis[2]) && in + out <= kTurnedPlaces * all.taps);
 }
 
 template <class T> int by_lanes(Gather<T> *all) {

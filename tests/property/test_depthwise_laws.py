@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from atrous.operators.kernels import native
-from atrous.operators.kernels.layer import Depthwise, forward
+from atrous.operators.kernels.layer import Depthwise, forward, output_size
 from atrous.operators.kernels.library import library
 from atrous.operators.kernels.torch_depthwise import depthwise
 from tests.depthwise_fuzz import (
@@ -109,6 +109,26 @@ def test_kernels_of_all_sizes_agree_where_most_taps_meet_the_padding(instruction
                 channels_last=last, threads=2,
             )  # fmt: skip
             assert_agrees(Case(layer, pads, True, rate))
+
+
+@needs_kernels
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("taps", [2, 3, 4, 5, 6, 7, 8, 9, 12, 15])
+def test_rows_of_every_number_of_taps_agree_whether_in_pairs_or_alone(instruction_set, taps, last):
+    for draw, (channels, high, rates, sizes) in enumerate((
+        (16, 2, (1, 1), (1, 6, 19)), (19, 3, (2, 1), (1, 9, 23)), (40, 5, (3, 4), (1, 14, 33)),
+        (33, taps, (1, 2), (1, 15, 31)), (24, 3, (1, 1), (4, 5, 17)), (16, taps, (2, 3), (1, 8, 14)),
+    )):  # fmt: skip
+        kernel, dilation = (1 + sizes[0] // 2, high, taps), (1, *rates)
+        reach = [(k - 1) * d for k, d in zip(kernel, dilation, strict=True)]
+        # More on one side than on the other, and by two beyond what the map keeps its size with.
+        pads = tuple(((both + 2) // 2, both - both // 2 + draw % 2) for both in reach)
+        layer = Depthwise(
+            1, channels, sizes, output_size(sizes, kernel, (1, 1, 1), dilation, pads), kernel,
+            (1, 1, 1), dilation, tuple(lo for lo, _ in pads), channels_last=last, threads=2,
+            activation=("none", "relu", "hardswish")[draw % 3], wide=draw == 4,
+        )  # fmt: skip
+        assert_agrees(Case(layer, pads, draw % 2 == 0, draw))
 
 
 @needs_kernels
