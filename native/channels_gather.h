@@ -416,7 +416,7 @@ template <class T> Rows<T> rows_of(Gather<T> *all, const T *packed, int64_t chan
                    RowOrder(all->axis[1].out, period_of(layer, 1, all->backwards)), channels,
                    Width(all->axis[2], channels), channels >= Types<T>::lanes && has_columns(all->axis[2]),
                    PairOrder(all->axis[1].out, period_of(layer, 1, all->backwards)),
-                   channels >= Types<T>::lanes && has_pairs<T>(all->axis[1], all->axis[2])};
+                   has_pairs<T>(all->axis[1], all->axis[2], channels)};
 }
 
 template <class T>

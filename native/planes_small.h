@@ -144,7 +144,7 @@ template <class T> bool is_small(const Gather<T> &all) {
     const int64_t most = (is_narrow ? kSmallBytes : kTurnedBytes) / static_cast<int64_t>(sizeof(T)) / L;
     if (all.layer->channels < L || in > most || out > most || all.taps > most || in + out + all.taps > most) return false;
     // Rows that fill a vector are as well computed where they lie, unless many taps pay for turning them.
-    return is_narrow || (has_pairs<T>(axis[1], axis[2]) && in + out <= kTurnedPlaces * all.taps);
+    return is_narrow || (has_pairs<T>(axis[1], axis[2], L) && in + out <= kTurnedPlaces * all.taps);
 }
 
 template <class T> int by_lanes(Gather<T> *all) {
