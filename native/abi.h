@@ -105,6 +105,15 @@ typedef struct {
     int32_t activation[3], depthwise, threads, reserved;
 } atrous_bottleneck_layer;
 
+// A product of rows by constant weights, float32, with seven products for eight `levels` times, 0 to 2: x is (rows,
+// channels), out (rows, filters), the weights are (filters, channels). Channels are a multiple of 2^levels, and rows at
+// least 6 times as many. It has a version of its own: a library without it serves.
+#define ATROUS_STRASSEN_VERSION 1
+typedef struct {
+    int64_t rows, channels, filters;
+    int32_t levels, activation, threads, reserved;
+} atrous_strassen_layer;
+
 // A program for streams, float32: steps on rows of channels, one row for each position of time. All memory is the
 // caller's: `batch` arenas of `arena_floats` one behind the other, `constant_floats` of weights, both with
 // ATROUS_STREAM_SLACK floats behind what is used. Programs have a version of their own: a library without them serves.
@@ -260,6 +269,14 @@ ATROUS_EXPORT int atrous_bottleneck_pack(const atrous_bottleneck_layer *layer, c
 // The last activation stands behind the sum with `other`, which has the shape of the result and may be null.
 ATROUS_EXPORT int atrous_bottleneck_forward(const atrous_bottleneck_layer *layer, const float *x, const float *packed,
                                             const float *other, float *out);
+
+ATROUS_EXPORT int32_t atrous_strassen_version(void);
+// How many floats the packed weights are, 0 where it has none; they depend on the instruction set.
+ATROUS_EXPORT int64_t atrous_strassen_weights(const atrous_strassen_layer *layer);
+ATROUS_EXPORT int atrous_strassen_pack(const atrous_strassen_layer *layer, const float *weight, float *packed);
+// out = activation(bias + x * weight + other); bias and other, which has the shape of `out`, may be null.
+ATROUS_EXPORT int atrous_strassen_forward(const atrous_strassen_layer *layer, const float *x, const float *packed,
+                                          const float *bias, const float *other, float *out);
 
 ATROUS_EXPORT int32_t atrous_stream_version(void);
 // Columns of a full panel of weights, which depends on the instruction set, and floats of a vector.

@@ -11,9 +11,12 @@
 namespace atrous {
 
 extern const Kernels kernels_baseline;
+extern const RowKernels row_kernels_baseline;
 #if defined(ATROUS_X86)
 extern const Kernels kernels_avx2;
 extern const Kernels kernels_avx512;
+extern const RowKernels row_kernels_avx2;
+extern const RowKernels row_kernels_avx512;
 #endif
 
 namespace {
@@ -21,6 +24,7 @@ namespace {
 struct Entry {
     const char *name;
     const Kernels *kernels;
+    const RowKernels *rows;
     bool (*runs)();
 };
 
@@ -36,13 +40,13 @@ bool always() { return true; }
 // Best last. On 64-bit Arm the baseline has NEON.
 const Entry entries[] = {
 #if defined(__aarch64__)
-    {"neon", &kernels_baseline, always},
+    {"neon", &kernels_baseline, &row_kernels_baseline, always},
 #else
-    {"baseline", &kernels_baseline, always},
+    {"baseline", &kernels_baseline, &row_kernels_baseline, always},
 #endif
 #if defined(ATROUS_X86)
-    {"avx2", &kernels_avx2, has_avx2},
-    {"avx512", &kernels_avx512, has_avx512},
+    {"avx2", &kernels_avx2, &row_kernels_avx2, has_avx2},
+    {"avx512", &kernels_avx512, &row_kernels_avx512, has_avx512},
 #endif
 };
 
@@ -262,6 +266,18 @@ bool sound(const atrous_bottleneck_layer *layer) {
            layer->activation[2] <= ATROUS_SIGMOID;
 }
 
+bool sound(const atrous_strassen_layer *layer) {
+    if (layer == nullptr || layer->rows < 0 || layer->channels < 1 || layer->filters < 1) return false;
+    if (layer->levels < 0 || layer->levels > 2 || layer->channels % (int64_t(1) << layer->levels) != 0) return false;
+    if (layer->rows != 0 && layer->rows < int64_t(6) << layer->levels) return false;
+    // Filters fill up whole vectors in each of four pieces; scratch memory holds parts of a few hundred rows.
+    int64_t in = 4, out = 4, packed = 4 * 49, scratch = 4 * 256;
+    return multiply(&in, layer->rows) && multiply(&in, layer->channels) && multiply(&out, layer->rows) &&
+           multiply(&out, layer->filters) && multiply(&packed, layer->channels) && multiply(&packed, layer->filters + 64) &&
+           multiply(&scratch, layer->channels + 64) && layer->activation >= ATROUS_NONE &&
+           layer->activation <= ATROUS_SIGMOID;
+}
+
 bool holds_nothing(const atrous_depthwise_layer *layer, const int64_t *sizes) {
     return layer->batch == 0 || layer->channels == 0 || sizes[0] == 0 || sizes[1] == 0 || sizes[2] == 0;
 }
@@ -388,6 +404,28 @@ int atrous_bottleneck_forward(const atrous_bottleneck_layer *layer, const float 
     if (!atrous::sound(layer)) return ATROUS_BAD_ARGUMENT;
     if (layer->batch == 0 || layer->out[0] == 0 || layer->out[1] == 0) return ATROUS_OK;
     return atrous::entry().kernels->bottleneck_forward(layer, x, packed, other, out);
+}
+
+int32_t atrous_strassen_version(void) { return ATROUS_STRASSEN_VERSION; }
+
+int64_t atrous_strassen_weights(const atrous_strassen_layer *layer) {
+    if (!atrous::sound(layer)) return 0;
+    const int64_t unit = atrous::entry().kernels->lanes << layer->levels;
+    int64_t floats = (layer->filters + unit - 1) / unit * atrous::entry().kernels->lanes * (layer->channels >> layer->levels);
+    for (int level = 0; level < layer->levels; ++level) floats *= 7;
+    return floats;
+}
+
+int atrous_strassen_pack(const atrous_strassen_layer *layer, const float *weight, float *packed) {
+    if (!atrous::sound(layer)) return ATROUS_BAD_ARGUMENT;
+    return atrous::entry().rows->pack(layer, weight, packed);
+}
+
+int atrous_strassen_forward(const atrous_strassen_layer *layer, const float *x, const float *packed, const float *bias,
+                            const float *other, float *out) {
+    if (!atrous::sound(layer)) return ATROUS_BAD_ARGUMENT;
+    if (layer->rows == 0) return ATROUS_OK;
+    return atrous::entry().rows->forward(layer, x, packed, bias, other, out);
 }
 
 int32_t atrous_stream_version(void) { return ATROUS_STREAM_VERSION; }

@@ -28,5 +28,12 @@ struct Kernels {
                       const atrous_stream_port *ports);
 };
 
+// Those of strassen.cpp, which is compiled by itself.
+struct RowKernels {
+    int (*pack)(const atrous_strassen_layer *layer, const float *weight, float *packed);
+    int (*forward)(const atrous_strassen_layer *layer, const float *x, const float *packed, const float *bias,
+                   const float *other, float *out);
+};
+
 }  // namespace atrous
 #endif

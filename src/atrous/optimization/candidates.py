@@ -22,6 +22,7 @@ from atrous.optimization.known import KnownLayer
 from atrous.optimization.layer import (
     with_kernels,
     with_onednn,
+    with_strassen,
     with_subpixel,
     with_torch,
     with_winograd,
@@ -39,7 +40,7 @@ from atrous.refusal import Refusal
 __all__ = ["Candidate", "candidate_again", "candidates", "plan_again"]
 
 # Imported because they register strategies.
-_STRATEGIES = (with_torch, with_onednn, with_kernels, with_winograd, with_subpixel)
+_STRATEGIES = (with_torch, with_onednn, with_kernels, with_winograd, with_strassen, with_subpixel)
 
 _MUCH = 1.2
 """A layout whose layers take this many times as long as in another is not tried as a whole."""

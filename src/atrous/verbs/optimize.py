@@ -47,8 +47,9 @@ def optimize(
     `training=True` keeps gradients: each direction of a convolution (the result, the gradient by
     the data and by the weights) runs by the fastest way, and maps in the faster layout.
 
-    Dense convolutions may run with fewer products than their definition has, by minimal filtering
-    (Winograd) on the phases of the dilation. That is exact algebra, and its sums round otherwise:
+    Dense layers may run with fewer products than their definition has: convolutions by minimal
+    filtering (Winograd) on the phases of the dilation, layers of one tap and linear maps by seven
+    products for eight (Strassen). That is exact algebra, and its sums round otherwise:
     by default by at most 8 times what PyTorch's float32 sums round off on the layer's values, as
     `.explain()` shows for each layer. `rounding="direct"` leaves such sums out, `"winograd"` takes
     the fastest of them that differ from PyTorch's result by at most 2e-5 of its largest value.

@@ -148,3 +148,52 @@ def test_taps_in_the_padding_take_nothing():
     taken = choose(call, weight, bias, operands, Never(), by("winograd 4"))
     assert taken.strategy == "winograd 4"
     assert taken.error <= 2 * taken.direct_error
+
+
+def tap(*, adds, linear):
+    """A layer of one tap, or a linear map, in which products can be saved."""
+    torch.manual_seed(0)
+    window = Window(1, 1, 1, 0, 0)
+    weight = torch.randn(192, 256, *(() if linear else (1, 1))) / 16
+    shape, made = ((3, 70, 256), (3, 70, 192)) if linear else ((2, 256, 9, 11), (2, 192, 9, 11))
+    call = LayerCall(
+        "linear" if linear else "conv",
+        shape,
+        tuple(weight.shape),
+        True,
+        () if linear else (window, window),
+        activation=Activation("relu"),
+        adds=adds,
+        layout="channels_last",
+    )
+    operands = [torch.randn(shape), *([torch.randn(made)] if adds else [])]
+    if not linear:
+        operands = [one.contiguous(memory_format=torch.channels_last) for one in operands]
+    return call, weight, torch.randn(192), tuple(operands)
+
+
+@pytest.mark.parametrize("adds", [False, True])
+def test_the_sample_of_a_linear_map_is_the_map_in_float64(adds):
+    call, weight, bias, operands = tap(adds=adds, linear=True)
+    rounded = Rounded(call, weight, bias, operands)
+    whole = functional.linear(*(one.double() for one in (operands[0], weight, bias)))
+    whole = torch.relu(whole + (operands[1] if adds else 0))
+    assert rounded.error(whole) <= 1e-14
+    assert rounded.error(whole + 1e-3 * float(whole.abs().max())) * (1 + 1e-9) >= 1e-3
+    assert rounded.error(whole * math.nan) == math.inf
+
+
+@needs_kernels
+@pytest.mark.parametrize("linear", [False, True])
+@pytest.mark.parametrize("adds", [False, True])
+@pytest.mark.parametrize("name", ["strassen 1", "strassen 2", "row kernel"])
+def test_seven_products_for_eight_are_taken_where_they_round_off_little(linear, adds, name):
+    call, weight, bias, operands = tap(adds=adds, linear=linear)
+    taken = choose(call, weight, bias, operands, Never(), by(name))
+    assert taken.strategy == name
+    saves = name != "row kernel"
+    assert (taken.error is not None) is saves
+    assert not saves or 0 < taken.error <= ALLOWED * taken.direct_error
+    plain = choose(call, weight, bias, operands, Never(), by(name), 0.0)
+    assert plain.strategy.startswith("strassen") is False
+    assert any(name == one for one, _ in plain.milliseconds) is not saves

@@ -6,6 +6,7 @@ May import: `layer.activations`, `layer.call`, PyTorch.
 from __future__ import annotations
 
 import math
+from math import prod
 
 import torch
 from torch.nn import functional
@@ -36,7 +37,7 @@ class Rounded:
 
     Of the channels 16, of the first axis 8 positions (512 where it is the only one), evenly spread;
     of the second axis all. So each place within a tile is met. Of a transposed one the outputs that
-    the first 8 (512) positions make alone.
+    the first 8 (512) positions make alone. Of a linear map, 512 rows.
     """
 
     def __init__(
@@ -46,6 +47,16 @@ class Rounded:
         bias: torch.Tensor | None,
         operands: tuple[torch.Tensor, ...],
     ) -> None:
+        self._rows = call.op == "linear"
+        if self._rows:
+            self._filters = _evenly(call.weight[0], _FILTERS)
+            self._lines = _evenly(prod(call.input[:-1]), _LINES[1])
+            found = operands[0].reshape(-1, call.input[-1])[self._lines].double()
+            exact = found @ weight[self._filters].double().t()
+            if bias is not None:
+                exact += bias[self._filters].double()
+            self._keep(call, exact, operands)
+            return
         whole = call.convolution
         self._filters = _evenly(whole.out_channels, _FILTERS)
         if call.op == "transposed":
@@ -56,6 +67,11 @@ class Rounded:
             exact = _summed(call, operands[0], weight[self._filters].double(), self._lines)
         if bias is not None:
             exact += bias[self._filters].double().reshape(1, -1, *(1,) * call.rank)
+        self._keep(call, exact, operands)
+
+    def _keep(
+        self, call: LayerCall, exact: torch.Tensor, operands: tuple[torch.Tensor, ...]
+    ) -> None:
         if call.adds:
             exact += self._of(operands[1]).double()
         self._exact = activated(exact, call.activation)
@@ -70,6 +86,8 @@ class Rounded:
         return far / self._largest if self._largest else (0.0 if far == 0 else math.inf)
 
     def _of(self, made: torch.Tensor) -> torch.Tensor:
+        if self._rows:
+            return made.reshape(-1, made.shape[-1])[self._lines][:, self._filters]
         return made[:, self._filters][:, :, self._lines]
 
 

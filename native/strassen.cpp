@@ -1,0 +1,25 @@
+// Products of rows by constant weights, of one instruction set.
+#include "kernels.h"
+
+#include "strassen.h"
+
+#define ATROUS_JOIN_(a, b) a##b
+#define ATROUS_JOIN(a, b) ATROUS_JOIN_(a, b)
+
+namespace {
+
+int pack(const atrous_strassen_layer *layer, const float *weight, float *packed) {
+    return pack_strassen<float>(*layer, weight, packed);
+}
+
+int forward(const atrous_strassen_layer *layer, const float *x, const float *packed, const float *bias, const float *other,
+            float *out) {
+    return forward_strassen<float>(*layer, x, packed, bias, other, out);
+}
+
+}  // namespace
+
+namespace atrous {
+extern const RowKernels ATROUS_JOIN(row_kernels_, ATROUS_NAME);
+const RowKernels ATROUS_JOIN(row_kernels_, ATROUS_NAME) = {pack, forward};
+}  // namespace atrous

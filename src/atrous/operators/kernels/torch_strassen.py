@@ -1,0 +1,64 @@
+"""Products of rows by constant weights by the kernels, on PyTorch tensors: float32 on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from atrous.operators.kernels.strassen import (
+    RowProduct,
+    multiplied_rows,
+    pack_rows,
+    packed_rows_size,
+)
+from atrous.operators.kernels.threads import on_threads, share_threads
+from atrous.operators.strategies import to_channels_last
+
+__all__ = ["prepare_rows"]
+
+share_threads()
+
+_ALIGNED = 64
+
+
+def prepare_rows(
+    layer: RowProduct,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    given: tuple[int, ...],
+    made: tuple[int, ...],
+    *,
+    axis: int,
+) -> Callable[..., torch.Tensor]:
+    """`run(x)` or `run(x, other)`: `activation(bias + weight * x + other)`, channels last.
+
+    `given` and `made` are the shapes of `x` and the result, whose channels lie along `axis`, 1 or
+    -1. Neither input is written to; what has another layout is copied.
+    """
+    matrix = weight.detach().resolve_neg().reshape(layer.filters, layer.channels).contiguous()
+    held = torch.empty(packed_rows_size(layer) + _ALIGNED // 4, dtype=torch.float32)
+    packed = held.data_ptr() + -held.data_ptr() % _ALIGNED
+    pack_rows(layer, matrix.data_ptr(), packed)
+    shift = None if bias is None else bias.detach().resolve_neg().contiguous()
+    now = on_threads(layer)
+    shape = (made[0], *made[2:], made[1]) if axis == 1 else made
+
+    def rows_of(x: torch.Tensor) -> torch.Tensor:
+        x = x.resolve_neg()
+        return to_channels_last(x) if axis == 1 else x.contiguous()
+
+    def run(x: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor:
+        for one, wanted in ((x, given), (other, made)):
+            if one is not None and (one.shape != wanted or one.dtype != torch.float32):
+                raise ValueError(f"strassen: prepared for {wanted} in float32, not this input.")
+        x = rows_of(x)
+        other = None if other is None else rows_of(other)
+        out = torch.empty(shape, dtype=torch.float32)
+        at, beside = (None if one is None else one.data_ptr() for one in (shift, other))
+        multiplied_rows(now(), x.data_ptr(), packed, at, beside, out.data_ptr())
+        return out.movedim(-1, 1) if axis == 1 else out
+
+    # The tensor behind the address lives as long as the function.
+    run.tensors = held  # type: ignore[attr-defined]
+    return run
