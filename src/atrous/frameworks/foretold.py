@@ -6,7 +6,7 @@ what PyTorch would say too, of tensors that lie in order; everything else it sha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -63,7 +63,8 @@ def foretold(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         return one if func in _BINARY_IN_PLACE else _like(one)
     if func is _ATEN.batch_norm.default and _is_norm_at_rest(*args, **kwargs):
         return _like(args[0]) if _is_plain(args[0]) else torch.empty_like(args[0])
-    return None
+    rule = _OTHERS.get(func)
+    return None if rule is None or kwargs else rule(*args)
 
 
 def _is_plain(x: Any) -> bool:
@@ -114,6 +115,50 @@ def _convolved(
             return None
         out.append(room // step + 1)
     return _like(x, out)
+
+
+def _joined(parts: Any, axis: Any = 0) -> torch.Tensor | None:
+    if not parts or not all(map(_is_plain, parts)) or len({one.dtype for one in parts}) > 1:
+        return None
+    rank = parts[0].dim()
+    if type(axis) is not int or not -rank <= axis < rank or any(0 in one.shape for one in parts):
+        return None
+    axis %= rank
+    if len({(*one.shape[:axis], -1, *one.shape[axis + 1 :]) for one in parts}) > 1:
+        return None
+    shape = list(parts[0].shape)
+    shape[axis] = sum(one.shape[axis] for one in parts)
+    return _like(parts[0], shape)
+
+
+def _mixed(x: Any, weight: Any, bias: Any = None) -> torch.Tensor | None:
+    held = [x, weight] if bias is None else [x, weight, bias]
+    if not all(map(_is_plain, held)) or len({one.dtype for one in held}) > 1:
+        return None
+    if x.dim() < 2 or weight.dim() != 2 or x.shape[-1] != weight.shape[1] or 0 in x.shape:
+        return None
+    if bias is not None and bias.shape != weight.shape[:1]:
+        return None
+    return _like(x, (*x.shape[:-1], weight.shape[0]))
+
+
+def _normed(
+    x: Any, shape: Any, weight: Any = None, bias: Any = None, *_: Any
+) -> torch.Tensor | None:
+    held = [one for one in (weight, bias) if one is not None]
+    if not all(map(_is_plain, (x, *held))) or len({one.dtype for one in (x, *held)}) > 1:
+        return None
+    shape = tuple(shape)
+    if not shape or x.shape[-len(shape) :] != shape or any(one.shape != shape for one in held):
+        return None
+    return None if 0 in x.shape else _like(x)
+
+
+_OTHERS: Mapping[Any, Callable[..., torch.Tensor | None]] = {
+    _ATEN.cat.default: _joined,
+    _ATEN.linear.default: _mixed,
+    _ATEN.layer_norm.default: _normed,
+}
 
 
 def _recurred(

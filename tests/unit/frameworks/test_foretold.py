@@ -20,7 +20,8 @@ def assert_as_torch_says(op, *args, wanted: bool | None = None):
         assert (found is not None) == wanted
     if found is None:
         return
-    with args[0].fake_mode:
+    first = args[0][0] if isinstance(args[0], list) else args[0]
+    with first.fake_mode:
         made = op(*args)
     assert type(found) is type(made)
     assert (found.shape, found.stride(), found.dtype) == (made.shape, made.stride(), made.dtype)
@@ -123,6 +124,79 @@ def test_what_keeps_a_shape_makes_what_torch_says(fakes):
     assert foretold(ATEN.batch_norm.default, (x, *rows, True, 0.1, 1e-5, False), {}) is None
     short = [fakes(3), *rows[1:]]
     assert foretold(ATEN.batch_norm.default, (x, *short, False, 0.1, 1e-5, False), {}) is None
+
+
+SHAPES = [
+    (2, 3, 5, 6),
+    (1, 1, 5, 6),
+    (2, 3, 1, 1),
+    (2, 1, 1, 6),
+    (4, 7),
+    (1, 7),
+    (2, 3, 4, 5, 6),
+    (9,),
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_is_joined_mixed_or_normed_is_what_torch_says(fakes, shape, dtype):
+    for axis in range(-len(shape), len(shape)):
+        for sizes in ((3,), (1, 1), (1, 4), (2, 1, 3)):
+            parts = []
+            for size in sizes:
+                own = list(shape)
+                own[axis] = size
+                parts.append(fakes(*own, dtype=dtype))
+            assert_as_torch_says(ATEN.cat.default, parts, axis, wanted=True)
+    x = fakes(*shape, dtype=dtype)
+    assert_as_torch_says(ATEN.cat.default, [x, x], wanted=True)
+    for made in (1, 5):
+        weight, bias = fakes(made, shape[-1], dtype=dtype), fakes(made, dtype=dtype)
+        assert_as_torch_says(ATEN.linear.default, x, weight, wanted=len(shape) > 1)
+        assert_as_torch_says(ATEN.linear.default, x, weight, bias, wanted=len(shape) > 1)
+    for axes in range(1, len(shape) + 1):
+        last = list(shape[-axes:])
+        weight, bias = fakes(*last, dtype=dtype), fakes(*last, dtype=dtype)
+        for held in ((), (weight,), (weight, bias), (None, bias, 1e-6, True)):
+            assert_as_torch_says(ATEN.layer_norm.default, x, last, *held, wanted=True)
+
+
+def test_what_is_not_joined_mixed_or_normed_is_left_to_torch(fakes):
+    x = fakes(2, 3, 4)
+    for parts in (
+        ([], 0),
+        ([x, fakes(2, 3)], 0),
+        ([x, fakes(2, 3, 5)], 1),
+        ([x, x.double()], 0),
+        ([x, fakes(2, 0, 4)], 1),
+        ([x, x], 3),
+        ([x, x.mT.contiguous().mT], 0),
+        ([x, torch.zeros(2, 3, 4)], 0),
+    ):
+        assert foretold(ATEN.cat.default, parts, {}) is None
+    assert foretold(ATEN.cat.default, ([x, x],), {"dim": 1}) is None
+    for args in (
+        (x, fakes(5, 3)),
+        (x, fakes(4)),
+        (x, fakes(5, 4), fakes(4)),
+        (x, fakes(5, 4).double()),
+        (x, fakes(4, 5).T),
+        (x.mT, fakes(5, 3)),
+        (fakes(0, 4), fakes(5, 4)),
+    ):
+        assert foretold(ATEN.linear.default, args, {}) is None
+    for args in (
+        (x, [3]),
+        (x, []),
+        (x, [4], fakes(3)),
+        (x, [4], fakes(4), fakes(1)),
+        (x, [4], fakes(4).double()),
+        (x, [2, 2, 3, 4]),
+        (x.mT, [3]),
+        (fakes(0, 4), [4]),
+    ):
+        assert foretold(ATEN.layer_norm.default, args, {}) is None
 
 
 @pytest.mark.parametrize("kind", [torch.nn.GRU, torch.nn.LSTM, torch.nn.RNN])
