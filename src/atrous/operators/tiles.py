@@ -89,7 +89,7 @@ def tiled(call: Convolution, level: int, by_weight: bool = False) -> Tiling | No
 
     >>> one = Convolution(1, 1, 1, (65, 65), (Window(3, 1, 12, 12, 12),) * 2)
     >>> [(tiling.outputs, tiling.products) for tiling in (tiled(one, 4), tiled(one, 6))]
-    [((3, 3), 14400), ((6, 6), 9216)]
+    [((3, 3), 12769), ((6, 6), 9216)]
     """
     if call.transposed or max(call.kernel, default=1) > _MOST_KERNEL:
         return None

@@ -90,8 +90,7 @@ class Optimized(nn.Module):
 
     def _run_original(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The modules, in the layout that was chosen where layers were exchanged."""
-        about = self.explain()
-        if about.mode != "layers" or is_watched():
+        if is_watched() or (about := self.explain()).mode != "layers":
             return self._original(*args, **kwargs)
         steps: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
         if about.training and self.training and torch.is_grad_enabled():
