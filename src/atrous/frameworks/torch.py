@@ -6,13 +6,11 @@ nowhere: a later release that changes a habit is met here.
 
 from __future__ import annotations
 
-import copy
 import inspect
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import fields, is_dataclass
 from itertools import chain
 from threading import RLock
 from types import FrameType
@@ -29,7 +27,6 @@ from torch._subclasses.fake_tensor import (
 )
 from torch.export import _trace
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -39,7 +36,6 @@ __all__ = [
     "convolution_backend",
     "depends_on_data",
     "fakes",
-    "flattened",
     "flops_of",
     "frozen_graph",
     "in_mode",
@@ -49,20 +45,16 @@ __all__ = [
     "is_plain",
     "is_transformed",
     "is_watched",
-    "leaves",
     "maker_of_gradient",
-    "mapped",
     "module_stack",
     "name_of",
     "next_node",
     "numberless",
-    "parts_of",
     "quiet",
     "seed_all",
     "stand_in_parameters",
     "storage_of",
     "unchanged",
-    "unflattened",
     "unfused",
     "unwatched",
     "with_numbers",
@@ -527,53 +519,6 @@ def convolution_backend(
     except (RuntimeError, TypeError):
         return ""
     return str(found).rpartition(".")[2]
-
-
-def leaves(structure: Any) -> list[Any]:
-    """All leaves of a structure of inputs or outputs, in the order that exports use."""
-    return list(_pytree.tree_leaves(structure))
-
-
-def parts_of(leaf: Any) -> dict[str, Any] | None:
-    """What a record of the user's own holds, of which PyTorch's trees know nothing.
-
-    That is a dataclass, or a dict of another kind; None for anything else.
-    """
-    if isinstance(leaf, dict):
-        return dict(leaf)
-    if is_dataclass(leaf) and not isinstance(leaf, type):
-        return {field.name: getattr(leaf, field.name) for field in fields(leaf)}
-    return None
-
-
-def flattened(structure: Any) -> tuple[list[Any], Any]:
-    """All leaves of a structure, and the spec by which `unflattened` puts them together again."""
-    values, spec = _pytree.tree_flatten(structure)
-    return list(values), spec
-
-
-def mapped(structure: Any, function: Callable[[Any], Any]) -> Any:
-    """The structure with `function` of each leaf in its place, records of the user's included."""
-
-    def one(leaf: Any) -> Any:
-        parts = parts_of(leaf)
-        if not parts:
-            return function(leaf)
-        made = copy.copy(leaf)
-        for name, part in parts.items():
-            new = mapped(part, function)
-            if isinstance(made, dict):
-                made[name] = new
-            else:
-                object.__setattr__(made, name, new)
-        return made
-
-    return _pytree.tree_map(one, structure)
-
-
-def unflattened(values: Sequence[Any], spec: Any) -> Any:
-    """The structure that an exported program's `spec` makes of leaves."""
-    return _pytree.tree_unflatten(list(values), spec)
 
 
 def module_stack(node: Any) -> dict[str, Any]:

@@ -14,7 +14,10 @@ from torch import nn
 
 from atrous.errors import ArgumentError
 from atrous.frameworks.exported import unfit
-from atrous.frameworks.torch import in_mode, leaves, parts_of
+from atrous.frameworks.structures import leaves, parts_of
+from atrous.frameworks.torch import (
+    in_mode,
+)
 from atrous.optimization.layer.choose import difference, tolerance
 
 __all__ = ["Inputs", "Judge", "Verdict", "called", "flat", "reference_of"]

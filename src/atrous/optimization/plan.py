@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from atrous.frameworks.modules import counted, kinds, together, trains, written
-from atrous.frameworks.torch import unflattened
+from atrous.frameworks.structures import unflattened
 from atrous.optimization import arena
 from atrous.optimization.graph.program import (
     Program,

@@ -14,7 +14,11 @@ import torch
 from torch import nn
 
 from atrous.frameworks.modules import beside
-from atrous.frameworks.torch import in_mode, is_watched, mapped
+from atrous.frameworks.structures import mapped
+from atrous.frameworks.torch import (
+    in_mode,
+    is_watched,
+)
 from atrous.geometry import Window, torch_pads
 from atrous.operators.convolution import Convolution
 from atrous.operators.directions import PLAINLY, Directions, conv_directed, has_ways

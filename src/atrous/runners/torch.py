@@ -13,7 +13,11 @@ from torch import nn
 
 from atrous.errors import ReadError
 from atrous.frameworks.modules import run_of
-from atrous.frameworks.torch import leaves, quiet, seed_all
+from atrous.frameworks.structures import leaves
+from atrous.frameworks.torch import (
+    quiet,
+    seed_all,
+)
 
 __all__ = ["Runner", "draw_weights", "random_inputs", "share_weights"]
 

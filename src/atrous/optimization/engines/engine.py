@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from atrous.errors import AtrousError
-from atrous.frameworks.torch import flattened, unflattened
+from atrous.frameworks.structures import flattened, unflattened
 from atrous.optimization.graph.export import Exported, exported
 from atrous.optimization.graph.program import activation_bytes, strided, strides_of
 from atrous.optimization.judge import Inputs, called

@@ -8,7 +8,11 @@ from typing import Any
 
 import torch
 
-from atrous.frameworks.torch import leaves, maker_of_gradient, storage_of
+from atrous.frameworks.structures import leaves
+from atrous.frameworks.torch import (
+    maker_of_gradient,
+    storage_of,
+)
 
 __all__ = ["AddedIn", "as_allocated"]
 

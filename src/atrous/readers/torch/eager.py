@@ -7,7 +7,14 @@ from typing import Any
 
 import torch
 
-from atrous.frameworks.torch import fakes, in_mode, leaves, mapped, quiet, unchanged, unfused
+from atrous.frameworks.structures import leaves, mapped
+from atrous.frameworks.torch import (
+    fakes,
+    in_mode,
+    quiet,
+    unchanged,
+    unfused,
+)
 from atrous.network import EagerRun
 from atrous.readers.torch.storages import Calls, Storages, without_numbers
 

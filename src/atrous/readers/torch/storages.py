@@ -15,11 +15,11 @@ from torch.nn.modules.module import (
     register_module_forward_pre_hook,
 )
 
+from atrous.frameworks.structures import leaves
 from atrous.frameworks.torch import (
     Ops,
     depends_on_data,
     is_fake,
-    leaves,
     numberless,
     storage_of,
     unwatched,

@@ -19,9 +19,9 @@ from atrous.frameworks.recording import (
     recorded,
 )
 from atrous.frameworks.runs import as_it_ran
+from atrous.frameworks.structures import leaves
 from atrous.frameworks.torch import (
     in_mode,
-    leaves,
     name_of,
     quiet,
     seed_all,

@@ -14,13 +14,12 @@ from torch import nn
 
 from atrous.errors import ReadError, UnsupportedError
 from atrous.frameworks.exported import unfit
+from atrous.frameworks.structures import leaves, mapped
 from atrous.frameworks.torch import (
     fakes,
     in_mode,
     is_fake,
-    leaves,
     maker_of_gradient,
-    mapped,
     next_node,
     quiet,
     stand_in_parameters,

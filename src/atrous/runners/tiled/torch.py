@@ -13,7 +13,11 @@ import torch
 from torch import nn
 
 from atrous.errors import ReadError, UnsupportedError
-from atrous.frameworks.torch import in_mode, leaves, quiet
+from atrous.frameworks.structures import leaves
+from atrous.frameworks.torch import (
+    in_mode,
+    quiet,
+)
 from atrous.network.shapes import Shape
 from atrous.plan.tiles import PlacedAxis, PlacedResize, Stage, Tile, TilePlan
 from atrous.readers.torch.inputs import examples_for

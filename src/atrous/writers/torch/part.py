@@ -13,7 +13,10 @@ from torch.func import functional_call
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from atrous.frameworks.modules import run_of
-from atrous.frameworks.torch import leaves, quiet
+from atrous.frameworks.structures import leaves
+from atrous.frameworks.torch import (
+    quiet,
+)
 from atrous.refusal import Refusal
 
 __all__ = ["part_of"]
