@@ -18,7 +18,7 @@ extern "C" {
 #endif
 
 // Grows with every change of this file; the loader refuses a library with another number.
-#define ATROUS_ABI_VERSION 11
+#define ATROUS_ABI_VERSION 12
 
 enum { ATROUS_OK = 0, ATROUS_BAD_ARGUMENT = 1, ATROUS_NO_MEMORY = 2 };
 // Types of 16 bits are for `atrous_depthwise_forward` alone: maps, weights and bias have them, sums are float32.
@@ -34,6 +34,7 @@ enum {
     ATROUS_GELU = 5,
     ATROUS_TANH = 6,
     ATROUS_SIGMOID = 7,
+    ATROUS_LEAKY = 8,  // x < 0: x times the slope that stands beside it
 };
 
 // One depthwise layer, always described as the forward convolution: output o reads the inputs
@@ -44,6 +45,7 @@ typedef struct {
     int32_t dtype, layout, activation, threads;
     // 0: weights are (channels, taps). 1: (taps, channels), for channels last only.
     int32_t packed_weight, reserved;
+    double slope;
 } atrous_depthwise_layer;
 
 // A dense convolution by minimal filtering, float32, channels last. Along each of its two axes the taps are cut into
@@ -64,6 +66,8 @@ typedef struct {
     int64_t spread[2], cut[2], whole[2];
     int32_t activation, threads, turned, mixed;
     int64_t rest[2], rests[2][2], closed[2];
+    float slope;
+    int32_t reserved;
 } atrous_winograd_layer;
 
 // A pool: the largest, or the average, of the inputs o * stride - pad + dilation * j that lie inside. Averages know no
@@ -92,27 +96,65 @@ typedef struct {
 typedef struct {
     int64_t batch, channels, filters, positions;
     int32_t activation, threads;
+    float slope;
+    int32_t reserved;
 } atrous_pointwise_layer;
 
 // An inverted bottleneck, float32, channels last: one tap from `channels` to `hidden`, where `depthwise` a depthwise
 // layer on these, whose sizes all below are and whose padding is zeros behind the first activation, and one tap to
 // `filters`. Without a depthwise layer kernel, stride and dilation are 1, nothing is padded, and `in` is `out`. One
 // activation for each layer. It has a version of its own: a library without it serves.
-#define ATROUS_BOTTLENECK_VERSION 1
+#define ATROUS_BOTTLENECK_VERSION 2
 typedef struct {
     int64_t batch, channels, hidden, filters;
     int64_t in[2], out[2], kernel[2], stride[2], dilation[2], pad[2];
-    int32_t activation[3], depthwise, threads, reserved;
+    int32_t activation[3], depthwise, threads;
+    float slope[3];
 } atrous_bottleneck_layer;
 
 // A product of rows by constant weights, float32, with seven products for eight `levels` times, 0 to 2: x is (rows,
 // channels), out (rows, filters), the weights are (filters, channels). Channels are a multiple of 2^levels, and rows at
 // least 6 times as many. It has a version of its own: a library without it serves.
-#define ATROUS_STRASSEN_VERSION 1
+#define ATROUS_STRASSEN_VERSION 2
 typedef struct {
     int64_t rows, channels, filters;
-    int32_t levels, activation, threads, reserved;
+    int32_t levels, activation, threads;
+    float slope;
 } atrous_strassen_layer;
+
+// Element-wise operations in a row as one pass, float32, on `images` of `lines` of `columns`, dense. The values are the
+// inputs, of which each differs by image, line and column or not (bits of `inputs`) and is dense, and then `scratch` ones
+// that steps write, each before it is read. A step is out = h(left o right), or out = h(left) where `right` is -1, by
+// the functions and combinations of streams but those of each channel; the last one writes the result. It has a version
+// of its own: a library without it serves.
+#define ATROUS_ELEMENTWISE_VERSION 1
+enum { ATROUS_BY_IMAGE = 1, ATROUS_BY_LINE = 2, ATROUS_BY_COLUMN = 4, ATROUS_ELEMENTWISE_VALUES = 24 };
+typedef struct {
+    int32_t left, right, combine, function, out, reserved;
+    float alpha, beta;
+} atrous_elementwise_step;
+
+typedef struct {
+    int64_t images, lines, columns;
+    const int32_t *inputs;
+    const atrous_elementwise_step *steps;
+    int32_t input_count, scratch, step_count, threads;
+} atrous_elementwise;
+
+// The norm of `groups` of as many channels each of every image, float32, dense: (images, channels, positions), or where
+// `channels_last` (images, positions, channels).
+typedef struct {
+    int64_t images, channels, groups, positions;
+    double epsilon;
+    int32_t threads, channels_last;
+} atrous_norm;
+
+// Maps whose channels are averaged, float32, dense: (images, channels, positions), or where `channels_last` (images,
+// positions, channels).
+typedef struct {
+    int64_t images, channels, positions;
+    int32_t threads, channels_last;
+} atrous_channels;
 
 // A program for streams, float32: steps on rows of channels, one row for each position of time. All memory is the
 // caller's: `batch` arenas of `arena_floats` one behind the other, `constant_floats` of weights, both with
@@ -154,9 +196,8 @@ enum {
     ATROUS_STEP_RECURRENT = 21,       // h = function(...)
     ATROUS_STEP_SOFTMAX = 22,         // shares of exponentials over the channels, their logarithms where `one`
 };
-// Functions beyond the activations above, of x, a and b; those that say `each` take a, b of each channel.
+// Functions beyond the activations above, of x, a and b (the slope of ATROUS_LEAKY is a); those that say `each` take a, b of each channel.
 enum {
-    ATROUS_LEAKY = 8,        // x < 0: a x
     ATROUS_ELU = 9,          // x < 0: a (exp(x) - 1)
     ATROUS_SCALED = 10,      // a x + b
     ATROUS_EXP = 11,
@@ -277,6 +318,21 @@ ATROUS_EXPORT int atrous_strassen_pack(const atrous_strassen_layer *layer, const
 // out = activation(bias + x * weight + other); bias and other, which has the shape of `out`, may be null.
 ATROUS_EXPORT int atrous_strassen_forward(const atrous_strassen_layer *layer, const float *x, const float *packed,
                                           const float *bias, const float *other, float *out);
+
+ATROUS_EXPORT int32_t atrous_elementwise_version(void);
+// `out` may be one of the inputs that differ by image, line and column.
+ATROUS_EXPORT int atrous_elementwise_run(const atrous_elementwise *run, const float *const *inputs, float *out);
+// How many numbers of scratch memory `atrous_norm_factors` needs, 0 for a norm that it does not take.
+ATROUS_EXPORT int64_t atrous_norm_parts(const atrous_norm *norm);
+// factors (2, images, channels): what each channel of an image is multiplied by, and what is added then; weight and bias,
+// of each channel, may be null.
+ATROUS_EXPORT int atrous_norm_factors(const atrous_norm *norm, const float *x, const float *weight, const float *bias,
+                                      float *factors, double *parts);
+
+// How many numbers of scratch memory `atrous_channel_means` needs, 0 for a map that it does not take.
+ATROUS_EXPORT int64_t atrous_channel_parts(const atrous_channels *map);
+// out (images, channels): the mean of each.
+ATROUS_EXPORT int atrous_channel_means(const atrous_channels *map, const float *x, float *out, double *parts);
 
 ATROUS_EXPORT int32_t atrous_stream_version(void);
 // Columns of a full panel of weights, which depends on the instruction set, and floats of a vector.

@@ -97,7 +97,15 @@ ATROUS_INLINE Vec<double> tangent(Vec<double> x) {
     return x;
 }
 
-template <class T> ATROUS_INLINE Vec<T> activated(Vec<T> x, int32_t activation) {
+// An activation, and the slope below zero of a leaky one.
+struct Activation {
+    int32_t code;
+    double slope;
+};
+
+template <class L> ATROUS_INLINE Activation activation_of(const L &layer) { return {layer.activation, layer.slope}; }
+
+template <class T> ATROUS_INLINE Vec<T> activated(Vec<T> x, int32_t activation, double slope = 0) {
     const T zero = 0, one = 1, three = 3, six = 6;
     // Comparisons are written so that NaN passes through.
     switch (activation) {
@@ -120,20 +128,22 @@ template <class T> ATROUS_INLINE Vec<T> activated(Vec<T> x, int32_t activation) 
             return tangent(x);
         case ATROUS_SIGMOID:
             return one / (one + exponential(-x));
+        case ATROUS_LEAKY:
+            return choose<T>(x < zero, x * static_cast<T>(slope), x);
         default:
             return x;
     }
 }
 
 // values[i] = activation(values[i]) for i < count.
-template <class T> __attribute__((noinline)) void activate(T *values, int64_t count, int32_t activation) {
+template <class T> __attribute__((noinline)) void activate(T *values, int64_t count, Activation activation) {
     constexpr int64_t L = Types<T>::lanes;
     int64_t i = 0;
-    for (; i + L <= count; i += L) store<T>(values + i, activated<T>(load(values + i), activation));
+    for (; i + L <= count; i += L) store<T>(values + i, activated<T>(load(values + i), activation.code, activation.slope));
     if (i < count) {
         alignas(ATROUS_VECTOR_BYTES) T rest[L] = {};
         for (int64_t lane = 0; lane < count - i; ++lane) rest[lane] = values[i + lane];
-        store<T>(rest, activated<T>(load(rest), activation));
+        store<T>(rest, activated<T>(load(rest), activation.code, activation.slope));
         for (int64_t lane = 0; lane < count - i; ++lane) values[i + lane] = rest[lane];
     }
 }

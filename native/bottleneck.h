@@ -32,6 +32,10 @@ constexpr int64_t kStripBytes = ATROUS_CHAIN_STRIP;   // of a strip: inputs, a g
 constexpr int64_t kChainTerms = 64;                   // that one register sums up
 constexpr int64_t kChainRows = 48;                    // rows of a product whose sums stay in the first-level cache
 
+ATROUS_INLINE Activation activation_at(const atrous_bottleneck_layer &l, int layer) {
+    return {l.activation[layer], l.slope[layer]};
+}
+
 // As even as whole numbers allow: piece i is [begin(i), begin(i + 1)).
 struct Pieces {
     int64_t total, pieces;
@@ -203,14 +207,14 @@ inline void expand(const Bottleneck &b, const PhaseRows &phase, const float *ima
                 chain_product_of(p1 - p0, a + row * step, step, rows, b.packed + first * l.channels, l.channels, to_rows,
                                  b.line, b.packed + b.at.first_bias + first, false);
                 if (l.activation[0] == ATROUS_NONE) continue;
-                for (int64_t r = 0; r < rows; ++r) activate<float>(to_rows + r * b.line, width, l.activation[0]);
+                for (int64_t r = 0; r < rows; ++r) activate<float>(to_rows + r * b.line, width, activation_at(l, 0));
             }
         }
     }
 }
 
 // One row of depthwise outputs whose columns have a stride, or read one tap or none.
-inline void depthwise_columns(const Bottleneck &b, const ColumnRow<float> &row, int32_t activation) {
+inline void depthwise_columns(const Bottleneck &b, const ColumnRow<float> &row, Activation activation) {
     typedef Vec<float> V;
     constexpr int64_t L = Types<float>::lanes;
     const Tap *taps = b.wide->of(0);
@@ -228,7 +232,7 @@ inline void depthwise_columns(const Bottleneck &b, const ColumnRow<float> &row, 
             }
             store<float>(out + c, sum);
         }
-        if (activation != ATROUS_NONE) activate<float>(out, row.width, activation);
+        if (activation.code != ATROUS_NONE) activate<float>(out, row.width, activation);
     }
 }
 
@@ -251,8 +255,8 @@ inline void depthwise_row(const Bottleneck &b, const PhaseRows &phase, const Str
     const int64_t newest = rows > 0 ? memory.row_x[rows - 1] : 0;
     const float *weight = b.packed + b.at.middle + first, *bias = b.packed + b.at.middle_bias + first;
     const ColumnRow<float> row{memory.hidden, weight, bias, out, rows, memory.row_x, memory.row_w, 1, b.line, width, newest};
-    if (b.by_columns) return column_row(b.columns, row, l.activation[1]);
-    depthwise_columns(b, row, l.activation[1]);
+    if (b.by_columns) return column_row(b.columns, row, activation_at(l, 1));
+    depthwise_columns(b, row, activation_at(l, 1));
 }
 
 // The sums of a strip plus another map, then the activation, to rows of the output.
@@ -268,7 +272,7 @@ inline void finish_strip(const Bottleneck &b, int64_t image, int64_t phase, int6
                 for (; f + L <= l.filters; f += L) store<float>(sums + f, load(sums + f) + load(b.other + at + f));
                 for (; f < l.filters; ++f) sums[f] += b.other[at + f];
             }
-            if (l.activation[2] != ATROUS_NONE) activate<float>(sums, l.filters, l.activation[2]);
+            if (l.activation[2] != ATROUS_NONE) activate<float>(sums, l.filters, activation_at(l, 2));
             memcpy(b.out + at, sums, sizeof(float) * static_cast<size_t>(l.filters));
         }
     }

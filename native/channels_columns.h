@@ -184,7 +184,7 @@ template <class T> struct ColumnBlocks {
 };
 
 // A row of outputs, whose channels are at least a vector, all columns of it.
-template <class T> void column_row(const Width &wide, const ColumnRow<T> &row, int32_t activation) {
+template <class T> void column_row(const Width &wide, const ColumnRow<T> &row, Activation activation) {
     const auto *functions = ColumnBlocks<T>::of(wide.taps);
     const int64_t most = ColumnBlocks<T>::most(wide.taps);
     ColumnBlock<T> block;
@@ -203,7 +203,7 @@ template <class T> void column_row(const Width &wide, const ColumnRow<T> &row, i
             block.x = row.x + first * row.channels;
             block.out = row.out + m * row.channels;
             functions[count - 1](row, block);
-            if (activation != ATROUS_NONE) {
+            if (activation.code != ATROUS_NONE) {
                 for (int64_t c = 0; c < count; ++c) activate<T>(block.out + c * block.out_step, row.width, activation);
             }
             m += count * wide.gap;

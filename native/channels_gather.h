@@ -156,7 +156,7 @@ template <class T> void plain_segment(const Rows<T> &rows, const Segment &segmen
     const Axis &wide = rows.all->axis[2];
     const int64_t channels = rows.channels, width = piece->width;
     const int64_t x_step = wide.in_step * channels, out_step = wide.out_step * channels;
-    const int32_t activation = rows.all->layer->activation;
+    const Activation activation = activation_of(*rows.all->layer);
     for (int64_t m = segment.m0; m < segment.m1;) {
         const T *from = piece->x + m * x_step;
         T *to = piece->out + segment.phase * channels + m * out_step;
@@ -182,7 +182,7 @@ template <class T> void plain_segment(const Rows<T> &rows, const Segment &segmen
             }
 #undef ATROUS_COLUMNS
         }
-        if (activation != ATROUS_NONE) {
+        if (activation.code != ATROUS_NONE) {
             for (int64_t column = 0; column < done; ++column) activate<T>(to + column * out_step, width, activation);
         }
         m += done;
@@ -203,7 +203,7 @@ template <class T> bool sliding_segment(const Rows<T> &rows, const Segment &segm
     if (gap % wide.in_step != 0 || columns < 3 * apart || (apart > 1 && count < 5)) return false;
     const int64_t lowest = distance > 0 ? 0 : count - 1;
     const int64_t x_step = wide.in_step * channels, out_step = wide.out_step * channels;
-    const int32_t activation = rows.all->layer->activation;
+    const Activation activation = activation_of(*rows.all->layer);
     const int64_t most = ColumnBlocks<T>::most(count);
     const ColumnRow<T> row{piece->x, piece->weight, piece->bias, piece->out, piece->rows, piece->offset + lowest,
                            piece->weight_offset + lowest, count, channels, piece->width, piece->newest};
@@ -223,7 +223,7 @@ template <class T> bool sliding_segment(const Rows<T> &rows, const Segment &segm
             block.out = piece->out + segment.phase * channels + m * out_step;
             block.hi = at_once + count - 1;
             ColumnBlocks<T>::of(count)[at_once - 1](row, block);
-            if (activation != ATROUS_NONE) {
+            if (activation.code != ATROUS_NONE) {
                 for (int64_t c = 0; c < at_once; ++c) activate<T>(block.out + c * block.out_step, piece->width, activation);
             }
             m += at_once * apart;
@@ -287,7 +287,7 @@ void channels_row(const Rows<T> &rows, Lists &lists, int64_t d, int64_t h, const
         if (other) kernel_rows_of(rows, deep, high, offset, weight_offset);
         const int64_t newest = kernel_rows > 0 ? larger(offset[0], offset[kernel_rows - 1]) : 0;
         const ColumnRow<T> row{x, weight, bias, out, kernel_rows, offset, weight_offset, 1, channels, width, newest};
-        column_row(rows.wide, row, all.layer->activation);
+        column_row(rows.wide, row, activation_of(*all.layer));
         return;
     }
     if (other) {
@@ -357,7 +357,7 @@ void channels_pair(const Rows<T> &rows, Lists &lists, int64_t d, int64_t h, cons
     pair.hi = smaller(taps + 1, ceil_div(axis[1].in - first, gap));
     pair.channels = channels;
     pair.width = width;
-    pair_of_rows(rows.wide, pair, all.layer->activation);
+    pair_of_rows(rows.wide, pair, activation_of(*all.layer));
 }
 
 // The rows of outputs at depth d and place h of all that `lines` counts; maps and weights as above.

@@ -124,7 +124,7 @@ template <class T, int C> void pair_block(const PairRows<T> &rows, ColumnBlock<T
 }
 
 // Two rows of outputs, whose channels are at least a vector, all columns of them.
-template <class T> void pair_of_rows(const Width &wide, const PairRows<T> &rows, int32_t activation) {
+template <class T> void pair_of_rows(const Width &wide, const PairRows<T> &rows, Activation activation) {
     typedef void (*Function)(const PairRows<T> &rows, ColumnBlock<T> block);
     static const Function functions[] = {pair_block<T, 1>, pair_block<T, 2>, pair_block<T, 3>, pair_block<T, 4>,
                                          pair_block<T, 5>, pair_block<T, 6>, pair_block<T, 7>, pair_block<T, 8>};
@@ -144,7 +144,7 @@ template <class T> void pair_of_rows(const Width &wide, const PairRows<T> &rows,
             block.x = rows.x + first * rows.channels;
             block.out = rows.out + m * rows.channels;
             functions[count - 1](rows, block);
-            if (activation != ATROUS_NONE) {
+            if (activation.code != ATROUS_NONE) {
                 for (int64_t c = 0; c < count; ++c) {
                     activate<T>(block.out + c * block.out_step, rows.width, activation);
                     activate<T>(block.out + c * block.out_step + rows.below, rows.width, activation);

@@ -12,11 +12,14 @@ namespace atrous {
 
 extern const Kernels kernels_baseline;
 extern const RowKernels row_kernels_baseline;
+extern const MapKernels map_kernels_baseline;
 #if defined(ATROUS_X86)
 extern const Kernels kernels_avx2;
 extern const Kernels kernels_avx512;
 extern const RowKernels row_kernels_avx2;
 extern const RowKernels row_kernels_avx512;
+extern const MapKernels map_kernels_avx2;
+extern const MapKernels map_kernels_avx512;
 #endif
 
 namespace {
@@ -25,6 +28,7 @@ struct Entry {
     const char *name;
     const Kernels *kernels;
     const RowKernels *rows;
+    const MapKernels *maps;
     bool (*runs)();
 };
 
@@ -40,13 +44,13 @@ bool always() { return true; }
 // Best last. On 64-bit Arm the baseline has NEON.
 const Entry entries[] = {
 #if defined(__aarch64__)
-    {"neon", &kernels_baseline, &row_kernels_baseline, always},
+    {"neon", &kernels_baseline, &row_kernels_baseline, &map_kernels_baseline, always},
 #else
-    {"baseline", &kernels_baseline, &row_kernels_baseline, always},
+    {"baseline", &kernels_baseline, &row_kernels_baseline, &map_kernels_baseline, always},
 #endif
 #if defined(ATROUS_X86)
-    {"avx2", &kernels_avx2, &row_kernels_avx2, has_avx2},
-    {"avx512", &kernels_avx512, &row_kernels_avx512, has_avx512},
+    {"avx2", &kernels_avx2, &row_kernels_avx2, &map_kernels_avx2, has_avx2},
+    {"avx512", &kernels_avx512, &row_kernels_avx512, &map_kernels_avx512, has_avx512},
 #endif
 };
 
@@ -93,7 +97,7 @@ bool sound(const atrous_depthwise_layer *layer, bool forward = false) {
     if (layer->dtype != ATROUS_FLOAT32 && layer->dtype != ATROUS_FLOAT64 && !(forward && is_small)) return false;
     if (layer->layout != ATROUS_PLANES && layer->layout != ATROUS_CHANNELS_LAST) return false;
     if (layer->packed_weight && layer->layout != ATROUS_CHANNELS_LAST) return false;
-    return layer->activation >= ATROUS_NONE && layer->activation <= ATROUS_SIGMOID;
+    return layer->activation >= ATROUS_NONE && layer->activation <= ATROUS_LEAKY;
 }
 
 bool sound(const atrous_pool_layer *layer) {
@@ -204,7 +208,7 @@ bool sound(const atrous_winograd_layer *layer) {
         if (layer->cut[a] < 0 || layer->cut[a] > kMost / 64 || layer->whole[a] < 0) return false;
         if (!multiply(&whole, layer->whole[a])) return false;
     }
-    return is_whole_vectors(layer) && layer->activation >= ATROUS_NONE && layer->activation <= ATROUS_SIGMOID;
+    return is_whole_vectors(layer) && layer->activation >= ATROUS_NONE && layer->activation <= ATROUS_LEAKY;
 }
 
 // Tables are of whoever asks: what they point at is looked at as well.
@@ -235,7 +239,7 @@ bool sound(const atrous_pointwise_layer *layer) {
     return multiply(&in, layer->batch) && multiply(&in, layer->channels) && multiply(&in, layer->positions) &&
            multiply(&out, layer->batch) && multiply(&out, layer->filters) && multiply(&out, layer->positions) &&
            multiply(&weights, layer->channels) && multiply(&weights, layer->filters) &&
-           multiply(&packed, layer->channels) && layer->activation >= ATROUS_NONE && layer->activation <= ATROUS_SIGMOID;
+           multiply(&packed, layer->channels) && layer->activation >= ATROUS_NONE && layer->activation <= ATROUS_LEAKY;
 }
 
 // Scratch memory holds rows of hidden channels, at most those of a map whose channels are padded.
@@ -263,7 +267,7 @@ bool sound(const atrous_bottleneck_layer *layer) {
         if (layer->activation[a] < ATROUS_NONE || layer->activation[a] > ATROUS_SIGMOID) return false;
     }
     return first + middle + last < kMost / 4 && layer->activation[2] >= ATROUS_NONE &&
-           layer->activation[2] <= ATROUS_SIGMOID;
+           layer->activation[2] <= ATROUS_LEAKY;
 }
 
 bool sound(const atrous_strassen_layer *layer) {
@@ -275,7 +279,46 @@ bool sound(const atrous_strassen_layer *layer) {
     return multiply(&in, layer->rows) && multiply(&in, layer->channels) && multiply(&out, layer->rows) &&
            multiply(&out, layer->filters) && multiply(&packed, layer->channels) && multiply(&packed, layer->filters + 64) &&
            multiply(&scratch, layer->channels + 64) && layer->activation >= ATROUS_NONE &&
-           layer->activation <= ATROUS_SIGMOID;
+           layer->activation <= ATROUS_LEAKY;
+}
+
+// Steps read inputs and what steps before them wrote.
+bool sound(const atrous_elementwise *run) {
+    if (run == nullptr || run->images < 1 || run->lines < 1 || run->columns < 1) return false;
+    int64_t floats = 4;
+    if (!multiply(&floats, run->images) || !multiply(&floats, run->lines) || !multiply(&floats, run->columns)) return false;
+    if (run->input_count < 1 || run->input_count > ATROUS_ELEMENTWISE_VALUES || run->scratch < 0) return false;
+    if (run->scratch > ATROUS_ELEMENTWISE_VALUES - run->input_count || run->step_count < 1) return false;
+    const int32_t values = run->input_count + run->scratch;
+    for (int i = 0; i < run->input_count; ++i) {
+        if (run->inputs[i] < 0 || run->inputs[i] > 7) return false;
+    }
+    bool written[ATROUS_ELEMENTWISE_VALUES] = {};
+    for (int i = 0; i < run->input_count; ++i) written[i] = true;
+    for (int s = 0; s < run->step_count; ++s) {
+        const atrous_elementwise_step &step = run->steps[s];
+        if (step.left < 0 || step.left >= values || !written[step.left]) return false;
+        if (step.right < -1 || step.right >= values || (step.right >= 0 && !written[step.right])) return false;
+        if (step.combine < ATROUS_PLUS || step.combine > ATROUS_LESS) return false;
+        if (step.function < ATROUS_NONE || step.function >= ATROUS_LEAKY_EACH) return false;
+        if (s + 1 == run->step_count) continue;
+        if (step.out < run->input_count || step.out >= values) return false;
+        written[step.out] = true;
+    }
+    return true;
+}
+
+bool sound(const atrous_norm *norm) {
+    if (norm == nullptr || norm->images < 1 || norm->channels < 1 || norm->positions < 1) return false;
+    int64_t floats = 8;
+    return norm->groups >= 1 && norm->channels % norm->groups == 0 && multiply(&floats, norm->images) &&
+           multiply(&floats, norm->channels) && multiply(&floats, norm->positions);
+}
+
+bool sound(const atrous_channels *map) {
+    if (map == nullptr || map->images < 1 || map->channels < 1 || map->positions < 1) return false;
+    int64_t floats = 8;
+    return multiply(&floats, map->images) && multiply(&floats, map->channels) && multiply(&floats, map->positions);
 }
 
 bool holds_nothing(const atrous_depthwise_layer *layer, const int64_t *sizes) {
@@ -426,6 +469,32 @@ int atrous_strassen_forward(const atrous_strassen_layer *layer, const float *x, 
     if (!atrous::sound(layer)) return ATROUS_BAD_ARGUMENT;
     if (layer->rows == 0) return ATROUS_OK;
     return atrous::entry().rows->forward(layer, x, packed, bias, other, out);
+}
+
+int32_t atrous_elementwise_version(void) { return ATROUS_ELEMENTWISE_VERSION; }
+
+int atrous_elementwise_run(const atrous_elementwise *run, const float *const *inputs, float *out) {
+    if (!atrous::sound(run)) return ATROUS_BAD_ARGUMENT;
+    return atrous::entry().maps->run(run, inputs, out);
+}
+
+int64_t atrous_norm_parts(const atrous_norm *norm) {
+    return atrous::sound(norm) ? atrous::entry().maps->norm_parts(norm) : 0;
+}
+
+int atrous_norm_factors(const atrous_norm *norm, const float *x, const float *weight, const float *bias, float *factors,
+                        double *parts) {
+    if (!atrous::sound(norm)) return ATROUS_BAD_ARGUMENT;
+    return atrous::entry().maps->norm_factors(norm, x, weight, bias, factors, parts);
+}
+
+int64_t atrous_channel_parts(const atrous_channels *map) {
+    return atrous::sound(map) ? atrous::entry().maps->channel_parts(map) : 0;
+}
+
+int atrous_channel_means(const atrous_channels *map, const float *x, float *out, double *parts) {
+    if (!atrous::sound(map)) return ATROUS_BAD_ARGUMENT;
+    return atrous::entry().maps->channel_means(map, x, out, parts);
 }
 
 int32_t atrous_stream_version(void) { return ATROUS_STREAM_VERSION; }

@@ -35,5 +35,15 @@ struct RowKernels {
                    const float *other, float *out);
 };
 
+// Those of elementwise.cpp.
+struct MapKernels {
+    int (*run)(const atrous_elementwise *run, const float *const *inputs, float *out);
+    int (*norm_factors)(const atrous_norm *norm, const float *x, const float *weight, const float *bias, float *factors,
+                        double *parts);
+    int64_t (*norm_parts)(const atrous_norm *norm);
+    int (*channel_means)(const atrous_channels *map, const float *x, float *out, double *parts);
+    int64_t (*channel_parts)(const atrous_channels *map);
+};
+
 }  // namespace atrous
 #endif

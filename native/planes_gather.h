@@ -230,7 +230,7 @@ template <class T> void direct_body(void *context, int64_t begin, int64_t end) {
     // Planes larger than a cache are walked in the order of the dilation's phases.
     const bool large = in_plane * static_cast<int64_t>(sizeof(T)) > (256 << 10);
     const RowOrder order(high_axis.out, large ? period_of(*all.layer, 1, all.backwards) : 1);
-    const int32_t activation = all.layer->activation;
+    const Activation activation = activation_of(*all.layer);
     int64_t staged = -1;
     for (int64_t item = begin; item < end; ++item) {
         const int64_t plane = item / direct.bands, band = item % direct.bands;
@@ -268,7 +268,7 @@ template <class T> void direct_body(void *context, int64_t begin, int64_t end) {
             }
             T *out = all.out + ((plane * deep_axis.out + d) * high_axis.out + h) * all.axis[2].out;
             direct_row(direct, x + (deep.at * high + tall.at) * width, out, table, bias);
-            if (activation != ATROUS_NONE) activate<T>(out, all.axis[2].out, activation);
+            if (activation.code != ATROUS_NONE) activate<T>(out, all.axis[2].out, activation);
         }
     }
 }
@@ -612,7 +612,7 @@ template <class T> void activate_band(const Staged<T> &staged, const int64_t *be
     for (int64_t d = begin[0]; d < stop[0]; ++d) {
         for (int64_t h = begin[1]; h < stop[1]; ++h) {
             activate<T>(out + (d * axis[1].out + h) * axis[2].out + begin[2], stop[2] - begin[2],
-                        staged.all->layer->activation);
+                        activation_of(*staged.all->layer));
         }
     }
 }

@@ -50,7 +50,7 @@ void finish_positions(const Pointwise<T> &p, int64_t filter, int64_t rows, int64
             for (int64_t lane = 0; p.other != nullptr && lane < count - n; ++lane) value[lane] += p.other[at + n + lane];
             store<T>(sums + n, layer.activation == ATROUS_RELU ? choose<T>(value < T(0), Vec<T>{}, value) : value);
         }
-        if (layer.activation > ATROUS_RELU) activate<T>(sums, count, layer.activation);
+        if (layer.activation > ATROUS_RELU) activate<T>(sums, count, activation_of(layer));
         for (n = 0; n + L <= count; n += L) store<T>(p.out + at + n, load(sums + n));
         if (n < count) store_some<T>(p.out + at + n, load(sums + n), count - n);
     }

@@ -171,7 +171,7 @@ __attribute__((noinline)) void finish_some(const Strassen<T> &s, const T *from, 
             if (s.other != nullptr) value += s.other[at + n];
             row[n] = l.activation == ATROUS_RELU && value < T(0) ? T(0) : value;
         }
-        if (l.activation > ATROUS_RELU) activate<T>(row, count, l.activation);
+        if (l.activation > ATROUS_RELU) activate<T>(row, count, activation_of(l));
         memcpy(s.out + at, row, sizeof(T) * static_cast<size_t>(count));
     }
 }
@@ -271,7 +271,7 @@ __attribute__((noinline)) void strassen_panel(const Strassen<T> &s, StrassenMemo
                     give<T, N>(sum, sink, tile, column, s.layer->activation == ATROUS_RELU);
                     if (s.layer->activation <= ATROUS_RELU) continue;
                     T *row = sink.to.at + tile * sink.to.tile + column;
-                    for (int r = 0; r < kRows; ++r, row += sink.to.row) activate<T>(row, W, s.layer->activation);
+                    for (int r = 0; r < kRows; ++r, row += sink.to.row) activate<T>(row, W, activation_of(*s.layer));
                 } else {
                     Sink<T> some = sink;
                     some.to = {kept, W, 0};

@@ -135,7 +135,7 @@ template <class T> struct Winograd {
     int64_t batch, channels, filters;  // `channels` in, `filters` out
     int64_t lined;                     // channels, rounded up to whole vectors
     int64_t depth;                     // of all parts: terms of each product
-    int32_t activation;
+    Activation activation;
     const T *x, *weight, *bias, *other;
     int64_t weights;  // of the kinds before this one
     T *out;
@@ -239,7 +239,7 @@ ATROUS_INLINE Vec<T> finished(const Winograd<T> &w, Vec<T> value, Vec<T> bias, c
             for (int64_t lane = 0; lane < left; ++lane) value[lane] += other[lane];
         }
     }
-    return w.activation == ATROUS_RELU ? choose<T>(value < T(0), Vec<T>{}, value) : value;
+    return w.activation.code == ATROUS_RELU ? choose<T>(value < T(0), Vec<T>{}, value) : value;
 }
 
 // Where a vector of output channels goes: its phase along each axis, and its first channel within that.
@@ -290,7 +290,7 @@ void empty_tile(const Winograd<T> &w, int64_t tile, int64_t next, int64_t filter
     constexpr int kMost = kMostPoints * kMostPoints;
     const Where<T> place(w, tile), following(w, next);
     const int wide = w.wide.outputs, across = w.wide.points;
-    const bool plain = w.bias == nullptr && w.other == nullptr && w.activation == ATROUS_NONE;
+    const bool plain = w.bias == nullptr && w.other == nullptr && w.activation.code == ATROUS_NONE;
     alignas(ATROUS_VECTOR_BYTES) T half[kMost * L];
     alignas(ATROUS_VECTOR_BYTES) T made[kMost * L];
     for (int64_t c = 0; c < width; c += L) {
@@ -315,7 +315,7 @@ void empty_tile(const Winograd<T> &w, int64_t tile, int64_t next, int64_t filter
                     store<T>(at, finished(w, load(at), bias, other, left));
                 }
             }
-            if (w.activation > ATROUS_RELU) activate<T>(made, high.end * wide * L, w.activation);
+            if (w.activation.code > ATROUS_RELU) activate<T>(made, high.end * wide * L, w.activation);
         }
         for (int i = high.begin; i < high.end; ++i) {
             for (int j = span.begin; j < span.end; ++j) {
@@ -333,7 +333,7 @@ void empty_rows(const Winograd<T> &w, int64_t filter, int64_t width, const Chunk
     for (int64_t c = 0; c < width; c += L) {
         bias[c / L] = some_of(w.bias, filter + c, smaller(L, w.filters - filter - c));
     }
-    const bool plain = w.bias == nullptr && w.other == nullptr && w.activation == ATROUS_NONE;
+    const bool plain = w.bias == nullptr && w.other == nullptr && w.activation.code == ATROUS_NONE;
     const Where<T> place(w, 0);
     int64_t image = place.image, line = place.line, column = place.column;
     const int64_t ahead = kAhead * w.wide.spread * w.each;
@@ -355,7 +355,7 @@ void empty_rows(const Winograd<T> &w, int64_t filter, int64_t width, const Chunk
             const Vec<T> value = load(row + c);
             store<T>(row + c, finished(w, value, bias[c / L], other, smaller(L, w.filters - filter - c)));
         }
-        if (w.activation > ATROUS_RELU) activate<T>(row, width, w.activation);
+        if (w.activation.code > ATROUS_RELU) activate<T>(row, width, w.activation);
         for (int64_t c = 0; c < width; c += L) {
             if (to[c / L] >= 0) put(w.out + to[c / L], load(row + c), smaller(L, w.filters - filter - c));
         }
@@ -543,7 +543,7 @@ template <class T> int lay_out(const atrous_winograd_layer &layer, Kinds<T> &kin
             for (const TileAxis *axis : {&w.high, &w.wide}) {
                 w.in_place &= axis->stride == 1 && axis->pad == 0 && axis->in == axis->out;
             }
-            w.activation = layer.activation;
+            w.activation = activation_of(layer);
             w.gather = gathers<T>(w.wide.form);
             w.spread = spreads<T>(w.high.form);
             w.back_high = backs<T>(w.high.form, w.high.outputs);

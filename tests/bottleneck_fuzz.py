@@ -26,7 +26,7 @@ from tests.depthwise_fuzz import activated
 
 def drawn(rng: random.Random) -> Bottleneck:
     """Strides beside rates, pads beyond the reach, single rows and columns, groups cut anywhere."""
-    some = list(ACTIVATIONS)
+    some = [*ACTIVATIONS, "leaky_relu 0.3"]
     channels, filters = (rng.choice([1, 3, 16, 17, 40, 64, 70, 130]) for _ in range(2))
     common = {
         "batch": rng.choice([1, 1, 2, 3]),

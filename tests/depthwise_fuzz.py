@@ -66,7 +66,7 @@ def drawn(rng: random.Random, seed: int) -> Case:
             pad=tuple(lo for lo, _ in padding),
             wide=rng.random() < 0.3,
             channels_last=last,
-            activation=rng.choice(list(ACTIVATIONS)) if rng.random() < 0.4 else "none",
+            activation=rng.choice([*ACTIVATIONS, "leaky_relu 0.3"]) if rng.random() < 0.4 else "none",
             threads=rng.choice([1, 2, 3]),
             packed=last and rng.random() < 0.5,
         ),
@@ -79,6 +79,8 @@ def drawn(rng: random.Random, seed: int) -> Case:
 def activated(x: np.ndarray, name: str) -> np.ndarray:
     if name == "relu":
         return np.maximum(x, 0)
+    if name.startswith("leaky_relu"):
+        return np.where(x < 0, x * float(name.partition(" ")[2] or 0.01), x)
     if name == "relu6":
         return np.clip(x, 0, 6)
     if name == "silu":

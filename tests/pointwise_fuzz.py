@@ -26,7 +26,7 @@ def drawn(rng: random.Random) -> Pointwise:
         channels=rng.choice([1, 2, 7, 16, 33, 128, 129, 300]),
         filters=rng.choice([1, 2, 5, 6, 7, 48, 96, 97, 200]),
         positions=rng.choice([1, 3, 15, 16, 17, 63, 64, 65, 127, 200]),
-        activation=rng.choice(list(ACTIVATIONS)) if rng.random() < 0.4 else "none",
+        activation=rng.choice([*ACTIVATIONS, "leaky_relu 0.3"]) if rng.random() < 0.4 else "none",
         threads=rng.choice([1, 2, 3]),
     )
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
 
-from atrous.operators.kernels.layer import ACTIVATIONS, checked
+from atrous.operators.kernels.layer import activation_code, checked
 from atrous.operators.kernels.library import library
 
 __all__ = [
@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 # The version in native/abi.h that the structure below is written for.
-_VERSION = 1
+_VERSION = 2
 
 
 class BottleneckStruct(ctypes.Structure):
@@ -39,7 +39,7 @@ class BottleneckStruct(ctypes.Structure):
         ("activation", ctypes.c_int32 * 3),
         ("depthwise", ctypes.c_int32),
         ("threads", ctypes.c_int32),
-        ("reserved", ctypes.c_int32),
+        ("slope", ctypes.c_float * 3),
     )
 
 
@@ -90,6 +90,7 @@ def _struct_of(layer: Bottleneck) -> Any:
     def two(values: tuple[int, int]) -> Any:
         return (ctypes.c_int64 * 2)(*values)
 
+    codes, slopes = zip(*map(activation_code, layer.activations), strict=True)
     return ctypes.byref(
         BottleneckStruct(
             layer.batch,
@@ -102,9 +103,10 @@ def _struct_of(layer: Bottleneck) -> Any:
             two(layer.stride),
             two(layer.dilation),
             two(layer.pad),
-            (ctypes.c_int32 * 3)(*(ACTIVATIONS[name] for name in layer.activations)),
+            (ctypes.c_int32 * 3)(*codes),
             int(layer.kernel is not None),
             layer.threads,
+            (ctypes.c_float * 3)(*slopes),
         )
     )
 

@@ -16,6 +16,7 @@ from atrous.operators.kernels.library import LayerStruct, library
 __all__ = [
     "ACTIVATIONS",
     "Depthwise",
+    "activation_code",
     "checked",
     "data_gradient",
     "forward",
@@ -26,7 +27,8 @@ __all__ = [
     "weight_gradient",
 ]
 
-# The activations that the kernels apply to a result before it is stored, by their numbers.
+# The activations that the kernels apply to a result before it is stored, by their numbers; behind
+# "leaky_relu" its slope may follow: "leaky_relu 0.2".
 ACTIVATIONS = {
     "none": 0,
     "relu": 1,
@@ -36,7 +38,10 @@ ACTIVATIONS = {
     "gelu": 5,
     "tanh": 6,
     "sigmoid": 7,
+    "leaky_relu": 8,
 }
+_SLOPE = 0.01
+"""Of a leaky ReLU that says none, as in PyTorch."""
 
 _SMALL: dict[str, Literal["float16", "bfloat16"]] = {"float16": "float16", "bfloat16": "bfloat16"}
 _TYPES = {"float16": 2, "bfloat16": 3}
@@ -104,6 +109,16 @@ def layer_of(
     )
 
 
+def activation_code(activation: str) -> tuple[int, float]:
+    """The number of an activation, and its slope: that of `leaky_relu` may stand behind its name.
+
+    >>> activation_code("relu"), activation_code("leaky_relu 0.25")
+    ((1, 0.0), (8, 0.25))
+    """
+    name, _, slope = activation.partition(" ")
+    return ACTIVATIONS[name], float(slope or _SLOPE) if name == "leaky_relu" else 0.0
+
+
 def thread_count() -> int:
     """PyTorch's where that is there, else the machine's."""
     torch = sys.modules.get("torch")
@@ -137,6 +152,7 @@ def three(values: tuple[int, ...], fill: int) -> Array[c_int64]:
 
 @lru_cache(maxsize=4096)
 def _struct(layer: Depthwise) -> Any:
+    activation, slope = activation_code(layer.activation)
     return byref(
         LayerStruct(
             batch=layer.batch,
@@ -149,9 +165,10 @@ def _struct(layer: Depthwise) -> Any:
             pad=three(layer.pad, 0),
             dtype=_TYPES.get(layer.small, int(layer.wide)),
             layout=int(layer.channels_last),
-            activation=ACTIVATIONS[layer.activation],
+            activation=activation,
             threads=layer.threads,
             packed_weight=int(layer.packed),
+            slope=slope,
         )
     )
 

@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 # The number of native/abi.h that the structures and the calls below are written for.
-ABI_VERSION = 11
+ABI_VERSION = 12
 
 _NAMES = ("libatrous_kernels.so", "libatrous_kernels.dylib", "atrous_kernels.dll")
 _FOLDER = Path("atrous", "operators", "kernels", "lib")
@@ -58,6 +58,7 @@ class LayerStruct(ctypes.Structure):
         ("threads", ctypes.c_int32),
         ("packed_weight", ctypes.c_int32),
         ("reserved", ctypes.c_int32),
+        ("slope", ctypes.c_double),
     )
 
 
@@ -86,6 +87,8 @@ class WinogradStruct(ctypes.Structure):
         ("rest", ctypes.c_int64 * 2),
         ("rests", (ctypes.c_int64 * 2) * 2),
         ("closed", ctypes.c_int64 * 2),
+        ("slope", ctypes.c_float),
+        ("reserved", ctypes.c_int32),
     )
 
 
@@ -132,6 +135,8 @@ class PointwiseStruct(ctypes.Structure):
         ("positions", ctypes.c_int64),
         ("activation", ctypes.c_int32),
         ("threads", ctypes.c_int32),
+        ("slope", ctypes.c_float),
+        ("reserved", ctypes.c_int32),
     )
 
 

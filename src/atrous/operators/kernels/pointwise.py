@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from atrous.operators.kernels.layer import ACTIVATIONS, checked
+from atrous.operators.kernels.layer import activation_code, checked
 from atrous.operators.kernels.library import PointwiseStruct, library
 
 __all__ = ["Pointwise", "multiplied_planes"]
@@ -27,14 +27,16 @@ class Pointwise:
 
 @lru_cache(maxsize=4096)
 def _multiplying(layer: Pointwise) -> Any:
+    activation, slope = activation_code(layer.activation)
     return byref(
         PointwiseStruct(
             layer.batch,
             layer.channels,
             layer.filters,
             layer.positions,
-            ACTIVATIONS[layer.activation],
+            activation,
             layer.threads,
+            slope,
         )
     )
 

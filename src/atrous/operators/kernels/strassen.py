@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
 
-from atrous.operators.kernels.layer import ACTIVATIONS, checked
+from atrous.operators.kernels.layer import activation_code, checked
 from atrous.operators.kernels.library import library
 
 __all__ = [
@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 # The version in native/abi.h that the structure below is written for.
-_VERSION = 1
+_VERSION = 2
 _TILE = 6
 
 
@@ -33,7 +33,8 @@ class RowStruct(ctypes.Structure):
 
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("rows", "channels", "filters")),
-        *((name, ctypes.c_int32) for name in ("levels", "activation", "threads", "reserved")),
+        *((name, ctypes.c_int32) for name in ("levels", "activation", "threads")),
+        ("slope", ctypes.c_float),
     )
 
 
@@ -82,14 +83,16 @@ def multiplies_rows_natively() -> bool:
 
 @lru_cache(maxsize=4096)
 def _row_struct(layer: RowProduct) -> Any:
+    activation, slope = activation_code(layer.activation)
     return ctypes.byref(
         RowStruct(
             layer.rows,
             layer.channels,
             layer.filters,
             layer.levels,
-            ACTIVATIONS[layer.activation],
+            activation,
             layer.threads,
+            slope,
         )
     )
 

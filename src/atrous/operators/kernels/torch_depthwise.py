@@ -16,7 +16,12 @@ import torch
 from atrous.errors import ArgumentError
 from atrous.operators.kernels import layer as kernels
 from atrous.operators.kernels.fallback import by_framework, data_by_framework, weight_by_framework
-from atrous.operators.kernels.layer import Depthwise, layer_of, output_size
+from atrous.operators.kernels.layer import (
+    Depthwise,
+    activation_code,
+    layer_of,
+    output_size,
+)
 from atrous.operators.kernels.library import library
 from atrous.operators.kernels.threads import share_threads
 
@@ -48,6 +53,8 @@ _FUNCTIONS = {
 
 def activate(x: torch.Tensor, activation: str) -> torch.Tensor:
     """The activation of that name, of `layer.ACTIVATIONS`, by PyTorch."""
+    if activation.startswith("leaky_relu"):
+        return torch.nn.functional.leaky_relu(x, activation_code(activation)[1])
     return x if activation == "none" else _FUNCTIONS[activation](x)
 
 

@@ -19,6 +19,7 @@ import torch
 from atrous.frameworks.torch import is_plain, is_transformed
 from atrous.operators.kernels import torch_depthwise as kernels
 from atrous.operators.kernels.fallback import by_framework, plain
+from atrous.operators.kernels.layer import activation_code
 from atrous.operators.kernels.torch_depthwise import activate
 
 __all__ = ["conv_depthwise"]
@@ -183,6 +184,8 @@ def _through(grad: torch.Tensor, x: torch.Tensor, activation: str) -> torch.Tens
         return aten.threshold_backward(grad, x, 0)
     if activation == "relu6":
         return aten.hardtanh_backward(grad, x, 0.0, 6.0)
+    if activation.startswith("leaky_relu"):
+        return aten.leaky_relu_backward(grad, x, activation_code(activation)[1], False)
     if activation == "hardswish":
         return aten.hardswish_backward(grad, x)
     if activation == "tanh":

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from atrous.operators.convolution import Convolution
-from atrous.operators.kernels.layer import ACTIVATIONS, checked, thread_count
+from atrous.operators.kernels.layer import activation_code, checked, thread_count
 from atrous.operators.kernels.library import WinogradStruct, library
 from atrous.operators.tiles import Rest, Tiling
 
@@ -105,6 +105,7 @@ def _filtering(layer: Winograd) -> Any:
     def two(values: tuple[int, ...]) -> Array[c_int64]:
         return (c_int64 * 2)(*values)
 
+    activation, slope = activation_code(layer.activation)
     return byref(
         WinogradStruct(
             batch=layer.batch,
@@ -121,7 +122,8 @@ def _filtering(layer: Winograd) -> Any:
             spread=two(layer.spread),
             cut=two(layer.cut),
             whole=two(layer.whole or layer.output),
-            activation=ACTIVATIONS[layer.activation],
+            activation=activation,
+            slope=slope,
             threads=layer.threads,
             turned=int(layer.turned),
             mixed=int(any(layer.closed) or any(rest.outputs for rest in layer.rests)),

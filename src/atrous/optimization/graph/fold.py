@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.fx import Graph, Node
 
-from atrous.optimization.graph.clean import constants_first, drop_unused, is_call, replaced
+from atrous.optimization.graph.clean import constants_first, drop_unused, is_call, merged, replaced
 
 __all__ = ["CONVS", "LINEAR", "TRANSPOSED", "fold", "has_constant_weights"]
 
@@ -43,6 +43,7 @@ def fold(graph: Graph) -> None:
         for node in graph.nodes:
             changed |= (
                 _norm(graph, node, constants)
+                or _norm_before(graph, node, constants)
                 or _factor(graph, node, constants)
                 or _through_permute(graph, node)
             )
@@ -114,6 +115,67 @@ def _norm(graph: Graph, node: Node, constants: set[Node]) -> bool:
         replaced(user, layer, node)
     graph.erase_node(node)
     return True
+
+
+def weight_behind(weight: torch.Tensor, scale: torch.Tensor, groups: int) -> torch.Tensor:
+    """The weight with each input channel times its scale."""
+    made: torch.Tensor = weight.double() * _each(weight, scale, groups)
+    return made.to(weight.dtype)
+
+
+def bias_behind(
+    weight: torch.Tensor, bias: torch.Tensor | None, shift: torch.Tensor, groups: int
+) -> torch.Tensor:
+    """The bias, plus what each input channel's shift comes to."""
+    made = (weight.double() * _each(weight, shift, groups)).flatten(1).sum(1)
+    return (made if bias is None else made + bias.double()).to(weight.dtype)
+
+
+def _each(weight: torch.Tensor, values: torch.Tensor, groups: int) -> torch.Tensor:
+    """Values of input channels as a weight (filters, channels of a group, taps) meets them."""
+    each = values.reshape(groups, 1, -1).expand(-1, len(weight) // groups, -1)
+    return each.reshape(len(weight), -1, *[1] * (weight.dim() - 2))
+
+
+def _norm_before(graph: Graph, node: Node, constants: set[Node]) -> bool:
+    """A batch norm that only convolutions without padding read, folded into each of them.
+
+    With padding the zeros would have to be what the norm makes of none.
+    """
+    if not is_call(node, _NORM) or not {*node.args[1:5]} - {None} <= constants:
+        return False
+    x, weight, bias, mean, variance, _, eps = node.args
+    results = [user for user in node.users if user.users]
+    if len(results) != 1 or results[0].args[1] != 0 or x in constants:
+        return False
+    readers = list(results[0].users)
+    if not all(_takes_shift(one, results[0], constants) for one in readers):
+        return False
+    for conv in readers:
+        held, own = conv.args[1], conv.args[2] if len(conv.args) > 2 else None
+        groups = int(conv.args[6]) if len(conv.args) > 6 else 1
+        with graph.inserting_before(conv):
+            scale = graph.call_function(norm_scale, (weight, variance, eps))
+            shift = graph.call_function(norm_shift, (bias, mean, scale))
+            new_weight = graph.call_function(weight_behind, (held, scale, groups))
+            new_bias = graph.call_function(bias_behind, (held, own, shift, groups))
+        constants.update((scale, shift, new_weight, new_bias))
+        new_weight.meta["val"] = new_bias.meta["val"] = held.meta["val"]
+        conv.args = (x, new_weight, new_bias, *conv.args[3:])
+        merged(conv, node, results[0])
+    return True
+
+
+def _takes_shift(conv: Node, x: Node, constants: set[Node]) -> bool:
+    """Whether a node is a convolution of `x` by constants that reads no padding."""
+    if not is_call(conv, *CONVS) or conv.args[0] is not x or x in conv.args[1:]:
+        return False
+    padding = conv.args[4] if len(conv.args) > 4 else 0
+    if isinstance(padding, str):
+        is_plain = padding == "valid"
+    else:
+        is_plain = not any([padding] if isinstance(padding, int) else padding)
+    return is_plain and has_constant_weights(conv, constants)
 
 
 def _factor(graph: Graph, node: Node, constants: set[Node]) -> bool:

@@ -10,6 +10,7 @@ from torch.fx import Graph, Node
 
 from atrous.optimization.graph.clean import constants_of, is_call, target_of
 from atrous.optimization.graph.fuse import is_layer
+from atrous.optimization.graph.one_pass import OnePass
 from atrous.optimization.layer.call import LayerCall
 
 __all__ = ["OVERWRITING", "is_fresh", "overwrite"]
@@ -57,6 +58,11 @@ def overwrite(graph: Graph, only: frozenset[str] | None = None) -> None:
             if call.adds and only is None and _is_free(node, node.args[3], kept):
                 node.meta["call"] = replace(call, overwrites=True)
             continue
+        if isinstance(node.target, OnePass):
+            free = [at for at, one in enumerate(node.args) if _is_free(node, one, kept)]
+            if free and only is None:
+                node.target = node.target.overwriting(free[0])
+            continue
         base, _, overload = target_of(node).removeprefix("aten.").partition(".")
         unary = base in _UNARY and overload == "default"
         binary = base in _BINARY and overload == "Tensor"
@@ -86,7 +92,7 @@ def _is_free(node: Node, operand: Any, kept: set[Node]) -> bool:
 
 def is_fresh(node: Node) -> bool:
     """Whether a node's result is memory of its own."""
-    if is_layer(node) or target_of(node) in _FRESH:
+    if is_layer(node) or isinstance(node.target, OnePass) or target_of(node) in _FRESH:
         return True
     if getattr(node.target, "__name__", "") == "getitem":
         return is_call(node.args[0], "aten._native_batch_norm_legit_no_training.default")

@@ -13,17 +13,20 @@ from atrous.optimization.graph.clean import clean, drop_unused
 from atrous.optimization.graph.fold import fold
 from atrous.optimization.graph.fuse import fuse
 from atrous.optimization.graph.in_place import overwrite
+from atrous.optimization.graph.norms import take_apart
 from atrous.optimization.graph.split import split
+from atrous.optimization.graph.sums import join_sums
+from atrous.optimization.graph.one_pass import in_one_pass
 
 __all__ = ["PASSES", "Pass", "lowered"]
 
 Pass = Callable[[Graph], None]
 
-PASSES: tuple[Pass, ...] = (clean, fold, split, fuse, overwrite)
+PASSES: tuple[Pass, ...] = (clean, fold, split, join_sums, fuse, take_apart, in_one_pass, overwrite)
 
 
 def lowered(graph: Graph) -> Graph:
-    """The graph after all passes: folded, fused, and working in place where it may."""
+    """The graph after all passes: folded, fused, joined, and working in place where it may."""
     for change in PASSES:
         change(graph)
         drop_unused(graph)

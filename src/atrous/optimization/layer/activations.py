@@ -32,6 +32,15 @@ class Activation:
     def __bool__(self) -> bool:
         return self.name != "none"
 
+    @property
+    def kernel(self) -> str:
+        """How the kernels know it: the slope of a leaky ReLU stands behind its name.
+
+        >>> Activation("leaky_relu", (0.1,)).kernel
+        'leaky_relu 0.1'
+        """
+        return f"{self.name} {self.values[0]!r}" if self.name == "leaky_relu" else self.name
+
 
 NONE = Activation("none")
 

@@ -86,7 +86,7 @@ def prepared_chain(chain: Chain, parts: Sequence[tuple[torch.Tensor, torch.Tenso
     hidden, channels = first.weight[:2]
     filters = last.weight[0]
     after = middle.activation if middle else None
-    names = (first.activation.name, after.name if after else "none", last.activation.name)
+    names = (first.activation.kernel, after.kernel if after else "none", last.activation.kernel)
     if first.op == "linear":
         made = (*last.input[:-1], filters)
     else:

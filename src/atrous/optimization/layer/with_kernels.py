@@ -40,7 +40,7 @@ def _runs_kernel(call: LayerCall) -> bool | Refusal:
 
 def _kernel(weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall) -> Runs:
     stride, dilation, padding = call.stride, call.dilation, call.padding
-    name = call.activation.name
+    name = call.activation.kernel
     if call.rank == 1 and call.layout == "channels_last":
         # The kernels know this layout of one axis as that of two, the first of one position.
         line = prepare(
@@ -67,7 +67,7 @@ def _products_of(call: LayerCall) -> int:
 
 
 def _product_kernel(weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall) -> Runs:
-    return prepare_pointwise(weight, bias, call.convolution, call.activation.name)
+    return prepare_pointwise(weight, bias, call.convolution, call.activation.kernel)
 
 
 register(Way("product kernel", _is_on_planes, _product_kernel, by_kernels, adds=True))

@@ -39,7 +39,7 @@ def _row_product(level: int, call: LayerCall) -> RowProduct | None:
         rows, channels = prod(call.input) // call.input[1], call.input[1]
     else:
         return None
-    return RowProduct(rows, channels, call.weight[0], level, call.activation.name)
+    return RowProduct(rows, channels, call.weight[0], level, call.activation.kernel)
 
 
 def _by_rows(level: int, call: LayerCall) -> bool | Refusal:

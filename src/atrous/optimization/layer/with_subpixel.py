@@ -186,7 +186,7 @@ def _multiplied(weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall
     inner, weight, bias = _taken_apart(weight, bias, call)
     whole, ones = inner.convolution, (1,) * call.rank
     tiling = Tiling(ones, prod(whole.outputs), prod(whole.outputs), ones)
-    return prepare_winograd(weight, bias, whole, tiling, call.activation.name, _spread_of(call))
+    return prepare_winograd(weight, bias, whole, tiling, call.activation.kernel, _spread_of(call))
 
 
 def _ways() -> Iterator[Way]:

@@ -93,9 +93,9 @@ def prepared(
         raise ValueError("winograd does not apply to this layer.")
     weight = weight[(..., *(slice(one.start, one.stop) for one in taps))]
     if call.rank == 3:
-        runs = prepare_volumes(weight, bias, alive, tiling, call.activation.name)
+        runs = prepare_volumes(weight, bias, alive, tiling, call.activation.kernel)
     else:
-        runs = prepare_winograd(weight, bias, alive, tiling, call.activation.name, spread)
+        runs = prepare_winograd(weight, bias, alive, tiling, call.activation.kernel, spread)
     if call.layout == "channels_last":
         return runs
     return lambda *operands: runs(*operands).contiguous()

@@ -1,9 +1,9 @@
-// Functions of one and two rows, for streams: out = h(f(left) o g(right)), in pieces that stay in the first-level cache.
+// Functions of one and two rows: out = h(f(left) o g(right)), in pieces that stay in the first-level cache.
 //
 // float32. Activations as in activation.h; sine and cosine within 2 units in the last place for |x| < 8192 (range reduction by pi
 // in three parts, odd polynomial of degree 11), by the C library beyond.
-#ifndef ATROUS_STREAM_FUNCTIONS_H
-#define ATROUS_STREAM_FUNCTIONS_H
+#ifndef ATROUS_FUNCTIONS_H
+#define ATROUS_FUNCTIONS_H
 
 #include <math.h>
 

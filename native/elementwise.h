@@ -1,0 +1,176 @@
+// Element-wise operations in a row as one pass, float32.
+//
+// A map is images of lines of columns, dense. Chunks of it take all steps in turn: what is between them is scratch that
+// stays in the first-level cache. Inputs that are the same for every line, column or image are spread out to a chunk,
+// or are one number. Functions as in functions.h; float32, no sums.
+// Threads: a chunk at a time, so no result depends on them.
+#ifndef ATROUS_ELEMENTWISE_H
+#define ATROUS_ELEMENTWISE_H
+
+#include <atomic>
+
+#include "functions.h"
+#include "threads.h"
+
+namespace {
+
+constexpr int64_t kChunkFloats = 6144;  // of all values of a chunk together: three quarters of a first-level cache
+constexpr int64_t kMostChunk = 1024;
+constexpr int64_t kAloneElements = int64_t(1) << 14;  // that are not worth a second thread
+
+struct Elementwise {
+    const atrous_elementwise *run;
+    const float *const *inputs;
+    float *out;
+    int64_t chunk;   // floats of a value at most
+    int64_t lines;   // of a chunk; 1 where it may be a part of a line
+    int64_t chunks;  // of an image
+    std::atomic<int> *code;
+
+    bool by(int input, int32_t axis) const { return (run->inputs[input] & axis) != 0; }
+};
+
+// What a chunk reads of one input: its own numbers, or one that all share.
+struct Operand {
+    const float *at;
+    bool one;
+};
+
+struct Chunk {
+    int64_t image, line, column, lines, columns;
+    int64_t count() const { return lines * columns; }
+};
+
+inline Chunk chunk_at(const Elementwise &e, int64_t item) {
+    const atrous_elementwise &run = *e.run;
+    const int64_t image = item / e.chunks, at = item % e.chunks;
+    if (e.lines > 1) {
+        const int64_t line = at * e.lines;
+        return {image, line, 0, smaller(e.lines, run.lines - line), run.columns};
+    }
+    const int64_t pieces = ceil_div(run.columns, e.chunk), column = at % pieces * e.chunk;
+    return {image, at / pieces, column, 1, smaller(e.chunk, run.columns - column)};
+}
+
+// An input as a chunk reads it; `room` is spread out to where it has to be. What is the same for each line of an image
+// is there from the chunk before, where that was one of whole lines of the same image.
+inline Operand operand(const Elementwise &e, const Chunk &chunk, int input, float *room, bool spread) {
+    const atrous_elementwise &run = *e.run;
+    const bool line = e.by(input, ATROUS_BY_LINE), column = e.by(input, ATROUS_BY_COLUMN);
+    const int64_t lines = line ? run.lines : 1, columns = column ? run.columns : 1;
+    const float *from = e.inputs[input] + (e.by(input, ATROUS_BY_IMAGE) ? chunk.image * lines * columns : 0);
+    if (line) from += chunk.line * columns;
+    if (column) from += chunk.column;
+    if (line && column) return {from, false};
+    if (column && chunk.lines == 1) return {from, false};
+    if (!column && (!line || chunk.lines == 1)) return {from, true};
+    if (column) {
+        if (!spread) return {room, false};
+        for (int64_t l = 0; l < e.lines; ++l) memcpy(room + l * columns, from, sizeof(float) * static_cast<size_t>(columns));
+        return {room, false};
+    }
+    for (int64_t l = 0; l < chunk.lines; ++l) {
+        constexpr int64_t L = Types<float>::lanes;
+        const Vec<float> value = splat(from[l]);
+        float *to = room + l * chunk.columns;
+        int64_t n = 0;
+        for (; n + L <= chunk.columns; n += L) store<float>(to + n, value);
+        for (; n < chunk.columns; ++n) to[n] = from[l];
+    }
+    return {room, false};
+}
+
+inline void combined(int32_t combine, const float *x, Operand right, float *to, int64_t count) {
+    typedef Vec<float> V;
+    const float *y = right.at;
+    const bool one = right.one;
+    switch (combine) {
+        case ATROUS_PLUS: return paired(x, y, one, to, count, [](V p, V q) { return p + q; });
+        case ATROUS_MINUS: return paired(x, y, one, to, count, [](V p, V q) { return p - q; });
+        case ATROUS_TIMES: return paired(x, y, one, to, count, [](V p, V q) { return p * q; });
+        case ATROUS_OVER: return paired(x, y, one, to, count, [](V p, V q) { return p / q; });
+        case ATROUS_MORE:
+            return paired(x, y, one, to, count, [](V p, V q) { return choose<float>((q > p) | (q != q), q, p); });
+        default: return paired(x, y, one, to, count, [](V p, V q) { return choose<float>((q < p) | (q != q), q, p); });
+    }
+}
+
+// Plus and times from registers to a function: most steps are one of these.
+__attribute__((noinline)) void elementwise_step(const atrous_elementwise_step &s, const float *left, Operand right, float *to,
+                                                int64_t count) {
+    typedef Vec<float> V;
+    if (s.right < 0) return apply(s.function, left, to, count, s.alpha, s.beta, nullptr, nullptr);
+    if (s.function == ATROUS_RELU && s.combine == ATROUS_PLUS) {
+        return paired(left, right.at, right.one, to, count, [](V p, V q) { return activated<float>(p + q, ATROUS_RELU); });
+    }
+    combined(s.combine, left, right, to, count);
+    if (s.function != ATROUS_NONE) apply(s.function, to, to, count, s.alpha, s.beta, nullptr, nullptr);
+}
+
+// All steps on `count` numbers of each value.
+inline void elementwise_steps(const Elementwise &e, Operand *at, float *room, int64_t count, float *out) {
+    const atrous_elementwise &run = *e.run;
+    for (int s = 0; s < run.step_count; ++s) {
+        const atrous_elementwise_step &step = run.steps[s];
+        const bool last = s + 1 == run.step_count;
+        Operand left = at[step.left];
+        if (left.one) {  // of one number, to a chunk of its own
+            float *own = room + step.left * e.chunk;
+            const float value = *left.at;
+            for (int64_t n = 0; n < count; ++n) own[n] = value;
+            left = {own, false};
+        }
+        elementwise_step(step, left.at, step.right < 0 ? Operand{nullptr, false} : at[step.right],
+                         last ? out : room + step.out * e.chunk, count);
+    }
+}
+
+inline void elementwise_chunks(void *context, int64_t begin, int64_t end) {
+    constexpr int64_t L = Types<float>::lanes;
+    const Elementwise &e = *static_cast<const Elementwise *>(context);
+    const atrous_elementwise &run = *e.run;
+    const int64_t values = run.input_count + run.scratch;
+    float *const room = static_cast<float *>(atrous::scratch(0, sizeof(float) * static_cast<size_t>(values * e.chunk)));
+    if (room == nullptr) return e.code->store(ATROUS_NO_MEMORY, std::memory_order_relaxed);
+    Operand at[ATROUS_ELEMENTWISE_VALUES];
+    float rests[ATROUS_ELEMENTWISE_VALUES][L];
+    int64_t before = -1;
+    for (int64_t item = begin; item < end; ++item) {
+        const Chunk chunk = chunk_at(e, item);
+        const int64_t rest = chunk.count() % L, whole = chunk.count() - rest;
+        float *const out = e.out + (chunk.image * run.lines + chunk.line) * run.columns + chunk.column;
+        for (int i = 0; i < run.input_count; ++i) {
+            at[i] = operand(e, chunk, i, room + i * e.chunk, before != chunk.image);
+        }
+        before = chunk.image;
+        for (int64_t i = run.input_count; i < values; ++i) at[i] = {room + i * e.chunk, false};
+        if (whole > 0) elementwise_steps(e, at, room, whole, out);
+        if (rest == 0) continue;
+        // Vectors are read whole: the last numbers of an input come to where there is something behind them.
+        for (int i = 0; i < run.input_count; ++i) {
+            if (at[i].one) continue;
+            memcpy(rests[i], at[i].at + whole, sizeof(float) * static_cast<size_t>(rest));
+            for (int64_t lane = rest; lane < L; ++lane) rests[i][lane] = 0.0f;
+            at[i].at = rests[i];
+        }
+        elementwise_steps(e, at, room, rest, out + whole);
+    }
+}
+
+inline int run_elementwise(const atrous_elementwise &run, const float *const *inputs, float *out) {
+    constexpr int64_t L = Types<float>::lanes;
+    std::atomic<int> code{ATROUS_OK};
+    Elementwise e{&run, inputs, out, 0, 1, 0, &code};
+    const int64_t values = run.input_count + run.scratch;
+    const int64_t most = smaller(kMostChunk, kChunkFloats / values / L * L);
+    e.lines = larger<int64_t>(1, smaller(run.lines, most / run.columns));
+    e.chunk = e.lines > 1 ? e.lines * run.columns : smaller(most, run.columns);
+    e.chunks = e.lines > 1 ? ceil_div(run.lines, e.lines) : run.lines * ceil_div(run.columns, e.chunk);
+    e.chunk = ceil_div(e.chunk, L) * L;
+    const int32_t threads = run.images * run.lines * run.columns < kAloneElements ? 1 : run.threads;
+    atrous::parallel(run.images * e.chunks, threads, elementwise_chunks, &e);
+    return code.load(std::memory_order_relaxed);
+}
+
+}  // namespace
+#endif

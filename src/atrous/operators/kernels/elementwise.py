@@ -1,0 +1,252 @@
+"""Element-wise operations in a row as the kernels see them, factors of norms, and means."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Any
+
+from atrous.operators.kernels.layer import checked
+from atrous.operators.kernels.library import library
+from atrous.operators.kernels.stream import COMBINE, FUNCTIONS
+
+__all__ = [
+    "BY_COLUMN",
+    "BY_IMAGE",
+    "BY_LINE",
+    "MOST_VALUES",
+    "Channels",
+    "Elementwise",
+    "GroupNorm",
+    "Step",
+    "channel_means",
+    "channel_parts",
+    "norm_factors",
+    "norm_parts",
+    "run_elementwise",
+    "elementwise_natively",
+]
+
+# The version in native/abi.h that the structures below are written for.
+_VERSION = 1
+BY_IMAGE, BY_LINE, BY_COLUMN = 1, 2, 4
+MOST_VALUES = 24
+"""Inputs and scratch values together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """`out = function(left combine right)`, or `function(left)` where `right` is -1.
+
+    Values have numbers: the inputs come first, then scratch. The last step writes the result.
+    `function` is one of `stream.FUNCTIONS` with its parameters, but none of those of each channel.
+    """
+
+    left: int
+    right: int = -1
+    combine: str = "plus"
+    function: str = "none"
+    alpha: float = 0.0
+    beta: float = 0.0
+    out: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Elementwise:
+    """Steps on `images` of `lines` of `columns`, float32, dense.
+
+    `inputs` says of each by what it differs (`BY_IMAGE`, `BY_LINE`, `BY_COLUMN`): it is dense too,
+    and has one number along the other axes.
+    """
+
+    images: int
+    lines: int
+    columns: int
+    inputs: tuple[int, ...]
+    steps: tuple[Step, ...]
+    scratch: int = 0
+    threads: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class GroupNorm:
+    """A group norm of (images, channels, positions), or with `channels_last` the other way."""
+
+    images: int
+    channels: int
+    groups: int
+    positions: int
+    epsilon: float
+    channels_last: bool = False
+    threads: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Channels:
+    """Maps (images, channels, positions), or with `channels_last` the other way."""
+
+    images: int
+    channels: int
+    positions: int
+    channels_last: bool = False
+    threads: int = 1
+
+
+class _StepStruct(ctypes.Structure):
+    """`atrous_elementwise_step` of native/abi.h, field by field."""
+
+    _fields_ = (
+        *(
+            (name, ctypes.c_int32)
+            for name in ("left", "right", "combine", "function", "out", "reserved")
+        ),
+        ("alpha", ctypes.c_float),
+        ("beta", ctypes.c_float),
+    )
+
+
+class _RunStruct(ctypes.Structure):
+    """`atrous_elementwise`."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("images", "lines", "columns")),
+        ("inputs", ctypes.POINTER(ctypes.c_int32)),
+        ("steps", ctypes.POINTER(_StepStruct)),
+        *((name, ctypes.c_int32) for name in ("input_count", "scratch", "step_count", "threads")),
+    )
+
+
+class _NormStruct(ctypes.Structure):
+    """`atrous_norm`."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("images", "channels", "groups", "positions")),
+        ("epsilon", ctypes.c_double),
+        ("threads", ctypes.c_int32),
+        ("channels_last", ctypes.c_int32),
+    )
+
+
+class _ChannelsStruct(ctypes.Structure):
+    """`atrous_channels`."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("images", "channels", "positions")),
+        ("threads", ctypes.c_int32),
+        ("channels_last", ctypes.c_int32),
+    )
+
+
+@cache
+def _calls() -> Any:
+    """The library that has these kernels in this version; None where there is none."""
+    loaded = library()
+    if loaded is None or not hasattr(loaded, "atrous_elementwise_version"):
+        return None
+    data = ctypes.c_void_p
+    loaded.atrous_elementwise_run.argtypes = [ctypes.POINTER(_RunStruct), data, data]
+    loaded.atrous_norm_parts.argtypes = [ctypes.POINTER(_NormStruct)]
+    loaded.atrous_norm_parts.restype = ctypes.c_int64
+    loaded.atrous_norm_factors.argtypes = [ctypes.POINTER(_NormStruct), *[data] * 5]
+    loaded.atrous_channel_parts.argtypes = [ctypes.POINTER(_ChannelsStruct)]
+    loaded.atrous_channel_parts.restype = ctypes.c_int64
+    loaded.atrous_channel_means.argtypes = [ctypes.POINTER(_ChannelsStruct), *[data] * 3]
+    return loaded if int(loaded.atrous_elementwise_version()) == _VERSION else None
+
+
+def elementwise_natively() -> bool:
+    """Whether the native kernels are there, and have these."""
+    return _calls() is not None
+
+
+class _Run:
+    """The structure, and the arrays that it points at."""
+
+    def __init__(self, run: Elementwise) -> None:
+        self._inputs = (ctypes.c_int32 * len(run.inputs))(*run.inputs)
+        self._steps = (_StepStruct * len(run.steps))(
+            *(
+                _StepStruct(
+                    one.left,
+                    one.right,
+                    COMBINE[one.combine],
+                    FUNCTIONS[one.function],
+                    one.out,
+                    0,
+                    one.alpha,
+                    one.beta,
+                )
+                for one in run.steps
+            )
+        )
+        self.struct = _RunStruct(
+            run.images,
+            run.lines,
+            run.columns,
+            self._inputs,
+            self._steps,
+            len(run.inputs),
+            run.scratch,
+            len(run.steps),
+            run.threads,
+        )
+
+
+@lru_cache(maxsize=1024)
+def _run(run: Elementwise) -> _Run:
+    return _Run(run)
+
+
+def run_elementwise(run: Elementwise, inputs: Sequence[int], out: int) -> None:
+    """Writes the result of the last step to the memory at `out`; all are addresses.
+
+    `out` may be the address of an input that differs along all axes.
+    """
+    held: Any = _run(run)
+    given = (ctypes.c_void_p * len(inputs))(*inputs)
+    checked(_calls().atrous_elementwise_run(held.struct, given, out), "element-wise")
+
+
+@lru_cache(maxsize=1024)
+def _norm(norm: GroupNorm) -> Any:
+    return _NormStruct(
+        norm.images,
+        norm.channels,
+        norm.groups,
+        norm.positions,
+        norm.epsilon,
+        norm.threads,
+        norm.channels_last,
+    )
+
+
+def norm_parts(norm: GroupNorm) -> int:
+    """How many float64 of scratch memory `norm_factors` needs; 0 for a norm that it refuses."""
+    return int(_calls().atrous_norm_parts(_norm(norm)))
+
+
+def norm_factors(
+    norm: GroupNorm, x: int, weight: int | None, bias: int | None, factors: int, parts: int
+) -> None:
+    """Writes (2, images, channels): what each channel is multiplied by, and what is added then."""
+    code = _calls().atrous_norm_factors(_norm(norm), x, weight, bias, factors, parts)
+    checked(code, "norm")
+
+
+@lru_cache(maxsize=1024)
+def _channels(maps: Channels) -> Any:
+    return _ChannelsStruct(
+        maps.images, maps.channels, maps.positions, maps.threads, maps.channels_last
+    )
+
+
+def channel_parts(maps: Channels) -> int:
+    """How many float64 of scratch memory `channel_means` needs; 0 for maps that it refuses."""
+    return int(_calls().atrous_channel_parts(_channels(maps)))
+
+
+def channel_means(maps: Channels, x: int, out: int, parts: int) -> None:
+    """Writes the mean of each channel, (images, channels); all are addresses."""
+    checked(_calls().atrous_channel_means(_channels(maps), x, out, parts), "means")

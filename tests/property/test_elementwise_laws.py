@@ -1,0 +1,104 @@
+"""Laws of element-wise passes and norms: the definition, on any threads, unsound ones refused."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from atrous.operators.kernels import native
+from atrous.operators.kernels.elementwise import (
+    Channels,
+    Elementwise,
+    GroupNorm,
+    Step,
+    channel_parts,
+    elementwise_natively,
+    norm_parts,
+    run_elementwise,
+)
+from tests.elementwise_fuzz import (
+    assert_agrees,
+    assert_means_agree,
+    assert_norm_agrees,
+    drawn,
+    drawn_norm,
+    factors_of,
+    inputs_of,
+    result,
+)
+
+pytestmark = pytest.mark.skipif(not elementwise_natively(), reason=native().reason)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_passes_and_norms_agree_with_the_definition(seed):
+    rng = random.Random(seed)
+    for number in range(30):
+        assert_agrees(drawn(rng, number))
+        norm = drawn_norm(rng)
+        assert_norm_agrees(norm, number)
+        assert_means_agree(norm, number)
+
+
+def test_no_result_depends_on_the_threads():
+    rng = random.Random(1)
+    for number in range(20):
+        draw = replace(drawn(rng, number), over=-1)
+        one, two = (
+            result(replace(draw, run=replace(draw.run, threads=threads)), inputs_of(draw))
+            for threads in (1, 3)
+        )
+        np.testing.assert_array_equal(one, two)
+        norm = replace(drawn_norm(rng), positions=5000)
+        x = np.random.default_rng(0).standard_normal((norm.images, norm.channels, 5000))
+        ones = np.ones(norm.channels)
+        made = [factors_of(replace(norm, threads=threads), x, ones, ones) for threads in (1, 3)]
+        np.testing.assert_array_equal(*made)
+
+
+def test_what_is_not_a_number_stays_where_it_is():
+    run = Elementwise(1, 1, 40, (7, 7), (Step(0, 1, "plus", "relu"),))
+    x, y = np.zeros((2, 40), np.float32)
+    x[3], y[5], x[39] = np.nan, np.inf, np.nan
+    out = np.empty(40, np.float32)
+    run_elementwise(run, [x.ctypes.data, y.ctypes.data], out.ctypes.data)
+    assert [*np.flatnonzero(np.isnan(out))] == [3, 39]
+    assert [*np.flatnonzero(np.isinf(out))] == [5]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"images": 0},
+        {"lines": -1},
+        {"columns": 0},
+        {"columns": 1 << 61},
+        {"inputs": ()},
+        {"inputs": (8,)},
+        {"inputs": (7,) * 25},
+        {"scratch": 24},
+        {"scratch": -1},
+        {"steps": ()},
+        {"steps": (Step(1),)},
+        {"steps": (Step(0, 1),)},
+        {"steps": (Step(0, out=0), Step(0))},
+        {"steps": (Step(0, out=2), Step(0))},
+        {"steps": (Step(0, function="leaky_each"),)},
+    ],
+)
+def test_what_is_no_run_is_refused(wrong):
+    run = Elementwise(**{"images": 1, "lines": 1, "columns": 1, "inputs": (7,)} | {
+        "steps": (Step(0, out=1), Step(1)), "scratch": 1} | wrong)
+    with pytest.raises(ValueError, match="element-wise kernel refused"):
+        run_elementwise(run, [0] * len(run.inputs), 0)
+
+
+@pytest.mark.parametrize("wrong", [{"groups": 0}, {"groups": 3}, {"images": 0}, {"positions": 0}])
+def test_what_is_no_norm_is_refused(wrong):
+    norm = GroupNorm(**{"images": 1, "channels": 4, "groups": 2, "positions": 5, "epsilon": 1e-5} | wrong)
+    assert norm_parts(norm) == 0
+    if norm.groups == 2:
+        assert channel_parts(Channels(norm.images, norm.channels, norm.positions)) == 0
