@@ -146,14 +146,16 @@ inline void elementwise_chunks(void *context, int64_t begin, int64_t end) {
         for (int64_t i = run.input_count; i < values; ++i) at[i] = {room + i * e.chunk, false};
         if (whole > 0) elementwise_steps(e, at, room, whole, out);
         if (rest == 0) continue;
-        // Vectors are read whole: the last numbers of an input come to where there is something behind them.
+        // Vectors are read whole: the last numbers come to where there is something behind them.
         for (int i = 0; i < run.input_count; ++i) {
             if (at[i].one) continue;
             memcpy(rests[i], at[i].at + whole, sizeof(float) * static_cast<size_t>(rest));
             for (int64_t lane = rest; lane < L; ++lane) rests[i][lane] = 0.0f;
             at[i].at = rests[i];
         }
-        elementwise_steps(e, at, room, rest, out + whole);
+        alignas(ATROUS_VECTOR_BYTES) float made[L];
+        elementwise_steps(e, at, room, rest, made);
+        memcpy(out + whole, made, sizeof(float) * static_cast<size_t>(rest));
     }
 }
 
