@@ -33,6 +33,9 @@ class GroupFactors:
     def __init__(self, groups: int, epsilon: float) -> None:
         self._factors = norm_factors_of(groups, epsilon)
 
+    def __repr__(self) -> str:
+        return self.__name__
+
     def __call__(self, x: torch.Tensor, weight: Any, bias: Any) -> Any:
         return self._factors(x, weight, bias)
 
@@ -44,6 +47,9 @@ class ChannelMeans:
 
     def __init__(self, *, keepdim: bool) -> None:
         self._means = channel_means_of(keepdim=keepdim)
+
+    def __repr__(self) -> str:
+        return self.__name__
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         return self._means(x)

@@ -65,6 +65,9 @@ class OnePass:
         self.shape, self.steps, self.scratch = shape, steps, scratch
         self._run = prepare_elementwise(shape, inputs, steps, scratch, over)
 
+    def __repr__(self) -> str:
+        return self.__name__
+
     def __call__(self, *inputs: torch.Tensor) -> torch.Tensor:
         return self._run(*inputs)
 
