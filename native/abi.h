@@ -122,13 +122,17 @@ typedef struct {
     float slope;
 } atrous_strassen_layer;
 
-// Element-wise operations in a row as one pass, float32, on `images` of `lines` of `columns`, dense. The values are the
-// inputs, of which each differs by image, line and column or not (bits of `inputs`) and is dense, and then `scratch` ones
-// that steps write, each before it is read. A step is out = h(left o right), or out = h(left) where `right` is -1, by
-// the functions and combinations of streams but those of each channel; the last one writes the result. It has a version
-// of its own: a library without it serves.
+// Element-wise operations in a row as one pass, float32, on `images` of `lines` of `columns`. The values are the inputs,
+// and then `scratch` ones that steps write, each before it is read. Number (i, l, c) of an input lies at i * image +
+// l * line + c * column, `column` being 0 or 1; of the result it lies where that is dense. A step is out = h(left o
+// right), or out = h(left) where `right` is -1, by the functions and combinations of streams but those of each channel;
+// the last one writes the result. It has a version of its own: a library without it serves.
 #define ATROUS_ELEMENTWISE_VERSION 1
-enum { ATROUS_BY_IMAGE = 1, ATROUS_BY_LINE = 2, ATROUS_BY_COLUMN = 4, ATROUS_ELEMENTWISE_VALUES = 24 };
+enum { ATROUS_ELEMENTWISE_VALUES = 24 };
+typedef struct {
+    int64_t image, line, column;
+} atrous_elementwise_input;
+
 typedef struct {
     int32_t left, right, combine, function, out, reserved;
     float alpha, beta;
@@ -136,7 +140,7 @@ typedef struct {
 
 typedef struct {
     int64_t images, lines, columns;
-    const int32_t *inputs;
+    const atrous_elementwise_input *inputs;
     const atrous_elementwise_step *steps;
     int32_t input_count, scratch, step_count, threads;
 } atrous_elementwise;
@@ -149,12 +153,13 @@ typedef struct {
     int32_t threads, channels_last;
 } atrous_norm;
 
-// Maps whose channels are averaged, float32, dense: (images, channels, positions), or where `channels_last` (images,
-// positions, channels).
+// Sums of (images, lines, columns), float32, dense, times `scale`: of all columns of each line, or where `along_lines` of
+// all lines; where `squared` of the squares.
 typedef struct {
-    int64_t images, channels, positions;
-    int32_t threads, channels_last;
-} atrous_channels;
+    int64_t images, lines, columns;
+    double scale;
+    int32_t along_lines, squared, threads, reserved;
+} atrous_sums;
 
 // A program for streams, float32: steps on rows of channels, one row for each position of time. All memory is the
 // caller's: `batch` arenas of `arena_floats` one behind the other, `constant_floats` of weights, both with
@@ -320,7 +325,7 @@ ATROUS_EXPORT int atrous_strassen_forward(const atrous_strassen_layer *layer, co
                                           const float *bias, const float *other, float *out);
 
 ATROUS_EXPORT int32_t atrous_elementwise_version(void);
-// `out` may be one of the inputs that differ by image, line and column.
+// `out` may be an input that lies as it does.
 ATROUS_EXPORT int atrous_elementwise_run(const atrous_elementwise *run, const float *const *inputs, float *out);
 // How many numbers of scratch memory `atrous_norm_factors` needs, 0 for a norm that it does not take.
 ATROUS_EXPORT int64_t atrous_norm_parts(const atrous_norm *norm);
@@ -329,10 +334,10 @@ ATROUS_EXPORT int64_t atrous_norm_parts(const atrous_norm *norm);
 ATROUS_EXPORT int atrous_norm_factors(const atrous_norm *norm, const float *x, const float *weight, const float *bias,
                                       float *factors, double *parts);
 
-// How many numbers of scratch memory `atrous_channel_means` needs, 0 for a map that it does not take.
-ATROUS_EXPORT int64_t atrous_channel_parts(const atrous_channels *map);
-// out (images, channels): the mean of each.
-ATROUS_EXPORT int atrous_channel_means(const atrous_channels *map, const float *x, float *out, double *parts);
+// How many numbers of scratch memory `atrous_sum` needs, 0 for what it does not take.
+ATROUS_EXPORT int64_t atrous_sum_parts(const atrous_sums *sums);
+// out (images, lines), or along lines (images, columns).
+ATROUS_EXPORT int atrous_sum(const atrous_sums *sums, const float *x, float *out, double *parts);
 
 ATROUS_EXPORT int32_t atrous_stream_version(void);
 // Columns of a full panel of weights, which depends on the instruction set, and floats of a vector.

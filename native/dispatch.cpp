@@ -291,7 +291,11 @@ bool sound(const atrous_elementwise *run) {
     if (run->scratch > ATROUS_ELEMENTWISE_VALUES - run->input_count || run->step_count < 1) return false;
     const int32_t values = run->input_count + run->scratch;
     for (int i = 0; i < run->input_count; ++i) {
-        if (run->inputs[i] < 0 || run->inputs[i] > 7) return false;
+        const atrous_elementwise_input &from = run->inputs[i];
+        if (from.column < 0 || from.column > 1 || from.image < 0 || from.line < 0) return false;
+        int64_t images = from.image, lines = from.line;
+        if (!multiply(&images, run->images) || !multiply(&lines, run->lines)) return false;
+        if (images > kMost / 64 || lines > kMost / 64) return false;
     }
     bool written[ATROUS_ELEMENTWISE_VALUES] = {};
     for (int i = 0; i < run->input_count; ++i) written[i] = true;
@@ -315,10 +319,10 @@ bool sound(const atrous_norm *norm) {
            multiply(&floats, norm->channels) && multiply(&floats, norm->positions);
 }
 
-bool sound(const atrous_channels *map) {
-    if (map == nullptr || map->images < 1 || map->channels < 1 || map->positions < 1) return false;
+bool sound(const atrous_sums *sums) {
+    if (sums == nullptr || sums->images < 1 || sums->lines < 1 || sums->columns < 1) return false;
     int64_t floats = 8;
-    return multiply(&floats, map->images) && multiply(&floats, map->channels) && multiply(&floats, map->positions);
+    return multiply(&floats, sums->images) && multiply(&floats, sums->lines) && multiply(&floats, sums->columns);
 }
 
 bool holds_nothing(const atrous_depthwise_layer *layer, const int64_t *sizes) {
@@ -488,13 +492,13 @@ int atrous_norm_factors(const atrous_norm *norm, const float *x, const float *we
     return atrous::entry().maps->norm_factors(norm, x, weight, bias, factors, parts);
 }
 
-int64_t atrous_channel_parts(const atrous_channels *map) {
-    return atrous::sound(map) ? atrous::entry().maps->channel_parts(map) : 0;
+int64_t atrous_sum_parts(const atrous_sums *sums) {
+    return atrous::sound(sums) ? atrous::entry().maps->sum_parts(sums) : 0;
 }
 
-int atrous_channel_means(const atrous_channels *map, const float *x, float *out, double *parts) {
-    if (!atrous::sound(map)) return ATROUS_BAD_ARGUMENT;
-    return atrous::entry().maps->channel_means(map, x, out, parts);
+int atrous_sum(const atrous_sums *sums, const float *x, float *out, double *parts) {
+    if (!atrous::sound(sums)) return ATROUS_BAD_ARGUMENT;
+    return atrous::entry().maps->sum(sums, x, out, parts);
 }
 
 int32_t atrous_stream_version(void) { return ATROUS_STREAM_VERSION; }

@@ -1,4 +1,4 @@
-// Element-wise passes, norms and means of one instruction set.
+// Element-wise passes, norms and sums of one instruction set.
 #include "elementwise.h"
 #include "kernels.h"
 #include "moments.h"
@@ -18,18 +18,13 @@ int64_t parts(const atrous_norm *norm) {
     return 2 * norm->images * norm->groups * moment_chunks(*norm);
 }
 
-int means(const atrous_channels *map, const float *x, float *out, double *parts) {
-    return channel_means(*map, x, out, parts);
-}
+int sum(const atrous_sums *sums, const float *x, float *out, double *parts) { return summed_up(*sums, x, out, parts); }
 
-int64_t sums(const atrous_channels *map) {
-    const int64_t planes = map->images * map->channels;
-    return planes + (map->channels_last ? ceil_div(planes * ceil_div(map->positions, kMomentPositions), int64_t(2)) : 0);
-}
+int64_t room(const atrous_sums *sums) { return sum_parts(*sums); }
 
 }  // namespace
 
 namespace atrous {
 extern const MapKernels ATROUS_JOIN(map_kernels_, ATROUS_NAME);
-const MapKernels ATROUS_JOIN(map_kernels_, ATROUS_NAME) = {run, factors, parts, means, sums};
+const MapKernels ATROUS_JOIN(map_kernels_, ATROUS_NAME) = {run, factors, parts, sum, room};
 }  // namespace atrous

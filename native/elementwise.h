@@ -1,8 +1,8 @@
 // Element-wise operations in a row as one pass, float32.
 //
-// A map is images of lines of columns, dense. Chunks of it take all steps in turn: what is between them is scratch that
-// stays in the first-level cache. Inputs that are the same for every line, column or image are spread out to a chunk,
-// or are one number. Functions as in functions.h; float32, no sums.
+// A map is images of lines of columns. Chunks of it take all steps in turn: what is between them is scratch that stays
+// in the first-level cache. Inputs that are the same for every line, column or image are spread out to a chunk, or are
+// one number; lines that lie apart come together. Functions as in functions.h; float32, no sums.
 // Threads: a chunk at a time, so no result depends on them.
 #ifndef ATROUS_ELEMENTWISE_H
 #define ATROUS_ELEMENTWISE_H
@@ -26,8 +26,6 @@ struct Elementwise {
     int64_t lines;   // of a chunk; 1 where it may be a part of a line
     int64_t chunks;  // of an image
     std::atomic<int> *code;
-
-    bool by(int input, int32_t axis) const { return (run->inputs[input] & axis) != 0; }
 };
 
 // What a chunk reads of one input: its own numbers, or one that all share.
@@ -52,50 +50,41 @@ inline Chunk chunk_at(const Elementwise &e, int64_t item) {
     return {image, at / pieces, column, 1, smaller(e.chunk, run.columns - column)};
 }
 
-// An input as a chunk reads it; `room` is spread out to where it has to be. What is the same for each line of an image
-// is there from the chunk before, where that was one of whole lines of the same image.
+// An input as a chunk reads it; `room` is where it comes to if its numbers do not lie behind one another. What is the
+// same for each line of an image is there from the chunk before, unless `spread`: where that was of another image.
 inline Operand operand(const Elementwise &e, const Chunk &chunk, int input, float *room, bool spread) {
-    const atrous_elementwise &run = *e.run;
-    const bool line = e.by(input, ATROUS_BY_LINE), column = e.by(input, ATROUS_BY_COLUMN);
-    const int64_t lines = line ? run.lines : 1, columns = column ? run.columns : 1;
-    const float *from = e.inputs[input] + (e.by(input, ATROUS_BY_IMAGE) ? chunk.image * lines * columns : 0);
-    if (line) from += chunk.line * columns;
-    if (column) from += chunk.column;
-    if (line && column) return {from, false};
-    if (column && chunk.lines == 1) return {from, false};
-    if (!column && (!line || chunk.lines == 1)) return {from, true};
-    if (column) {
-        if (!spread) return {room, false};
-        for (int64_t l = 0; l < e.lines; ++l) memcpy(room + l * columns, from, sizeof(float) * static_cast<size_t>(columns));
+    constexpr int64_t L = Types<float>::lanes;
+    const atrous_elementwise_input &from = e.run->inputs[input];
+    const float *at = e.inputs[input] + chunk.image * from.image + chunk.line * from.line + chunk.column * from.column;
+    const int64_t columns = chunk.columns;
+    if (chunk.lines == 1 || from.line == 0) {
+        if (from.column == 0) return {at, true};
+        if (chunk.lines == 1) return {at, false};
+        // The first of all lines that a chunk may have.
+        if (spread) {
+            for (int64_t l = 0; l < e.lines; ++l) memcpy(room + l * columns, at, sizeof(float) * static_cast<size_t>(columns));
+        }
         return {room, false};
     }
+    if (from.column == 0) {
+        for (int64_t l = 0; l < chunk.lines; ++l) {
+            const float number = at[l * from.line];
+            const Vec<float> value = splat(number);
+            float *to = room + l * columns;
+            int64_t n = 0;
+            for (; n + L <= columns; n += L) store<float>(to + n, value);
+            for (; n < columns; ++n) to[n] = number;
+        }
+        return {room, false};
+    }
+    if (from.line == columns) return {at, false};
     for (int64_t l = 0; l < chunk.lines; ++l) {
-        constexpr int64_t L = Types<float>::lanes;
-        const Vec<float> value = splat(from[l]);
-        float *to = room + l * chunk.columns;
-        int64_t n = 0;
-        for (; n + L <= chunk.columns; n += L) store<float>(to + n, value);
-        for (; n < chunk.columns; ++n) to[n] = from[l];
+        memcpy(room + l * columns, at + l * from.line, sizeof(float) * static_cast<size_t>(columns));
     }
     return {room, false};
 }
 
-inline void combined(int32_t combine, const float *x, Operand right, float *to, int64_t count) {
-    typedef Vec<float> V;
-    const float *y = right.at;
-    const bool one = right.one;
-    switch (combine) {
-        case ATROUS_PLUS: return paired(x, y, one, to, count, [](V p, V q) { return p + q; });
-        case ATROUS_MINUS: return paired(x, y, one, to, count, [](V p, V q) { return p - q; });
-        case ATROUS_TIMES: return paired(x, y, one, to, count, [](V p, V q) { return p * q; });
-        case ATROUS_OVER: return paired(x, y, one, to, count, [](V p, V q) { return p / q; });
-        case ATROUS_MORE:
-            return paired(x, y, one, to, count, [](V p, V q) { return choose<float>((q > p) | (q != q), q, p); });
-        default: return paired(x, y, one, to, count, [](V p, V q) { return choose<float>((q < p) | (q != q), q, p); });
-    }
-}
-
-// Plus and times from registers to a function: most steps are one of these.
+// A sum and a rectifier behind it are most frequent.
 __attribute__((noinline)) void elementwise_step(const atrous_elementwise_step &s, const float *left, Operand right, float *to,
                                                 int64_t count) {
     typedef Vec<float> V;
@@ -103,7 +92,7 @@ __attribute__((noinline)) void elementwise_step(const atrous_elementwise_step &s
     if (s.function == ATROUS_RELU && s.combine == ATROUS_PLUS) {
         return paired(left, right.at, right.one, to, count, [](V p, V q) { return activated<float>(p + q, ATROUS_RELU); });
     }
-    combined(s.combine, left, right, to, count);
+    combined(s.combine, left, right.at, right.one, to, count);
     if (s.function != ATROUS_NONE) apply(s.function, to, to, count, s.alpha, s.beta, nullptr, nullptr);
 }
 

@@ -41,8 +41,8 @@ struct MapKernels {
     int (*norm_factors)(const atrous_norm *norm, const float *x, const float *weight, const float *bias, float *factors,
                         double *parts);
     int64_t (*norm_parts)(const atrous_norm *norm);
-    int (*channel_means)(const atrous_channels *map, const float *x, float *out, double *parts);
-    int64_t (*channel_parts)(const atrous_channels *map);
+    int (*sum)(const atrous_sums *sums, const float *x, float *out, double *parts);
+    int64_t (*sum_parts)(const atrous_sums *sums);
 };
 
 }  // namespace atrous

@@ -1,4 +1,4 @@
-// Means of channels, and means and variances of groups of channels, float32, planes and channels last.
+// Sums along one axis, and means and variances of groups of channels in planes and channels last, float32.
 //
 // Accumulator: float32 in a chunk of at most 2048 numbers (128 positions of channels last), in which 128 at most meet in
 // one register; float64 of all chunks. Squares are those of distances from about the mean of the chunk.
@@ -193,81 +193,100 @@ inline int norm_factors(const atrous_norm &norm, const float *x, const float *we
     return ATROUS_OK;
 }
 
-struct ChannelSums {
-    const atrous_channels *map;
+struct AxisSums {
+    const atrous_sums *map;
     const float *x;
-    double *sums;     // of planes, by image and channel
-    float *parts;     // of channels last, by image, chunk and channel
-    int64_t chunks;   // of an image, of channels last
+    double *sums;    // one for each number of the result
+    float *parts;    // along lines: by image, chunk of lines and column
+    int64_t chunks;  // of an image's lines
 };
 
-inline void sum_planes(void *context, int64_t begin, int64_t end) {
+template <bool Squared> ATROUS_INLINE Vec<float> summed(const float *x) {
+    const Vec<float> one = load(x);
+    return Squared ? one * one : one;
+}
+template <bool Squared> ATROUS_INLINE double summed_one(float x) {
+    return Squared ? static_cast<double>(x) * static_cast<double>(x) : static_cast<double>(x);
+}
+
+// Lines, each on its own.
+template <bool Squared> void sum_columns(void *context, int64_t begin, int64_t end) {
     constexpr int64_t L = Types<float>::lanes;
-    const ChannelSums &s = *static_cast<const ChannelSums *>(context);
-    for (int64_t plane = begin; plane < end; ++plane) {
-        const float *x = s.x + plane * s.map->positions;
+    const AxisSums &s = *static_cast<const AxisSums *>(context);
+    const int64_t columns = s.map->columns;
+    for (int64_t line = begin; line < end; ++line) {
+        const float *x = s.x + line * columns;
         double all = 0;
-        for (int64_t at = 0; at < s.map->positions; at += kMomentChunk) {
-            const int64_t stop = smaller(at + kMomentChunk, s.map->positions);
+        for (int64_t at = 0; at < columns; at += kMomentChunk) {
+            const int64_t stop = smaller(at + kMomentChunk, columns);
             Vec<float> sum[4] = {};
             int64_t i = at;
             for (; i + 4 * L <= stop; i += 4 * L) {
                 ATROUS_UNROLL(4)
-                for (int j = 0; j < 4; ++j) sum[j] += load(x + i + j * L);
+                for (int j = 0; j < 4; ++j) sum[j] += summed<Squared>(x + i + j * L);
             }
-            all += sum_of(sum, 4);
-            for (; i < stop; ++i) all += static_cast<double>(x[i]);
+            for (; i + L <= stop; i += L) sum[0] += summed<Squared>(x + i);
+            const Vec<float> both = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+            all += sum_of(&both, 1);
+            for (; i < stop; ++i) all += summed_one<Squared>(x[i]);
         }
-        s.sums[plane] = all;
+        s.sums[line] = all;
     }
 }
 
-inline void sum_positions(void *context, int64_t begin, int64_t end) {
+// Chunks of lines, all columns at once.
+template <bool Squared> void sum_lines(void *context, int64_t begin, int64_t end) {
     constexpr int64_t L = Types<float>::lanes;
-    const ChannelSums &s = *static_cast<const ChannelSums *>(context);
-    const int64_t channels = s.map->channels;
+    const AxisSums &s = *static_cast<const AxisSums *>(context);
+    const int64_t columns = s.map->columns;
     for (int64_t item = begin; item < end; ++item) {
         const int64_t first = item % s.chunks * kMomentPositions;
-        const int64_t count = smaller(kMomentPositions, s.map->positions - first);
-        const float *x = s.x + (item / s.chunks * s.map->positions + first) * channels;
-        float *to = s.parts + item * channels;
+        const int64_t count = smaller(kMomentPositions, s.map->lines - first);
+        const float *x = s.x + (item / s.chunks * s.map->lines + first) * columns;
+        float *to = s.parts + item * columns;
         int64_t c = 0;
-        for (; c + 4 * L <= channels; c += 4 * L) {
+        for (; c + 4 * L <= columns; c += 4 * L) {
             Vec<float> sum[4] = {};
             for (int64_t p = 0; p < count; ++p) {
                 ATROUS_UNROLL(4)
-                for (int j = 0; j < 4; ++j) sum[j] += load(x + p * channels + c + j * L);
+                for (int j = 0; j < 4; ++j) sum[j] += summed<Squared>(x + p * columns + c + j * L);
             }
             ATROUS_UNROLL(4)
             for (int j = 0; j < 4; ++j) store<float>(to + c + j * L, sum[j]);
         }
-        for (; c < channels; ++c) {
-            float sum = 0;
-            for (int64_t p = 0; p < count; ++p) sum += x[p * channels + c];
-            to[c] = sum;
+        for (; c < columns; ++c) {
+            double sum = 0;
+            for (int64_t p = 0; p < count; ++p) sum += summed_one<Squared>(x[p * columns + c]);
+            to[c] = static_cast<float>(sum);
         }
     }
 }
 
-// out (images, channels): the mean of each channel of an image. `parts`: numbers of atrous_channel_parts.
-inline int channel_means(const atrous_channels &map, const float *x, float *out, double *parts) {
-    const int64_t planes = map.images * map.channels;
-    ChannelSums s{&map, x, parts, reinterpret_cast<float *>(parts + planes), ceil_div(map.positions, kMomentPositions)};
-    const int32_t threads = planes * map.positions < kAloneNumbers ? 1 : map.threads;
-    if (!map.channels_last) {
-        atrous::parallel(planes, threads, sum_planes, &s);
+// Numbers of `parts`: sums, and along lines those of chunks in float32.
+inline int64_t sum_parts(const atrous_sums &map) {
+    const int64_t made = map.images * (map.along_lines ? map.columns : map.lines);
+    const int64_t chunks = map.along_lines ? ceil_div(map.lines, kMomentPositions) : 0;
+    return made + ceil_div(map.images * chunks * map.columns, int64_t(2));
+}
+
+inline int summed_up(const atrous_sums &map, const float *x, float *out, double *parts) {
+    const int64_t made = map.images * (map.along_lines ? map.columns : map.lines);
+    AxisSums s{&map, x, parts, reinterpret_cast<float *>(parts + made), ceil_div(map.lines, kMomentPositions)};
+    const int32_t threads = map.images * map.lines * map.columns < kAloneNumbers ? 1 : map.threads;
+    if (!map.along_lines) {
+        atrous::parallel(map.images * map.lines, threads, map.squared ? sum_columns<true> : sum_columns<false>, &s);
     } else {
-        atrous::parallel(map.images * s.chunks, threads, sum_positions, &s);
+        atrous::parallel(map.images * s.chunks, threads, map.squared ? sum_lines<true> : sum_lines<false>, &s);
         for (int64_t image = 0; image < map.images; ++image) {
-            double *sums = parts + image * map.channels;
-            for (int64_t c = 0; c < map.channels; ++c) sums[c] = 0;
+            double *sums = parts + image * map.columns;
+            for (int64_t c = 0; c < map.columns; ++c) sums[c] = 0;
             for (int64_t chunk = 0; chunk < s.chunks; ++chunk) {
-                const float *part = s.parts + (image * s.chunks + chunk) * map.channels;
-                for (int64_t c = 0; c < map.channels; ++c) sums[c] += static_cast<double>(part[c]);
+                const float *part = s.parts + (image * s.chunks + chunk) * map.columns;
+                for (int64_t c = 0; c < map.columns; ++c) sums[c] += static_cast<double>(part[c]);
             }
         }
     }
-    for (int64_t i = 0; i < planes; ++i) out[i] = static_cast<float>(parts[i] / static_cast<double>(map.positions));
+    for (int64_t i = 0; i < made; ++i) out[i] = static_cast<float>(parts[i] * map.scale);
     return ATROUS_OK;
 }
 

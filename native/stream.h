@@ -13,7 +13,7 @@
 
 #include "abi.h"
 #include "product.h"
-#include "functions.h"
+#include "stream_functions.h"
 #include "stream_grid.h"
 #include "stream_recurrent.h"
 #include "stream_run.h"

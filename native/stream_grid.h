@@ -10,7 +10,7 @@
 #include <math.h>
 
 #include "product.h"
-#include "functions.h"
+#include "stream_functions.h"
 #include "stream_run.h"
 #include "stream_values.h"
 

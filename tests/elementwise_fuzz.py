@@ -16,15 +16,15 @@ import numpy as np
 
 from atrous.operators.kernels import native
 from atrous.operators.kernels.elementwise import (
-    Channels,
+    AxisSums,
     Elementwise,
     GroupNorm,
     Step,
-    channel_means,
-    channel_parts,
     norm_factors,
     norm_parts,
     run_elementwise,
+    sum_parts,
+    summed_up,
 )
 
 erf = np.vectorize(math.erf, otypes=[float])
@@ -81,14 +81,15 @@ def drawn(rng: random.Random, seed: int = 0) -> Draw:
     columns = rng.choice([1, 3, 16, 33, rng.randint(1, 300), rng.randint(1000, 4000)])
     lines = rng.choice([1, 2, rng.randint(1, 70)]) if columns > 300 else rng.randint(1, 200)
     count = rng.randint(1, 5)
-    kinds = [7, *(rng.randint(0, 7) for _ in range(count - 1))]
-    rng.shuffle(kinds)
+    sizes = (images, lines, columns)
+    inputs = [_lying(sizes, 7, 0), *(_lying(sizes, rng.randint(0, 7), rng.choice([0, 0, 1, 5])) for _ in range(count - 1))]
+    rng.shuffle(inputs)
     scratch = rng.randint(1, 4)
     written: list[int] = []
     steps: list[Step] = []
     if rng.random() < 0.15:
-        steps.append(Step(kinds.index(7), function=rng.choice([*POSITIVE])))
-        return Draw(Elementwise(images, lines, columns, tuple(kinds), tuple(steps)), seed)
+        steps.append(Step(rng.randrange(count), function=rng.choice([*POSITIVE])))
+        return Draw(Elementwise(images, lines, columns, tuple(inputs), tuple(steps)), seed)
     many = rng.randint(1, 5)
     for n in range(many):
         values = [*range(count), *written]
@@ -107,25 +108,35 @@ def drawn(rng: random.Random, seed: int = 0) -> Draw:
         images,
         lines,
         columns,
-        tuple(kinds),
+        tuple(inputs),
         tuple(steps),
         scratch,
         rng.choice([1, 2, 3]),
     )
-    return Draw(run, seed, kinds.index(7) if rng.random() < 0.3 else -1)
+    return Draw(run, seed, inputs.index(_lying(sizes, 7, 0)) if rng.random() < 0.3 else -1)
+
+
+def _lying(sizes: tuple[int, int, int], kind: int, apart: int) -> tuple[int, int, int]:
+    """Strides of an input that differs along the axes of the bits of `kind`, its lines apart."""
+    column = kind >> 2 & 1
+    line = (sizes[2] * column or 1) + apart if kind >> 1 & 1 else 0
+    return (line * sizes[1] or sizes[2] * column or 1) if kind & 1 else 0, line, column
 
 
 def inputs_of(draw: Draw) -> list[np.ndarray]:
-    """Arrays of their own memory, in float32, each with as many axes as the run."""
+    """Arrays in float32 with as many axes as the run, whose memory ends with their last number."""
     run, made = draw.run, np.random.default_rng(draw.seed)
     sizes = (run.images, run.lines, run.columns)
     found = []
-    for kind in run.inputs:
-        shape = tuple(size if kind >> axis & 1 else 1 for axis, size in enumerate(sizes))
-        x = made.uniform(0.5, 2, shape)
+    for steps in run.inputs:
+        shape = tuple(size if step else 1 for step, size in zip(steps, sizes, strict=True))
+        count = 1 + sum(step * (size - 1) for step, size in zip(steps, shape, strict=True))
+        held = made.uniform(0.5, 2, count)
         if run.steps[0].function not in POSITIVE:
-            x *= made.choice([-1, 1], shape)
-        found.append(x.astype(np.float32))
+            held *= made.choice([-1, 1], count)
+        held = held.astype(np.float32)
+        strides = [4 * step for step in steps]
+        found.append(np.lib.stride_tricks.as_strided(held, shape, strides))
     return found
 
 
@@ -206,16 +217,34 @@ def assert_norm_agrees(norm: GroupNorm, seed: int) -> None:
     assert np.abs(found[1] - shifts).max() <= 4e-6 * size * (1 + np.abs(scales).max()), (norm, found)
 
 
-def assert_means_agree(norm: GroupNorm, seed: int) -> None:
-    """Of the channels of what a norm is for."""
+def drawn_sums(rng: random.Random) -> AxisSums:
+    columns = rng.choice([1, 3, 16, rng.randint(1, 300), rng.randint(2000, 5000)])
+    return AxisSums(
+        images=rng.choice([1, 2, 3]),
+        lines=rng.choice([1, 2, 127, 128, rng.randint(1, 400 if columns < 500 else 20)]),
+        columns=columns,
+        along_lines=rng.random() < 0.5,
+        squared=rng.random() < 0.5,
+        scale=rng.choice([1.0, rng.uniform(-2, 2)]),
+        threads=rng.choice([1, 2, 3]),
+    )
+
+
+def sums_of(sums: AxisSums, x: np.ndarray) -> np.ndarray:
+    x = np.ascontiguousarray(x, np.float32)
+    made = np.full((sums.images, sums.columns if sums.along_lines else sums.lines), 7.0, np.float32)
+    parts = np.full(sum_parts(sums), 7.0)
+    summed_up(sums, *(one.ctypes.data for one in (x, made, parts)))
+    return made
+
+
+def assert_sums_agree(sums: AxisSums, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    maps = Channels(norm.images, norm.channels, norm.positions, norm.channels_last, norm.threads)
-    x = rng.standard_normal((maps.images, maps.channels, maps.positions)) + rng.choice([0, 5])
-    given = np.ascontiguousarray(x.swapaxes(1, 2) if maps.channels_last else x, np.float32)
-    made = np.full((maps.images, maps.channels), 7.0, np.float32)
-    parts = np.full(channel_parts(maps), 7.0)
-    channel_means(maps, *(one.ctypes.data for one in (given, made, parts)))
-    assert np.abs(made - x.mean(2)).max() <= 4e-6, maps
+    x = rng.standard_normal((sums.images, sums.lines, sums.columns)) + rng.choice([0, 5])
+    x = x.astype(np.float32).astype(float)
+    axis, of = 1 if sums.along_lines else 2, x * x if sums.squared else x
+    apart = np.abs(sums_of(sums, x) - of.sum(axis) * sums.scale)
+    assert (apart <= 1e-6 * (1 + np.abs(of).sum(axis) * abs(sums.scale))).all(), (sums, apart.max())
 
 
 def main() -> None:
@@ -226,9 +255,8 @@ def main() -> None:
     rng = random.Random(given.seed)
     for number in range(given.draws):
         assert_agrees(drawn(rng, number))
-        norm = drawn_norm(rng)
-        assert_norm_agrees(norm, number)
-        assert_means_agree(norm, number)
+        assert_norm_agrees(drawn_norm(rng), number)
+        assert_sums_agree(drawn_sums(rng), number)
     sys.stdout.write(f"{given.draws} draws agree with the definition; {native()}\n")
 
 

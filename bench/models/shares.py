@@ -53,8 +53,8 @@ WORDS = {
     "transposed": "conv_transpose",
     "resample": "upsample interpolate grid_sampler pixel_shuffle",
     "1x1": "linear addmm aten.mm bmm matmul einsum",
-    "pool": "pool aten.mean aten.amax channel_means",
-    "norm": "norm cumsum aten.sum aten.var group_factors",
+    "pool": "pool aten.mean aten.amax",
+    "norm": "norm cumsum aten.sum aten.var group_factors axis_sum",
     "rest": (
         "cat copy clone contiguous reshape view permute transpose slice split chunk expand select "
         "squeeze pad getitem arange zeros full laid_out flatten stack"

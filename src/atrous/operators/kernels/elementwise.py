@@ -1,4 +1,4 @@
-"""Element-wise operations in a row as the kernels see them, factors of norms, and means."""
+"""Element-wise operations in a row as the kernels see them, factors of norms, and sums."""
 
 from __future__ import annotations
 
@@ -13,25 +13,21 @@ from atrous.operators.kernels.library import library
 from atrous.operators.kernels.stream import COMBINE, FUNCTIONS
 
 __all__ = [
-    "BY_COLUMN",
-    "BY_IMAGE",
-    "BY_LINE",
     "MOST_VALUES",
-    "Channels",
+    "AxisSums",
     "Elementwise",
     "GroupNorm",
     "Step",
-    "channel_means",
-    "channel_parts",
     "norm_factors",
     "norm_parts",
     "run_elementwise",
+    "sum_parts",
+    "summed_up",
     "elementwise_natively",
 ]
 
 # The version in native/abi.h that the structures below are written for.
 _VERSION = 1
-BY_IMAGE, BY_LINE, BY_COLUMN = 1, 2, 4
 MOST_VALUES = 24
 """Inputs and scratch values together."""
 
@@ -55,16 +51,16 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Elementwise:
-    """Steps on `images` of `lines` of `columns`, float32, dense.
+    """Steps on `images` of `lines` of `columns`, float32; the result is dense.
 
-    `inputs` says of each by what it differs (`BY_IMAGE`, `BY_LINE`, `BY_COLUMN`): it is dense too,
-    and has one number along the other axes.
+    `inputs` says of each how many numbers it is from one image, one line and one column to the
+    next: 0 where these share a number. Columns are 0 or 1 apart.
     """
 
     images: int
     lines: int
     columns: int
-    inputs: tuple[int, ...]
+    inputs: tuple[tuple[int, int, int], ...]
     steps: tuple[Step, ...]
     scratch: int = 0
     threads: int = 1
@@ -84,13 +80,18 @@ class GroupNorm:
 
 
 @dataclass(frozen=True, slots=True)
-class Channels:
-    """Maps (images, channels, positions), or with `channels_last` the other way."""
+class AxisSums:
+    """Sums of (images, lines, columns) along one axis, times `scale`; `squared`: of squares.
+
+    Of the columns of each line, or `along_lines` of the lines of each column.
+    """
 
     images: int
-    channels: int
-    positions: int
-    channels_last: bool = False
+    lines: int
+    columns: int
+    along_lines: bool = False
+    squared: bool = False
+    scale: float = 1.0
     threads: int = 1
 
 
@@ -107,12 +108,18 @@ class _StepStruct(ctypes.Structure):
     )
 
 
+class _InputStruct(ctypes.Structure):
+    """`atrous_elementwise_input`."""
+
+    _fields_ = tuple((name, ctypes.c_int64) for name in ("image", "line", "column"))
+
+
 class _RunStruct(ctypes.Structure):
     """`atrous_elementwise`."""
 
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("images", "lines", "columns")),
-        ("inputs", ctypes.POINTER(ctypes.c_int32)),
+        ("inputs", ctypes.POINTER(_InputStruct)),
         ("steps", ctypes.POINTER(_StepStruct)),
         *((name, ctypes.c_int32) for name in ("input_count", "scratch", "step_count", "threads")),
     )
@@ -129,13 +136,13 @@ class _NormStruct(ctypes.Structure):
     )
 
 
-class _ChannelsStruct(ctypes.Structure):
-    """`atrous_channels`."""
+class _SumsStruct(ctypes.Structure):
+    """`atrous_sums`."""
 
     _fields_ = (
-        *((name, ctypes.c_int64) for name in ("images", "channels", "positions")),
-        ("threads", ctypes.c_int32),
-        ("channels_last", ctypes.c_int32),
+        *((name, ctypes.c_int64) for name in ("images", "lines", "columns")),
+        ("scale", ctypes.c_double),
+        *((name, ctypes.c_int32) for name in ("along_lines", "squared", "threads", "reserved")),
     )
 
 
@@ -150,9 +157,9 @@ def _calls() -> Any:
     loaded.atrous_norm_parts.argtypes = [ctypes.POINTER(_NormStruct)]
     loaded.atrous_norm_parts.restype = ctypes.c_int64
     loaded.atrous_norm_factors.argtypes = [ctypes.POINTER(_NormStruct), *[data] * 5]
-    loaded.atrous_channel_parts.argtypes = [ctypes.POINTER(_ChannelsStruct)]
-    loaded.atrous_channel_parts.restype = ctypes.c_int64
-    loaded.atrous_channel_means.argtypes = [ctypes.POINTER(_ChannelsStruct), *[data] * 3]
+    loaded.atrous_sum_parts.argtypes = [ctypes.POINTER(_SumsStruct)]
+    loaded.atrous_sum_parts.restype = ctypes.c_int64
+    loaded.atrous_sum.argtypes = [ctypes.POINTER(_SumsStruct), *[data] * 3]
     return loaded if int(loaded.atrous_elementwise_version()) == _VERSION else None
 
 
@@ -165,7 +172,7 @@ class _Run:
     """The structure, and the arrays that it points at."""
 
     def __init__(self, run: Elementwise) -> None:
-        self._inputs = (ctypes.c_int32 * len(run.inputs))(*run.inputs)
+        self._inputs = (_InputStruct * len(run.inputs))(*(_InputStruct(*one) for one in run.inputs))
         self._steps = (_StepStruct * len(run.steps))(
             *(
                 _StepStruct(
@@ -202,7 +209,7 @@ def _run(run: Elementwise) -> _Run:
 def run_elementwise(run: Elementwise, inputs: Sequence[int], out: int) -> None:
     """Writes the result of the last step to the memory at `out`; all are addresses.
 
-    `out` may be the address of an input that differs along all axes.
+    `out` may be the address of an input that lies as the result does.
     """
     held: Any = _run(run)
     given = (ctypes.c_void_p * len(inputs))(*inputs)
@@ -236,17 +243,23 @@ def norm_factors(
 
 
 @lru_cache(maxsize=1024)
-def _channels(maps: Channels) -> Any:
-    return _ChannelsStruct(
-        maps.images, maps.channels, maps.positions, maps.threads, maps.channels_last
+def _sums(sums: AxisSums) -> Any:
+    return _SumsStruct(
+        sums.images,
+        sums.lines,
+        sums.columns,
+        sums.scale,
+        sums.along_lines,
+        sums.squared,
+        sums.threads,
     )
 
 
-def channel_parts(maps: Channels) -> int:
-    """How many float64 of scratch memory `channel_means` needs; 0 for maps that it refuses."""
-    return int(_calls().atrous_channel_parts(_channels(maps)))
+def sum_parts(sums: AxisSums) -> int:
+    """How many float64 of scratch memory `summed_up` needs; 0 for what it refuses."""
+    return int(_calls().atrous_sum_parts(_sums(sums)))
 
 
-def channel_means(maps: Channels, x: int, out: int, parts: int) -> None:
-    """Writes the mean of each channel, (images, channels); all are addresses."""
-    checked(_calls().atrous_channel_means(_channels(maps), x, out, parts), "means")
+def summed_up(sums: AxisSums, x: int, out: int, parts: int) -> None:
+    """Writes the sums, (images, lines) or along lines (images, columns); all are addresses."""
+    checked(_calls().atrous_sum(_sums(sums), x, out, parts), "sums")

@@ -1,4 +1,4 @@
-"""Element-wise operations in a row on PyTorch tensors as one pass, factors of norms, and means.
+"""Element-wise operations in a row on PyTorch tensors as one pass, factors of norms, and sums.
 
 Float32 on the CPU, without autograd.
 """
@@ -12,19 +12,19 @@ from typing import Any
 import torch
 
 from atrous.operators.kernels.elementwise import (
-    Channels,
+    AxisSums,
     Elementwise,
     GroupNorm,
     Step,
-    channel_means,
-    channel_parts,
     norm_factors,
     norm_parts,
     run_elementwise,
+    sum_parts,
+    summed_up,
 )
 from atrous.operators.kernels.threads import on_threads, share_threads
 
-__all__ = ["channel_means_of", "fits_axes", "norm_factors_of", "prepare_elementwise"]
+__all__ = ["fits_axes", "norm_factors_of", "prepare_elementwise", "sums_of"]
 
 share_threads()
 
@@ -32,40 +32,38 @@ _AXES = 3
 Given = Sequence[torch.Tensor]
 
 
-def _order(shape: Sequence[int], strides: Sequence[int]) -> list[int] | None:
-    """The axes from the outermost in memory to the innermost; None where that is not dense."""
-    axes = sorted(
-        (a for a in range(len(shape)) if shape[a] > 1), key=lambda a: (-strides[a], shape[a])
-    )
-    step = 1
-    for axis in reversed(axes):
-        if strides[axis] != step:
-            return None
-        step *= shape[axis]
-    return axes
-
-
-def _present(shape: Sequence[int], made: Sequence[int]) -> list[bool]:
-    """Along which axes of the result an input differs."""
-    shape = [1] * (len(made) - len(shape)) + [*shape]
-    return [size > 1 for size in shape]
+Strides = Sequence[int]
 
 
 def _merged(
-    axes: Sequence[int], made: Sequence[int], inputs: Sequence[Sequence[int]]
-) -> tuple[list[int], list[list[bool]]]:
-    """The sizes of the axes of memory, those merged along which the inputs differ alike."""
-    present = [_present(shape, made) for shape in inputs]
+    axes: Sequence[int], made: Sequence[int], inputs: Sequence[Strides]
+) -> tuple[list[int], list[list[int]]]:
+    """The sizes of axes of memory, from the outermost on, and each input's strides along them.
+
+    Axes along which every input goes on as along the next one are merged.
+    """
     sizes: list[int] = []
-    differ: list[list[bool]] = []
+    steps: list[list[int]] = []
     for axis in axes:
-        now = [one[axis] for one in present]
-        if differ and differ[-1] == now:
-            sizes[-1] *= made[axis]
+        now = [one[axis] for one in inputs]
+        size = made[axis]
+        if sizes and steps[-1] == [step * size for step in now]:
+            sizes[-1] *= size
+            steps[-1] = now
         else:
-            sizes.append(made[axis])
-            differ.append(now)
-    return sizes, differ
+            sizes.append(size)
+            steps.append(now)
+    return sizes, steps
+
+
+def _dense_strides(axes: Sequence[int], made: Sequence[int], present: Sequence[bool]) -> list[int]:
+    """Strides of what is dense along the axes that are present, the last of `axes` innermost."""
+    strides, step = [0] * len(made), 1
+    for axis in reversed(axes):
+        if present[axis]:
+            strides[axis] = step
+            step *= made[axis]
+    return strides
 
 
 def fits_axes(made: Sequence[int], inputs: Sequence[Sequence[int]]) -> bool:
@@ -80,7 +78,16 @@ def fits_axes(made: Sequence[int], inputs: Sequence[Sequence[int]]) -> bool:
     """
     planes = [axis for axis in range(len(made)) if made[axis] > 1]
     last = [axis for axis in planes if axis != 1] + [axis for axis in planes if axis == 1]
-    return all(len(_merged(axes, made, inputs)[0]) <= _AXES for axes in (planes, last))
+    whole = [[1] * (len(made) - len(shape)) + [*shape] for shape in inputs]
+    return all(
+        len(
+            _merged(
+                axes, made, [_dense_strides(axes, made, [n > 1 for n in one]) for one in whole]
+            )[0]
+        )
+        <= _AXES
+        for axes in (planes, last)
+    )
 
 
 class _Arranged:
@@ -91,69 +98,69 @@ class _Arranged:
     def __init__(
         self, shape: tuple[int, ...], steps: tuple[Step, ...], scratch: int, over: int, given: Given
     ) -> None:
-        whole = [i for i, x in enumerate(given) if tuple(x.shape) == shape]
-        self._strides: tuple[int, ...] = torch.empty(shape, device="meta").stride()
-        axes = _order(shape, self._strides)
-        for i in whole:
-            if (found := _order(shape, given[i].stride())) is not None:
-                axes, self._strides = found, given[i].stride()
-                break
-        if axes is None:
-            raise ValueError(f"element-wise: {shape} is no shape of a dense map.")
-        sizes, differ = _merged(axes, shape, [x.shape for x in given])
+        like = next((x for x in given if tuple(x.shape) == shape), None)
+        order = range(len(shape), 0, -1) if like is None else like.stride()
+        axes = [axis for axis in range(len(shape)) if shape[axis] > 1]
+        axes.sort(key=lambda axis: -order[axis])
+        dense = _dense_strides(axes, shape, [True] * len(shape))
+        # Axes of one position have a stride that goes on.
+        self._strides = tuple(one or prod(shape) for one in dense)
+        lying = [list(x.expand(shape).stride()) for x in given]
+        wanted = [
+            _dense_strides(axes, shape, [n > 1 for n in (*[1] * (len(shape) - x.dim()), *x.shape)])
+            for x in given
+        ]
+        moved = [i for i, one in enumerate(lying) if axes and one[axes[-1]] not in (0, 1)]
+        sizes, found = self._axes(axes, shape, lying, wanted, moved)
+        if len(sizes) > _AXES:
+            moved = [i for i, one in enumerate(lying) if any(one[a] != wanted[i][a] for a in axes)]
+            sizes, found = self._axes(axes, shape, lying, wanted, moved)
         lead = _AXES - len(sizes)
         if lead < 0:
             raise ValueError(f"element-wise: inputs of {shape} differ along too many axes.")
-        kinds = []
-        for i in range(len(given)):
-            bits = sum(1 << (lead + at) for at, one in enumerate(differ) if one[i])
-            # Axes of one position are those of everybody.
-            kinds.append(bits | ((1 << lead) - 1 if i in whole else 0))
-        images, lines, columns = [1] * lead + sizes
-        run = Elementwise(images, lines, columns, tuple(kinds), steps, scratch)
-        self._now = on_threads(run)
-        self._copied = [
-            (i, self._copy(axes, shape, x, i in whole))
-            for i, x in enumerate(given)
-            if not self._is_ready(axes, shape, x, i in whole)
+        inputs = [
+            ((0,) * lead + tuple(step[i] for step in found))[-_AXES:] for i in range(len(given))
         ]
-        is_own = over in whole and over not in [i for i, _ in self._copied]
-        self._over = over if is_own else -1
+        images, lines, columns = [1] * lead + sizes
+        self._now = on_threads(
+            Elementwise(
+                images, lines, columns, tuple((a, b, c) for a, b, c in inputs), steps, scratch
+            )
+        )
+        self._copied = [(i, wanted[i]) for i in moved]
+        is_own = over >= 0 and over not in moved and all(lying[over][a] == dense[a] for a in axes)
+        self._over = over if is_own and tuple(given[over].shape) == shape else -1
 
-    def _is_ready(
-        self, axes: list[int], shape: tuple[int, ...], x: torch.Tensor, whole: bool
-    ) -> bool:
-        if whole:
-            return x.numel() < 2 or _order(shape, x.stride()) == axes
-        step, lead = 1, len(shape) - x.dim()
-        for axis in reversed([a for a in axes if a >= lead and x.shape[a - lead] > 1]):
-            if x.stride(axis - lead) != step:
-                return False
-            step *= x.shape[axis - lead]
-        return True
-
-    def _copy(
-        self, axes: list[int], shape: tuple[int, ...], x: torch.Tensor, whole: bool
-    ) -> Callable[[torch.Tensor], torch.Tensor]:
-        if whole:
-            return lambda x: torch.empty_strided(shape, self._strides).copy_(x)
-        lead = len(shape) - x.dim()
-        rest = [a for a in range(x.dim()) if a + lead not in axes]
-        order = rest + [a - lead for a in axes if a >= lead]
-        return lambda x: x.permute(order).contiguous()
+    @staticmethod
+    def _axes(
+        axes: Sequence[int],
+        shape: tuple[int, ...],
+        lying: Sequence[Strides],
+        wanted: Sequence[Strides],
+        moved: Sequence[int],
+    ) -> tuple[list[int], list[list[int]]]:
+        return _merged(
+            axes, shape, [wanted[i] if i in moved else one for i, one in enumerate(lying)]
+        )
 
     def run(self, shape: tuple[int, ...], given: Given) -> torch.Tensor:
         held = given
         if self._copied:
             held = list(given)
-            for i, copied in self._copied:
-                held[i] = copied(held[i])
+            for i, strides in self._copied:
+                held[i] = _as_strided(held[i], strides)
         if self._over >= 0:
             out = given[self._over]
         else:
             out = torch.empty_strided(shape, self._strides, dtype=torch.float32)
         run_elementwise(self._now(), [x.data_ptr() for x in held], out.data_ptr())
         return out
+
+
+def _as_strided(x: torch.Tensor, strides: Strides) -> torch.Tensor:
+    """A copy that lies along its axes as `strides` of the result's say."""
+    own = [step or 1 for step in strides[len(strides) - x.dim() :]]
+    return torch.empty_strided(x.shape, own, dtype=x.dtype).copy_(x)
 
 
 def prepare_elementwise(
@@ -237,31 +244,43 @@ def norm_factors_of(
     return factors
 
 
-def channel_means_of(*, keepdim: bool) -> Callable[[torch.Tensor], torch.Tensor]:
-    """`means(x)`: of each channel of `x` (N, C, ...) over its positions, as (N, C) or (N, C, 1, ...).
+def sums_of(
+    *, channels: bool, keepdim: bool, squared: bool = False, mean: bool = False
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """`sums(x)` of `x` (N, C, ...) over its channels, or over the positions of each channel.
+
+    Of squares where `squared`, divided by how many they are where it is a `mean`. The axes that are
+    summed up stay, as ones, with `keepdim`.
 
     >>> import torch
     >>> from atrous.operators.kernels.elementwise import elementwise_natively
     >>> x = torch.tensor([[[1.0, 3.0], [0.0, 5.0]]])
-    >>> means = channel_means_of(keepdim=False)
-    >>> means(x).tolist() if elementwise_natively() else [[2.0, 2.5]]
+    >>> sums = sums_of(channels=False, keepdim=False, mean=True)
+    >>> sums(x).tolist() if elementwise_natively() else [[2.0, 2.5]]
     [[2.0, 2.5]]
     """
-    known: dict[tuple[Any, ...], Callable[[], Channels]] = {}
+    known: dict[tuple[Any, ...], Callable[[], AxisSums]] = {}
 
-    def means(x: torch.Tensor) -> torch.Tensor:
+    def sums(x: torch.Tensor) -> torch.Tensor:
         x, last = _dense(x)
         if x.dtype != torch.float32 or not x.is_cpu:
-            raise ValueError("means: prepared for float32 on the CPU, not for this input.")
-        shape = tuple(x.shape)
-        now = known.get((shape, last))
+            raise ValueError("sums: prepared for float32 on the CPU, not for this input.")
+        batch, width, *sizes = x.shape
+        now = known.get((x.shape, last))
         if now is None:
-            maps = Channels(shape[0], shape[1], prod(shape[2:]), last)
-            now = known[shape, last] = on_threads(maps)
-        maps = now()
-        made = torch.empty(shape[:2], dtype=torch.float32)
-        parts = torch.empty(channel_parts(maps), dtype=torch.float64)
-        channel_means(maps, x.data_ptr(), made.data_ptr(), parts.data_ptr())
-        return made.reshape(*shape[:2], *[1] * (len(shape) - 2)) if keepdim else made
+            lines, columns = (prod(sizes), width) if last else (width, prod(sizes))
+            scale = 1 / (width if channels else prod(sizes)) if mean else 1.0
+            along = channels != last
+            now = known[x.shape, last] = on_threads(
+                AxisSums(batch, lines, columns, along, squared, scale)
+            )
+        shape = (batch, 1, *sizes) if channels else (batch, width, *(1 for _ in sizes))
+        made = torch.empty(shape, dtype=torch.float32)
+        asked = now()
+        parts = torch.empty(sum_parts(asked), dtype=torch.float64)
+        summed_up(asked, x.data_ptr(), made.data_ptr(), parts.data_ptr())
+        if keepdim:
+            return made
+        return made.squeeze(1) if channels else made.reshape(batch, width)
 
-    return means
+    return sums

@@ -1,4 +1,4 @@
-"""Norms that no layer takes in, as a factor and a term of each channel; and means of channels.
+"""Norms that no layer takes in, as a factor and a term of each channel; and sums over an axis.
 
 They are for the pass over memory that they are then a part of.
 """
@@ -6,13 +6,14 @@ They are for the pass over memory that they are then a part of.
 from __future__ import annotations
 
 import operator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.fx import Graph, Node
 
 from atrous.operators.kernels.elementwise import elementwise_natively
-from atrous.operators.kernels.torch_elementwise import channel_means_of, norm_factors_of
+from atrous.operators.kernels.torch_elementwise import norm_factors_of, sums_of
 from atrous.optimization.graph.clean import constants_first, is_call, merged, replaced
 from atrous.optimization.graph.fold import norm_scale, norm_shift
 
@@ -40,19 +41,35 @@ class GroupFactors:
         return self._factors(x, weight, bias)
 
 
-class ChannelMeans:
-    """The mean of each channel over all positions, as a node calls it."""
+@dataclass(frozen=True, slots=True)
+class _Summing:
+    """Sums over channels, or over the positions of each; of what, and how."""
 
-    __name__ = "channel_means"
+    x: Node
+    channels: bool
+    keepdim: bool
+    squared: bool = False
+    mean: bool = False
 
-    def __init__(self, *, keepdim: bool) -> None:
-        self._means = channel_means_of(keepdim=keepdim)
+
+class AxisSum:
+    """Sums over channels or positions, as a node calls them."""
+
+    __name__ = "axis_sum"
+
+    def __init__(self, asked: _Summing) -> None:
+        self._sums = sums_of(
+            channels=asked.channels,
+            keepdim=asked.keepdim,
+            squared=asked.squared,
+            mean=asked.mean,
+        )
 
     def __repr__(self) -> str:
         return self.__name__
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        return self._means(x)
+        return self._sums(x)
 
 
 def channel_values(values: torch.Tensor, rank: int) -> torch.Tensor:
@@ -64,7 +81,7 @@ def take_apart(graph: Graph) -> None:
     """Batch norms by what they hold, and group norms, as a product and a sum.
 
     Where the kernels are there: what is element-wise then becomes one pass, and the moments of a
-    group, and the mean of a channel, are summed up by all threads.
+    group, the mean of a channel and what is summed over channels are summed up by all threads.
     """
     if not elementwise_natively():
         return
@@ -76,11 +93,11 @@ def take_apart(graph: Graph) -> None:
             _batch(graph, node, constants)
         elif is_call(node, _GROUP):
             _group(graph, node)
-        elif (keepdim := _averages(node)) is not None:
+        elif (summing := _summing(node)) is not None:
             with graph.inserting_before(node):
-                means = graph.call_function(ChannelMeans(keepdim=keepdim), (node.args[0],))
-            means.meta = dict(node.meta)
-            replaced(node, means)
+                sums = graph.call_function(AxisSum(summing), (summing.x,))
+            sums.meta = dict(node.meta)
+            replaced(node, sums)
 
 
 def _is_large(node: Node) -> bool:
@@ -94,18 +111,23 @@ def _is_large(node: Node) -> bool:
     )
 
 
-def _averages(node: Node) -> bool | None:
-    """Whether a mean of all positions of each channel keeps their axes; None for what is none."""
-    rank = node.args[0].meta["val"].dim()
-    if is_call(node, "aten.mean.dim") and len(node.args) > 1 and not node.kwargs:
-        axes = sorted(axis % rank for axis in node.args[1] or ())
-        if axes == [*range(2, rank)]:
-            return bool(node.args[2]) if len(node.args) > 2 else False
+def _summing(node: Node) -> _Summing | None:
+    """What a node sums up; None for what is no sum or mean of channels, or of their positions."""
+    x = node.args[0]
+    rank = x.meta["val"].dim()
+    if is_call(node, "aten.mean.dim", "aten.sum.dim_IntList") and not node.kwargs:
+        axes = sorted(axis % rank for axis in (node.args[1] if len(node.args) > 1 else ()) or ())
+        keepdim = bool(node.args[2]) if len(node.args) > 2 else False
+        if axes not in ([1], [*range(2, rank)]):
+            return None
+        squared = is_call(x, "aten.square.default") and len(x.users) == 1
+        of = x.args[0] if squared else x
+        return _Summing(of, axes == [1], keepdim, squared, is_call(node, "aten.mean.dim"))
     if is_call(node, *(f"aten.adaptive_avg_pool{n}d.default" for n in (1, 2, 3))):
         sizes = node.args[1]
         wanted = [sizes] if isinstance(sizes, int) else sizes
-        if all(one == 1 for one in wanted) and node.args[0].meta["val"].dim() == node.meta["val"].dim():
-            return True
+        if all(one == 1 for one in wanted) and rank == node.meta["val"].dim() == len(wanted) + 2:
+            return _Summing(x, channels=False, keepdim=True, mean=True)
     return None
 
 

@@ -15,14 +15,13 @@ from atrous.optimization.graph.fuse import fuse
 from atrous.optimization.graph.in_place import overwrite
 from atrous.optimization.graph.norms import take_apart
 from atrous.optimization.graph.split import split
-from atrous.optimization.graph.sums import join_sums
 from atrous.optimization.graph.one_pass import in_one_pass
 
 __all__ = ["PASSES", "Pass", "lowered"]
 
 Pass = Callable[[Graph], None]
 
-PASSES: tuple[Pass, ...] = (clean, fold, split, join_sums, fuse, take_apart, in_one_pass, overwrite)
+PASSES: tuple[Pass, ...] = (clean, fold, split, fuse, take_apart, in_one_pass, overwrite)
 
 
 def lowered(graph: Graph) -> Graph:
