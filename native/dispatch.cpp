@@ -264,7 +264,7 @@ bool sound(const atrous_bottleneck_layer *layer) {
         const bool plain = layer->kernel[a] == 1 && layer->stride[a] == 1 && layer->dilation[a] == 1 &&
                            layer->pad[a] == 0 && layer->in[a] == layer->out[a];
         if (!layer->depthwise && !plain) return false;
-        if (layer->activation[a] < ATROUS_NONE || layer->activation[a] > ATROUS_SIGMOID) return false;
+        if (layer->activation[a] < ATROUS_NONE || layer->activation[a] > ATROUS_LEAKY) return false;
     }
     return first + middle + last < kMost / 4 && layer->activation[2] >= ATROUS_NONE &&
            layer->activation[2] <= ATROUS_LEAKY;

@@ -66,7 +66,9 @@ def drawn(rng: random.Random, seed: int) -> Case:
             pad=tuple(lo for lo, _ in padding),
             wide=rng.random() < 0.3,
             channels_last=last,
-            activation=rng.choice([*ACTIVATIONS, "leaky_relu 0.3"]) if rng.random() < 0.4 else "none",
+            activation=rng.choice([*ACTIVATIONS, "leaky_relu 0.3"])
+            if rng.random() < 0.4
+            else "none",
             threads=rng.choice([1, 2, 3]),
             packed=last and rng.random() < 0.5,
         ),

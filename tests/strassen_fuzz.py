@@ -37,7 +37,9 @@ def drawn(rng: random.Random) -> RowProduct:
             channels=rng.choice([1, 2, 3, 7, 16, 33, 65, 130, 300]) << levels,
             filters=rng.choice([1, 5, 16, 17, 31, 64, 65, 100, 200, 520, 1100]),
             levels=levels,
-            activation=rng.choice([*ACTIVATIONS, "leaky_relu 0.3"]) if rng.random() < 0.4 else "none",
+            activation=rng.choice([*ACTIVATIONS, "leaky_relu 0.3"])
+            if rng.random() < 0.4
+            else "none",
             threads=rng.choice([1, 2, 3, 4]),
         )
         if layer.fits:

@@ -99,7 +99,9 @@ def drawn(rng: random.Random, seed: int) -> Case:
             spread=spread,
             cut=crop,
             whole=whole,
-            activation=rng.choice([*ACTIVATIONS, "leaky_relu 0.3"]) if rng.random() < 0.4 else "none",
+            activation=rng.choice([*ACTIVATIONS, "leaky_relu 0.3"])
+            if rng.random() < 0.4
+            else "none",
             threads=rng.choice([1, 2, 3]),
             turned=max(stride) == 1 and rng.random() < 0.3,
             rests=rests,

@@ -11,7 +11,7 @@ import pytest
 from atrous.operators.kernels import native
 from atrous.operators.kernels.elementwise import (
     AxisSums,
-    Elementwise,
+    ElementwiseRun,
     GroupNorm,
     Step,
     elementwise_natively,
@@ -65,7 +65,7 @@ def test_no_result_depends_on_the_threads():
 
 
 def test_what_is_not_a_number_stays_where_it_is():
-    run = Elementwise(1, 1, 40, ((0, 0, 1),) * 2, (Step(0, 1, "plus", "relu"),))
+    run = ElementwiseRun(1, 1, 40, ((0, 0, 1),) * 2, (Step(0, 1, "plus", "relu"),))
     x, y = np.zeros((2, 40), np.float32)
     x[3], y[5], x[39] = np.nan, np.inf, np.nan
     out = np.empty(40, np.float32)
@@ -97,15 +97,20 @@ def test_what_is_not_a_number_stays_where_it_is():
     ],
 )
 def test_what_is_no_run_is_refused(wrong):
-    run = Elementwise(**{"images": 1, "lines": 1, "columns": 1, "inputs": ((0, 0, 1),)} | {
-        "steps": (Step(0, out=1), Step(1)), "scratch": 1} | wrong)
+    run = ElementwiseRun(
+        **{"images": 1, "lines": 1, "columns": 1, "inputs": ((0, 0, 1),)}
+        | {"steps": (Step(0, out=1), Step(1)), "scratch": 1}
+        | wrong
+    )
     with pytest.raises(ValueError, match="element-wise kernel refused"):
         run_elementwise(run, [0] * len(run.inputs), 0)
 
 
 @pytest.mark.parametrize("wrong", [{"groups": 0}, {"groups": 3}, {"images": 0}, {"positions": 0}])
 def test_what_is_no_norm_is_refused(wrong):
-    norm = GroupNorm(**{"images": 1, "channels": 4, "groups": 2, "positions": 5, "epsilon": 1e-5} | wrong)
+    norm = GroupNorm(
+        **{"images": 1, "channels": 4, "groups": 2, "positions": 5, "epsilon": 1e-5} | wrong
+    )
     assert norm_parts(norm) == 0
     if norm.groups == 2:
         assert sum_parts(AxisSums(norm.images, norm.channels, norm.positions)) == 0

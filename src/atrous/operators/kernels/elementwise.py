@@ -15,15 +15,15 @@ from atrous.operators.kernels.stream import COMBINE, FUNCTIONS
 __all__ = [
     "MOST_VALUES",
     "AxisSums",
-    "Elementwise",
+    "ElementwiseRun",
     "GroupNorm",
     "Step",
+    "elementwise_natively",
     "norm_factors",
     "norm_parts",
     "run_elementwise",
     "sum_parts",
     "summed_up",
-    "elementwise_natively",
 ]
 
 # The version in native/abi.h that the structures below are written for.
@@ -50,7 +50,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Elementwise:
+class ElementwiseRun:
     """Steps on `images` of `lines` of `columns`, float32; the result is dense.
 
     `inputs` says of each how many numbers it is from one image, one line and one column to the
@@ -171,7 +171,7 @@ def elementwise_natively() -> bool:
 class _Run:
     """The structure, and the arrays that it points at."""
 
-    def __init__(self, run: Elementwise) -> None:
+    def __init__(self, run: ElementwiseRun) -> None:
         self._inputs = (_InputStruct * len(run.inputs))(*(_InputStruct(*one) for one in run.inputs))
         self._steps = (_StepStruct * len(run.steps))(
             *(
@@ -202,11 +202,11 @@ class _Run:
 
 
 @lru_cache(maxsize=1024)
-def _run(run: Elementwise) -> _Run:
+def _run(run: ElementwiseRun) -> _Run:
     return _Run(run)
 
 
-def run_elementwise(run: Elementwise, inputs: Sequence[int], out: int) -> None:
+def run_elementwise(run: ElementwiseRun, inputs: Sequence[int], out: int) -> None:
     """Writes the result of the last step to the memory at `out`; all are addresses.
 
     `out` may be the address of an input that lies as the result does.

@@ -13,7 +13,7 @@ import torch
 
 from atrous.operators.kernels.elementwise import (
     AxisSums,
-    Elementwise,
+    ElementwiseRun,
     GroupNorm,
     Step,
     norm_factors,
@@ -123,7 +123,7 @@ class _Arranged:
         ]
         images, lines, columns = [1] * lead + sizes
         self._now = on_threads(
-            Elementwise(
+            ElementwiseRun(
                 images, lines, columns, tuple((a, b, c) for a, b, c in inputs), steps, scratch
             )
         )
@@ -179,8 +179,9 @@ def prepare_elementwise(
     >>> from atrous.operators.kernels.elementwise import Step, elementwise_natively
     >>> steps = (Step(0, 1, "times", out=3), Step(3, 2, "plus", "relu"))
     >>> run = prepare_elementwise((1, 2, 2), [(1, 2, 2), (2, 1), (2, 1)], steps, 1)
-    >>> x, by, more = torch.tensor([[[1., 2.], [3., 4.]]]), torch.ones(2, 1), torch.full((2, 1), -2.)
-    >>> run(x, by, more).tolist() if elementwise_natively() else [[[0.0, 0.0], [1.0, 2.0]]]
+    >>> x = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
+    >>> given = x, torch.ones(2, 1), torch.full((2, 1), -2.0)
+    >>> run(*given).tolist() if elementwise_natively() else [[[0.0, 0.0], [1.0, 2.0]]]
     [[[0.0, 0.0], [1.0, 2.0]]]
     """
     known: dict[tuple[Any, ...], _Arranged] = {}
@@ -218,7 +219,8 @@ def norm_factors_of(
     >>> import torch
     >>> from atrous.operators.kernels.elementwise import elementwise_natively
     >>> x = torch.tensor([[[1.0, 3.0]]])
-    >>> [one.item() for one in norm_factors_of(1, 0.0)(x, None, None)] if elementwise_natively() else [1, -2]
+    >>> factors = norm_factors_of(1, 0.0)
+    >>> [one.item() for one in factors(x, None, None)] if elementwise_natively() else [1.0, -2.0]
     [1.0, -2.0]
     """
     known: dict[tuple[Any, ...], Callable[[], GroupNorm]] = {}

@@ -169,24 +169,25 @@ def _functions(node: Node) -> tuple[Function, ...] | None:
     if is_call(node, "aten.pow.Tensor_Scalar"):
         return (("square", 0.0, 0.0),) if rest == (2,) else None
     if is_call(node, "aten.leaky_relu.default"):
-        return (("leaky", *_filled(rest, 0.01), 0.0),)
+        (slope,) = _with_defaults(rest, 0.01)
+        return (("leaky", slope, 0.0),)
     if is_call(node, "aten.elu.default"):
-        alpha, scale, before = _filled(rest, 1.0, 1.0, 1.0)
+        alpha, scale, before = _with_defaults(rest, 1.0, 1.0, 1.0)
         return (("elu", alpha, 0.0),) if scale == before == 1 else None
     if is_call(node, "aten.hardsigmoid.default"):
         return (("scaled", 1 / 6, 0.5), ("clamped", 0.0, 1.0))
     if is_call(node, "aten.relu6.default"):
         return (("relu6", 0.0, 0.0),)
     if is_call(node, "aten.hardtanh.default"):
-        low, high = _filled(rest, -1.0, 1.0)
+        low, high = _with_defaults(rest, -1.0, 1.0)
         return (("clamped", low, high),) if low <= high else None
     if is_call(node, "aten.clamp.default"):
-        low, high = _filled(rest, -math.inf, math.inf)
+        low, high = _with_defaults(rest, -math.inf, math.inf)
         return (("clamped", low, high),) if low <= high else None
     return None
 
 
-def _filled(values: Sequence[Any], *defaults: float) -> tuple[float, ...]:
+def _with_defaults(values: Sequence[Any], *defaults: float) -> tuple[float, ...]:
     given = [*values, *[None] * (len(defaults) - len(values))]
     return tuple(
         default if value is None else float(value)
@@ -233,7 +234,7 @@ def _read(group: Sequence[Node]) -> list[Node]:
 
 
 @dataclass(slots=True)
-class _Line:
+class _Unplaced:
     """A step whose values have no places yet: inputs, and the numbers of other steps."""
 
     left: Any
@@ -259,9 +260,9 @@ def _join(graph: Graph, last: Node, group: list[Node]) -> None:
         graph.erase_node(one)
 
 
-def _lines(ordered: Iterable[Node]) -> list[_Line]:
+def _lines(ordered: Iterable[Node]) -> list[_Unplaced]:
     """The steps of operations; a function goes to the step before where only it reads that."""
-    lines: list[_Line] = []
+    lines: list[_Unplaced] = []
     made: dict[Node, int] = {}
     ordered = list(ordered)
     uses = Counter(one for node in ordered for one in _operands(node))
@@ -272,20 +273,20 @@ def _lines(ordered: Iterable[Node]) -> list[_Line]:
         values: list[Any] = [made.get(one, one) for one in parts.operands]
         value = values[0]
         if parts.combine:
-            lines.append(_Line(value, values[1], parts.combine, _NOTHING))
+            lines.append(_Unplaced(value, values[1], parts.combine, _NOTHING))
             value = len(lines) - 1
         for at, function in enumerate(parts.functions):
             single = at > 0 or uses[parts.operands[0]] == 1
             if isinstance(value, int) and single and lines[value].function == _NOTHING:
                 lines[value].function = function
             else:
-                lines.append(_Line(value, None, "plus", function))
+                lines.append(_Unplaced(value, None, "plus", function))
                 value = len(lines) - 1
         made[node] = value
     return lines
 
 
-def _placed(lines: list[_Line], read: Sequence[Node]) -> tuple[tuple[Step, ...], int]:
+def _placed(lines: list[_Unplaced], read: Sequence[Node]) -> tuple[tuple[Step, ...], int]:
     """The steps with places for what is between them, each free again behind its last reader."""
     last = {value: n for n, line in enumerate(lines) for value in (line.left, line.right)}
     places: dict[Any, int] = {None: -1, **{node: n for n, node in enumerate(read)}}
@@ -294,9 +295,11 @@ def _placed(lines: list[_Line], read: Sequence[Node]) -> tuple[tuple[Step, ...],
     steps = []
     for n, line in enumerate(lines):
         left, right = places[line.left], places[line.right]
-        for value in {line.left, line.right}:
-            if isinstance(value, int) and last[value] == n:
-                free.append(places[value])
+        free += [
+            places[one]
+            for one in {line.left, line.right}
+            if isinstance(one, int) and last[one] == n
+        ]
         out = -1
         if n + 1 < len(lines):
             if not free:

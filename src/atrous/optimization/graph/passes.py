@@ -14,8 +14,8 @@ from atrous.optimization.graph.fold import fold
 from atrous.optimization.graph.fuse import fuse
 from atrous.optimization.graph.in_place import overwrite
 from atrous.optimization.graph.norms import take_apart
-from atrous.optimization.graph.split import split
 from atrous.optimization.graph.one_pass import in_one_pass
+from atrous.optimization.graph.split import split
 
 __all__ = ["PASSES", "Pass", "lowered"]
 
