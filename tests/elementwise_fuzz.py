@@ -17,10 +17,10 @@ import numpy as np
 from atrous.operators.kernels import native
 from atrous.operators.kernels.elementwise import (
     AxisSums,
+    ElementStep,
     ElementwiseRun,
     GroupNorm,
-    Step,
-    norm_factors,
+    group_norm_factors,
     norm_parts,
     run_elementwise,
     sum_parts,
@@ -92,9 +92,9 @@ def drawn(rng: random.Random, seed: int = 0) -> Draw:
     rng.shuffle(inputs)
     scratch = rng.randint(1, 4)
     written: list[int] = []
-    steps: list[Step] = []
+    steps: list[ElementStep] = []
     if rng.random() < 0.15:
-        steps.append(Step(rng.randrange(count), function=rng.choice([*POSITIVE])))
+        steps.append(ElementStep(rng.randrange(count), function=rng.choice([*POSITIVE])))
         return Draw(ElementwiseRun(images, lines, columns, tuple(inputs), tuple(steps)), seed)
     many = rng.randint(1, 5)
     for n in range(many):
@@ -109,7 +109,7 @@ def drawn(rng: random.Random, seed: int = 0) -> Draw:
             (low, high) if function == "clamped" else (rng.uniform(-1, 1), rng.uniform(-1, 1))
         )
         out = -1 if n + 1 == many else rng.randint(count, count + scratch - 1)
-        steps.append(Step(left, right, combine, function, alpha, beta, out))
+        steps.append(ElementStep(left, right, combine, function, alpha, beta, out))
         if out >= 0 and out not in written:
             written.append(out)
     run = ElementwiseRun(
@@ -204,7 +204,7 @@ def factors_of(norm: GroupNorm, x: np.ndarray, weight: np.ndarray, bias: np.ndar
     parts = np.full(norm_parts(norm), 7.0)
     x, weight, bias = (np.ascontiguousarray(one, np.float32) for one in (x, weight, bias))
     at = [one.ctypes.data for one in (x, weight, bias, made, parts)]
-    norm_factors(norm, *at)
+    group_norm_factors(norm, *at)
     return made
 
 

@@ -11,9 +11,9 @@ import pytest
 from atrous.operators.kernels import native
 from atrous.operators.kernels.elementwise import (
     AxisSums,
+    ElementStep,
     ElementwiseRun,
     GroupNorm,
-    Step,
     elementwise_natively,
     norm_parts,
     run_elementwise,
@@ -65,7 +65,7 @@ def test_no_result_depends_on_the_threads():
 
 
 def test_what_is_not_a_number_stays_where_it_is():
-    run = ElementwiseRun(1, 1, 40, ((0, 0, 1),) * 2, (Step(0, 1, "plus", "relu"),))
+    run = ElementwiseRun(1, 1, 40, ((0, 0, 1),) * 2, (ElementStep(0, 1, "plus", "relu"),))
     x, y = np.zeros((2, 40), np.float32)
     x[3], y[5], x[39] = np.nan, np.inf, np.nan
     out = np.empty(40, np.float32)
@@ -89,17 +89,17 @@ def test_what_is_not_a_number_stays_where_it_is():
         {"scratch": 24},
         {"scratch": -1},
         {"steps": ()},
-        {"steps": (Step(1),)},
-        {"steps": (Step(0, 1),)},
-        {"steps": (Step(0, out=0), Step(0))},
-        {"steps": (Step(0, out=2), Step(0))},
-        {"steps": (Step(0, function="leaky_each"),)},
+        {"steps": (ElementStep(1),)},
+        {"steps": (ElementStep(0, 1),)},
+        {"steps": (ElementStep(0, out=0), ElementStep(0))},
+        {"steps": (ElementStep(0, out=2), ElementStep(0))},
+        {"steps": (ElementStep(0, function="leaky_each"),)},
     ],
 )
 def test_what_is_no_run_is_refused(wrong):
     run = ElementwiseRun(
         **{"images": 1, "lines": 1, "columns": 1, "inputs": ((0, 0, 1),)}
-        | {"steps": (Step(0, out=1), Step(1)), "scratch": 1}
+        | {"steps": (ElementStep(0, out=1), ElementStep(1)), "scratch": 1}
         | wrong
     )
     with pytest.raises(ValueError, match="element-wise kernel refused"):

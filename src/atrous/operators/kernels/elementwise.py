@@ -15,11 +15,11 @@ from atrous.operators.kernels.stream import COMBINE, FUNCTIONS
 __all__ = [
     "MOST_VALUES",
     "AxisSums",
+    "ElementStep",
     "ElementwiseRun",
     "GroupNorm",
-    "Step",
     "elementwise_natively",
-    "norm_factors",
+    "group_norm_factors",
     "norm_parts",
     "run_elementwise",
     "sum_parts",
@@ -33,7 +33,7 @@ MOST_VALUES = 24
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ElementStep:
     """`out = function(left combine right)`, or `function(left)` where `right` is -1.
 
     Values have numbers: the inputs come first, then scratch. The last step writes the result.
@@ -61,7 +61,7 @@ class ElementwiseRun:
     lines: int
     columns: int
     inputs: tuple[tuple[int, int, int], ...]
-    steps: tuple[Step, ...]
+    steps: tuple[ElementStep, ...]
     scratch: int = 0
     threads: int = 1
 
@@ -147,7 +147,7 @@ class _SumsStruct(ctypes.Structure):
 
 
 @cache
-def _calls() -> Any:
+def _map_calls() -> Any:
     """The library that has these kernels in this version; None where there is none."""
     loaded = library()
     if loaded is None or not hasattr(loaded, "atrous_elementwise_version"):
@@ -165,10 +165,10 @@ def _calls() -> Any:
 
 def elementwise_natively() -> bool:
     """Whether the native kernels are there, and have these."""
-    return _calls() is not None
+    return _map_calls() is not None
 
 
-class _Run:
+class _HeldRun:
     """The structure, and the arrays that it points at."""
 
     def __init__(self, run: ElementwiseRun) -> None:
@@ -202,8 +202,8 @@ class _Run:
 
 
 @lru_cache(maxsize=1024)
-def _run(run: ElementwiseRun) -> _Run:
-    return _Run(run)
+def _held_run(run: ElementwiseRun) -> _HeldRun:
+    return _HeldRun(run)
 
 
 def run_elementwise(run: ElementwiseRun, inputs: Sequence[int], out: int) -> None:
@@ -211,13 +211,13 @@ def run_elementwise(run: ElementwiseRun, inputs: Sequence[int], out: int) -> Non
 
     `out` may be the address of an input that lies as the result does.
     """
-    held: Any = _run(run)
+    held: Any = _held_run(run)
     given = (ctypes.c_void_p * len(inputs))(*inputs)
-    checked(_calls().atrous_elementwise_run(held.struct, given, out), "element-wise")
+    checked(_map_calls().atrous_elementwise_run(held.struct, given, out), "element-wise")
 
 
 @lru_cache(maxsize=1024)
-def _norm(norm: GroupNorm) -> Any:
+def _norm_struct(norm: GroupNorm) -> Any:
     return _NormStruct(
         norm.images,
         norm.channels,
@@ -230,20 +230,20 @@ def _norm(norm: GroupNorm) -> Any:
 
 
 def norm_parts(norm: GroupNorm) -> int:
-    """How many float64 of scratch memory `norm_factors` needs; 0 for a norm that it refuses."""
-    return int(_calls().atrous_norm_parts(_norm(norm)))
+    """How many float64 of scratch memory `group_norm_factors` needs; 0 for what it refuses."""
+    return int(_map_calls().atrous_norm_parts(_norm_struct(norm)))
 
 
-def norm_factors(
+def group_norm_factors(
     norm: GroupNorm, x: int, weight: int | None, bias: int | None, factors: int, parts: int
 ) -> None:
     """Writes (2, images, channels): what each channel is multiplied by, and what is added then."""
-    code = _calls().atrous_norm_factors(_norm(norm), x, weight, bias, factors, parts)
+    code = _map_calls().atrous_norm_factors(_norm_struct(norm), x, weight, bias, factors, parts)
     checked(code, "norm")
 
 
 @lru_cache(maxsize=1024)
-def _sums(sums: AxisSums) -> Any:
+def _sums_struct(sums: AxisSums) -> Any:
     return _SumsStruct(
         sums.images,
         sums.lines,
@@ -257,9 +257,9 @@ def _sums(sums: AxisSums) -> Any:
 
 def sum_parts(sums: AxisSums) -> int:
     """How many float64 of scratch memory `summed_up` needs; 0 for what it refuses."""
-    return int(_calls().atrous_sum_parts(_sums(sums)))
+    return int(_map_calls().atrous_sum_parts(_sums_struct(sums)))
 
 
 def summed_up(sums: AxisSums, x: int, out: int, parts: int) -> None:
     """Writes the sums, (images, lines) or along lines (images, columns); all are addresses."""
-    checked(_calls().atrous_sum(_sums(sums), x, out, parts), "sums")
+    checked(_map_calls().atrous_sum(_sums_struct(sums), x, out, parts), "sums")

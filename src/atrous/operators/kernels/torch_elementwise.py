@@ -13,10 +13,10 @@ import torch
 
 from atrous.operators.kernels.elementwise import (
     AxisSums,
+    ElementStep,
     ElementwiseRun,
     GroupNorm,
-    Step,
-    norm_factors,
+    group_norm_factors,
     norm_parts,
     run_elementwise,
     sum_parts,
@@ -35,7 +35,7 @@ Given = Sequence[torch.Tensor]
 Strides = Sequence[int]
 
 
-def _merged(
+def _merged_axes(
     axes: Sequence[int], made: Sequence[int], inputs: Sequence[Strides]
 ) -> tuple[list[int], list[list[int]]]:
     """The sizes of axes of memory, from the outermost on, and each input's strides along them.
@@ -73,7 +73,7 @@ def fits_axes(made: Sequence[int], inputs: Sequence[Sequence[int]]) -> bool:
 
     >>> fits_axes((1, 8, 5, 5), [(1, 8, 5, 5), (8, 1, 1)])
     True
-    >>> fits_axes((1, 8, 5, 5), [(1, 8, 5, 5), (8, 1, 1), (5,), (5, 1)])
+    >>> fits_axes((2, 8, 5, 5), [(2, 8, 5, 5), (8, 1, 1), (5,)])
     False
     """
     planes = [axis for axis in range(len(made)) if made[axis] > 1]
@@ -81,7 +81,7 @@ def fits_axes(made: Sequence[int], inputs: Sequence[Sequence[int]]) -> bool:
     whole = [[1] * (len(made) - len(shape)) + [*shape] for shape in inputs]
     return all(
         len(
-            _merged(
+            _merged_axes(
                 axes, made, [_dense_strides(axes, made, [n > 1 for n in one]) for one in whole]
             )[0]
         )
@@ -96,7 +96,12 @@ class _Arranged:
     __slots__ = ("_copied", "_now", "_over", "_strides")
 
     def __init__(
-        self, shape: tuple[int, ...], steps: tuple[Step, ...], scratch: int, over: int, given: Given
+        self,
+        shape: tuple[int, ...],
+        steps: tuple[ElementStep, ...],
+        scratch: int,
+        over: int,
+        given: Given,
     ) -> None:
         like = next((x for x in given if tuple(x.shape) == shape), None)
         order = range(len(shape), 0, -1) if like is None else like.stride()
@@ -139,7 +144,7 @@ class _Arranged:
         wanted: Sequence[Strides],
         moved: Sequence[int],
     ) -> tuple[list[int], list[list[int]]]:
-        return _merged(
+        return _merged_axes(
             axes, shape, [wanted[i] if i in moved else one for i, one in enumerate(lying)]
         )
 
@@ -148,7 +153,7 @@ class _Arranged:
         if self._copied:
             held = list(given)
             for i, strides in self._copied:
-                held[i] = _as_strided(held[i], strides)
+                held[i] = _copy_lying(held[i], strides)
         if self._over >= 0:
             out = given[self._over]
         else:
@@ -157,7 +162,7 @@ class _Arranged:
         return out
 
 
-def _as_strided(x: torch.Tensor, strides: Strides) -> torch.Tensor:
+def _copy_lying(x: torch.Tensor, strides: Strides) -> torch.Tensor:
     """A copy that lies along its axes as `strides` of the result's say."""
     own = [step or 1 for step in strides[len(strides) - x.dim() :]]
     return torch.empty_strided(x.shape, own, dtype=x.dtype).copy_(x)
@@ -166,7 +171,7 @@ def _as_strided(x: torch.Tensor, strides: Strides) -> torch.Tensor:
 def prepare_elementwise(
     shape: tuple[int, ...],
     inputs: Sequence[tuple[int, ...]],
-    steps: tuple[Step, ...],
+    steps: tuple[ElementStep, ...],
     scratch: int,
     over: int = -1,
 ) -> Callable[..., torch.Tensor]:
@@ -176,8 +181,8 @@ def prepare_elementwise(
     memory of the input number `over`, where there is one. Raises `ValueError` for other inputs.
 
     >>> import torch
-    >>> from atrous.operators.kernels.elementwise import Step, elementwise_natively
-    >>> steps = (Step(0, 1, "times", out=3), Step(3, 2, "plus", "relu"))
+    >>> from atrous.operators.kernels.elementwise import ElementStep, elementwise_natively
+    >>> steps = (ElementStep(0, 1, "times", out=3), ElementStep(3, 2, "plus", "relu"))
     >>> run = prepare_elementwise((1, 2, 2), [(1, 2, 2), (2, 1), (2, 1)], steps, 1)
     >>> x = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
     >>> given = x, torch.ones(2, 1), torch.full((2, 1), -2.0)
@@ -202,7 +207,7 @@ def prepare_elementwise(
     return run
 
 
-def _dense(x: torch.Tensor) -> tuple[torch.Tensor, bool]:
+def _planes_or_last(x: torch.Tensor) -> tuple[torch.Tensor, bool]:
     """A tensor in planes or channels last, and whether it is the latter."""
     x = x.resolve_neg()
     last = not x.is_contiguous() and x.movedim(1, -1).is_contiguous()
@@ -226,7 +231,7 @@ def norm_factors_of(
     known: dict[tuple[Any, ...], Callable[[], GroupNorm]] = {}
 
     def factors(x: torch.Tensor, weight: Any, bias: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        x, last = _dense(x)
+        x, last = _planes_or_last(x)
         shape = tuple(x.shape)
         now = known.get((shape, last))
         if now is None:
@@ -240,7 +245,7 @@ def norm_factors_of(
             for one in (weight, bias)
         ]
         at = [None if one is None else one.data_ptr() for one in held]
-        norm_factors(norm, x.data_ptr(), at[0], at[1], made.data_ptr(), parts.data_ptr())
+        group_norm_factors(norm, x.data_ptr(), at[0], at[1], made.data_ptr(), parts.data_ptr())
         return made[0], made[1]
 
     return factors
@@ -264,7 +269,7 @@ def sums_of(
     known: dict[tuple[Any, ...], Callable[[], AxisSums]] = {}
 
     def sums(x: torch.Tensor) -> torch.Tensor:
-        x, last = _dense(x)
+        x, last = _planes_or_last(x)
         if x.dtype != torch.float32 or not x.is_cpu:
             raise ValueError("sums: prepared for float32 on the CPU, not for this input.")
         batch, width, *sizes = x.shape

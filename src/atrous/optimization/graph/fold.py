@@ -119,7 +119,7 @@ def _norm(graph: Graph, node: Node, constants: set[Node]) -> bool:
 
 def weight_behind(weight: torch.Tensor, scale: torch.Tensor, groups: int) -> torch.Tensor:
     """The weight with each input channel times its scale."""
-    made: torch.Tensor = weight.double() * _each(weight, scale, groups)
+    made: torch.Tensor = weight.double() * _by_input(weight, scale, groups)
     return made.to(weight.dtype)
 
 
@@ -127,11 +127,11 @@ def bias_behind(
     weight: torch.Tensor, bias: torch.Tensor | None, shift: torch.Tensor, groups: int
 ) -> torch.Tensor:
     """The bias, plus what each input channel's shift comes to."""
-    made = (weight.double() * _each(weight, shift, groups)).flatten(1).sum(1)
+    made = (weight.double() * _by_input(weight, shift, groups)).flatten(1).sum(1)
     return (made if bias is None else made + bias.double()).to(weight.dtype)
 
 
-def _each(weight: torch.Tensor, values: torch.Tensor, groups: int) -> torch.Tensor:
+def _by_input(weight: torch.Tensor, values: torch.Tensor, groups: int) -> torch.Tensor:
     """Values of input channels as a weight (filters, channels of a group, taps) meets them."""
     each = values.reshape(groups, 1, -1).expand(-1, len(weight) // groups, -1)
     return each.reshape(len(weight), -1, *[1] * (weight.dim() - 2))

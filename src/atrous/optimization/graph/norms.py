@@ -90,9 +90,9 @@ def take_apart(graph: Graph) -> None:
         if node in constants or not _is_large(node):
             continue
         if is_call(node, _BATCH):
-            _batch(graph, node, constants)
+            _batch_norm(graph, node, constants)
         elif is_call(node, _GROUP):
-            _group(graph, node)
+            _group_norm(graph, node)
         elif (summing := _summing(node)) is not None:
             with graph.inserting_before(node):
                 sums = graph.call_function(AxisSum(summing), (summing.x,))
@@ -131,7 +131,7 @@ def _summing(node: Node) -> _Summing | None:
     return None
 
 
-def _batch(graph: Graph, node: Node, constants: set[Node]) -> None:
+def _batch_norm(graph: Graph, node: Node, constants: set[Node]) -> None:
     x, weight, bias, mean, variance, _, eps = node.args
     results = [user for user in node.users if user.users]
     if not {weight, bias, mean, variance} - {None} <= constants or len(results) != 1:
@@ -147,10 +147,10 @@ def _batch(graph: Graph, node: Node, constants: set[Node]) -> None:
     for one in factors:
         one.meta["val"] = like.new_empty((like.shape[1], *[1] * (rank - 2)))
     constants.update((scale, shift, *factors))
-    _scaled(graph, results[0], x, *factors, node)
+    _product_and_sum(graph, results[0], x, *factors, node)
 
 
-def _group(graph: Graph, node: Node) -> None:
+def _group_norm(graph: Graph, node: Node) -> None:
     x, groups, *rest = node.args
     named = {"weight": 0, "bias": 1, "eps": 2}
     held: list[Any] = [*rest, *[None, None, 1e-5][len(rest) :]][:3]
@@ -169,10 +169,12 @@ def _group(graph: Graph, node: Node) -> None:
     for one in factors:
         shape = (*like.shape[:2], *[1] * (like.dim() - 2))
         one.meta = {**node.meta, "val": like.new_empty(shape), "covers": ()}
-    _scaled(graph, node, x, *factors)
+    _product_and_sum(graph, node, x, *factors)
 
 
-def _scaled(graph: Graph, node: Node, x: Node, scale: Node, shift: Node, *also: Node) -> None:
+def _product_and_sum(
+    graph: Graph, node: Node, x: Node, scale: Node, shift: Node, *also: Node
+) -> None:
     """`x * scale + shift` in the place of a node."""
     with graph.inserting_before(node):
         product = graph.call_function(_aten.mul.Tensor, (x, scale))

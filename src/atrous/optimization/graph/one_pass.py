@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.fx import Graph, Node
 
-from atrous.operators.kernels.elementwise import MOST_VALUES, Step, elementwise_natively
+from atrous.operators.kernels.elementwise import MOST_VALUES, ElementStep, elementwise_natively
 from atrous.operators.kernels.torch_elementwise import fits_axes, prepare_elementwise
 from atrous.optimization.graph.clean import constants_of, is_call, merged, target_of
 
@@ -57,7 +57,7 @@ class OnePass:
         self,
         shape: tuple[int, ...],
         inputs: tuple[tuple[int, ...], ...],
-        steps: tuple[Step, ...],
+        steps: tuple[ElementStep, ...],
         scratch: int,
         over: int = -1,
     ) -> None:
@@ -83,15 +83,15 @@ def in_one_pass(graph: Graph) -> None:
     constants = constants_of(graph)
     taken: set[Node] = set()
     for node in reversed(list(graph.nodes)):
-        if node in taken or node in constants or _parts(node) is None:
+        if node in taken or node in constants or _in_parts(node) is None:
             continue
-        group = _group(node, constants)
+        group = _grown(node, constants)
         if len(group) > 1:
             taken.update(group)
             _join(graph, node, group)
 
 
-def _shape(node: Any) -> tuple[int, ...]:
+def _shape_of_node(node: Any) -> tuple[int, ...]:
     return tuple(map(int, node.meta["val"].shape))
 
 
@@ -102,7 +102,7 @@ def _is_float(node: Any) -> bool:
     return bool(made.device.type == "cpu")
 
 
-def _number(value: Any) -> bool:
+def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -115,16 +115,16 @@ class _Parts:
     functions: tuple[Function, ...] = ()
 
 
-def _parts(node: Node) -> _Parts | None:
+def _in_parts(node: Node) -> _Parts | None:
     """What a node does; None for what is not element-wise, or no function of the kernels."""
-    if not _is_float(node) or math.prod(_shape(node)) < _LEAST:
+    if not _is_float(node) or math.prod(_shape_of_node(node)) < _LEAST:
         return None
     combine = _BINARY.get(target_of(node))
     if combine is not None:
         return _binary(node, combine)
     if not node.args or node.kwargs.keys() - {"approximate"} or not _is_float(node.args[0]):
         return None
-    function = _functions(node)
+    function = _functions_of(node)
     return None if function is None else _Parts((node.args[0],), "", function)
 
 
@@ -134,9 +134,9 @@ def _binary(node: Node, combine: str) -> _Parts | None:
     left, right = node.args
     if _is_float(left) and _is_float(right):
         return _Parts((left, right), combine)
-    if _is_float(left) and _number(right):
+    if _is_float(left) and _is_number(right):
         return _with_number(left, combine, float(right))
-    if _is_float(right) and _number(left) and combine in ("plus", "times"):
+    if _is_float(right) and _is_number(left) and combine in ("plus", "times"):
         return _with_number(right, combine, float(left))
     return None
 
@@ -153,10 +153,10 @@ def _with_number(x: Node, combine: str, value: float) -> _Parts | None:
     return None if function is None else _Parts((x,), "", (function,))
 
 
-def _functions(node: Node) -> tuple[Function, ...] | None:
+def _functions_of(node: Node) -> tuple[Function, ...] | None:
     """The functions, one after the other, that an operation on one tensor is."""
     rest = node.args[1:]
-    if not all(value is None or _number(value) for value in rest):
+    if not all(value is None or _is_number(value) for value in rest):
         return None
     name = _PLAIN.get(target_of(node))
     if name is not None:
@@ -195,20 +195,24 @@ def _with_defaults(values: Sequence[Any], *defaults: float) -> tuple[float, ...]
     )
 
 
-def _group(last: Node, constants: set[Node]) -> list[Node]:
+def _grown(last: Node, constants: set[Node]) -> list[Node]:
     """What may run together with a node: of its shape, and read by nobody else; the last first."""
-    group, shape = [last], _shape(last)
-    if not _is_whole(group, shape):
+    group, shape = [last], _shape_of_node(last)
+    if not _fits_kernels(group, shape):
         return []
     refused: set[Node] = set()
     grows = True
     while grows:
         grows = False
-        for one in _read(group):
+        for one in _read_outside(group):
             alone = one not in constants and all(user in group for user in one.users)
             if not alone or one in refused or len(group) == _MOST_NODES:
                 continue
-            if _parts(one) is None or _shape(one) != shape or not _is_whole([*group, one], shape):
+            if (
+                _in_parts(one) is None
+                or _shape_of_node(one) != shape
+                or not _fits_kernels([*group, one], shape)
+            ):
                 refused.add(one)
                 continue
             group.append(one)
@@ -216,20 +220,20 @@ def _group(last: Node, constants: set[Node]) -> list[Node]:
     return group
 
 
-def _operands(node: Node) -> tuple[Node, ...]:
-    parts = _parts(node)
+def _tensors_of(node: Node) -> tuple[Node, ...]:
+    parts = _in_parts(node)
     return () if parts is None else parts.operands
 
 
-def _is_whole(group: Sequence[Node], shape: tuple[int, ...]) -> bool:
+def _fits_kernels(group: Sequence[Node], shape: tuple[int, ...]) -> bool:
     """Whether the kernels take what a group reads."""
-    read = _read(group)
-    return len(read) <= _MOST_INPUTS and fits_axes(shape, [_shape(one) for one in read])
+    read = _read_outside(group)
+    return len(read) <= _MOST_INPUTS and fits_axes(shape, [_shape_of_node(one) for one in read])
 
 
-def _read(group: Sequence[Node]) -> list[Node]:
+def _read_outside(group: Sequence[Node]) -> list[Node]:
     """What a group reads from outside of it."""
-    found = dict.fromkeys(one for node in group for one in _operands(node))
+    found = dict.fromkeys(one for node in group for one in _tensors_of(node))
     return [one for one in found if one not in group]
 
 
@@ -246,11 +250,11 @@ class _Unplaced:
 def _join(graph: Graph, last: Node, group: list[Node]) -> None:
     inside = set(group)
     ordered = [node for node in graph.nodes if node in inside]
-    read = _read(ordered)
-    steps, scratch = _placed(_lines(ordered), read)
+    read = _read_outside(ordered)
+    steps, scratch = _placed(_unplaced(ordered), read)
     if len(read) + scratch > MOST_VALUES:
         return
-    made = OnePass(_shape(last), tuple(map(_shape, read)), steps, scratch)
+    made = OnePass(_shape_of_node(last), tuple(map(_shape_of_node, read)), steps, scratch)
     with graph.inserting_before(last):
         node = graph.call_function(made, tuple(read))
     node.meta = dict(last.meta)
@@ -260,14 +264,14 @@ def _join(graph: Graph, last: Node, group: list[Node]) -> None:
         graph.erase_node(one)
 
 
-def _lines(ordered: Iterable[Node]) -> list[_Unplaced]:
+def _unplaced(ordered: Iterable[Node]) -> list[_Unplaced]:
     """The steps of operations; a function goes to the step before where only it reads that."""
     lines: list[_Unplaced] = []
     made: dict[Node, int] = {}
     ordered = list(ordered)
-    uses = Counter(one for node in ordered for one in _operands(node))
+    uses = Counter(one for node in ordered for one in _tensors_of(node))
     for node in ordered:
-        parts = _parts(node)
+        parts = _in_parts(node)
         if parts is None:  # of a group each has
             raise ValueError(f"element-wise: {node} is none of them.")
         values: list[Any] = [made.get(one, one) for one in parts.operands]
@@ -286,7 +290,7 @@ def _lines(ordered: Iterable[Node]) -> list[_Unplaced]:
     return lines
 
 
-def _placed(lines: list[_Unplaced], read: Sequence[Node]) -> tuple[tuple[Step, ...], int]:
+def _placed(lines: list[_Unplaced], read: Sequence[Node]) -> tuple[tuple[ElementStep, ...], int]:
     """The steps with places for what is between them, each free again behind its last reader."""
     last = {value: n for n, line in enumerate(lines) for value in (line.left, line.right)}
     places: dict[Any, int] = {None: -1, **{node: n for n, node in enumerate(read)}}
@@ -306,5 +310,5 @@ def _placed(lines: list[_Unplaced], read: Sequence[Node]) -> tuple[tuple[Step, .
                 free.append(len(read) + count)
                 count += 1
             out = places[n] = free.pop()
-        steps.append(Step(left, right, line.combine, *line.function, out))
+        steps.append(ElementStep(left, right, line.combine, *line.function, out))
     return tuple(steps), count
