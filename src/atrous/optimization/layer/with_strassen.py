@@ -39,7 +39,8 @@ def _row_product(level: int, call: LayerCall) -> RowProduct | None:
         rows, channels = prod(call.input) // call.input[1], call.input[1]
     else:
         return None
-    return RowProduct(rows, channels, call.weight[0], level, call.activation.kernel)
+    activation = call.activation.kernel if by_kernels(call.activation, call) else "none"
+    return RowProduct(rows, channels, call.weight[0], level, activation)
 
 
 def _by_rows(level: int, call: LayerCall) -> bool | Refusal:
