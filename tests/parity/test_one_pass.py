@@ -12,6 +12,7 @@ from atrous.operators.kernels import native
 from atrous.operators.kernels.elementwise import elementwise_natively
 from atrous.optimization.graph.export import Exported, exported
 from atrous.optimization.graph.fuse import is_layer
+from atrous.optimization.graph.growing import begun
 from atrous.optimization.graph.norms import GroupFactors
 from atrous.optimization.graph.one_pass import OnePass
 from atrous.optimization.graph.passes import lowered
@@ -96,6 +97,24 @@ class Dense(nn.Module):
         return self.two(torch.relu(self.norm(torch.cat([x, self.one(x)], 1))))
 
 
+class Block(nn.Module):
+    """A dense block: each layer reads all maps so far; `read` looks at one of the joins as well."""
+
+    def __init__(self, read=False):
+        super().__init__()
+        self.read = read
+        self.norms = nn.ModuleList(nn.BatchNorm2d(8 + 4 * n) for n in range(5))
+        self.convs = nn.ModuleList(nn.Conv2d(8 + 4 * n, 4, 3, padding=1) for n in range(4))
+
+    def forward(self, x):
+        maps, seen = [x], []
+        for norm, conv in zip(self.norms, self.convs, strict=False):
+            joined = torch.cat(maps, 1)
+            seen += [joined.amax()] if self.read and len(maps) == 3 else []
+            maps.append(conv(torch.relu(norm(joined))))
+        return torch.relu(self.norms[-1](torch.cat(maps, 1))), *maps, *seen
+
+
 class Before(nn.Module):
     """A norm that two convolutions without padding read, one of them grouped."""
 
@@ -118,6 +137,30 @@ class Sliced(nn.Module):
         both = (rows[..., 1:] + rows[..., :-1]) * 0.5
         one, two = both.chunk(2, 1)
         return torch.tanh(one * 2) * torch.sigmoid(two + 1), x.transpose(2, 3) * 2 + 1
+
+
+class Turned(nn.Module):
+    """Maps that lie in memory as neither planes nor channels last do, and expanded ones."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.GroupNorm(4, 8)
+
+    def forward(self, x):
+        across, wide = x.transpose(1, 2), x[:, :1, :, :1].expand(-1, 8, -1, 31)
+        gate = x.mean((1, 3))[..., None, None]
+        turned = torch.relu(across * gate + 1), torch.relu(wide * x[0, 0] + 1)
+        return functional.silu(self.norm(x.transpose(2, 3))), *turned
+
+
+class Exact(nn.Module):
+    """Quotients that are whole numbers, tiny divisors, and signs of zeros."""
+
+    def forward(self, x):
+        whole = torch.arange(8192.0).reshape(1, 8, 32, 32)
+        zero = torch.relu(x[..., :30, :30]) * 0
+        quotients = torch.floor((torch.relu(whole) + x.mean() * 0) / 41), torch.relu(zero) / 1e-40
+        return *quotients, (-zero + -0.0).reciprocal(), (zero * -2).reciprocal(), zero / -4
 
 
 class Means(nn.Module):
@@ -164,6 +207,8 @@ MODELS = {
     "crossing": (Crossing(), (1, 8, 33, 31)),
     "twice": (Twice(), (1, 8, 33, 31)),
     "dense": (Dense(), (2, 8, 17, 19)),
+    "block": (Block(), (2, 8, 25, 27)),
+    "block that is read": (Block(read=True), (1, 8, 25, 27)),
     "before": (Before(), (2, 8, 23, 19)),
     "group": (nn.Sequential(nn.GroupNorm(4, 8), nn.SiLU()), (2, 8, 23, 19)),
     "global": (nn.Sequential(nn.Conv1d(8, 8, 1), nn.GroupNorm(1, 8), nn.ReLU()), (2, 8, 700)),
@@ -173,6 +218,8 @@ MODELS = {
 
 MODELS |= {
     "sliced": (Sliced(), (2, 8, 33, 31)),
+    "turned": (Turned(), (2, 8, 33, 31)),
+    "exact": (Exact(), (1, 8, 33, 31)),
     "means": (Means(), (2, 8, 23, 19)),
 }
 
@@ -220,6 +267,16 @@ def test_new_parameters_are_read_at_the_next_preparation():
         torch.testing.assert_close(made, model(x), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize(("name", "joins"), [("block", 0), ("block that is read", 1)])
+def test_joins_that_grow_are_one_map(name, joins):
+    model, shape = MODELS[name]
+    model.eval()
+    for graph, _, _ in programs(model, torch.randn(shape)):
+        targets = [node.target for node in graph.nodes]
+        assert targets.count(torch.ops.aten.cat.default) == joins
+        assert targets.count(begun) == 1
+
+
 @pytest.mark.parametrize(("padding", "taps", "folded"), [(0, 1, True), (0, 3, True), (1, 3, False)])
 def test_norms_fold_into_layers_behind_them_that_read_no_padding(padding, taps, folded):
     model = Before(padding, taps).eval()
@@ -231,6 +288,34 @@ def test_norms_fold_into_layers_behind_them_that_read_no_padding(padding, taps, 
         assert folded == (not any(isinstance(n.target, OnePass) for n in steps))
         for one, two in zip(run(x), wanted, strict=True):
             torch.testing.assert_close(one, two, atol=3e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("norm", "conv"), [(8, nn.Conv2d(8, 4, 3)), (6, nn.Conv2d(6, 4, 3)), (0, nn.Conv2d(8, 8, 3, padding=1))]
+)
+def test_norms_of_a_batch_of_lines_stay_apart_from_layers_of_one_map(norm, conv):
+    """A layer without a batch reads (N, C, L) as (C, H, W), whose channels are not the norm's."""
+    first = nn.BatchNorm1d(norm) if norm else conv
+    model = nn.Sequential(first, conv if norm else nn.BatchNorm1d(8))
+    x = torch.randn(norm or 8, 8, 30)
+    if norm == 6:
+        x = torch.randn(6, 6, 30)
+    model[0 if norm else 1].running_mean = torch.randn(norm or 8)
+    model.eval()
+    for _, run, wanted in programs(model, x):
+        torch.testing.assert_close(run(x)[0], wanted[0], atol=3e-6, rtol=1e-5)
+
+
+def test_maps_may_lie_otherwise_at_a_later_call():
+    model, shape = MODELS["gated"]
+    x = torch.randn(shape)
+    for _, run, (wanted,) in programs(model.eval(), x):
+        for other in (
+            x.permute(0, 2, 1, 3).contiguous().permute(0, 2, 1, 3),
+            x.contiguous(memory_format=torch.channels_last),
+            x.flip(3).flip(3)[:, :, :, :].transpose(2, 3).contiguous().transpose(2, 3),
+        ):
+            torch.testing.assert_close(run(other)[0], wanted, atol=3e-6, rtol=1e-5)
 
 
 def test_norms_of_groups_agree_with_float64_far_from_zero():

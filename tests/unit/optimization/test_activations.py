@@ -9,6 +9,7 @@ import torch
 
 import atrous.optimization.candidates  # noqa: F401 - registers the strategies
 from atrous.geometry import Window
+from atrous.operators.kernels.layer import activation_code
 from atrous.optimization.layer.activations import NONE, Activation, activated
 from atrous.optimization.layer.call import LayerCall, laid_out
 from atrous.optimization.layer.ways import PLAIN, WAYS, applying, runs_of
@@ -64,3 +65,9 @@ def test_every_strategy_applies_every_activation(layer, name):
             for way in ways:
                 made = runs_of(way, weight, bias, call)(laid)
                 torch.testing.assert_close(made, wanted, atol=3e-5, rtol=1e-5, msg=way.name)
+
+
+@pytest.mark.parametrize("name", ["relu 3", "leaky_relu ", "leaky_relu x", "leaky_relu_0.3", ""])
+def test_what_names_no_activation_is_refused(name):
+    with pytest.raises(ValueError, match="no activation is named"):
+        activation_code(name)

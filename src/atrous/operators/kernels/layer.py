@@ -115,8 +115,17 @@ def activation_code(activation: str) -> tuple[int, float]:
     >>> activation_code("relu"), activation_code("leaky_relu 0.25")
     ((1, 0.0), (8, 0.25))
     """
-    name, _, slope = activation.partition(" ")
-    return ACTIVATIONS[name], float(slope or _SLOPE) if name == "leaky_relu" else 0.0
+    name, blank, slope = activation.partition(" ")
+    try:
+        number = float(slope) if blank else _SLOPE
+    except ValueError:
+        number = None
+    if name not in ACTIVATIONS or number is None or (blank and name != "leaky_relu"):
+        raise ValueError(
+            f"no activation is named {activation[:40]!r}; there are {', '.join(ACTIVATIONS)}, and "
+            'a slope behind the last one: "leaky_relu 0.2".'
+        )
+    return ACTIVATIONS[name], number if name == "leaky_relu" else 0.0
 
 
 def thread_count() -> int:

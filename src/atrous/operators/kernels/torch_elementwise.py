@@ -5,7 +5,8 @@ Float32 on the CPU, without autograd.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -76,18 +77,56 @@ def fits_axes(made: Sequence[int], inputs: Sequence[Sequence[int]]) -> bool:
     >>> fits_axes((2, 8, 5, 5), [(2, 8, 5, 5), (8, 1, 1), (5,)])
     False
     """
-    planes = [axis for axis in range(len(made)) if made[axis] > 1]
-    last = [axis for axis in planes if axis != 1] + [axis for axis in planes if axis == 1]
-    whole = [[1] * (len(made) - len(shape)) + [*shape] for shape in inputs]
-    return all(
-        len(
-            _merged_axes(
-                axes, made, [_dense_strides(axes, made, [n > 1 for n in one]) for one in whole]
-            )[0]
-        )
-        <= _AXES
-        for axes in (planes, last)
-    )
+    for axes in _layouts(made):
+        dense = [_dense_strides(axes, made, _present(shape, made)) for shape in inputs]
+        if len(_merged_axes(axes, made, dense)[0]) > _AXES:
+            return False
+    return True
+
+
+def _present(shape: Sequence[int], made: Sequence[int]) -> list[bool]:
+    """Along which axes of the result an input has more than one number."""
+    return [size > 1 for size in (*[1] * (len(made) - len(shape)), *shape)]
+
+
+def _layouts(shape: Sequence[int]) -> tuple[list[int], list[int]]:
+    """The axes in the order of planes, and of channels last; those of one position are left out."""
+    planes = [axis for axis in range(len(shape)) if shape[axis] > 1]
+    return planes, [axis for axis in planes if axis != 1] + [1] * (1 in planes)
+
+
+def _orders(shape: tuple[int, ...], given: Given) -> list[list[int]]:
+    """The axes as the first whole input has them in memory, as planes do, and as channels last."""
+    planes, last = _layouts(shape)
+    like = next((x.stride() for x in given if tuple(x.shape) == shape), None)
+    first = planes if like is None else sorted(planes, key=lambda axis: -like[axis])
+    return [first, planes, last]
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """The axes of memory, the sizes of what they merge into, and each input's strides along these.
+
+    `copied` are the strides of the result to which inputs are copied before, by their numbers.
+    """
+
+    axes: list[int]
+    sizes: list[int]
+    steps: list[list[int]]
+    copied: Mapping[int, list[int]]
+
+
+def _readings(shape: tuple[int, ...], given: Given) -> Iterator[_Reading]:
+    """Ways to read inputs, those first that copy least; the last ones copy what lies otherwise."""
+    lying = [list(x.expand(shape).stride()) for x in given]
+    for axes in _orders(shape, given):
+        dense = [_dense_strides(axes, shape, _present(x.shape, shape)) for x in given]
+        # Columns are 0 or 1 apart; lines that lie apart are read where they are.
+        uneven = [i for i, one in enumerate(lying) if axes and one[axes[-1]] not in (0, 1)]
+        other = [i for i, one in enumerate(lying) if any(one[a] != dense[i][a] for a in axes)]
+        for moved in (uneven, other):
+            now = [dense[i] if i in moved else one for i, one in enumerate(lying)]
+            yield _Reading(axes, *_merged_axes(axes, shape, now), {i: dense[i] for i in moved})
 
 
 class _Arranged:
@@ -103,50 +142,24 @@ class _Arranged:
         over: int,
         given: Given,
     ) -> None:
-        like = next((x for x in given if tuple(x.shape) == shape), None)
-        order = range(len(shape), 0, -1) if like is None else like.stride()
-        axes = [axis for axis in range(len(shape)) if shape[axis] > 1]
-        axes.sort(key=lambda axis: -order[axis])
-        dense = _dense_strides(axes, shape, [True] * len(shape))
+        found = next((one for one in _readings(shape, given) if len(one.sizes) <= _AXES), None)
+        if found is None:
+            raise ValueError(f"element-wise: inputs of {shape} differ along too many axes.")
+        dense = _dense_strides(found.axes, shape, [True] * len(shape))
         # Axes of one position have a stride that goes on.
         self._strides = tuple(one or prod(shape) for one in dense)
-        lying = [list(x.expand(shape).stride()) for x in given]
-        wanted = [
-            _dense_strides(axes, shape, [n > 1 for n in (*[1] * (len(shape) - x.dim()), *x.shape)])
-            for x in given
-        ]
-        moved = [i for i, one in enumerate(lying) if axes and one[axes[-1]] not in (0, 1)]
-        sizes, found = self._axes(axes, shape, lying, wanted, moved)
-        if len(sizes) > _AXES:
-            moved = [i for i, one in enumerate(lying) if any(one[a] != wanted[i][a] for a in axes)]
-            sizes, found = self._axes(axes, shape, lying, wanted, moved)
-        lead = _AXES - len(sizes)
-        if lead < 0:
-            raise ValueError(f"element-wise: inputs of {shape} differ along too many axes.")
-        inputs = [
-            ((0,) * lead + tuple(step[i] for step in found))[-_AXES:] for i in range(len(given))
-        ]
-        images, lines, columns = [1] * lead + sizes
+        lead = _AXES - len(found.sizes)
+        inputs = [(0,) * lead + tuple(step[i] for step in found.steps) for i in range(len(given))]
+        images, lines, columns = [1] * lead + found.sizes
         self._now = on_threads(
             ElementwiseRun(
                 images, lines, columns, tuple((a, b, c) for a, b, c in inputs), steps, scratch
             )
         )
-        self._copied = [(i, wanted[i]) for i in moved]
-        is_own = over >= 0 and over not in moved and all(lying[over][a] == dense[a] for a in axes)
-        self._over = over if is_own and tuple(given[over].shape) == shape else -1
-
-    @staticmethod
-    def _axes(
-        axes: Sequence[int],
-        shape: tuple[int, ...],
-        lying: Sequence[Strides],
-        wanted: Sequence[Strides],
-        moved: Sequence[int],
-    ) -> tuple[list[int], list[list[int]]]:
-        return _merged_axes(
-            axes, shape, [wanted[i] if i in moved else one for i, one in enumerate(lying)]
-        )
+        self._copied = list(found.copied.items())
+        is_own = over >= 0 and over not in found.copied and tuple(given[over].shape) == shape
+        lies_so = is_own and all(given[over].stride(axis) == dense[axis] for axis in found.axes)
+        self._over = over if lies_so else -1
 
     def run(self, shape: tuple[int, ...], given: Given) -> torch.Tensor:
         held = given

@@ -91,7 +91,15 @@ def _foldable(node: Any, constants: set[Node]) -> bool:
     if not is_call(node, *CONVS, LINEAR, *TRANSPOSED) or len(node.users) != 1:
         return False
     is_grouped = is_call(node, *TRANSPOSED) and len(node.args) > 6 and node.args[6] != 1
-    return not is_grouped and has_constant_weights(node, constants)
+    return not is_grouped and has_constant_weights(node, constants) and _is_batch(node)
+
+
+def _is_batch(layer: Node) -> bool:
+    """Whether channels are the second axis of what a convolution makes."""
+    if is_call(layer, LINEAR):
+        return True
+    held = layer.args[1].meta.get("val")
+    return held is not None and bool(layer.meta["val"].dim() == held.dim())
 
 
 def _norm(graph: Graph, node: Node, constants: set[Node]) -> bool:
@@ -175,7 +183,7 @@ def _takes_shift(conv: Node, x: Node, constants: set[Node]) -> bool:
         is_plain = padding == "valid"
     else:
         is_plain = not any([padding] if isinstance(padding, int) else padding)
-    return is_plain and has_constant_weights(conv, constants)
+    return is_plain and has_constant_weights(conv, constants) and _is_batch(conv)
 
 
 def _factor(graph: Graph, node: Node, constants: set[Node]) -> bool:

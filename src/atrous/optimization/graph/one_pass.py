@@ -80,6 +80,8 @@ def in_one_pass(graph: Graph) -> None:
     """Joins element-wise operations that only one another read, two and more of one shape."""
     if not elementwise_natively():
         return
+    for node in list(graph.nodes):
+        _hold_divisor(graph, node)
     constants = constants_of(graph)
     taken: set[Node] = set()
     for node in reversed(list(graph.nodes)):
@@ -145,12 +147,27 @@ def _with_number(x: Node, combine: str, value: float) -> _Parts | None:
     made: dict[str, Function] = {
         "plus": ("scaled", 1.0, value),
         "minus": ("scaled", 1.0, -value),
-        "times": ("scaled", value, 0.0),
+        "times": ("scaled", value, -0.0),  # which keeps the sign of a zero
     }
-    if combine == "over" and value:
-        made["over"] = ("scaled", 1.0 / value, 0.0)
+    # Other quotients are no products: PyTorch divides.
+    if combine == "over" and abs(math.frexp(value)[0]) == 0.5 and 2.0**-100 < abs(value) < 2.0**100:
+        made["over"] = ("scaled", 1.0 / value, -0.0)
     function = made.get(combine)
     return None if function is None else _Parts((x,), "", (function,))
+
+
+def _hold_divisor(graph: Graph, node: Node) -> None:
+    """Makes a number that something large is divided by a tensor of its own."""
+    if not is_call(node, "aten.div.Tensor") or len(node.args) != 2 or node.kwargs:
+        return
+    x, value = node.args
+    if not _is_float(x) or not _is_number(value) or math.prod(_shape_of_node(x)) < _LEAST:
+        return
+    if _with_number(x, "over", float(value)) is None:
+        with graph.inserting_before(node):
+            held = graph.call_function(torch.full, ([], float(value)))
+        held.meta["val"] = x.meta["val"].new_empty(())
+        node.args = (x, held)
 
 
 def _functions_of(node: Node) -> tuple[Function, ...] | None:
@@ -165,7 +182,7 @@ def _functions_of(node: Node) -> tuple[Function, ...] | None:
         exact = node.kwargs.get("approximate", "none") == "none"
         return (("gelu", 0.0, 0.0),) if exact else None
     if is_call(node, "aten.neg.default"):
-        return (("scaled", -1.0, 0.0),)
+        return (("scaled", -1.0, -0.0),)
     if is_call(node, "aten.pow.Tensor_Scalar"):
         return (("square", 0.0, 0.0),) if rest == (2,) else None
     if is_call(node, "aten.leaky_relu.default"):

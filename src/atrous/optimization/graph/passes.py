@@ -12,6 +12,7 @@ from torch.fx import Graph
 from atrous.optimization.graph.clean import clean, drop_unused
 from atrous.optimization.graph.fold import fold
 from atrous.optimization.graph.fuse import fuse
+from atrous.optimization.graph.growing import grow_joins
 from atrous.optimization.graph.in_place import overwrite
 from atrous.optimization.graph.norms import take_apart
 from atrous.optimization.graph.one_pass import in_one_pass
@@ -21,7 +22,7 @@ __all__ = ["PASSES", "Pass", "lowered"]
 
 Pass = Callable[[Graph], None]
 
-PASSES: tuple[Pass, ...] = (clean, fold, split, fuse, take_apart, in_one_pass, overwrite)
+PASSES: tuple[Pass, ...] = (clean, fold, split, fuse, take_apart, in_one_pass, grow_joins, overwrite)
 
 
 def lowered(graph: Graph) -> Graph:
