@@ -291,7 +291,8 @@ def test_norms_fold_into_layers_behind_them_that_read_no_padding(padding, taps, 
 
 
 @pytest.mark.parametrize(
-    ("norm", "conv"), [(8, nn.Conv2d(8, 4, 3)), (6, nn.Conv2d(6, 4, 3)), (0, nn.Conv2d(8, 8, 3, padding=1))]
+    ("norm", "conv"),
+    [(8, nn.Conv2d(8, 4, 3)), (6, nn.Conv2d(6, 4, 3)), (0, nn.Conv2d(8, 8, 3, padding=1))],
 )
 def test_norms_of_a_batch_of_lines_stay_apart_from_layers_of_one_map(norm, conv):
     """A layer without a batch reads (N, C, L) as (C, H, W), whose channels are not the norm's."""

@@ -22,7 +22,16 @@ __all__ = ["PASSES", "Pass", "lowered"]
 
 Pass = Callable[[Graph], None]
 
-PASSES: tuple[Pass, ...] = (clean, fold, split, fuse, take_apart, in_one_pass, grow_joins, overwrite)
+PASSES: tuple[Pass, ...] = (
+    clean,
+    fold,
+    split,
+    fuse,
+    take_apart,
+    in_one_pass,
+    grow_joins,
+    overwrite,
+)
 
 
 def lowered(graph: Graph) -> Graph:
