@@ -314,7 +314,7 @@ def test_maps_may_lie_otherwise_at_a_later_call():
         for other in (
             x.permute(0, 2, 1, 3).contiguous().permute(0, 2, 1, 3),
             x.contiguous(memory_format=torch.channels_last),
-            x.flip(3).flip(3)[:, :, :, :].transpose(2, 3).contiguous().transpose(2, 3),
+            x.transpose(2, 3).contiguous().transpose(2, 3),
         ):
             torch.testing.assert_close(run(other)[0], wanted, atol=3e-6, rtol=1e-5)
 

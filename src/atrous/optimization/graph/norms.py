@@ -16,14 +16,13 @@ from atrous.operators.kernels.elementwise import elementwise_natively
 from atrous.operators.kernels.torch_elementwise import norm_factors_of, sums_of
 from atrous.optimization.graph.clean import constants_first, is_call, merged, replaced
 from atrous.optimization.graph.fold import norm_scale, norm_shift
+from atrous.optimization.graph.one_pass import LEAST
 
 __all__ = ["take_apart"]
 
 _aten: Any = torch.ops.aten
 _BATCH = "aten._native_batch_norm_legit_no_training.default"
 _GROUP = "aten.group_norm.default"
-_LEAST = 4096
-"""Numbers of a map: with fewer, a pass more or less takes no time."""
 
 
 class GroupFactors:
@@ -107,7 +106,7 @@ def _is_large(node: Node) -> bool:
         isinstance(made, torch.Tensor)
         and made.dtype == torch.float32
         and made.dim() > 2
-        and made.numel() >= _LEAST
+        and made.numel() >= LEAST
     )
 
 

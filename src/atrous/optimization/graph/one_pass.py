@@ -15,9 +15,9 @@ from atrous.operators.kernels.elementwise import MOST_VALUES, ElementStep, eleme
 from atrous.operators.kernels.torch_elementwise import fits_axes, prepare_elementwise
 from atrous.optimization.graph.clean import constants_of, is_call, merged, target_of
 
-__all__ = ["OnePass", "in_one_pass"]
+__all__ = ["LEAST", "OnePass", "in_one_pass"]
 
-_LEAST = 4096
+LEAST = 4096
 """Numbers of a map: with fewer, a pass more or less takes no time."""
 _MOST_INPUTS, _MOST_NODES = 10, 20
 
@@ -119,7 +119,7 @@ class _Parts:
 
 def _in_parts(node: Node) -> _Parts | None:
     """What a node does; None for what is not element-wise, or no function of the kernels."""
-    if not _is_float(node) or math.prod(_shape_of_node(node)) < _LEAST:
+    if not _is_float(node) or math.prod(_shape_of_node(node)) < LEAST:
         return None
     combine = _BINARY.get(target_of(node))
     if combine is not None:
@@ -161,7 +161,7 @@ def _hold_divisor(graph: Graph, node: Node) -> None:
     if not is_call(node, "aten.div.Tensor") or len(node.args) != 2 or node.kwargs:
         return
     x, value = node.args
-    if not _is_float(x) or not _is_number(value) or math.prod(_shape_of_node(x)) < _LEAST:
+    if not _is_float(x) or not _is_number(value) or math.prod(_shape_of_node(x)) < LEAST:
         return
     if _with_number(x, "over", float(value)) is None:
         with graph.inserting_before(node):
