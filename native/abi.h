@@ -18,7 +18,7 @@ extern "C" {
 #endif
 
 // Grows with every change of this file; the loader refuses a library with another number.
-#define ATROUS_ABI_VERSION 12
+#define ATROUS_ABI_VERSION 13
 
 enum { ATROUS_OK = 0, ATROUS_BAD_ARGUMENT = 1, ATROUS_NO_MEMORY = 2 };
 // Types of 16 bits are for `atrous_depthwise_forward` alone: maps, weights and bias have them, sums are float32.
@@ -80,16 +80,24 @@ typedef struct {
     int32_t dtype, layout, threads, average, include_pad, reserved;
 } atrous_pool_layer;
 
-// Bilinear resizing of `planes` of in[0] x in[1], float32. Row o of the outputs lies between rows row_inputs[o] and the
-// next, or where there is none that one, with row_weights[o] and row_weights[out[0] + o]. Along the width outputs
-// run_starts[n] to run_starts[n + 1] lie between inputs run_inputs[n] and the next; column_weights holds those of the
-// first input, `lanes` zeros, those of the second, and `lanes` zeros (atrous_vector_lanes).
+// Bilinear resizing of `planes` of in[0] x in[1] positions of `channels` numbers, float32. Row o of the outputs lies
+// between rows row_inputs[o] and the next, or where there is none that one, with row_weights[o] and
+// row_weights[out[0] + o]. Along the width outputs run_starts[n] to run_starts[n + 1] lie between inputs run_inputs[n]
+// and the next; column_weights holds those of the first input, `lanes` zeros, those of the second, and `lanes` zeros
+// (atrous_vector_lanes). Positions of the result lie `step` numbers apart, at least `channels`.
 typedef struct {
     int64_t planes, in[2], out[2], runs;
     const int64_t *row_inputs, *run_inputs, *run_starts;
     const float *row_weights, *column_weights;
+    int64_t channels, step;
     int32_t threads, reserved;
 } atrous_resize_layer;
+
+// `images` matrices of rows x columns, 4 bytes a number, of which the transposed ones are written.
+typedef struct {
+    int64_t images, rows, columns;
+    int32_t threads, reserved;
+} atrous_matrices;
 
 // A dense convolution of one tap and stride 1 on planes, float32: x is (batch, channels, positions), the weights
 // (filters, channels).
@@ -298,6 +306,8 @@ ATROUS_EXPORT int atrous_pool(const atrous_pool_layer *layer, const void *x, voi
 
 // x is (planes, in[0], in[1]), out (planes, out[0], out[1]).
 ATROUS_EXPORT int atrous_resize(const atrous_resize_layer *layer, const float *x, float *out);
+
+ATROUS_EXPORT int atrous_transpose(const atrous_matrices *matrices, const float *x, float *out);
 
 // Numbers of float32 in a vector of the instruction set that is used.
 ATROUS_EXPORT int64_t atrous_vector_lanes(void);

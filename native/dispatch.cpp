@@ -214,8 +214,10 @@ bool sound(const atrous_winograd_layer *layer) {
 // Tables are of whoever asks: what they point at is looked at as well.
 bool sound(const atrous_resize_layer *layer) {
     if (layer == nullptr || layer->planes < 0 || layer->runs < 1) return false;
+    if (layer->channels < 1 || layer->step < layer->channels) return false;
     int64_t in = 4, out = 4;
     if (!multiply(&in, layer->planes) || !multiply(&out, layer->planes)) return false;
+    if (!multiply(&in, layer->channels) || !multiply(&out, layer->step)) return false;
     for (int a = 0; a < 2; ++a) {
         if (layer->in[a] < 1 || layer->out[a] < 1 || layer->out[a] > kMost / 64) return false;
         if (!multiply(&in, layer->in[a]) || !multiply(&out, layer->out[a])) return false;
@@ -229,6 +231,12 @@ bool sound(const atrous_resize_layer *layer) {
         if (layer->run_starts[n + 1] <= layer->run_starts[n]) return false;
     }
     return layer->run_starts[layer->runs] == layer->out[1];
+}
+
+bool sound(const atrous_matrices *all) {
+    int64_t bytes = 4;
+    return all != nullptr && all->images >= 0 && all->rows >= 0 && all->columns >= 0 && multiply(&bytes, all->images) &&
+           multiply(&bytes, all->rows) && multiply(&bytes, all->columns);
 }
 
 bool sound(const atrous_pointwise_layer *layer) {
@@ -419,6 +427,12 @@ int atrous_resize(const atrous_resize_layer *layer, const float *x, float *out) 
     if (!atrous::sound(layer)) return ATROUS_BAD_ARGUMENT;
     if (layer->planes == 0) return ATROUS_OK;
     return atrous::entry().kernels->resize(layer, x, out);
+}
+
+int atrous_transpose(const atrous_matrices *matrices, const float *x, float *out) {
+    if (!atrous::sound(matrices)) return ATROUS_BAD_ARGUMENT;
+    if (matrices->images == 0 || matrices->rows == 0 || matrices->columns == 0) return ATROUS_OK;
+    return atrous::entry().kernels->transpose(matrices, x, out);
 }
 
 int64_t atrous_vector_lanes(void) { return atrous::entry().kernels->lanes; }

@@ -10,6 +10,7 @@
 #include "resize.h"
 #include "pointwise.h"
 #include "small_floats.h"
+#include "transposed.h"
 #include "winograd.h"
 #include "winograd_pack.h"
 #include "winograd_weight.h"
@@ -60,6 +61,8 @@ int pool(const atrous_pool_layer *layer, const void *x, void *out) {
 
 int resize(const atrous_resize_layer *layer, const float *x, float *out) { return resized<float>(*layer, x, out); }
 
+int transpose_all(const atrous_matrices *matrices, const float *x, float *out) { return transposed(*matrices, x, out); }
+
 int pointwise_forward(const atrous_pointwise_layer *layer, const float *x, const float *weight, const float *bias,
                       const float *other, float *out) {
     return forward_pointwise<float>(*layer, x, weight, bias, other, out);
@@ -83,7 +86,7 @@ int ATROUS_JOIN(stream_run_, ATROUS_NAME)(const atrous_stream_program *, const a
 extern const Kernels ATROUS_JOIN(kernels_, ATROUS_NAME);
 const Kernels ATROUS_JOIN(kernels_, ATROUS_NAME) = {gather, weight_gradient, Types<float>::lanes,
                                                           winograd_pack, winograd_forward,
-                                                          winograd_weight_gradient, pool, resize,
+                                                          winograd_weight_gradient, pool, resize, transpose_all,
                                                           pointwise_forward,
                                                           bottleneck_pack, bottleneck_forward,
                                                           kPanel * Types<float>::lanes,

@@ -17,6 +17,7 @@ struct Kernels {
     int (*winograd_weight_gradient)(const atrous_winograd_layer *layer, const float *x, const float *grad, float *out);
     int (*pool)(const atrous_pool_layer *layer, const void *x, void *out);
     int (*resize)(const atrous_resize_layer *layer, const float *x, float *out);
+    int (*transpose)(const atrous_matrices *matrices, const float *x, float *out);
     int (*pointwise_forward)(const atrous_pointwise_layer *layer, const float *x, const float *weight, const float *bias,
                              const float *other, float *out);
     int (*bottleneck_pack)(const atrous_bottleneck_layer *layer, const float *const *weights, const float *const *biases,

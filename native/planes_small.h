@@ -7,47 +7,15 @@
 #ifndef ATROUS_PLANES_SMALL_H
 #define ATROUS_PLANES_SMALL_H
 
-#include <utility>
-
 #include "channels_gather.h"
 #include "planes_rows.h"
+#include "transposed.h"
 
 namespace {
 
 constexpr int64_t kSmallBytes = 96 << 10;    // of scratch memory for one block of channels
 constexpr int64_t kTurnedBytes = 640 << 10;  // the same where many taps pay for turning
 constexpr int64_t kTurnedPlaces = 96;        // positions for which one tap pays
-
-// a0 b0 a1 b1 ... of the first halves, or of the last ones.
-template <class T, size_t... I>
-ATROUS_INLINE Vec<T> interleaved(Vec<T> a, Vec<T> b, bool last, std::index_sequence<I...>) {
-    constexpr int L = sizeof...(I);
-#if defined(__clang__)
-    return last ? __builtin_shufflevector(a, b, (static_cast<int>(I / 2 + L / 2 + I % 2 * L))...)
-                : __builtin_shufflevector(a, b, (static_cast<int>(I / 2 + I % 2 * L))...);
-#else
-    typedef typename Types<T>::I Index;
-    return last ? __builtin_shuffle(a, b, Mask<T>{static_cast<Index>(I / 2 + L / 2 + I % 2 * L)...})
-                : __builtin_shuffle(a, b, Mask<T>{static_cast<Index>(I / 2 + I % 2 * L)...});
-#endif
-}
-
-// Rows become columns: each round turns the bits of an element's place by one.
-template <class T> ATROUS_INLINE void transpose(Vec<T> (&rows)[Types<T>::lanes]) {
-    constexpr int L = Types<T>::lanes;
-    const auto lanes = std::make_index_sequence<L>();
-    ATROUS_UNROLL(4)
-    for (int round = 1; round < L; round *= 2) {
-        Vec<T> turned[L];
-        ATROUS_UNROLL(8)
-        for (int i = 0; i < L / 2; ++i) {
-            turned[2 * i] = interleaved<T>(rows[i], rows[i + L / 2], false, lanes);
-            turned[2 * i + 1] = interleaved<T>(rows[i], rows[i + L / 2], true, lanes);
-        }
-        ATROUS_UNROLL(16)
-        for (int i = 0; i < L; ++i) rows[i] = turned[i];
-    }
-}
 
 // `to` (places, lanes) from `count` planes of `places`; lanes beyond them are zero.
 template <class T> void to_lanes(const T *from, int64_t places, int64_t count, T *to) {

@@ -17,14 +17,20 @@ from atrous.operators.kernels.resize import ResizeLayer, run_resize
 
 
 def drawn(rng: random.Random) -> ResizeLayer:
-    """Sizes that grow, shrink and stay, of one row or column too, and rates that are no ratio."""
+    """Sizes that grow, shrink and stay, of one row or column too, and rates that are no ratio.
+
+    In planes, and with channels last, whose positions may lie apart in the result.
+    """
     sizes = [rng.choice([1, 2, 3, rng.randint(1, 40)]) for _ in range(2)]
     made = [rng.choice([1, 2, n, 2 * n, 4 * n, rng.randint(1, 100)]) for n in sizes]
     scales = None
     if rng.random() < 0.3:
         scales = (rng.uniform(0.05, 3), rng.uniform(0.05, 3))
+    channels = rng.choice([1, 1, 2, 3, 7, 15, 16, 17, 21, 40])
     return ResizeLayer(
         planes=rng.choice([1, 2, 7]),
+        channels=channels,
+        step=rng.choice([0, channels, channels + rng.randint(1, 40)]),
         input=(sizes[0], sizes[1]),
         output=(made[0], made[1]),
         corners=rng.random() < 0.5,
@@ -50,19 +56,20 @@ def expected(layer: ResizeLayer, x: np.ndarray) -> np.ndarray:
         weights(size, made, layer.corners, scale)
         for size, made, scale in zip(layer.input, layer.output, scales, strict=True)
     )
-    return np.einsum("ah,phw,bw->pab", high, x, wide)
+    return np.einsum("ah,phwc,bw->pabc", high, x, wide)
 
 
 def result(layer: ResizeLayer, x: np.ndarray) -> np.ndarray:
     x = np.ascontiguousarray(x, np.float32)
-    out = np.full((layer.planes, *layer.output), 7.0, np.float32)
+    out = np.full((layer.planes, *layer.output, layer.step or layer.channels), 7.0, np.float32)
     run_resize(layer, x.ctypes.data, out.ctypes.data)
-    return out
+    assert (out[..., layer.channels :] == 7.0).all()
+    return out[..., : layer.channels]
 
 
 def assert_agrees(layer: ResizeLayer, seed: int) -> None:
     """To what a position rounds off in float32, on neighbours that differ by 2 at most."""
-    x = np.random.default_rng(seed).uniform(-1, 1, (layer.planes, *layer.input))
+    x = np.random.default_rng(seed).uniform(-1, 1, (layer.planes, *layer.input, layer.channels))
     apart = np.abs(result(layer, x) - expected(layer, x)).max()
     assert apart <= 4e-7 * (2 + max(layer.input)), (layer, apart)
 

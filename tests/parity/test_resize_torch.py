@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import pickle
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from atrous.operators.kernels import native
+from atrous.operators.kernels.torch_layouts import to_channels_last
 from atrous.optimization.candidates import candidates
 from atrous.optimization.graph.export import exported
 from atrous.optimization.graph.fuse import is_layer
@@ -66,10 +69,12 @@ def test_resizes_are_those_of_pytorch(seed):
     for module, x in resizes(rng, 6):
         nodes = lowered(exported(module.eval(), [x]).graph).nodes
         (call,) = (node.meta["call"] for node in nodes if is_layer(node))
-        kernel = runs_of(WAYS["resize kernel"], None, None, call)(x)
         plain = runs_of(WAYS[PLAIN], None, None, call)(x)
         assert torch.equal(plain, module(x))
-        assert difference(plain, kernel) < 3e-6, module.given
+        for layout in ("contiguous", "channels_last"):
+            runs = runs_of(WAYS["resize kernel"], None, None, replace(call, layout=layout))
+            for given in (x, to_channels_last(x)):
+                assert difference(plain, runs(given)) < 3e-6, (module.given, layout)
 
 
 def test_a_nan_stays_where_it_is_read_and_other_inputs_are_refused():
@@ -97,11 +102,46 @@ class Head(nn.Module):
         return z + functional.interpolate(y, size=z.shape[2:], mode="bilinear", align_corners=True)
 
 
-@pytest.mark.parametrize(("layout", "taken"), [("contiguous", True), ("channels_last", False)])
-def test_models_run_by_it_in_planes_alone(layout, taken):
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+def test_models_run_by_it_in_both_layouts(layout):
     torch.manual_seed(0)
     model, x = Head().eval(), torch.randn(2, 3, 17, 22)
     fast = optimized_by(model, x, "resize kernel", layout=layout)
     rows = [row for row in fast.explain().layers if row.op.startswith("bilinear to 34x44")]
-    assert [row.strategy == "resize kernel" for row in rows] == [taken] * 2
+    assert [row.strategy == "resize kernel" for row in rows] == [True] * 2
     assert torch.allclose(fast(x), model(x), atol=1e-5)
+
+
+class Ends(nn.Module):
+    """Two maps that are only handed out, one of which is not resized, and one that is read too."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 6, 3, padding=1)
+
+    def forward(self, x):
+        y = self.conv(x)
+        wide = functional.interpolate(y, scale_factor=3, mode="bilinear")
+        read = functional.interpolate(y, scale_factor=2, mode="bilinear")
+        return wide, read, read.mean(1), y
+
+
+def test_what_is_handed_out_is_resized_in_planes():
+    """From a map in channels last, where the model hands out planes; and as the model does."""
+    torch.manual_seed(0)
+    model, x = Ends().eval(), torch.randn(2, 3, 17, 22)
+    fast = optimized_by(model, x, "resize kernel", layout="channels_last")
+    (plan,) = fast._plans.values()
+    calls = [n.meta["call"] for n in plan.program.graph.nodes if is_layer(n)]
+    layouts = {call.resizing.outputs: call.layout for call in calls if call.resizing is not None}
+    assert layouts == {(51, 66): "contiguous", (34, 44): "channels_last"}
+    for one, other in zip(fast(x), model(x), strict=True):
+        assert one.stride() == other.stride()
+        assert torch.allclose(one, other, atol=1e-5)
+    again = pickle.loads(pickle.dumps(fast))
+    assert all(map(torch.equal, again(x), fast(x)))
+    asked = x.contiguous(memory_format=torch.channels_last)
+    ours = optimized_by(model, asked, "resize kernel", layout="channels_last")
+    for one, other in zip(ours(asked), model(asked), strict=True):
+        assert one.stride() == other.stride()
+        assert torch.allclose(one, other, atol=1e-5)

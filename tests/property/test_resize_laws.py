@@ -26,12 +26,18 @@ def test_no_result_depends_on_the_threads():
     rng = random.Random(1)
     for _ in range(20):
         layer = drawn(rng)
-        x = np.random.default_rng(0).standard_normal((layer.planes, *layer.input))
+        x = np.random.default_rng(0).standard_normal((layer.planes, *layer.input, layer.channels))
         one, two = (result(replace(layer, threads=threads), x) for threads in (1, 3))
         np.testing.assert_array_equal(one, two)
 
 
-@pytest.mark.parametrize("given", [{"planes": -1}, {"input": (0, 4)}, {"output": (4, 0)}])
+@pytest.mark.parametrize(
+    "given",
+    [
+        *({"planes": -1}, {"input": (0, 4)}, {"output": (4, 0)}),
+        *({"channels": 0}, {"channels": 4, "step": 3}),
+    ],
+)
 def test_what_is_no_resize_is_refused(given):
     layer = ResizeLayer(**{"planes": 1, "input": (4, 4), "output": (8, 8), **given})
     with pytest.raises(ValueError, match="resize: no map of"):

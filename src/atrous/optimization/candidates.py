@@ -83,7 +83,8 @@ def candidates(
 
         limit = partial(_is_much, found_in[0].times) if found_in else None
         one = tuned(
-            graph, model, found.constants, layout, inputs, choices, timer, told, allowed, limit
+            *(graph, model, found.constants, layout, inputs, strides),
+            *(choices, timer, told, allowed, limit),
         )
         found_in += [] if one is None else [one]
     return [_candidate(model, found, inputs, strides, one) for one in _near_the_best(found_in)]
@@ -103,7 +104,7 @@ def candidate_again(
     None of them is run or compared, and None is returned where they are not those of the graph.
     """
     strategies = {name: one.strategy for name, one in layers.items()}
-    graph = _with_strategies(found, layout, strategies)
+    graph = _with_strategies(found, layout, strides, strategies)
     if graph is None:
         return None
     made: dict[str, Choice] = {}
@@ -182,7 +183,7 @@ def plan_again(model: nn.Module, recipe: Recipe) -> Prepared | None:
         return None
     layout: Any = recipe.layout
     strategies = dict(recipe.strategies)
-    graph = _with_strategies(found, layout, strategies)
+    graph = _with_strategies(found, layout, recipe.strides, strategies)
     if graph is None:
         return None
     program = Program(graph, found.constants, layout, strategies, recipe.strides)
@@ -190,10 +191,10 @@ def plan_again(model: nn.Module, recipe: Recipe) -> Prepared | None:
 
 
 def _with_strategies(
-    found: Exported, layout: Layout, strategies: Mapping[str, str]
+    found: Exported, layout: Layout, strides: Sequence[Strides], strategies: Mapping[str, str]
 ) -> Graph | None:
     """The lowered graph whose layers run by these; None where they are not those of the graph."""
-    graph = in_layout(lowered(found.graph), layout)
+    graph = in_layout(lowered(found.graph), layout, strides)
     joined = {name for name, strategy in strategies.items() if strategy == CHAINED}
     chains = [links for node, links in chains_in(graph).items() if node.name in joined]
     if len(chains) < len(joined):

@@ -23,6 +23,7 @@ from typing import Any
 __all__ = [
     "ABI_VERSION",
     "LayerStruct",
+    "MatricesStruct",
     "Native",
     "PointwiseStruct",
     "PoolStruct",
@@ -33,7 +34,7 @@ __all__ = [
 ]
 
 # The number of native/abi.h that the structures and the calls below are written for.
-ABI_VERSION = 12
+ABI_VERSION = 13
 
 _NAMES = ("libatrous_kernels.so", "libatrous_kernels.dylib", "atrous_kernels.dll")
 _FOLDER = Path("atrous", "operators", "kernels", "lib")
@@ -107,6 +108,15 @@ class PoolStruct(ctypes.Structure):
     )
 
 
+class MatricesStruct(ctypes.Structure):
+    """`atrous_matrices` of native/abi.h, field by field."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("images", "rows", "columns")),
+        *((name, ctypes.c_int32) for name in ("threads", "reserved")),
+    )
+
+
 class ResizeStruct(ctypes.Structure):
     """`atrous_resize_layer` of native/abi.h, field by field."""
 
@@ -120,6 +130,8 @@ class ResizeStruct(ctypes.Structure):
         ("run_starts", ctypes.c_void_p),
         ("row_weights", ctypes.c_void_p),
         ("column_weights", ctypes.c_void_p),
+        ("channels", ctypes.c_int64),
+        ("step", ctypes.c_int64),
         ("threads", ctypes.c_int32),
         ("reserved", ctypes.c_int32),
     )
@@ -247,4 +259,5 @@ def _declare(loaded: Any) -> None:
     loaded.atrous_winograd_weight_gradient.argtypes = [dense, data, data, data]
     loaded.atrous_pool.argtypes = [ctypes.POINTER(PoolStruct), data, data]
     loaded.atrous_resize.argtypes = [ctypes.POINTER(ResizeStruct), data, data]
+    loaded.atrous_transpose.argtypes = [ctypes.POINTER(MatricesStruct), data, data]
     loaded.atrous_vector_lanes.restype = ctypes.c_int64

@@ -1,4 +1,4 @@
-"""One bilinear resize of planes as the kernel sees it: which inputs each output lies between."""
+"""One bilinear resize as the kernel sees it: which inputs each output lies between."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ __all__ = ["ResizeLayer", "between", "run_resize"]
 class ResizeLayer:
     """`planes` of `input` rows and columns, resized to `output`, in float32.
 
+    A position has `channels` numbers: 1 in planes, all of a map's with channels last. Those of the
+    result lie `step` apart, where that is given: then it is a part of a map of so many channels.
     With `corners` the first and last positions of both lie on one another; else positions are
     halves, `scales` apart (inputs for an output), or `input / output` where that is not given.
     """
@@ -29,6 +31,8 @@ class ResizeLayer:
     output: tuple[int, int]
     corners: bool = False
     scales: tuple[float, float] | None = None
+    channels: int = 1
+    step: int = 0
     threads: int = 1
 
 
@@ -60,6 +64,8 @@ class _Resizing:
     def __init__(self, layer: ResizeLayer, lanes: int) -> None:
         if layer.planes < 0 or min(*layer.input, *layer.output) < 1:
             raise ValueError(f"resize: no map of {layer.input} can become one of {layer.output}.")
+        if layer.channels < 1 or 0 < layer.step < layer.channels:
+            raise ValueError(f"resize: no map of {layer.channels} channels, {layer.step} apart.")
         scales = layer.scales or (None, None)
         rows, lower = between(layer.input[0], layer.output[0], layer.corners, scales[0])
         columns, right = between(layer.input[1], layer.output[1], layer.corners, scales[1])
@@ -75,8 +81,9 @@ class _Resizing:
         )
         at = [ctypes.c_void_p(array.ctypes.data) for array in self._held]
         sizes = [(ctypes.c_int64 * 2)(*pair) for pair in (layer.input, layer.output)]
+        apart = layer.channels, layer.step or layer.channels
         self.struct = ResizeStruct(
-            layer.planes, *sizes, len(starts), *at, threads=layer.threads, reserved=0
+            layer.planes, *sizes, len(starts), *at, *apart, threads=layer.threads, reserved=0
         )
 
 
@@ -86,6 +93,6 @@ def _resizing(layer: ResizeLayer) -> _Resizing:
 
 
 def run_resize(layer: ResizeLayer, x: int, out: int) -> None:
-    """Writes the planes at `x`, resized, to the memory at `out`; both are addresses."""
+    """Writes the maps at `x`, resized, to the memory at `out`; both are addresses."""
     made: Any = _resizing(layer)
     checked(library().atrous_resize(byref(made.struct), x, out), "resize")

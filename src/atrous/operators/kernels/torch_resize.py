@@ -1,4 +1,4 @@
-"""Bilinear resizes of PyTorch tensors in planes, float32 on the CPU, without autograd."""
+"""Bilinear resizes of PyTorch tensors, float32 on the CPU, without autograd."""
 
 from __future__ import annotations
 
@@ -8,34 +8,41 @@ import torch
 
 from atrous.operators.kernels.resize import ResizeLayer, run_resize
 from atrous.operators.kernels.threads import on_threads, share_threads
+from atrous.operators.kernels.torch_layouts import to_channels_last, to_planes
 
 __all__ = ["prepare_resize"]
 
 share_threads()
 
 
-def prepare_resize(layer: ResizeLayer, batch: int) -> Callable[[torch.Tensor], torch.Tensor]:
-    """`run(x)`: the resize of (N, C, height, width), contiguous, N C being the layer's planes.
+def prepare_resize(
+    layer: ResizeLayer, given: tuple[int, ...]
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """`run(x)`: the resize of maps of the shape `given`, (N, C, height, width).
 
-    It runs on PyTorch's threads of the moment. Raises `ValueError` for an input of other sizes.
+    The layer's planes are N C, or N where its positions have C channels; so do the maps lie that
+    are made, and maps that come otherwise are copied. It runs on PyTorch's threads of the moment.
+    Raises `ValueError` for an input of other sizes.
 
     >>> import torch
     >>> from atrous.operators.kernels import native
-    >>> run = prepare_resize(ResizeLayer(1, (1, 2), (1, 4)), 1)
+    >>> run = prepare_resize(ResizeLayer(1, (1, 2), (1, 4)), (1, 1, 1, 2))
     >>> x = torch.tensor([[[[0.0, 8.0]]]])
     >>> run(x).flatten().tolist() if native().available else [0.0, 2.0, 6.0, 8.0]
     [0.0, 2.0, 6.0, 8.0]
     """
-    channels = layer.planes // batch
-    given = (batch, channels, *layer.input)
+    batch, channels = given[:2]
+    last = layer.channels > 1
+    made = (batch, *layer.output, channels) if last else (batch, channels, *layer.output)
     now = on_threads(layer)
 
     def run(x: torch.Tensor) -> torch.Tensor:
         if x.shape != given or x.dtype != torch.float32:
             raise ValueError(f"resize: prepared for {given} in float32, not for this input.")
-        x = x.resolve_neg().contiguous()
-        out = torch.empty((batch, channels, *layer.output), dtype=torch.float32)
+        x = x.resolve_neg()
+        x = to_channels_last(x) if last else to_planes(x)
+        out = torch.empty(made, dtype=torch.float32)
         run_resize(now(), x.data_ptr(), out.data_ptr())
-        return out
+        return out.movedim(-1, 1) if last else out
 
     return run

@@ -13,7 +13,7 @@ from atrous.operators.kernels.strassen import (
     packed_rows_size,
 )
 from atrous.operators.kernels.threads import on_threads, share_threads
-from atrous.operators.strategies import to_channels_last
+from atrous.operators.kernels.torch_layouts import to_channels_last
 
 __all__ = ["prepare_rows"]
 

@@ -21,7 +21,8 @@ from atrous.optimization.engines.engine import (
     missing,
     task_of,
 )
-from atrous.optimization.graph.program import strided, strides_of
+from atrous.operators.kernels.torch_layouts import strided
+from atrous.optimization.graph.program import strides_of
 from atrous.optimization.judge import Inputs, Judge, flat
 from atrous.optimization.plan import AnyPlan, EngineRecipe, Mark, Recipe, Watch, is_same
 

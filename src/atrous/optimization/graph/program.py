@@ -13,6 +13,7 @@ from torch import nn
 from torch.fx import Graph, Node
 
 from atrous.frameworks.modules import held
+from atrous.operators.kernels.torch_layouts import strided
 from atrous.optimization.graph.chains import chain_of, is_chain, runs_of_chain
 from atrous.optimization.graph.clean import constants_of
 from atrous.optimization.graph.fuse import call_of, is_layer
@@ -32,7 +33,6 @@ __all__ = [
     "profiled",
     "state_of",
     "steps_of",
-    "strided",
     "strides_of",
     "values_of",
 ]
@@ -238,13 +238,6 @@ def strides_of(value: Any) -> Strides:
         step == 0 and size > 1 for size, step in zip(value.shape, value.stride(), strict=True)
     )
     return None if shared else tuple(value.stride())
-
-
-def strided(x: torch.Tensor, strides: tuple[int, ...]) -> torch.Tensor:
-    """The tensor with these strides, itself where it has them."""
-    if x.stride() == strides:
-        return x
-    return torch.empty_strided(x.shape, strides, dtype=x.dtype).copy_(x)
 
 
 _LONG = 0.5

@@ -11,12 +11,20 @@ import torch
 from torch import nn
 from torch.fx import Graph, Node
 
+from atrous.operators.kernels.torch_layouts import plane_strides
 from atrous.optimization import arena
 from atrous.optimization.graph.chains import Links, chains_in, join, parts_of
 from atrous.optimization.graph.fuse import call_of, is_layer
-from atrous.optimization.graph.program import Program, ends_of, filled, steps_of, values_of
+from atrous.optimization.graph.program import (
+    Program,
+    Strides,
+    ends_of,
+    filled,
+    steps_of,
+    values_of,
+)
 from atrous.optimization.layer.cache import Choices
-from atrous.optimization.layer.call import laid_out
+from atrous.optimization.layer.call import LayerCall, laid_out
 from atrous.optimization.layer.chain import CHAINED, chosen
 from atrous.optimization.layer.choose import Choice, choose
 from atrous.optimization.layer.rounding import ALLOWED
@@ -53,12 +61,25 @@ class Tuned:
         return sum(each) if all(each) else None
 
 
-def in_layout(graph: Graph, layout: Layout) -> Graph:
-    """A copy of the graph whose layers are called in that layout."""
+def in_layout(graph: Graph, layout: Layout, strides: Sequence[Strides] = ()) -> Graph:
+    """A copy of the graph whose layers are called in that layout.
+
+    `strides` are those in which its results are handed out: resizes that only make such a result
+    make it in planes where it is wanted so, since what they read is the smaller map.
+    """
     made = copy.deepcopy(graph)
     for node in made.nodes:
         if is_layer(node):
             node.meta["call"] = replace(node.meta["call"], layout=layout)
+    for node, wanted in zip(made.output_node().args[0], strides, strict=False):
+        if isinstance(node, Node) and is_layer(node) and len(node.users) == 1:
+            call: LayerCall = node.meta["call"]
+            if (
+                call.resizing is not None
+                and not call.adds
+                and wanted == plane_strides(node.meta["val"].shape)
+            ):
+                node.meta["call"] = replace(call, layout="contiguous")
     return made
 
 
@@ -68,6 +89,7 @@ def tuned(
     constants: Mapping[str, torch.Tensor],
     layout: Layout,
     inputs: Sequence[torch.Tensor],
+    strides: Sequence[Strides],
     choices: Choices,
     timer: Timer,
     progress: Progress,
@@ -76,10 +98,11 @@ def tuned(
 ) -> Tuned | None:
     """The graph in that layout with the fastest strategy of each layer.
 
+    `strides` are those of the results, as they are handed out.
     `limit` is told what the layers so far take, and the names of all nodes so far; where it is
     exceeded, this is given up, and None returned.
     """
-    graph = in_layout(graph, layout)
+    graph = in_layout(graph, layout, strides)
     plain = Program(graph, constants, layout, {})
     values = values_of(graph, model, constants)
     nodes = steps_of(graph, values)

@@ -133,7 +133,7 @@ register(Way("pool kernel", _pools, _pool_kernel))
 
 
 def _resizes(call: LayerCall) -> bool | Refusal:
-    if call.resizing is None or call.dtype != "float32" or call.layout != "contiguous":
+    if call.resizing is None or call.dtype != "float32":
         return False
     found = native()
     return True if found.available else Refusal("resize kernel", "", f"{found.reason}.")
@@ -144,15 +144,17 @@ def _resize_kernel(_weight: Any, _bias: Any, call: LayerCall) -> Runs:
     if resize is None:
         raise ValueError("resize kernel: this layer is no resize.")
     batch, channels, high, wide = call.input
+    last = call.layout == "channels_last"
     layer = ResizeLayer(
-        planes=batch * channels,
+        planes=batch if last else batch * channels,
+        channels=channels if last else 1,
         input=(high, wide),
         output=resize.outputs,
         corners=resize.corners,
         scales=resize.scales,
         threads=torch.get_num_threads(),
     )
-    return prepare_resize(layer, batch)
+    return prepare_resize(layer, call.input)
 
 
 register(Way("resize kernel", _resizes, _resize_kernel))

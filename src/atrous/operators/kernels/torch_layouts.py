@@ -1,0 +1,77 @@
+"""Tensors in another layout: planes and channels last, by the kernel where it does that."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from atrous.operators.kernels.library import native
+from atrous.operators.kernels.threads import share_threads
+from atrous.operators.kernels.transposed import transpose_natively
+
+__all__ = ["plane_strides", "strided", "to_channels_last", "to_planes"]
+
+share_threads()
+
+_LEAST = 1 << 14
+"""Elements for which a call of the kernel pays."""
+
+
+def strided(x: torch.Tensor, strides: tuple[int, ...]) -> torch.Tensor:
+    """The tensor with these strides, itself where it has them.
+
+    The kernel turns maps of float32 between planes and channels last, PyTorch does all else.
+
+    >>> import torch
+    >>> x = torch.arange(6.0).reshape(1, 3, 1, 2)
+    >>> strided(x, (6, 1, 6, 3)).stride(), strided(x, x.stride()) is x
+    ((6, 1, 6, 3), True)
+    """
+    if x.stride() == strides:
+        return x
+    out = torch.empty_strided(x.shape, strides, dtype=x.dtype)
+    if _is_plain(x):
+        batch, channels, *sizes = x.shape
+        positions = math.prod(sizes)
+        two = (batch, channels, positions)
+        for given, made, turned in ((x, out, two), (out, x, (batch, positions, channels))):
+            if given.is_contiguous() and made.movedim(1, -1).is_contiguous():
+                threads = torch.get_num_threads()
+                transpose_natively(*turned, x.data_ptr(), out.data_ptr(), threads=threads)
+                return out
+    return out.copy_(x)
+
+
+def to_channels_last(x: torch.Tensor) -> torch.Tensor:
+    """`x`, copied where it has to be, with the channels of one position side by side.
+
+    >>> to_channels_last(torch.zeros(2, 3, 4, 5)).stride()
+    (60, 1, 15, 3)
+    """
+    turned = x.movedim(1, -1)
+    if turned.is_contiguous():
+        return x
+    batch, *steps, one = plane_strides(turned.shape)
+    return strided(x, (batch, one, *steps))
+
+
+def to_planes(x: torch.Tensor) -> torch.Tensor:
+    """`x`, copied where it has to be, with each channel a plane of its own."""
+    return x if x.is_contiguous() else strided(x, plane_strides(x.shape))
+
+
+def plane_strides(shape: Sequence[int]) -> tuple[int, ...]:
+    """The strides of a contiguous tensor of that shape.
+
+    >>> plane_strides((2, 3, 4, 5))
+    (60, 20, 5, 1)
+    """
+    return torch.empty(shape, device="meta").stride()
+
+
+def _is_plain(x: torch.Tensor) -> bool:
+    usual = x.dtype == torch.float32 and x.device.type == "cpu" and not x.is_neg()
+    graded = torch.is_grad_enabled() and x.requires_grad
+    return usual and not graded and x.dim() > 2 and x.numel() >= _LEAST and native().available
