@@ -68,7 +68,7 @@ def plane_strides(shape: Sequence[int]) -> tuple[int, ...]:
     >>> plane_strides((2, 3, 4, 5))
     (60, 20, 5, 1)
     """
-    return torch.empty(shape, device="meta").stride()
+    return tuple(torch.empty(shape, device="meta").stride())
 
 
 def _is_plain(x: torch.Tensor) -> bool:
