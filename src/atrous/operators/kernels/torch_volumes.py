@@ -11,9 +11,9 @@ import torch
 from atrous.operators.convolution import Convolution
 from atrous.operators.kernels import winograd
 from atrous.operators.kernels.threads import on_threads
+from atrous.operators.kernels.torch_layouts import to_channels_last
 from atrous.operators.kernels.torch_winograd import packed_weights
 from atrous.operators.kernels.winograd import dense_layer
-from atrous.operators.kernels.torch_layouts import to_channels_last
 from atrous.operators.tiles import Tiling
 
 __all__ = ["in_slices", "prepare_volumes"]

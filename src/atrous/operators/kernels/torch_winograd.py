@@ -12,8 +12,8 @@ import torch
 from atrous.operators.convolution import Convolution
 from atrous.operators.kernels import winograd
 from atrous.operators.kernels.threads import on_threads, share_threads
-from atrous.operators.kernels.winograd import Spread, Winograd, dense_layer
 from atrous.operators.kernels.torch_layouts import to_channels_last
+from atrous.operators.kernels.winograd import Spread, Winograd, dense_layer
 from atrous.operators.strategies import is_channels_last
 from atrous.operators.tiles import Tiling, living, tiled
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from atrous.frameworks.modules import held
+from atrous.operators.kernels.torch_layouts import strided
 from atrous.optimization import arena
 from atrous.optimization.engines.engine import (
     ENGINES,
@@ -21,7 +22,6 @@ from atrous.optimization.engines.engine import (
     missing,
     task_of,
 )
-from atrous.operators.kernels.torch_layouts import strided
 from atrous.optimization.graph.program import strides_of
 from atrous.optimization.judge import Inputs, Judge, flat
 from atrous.optimization.plan import AnyPlan, EngineRecipe, Mark, Recipe, Watch, is_same

@@ -15,8 +15,8 @@ from torch import nn
 
 from atrous.errors import AtrousError
 from atrous.frameworks.structures import flattened, unflattened
-from atrous.optimization.graph.export import Exported, exported
 from atrous.operators.kernels.torch_layouts import strided
+from atrous.optimization.graph.export import Exported, exported
 from atrous.optimization.graph.program import activation_bytes, strides_of
 from atrous.optimization.judge import Inputs, called
 from atrous.refusal import Refusal
