@@ -9,11 +9,15 @@
 #ifndef ATROUS_CHANNELS_GATHER_H
 #define ATROUS_CHANNELS_GATHER_H
 
+#include <atomic>
+
 #include "channels_pairs.h"
 
 namespace {
 
 constexpr int64_t kWeightBytes = 16 << 10;  // of one chunk's weights: half a first-level cache
+constexpr int64_t kLongLine = 512 << 10;   // bytes of a line that is cut
+constexpr int64_t kLinePiece = 256 << 10;  // and of a piece of it
 
 // Columns [m0, m1) of a phase of the width all read its taps [j0, j1).
 struct Segment {
@@ -420,7 +424,7 @@ template <class T> Rows<T> rows_of(Gather<T> *all, const T *packed, int64_t chan
 }
 
 template <class T>
-int channels_gather(const atrous_depthwise_layer &layer, bool backwards, const void *x, const void *weight,
+int gather_lines(const atrous_depthwise_layer &layer, bool backwards, const void *x, const void *weight,
                     const void *bias, void *out) {
     Gather<T> all;
     if (!all.set(layer, backwards, x, weight, bias, out)) return ATROUS_NO_MEMORY;
@@ -438,6 +442,56 @@ int channels_gather(const atrous_depthwise_layer &layer, bool backwards, const v
     rows.chunks = larger<int64_t>(1, layer.channels / rows.chunk);
     atrous::parallel(lines * rows.chunks, layer.threads, channels_body<T>, &rows);
     return all.failed;
+}
+
+// One long line, in pieces whose positions stay in the second-level cache while its channels are worked through.
+template <class T> struct LongLine {
+    const atrous_depthwise_layer *layer;
+    const T *x;
+    const void *weight, *bias;
+    T *out;
+    int64_t piece, pieces;  // outputs of one; of one image
+    std::atomic<int> *code;
+};
+
+template <class T> void line_pieces(void *context, int64_t begin, int64_t end) {
+    const LongLine<T> &line = *static_cast<const LongLine<T> *>(context);
+    const atrous_depthwise_layer &all = *line.layer;
+    for (int64_t item = begin; item < end; ++item) {
+        const int64_t image = item / line.pieces, first = item % line.pieces * line.piece;
+        atrous_depthwise_layer layer = all;
+        layer.batch = layer.threads = 1;
+        layer.out[2] = smaller(line.piece, all.out[2] - first);
+        // What the piece reads: at least one position, also where all of it is padding.
+        const int64_t start = first * all.stride[2] - all.pad[2];
+        const int64_t stop = start + (layer.out[2] - 1) * all.stride[2] + (all.kernel[2] - 1) * all.dilation[2] + 1;
+        const int64_t lo = larger<int64_t>(0, smaller(start, all.in[2] - 1)), hi = larger(lo + 1, smaller(stop, all.in[2]));
+        layer.in[2] = hi - lo;
+        layer.pad[2] = lo - start;
+        const T *x = line.x + (image * all.in[2] + lo) * all.channels;
+        T *out = line.out + (image * all.out[2] + first) * all.channels;
+        const int code = gather_lines<T>(layer, false, x, line.weight, line.bias, out);
+        if (code != ATROUS_OK) line.code->store(code, std::memory_order_relaxed);
+    }
+}
+
+template <class T>
+int channels_gather(const atrous_depthwise_layer &layer, bool backwards, const void *x, const void *weight,
+                    const void *bias, void *out) {
+    const bool is_line = layer.in[0] * layer.in[1] == 1 && layer.out[0] * layer.out[1] == 1 && layer.pad[0] == 0 &&
+                         layer.pad[1] == 0 && layer.in[2] > 0;
+    const int64_t position = layer.channels * static_cast<int64_t>(sizeof(T));
+    if (backwards || !is_line || layer.out[2] * position <= kLongLine) {
+        return gather_lines<T>(layer, backwards, x, weight, bias, out);
+    }
+    // Neighbours read some positions twice: no more of these than of those of the piece.
+    const int64_t twice = ceil_div((layer.kernel[2] - 1) * layer.dilation[2], layer.stride[2]);
+    const int64_t piece = larger<int64_t>(larger<int64_t>(1, kLinePiece / position), twice);
+    std::atomic<int> code{ATROUS_OK};
+    LongLine<T> line{&layer, static_cast<const T *>(x), weight, bias, static_cast<T *>(out), piece,
+                     ceil_div(layer.out[2], piece), &code};
+    atrous::parallel(layer.batch * line.pieces, layer.threads, line_pieces<T>, &line);
+    return code.load(std::memory_order_relaxed);
 }
 
 }  // namespace

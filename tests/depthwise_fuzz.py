@@ -36,9 +36,14 @@ class Case:
 
 
 def drawn(rng: random.Random, seed: int) -> Case:
-    """Strides that do not divide, rates above 1, even kernels, uneven and negative padding."""
+    """Strides that do not divide, rates above 1, even kernels, uneven and negative padding.
+
+    Now and then lines of many channels, which the kernels cut into pieces.
+    """
     axes = rng.choice([1, 2, 2, 3])
     largest = {1: 300, 2: 40, 3: 13}[axes]
+    long = axes == 1 and rng.random() < 0.1
+    largest *= 3 if long else 1
     kernels = [1, 2, 3, 3, 4, 5, 7, 9, 11] + [13, 21] * (axes < 3)
     while True:
         kernel = tuple(rng.choice(kernels) for _ in range(axes))
@@ -53,11 +58,13 @@ def drawn(rng: random.Random, seed: int) -> Case:
         )
         if enough:
             break
-    last = rng.random() < 0.5
+    last = long or rng.random() < 0.5
     return Case(
         Depthwise(
             batch=rng.choice([1, 1, 2, 3]),
-            channels=rng.choice([1, 2, 3, 5, 8, 12, 16, 24, 33, 40, 64, 100]),
+            channels=rng.choice(
+                [520, 1030] if long else [1, 2, 3, 5, 8, 12, 16, 24, 33, 40, 64, 100]
+            ),
             input=sizes,
             output=output_size(sizes, kernel, stride, dilation, padding),
             kernel=kernel,

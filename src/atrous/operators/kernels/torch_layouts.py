@@ -15,8 +15,8 @@ __all__ = ["plane_strides", "strided", "to_channels_last", "to_planes"]
 
 share_threads()
 
-_LEAST = 1 << 14
-"""Elements for which a call of the kernel pays."""
+_LEAST, _FEW = 1 << 14, 8
+"""Elements, and channels, for which a call of the kernel pays."""
 
 
 def strided(x: torch.Tensor, strides: tuple[int, ...]) -> torch.Tensor:
@@ -31,7 +31,7 @@ def strided(x: torch.Tensor, strides: tuple[int, ...]) -> torch.Tensor:
     """
     if x.stride() == strides:
         return x
-    out = torch.empty_strided(x.shape, strides, dtype=x.dtype)
+    out = x.new_empty_strided(x.shape, strides)
     if _is_plain(x):
         batch, channels, *sizes = x.shape
         positions = math.prod(sizes)
@@ -72,6 +72,9 @@ def plane_strides(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def _is_plain(x: torch.Tensor) -> bool:
-    usual = x.dtype == torch.float32 and x.device.type == "cpu" and not x.is_neg()
+    # Other types of tensors, as those of a tracer, may have no memory.
+    own = type(x) is torch.Tensor and x.device.type == "cpu"
+    usual = own and x.dtype == torch.float32 and not x.is_neg()
     graded = torch.is_grad_enabled() and x.requires_grad
-    return usual and not graded and x.dim() > 2 and x.numel() >= _LEAST and native().available
+    pays = x.dim() > 2 and x.shape[1] >= _FEW and x.numel() >= _LEAST
+    return usual and not graded and pays and native().available

@@ -9,12 +9,13 @@ import torch
 
 from atrous.geometry import Window, Windowed
 from atrous.operators.convolution import Convolution
+from atrous.operators.kernels.torch_layouts import to_channels_last, to_planes
 from atrous.optimization.layer.activations import NONE, Activation
 from atrous.optimization.records import Layout
 
 __all__ = ["LayerCall", "Pooling", "Resizing", "laid_out"]
 
-_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
+_MAPS = (3, 4, 5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +162,6 @@ def laid_out(x: torch.Tensor, layout: Layout) -> torch.Tensor:
 
     Channels-last of one spatial axis is that of two whose first has one position.
     """
-    if x.dim() == 3 and layout == "channels_last":
-        return x.unsqueeze(2).contiguous(memory_format=torch.channels_last).squeeze(2)
-    if layout == "channels_last" and x.dim() in _FORMATS:
-        return x.contiguous(memory_format=_FORMATS[x.dim()])
-    return x.contiguous()
+    if layout == "channels_last" and x.dim() in _MAPS:
+        return to_channels_last(x)
+    return to_planes(x)
