@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from atrous.operators.kernels import native
-from atrous.operators.kernels.torch_layouts import to_channels_last
+from atrous.operators.kernels.torch_layouts import in_channels_last
 from atrous.optimization.candidates import candidates
 from atrous.optimization.graph.export import exported
 from atrous.optimization.graph.fuse import is_layer
@@ -73,7 +73,7 @@ def test_resizes_are_those_of_pytorch(seed):
         assert torch.equal(plain, module(x))
         for layout in ("contiguous", "channels_last"):
             runs = runs_of(WAYS["resize kernel"], None, None, replace(call, layout=layout))
-            for given in (x, to_channels_last(x)):
+            for given in (x, in_channels_last(x)):
                 assert difference(plain, runs(given)) < 3e-6, (module.given, layout)
 
 

@@ -9,10 +9,10 @@ import torch
 
 from atrous.operators.kernels import native
 from atrous.operators.kernels.torch_layouts import (
+    in_channels_last,
+    in_planes,
     plane_strides,
     strided,
-    to_channels_last,
-    to_planes,
 )
 from atrous.operators.kernels.transposed import transpose_natively
 from tests.transposed_fuzz import assert_transposes
@@ -46,14 +46,14 @@ SHAPES = [
 def test_layouts_hold_the_same_numbers(shape, dtype):
     torch.manual_seed(0)
     x = (torch.randn(shape) * 100).to(dtype)
-    last = to_channels_last(x)
-    planes = to_planes(last)
+    last = in_channels_last(x)
+    planes = in_planes(last)
     assert torch.equal(last, x)
     assert torch.equal(planes, x)
     assert last.movedim(1, -1).is_contiguous()
     assert planes.is_contiguous()
-    assert to_channels_last(last) is last
-    assert to_planes(x) is x
+    assert in_channels_last(last) is last
+    assert in_planes(x) is x
     assert plane_strides(shape) == x.stride()
 
 
@@ -78,5 +78,5 @@ def test_any_strides_are_those_asked_for(seed):
 
 def test_gradients_flow_through_copies():
     x = torch.randn(1, 32, 40, 40, requires_grad=True)
-    (to_channels_last(x) * 2).sum().backward()
+    (in_channels_last(x) * 2).sum().backward()
     assert torch.equal(x.grad, torch.full_like(x, 2))

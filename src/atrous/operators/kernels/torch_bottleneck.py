@@ -13,7 +13,7 @@ from atrous.operators.kernels.bottleneck import (
     packed_bottleneck_size,
 )
 from atrous.operators.kernels.threads import on_threads, share_threads
-from atrous.operators.kernels.torch_layouts import to_channels_last
+from atrous.operators.kernels.torch_layouts import in_channels_last
 
 __all__ = ["prepare_bottleneck"]
 
@@ -71,7 +71,7 @@ def _resolved(x: torch.Tensor) -> torch.Tensor:
 
 
 def _laid(x: torch.Tensor, axis: int) -> torch.Tensor:
-    return to_channels_last(x.resolve_neg()) if axis == 1 else x.resolve_neg().contiguous()
+    return in_channels_last(x.resolve_neg()) if axis == 1 else x.resolve_neg().contiguous()
 
 
 def _address_of(x: torch.Tensor | None) -> int | None:

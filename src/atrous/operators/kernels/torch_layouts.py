@@ -11,7 +11,7 @@ from atrous.operators.kernels.library import native
 from atrous.operators.kernels.threads import share_threads
 from atrous.operators.kernels.transposed import transpose_natively
 
-__all__ = ["plane_strides", "strided", "to_channels_last", "to_planes"]
+__all__ = ["in_channels_last", "in_planes", "plane_strides", "strided"]
 
 share_threads()
 
@@ -32,7 +32,7 @@ def strided(x: torch.Tensor, strides: tuple[int, ...]) -> torch.Tensor:
     if x.stride() == strides:
         return x
     out = x.new_empty_strided(x.shape, strides)
-    if _is_plain(x):
+    if _kernel_takes(x):
         batch, channels, *sizes = x.shape
         positions = math.prod(sizes)
         two = (batch, channels, positions)
@@ -44,10 +44,10 @@ def strided(x: torch.Tensor, strides: tuple[int, ...]) -> torch.Tensor:
     return out.copy_(x)
 
 
-def to_channels_last(x: torch.Tensor) -> torch.Tensor:
+def in_channels_last(x: torch.Tensor) -> torch.Tensor:
     """`x`, copied where it has to be, with the channels of one position side by side.
 
-    >>> to_channels_last(torch.zeros(2, 3, 4, 5)).stride()
+    >>> in_channels_last(torch.zeros(2, 3, 4, 5)).stride()
     (60, 1, 15, 3)
     """
     turned = x.movedim(1, -1)
@@ -57,7 +57,7 @@ def to_channels_last(x: torch.Tensor) -> torch.Tensor:
     return strided(x, (batch, one, *steps))
 
 
-def to_planes(x: torch.Tensor) -> torch.Tensor:
+def in_planes(x: torch.Tensor) -> torch.Tensor:
     """`x`, copied where it has to be, with each channel a plane of its own."""
     return x if x.is_contiguous() else strided(x, plane_strides(x.shape))
 
@@ -71,7 +71,7 @@ def plane_strides(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(torch.empty(shape, device="meta").stride())
 
 
-def _is_plain(x: torch.Tensor) -> bool:
+def _kernel_takes(x: torch.Tensor) -> bool:
     # Other types of tensors, as those of a tracer, may have no memory.
     own = type(x) is torch.Tensor and x.device.type == "cpu"
     usual = own and x.dtype == torch.float32 and not x.is_neg()

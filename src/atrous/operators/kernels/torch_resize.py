@@ -8,7 +8,7 @@ import torch
 
 from atrous.operators.kernels.resize import ResizeLayer, run_resize
 from atrous.operators.kernels.threads import on_threads, share_threads
-from atrous.operators.kernels.torch_layouts import to_channels_last, to_planes
+from atrous.operators.kernels.torch_layouts import in_channels_last, in_planes
 
 __all__ = ["prepare_resize"]
 
@@ -40,7 +40,7 @@ def prepare_resize(
         if x.shape != given or x.dtype != torch.float32:
             raise ValueError(f"resize: prepared for {given} in float32, not for this input.")
         x = x.resolve_neg()
-        x = to_channels_last(x) if last else to_planes(x)
+        x = in_channels_last(x) if last else in_planes(x)
         out = torch.empty(made, dtype=torch.float32)
         run_resize(now(), x.data_ptr(), out.data_ptr())
         return out.movedim(-1, 1) if last else out

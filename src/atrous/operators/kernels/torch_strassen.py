@@ -13,7 +13,7 @@ from atrous.operators.kernels.strassen import (
     packed_rows_size,
 )
 from atrous.operators.kernels.threads import on_threads, share_threads
-from atrous.operators.kernels.torch_layouts import to_channels_last
+from atrous.operators.kernels.torch_layouts import in_channels_last
 
 __all__ = ["prepare_rows"]
 
@@ -46,7 +46,7 @@ def prepare_rows(
 
     def rows_of(x: torch.Tensor) -> torch.Tensor:
         x = x.resolve_neg()
-        return to_channels_last(x) if axis == 1 else x.contiguous()
+        return in_channels_last(x) if axis == 1 else x.contiguous()
 
     def run(x: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor:
         for one, wanted in ((x, given), (other, made)):

@@ -11,7 +11,7 @@ import torch
 from atrous.operators.convolution import Convolution
 from atrous.operators.kernels import winograd
 from atrous.operators.kernels.threads import on_threads
-from atrous.operators.kernels.torch_layouts import to_channels_last
+from atrous.operators.kernels.torch_layouts import in_channels_last
 from atrous.operators.kernels.torch_winograd import packed_weights
 from atrous.operators.kernels.winograd import dense_layer
 from atrous.operators.tiles import Tiling
@@ -73,8 +73,8 @@ def prepare_volumes(
         for one, shape in zip((x, other), shapes, strict=True):
             if one is not None and (one.shape != shape or one.dtype != torch.float32):
                 raise ValueError(f"winograd: prepared for {shape} in float32, not for this input.")
-        slices = to_channels_last(x.resolve_neg()).movedim(1, -1)
-        added = None if other is None else to_channels_last(other.resolve_neg()).movedim(1, -1)
+        slices = in_channels_last(x.resolve_neg()).movedim(1, -1)
+        added = None if other is None else in_channels_last(other.resolve_neg()).movedim(1, -1)
         out = torch.empty((call.batch, *call.outputs, call.out_channels), dtype=torch.float32)
         beside = torch.empty((block, *flat.sizes, taps, channels), dtype=torch.float32)
         for image in range(call.batch):

@@ -12,7 +12,7 @@ import torch
 from atrous.operators.convolution import Convolution
 from atrous.operators.kernels import winograd
 from atrous.operators.kernels.threads import on_threads, share_threads
-from atrous.operators.kernels.torch_layouts import to_channels_last
+from atrous.operators.kernels.torch_layouts import in_channels_last
 from atrous.operators.kernels.winograd import Spread, Winograd, dense_layer
 from atrous.operators.strategies import is_channels_last
 from atrous.operators.tiles import Tiling, living, tiled
@@ -102,8 +102,8 @@ def filtered_by_weight(
     """The gradient of `call` by its weight, where its tiles are in one part."""
     taps, alive = living(call)
     layer = dense_layer(alive, _tiles(alive, level, by_weight=True))
-    x = to_channels_last(x.detach().resolve_neg())
-    grad = to_channels_last(grad.resolve_neg())
+    x = in_channels_last(x.detach().resolve_neg())
+    grad = in_channels_last(grad.resolve_neg())
     shape = (call.out_channels, call.in_channels)
     out = torch.empty((*shape, *map(len, taps)), dtype=torch.float32)
     winograd.by_weight(layer, x.data_ptr(), grad.data_ptr(), out.data_ptr())
@@ -172,8 +172,8 @@ def _onto(
     other: torch.Tensor | None,
     shape: tuple[int, ...],
 ) -> torch.Tensor:
-    x = to_channels_last(x.resolve_neg())
-    other = None if other is None else to_channels_last(other.resolve_neg())
+    x = in_channels_last(x.resolve_neg())
+    other = None if other is None else in_channels_last(other.resolve_neg())
     out = torch.empty((shape[0], *shape[2:], shape[1]), dtype=torch.float32)
     at = [None if one is None else one.data_ptr() for one in (bias, other)]
     winograd.filtered(layer, x.data_ptr(), packed, at[0], at[1], out.data_ptr())

@@ -9,7 +9,7 @@ import torch
 
 from atrous.geometry import Window, Windowed
 from atrous.operators.convolution import Convolution
-from atrous.operators.kernels.torch_layouts import to_channels_last, to_planes
+from atrous.operators.kernels.torch_layouts import in_channels_last, in_planes
 from atrous.optimization.layer.activations import NONE, Activation
 from atrous.optimization.records import Layout
 
@@ -163,5 +163,5 @@ def laid_out(x: torch.Tensor, layout: Layout) -> torch.Tensor:
     Channels-last of one spatial axis is that of two whose first has one position.
     """
     if layout == "channels_last" and x.dim() in _MAPS:
-        return to_channels_last(x)
-    return to_planes(x)
+        return in_channels_last(x)
+    return in_planes(x)
