@@ -27,9 +27,12 @@
 namespace {
 
 constexpr int kMostLevels = 2;
-constexpr int64_t kBlockTiles = 32;      // of a block of rows
-constexpr int64_t kWidePart = 1024;      // filters whose products are made at a time, about
-constexpr int64_t kStrassenTerms = 256;  // that one register sums up, at most
+constexpr int64_t kBlockTiles = 32;         // of a block of rows, at most
+constexpr int64_t kBlockBytes = 512 << 10;  // and of its rows
+constexpr int64_t kLeastTiles = 8;
+constexpr int64_t kWidePart = 768;          // filters whose products are made at a time, at most
+constexpr int64_t kPartBytes = 12 << 20;    // and of their weights
+constexpr int64_t kStrassenTerms = 256;     // that one register sums up, at most
 
 // Tiles of six rows `row` apart, the tiles `tile` apart.
 template <class T> struct Tiles {
@@ -110,13 +113,16 @@ template <class T> struct Strassen {
     std::atomic<int> *code;
 };
 
+inline int64_t products_of(int levels) { return levels == 0 ? 1 : 7 * products_of(levels - 1); }
+
 // The parts of the filters, each of whole vectors in each of its 2^levels pieces.
 struct WideParts {
     int64_t vectors, pieces, split;  // of one piece of all parts together
     WideParts(const atrous_strassen_layer &l, int64_t lanes) {
         split = int64_t(1) << l.levels;
         vectors = ceil_div(l.filters, lanes * split);
-        pieces = ceil_div(vectors * split * lanes, kWidePart);
+        const int64_t weights = products_of(l.levels) * (l.channels >> l.levels) * vectors * lanes * 4;
+        pieces = larger(ceil_div(vectors * split * lanes, kWidePart), ceil_div(weights, kPartBytes));
         if (pieces > vectors) pieces = vectors;
     }
     int64_t begin(int64_t i) const { return vectors / pieces * i + smaller(i, vectors % pieces); }
@@ -407,46 +413,42 @@ template <class T> bool place_strassen(const Strassen<T> &s, int64_t tiles, Stra
     return true;
 }
 
-// Units [first, first + count) of rows, the first of them at `row`.
+// Units [first, first + count) of rows, the first of them at `row`, by one part of the filters.
 template <class T>
-void multiply_units(const Strassen<T> &s, StrassenMemory<T> &memory, int64_t row, int64_t count) {
+void multiply_units(const Strassen<T> &s, StrassenMemory<T> &memory, const WideParts &parts, int64_t part, int64_t row,
+                    int64_t count) {
     constexpr int64_t L = Types<T>::lanes;
     const atrous_strassen_layer &l = *s.layer;
-    const WideParts parts(l, L);
-    const int64_t tiles = count << l.levels;
-    int64_t products = 1;
-    for (int i = 0; i < l.levels; ++i) products *= 7;
     const Tiles<const T> a{s.x + row * l.channels, l.channels, kRows * l.channels};
-    const T *b = s.packed;
-    const int64_t depth = l.channels >> l.levels;
-    for (int64_t part = 0; part < parts.pieces; ++part) {
-        const int64_t begin = parts.begin(part), vectors = parts.begin(part + 1) - begin;
-        const int64_t column = begin * parts.split * L;
-        Sinks<T> sinks = sink_of<T>({s.out + row * l.filters + column, l.filters, kRows * l.filters}, nullptr);
-        Sink<T> &result = sinks.one[0];
-        result.last = true;
-        result.column = column;
-        if (s.bias != nullptr) result.add[result.given++] = {s.bias + column, 0, 0};
-        if (s.other != nullptr) result.add[result.given++] = {s.other + row * l.filters + column, l.filters, kRows * l.filters};
-        result.adds = result.given;
-        multiply_level(s, memory, l.levels, a, tiles, b, l.channels, vectors, sinks);
-        b += products * depth * vectors * L;
-    }
+    const int64_t begin = parts.begin(part), vectors = parts.begin(part + 1) - begin;
+    const int64_t column = begin * parts.split * L;
+    Sinks<T> sinks = sink_of<T>({s.out + row * l.filters + column, l.filters, kRows * l.filters}, nullptr);
+    Sink<T> &result = sinks.one[0];
+    result.last = true;
+    result.column = column;
+    if (s.bias != nullptr) result.add[result.given++] = {s.bias + column, 0, 0};
+    if (s.other != nullptr) result.add[result.given++] = {s.other + row * l.filters + column, l.filters, kRows * l.filters};
+    result.adds = result.given;
+    const T *b = s.packed + products_of(l.levels) * (l.channels >> l.levels) * begin * L;
+    multiply_level(s, memory, l.levels, a, count << l.levels, b, l.channels, vectors, sinks);
 }
 
+// Blocks of rows, by one part of the filters after the other: so its weights stay in a cache that threads share.
 template <class T> void strassen_blocks(void *context, int64_t begin, int64_t end) {
     const Strassen<T> &s = *static_cast<const Strassen<T> *>(context);
+    const WideParts parts(*s.layer, Types<T>::lanes);
     const int64_t most = ceil_div(s.units, s.blocks);
     StrassenMemory<T> memory{};
     if (!place_strassen(s, most << s.layer->levels, memory)) {
         return s.code->store(ATROUS_NO_MEMORY, std::memory_order_relaxed);
     }
-    for (int64_t block = begin; block < end; ++block) {
+    for (int64_t item = begin; item < end; ++item) {
+        const int64_t part = item / s.blocks, block = item % s.blocks;
         const auto from = [&](int64_t i) { return s.units / s.blocks * i + smaller(i, s.units % s.blocks); };
         const int64_t first = from(block), count = from(block + 1) - first;
-        multiply_units(s, memory, first * s.unit, count);
+        multiply_units(s, memory, parts, part, first * s.unit, count);
         if (block + 1 == s.blocks && s.units * s.unit < s.layer->rows) {
-            multiply_units(s, memory, s.layer->rows - s.unit, 1);
+            multiply_units(s, memory, parts, part, s.layer->rows - s.unit, 1);
         }
     }
 }
@@ -456,10 +458,12 @@ int forward_strassen(const atrous_strassen_layer &l, const T *x, const T *packed
     std::atomic<int> code{ATROUS_OK};
     Strassen<T> s{&l, x, packed, bias, other, out, 0, 1, int64_t(kRows) << l.levels, &code};
     s.units = l.rows / s.unit;
-    const int64_t most = larger<int64_t>(1, kBlockTiles >> l.levels);
-    s.blocks = ceil_div(s.units, most);
+    const int64_t row = l.channels * static_cast<int64_t>(sizeof(T));
+    const int64_t tiles = smaller(kBlockTiles, larger<int64_t>(kLeastTiles, kBlockBytes / (kRows * row)));
+    s.blocks = ceil_div(s.units, larger<int64_t>(1, tiles >> l.levels));
     if (l.threads > 1) s.blocks = smaller(s.units, ceil_div(s.blocks, l.threads) * l.threads);
-    atrous::parallel(s.blocks, l.threads, strassen_blocks<T>, &s);
+    const int64_t parts = WideParts(l, Types<T>::lanes).pieces;
+    atrous::parallel(s.blocks * parts, l.threads, strassen_blocks<T>, &s);
     return code.load(std::memory_order_relaxed);
 }
 
@@ -513,8 +517,6 @@ template <class T> void pack_products(void *context, int64_t begin, int64_t end)
         }
     }
 }
-
-inline int64_t products_of(int levels) { return levels == 0 ? 1 : 7 * products_of(levels - 1); }
 
 template <class T> int pack_strassen(const atrous_strassen_layer &l, const T *weight, T *packed) {
     constexpr int64_t L = Types<T>::lanes;

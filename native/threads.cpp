@@ -33,26 +33,35 @@ struct Job {
     void (*body)(void *, int64_t, int64_t) = nullptr;
     void *context = nullptr;
     int64_t items = 0;
-    int64_t chunk = 1;
+    int64_t chunk = 1;   // items of a piece, at most
+    int64_t shares = 1;  // in which what is left is cut
     std::atomic<int64_t> next{0};
     std::atomic<int> wanted{0};   // workers that may still join
     std::atomic<int> working{0};  // workers that have not finished
 
-    // Pieces of a quarter of a fair share: whoever is held up leaves the rest to others.
+    // Pieces of a quarter of a fair share, and towards the end of half of what is left of one: whoever is held up leaves
+    // the rest to others, and all come to an end together.
     void prepare(int64_t all, int threads, void (*what)(void *, int64_t, int64_t), void *with) {
         body = what;
         context = with;
         items = all;
-        const int64_t pieces = static_cast<int64_t>(threads) * 4;
-        chunk = items > pieces ? items / pieces : 1;
+        shares = static_cast<int64_t>(threads) * 2;
+        chunk = items / (2 * shares);
         next.store(0, std::memory_order_relaxed);
     }
 
+    int64_t piece(int64_t begin) const {
+        const int64_t rest = (items - begin) / shares, most = rest < chunk ? rest : chunk;
+        return most > 1 ? most : 1;
+    }
+
     void run() {
-        for (;;) {
-            const int64_t begin = next.fetch_add(chunk, std::memory_order_relaxed);
-            if (begin >= items) return;
-            body(context, begin, begin + chunk < items ? begin + chunk : items);
+        int64_t begin = next.load(std::memory_order_relaxed);
+        while (begin < items) {
+            const int64_t count = piece(begin);
+            if (!next.compare_exchange_weak(begin, begin + count, std::memory_order_relaxed)) continue;
+            body(context, begin, begin + count);
+            begin = next.load(std::memory_order_relaxed);
         }
     }
 };
