@@ -29,7 +29,7 @@ from atrous.refusal import Refusal
 
 __all__ = ["Offer", "Own", "own_offers", "runner"]
 
-_STRICTER = (2.0, 0.0)
+_STRICTER = (4.0, 2.0, 1.5, 1.0, 0.0)
 """How much layers may round off, in times of PyTorch's sums, where 8 was too much for the whole."""
 
 Rows = Callable[[float, float], tuple[LayerChoice, ...]]
