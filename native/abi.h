@@ -121,11 +121,12 @@ typedef struct {
 } atrous_bottleneck_layer;
 
 // A product of rows by constant weights, float32, with seven products for eight `levels` times, 0 to 2: x is (rows,
-// channels), out (rows, filters), the weights are (filters, channels). Channels are a multiple of 2^levels, and rows at
-// least 6 times as many. It has a version of its own: a library without it serves.
-#define ATROUS_STRASSEN_VERSION 2
+// channels), out (rows, filters), the weights are (filters, channels). Rows of `out` lie `step` numbers apart, at least
+// `filters`. Channels are a multiple of 2^levels, and rows at least 6 times as many. It has a version of its own: a
+// library without it serves.
+#define ATROUS_STRASSEN_VERSION 3
 typedef struct {
-    int64_t rows, channels, filters;
+    int64_t rows, channels, filters, step;
     int32_t levels, activation, threads;
     float slope;
 } atrous_strassen_layer;
@@ -330,7 +331,7 @@ ATROUS_EXPORT int32_t atrous_strassen_version(void);
 // How many floats the packed weights are, 0 where it has none; they depend on the instruction set.
 ATROUS_EXPORT int64_t atrous_strassen_weights(const atrous_strassen_layer *layer);
 ATROUS_EXPORT int atrous_strassen_pack(const atrous_strassen_layer *layer, const float *weight, float *packed);
-// out = activation(bias + x * weight + other); bias and other, which has the shape of `out`, may be null.
+// out = activation(bias + x * weight + other); bias and other, which is (rows, filters), dense, may be null.
 ATROUS_EXPORT int atrous_strassen_forward(const atrous_strassen_layer *layer, const float *x, const float *packed,
                                           const float *bias, const float *other, float *out);
 

@@ -280,12 +280,13 @@ bool sound(const atrous_bottleneck_layer *layer) {
 
 bool sound(const atrous_strassen_layer *layer) {
     if (layer == nullptr || layer->rows < 0 || layer->channels < 1 || layer->filters < 1) return false;
+    if (layer->step < layer->filters) return false;
     if (layer->levels < 0 || layer->levels > 2 || layer->channels % (int64_t(1) << layer->levels) != 0) return false;
     if (layer->rows != 0 && layer->rows < int64_t(6) << layer->levels) return false;
     // Filters fill up whole vectors in each of four pieces; scratch memory holds parts of a few hundred rows.
     int64_t in = 4, out = 4, packed = 4 * 49, scratch = 4 * 256;
     return multiply(&in, layer->rows) && multiply(&in, layer->channels) && multiply(&out, layer->rows) &&
-           multiply(&out, layer->filters) && multiply(&packed, layer->channels) && multiply(&packed, layer->filters + 64) &&
+           multiply(&out, layer->step) && multiply(&packed, layer->channels) && multiply(&packed, layer->filters + 64) &&
            multiply(&scratch, layer->channels + 64) && layer->activation >= ATROUS_NONE &&
            layer->activation <= ATROUS_LEAKY;
 }

@@ -164,21 +164,21 @@ ATROUS_INLINE void give(const Sums<T, kRows, N> &sum, const Sink<T> &sink, int64
     }
 }
 
-// Rows of a tile whose last columns the result does not have: `at` is where the first of them begins in the result.
+// Six rows from `first` on, whose last columns the result does not have.
 template <class T>
-__attribute__((noinline)) void finish_some(const Strassen<T> &s, const T *from, int64_t step, int64_t at, int64_t column) {
+__attribute__((noinline)) void finish_some(const Strassen<T> &s, const T *from, int64_t step, int64_t first, int64_t column) {
     const atrous_strassen_layer &l = *s.layer;
     const int64_t count = l.filters - column;
-    for (int r = 0; r < kRows && count > 0; ++r, from += step, at += l.filters) {
+    for (int64_t line = first; line < first + kRows && count > 0; ++line, from += step) {
         T row[kPanel * Types<T>::lanes];
         for (int64_t n = 0; n < count; ++n) {
             T value = from[n];
             if (s.bias != nullptr) value += s.bias[column + n];
-            if (s.other != nullptr) value += s.other[at + n];
+            if (s.other != nullptr) value += s.other[line * l.filters + column + n];
             row[n] = l.activation == ATROUS_RELU && value < T(0) ? T(0) : value;
         }
         if (l.activation > ATROUS_RELU) activate<T>(row, count, activation_of(l));
-        memcpy(s.out + at, row, sizeof(T) * static_cast<size_t>(count));
+        memcpy(s.out + line * l.step + column, row, sizeof(T) * static_cast<size_t>(count));
     }
 }
 
@@ -284,7 +284,7 @@ __attribute__((noinline)) void strassen_panel(const Strassen<T> &s, StrassenMemo
                     some.adds -= some.given;
                     for (int j = 0; j < some.adds; ++j) some.add[j] = shifted(sink.add[j + some.given], tile, column);
                     give<T, N>(sum, some, 0, 0, false);
-                    finish_some<T>(s, kept, W, sink.to.at + tile * sink.to.tile + column - s.out, first);
+                    finish_some<T>(s, kept, W, (sink.to.at + tile * sink.to.tile + column - s.out) / s.layer->step, first);
                 }
             }
         }
@@ -422,7 +422,7 @@ void multiply_units(const Strassen<T> &s, StrassenMemory<T> &memory, const WideP
     const Tiles<const T> a{s.x + row * l.channels, l.channels, kRows * l.channels};
     const int64_t begin = parts.begin(part), vectors = parts.begin(part + 1) - begin;
     const int64_t column = begin * parts.split * L;
-    Sinks<T> sinks = sink_of<T>({s.out + row * l.filters + column, l.filters, kRows * l.filters}, nullptr);
+    Sinks<T> sinks = sink_of<T>({s.out + row * l.step + column, l.step, kRows * l.step}, nullptr);
     Sink<T> &result = sinks.one[0];
     result.last = true;
     result.column = column;

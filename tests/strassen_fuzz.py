@@ -42,6 +42,8 @@ def drawn(rng: random.Random) -> RowProduct:
             else "none",
             threads=rng.choice([1, 2, 3, 4]),
         )
+        if rng.random() < 0.3:
+            layer = replace(layer, step=layer.filters + rng.randint(1, 70))
         if layer.fits:
             return layer
 
@@ -63,13 +65,16 @@ def assert_agrees(layer: RowProduct, seed: int, *, has_bias: bool, adds: bool) -
     pack_rows(layer, weight.ctypes.data, packed.ctypes.data)
     made = []
     for threads in sorted({layer.threads, 1, 2}):
-        held = np.full(exact.size + 32, np.nan, np.float32)
-        out = held[16:-16].reshape(exact.shape)
+        step = layer.step or layer.filters
+        held = np.full(layer.rows * step + 32, np.nan, np.float32)
+        out = held[16:-16].reshape(layer.rows, step)[:, : layer.filters]
         at = [None if one is None else one.ctypes.data for one in (bias, other)]
         one = replace(layer, threads=threads)
         multiplied_rows(one, x.ctypes.data, packed.ctypes.data, *at, out.ctypes.data)
         assert np.isnan(held[:16]).all(), f"{layer} writes before its result"
         assert np.isnan(held[-16:]).all(), f"{layer} writes behind its result"
+        between = held[16:-16].reshape(layer.rows, step)[:, layer.filters :]
+        assert np.isnan(between).all(), f"{layer} writes between its rows"
         made.append(out)
     assert all((one == made[0]).all() for one in made), f"{layer} depends on the threads"
     error = float(abs(made[0] - activated(exact, layer.activation)).max())

@@ -16,6 +16,7 @@ from atrous.optimization.graph.chains import chain_of, chains_in, is_chain, join
 from atrous.optimization.graph.export import Exported, exported
 from atrous.optimization.graph.fuse import is_layer
 from atrous.optimization.graph.passes import lowered
+from atrous.optimization.graph.placing import place_parts
 from atrous.optimization.graph.program import Program, Strides
 from atrous.optimization.graph.tune import Progress, Tuned, in_layout, tuned
 from atrous.optimization.known import KnownLayer
@@ -208,4 +209,7 @@ def _with_strategies(
         )
     except KeyError:
         return None
-    return graph if fits else None
+    if not fits:
+        return None
+    place_parts(graph, own)
+    return graph

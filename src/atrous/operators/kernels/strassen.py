@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 # The version in native/abi.h that the structure below is written for.
-_VERSION = 2
+_VERSION = 3
 _TILE = 6
 
 
@@ -32,7 +32,7 @@ class RowStruct(ctypes.Structure):
     """`atrous_strassen_layer` of native/abi.h, field by field."""
 
     _fields_ = (
-        *((name, ctypes.c_int64) for name in ("rows", "channels", "filters")),
+        *((name, ctypes.c_int64) for name in ("rows", "channels", "filters", "step")),
         *((name, ctypes.c_int32) for name in ("levels", "activation", "threads")),
         ("slope", ctypes.c_float),
     )
@@ -43,6 +43,8 @@ class RowProduct:
     """(rows, channels) times (channels, filters), with (7/8)^levels of the products.
 
     `levels` is 0, 1 or 2; channels are a multiple of 2^levels, and rows at least 6 times as many.
+    Rows of the result lie `step` numbers apart, where that is given: then they are a part of larger
+    ones.
     """
 
     rows: int
@@ -50,6 +52,7 @@ class RowProduct:
     filters: int
     levels: int = 0
     activation: str = "none"
+    step: int = 0
     threads: int = 1
 
     @property
@@ -89,6 +92,7 @@ def _row_struct(layer: RowProduct) -> Any:
             layer.rows,
             layer.channels,
             layer.filters,
+            layer.step or layer.filters,
             layer.levels,
             activation,
             layer.threads,

@@ -11,7 +11,7 @@ from atrous.operators.kernels.library import native
 from atrous.operators.kernels.threads import share_threads
 from atrous.operators.kernels.transposed import transpose_natively
 
-__all__ = ["in_channels_last", "in_planes", "plane_strides", "strided"]
+__all__ = ["in_channels_last", "in_planes", "part_of", "plane_strides", "strided"]
 
 share_threads()
 
@@ -69,6 +69,22 @@ def plane_strides(shape: Sequence[int]) -> tuple[int, ...]:
     (60, 20, 5, 1)
     """
     return tuple(torch.empty(shape, device="meta").stride())
+
+
+def part_of(whole: torch.Tensor, at: int, shape: Sequence[int]) -> torch.Tensor:
+    """The channels of `whole` from `at` on, which are of that shape; kernels may write to them.
+
+    Raises:
+        ValueError: they are not, or are no float32 with channels last.
+
+    >>> part_of(torch.zeros(1, 2, 2, 5).movedim(-1, 1), 3, (1, 2, 2, 2)).stride()
+    (20, 1, 10, 5)
+    """
+    part = whole[:, at : at + shape[1]]
+    usual = whole.dtype == torch.float32 and whole.movedim(1, -1).is_contiguous()
+    if not usual or part.shape != tuple(shape):
+        raise ValueError(f"channels {at} on of {tuple(whole.shape)} are no map of {tuple(shape)}.")
+    return part
 
 
 def _kernel_takes(x: torch.Tensor) -> bool:

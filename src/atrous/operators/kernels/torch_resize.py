@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 
 from atrous.operators.kernels.resize import ResizeLayer, run_resize
 from atrous.operators.kernels.threads import on_threads, share_threads
-from atrous.operators.kernels.torch_layouts import in_channels_last, in_planes
+from atrous.operators.kernels.torch_layouts import in_channels_last, in_planes, part_of
 
 __all__ = ["prepare_resize"]
 
@@ -21,7 +22,8 @@ def prepare_resize(
     """`run(x)`: the resize of maps of the shape `given`, (N, C, height, width).
 
     The layer's planes are N C, or N where its positions have C channels; so do the maps lie that
-    are made, and maps that come otherwise are copied. It runs on PyTorch's threads of the moment.
+    are made, and maps that come otherwise are copied. With channels last `run.into(whole, at, x)`
+    writes to the channels of `whole` from `at` on. It runs on PyTorch's threads of the moment.
     Raises `ValueError` for an input of other sizes.
 
     >>> import torch
@@ -36,13 +38,23 @@ def prepare_resize(
     made = (batch, *layer.output, channels) if last else (batch, channels, *layer.output)
     now = on_threads(layer)
 
-    def run(x: torch.Tensor) -> torch.Tensor:
+    def resized(layer: ResizeLayer, out: int, x: torch.Tensor) -> None:
         if x.shape != given or x.dtype != torch.float32:
             raise ValueError(f"resize: prepared for {given} in float32, not for this input.")
         x = x.resolve_neg()
         x = in_channels_last(x) if last else in_planes(x)
+        run_resize(layer, x.data_ptr(), out)
+
+    def run(x: torch.Tensor) -> torch.Tensor:
         out = torch.empty(made, dtype=torch.float32)
-        run_resize(now(), x.data_ptr(), out.data_ptr())
+        resized(now(), out.data_ptr(), x)
         return out.movedim(-1, 1) if last else out
 
+    def into(whole: torch.Tensor, at: int, x: torch.Tensor) -> torch.Tensor:
+        out = part_of(whole, at, (batch, channels, *layer.output))
+        resized(replace(now(), step=whole.shape[1]), out.data_ptr(), x)
+        return out
+
+    if last:
+        run.into = into  # type: ignore[attr-defined]
     return run

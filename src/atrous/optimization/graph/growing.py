@@ -18,7 +18,7 @@ from torch.fx import Graph, Node
 from atrous.optimization.graph.clean import is_call
 from atrous.optimization.graph.one_pass import OnePass
 
-__all__ = ["grow_joins"]
+__all__ = ["grow_joins", "grown", "join_of"]
 
 _aten: Any = torch.ops.aten
 _LEAST = 3
@@ -58,7 +58,7 @@ def grown(whole: torch.Tensor, at: int, *maps: torch.Tensor) -> torch.Tensor:
 
 def grow_joins(graph: Graph) -> None:
     """Makes one map of joins of which each begins with all that the one before it joined."""
-    joins = [found for node in graph.nodes if (found := _join_of(node)) is not None]
+    joins = [found for node in graph.nodes if (found := join_of(node)) is not None]
     taken: set[Node] = set()
     for last in reversed(joins):
         if last.node in taken:
@@ -69,7 +69,8 @@ def grow_joins(graph: Graph) -> None:
             _grow(graph, chain)
 
 
-def _join_of(node: Node) -> _Join | None:
+def join_of(node: Node) -> _Join | None:
+    """The join of float32 maps along their channels that a node is; None where it is none."""
     if not is_call(node, "aten.cat.default") or len(node.args) < 2 or node.args[1] != 1:
         return None
     maps, made = node.args[0], node.meta.get("val")

@@ -17,6 +17,7 @@ from atrous.operators.kernels.torch_layouts import strided
 from atrous.optimization.graph.chains import chain_of, is_chain, runs_of_chain
 from atrous.optimization.graph.clean import constants_of
 from atrous.optimization.graph.fuse import call_of, is_layer
+from atrous.optimization.graph.placing import placed_at
 from atrous.optimization.layer.call import laid_out
 from atrous.optimization.layer.ways import PLAIN, WAYS, runs_of
 from atrous.optimization.records import Layout
@@ -79,10 +80,13 @@ class Program:
                 strategy = WAYS[self.strategies.get(node.name, PLAIN)]
                 target = runs_of(strategy, weight, bias, call)
                 args = (node.args[0], node.args[3]) if call.adds else (node.args[0],)
+                if (at := placed_at(node)) is not None:
+                    target, args = target.into, (node.kwargs["whole"], at, *args)
             elif is_chain(node):
                 target = runs_of_chain(node, values)
                 args = (node.args[0], node.args[2]) if chain_of(node).last.adds else (node.args[0],)
-            steps.append(Step(node, target, args, node.kwargs, ends[node]))
+            kwargs = {} if is_layer(node) else node.kwargs
+            steps.append(Step(node, target, args, kwargs, ends[node]))
         return steps
 
     @property

@@ -15,6 +15,7 @@ from atrous.operators.kernels.torch_layouts import plane_strides
 from atrous.optimization import arena
 from atrous.optimization.graph.chains import Links, chains_in, join, parts_of
 from atrous.optimization.graph.fuse import call_of, is_layer
+from atrous.optimization.graph.placing import place_parts
 from atrous.optimization.graph.program import (
     Program,
     Strides,
@@ -136,6 +137,7 @@ def tuned(
                 held.pop(ended, None)
     join(graph, joined.taken)
     strategies = {name: choice.strategy for name, choice in found.items()}
+    place_parts(graph, strategies)
     return Tuned(replace(plain, strategies=strategies), found)
 
 

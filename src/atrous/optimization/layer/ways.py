@@ -32,7 +32,8 @@ class Way:
 
     `activates` and `adds` say whether what it prepares takes the activation and the sum upon
     itself; what it does not is done to its result, in place. `rounds` says that it computes other
-    sums than the definition's, so that its rounding has to be measured.
+    sums than the definition's, so that its rounding has to be measured. `places` says that with
+    channels last what it prepares has `into(whole, at, x)`, which writes to a part of a map.
     """
 
     name: str
@@ -41,6 +42,13 @@ class Way:
     activates: Callable[[Activation, LayerCall], bool] = field(default=_nothing)
     adds: bool = False
     rounds: bool = False
+    places: bool = False
+
+    def placing(self, call: LayerCall) -> bool:
+        """Whether the whole call may be written to a part of a larger map."""
+        last = self.places and call.layout == "channels_last" and call.op != "linear"
+        whole = call.adds <= self.adds
+        return last and whole and (not call.activation or self.activates(call.activation, call))
 
 
 WAYS = Registry[str, Way]("strategy")

@@ -157,7 +157,7 @@ def _resize_kernel(_weight: Any, _bias: Any, call: LayerCall) -> Runs:
     return prepare_resize(layer, call.input)
 
 
-register(Way("resize kernel", _resizes, _resize_kernel))
+register(Way("resize kernel", _resizes, _resize_kernel, places=True))
 
 
 def _for_layers(strategy: Strategy[Convolution]) -> Way:

@@ -82,5 +82,6 @@ for _level, _name in ((0, "row kernel"), (1, "strassen 1"), (2, "strassen 2")):
             by_kernels,
             adds=True,
             rounds=_level > 0,
+            places=True,
         )
     )
