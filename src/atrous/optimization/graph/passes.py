@@ -17,6 +17,7 @@ from atrous.optimization.graph.in_place import overwrite
 from atrous.optimization.graph.norms import take_apart
 from atrous.optimization.graph.one_pass import in_one_pass
 from atrous.optimization.graph.split import split
+from atrous.optimization.graph.steady import take_out_steady
 
 __all__ = ["PASSES", "Pass", "lowered"]
 
@@ -26,6 +27,7 @@ PASSES: tuple[Pass, ...] = (
     clean,
     fold,
     split,
+    take_out_steady,
     fuse,
     take_apart,
     in_one_pass,
