@@ -41,7 +41,7 @@ def take_out_steady(graph: Graph) -> None:
         join = join_of(node.args[0])
         if join is None or len(join.node.users) > 1 or not has_constant_weights(node, constants):
             continue
-        steady = [one for one in join.maps if _source(one) is not None]
+        steady = [one for one in join.maps if _spread_from(one) is not None]
         if steady and len(steady) < len(join.maps):
             _take_out(graph, node, join.maps)
 
@@ -56,7 +56,7 @@ def _is_one_tap(node: Node) -> bool:
     return groups == 1 and none and set(taps) == {1} and batched
 
 
-def _source(part: Node) -> Node | None:
+def _spread_from(part: Node) -> Node | None:
     """What a part spreads out over all positions; None where it differs between these."""
     if not is_call(part, *_SPREADS) or not isinstance(part.args[0], Node):
         return None
@@ -71,8 +71,8 @@ def _take_out(graph: Graph, node: Node, maps: Sequence[Node]) -> None:
     for one in maps:
         starts.append(starts[-1] + int(one.meta["val"].shape[1]))
     parts = list(zip(maps, starts, starts[1:], strict=False))
-    kept = [part for part in parts if _source(part[0]) is None]
-    steady = [part for part in parts if _source(part[0]) is not None]
+    kept = [part for part in parts if _spread_from(part[0]) is None]
+    steady = [part for part in parts if _spread_from(part[0]) is not None]
 
     def put(target: Any, arguments: tuple[Any, ...], value: Any) -> Node:
         made = graph.call_function(target, arguments)
@@ -103,7 +103,9 @@ def _take_out(graph: Graph, node: Node, maps: Sequence[Node]) -> None:
         whole = node.meta["val"]
         rest = joined([one for one, _, _ in kept], 1)
         products = put(node.target, (rest, columns(kept), *node.args[2:]), whole)
-        points = joined([source for one, _, _ in steady if (source := _source(one)) is not None], 1)
+        points = joined(
+            [source for one, _, _ in steady if (source := _spread_from(one)) is not None], 1
+        )
         once = put(
             node.target, (points, columns(steady)), whole[(..., *[slice(0, 1)] * (whole.dim() - 2))]
         )
