@@ -12,6 +12,7 @@ import random
 import sys
 from dataclasses import dataclass, replace
 from itertools import product
+from math import prod, sqrt
 
 import numpy as np
 
@@ -191,7 +192,12 @@ def result(layer: Winograd, x, weight, bias, other) -> np.ndarray:
 
 
 def rounds_off(layer: Winograd) -> float:
-    bound = UNIT
+    """What tiles of this size round off, and sums of thousands of terms with the root of these.
+
+    A kernel of 11x11 in 36 parts, 50, 200 and 400 channels: 3.5, 6.0 and 8.8e-7 in the mean.
+    """
+    parts = prod(-(-k // taps) for k, taps in zip(layer.kernel, layer.taps, strict=True))
+    bound = UNIT * max(1.0, sqrt(parts * layer.channels / 2000))
     for tile, taps, rest in zip(layer.tile, layer.taps, layer.rests, strict=True):
         # Closed tiles round off no more than the smallest ones at points.
         points = max(tile, 1 if rest.closed else rest.outputs) + taps - 1
