@@ -13,7 +13,9 @@ __all__ = ["optimized_by"]
 Runs = Mapping[str, Callable[[], object]]
 
 
-def optimized_by(model: Any, example: Any, strategy: str, layout: str = "") -> Any:
+def optimized_by(
+    model: Any, example: Any, strategy: str, layout: str = "", *, training: bool = False
+) -> Any:
     """The model optimized where this strategy is fastest for layers, and ours for the whole.
 
     Of the layouts the one that is named, where one is.
@@ -31,4 +33,4 @@ def optimized_by(model: Any, example: Any, strategy: str, layout: str = "") -> A
         times |= {name: 0.5 for name in runs if name == layout}
         return {name: Turns(ms, ms, ms) for name, ms in times.items()}
 
-    return optimize_model(model, example, timer=layers, whole_timer=whole)
+    return optimize_model(model, example, training=training, timer=layers, whole_timer=whole)

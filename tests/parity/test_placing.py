@@ -98,6 +98,29 @@ def test_resizes_write_into_their_join():
         assert made.stride() == wanted.stride()
 
 
+class Depth(nn.Module):
+    """A map of one channel, resized beside others."""
+
+    def __init__(self):
+        super().__init__()
+        self.depth, self.rest = nn.Conv2d(3, 1, 3, padding=1), nn.Conv2d(3, 31, 3, padding=1)
+        self.mix = nn.Conv2d(32, 8, 3, padding=1)
+
+    def forward(self, x):
+        small = self.depth(functional.avg_pool2d(x, 2))
+        up = functional.interpolate(small, size=x.shape[2:], mode="bilinear")
+        return self.mix(torch.cat([self.rest(x), up], 1))
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+def test_a_map_of_one_channel_has_its_place(layout):
+    torch.manual_seed(0)
+    model, x = Depth().eval(), torch.randn(1, 3, 130, 128)
+    fast = optimized_by(model, x, "resize kernel", layout=layout)
+    assert [*places(fast).values()] == [31] * (layout == "channels_last")
+    assert torch.allclose(fast(x), model(x), atol=1e-5)
+
+
 class Lines(nn.Module):
     """Joins of one axis, one of the same part twice, and one that is handed out."""
 
@@ -136,7 +159,8 @@ def test_what_is_no_part_is_refused():
     ):
         with pytest.raises(ValueError, match="are no map of"):
             part_of(wrong, at, shape)
-    run = prepare_resize(ResizeLayer(1, (2, 2), (4, 4), channels=3), (1, 3, 2, 2))
+    layer = ResizeLayer(1, (2, 2), (4, 4), channels=3)
+    run = prepare_resize(layer, (1, 3, 2, 2), last=True)
     x = torch.randn(1, 3, 2, 2)
     assert torch.equal(run.into(whole, 5, x), run(x))
     assert (whole[:, :5] == 0).all()

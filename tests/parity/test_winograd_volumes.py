@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
 from atrous.geometry import Window
@@ -14,6 +16,7 @@ from atrous.optimization.layer.activations import Activation
 from atrous.optimization.layer.call import LayerCall
 from atrous.optimization.layer.with_winograd import applies, prepared
 from atrous.refusal import Refusal
+from tests.made_times import optimized_by
 
 pytestmark = pytest.mark.skipif(not native().available, reason=native().reason)
 
@@ -84,3 +87,26 @@ def test_what_saves_little_along_two_axes_is_refused():
     answer = applies(4, call)
     assert isinstance(answer, Refusal)
     assert "save 1.00 times" in str(answer)
+
+
+class Volume(nn.Module):
+    """Two dense layers along three axes."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Conv3d(8, 64, 3, padding=1), nn.Conv3d(64, 16, 3, padding=1)
+
+    def forward(self, x):
+        return self.two(self.one(x).relu())
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+def test_models_of_volumes_are_optimized(layout, tmp_path, monkeypatch):
+    """What its layers round off is measured along three axes as well."""
+    monkeypatch.setenv("ATROUS_CACHE", str(tmp_path))
+    monkeypatch.setattr("atrous.optimization.candidates._MUCH", math.inf)
+    torch.manual_seed(0)
+    model, x = Volume().eval(), torch.randn(1, 8, 12, 20, 17)
+    fast = optimized_by(model, x, "winograd 4", layout=layout)
+    assert [row.strategy for row in fast.explain().layers] == ["winograd 4"] * 2
+    assert torch.allclose(fast(x), model(x), atol=1e-5)

@@ -76,6 +76,27 @@ def test_any_strides_are_those_asked_for(seed):
             assert made.stride() == wanted.stride()
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+def test_what_is_followed_is_left_to_pytorch():
+    """Transforms, tracers and tensors without memory see, and are, what they were."""
+    x = torch.randn(2, 16, 40, 40)
+    wanted = in_channels_last(x) * 2
+
+    def double(one):
+        return in_channels_last(one) * 2
+
+    _, tangent = torch.func.jvp(double, (x,), (x,))
+    assert torch.equal(tangent, wanted)
+    assert torch.equal(torch.func.vmap(double)(x.unsqueeze(1)).squeeze(1), wanted)
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(x, x)
+        assert torch.equal(torch.autograd.forward_ad.unpack_dual(double(dual)).tangent, wanted)
+    traced = torch.jit.trace(double, (torch.zeros_like(x),))
+    assert torch.equal(traced(x), wanted)
+    zeros = in_channels_last(torch._efficientzerotensor(2, 16, 40, 40))
+    assert torch.equal(zeros, torch.zeros_like(x))
+
+
 def test_gradients_flow_through_copies():
     x = torch.randn(1, 32, 40, 40, requires_grad=True)
     (in_channels_last(x) * 2).sum().backward()

@@ -77,7 +77,7 @@ def own_offers(order: Order, judge: Judge, reference: Sequence[Any]) -> Own:
                 own.offers = _graphs(order, judge, reference, found, own.kept, own.notes)
                 own.is_graph = True
                 return own
-            except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            except Exception as error:  # a model layer by layer is better than none
                 own.notes = [f"layer by layer, because its graph fails: {_said(error)}"]
         else:
             own.notes.append(f"layer by layer, because {found.reason}")

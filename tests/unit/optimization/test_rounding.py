@@ -43,7 +43,7 @@ def case(shape, kernel, dilation, *, adds=False, activation="relu", layout="chan
 
 
 def exact(call, weight, bias, operands):
-    conv = (functional.conv1d, functional.conv2d)[call.rank - 1]
+    conv = (functional.conv1d, functional.conv2d, functional.conv3d)[call.rank - 1]
     pads = [lo for lo, _ in call.padding]
     made = conv(operands[0].double(), weight.double(), bias.double(), 1, pads, call.dilation)
     made = made + operands[1].double() if call.adds else made
@@ -52,7 +52,14 @@ def exact(call, weight, bias, operands):
 
 @pytest.mark.parametrize(
     "arguments",
-    [((2, 8, 20, 31), (3, 3), (2, 5)), ((2, 8, 700), (5,), (3,)), ((1, 8, 9, 9), (1, 3), (1, 1))],
+    [
+        *(
+            ((2, 8, 20, 31), (3, 3), (2, 5)),
+            ((2, 8, 700), (5,), (3,)),
+            ((1, 8, 9, 9), (1, 3), (1, 1)),
+        ),
+        *(((2, 8, 7, 12, 9), (3, 3, 3), (2, 1, 3)), ((1, 8, 3, 5, 6), (1, 3, 2), (1, 2, 1))),
+    ],
 )
 @pytest.mark.parametrize("adds", [False, True])
 def test_the_sample_is_the_convolution_in_float64(arguments, adds):

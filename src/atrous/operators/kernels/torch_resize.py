@@ -17,14 +17,14 @@ share_threads()
 
 
 def prepare_resize(
-    layer: ResizeLayer, given: tuple[int, ...]
+    layer: ResizeLayer, given: tuple[int, ...], *, last: bool = False
 ) -> Callable[[torch.Tensor], torch.Tensor]:
     """`run(x)`: the resize of maps of the shape `given`, (N, C, height, width).
 
-    The layer's planes are N C, or N where its positions have C channels; so do the maps lie that
-    are made, and maps that come otherwise are copied. With channels last `run.into(whole, at, x)`
-    writes to the channels of `whole` from `at` on. It runs on PyTorch's threads of the moment.
-    Raises `ValueError` for an input of other sizes.
+    The layer's planes are N C, or with channels `last` N, of positions of C channels; so do the
+    maps lie that are made, and maps that come otherwise are copied. With channels last
+    `run.into(whole, at, x)` writes to the channels of `whole` from `at` on. Both run on PyTorch's
+    threads of the moment, and raise `ValueError` for an input of other sizes.
 
     >>> import torch
     >>> from atrous.operators.kernels import native
@@ -34,7 +34,6 @@ def prepare_resize(
     [0.0, 2.0, 6.0, 8.0]
     """
     batch, channels = given[:2]
-    last = layer.channels > 1
     made = (batch, *layer.output, channels) if last else (batch, channels, *layer.output)
     now = on_threads(layer)
 

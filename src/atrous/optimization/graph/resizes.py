@@ -35,7 +35,10 @@ def resize_call(node: Node) -> LayerCall | None:
         return None
     scales = None
     if rates is not None and not corners:
-        scales = (1 / float(rates[0]), 1 / float(rates[1]))
+        # An axis that keeps its size is copied, whatever its rate.
+        sizes = zip(given.shape[2:], made.shape[2:], rates, strict=True)
+        height, width = (1.0 if one == other else 1 / float(rate) for one, other, rate in sizes)
+        scales = (height, width)
     high, wide = map(int, made.shape[2:])
     return LayerCall(
         "bilinear",

@@ -162,6 +162,8 @@ def laid_out(x: torch.Tensor, layout: Layout) -> torch.Tensor:
 
     Channels-last of one spatial axis is that of two whose first has one position.
     """
+    if x.is_quantized:
+        return x.contiguous()
     if layout == "channels_last" and x.dim() in _MAPS:
         return in_channels_last(x)
     return in_planes(x)

@@ -29,15 +29,15 @@ def allowed_by(rounding: Rounding) -> float:
 
 
 _FILTERS = 16
-_LINES = {1: 512, 2: 8}
+_LINES = {1: 512, 2: 8, 3: 4}
 
 
 class Rounded:
     """Some outputs of a convolution in float64, which say how far results are from them.
 
-    Of the channels 16, of the first axis 8 positions (512 where it is the only one), evenly spread;
-    of the second axis all. So each place within a tile is met. Of a transposed one the outputs that
-    the first 8 (512) positions make alone. Of a linear map, 512 rows.
+    Of the channels 16, of the first axis 8 positions (512 where it is the only one, 4 of three),
+    evenly spread; of the other axes all. So each place within a tile is met. Of a transposed one
+    the outputs that the first 8 (512) positions make alone. Of a linear map, 512 rows.
     """
 
     def __init__(
@@ -123,10 +123,10 @@ def _summed(
     found = found.movedim(2, 1).reshape(batch * len(lines), channels * len(taps), *found.shape[4:])
     kernel = weight.reshape(weight.shape[0], channels * len(taps), *weight.shape[3:])
     if rest:
-        line = rest[0]
-        made = functional.conv1d(
-            padded(found, [line.padding]), kernel, None, line.stride, 0, line.dilation
-        )
+        conv = functional.conv1d if len(rest) == 1 else functional.conv2d
+        found = padded(found, [one.padding for one in rest])
+        strides, rates = [one.stride for one in rest], [one.dilation for one in rest]
+        made = conv(found, kernel, None, strides, 0, rates)
     else:
         made = found @ kernel.t()
     return made.reshape(batch, len(lines), *made.shape[1:]).movedim(1, 2)

@@ -154,7 +154,7 @@ def _resize_kernel(_weight: Any, _bias: Any, call: LayerCall) -> Runs:
         scales=resize.scales,
         threads=torch.get_num_threads(),
     )
-    return prepare_resize(layer, call.input)
+    return prepare_resize(layer, call.input, last=last)
 
 
 register(Way("resize kernel", _resizes, _resize_kernel, places=True))
