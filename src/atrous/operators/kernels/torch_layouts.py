@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
+from atrous.frameworks.torch import is_watched
 from atrous.operators.kernels.library import native
 from atrous.operators.kernels.threads import share_threads
 from atrous.operators.kernels.transposed import transpose_natively
@@ -90,17 +91,8 @@ def part_of(whole: torch.Tensor, at: int, shape: Sequence[int]) -> torch.Tensor:
 def _kernel_takes(x: torch.Tensor) -> bool:
     # Other types of tensors, as those of a tracer, may have no memory.
     own = type(x) is torch.Tensor and x.device.type == "cpu" and not x._is_zerotensor()
-    if not own or _is_followed() or (torch.is_grad_enabled() and x.requires_grad):
+    # A kernel tells a tracer or a transform nothing.
+    if not own or is_watched() or (torch.is_grad_enabled() and x.requires_grad):
         return False
     pays = x.dim() > 2 and x.shape[1] >= _FEW and x.numel() >= _LEAST
     return pays and x.dtype == torch.float32 and not x.is_neg() and native().available
-
-
-def _is_followed() -> bool:
-    """Whether a tracer or a transform looks at what is done: a kernel tells it nothing."""
-    return bool(
-        torch.compiler.is_compiling()
-        or torch.jit.is_tracing()
-        or torch._C._are_functorch_transforms_active()
-        or torch.autograd.forward_ad._current_level >= 0
-    )
