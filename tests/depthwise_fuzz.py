@@ -42,9 +42,9 @@ def drawn(rng: random.Random, seed: int) -> Case:
     """
     axes = rng.choice([1, 2, 2, 3])
     largest = {1: 300, 2: 40, 3: 13}[axes]
-    long = axes == 1 and rng.random() < 0.1
+    long = axes == 1 and rng.random() < 0.06
     largest *= 3 if long else 1
-    kernels = [1, 2, 3, 3, 4, 5, 7, 9, 11] + [13, 21] * (axes < 3)
+    kernels = [1, 2, 3, 3, 4, 5] + [7, 9, 11] * (not long) + [13, 21] * (axes < 3 and not long)
     while True:
         kernel = tuple(rng.choice(kernels) for _ in range(axes))
         stride = tuple(rng.choice([1, 1, 1, 2, 3, 5]) for _ in range(axes))
@@ -61,7 +61,7 @@ def drawn(rng: random.Random, seed: int) -> Case:
     last = long or rng.random() < 0.5
     return Case(
         Depthwise(
-            batch=rng.choice([1, 1, 2, 3]),
+            batch=rng.choice([1, 1, 2, 3] if not long else [1, 1, 2]),
             channels=rng.choice(
                 [520, 1030] if long else [1, 2, 3, 5, 8, 12, 16, 24, 33, 40, 64, 100]
             ),
