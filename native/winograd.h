@@ -541,7 +541,8 @@ template <class T> int lay_out(const atrous_winograd_layer &layer, Kinds<T> &kin
             w.each = w.filters / (w.high.spread * w.wide.spread);
             w.in_place = w.points() == 1 && w.parts() == 1;
             for (const TileAxis *axis : {&w.high, &w.wide}) {
-                w.in_place &= axis->stride == 1 && axis->pad == 0 && axis->in == axis->out;
+                // All positions in their order: not where some are tiles of another kind.
+                w.in_place &= axis->stride == 1 && axis->pad == 0 && axis->in == axis->out && axis->tiles == axis->out;
             }
             w.activation = activation_of(layer);
             w.gather = gathers<T>(w.wide.form);

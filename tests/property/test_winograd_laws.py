@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -42,6 +43,13 @@ def test_more_channels_than_a_round_holds_and_more_tiles_than_a_block():
     assert_agrees(case)
     assert_gradient_agrees(case)
     assert_same_on_any_threads(case)
+
+
+@pytest.mark.parametrize("rests", [(Rest(1, 1, 3), Rest()), (Rest(), Rest(1, 2, 0))])
+def test_tiles_of_one_position_are_of_two_kinds(rests):
+    """Then those of one kind are not all positions in their order."""
+    layer = Winograd(2, 8, 16, (12, 21), (12, 21), (1, 1), (3, 1), (0, 0), (1, 1), (1, 1))
+    assert_agrees(Case(replace(layer, rests=rests), ((0, 0), (0, 0)), True, False, 0))
 
 
 def test_a_wrong_weight_is_noticed():
