@@ -153,10 +153,11 @@ def test_an_explanation_says_which_layers_were_slow_and_why(training, tmp_path, 
         nn.Conv2d(16, 16, 3, padding=9, dilation=9, groups=16),
     ).train(training)
     x = torch.randn(1, 16, 40, 40)
-    found = optimized_by(model, x, "depthwise kernel", "contiguous", training=training).explain()
+    planes = "after" if training else "contiguous"  # in channels last nothing was slow
+    found = optimized_by(model, x, "depthwise kernel", planes, training=training).explain()
     rows = {row.layer: row.slow_path for row in found.layers}
-    usual = platform.machine() in ("x86_64", "AMD64") and native().available
-    if usual and found.layout == "contiguous":  # in channels last nothing was slow
+    assert found.layout == "contiguous"
+    if platform.machine() in ("x86_64", "AMD64") and native().available:
         assert [bool(rows[name]) for name in ("0", "1", "2")] == [True, False, True]
         assert "slow path     0, 2: before by oneDNN's generic path" in str(found)
         assert found.to_dict()["layers"][0]["slow_path"] == rows["0"]
