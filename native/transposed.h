@@ -111,12 +111,13 @@ inline void transpose_pieces(void *context, int64_t begin, int64_t end) {
     const bool square = R >= L && C >= L;
     for (int64_t item = begin; item < end; ++item) {
         const int64_t image = item / (t.down * t.across), piece = item % (t.down * t.across);
-        const int64_t r0 = piece / t.across * t.high, r1 = smaller(r0 + t.high, R);
-        const int64_t c0 = piece % t.across * kPieceColumns, c1 = smaller(c0 + kPieceColumns, C);
+        const int64_t i = piece / t.across, j = piece % t.across;
+        const int64_t r0 = i * t.high, r1 = i + 1 == t.down ? R : r0 + t.high;
+        const int64_t c0 = j * kPieceColumns, c1 = j + 1 == t.across ? C : c0 + kPieceColumns;
         for (int64_t c = c0; c < c1; c += L) {
-            const int64_t column = square ? smaller(c, C - L) : c;
+            const int64_t column = square ? smaller(c, c1 - L) : c;
             for (int64_t r = r0; r < r1; r += L) {
-                const int64_t row = square ? smaller(r, R - L) : r;
+                const int64_t row = square ? smaller(r, r1 - L) : r;
                 const int64_t from = row * C + column, to = column * R + row;
                 const Square s{t.x + image * R * C + from, C, R * C - from, smaller(L, R - row), smaller(L, C - column),
                                t.out + image * R * C + to, R, c1 * R - to};
@@ -130,7 +131,9 @@ inline void transpose_pieces(void *context, int64_t begin, int64_t end) {
 inline int transposed(const atrous_matrices &all, const float *x, float *out) {
     // Of long rows few are read at a time: each is a stream that the processor reads ahead.
     const int64_t high = all.rows >= kPieceRows && all.columns > all.rows ? kFewRows : kPieceRows;
-    const Transposition t{&all, x, out, high, ceil_div(all.rows, high), ceil_div(all.columns, kPieceColumns)};
+    // The last piece takes what is left: none is less than a square, and no two write the same.
+    const int64_t down = larger<int64_t>(1, all.rows / high), across = larger<int64_t>(1, all.columns / kPieceColumns);
+    const Transposition t{&all, x, out, high, down, across};
     atrous::parallel(all.images * t.down * t.across, all.threads, transpose_pieces, const_cast<Transposition *>(&t));
     return ATROUS_OK;
 }

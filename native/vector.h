@@ -59,10 +59,8 @@ template <class T> ATROUS_INLINE Vec<T> only(Vec<T> value, Mask<T> keep) {
     return reinterpret_cast<Vec<T>>(reinterpret_cast<Mask<T>>(value) & keep);
 }
 
-template <class T> ATROUS_INLINE Vec<T> choose(Mask<T> which, Vec<T> yes, Vec<T> no) {
-    return reinterpret_cast<Vec<T>>((which & reinterpret_cast<Mask<T>>(yes)) |
-                                    (~which & reinterpret_cast<Mask<T>>(no)));
-}
+// `yes` in the lanes where `which`, a comparison's result, holds: one blend, where there is one.
+template <class T> ATROUS_INLINE Vec<T> choose(Mask<T> which, Vec<T> yes, Vec<T> no) { return which ? yes : no; }
 
 // The first `count` lanes, for 0 < count < lanes: two overlapping pieces instead of a loop.
 template <class T> ATROUS_INLINE void copy_some(T *to, const T *from, int64_t count) {
