@@ -46,7 +46,9 @@ def asked_for(about: str, things: str, peers: Sequence[str], file: Path) -> Aske
     parser.add_argument("--older", action="store_true", help="also those of another commit")
     parser.add_argument("--quick", action="store_true", help="one turn each, nothing is kept")
     parser.add_argument("--turns", type=int, help="turns of each contestant; 7, or 1 when quick")
-    parser.add_argument("--peers", default="", help=f"names, or parts of them, of: {'; '.join(peers)}")
+    parser.add_argument(
+        "--peers", default="", help=f"names, or parts of them, of: {'; '.join(peers)}"
+    )
     parser.add_argument("--threads", type=int, help="as many as PyTorch takes, if left out")
     parser.add_argument("--out", type=Path, help=f"{file.name} beside this file, unless quick")
     given = parser.parse_args()
