@@ -63,10 +63,11 @@ def slow_path(
 def _no_onednn(x: torch.Tensor) -> str:
     if x.dtype == torch.float64:
         return "oneDNN has no convolution in float64"
-    if x.dtype in (torch.bfloat16, torch.float16):
+    enabled = torch.backends.mkldnn.enabled
+    if x.dtype in (torch.bfloat16, torch.float16) and enabled:
         return f"oneDNN is not given {str(x.dtype).removeprefix('torch.')} on this processor"
     is_small = x.shape[0] == 1 and prod(x.shape[:4]) <= FEW
-    if is_small and x.dtype == torch.float32 and torch.backends.mkldnn.enabled:
+    if is_small and x.dtype == torch.float32 and enabled:
         return "so small an input is not given to oneDNN"
     return "it is not given to oneDNN"
 

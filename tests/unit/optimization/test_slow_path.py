@@ -143,12 +143,15 @@ def test_channels_last_and_other_depthwise_layers_are_not_judged():
     assert not slow_path(x[0], weight, None, *settings)
 
 
-def test_sixteen_bits_are_slow_where_the_processor_has_nothing_for_them():
+def test_sixteen_bits_are_slow_where_the_processor_has_nothing_for_them(monkeypatch):
     x, weight = torch.zeros(1, 16, 40, 40), torch.zeros(16, 1, 3, 3)
     said = slow_path(x.bfloat16(), weight.bfloat16(), None, [1, 1], [7, 7], [7, 7], 16)
     taken = torch.ops.mkldnn._is_mkldnn_bf16_supported()
     assert said == ("" if taken else "`slow_conv_dilated2d`, PyTorch's own path: oneDNN is not "
                     "given bfloat16 on this processor")  # fmt: skip
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
+    said = slow_path(x.bfloat16(), weight.bfloat16(), None, [1, 1], [7, 7], [7, 7], 16)
+    assert said.endswith("it is not given to oneDNN")
 
 
 @pytest.mark.parametrize("training", [False, True])
