@@ -1,9 +1,9 @@
 // Matrices transposed, 4 bytes a number: a map of planes becomes one of channels last, and back.
 //
 // Layout: `images` matrices of rows x columns, dense; the result's are columns x rows. Squares of as many rows as a
-// vector has lanes are turned in registers; the last one of a piece lies over the one before, whose
-// numbers there it writes once more. Where there are fewer rows or columns than lanes, some lanes are not stored. The rows of a piece are innermost: so lines of the result are written
-// whole, while those of the input stay in the cache.
+// vector has lanes are turned in registers; the last one of a piece lies over the one before, whose numbers there it
+// writes once more. Where there are fewer rows or columns than lanes, some lanes are not stored. The rows of a piece
+// are innermost: so lines of the result are written whole, while those of the input stay in the cache.
 // Threads: pieces. Numbers are copied bit by bit, so no result depends on them.
 #ifndef ATROUS_TRANSPOSED_H
 #define ATROUS_TRANSPOSED_H
