@@ -124,7 +124,7 @@ typedef struct {
 // channels), out (rows, filters), the weights are (filters, channels). Rows of `out` lie `step` numbers apart, at least
 // `filters`. Channels are a multiple of 2^levels, and rows at least 6 times as many. It has a version of its own: a
 // library without it serves.
-#define ATROUS_STRASSEN_VERSION 3
+#define ATROUS_STRASSEN_VERSION 4
 typedef struct {
     int64_t rows, channels, filters, step;
     int32_t levels, activation, threads;
@@ -334,6 +334,10 @@ ATROUS_EXPORT int atrous_strassen_pack(const atrous_strassen_layer *layer, const
 // out = activation(bias + x * weight + other); bias and other, which is (rows, filters), dense, may be null.
 ATROUS_EXPORT int atrous_strassen_forward(const atrous_strassen_layer *layer, const float *x, const float *packed,
                                           const float *bias, const float *other, float *out);
+// The same of the rows that the pass `before` makes of its inputs, a line each, without storing all of them.
+ATROUS_EXPORT int atrous_strassen_forward_behind(const atrous_strassen_layer *layer, const atrous_elementwise *before,
+                                                 const float *const *inputs, const float *packed, const float *bias,
+                                                 const float *other, float *out);
 
 ATROUS_EXPORT int32_t atrous_elementwise_version(void);
 // `out` may be an input that lies as it does.

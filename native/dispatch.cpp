@@ -220,7 +220,15 @@ int atrous_strassen_forward(const atrous_strassen_layer *layer, const float *x, 
                             const float *other, float *out) {
     if (!atrous::sound(layer)) return ATROUS_BAD_ARGUMENT;
     if (layer->rows == 0) return ATROUS_OK;
-    return atrous::entry().rows->forward(layer, x, packed, bias, other, out);
+    return atrous::entry().rows->forward(layer, nullptr, nullptr, &x, packed, bias, other, out);
+}
+
+int atrous_strassen_forward_behind(const atrous_strassen_layer *layer, const atrous_elementwise *before,
+                                   const float *const *inputs, const float *packed, const float *bias, const float *other,
+                                   float *out) {
+    if (!atrous::sound(layer) || !atrous::sound(before)) return ATROUS_BAD_ARGUMENT;
+    if (before->columns != layer->channels || before->images * before->lines != layer->rows) return ATROUS_BAD_ARGUMENT;
+    return atrous::entry().rows->forward(layer, before, atrous::entry().maps->lines, inputs, packed, bias, other, out);
 }
 
 int32_t atrous_elementwise_version(void) { return ATROUS_ELEMENTWISE_VERSION; }

@@ -10,6 +10,10 @@ namespace {
 
 int run(const atrous_elementwise *run, const float *const *inputs, float *out) { return run_elementwise(*run, inputs, out); }
 
+int lines(const atrous_elementwise *run, const float *const *inputs, int64_t first, int64_t count, float *out, int64_t step) {
+    return elementwise_lines(*run, inputs, first, count, out, step);
+}
+
 int factors(const atrous_norm *norm, const float *x, const float *weight, const float *bias, float *made, double *parts) {
     return norm_factors(*norm, x, weight, bias, made, parts);
 }
@@ -26,5 +30,5 @@ int64_t room(const atrous_sums *sums) { return sum_parts(*sums); }
 
 namespace atrous {
 extern const MapKernels ATROUS_JOIN(map_kernels_, ATROUS_NAME);
-const MapKernels ATROUS_JOIN(map_kernels_, ATROUS_NAME) = {run, factors, parts, sum, room};
+const MapKernels ATROUS_JOIN(map_kernels_, ATROUS_NAME) = {run, lines, factors, parts, sum, room};
 }  // namespace atrous

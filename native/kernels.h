@@ -29,16 +29,22 @@ struct Kernels {
                       const atrous_stream_port *ports);
 };
 
-// Those of strassen.cpp, which is compiled by itself.
+// Lines [first, first + count) of a pass, on this thread; those of the result lie `step` apart.
+typedef int (*LinesOf)(const atrous_elementwise *run, const float *const *inputs, int64_t first, int64_t count, float *out,
+                       int64_t step);
+
+// Those of strassen.cpp, which is compiled by itself. `x` are the inputs of the pass `before` whose lines `lines` makes,
+// where that is not null, and the rows alone otherwise.
 struct RowKernels {
     int (*pack)(const atrous_strassen_layer *layer, const float *weight, float *packed);
-    int (*forward)(const atrous_strassen_layer *layer, const float *x, const float *packed, const float *bias,
-                   const float *other, float *out);
+    int (*forward)(const atrous_strassen_layer *layer, const atrous_elementwise *before, LinesOf lines,
+                   const float *const *x, const float *packed, const float *bias, const float *other, float *out);
 };
 
 // Those of elementwise.cpp.
 struct MapKernels {
     int (*run)(const atrous_elementwise *run, const float *const *inputs, float *out);
+    LinesOf lines;
     int (*norm_factors)(const atrous_norm *norm, const float *x, const float *weight, const float *bias, float *factors,
                         double *parts);
     int64_t (*norm_parts)(const atrous_norm *norm);

@@ -12,9 +12,9 @@ int pack(const atrous_strassen_layer *layer, const float *weight, float *packed)
     return pack_strassen<float>(*layer, weight, packed);
 }
 
-int forward(const atrous_strassen_layer *layer, const float *x, const float *packed, const float *bias, const float *other,
-            float *out) {
-    return forward_strassen<float>(*layer, x, packed, bias, other, out);
+int forward(const atrous_strassen_layer *layer, const atrous_elementwise *before, atrous::LinesOf lines,
+            const float *const *x, const float *packed, const float *bias, const float *other, float *out) {
+    return forward_strassen<float>(*layer, {before, x, lines}, packed, bias, other, out);
 }
 
 }  // namespace

@@ -21,6 +21,7 @@
 #include <atomic>
 
 #include "activation.h"
+#include "kernels.h"
 #include "product.h"
 #include "threads.h"
 
@@ -32,6 +33,7 @@ constexpr int64_t kBlockBytes = 512 << 10;  // and of its rows
 constexpr int64_t kLeastTiles = 8;
 constexpr int64_t kWidePart = 768;          // filters whose products are made at a time, at most
 constexpr int64_t kPartBytes = 12 << 20;    // and of their weights
+constexpr int64_t kPaddedRow = 128;         // channels of rows that a pass makes one at a time
 constexpr int64_t kStrassenTerms = 256;     // that one register sums up, at most
 
 // Tiles of six rows `row` apart, the tiles `tile` apart.
@@ -104,9 +106,17 @@ template <class T> struct RowSums {
     }
 };
 
+// The rows: `x[0]`, or what an element-wise pass makes of `x`, a block at a time.
+template <class T> struct Entering {
+    const atrous_elementwise *before;
+    const T *const *x;
+    atrous::LinesOf lines;
+};
+
 template <class T> struct Strassen {
     const atrous_strassen_layer *layer;
-    const T *x, *packed, *bias, *other;
+    Entering<T> entering;
+    const T *packed, *bias, *other;
     T *out;
     int64_t units, blocks;
     int64_t unit;  // rows
@@ -127,6 +137,12 @@ struct WideParts {
     }
     int64_t begin(int64_t i) const { return vectors / pieces * i + smaller(i, vectors % pieces); }
 };
+
+// How far apart rows lie that a pass made: not at a multiple of a page, as of many channels they would.
+template <class T> int64_t made_step(const atrous_strassen_layer &l) {
+    constexpr int64_t L = Types<T>::lanes;
+    return l.channels < kPaddedRow ? l.channels : ceil_div(l.channels, L) * L + L;
+}
 
 ATROUS_INLINE int64_t panels_in(int64_t vectors) { return ceil_div(vectors, kPanel); }
 ATROUS_INLINE int64_t panel_begin(int64_t vectors, int64_t i) {
@@ -413,13 +429,20 @@ template <class T> bool place_strassen(const Strassen<T> &s, int64_t tiles, Stra
     return true;
 }
 
-// Units [first, first + count) of rows, the first of them at `row`, by one part of the filters.
+// Units [first, first + count) of rows, the first of them at `row`, by one part of the filters. `made` is where rows come
+// to that a pass makes.
 template <class T>
-void multiply_units(const Strassen<T> &s, StrassenMemory<T> &memory, const WideParts &parts, int64_t part, int64_t row,
-                    int64_t count) {
+int multiply_units(const Strassen<T> &s, StrassenMemory<T> &memory, const WideParts &parts, int64_t part, int64_t row,
+                   int64_t count, T *made) {
     constexpr int64_t L = Types<T>::lanes;
     const atrous_strassen_layer &l = *s.layer;
-    const Tiles<const T> a{s.x + row * l.channels, l.channels, kRows * l.channels};
+    Tiles<const T> a{s.entering.x[0] + row * l.channels, l.channels, kRows * l.channels};
+    if (s.entering.before != nullptr) {
+        const int64_t step = made_step<T>(l);
+        const int code = s.entering.lines(s.entering.before, s.entering.x, row, count * s.unit, made, step);
+        if (code != ATROUS_OK) return code;
+        a = {made, step, kRows * step};
+    }
     const int64_t begin = parts.begin(part), vectors = parts.begin(part + 1) - begin;
     const int64_t column = begin * parts.split * L;
     Sinks<T> sinks = sink_of<T>({s.out + row * l.step + column, l.step, kRows * l.step}, nullptr);
@@ -431,32 +454,41 @@ void multiply_units(const Strassen<T> &s, StrassenMemory<T> &memory, const WideP
     result.adds = result.given;
     const T *b = s.packed + products_of(l.levels) * (l.channels >> l.levels) * begin * L;
     multiply_level(s, memory, l.levels, a, count << l.levels, b, l.channels, vectors, sinks);
+    return ATROUS_OK;
 }
 
 // Blocks of rows, by one part of the filters after the other: so its weights stay in a cache that threads share.
 template <class T> void strassen_blocks(void *context, int64_t begin, int64_t end) {
     const Strassen<T> &s = *static_cast<const Strassen<T> *>(context);
-    const WideParts parts(*s.layer, Types<T>::lanes);
+    const atrous_strassen_layer &l = *s.layer;
+    const WideParts parts(l, Types<T>::lanes);
     const int64_t most = ceil_div(s.units, s.blocks);
     StrassenMemory<T> memory{};
-    if (!place_strassen(s, most << s.layer->levels, memory)) {
+    T *made = nullptr;
+    if (s.entering.before != nullptr) {
+        const int64_t floats = most * s.unit * made_step<T>(l);
+        made = static_cast<T *>(atrous::scratch(2, sizeof(T) * static_cast<size_t>(floats)));
+    }
+    if ((s.entering.before != nullptr && made == nullptr) || !place_strassen(s, most << l.levels, memory)) {
         return s.code->store(ATROUS_NO_MEMORY, std::memory_order_relaxed);
     }
     for (int64_t item = begin; item < end; ++item) {
         const int64_t part = item / s.blocks, block = item % s.blocks;
         const auto from = [&](int64_t i) { return s.units / s.blocks * i + smaller(i, s.units % s.blocks); };
         const int64_t first = from(block), count = from(block + 1) - first;
-        multiply_units(s, memory, parts, part, first * s.unit, count);
-        if (block + 1 == s.blocks && s.units * s.unit < s.layer->rows) {
-            multiply_units(s, memory, parts, part, s.layer->rows - s.unit, 1);
+        int code = multiply_units(s, memory, parts, part, first * s.unit, count, made);
+        if (block + 1 == s.blocks && s.units * s.unit < l.rows && code == ATROUS_OK) {
+            code = multiply_units(s, memory, parts, part, l.rows - s.unit, 1, made);
         }
+        if (code != ATROUS_OK) return s.code->store(code, std::memory_order_relaxed);
     }
 }
 
 template <class T>
-int forward_strassen(const atrous_strassen_layer &l, const T *x, const T *packed, const T *bias, const T *other, T *out) {
+int forward_strassen(const atrous_strassen_layer &l, const Entering<T> &entering, const T *packed, const T *bias,
+                     const T *other, T *out) {
     std::atomic<int> code{ATROUS_OK};
-    Strassen<T> s{&l, x, packed, bias, other, out, 0, 1, int64_t(kRows) << l.levels, &code};
+    Strassen<T> s{&l, entering, packed, bias, other, out, 0, 1, int64_t(kRows) << l.levels, &code};
     s.units = l.rows / s.unit;
     const int64_t row = l.channels * static_cast<int64_t>(sizeof(T));
     const int64_t tiles = smaller(kBlockTiles, larger<int64_t>(kLeastTiles, kBlockBytes / (kRows * row)));

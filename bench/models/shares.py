@@ -35,6 +35,7 @@ from atrous.optimization.explained import as_written
 from atrous.optimization.graph.export import Exported, exported
 from atrous.optimization.graph.fuse import is_layer
 from atrous.optimization.graph.program import Program, compiled, profiled
+from atrous.optimization.graph.prologues import is_fed, prologue_of
 from bench.shared.machine import machine, sentence, use_threads
 
 KINDS = {
@@ -140,11 +141,14 @@ def cost_of(node: Node, args: tuple[Any, ...], strategy: str, ms: float) -> Cost
     )
     if is_layer(node) and node.meta["call"].pooling is not None:
         kind, title = "pool", f"{node.meta['call'].title} {shape(made)}: {strategy}"
-    elif is_layer(node):
-        call = node.meta["call"]
+    elif is_layer(node) and node.meta["call"].resizing is not None:
+        kind, title = "resample", f"{node.meta['call'].title} {shape(made)}: {strategy}"
+    elif is_layer(node) or is_fed(node):
+        call = prologue_of(node).call if is_fed(node) else node.meta["call"]
         kind = kind_of_conv(call.kernel, call.input[1], call.groups) if call.windows else "1x1"
         channels = f"{call.weight[1] * call.groups}-{call.weight[0]}"
-        title = f"{call.title}, {channels} {shape(made)}: {strategy}"
+        text = prologue_of(node).title if is_fed(node) else call.title
+        title = f"{text}, {channels} {shape(made)}: {strategy}"
         flop = 2 * outputs(made) * math.prod(call.weight[1:])
         moved += 4 * math.prod(call.weight)
     elif title.startswith(("aten.conv", "aten._conv")):

@@ -18,6 +18,7 @@ from atrous.optimization.graph.fuse import is_layer
 from atrous.optimization.graph.passes import lowered
 from atrous.optimization.graph.placing import place_parts
 from atrous.optimization.graph.program import Program, Strides
+from atrous.optimization.graph.prologues import is_fed, join_passes, passes_read, prologue_of
 from atrous.optimization.graph.tune import Progress, Tuned, in_layout, tuned
 from atrous.optimization.known import KnownLayer
 from atrous.optimization.layer import (
@@ -31,6 +32,7 @@ from atrous.optimization.layer import (
 from atrous.optimization.layer.cache import Choices
 from atrous.optimization.layer.chain import CHAINED
 from atrous.optimization.layer.choose import Choice
+from atrous.optimization.layer.prologue import fed_by
 from atrous.optimization.layer.rounding import ALLOWED
 from atrous.optimization.layer.timing import Timer
 from atrous.optimization.layer.ways import WAYS, applying
@@ -115,6 +117,8 @@ def candidate_again(
         refused: list[Refusal] = []
         if is_chain(node):
             signature = chain_of(node).signature
+        elif is_fed(node):
+            signature = prologue_of(node).signature
         else:
             signature, (_, refused) = node.meta["call"].signature, applying(node.meta["call"])
         taken = (choices.get(signature) or {}).items()
@@ -197,11 +201,15 @@ def _with_strategies(
     """The lowered graph whose layers run by these; None where they are not those of the graph."""
     graph = in_layout(lowered(found.graph), layout, strides)
     joined = {name for name, strategy in strategies.items() if strategy == CHAINED}
+    fed = {name for name, strategy in strategies.items() if fed_by(strategy)}
     chains = [links for node, links in chains_in(graph).items() if node.name in joined]
-    if len(chains) < len(joined):
+    passes = [read for node, read in passes_read(graph).items() if node.name in fed]
+    if len(chains) < len(joined) or {n.name for read in passes for n in read.layers} != fed:
         return None
     join(graph, chains)
-    own = {name: strategy for name, strategy in strategies.items() if name not in joined}
+    join_passes(graph, passes)
+    taken = joined | fed
+    own = {name: strategy for name, strategy in strategies.items() if name not in taken}
     layers = {node.name: node.meta["call"] for node in graph.nodes if is_layer(node)}
     try:
         fits = layers.keys() == own.keys() and all(

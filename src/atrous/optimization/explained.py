@@ -16,6 +16,7 @@ from atrous.optimization.graph.clean import is_call
 from atrous.optimization.graph.export import Exported
 from atrous.optimization.graph.in_place import overwrite
 from atrous.optimization.graph.program import Program, Ready, compiled, profiled
+from atrous.optimization.graph.prologues import is_fed, prologue_of
 from atrous.optimization.graph.tune import Tuned
 from atrous.optimization.known import Share
 from atrous.optimization.records import LayerChoice
@@ -79,7 +80,7 @@ def layer_rows(
         rows.append(
             LayerChoice(
                 layer=node.meta["layer"],
-                op=(chain_of(node) if is_chain(node) else node.meta["call"]).title,
+                op=_title_of(node),
                 strategy=choice.strategy,
                 ms_before=share.before * ms_before,
                 ms_after=share.after * ms_after,
@@ -92,6 +93,13 @@ def layer_rows(
             )
         )
     return tuple(rows)
+
+
+def _title_of(node: Node) -> str:
+    if is_chain(node):
+        return chain_of(node).title
+    title: str = (prologue_of(node) if is_fed(node) else node.meta["call"]).title
+    return title
 
 
 def _as_shares(taken: dict[Node, float]) -> dict[Node, float]:

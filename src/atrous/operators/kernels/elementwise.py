@@ -20,6 +20,7 @@ __all__ = [
     "GroupNorm",
     "elementwise_natively",
     "group_norm_factors",
+    "held_run",
     "norm_parts",
     "run_elementwise",
     "sum_parts",
@@ -206,14 +207,18 @@ def _held_run(run: ElementwiseRun) -> _HeldRun:
     return _HeldRun(run)
 
 
+def held_run(run: ElementwiseRun) -> Any:
+    """`atrous_elementwise`; what it points at lives as long as it does."""
+    return _held_run(run).struct
+
+
 def run_elementwise(run: ElementwiseRun, inputs: Sequence[int], out: int) -> None:
     """Writes the result of the last step to the memory at `out`; all are addresses.
 
     `out` may be the address of an input that lies as the result does.
     """
-    held: Any = _held_run(run)
     given = (ctypes.c_void_p * len(inputs))(*inputs)
-    checked(_map_calls().atrous_elementwise_run(held.struct, given, out), "element-wise")
+    checked(_map_calls().atrous_elementwise_run(held_run(run), given, out), "element-wise")
 
 
 @lru_cache(maxsize=1024)

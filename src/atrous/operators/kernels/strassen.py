@@ -7,16 +7,19 @@ channels-last layers of one tap, and linear maps.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
 
+from atrous.operators.kernels.elementwise import ElementwiseRun, held_run
 from atrous.operators.kernels.layer import activation_code, checked
 from atrous.operators.kernels.library import library
 
 __all__ = [
     "RowProduct",
     "multiplied_rows",
+    "multiplied_rows_behind",
     "multiplies_rows_natively",
     "pack_rows",
     "packed_rows_size",
@@ -24,7 +27,7 @@ __all__ = [
 ]
 
 # The version in native/abi.h that the structure below is written for.
-_VERSION = 3
+_VERSION = 4
 _TILE = 6
 
 
@@ -76,6 +79,7 @@ def _row_calls() -> Any:
     loaded.atrous_strassen_weights.restype = ctypes.c_int64
     loaded.atrous_strassen_pack.argtypes = [layer, data, data]
     loaded.atrous_strassen_forward.argtypes = [layer, data, data, data, data, data]
+    loaded.atrous_strassen_forward_behind.argtypes = [layer, *[data] * 6]
     return loaded if int(loaded.atrous_strassen_version()) == _VERSION else None
 
 
@@ -127,4 +131,25 @@ def multiplied_rows(
 ) -> None:
     """Writes `activation(bias + x * weight + other)` to the memory at `out`; all are addresses."""
     code = _row_calls().atrous_strassen_forward(_row_struct(layer), x, packed, bias, other, out)
+    checked(code, "strassen")
+
+
+def multiplied_rows_behind(
+    layer: RowProduct,
+    before: ElementwiseRun,
+    inputs: Sequence[int],
+    packed: int,
+    bias: int | None,
+    other: int | None,
+    out: int,
+) -> None:
+    """The same of the rows that an element-wise run makes of its inputs, a line each.
+
+    They are made a block at a time, where they are multiplied, and never stored as a whole.
+    """
+    held = held_run(before)
+    given = (ctypes.c_void_p * len(inputs))(*inputs)
+    code = _row_calls().atrous_strassen_forward_behind(
+        _row_struct(layer), ctypes.byref(held), given, packed, bias, other, out
+    )
     checked(code, "strassen")

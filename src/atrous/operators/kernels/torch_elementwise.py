@@ -25,7 +25,15 @@ from atrous.operators.kernels.elementwise import (
 )
 from atrous.operators.kernels.threads import on_threads, share_threads
 
-__all__ = ["fits_axes", "norm_factors_of", "prepare_elementwise", "sums_of"]
+__all__ = [
+    "LinesRead",
+    "fits_axes",
+    "fits_lines",
+    "lines_read",
+    "norm_factors_of",
+    "prepare_elementwise",
+    "sums_of",
+]
 
 share_threads()
 
@@ -173,6 +181,61 @@ class _Arranged:
             out = torch.empty_strided(shape, self._strides, dtype=torch.float32)
         run_elementwise(self._now(), [x.data_ptr() for x in held], out.data_ptr())
         return out
+
+
+def fits_lines(shape: Sequence[int], inputs: Sequence[Sequence[int]], axis: int) -> bool:
+    """Whether inputs of these shapes, however they lie, differ along `axis` and two more at most.
+
+    >>> fits_lines((2, 8, 5, 5), [(2, 8, 5, 5), (8, 1, 1)], 1)
+    True
+    >>> fits_lines((2, 8, 5, 5), [(2, 8, 5, 5), (5,), (2, 1, 1, 1)], 1)
+    False
+    """
+    axes = [one for one in range(len(shape)) if shape[one] > 1 and one != axis % len(shape)]
+    dense = [_dense_strides([*axes, axis], shape, _present(one, shape)) for one in inputs]
+    return len(_merged_axes(axes, shape, dense)[0]) < _AXES
+
+
+@dataclass(frozen=True, slots=True)
+class LinesRead:
+    """How inputs that lie so are read in lines of channels: those of `copied` are copied before."""
+
+    run: ElementwiseRun
+    copied: Mapping[int, list[int]]
+
+    def at(self, given: Given) -> list[torch.Tensor]:
+        """The inputs as they are read."""
+        held = list(given)
+        for i, strides in self.copied.items():
+            held[i] = _copy_lying(held[i], strides)
+        return held
+
+
+def lines_read(
+    shape: tuple[int, ...], steps: tuple[ElementStep, ...], scratch: int, axis: int, given: Given
+) -> LinesRead:
+    """The steps as lines along one axis of the result, one for each position of the others."""
+    axis %= len(shape)
+    axes = [one for one in range(len(shape)) if shape[one] > 1 and one != axis]
+    lying = [list(x.expand(shape).stride()) for x in given]
+    dense = [_dense_strides([*axes, axis], shape, _present(x.shape, shape)) for x in given]
+    # Columns are 0 or 1 apart; lines that lie apart are read where they are.
+    uneven = {i for i, one in enumerate(lying) if shape[axis] > 1 and one[axis] not in (0, 1)}
+    for moved in (uneven, set(range(len(given)))):
+        now = [dense[i] if i in moved else one for i, one in enumerate(lying)]
+        sizes, along = _merged_axes(axes, shape, now)
+        if len(sizes) < _AXES:
+            lead = _AXES - 1 - len(sizes)
+            images, lines = [1] * lead + sizes
+            column = [one[axis] if shape[axis] > 1 else 0 for one in now]
+            inputs = [
+                (*(0,) * lead, *(step[i] for step in along), column[i]) for i in range(len(given))
+            ]
+            run = ElementwiseRun(
+                images, lines, shape[axis], tuple((a, b, c) for a, b, c in inputs), steps, scratch
+            )
+            return LinesRead(run, {i: dense[i] for i in moved})
+    raise ValueError(f"element-wise: inputs of {shape} differ along too many axes.")
 
 
 def _copy_lying(x: torch.Tensor, strides: Strides) -> torch.Tensor:

@@ -18,6 +18,7 @@ from atrous.optimization.graph.chains import chain_of, is_chain, runs_of_chain
 from atrous.optimization.graph.clean import constants_of
 from atrous.optimization.graph.fuse import call_of, is_layer
 from atrous.optimization.graph.placing import placed_at
+from atrous.optimization.graph.prologues import is_fed, prologue_of, runs_of_fed
 from atrous.optimization.layer.call import laid_out
 from atrous.optimization.layer.ways import PLAIN, WAYS, runs_of
 from atrous.optimization.records import Layout
@@ -85,6 +86,10 @@ class Program:
             elif is_chain(node):
                 target = runs_of_chain(node, values)
                 args = (node.args[0], node.args[2]) if chain_of(node).last.adds else (node.args[0],)
+            elif is_fed(node):
+                target = runs_of_fed(node, self.strategies[node.name], values)
+                adds = prologue_of(node).call.adds
+                args = (node.args[0], node.args[3]) if adds else (node.args[0],)
             kwargs = {} if is_layer(node) else node.kwargs
             steps.append(Step(node, target, args, kwargs, ends[node]))
         return steps

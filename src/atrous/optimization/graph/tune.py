@@ -24,10 +24,12 @@ from atrous.optimization.graph.program import (
     steps_of,
     values_of,
 )
+from atrous.optimization.graph.prologues import PassRead, join_passes, passes_read
 from atrous.optimization.layer.cache import Choices
 from atrous.optimization.layer.call import LayerCall, laid_out
 from atrous.optimization.layer.chain import CHAINED, chosen
 from atrous.optimization.layer.choose import Choice, choose
+from atrous.optimization.layer.prologue import Fed, chosen_fed
 from atrous.optimization.layer.rounding import ALLOWED
 from atrous.optimization.layer.timing import Timer
 from atrous.optimization.records import Layout
@@ -114,6 +116,7 @@ def tuned(
     found: dict[str, Choice] = {}
     names: set[str] = set()
     joined = _Joined(graph, values, choices, timer)
+    passing = _Passing(graph, values, choices, timer, allowed)
     with torch.inference_mode(), arena.kept():
         for done, node in enumerate(nodes):
             if is_layer(node):
@@ -121,21 +124,24 @@ def tuned(
                 call = call_of(node, values)
                 operands = [held[node.args[0]], *([held[node.args[3]]] if call.adds else [])]
                 weight, bias = values.get(node.args[1]), values.get(node.args[2])
+                passing.enters(node, operands)
                 choice = choose(call, weight, bias, tuple(operands), choices, timer, allowed)
                 found[node.name] = choice
                 held[node] = choice.runs(*operands)
                 joined.tried(node, operands, found)
+                passing.tried(node, found)
                 del operands
                 names.add(node.name)
                 if limit is not None and limit({n: one.taken for n, one in found.items()}, names):
                     return None
             else:
                 args, kwargs = filled(node.args, held), filled(node.kwargs, held)
-                held[node] = node.target(*args, **kwargs)
+                held[node] = passing.made(node, args, kwargs)
                 del args, kwargs
             for ended in ends[node]:
                 held.pop(ended, None)
     join(graph, joined.taken)
+    join_passes(graph, passing.taken)
     strategies = {name: choice.strategy for name, choice in found.items()}
     place_parts(graph, strategies)
     return Tuned(replace(plain, strategies=strategies), found)
@@ -172,3 +178,57 @@ class _Joined:
             for one in ended.nodes[:-1]:
                 del found[one.name]
             found[node.name] = made
+
+
+class _Passing:
+    """The passes that the layers behind them make, tried when the last of these has a strategy."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        values: Mapping[Node, Any],
+        choices: Choices,
+        timer: Timer,
+        allowed: float,
+    ) -> None:
+        self._passes, self._values = passes_read(graph), values
+        self._befores = {read.before for read in self._passes.values()}
+        self._layers = {node for read in self._passes.values() for node in read.layers}
+        self._choices, self._timer, self._allowed = choices, timer, allowed
+        self._inputs: dict[Node, tuple[torch.Tensor, ...]] = {}
+        self._others: dict[Node, tuple[torch.Tensor, ...]] = {}
+        self.taken: list[PassRead] = []
+
+    def made(self, node: Node, args: Any, kwargs: Any) -> Any:
+        """What a node is; the inputs of a pass that will be tried are held, and not overwritten."""
+        target: Any = node.target
+        if node not in self._befores:
+            return target(*args, **kwargs)
+        self._inputs[node] = tuple(args)
+        return target.overwriting(-1)(*args)
+
+    def enters(self, node: Node, operands: Sequence[torch.Tensor]) -> None:
+        """Holds what a layer adds, which it may overwrite."""
+        if node in self._layers:
+            self._others[node] = tuple(one.clone() for one in operands[1:])
+
+    def tried(self, node: Node, found: dict[str, Choice]) -> None:
+        """Puts fed layers in the place of a pass and those behind it, if they win."""
+        if (read := self._passes.get(node)) is None:
+            return
+        fed = [
+            Fed(
+                read.prologue(one),
+                self._values[one.args[1]],
+                self._values.get(one.args[2]),
+                self._others.pop(one),
+                found[one.name],
+            )
+            for one in read.layers
+        ]
+        inputs = self._inputs.pop(read.before)
+        passed = read.before.target.overwriting(-1)
+        made = chosen_fed(fed, passed, inputs, self._choices, self._timer, self._allowed)
+        if made is not None:
+            self.taken.append(read)
+            found.update({one.name: choice for one, choice in zip(read.layers, made, strict=True)})

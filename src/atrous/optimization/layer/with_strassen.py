@@ -19,7 +19,10 @@ from atrous.optimization.layer.call import LayerCall
 from atrous.optimization.layer.ways import Runs, Way, register
 from atrous.refusal import Refusal
 
-__all__: list[str] = []
+__all__ = ["LEVELS", "row_product"]
+
+LEVELS = {"row kernel": 0, "strassen 1": 1, "strassen 2": 2}
+"""How often each strategy takes seven products for eight."""
 
 _LEAST_PRODUCTS = 1_000_000
 """Layers of fewer products take as long as their call."""
@@ -31,7 +34,7 @@ _MOST_SPENT = {0: 2.0, 1: 0.92, 2: 0.84}
 """Shares of the products: where vectors are filled up for more, a level below is as good."""
 
 
-def _row_product(level: int, call: LayerCall) -> RowProduct | None:
+def row_product(level: int, call: LayerCall) -> RowProduct | None:
     """The product that a call is; None where it is none on rows."""
     if call.op == "linear":
         rows, channels = prod(call.input[:-1]), call.input[-1]
@@ -44,7 +47,7 @@ def _row_product(level: int, call: LayerCall) -> RowProduct | None:
 
 
 def _by_rows(level: int, call: LayerCall) -> bool | Refusal:
-    product = _row_product(level, call)
+    product = row_product(level, call)
     if product is None or call.dtype != "float32" or not product.fits:
         return False
     if product.rows * product.channels * product.filters < _LEAST_PRODUCTS:
@@ -63,7 +66,7 @@ def _by_rows(level: int, call: LayerCall) -> bool | Refusal:
 
 
 def _row_runs(level: int, weight: torch.Tensor, bias: torch.Tensor | None, call: LayerCall) -> Runs:
-    product = _row_product(level, call)
+    product = row_product(level, call)
     if product is None:
         raise ValueError("row kernel: this layer is no product on rows.")
     if call.op == "linear":
@@ -73,7 +76,7 @@ def _row_runs(level: int, weight: torch.Tensor, bias: torch.Tensor | None, call:
     return prepare_rows(product, weight, bias, call.input, call.convolution.shape, axis=1)
 
 
-for _level, _name in ((0, "row kernel"), (1, "strassen 1"), (2, "strassen 2")):
+for _name, _level in LEVELS.items():
     register(
         Way(
             _name,
