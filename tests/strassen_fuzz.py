@@ -14,10 +14,12 @@ from dataclasses import replace
 import numpy as np
 
 from atrous.operators.kernels import native
+from atrous.operators.kernels.elementwise import ElementStep, ElementwiseRun, run_elementwise
 from atrous.operators.kernels.layer import ACTIVATIONS
 from atrous.operators.kernels.strassen import (
     RowProduct,
     multiplied_rows,
+    multiplied_rows_behind,
     pack_rows,
     packed_rows_size,
 )
@@ -82,6 +84,54 @@ def assert_agrees(layer: RowProduct, seed: int, *, has_bias: bool, adds: bool) -
     assert error <= _ROUNDS[layer.levels] * scale, f"{layer}: off by {error / scale:.1e}"
 
 
+def drawn_pass(rng: random.Random, layer: RowProduct) -> ElementwiseRun:
+    """A pass that makes a layer's rows, of images where these divide them, of up to four inputs."""
+    images = rng.choice([n for n in (1, 2, 3, 4) if layer.rows % n == 0])
+    lines, columns = layer.rows // images, layer.channels
+    apart = columns + rng.choice([0, 0, 1, 9])
+    whole = (lines * apart, apart, 1)
+    kinds = [whole, whole, (columns, 0, 1), (0, 0, 1), (lines, 1, 0), (1, 0, 0), (0, 0, 0)]
+    inputs = (whole, *(rng.choice(kinds) for _ in range(rng.randint(0, 3))))
+    value, steps = 0, []
+    for n in range(many := rng.randint(1, 4)):
+        right = rng.choice([-1, *range(len(inputs))])
+        out = -1 if n + 1 == many else len(inputs) + n % 2
+        function = rng.choice(["none", "none", "relu", "silu"])
+        steps.append(ElementStep(value, right, rng.choice(["plus", "times"]), function, out=out))
+        value = out
+    return ElementwiseRun(images, lines, columns, inputs, tuple(steps), 2)
+
+
+def assert_fed_agrees(layer: RowProduct, before: ElementwiseRun, seed: int) -> None:
+    """To the very bit with the pass, and then the product of what it makes; on any threads."""
+    rng = np.random.default_rng(seed)
+    sizes = (before.images, before.lines, before.columns)
+    # Their memory ends with their last number.
+    counts = [
+        1 + sum(s * (n - 1) for s, n in zip(one, sizes, strict=True)) for one in before.inputs
+    ]
+    inputs = [rng.standard_normal(count).astype(np.float32) for count in counts]
+    at = [one.ctypes.data for one in inputs]
+    weight = rng.standard_normal((layer.filters, layer.channels)).astype(np.float32)
+    bias, other = (
+        rng.standard_normal(n).astype(np.float32)
+        for n in (layer.filters, layer.rows * layer.filters)
+    )
+    packed = aligned(packed_rows_size(layer))
+    pack_rows(layer, weight.ctypes.data, packed.ctypes.data)
+    rest = (packed.ctypes.data, bias.ctypes.data, other.ctypes.data)
+    x = np.full((layer.rows, layer.channels), np.nan, np.float32)
+    run_elementwise(before, at, x.ctypes.data)
+    step = layer.step or layer.filters
+    wanted = np.full(layer.rows * step, np.nan, np.float32)
+    multiplied_rows(layer, x.ctypes.data, *rest, wanted.ctypes.data)
+    for threads in sorted({layer.threads, 1, 2}):
+        made = np.full(layer.rows * step, np.nan, np.float32)
+        one = replace(layer, threads=threads)
+        multiplied_rows_behind(one, before, at, *rest, made.ctypes.data)
+        assert np.array_equal(made, wanted, equal_nan=True), f"{layer} {before}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=1000)
@@ -90,6 +140,8 @@ def main() -> None:
     rng = random.Random(asked.seed)
     for draw in range(asked.draws):
         assert_agrees(drawn(rng), draw, has_bias=rng.random() < 0.5, adds=rng.random() < 0.4)
+        fed = drawn(rng)
+        assert_fed_agrees(fed, drawn_pass(rng, fed), draw)
     sys.stdout.write(f"{asked.draws} draws agree with products in float64; {native()}\n")
 
 

@@ -20,6 +20,7 @@ from atrous.operators.kernels.elementwise import (
     sum_parts,
 )
 from tests.elementwise_fuzz import (
+    Draw,
     assert_agrees,
     assert_norm_agrees,
     assert_sums_agree,
@@ -62,6 +63,33 @@ def test_no_result_depends_on_the_threads():
         x = np.random.default_rng(0).standard_normal((sums.images, sums.lines, sums.columns))
         made = [sums_of(replace(sums, threads=threads), x) for threads in (1, 3)]
         np.testing.assert_array_equal(*made)
+
+
+STEPS = ElementStep
+TIMES = STEPS(0, 1, "times", out=3)
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        (TIMES, STEPS(3, 2)),
+        (TIMES, STEPS(2, 3, function="relu")),
+        (TIMES, STEPS(3, 2, function="silu")),
+        (TIMES, STEPS(3, 2, out=4), STEPS(4, 3, "times")),  # the product is read again
+        (TIMES, STEPS(3, 2, out=3), STEPS(3, 0, "times", out=4), STEPS(4, 3)),
+        (TIMES, STEPS(3, 2, out=4), STEPS(4, 0, out=3), STEPS(3, 4, "minus")),
+        (TIMES, STEPS(3, 3)),
+        (TIMES, STEPS(3, 2, "minus")),
+        (STEPS(0, 1, "times", "relu", out=3), STEPS(3, 2)),
+        (TIMES, STEPS(0, 2, out=4), STEPS(4, 3)),
+    ],
+)
+@pytest.mark.parametrize("scale", [(0, 0, 1), (0, 1, 0), (0, 0, 0)])
+@pytest.mark.parametrize("shift", [(0, 0, 1), (0, 0, 0)])
+@pytest.mark.parametrize("columns", [5, 37, 2000])
+def test_a_product_and_the_sum_behind_it_give_what_they_give_apart(steps, scale, shift, columns):
+    inputs = ((7 * columns, columns, 1), scale, shift)
+    assert_agrees(Draw(ElementwiseRun(1, 7, columns, inputs, steps, 2), 0))
 
 
 def test_what_is_not_a_number_stays_where_it_is():

@@ -8,15 +8,17 @@ import pytest
 import torch
 
 from atrous.operators.kernels import native
+from atrous.operators.kernels.elementwise import ElementStep, ElementwiseRun
 from atrous.operators.kernels.strassen import (
     RowProduct,
     multiplied_rows,
+    multiplied_rows_behind,
     multiplies_rows_natively,
     packed_rows_size,
     products_spent,
 )
-from atrous.operators.kernels.torch_strassen import prepare_rows
-from tests.strassen_fuzz import assert_agrees, drawn
+from atrous.operators.kernels.torch_strassen import prepare_rows, prepare_rows_behind
+from tests.strassen_fuzz import assert_agrees, assert_fed_agrees, drawn, drawn_pass
 
 pytestmark = pytest.mark.skipif(not multiplies_rows_natively(), reason=native().reason)
 
@@ -98,3 +100,76 @@ def test_tensors_of_any_layout_are_taken_and_other_shapes_refused():
     for wrong in (x[:1], x.double()):
         with pytest.raises(ValueError, match="prepared for"):
             runs(wrong)
+
+
+def test_rows_that_a_pass_makes_give_what_they_give_from_memory():
+    rng = random.Random(4)
+    for draw in range(120):
+        layer = drawn(rng)
+        assert_fed_agrees(layer, drawn_pass(rng, layer), draw)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"lines": 23},
+        {"images": 2},
+        {"columns": 15},
+        {"inputs": ((0, 16, 2),)},
+        {"steps": (ElementStep(1),)},
+        {"images": 0, "lines": 0},
+    ],
+)
+def test_a_pass_that_does_not_make_the_rows_is_refused(wrong):
+    layer = RowProduct(24, 16, 5)
+    before = {"images": 1, "lines": 24, "columns": 16, "inputs": ((0, 16, 1),)}
+    run = ElementwiseRun(**{**before, "steps": (ElementStep(0, function="relu"),), **wrong})
+    with pytest.raises(ValueError, match="out of range"):
+        multiplied_rows_behind(layer, run, [0], 0, None, None, 0)
+
+
+_NORM = (ElementStep(0, 1, "times", out=3), ElementStep(3, 2, "plus", "relu"))
+
+
+@pytest.mark.parametrize("levels", [0, 1, 2])
+def test_a_norm_before_the_product_is_taken_of_tensors_of_any_layout(levels):
+    torch.manual_seed(0)
+    weight, bias, other = torch.randn(20, 12, 1, 1), torch.randn(20), torch.randn(3, 20, 5, 7)
+    scale, shift = torch.randn(3, 12, 1, 1), torch.randn(12, 1, 1)
+    whole = torch.randn(3, 40, 5, 7)
+    layer = RowProduct(105, 12, 20, levels, "relu")
+    shapes = (3, 12, 5, 7), (3, 20, 5, 7)
+    runs = prepare_rows_behind(layer, weight, bias, *shapes, _NORM, 1, axis=1)
+    last = whole.contiguous(memory_format=torch.channels_last)
+    for one in (
+        whole,
+        last,
+        whole.transpose(2, 3).contiguous().transpose(2, 3),
+        torch._neg_view(-whole),
+    ):
+        x = one[:, 7:19]
+        normed = (x.double() * scale + shift).relu()
+        wanted = (torch.conv2d(normed, weight.double(), bias.double()) + other).relu()
+        for _ in range(2):
+            assert torch.allclose(runs((x, scale, shift), other).double(), wanted, atol=1e-5)
+        assert torch.equal(runs((x, scale, shift), other), runs((x, scale, shift), other))
+    with pytest.raises(ValueError, match="float32"):
+        runs((whole[:, :12].double(), scale, shift))
+    with pytest.raises(ValueError, match="prepared for"):
+        runs((whole[:, :12], scale, shift), other[:1])
+
+
+def test_a_linear_map_makes_its_rows_too():
+    torch.manual_seed(0)
+    weight, x, gate = torch.randn(9, 8), torch.randn(4, 6, 8), torch.randn(4, 6, 1)
+    layer, steps = RowProduct(24, 8, 9), (ElementStep(0, 1, "times"),)
+    runs = prepare_rows_behind(layer, weight, None, (4, 6, 8), (4, 6, 9), steps, 0, axis=-1)
+    wanted = (x * gate).double() @ weight.double().t()
+    assert torch.allclose(runs((x, gate)).double(), wanted, atol=1e-6)
+
+
+def test_no_memory_for_the_rows_that_a_pass_makes_is_said():
+    layer = RowProduct(24, 2**44, 1, 2)
+    run = ElementwiseRun(1, 24, 2**44, ((0, 0, 0),), (ElementStep(0),))
+    with pytest.raises(MemoryError, match="no memory"):
+        multiplied_rows_behind(layer, run, [0], 0, None, None, 0)
