@@ -43,6 +43,7 @@ ATROUS_INLINE void add_terms(Sums<T, R, N> &sum, const T *a, int64_t a_row, int6
                              int64_t terms, const char *ahead) {
     typedef Vec<T> V;
     constexpr int64_t L = Types<T>::lanes;
+    ATROUS_UNROLL_BY(4)
     for (int64_t k = 0; k < terms; ++k) {
         if (ahead != nullptr) __builtin_prefetch(ahead + k * 64, 0, 2);
         V right[N];

@@ -29,7 +29,7 @@ namespace {
 
 constexpr int kMostLevels = 2;
 constexpr int64_t kBlockTiles = 32;         // of a block of rows, at most
-constexpr int64_t kBlockBytes = 512 << 10;  // and of its rows
+constexpr int64_t kBlockBytes = int64_t(ATROUS_VECTOR_BYTES == 64 ? 512 : 256) << 10;  // and of its rows: half of a second-level cache
 constexpr int64_t kLeastTiles = 8;
 constexpr int64_t kWidePart = 768;          // filters whose products are made at a time, at most
 constexpr int64_t kPartBytes = 12 << 20;    // and of their weights
@@ -234,6 +234,18 @@ template <class T> struct StrassenMemory {
     }
 };
 
+// A panel of weights that is fetched while another is multiplied, one line a term: where it is, and where it ends. Of more
+// than that, rows would be driven out of the second-level cache.
+struct Ahead {
+    const char *at, *end;
+    // The lines to fetch with so many terms of the panel at `own`: behind the end what is at hand anyway.
+    template <class T> ATROUS_INLINE const char *next(int64_t terms, const T *own) {
+        const char *const now = at < end ? at : reinterpret_cast<const char *>(own);
+        at += terms * 64;
+        return now;
+    }
+};
+
 constexpr int64_t kTermsBetween = 4;  // two steps of sums of rows
 
 // Adds `terms` products to the sums, and makes sums of rows meanwhile.
@@ -258,7 +270,7 @@ __attribute__((noinline)) void strassen_panel(const Strassen<T> &s, StrassenMemo
                                               int64_t column) {
     constexpr int64_t L = Types<T>::lanes, W = N * L;
     const int64_t parts = ceil_div(depth, kStrassenTerms);
-    const char *ahead = reinterpret_cast<const char *>(b + depth * W);
+    Ahead panel{reinterpret_cast<const char *>(b + depth * W), reinterpret_cast<const char *>(b + 2 * depth * W)};
     for (int64_t part = 0, k = 0; part < parts; ++part) {
         const int64_t terms = depth / parts + (part < depth % parts);
         for (int64_t tile = 0; tile < tiles; ++tile) {
@@ -266,12 +278,12 @@ __attribute__((noinline)) void strassen_panel(const Strassen<T> &s, StrassenMemo
             begin_sums<T, kRows, N>(sum, nullptr);
             if (part + 1 == parts) fetch_sinks<T, N>(sinks, tile, column);
             const T *from = a.at + tile * a.tile + k;
+            const char *const ahead = panel.next(terms, b + k * W);
             if (RowSums<T> *meanwhile = memory.pending()) {
                 add_terms_and<T, N>(sum, from, a.row, b + k * W, terms, ahead, meanwhile);
             } else {
                 add_terms<T, kRows, N>(sum, from, a.row, 1, b + k * W, W, terms, ahead);
             }
-            ahead += terms * 64;
             T *kept = memory.partial + tile * kRows * W;
             if (part > 0) {
                 ATROUS_UNROLL(8)

@@ -15,10 +15,13 @@
 
 #define ATROUS_INLINE inline __attribute__((always_inline))
 #define ATROUS_PRAGMA(text) _Pragma(#text)
+// Loops that are unrolled as a whole, of `times` turns at most, and loops of any number of turns, so many at a time.
 #if defined(__clang__)
 #define ATROUS_UNROLL(times) ATROUS_PRAGMA(clang loop unroll(full))
+#define ATROUS_UNROLL_BY(times) ATROUS_PRAGMA(clang loop unroll_count(times))
 #else
 #define ATROUS_UNROLL(times) ATROUS_PRAGMA(GCC unroll times)
+#define ATROUS_UNROLL_BY(times) ATROUS_PRAGMA(GCC unroll times)
 #endif
 
 namespace {
