@@ -165,10 +165,10 @@ def chosen_fed(
     if not taken[name] <= GAIN * taken.get(_SEPARATE, math.inf):
         return None
     gain = (taken[_SEPARATE] - taken[name]) / len(fed)
-    return [_without(gain, one, made) for one, made in zip(fed, found, strict=True)]
+    return [_beside_the_pass(gain, one, made) for one, made in zip(fed, found, strict=True)]
 
 
-def _without(gain: float, one: Fed, made: Choice) -> Choice:
+def _beside_the_pass(gain: float, one: Fed, made: Choice) -> Choice:
     """The choice with what the layer takes beside the pass, as the times of other layers are."""
     before = one.choice.taken
     net = max(before - gain, 0.01 * before)
