@@ -7,7 +7,7 @@ import random
 import pytest
 import torch
 
-from atrous.operators.kernels import native
+from atrous.operators.kernels import native, strassen
 from atrous.operators.kernels.elementwise import ElementStep, ElementwiseRun
 from atrous.operators.kernels.strassen import (
     RowProduct,
@@ -173,3 +173,12 @@ def test_no_memory_for_the_rows_that_a_pass_makes_is_said():
     run = ElementwiseRun(1, 24, 2**44, ((0, 0, 0),), (ElementStep(0),))
     with pytest.raises(MemoryError, match="no memory"):
         multiplied_rows_behind(layer, run, [0], 0, None, None, 0)
+
+
+def test_a_library_of_another_version_is_left_aside(monkeypatch):
+    class Older:
+        def atrous_strassen_version(self):
+            return 3
+
+    monkeypatch.setattr("atrous.operators.kernels.strassen.library", Older)
+    assert strassen._row_calls.__wrapped__() is None

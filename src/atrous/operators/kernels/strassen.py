@@ -74,13 +74,15 @@ def _row_calls() -> Any:
     loaded = library()
     if loaded is None or not hasattr(loaded, "atrous_strassen_version"):
         return None
+    if int(loaded.atrous_strassen_version()) != _VERSION:
+        return None
     layer, data = ctypes.POINTER(RowStruct), ctypes.c_void_p
     loaded.atrous_strassen_weights.argtypes = [layer]
     loaded.atrous_strassen_weights.restype = ctypes.c_int64
     loaded.atrous_strassen_pack.argtypes = [layer, data, data]
     loaded.atrous_strassen_forward.argtypes = [layer, data, data, data, data, data]
     loaded.atrous_strassen_forward_behind.argtypes = [layer, *[data] * 6]
-    return loaded if int(loaded.atrous_strassen_version()) == _VERSION else None
+    return loaded
 
 
 def multiplies_rows_natively() -> bool:
