@@ -16,6 +16,7 @@ namespace {
 
 constexpr int64_t kChunkFloats = 6144;  // of all values of a chunk together: three quarters of a first-level cache
 constexpr int64_t kMostChunk = 1024;
+constexpr int kBits = 64;
 constexpr int kRoom = 1;                // of scratch: others call for lines while they work in theirs
 constexpr int64_t kAloneElements = int64_t(1) << 14;  // that are not worth a second thread
 
@@ -26,8 +27,9 @@ struct Elementwise {
     int64_t chunk;   // floats of a value at most
     int64_t lines;   // of a chunk; 1 where it may be a part of a line
     int64_t chunks;  // of an image
-    uint64_t both;   // a bit for each step that is one with the next
+    uint64_t both;   // a bit for each of the first steps that is one with the next
     std::atomic<int> *code;
+    bool joins(int step) const { return step < kBits && (both >> step & 1) != 0; }
 };
 
 // What a chunk reads of one input: its own numbers, or one that all share.
@@ -122,7 +124,7 @@ ATROUS_INLINE void scaled_and_shifted(const float *left, const float *scale, con
     constexpr int64_t L = Types<float>::lanes;
     const auto made = [=](int64_t i) {
         const Vec<float> a = OneScale ? splat(*scale) : load(scale + i), b = OneShift ? splat(*shift) : load(shift + i);
-        const Vec<float> value = load(left + i) * a + b;
+        const Vec<float> value = rounded<float>(load(left + i) * a) + b;
         return Relu ? activated<float>(value, ATROUS_RELU) : value;
     };
     int64_t i = 0;
@@ -130,7 +132,7 @@ ATROUS_INLINE void scaled_and_shifted(const float *left, const float *scale, con
     if (i < count) store_some<float>(to + i, made(i), count - i);
 }
 
-// left * scale + shift, and the function of `s`.
+// left * scale, rounded, + shift, and the function of `s`: as the steps one by one.
 __attribute__((noinline)) void scale_and_shift(const atrous_elementwise_step &s, const float *left, Operand scale,
                                                Operand shift, float *to, int64_t count) {
     const bool relu = s.function == ATROUS_RELU;
@@ -151,7 +153,7 @@ __attribute__((noinline)) void scale_and_shift(const atrous_elementwise_step &s,
 inline void elementwise_steps(const Elementwise &e, Operand *at, float *room, int64_t count, float *out) {
     const atrous_elementwise &run = *e.run;
     for (int s = 0; s < run.step_count; ++s) {
-        const bool both = e.both >> s & 1;
+        const bool both = e.joins(s);
         const atrous_elementwise_step &step = run.steps[s], &end = run.steps[s + both];
         float *const to = s + both + 1 == run.step_count ? out : room + end.out * e.chunk;
         Operand left = at[step.left];
@@ -221,8 +223,8 @@ inline Elementwise in_chunks(const atrous_elementwise &run, const float *const *
     e.chunk = e.lines > 1 ? e.lines * run.columns : smaller(most, run.columns);
     e.chunks = e.lines > 1 ? ceil_div(run.lines, e.lines) : run.lines * ceil_div(run.columns, e.chunk);
     e.chunk = ceil_div(e.chunk, L) * L;
-    for (int s = 0; s < smaller<int64_t>(run.step_count, 64); ++s) {
-        if (!(s > 0 && e.both >> (s - 1) & 1) && scales_and_shifts(run, s)) e.both |= uint64_t(1) << s;
+    for (int s = 0; s < smaller<int64_t>(run.step_count, kBits); ++s) {
+        if (!(s > 0 && e.joins(s - 1)) && scales_and_shifts(run, s)) e.both |= uint64_t(1) << s;
     }
     return e;
 }

@@ -33,7 +33,7 @@ constexpr int64_t kBlockBytes = int64_t(ATROUS_VECTOR_BYTES == 64 ? 512 : 256) <
 constexpr int64_t kLeastTiles = 8;
 constexpr int64_t kWidePart = 768;          // filters whose products are made at a time, at most
 constexpr int64_t kPartBytes = 12 << 20;    // and of their weights
-constexpr int64_t kPaddedRow = 128;         // channels of rows that a pass makes one at a time
+constexpr int64_t kPaddedRow = 128;         // channels from which on rows that a pass makes lie `made_step` apart
 constexpr int64_t kStrassenTerms = 256;     // that one register sums up, at most
 
 // Tiles of six rows `row` apart, the tiles `tile` apart.
@@ -448,13 +448,15 @@ int multiply_units(const Strassen<T> &s, StrassenMemory<T> &memory, const WidePa
                    int64_t count, T *made) {
     constexpr int64_t L = Types<T>::lanes;
     const atrous_strassen_layer &l = *s.layer;
-    Tiles<const T> a{s.entering.x[0] + row * l.channels, l.channels, kRows * l.channels};
+    const int64_t step = s.entering.before != nullptr ? made_step<T>(l) : l.channels;
+    const T *rows = made;
     if (s.entering.before != nullptr) {
-        const int64_t step = made_step<T>(l);
         const int code = s.entering.lines(s.entering.before, s.entering.x, row, count * s.unit, made, step);
         if (code != ATROUS_OK) return code;
-        a = {made, step, kRows * step};
+    } else {
+        rows = s.entering.x[0] + row * l.channels;
     }
+    const Tiles<const T> a{rows, step, kRows * step};
     const int64_t begin = parts.begin(part), vectors = parts.begin(part + 1) - begin;
     const int64_t column = begin * parts.split * L;
     Sinks<T> sinks = sink_of<T>({s.out + row * l.step + column, l.step, kRows * l.step}, nullptr);

@@ -45,6 +45,18 @@ template <class T> struct Types {
 template <class T> using Vec = typename Types<T>::V;
 template <class T> using Mask = typename Types<T>::M;
 
+// The same value, rounded by now: what is added to a product behind this is not joined with it.
+template <class T> ATROUS_INLINE Vec<T> rounded(Vec<T> value) {
+#if defined(__aarch64__)
+    __asm__("" : "+w"(value));
+#elif ATROUS_VECTOR_BYTES == 64
+    __asm__("" : "+v"(value));
+#elif defined(__x86_64__) || defined(__i386__)
+    __asm__("" : "+x"(value));
+#endif
+    return value;
+}
+
 template <class T> ATROUS_INLINE Vec<T> load(const T *from) {
     return *reinterpret_cast<const typename Types<T>::Loose *>(from);
 }

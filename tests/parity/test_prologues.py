@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from torch.nn import functional
 
 from atrous.operators.kernels import native
 from atrous.operators.kernels.strassen import multiplies_rows_natively
+from atrous.optimization.known import KnownWhole
 from atrous.optimization.layer.prologue import fed_by
 from tests.parity.test_optimize import assert_same, calibrated, optimized
 
@@ -111,6 +113,14 @@ def test_a_dense_block_reads_its_join_where_it_multiplies():
     assert_same(fast, model, torch.randn(2, 16, 14, 15))
 
 
+def test_two_layers_that_read_one_pass_are_known_the_second_time():
+    torch.manual_seed(0)
+    model, x = Separating().eval(), torch.randn(2, 24, 150)
+    first, again = (optimized(model, x, first=FIRST) for _ in range(2))
+    assert len(fed(again)) == 2
+    assert [row.candidates for row in fed(again)] == [row.candidates for row in fed(first)]
+
+
 def test_two_layers_each_make_the_norm_that_both_read():
     torch.manual_seed(0)
     model, x = Separating().eval(), torch.randn(2, 24, 150)
@@ -160,8 +170,9 @@ def test_fewer_products_are_taken_only_where_rounding_may_be_another(monkeypatch
     # The product that is tried is the fastest of those on rows, also where another was chosen.
     rows = fed(optimized(model, x, first=("onednn", *first)))
     assert all(0 < row.error <= 8 * row.direct_error for row in rows)
+    # What was measured before for other sums is no hindrance.
     rows = fed(optimized(model, x, first=first, rounding="direct"))
-    assert {row.strategy for row in rows} <= {"prologue, row kernel"}
+    assert {(row.strategy, row.error) for row in rows} == {("prologue, row kernel", None)}
 
 
 def test_new_weights_reach_fed_layers_and_so_do_copies():
@@ -186,4 +197,22 @@ def test_a_second_time_the_same_is_chosen_without_measuring():
     assert [(row.layer, row.strategy) for row in fed(again)] == [
         (row.layer, row.strategy) for row in fed(first)
     ]
+    assert [row.candidates for row in fed(again)] == [row.candidates for row in fed(first)]
+    assert_same(again, model, x)
+
+
+@pytest.mark.parametrize("kept", ["prologue, strassen 9", "prologue, strassen 2", "prologue, "])
+def test_a_kept_product_that_there_is_not_is_chosen_anew(monkeypatch, kept):
+    torch.manual_seed(0)
+    model, x = calibrated(Dense()), torch.randn(1, 16, 14, 14)
+    optimized(model, x, first=FIRST)
+    real = KnownWhole.layers
+
+    def layers(self, layout):
+        found = real(self, layout)
+        return {n: replace(k, strategy=kept) if fed_by(k.strategy) else k for n, k in found.items()}
+
+    monkeypatch.setattr(KnownWhole, "layers", layers)
+    again = optimized(model, x, first=FIRST)
+    assert {row.strategy for row in fed(again)} == {"prologue, row kernel"}
     assert_same(again, model, x)

@@ -92,6 +92,29 @@ def test_a_product_and_the_sum_behind_it_give_what_they_give_apart(steps, scale,
     assert_agrees(Draw(ElementwiseRun(1, 7, columns, inputs, steps, 2), 0))
 
 
+def test_a_product_is_rounded_before_the_sum_behind_it_so_that_what_is_equal_cancels():
+    x = np.random.default_rng(0).standard_normal(37).astype(np.float32)
+    given, out = [x, -(x * x)], np.full(37, np.nan, np.float32)
+    run = ElementwiseRun(1, 1, 37, ((0, 0, 1),) * 2, (STEPS(0, 0, "times", out=2), STEPS(2, 1)), 1)
+    run_elementwise(run, [one.ctypes.data for one in given], out.ctypes.data)
+    assert not out.any()
+
+
+def test_passes_of_many_steps_are_made_in_full():
+    x, scale, shift = (
+        np.random.default_rng(n).standard_normal(20).astype(np.float32) for n in range(3)
+    )
+    one = (TIMES, STEPS(3, 2, out=4), STEPS(4, function="tanh", out=3))
+    steps = (*one, *(STEPS(3, 2, "minus", "tanh", out=3),) * 70, STEPS(3))
+    run = ElementwiseRun(1, 1, 20, ((0, 0, 1),) * 3, steps, 2)
+    out = np.empty(20, np.float32)
+    run_elementwise(run, [n.ctypes.data for n in (x, scale, shift)], out.ctypes.data)
+    wanted = np.tanh(x.astype(float) * scale + shift)
+    for _ in range(70):
+        wanted = np.tanh(wanted - shift)
+    np.testing.assert_allclose(out, wanted, atol=1e-4)
+
+
 def test_what_is_not_a_number_stays_where_it_is():
     run = ElementwiseRun(1, 1, 40, ((0, 0, 1),) * 2, (ElementStep(0, 1, "plus", "relu"),))
     x, y = np.zeros((2, 40), np.float32)

@@ -139,7 +139,8 @@ def test_a_norm_before_the_product_is_taken_of_tensors_of_any_layout(levels):
     whole = torch.randn(3, 40, 5, 7)
     layer = RowProduct(105, 12, 20, levels, "relu")
     shapes = (3, 12, 5, 7), (3, 20, 5, 7)
-    runs = prepare_rows_behind(layer, weight, bias, *shapes, _NORM, 1, axis=1)
+    given = (3, 12, 5, 7), scale.shape, shift.shape
+    runs = prepare_rows_behind(layer, weight, bias, *shapes, given, _NORM, 1, axis=1)
     last = whole.contiguous(memory_format=torch.channels_last)
     for one in (
         whole,
@@ -153,17 +154,24 @@ def test_a_norm_before_the_product_is_taken_of_tensors_of_any_layout(levels):
         for _ in range(2):
             assert torch.allclose(runs((x, scale, shift), other).double(), wanted, atol=1e-5)
         assert torch.equal(runs((x, scale, shift), other), runs((x, scale, shift), other))
-    with pytest.raises(ValueError, match="float32"):
-        runs((whole[:, :12].double(), scale, shift))
-    with pytest.raises(ValueError, match="prepared for"):
-        runs((whole[:, :12], scale, shift), other[:1])
+    x = whole[:, :12]
+    for wrong in (x.double(), x.to("meta")):
+        with pytest.raises(ValueError, match="float32 on the CPU"):
+            runs((wrong, scale, shift))
+    for wrong in ((x[:1], scale, shift), (x, scale), (x, scale, shift, shift)):
+        with pytest.raises(ValueError, match="prepared for"):
+            runs(wrong)
+    for sum_of in (other[:1], other.to("meta"), other.double()):
+        with pytest.raises(ValueError, match="prepared for"):
+            runs((x, scale, shift), sum_of)
 
 
 def test_a_linear_map_makes_its_rows_too():
     torch.manual_seed(0)
     weight, x, gate = torch.randn(9, 8), torch.randn(4, 6, 8), torch.randn(4, 6, 1)
     layer, steps = RowProduct(24, 8, 9), (ElementStep(0, 1, "times"),)
-    runs = prepare_rows_behind(layer, weight, None, (4, 6, 8), (4, 6, 9), steps, 0, axis=-1)
+    shapes = (4, 6, 8), (4, 6, 9), ((4, 6, 8), (4, 6, 1))
+    runs = prepare_rows_behind(layer, weight, None, *shapes, steps, 0, axis=-1)
     wanted = (x * gate).double() @ weight.double().t()
     assert torch.allclose(runs((x, gate)).double(), wanted, atol=1e-6)
 

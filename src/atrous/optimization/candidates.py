@@ -30,12 +30,14 @@ from atrous.optimization.layer import (
     with_winograd,
 )
 from atrous.optimization.layer.cache import Choices
+from atrous.optimization.layer.call import LayerCall
 from atrous.optimization.layer.chain import CHAINED
 from atrous.optimization.layer.choose import Choice
 from atrous.optimization.layer.prologue import fed_by
 from atrous.optimization.layer.rounding import ALLOWED
 from atrous.optimization.layer.timing import Timer
 from atrous.optimization.layer.ways import WAYS, applying
+from atrous.optimization.layer.with_strassen import LEVELS
 from atrous.optimization.plan import Prepared, Recipe
 from atrous.optimization.records import Layout
 from atrous.refusal import Refusal
@@ -117,10 +119,10 @@ def candidate_again(
         refused: list[Refusal] = []
         if is_chain(node):
             signature = chain_of(node).signature
-        elif is_fed(node):
-            signature = prologue_of(node).signature
         else:
-            signature, (_, refused) = node.meta["call"].signature, applying(node.meta["call"])
+            call = prologue_of(node).call if is_fed(node) else node.meta["call"]
+            signature = prologue_of(node).signature if is_fed(node) else call.signature
+            _, refused = applying(call)
         taken = (choices.get(signature) or {}).items()
         one = layers[node.name]
         made[node.name] = Choice(
@@ -134,6 +136,12 @@ def candidate_again(
         )
     program = Program(graph, found.constants, layout, strategies)
     return _candidate(model, found, inputs, strides, Tuned(program, made))
+
+
+def _multiplies(strategy: str, call: LayerCall) -> bool:
+    """Whether the product of a layer that makes what it reads applies to its call."""
+    way = WAYS.get(fed_by(strategy) or "")
+    return way is not None and way.name in LEVELS and way.applies(call) is True
 
 
 def _unprepared(*_operands: torch.Tensor) -> torch.Tensor:
@@ -204,7 +212,10 @@ def _with_strategies(
     fed = {name for name, strategy in strategies.items() if fed_by(strategy)}
     chains = [links for node, links in chains_in(graph).items() if node.name in joined]
     passes = [read for node, read in passes_read(graph).items() if node.name in fed]
-    if len(chains) < len(joined) or {n.name for read in passes for n in read.layers} != fed:
+    made = [node for read in passes for node in read.layers]
+    if len(chains) < len(joined) or {node.name for node in made} != fed:
+        return None
+    if not all(_multiplies(strategies[node.name], node.meta["call"]) for node in made):
         return None
     join(graph, chains)
     join_passes(graph, passes)

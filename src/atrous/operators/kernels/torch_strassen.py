@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -98,6 +98,7 @@ def prepare_rows_behind(
     bias: torch.Tensor | None,
     given: tuple[int, ...],
     made: tuple[int, ...],
+    inputs: Sequence[tuple[int, ...]],
     steps: tuple[ElementStep, ...],
     scratch: int,
     *,
@@ -105,8 +106,9 @@ def prepare_rows_behind(
 ) -> Callable[..., torch.Tensor]:
     """`run(inputs)` or `run(inputs, other)`: the same of what `steps` make of some inputs.
 
-    That would be of the shape `given`, to which they broadcast (`prepare_elementwise`), and is made
-    a block of rows at a time. Inputs may lie in any way; those are copied whose channels lie apart.
+    That would be of the shape `given`, to which those of the shapes `inputs` broadcast (see
+    `prepare_elementwise`), and is made a block of rows at a time. They may lie in any way; those
+    are copied whose channels lie apart. Raises `ValueError` for others.
     """
     held, packed = _packed(layer, weight)
     shift = None if bias is None else bias.detach().resolve_neg().contiguous()
@@ -115,19 +117,23 @@ def prepare_rows_behind(
     shape = (made[0], *made[2:], made[1]) if axis == 1 else made
     known: dict[Any, LinesRead] = {}
 
-    def run(inputs: tuple[torch.Tensor, ...], other: torch.Tensor | None = None) -> torch.Tensor:
-        inputs = tuple([x.resolve_neg() for x in inputs])
-        key = tuple([(x.shape, x.stride(), x.dtype) for x in inputs])
+    wanted = tuple(map(tuple, inputs))
+
+    def run(entering: tuple[torch.Tensor, ...], other: torch.Tensor | None = None) -> torch.Tensor:
+        entering = tuple([x.resolve_neg() for x in entering])
+        key = tuple([(x.shape, x.stride(), x.dtype, x.is_cpu) for x in entering])
         read = known.get(key)
         if read is None:
-            if not all(x.dtype == torch.float32 and x.is_cpu for x in inputs):
+            if tuple(tuple(x.shape) for x in entering) != wanted:
+                raise ValueError(f"element-wise: prepared for {wanted}, not for these inputs.")
+            if not all(x.dtype == torch.float32 and x.is_cpu for x in entering):
                 raise ValueError("element-wise: prepared for float32 on the CPU, not these inputs.")
-            read = known[key] = lines_read(given, steps, scratch, axis, inputs)
+            read = known[key] = lines_read(given, steps, scratch, axis, entering)
         if other is not None:
-            if other.shape != made or other.dtype != torch.float32:
+            if other.shape != made or other.dtype != torch.float32 or not other.is_cpu:
                 raise ValueError(f"strassen: prepared for {made} in float32, not this sum.")
             other = _rows_of(other, axis)
-        lying = read.at(inputs)
+        lying = read.at(entering)
         out = torch.empty(shape, dtype=torch.float32)
         multiplied_rows_behind(
             now(),

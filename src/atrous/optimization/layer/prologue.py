@@ -50,7 +50,7 @@ class Prologue:
     def signature(self) -> str:
         """Everything that decides how fast they run, in one line."""
         shapes = " ".join("x".join(map(str, shape)) for shape in self.inputs)
-        steps = " ".join(f"{s.combine}.{s.function}" for s in self.steps)
+        steps = " ".join(f"{s.left},{s.right}>{s.out} {s.combine} {s.function}" for s in self.steps)
         return f"{shapes} {steps} > {self.call.signature}"
 
     @property
@@ -97,7 +97,9 @@ def prepared_fed(
     made = (*call.input[:-1], product.filters) if linear else call.convolution.shape
     steps, scratch = prologue.steps, prologue.scratch
     return prepare_rows_behind(
-        product, weight, bias, call.input, made, steps, scratch, axis=prologue.axis
+        *(product, weight, bias, call.input, made),
+        *(prologue.inputs, steps, scratch),
+        axis=prologue.axis,
     )
 
 
@@ -111,10 +113,10 @@ class Fed:
     others: tuple[torch.Tensor, ...]
     choice: Choice
 
-    @property
-    def product(self) -> str | None:
-        """The fastest product on rows among what was tried; None where there was none."""
-        return next((name for name, _ in self.choice.milliseconds if name in LEVELS), None)
+    def products(self, allowed: float) -> list[str]:
+        """The products on rows that were tried and may round so, the fastest first."""
+        known = [name for name, _ in self.choice.milliseconds if name in LEVELS]
+        return [name for name in known if allowed or not LEVELS[name]]
 
     def again(self) -> tuple[torch.Tensor, ...]:
         """What it adds, which may be overwritten."""
@@ -152,20 +154,30 @@ def chosen_fed(
         for one, others in zip(found, own, strict=True):
             one.runs(inputs, *others)
 
-    name = found[0].strategy
-    signature = " & ".join(one.prologue.signature for one in fed)
+    signature = " & ".join(
+        f"{made.strategy}: {one.prologue.signature} behind {one.choice.strategy}"
+        for one, made in zip(fed, found, strict=True)
+    )
     taken = choices.get(signature)
-    if taken is None or not {_SEPARATE, name} <= taken.keys():
-        both = {_SEPARATE: separate, name: at_once}
-        taken = timer(both)
-        if max(taken.values()) <= _CLOSE * min(taken.values()):
-            again = timer(both)
-            taken = {name: min(ms, again[name]) for name, ms in taken.items()}
+    if taken is None or not {_SEPARATE, PROLOGUE} <= taken.keys():
+        taken = _measured({_SEPARATE: separate, found[0].strategy: at_once}, timer)
         choices.put(signature, taken)
-    if not taken[name] <= GAIN * taken.get(_SEPARATE, math.inf):
+    if not taken[PROLOGUE] <= GAIN * taken.get(_SEPARATE, math.inf):
         return None
-    gain = (taken[_SEPARATE] - taken[name]) / len(fed)
-    return [_beside_the_pass(gain, one, made) for one, made in zip(fed, found, strict=True)]
+    gain = (taken[_SEPARATE] - taken[PROLOGUE]) / len(fed)
+    made_so = [_beside_the_pass(gain, one, made) for one, made in zip(fed, found, strict=True)]
+    for one, made in zip(fed, made_so, strict=True):
+        choices.put(one.prologue.signature, dict(made.milliseconds))
+    return made_so
+
+
+def _measured(runs: dict[str, Callable[[], None]], timer: Timer) -> dict[str, float]:
+    """The milliseconds of a pass and its layers, and of these as ones that make it."""
+    taken = timer(runs)
+    if max(taken.values()) <= _CLOSE * min(taken.values()):
+        again = timer(runs)
+        taken = {name: min(ms, again[name]) for name, ms in taken.items()}
+    return {_SEPARATE if name == _SEPARATE else PROLOGUE: ms for name, ms in taken.items()}
 
 
 def _beside_the_pass(gain: float, one: Fed, made: Choice) -> Choice:
@@ -182,24 +194,27 @@ def _beside_the_pass(gain: float, one: Fed, made: Choice) -> Choice:
 def _checked(
     one: Fed, x: torch.Tensor, inputs: tuple[torch.Tensor, ...], allowed: float
 ) -> Choice | None:
-    product = one.product
-    if product is None or (LEVELS[product] and not allowed):
-        return None
-    call = one.prologue.call
+    """The layer by the fastest product that gives the same and rounds as it may."""
     reference = one.choice.runs(x, *one.again())
-    try:
-        runs = prepared_fed(one.prologue, product, one.weight, one.bias)
-        made = runs(inputs, *one.again())
-    except (RuntimeError, ValueError, MemoryError):
-        return None
-    far = difference(reference, made)
-    if far > tolerance(call.dtype):
-        return None
-    error, direct = one.choice.error, one.choice.direct_error
-    if LEVELS[product] and one.choice.strategy != product:
-        # What is chosen where the layer reads a map sums up as the definition does.
-        rounded = Rounded(call, one.weight, one.bias, (x, *one.others))
-        error, direct = rounded.error(made), rounded.error(reference)
-        if not (allowed == math.inf or error <= allowed * direct):
-            return None
-    return Choice(PROLOGUE + product, runs, max(far, one.choice.difference), (), (), error, direct)
+    for product in one.products(allowed):
+        try:
+            runs = prepared_fed(one.prologue, product, one.weight, one.bias)
+            made = runs(inputs, *one.again())
+        except (RuntimeError, ValueError, MemoryError):
+            continue
+        far = difference(reference, made)
+        if far > tolerance(one.prologue.call.dtype):
+            continue
+        error, direct = one.choice.error, one.choice.direct_error
+        if LEVELS[product] and one.choice.strategy != product:
+            # What is chosen where the layer reads a map sums up as the definition does, or rounds
+            # otherwise itself: then what was measured of it says nothing of this product.
+            rounded = Rounded(one.prologue.call, one.weight, one.bias, (x, *one.others))
+            error, direct = rounded.error(made), direct or rounded.error(reference)
+            if not (allowed == math.inf or error <= allowed * direct):
+                continue
+        elif not LEVELS[product]:
+            error = direct = None
+        far += one.choice.difference
+        return Choice(PROLOGUE + product, runs, far, (), (), error, direct)
+    return None
