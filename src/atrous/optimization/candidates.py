@@ -138,7 +138,7 @@ def candidate_again(
     return _candidate(model, found, inputs, strides, Tuned(program, made))
 
 
-def _multiplies(strategy: str, call: LayerCall) -> bool:
+def _is_fed_by_rows(strategy: str, call: LayerCall) -> bool:
     """Whether the product of a layer that makes what it reads applies to its call."""
     way = WAYS.get(fed_by(strategy) or "")
     return way is not None and way.name in LEVELS and way.applies(call) is True
@@ -215,7 +215,7 @@ def _with_strategies(
     made = [node for read in passes for node in read.layers]
     if len(chains) < len(joined) or {node.name for node in made} != fed:
         return None
-    if not all(_multiplies(strategies[node.name], node.meta["call"]) for node in made):
+    if not all(_is_fed_by_rows(strategies[node.name], node.meta["call"]) for node in made):
         return None
     join(graph, chains)
     join_passes(graph, passes)

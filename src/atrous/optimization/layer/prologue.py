@@ -160,7 +160,7 @@ def chosen_fed(
     )
     taken = choices.get(signature)
     if taken is None or not {_SEPARATE, PROLOGUE} <= taken.keys():
-        taken = _measured({_SEPARATE: separate, found[0].strategy: at_once}, timer)
+        taken = _pass_measured({_SEPARATE: separate, found[0].strategy: at_once}, timer)
         choices.put(signature, taken)
     if not taken[PROLOGUE] <= GAIN * taken.get(_SEPARATE, math.inf):
         return None
@@ -171,7 +171,7 @@ def chosen_fed(
     return made_so
 
 
-def _measured(runs: dict[str, Callable[[], None]], timer: Timer) -> dict[str, float]:
+def _pass_measured(runs: dict[str, Callable[[], None]], timer: Timer) -> dict[str, float]:
     """The milliseconds of a pass and its layers, and of these as ones that make it."""
     taken = timer(runs)
     if max(taken.values()) <= _CLOSE * min(taken.values()):
