@@ -32,6 +32,7 @@ __all__ = [
     "lines_read",
     "norm_factors_of",
     "prepare_elementwise",
+    "refuse_others",
     "sums_of",
 ]
 
@@ -183,6 +184,14 @@ class _Arranged:
         return out
 
 
+def refuse_others(given: Given, wanted: tuple[tuple[int, ...], ...]) -> None:
+    """Raises `ValueError` for inputs of other shapes, another type or another device."""
+    if tuple(tuple(x.shape) for x in given) != wanted:
+        raise ValueError(f"element-wise: prepared for {wanted}, not for these inputs.")
+    if not all(x.dtype == torch.float32 and x.is_cpu for x in given):
+        raise ValueError("element-wise: prepared for float32 on the CPU, not these inputs.")
+
+
 def fits_lines(shape: Sequence[int], inputs: Sequence[Sequence[int]], axis: int) -> bool:
     """Whether inputs of these shapes, however they lie, differ along `axis` and two more at most.
 
@@ -273,10 +282,7 @@ def prepare_elementwise(
         key = tuple([(x.shape, x.stride(), x.dtype, x.is_cpu) for x in given])
         arranged = known.get(key)
         if arranged is None:
-            if tuple(tuple(x.shape) for x in given) != wanted:
-                raise ValueError(f"element-wise: prepared for {wanted}, not for these inputs.")
-            if not all(x.dtype == torch.float32 and x.is_cpu for x in given):
-                raise ValueError("element-wise: prepared for float32 on the CPU, not these inputs.")
+            refuse_others(given, wanted)
             arranged = known[key] = _Arranged(shape, steps, scratch, over, given)
         return arranged.run(shape, given)
 

@@ -17,7 +17,7 @@ from atrous.operators.kernels.strassen import (
     packed_rows_size,
 )
 from atrous.operators.kernels.threads import on_threads, share_threads
-from atrous.operators.kernels.torch_elementwise import LinesRead, lines_read
+from atrous.operators.kernels.torch_elementwise import LinesRead, lines_read, refuse_others
 from atrous.operators.kernels.torch_layouts import in_channels_last, part_of
 
 __all__ = ["prepare_rows", "prepare_rows_behind"]
@@ -116,7 +116,6 @@ def prepare_rows_behind(
     now = on_threads(layer)
     shape = (made[0], *made[2:], made[1]) if axis == 1 else made
     known: dict[Any, LinesRead] = {}
-
     wanted = tuple(map(tuple, inputs))
 
     def run(entering: tuple[torch.Tensor, ...], other: torch.Tensor | None = None) -> torch.Tensor:
@@ -124,10 +123,7 @@ def prepare_rows_behind(
         key = tuple([(x.shape, x.stride(), x.dtype, x.is_cpu) for x in entering])
         read = known.get(key)
         if read is None:
-            if tuple(tuple(x.shape) for x in entering) != wanted:
-                raise ValueError(f"element-wise: prepared for {wanted}, not for these inputs.")
-            if not all(x.dtype == torch.float32 and x.is_cpu for x in entering):
-                raise ValueError("element-wise: prepared for float32 on the CPU, not these inputs.")
+            refuse_others(entering, wanted)
             read = known[key] = lines_read(given, steps, scratch, axis, entering)
         if other is not None:
             if other.shape != made or other.dtype != torch.float32 or not other.is_cpu:

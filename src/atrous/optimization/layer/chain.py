@@ -18,7 +18,7 @@ from atrous.optimization.layer.activations import by_kernels
 from atrous.optimization.layer.cache import Choices
 from atrous.optimization.layer.call import LayerCall
 from atrous.optimization.layer.choose import GAIN, Choice, difference, tolerance
-from atrous.optimization.layer.timing import Timer
+from atrous.optimization.layer.timing import Timer, twice_if_close
 from atrous.optimization.layer.ways import Runs
 
 __all__ = ["CHAINED", "Chain", "chosen", "prepared_chain"]
@@ -26,8 +26,6 @@ __all__ = ["CHAINED", "Chain", "chosen", "prepared_chain"]
 CHAINED = "bottleneck kernel"
 """The strategy's name, where the layers of a chain run as one."""
 _SEPARATE = "separate layers"
-_CLOSE = 1.15
-"""Ways whose times are as close are timed again: the least of both counts."""
 _LEAST_PRODUCTS = 1_000_000
 """Chains of fewer products take as long as their calls."""
 
@@ -153,10 +151,7 @@ def chosen(
     taken = choices.get(chain.signature)
     if taken is None or not {_SEPARATE, CHAINED} <= taken.keys():
         both = {_SEPARATE: one_by_one, CHAINED: lambda: runs(x, *others)}
-        taken = timer(both)
-        if max(taken.values()) <= _CLOSE * min(taken.values()):
-            again = timer(both)
-            taken = {name: min(ms, again[name]) for name, ms in taken.items()}
+        taken = twice_if_close(timer, both)
         choices.put(chain.signature, taken)
     if not taken[CHAINED] <= GAIN * taken.get(_SEPARATE, math.inf):
         return None

@@ -21,7 +21,7 @@ from atrous.optimization.layer.cache import Choices
 from atrous.optimization.layer.call import LayerCall
 from atrous.optimization.layer.choose import GAIN, Choice, difference, tolerance
 from atrous.optimization.layer.rounding import Rounded
-from atrous.optimization.layer.timing import Timer
+from atrous.optimization.layer.timing import Timer, twice_if_close
 from atrous.optimization.layer.ways import Runs
 from atrous.optimization.layer.with_strassen import LEVELS, row_product
 
@@ -30,8 +30,6 @@ __all__ = ["PROLOGUE", "Fed", "Prologue", "chosen_fed", "fed_by", "prepared_fed"
 PROLOGUE = "prologue, "
 """What the strategy of a layer that makes what it reads begins with; the product's name follows."""
 _SEPARATE = "pass and layers"
-_CLOSE = 1.15
-"""Ways whose times are as close are timed again: the least of both counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +158,8 @@ def chosen_fed(
     )
     taken = choices.get(signature)
     if taken is None or not {_SEPARATE, PROLOGUE} <= taken.keys():
-        taken = _pass_measured({_SEPARATE: separate, found[0].strategy: at_once}, timer)
+        both = twice_if_close(timer, {_SEPARATE: separate, found[0].strategy: at_once})
+        taken = {_SEPARATE: both[_SEPARATE], PROLOGUE: both[found[0].strategy]}
         choices.put(signature, taken)
     if not taken[PROLOGUE] <= GAIN * taken.get(_SEPARATE, math.inf):
         return None
@@ -169,15 +168,6 @@ def chosen_fed(
     for one, made in zip(fed, made_so, strict=True):
         choices.put(one.prologue.signature, dict(made.milliseconds))
     return made_so
-
-
-def _pass_measured(runs: dict[str, Callable[[], None]], timer: Timer) -> dict[str, float]:
-    """The milliseconds of a pass and its layers, and of these as ones that make it."""
-    taken = timer(runs)
-    if max(taken.values()) <= _CLOSE * min(taken.values()):
-        again = timer(runs)
-        taken = {name: min(ms, again[name]) for name, ms in taken.items()}
-    return {_SEPARATE if name == _SEPARATE else PROLOGUE: ms for name, ms in taken.items()}
 
 
 def _beside_the_pass(gain: float, one: Fed, made: Choice) -> Choice:
