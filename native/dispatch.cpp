@@ -35,6 +35,9 @@ struct Entry {
 #if defined(ATROUS_X86)
 bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 bool has_avx512() {
+#if defined(ATROUS_PAIRED)
+    return has_avx2();
+#endif
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
 }

@@ -49,6 +49,8 @@ template <class T> using Mask = typename Types<T>::M;
 template <class T> ATROUS_INLINE Vec<T> rounded(Vec<T> value) {
 #if defined(__aarch64__)
     __asm__("" : "+w"(value));
+#elif ATROUS_VECTOR_BYTES == 64 && !defined(__AVX512F__)
+    __asm__("" : "+m"(value));  // two registers that stand for one
 #elif ATROUS_VECTOR_BYTES == 64
     __asm__("" : "+v"(value));
 #elif defined(__x86_64__) || defined(__i386__)
