@@ -42,15 +42,20 @@ from atrous.optimization.plan import Prepared, Recipe
 from atrous.optimization.records import Layout
 from atrous.refusal import Refusal
 
-__all__ = ["Candidate", "candidate_again", "candidates", "plan_again"]
+__all__ = ["Candidate", "candidate_again", "candidates", "is_much", "kinds_of", "plan_again"]
 
 # Imported because they register strategies.
 _STRATEGIES = (with_torch, with_onednn, with_kernels, with_winograd, with_strassen, with_subpixel)
 
-_MUCH = 1.2
+_MUCH = 1.15
 """A layout whose layers take this many times as long as in another is not tried as a whole."""
 _REST = 0.85
 """Layers that were not measured yet are not faster than this share of what they take in another."""
+_BETTER = 0.95
+"""Nor than this share of what the ratio of two layouts was at best for a layer of their kind."""
+
+Kind = tuple[object, ...]
+"""What layers have in common whose times in two layouts have much the same ratio."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,7 @@ def candidates(
         def told(layer: str, share: float, at: int = at) -> None:
             progress(layer, (at + share) / len(layouts))
 
-        limit = partial(_is_much, found_in[0].times) if found_in else None
+        limit = partial(is_much, found_in[0].times, kinds_of(graph)) if found_in else None
         one = tuned(
             *(graph, model, found.constants, layout, inputs, strides),
             *(choices, timer, told, allowed, limit),
@@ -166,17 +171,46 @@ def _candidate(
     return Candidate(program.layout, one, Prepared(program, found.spec, model, recipe))
 
 
-def _is_much(
-    other: Mapping[str, float], taken: Mapping[str, float], names: Collection[str]
+def kinds_of(graph: Graph) -> dict[str, Kind]:
+    """What decides, beside sizes, how layouts compare on a layer, by the name of its node."""
+    return {node.name: _kind_of(node.meta["call"]) for node in graph.nodes if is_layer(node)}
+
+
+def _kind_of(call: LayerCall) -> Kind:
+    strided = any(step > 1 for step in call.stride)
+    dilated = any(step > 1 for step in call.dilation)
+    return call.op, call.kernel, strided, dilated, call.groups > 1, call.is_depthwise, call.adds
+
+
+def is_much(
+    other: Mapping[str, float],
+    kinds: Mapping[str, Kind],
+    taken: Mapping[str, float],
+    names: Collection[str],
 ) -> bool:
     """Whether layers take much longer than in another layout, whatever comes of those to come.
 
-    `names` are those that are done; the others are taken to be as fast as may be.
+    `names` are those that are done. The others are taken to be clearly better off than any of their
+    kind was, and, of a kind that was not met, as fast as may be.
+
+    >>> once = {"a": 1.0, "b": 1.0, "c": 1.0}
+    >>> is_much(once, dict.fromkeys("abc", ("linear",)), {"a": 1.3}, {"a"})
+    True
+    >>> is_much(once, {"a": ("linear",), "b": ("conv",), "c": ("conv",)}, {"a": 1.3}, {"a"})
+    False
     """
     if not all(taken.values()) or not all(other.values()):
         return False
-    rest = sum(ms for name, ms in other.items() if name not in names)
-    return sum(taken.values()) + _REST * rest > _MUCH * sum(other.values())
+    least: dict[Kind, float] = {}
+    for name in kinds.keys() & taken.keys() & other.keys():
+        ratio = taken[name] / other[name]
+        least[kinds[name]] = min(ratio, least.get(kinds[name], ratio))
+    rest = sum(
+        ms * (_BETTER * least[kinds[name]] if kinds.get(name) in least else _REST)
+        for name, ms in other.items()
+        if name not in names
+    )
+    return sum(taken.values()) + rest > _MUCH * sum(other.values())
 
 
 def _near_the_best(found: Sequence[Tuned]) -> list[Tuned]:

@@ -19,7 +19,9 @@ _CLOSE = 1.15
 PAUSE = 0.01
 """Seconds for which a system may hold up a run, however short it is, to run something else."""
 _FAR, _BEHIND = 2.0, 1.3
-"""Who took so many times the best after a few turns, and then in as many as short runs have."""
+"""Who took so many times the best after a turn, and in each of several."""
+_SEVERAL = 3
+"""Turns of which a pause of the system does not spoil all."""
 _FEW, _SOME, _MOST = 2, 5, 25
 """Turns of long runs at least, of short ones, and of any."""
 
@@ -36,7 +38,7 @@ def times(
 
     As many turns as fit into `seconds`, but two, and five where the best run is shorter than 10 ms,
     for which another program may hold it up. Who took twice as long as the best and that pause, or
-    1.3 times as long in five turns, has no more. `measure` is what runs are timed by where that is
+    1.3 times as long in three turns, has no more. `measure` is what runs are timed by where that is
     another clock than that of the wall.
 
     >>> ticks = iter(range(100))
@@ -51,7 +53,7 @@ def times(
         least = _SOME if best < PAUSE else _FEW
         if turn >= least and clock() - started > seconds:
             break
-        limit = _BEHIND * best if turn >= _SOME else _FAR * best + PAUSE
+        limit = _BEHIND * best if turn >= _SEVERAL else _FAR * best + PAUSE
         playing = [name for name in runs if turn == 0 or min(taken[name]) <= limit]
         first = turn % len(playing)
         for name in (*playing[first:], *playing[:first]):
