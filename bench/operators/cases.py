@@ -266,6 +266,27 @@ def parts() -> Iterator[Case]:
         yield Case("parts", "forward", channels, sizes, kernel, stride=stride, groups=1)
 
 
+def products() -> Iterator[Case]:
+    """Layers of one tap: products of 192 to 16,641 rows (positions) by 64 to 3,072 weights each."""
+    for size, channels, filters in (
+        ((8, 24), 1024, 256),
+        ((8, 24), 512, 2048),
+        ((24, 32), 256, 256),
+        ((32, 32), 768, 3072),
+        ((32, 32), 3072, 768),
+        ((33, 33), 960, 160),
+        ((64, 64), 384, 1536),
+        ((65, 65), 512, 512),
+        ((65, 65), 256, 1024),
+        ((65, 65), 2048, 512),
+        ((4000,), 512, 128),
+        ((129, 129), 64, 256),
+        ((129, 129), 256, 128),
+    ):
+        kernel = (1,) * len(size)
+        yield Case("products", "forward", channels, size, kernel, out_channels=filters, groups=1)
+
+
 def at_rates(case: Case) -> Iterator[Case]:
     """The case over all rates, in all three directions."""
     top = 128 if len(case.sizes) == 1 else 64
@@ -278,7 +299,7 @@ def at_rates(case: Case) -> Iterator[Case]:
 def cases() -> list[Case]:
     """Every case, in the order in which the tables show them."""
     found = [case for layer in FLAT for case in at_rates(layer)]
-    found += [*DEPTHWISE, *dense(), *dense3(), *parts()]
+    found += [*DEPTHWISE, *dense(), *dense3(), *parts(), *products()]
     assert len({case.name for case in found}) == len(found), "two cases have one name"
     return found
 

@@ -154,6 +154,8 @@ Peer = Callable[[Problem, Layout], Way | None]
 PEERS: dict[str, Peer] = {}
 LAYOUTS: dict[str, tuple[Layout, ...]] = {}
 OURS = "atrous"
+ROWS = ("row kernel", "strassen 1", "strassen 2")
+"""Products on rows, by how often they take seven products for eight."""
 
 
 def peer(name: str, *layouts: Layout) -> Callable[[Peer], Peer]:
@@ -290,6 +292,31 @@ def our_winograd(level: int) -> Peer:
 
 for _level in (4, 5, 6):
     peer(f"{OURS}: winograd {_level}", "contiguous", "channels_last")(our_winograd(_level))
+
+
+def our_rows(level: int) -> Peer:
+    """The product on rows with the weights packed beforehand, as `optimize` hands it out."""
+
+    def run(problem: Problem, _layout: Layout) -> Way | None:
+        from atrous.operators.kernels.strassen import RowProduct
+        from atrous.operators.kernels.torch_strassen import prepare_rows
+
+        case = problem.case
+        taps, stride, activation = set(case.kernel), case.stride, case.activation
+        if case.op != "forward" or case.groups != 1 or taps != {1} or stride != 1:
+            return None
+        rows = problem.x.numel() // case.channels
+        layer = RowProduct(rows, case.channels, case.outputs, level, activation)
+        given, made = tuple(problem.x.shape), tuple(problem.grad.shape)
+        multiplied = prepare_rows(layer, problem.weight, problem.bias, given, made, axis=1)
+        x = problem.x.movedim(1, -1).contiguous().movedim(-1, 1)
+        return of_torch(lambda: multiplied(x))
+
+    return run
+
+
+for _level, _name in enumerate(ROWS):
+    peer(f"{OURS}: {_name}", "channels_last")(our_rows(_level))
 
 
 def our_gradient(

@@ -22,6 +22,7 @@ EAGER = "PyTorch"
 LAYOUTS = ("contiguous", "channels_last")
 STRATEGIES = ("framework", "phases", "taps", "slices")
 DENSE3 = "dense3"
+PRODUCTS, ROWS = "products", ("row kernel", "strassen 1", "strassen 2")
 ROUNDING = 8  # times direct float32's error, within which `optimize` takes minimal filtering
 OPS = ("forward", "data gradient", "weight gradient")
 Entry = dict[str, Any]
@@ -285,6 +286,32 @@ def dense3(entries: list[Entry]) -> Iterator[str]:
         )
 
 
+def products(entries: list[Entry]) -> Iterator[str]:
+    """Layers of one tap: how much longer the fastest peer takes than each product on rows."""
+    found = [e for e in entries if e["suite"] == PRODUCTS]
+    yield from head("layer", "fastest peer, ms", "who", *ROWS, "chosen", "errors, in direct ones")
+    columns: dict[str, list[float]] = {name: [] for name in (*ROWS, "chosen")}
+    for entry in found:
+        peer, who = fastest(entry, peers(entry))
+        ahead = {one: ratio(peer, fastest(entry, [f"{OURS}: {one}"])[0]) for one in ROWS}
+        ahead["chosen"] = dense_ahead(entry)
+        for one, value in ahead.items():
+            columns[one].append(value)
+        errors = [
+            c["error"] / direct_error(entry)
+            for one in ROWS
+            for c in entry["contestants"].values()
+            if c["by"] == f"{OURS}: {one}"
+        ]
+        yield row(
+            entry["layer"], milliseconds(peer), contestant_name(who), *map(number, ahead.values()),
+            ", ".join(number(error, 1) for error in errors),
+        )  # fmt: skip
+    if found:
+        means = [number(mean(values)) for values in columns.values()]
+        yield row("geometric mean", "", "", *means, "")
+
+
 def short(name: str) -> str:
     """A case without what all of a section share."""
     return name.removesuffix(", forward").replace(": dense ", " ").removeprefix(f"{DENSE3} ")
@@ -363,6 +390,11 @@ def tables(found: dict[str, Any]) -> str:
             "Dense 3x3 layers",
             f"The fastest peer's time over ours, whose error is at most {ROUNDING} direct ones.",
             list(dense3(entries)),
+        ),
+        (
+            "Products on rows",
+            "The fastest peer's time over that of each, and over that of the choice.",
+            list(products(entries)),
         ),
         (
             "Strategies for layers that mix channels",
