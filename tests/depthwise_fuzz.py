@@ -125,10 +125,11 @@ def forward_sums(case: Case, x, weight, bias) -> np.ndarray:
     layer = case.layer
     wide = padded(x, case.padding)
     out = np.zeros((layer.batch, layer.channels, *layer.output))
+    term = np.empty_like(out)  # once: a new map for each tap would take longer than its products
     one = (1,) * len(layer.kernel)
     for tap in product(*map(range, layer.kernel)):
         at = (slice(None), slice(None), *tap_slices(layer, case.padding, tap))
-        out += weight[(slice(None), 0, *tap)].reshape(1, -1, *one) * wide[at]
+        out += np.multiply(weight[(slice(None), 0, *tap)].reshape(1, -1, *one), wide[at], term)
     return out if bias is None else out + bias.reshape(1, -1, *one)
 
 
@@ -137,13 +138,14 @@ def expected(case: Case, x, weight, bias, grad):
     layer = case.layer
     wide = padded(x, case.padding)
     out = forward_sums(case, x, weight, bias)
-    by_wide, by_weight = np.zeros(wide.shape), np.zeros(weight.shape)
+    by_wide, by_weight, term = np.zeros(wide.shape), np.zeros(weight.shape), np.empty(grad.shape)
     axes = tuple(range(len(layer.kernel)))
     for tap in product(*map(range, layer.kernel)):
         at = (slice(None), slice(None), *tap_slices(layer, case.padding, tap))
         factor = weight[(slice(None), 0, *tap)].reshape(1, -1, *(1 for _ in axes))
-        by_wide[at] += factor * grad
-        by_weight[(slice(None), 0, *tap)] = (wide[at] * grad).sum(axis=(0, *(2 + a for a in axes)))
+        by_wide[at] += np.multiply(factor, grad, term)
+        terms = np.multiply(wide[at], grad, term)
+        by_weight[(slice(None), 0, *tap)] = terms.sum(axis=(0, *(2 + a for a in axes)))
     # Back through the padding: what it added has no gradient, what it cut away has none either.
     inner = [
         slice(max(lo, 0), by_wide.shape[2 + a] - max(hi, 0))
