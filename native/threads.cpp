@@ -90,7 +90,8 @@ class Pool {
         const int helpers = grow(threads - 1);
         job_.prepare(items, helpers + 1, body, context);
         job_.working.store(helpers, std::memory_order_relaxed);
-        job_.wanted.store(helpers, std::memory_order_relaxed);
+        // Released: a worker late from the call before may join here without having seen the turn.
+        job_.wanted.store(helpers, std::memory_order_release);
         {
             std::lock_guard<std::mutex> lock(sleep_);
             turn_.fetch_add(1, std::memory_order_release);
