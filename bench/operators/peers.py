@@ -307,6 +307,8 @@ def our_rows(level: int) -> Peer:
             return None
         rows = problem.x.numel() // case.channels
         layer = RowProduct(rows, case.channels, case.outputs, level, activation)
+        if not layer.fits:
+            return None
         given, made = tuple(problem.x.shape), tuple(problem.grad.shape)
         multiplied = prepare_rows(layer, problem.weight, problem.bias, given, made, axis=1)
         x = problem.x.movedim(1, -1).contiguous().movedim(-1, 1)

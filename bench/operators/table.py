@@ -22,7 +22,8 @@ EAGER = "PyTorch"
 LAYOUTS = ("contiguous", "channels_last")
 STRATEGIES = ("framework", "phases", "taps", "slices")
 DENSE3 = "dense3"
-PRODUCTS, ROWS = "products", ("row kernel", "strassen 1", "strassen 2")
+PRODUCTS = "products"
+ROWS = ("row kernel", "strassen 1", "strassen 2")  # as in peers.py, which needs PyTorch
 ROUNDING = 8  # times direct float32's error, within which `optimize` takes minimal filtering
 OPS = ("forward", "data gradient", "weight gradient")
 Entry = dict[str, Any]
@@ -297,15 +298,10 @@ def products(entries: list[Entry]) -> Iterator[str]:
         ahead["chosen"] = dense_ahead(entry)
         for one, value in ahead.items():
             columns[one].append(value)
-        errors = [
-            c["error"] / direct_error(entry)
-            for one in ROWS
-            for c in entry["contestants"].values()
-            if c["by"] == f"{OURS}: {one}"
-        ]
+        errors = {c["by"]: c["error"] / direct_error(entry) for c in entry["contestants"].values()}
         yield row(
             entry["layer"], milliseconds(peer), contestant_name(who), *map(number, ahead.values()),
-            ", ".join(number(error, 1) for error in errors),
+            ", ".join(number(errors.get(f"{OURS}: {one}", math.nan), 1) for one in ROWS),
         )  # fmt: skip
     if found:
         means = [number(mean(values)) for values in columns.values()]

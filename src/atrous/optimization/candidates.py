@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -51,8 +52,10 @@ _MUCH = 1.15
 """A layout whose layers take this many times as long as in another is not tried as a whole."""
 _REST = 0.85
 """Layers that were not measured yet are not faster than this share of what they take in another."""
-_BETTER = 0.95
-"""Nor than this share of what the ratio of two layouts was at best for a layer of their kind."""
+_BETTER, _PART = 0.95, 0.2
+"""Nor than this share of what the ratio is for their kind, once this share of the kind is known."""
+_FEW = 16
+"""Channels of which no vector is filled: a layer that reads an image is of a kind of its own."""
 
 Kind = tuple[object, ...]
 """What layers have in common whose times in two layouts have much the same ratio."""
@@ -91,7 +94,11 @@ def candidates(
         def told(layer: str, share: float, at: int = at) -> None:
             progress(layer, (at + share) / len(layouts))
 
-        limit = partial(is_much, found_in[0].times, kinds_of(graph)) if found_in else None
+        limit = None
+        if found_in:
+            # Chains and layers that make what they read are not what they are in another layout.
+            own = {n: k for n, k in kinds_of(graph).items() if _is_alone(found_in[0], n)}
+            limit = partial(is_much, found_in[0].times, own)
         one = tuned(
             *(graph, model, found.constants, layout, inputs, strides),
             *(choices, timer, told, allowed, limit),
@@ -176,10 +183,17 @@ def kinds_of(graph: Graph) -> dict[str, Kind]:
     return {node.name: _kind_of(node.meta["call"]) for node in graph.nodes if is_layer(node)}
 
 
+def _is_alone(found: Tuned, name: str) -> bool:
+    """Whether a layer's time is that of the layer by itself."""
+    one = found.choices.get(name)
+    return one is not None and one.strategy != CHAINED and not fed_by(one.strategy)
+
+
 def _kind_of(call: LayerCall) -> Kind:
     strided = any(step > 1 for step in call.stride)
     dilated = any(step > 1 for step in call.dilation)
-    return call.op, call.kernel, strided, dilated, call.groups > 1, call.is_depthwise, call.adds
+    few = len(call.input) > 1 and call.input[1] < _FEW
+    return call.op, call.kernel, strided, dilated, few, call.groups > 1, call.is_depthwise
 
 
 def is_much(
@@ -188,29 +202,45 @@ def is_much(
     taken: Mapping[str, float],
     names: Collection[str],
 ) -> bool:
-    """Whether layers take much longer than in another layout, whatever comes of those to come.
+    """Whether layers seem to take much longer than in another layout, whose times are `other`.
 
-    `names` are those that are done. The others are taken to be clearly better off than any of their
-    kind was, and, of a kind that was not met, as fast as may be.
+    `names` are those that are done. The others are taken to be better off than those of their kind
+    were together, where a good part of the kind is done, and else as fast as may be. What was one
+    layer there (a chain, by the name of its last one) counts when its last one is done.
 
     >>> once = {"a": 1.0, "b": 1.0, "c": 1.0}
     >>> is_much(once, dict.fromkeys("abc", ("linear",)), {"a": 1.3}, {"a"})
     True
     >>> is_much(once, {"a": ("linear",), "b": ("conv",), "c": ("conv",)}, {"a": 1.3}, {"a"})
     False
+    >>> is_much({"b": 3.0}, {}, {"a": 2.4}, {"a"})  # a part of what was b
+    False
     """
     if not all(taken.values()) or not all(other.values()):
         return False
-    least: dict[Kind, float] = {}
-    for name in kinds.keys() & taken.keys() & other.keys():
-        ratio = taken[name] / other[name]
-        least[kinds[name]] = min(ratio, least.get(kinds[name], ratio))
+    whole: defaultdict[Kind, float] = defaultdict(float)
+    there, here = whole.copy(), whole.copy()
+    for name in kinds.keys() & other.keys():
+        whole[kinds[name]] += other[name]
+        if name in taken:
+            there[kinds[name]] += other[name]
+            here[kinds[name]] += taken[name]
+    ratios = {
+        kind: max(_BETTER * here[kind] / ms, _REST)
+        for kind, ms in there.items()
+        if ms >= _PART * whole[kind]
+    }
     rest = sum(
-        ms * (_BETTER * least[kinds[name]] if kinds.get(name) in least else _REST)
+        ms * ratios.get(kinds.get(name, ()), _REST)
         for name, ms in other.items()
         if name not in names
     )
-    return sum(taken.values()) + rest > _MUCH * sum(other.values())
+    done = waiting = 0.0
+    for name, ms in taken.items():
+        waiting += ms
+        if name in other:
+            done, waiting = done + waiting, 0.0
+    return done + rest > _MUCH * sum(other.values())
 
 
 def _near_the_best(found: Sequence[Tuned]) -> list[Tuned]:
