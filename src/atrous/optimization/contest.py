@@ -73,6 +73,7 @@ def contest(
     settle: Callable[[], None] = _settle,
     seconds: float = 1.5,
     known: Mapping[str, float] | None = None,
+    ran: Mapping[str, Sequence[float]] | None = None,
 ) -> dict[str, Turns]:
     """The milliseconds of each of `runs`, which take turns in an order that changes.
 
@@ -83,16 +84,19 @@ def contest(
     within 5% of the best are repeated, up to 21 turns, until one is ahead or as much time again is
     over. Turns of more than 1.5 times a contestant's best are dropped. Where `known` has
     milliseconds of all of them, and a first turn of each, not all of them short, finds about the
-    same, that is all. `measure` is what runs are timed by where that is another clock than that of
-    the wall.
+    same, that is all. `ran` has the milliseconds of runs of a moment ago: the last one is a first
+    turn where it took what is known, or is long and took what the one before did. `measure` is what
+    runs are timed by where that is another clock than that of the wall.
     """
     measure = clock if measure is None else measure
     names = list(runs)
-    turns: dict[str, list[float]] = {name: [] for name in names}
-    started, allowed = clock(), seconds * len(names)
+    turns = _begun(names, known or {}, ran or {})
+    started, allowed = clock() - sum(map(sum, turns.values())) / 1e3, seconds * len(names)
     for at in range(_MOST):
         playing, spent = names, clock() - started
-        if at == 1 and known and spent > _LONG and _are_as_known(turns, known):
+        if at == 0:
+            playing = [n for n in names if not turns[n]] or names
+        elif at == 1 and known and spent > _LONG and _are_as_known(turns, known):
             break
         if at >= _ENOUGH or (at >= _LEAST and spent > allowed):
             playing = _close(turns)
@@ -125,10 +129,30 @@ def _turn(run: Callable[[], object], clock: Clock, settle: Callable[[], None]) -
     return 1e3 * median(taken)
 
 
+def _begun(
+    names: Sequence[str], known: Mapping[str, float], ran: Mapping[str, Sequence[float]]
+) -> dict[str, list[float]]:
+    """The turns of each before the first: of those that ran a moment ago and took what they do."""
+    turns: dict[str, list[float]] = {name: [] for name in names}
+    for name in turns.keys() & ran.keys():
+        *before, last = ran[name]
+        if name in known:
+            before = [known[name]]
+        elif last < 1e3 * _LONG:
+            continue
+        if before and _is_alike(last, before[-1]):
+            turns[name].append(last)
+    return turns
+
+
 def _are_as_known(turns: Mapping[str, Sequence[float]], known: Mapping[str, float]) -> bool:
     return turns.keys() <= known.keys() and all(
-        known[name] / _ALIKE <= min(taken) <= _ALIKE * known[name] for name, taken in turns.items()
+        _is_alike(min(taken), known[name]) for name, taken in turns.items()
     )
+
+
+def _is_alike(ms: float, other: float) -> bool:
+    return other / _ALIKE <= ms <= _ALIKE * other
 
 
 def _close(turns: Mapping[str, Sequence[float]]) -> list[str]:

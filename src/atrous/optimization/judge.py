@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -87,7 +88,16 @@ class Judge:
     """
 
     def __init__(self, model: nn.Module, inputs: Inputs, reference: list[Any]) -> None:
-        self._probes = [_Probe(model, inputs, reference), *_drawn(model, inputs)]
+        self._model, self._example = model, _Probe(model, inputs, reference)
+        self.seconds: float | None = None
+        """What the model took on drawn inputs; None where it has not run on them."""
+
+    @cached_property
+    def _probes(self) -> list[_Probe]:
+        """The example and drawn inputs; the model runs on these when they are first asked for."""
+        drawn = _drawn(self._model, self._example.inputs)
+        self.seconds = drawn[0].seconds if drawn else None
+        return [self._example, *drawn]
 
     def __call__(self, run: Callable[[Inputs], Any]) -> Verdict:
         """Runs on every input and on the first again: what a run writes over shows in the next one.
@@ -120,22 +130,19 @@ class Judge:
         return Verdict(True, far, excused[0][1].note if excused else None)
 
     def again(self, run: Callable[[Inputs], Any], difference: float | None) -> Verdict:
-        """Compares a program that was judged before, and differed so much then; once on each input.
+        """Compares a program that was judged before, and differed so much then; on the example.
 
-        What differs clearly more than it did is not that program.
+        What it gives for other inputs was looked at then, with these weights: the only question is
+        whether it is that program, and what differs clearly more than it did is not.
         """
         if difference is None:
             return Verdict(False, math.inf)
-        far = 0.0
-        for probe in self._probes:
-            given = tuple(x.clone() for x in probe.inputs)
-            with torch.no_grad():
-                far = max(far, _furthest(probe.wanted, flat(run(given))))
-            if _furthest(probe.inputs, given) > 0:
-                return Verdict(False, math.inf, "it writes into its input.")
-            if far > max(_AS_BEFORE * difference, probe.allowed):
-                return Verdict(False, far)
-        return Verdict(True, far)
+        given = tuple(x.clone() for x in self._example.inputs)
+        with torch.no_grad():
+            far = _furthest(self._example.wanted, flat(run(given)))
+        if _furthest(self._example.inputs, given) > 0:
+            return Verdict(False, math.inf, "it writes into its input.")
+        return Verdict(far <= max(_AS_BEFORE * difference, self._example.allowed), far)
 
     def _excused(self, probe: _Probe, made: list[Any], apart: float, far: float) -> Verdict:
         """Whether what differs is about as close to float64 as the model is."""
@@ -149,10 +156,15 @@ class Judge:
 
 
 class _Probe:
-    """Inputs, and what the model makes of them: as it is, and in float64 where that is asked."""
+    """Inputs, and what the model makes of them: as it is, and in float64 where that is asked.
 
-    def __init__(self, model: nn.Module, inputs: Inputs, wanted: list[Any]) -> None:
-        self.inputs, self.wanted, self._model = inputs, wanted, model
+    As it is took it `seconds`, where that is known.
+    """
+
+    def __init__(
+        self, model: nn.Module, inputs: Inputs, wanted: list[Any], seconds: float | None = None
+    ) -> None:
+        self.inputs, self.wanted, self.seconds, self._model = inputs, wanted, seconds, model
         kinds = [value.dtype for value in wanted if isinstance(value, torch.Tensor)]
         self.allowed = _WIDER * max((tolerance(kind) for kind in kinds), default=0.0)
 
@@ -174,7 +186,9 @@ def _drawn(model: nn.Module, inputs: Inputs) -> list[_Probe]:
     drawn = tuple(torch.randn(x.shape, generator=generator).to(x.dtype) for x in inputs)
     try:
         with torch.no_grad():
-            return [_Probe(model, drawn, flat(called(model, drawn)))]
+            begin = time.perf_counter()
+            wanted = flat(called(model, drawn))
+            return [_Probe(model, drawn, wanted, time.perf_counter() - begin)]
     except (RuntimeError, ValueError, IndexError, AssertionError):
         return []
 

@@ -105,9 +105,11 @@ def _graphs(
         known = kept.layers(layout)
         again = candidate_again(model, found, inputs, strides, order.choices, layout, known)
         if again is not None:
-            verdict = judge.again(partial(again.plan, model), kept.difference(layout))
-            if verdict.same:
-                return [_graph(order, again, graph, verdict.difference, kept)]
+            before = kept.difference(layout)
+            verdict = judge.again(partial(again.plan, model), before)
+            if verdict.same and before is not None:
+                most = max(verdict.difference, before)  # that on drawn inputs was the other
+                return [_graph(order, again, graph, most, kept)]
     made = make(allowed)
     order.choices.save()
     offers = []

@@ -169,6 +169,27 @@ def test_one_turn_is_enough_where_it_finds_the_times_of_before():
     assert machine.times(known={"before": 560.0})["one"].turns > 1
 
 
+def test_a_run_of_a_moment_ago_is_a_turn_where_it_took_what_is_known():
+    known = {"before": 560.0, "one": 310.0}
+    machine = Machine(before=steady(600.0), one=steady(300.0))
+    found = machine.times(known=known, ran={"before": [590.0]})
+    assert machine.order == ["one"] * 2
+    assert found["before"] == Turns(590.0 * 1.024, 590.0 * 1.024, 590.0 * 1.024)
+    for refused in ({"before": [700.0]}, {"two": [310.0]}, {}):
+        machine = Machine(before=steady(600.0), one=steady(300.0))
+        found = machine.times(known=known, ran=refused)
+        assert {name: taken.turns for name, taken in found.items()} == {"before": 1, "one": 1}
+        assert machine.order.count("before") == 1
+
+
+def test_long_runs_of_a_moment_ago_that_agree_are_a_turn():
+    for ran, own in (([800.0, 700.0], 1), ([900.0, 700.0], 2), ([700.0], 2), ([40.0, 40.0], 2)):
+        machine = Machine(before=steady(700.0), one=steady(300.0))
+        found = machine.times(ran={"before": ran})
+        assert found["before"].turns == 2
+        assert machine.order.count("before") == own
+
+
 def test_who_is_long_and_behind_has_two_turns():
     found = Machine(before=steady(900.0), one=steady(600.0)).times(seconds=0.0)
     assert {name: taken.turns for name, taken in found.items()} == {"before": 2, "one": 3}

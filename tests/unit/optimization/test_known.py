@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from atrous.optimization import judge as judge_rules
 from atrous.optimization.contest import Turns
 from atrous.optimization.judge import Judge, reference_of
 from atrous.optimization.layer.cache import Choices
@@ -70,6 +71,18 @@ def test_a_program_that_is_no_longer_equal_is_not_believed(asked):
         return model(*given)
 
     assert judge.again(writes, 1e9).difference == math.inf
+
+
+def test_a_model_that_is_known_runs_once_to_be_compared_with(asked, monkeypatch):
+    model, x = model_of().eval(), torch.randn(1, 8, 40, 40)
+    ran = []
+    called = judge_rules.called
+    monkeypatch.setattr(judge_rules, "called", lambda *a: ran.append(a[1]) or called(*a))
+    first, _ = asked(model, x)
+    assert len(ran) == 2  # the example, and drawn inputs
+    again, _ = asked(model, x)
+    assert len(ran) == 3
+    assert again.explain().max_difference == first.explain().max_difference
 
 
 def test_layers_of_a_model_that_is_known_are_not_run_again(asked, tmp_path):
