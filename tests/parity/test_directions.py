@@ -144,10 +144,14 @@ def timed(asked, **fast):
     return timer
 
 
-def trained(model, x, *, whole=("channels_last", "after"), asked=None, sums=None, **fast):
+def trained(
+    model, x, *, whole=("channels_last", "contiguous"), asked=None, sums=None, played=None, **fast
+):
     """The model optimized for training by made times; of the whole the first that there is wins."""
 
     def contest(runs):
+        if played is not None:
+            played.append(tuple(runs))
         best = next((name for name in whole if name in runs), "before")
         return {name: Turns(*(1.0 if name == best else 2.0,) * 3) for name in runs}
 
@@ -223,7 +227,7 @@ def test_copies_train_by_the_same_ways():
 
 def test_without_a_known_direction_a_layer_stays():
     model, x = Net(), torch.randn(2, 32, 17, 17)
-    found = trained(model, x, whole=("after",), other=1.0).explain()
+    found = trained(model, x, whole=("contiguous",), other=1.0).explain()
     assert found.mode == "original"
     assert {row.strategy for row in found.layers} == {"torch"}
 
@@ -237,7 +241,7 @@ def assert_trains_like(fast, plain, x):
         assert torch.allclose(one.grad, two.grad, rtol=1e-3, atol=1e-4 * float(two.grad.max()))
 
 
-@pytest.mark.parametrize("whole", ["channels_last", "after"])
+@pytest.mark.parametrize("whole", ["channels_last", "contiguous"])
 def test_what_a_layer_makes_may_be_written_into(whole):
     layers = [nn.Conv2d(32, 32, 3, padding=rate, dilation=rate, bias=rate > 1) for rate in (1, 12)]
     model = nn.Sequential(layers[0], nn.ReLU(inplace=True), layers[1], nn.ReLU(inplace=True))
@@ -276,14 +280,27 @@ def test_what_is_returned_lies_in_order_whatever_was_made_of_the_map():
     assert made[3].stride()[:2] == (0, 0)
 
 
-def test_maps_that_are_given_in_channels_last_are_returned_so():
+@pytest.mark.parametrize("whole", ["channels_last", "contiguous"])
+def test_maps_that_are_given_in_channels_last_are_returned_so(whole):
     model = Net().to(memory_format=torch.channels_last)
     x = torch.randn(2, 32, 17, 17).to(memory_format=torch.channels_last)
     wanted = model(x).stride()
-    for whole in ("channels_last", "after"):
-        fast = trained(model, x, whole=(whole,))
-        assert fast(x).stride() == wanted
-        assert {row.strategy for row in fast.explain().layers} == {"winograd 4", "taps"}
+    fast = trained(model, x, whole=(whole,))
+    assert fast(x).stride() == wanted
+    assert {row.strategy for row in fast.explain().layers} == {"winograd 4", "taps"}
+
+
+@pytest.mark.parametrize("whole", ["channels_last", "contiguous"])
+def test_the_layout_that_trained_fastest_is_the_only_one_made_again(whole):
+    x, played = torch.randn(2, 32, 17, 17), []
+    both = ("before", "channels_last", "contiguous")
+    trained(Net(), x, whole=(whole,), played=played)
+    fast = trained(Net(), x, whole=(whole,), played=played)  # other weights, as in training
+    assert played == [both, ("before", whole)]
+    assert (fast.explain().mode, fast.explain().layout) == ("layers", whole)
+    trained(nn.Sequential(Net()), x, whole=(whole,), played=played)
+    trained(Net(), x[:1], whole=(whole,), played=played)
+    assert played[2:] == [both, both]
 
 
 def test_hooks_of_an_object_still_write_into_it():

@@ -55,7 +55,7 @@ def optimized(
     model, example, *, first=("onednn", "depthwise kernel"), layout="channels_last", **more
 ):
     """The model optimized by made times: these strategies win, and so does that layout."""
-    by = whole("after", layout, "channels_last", "contiguous")
+    by = whole(layout, "channels_last", "contiguous")
     return optimize_model(model, example, timer=favouring(*first), whole_timer=by, **more)
 
 

@@ -1,4 +1,7 @@
-"""What was measured, and found equal, of this very model before: same weights, inputs, machine."""
+"""What was measured, and found equal, of a model before: same weights, inputs, machine.
+
+Of a model that trains only what the layouts took: its weights are others every time.
+"""
 
 from __future__ import annotations
 
@@ -43,12 +46,14 @@ class KnownWhole:
     """The whole model's times and differences of another day, by name; empty the first time.
 
     They are kept beside the choices of layers, under a digest of the graph, all weights and the
-    inputs' shapes. What is run is still compared with the model, but with less ado.
+    inputs' shapes. What is run is still compared with the model, but with less ado. Without a graph
+    the digest is of the modules and the shapes of all weights.
     """
 
-    def __init__(self, order: Order, found: Exported) -> None:
+    def __init__(self, order: Order, found: Exported | None) -> None:
         self._choices = order.choices
-        self._key = f"whole {_model_digest(order, found)}"
+        digest = _modules_digest(order) if found is None else _model_digest(order, found)
+        self._key = f"{'trained' if found is None else 'whole'} {digest}"
         self._known = dict(order.choices.get(self._key) or {})
 
     @property
@@ -131,12 +136,27 @@ class KnownWhole:
 def _model_digest(order: Order, found: Exported) -> str:
     made = hashlib.blake2b(digest_size=16)
     made.update(str(found.graph).encode())
-    shapes = [(tuple(x.shape), str(x.dtype), x.stride()) for x in order.inputs]
-    made.update(repr((shapes, order.rounding)).encode())
+    made.update(_asked(order))
     for name, value in _weights_in_order(order, found):
         made.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
         made.update(_raw_bytes(value))
     return made.hexdigest()
+
+
+def _modules_digest(order: Order) -> str:
+    kind = type(order.model)
+    made = hashlib.blake2b(digest_size=16)
+    made.update(f"{kind.__module__}.{kind.__qualname__} {order.model!r}".encode())
+    made.update(_asked(order))
+    for name, value in order.model.state_dict().items():
+        about = (tuple(value.shape), value.dtype) if isinstance(value, torch.Tensor) else ()
+        made.update(f"{name} {about}".encode())
+    return made.hexdigest()
+
+
+def _asked(order: Order) -> bytes:
+    shapes = [(tuple(x.shape), str(x.dtype), x.stride()) for x in order.inputs]
+    return repr((shapes, order.rounding)).encode()
 
 
 def _weights_in_order(order: Order, found: Exported) -> Iterable[tuple[str, torch.Tensor]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -55,7 +56,8 @@ class Offer:
 class Own:
     """What our strategies offer, what there is to say of them, and rows where nothing is taken.
 
-    `found` is the model's graph, where that was asked for, and `kept` what is known of it.
+    `found` is the model's graph, where that was asked for, `kept` what is known of the model, and
+    `ran` the milliseconds of runs that were made already, by the offer's name.
     """
 
     offers: list[Offer] = field(default_factory=list)
@@ -64,6 +66,7 @@ class Own:
     is_graph: bool = False
     found: Exported | Refusal | None = None
     kept: KnownWhole | None = None
+    ran: dict[str, list[float]] = field(default_factory=dict)
 
 
 def own_offers(order: Order, judge: Judge, reference: Sequence[Any]) -> Own:
@@ -151,11 +154,21 @@ def _graph(
 
 
 def _layers(order: Order, judge: Judge, own: Own) -> None:
-    """The model with some layers exchanged, in each layout where it trains and has maps."""
+    """The model with some layers exchanged, in each layout where it trains and has maps.
+
+    Where the layout that was fastest is known, another is made only if that one offers nothing.
+    """
     layouts: tuple[Layout, ...] = ("contiguous",)
+    known = None
+    if order.training:
+        own.kept = KnownWhole(order, None)
+        known = own.kept.layout
     if order.training and has_maps(order.inputs):
         layouts = ("channels_last", "contiguous")
+        layouts = tuple(sorted(layouts, key=lambda one: one != known))
     for at, layout in enumerate(layouts):
+        if known is not None and own.offers:
+            break
         part = replace(order, progress=_layouts_share(order.progress, at, len(layouts)))
         try:
             _exchanged(part, layout, judge, own)
@@ -180,10 +193,12 @@ def _exchanged(order: Order, layout: Layout, judge: Judge, own: Own) -> None:
         own.rows = ()
         return
     run = runner(made.model, order.inputs, training=order.training, layout=layout, keeps=True)
+    begin = time.perf_counter()
     run()  # where gradients are recorded code may refuse what it took without
+    own.ran[layout] = [1e3 * (time.perf_counter() - begin)]
     own.offers.append(
         Offer(
-            "after" if layout == "contiguous" else layout,
+            layout,
             "atrous",
             "layers",
             run,

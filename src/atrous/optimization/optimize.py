@@ -109,8 +109,8 @@ def _optimized(
         measure = by_processor(torch.get_num_threads()) if crowd else None
         known = None if own.kept is None or crowd else own.kept.times
         took += [] if judge.seconds is None else [judge.seconds]
-        ran = {} if order.training or crowd else {"before": [1e3 * one for one in took]}
-        whole_timer = partial(contest, measure=measure, known=known, ran=ran)
+        ran = own.ran if order.training else own.ran | {"before": [1e3 * one for one in took]}
+        whole_timer = partial(contest, measure=measure, known=known, ran={} if crowd else ran)
     taken = whole_timer(runs | {one.name: one.run for one in offers})
     failed = {trial.engine.name for trial in trials if trial.why}
     best = _fastest([one for one in offers if one.name not in failed], taken)
