@@ -18,7 +18,7 @@ def optimized_by(
 ) -> Any:
     """The model optimized where this strategy is fastest for layers, and ours for the whole.
 
-    Of the layouts the one that is named, where one is; planes layer by layer are named `after`.
+    Of the layouts the one that is named, where one is.
     """
 
     def layers(runs: Runs) -> dict[str, float]:

@@ -232,6 +232,14 @@ def test_without_a_known_direction_a_layer_stays():
     assert {row.strategy for row in found.layers} == {"torch"}
 
 
+def test_a_layer_that_stays_is_shown_the_second_time_as_well():
+    model, x = Net(), torch.randn(2, 32, 17, 17)
+    for _ in range(2):
+        found = trained(model, x, whole=(), other=1.0).explain()
+        assert found.mode == "original"
+        assert {row.strategy for row in found.layers} == {"torch"}
+
+
 def assert_trains_like(fast, plain, x):
     """One step of each gives the same gradients."""
     for model in (fast, plain):

@@ -73,7 +73,7 @@ def contest(
     settle: Callable[[], None] = _settle,
     seconds: float = 1.5,
     known: Mapping[str, float] | None = None,
-    ran: Mapping[str, Sequence[float]] | None = None,
+    ran: Mapping[str, float] | None = None,
 ) -> dict[str, Turns]:
     """The milliseconds of each of `runs`, which take turns in an order that changes.
 
@@ -84,18 +84,18 @@ def contest(
     within 5% of the best are repeated, up to 21 turns, until one is ahead or as much time again is
     over. Turns of more than 1.5 times a contestant's best are dropped. Where `known` has
     milliseconds of all of them, and a first turn of each, not all of them short, finds about the
-    same, that is all. `ran` has the milliseconds of runs of a moment ago: the last one is a first
-    turn where it took what is known, or is long and took what the one before did. `measure` is what
-    runs are timed by where that is another clock than that of the wall.
+    same and the same one ahead, that is all. `ran` has the milliseconds of long runs of a moment
+    ago, which are first turns where they took what is known. `measure` is what runs are timed by
+    where that is another clock than that of the wall.
     """
     measure = clock if measure is None else measure
     names = list(runs)
     turns = _begun(names, known or {}, ran or {})
     started, allowed = clock() - sum(map(sum, turns.values())) / 1e3, seconds * len(names)
-    for at in range(_MOST):
+    for at in range(int(all(turns.values())), _MOST):
         playing, spent = names, clock() - started
         if at == 0:
-            playing = [n for n in names if not turns[n]] or names
+            playing = [n for n in names if not turns[n]]
         elif at == 1 and known and spent > _LONG and _are_as_known(turns, known):
             break
         if at >= _ENOUGH or (at >= _LEAST and spent > allowed):
@@ -130,24 +130,24 @@ def _turn(run: Callable[[], object], clock: Clock, settle: Callable[[], None]) -
 
 
 def _begun(
-    names: Sequence[str], known: Mapping[str, float], ran: Mapping[str, Sequence[float]]
+    names: Sequence[str], known: Mapping[str, float], ran: Mapping[str, float]
 ) -> dict[str, list[float]]:
-    """The turns of each before the first: of those that ran a moment ago and took what they do."""
+    """The turns of each before the first: a long run of a moment ago that took what is known."""
     turns: dict[str, list[float]] = {name: [] for name in names}
-    for name in turns.keys() & ran.keys():
-        *before, last = ran[name]
-        if name in known:
-            before = [known[name]]
-        elif last < 1e3 * _LONG:
-            continue
-        if before and _is_alike(last, before[-1]):
-            turns[name].append(last)
+    for name in turns.keys() & known.keys() & ran.keys():
+        if ran[name] >= 1e3 * _LONG and _is_alike(ran[name], known[name]):
+            turns[name].append(ran[name])
     return turns
 
 
 def _are_as_known(turns: Mapping[str, Sequence[float]], known: Mapping[str, float]) -> bool:
-    return turns.keys() <= known.keys() and all(
-        _is_alike(min(taken), known[name]) for name, taken in turns.items()
+    """Whether all took about what is known, and the same one is ahead."""
+    if not turns.keys() <= known.keys():
+        return False
+    least = {name: min(taken) for name, taken in turns.items()}
+    ahead = min(least, key=lambda name: least[name])
+    return ahead == min(least, key=lambda name: known[name]) and all(
+        _is_alike(ms, known[name]) for name, ms in least.items()
     )
 
 

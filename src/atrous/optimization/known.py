@@ -10,7 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
+from atrous.optimization.contest import Turns
 from atrous.optimization.graph.export import Exported
 from atrous.optimization.layer.choose import Choice
 from atrous.optimization.order import Order
@@ -47,20 +49,20 @@ class KnownWhole:
 
     They are kept beside the choices of layers, under a digest of the graph, all weights and the
     inputs' shapes. What is run is still compared with the model, but with less ado. Without a graph
-    the digest is of the modules and the shapes of all weights.
+    the digest is of the modules, as they are written, and of which weights there are; not of code.
     """
 
     def __init__(self, order: Order, found: Exported | None) -> None:
         self._choices = order.choices
         digest = _modules_digest(order) if found is None else _model_digest(order, found)
-        self._key = f"{'trained' if found is None else 'whole'} {digest}"
+        self._key = f"{'trained whole' if found is None else 'whole'} {digest}"
         self._known = dict(order.choices.get(self._key) or {})
 
     @property
     def layout(self) -> Layout | None:
         """The layout that was fastest; None where none is known."""
-        known = [one for one in _LAYOUTS if f"ms {one}" in self._known]
-        return min(known, key=lambda one: self._known[f"ms {one}"], default=None)
+        known = [one for one in _LAYOUTS if f"share {one}" in self._known]
+        return min(known, key=lambda one: self._known[f"share {one}"], default=None)
 
     def difference(self, layout: Layout) -> float | None:
         """How far the program of a layout was from the model."""
@@ -74,9 +76,11 @@ class KnownWhole:
 
     def behind(self, engine: str) -> float | None:
         """What an engine took, where that was clearly more than the best; else None."""
-        times = [ms for name, ms in self._known.items() if name.startswith("ms ")]
-        taken = self._known.get(f"ms {engine}")
-        return taken if taken is not None and taken > _BEHIND * min(times) else None
+        shares = [part for name, part in self._known.items() if name.startswith("share ")]
+        taken = self._known.get(f"share {engine}")
+        if taken is None or taken <= _BEHIND * min(shares):
+            return None
+        return self._known[f"ms {engine}"]
 
     def layers(self, layout: Layout) -> dict[str, KnownLayer]:
         """The layers of a layout's program by the names of their nodes."""
@@ -126,9 +130,17 @@ class KnownWhole:
             if word and key.startswith(f"{layout} ") and " " not in name:
                 yield name, text, value
 
-    def save(self, times: Mapping[str, float]) -> None:
-        """Writes what is known with these times, which take the place of those of before."""
-        self._known.update({f"ms {name}": ms for name, ms in times.items()})
+    def save(self, taken: Mapping[str, Turns]) -> None:
+        """Writes what is known with these times, which take the place of those of before.
+
+        Single turns, which found those of before about right, do not. Beside its milliseconds each
+        has its share of the original's of the same contest: days differ.
+        """
+        before = taken["before"].ms
+        for name, one in taken.items():
+            if one.turns > 1 or f"ms {name}" not in self._known:
+                self._known[f"ms {name}"] = one.ms
+                self._known[f"share {name}"] = one.ms / before if before else 1.0
         self._choices.put(self._key, self._known)
         self._choices.save()
 
@@ -148,8 +160,8 @@ def _modules_digest(order: Order) -> str:
     made = hashlib.blake2b(digest_size=16)
     made.update(f"{kind.__module__}.{kind.__qualname__} {order.model!r}".encode())
     made.update(_asked(order))
-    for name, value in order.model.state_dict().items():
-        about = (tuple(value.shape), value.dtype) if isinstance(value, torch.Tensor) else ()
+    for name, value in _state_of(order.model):
+        about = (tuple(value.shape), value.dtype, value.stride(), value.requires_grad)
         made.update(f"{name} {about}".encode())
     return made.hexdigest()
 
@@ -160,8 +172,14 @@ def _asked(order: Order) -> bytes:
 
 
 def _weights_in_order(order: Order, found: Exported) -> Iterable[tuple[str, torch.Tensor]]:
-    yield from order.model.state_dict().items()
+    yield from _state_of(order.model)
     yield from sorted(found.constants.items())
+
+
+def _state_of(model: nn.Module) -> Iterable[tuple[str, torch.Tensor]]:
+    """All parameters and buffers, those that are not saved with the model included."""
+    yield from model.named_parameters(remove_duplicate=False)
+    yield from model.named_buffers(remove_duplicate=False)
 
 
 def _raw_bytes(value: torch.Tensor) -> memoryview | bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -56,8 +55,7 @@ class Offer:
 class Own:
     """What our strategies offer, what there is to say of them, and rows where nothing is taken.
 
-    `found` is the model's graph, where that was asked for, `kept` what is known of the model, and
-    `ran` the milliseconds of runs that were made already, by the offer's name.
+    `found` is the model's graph, where that was asked for, and `kept` what is known of the model.
     """
 
     offers: list[Offer] = field(default_factory=list)
@@ -66,7 +64,6 @@ class Own:
     is_graph: bool = False
     found: Exported | Refusal | None = None
     kept: KnownWhole | None = None
-    ran: dict[str, list[float]] = field(default_factory=dict)
 
 
 def own_offers(order: Order, judge: Judge, reference: Sequence[Any]) -> Own:
@@ -81,6 +78,7 @@ def own_offers(order: Order, judge: Judge, reference: Sequence[Any]) -> Own:
                 own.is_graph = True
                 return own
             except Exception as error:  # a model layer by layer is better than none
+                own.kept = None
                 own.notes = [f"layer by layer, because its graph fails: {_said(error)}"]
         else:
             own.notes.append(f"layer by layer, because {found.reason}")
@@ -111,7 +109,7 @@ def _graphs(
             before = kept.difference(layout)
             verdict = judge.again(partial(again.plan, model), before)
             if verdict.same and before is not None:
-                most = max(verdict.difference, before)  # that on drawn inputs was the other
+                most = max(verdict.difference, before)  # on drawn inputs it may have been more
                 return [_graph(order, again, graph, most, kept)]
     made = make(allowed)
     order.choices.save()
@@ -159,10 +157,8 @@ def _layers(order: Order, judge: Judge, own: Own) -> None:
     Where the layout that was fastest is known, another is made only if that one offers nothing.
     """
     layouts: tuple[Layout, ...] = ("contiguous",)
-    known = None
-    if order.training:
-        own.kept = KnownWhole(order, None)
-        known = own.kept.layout
+    own.kept = _kept_of_training(order) if order.training else None
+    known = None if own.kept is None else own.kept.layout
     if order.training and has_maps(order.inputs):
         layouts = ("channels_last", "contiguous")
         layouts = tuple(sorted(layouts, key=lambda one: one != known))
@@ -177,25 +173,31 @@ def _layers(order: Order, judge: Judge, own: Own) -> None:
     order.choices.save()
 
 
+def _kept_of_training(order: Order) -> KnownWhole | None:
+    """What is known of a model that trains; None where it cannot be named."""
+    try:
+        return KnownWhole(order, None)
+    except Exception:  # of a module that cannot be written, say
+        return None
+
+
 def _exchanged(order: Order, layout: Layout, judge: Judge, own: Own) -> None:
     made = swapped(order, layout)
-    if layout == "contiguous":
+    if layout == "contiguous" or not own.rows:
         own.rows = made.layers
-        if all(row.strategy == "torch" for row in made.layers):
-            own.notes.append("no layer is faster by another strategy.")
-            return
+    if layout == "contiguous" and all(row.strategy == "torch" for row in made.layers):
+        own.notes.append("no layer is faster by another strategy.")
+        return
     if made.writes and layout != "contiguous":
         return  # into a copy it would be
     verdict = judge(partial(_laid_out_run, made.model, layout))
     if verdict.note:
         own.notes.append(f"layers swapped: {verdict.note}")
     if not verdict.same:
-        own.rows = ()
+        own.rows = () if own.rows is made.layers else own.rows
         return
     run = runner(made.model, order.inputs, training=order.training, layout=layout, keeps=True)
-    begin = time.perf_counter()
     run()  # where gradients are recorded code may refuse what it took without
-    own.ran[layout] = [1e3 * (time.perf_counter() - begin)]
     own.offers.append(
         Offer(
             layout,

@@ -94,7 +94,7 @@ def _optimized(
     crowd = crowded()
     begin = time.perf_counter()
     reference = reference_of(order.model, order.inputs)
-    took = [time.perf_counter() - begin]
+    ran = {} if order.training else {"before": 1e3 * (time.perf_counter() - begin)}
     judge = Judge(order.model, order.inputs, reference)
     share = int(ours) / (int(ours) + len(others))
     own = Own()
@@ -108,9 +108,7 @@ def _optimized(
     if whole_timer is None:
         measure = by_processor(torch.get_num_threads()) if crowd else None
         known = None if own.kept is None or crowd else own.kept.times
-        took += [] if judge.seconds is None else [judge.seconds]
-        ran = own.ran if order.training else own.ran | {"before": [1e3 * one for one in took]}
-        whole_timer = partial(contest, measure=measure, known=known, ran={} if crowd else ran)
+        whole_timer = partial(contest, measure=measure, known=known, ran=ran)
     taken = whole_timer(runs | {one.name: one.run for one in offers})
     failed = {trial.engine.name for trial in trials if trial.why}
     best = _fastest([one for one in offers if one.name not in failed], taken)
@@ -124,7 +122,7 @@ def _optimized(
     engines += [_of_trial(trial, taken) for trial in trials]
     made = _handed_out(order, own, best, taken, notes, engines)
     if own.kept is not None:
-        own.kept.save({name: one.ms for name, one in taken.items()})
+        own.kept.save(taken)
     return made
 
 

@@ -169,25 +169,35 @@ def test_one_turn_is_enough_where_it_finds_the_times_of_before():
     assert machine.times(known={"before": 560.0})["one"].turns > 1
 
 
+def test_one_turn_is_not_enough_where_another_is_ahead():
+    machine = Machine(before=steady(600.0), one=steady(610.0))
+    assert machine.times(known={"before": 620.0, "one": 605.0})["one"].turns > 1
+
+
 def test_a_run_of_a_moment_ago_is_a_turn_where_it_took_what_is_known():
     known = {"before": 560.0, "one": 310.0}
     machine = Machine(before=steady(600.0), one=steady(300.0))
-    found = machine.times(known=known, ran={"before": [590.0]})
+    found = machine.times(known=known, ran={"before": 590.0})
     assert machine.order == ["one"] * 2
     assert found["before"] == Turns(590.0 * 1.024, 590.0 * 1.024, 590.0 * 1.024)
-    for refused in ({"before": [700.0]}, {"two": [310.0]}, {}):
+    for refused in ({"before": 700.0}, {"two": 310.0}, {}):
         machine = Machine(before=steady(600.0), one=steady(300.0))
         found = machine.times(known=known, ran=refused)
         assert {name: taken.turns for name, taken in found.items()} == {"before": 1, "one": 1}
         assert machine.order.count("before") == 1
 
 
-def test_long_runs_of_a_moment_ago_that_agree_are_a_turn():
-    for ran, own in (([800.0, 700.0], 1), ([900.0, 700.0], 2), ([700.0], 2), ([40.0, 40.0], 2)):
-        machine = Machine(before=steady(700.0), one=steady(300.0))
-        found = machine.times(ran={"before": ran})
-        assert found["before"].turns == 2
-        assert machine.order.count("before") == own
+def test_a_short_run_of_a_moment_ago_or_an_unknown_one_is_no_turn():
+    for known, ms in (({"before": 300.0, "one": 290.0}, 300.0), ({}, 600.0)):
+        machine = Machine(before=steady(ms), one=steady(290.0))
+        found = machine.times(known=known, ran={"before": ms})
+        assert machine.order.count("before") >= found["before"].turns
+
+
+def test_who_is_alone_and_known_does_not_run_again():
+    machine = Machine(before=steady(600.0))
+    found = machine.times(known={"before": 600.0}, ran={"before": 590.0})
+    assert (machine.order, found["before"].turns) == ([], 1)
 
 
 def test_who_is_long_and_behind_has_two_turns():

@@ -9,8 +9,10 @@ from torch import nn
 from atrous.optimization import judge as judge_rules
 from atrous.optimization.contest import Turns
 from atrous.optimization.judge import Judge, reference_of
+from atrous.optimization.known import KnownWhole
 from atrous.optimization.layer.cache import Choices
 from atrous.optimization.optimize import optimize_model
+from atrous.optimization.order import Order
 
 
 def model_of(seed=0):
@@ -83,6 +85,73 @@ def test_a_model_that_is_known_runs_once_to_be_compared_with(asked, monkeypatch)
     again, _ = asked(model, x)
     assert len(ran) == 3
     assert again.explain().max_difference == first.explain().max_difference
+
+
+def test_the_run_that_is_compared_with_is_handed_to_the_contest(asked, monkeypatch, tmp_path):
+    """Of a model without gradients, and with what is known; nothing of that for training."""
+    given = []
+
+    def contest(runs, **more):
+        given.append(more)
+        return {name: Turns(2.0 if name == "before" else 1.0, 1.0, 2.0, 3) for name in runs}
+
+    monkeypatch.setattr("atrous.optimization.optimize.contest", contest)
+    monkeypatch.setattr("atrous.optimization.optimize.crowded", lambda: "")
+    model, x = model_of().eval(), torch.randn(1, 8, 40, 40)
+    choices = Choices(tmp_path / "choices.json")
+    for training in (False, False, True, True):
+        optimize_model(model, x, choices=choices, training=training)
+    assert [one["known"].get("before") for one in given] == [None, 2.0, None, 2.0]
+    assert [{*one["ran"]} for one in given] == [{"before"}, {"before"}, set(), set()]
+    assert all(0 < ms < 60e3 for one in given for ms in one["ran"].values())
+
+
+def test_the_fastest_layout_is_that_of_one_contest(asked, tmp_path):
+    """A slower day, on which the other layout was not made, does not make that one the fastest."""
+    model, x = model_of().eval(), torch.randn(1, 8, 40, 40)
+    order = Order(model, (x,), True, None, Choices(tmp_path / "choices.json"), dict, print)
+    kept = KnownWhole(order, None)
+    times = {"before": 200.0, "channels_last": 100.0, "contiguous": 110.0}
+    kept.save({name: Turns(ms, ms, ms, 3) for name, ms in times.items()})
+    assert kept.layout == "channels_last"
+    kept.save({"before": Turns(240.0, 240, 240, 3), "channels_last": Turns(120.0, 120, 120, 3)})
+    assert (kept.layout, kept.times["before"]) == ("channels_last", 240.0)
+    kept.save({"before": Turns(250.0, 250, 250), "channels_last": Turns(121.0, 121, 121)})
+    assert kept.times["before"] == 240.0  # of one turn
+
+
+def test_what_trains_is_another_model_with_other_parts_frozen(tmp_path):
+    x = torch.randn(1, 8, 40, 40)
+
+    def known(model):
+        choices = Choices(tmp_path / "choices.json")
+        return KnownWhole(Order(model, (x,), True, None, choices, dict, print), None)
+
+    taken = {"before": Turns(2.0, 2, 2, 3), "contiguous": Turns(1.0, 1, 1, 3)}
+    known(model_of()).save(taken)
+    assert known(model_of(1)).layout == "contiguous"
+    frozen = model_of()
+    frozen[0].requires_grad_(False)
+    assert known(frozen).layout is None
+    assert known(model_of().to(memory_format=torch.channels_last)).layout is None
+
+
+def test_a_buffer_that_is_not_saved_is_part_of_the_model(asked):
+    class Scaled(nn.Module):
+        def __init__(self, scale):
+            super().__init__()
+            self.one = model_of()
+            self.register_buffer("scale", torch.tensor(scale), persistent=False)
+
+        def forward(self, x):
+            return self.one(x) * self.scale
+
+    x = torch.randn(1, 8, 40, 40)
+    asked(Scaled(1.0).eval(), x)
+    _, other = asked(Scaled(2.0).eval(), x)
+    assert "contiguous" in other
+    _, same = asked(Scaled(1.0).eval(), x)
+    assert "contiguous" not in same
 
 
 def test_layers_of_a_model_that_is_known_are_not_run_again(asked, tmp_path):

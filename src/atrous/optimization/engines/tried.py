@@ -73,6 +73,7 @@ def tried(
         order.progress(f"trying {trial.engine.name}", at / len(trials))
         try:
             if task is None:
+                judge.draw()  # what a model keeps of inputs is as it stays
                 task = _steady(order.model, order.inputs, found)
             plan = Engaged(trial.engine, task.model, recipe_of(trial.engine, task.inputs))
             plan.hold(trial.engine.build(task), task.peak)
