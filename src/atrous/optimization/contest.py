@@ -135,7 +135,7 @@ def _begun(
     """The turns of each before the first: a long run of a moment ago that took what is known."""
     turns: dict[str, list[float]] = {name: [] for name in names}
     for name in turns.keys() & known.keys() & ran.keys():
-        if ran[name] >= 1e3 * _LONG and _is_alike(ran[name], known[name]):
+        if ran[name] >= 1e3 * _LONG and _is_about(ran[name], known[name]):
             turns[name].append(ran[name])
     return turns
 
@@ -147,11 +147,11 @@ def _are_as_known(turns: Mapping[str, Sequence[float]], known: Mapping[str, floa
     least = {name: min(taken) for name, taken in turns.items()}
     ahead = min(least, key=lambda name: least[name])
     return ahead == min(least, key=lambda name: known[name]) and all(
-        _is_alike(ms, known[name]) for name, ms in least.items()
+        _is_about(ms, known[name]) for name, ms in least.items()
     )
 
 
-def _is_alike(ms: float, other: float) -> bool:
+def _is_about(ms: float, other: float) -> bool:
     return other / _ALIKE <= ms <= _ALIKE * other
 
 

@@ -6,6 +6,7 @@ Of a model that trains only what the layouts took: its weights are others every 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -138,7 +139,7 @@ class KnownWhole:
         """
         before = taken["before"].ms
         for name, one in taken.items():
-            if one.turns > 1 or f"ms {name}" not in self._known:
+            if one.turns > 1 or f"share {name}" not in self._known:
                 self._known[f"ms {name}"] = one.ms
                 self._known[f"share {name}"] = one.ms / before if before else 1.0
         self._choices.put(self._key, self._known)
@@ -183,5 +184,9 @@ def _state_of(model: nn.Module) -> Iterable[tuple[str, torch.Tensor]]:
 
 
 def _raw_bytes(value: torch.Tensor) -> memoryview | bytes:
-    flat = value.detach().cpu().contiguous().view(-1)
-    return memoryview(flat.view(torch.uint8).numpy()) if flat.numel() else b""
+    """What a tensor holds; what is no plain array is like nothing that was seen before."""
+    try:
+        flat = value.detach().cpu().contiguous().view(-1)
+        return memoryview(flat.view(torch.uint8).numpy()) if flat.numel() else b""
+    except (RuntimeError, TypeError, NotImplementedError):
+        return os.urandom(16)

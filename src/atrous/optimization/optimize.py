@@ -77,15 +77,21 @@ def optimize_model(
 @contextmanager
 def _unmoved(model: nn.Module) -> Iterator[None]:
     """Runs of the model leave no trace: buffers and the generator are put back."""
-    before = [(one, one.detach().clone()) for one in model.buffers()]
+    before = [(one, one.detach().clone(), _version(one)) for one in model.buffers()]
     try:
         with torch.random.fork_rng(devices=[]):
             yield
     finally:
         with torch.no_grad():
-            for one, value in before:
-                if not torch.equal(one, value):
+            for one, value, written in before:
+                plain = one.layout == torch.strided  # others cannot be compared
+                if not torch.equal(one, value) if plain else _version(one) != written:
                     one.copy_(value)
+
+
+def _version(one: torch.Tensor) -> int:
+    """How often a tensor was written to, where that is counted."""
+    return -1 if one.is_inference() else one._version
 
 
 def _optimized(

@@ -136,6 +136,15 @@ def test_what_trains_is_another_model_with_other_parts_frozen(tmp_path):
     assert known(model_of().to(memory_format=torch.channels_last)).layout is None
 
 
+def test_what_is_no_plain_array_makes_a_model_that_is_never_known(asked):
+    model, x = model_of().eval(), torch.randn(1, 8, 40, 40)
+    model.register_buffer("of_old", torch.eye(3).to_sparse(), persistent=False)
+    for _ in range(2):
+        made, seen = asked(model, x)
+        assert "contiguous" in seen
+        assert made.explain().mode == "graph"
+
+
 def test_a_buffer_that_is_not_saved_is_part_of_the_model(asked):
     class Scaled(nn.Module):
         def __init__(self, scale):
