@@ -169,6 +169,12 @@ def test_one_turn_is_enough_where_it_finds_the_times_of_before():
     assert machine.times(known={"before": 560.0})["one"].turns > 1
 
 
+def test_one_turn_is_enough_in_a_slow_hour():
+    machine = Machine(before=steady(900.0), one=steady(450.0))
+    found = machine.times(known={"before": 560.0, "one": 310.0})
+    assert {name: taken.turns for name, taken in found.items()} == {"before": 1, "one": 1}
+
+
 def test_one_turn_is_not_enough_where_another_is_ahead():
     machine = Machine(before=steady(600.0), one=steady(610.0))
     assert machine.times(known={"before": 620.0, "one": 605.0})["one"].turns > 1
